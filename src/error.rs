@@ -1,0 +1,291 @@
+//! What can go wrong, whose fault it is, and what to do.
+//!
+//! | type | whose fault | on the wire |
+//! |--|--|--|
+//! | [`ConfigError`] | the developer's or the operator's: found by `build()` or `connect()` | never |
+//! | [`TokenError`] | the client's: its token is no good | 401, `invalid_token` |
+//! | [`StoreError`] | ours: the store did not do as asked | 503 |
+//! | [`Error`] | any of these, as [`TokenService`](crate::TokenService) returns them | by [`Error::fault`] |
+//!
+//! No message, `Debug` text or source holds a token, a password, a hash or key material.
+//! [`Error::code`] gives the codes of the predecessor, `fastcore.security`.
+
+use std::{borrow::Cow, error::Error as StdError, fmt};
+
+use crate::clock::Timestamp;
+
+/// Any error, boxed: what an application's own callbacks return.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A setting that cannot work, found when the service or the store is built.
+///
+/// The message names the setting, says what is wrong with it and what to do.
+#[derive(Debug)]
+pub struct ConfigError {
+    setting: &'static str,
+    problem: Cow<'static, str>,
+    remedy: Cow<'static, str>,
+    source: Option<BoxError>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(
+        setting: &'static str,
+        problem: impl Into<Cow<'static, str>>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { setting, problem: problem.into(), remedy: remedy.into(), source: None }
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The setting's name, as the builder's method or the environment variable is called.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}; {}", self.setting, self.problem, self.remedy)
+    }
+}
+
+impl StdError for ConfigError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// A token that is refused, and why.
+///
+/// The reason is for logs and for the application. A client is told only that its token is invalid: a more exact
+/// answer would help whoever probes (RFC 6750 section 5.3; conformance rule 12).
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// The text is no compact JWS with a header and claims that keep the rules. The text says which rule.
+    #[error("the token is malformed: {0}")]
+    Malformed(&'static str),
+    /// No configured key has verified the signature.
+    #[error("the token is not signed by a key of this service")]
+    Signature,
+    /// A claim is missing, of the wrong type or not acceptable. The text says which.
+    #[error("the token's claims are not acceptable: {0}")]
+    Claims(&'static str),
+    /// An access token where a refresh token is needed, or the other way round.
+    #[error("the token is of the other kind (access or refresh)")]
+    WrongType,
+    /// `exp` has passed.
+    #[error("the token expired at {at}")]
+    Expired {
+        /// When it did, in seconds since the Unix epoch.
+        at: Timestamp,
+    },
+    /// `nbf` or `iat` lies in the future.
+    #[error("the token is not valid before {at}; does the issuer's clock agree with ours?")]
+    NotYetValid {
+        /// When it will be.
+        at: Timestamp,
+    },
+    /// The signature is good, but the store knows no such session: it ended long ago, or was never opened.
+    #[error("the token's session is not known to the store")]
+    UnknownSession,
+    /// The session has come to the end of its life, though the token has not.
+    #[error("the token's session has expired")]
+    SessionExpired,
+    /// The token, its session or all of its user's sessions were revoked.
+    #[error("the token has been revoked")]
+    Revoked {
+        /// The token's `jti`.
+        token_id: String,
+        /// When, by the store's clock, if the store still knows.
+        revoked_at: Option<Timestamp>,
+    },
+    /// A refresh token was used again after its successor; its session is now revoked (RFC 9700 section 4.14.2).
+    #[error("the refresh token has been used before; its session is now revoked")]
+    Reused,
+    /// The user does not exist any more or may not log in any more, so no new token is issued.
+    #[error("the token's user may not have new tokens")]
+    UserRefused,
+}
+
+impl TokenError {
+    /// The predecessor's code: `EXPIRED_TOKEN`, `REVOKED_TOKEN` or `INVALID_TOKEN`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Expired { .. } | Self::SessionExpired => "EXPIRED_TOKEN",
+            Self::Revoked { .. } | Self::Reused => "REVOKED_TOKEN",
+            _ => "INVALID_TOKEN",
+        }
+    }
+}
+
+/// The store did not do what it was asked, or its answer could not be trusted. Ask again later.
+///
+/// After an error of [`StoreErrorKind::Timeout`] or [`StoreErrorKind::Unavailable`] a change may or may not have been made. A
+/// revocation is idempotent: repeat it until it succeeds.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    source: Option<BoxError>,
+}
+
+/// The kinds of [`StoreError`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// No connection, or the server cannot serve now (loading, read-only, cluster down). Fault: the store's.
+    Unavailable,
+    /// No answer in time. Fault: the store's or the network's.
+    Timeout,
+    /// The server is out of memory, so nothing new can be stored. Revocations still work. Fault: the operator's.
+    OutOfMemory,
+    /// An answer that does not belong to the question, or a record that cannot be read. It was not used, and its
+    /// connection was dropped.
+    Untrusted,
+    /// The store was set up by a deployment with other settings (layout version or number of buckets). Fault: the operator's.
+    Layout,
+    /// The server refused a command: for example rights that are missing. Fault: the operator's.
+    Rejected,
+}
+
+impl StoreError {
+    /// An error of the given kind. Stores of your own make their errors with this.
+    #[must_use]
+    pub fn new(kind: StoreErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// Adds the cause. It must not contain keys, tokens or credentials.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure it was.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            StoreErrorKind::Unavailable => "the token store is unavailable; check that it runs and can be reached",
+            StoreErrorKind::Timeout => "the token store did not answer in time; check its load and the network",
+            StoreErrorKind::OutOfMemory => "the token store is out of memory; raise maxmemory (revocations still work)",
+            StoreErrorKind::Untrusted => "the token store gave an answer that cannot be trusted; it was not used",
+            StoreErrorKind::Layout => {
+                "the token store was set up with another layout; give every node the same prefix, version and buckets"
+            }
+            StoreErrorKind::Rejected => "the token store refused the command; check the rights of its user",
+        })
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<StoreErrorKind> for StoreError {
+    fn from(kind: StoreErrorKind) -> Self {
+        Self::new(kind)
+    }
+}
+
+/// What an operation of [`TokenService`](crate::TokenService) or of its users can fail with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The token is no good.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The store failed. Nothing may be concluded about the token.
+    #[error("the token store failed")]
+    Store(#[from] StoreError),
+    /// Wrong user name or password; or the user may not log in. Which of them is not told.
+    #[error("the credentials are not valid")]
+    InvalidCredentials,
+    /// All of the user's sessions were revoked while this login was under way. Log in again.
+    #[error("the user's sessions were revoked during this login")]
+    LoginSuperseded,
+    /// The session asked for cannot be issued as asked: a subject, scope, lifetime or claim is not allowed.
+    #[error("the session cannot be issued: {0}")]
+    Issue(Cow<'static, str>),
+    /// The signing key failed.
+    #[error("the token could not be signed")]
+    Signing,
+    /// The application's own code (its user lookup, for example) failed.
+    #[error("the application's own lookup failed")]
+    Application(#[source] BoxError),
+    /// A password could not be hashed. See [`PasswordError`].
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+}
+
+/// Whose fault an [`Error`] is: it decides between 401, 503 and 500.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The client's: its token or its credentials are no good (401; at the token endpoint 400 or 401).
+    Client,
+    /// The store's: try again later (503).
+    Store,
+    /// The application's or this crate's (500).
+    Internal,
+}
+
+impl Error {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Token(_) | Self::InvalidCredentials | Self::LoginSuperseded => Fault::Client,
+            Self::Store(_) | Self::Password(PasswordError::Overloaded) => Fault::Store,
+            Self::Issue(_) | Self::Signing | Self::Application(_) | Self::Password(_) => Fault::Internal,
+        }
+    }
+
+    /// The predecessor's code for this error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Token(error) => error.code(),
+            Self::Store(_) => "DB_ERROR",
+            Self::InvalidCredentials | Self::LoginSuperseded => "INVALID_CREDENTIALS",
+            Self::Issue(_) | Self::Signing | Self::Application(_) | Self::Password(_) => "AUTHENTICATION_ERROR",
+        }
+    }
+}
+
+/// A password that cannot be hashed or checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordError {
+    /// bcrypt reads at most 72 bytes, the last of which is its own end mark: anything longer would be cut silently
+    /// (CVE-2025-22228). Ask for a shorter password.
+    #[error("the password is longer than 71 bytes, which bcrypt cannot hold; ask for a shorter one")]
+    TooLong,
+    /// bcrypt ends at a NUL byte: `pass` and `pass\0junk` would be the same password.
+    #[error("the password contains a NUL byte, which bcrypt cannot hold")]
+    ContainsNul,
+    /// An empty password is never hashed.
+    #[error("the password is empty")]
+    Empty,
+    /// Too many passwords are being hashed already. Ask again later.
+    #[error("too many passwords are being checked at once; ask again later")]
+    Overloaded,
+    /// The hash function itself failed: no randomness, or its worker thread ended.
+    #[error("the password could not be hashed")]
+    Failed,
+}

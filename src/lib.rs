@@ -1,0 +1,5 @@
+//! Stateful bearer tokens for any Tower stack.
+
+pub mod clock;
+pub mod error;
+pub mod store;

@@ -1,0 +1,143 @@
+//! Where sessions live: the [`TokenStore`] trait and its two implementations.
+//!
+//! One login opens one **session** (`sid`): the family of its refresh tokens and of the access tokens minted from
+//! them. The store keeps one [`SessionRecord`] a session, not one a token, so minting an access token writes nothing
+//! and revoking a user is one step, however many tokens there are.
+//!
+//! | store | for | a revocation holds on |
+//! |--|--|--|
+//! | `MemoryStore` | one process: tests, tools, small services | this process, until it ends |
+//! | `RedisStore` | many nodes, sessions that outlive a restart | every node |
+//!
+//! A store knows nothing of JWTs or HTTP. It keeps its own clock (Redis `TIME`, or the [`Clock`](crate::clock::Clock)
+//! given to the memory store), every answer carries that clock's time, and every lifetime is measured by it: nodes
+//! whose clocks differ still agree on who is logged in.
+//!
+//! # A store of your own
+//!
+//! Implement [`TokenStore`] and run the suite of the `conformance` module (feature `conformance`) against it: both stores of this crate pass
+//! exactly that suite.
+
+mod model;
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    pin::Pin,
+    time::Duration,
+};
+
+use futures_util::future::{Either, Ready, ready};
+
+pub use self::model::{
+    Checked, Denial, Deny, DenyQuery, ForeignId, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened, Page,
+    Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState, Successor,
+};
+use crate::{clock::Timestamp, error::StoreError};
+
+/// A boxed future that may be sent between threads and borrows nothing.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// What a store's methods answer with.
+pub type StoreAnswer<T> = Answer<Result<T, StoreError>>;
+
+/// An answer that is there at once, or that has to be waited for.
+///
+/// A store in memory boxes nothing; a store behind a network boxes one future, which borrows nothing, so that it can
+/// stand in a response future beside the `Arc` that made it. `.await` works on either.
+pub enum Answer<T> {
+    /// The answer.
+    Ready(T),
+    /// The answer, when this future ends.
+    Pending(BoxFuture<T>),
+}
+
+impl<T> Answer<T> {
+    /// Boxes a future.
+    pub fn pending(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self::Pending(Box::pin(future))
+    }
+}
+
+impl<T> IntoFuture for Answer<T> {
+    type Output = T;
+    type IntoFuture = Either<Ready<T>, BoxFuture<T>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        match self {
+            Self::Ready(answer) => Either::Left(ready(answer)),
+            Self::Pending(future) => Either::Right(future),
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(answer) => f.debug_tuple("Ready").field(answer).finish(),
+            Self::Pending(_) => f.write_str("Pending"),
+        }
+    }
+}
+
+/// Keeps sessions and revocations.
+///
+/// # Contract
+///
+/// * Each method is one atomic step, whatever runs beside it, and ends within a deadline of the store's own.
+/// * **Linearizable**: a call that starts after another has answered sees what the other did.
+/// * An error means that nothing may be concluded: not that a token is good, not that it is bad. A change that ended
+///   with [`Timeout`](crate::error::StoreErrorKind::Timeout) or [`Unavailable`](crate::error::StoreErrorKind::Unavailable)
+///   may or may not have been made. Revocations are idempotent and are to be repeated.
+/// * Dropping a returned future leaves the change made or not made, never half made.
+/// * Nothing panics, whatever the arguments: subjects and ids are any text of 1 to 255 bytes.
+/// * Every way in which a session ends before its own expiry (revocation, reuse, eviction) writes the log.
+pub trait TokenStore: Send + Sync + 'static {
+    /// Opens a session. An existing `sid` is never overwritten. With [`Open::max_sessions`], as many of the user's
+    /// sessions as needed are evicted, those that were used longest ago first.
+    fn open(&self, open: Open) -> StoreAnswer<Opened>;
+
+    /// What has become of a session and of one access token of it: one round trip, from the source of truth.
+    fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked>;
+
+    /// Exchanges a refresh token's counter for the next one. See [`Rotate`] for the rule.
+    fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated>;
+
+    /// Ends one session. Idempotent; logged even if there was nothing to end.
+    fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked>;
+
+    /// Revokes one access token by its `jti`, and remembers it to `until`. Idempotent.
+    fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked>;
+
+    /// Ends all sessions of a user, but `except`. One step, however many there are.
+    fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked>;
+
+    /// The user's live sessions, a page at a time, in no particular order.
+    fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage>;
+
+    /// Revokes a token, a session or a subject of another issuer. Idempotent.
+    fn deny(&self, deny: Deny) -> StoreAnswer<Revoked>;
+
+    /// What is known against a token of another issuer.
+    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial>;
+
+    /// The revocation log of a bucket after `since`, oldest entry first; from its beginning without `since`.
+    fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage>;
+
+    /// Asks the store whether it answers, and for its time.
+    fn ping(&self) -> StoreAnswer<Timestamp>;
+
+    /// The store's time as best known without asking. Never ahead of the time that the store would answer now, unless its clock was
+    /// put back.
+    fn now(&self) -> Timestamp;
+
+    /// Log entries are to be kept for at least `keep`: the longest life of an access token and its leeway. It only
+    /// ever grows.
+    fn keep_log_for(&self, keep: Duration);
+
+    /// What this store is called in status reports.
+    fn name(&self) -> &'static str;
+
+    /// In how many buckets the log is kept: [`log`](Self::log) takes `0..buckets()`.
+    fn buckets(&self) -> u32;
+}

@@ -1,0 +1,350 @@
+//! What stores are asked and what they answer.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use crate::clock::Timestamp;
+
+/// A session to be opened.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Whose session it is.
+    pub subject: String,
+    /// The session's id: unique, never used before.
+    pub sid: String,
+    /// How long the session lives without being used.
+    pub idle: Duration,
+    /// How long the session lives at most.
+    pub absolute: Duration,
+    /// When the authentication that leads to this session began, by [`TokenStore::now`](super::TokenStore::now). The
+    /// session is refused if all sessions of the user were revoked at or after that moment: else a login that had
+    /// checked the old password would outlive the change of it.
+    pub authentication_began: Option<Timestamp>,
+    /// How many live sessions the user may have, this one included.
+    pub max_sessions: Option<NonZeroU32>,
+    /// What the caller wants to read in the listing: a device, an address. Up to 1 KiB.
+    pub label: String,
+}
+
+/// How opening a session ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Opened {
+    /// The session is open.
+    Opened {
+        /// The store's time.
+        now: Timestamp,
+        /// The user's generation: a later [`revoke_all`](super::TokenStore::revoke_all) has a higher one.
+        generation: u64,
+        /// When the session ends if it is not used.
+        refresh_end: Timestamp,
+        /// The sessions that had to end for it.
+        evicted: Vec<String>,
+    },
+    /// All of the user's sessions were revoked since the authentication began. Nothing was opened.
+    Superseded {
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// There is a session of this id already. Nothing was opened.
+    Exists {
+        /// The store's time.
+        now: Timestamp,
+    },
+}
+
+/// The answer to a check.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Checked {
+    /// The store's time: the state is the one of this moment.
+    pub now: Timestamp,
+    /// What has become of the session and the token.
+    pub state: SessionState,
+}
+
+/// What has become of a session, or of one access token of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SessionState {
+    /// Alive.
+    Active {
+        /// The generation in which the session stands.
+        generation: u64,
+    },
+    /// The session, the token or all of the user's sessions were revoked.
+    Revoked {
+        /// When, if the store still knows.
+        at: Option<Timestamp>,
+    },
+    /// The store knows no such session.
+    Unknown,
+    /// The session's own time is over.
+    Expired,
+}
+
+/// A refresh token's counter, to be exchanged for the next one.
+///
+/// With `n` the counter of the record and `k` the one presented:
+///
+/// * `k = n`: the record moves to `n + 1`.
+/// * `k = n - 1`, and the record moved to `n` less than `grace` ago: the same successor again. Two tabs, or a client that
+///   lost the answer, get one token; the window does not slide.
+/// * `k > n`: the record was rolled back (a restored snapshot, a failover): the token, whose signature is good, knows better. The
+///   record moves to `k + 1`.
+/// * anything else is reuse: the session ends.
+#[derive(Clone, Debug)]
+pub struct Rotate {
+    /// Whose session it is.
+    pub subject: String,
+    /// The session.
+    pub sid: String,
+    /// The counter of the refresh token that was presented.
+    pub counter: u32,
+    /// How long the session lives on without being used.
+    pub idle: Duration,
+    /// For how long the predecessor gets the same successor again. Zero: never.
+    pub grace: Duration,
+}
+
+/// How a rotation ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rotated {
+    /// The record has moved on.
+    Rotated(Successor),
+    /// The record had moved on already, within the grace: the same successor.
+    Replayed(Successor),
+    /// The counter was used before. The session is now revoked, if it was not already.
+    Reused {
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// The session was revoked before.
+    Revoked {
+        /// The store's time.
+        now: Timestamp,
+        /// When it was, if the store still knows.
+        at: Option<Timestamp>,
+    },
+    /// The store knows no such session.
+    Unknown {
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// The session's own time is over.
+    Expired {
+        /// The store's time.
+        now: Timestamp,
+    },
+}
+
+/// The identity of the tokens that follow a rotation: all of it comes from the record, so a repeated request gets it again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Successor {
+    /// The counter of the new refresh token.
+    pub counter: u32,
+    /// The generation in which the session stands.
+    pub generation: u64,
+    /// When the record moved to this counter: the new tokens' `iat`.
+    pub issued_at: Timestamp,
+    /// When the session ends if it is not used again: the new refresh token's `exp`.
+    pub refresh_end: Timestamp,
+    /// The store's time. Later than `issued_at` if this is a replay.
+    pub now: Timestamp,
+}
+
+/// A revocation that the store has confirmed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Revoked {
+    /// The store's time.
+    pub now: Timestamp,
+    /// Whether there was anything alive to revoke.
+    pub found: bool,
+    /// Where it stands in the log. A node that has read the log up to here enforces it.
+    pub position: LogPosition,
+}
+
+/// A place in the revocation log.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct LogPosition {
+    /// The bucket whose log it is.
+    pub bucket: u32,
+    /// Which life of the store: a store that lost its data starts a new one.
+    pub incarnation: String,
+    /// The entry's number: dense, from 1.
+    pub sequence: u64,
+}
+
+/// Which part of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Where to go on: the [`SessionPage::next`] of the page before; `None` for the first.
+    pub cursor: Option<String>,
+    /// About how many records to look at; 0 means 100. A page may hold fewer, even none, and still have a next one.
+    pub limit: u32,
+}
+
+/// Part of a listing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SessionPage {
+    /// The live sessions of this part.
+    pub sessions: Vec<SessionRecord>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// One live session, as listed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionRecord {
+    /// The session's id.
+    pub sid: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When its refresh token was last rotated; when it was opened, if never.
+    pub last_rotated_at: Timestamp,
+    /// When it ends if it is not used again.
+    pub expires_at: Timestamp,
+    /// When it ends in any case.
+    pub absolute_end: Timestamp,
+    /// The caller's own words for it.
+    pub label: String,
+}
+
+/// Something of another issuer's that can be revoked.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum ForeignId {
+    /// One token, by its `jti`.
+    Token(String),
+    /// A session, by its `sid`: its tokens issued until now.
+    Session(String),
+    /// A subject: its tokens issued until now.
+    Subject(String),
+}
+
+/// A token, session or subject of another issuer, to be revoked.
+#[derive(Clone, Debug)]
+pub struct Deny {
+    /// The issuer (`iss`), so that its subject "1" is not our user 1.
+    pub issuer: String,
+    /// What is revoked.
+    pub id: ForeignId,
+    /// How long to remember it: as long as a token that it concerns may live, and leeway and margin.
+    pub keep: Duration,
+}
+
+/// A token of another issuer.
+#[derive(Clone, Debug)]
+pub struct DenyQuery {
+    /// The token's `iss`.
+    pub issuer: String,
+    /// Its `jti`.
+    pub jti: Option<String>,
+    /// Its `sid`.
+    pub sid: Option<String>,
+    /// Its `sub`.
+    pub subject: Option<String>,
+}
+
+/// What is known against a token of another issuer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Denial {
+    /// The store's time.
+    pub now: Timestamp,
+    /// The token itself was revoked.
+    pub token: bool,
+    /// Its subject or session was revoked at this moment: tokens issued at or before it are dead.
+    pub revoked_before: Option<Timestamp>,
+    /// Since when the store remembers. A token issued before may have been revoked in an earlier life of the store.
+    pub born: Timestamp,
+}
+
+/// Where a reader of the log goes on. Opaque: take it from [`LogPage::next`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogCursor(pub(crate) String);
+
+impl LogCursor {
+    /// A cursor of a store of your own.
+    #[must_use]
+    pub fn new(cursor: impl Into<String>) -> Self {
+        Self(cursor.into())
+    }
+
+    /// The cursor's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Part of a bucket's log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogPage {
+    /// The store's time.
+    pub now: Timestamp,
+    /// Which life of the store: another than before means that data was lost.
+    pub incarnation: String,
+    /// When this life began.
+    pub born: Timestamp,
+    /// The number of the last entry ever written.
+    pub sequence: u64,
+    /// The nonce of the last entry ever written; the incarnation's name before the first.
+    pub head: String,
+    /// When the last entry was written; `born` before the first.
+    pub at: Timestamp,
+    /// The entries after the cursor, oldest first; not all of them if they are many.
+    pub entries: Vec<LogEntry>,
+    /// Where to go on.
+    pub next: Option<LogCursor>,
+}
+
+/// One entry of the revocation log.
+///
+/// Entries form a chain: each names the one before it, so that a reader sees a hole even if its numbers were given out again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogEntry {
+    /// The entry's number: dense, from 1.
+    pub sequence: u64,
+    /// The entry's own random name.
+    pub nonce: String,
+    /// The name of the entry before; of the incarnation, for the first.
+    pub previous: String,
+    /// When the entry before was written.
+    pub previous_at: Timestamp,
+    /// When this entry was written.
+    pub at: Timestamp,
+    /// What was revoked.
+    pub revocation: Revocation,
+    /// Until when the entry matters: no token that it concerns lives longer.
+    pub until: Timestamp,
+}
+
+/// What an entry of the log revokes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Revocation {
+    /// A session.
+    Session {
+        /// Whose.
+        subject: String,
+        /// Which.
+        sid: String,
+    },
+    /// One access token.
+    Token {
+        /// Whose.
+        subject: String,
+        /// Which.
+        jti: String,
+    },
+    /// All sessions of a user opened in an earlier generation.
+    Subject {
+        /// Whose.
+        subject: String,
+        /// The first generation that is alive.
+        generation: u64,
+        /// A session that stays alive: named only if it was alive then.
+        except: Option<String>,
+    },
+    /// Something of another issuer's, by the hash under which it is stored.
+    Foreign {
+        /// The hash.
+        id: String,
+        /// For a subject or session: tokens issued at or before this moment are dead.
+        before: Option<Timestamp>,
+    },
+}
