@@ -1,0 +1,115 @@
+//! The signature backend: which library computes, decided by the crate's features.
+//!
+//! `jsonwebtoken` can be built with two backends, and its own `sign`, `verify`, `encode`, `decode` and `Jwk` functions
+//! look for one in a process-wide global. With both compiled in, which any other crate of the application can bring
+//! about, that look-up panics, and after the first look nobody can install one any more. So only the factories of one
+//! provider are called here, and nothing global is ever read or set.
+
+use jsonwebtoken::{
+    DecodingKey, EncodingKey,
+    crypto::CryptoProvider,
+    jwk::{EllipticCurve, ThumbprintHash},
+};
+
+use super::algorithm::Algorithm;
+use crate::error::{ConfigError, Error};
+
+/// The backend that was compiled in. It exists only if there is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Backend(&'static CryptoProvider);
+
+impl Backend {
+    /// AWS-LC if it is compiled in, else `RustCrypto`.
+    pub(crate) fn compiled_in() -> Result<Self, ConfigError> {
+        provider().map(Self).ok_or_else(|| {
+            ConfigError::new(
+                "features",
+                "of tower-bearer hold no signature backend",
+                "enable the feature `aws-lc-rs` or `rust-crypto`",
+            )
+        })
+    }
+
+    pub(crate) fn sign(self, algorithm: Algorithm, key: &EncodingKey, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let signer = (self.0.signer_factory)(&algorithm.to_jsonwebtoken(), key).map_err(|_| Error::Signing)?;
+        signer.try_sign(message).map_err(|_| Error::Signing)
+    }
+
+    /// Whether the signature is good. The verifier is made anew every time: the boxed ones of `jsonwebtoken` are
+    /// neither `Send` nor `Sync`, and making one is a copy of the key and no computation with it.
+    #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
+    pub(crate) fn verify(self, algorithm: Algorithm, key: &DecodingKey, message: &[u8], signature: &Vec<u8>) -> bool {
+        (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key)
+            .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
+    }
+
+    /// Whether the public key is a point of its curve. For RSA keys and secrets: whether the family is right.
+    pub(crate) fn accepts(self, algorithm: Algorithm, key: &DecodingKey) -> bool {
+        // RustCrypto decodes the point when its verifier is made; AWS-LC only at the first signature, so it is asked.
+        (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key).is_ok() && point_is_valid(algorithm, key)
+    }
+
+    pub(crate) fn sha256(self, data: &[u8]) -> Option<Vec<u8>> {
+        (self.0.key_utils.compute_digest)(data, ThumbprintHash::SHA256).ok()
+    }
+
+    /// Modulus and exponent of a PKCS#1 private key.
+    pub(crate) fn rsa_public_of_private(self, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        (self.0.key_utils.rsa_pub_components_from_private_key)(der).ok()
+    }
+
+    /// Modulus and exponent of a PKCS#1 public key.
+    pub(crate) fn rsa_public(self, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        (self.0.key_utils.rsa_pub_components_from_public_key)(der).ok()
+    }
+
+    /// The coordinates of a PKCS#8 private key on the algorithm's curve.
+    pub(crate) fn ec_public_of_private(self, algorithm: Algorithm, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        (self.0.key_utils.ec_pub_components_from_private_key)(der, algorithm.to_jsonwebtoken())
+            .ok()
+            .map(|(_, x, y)| (x, y))
+    }
+
+    /// The public point of a PKCS#8 Ed25519 private key.
+    pub(crate) fn ed_public_of_private(self, der: &[u8]) -> Option<Vec<u8>> {
+        (self.0.key_utils.ed_pub_components_from_private_key)(der, &EllipticCurve::Ed25519).ok()
+    }
+}
+
+#[cfg(feature = "aws-lc-rs")]
+#[allow(clippy::unnecessary_wraps, reason = "without a backend there is none")]
+fn provider() -> Option<&'static CryptoProvider> {
+    Some(&jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER)
+}
+
+#[cfg(all(feature = "rust-crypto", not(feature = "aws-lc-rs")))]
+#[allow(clippy::unnecessary_wraps, reason = "without a backend there is none")]
+fn provider() -> Option<&'static CryptoProvider> {
+    Some(&jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER)
+}
+
+#[cfg(not(any(feature = "rust-crypto", feature = "aws-lc-rs")))]
+fn provider() -> Option<&'static CryptoProvider> {
+    None
+}
+
+#[cfg(feature = "aws-lc-rs")]
+fn point_is_valid(algorithm: Algorithm, key: &DecodingKey) -> bool {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
+
+    use super::algorithm::KeyType;
+
+    let parsed = |bytes| match algorithm.key_type() {
+        KeyType::P256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes).is_ok(),
+        KeyType::P384 => ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, bytes).is_ok(),
+        KeyType::Ed25519 => ParsedPublicKey::new(&ED25519, bytes).is_ok(),
+        KeyType::Secret { .. } | KeyType::Rsa => true,
+    };
+    // RSA keys are held as modulus and exponent, not as bytes; their checks are `PublicKey`'s.
+    key.try_get_as_bytes().map_or(algorithm.key_type() == KeyType::Rsa, parsed)
+}
+
+#[cfg(not(feature = "aws-lc-rs"))]
+fn point_is_valid(_: Algorithm, _: &DecodingKey) -> bool {
+    true
+}

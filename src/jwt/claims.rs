@@ -1,0 +1,531 @@
+//! The claims set (RFC 7519 section 4): what it holds, and how its text is read.
+
+use std::{collections::HashSet, fmt, ops::Deref, sync::Arc, time::Duration};
+
+use serde::{
+    Deserialize, Serialize, Serializer,
+    de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor},
+    ser::{self, SerializeMap},
+};
+use serde_json::{Map, Value};
+
+use super::json::{self, Name, NumericDate};
+use crate::{clock::Timestamp, error::TokenError};
+
+/// Names that the crate writes and reads itself: custom claims cannot have them.
+const RESERVED: [&str; 13] =
+    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "cnf"];
+
+/// The claims of a token that was verified: its signature, times, issuer, audience and kind, and with
+/// [`TokenService`](crate::TokenService) also that it is not revoked.
+///
+/// It is a cheap handle, and it cannot be made but by verification: whoever finds it in a request's extensions can rely
+/// on it. The registered claims are read by the methods of [`JwtClaims`], the application's own through
+/// [`custom`](JwtClaims::custom) or directly:
+///
+/// ```
+/// # use tower_bearer::jwt::Claims;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct MyClaims {
+///     role: String,
+/// }
+///
+/// fn may_delete(claims: &Claims<MyClaims>) -> bool {
+///     claims.role == "owner" && claims.scope().contains("write")
+/// }
+/// ```
+pub struct Claims<C = NoClaims>(Arc<JwtClaims<C>>);
+
+impl<C> Claims<C> {
+    pub(super) fn verified(claims: JwtClaims<C>) -> Self {
+        Self(Arc::new(claims))
+    }
+}
+
+impl<C> Clone for Claims<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> Deref for Claims<C> {
+    type Target = JwtClaims<C>;
+
+    fn deref(&self) -> &JwtClaims<C> {
+        &self.0
+    }
+}
+
+impl<C> fmt::Debug for Claims<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<C: Serialize> Serialize for Claims<C> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// The application has no claims of its own. Members that a token has beyond the registered ones are ignored.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NoClaims {}
+
+/// What a token is for. An access token never passes for a refresh token, nor the other way round.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenType {
+    /// Opens protected routes.
+    Access,
+    /// Is exchanged for new tokens, and opens nothing else.
+    Refresh,
+}
+
+impl TokenType {
+    /// As the `type` claim spells it: `access` or `refresh`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+impl fmt::Display for TokenType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a token allows: a set of scope tokens (RFC 6749 section 3.3), compared exactly.
+#[derive(Clone, Default, Eq, Hash, PartialEq)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Reads a space-delimited list. `None` if it breaks the grammar: tokens of printable ASCII without `"` and `\`,
+    /// one space between two of them. The empty text is the empty scope.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_token =
+            |token: &str| !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        (text.is_empty() || text.split(' ').all(is_token)).then(|| Self(text.to_owned()))
+    }
+
+    /// Whether `token` is one of them: never as a part of another, never in another case.
+    #[must_use]
+    pub fn contains(&self, token: &str) -> bool {
+        self.iter().any(|own| own == token)
+    }
+
+    /// The scope tokens in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ').filter(|token| !token.is_empty())
+    }
+
+    /// Whether nothing is allowed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The space-delimited text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A claims set: the registered claims and the application's own (`C`).
+///
+/// Make one to sign it with [`encode_jwt`](super::encode_jwt). Having one proves nothing: a verified one is a [`Claims`].
+/// It cannot be made without `exp`, `iat`, `sub`, `jti` and `type`.
+pub struct JwtClaims<C = NoClaims> {
+    pub(super) issuer: Option<String>,
+    pub(super) subject: String,
+    pub(super) audience: Vec<String>,
+    pub(super) expires_at: Timestamp,
+    pub(super) issued_at: Timestamp,
+    pub(super) not_before: Option<Timestamp>,
+    pub(super) token_id: String,
+    pub(super) token_type: Option<TokenType>,
+    pub(super) session_id: Option<String>,
+    pub(super) generation: Option<u64>,
+    pub(super) scope: Scope,
+    pub(super) client_id: Option<String>,
+    pub(super) custom: C,
+}
+
+impl<C> JwtClaims<C> {
+    /// The claims that every token has. Times are cut to whole seconds.
+    pub fn new(
+        subject: impl Into<String>,
+        token_id: impl Into<String>,
+        token_type: TokenType,
+        issued_at: Timestamp,
+        lifetime: Duration,
+        custom: C,
+    ) -> Self {
+        let issued_at = issued_at.floor_to_secs();
+        Self {
+            issuer: None,
+            subject: subject.into(),
+            audience: Vec::new(),
+            expires_at: issued_at.saturating_add(lifetime).floor_to_secs(),
+            issued_at,
+            not_before: None,
+            token_id: token_id.into(),
+            token_type: Some(token_type),
+            session_id: None,
+            generation: None,
+            scope: Scope::default(),
+            client_id: None,
+            custom,
+        }
+    }
+
+    /// Sets `iss`.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Sets `aud`: one is written as a string, several as an array.
+    #[must_use]
+    pub fn with_audience(mut self, audience: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.audience = audience.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets `exp`, cut to whole seconds.
+    #[must_use]
+    pub fn with_expiry(mut self, expires_at: Timestamp) -> Self {
+        self.expires_at = expires_at.floor_to_secs();
+        self
+    }
+
+    /// Sets `nbf`, cut to whole seconds.
+    #[must_use]
+    pub fn with_not_before(mut self, not_before: Timestamp) -> Self {
+        self.not_before = Some(not_before.floor_to_secs());
+        self
+    }
+
+    /// Sets `sid` and `gen`: the session, and the user's generation in which it was opened.
+    #[must_use]
+    pub fn with_session(mut self, session_id: impl Into<String>, generation: u64) -> Self {
+        self.session_id = Some(session_id.into());
+        self.generation = Some(generation);
+        self
+    }
+
+    /// Sets `scope`; the empty scope is not written.
+    #[must_use]
+    pub fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Sets `client_id` (RFC 9068 section 2.2).
+    #[must_use]
+    pub fn with_client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// `iss`: who issued the token.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// `sub`: whom it speaks of.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// `aud`: for whom it is.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        &self.audience
+    }
+
+    /// `exp`: the moment from which it is not valid.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// `iat`: when it was issued.
+    #[must_use]
+    pub fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
+    /// `nbf`: the moment before which it is not valid.
+    #[must_use]
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
+    }
+
+    /// `jti`: the token's own id.
+    #[must_use]
+    pub fn token_id(&self) -> &str {
+        &self.token_id
+    }
+
+    /// `type`. Only a token of another issuer may lack it.
+    #[must_use]
+    pub fn token_type(&self) -> Option<TokenType> {
+        self.token_type
+    }
+
+    /// `sid`: the session that the token belongs to.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&str> {
+        self.session_id.as_deref()
+    }
+
+    /// `gen`: the user's generation when the session was opened.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+
+    /// `scope`: what it allows.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// `client_id`: the client to which it was issued.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
+    /// The application's own claims.
+    #[must_use]
+    pub fn custom(&self) -> &C {
+        &self.custom
+    }
+}
+
+impl<C> Deref for JwtClaims<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.custom
+    }
+}
+
+impl<C> fmt::Debug for JwtClaims<C> {
+    /// Ids and times. Custom claims are left out: they may be anyone's address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtClaims")
+            .field("subject", &self.subject)
+            .field("token_id", &self.token_id)
+            .field("token_type", &self.token_type)
+            .field("session_id", &self.session_id)
+            .field("issued_at", &self.issued_at)
+            .field("expires_at", &self.expires_at)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Serialize> Serialize for JwtClaims<C> {
+    /// As a JSON object. A custom claim that has a reserved name, or custom claims that are no object, are an error: no
+    /// member is ever written twice.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Value::Object(custom) = serde_json::to_value(&self.custom).map_err(ser::Error::custom)? else {
+            return Err(ser::Error::custom("custom claims must serialize to an object"));
+        };
+        if let Some(name) = custom.keys().find(|name| RESERVED.contains(&name.as_str())) {
+            return Err(ser::Error::custom(format_args!("custom claims may not have the reserved name `{name}`")));
+        }
+
+        let mut map = serializer.serialize_map(None)?;
+        let mut member = |name: &str, value: Option<&str>| match value {
+            Some(value) => map.serialize_entry(name, value),
+            None => Ok(()),
+        };
+        member("iss", self.issuer())?;
+        member("sub", Some(self.subject()))?;
+        member("jti", Some(self.token_id()))?;
+        member("type", self.token_type.map(TokenType::as_str))?;
+        member("sid", self.session_id())?;
+        member("scope", Some(self.scope.as_str()).filter(|scope| !scope.is_empty()))?;
+        member("client_id", self.client_id())?;
+        match self.audience.as_slice() {
+            [] => {}
+            [one] => map.serialize_entry("aud", one)?,
+            several => map.serialize_entry("aud", several)?,
+        }
+        map.serialize_entry("iat", &self.issued_at.as_secs())?;
+        map.serialize_entry("exp", &self.expires_at.as_secs())?;
+        if let Some(not_before) = self.not_before {
+            map.serialize_entry("nbf", &not_before.as_secs())?;
+        }
+        if let Some(generation) = self.generation {
+            map.serialize_entry("gen", &generation)?;
+        }
+        for (name, value) in &custom {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// Whether a text may stand as `sub`, `sid`, `jti` or `kid`: 1 to 255 bytes without control characters.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+impl<C: DeserializeOwned> JwtClaims<C> {
+    /// Reads a payload whose signature is good.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+        let members: Members =
+            json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))?;
+        let custom = C::deserialize(Value::Object(members.custom))
+            .map_err(|_| TokenError::Claims("the application's own claims are missing or of another type"))?;
+        Ok(Self {
+            issuer: members.iss,
+            subject: members.sub.ok_or(TokenError::Claims("`sub` is missing"))?,
+            audience: members.aud.unwrap_or_default(),
+            expires_at: members.exp.ok_or(TokenError::Claims("`exp` is missing"))?,
+            issued_at: members.iat.ok_or(TokenError::Claims("`iat` is missing"))?,
+            not_before: members.nbf,
+            token_id: members.jti.ok_or(TokenError::Claims("`jti` is missing"))?,
+            token_type: members.token_type,
+            session_id: members.sid,
+            generation: members.generation,
+            scope: members.scope.unwrap_or_default(),
+            client_id: members.client_id,
+            custom,
+        })
+    }
+}
+
+/// The members of a claims set, each of its RFC's type, none of them twice.
+#[derive(Default)]
+struct Members {
+    iss: Option<String>,
+    sub: Option<String>,
+    aud: Option<Vec<String>>,
+    exp: Option<Timestamp>,
+    iat: Option<Timestamp>,
+    nbf: Option<Timestamp>,
+    jti: Option<String>,
+    token_type: Option<TokenType>,
+    sid: Option<String>,
+    generation: Option<u64>,
+    scope: Option<Scope>,
+    client_id: Option<String>,
+    custom: Map<String, Value>,
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a claims set")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Members::default();
+        let mut seen = HashSet::with_capacity(16);
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "iss" => members.iss = Some(map.next_value()?),
+                "sub" => members.sub = Some(map.next_value::<Id>()?.0),
+                "aud" => members.aud = Some(map.next_value::<Audience>()?.0),
+                "exp" => members.exp = Some(map.next_value::<NumericDate>()?.0),
+                "iat" => members.iat = Some(map.next_value::<NumericDate>()?.0),
+                "nbf" => members.nbf = Some(map.next_value::<NumericDate>()?.0),
+                "jti" => members.jti = Some(map.next_value::<Id>()?.0),
+                "type" => members.token_type = Some(map.next_value()?),
+                "sid" => members.sid = Some(map.next_value::<Id>()?.0),
+                "gen" => members.generation = Some(map.next_value()?),
+                "scope" => {
+                    let text: String = map.next_value()?;
+                    // An empty text breaks the grammar of RFC 6749 section 3.3: whoever allows nothing leaves it out.
+                    let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
+                    members.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
+                }
+                "client_id" => members.client_id = Some(map.next_value()?),
+                // A token bound to a key must not be taken without proof of that key (RFC 7800, RFC 9449 section 7.2).
+                "cnf" => return json::refuse(&mut map, "bound to a key"),
+                _ => drop(members.custom.insert(name.clone().into_owned(), map.next_value()?)),
+            }
+            if !seen.insert(name) {
+                return Err(de::Error::custom("duplicate member"));
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// An id that keeps [`is_id`].
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if is_id(&text) { Ok(Self(text)) } else { Err(de::Error::custom("not an id")) }
+    }
+}
+
+/// One string, or an array of nothing but strings (RFC 7519 section 4.1.3).
+struct Audience(Vec<String>);
+
+impl<'de> Deserialize<'de> for Audience {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AudienceVisitor;
+
+        impl<'de> Visitor<'de> for AudienceVisitor {
+            type Value = Audience;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_str<E>(self, one: &str) -> Result<Audience, E> {
+                Ok(Audience(vec![one.to_owned()]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Audience, A::Error> {
+                let mut several = Vec::new();
+                while let Some(one) = seq.next_element()? {
+                    several.push(one);
+                }
+                Ok(Audience(several))
+            }
+        }
+
+        deserializer.deserialize_any(AudienceVisitor)
+    }
+}

@@ -1,0 +1,159 @@
+//! The JOSE header (RFC 7515 section 4), held to what a bearer token may say.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+
+use super::{
+    Algorithm,
+    claims::is_id,
+    json::{self, Checked, CheckedObject, Name},
+};
+use crate::error::TokenError;
+
+/// More members than any honest header has. A bound because the header is read before the signature is known to be good.
+const MAX_MEMBERS: usize = 32;
+
+/// What a header says that matters: all else is read for its type and thrown away.
+///
+/// `jwk`, `jku`, `x5u` and `x5c` name keys that the sender would like to be trusted: they are never used and nothing is
+/// fetched (RFC 8725 section 3.10). Claims that an issuer copies into its header are ignored.
+pub(super) struct Header {
+    pub(super) alg: Algorithm,
+    pub(super) kid: Option<String>,
+    pub(super) typ: Option<String>,
+}
+
+impl Header {
+    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+        json::from_slice(json).map_err(|_| TokenError::Malformed("its header is not acceptable"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JOSE header")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let (mut alg, mut kid, mut typ) = (None, None, None);
+        let mut seen: Vec<Name<'de>> = Vec::with_capacity(4);
+        while let Some(name) = map.next_key::<Name<'de>>()? {
+            if seen.iter().any(|earlier| earlier.0 == name.0) {
+                return Err(A::Error::custom("duplicate member"));
+            }
+            if seen.len() == MAX_MEMBERS {
+                return Err(A::Error::custom("too many members"));
+            }
+            match &*name.0 {
+                "alg" => {
+                    let text = map.next_value::<Name<'de>>()?.0;
+                    alg = Some(Algorithm::from_jose(&text).ok_or_else(|| A::Error::custom("unsupported alg"))?);
+                }
+                "kid" => {
+                    let text: String = map.next_value()?;
+                    if !is_id(&text) {
+                        return Err(A::Error::custom("kid"));
+                    }
+                    kid = Some(text);
+                }
+                "typ" => typ = Some(map.next_value::<String>()?),
+                // A receiver that does not understand what is critical must refuse (RFC 7515 section 4.1.11); the others
+                // say that the payload is not plain claims (RFC 7797, RFC 7516, RFC 7519 section 5.2).
+                "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(&mut map, "unsupported member"),
+                "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),
+                "x5c" => drop(map.next_value::<Vec<Name<'de>>>()?),
+                "jwk" => {
+                    let _: CheckedObject = map.next_value()?;
+                }
+                _ => {
+                    let _: Checked = map.next_value()?;
+                }
+            }
+            seen.push(name);
+        }
+        let alg = alg.ok_or_else(|| A::Error::custom("no alg"))?;
+        Ok(Header { alg, kid, typ })
+    }
+}
+
+/// Whether a `typ` is the media type `application/{subtype}`, written with or without its prefix and in any case
+/// (RFC 7515 section 4.1.9).
+pub(super) fn typ_is(typ: &str, subtype: &str) -> bool {
+    const PREFIX: &str = "application/";
+    let bare = match typ.get(..PREFIX.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => typ.get(PREFIX.len()..).unwrap_or_default(),
+        _ => typ,
+    };
+    bare.eq_ignore_ascii_case(subtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(json: &str) -> bool {
+        Header::parse(json.as_bytes()).is_ok()
+    }
+
+    #[test]
+    fn only_an_object_with_a_supported_alg_is_a_header() {
+        assert!(accepts(r#" { "alg" : "HS256" } "#));
+        for bad in ["", "null", "1", "\"x\"", "[\"JWT\",\"HS256\"]", "{}", r#"{"alg":"none"}"#, r#"{"alg":"hs256"}"#] {
+            assert!(!accepts(bad), "{bad}");
+        }
+        for alg in ["null", "1", "[]", r#"{"HS256":null}"#, r#""""#, r#""ES512""#, r#""Ed25519""#] {
+            assert!(!accepts(&format!(r#"{{"alg":{alg}}}"#)), "{alg}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_changes_the_meaning_is_refused() {
+        for member in ["crit", "b64", "zip", "enc", "cty"] {
+            assert!(!accepts(&format!(r#"{{"alg":"HS256","{member}":null}}"#)), "{member}");
+        }
+    }
+
+    #[test]
+    fn a_duplicate_member_is_refused_however_it_is_spelled() {
+        assert!(!accepts(r#"{"alg":"HS256","alg":"HS256"}"#));
+        assert!(!accepts(r#"{"alg":"HS256","foo":1,"f\u006fo":1}"#));
+    }
+
+    #[test]
+    fn members_that_do_not_matter_still_need_their_type_and_valid_text() {
+        assert!(accepts(r#"{"alg":"HS256","jku":"http://127.0.0.1/","x5c":["a"],"jwk":{},"foo":{"a":[1,null]}}"#));
+        for bad in
+            [r#""jku":1"#, r#""x5c":"a""#, r#""x5c":[1]"#, r#""jwk":[]"#, r#""typ":null"#, r#""kid":7"#, r#""kid":"""#]
+        {
+            assert!(!accepts(&format!(r#"{{"alg":"HS256",{bad}}}"#)), "{bad}");
+        }
+        assert!(!accepts(r#"{"alg":"HS256","foo":"\ud800"}"#));
+    }
+
+    #[test]
+    fn the_number_of_members_is_bounded() {
+        let members: String = (0..MAX_MEMBERS).map(|n| format!(r#","m{n}":0"#)).collect();
+        assert!(!accepts(&format!(r#"{{"alg":"HS256"{members}}}"#)));
+    }
+
+    #[test]
+    fn typ_is_compared_as_a_media_type() {
+        for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
+            assert!(typ_is(typ, "at+jwt"), "{typ}");
+        }
+        for typ in ["", "jwt", "application/", "application/application/at+jwt", "at+jwt ", "id+jwt"] {
+            assert!(!typ_is(typ, "at+jwt"), "{typ}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One JSON Web Key, read strictly (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
+//!
+//! `jsonwebtoken`'s own `Jwk` is not used: it ignores `alg`, `use`, `key_ops` and `crv`, takes AES keys for HMAC secrets,
+//! and shows secrets in `Debug`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use zeroize::Zeroizing;
+
+use super::{
+    algorithm::{Algorithm, KeyType},
+    der,
+    pem::Half,
+    public_key::PublicKey,
+};
+use crate::error::ConfigError;
+
+/// A JSON Web Key whose members keep the rules. Its numbers are not yet checked.
+pub(super) struct Jwk {
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<String>,
+    pub(super) material: Material,
+}
+
+pub(super) enum Material {
+    Secret(Zeroizing<Vec<u8>>),
+    Public(PublicKey),
+    Private {
+        public: PublicKey,
+        /// PKCS#8, or PKCS#1 for RSA.
+        der: Zeroizing<Vec<u8>>,
+    },
+}
+
+/// The members that mean something here and are strings.
+const TEXT_MEMBERS: [&str; 16] =
+    ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k"];
+
+/// Reads a key for the given half. `asked` is the algorithm that the application has configured; without it the key has
+/// to tell its algorithm itself.
+pub(super) fn parse(
+    setting: &'static str,
+    half: Half,
+    asked: Option<Algorithm>,
+    json: &str,
+) -> Result<Jwk, ConfigError> {
+    // serde's own message may quote the value at fault, which may be key material: only the place is told.
+    let members: Members = serde_json::from_str(json).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        ConfigError::new(
+            setting,
+            format!("is no JSON Web Key whose members have their types and are there once ({place})"),
+            "give the text of one JWK, not of a set",
+        )
+    })?;
+    Reader { setting, half, members }.read(asked)
+}
+
+/// The members of a JWK. Unknown ones are ignored, as RFC 7517 section 4 demands, but not twice the same.
+#[derive(Default)]
+struct Members {
+    text: BTreeMap<String, Zeroizing<String>>,
+    key_ops: Option<Vec<String>>,
+    has_other_primes: bool,
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON Web Key")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members, M::Error> {
+                let mut members = Members::default();
+                let mut seen = BTreeSet::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if !seen.insert(name.clone()) {
+                        return Err(M::Error::custom("a member twice"));
+                    }
+                    match name.as_str() {
+                        "key_ops" => members.key_ops = Some(map.next_value()?),
+                        "oth" => {
+                            map.next_value::<IgnoredAny>()?;
+                            members.has_other_primes = true;
+                        }
+                        text if TEXT_MEMBERS.contains(&text) => {
+                            let value = Zeroizing::new(map.next_value::<String>()?);
+                            members.text.insert(name, value);
+                        }
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct Reader {
+    setting: &'static str,
+    half: Half,
+    members: Members,
+}
+
+impl Reader {
+    fn read(&self, asked: Option<Algorithm>) -> Result<Jwk, ConfigError> {
+        let is_secret = self.text("kty") == Some("oct");
+        self.check_use(is_secret)?;
+        let algorithm = self.algorithm(asked)?;
+        let material = match algorithm.key_type() {
+            KeyType::Secret { .. } => Material::Secret(self.bytes("k")?),
+            KeyType::Rsa => self.rsa()?,
+            curve @ (KeyType::P256 | KeyType::P384) => self.ec(curve)?,
+            KeyType::Ed25519 => self.ed25519()?,
+        };
+        match (self.half, &material) {
+            (Half::Private, Material::Public(_)) => {
+                Err(self.refuse("is a public JWK, which cannot sign", "give the private one, or use `VerifyingKey`"))
+            }
+            (Half::Public, Material::Private { .. }) => Err(self.refuse(
+                "is a private JWK, which a verifier must not hold",
+                "give the public one: without `d`, `p`, `q`, `dp`, `dq` and `qi`",
+            )),
+            _ => Ok(Jwk { algorithm, kid: self.text("kid").map(str::to_owned), material }),
+        }
+    }
+
+    /// `use` and `key_ops`, if present, must allow what the key is for (RFC 7517 sections 4.2 and 4.3).
+    fn check_use(&self, is_secret: bool) -> Result<(), ConfigError> {
+        if self.text("use").is_some_and(|used| used != "sig") {
+            return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key that is meant for signatures"));
+        }
+        let Some(operations) = &self.members.key_ops else { return Ok(()) };
+        // A signing secret verifies too: there is no other half that could have been given the right.
+        let needed: &[&str] = match self.half {
+            Half::Public => &["verify"],
+            Half::Private if is_secret => &["sign", "verify"],
+            Half::Private => &["sign"],
+        };
+        let distinct: BTreeSet<&str> = operations.iter().map(String::as_str).collect();
+        if distinct.len() != operations.len() || !needed.iter().all(|operation| distinct.contains(operation)) {
+            let needed = needed.join("` and `");
+            return Err(self.refuse(
+                format!("is a JWK whose `key_ops` do not allow `{needed}`, or name an operation twice"),
+                "give a key that is meant for this",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The one algorithm of this key: what `alg`, the curve and the application say, which must be the same
+    /// (RFC 8725 section 3.1).
+    fn algorithm(&self, asked: Option<Algorithm>) -> Result<Algorithm, ConfigError> {
+        let by_curve = match (self.text("kty"), self.text("crv")) {
+            (Some("oct" | "RSA"), None) => None,
+            (Some("EC"), Some("P-256")) => Some(Algorithm::ES256),
+            (Some("EC"), Some("P-384")) => Some(Algorithm::ES384),
+            (Some("OKP"), Some("Ed25519")) => Some(Algorithm::EdDSA),
+            _ => {
+                return Err(self.refuse(
+                    "is a JWK of an unsupported kind",
+                    "use `kty` `oct` or `RSA`, `EC` with `crv` `P-256` or `P-384`, or `OKP` with `Ed25519`",
+                ));
+            }
+        };
+        let named = match self.text("alg") {
+            None => None,
+            Some(name) => Some(Algorithm::from_jose(name).ok_or_else(|| {
+                self.refuse("is a JWK whose `alg` is no supported signature algorithm", "give a key for signatures")
+            })?),
+        };
+        let mut said = [asked, named, by_curve].into_iter().flatten();
+        let Some(algorithm) = said.next() else {
+            return Err(self.refuse("is a JWK that names no algorithm", "use `from_jwk_with`, or give it an `alg`"));
+        };
+        let fits = match algorithm.key_type() {
+            KeyType::Secret { .. } => self.text("kty") == Some("oct"),
+            KeyType::Rsa => self.text("kty") == Some("RSA"),
+            KeyType::P256 | KeyType::P384 | KeyType::Ed25519 => by_curve.is_some(),
+        };
+        if !fits || said.any(|other| other != algorithm) {
+            return Err(self.refuse(
+                format!("is a JWK whose `kty`, `crv` or `alg` does not fit {algorithm}"),
+                "use each key with the one algorithm that it was made for",
+            ));
+        }
+        Ok(algorithm)
+    }
+
+    /// RFC 7518 section 6.3.
+    fn rsa(&self) -> Result<Material, ConfigError> {
+        let (n, e) = (self.number("n")?, self.number("e")?);
+        if self.members.has_other_primes {
+            return Err(self.refuse("is an RSA key of more than two primes", "make one of two primes"));
+        }
+        let public = PublicKey::Rsa { n: n.to_vec(), e: e.to_vec() };
+        if ["d", "p", "q", "dp", "dq", "qi"].iter().all(|name| self.text(name).is_none()) {
+            return Ok(Material::Public(public));
+        }
+        let (d, p, q) = (self.number("d")?, self.number("p")?, self.number("q")?);
+        let (dp, dq, qi) = (self.number("dp")?, self.number("dq")?, self.number("qi")?);
+        Ok(Material::Private { public, der: der::rsa_private_key([&n, &e, &d, &p, &q, &dp, &dq, &qi]) })
+    }
+
+    /// RFC 7518 section 6.2.
+    fn ec(&self, curve: KeyType) -> Result<Material, ConfigError> {
+        let (x, y) = (self.coordinate("x", curve)?, self.coordinate("y", curve)?);
+        let public = PublicKey::Ec { x: x.to_vec(), y: y.to_vec() };
+        if self.text("d").is_none() {
+            return Ok(Material::Public(public));
+        }
+        let d = self.coordinate("d", curve)?;
+        Ok(match der::ec_private_key(curve, &d, &x, &y) {
+            Some(der) => Material::Private { public, der },
+            None => Material::Public(public),
+        })
+    }
+
+    /// RFC 8037 section 2.
+    fn ed25519(&self) -> Result<Material, ConfigError> {
+        let x = self.coordinate("x", KeyType::Ed25519)?.to_vec();
+        let public = PublicKey::Ed25519 { x };
+        if self.text("d").is_none() {
+            return Ok(Material::Public(public));
+        }
+        let d = self.coordinate("d", KeyType::Ed25519)?;
+        Ok(Material::Private { public, der: der::ed25519_private_key(&d) })
+    }
+
+    /// A number in the fewest bytes (`Base64urlUInt`, RFC 7518 section 2): with others, a key would have two thumbprints.
+    fn number(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+        let bytes = self.bytes(name)?;
+        match bytes.first() {
+            Some(first) if *first != 0 => Ok(bytes),
+            _ => Err(self.refuse(format!("is a JWK whose `{name}` is zero or begins with zeros"), "leave them away")),
+        }
+    }
+
+    /// A number in the full length of the curve's field (RFC 7518 section 6.2.1.2), without a leading zero lost.
+    fn coordinate(&self, name: &'static str, curve: KeyType) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+        let bytes = self.bytes(name)?;
+        if Some(bytes.len()) == curve.coordinate_len() {
+            return Ok(bytes);
+        }
+        Err(self.refuse(
+            format!("is a JWK whose `{name}` has not the length of a {curve}"),
+            "check that `crv` is right and that no leading zeros were lost",
+        ))
+    }
+
+    /// Unpadded canonical base64url (RFC 7515 section 2): one text for one key.
+    fn bytes(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+        self.text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).map(Zeroizing::new).ok_or_else(|| {
+            self.refuse(
+                format!("is a JWK whose `{name}` is missing or no unpadded base64url"),
+                "give the key as RFC 7518 section 6 writes it",
+            )
+        })
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.members.text.get(name).map(|value| value.as_str())
+    }
+
+    fn refuse(&self, problem: impl Into<String>, remedy: &'static str) -> ConfigError {
+        ConfigError::new(self.setting, problem.into(), remedy)
+    }
+}
+
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests;

@@ -1,0 +1,140 @@
+//! The numbers of a public key: where they come from, whether they are sound, and what they are called.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+
+use super::{
+    algorithm::{Algorithm, KeyType},
+    backend::Backend,
+    der,
+};
+use crate::error::ConfigError;
+
+/// RSA sizes: at least 2048 bits by RFC 7518 section 3.3; more than 8192 AWS-LC does not take, and every verification
+/// would be a burden.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// The numbers of a public key, big-endian; coordinates have the full length of their field.
+pub(super) enum PublicKey {
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Ec { x: Vec<u8>, y: Vec<u8> },
+    Ed25519 { x: Vec<u8> },
+}
+
+impl PublicKey {
+    /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). None if it is no key of the algorithm's type.
+    pub(super) fn from_pem(backend: Backend, algorithm: Algorithm, pem: &[u8]) -> Option<Self> {
+        match algorithm.key_type() {
+            KeyType::Secret { .. } => None,
+            KeyType::Rsa => {
+                let key = DecodingKey::from_rsa_pem(pem).ok()?;
+                let (n, e) = backend.rsa_public(key.try_get_as_bytes().ok()?)?;
+                Some(Self::Rsa { n, e })
+            }
+            KeyType::P256 | KeyType::P384 => {
+                let key = DecodingKey::from_ec_pem(pem).ok()?;
+                // Only the uncompressed point: RustCrypto reads a compressed one too, and both shall take the same keys.
+                let [4, coordinates @ ..] = key.try_get_as_bytes().ok()? else { return None };
+                let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
+                Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
+            }
+            KeyType::Ed25519 => {
+                let key = DecodingKey::from_ed_pem(pem).ok()?;
+                Some(Self::Ed25519 { x: key.try_get_as_bytes().ok()?.to_vec() })
+            }
+        }
+    }
+
+    /// The public half of a private key, by the backend. None if the backend does not read it as the algorithm's type.
+    pub(super) fn of_private(backend: Backend, algorithm: Algorithm, key: &EncodingKey) -> Option<Self> {
+        match algorithm.key_type() {
+            KeyType::Secret { .. } => None,
+            KeyType::Rsa => backend.rsa_public_of_private(key.as_bytes()).map(|(n, e)| Self::Rsa { n, e }),
+            KeyType::P256 | KeyType::P384 => {
+                backend.ec_public_of_private(algorithm, key.as_bytes()).map(|(x, y)| Self::Ec { x, y })
+            }
+            KeyType::Ed25519 => backend.ed_public_of_private(key.as_bytes()).map(|x| Self::Ed25519 { x }),
+        }
+    }
+
+    /// The key in the backend's form, if it is sound: sizes, exponent, and a point that lies on its curve.
+    pub(super) fn check(
+        &self,
+        setting: &'static str,
+        backend: Backend,
+        algorithm: Algorithm,
+    ) -> Result<DecodingKey, ConfigError> {
+        let refuse = |problem: String| {
+            Err(ConfigError::new(setting, problem, "make a new key pair, for example with `openssl genpkey`"))
+        };
+        if let Self::Rsa { n, e } = self {
+            let bits = bit_len(n);
+            if !RSA_BITS.contains(&bits) || n.last().is_none_or(|byte| byte % 2 == 0) {
+                return refuse(format!(
+                    "is an RSA key of {bits} bits; {algorithm} needs an odd modulus of 2048 to 8192"
+                ));
+            }
+            // 1 makes every text its own signature; an even exponent is none; a huge one costs time at every request.
+            if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
+                return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
+            }
+            // RustCrypto takes at most 4096 bits, and says so only when it reads the key.
+            if backend.rsa_public(&der::rsa_public_key(n, e)).is_none() {
+                return refuse(format!("is an RSA key of {bits} bits, more than the signature backend takes"));
+            }
+        }
+        if let Self::Ec { x, y: last } | Self::Ed25519 { x: last @ x } = self {
+            let len = algorithm.key_type().coordinate_len();
+            if Some(x.len()) != len || Some(last.len()) != len {
+                return refuse(format!("is a public key on another curve than {algorithm}'s"));
+            }
+        }
+        let key = self.decoding_key();
+        if !backend.accepts(algorithm, &key) {
+            return refuse(format!("is a public key that is no point of {algorithm}'s curve"));
+        }
+        Ok(key)
+    }
+
+    /// The JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in base64url.
+    pub(super) fn thumbprint(&self, backend: Backend, algorithm: Algorithm) -> Option<String> {
+        let text = |number: &[u8]| URL_SAFE_NO_PAD.encode(number);
+        // The required members only, in the order of their names, without a space (section 3.3).
+        let members = match self {
+            Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
+            Self::Ec { x, y } => {
+                let crv = if algorithm.key_type() == KeyType::P384 { "P-384" } else { "P-256" };
+                format!(r#"{{"crv":"{crv}","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y))
+            }
+            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(x)),
+        };
+        backend.sha256(members.as_bytes()).map(|hash| text(&hash))
+    }
+
+    fn decoding_key(&self) -> DecodingKey {
+        match self {
+            Self::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
+            Self::Ec { x, y } => DecodingKey::from_ec_der(&[&[4], x.as_slice(), y].concat()),
+            Self::Ed25519 { x } => DecodingKey::from_ed_der(x),
+        }
+    }
+}
+
+/// The number of bits of a big-endian number, without leading zeros.
+fn bit_len(number: &[u8]) -> usize {
+    let zeros: usize = number.iter().take_while(|byte| **byte == 0).count();
+    let head = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    number.len().saturating_sub(zeros).saturating_mul(8).saturating_sub(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_zeros_are_no_bits() {
+        for (number, bits) in [(&[][..], 0), (&[0], 0), (&[1], 1), (&[0, 0x80], 8), (&[1, 0, 1], 17)] {
+            assert_eq!(bit_len(number), bits);
+        }
+    }
+}
