@@ -1,0 +1,306 @@
+//! Settings from the environment, under the names of the predecessor, `fastcore.security`.
+//!
+//! | variable | value | used where it is unset |
+//! |--|--|--|
+//! | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, taken byte for byte | none: a secret or keys are needed |
+//! | `JWT_ALGORITHM` | the name of a signature algorithm (RFC 7518 section 3.1) | `HS256` |
+//! | `JWT_ACCESS_TOKEN_EXPIRE_MINUTES` | life of an access token, 1 to 525 600 (one year) | 30 |
+//! | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | life of a refresh token that is not used, 1 to 3650 (ten years) | 7 |
+//! | `JWT_AUDIENCE` | the `aud` of issued tokens | none |
+//! | `JWT_ISSUER` | the `iss` of issued and accepted tokens | none |
+//! | `JWT_ALLOWED_AUDIENCES` | the `aud` values to accept: a JSON array of strings, or a list with commas | `JWT_AUDIENCE` |
+//!
+//! [`Settings`] tells what was set and leaves the defaults to whoever uses it: a variable that is unset is `None`. One that is
+//! set to something unusable, even to nothing at all, is a [`ConfigError`] that names the variable: a typing error
+//! must not turn into a default.
+
+use std::{env, ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
+
+use zeroize::Zeroizing;
+
+use crate::error::ConfigError;
+
+const SECRET_KEY: &str = "JWT_SECRET_KEY";
+const ALGORITHM: &str = "JWT_ALGORITHM";
+const ACCESS_TOKEN_EXPIRE_MINUTES: &str = "JWT_ACCESS_TOKEN_EXPIRE_MINUTES";
+const REFRESH_TOKEN_EXPIRE_DAYS: &str = "JWT_REFRESH_TOKEN_EXPIRE_DAYS";
+const AUDIENCE: &str = "JWT_AUDIENCE";
+const ISSUER: &str = "JWT_ISSUER";
+const ALLOWED_AUDIENCES: &str = "JWT_ALLOWED_AUDIENCES";
+
+const NAMES: [&str; 7] = [
+    SECRET_KEY,
+    ALGORITHM,
+    ACCESS_TOKEN_EXPIRE_MINUTES,
+    REFRESH_TOKEN_EXPIRE_DAYS,
+    AUDIENCE,
+    ISSUER,
+    ALLOWED_AUDIENCES,
+];
+
+/// What the environment says. See the [module](self) for the variables.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_bearer::settings::Settings;
+///
+/// let settings = Settings::from_vars([("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "15"), ("JWT_ALLOWED_AUDIENCES", "api, web")])?;
+/// assert_eq!(settings.access_ttl(), Some(Duration::from_secs(15 * 60)));
+/// assert_eq!(settings.allowed_audiences(), Some(&["api".to_owned(), "web".to_owned()][..]));
+/// assert_eq!(settings.issuer(), None);
+/// # Ok::<(), tower_bearer::error::ConfigError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Settings {
+    secret_key: Option<Zeroizing<String>>,
+    algorithm: Option<String>,
+    access_ttl: Option<Duration>,
+    refresh_ttl: Option<Duration>,
+    audience: Option<String>,
+    issuer: Option<String>,
+    allowed_audiences: Option<Vec<String>>,
+}
+
+impl Settings {
+    /// Reads the variables of this process.
+    ///
+    /// # Errors
+    ///
+    /// A variable is set to a value that cannot be used. The message names the variable and never shows its value.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_vars(NAMES.iter().filter_map(|name| env::var_os(name).map(|value| (name, value))))
+    }
+
+    /// Reads the variables from pairs of name and value. Other names are passed over; the last of two equal names counts.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn from_vars<K, V>(vars: impl IntoIterator<Item = (K, V)>) -> Result<Self, ConfigError>
+    where
+        K: AsRef<str>,
+        V: Into<OsString>,
+    {
+        const MINUTE: u64 = 60;
+        const DAY: u64 = 24 * 60 * MINUTE;
+
+        let mut settings = Self::default();
+        for (name, value) in vars {
+            let value = value.into();
+            match name.as_ref() {
+                SECRET_KEY => settings.secret_key = Some(Zeroizing::new(text(SECRET_KEY, value)?)),
+                ALGORITHM => settings.algorithm = Some(text(ALGORITHM, value)?),
+                ACCESS_TOKEN_EXPIRE_MINUTES => {
+                    settings.access_ttl = Some(lifetime(ACCESS_TOKEN_EXPIRE_MINUTES, value, 1..=525_600, MINUTE)?);
+                }
+                REFRESH_TOKEN_EXPIRE_DAYS => {
+                    settings.refresh_ttl = Some(lifetime(REFRESH_TOKEN_EXPIRE_DAYS, value, 1..=3650, DAY)?);
+                }
+                AUDIENCE => settings.audience = Some(text(AUDIENCE, value)?),
+                ISSUER => settings.issuer = Some(text(ISSUER, value)?),
+                ALLOWED_AUDIENCES => settings.allowed_audiences = Some(list(ALLOWED_AUDIENCES, value)?),
+                _ => {}
+            }
+        }
+        Ok(settings)
+    }
+
+    /// `JWT_SECRET_KEY`. Its copies here are wiped from memory when they are dropped.
+    #[must_use]
+    pub fn secret_key(&self) -> Option<&str> {
+        self.secret_key.as_ref().map(|secret| secret.as_str())
+    }
+
+    /// `JWT_ALGORITHM`, as it was written.
+    #[must_use]
+    pub fn algorithm(&self) -> Option<&str> {
+        self.algorithm.as_deref()
+    }
+
+    /// `JWT_ACCESS_TOKEN_EXPIRE_MINUTES`: how long an access token lives.
+    #[must_use]
+    pub fn access_ttl(&self) -> Option<Duration> {
+        self.access_ttl
+    }
+
+    /// `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: how long a session lives without being used.
+    #[must_use]
+    pub fn refresh_ttl(&self) -> Option<Duration> {
+        self.refresh_ttl
+    }
+
+    /// `JWT_AUDIENCE`: the `aud` of issued tokens.
+    #[must_use]
+    pub fn audience(&self) -> Option<&str> {
+        self.audience.as_deref()
+    }
+
+    /// `JWT_ISSUER`: the `iss` of issued and accepted tokens.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// `JWT_ALLOWED_AUDIENCES`: the `aud` values to accept; at least one.
+    #[must_use]
+    pub fn allowed_audiences(&self) -> Option<&[String]> {
+        self.allowed_audiences.as_deref()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("secret_key", &self.secret_key.as_ref().map(|_| "[redacted]"))
+            .field("algorithm", &self.algorithm)
+            .field("access_ttl", &self.access_ttl)
+            .field("refresh_ttl", &self.refresh_ttl)
+            .field("audience", &self.audience)
+            .field("issuer", &self.issuer)
+            .field("allowed_audiences", &self.allowed_audiences)
+            .finish()
+    }
+}
+
+/// A value that says something. It is not trimmed: other programs that read the same variable do not trim it either.
+fn text(name: &'static str, value: OsString) -> Result<String, ConfigError> {
+    let value = value.into_string().map_err(|_| {
+        ConfigError::new(name, "is not valid UTF-8", "write it in UTF-8; encode random bytes as base64")
+    })?;
+    if value.trim().is_empty() {
+        return Err(ConfigError::new(name, "is set, but empty", "give it a value or unset it"));
+    }
+    Ok(value)
+}
+
+fn lifetime(
+    name: &'static str,
+    value: OsString,
+    range: RangeInclusive<u64>,
+    seconds_per_unit: u64,
+) -> Result<Duration, ConfigError> {
+    let units = text(name, value)?.trim().parse().ok().filter(|units| range.contains(units)).ok_or_else(|| {
+        let (first, last) = range.into_inner();
+        ConfigError::new(
+            name,
+            format!("is not a whole number from {first} to {last}"),
+            "correct it, or unset it to have the default",
+        )
+    })?;
+    Ok(Duration::from_secs(seconds_per_unit.saturating_mul(units)))
+}
+
+/// A JSON array, as the predecessor reads it, or a list with commas, as people write it.
+fn list(name: &'static str, value: OsString) -> Result<Vec<String>, ConfigError> {
+    let value = text(name, value)?;
+    let items: Vec<String> = if value.trim_start().starts_with('[') {
+        serde_json::from_str(&value).map_err(|_| {
+            ConfigError::new(
+                name,
+                "is not a JSON array of strings",
+                r#"write ["api","web"], or api,web without brackets"#,
+            )
+        })?
+    } else {
+        value.split(',').map(|item| item.trim().to_owned()).collect()
+    };
+    if items.is_empty() || items.iter().any(|item| item.trim().is_empty()) {
+        return Err(ConfigError::new(
+            name,
+            "is an empty list or has an empty entry",
+            "name at least one audience and remove stray commas, or unset it to accept JWT_AUDIENCE alone",
+        ));
+    }
+    Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+    use super::*;
+
+    fn refused(name: &'static str, value: impl Into<OsString>) -> String {
+        let error = Settings::from_vars([(name, value)]).unwrap_err();
+        assert_eq!(error.setting(), name);
+        error.to_string()
+    }
+
+    #[test]
+    fn what_is_unset_is_none_and_other_variables_are_passed_over() {
+        let settings =
+            Settings::from_vars([("PATH", "/bin"), ("jwt_issuer", "wrong case"), ("JWT_ISSUER_X", "")]).unwrap();
+        assert!(settings.secret_key().is_none() && settings.algorithm().is_none() && settings.access_ttl().is_none());
+        assert!(settings.refresh_ttl().is_none() && settings.audience().is_none() && settings.issuer().is_none());
+        assert!(settings.allowed_audiences().is_none());
+    }
+
+    #[test]
+    fn every_variable_is_read_in_its_unit() {
+        let settings = Settings::from_vars([
+            ("JWT_SECRET_KEY", " test-key, byte for byte\n"),
+            ("JWT_ALGORITHM", "HS384"),
+            ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "525600"),
+            ("JWT_REFRESH_TOKEN_EXPIRE_DAYS", " 14 "),
+            ("JWT_AUDIENCE", "api"),
+            ("JWT_ISSUER", "https://issuer.example"),
+            ("JWT_ALLOWED_AUDIENCES", r#"["api", "a,b"]"#),
+        ])
+        .unwrap();
+        assert_eq!(settings.secret_key(), Some(" test-key, byte for byte\n"));
+        assert_eq!(settings.algorithm(), Some("HS384"));
+        assert_eq!(settings.access_ttl(), Some(Duration::from_secs(525_600 * 60)));
+        assert_eq!(settings.refresh_ttl(), Some(Duration::from_secs(14 * 86_400)));
+        assert_eq!(settings.audience(), Some("api"));
+        assert_eq!(settings.issuer(), Some("https://issuer.example"));
+        assert_eq!(settings.allowed_audiences().unwrap(), ["api", "a,b"]);
+    }
+
+    #[test]
+    fn a_set_but_empty_variable_is_an_error_that_names_it() {
+        for name in NAMES {
+            for empty in ["", " \t"] {
+                assert!(refused(name, empty).contains(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_a_whole_number_within_its_bounds() {
+        for name in [ACCESS_TOKEN_EXPIRE_MINUTES, REFRESH_TOKEN_EXPIRE_DAYS] {
+            for wrong in ["0", "-1", "1.5", "30m", "thirty", "525601", "18446744073709551616"] {
+                assert!(refused(name, wrong).contains("whole number from 1 to"), "{name}={wrong}");
+            }
+        }
+        refused(REFRESH_TOKEN_EXPIRE_DAYS, "3651");
+    }
+
+    #[test]
+    fn a_list_of_audiences_without_a_usable_entry_is_an_error() {
+        for wrong in ["[]", "[\"\"]", "[1]", "[\"api\"", "{\"api\":1}, ", ",", "api,,web", "api,"] {
+            refused(ALLOWED_AUDIENCES, wrong);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_value_that_is_not_unicode_is_an_error() {
+        use std::os::unix::ffi::OsStringExt;
+
+        for name in NAMES {
+            assert!(refused(name, OsString::from_vec(vec![b'a', 0xff])).contains("UTF-8"));
+        }
+    }
+
+    #[test]
+    fn neither_debug_nor_an_error_shows_a_value() {
+        let secret = "test-key-that-must-not-be-seen-anywhere";
+        let settings = Settings::from_vars([(SECRET_KEY, secret)]).unwrap();
+        assert!(!format!("{settings:?} {settings:#?}").contains("test-key"));
+        for name in [ACCESS_TOKEN_EXPIRE_MINUTES, REFRESH_TOKEN_EXPIRE_DAYS] {
+            assert!(!refused(name, secret).contains("test-key"));
+        }
+        let error = Settings::from_vars([(ALLOWED_AUDIENCES, format!("[{secret}"))]).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("test-key"));
+    }
+}
