@@ -15,9 +15,12 @@
 //!
 //! # A store of your own
 //!
-//! Implement [`TokenStore`] and run the suite of the `conformance` module (feature `conformance`) against it: both stores of this crate pass
-//! exactly that suite.
+//! Implement [`TokenStore`] and run the suite of the `conformance` module (feature `conformance`) against it:
+//! both stores of this crate pass exactly that suite.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod memory;
 mod model;
 
 use std::{
@@ -29,6 +32,7 @@ use std::{
 
 use futures_util::future::{Either, Ready, ready};
 
+pub use self::memory::MemoryStore;
 pub use self::model::{
     Checked, Denial, Deny, DenyQuery, ForeignId, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened, Page,
     Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState, Successor,
@@ -93,7 +97,7 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 /// * Nothing panics, whatever the arguments: subjects and ids are any text of 1 to 255 bytes.
 /// * Every way in which a session ends before its own expiry (revocation, reuse, eviction) writes the log.
 pub trait TokenStore: Send + Sync + 'static {
-    /// Opens a session. An existing `sid` is never overwritten. With [`Open::max_sessions`], as many of the user's
+    /// Opens a session, whose counter is 0. An existing `sid` is never overwritten. With [`Open::max_sessions`], as many of the user's
     /// sessions as needed are evicted, those that were used longest ago first.
     fn open(&self, open: Open) -> StoreAnswer<Opened>;
 

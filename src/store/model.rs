@@ -67,6 +67,10 @@ pub enum SessionState {
     Active {
         /// The generation in which the session stands.
         generation: u64,
+        /// The counter of its newest refresh token.
+        counter: u32,
+        /// When the session ends if it is not used again.
+        refresh_end: Timestamp,
     },
     /// The session, the token or all of the user's sessions were revoked.
     Revoked {

@@ -1,0 +1,286 @@
+//! What holds when much happens at once.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Barrier, task::JoinSet};
+
+use super::{
+    Broken, Outcome, ensure,
+    subject::{LONG, Subject},
+};
+use crate::store::{Opened, Revocation, Rotate, Rotated, SessionState, Successor};
+
+/// Starts these calls at the same moment, each in a task of its own, and waits for all of them.
+async fn at_once<T, F>(calls: impl IntoIterator<Item = F>) -> Outcome<Vec<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = Outcome<T>> + Send + 'static,
+{
+    let calls: Vec<_> = calls.into_iter().collect();
+    let barrier = Arc::new(Barrier::new(calls.len()));
+    let mut tasks = JoinSet::new();
+    for call in calls {
+        let barrier = barrier.clone();
+        tasks.spawn(async move {
+            barrier.wait().await;
+            call.await
+        });
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = tasks.join_next().await {
+        answers.push(answer??);
+    }
+    Ok(answers)
+}
+
+pub(super) async fn fifty_rotations_at_once_yield_one_successor(user: Subject) -> Outcome {
+    user.open("s").await?;
+    for counter in 0..5 {
+        let calls = (0..50).map(|_| {
+            let user = user.clone();
+            async move { user.rotate("s", counter, LONG).await }
+        });
+        let mut rotated = 0;
+        let mut successors = Vec::new();
+        for answer in at_once(calls).await? {
+            let successor = match answer {
+                Rotated::Rotated(successor) => {
+                    rotated += 1;
+                    successor
+                }
+                Rotated::Replayed(successor) => successor,
+                other => return Err(Broken(format!("{other:?}"))),
+            };
+            successors.push(Successor { now: successor.issued_at, ..successor });
+        }
+        ensure!(rotated == 1, "{rotated} of 50 moved the counter {counter} on");
+        successors.dedup();
+        ensure!(successors.len() == 1, "successors of {counter}: {successors:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn rotations_at_once_without_grace_leave_nothing_alive(user: Subject) -> Outcome {
+    for n in 0..10 {
+        let sid = n.to_string();
+        user.open(&sid).await?;
+        let calls = (0..10).map(|_| {
+            let (user, sid) = (user.clone(), sid.clone());
+            async move { user.rotate(&sid, 0, Duration::ZERO).await }
+        });
+        let answers = at_once(calls).await?;
+        let rotated = answers.iter().filter(|answer| matches!(answer, Rotated::Rotated(_))).count();
+        let reused = answers.iter().filter(|answer| matches!(answer, Rotated::Reused { .. })).count();
+        let revoked = answers.iter().filter(|answer| matches!(answer, Rotated::Revoked { .. })).count();
+        ensure!((rotated, reused, revoked) == (1, 1, 8), "{answers:?}");
+        ensure!(user.is_revoked(&sid).await?, "it is {:?}", user.state(&sid).await?);
+    }
+    ensure!(user.live().await?.is_empty(), "listed are {:?}", user.live().await?);
+    Ok(())
+}
+
+pub(super) async fn a_session_is_opened_once(user: Subject) -> Outcome {
+    for n in 0..10 {
+        let calls = (0..10).map(|_| {
+            let (user, open) = (user.clone(), user.session(&n.to_string()));
+            async move { Ok(user.store.open(open).await?) }
+        });
+        let answers = at_once(calls).await?;
+        let opened = answers.iter().filter(|answer| matches!(answer, Opened::Opened { .. })).count();
+        ensure!(opened == 1, "it was opened {opened} times");
+    }
+    Ok(())
+}
+
+pub(super) async fn opens_at_once_never_exceed_max_sessions(user: Subject) -> Outcome {
+    let cap = NonZeroU32::MIN.saturating_add(2);
+    let mut reader = user.reader().await?;
+    for round in 0..10 {
+        let calls = (0..10).map(|n| {
+            let (user, sid) = (user.clone(), format!("{round}.{n}"));
+            async move {
+                user.open_capped(&sid, cap).await?;
+                Ok(user.live().await?.len())
+            }
+        });
+        let most = at_once(calls).await?.into_iter().max();
+        ensure!(most.is_some_and(|most| most <= 3), "{most:?} were alive at once");
+    }
+    ensure!(user.live().await?.len() == 3, "in the end {:?} are alive", user.live().await?);
+    let logged = reader.revocations().await?;
+    ensure!(logged.len() == 97, "of 100 sessions 97 were evicted, the log has {}", logged.len());
+    Ok(())
+}
+
+pub(super) async fn revocations_and_rotations_at_once_leave_nothing_alive(user: Subject) -> Outcome {
+    for round in 0..60 {
+        let sid = round.to_string();
+        user.open(&sid).await?;
+        let calls = (0..9).map(|n| {
+            let (user, sid) = (user.clone(), sid.clone());
+            async move {
+                match n {
+                    // Logout alone, "all" alone, and both.
+                    0 if round % 3 != 1 => drop(user.store.revoke_session(&user.name, &sid).await?),
+                    0 | 1 if round % 3 != 0 => drop(user.store.revoke_all(&user.name, None).await?),
+                    n => drop(user.rotate(&sid, n % 3, LONG).await?),
+                }
+                Ok(())
+            }
+        });
+        at_once(calls).await?;
+        ensure!(user.is_revoked(&sid).await?, "round {round}: it is {:?}", user.state(&sid).await?);
+        for counter in 0..5 {
+            let answer = user.rotate(&sid, counter, LONG).await?;
+            ensure!(matches!(answer, Rotated::Revoked { .. }), "round {round}: counter {counter} lives: {answer:?}");
+        }
+        ensure!(user.live().await?.is_empty(), "round {round}: listed are {:?}", user.live().await?);
+    }
+    Ok(())
+}
+
+pub(super) async fn what_was_answered_is_seen(user: Subject) -> Outcome {
+    for n in 0..50 {
+        let (sid, one) = (n.to_string(), user.clone());
+        let opened = {
+            let sid = sid.clone();
+            tokio::spawn(async move { one.open(&sid).await.map(|_| ()) })
+        };
+        opened.await??;
+        let (one, other) = (user.clone(), sid.clone());
+        let seen = tokio::spawn(async move { one.is_active(&other).await }).await??;
+        ensure!(seen, "round {n}: a session that was opened is not seen");
+        let (one, other) = (user.clone(), sid.clone());
+        tokio::spawn(async move {
+            match n % 3 {
+                0 => one.store.revoke_session(&one.name, &other).await?,
+                1 => one.store.revoke_all(&one.name, None).await?,
+                _ => {
+                    let until = one.store.ping().await?.saturating_add(LONG);
+                    one.store.revoke_token(&one.name, &format!("{other}.j"), until).await?
+                }
+            };
+            Ok::<_, Broken>(())
+        })
+        .await??;
+        let checks = (0..4).map(|_| {
+            let (one, sid) = (user.clone(), sid.clone());
+            async move { one.token_state(&sid, &format!("{sid}.j")).await }
+        });
+        for state in at_once(checks).await? {
+            ensure!(matches!(state, SessionState::Revoked { .. }), "round {n}: what was revoked is {state:?}");
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn what_was_revoked_never_comes_back(user: Subject) -> Outcome {
+    for round in 0..20 {
+        let sid = round.to_string();
+        user.open(&sid).await?;
+        let over = Arc::new(AtomicBool::new(false));
+        let (watcher, watched, end) = (user.clone(), sid.clone(), over.clone());
+        let watch = tokio::spawn(async move {
+            let (mut revoked, mut last) = (false, watcher.store.ping().await?);
+            while !end.load(Ordering::SeqCst) {
+                let checked = watcher.store.check(&watcher.name, &watched, "j").await?;
+                ensure!(last <= checked.now, "the time went from {last} to {}", checked.now);
+                last = checked.now;
+                match checked.state {
+                    SessionState::Active { .. } => ensure!(!revoked, "it came back"),
+                    SessionState::Revoked { .. } => revoked = true,
+                    other => return Err(Broken(format!("it is {other:?}"))),
+                }
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        });
+        let calls = (0..4).map(|n| {
+            let (user, sid) = (user.clone(), sid.clone());
+            async move {
+                match n {
+                    0 => drop(user.store.revoke_session(&user.name, &sid).await?),
+                    1 => drop(user.store.revoke_all(&user.name, Some(&sid)).await?),
+                    2 => drop(user.rotate(&sid, 0, LONG).await?),
+                    _ => drop(user.store.open(user.session(&sid)).await?),
+                }
+                Ok(())
+            }
+        });
+        let ended = at_once(calls).await;
+        over.store(true, Ordering::SeqCst);
+        watch.await??;
+        ended?;
+        ensure!(user.is_revoked(&sid).await?, "it is {:?}", user.state(&sid).await?);
+    }
+    Ok(())
+}
+
+pub(super) async fn revocations_at_once_are_all_logged(user: Subject) -> Outcome {
+    let mut reader = user.reader().await?;
+    let users: Vec<_> = (0..50).map(|n| user.other(format!("{}-{n}", user.name))).collect();
+    for one in &users {
+        one.open("s").await?;
+    }
+    let calls = users.iter().cloned().map(|one| async move {
+        let mut positions = Vec::new();
+        for sid in ["s", "never opened"] {
+            positions.push(one.store.revoke_session(&one.name, sid).await?.position);
+        }
+        positions.push(one.store.revoke_all(&one.name, None).await?.position);
+        Ok(positions)
+    });
+    let mut positions: Vec<_> = at_once(calls).await?.into_iter().flatten().collect();
+    positions.sort_unstable_by_key(|position| (position.bucket, position.sequence));
+    positions.dedup();
+    ensure!(positions.len() == 150, "150 answers name {} places in the log", positions.len());
+
+    let logged = reader.read().await?;
+    for one in &users {
+        let order: Vec<_> = logged
+            .iter()
+            .filter_map(|entry| match &entry.revocation {
+                Revocation::Session { subject, sid } if *subject == one.name => Some(sid.as_str()),
+                Revocation::Subject { subject, .. } if *subject == one.name => Some("all"),
+                _ => None,
+            })
+            .collect();
+        ensure!(order == ["s", "never opened", "all"], "of {} the log says {order:?}", one.name);
+    }
+    Ok(())
+}
+
+pub(super) async fn a_dropped_call_is_done_or_not_done(user: Subject) -> Outcome {
+    for n in 0..30u64 {
+        // Some are dropped at once, some are let go a little further, most of them are done.
+        let patience = Duration::from_micros(n * 50);
+        let (sid, fresh) = (format!("s{n}"), format!("t{n}"));
+        user.open(&sid).await?;
+        drop(tokio::time::timeout(patience, user.store.open(user.session(&fresh)).into_future()).await);
+        let (subject, counter, idle, grace) = (user.name.clone(), 0, LONG, LONG);
+        let rotate = Rotate { subject, sid: sid.clone(), counter, idle, grace };
+        drop(tokio::time::timeout(patience, user.store.rotate(rotate).into_future()).await);
+        // The retry gets the one successor, whether the first try was done or not.
+        let successor = match user.rotate(&sid, 0, LONG).await? {
+            Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
+            other => return Err(Broken(format!("the retry of a rotation got {other:?}"))),
+        };
+        ensure!(successor.counter == 1, "{successor:?}");
+        drop(tokio::time::timeout(patience, user.store.revoke_session(&user.name, &sid).into_future()).await);
+        let state = user.state(&sid).await?;
+        ensure!(matches!(state, SessionState::Active { .. } | SessionState::Revoked { .. }), "it is {state:?}");
+        user.store.revoke_session(&user.name, &sid).await?;
+        user.store.revoke_session(&user.name, &fresh).await?;
+        ensure!(user.is_revoked(&sid).await?, "a revocation that was repeated did not end it");
+    }
+    // The log has no hole either.
+    user.reader().await?;
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Tokens of other issuers.
+
+use std::time::Duration;
+
+use super::{
+    Outcome, ensure,
+    subject::{LONG, SHORT, Subject},
+};
+use crate::{
+    clock::Timestamp,
+    store::{Denial, Deny, DenyQuery, ForeignId, Revocation, Revoked},
+};
+
+/// An issuer that no other rule knows.
+fn issuer(user: &Subject) -> String {
+    format!("https://issuer.example/{}", user.name)
+}
+
+async fn deny(user: &Subject, id: ForeignId, keep: Duration) -> Outcome<Revoked> {
+    Ok(user.store.deny(Deny { issuer: issuer(user), id, keep }).await?)
+}
+
+async fn denied(user: &Subject, [jti, sid, subject]: [&str; 3]) -> Outcome<Denial> {
+    let [jti, sid, subject] = [jti, sid, subject].map(|id| Some(id.to_owned()));
+    Ok(user.store.denied(DenyQuery { issuer: issuer(user), jti, sid, subject }).await?)
+}
+
+fn moment_after(moment: Timestamp) -> Timestamp {
+    moment.saturating_add(Duration::from_millis(2))
+}
+
+pub(super) async fn a_denied_token_is_denied(user: Subject) -> Outcome {
+    let denial = denied(&user, ["j", "s", "u"]).await?;
+    ensure!(!denial.token && denial.revoked_before.is_none(), "nothing was denied yet: {denial:?}");
+    ensure!(denial.born <= denial.now, "the store was born after now: {denial:?}");
+    for expected in [true, false] {
+        let found = deny(&user, ForeignId::Token("j".to_owned()), LONG).await?.found;
+        ensure!(found == expected, "found is {found}, expected {expected}");
+    }
+    let denial = denied(&user, ["j", "s", "u"]).await?;
+    ensure!(denial.token && denial.revoked_before.is_none(), "the token was denied: {denial:?}");
+    let denial = denied(&user, ["k", "j", "j"]).await?;
+    ensure!(!denial.token && denial.revoked_before.is_none(), "another token: {denial:?}");
+    let query = DenyQuery { issuer: issuer(&user), jti: None, sid: None, subject: None };
+    let denial = user.store.denied(query).await?;
+    ensure!(!denial.token && denial.revoked_before.is_none(), "a token that says nothing: {denial:?}");
+    Ok(())
+}
+
+pub(super) async fn a_denied_subject_or_session_is_denied_up_to_the_last_denial(user: Subject) -> Outcome {
+    let first = deny(&user, ForeignId::Subject("u".to_owned()), LONG).await?.now;
+    let denial = denied(&user, ["j", "s", "u"]).await?;
+    ensure!(denial.revoked_before == Some(first), "the subject was denied at {first}: {denial:?}");
+    ensure!(!denial.token, "no token was denied: {denial:?}");
+    user.wait_until(moment_after(first)).await?;
+    let second = deny(&user, ForeignId::Session("s".to_owned()), LONG).await?.now;
+    let denial = denied(&user, ["j", "s", "u"]).await?;
+    ensure!(denial.revoked_before == Some(second), "then its session at {second}: {denial:?}");
+    let denial = denied(&user, ["j", "t", "u"]).await?;
+    ensure!(denial.revoked_before == Some(first), "another of its sessions: {denial:?}");
+    user.wait_until(moment_after(second)).await?;
+    let third = deny(&user, ForeignId::Subject("u".to_owned()), LONG).await?.now;
+    let denial = denied(&user, ["j", "s", "u"]).await?;
+    ensure!(denial.revoked_before == Some(third), "then the subject again at {third}: {denial:?}");
+    Ok(())
+}
+
+pub(super) async fn issuers_and_kinds_are_kept_apart(user: Subject) -> Outcome {
+    deny(&user, ForeignId::Subject("1".to_owned()), LONG).await?;
+    let denial = denied(&user, ["1", "1", "2"]).await?;
+    ensure!(!denial.token && denial.revoked_before.is_none(), "only a subject was denied: {denial:?}");
+
+    let one = |name: &str| Some(name.to_owned());
+    let other = DenyQuery { issuer: format!("{}/", issuer(&user)), jti: one("1"), sid: one("1"), subject: one("1") };
+    let denial = user.store.denied(other).await?;
+    ensure!(!denial.token && denial.revoked_before.is_none(), "another issuer was denied: {denial:?}");
+    // The end of the issuer is not the beginning of the id.
+    let joined = DenyQuery { issuer: format!("{}1", issuer(&user)), jti: None, sid: None, subject: one("") };
+    let denial = user.store.denied(joined).await?;
+    ensure!(denial.revoked_before.is_none(), "issuer and id run together: {denial:?}");
+
+    user.open("s").await?;
+    user.store.deny(Deny { issuer: issuer(&user), id: ForeignId::Subject(user.name.clone()), keep: LONG }).await?;
+    ensure!(user.is_active("s").await?, "a foreign subject ended a session of ours");
+    Ok(())
+}
+
+pub(super) async fn a_denial_ends_with_its_time(user: Subject) -> Outcome {
+    let ids =
+        || [ForeignId::Token("x".to_owned()), ForeignId::Session("x".to_owned()), ForeignId::Subject("x".to_owned())];
+    let mut last = Timestamp::default();
+    for id in ids() {
+        last = deny(&user, id, SHORT).await?.now;
+    }
+    // The longer time counts, whichever comes first.
+    deny(&user, ForeignId::Token("longer".to_owned()), LONG).await?;
+    deny(&user, ForeignId::Token("longer".to_owned()), SHORT).await?;
+    user.wait_until(last.saturating_add(SHORT).saturating_add(Duration::from_millis(1))).await?;
+    let denial = denied(&user, ["x", "x", "x"]).await?;
+    ensure!(!denial.token && denial.revoked_before.is_none(), "after its time: {denial:?}");
+    deny(&user, ForeignId::Token("another".to_owned()), LONG).await?;
+    ensure!(denied(&user, ["longer", "x", "x"]).await?.token, "the longer time does not count");
+    for id in ids() {
+        deny(&user, id, LONG).await?;
+    }
+    let denial = denied(&user, ["x", "x", "x"]).await?;
+    ensure!(denial.token && denial.revoked_before.is_some(), "denied again: {denial:?}");
+    Ok(())
+}
+
+pub(super) async fn a_denial_is_logged(user: Subject) -> Outcome {
+    let mut reader = user.reader().await?;
+    let mut ids = Vec::new();
+    let denials = [
+        (ForeignId::Token("x".to_owned()), false),
+        (ForeignId::Session("x".to_owned()), true),
+        (ForeignId::Subject("x".to_owned()), true),
+        (ForeignId::Subject("y".to_owned()), true),
+    ];
+    for (id, has_moment) in denials {
+        let answer = deny(&user, id.clone(), LONG).await?;
+        let logged = reader.read().await?;
+        let right = match logged.as_slice() {
+            [entry] => match &entry.revocation {
+                Revocation::Foreign { id, before } => {
+                    ids.push(id.clone());
+                    *before == has_moment.then_some(answer.now) && answer.now.saturating_add(LONG) <= entry.until
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        ensure!(right, "{id:?} was denied at {}: {logged:?}", answer.now);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    ensure!(ids.len() == 4, "what was denied has {} names in the log, and not four", ids.len());
+    Ok(())
+}

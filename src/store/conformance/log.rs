@@ -1,0 +1,103 @@
+//! The revocation log. That every kind of ending is logged is said by the rules of each.
+
+use std::num::NonZeroU32;
+
+use super::{
+    Outcome, ensure,
+    subject::{LONG, Subject},
+};
+use crate::store::{LogCursor, Revocation};
+
+pub(super) async fn the_log_is_dense_and_chained(user: Subject) -> Outcome {
+    // More than a page has, likely.
+    const ENTRIES: u32 = 1500;
+    let mut reader = user.reader().await?;
+    for n in 0..ENTRIES {
+        user.store.revoke_session(&user.name, &n.to_string()).await?;
+    }
+    // The reader sees to the numbers, the chain, the times and the end of each page.
+    let logged = reader.read().await?;
+    let mut nonces: Vec<_> = logged.iter().map(|entry| &entry.nonce).collect();
+    nonces.sort_unstable();
+    nonces.dedup();
+    ensure!(nonces.len() == logged.len(), "names were used twice");
+    let sids: Vec<_> = logged
+        .iter()
+        .filter_map(|entry| match &entry.revocation {
+            Revocation::Session { subject, sid } if *subject == user.name => Some(sid.clone()),
+            _ => None,
+        })
+        .collect();
+    ensure!(sids.iter().cloned().eq((0..ENTRIES).map(|n| n.to_string())), "{} of {ENTRIES} are logged", sids.len());
+    ensure!(reader.read().await?.is_empty(), "entries come again after the cursor");
+    // A reader that starts anew finds the same chain.
+    user.reader().await?;
+    Ok(())
+}
+
+pub(super) async fn the_log_holds_the_changes_in_their_order(user: Subject) -> Outcome {
+    let mut reader = user.reader().await?;
+    let until = user.open("a").await?.now.saturating_add(LONG);
+    user.store.revoke_token(&user.name, "j", until).await?;
+    user.open_capped("b", NonZeroU32::MIN).await?;
+    user.rotate("b", 3, LONG).await?;
+    user.rotate("b", 1, LONG).await?;
+    user.store.revoke_all(&user.name, None).await?;
+    user.store.revoke_session(&user.name, "a").await?;
+    // What revokes nothing writes nothing.
+    user.open("c").await?;
+    user.advance("c", 0).await?;
+    user.rotate("c", 0, LONG).await?;
+    user.rotate("a", 0, LONG).await?;
+    let kinds: Vec<_> = reader
+        .revocations()
+        .await?
+        .into_iter()
+        .map(|revocation| match revocation {
+            Revocation::Session { sid, .. } => format!("session {sid}"),
+            Revocation::Token { jti, .. } => format!("token {jti}"),
+            Revocation::Subject { .. } => "all".to_owned(),
+            Revocation::Foreign { .. } => "foreign".to_owned(),
+        })
+        .collect();
+    ensure!(kinds == ["token j", "session a", "session b", "all", "session a"], "the log says {kinds:?}");
+    Ok(())
+}
+
+pub(super) async fn an_answer_says_where_in_the_log_it_stands(user: Subject) -> Outcome {
+    let now = user.open("s").await?.now;
+    let until = now.saturating_add(LONG);
+    let mut reader = user.reader().await?;
+    let answers = [
+        user.store.revoke_token(&user.name, "j", until).await?,
+        user.store.revoke_session(&user.name, "s").await?,
+        user.store.revoke_all(&user.name, None).await?,
+    ];
+    let logged = reader.read().await?;
+    ensure!(logged.len() == answers.len(), "three were revoked: {logged:?}");
+    for (entry, answer) in logged.iter().zip(&answers) {
+        let position = &answer.position;
+        ensure!(position.sequence == entry.sequence, "{answer:?} is {entry:?}");
+        ensure!(position.bucket < user.store.buckets(), "{answer:?} names no bucket");
+        let page = user.store.log(position.bucket, None).await?;
+        ensure!(page.incarnation == position.incarnation, "{answer:?} is of another life than {}", page.incarnation);
+        ensure!(answer.now <= entry.at && entry.at < entry.until, "{answer:?} is {entry:?}");
+    }
+    let token = logged.first().map(|entry| entry.until);
+    ensure!(token == Some(until), "the token's entry matters until {until}, the log says {token:?}");
+    Ok(())
+}
+
+pub(super) async fn an_unknown_bucket_or_cursor_does_no_harm(user: Subject) -> Outcome {
+    user.store.revoke_session(&user.name, "s").await?;
+    for bucket in [user.store.buckets(), u32::MAX] {
+        ensure!(user.store.log(bucket, None).await.is_err(), "there is a bucket {bucket}");
+    }
+    for cursor in ["", "-", "0", "0-0", "18446744073709551616", "no cursor", "\r\n*"] {
+        // An error, or the log from some place on. A panic would end the rule.
+        drop(user.store.log(0, Some(LogCursor::new(cursor))).await);
+    }
+    // A reader sees a hole by the numbers, and the store still answers.
+    user.reader().await?;
+    Ok(())
+}

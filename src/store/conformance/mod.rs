@@ -1,0 +1,260 @@
+//! The suite that every [`TokenStore`] must pass: its contract, rule by rule.
+//!
+//! Each [`Rule`] is named after what it demands, and a failure names the rule. The suite needs a Tokio runtime; on one
+//! with several threads what runs at once really does. The store's clock has to run, but need not be settable: the rules use
+//! short lifetimes and wait for the store's own time. They use subjects of their own, so the store need not be empty,
+//! and nothing else should be made of their leavings.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tower_bearer::store::{MemoryStore, TokenStore, conformance};
+//!
+//! # #[tokio::main]
+//! # async fn main() {
+//! conformance::run(async || Arc::new(MemoryStore::default()) as Arc<dyn TokenStore>).await.unwrap();
+//! # }
+//! ```
+//!
+//! One rule alone:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tower_bearer::store::{MemoryStore, conformance};
+//!
+//! # #[tokio::main]
+//! # async fn main() {
+//! let rule = conformance::rules().iter().find(|rule| rule.name() == "a_grace_of_zero_never_replays").unwrap();
+//! rule.check(Arc::new(MemoryStore::default())).await.unwrap();
+//! # }
+//! ```
+
+mod concurrency;
+mod foreign;
+mod log;
+mod names;
+mod revocation;
+mod rotation;
+mod sessions;
+mod subject;
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use super::{BoxFuture, TokenStore};
+use crate::error::StoreError;
+
+/// How long a rule may take before it counts as broken: every call is to end within a deadline of the store's own.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs all rules, each on what `new_store` answers: a new store each time, or the same.
+///
+/// # Errors
+///
+/// The rules that are broken, all of them.
+pub async fn run(new_store: impl AsyncFn() -> Arc<dyn TokenStore>) -> Result<(), Violations> {
+    let mut violations = Vec::new();
+    for rule in rules() {
+        violations.extend(rule.check(new_store().await).await.err());
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Violations(violations)) }
+}
+
+/// All rules.
+#[must_use]
+pub fn rules() -> &'static [Rule] {
+    RULES
+}
+
+/// Something that every store must do.
+pub struct Rule {
+    name: &'static str,
+    check: fn(Arc<dyn TokenStore>) -> BoxFuture<Outcome>,
+}
+
+impl Rule {
+    /// What the rule demands.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Checks whether a store keeps the rule.
+    ///
+    /// # Errors
+    ///
+    /// What the store did instead; also if it panicked, answered with an error or took too long.
+    pub async fn check(&self, store: Arc<dyn TokenStore>) -> Result<(), Violation> {
+        let mut task = tokio::spawn((self.check)(store));
+        let what = match tokio::time::timeout(PATIENCE, &mut task).await {
+            Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(Broken(what)))) => what,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                task.abort();
+                format!("no end after {} s", PATIENCE.as_secs())
+            }
+        };
+        Err(Violation { rule: self.name, what })
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rule").field(&self.name).finish()
+    }
+}
+
+/// A rule that a store has broken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    rule: &'static str,
+    what: String,
+}
+
+impl Violation {
+    /// The rule's name.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        self.rule
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
+}
+
+impl Error for Violation {}
+
+/// The rules that a store has broken.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the store breaks {} of {} rules", self.0.len(), RULES.len())?;
+        self.0.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
+    }
+}
+
+impl fmt::Debug for Violations {
+    /// As for people: it is what `unwrap()` shows in a test.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for Violations {}
+
+/// How a rule ended.
+type Outcome<T = ()> = Result<T, Broken>;
+
+/// What a store did instead of what the rule demands.
+struct Broken(String);
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Self {
+        Self(format!("the store failed: {error:?}"))
+    }
+}
+
+impl From<tokio::task::JoinError> for Broken {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self(format!("a call did not end: {error}"))
+    }
+}
+
+/// Ends the rule unless this holds.
+macro_rules! ensure {
+    ($condition:expr, $($what:tt)+) => {
+        if !$condition {
+            return Err($crate::store::conformance::Broken(format!($($what)+)));
+        }
+    };
+}
+use ensure;
+
+macro_rules! rules {
+    ($($module:ident { $($name:ident,)+ })+) => {
+        const RULES: &[Rule] = &[$($(
+            Rule { name: stringify!($name), check: |store| Box::pin($module::$name(subject::Subject::new(store))) },
+        )+)+];
+    };
+}
+
+rules! {
+    sessions {
+        an_opened_session_is_active,
+        an_unknown_session_is_unknown,
+        an_existing_session_is_never_overwritten,
+        a_session_that_is_not_used_ends,
+        the_absolute_end_bounds_the_idle_one,
+        max_sessions_evicts_those_used_longest_ago_and_logs_it,
+        max_sessions_counts_only_the_living,
+        a_login_that_began_before_a_revoke_all_is_superseded,
+        the_listing_tells_what_is_known_of_a_session,
+        the_listing_holds_live_sessions_only,
+        the_listing_can_be_read_in_pages,
+        time_does_not_go_back,
+    }
+    rotation {
+        a_rotation_moves_the_counter_on,
+        a_rotation_prolongs_the_session_but_not_beyond_its_absolute_end,
+        a_replay_within_the_grace_gets_the_same_successor,
+        the_grace_does_not_slide,
+        a_grace_of_zero_never_replays,
+        more_than_one_behind_is_reuse_even_within_the_grace,
+        reuse_ends_the_session_and_is_logged,
+        a_counter_ahead_of_the_record_is_adopted,
+        a_counter_never_wraps,
+        only_a_live_session_rotates,
+    }
+    revocation {
+        a_revoked_session_is_revoked,
+        a_revocation_is_idempotent_and_logged_each_time,
+        a_revocation_that_finds_nothing_is_logged,
+        a_revoked_token_leaves_its_session_alive,
+        a_revoked_token_is_remembered_until_its_time,
+        a_revoked_token_of_a_lost_session_is_revoked,
+        revoke_all_ends_every_session_of_the_user_only,
+        revoke_all_spares_the_exception_but_not_its_revoked_tokens,
+        an_exception_that_is_not_alive_is_not_named,
+        generations_only_rise,
+    }
+    foreign {
+        a_denied_token_is_denied,
+        a_denied_subject_or_session_is_denied_up_to_the_last_denial,
+        issuers_and_kinds_are_kept_apart,
+        a_denial_ends_with_its_time,
+        a_denial_is_logged,
+    }
+    log {
+        the_log_is_dense_and_chained,
+        the_log_holds_the_changes_in_their_order,
+        an_answer_says_where_in_the_log_it_stands,
+        an_unknown_bucket_or_cursor_does_no_harm,
+    }
+    names {
+        subjects_of_any_text_are_kept_apart,
+        sessions_and_tokens_of_any_text_are_kept_apart,
+        the_longest_names_are_kept_apart,
+    }
+    concurrency {
+        fifty_rotations_at_once_yield_one_successor,
+        rotations_at_once_without_grace_leave_nothing_alive,
+        a_session_is_opened_once,
+        opens_at_once_never_exceed_max_sessions,
+        revocations_and_rotations_at_once_leave_nothing_alive,
+        what_was_answered_is_seen,
+        what_was_revoked_never_comes_back,
+        revocations_at_once_are_all_logged,
+        a_dropped_call_is_done_or_not_done,
+    }
+}

@@ -1,0 +1,176 @@
+//! The rule of [`Rotate`].
+
+use std::time::Duration;
+
+use super::{
+    Broken, Outcome, ensure,
+    subject::{LONG, SHORT, Subject},
+};
+use crate::store::{Open, Revocation, Rotate, Rotated, SessionState, Successor};
+
+/// Whether two answers name the same tokens.
+fn same(one: &Successor, other: &Successor) -> bool {
+    Successor { now: one.now, ..*other } == *one
+}
+
+pub(super) async fn a_rotation_moves_the_counter_on(user: Subject) -> Outcome {
+    let opening = user.open("s").await?;
+    for counter in 0..5 {
+        let successor = user.advance("s", counter).await?;
+        let expected = Successor {
+            counter: counter + 1,
+            generation: opening.generation,
+            issued_at: successor.now,
+            refresh_end: successor.now.saturating_add(LONG),
+            now: successor.now,
+        };
+        ensure!(successor == expected, "expected was {expected:?}, the answer is {successor:?}");
+    }
+    ensure!(user.is_active("s").await?, "it is {:?}", user.state("s").await?);
+    Ok(())
+}
+
+pub(super) async fn a_rotation_prolongs_the_session_but_not_beyond_its_absolute_end(user: Subject) -> Outcome {
+    let prolonged = user.open_as(Open { idle: SHORT * 3, ..user.session("prolonged") }).await?;
+    let bounded = user.open_as(Open { absolute: SHORT * 3, ..user.session("bounded") }).await?;
+    let successor = user.advance("prolonged", 0).await?;
+    ensure!(successor.refresh_end == successor.now.saturating_add(LONG), "ends at {}", successor.refresh_end);
+    let successor = user.advance("bounded", 0).await?;
+    ensure!(successor.refresh_end == bounded.refresh_end, "ends at {}", successor.refresh_end);
+    user.wait_until(bounded.refresh_end.max(prolonged.refresh_end)).await?;
+    ensure!(user.is_active("prolonged").await?, "a session that was used is {:?}", user.state("prolonged").await?);
+    let state = user.state("bounded").await?;
+    ensure!(matches!(state, SessionState::Expired | SessionState::Unknown), "at its end it is {state:?}");
+    Ok(())
+}
+
+pub(super) async fn a_replay_within_the_grace_gets_the_same_successor(user: Subject) -> Outcome {
+    user.open("s").await?;
+    for counter in 0..3 {
+        let first = user.advance("s", counter).await?;
+        user.wait_until(first.now.saturating_add(Duration::from_millis(2))).await?;
+        for idle in [LONG, LONG * 2] {
+            let (subject, sid) = (user.name.clone(), "s".to_owned());
+            let rotate = Rotate { subject, sid, counter, idle, grace: LONG };
+            match user.store.rotate(rotate).await? {
+                Rotated::Replayed(again) => {
+                    ensure!(same(&first, &again), "{first:?} was replayed as {again:?}");
+                    ensure!(first.now < again.now, "the answer is of {}", again.now);
+                }
+                other => return Err(Broken(format!("{other:?}"))),
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn the_grace_does_not_slide(user: Subject) -> Outcome {
+    user.open("s").await?;
+    let first = user.advance("s", 0).await?;
+    let end = first.issued_at.saturating_add(SHORT);
+    loop {
+        match user.rotate("s", 0, SHORT).await? {
+            Rotated::Replayed(again) if again.now < end => ensure!(same(&first, &again), "{first:?}, then {again:?}"),
+            Rotated::Reused { now } if end <= now => return Ok(()),
+            other => return Err(Broken(format!("the grace ends at {end}: {other:?}"))),
+        }
+        tokio::time::sleep(SHORT / 30).await;
+    }
+}
+
+pub(super) async fn a_grace_of_zero_never_replays(user: Subject) -> Outcome {
+    for n in 0..10 {
+        let sid = n.to_string();
+        user.open(&sid).await?;
+        user.advance(&sid, 0).await?;
+        let answer = user.rotate(&sid, 0, Duration::ZERO).await?;
+        ensure!(matches!(answer, Rotated::Reused { .. }), "{answer:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn more_than_one_behind_is_reuse_even_within_the_grace(user: Subject) -> Outcome {
+    user.open("s").await?;
+    for counter in 0..3 {
+        user.advance("s", counter).await?;
+    }
+    let answer = user.rotate("s", 1, LONG).await?;
+    ensure!(matches!(answer, Rotated::Reused { .. }), "{answer:?}");
+    ensure!(user.is_revoked("s").await?, "it is {:?}", user.state("s").await?);
+    Ok(())
+}
+
+pub(super) async fn reuse_ends_the_session_and_is_logged(user: Subject) -> Outcome {
+    user.open("s").await?;
+    user.open("other").await?;
+    user.advance("s", 0).await?;
+    user.advance("s", 1).await?;
+    let mut reader = user.reader().await?;
+    let answer = user.rotate("s", 0, Duration::ZERO).await?;
+    ensure!(matches!(answer, Rotated::Reused { .. }), "{answer:?}");
+    let logged = reader.revocations().await?;
+    let expected = [Revocation::Session { subject: user.name.clone(), sid: "s".to_owned() }];
+    ensure!(logged == expected, "the log says {logged:?}");
+    ensure!(user.is_revoked("s").await?, "its access tokens live: {:?}", user.state("s").await?);
+    for counter in 0..4 {
+        let answer = user.rotate("s", counter, LONG).await?;
+        ensure!(matches!(answer, Rotated::Revoked { .. }), "counter {counter}: {answer:?}");
+    }
+    ensure!(user.is_active("other").await?, "another session ended with it");
+    Ok(())
+}
+
+pub(super) async fn a_counter_ahead_of_the_record_is_adopted(user: Subject) -> Outcome {
+    user.open("s").await?;
+    let successor = user.advance("s", 7).await?;
+    ensure!(successor.counter == 8, "{successor:?}");
+    let answer = user.rotate("s", 7, LONG).await?;
+    ensure!(matches!(answer, Rotated::Replayed(again) if same(&successor, &again)), "{answer:?}");
+    user.advance("s", 8).await?;
+    let answer = user.rotate("s", 0, LONG).await?;
+    ensure!(matches!(answer, Rotated::Reused { .. }), "what was lost is used again: {answer:?}");
+    Ok(())
+}
+
+pub(super) async fn a_counter_never_wraps(user: Subject) -> Outcome {
+    user.open("s").await?;
+    user.advance("s", u32::MAX - 2).await?;
+    user.advance("s", u32::MAX - 1).await?;
+    for _ in 0..2 {
+        let answer = user.rotate("s", u32::MAX, LONG).await?;
+        let went_on = matches!(answer, Rotated::Rotated(_) | Rotated::Replayed(_));
+        ensure!(!went_on, "the last counter has a successor: {answer:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn only_a_live_session_rotates(user: Subject) -> Outcome {
+    let answer = user.rotate("never opened", 0, LONG).await?;
+    ensure!(matches!(answer, Rotated::Unknown { .. }), "a session that was never opened: {answer:?}");
+    user.open("s").await?;
+    let other = user.other(format!("{}-other", user.name));
+    let answer = other.rotate("s", 0, LONG).await?;
+    ensure!(matches!(answer, Rotated::Unknown { .. }), "as another user's: {answer:?}");
+
+    let at = user.store.revoke_session(&user.name, "s").await?.now;
+    let answer = user.rotate("s", 0, LONG).await?;
+    ensure!(
+        matches!(answer, Rotated::Revoked { at: told, .. } if told.is_none_or(|told| told == at)),
+        "revoked at {at}: {answer:?}"
+    );
+    user.open("t").await?;
+    user.store.revoke_all(&user.name, None).await?;
+    for counter in 0..2 {
+        let answer = user.rotate("t", counter, LONG).await?;
+        ensure!(matches!(answer, Rotated::Revoked { .. }), "ended with all, counter {counter}: {answer:?}");
+    }
+
+    let opening = user.open_as(Open { idle: SHORT, ..user.session("u") }).await?;
+    user.wait_until(opening.refresh_end).await?;
+    for counter in 0..2 {
+        let answer = user.rotate("u", counter, LONG).await?;
+        let over = matches!(answer, Rotated::Expired { .. } | Rotated::Unknown { .. });
+        ensure!(over, "after its end, counter {counter}: {answer:?}");
+    }
+    Ok(())
+}

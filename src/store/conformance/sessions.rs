@@ -1,0 +1,228 @@
+//! Opening, checking and listing.
+
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
+
+use super::{
+    Outcome, ensure,
+    subject::{LONG, SHORT, Subject},
+};
+use crate::store::{Open, Opened, Page, Revocation, SessionState};
+
+pub(super) async fn an_opened_session_is_active(user: Subject) -> Outcome {
+    let before = user.store.ping().await?;
+    let opening = user.open("s").await?;
+    ensure!(before <= opening.now, "opened at {}, asked at {before}", opening.now);
+    ensure!(opening.evicted.is_empty(), "{:?} were evicted without a cap", opening.evicted);
+    ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "ends at {}", opening.refresh_end);
+    let state = user.state("s").await?;
+    let fresh = SessionState::Active { generation: opening.generation, counter: 0, refresh_end: opening.refresh_end };
+    ensure!(state == fresh, "it is {state:?}");
+    Ok(())
+}
+
+pub(super) async fn an_unknown_session_is_unknown(user: Subject) -> Outcome {
+    ensure!(user.state("s").await? == SessionState::Unknown, "a session of a user who has none is known");
+    user.open("s").await?;
+    ensure!(user.state("t").await? == SessionState::Unknown, "a session that was never opened is known");
+    let other = user.other(format!("{}-other", user.name));
+    ensure!(other.state("s").await? == SessionState::Unknown, "a session is known as another user's");
+    Ok(())
+}
+
+pub(super) async fn an_existing_session_is_never_overwritten(user: Subject) -> Outcome {
+    let open = Open { label: "the first".to_owned(), ..user.session("s") };
+    user.open_as(open).await?;
+    user.advance("s", 0).await?;
+    let answer = user.store.open(user.session("s")).await?;
+    ensure!(matches!(answer, Opened::Exists { .. }), "a live session: {answer:?}");
+    let labels: Vec<_> = user.listing(0).await?.into_iter().map(|session| session.label).collect();
+    ensure!(labels == ["the first"], "the label is {labels:?}");
+    user.advance("s", 1).await?;
+
+    user.store.revoke_session(&user.name, "s").await?;
+    let answer = user.store.open(user.session("s")).await?;
+    ensure!(matches!(answer, Opened::Exists { .. }), "a revoked session: {answer:?}");
+    ensure!(user.is_revoked("s").await?, "a revoked session was opened again");
+
+    user.open("t").await?;
+    user.store.revoke_all(&user.name, None).await?;
+    let answer = user.store.open(user.session("t")).await?;
+    ensure!(matches!(answer, Opened::Exists { .. }), "a session that ended with all others: {answer:?}");
+    ensure!(user.is_revoked("t").await?, "a session that ended with all others was opened again");
+    Ok(())
+}
+
+pub(super) async fn a_session_that_is_not_used_ends(user: Subject) -> Outcome {
+    let opening = user.open_as(Open { idle: SHORT, ..user.session("s") }).await?;
+    ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "ends at {}", opening.refresh_end);
+    loop {
+        let checked = user.store.check(&user.name, "s", "j").await?;
+        if opening.refresh_end <= checked.now {
+            // A store may let go of what is over at any time after.
+            let over = matches!(checked.state, SessionState::Expired | SessionState::Unknown);
+            ensure!(over, "at its end it is {:?}", checked.state);
+            break;
+        }
+        ensure!(matches!(checked.state, SessionState::Active { .. }), "before its end it is {:?}", checked.state);
+        tokio::time::sleep(SHORT / 30).await;
+    }
+    ensure!(user.live().await?.is_empty(), "it is listed after its end");
+    Ok(())
+}
+
+pub(super) async fn the_absolute_end_bounds_the_idle_one(user: Subject) -> Outcome {
+    let opening = user.open_as(Open { idle: LONG, absolute: SHORT, ..user.session("s") }).await?;
+    ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "ends at {}", opening.refresh_end);
+    user.wait_until(opening.refresh_end).await?;
+    let state = user.state("s").await?;
+    ensure!(matches!(state, SessionState::Expired | SessionState::Unknown), "at its end it is {state:?}");
+    // Lifetimes beyond all time do no harm.
+    let opening = user.open_as(Open { idle: LONG, absolute: Duration::MAX, ..user.session("t") }).await?;
+    ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "ends at {}", opening.refresh_end);
+    ensure!(user.is_active("t").await?, "a session without an absolute end is not alive");
+    Ok(())
+}
+
+pub(super) async fn max_sessions_evicts_those_used_longest_ago_and_logs_it(user: Subject) -> Outcome {
+    // Moments of their own for each, or their order would be open.
+    for sid in ["a", "b", "c", "d"] {
+        let opening = user.open(sid).await?;
+        user.wait_until(opening.now.saturating_add(Duration::from_millis(2))).await?;
+    }
+    let successor = user.advance("a", 0).await?;
+    user.wait_until(successor.now.saturating_add(Duration::from_millis(2))).await?;
+    let mut reader = user.reader().await?;
+    let opening = user.open_capped("e", NonZeroU32::MIN.saturating_add(2)).await?;
+    ensure!(opening.evicted == ["b", "c"], "evicted were {:?}, used longest ago were b and c", opening.evicted);
+    for sid in ["b", "c"] {
+        ensure!(user.is_revoked(sid).await?, "{sid} was evicted and is {:?}", user.state(sid).await?);
+    }
+    let live = user.live().await?;
+    ensure!(live == ["a", "d", "e"].map(String::from).into(), "alive are {live:?}");
+    let logged = reader.revocations().await?;
+    let expected = ["b", "c"].map(|sid| Revocation::Session { subject: user.name.clone(), sid: sid.to_owned() });
+    ensure!(logged == expected, "the log says {logged:?}");
+    Ok(())
+}
+
+pub(super) async fn max_sessions_counts_only_the_living(user: Subject) -> Outcome {
+    let short = user.open_as(Open { idle: SHORT, ..user.session("expired") }).await?;
+    user.open("ended with all").await?;
+    user.store.revoke_all(&user.name, Some("expired")).await?;
+    user.open("revoked").await?;
+    user.store.revoke_session(&user.name, "revoked").await?;
+    user.store.revoke_token(&user.name, "a token", short.now.saturating_add(LONG)).await?;
+    user.open("alive").await?;
+    user.wait_until(short.refresh_end).await?;
+    let opening = user.open_capped("new", NonZeroU32::MIN.saturating_add(1)).await?;
+    ensure!(opening.evicted.is_empty(), "evicted were {:?}, though only one session was alive", opening.evicted);
+    let opening = user.open_capped("newest", NonZeroU32::MIN).await?;
+    let evicted: BTreeSet<_> = opening.evicted.iter().map(String::as_str).collect();
+    ensure!(evicted == ["alive", "new"].into(), "evicted were {evicted:?}");
+    let again = user.store.open(Open { max_sessions: Some(NonZeroU32::MIN), ..user.session("newest") }).await?;
+    ensure!(matches!(again, Opened::Exists { .. }), "{again:?}");
+    ensure!(user.is_active("newest").await?, "an open that was refused evicted something");
+    Ok(())
+}
+
+pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: Subject) -> Outcome {
+    let began = user.store.ping().await?;
+    let late = |sid, began| Open { authentication_began: Some(began), ..user.session(sid) };
+    user.open_as(late("before", began)).await?;
+    let revoked = user.store.revoke_all(&user.name, None).await?;
+    for began in [began, revoked.now] {
+        let answer = user.store.open(late("late", began)).await?;
+        ensure!(
+            matches!(answer, Opened::Superseded { .. }),
+            "began at {began}, revoked at {}: {answer:?}",
+            revoked.now
+        );
+    }
+    ensure!(user.state("late").await? == SessionState::Unknown, "a superseded login left a session");
+    // The generation may be a little ahead of the clock.
+    user.wait_until(revoked.now.saturating_add(Duration::from_millis(10))).await?;
+    let began = user.store.ping().await?;
+    user.open_as(late("new", began)).await?;
+    ensure!(user.is_active("new").await?, "a login that began after is not alive");
+    user.store.revoke_session(&user.name, "new").await?;
+    user.open_as(late("newer", began)).await?;
+    Ok(())
+}
+
+pub(super) async fn the_listing_tells_what_is_known_of_a_session(user: Subject) -> Outcome {
+    ensure!(user.listing(0).await?.is_empty(), "a user who has no session has a listing");
+    let label = "é\r\n\0\"".repeat(146);
+    let opening = user.open_as(Open { label: label.clone(), ..user.session("s") }).await?;
+    let absolute_end = opening.now.saturating_add(24 * LONG);
+    for successor in [None, Some(0)] {
+        let (rotated, expires) = match successor {
+            None => (opening.now, opening.refresh_end),
+            Some(counter) => {
+                user.wait_until(opening.now.saturating_add(Duration::from_millis(2))).await?;
+                let successor = user.advance("s", counter).await?;
+                (successor.issued_at, successor.refresh_end)
+            }
+        };
+        let listing = user.listing(0).await?;
+        let [session] = listing.as_slice() else { return Err(super::Broken(format!("listed are {listing:?}"))) };
+        ensure!(session.sid == "s" && session.label == label, "listed is {session:?}");
+        ensure!(session.opened_at == opening.now, "opened at {}: {session:?}", opening.now);
+        ensure!(session.last_rotated_at == rotated, "rotated at {rotated}: {session:?}");
+        ensure!(session.expires_at == expires, "expires at {expires}: {session:?}");
+        ensure!(session.absolute_end == absolute_end, "ends at {absolute_end}: {session:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn the_listing_holds_live_sessions_only(user: Subject) -> Outcome {
+    let short = user.open_as(Open { idle: SHORT, ..user.session("expired") }).await?;
+    user.open("ended with all").await?;
+    user.store.revoke_all(&user.name, Some("expired")).await?;
+    user.open("revoked").await?;
+    user.store.revoke_session(&user.name, "revoked").await?;
+    user.open("reused").await?;
+    user.advance("reused", 5).await?;
+    user.rotate("reused", 0, Duration::ZERO).await?;
+    user.store.revoke_token(&user.name, "alive", short.now.saturating_add(LONG)).await?;
+    user.open("alive").await?;
+    user.wait_until(short.refresh_end).await?;
+    let live = user.live().await?;
+    ensure!(live == ["alive".to_owned()].into(), "listed are {live:?}");
+    Ok(())
+}
+
+pub(super) async fn the_listing_can_be_read_in_pages(user: Subject) -> Outcome {
+    let mut opened = BTreeSet::new();
+    for n in 0..250 {
+        let sid = format!("session {n}");
+        user.open(&sid).await?;
+        opened.insert(sid);
+    }
+    for limit in [0, 1, 7, 250, u32::MAX] {
+        let listed: BTreeSet<_> = user.listing(limit).await?.into_iter().map(|session| session.sid).collect();
+        ensure!(listed == opened, "in pages of {limit}, {} of {} are listed", listed.len(), opened.len());
+    }
+    for cursor in ["", "0", "-1", "no cursor", "18446744073709551616", "*"] {
+        // Whatever comes of it, an error included: it is the caller's fault, but nothing panics.
+        drop(user.store.sessions(&user.name, Page { cursor: Some(cursor.to_owned()), limit: 7 }).await);
+    }
+    Ok(())
+}
+
+pub(super) async fn time_does_not_go_back(user: Subject) -> Outcome {
+    let mut last = user.store.ping().await?;
+    for n in 0..50 {
+        let known = user.store.now();
+        let now = match n % 5 {
+            0 => user.store.ping().await?,
+            1 => user.store.check(&user.name, "s", "j").await?.now,
+            2 => user.store.revoke_session(&user.name, "s").await?.now,
+            3 => user.open(&n.to_string()).await?.now,
+            _ => user.store.log(0, None).await?.now,
+        };
+        ensure!(last <= now, "{now} came after {last}");
+        ensure!(known <= now, "without asking the time was {known}, by the answer it is {now}");
+        last = now;
+    }
+    Ok(())
+}

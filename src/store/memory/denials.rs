@@ -1,0 +1,125 @@
+//! What the memory store knows against tokens of other issuers (protocol section 6).
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{log::Log, users::PRUNED_PER_CHANGE};
+use crate::{
+    clock::Timestamp,
+    error::StoreError,
+    store::{Denial, Deny, DenyQuery, ForeignId, Revocation, Revoked},
+};
+
+#[derive(Default)]
+pub(super) struct Denials {
+    denied: HashMap<Arc<str>, Denied>,
+    expiries: BTreeSet<(Timestamp, Arc<str>)>,
+}
+
+struct Denied {
+    /// For a session or a subject, tokens issued at or before this moment are dead; for a token it says nothing.
+    before: Timestamp,
+    until: Timestamp,
+}
+
+impl Denials {
+    pub(super) fn deny(&mut self, deny: &Deny, now: Timestamp, log: &Log) -> Result<Revoked, StoreError> {
+        let until = now.saturating_add(deny.keep);
+        let before = match &deny.id {
+            ForeignId::Token(_) => None,
+            ForeignId::Session(_) | ForeignId::Subject(_) => Some(now),
+        };
+        let name: Arc<str> = name(&deny.issuer, &deny.id).into();
+        let position = log.append(now, Revocation::Foreign { id: name.as_ref().to_owned(), before }, until)?;
+        let known = self.denied.get(&name);
+        let found = known.is_none_or(|known| known.until <= now || (before.is_some() && known.before < now));
+        // What is denied twice is denied for the longer time and up to the later moment.
+        let denied = Denied {
+            before: known.map_or(now, |known| known.before.max(now)),
+            until: known.map_or(until, |known| known.until.max(until)),
+        };
+        if let Some(known) = known {
+            self.expiries.remove(&(known.until, name.clone()));
+        }
+        self.expiries.insert((denied.until, name.clone()));
+        self.denied.insert(name, denied);
+        Ok(Revoked { now, found, position })
+    }
+
+    pub(super) fn denied(&self, query: DenyQuery, now: Timestamp, born: Timestamp) -> Denial {
+        let issuer = &query.issuer;
+        let before = |id: ForeignId| {
+            self.denied.get(name(issuer, &id).as_str()).filter(|denied| now < denied.until).map(|denied| denied.before)
+        };
+        let session = query.sid.map(ForeignId::Session).and_then(before);
+        let subject = query.subject.map(ForeignId::Subject).and_then(before);
+        Denial {
+            now,
+            token: query.jti.map(ForeignId::Token).and_then(before).is_some(),
+            revoked_before: session.max(subject),
+            born,
+        }
+    }
+
+    pub(super) fn prune(&mut self, now: Timestamp) {
+        for _ in 0..PRUNED_PER_CHANGE {
+            if self.expiries.first().is_none_or(|(due, _)| now < *due) {
+                return;
+            }
+            if let Some((_, name)) = self.expiries.pop_first() {
+                self.denied.remove(&name);
+            }
+        }
+    }
+}
+
+/// One name for issuer, kind and id. The issuer's length keeps apart what would read the same when put together.
+fn name(issuer: &str, id: &ForeignId) -> String {
+    let (kind, id) = match id {
+        ForeignId::Token(id) => ("jti", id),
+        ForeignId::Session(id) => ("sid", id),
+        ForeignId::Subject(id) => ("sub", id),
+    };
+    format!("{kind}:{}:{issuer}:{id}", issuer.len())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn denials_leave_when_their_time_is_over() {
+        let start = Timestamp::from_secs(1_767_225_660);
+        let log = Log::new(start);
+        let mut denials = Denials::default();
+        let keep = Duration::from_secs(1);
+        for n in 0..100 {
+            let id = ForeignId::Subject(n.to_string());
+            denials.deny(&Deny { issuer: "https://other.example".to_owned(), id, keep }, start, &log).unwrap();
+        }
+        denials.prune(start);
+        assert_eq!(denials.denied.len(), 100);
+        for _ in 0..100 {
+            denials.prune(start.saturating_add(keep));
+        }
+        assert_eq!((denials.denied.len(), denials.expiries.len()), (0, 0));
+    }
+
+    #[test]
+    fn no_two_ids_have_one_name() {
+        let ids = ["", "1", ":1", "1:1", "a:1"];
+        let mut names = BTreeSet::new();
+        for issuer in ids {
+            for id in ids {
+                for id in [ForeignId::Token(id.into()), ForeignId::Session(id.into()), ForeignId::Subject(id.into())] {
+                    assert!(names.insert(name(issuer, &id)), "{issuer:?} {id:?}");
+                }
+            }
+        }
+    }
+}

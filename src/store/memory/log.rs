@@ -1,0 +1,217 @@
+//! The revocation log of the memory store: one bucket, one ring.
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    clock::{Clock, Timestamp, saturating_millis},
+    error::{StoreError, StoreErrorKind},
+    store::{LogCursor, LogEntry, LogPage, LogPosition, Revocation},
+};
+
+/// The bucket's number.
+const BUCKET: u32 = 0;
+/// How long entries are kept if nobody asks for more.
+const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
+/// The most entries kept, about 20 MB. What is lost is safe to lose: readers see a hole by the numbers (protocol
+/// section 4).
+const MAX_ENTRIES: usize = 65_536;
+/// The most entries a page has.
+const PAGE: usize = 1000;
+/// A nonce's length in bytes.
+const NONCE: usize = 16;
+
+/// The log. Its own lock is taken last, inside the critical section of the change that is logged: so the order of the
+/// entries is the order of the changes, and nobody sees the one without the other.
+pub(super) struct Log {
+    incarnation: String,
+    born: Timestamp,
+    keep_millis: AtomicU64,
+    ring: Mutex<Ring>,
+}
+
+struct Ring {
+    entries: VecDeque<LogEntry>,
+    sequence: u64,
+    head: String,
+    at: Timestamp,
+}
+
+impl Log {
+    pub(super) fn new(born: Timestamp) -> Self {
+        let incarnation = incarnation();
+        let ring = Ring { entries: VecDeque::new(), sequence: 0, head: incarnation.clone(), at: born };
+        Self { incarnation, born, keep_millis: AtomicU64::new(saturating_millis(DEFAULT_KEEP)), ring: Mutex::new(ring) }
+    }
+
+    pub(super) fn born(&self) -> Timestamp {
+        self.born
+    }
+
+    pub(super) fn keep(&self) -> Duration {
+        Duration::from_millis(self.keep_millis.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn keep_for(&self, keep: Duration) {
+        self.keep_millis.fetch_max(saturating_millis(keep), Ordering::Relaxed);
+    }
+
+    /// Writes one entry. To be called before the change is made, under the lock of what changes: an error means that
+    /// nothing was written, and nothing may be changed.
+    pub(super) fn append(
+        &self,
+        now: Timestamp,
+        revocation: Revocation,
+        until: Timestamp,
+    ) -> Result<LogPosition, StoreError> {
+        self.append_all(now, vec![(revocation, until)])
+    }
+
+    /// Writes all of these entries, or none. Answers with the place of the last.
+    pub(super) fn append_all(
+        &self,
+        now: Timestamp,
+        revocations: Vec<(Revocation, Timestamp)>,
+    ) -> Result<LogPosition, StoreError> {
+        let nonces = random_names(revocations.len())?;
+        let mut ring = self.lock();
+        // Another shard may have read the clock later and come first. Times in the log never go back, else the time of
+        // a predecessor would not bound what was lost before it.
+        let at = now.max(ring.at);
+        for ((revocation, until), nonce) in revocations.into_iter().zip(nonces) {
+            ring.sequence = ring.sequence.saturating_add(1);
+            let previous = std::mem::replace(&mut ring.head, nonce.clone());
+            let previous_at = std::mem::replace(&mut ring.at, at);
+            let sequence = ring.sequence;
+            ring.entries.push_back(LogEntry { sequence, nonce, previous, previous_at, at, revocation, until });
+        }
+        let oldest = at.saturating_sub(self.keep());
+        while ring.entries.len() > MAX_ENTRIES || ring.entries.front().is_some_and(|entry| entry.at < oldest) {
+            ring.entries.pop_front();
+        }
+        Ok(LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence })
+    }
+
+    pub(super) fn page(&self, since: Option<&LogCursor>, clock: &dyn Clock) -> LogPage {
+        let after = since.and_then(|cursor| self.sequence_of(cursor)).unwrap_or(0);
+        let ring = self.lock();
+        let now = clock.now();
+        let first = ring.entries.partition_point(|entry| entry.sequence <= after);
+        let entries: Vec<_> = ring.entries.iter().skip(first).take(PAGE).cloned().collect();
+        let reached = entries.last().map_or(ring.sequence, |entry| entry.sequence);
+        LogPage {
+            now,
+            incarnation: self.incarnation.clone(),
+            born: self.born,
+            sequence: ring.sequence,
+            head: ring.head.clone(),
+            at: ring.at,
+            entries,
+            next: Some(LogCursor::new(format!("{}.{reached}", self.incarnation))),
+        }
+    }
+
+    /// A cursor of another life of the store, or one that cannot be read, starts from the beginning.
+    fn sequence_of(&self, cursor: &LogCursor) -> Option<u64> {
+        let sequence = cursor.as_str().strip_prefix(&self.incarnation)?.strip_prefix('.')?;
+        sequence.parse().ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name for this life of the store. It is no secret, it only has to be another one next time: without random numbers
+/// of the operating system, those with which the standard library seeds its maps will do.
+fn incarnation() -> String {
+    random_names(1).ok().and_then(|mut names| names.pop()).unwrap_or_else(|| {
+        let (first, second) = (RandomState::new(), RandomState::new());
+        let mut name = [0; NONCE];
+        let halves = first.hash_one(0u8).to_be_bytes().into_iter().chain(second.hash_one(1u8).to_be_bytes());
+        name.iter_mut().zip(halves).for_each(|(byte, random)| *byte = random);
+        URL_SAFE_NO_PAD.encode(name)
+    })
+}
+
+fn random_names(count: usize) -> Result<Vec<String>, StoreError> {
+    let mut bytes = vec![0; count.saturating_mul(NONCE)];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StoreError::new(StoreErrorKind::Unavailable).with_source(error.to_string()))?;
+    Ok(bytes.chunks(NONCE).map(|name| URL_SAFE_NO_PAD.encode(name)).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn entry(n: u64) -> Revocation {
+        Revocation::Session { subject: "alice".to_owned(), sid: n.to_string() }
+    }
+
+    #[test]
+    fn entries_leave_after_the_time_they_are_kept_for() {
+        let start = Timestamp::from_secs(1_767_225_660);
+        let log = Log::new(start);
+        log.keep_for(Duration::from_secs(7200));
+        log.keep_for(Duration::from_secs(1)); // It only ever grows.
+        log.append(start, entry(1), start).unwrap();
+        let kept = start.saturating_add(Duration::from_secs(7200));
+        log.append(kept, entry(2), kept).unwrap();
+        let clock = ManualClock::at(kept);
+        assert_eq!(log.page(None, &clock).entries.len(), 2);
+        let later = kept.saturating_add(Duration::from_millis(1));
+        log.append(later, entry(3), later).unwrap();
+        let page = log.page(None, &clock);
+        assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(page.entries[0].previous_at, start, "the hole's bound is told");
+    }
+
+    #[test]
+    fn the_ring_has_an_end_and_the_reader_sees_the_hole() {
+        let start = Timestamp::from_secs(1_767_225_660);
+        let log = Log::new(start);
+        for n in 0..=MAX_ENTRIES as u64 {
+            log.append(start, entry(n), start).unwrap();
+        }
+        let page = log.page(None, &ManualClock::at(start));
+        assert_eq!(page.entries[0].sequence, 2);
+        assert_eq!(log.lock().entries.len(), MAX_ENTRIES);
+    }
+
+    #[test]
+    fn a_change_that_read_the_clock_earlier_but_came_later_does_not_turn_the_log_back() {
+        let start = Timestamp::from_secs(1_767_225_660);
+        let log = Log::new(start);
+        let later = start.saturating_add(Duration::from_secs(1));
+        log.append(later, entry(1), later).unwrap();
+        log.append(start, entry(2), later).unwrap();
+        let page = log.page(None, &ManualClock::at(later));
+        assert_eq!((page.entries[1].at, page.entries[1].previous_at, page.at), (later, later, later));
+    }
+
+    #[test]
+    fn a_cursor_of_another_life_starts_from_the_beginning() {
+        let start = Timestamp::from_secs(1_767_225_660);
+        let (one, other) = (Log::new(start), Log::new(start));
+        one.append(start, entry(1), start).unwrap();
+        let clock = ManualClock::at(start);
+        for cursor in
+            [other.page(None, &clock).next.unwrap(), LogCursor::new(""), LogCursor::new("…18446744073709551616")]
+        {
+            assert_eq!(one.page(Some(&cursor), &clock).entries.len(), 1);
+        }
+        assert_eq!(one.page(one.page(None, &clock).next.as_ref(), &clock).entries, []);
+    }
+}

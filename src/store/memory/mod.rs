@@ -1,0 +1,210 @@
+//! Sessions in this process's memory.
+
+mod denials;
+mod log;
+mod users;
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use self::{denials::Denials, log::Log, users::Shard};
+use super::{
+    Answer, Checked, Denial, Deny, DenyQuery, LogCursor, LogPage, Open, Opened, Page, Revoked, Rotate, Rotated,
+    SessionPage, StoreAnswer, TokenStore,
+};
+use crate::{
+    clock::{Clock, SystemClock, Timestamp},
+    error::{StoreError, StoreErrorKind},
+};
+
+/// Over how many locks the users are spread: more than there are likely to be cores.
+const SHARDS: usize = 64;
+
+/// Keeps sessions in memory: for one process, and until it ends.
+///
+/// Every answer is there at once ([`Answer::Ready`]), and none is an error unless the operating system has no random
+/// numbers to give or [`log`](TokenStore::log) is asked for a bucket other than 0.
+///
+/// It does not grow for ever: every change also removes a few of those records whose time is over. The revocation log
+/// holds what [`keep_log_for`](TokenStore::keep_log_for) asks for (one hour if nobody does), and at most
+/// 65 536 entries: a reader that finds the oldest gone sees the hole by the numbers and asks the store instead.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_bearer::store::{MemoryStore, Open, SessionState, TokenStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_bearer::error::StoreError> {
+/// let store = MemoryStore::default();
+/// store
+///     .open(Open {
+///         subject: "alice".to_owned(),
+///         sid: "s1".to_owned(),
+///         idle: Duration::from_secs(3600),
+///         absolute: Duration::from_secs(86_400),
+///         authentication_began: None,
+///         max_sessions: None,
+///         label: "a phone".to_owned(),
+///     })
+///     .await?;
+/// assert!(matches!(store.check("alice", "s1", "s1.0.a").await?.state, SessionState::Active { .. }));
+///
+/// store.revoke_all("alice", None).await?;
+/// assert!(matches!(store.check("alice", "s1", "s1.0.a").await?.state, SessionState::Revoked { .. }));
+/// # Ok(())
+/// # }
+/// ```
+pub struct MemoryStore {
+    clock: Box<dyn Clock>,
+    hasher: RandomState,
+    /// A user's records stand in one shard, so that each change is one critical section. Lock order: shard, then log.
+    shards: [RwLock<Shard>; SHARDS],
+    /// Under one lock, because a query asks for up to three records at one moment.
+    denials: RwLock<Denials>,
+    log: Log,
+}
+
+impl MemoryStore {
+    /// An empty store that takes its time from `clock`.
+    ///
+    /// The clock is read while a lock is held, so that a user's changes happen in the order of their times: it must
+    /// not call the store.
+    #[must_use]
+    pub fn with_clock(clock: impl Clock) -> Self {
+        let born = clock.now();
+        Self {
+            clock: Box::new(clock),
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| RwLock::default()),
+            denials: RwLock::default(),
+            log: Log::new(born),
+        }
+    }
+
+    // A poisoned lock is taken all the same: what runs under it does not panic, but for a clock that does, and that is
+    // read before anything is changed.
+
+    fn read(&self, subject: &str) -> (RwLockReadGuard<'_, Shard>, Timestamp) {
+        let shard = self.shard(subject).read().unwrap_or_else(PoisonError::into_inner);
+        (shard, self.clock.now())
+    }
+
+    fn write(&self, subject: &str) -> (RwLockWriteGuard<'_, Shard>, Timestamp) {
+        let shard = self.shard(subject).write().unwrap_or_else(PoisonError::into_inner);
+        (shard, self.clock.now())
+    }
+
+    #[allow(
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        reason = "a remainder is less than its divisor, here the length"
+    )]
+    fn shard(&self, subject: &str) -> &RwLock<Shard> {
+        &self.shards[self.hasher.hash_one(subject) as usize % SHARDS]
+    }
+}
+
+impl Default for MemoryStore {
+    /// An empty store that takes its time from the operating system's clock.
+    fn default() -> Self {
+        Self::with_clock(SystemClock)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+impl TokenStore for MemoryStore {
+    fn open(&self, open: Open) -> StoreAnswer<Opened> {
+        let (mut shard, now) = self.write(&open.subject);
+        let answer = shard.open(open, now, &self.log);
+        shard.prune(now);
+        Answer::Ready(answer)
+    }
+
+    fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked> {
+        let (shard, now) = self.read(subject);
+        Answer::Ready(Ok(Checked { now, state: shard.check(subject, sid, jti, now) }))
+    }
+
+    fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
+        let (mut shard, now) = self.write(&rotate.subject);
+        let answer = shard.rotate(&rotate, now, &self.log);
+        shard.prune(now);
+        Answer::Ready(answer)
+    }
+
+    fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked> {
+        let (mut shard, now) = self.write(subject);
+        let answer = shard.revoke_session(subject, sid, now, &self.log);
+        shard.prune(now);
+        Answer::Ready(answer)
+    }
+
+    fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked> {
+        let (mut shard, now) = self.write(subject);
+        let answer = shard.revoke_token(subject, jti, until, now, &self.log);
+        shard.prune(now);
+        Answer::Ready(answer)
+    }
+
+    fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
+        let (mut shard, now) = self.write(subject);
+        let answer = shard.revoke_all(subject, except, now, &self.log);
+        shard.prune(now);
+        Answer::Ready(answer)
+    }
+
+    fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage> {
+        let (shard, now) = self.read(subject);
+        Answer::Ready(Ok(shard.sessions(subject, &page, now)))
+    }
+
+    fn deny(&self, deny: Deny) -> StoreAnswer<Revoked> {
+        let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let answer = denials.deny(&deny, now, &self.log);
+        denials.prune(now);
+        Answer::Ready(answer)
+    }
+
+    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
+        let denials = self.denials.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        Answer::Ready(Ok(denials.denied(query, now, self.log.born())))
+    }
+
+    fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {
+        if bucket >= self.buckets() {
+            return Answer::Ready(Err(StoreError::new(StoreErrorKind::Layout)));
+        }
+        Answer::Ready(Ok(self.log.page(since.as_ref(), &*self.clock)))
+    }
+
+    fn ping(&self) -> StoreAnswer<Timestamp> {
+        Answer::Ready(Ok(self.now()))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn keep_log_for(&self, keep: Duration) {
+        self.log.keep_for(keep);
+    }
+
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn buckets(&self) -> u32 {
+        1
+    }
+}

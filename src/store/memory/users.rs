@@ -1,0 +1,484 @@
+//! The rules of the memory store: what each question and each change means for a user's records.
+//!
+//! All of it runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one moment `now`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::log::Log;
+use crate::{
+    clock::Timestamp,
+    error::StoreError,
+    store::{
+        Open, Opened, Page, Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState, Successor,
+    },
+};
+
+/// How many records whose time is over each change removes. A change adds fewer, so none are left behind for ever.
+pub(super) const PRUNED_PER_CHANGE: usize = 8;
+/// How many records a page of a listing looks at, if the caller does not say.
+const DEFAULT_PAGE: usize = 100;
+/// And at most, since the shard is locked meanwhile.
+const LARGEST_PAGE: usize = 1000;
+
+/// Some of the users.
+#[derive(Default)]
+pub(super) struct Shard {
+    users: HashMap<Arc<str>, User>,
+    expiries: Expiries,
+}
+
+/// When to look at a record again: it has one entry here, at the moment of its `indexed` field. A record that lives
+/// longer than its entry says is put back when its turn comes, so using a session does not touch the index.
+type Expiries = BTreeSet<(Timestamp, Arc<str>, Expiring)>;
+
+/// In this order at one moment: a user goes after what it owns.
+#[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
+enum Expiring {
+    Session(Arc<str>),
+    Token(Arc<str>),
+    User,
+}
+
+#[derive(Default)]
+struct User {
+    /// `g`: sessions of an earlier generation are dead. Only `revoke_all` writes it.
+    generation: u64,
+    /// `o`: the highest generation that any session was given. Without it, a session that was opened before the clock
+    /// was put back would survive a `revoke_all` that comes after.
+    highest: u64,
+    /// When `revoke_all` last wrote the generation.
+    revoked_at: Timestamp,
+    /// Until when something that the generations concern may be alive.
+    until: Timestamp,
+    sessions: BTreeMap<Arc<str>, Session>,
+    tokens: HashMap<Arc<str>, RevokedToken>,
+}
+
+struct Session {
+    generation: u64,
+    opened_at: Timestamp,
+    rotated_at: Timestamp,
+    refresh_end: Timestamp,
+    absolute_end: Timestamp,
+    counter: u32,
+    /// Set: what is left is a tombstone, by which a late request learns what became of the session.
+    revoked_at: Option<Timestamp>,
+    label: String,
+    indexed: Timestamp,
+}
+
+struct RevokedToken {
+    revoked_at: Timestamp,
+    until: Timestamp,
+    indexed: Timestamp,
+}
+
+impl Shard {
+    pub(super) fn open(&mut self, open: Open, now: Timestamp, log: &Log) -> Result<Opened, StoreError> {
+        let keep = log.keep();
+        if let Some(user) = self.users.get(open.subject.as_str()) {
+            // A revoke_all at the moment t wrote t + 1 at least.
+            if open.authentication_began.is_some_and(|began| began.as_millis() < user.generation) {
+                return Ok(Opened::Superseded { now });
+            }
+            if user.sessions.contains_key(open.sid.as_str()) {
+                return Ok(Opened::Exists { now });
+            }
+        }
+        let evicted = self.evict(&open, now, log)?;
+
+        let (subject, user) = self.user(&open.subject, now.saturating_add(keep));
+        let generation = now.as_millis().max(user.generation).max(user.highest);
+        let absolute_end = now.saturating_add(open.absolute);
+        let refresh_end = now.saturating_add(open.idle).min(absolute_end);
+        let session = Session {
+            generation,
+            opened_at: now,
+            rotated_at: now,
+            refresh_end,
+            absolute_end,
+            counter: 0,
+            revoked_at: None,
+            label: open.label,
+            indexed: refresh_end,
+        };
+        let sid: Arc<str> = open.sid.into();
+        user.highest = generation;
+        user.until = user.until.max(refresh_end);
+        user.sessions.insert(sid.clone(), session);
+        self.expiries.insert((refresh_end, subject, Expiring::Session(sid)));
+        Ok(Opened::Opened { now, generation, refresh_end, evicted: evicted.iter().map(ToString::to_string).collect() })
+    }
+
+    /// Makes room for one more session: ends those that were used longest ago.
+    fn evict(&mut self, open: &Open, now: Timestamp, log: &Log) -> Result<Vec<Arc<str>>, StoreError> {
+        let Some((subject, user)) = self.users.get_key_value(open.subject.as_str()) else { return Ok(Vec::new()) };
+        let Some(max_sessions) = open.max_sessions else { return Ok(Vec::new()) };
+        let subject = subject.clone();
+        let mut live: Vec<_> = user
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.is_live(user.generation, now))
+            .map(|(sid, session)| (session.rotated_at, session.opened_at, sid.clone()))
+            .collect();
+        live.sort_unstable();
+        let others = usize::try_from(max_sessions.get()).unwrap_or(usize::MAX).saturating_sub(1);
+        live.truncate(live.len().saturating_sub(others));
+        let evicted: Vec<Arc<str>> = live.into_iter().map(|(_, _, sid)| sid).collect();
+        if evicted.is_empty() {
+            return Ok(evicted);
+        }
+
+        let until = now.saturating_add(log.keep());
+        let entries = evicted.iter().map(|sid| (session_revocation(&open.subject, sid), until)).collect();
+        log.append_all(now, entries)?;
+        for sid in &evicted {
+            self.bury(&subject, sid, now, log.keep());
+        }
+        Ok(evicted)
+    }
+
+    pub(super) fn check(&self, subject: &str, sid: &str, jti: &str, now: Timestamp) -> SessionState {
+        let Some(user) = self.users.get(subject) else { return SessionState::Unknown };
+        let token = user.tokens.get(jti).filter(|token| now < token.until);
+        let revoked_token = token.map(|token| SessionState::Revoked { at: Some(token.revoked_at) });
+        let Some(session) = user.sessions.get(sid) else {
+            return revoked_token.unwrap_or(SessionState::Unknown);
+        };
+        if let Some(at) = user.death_of(session) {
+            return SessionState::Revoked { at: Some(at) };
+        }
+        revoked_token.unwrap_or(if now < session.refresh_end {
+            SessionState::Active {
+                generation: session.generation,
+                counter: session.counter,
+                refresh_end: session.refresh_end,
+            }
+        } else {
+            SessionState::Expired
+        })
+    }
+
+    pub(super) fn rotate(&mut self, rotate: &Rotate, now: Timestamp, log: &Log) -> Result<Rotated, StoreError> {
+        let Some(user) = self.users.get_mut(rotate.subject.as_str()) else { return Ok(Rotated::Unknown { now }) };
+        let Some(session) = user.sessions.get(rotate.sid.as_str()) else { return Ok(Rotated::Unknown { now }) };
+        if let Some(at) = user.death_of(session) {
+            return Ok(Rotated::Revoked { now, at: Some(at) });
+        }
+        if session.refresh_end <= now {
+            return Ok(Rotated::Expired { now });
+        }
+        let Some(session) = user.sessions.get_mut(rotate.sid.as_str()) else { return Ok(Rotated::Unknown { now }) };
+
+        let next = rotate.counter.checked_add(1);
+        let in_grace = now.saturating_since(session.rotated_at) < rotate.grace;
+        if next == Some(session.counter) && in_grace {
+            return Ok(Rotated::Replayed(session.successor(now)));
+        }
+        if let Some(next) = next
+            && rotate.counter >= session.counter
+        {
+            session.counter = next;
+            session.rotated_at = now;
+            session.refresh_end = now.saturating_add(rotate.idle).min(session.absolute_end);
+            user.until = user.until.max(session.refresh_end);
+            return Ok(Rotated::Rotated(session.successor(now)));
+        }
+        // Reuse; or the counter's end, after which reuse could not be seen any more.
+        self.revoke_session(&rotate.subject, &rotate.sid, now, log)?;
+        Ok(Rotated::Reused { now })
+    }
+
+    pub(super) fn revoke_session(
+        &mut self,
+        subject: &str,
+        sid: &str,
+        now: Timestamp,
+        log: &Log,
+    ) -> Result<Revoked, StoreError> {
+        let keep = log.keep();
+        let position = log.append(now, session_revocation(subject, sid), now.saturating_add(keep))?;
+        let mut found = false;
+        if let Some((subject, user)) = self.users.get_key_value(subject)
+            && let Some((sid, session)) = user.sessions.get_key_value(sid)
+        {
+            found = session.is_live(user.generation, now);
+            let (subject, sid) = (subject.clone(), sid.clone());
+            self.bury(&subject, &sid, now, keep);
+        }
+        Ok(Revoked { now, found, position })
+    }
+
+    pub(super) fn revoke_token(
+        &mut self,
+        subject: &str,
+        jti: &str,
+        until: Timestamp,
+        now: Timestamp,
+        log: &Log,
+    ) -> Result<Revoked, StoreError> {
+        let revocation = Revocation::Token { subject: subject.to_owned(), jti: jti.to_owned() };
+        let position = log.append(now, revocation, until)?;
+        let (subject, user) = self.user(subject, now.saturating_add(log.keep()));
+        user.until = user.until.max(until);
+        let known = user.tokens.get_mut(jti);
+        let found = now < until && known.as_ref().is_none_or(|known| known.until <= now);
+        if let Some(known) = known {
+            known.until = known.until.max(until);
+        } else {
+            let jti: Arc<str> = jti.into();
+            user.tokens.insert(jti.clone(), RevokedToken { revoked_at: now, until, indexed: until });
+            self.expiries.insert((until, subject, Expiring::Token(jti)));
+        }
+        Ok(Revoked { now, found, position })
+    }
+
+    pub(super) fn revoke_all(
+        &mut self,
+        subject: &str,
+        except: Option<&str>,
+        now: Timestamp,
+        log: &Log,
+    ) -> Result<Revoked, StoreError> {
+        let until = now.saturating_add(log.keep());
+        let user = self.users.get(subject);
+        let (old, highest) = user.map_or((0, 0), |user| (user.generation, user.highest));
+        let generation = old.max(highest).max(now.as_millis()).saturating_add(1);
+        let is_live =
+            |sid: &str| user.and_then(|user| user.sessions.get(sid)).is_some_and(|session| session.is_live(old, now));
+        // A session that is dead already must not be named: replicas would revive it.
+        let except = except.filter(|sid| is_live(sid));
+        let found = user.is_some_and(|user| {
+            user.sessions.iter().any(|(sid, session)| Some(&**sid) != except && session.is_live(old, now))
+        });
+        let revocation =
+            Revocation::Subject { subject: subject.to_owned(), generation, except: except.map(ToOwned::to_owned) };
+        let position = log.append(now, revocation, until)?;
+
+        let (_, user) = self.user(subject, until);
+        user.generation = generation;
+        user.revoked_at = now;
+        if let Some(kept) = except.and_then(|sid| user.sessions.get_mut(sid)) {
+            kept.generation = generation;
+            user.highest = generation;
+        }
+        Ok(Revoked { now, found, position })
+    }
+
+    pub(super) fn sessions(&self, subject: &str, page: &Page, now: Timestamp) -> SessionPage {
+        let Some(user) = self.users.get(subject) else { return SessionPage::default() };
+        let limit = match usize::try_from(page.limit) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(limit) => limit.min(LARGEST_PAGE),
+            Err(_) => LARGEST_PAGE,
+        };
+        let start = page.cursor.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = user.sessions.range::<str, _>((start, Bound::Unbounded));
+        let (mut sessions, mut last) = (Vec::new(), None);
+        for (sid, session) in rest.by_ref().take(limit) {
+            last = Some(sid);
+            if session.is_live(user.generation, now) {
+                sessions.push(session.record(sid));
+            }
+        }
+        let next = rest.next().and(last).map(ToString::to_string);
+        SessionPage { sessions, next }
+    }
+
+    /// Removes a few of the records whose time is over.
+    pub(super) fn prune(&mut self, now: Timestamp) {
+        for _ in 0..PRUNED_PER_CHANGE {
+            if self.expiries.first().is_none_or(|(due, ..)| now < *due) {
+                return;
+            }
+            let Some((_, subject, expiring)) = self.expiries.pop_first() else { return };
+            let Some(user) = self.users.get_mut(&subject) else { continue };
+            let later = match &expiring {
+                Expiring::Session(sid) => user.sessions.get_mut(sid).and_then(|session| {
+                    session.indexed = session.refresh_end;
+                    Some(session.indexed).filter(|due| now < *due)
+                }),
+                Expiring::Token(jti) => user.tokens.get_mut(jti).and_then(|token| {
+                    token.indexed = token.until;
+                    Some(token.indexed).filter(|due| now < *due)
+                }),
+                Expiring::User => Some(user.until).filter(|due| now < *due),
+            };
+            if let Some(due) = later {
+                self.expiries.insert((due, subject, expiring));
+                continue;
+            }
+            match &expiring {
+                Expiring::Session(sid) => drop(user.sessions.remove(sid)),
+                Expiring::Token(jti) => drop(user.tokens.remove(jti)),
+                // Nothing it owns outlives `until`, and what ends with it came first.
+                Expiring::User => drop(self.users.remove(&subject)),
+            }
+        }
+    }
+
+    /// The user's records, made if there are none, and kept to `until` at least.
+    fn user(&mut self, subject: &str, until: Timestamp) -> (Arc<str>, &mut User) {
+        let name = match self.users.get_key_value(subject) {
+            Some((name, _)) => name.clone(),
+            None => subject.into(),
+        };
+        let user = self.users.entry(name.clone()).or_insert_with(|| {
+            self.expiries.insert((until, name.clone(), Expiring::User));
+            User::default()
+        });
+        user.until = user.until.max(until);
+        (name, user)
+    }
+
+    /// Makes a tombstone of a session. The first revocation counts.
+    fn bury(&mut self, subject: &Arc<str>, sid: &Arc<str>, now: Timestamp, keep: Duration) {
+        let Some(user) = self.users.get_mut(subject) else { return };
+        let Some(session) = user.sessions.get_mut(sid) else { return };
+        if session.revoked_at.is_some() {
+            return;
+        }
+        let kept = now.saturating_add(keep);
+        session.revoked_at = Some(if session.generation < user.generation { user.revoked_at } else { now });
+        session.label = String::new();
+        session.absolute_end = session.absolute_end.min(kept);
+        session.refresh_end = session.refresh_end.min(kept);
+        if session.refresh_end < session.indexed {
+            let expiring = Expiring::Session(sid.clone());
+            self.expiries.remove(&(session.indexed, subject.clone(), expiring.clone()));
+            session.indexed = session.refresh_end;
+            self.expiries.insert((session.indexed, subject.clone(), expiring));
+        }
+    }
+}
+
+impl User {
+    /// When the session died, if it did.
+    fn death_of(&self, session: &Session) -> Option<Timestamp> {
+        session.revoked_at.or((session.generation < self.generation).then_some(self.revoked_at))
+    }
+}
+
+impl Session {
+    /// Alive, where `generation` is the user's.
+    fn is_live(&self, generation: u64, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.generation >= generation && now < self.refresh_end
+    }
+
+    fn successor(&self, now: Timestamp) -> Successor {
+        Successor {
+            counter: self.counter,
+            generation: self.generation,
+            issued_at: self.rotated_at,
+            refresh_end: self.refresh_end,
+            now,
+        }
+    }
+
+    fn record(&self, sid: &str) -> SessionRecord {
+        SessionRecord {
+            sid: sid.to_owned(),
+            opened_at: self.opened_at,
+            last_rotated_at: self.rotated_at,
+            expires_at: self.refresh_end,
+            absolute_end: self.absolute_end,
+            label: self.label.clone(),
+        }
+    }
+}
+
+fn session_revocation(subject: &str, sid: &str) -> Revocation {
+    Revocation::Session { subject: subject.to_owned(), sid: sid.to_owned() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_767_225_660);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn open(subject: &str, sid: &str) -> Open {
+        Open {
+            subject: subject.to_owned(),
+            sid: sid.to_owned(),
+            idle: DAY,
+            absolute: 30 * DAY,
+            authentication_began: None,
+            max_sessions: None,
+            label: String::new(),
+        }
+    }
+
+    fn sizes(shard: &Shard) -> (usize, usize, usize, usize) {
+        let users = shard.users.values();
+        let (sessions, tokens) = users.fold((0, 0), |(s, t), user| (s + user.sessions.len(), t + user.tokens.len()));
+        (shard.users.len(), sessions, tokens, shard.expiries.len())
+    }
+
+    #[test]
+    fn sessions_markers_and_users_leave_when_their_time_is_over() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        for n in 0..50 {
+            let subject = n.to_string();
+            shard.open(open(&subject, "s"), START, &log).unwrap();
+            shard.revoke_token(&subject, "j", START.saturating_add(DAY / 2), START, &log).unwrap();
+            shard.revoke_all(&subject, Some("s"), START, &log).unwrap();
+        }
+        let prune = |shard: &mut Shard, now| (0..100).for_each(|_| shard.prune(now));
+        prune(&mut shard, START);
+        assert_eq!(sizes(&shard), (50, 50, 50, 150));
+        prune(&mut shard, START.saturating_add(DAY / 2));
+        assert_eq!(sizes(&shard), (50, 50, 0, 100), "the users stay for as long as their sessions");
+        prune(&mut shard, START.saturating_add(DAY));
+        assert_eq!(sizes(&shard), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_session_that_is_used_stays_and_a_revoked_one_leaves_after_the_time_the_log_keeps() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        shard.open(open("alice", "used"), START, &log).unwrap();
+        shard.open(open("alice", "revoked"), START, &log).unwrap();
+        let later = START.saturating_add(DAY / 2);
+        let (subject, sid) = ("alice".to_owned(), "used".to_owned());
+        let rotate = Rotate { subject, sid, counter: 0, idle: DAY, grace: Duration::ZERO };
+        assert!(matches!(shard.rotate(&rotate, later, &log).unwrap(), Rotated::Rotated(_)));
+        shard.revoke_session("alice", "revoked", later, &log).unwrap();
+        shard.prune(later.saturating_add(log.keep()));
+        assert_eq!(sizes(&shard), (1, 1, 0, 2));
+        shard.prune(START.saturating_add(DAY));
+        assert_eq!(sizes(&shard), (1, 1, 0, 2), "put back to its new end");
+        (0..3).for_each(|_| shard.prune(later.saturating_add(DAY)));
+        assert_eq!(sizes(&shard), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_users_generation_outlives_the_time_the_log_keeps_after_the_last_revocation() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        shard.revoke_all("alice", None, START, &log).unwrap();
+        let before = START.saturating_add(log.keep()).saturating_sub(Duration::from_millis(1));
+        shard.prune(before);
+        let mut login = open("alice", "s");
+        login.authentication_began = Some(START);
+        assert_eq!(shard.open(login, before, &log).unwrap(), Opened::Superseded { now: before });
+    }
+
+    #[test]
+    fn generations_rise_even_if_the_clock_is_put_back() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        let back = Timestamp::from_secs(1);
+        shard.open(open("alice", "a"), START, &log).unwrap();
+        shard.revoke_all("alice", None, back, &log).unwrap();
+        assert!(matches!(shard.check("alice", "a", "j", back), SessionState::Revoked { .. }));
+        shard.open(open("alice", "b"), back, &log).unwrap();
+        assert!(matches!(shard.check("alice", "b", "j", back), SessionState::Active { .. }));
+        shard.revoke_all("alice", None, back, &log).unwrap();
+        assert!(matches!(shard.check("alice", "b", "j", back), SessionState::Revoked { .. }));
+    }
+}
