@@ -2,4 +2,17 @@
 
 pub mod clock;
 pub mod error;
+pub mod jwt;
+pub mod middleware;
+pub mod settings;
 pub mod store;
+pub mod tokens;
+pub mod users;
+
+pub use self::{
+    error::{BoxError, Error},
+    jwt::{Claims, KeySet, NoClaims, TokenType},
+    middleware::{AuthLayer, AuthService},
+    store::{MemoryStore, TokenStore},
+    tokens::{NewSession, Renewal, TokenPolicy, TokenService},
+};

@@ -1,0 +1,512 @@
+//! Configuration of a [`TokenService`]: all of it is checked once, in [`Builder::build`].
+
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::{
+    OnRefresh, SecurityEvent, TokenPolicy, TokenService,
+    service::{Inner, Lifetimes, OnEvent, Signer},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    error::ConfigError,
+    jwt::{AccessTyp, Algorithm, Encoder, KeySet, NoClaims, SigningKey, TokenType, Validation, validate_jwt_stateless},
+    settings::Settings,
+    store::TokenStore,
+};
+
+/// Time beyond a token's own end for which its revocation is remembered: what clocks and commands under way may need.
+const MARGIN: Duration = Duration::from_secs(60);
+/// Longer grace windows are a licence to reuse: the widest found in comparable systems.
+const LONGEST_GRACE: Duration = Duration::from_secs(300);
+const DAY: Duration = Duration::from_secs(86_400);
+/// 100 years: beyond it a lifetime is a mistake, and below it no sum of times overflows.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Configures a [`TokenService`]. Made by [`TokenService::builder`].
+///
+/// | setting | default |
+/// |--|--|
+/// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: one of them must be given |
+/// | [`algorithm`](Self::algorithm) of the secret | HS256 |
+/// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none: tokens carry none, and tokens that carry one are refused |
+/// | [`store`](Self::store) | none: must be given, but for [`TokenPolicy::Stateless`] |
+/// | [`access_lifetime`](Self::access_lifetime) | 30 minutes |
+/// | [`refresh_lifetime`](Self::refresh_lifetime) (idle) | 7 days since the last use |
+/// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days since the login, or the idle lifetime if that is longer |
+/// | [`reuse_grace`](Self::reuse_grace) | 30 s |
+/// | [`leeway`](Self::leeway) | 5 s |
+/// | [`max_sessions`](Self::max_sessions) | no limit |
+/// | [`policy`](Self::policy) | [`TokenPolicy::Tracked`] |
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder<C = NoClaims> {
+    secret: Option<Zeroizing<Vec<u8>>>,
+    algorithm: Option<Algorithm>,
+    keys: Option<KeySet>,
+    verify_only: bool,
+    issuer: Option<String>,
+    audience: Option<String>,
+    also_accepted: Vec<String>,
+    client_id: Option<String>,
+    store: Option<Arc<dyn TokenStore>>,
+    clock: Arc<dyn Clock>,
+    policy: TokenPolicy,
+    access_typ: Option<AccessTyp>,
+    access_lifetime: Duration,
+    refresh_lifetime: Duration,
+    session_lifetime: Option<Duration>,
+    max_access_lifetime: Option<Duration>,
+    reuse_grace: Duration,
+    leeway: Duration,
+    max_token_len: usize,
+    max_sessions: Option<u32>,
+    on_event: Option<OnEvent>,
+    on_refresh: Option<Arc<dyn OnRefresh<C>>>,
+    hook_lost: bool,
+}
+
+impl TokenService<NoClaims> {
+    /// Begins the configuration of a service.
+    pub fn builder() -> Builder<NoClaims> {
+        Builder {
+            secret: None,
+            algorithm: None,
+            keys: None,
+            verify_only: false,
+            issuer: None,
+            audience: None,
+            also_accepted: Vec::new(),
+            client_id: None,
+            store: None,
+            clock: Arc::new(SystemClock),
+            policy: TokenPolicy::default(),
+            access_typ: None,
+            access_lifetime: Duration::from_secs(30 * 60),
+            refresh_lifetime: 7 * DAY,
+            session_lifetime: None,
+            max_access_lifetime: None,
+            reuse_grace: Duration::from_secs(30),
+            leeway: Duration::from_secs(5),
+            max_token_len: 8 * 1024,
+            max_sessions: None,
+            on_event: None,
+            on_refresh: None,
+            hook_lost: false,
+        }
+    }
+}
+
+impl Builder<NoClaims> {
+    /// Gives tokens claims of the application's own. Call it before [`on_refresh`](Self::on_refresh).
+    ///
+    /// `D` must serialize to a JSON object without the registered names (`sub`, `exp`, ...).
+    pub fn claims<D>(self) -> Builder<D> {
+        Builder {
+            hook_lost: self.hook_lost || self.on_refresh.is_some(),
+            on_refresh: None,
+            secret: self.secret,
+            algorithm: self.algorithm,
+            keys: self.keys,
+            verify_only: self.verify_only,
+            issuer: self.issuer,
+            audience: self.audience,
+            also_accepted: self.also_accepted,
+            client_id: self.client_id,
+            store: self.store,
+            clock: self.clock,
+            policy: self.policy,
+            access_typ: self.access_typ,
+            access_lifetime: self.access_lifetime,
+            refresh_lifetime: self.refresh_lifetime,
+            session_lifetime: self.session_lifetime,
+            max_access_lifetime: self.max_access_lifetime,
+            reuse_grace: self.reuse_grace,
+            leeway: self.leeway,
+            max_token_len: self.max_token_len,
+            max_sessions: self.max_sessions,
+            on_event: self.on_event,
+        }
+    }
+}
+
+impl<C> Builder<C> {
+    /// The secret that signs and verifies (HS256, or the [`algorithm`](Self::algorithm) given): at least as many random
+    /// bytes as the hash has (RFC 7518 section 3.2). Wiped from memory when the builder is gone.
+    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.secret = Some(Zeroizing::new(secret.as_ref().to_vec()));
+        self
+    }
+
+    /// The algorithm of the [`secret`](Self::secret): HS256, HS384 or HS512. A key of a [`KeySet`] has its own.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = Some(algorithm);
+        self
+    }
+
+    /// The keys, instead of a secret: for public-key algorithms and for rotation.
+    pub fn keys(mut self, keys: KeySet) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// This service verifies tokens and issues none: its [`keys`](Self::keys) need no signing key.
+    pub fn verify_only(mut self) -> Self {
+        self.verify_only = true;
+        self
+    }
+
+    /// `iss` of the tokens: the URL of your service.
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// `aud` of the tokens, and an audience that is accepted.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// Another audience that is accepted.
+    pub fn also_accept_audience(mut self, audience: impl Into<String>) -> Self {
+        self.also_accepted.push(audience.into());
+        self
+    }
+
+    /// `client_id` of the tokens (RFC 9068 section 2.2).
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// Where sessions are kept.
+    pub fn store(self, store: impl TokenStore) -> Self {
+        self.shared_store(Arc::new(store))
+    }
+
+    /// Where sessions are kept, shared with others.
+    pub fn shared_store(mut self, store: Arc<dyn TokenStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The clock against which `exp`, `nbf` and `iat` are checked. Default: the system's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Whose tokens are accepted, and what the store is asked.
+    pub fn policy(mut self, policy: TokenPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// What marks an access token. Default: [`AccessTyp::Compatible`] for our own tokens, [`AccessTyp::AtJwt`] for another issuer's
+    /// ([`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`]).
+    pub fn access_typ(mut self, typ: AccessTyp) -> Self {
+        self.access_typ = Some(typ);
+        self
+    }
+
+    /// How long an access token lives. Whole seconds.
+    pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
+        self.access_lifetime = lifetime;
+        self
+    }
+
+    /// How long a session lives without being refreshed. Whole seconds.
+    pub fn refresh_lifetime(mut self, idle: Duration) -> Self {
+        self.refresh_lifetime = idle;
+        self
+    }
+
+    /// How long a session lives at most, however often it is refreshed. Whole seconds.
+    pub fn session_lifetime(mut self, absolute: Duration) -> Self {
+        self.session_lifetime = Some(absolute);
+        self
+    }
+
+    /// The longest life from `iat` to `exp` that is accepted of an access token. Default: 24 hours, or the
+    /// [`access_lifetime`](Self::access_lifetime) if that is longer.
+    pub fn max_access_lifetime(mut self, max: Duration) -> Self {
+        self.max_access_lifetime = Some(max);
+        self
+    }
+
+    /// For how long a repeated refresh token gets the same successor again. At most 5 minutes; zero: every repetition is taken as
+    /// theft.
+    pub fn reuse_grace(mut self, grace: Duration) -> Self {
+        self.reuse_grace = grace;
+        self
+    }
+
+    /// How far the clocks of issuer and verifier may differ. At most a day.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// The longest token in bytes that is looked at, and that is issued. Default 8 KiB.
+    pub fn max_token_len(mut self, bytes: usize) -> Self {
+        self.max_token_len = bytes;
+        self
+    }
+
+    /// How many sessions a user may have. One more ends the one that was used longest ago.
+    pub fn max_sessions(mut self, max: u32) -> Self {
+        self.max_sessions = Some(max);
+        self
+    }
+
+    /// Is called with every [`SecurityEvent`], on the task that found it: be quick, or hand it on. A panic in it is caught.
+    pub fn on_event(mut self, hook: impl Fn(&SecurityEvent) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Arc::new(hook));
+        self
+    }
+
+    /// Is asked at every refresh whether the user may still have tokens, and with which claims. Without it, scope and
+    /// custom claims are copied from the refresh token: a role that was taken away stays until the session ends.
+    pub fn on_refresh(mut self, hook: impl OnRefresh<C>) -> Self {
+        self.on_refresh = Some(Arc::new(hook));
+        self
+    }
+
+    /// Takes over what the environment sets (see [`Settings`]); what it does not set stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// An algorithm whose name is unknown.
+    pub fn settings(mut self, settings: &Settings) -> Result<Self, ConfigError> {
+        if let Some(secret) = settings.secret_key() {
+            self = self.secret(secret);
+        }
+        if let Some(algorithm) = settings.algorithm() {
+            self.algorithm = Some(algorithm.parse()?);
+        }
+        if let Some(lifetime) = settings.access_ttl() {
+            self.access_lifetime = lifetime;
+        }
+        if let Some(lifetime) = settings.refresh_ttl() {
+            self.refresh_lifetime = lifetime;
+        }
+        if let Some(issuer) = settings.issuer() {
+            self = self.issuer(issuer);
+        }
+        if let Some(audience) = settings.audience() {
+            self = self.audience(audience);
+        }
+        for audience in settings.allowed_audiences().unwrap_or_default() {
+            self = self.also_accept_audience(audience);
+        }
+        Ok(self)
+    }
+
+    /// Builds the service.
+    ///
+    /// # Errors
+    ///
+    /// Whatever cannot work: a setting that is missing, contradicts another or is out of its range. The error names it and says what to do.
+    pub fn build(mut self) -> Result<TokenService<C>, ConfigError>
+    where
+        C: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        if self.hook_lost {
+            return Err(ConfigError::new(
+                "on_refresh",
+                "was given before `claims`, whose type it does not have",
+                "call `claims` first",
+            ));
+        }
+        let keys = self.take_keys()?;
+        let signer = self.signer(&keys)?;
+        let lifetimes = self.lifetimes()?;
+        let validation = self.validation(&lifetimes)?;
+        let max_sessions = match self.max_sessions.map(NonZeroU32::new) {
+            None => None,
+            Some(Some(max)) => Some(max),
+            Some(None) => {
+                return Err(ConfigError::new(
+                    "max_sessions",
+                    "is zero, so that nobody could log in",
+                    "give 1 or more, or leave it out",
+                ));
+            }
+        };
+        match (&self.store, self.policy) {
+            (None, TokenPolicy::Tracked | TokenPolicy::Denylist) => {
+                return Err(ConfigError::new(
+                    "store",
+                    "is missing",
+                    "give `RedisStore::connect(..)` or `MemoryStore::default()`",
+                ));
+            }
+            (Some(_), TokenPolicy::Stateless) => {
+                return Err(ConfigError::new(
+                    "store",
+                    "is given, but the policy `Stateless` never asks it",
+                    "leave one of them out",
+                ));
+            }
+            (Some(store), _) => store.keep_log_for(lifetimes.access + self.leeway + MARGIN),
+            (None, TokenPolicy::Stateless) => {}
+        }
+        Ok(TokenService::from_inner(Inner {
+            keys,
+            signer,
+            validation,
+            issuer: self.issuer,
+            audience: self.audience,
+            client_id: self.client_id,
+            store: self.store,
+            clock: self.clock,
+            policy: self.policy,
+            lifetimes,
+            max_sessions,
+            max_token_len: self.max_token_len,
+            parse: validate_jwt_stateless::<C>,
+            on_event: self.on_event,
+            on_refresh: self.on_refresh,
+        }))
+    }
+
+    fn take_keys(&mut self) -> Result<KeySet, ConfigError> {
+        match (self.secret.take(), self.keys.take()) {
+            (Some(secret), None) => {
+                let key = SigningKey::from_secret(self.algorithm.unwrap_or(Algorithm::HS256), &*secret)?;
+                Ok(KeySet::signing(key))
+            }
+            (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::new(
+                "algorithm",
+                "is given beside `keys`, each of which has its own",
+                "leave it out, or use `secret`",
+            )),
+            (None, Some(keys)) => Ok(keys),
+            (Some(_), Some(_)) => Err(ConfigError::new(
+                "secret",
+                "is given beside `keys`",
+                "give one of them: a secret may be a key of the set",
+            )),
+            (None, None) => Err(ConfigError::new(
+                "secret",
+                "is missing, and so are `keys`",
+                "give a secret of 32 random bytes or more (`openssl rand -base64 48`), or a `KeySet`",
+            )),
+        }
+    }
+
+    fn signer(&self, keys: &KeySet) -> Result<Option<Signer>, ConfigError> {
+        let issues = self.policy == TokenPolicy::Tracked && !self.verify_only;
+        match keys.signing_key() {
+            Some(key) if issues => {
+                let signature_len = key
+                    .sign(b"")
+                    .map_err(|error| {
+                        ConfigError::new("keys", "have a signing key that cannot sign", "check the key")
+                            .with_source(error)
+                    })?
+                    .len();
+                Ok(Some(Signer {
+                    access: Encoder::new(key, TokenType::Access),
+                    refresh: Encoder::new(key, TokenType::Refresh),
+                    signature_len,
+                }))
+            }
+            None if issues => Err(ConfigError::new(
+                "keys",
+                "have no signing key, so that no token can be issued",
+                "give a `KeySet::signing(..)`, or call `verify_only()`",
+            )),
+            _ => Ok(None),
+        }
+    }
+
+    fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {
+        let session = self.session_lifetime.unwrap_or_else(|| self.refresh_lifetime.max(30 * DAY));
+        for (setting, lifetime) in [
+            ("access_lifetime", self.access_lifetime),
+            ("refresh_lifetime", self.refresh_lifetime),
+            ("session_lifetime", session),
+        ] {
+            check_lifetime(setting, lifetime)?;
+        }
+        if self.reuse_grace > LONGEST_GRACE {
+            return Err(ConfigError::new(
+                "reuse_grace",
+                "is over 5 minutes, in which a thief could use a stolen token unseen",
+                "give seconds: how long a client may take to repeat a request",
+            ));
+        }
+        Ok(Lifetimes {
+            access: self.access_lifetime,
+            idle: self.refresh_lifetime,
+            absolute: session,
+            grace: self.reuse_grace,
+            after_end: self.leeway.saturating_add(MARGIN),
+        })
+    }
+
+    fn validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
+        let max_access = self.max_access_lifetime.unwrap_or_else(|| lifetimes.access.max(DAY));
+        if max_access < lifetimes.access {
+            return Err(ConfigError::new(
+                "max_access_lifetime",
+                "is shorter than `access_lifetime`, so that no token issued here would be accepted",
+                "raise it, or shorten `access_lifetime`",
+            ));
+        }
+        let typ = self.access_typ.unwrap_or(match self.policy {
+            TokenPolicy::Tracked => AccessTyp::Compatible,
+            TokenPolicy::Denylist | TokenPolicy::Stateless => AccessTyp::AtJwt,
+        });
+        let mut validation = Validation::new()
+            .leeway(self.leeway)
+            .max_access_lifetime(max_access)
+            .max_refresh_lifetime(lifetimes.absolute)
+            .max_token_len(self.max_token_len)
+            .access_typ(typ);
+        if let Some(issuer) = &self.issuer {
+            validation = validation.issuer(issuer);
+        }
+        if self.audience.is_none() && !self.also_accepted.is_empty() && self.policy == TokenPolicy::Tracked {
+            return Err(ConfigError::new(
+                "audience",
+                "is missing though other audiences are accepted: tokens issued here would be refused here",
+                "give the audience of your own tokens",
+            ));
+        }
+        for audience in self.audience.iter().chain(&self.also_accepted) {
+            validation = validation.audience(audience);
+        }
+        validation.check()?;
+        Ok(validation)
+    }
+}
+
+/// A lifetime that tokens can have: they speak of whole seconds.
+pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
+    let problem = if lifetime < Duration::from_secs(1) {
+        "is shorter than a second"
+    } else if lifetime.subsec_nanos() != 0 {
+        "has a fraction of a second, which tokens cannot express"
+    } else if lifetime > LONGEST_LIFETIME {
+        "is longer than 100 years"
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::new(setting, problem, "give whole seconds, at least one"))
+}
+
+impl<C> fmt::Debug for Builder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .field("policy", &self.policy)
+            .field("access_lifetime", &self.access_lifetime)
+            .field("refresh_lifetime", &self.refresh_lifetime)
+            .finish_non_exhaustive()
+    }
+}

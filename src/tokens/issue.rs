@@ -1,0 +1,299 @@
+//! Opening sessions and minting tokens.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{
+    IssuedToken, NewSession, SecurityEvent, TokenPair, TokenService,
+    builder::check_lifetime,
+    service::{Inner, Signer},
+};
+use crate::{
+    clock::Timestamp,
+    error::{Error, StoreError, StoreErrorKind},
+    jwt::{JwtClaims, Scope, SigningKey, TokenType, is_id},
+    store::{Open, Opened, TokenStore},
+};
+
+/// The longest label of a session in bytes.
+const MAX_LABEL: usize = 1024;
+
+impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
+    /// Opens a session and makes its access and refresh token.
+    ///
+    /// Dropping the future may leave a session that nobody has a token of; it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Issue`] if the session is not acceptable; [`Error::LoginSuperseded`] if the user's sessions were all revoked since
+    /// [`NewSession::authenticated_since`]; [`Error::Store`] if the store failed. Then no token was made.
+    pub async fn create_token_pair(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
+        let inner = self.inner();
+        let (mint, scope) = inner.draft(&session)?;
+        let opened = inner.open(&session, inner.lifetimes.idle, inner.session_end(&session)?).await?;
+        let identity = Identity {
+            subject: &session.subject,
+            sid: &opened.sid,
+            counter: 0,
+            generation: opened.generation,
+            issued_at: opened.now,
+            session_end: opened.refresh_end,
+            now: opened.now,
+        };
+        Ok(TokenPair {
+            access: mint.access(&identity, &scope, &session.custom, inner.access_lifetime(&session)?)?,
+            refresh: mint.refresh(&identity, &scope, &session.custom)?,
+            session_id: opened.sid,
+            scope,
+        })
+    }
+
+    /// Opens a session that consists of one access token, and ends with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_token_pair`](Self::create_token_pair).
+    pub async fn create_access_token(&self, session: NewSession<C>) -> Result<IssuedToken, Error> {
+        let inner = self.inner();
+        let (mint, scope) = inner.draft(&session)?;
+        let lifetime = inner.access_lifetime(&session)?;
+        // The session outlives the token by the leeway, within which the token is still accepted.
+        let end = lifetime.saturating_add(inner.validation.leeway_in_force());
+        let opened = inner.open(&session, end, end).await?;
+        let identity = Identity {
+            subject: &session.subject,
+            sid: &opened.sid,
+            counter: 0,
+            generation: opened.generation,
+            issued_at: opened.now,
+            session_end: opened.refresh_end,
+            now: opened.now,
+        };
+        mint.access(&identity, &scope, &session.custom, lifetime)
+    }
+
+    /// Opens a session and makes its refresh token only: for a client that is to fetch its access tokens itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_token_pair`](Self::create_token_pair).
+    pub async fn create_refresh_token(&self, session: NewSession<C>) -> Result<IssuedToken, Error> {
+        self.create_token_pair(session).await.map(|pair| pair.refresh)
+    }
+}
+
+impl<C> Inner<C> {
+    /// What minting needs, or why this service cannot mint.
+    pub(super) fn mint(&self) -> Result<Mint<'_>, Error> {
+        match (&self.signer, self.keys.signing_key(), &self.store) {
+            (Some(signer), Some(key), Some(store)) => Ok(Mint {
+                signer,
+                key,
+                store,
+                issuer: self.issuer.as_deref(),
+                audience: self.audience.as_deref(),
+                client_id: self.client_id.as_deref(),
+                max_token_len: self.max_token_len,
+            }),
+            _ => Err(Error::Issue("this service was configured to verify tokens, not to issue them".into())),
+        }
+    }
+
+    /// Checks all of a session that can be checked before the store is asked to open it.
+    fn draft(&self, session: &NewSession<C>) -> Result<(Mint<'_>, Scope), Error>
+    where
+        C: Serialize,
+    {
+        let mint = self.mint()?;
+        if !is_id(&session.subject) {
+            return Err(Error::Issue("the subject must be 1 to 255 bytes without control characters".into()));
+        }
+        if session.label.len() > MAX_LABEL {
+            return Err(Error::Issue("the label is longer than 1 KiB".into()));
+        }
+        let scope = Scope::parse(&session.scope)
+            .ok_or(Error::Issue("the scope must be tokens of printable ASCII with one space between two".into()))?;
+        mint.check(&session.subject, &scope, &session.custom)?;
+        Ok((mint, scope))
+    }
+
+    fn access_lifetime(&self, session: &NewSession<C>) -> Result<Duration, Error> {
+        let Some(lifetime) = session.access_lifetime else { return Ok(self.lifetimes.access) };
+        check_lifetime("access_lifetime", lifetime).map_err(|error| Error::Issue(error.to_string().into()))?;
+        if lifetime > self.validation.max_access_lifetime_in_force() {
+            return Err(Error::Issue("the access lifetime is longer than `max_access_lifetime`".into()));
+        }
+        Ok(lifetime)
+    }
+
+    fn session_end(&self, session: &NewSession<C>) -> Result<Duration, Error> {
+        let Some(lifetime) = session.session_lifetime else { return Ok(self.lifetimes.absolute) };
+        check_lifetime("session_lifetime", lifetime).map_err(|error| Error::Issue(error.to_string().into()))?;
+        Ok(lifetime.min(self.lifetimes.absolute))
+    }
+
+    async fn open(&self, session: &NewSession<C>, idle: Duration, absolute: Duration) -> Result<Session, Error> {
+        let store = self.mint()?.store;
+        let sid = random_id()?;
+        let open = Open {
+            subject: session.subject.clone(),
+            sid: sid.clone(),
+            idle,
+            absolute,
+            authentication_began: session.authentication_began,
+            max_sessions: self.max_sessions,
+            label: session.label.clone(),
+        };
+        match store.open(open).await? {
+            Opened::Opened { now, generation, refresh_end, evicted } => {
+                for session_id in evicted {
+                    self.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
+                }
+                Ok(Session { sid, now, generation, refresh_end })
+            }
+            Opened::Superseded { .. } => Err(Error::LoginSuperseded),
+            // 128 random bits do not repeat: a store that says so cannot be trusted.
+            Opened::Exists { .. } => Err(StoreError::new(StoreErrorKind::Untrusted).into()),
+        }
+    }
+}
+
+/// A session that the store has opened.
+struct Session {
+    sid: String,
+    now: Timestamp,
+    generation: u64,
+    refresh_end: Timestamp,
+}
+
+/// What makes a token this token and no other. All of it comes from the session's record.
+pub(super) struct Identity<'a> {
+    pub(super) subject: &'a str,
+    pub(super) sid: &'a str,
+    pub(super) counter: u32,
+    pub(super) generation: u64,
+    /// The store's time of the step that allowed the token.
+    pub(super) issued_at: Timestamp,
+    /// When the session ends if it is not used again.
+    pub(super) session_end: Timestamp,
+    /// The store's time of the answer.
+    pub(super) now: Timestamp,
+}
+
+/// Makes tokens.
+pub(super) struct Mint<'a> {
+    signer: &'a Signer,
+    key: &'a SigningKey,
+    pub(super) store: &'a Arc<dyn TokenStore>,
+    issuer: Option<&'a str>,
+    audience: Option<&'a str>,
+    client_id: Option<&'a str>,
+    max_token_len: usize,
+}
+
+impl Mint<'_> {
+    /// Whether tokens with these claims can be made, and would be accepted: asked before anything is stored.
+    pub(super) fn check<C: Serialize>(&self, subject: &str, scope: &Scope, custom: &C) -> Result<(), Error> {
+        let sid = "0123456789012345678901";
+        let identity = Identity {
+            subject,
+            sid,
+            counter: u32::MAX,
+            generation: u64::MAX,
+            issued_at: Timestamp::default(),
+            session_end: Timestamp::END_OF_TIME,
+            now: Timestamp::default(),
+        };
+        // A random part and a suffix are the longest that follow a counter.
+        let jti = format!("{}.{sid}.a", identity.jti_stem());
+        let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
+        let len = self.signer.refresh.encoded_len(&claims, self.signer.signature_len)?;
+        if len > self.max_token_len {
+            return Err(Error::Issue(
+                format!("its tokens would be up to {len} bytes long, over `max_token_len`; store less in the claims")
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The access token of this identity: it ends with its session at the latest.
+    pub(super) fn access<C: Serialize>(
+        &self,
+        identity: &Identity<'_>,
+        scope: &Scope,
+        custom: &C,
+        lifetime: Duration,
+    ) -> Result<IssuedToken, Error> {
+        let jti = format!("{}.a", identity.jti_stem());
+        self.access_with_id(jti, identity, scope, custom, lifetime)
+    }
+
+    /// An access token with an id of its own, beside the one that belongs to the refresh token.
+    pub(super) fn access_with_id<C: Serialize>(
+        &self,
+        jti: String,
+        identity: &Identity<'_>,
+        scope: &Scope,
+        custom: &C,
+        lifetime: Duration,
+    ) -> Result<IssuedToken, Error> {
+        let expires_at = identity.issued_at.saturating_add(lifetime).min(identity.session_end);
+        let claims = self.claims(identity, TokenType::Access, jti, expires_at, scope, custom);
+        let token = self.signer.access.encode(self.key, &claims)?;
+        Ok(IssuedToken { token: Zeroizing::new(token), expires_at: claims.expires_at(), now: identity.now })
+    }
+
+    /// The refresh token of this identity: it lives as long as its session if that is not used.
+    pub(super) fn refresh<C: Serialize>(
+        &self,
+        identity: &Identity<'_>,
+        scope: &Scope,
+        custom: &C,
+    ) -> Result<IssuedToken, Error> {
+        let jti = format!("{}.r", identity.jti_stem());
+        let claims = self.claims(identity, TokenType::Refresh, jti, identity.session_end, scope, custom);
+        let token = self.signer.refresh.encode(self.key, &claims)?;
+        Ok(IssuedToken { token: Zeroizing::new(token), expires_at: claims.expires_at(), now: identity.now })
+    }
+
+    fn claims<'c, C>(
+        &self,
+        identity: &Identity<'_>,
+        token_type: TokenType,
+        jti: String,
+        expires_at: Timestamp,
+        scope: &Scope,
+        custom: &'c C,
+    ) -> JwtClaims<&'c C> {
+        let mut claims = JwtClaims::new(identity.subject, jti, token_type, identity.issued_at, Duration::ZERO, custom)
+            .with_expiry(expires_at)
+            .with_session(identity.sid, identity.generation)
+            .with_scope(scope.clone())
+            .with_audience(self.audience);
+        if let Some(issuer) = self.issuer {
+            claims = claims.with_issuer(issuer);
+        }
+        if let Some(client_id) = self.client_id {
+            claims = claims.with_client_id(client_id);
+        }
+        claims
+    }
+}
+
+impl Identity<'_> {
+    fn jti_stem(&self) -> String {
+        format!("{}.{}", self.sid, self.counter)
+    }
+}
+
+/// 128 random bits as 22 characters of base64url: more than the 122 of a random UUID, and 14 bytes less in every record.
+pub(super) fn random_id() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    // Without randomness nothing may be issued. It is the machine's fault, and it may pass.
+    getrandom::fill(&mut bytes).map_err(|_| Error::Signing)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}

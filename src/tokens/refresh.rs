@@ -1,0 +1,205 @@
+//! Exchanging refresh tokens.
+
+use std::{future::Future, panic::AssertUnwindSafe};
+
+use futures_util::FutureExt;
+use serde::Serialize;
+
+use super::{
+    IssuedToken, SecurityEvent, TokenPair, TokenService,
+    issue::{Identity, random_id},
+    service::{judge_session, refresh_counter, revoked},
+};
+use crate::{
+    error::{BoxError, Error, TokenError},
+    jwt::{Claims, Scope, TokenType},
+    store::{BoxFuture, Rotate, Rotated, SessionState},
+};
+
+/// Decides at every refresh whether a user may still have tokens, and with which claims.
+///
+/// Any `async` closure that takes the refresh token's claims is one:
+///
+/// ```
+/// use tower_bearer::{BoxError, Claims, MemoryStore, Renewal, TokenService};
+///
+/// let tokens = TokenService::builder()
+///     .secret("a test secret that is long enough for HS256")
+///     .store(MemoryStore::default())
+///     .on_refresh(|claims: Claims| async move {
+///         let active = claims.subject() != "7"; // ask your user database here
+///         Ok::<_, BoxError>(if active { Renewal::Keep } else { Renewal::Refuse })
+///     })
+///     .build()?;
+/// # Ok::<(), tower_bearer::error::ConfigError>(())
+/// ```
+pub trait OnRefresh<C>: Send + Sync + 'static {
+    /// Is called before the refresh token is used up: after an error or a panic, the client may try again with the same token.
+    ///
+    /// The future is dropped when the client goes away.
+    fn on_refresh(&self, claims: Claims<C>) -> BoxFuture<Result<Renewal<C>, BoxError>>;
+}
+
+impl<C, F, Fut> OnRefresh<C> for F
+where
+    F: Fn(Claims<C>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Renewal<C>, BoxError>> + Send + 'static,
+{
+    fn on_refresh(&self, claims: Claims<C>) -> BoxFuture<Result<Renewal<C>, BoxError>> {
+        Box::pin(self(claims))
+    }
+}
+
+/// What is to become of a session at a refresh.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Renewal<C> {
+    /// The new tokens have the claims and the scope of the refresh token.
+    Keep,
+    /// The new tokens have these claims and this scope: a role that was taken away is gone.
+    Replace {
+        /// The application's own claims.
+        claims: C,
+        /// What the tokens allow, as in [`NewSession::scope`](super::NewSession::scope).
+        scope: String,
+    },
+    /// The user may have no new tokens.
+    Refuse,
+}
+
+impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
+    /// Exchanges a refresh token for a new pair of its session. The token is used up.
+    ///
+    /// Repeated within [`Builder::reuse_grace`](super::Builder::reuse_grace), it gives tokens of the same identity (`jti`,
+    /// `iat`, `exp`) again; their bytes may differ where the algorithm's signatures are randomised. So a client that lost the answer, or
+    /// whose request was dropped at any point, simply asks again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Token`] if the token is no good; [`TokenError::Reused`] if it was used before, and then its session is revoked.
+    /// [`Error::Application`] if [`on_refresh`](super::Builder::on_refresh) failed, and [`Error::Issue`] if its claims are not acceptable: the token
+    /// is then still good. [`Error::Store`]: it may or may not be used up; ask again with the same token.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Error> {
+        let inner = self.inner();
+        let mint = inner.mint()?;
+        let Presented { claims, sid, counter } = self.presented(refresh_token)?;
+        let renewed = self.renew(&claims).await?;
+        let custom = renewed.claims.as_ref().unwrap_or_else(|| claims.custom());
+        mint.check(claims.subject(), &renewed.scope, custom)?;
+
+        let rotate = Rotate {
+            subject: claims.subject().to_owned(),
+            sid: sid.clone(),
+            counter,
+            idle: inner.lifetimes.idle,
+            grace: inner.lifetimes.grace,
+        };
+        let successor = match mint.store.rotate(rotate).await? {
+            Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
+            Rotated::Reused { .. } => {
+                inner.emit(&SecurityEvent::ReuseDetected { subject: claims.subject().to_owned(), session_id: sid });
+                return Err(TokenError::Reused.into());
+            }
+            Rotated::Revoked { at, .. } => return Err(revoked(&claims, at).into()),
+            Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
+            Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
+        };
+        // Only signing is left: nothing after the rotation can fail for the application's reasons (protocol section 3).
+        let identity = Identity {
+            subject: claims.subject(),
+            sid: &sid,
+            counter: successor.counter,
+            generation: successor.generation,
+            issued_at: successor.issued_at,
+            session_end: successor.refresh_end,
+            now: successor.now,
+        };
+        Ok(TokenPair {
+            access: mint.access(&identity, &renewed.scope, custom, inner.lifetimes.access)?,
+            refresh: mint.refresh(&identity, &renewed.scope, custom)?,
+            session_id: sid.clone(),
+            scope: renewed.scope,
+        })
+    }
+
+    /// Makes a new access token for the session of a refresh token, which stays as it is: the predecessor's behaviour.
+    ///
+    /// Prefer [`refresh`](Self::refresh): a refresh token that is never rotated can be used by a thief for as long as it lives without being
+    /// noticed.
+    ///
+    /// # Errors
+    ///
+    /// As [`refresh`](Self::refresh). A refresh token that has a successor is refused, but its session is not revoked: nothing was
+    /// rotated with it.
+    pub async fn refresh_access_token(&self, refresh_token: &str) -> Result<IssuedToken, Error> {
+        let inner = self.inner();
+        let mint = inner.mint()?;
+        let Presented { claims, sid, counter } = self.presented(refresh_token)?;
+        let renewed = self.renew(&claims).await?;
+        let custom = renewed.claims.as_ref().unwrap_or_else(|| claims.custom());
+        mint.check(claims.subject(), &renewed.scope, custom)?;
+
+        let checked = mint.store.check(claims.subject(), &sid, claims.token_id()).await?;
+        let claims = judge_session(claims, &checked)?;
+        let SessionState::Active { generation, refresh_end, .. } = checked.state else {
+            return Err(TokenError::UnknownSession.into());
+        };
+        let identity = Identity {
+            subject: claims.subject(),
+            sid: &sid,
+            counter,
+            generation,
+            issued_at: checked.now,
+            session_end: refresh_end,
+            now: checked.now,
+        };
+        // Unlike the successors of a rotation these are many, so each has an id of its own, by which it can be revoked alone.
+        let jti = format!("{sid}.{counter}.{}.a", random_id()?);
+        let custom = renewed.claims.as_ref().unwrap_or_else(|| claims.custom());
+        mint.access_with_id(jti, &identity, &renewed.scope, custom, inner.lifetimes.access)
+    }
+
+    fn presented(&self, refresh_token: &str) -> Result<Presented<C>, Error> {
+        let claims = self.validate_jwt_stateless(refresh_token, TokenType::Refresh)?;
+        let counter = refresh_counter(&claims)?;
+        let sid = claims.session_id().unwrap_or_default().to_owned();
+        Ok(Presented { claims, sid, counter })
+    }
+
+    /// Asks the application. Its panic is an error like any other of its failures.
+    async fn renew(&self, claims: &Claims<C>) -> Result<Renewed<C>, Error> {
+        let Some(hook) = &self.inner().on_refresh else {
+            return Ok(Renewed { claims: None, scope: claims.scope().clone() });
+        };
+        let asked = AssertUnwindSafe(async { hook.on_refresh(claims.clone()).await });
+        match asked.catch_unwind().await {
+            Ok(Ok(Renewal::Keep)) => Ok(Renewed { claims: None, scope: claims.scope().clone() }),
+            Ok(Ok(Renewal::Replace { claims, scope })) => {
+                let scope = Scope::parse(&scope).ok_or(Error::Issue("`on_refresh` gave a malformed scope".into()))?;
+                Ok(Renewed { claims: Some(claims), scope })
+            }
+            Ok(Ok(Renewal::Refuse)) => {
+                self.inner().emit(&SecurityEvent::RefreshRefused {
+                    subject: claims.subject().to_owned(),
+                    session_id: claims.session_id().unwrap_or_default().to_owned(),
+                });
+                Err(TokenError::UserRefused.into())
+            }
+            Ok(Err(error)) => Err(Error::Application(error)),
+            Err(_) => Err(Error::Application("the `on_refresh` hook panicked".into())),
+        }
+    }
+}
+
+/// A refresh token whose text is good.
+struct Presented<C> {
+    claims: Claims<C>,
+    sid: String,
+    counter: u32,
+}
+
+/// What the new tokens will say.
+struct Renewed<C> {
+    /// `None`: what the refresh token says.
+    claims: Option<C>,
+    scope: Scope,
+}

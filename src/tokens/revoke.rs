@@ -1,0 +1,173 @@
+//! Ending tokens and sessions before their time.
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    pin::Pin,
+    sync::Arc,
+};
+
+use serde::de::DeserializeOwned;
+
+use super::{TokenPolicy, TokenService};
+use crate::{
+    error::Error,
+    jwt::TokenType,
+    store::{BoxFuture, Deny, ForeignId, Page, Revoked, SessionPage, TokenStore},
+};
+
+impl<C: Send + Sync + 'static> TokenService<C> {
+    /// Revokes the token with this text: an access token alone, a refresh token with its whole session.
+    ///
+    /// An expired token can be revoked (a refresh token of a session that lives on, for example); it is idempotent. `.await` the
+    /// returned value: nothing happens before.
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`Error::Token`] if the text is no token of this service; [`Error::Store`] if the store did not confirm the revocation:
+    /// repeat it until it succeeds.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_token(&self, token: &str) -> Revoke
+    where
+        C: DeserializeOwned,
+    {
+        let claims = match self.decode_token(token) {
+            Ok(claims) => claims,
+            Err(error) => return Revoke::failed(error.into()),
+        };
+        let inner = self.inner();
+        let subject = claims.subject().to_owned();
+        let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);
+        match (claims.token_type(), claims.session_id()) {
+            _ if inner.policy == TokenPolicy::Denylist => {
+                // Remembered as long as the token could be accepted, whatever its issuer's clock and ours say.
+                let keep = inner.max_foreign_life();
+                let issuer = claims.issuer().unwrap_or_default().to_owned();
+                let id = ForeignId::Token(claims.token_id().to_owned());
+                self.revoke(move |store| async move { Ok(store.deny(Deny { issuer, id, keep }).await?) })
+            }
+            (Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid),
+            _ => {
+                let jti = claims.token_id().to_owned();
+                self.revoke(move |store| async move { Ok(store.revoke_token(&subject, &jti, until).await?) })
+            }
+        }
+    }
+
+    /// Revokes a session: its refresh token and all its access tokens. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_session(&self, subject: impl Into<String>, session_id: impl Into<String>) -> Revoke {
+        let (subject, sid) = (subject.into(), session_id.into());
+        if self.inner().policy == TokenPolicy::Denylist {
+            return self.deny(ForeignId::Session(sid));
+        }
+        self.revoke(move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
+    }
+
+    /// Revokes all sessions of a user, one step however many there are: on a password change, a lost device, a disabled account. Idempotent.
+    ///
+    /// A login or refresh that is under way at the same time does not survive it.
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_all_for_subject(&self, subject: impl ToString) -> Revoke {
+        self.revoke_all(subject.to_string(), None)
+    }
+
+    /// Revokes all sessions of a user but one: "log out everywhere else". That one is spared only if it is alive.
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under [`TokenPolicy::Denylist`]: [`Error::Issue`], since of another
+    /// issuer's sessions none can be spared.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_all_for_subject_except(&self, subject: impl ToString, session_id: impl Into<String>) -> Revoke {
+        self.revoke_all(subject.to_string(), Some(session_id.into()))
+    }
+
+    /// The user's live sessions, a page at a time, in no particular order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] if the store did not answer; [`Error::Issue`] without a store.
+    pub async fn sessions(&self, subject: &str, page: Page) -> Result<SessionPage, Error> {
+        let Some(store) = &self.inner().store else { return Err(no_store()) };
+        Ok(store.sessions(subject, page).await?)
+    }
+
+    fn revoke_all(&self, subject: String, except: Option<String>) -> Revoke {
+        if self.inner().policy == TokenPolicy::Denylist {
+            return match except {
+                None => self.deny(ForeignId::Subject(subject)),
+                Some(_) => Revoke::failed(Error::Issue("no session of another issuer can be spared".into())),
+            };
+        }
+        self.revoke(move |store| async move { Ok(store.revoke_all(&subject, except.as_deref()).await?) })
+    }
+
+    fn deny(&self, id: ForeignId) -> Revoke {
+        let issuer = self.inner().issuer.clone().unwrap_or_default();
+        let keep = self.inner().max_foreign_life();
+        self.revoke(move |store| async move { Ok(store.deny(Deny { issuer, id, keep }).await?) })
+    }
+
+    fn revoke<F, Fut>(&self, ask: F) -> Revoke
+    where
+        F: FnOnce(Arc<dyn TokenStore>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Revoked, Error>> + Send + 'static,
+    {
+        match &self.inner().store {
+            Some(store) => Revoke { future: Box::pin(ask(Arc::clone(store))) },
+            None => Revoke::failed(no_store()),
+        }
+    }
+}
+
+impl<C> super::service::Inner<C> {
+    /// How long a token of another issuer can be accepted at most, and so how long its revocation has to be remembered.
+    fn max_foreign_life(&self) -> std::time::Duration {
+        self.validation
+            .max_access_lifetime_in_force()
+            .saturating_add(self.lifetimes.after_end)
+            .saturating_add(self.validation.leeway_in_force())
+    }
+}
+
+fn no_store() -> Error {
+    Error::Issue("the policy `Stateless` has no store: no session is known and nothing can be revoked".into())
+}
+
+/// A revocation. Await it: it gives the store's confirmation, or an error, and then nothing was confirmed.
+///
+/// Dropped before its end it has been made or has not been made, never half made.
+#[must_use = "nothing is revoked until this is awaited"]
+pub struct Revoke {
+    future: BoxFuture<Result<Revoked, Error>>,
+}
+
+impl Revoke {
+    fn failed(error: Error) -> Self {
+        Self { future: Box::pin(async move { Err(error) }) }
+    }
+}
+
+impl IntoFuture for Revoke {
+    type Output = Result<Revoked, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.future
+    }
+}
+
+impl fmt::Debug for Revoke {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revoke").finish_non_exhaustive()
+    }
+}

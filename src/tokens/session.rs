@@ -1,0 +1,206 @@
+//! What a session is opened with, and the tokens that come of it.
+
+use std::{fmt, time::Duration};
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::Timestamp,
+    jwt::{NoClaims, Scope},
+};
+
+/// A login that succeeded, about to become a session.
+///
+/// ```
+/// use tower_bearer::NewSession;
+///
+/// let session = NewSession::of("42").scope("read write").label("Firefox on Linux");
+/// ```
+#[derive(Clone)]
+pub struct NewSession<C = NoClaims> {
+    pub(super) subject: String,
+    pub(super) custom: C,
+    pub(super) scope: String,
+    pub(super) label: String,
+    pub(super) authentication_began: Option<Timestamp>,
+    pub(super) access_lifetime: Option<Duration>,
+    pub(super) session_lifetime: Option<Duration>,
+}
+
+impl NewSession<NoClaims> {
+    /// A session of the user with this id: 1 to 255 bytes without control characters.
+    #[must_use]
+    pub fn of(subject: impl ToString) -> Self {
+        Self {
+            subject: subject.to_string(),
+            custom: NoClaims {},
+            scope: String::new(),
+            label: String::new(),
+            authentication_began: None,
+            access_lifetime: None,
+            session_lifetime: None,
+        }
+    }
+}
+
+impl<C> NewSession<C> {
+    /// Sets the application's own claims. They stand in every token of the session and survive refresh.
+    #[must_use]
+    pub fn claims<D>(self, custom: D) -> NewSession<D> {
+        NewSession {
+            subject: self.subject,
+            custom,
+            scope: self.scope,
+            label: self.label,
+            authentication_began: self.authentication_began,
+            access_lifetime: self.access_lifetime,
+            session_lifetime: self.session_lifetime,
+        }
+    }
+
+    /// What the session's tokens allow: scope tokens with one space between two of them (RFC 6749 section 3.3). Default: nothing.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = scope.into();
+        self
+    }
+
+    /// What the listing of sessions shows for it: a device, an address. Up to 1 KiB.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// When the authentication began, as [`TokenService::authentication_begins`](super::TokenService::authentication_begins)
+    /// told **before** the password was checked.
+    ///
+    /// If all of the user's sessions are revoked between then and now, the session is refused
+    /// ([`Error::LoginSuperseded`](crate::Error::LoginSuperseded)). Without it, a login that had already checked the old
+    /// password outlives a password change that revokes everything. The login endpoint of this crate sets it.
+    #[must_use]
+    pub fn authenticated_since(mut self, start: AuthenticationStart) -> Self {
+        self.authentication_began = Some(start.0);
+        self
+    }
+
+    /// The life of the first access token, instead of the configured one. Whole seconds, at most
+    /// [`Builder::max_access_lifetime`](super::Builder::max_access_lifetime).
+    #[must_use]
+    pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
+        self.access_lifetime = Some(lifetime);
+        self
+    }
+
+    /// The longest life of the session, instead of the configured absolute one, which it can only shorten. Whole seconds.
+    #[must_use]
+    pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
+        self.session_lifetime = Some(lifetime);
+        self
+    }
+}
+
+impl<C> fmt::Debug for NewSession<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSession")
+            .field("subject", &self.subject)
+            .field("scope", &self.scope)
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The moment at which an authentication began, by the store's clock.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AuthenticationStart(pub(super) Timestamp);
+
+/// One token, as given to a client. Its `Debug` shows no token, and its memory is wiped.
+#[derive(Clone)]
+pub struct IssuedToken {
+    pub(super) token: Zeroizing<String>,
+    pub(super) expires_at: Timestamp,
+    pub(super) now: Timestamp,
+}
+
+impl IssuedToken {
+    /// The token's text: a secret.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.token
+    }
+
+    /// Its `exp`.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Whole seconds until then, by the store's clock, rounded down.
+    #[must_use]
+    pub fn expires_in(&self) -> u64 {
+        self.expires_at.saturating_since(self.now).as_secs()
+    }
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// An access and a refresh token of one session.
+///
+/// It serializes to a token response (RFC 6749 section 5.1) with the predecessor's members: `access_token`,
+/// `refresh_token`, `token_type` (`"bearer"`), `expires_in`, `access_expires_in`, `refresh_expires_in` (whole seconds) and, if not empty,
+/// `scope`. Answer it with `Cache-Control: no-store`.
+#[derive(Clone, Debug)]
+pub struct TokenPair {
+    pub(super) access: IssuedToken,
+    pub(super) refresh: IssuedToken,
+    pub(super) session_id: String,
+    pub(super) scope: Scope,
+}
+
+impl TokenPair {
+    /// The access token.
+    #[must_use]
+    pub fn access(&self) -> &IssuedToken {
+        &self.access
+    }
+
+    /// The refresh token.
+    #[must_use]
+    pub fn refresh(&self) -> &IssuedToken {
+        &self.refresh
+    }
+
+    /// The session (`sid`). It is no secret: it names the session in listings and revocations.
+    #[must_use]
+    pub fn session_id(&self) -> &str {
+        &self.session_id
+    }
+
+    /// What the tokens allow.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+}
+
+impl Serialize for TokenPair {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let with_scope = !self.scope.is_empty();
+        let mut response = serializer.serialize_struct("TokenPair", 6 + usize::from(with_scope))?;
+        response.serialize_field("access_token", self.access.as_str())?;
+        response.serialize_field("refresh_token", self.refresh.as_str())?;
+        response.serialize_field("token_type", "bearer")?;
+        response.serialize_field("expires_in", &self.access.expires_in())?;
+        response.serialize_field("access_expires_in", &self.access.expires_in())?;
+        response.serialize_field("refresh_expires_in", &self.refresh.expires_in())?;
+        if with_scope {
+            response.serialize_field("scope", self.scope.as_str())?;
+        }
+        response.end()
+    }
+}

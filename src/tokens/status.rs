@@ -1,0 +1,91 @@
+//! What an operator wants to know: is the store answering, which keys are in use, how consistent are checks.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{TokenPolicy, TokenService};
+use crate::error::{StoreError, StoreErrorKind};
+
+/// The state of a [`TokenService`]: the successor of `get_security_status`. It holds no secret and serializes to JSON.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// `ok`, or `unavailable` while the store does not answer.
+    pub status: &'static str,
+    /// Which store: `memory`, `redis`, ...; absent without one.
+    pub store: Option<&'static str>,
+    /// Why the store does not answer.
+    pub store_error: Option<String>,
+    /// How long the store took to answer, in microseconds.
+    pub store_latency_us: Option<u64>,
+    /// How a revocation takes effect: `strong` (every request asks the store) or `none` (signature and claims alone decide).
+    pub consistency: &'static str,
+    /// The key that signs new tokens, if tokens are issued here.
+    pub signing_key: Option<KeyStatus>,
+    /// The keys whose tokens are accepted.
+    pub verifying_keys: Vec<KeyStatus>,
+    #[serde(skip)]
+    store_error_kind: Option<StoreErrorKind>,
+}
+
+/// A key, by its public names.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct KeyStatus {
+    /// `kid`.
+    pub kid: Option<String>,
+    /// `alg`.
+    pub alg: &'static str,
+}
+
+impl Status {
+    /// Whether requests can be checked now.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.store_error_kind.is_none()
+    }
+
+    /// Why not.
+    #[must_use]
+    pub fn store_error_kind(&self) -> Option<StoreErrorKind> {
+        self.store_error_kind
+    }
+}
+
+impl<C> TokenService<C> {
+    /// Asks the store, and tells which keys and which consistency are in use. Ends within the store's deadline and never fails: what is wrong
+    /// stands in the answer.
+    pub async fn status(&self) -> Status {
+        let inner = self.inner();
+        let started = Instant::now();
+        let answer = match &inner.store {
+            Some(store) => store.ping().await.map(|_| ()),
+            None => Ok(()),
+        };
+        let error: Option<StoreError> = answer.err();
+        let latency = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Status {
+            status: if error.is_none() { "ok" } else { "unavailable" },
+            store: inner.store.as_ref().map(|store| store.name()),
+            store_latency_us: (inner.store.is_some() && error.is_none()).then_some(latency),
+            store_error: error.as_ref().map(ToString::to_string),
+            store_error_kind: error.as_ref().map(StoreError::kind),
+            consistency: match inner.policy {
+                TokenPolicy::Tracked | TokenPolicy::Denylist => "strong",
+                TokenPolicy::Stateless => "none",
+            },
+            signing_key: inner
+                .signer
+                .as_ref()
+                .and(inner.keys.signing_key())
+                .map(|key| KeyStatus { kid: key.kid().map(str::to_owned), alg: key.algorithm().as_str() }),
+            verifying_keys: inner
+                .keys
+                .verifying_keys()
+                .iter()
+                .map(|key| KeyStatus { kid: key.kid().map(str::to_owned), alg: key.algorithm().as_str() })
+                .collect(),
+        }
+    }
+}

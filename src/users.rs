@@ -1,0 +1,134 @@
+//! The application's own users: how they authenticate, and how a token becomes a user again.
+//!
+//! The application implements [`UserAuthentication`] once. The login and refresh endpoints ask it, a `CurrentUserLayer` puts
+//! [`CurrentUser`] into requests, and [`renew_from`] asks it at every refresh, so that a user who was deleted, disabled or stripped of a
+//! role gets no new token that says otherwise.
+
+use std::{fmt, future::Future, ops::Deref, sync::Arc};
+
+use crate::{
+    error::BoxError,
+    jwt::Claims,
+    tokens::{OnRefresh, Renewal},
+};
+use zeroize::Zeroizing;
+
+/// What a client presents to log in. Its `Debug` shows no password, and its memory is wiped.
+#[derive(Clone)]
+pub struct Credentials {
+    username: String,
+    password: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// A user name and a password.
+    #[must_use]
+    pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
+        Self { username: username.into(), password: Zeroizing::new(password.into()) }
+    }
+
+    /// The name the client gives.
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// The password the client gives: a secret.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// What a user's tokens say beside who it is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Grant<C> {
+    /// The application's own claims.
+    pub claims: C,
+    /// What the tokens allow, as in [`NewSession::scope`](crate::NewSession::scope).
+    pub scope: String,
+}
+
+/// The application's users.
+///
+/// An error of any method means that the lookup itself failed: the client is told 500, never 401, and a refresh token
+/// stays good. A missing user is `Ok(None)`.
+///
+/// The futures are dropped when the client goes away; a panic in one is caught and taken as an error.
+pub trait UserAuthentication: Send + Sync + 'static {
+    /// A user.
+    type User: Send + Sync + 'static;
+    /// The application's own claims in tokens: [`NoClaims`](crate::NoClaims) if there are none.
+    type Claims: Send + Sync + 'static;
+
+    /// The user with these credentials; `None` if there is none, the password is wrong or the user may not log in.
+    ///
+    /// All of these must cost the same: use `PasswordHasher::verify_or_dummy`, which hashes for unknown users too.
+    fn authenticate(
+        &self,
+        credentials: Credentials,
+    ) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
+
+    /// The user of a token's `sub`; `None` if it is deleted or disabled.
+    fn user_by_id(&self, id: &str) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
+
+    /// The id that tokens carry as `sub`: 1 to 255 bytes, never given to another user.
+    fn user_id(&self, user: &Self::User) -> String;
+
+    /// What the user's tokens say. Asked at login and at every refresh.
+    fn grant(&self, user: &Self::User) -> Grant<Self::Claims>;
+}
+
+/// The user of the request's token, put into the request's extensions by `CurrentUserLayer`.
+///
+/// It cannot be made outside of this crate: a handler that has it knows that the token was valid and the user found.
+pub struct CurrentUser<U>(Arc<U>);
+
+impl<U> CurrentUser<U> {
+    pub(crate) fn found(user: U) -> Self {
+        Self(Arc::new(user))
+    }
+}
+
+impl<U> Clone for CurrentUser<U> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<U> Deref for CurrentUser<U> {
+    type Target = U;
+
+    fn deref(&self) -> &U {
+        &self.0
+    }
+}
+
+impl<U: fmt::Debug> fmt::Debug for CurrentUser<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CurrentUser").field(&self.0).finish()
+    }
+}
+
+/// A hook for [`Builder::on_refresh`](crate::tokens::Builder::on_refresh): the user is looked up again, and its claims
+/// and scope are built anew.
+pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Claims> {
+    move |claims: Claims<U::Claims>| {
+        let users = Arc::clone(&users);
+        async move {
+            Ok(match users.user_by_id(claims.subject()).await? {
+                Some(user) => {
+                    let Grant { claims, scope } = users.grant(&user);
+                    Renewal::Replace { claims, scope }
+                }
+                None => Renewal::Refuse,
+            })
+        }
+    }
+}
