@@ -1,0 +1,67 @@
+//! The body of a response that is the inner service's or a refusal's.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+/// The inner service's body, passed on as it is, or that of a refusal.
+///
+/// It asks nothing of `B` but to be a body of [`Bytes`] where it is used as one. Its `Default` is the inner body's, for layers outside that
+/// make empty responses.
+#[pin_project]
+#[derive(Debug)]
+pub struct ResponseBody<B>(#[pin] Kind<B>);
+
+#[pin_project(project = KindProjection)]
+#[derive(Debug)]
+enum Kind<B> {
+    Inner(#[pin] B),
+    Refusal(Option<Bytes>),
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn inner(body: B) -> Self {
+        Self(Kind::Inner(body))
+    }
+
+    pub(crate) fn refusal(body: Bytes) -> Self {
+        Self(Kind::Refusal(Some(body).filter(|body| !body.is_empty())))
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().0.project() {
+            KindProjection::Inner(body) => body.poll_frame(context),
+            KindProjection::Refusal(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Inner(body) => body.is_end_stream(),
+            Kind::Refusal(body) => body.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Inner(body) => body.size_hint(),
+            Kind::Refusal(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+        }
+    }
+}

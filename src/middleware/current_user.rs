@@ -1,0 +1,152 @@
+//! Routes that need the user, not only its id.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::FutureExt;
+use http::{Request, Response};
+use pin_project::pin_project;
+use tower::{Layer, Service};
+
+use super::{
+    AuthLayer,
+    body::ResponseBody,
+    future::Admission,
+    rejection::{Refusal, Refusals},
+    scope::missing_claims,
+};
+use crate::{
+    error::{Error, TokenError},
+    jwt::Claims,
+    store::BoxFuture,
+    users::{CurrentUser, UserAuthentication},
+};
+
+/// Looks the token's user up for every request and puts [`CurrentUser`] into its extensions. It belongs *inside* an
+/// [`AuthLayer`].
+///
+/// A user that is not found is a 401 like any invalid token; a lookup that fails or panics is a 500.
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct CurrentUserLayer<A> {
+    users: Arc<A>,
+    refusals: Arc<Refusals>,
+}
+
+impl<A: UserAuthentication> CurrentUserLayer<A> {
+    /// A layer that asks `users`, and refuses as `auth` does.
+    pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
+        Self { users, refusals: Arc::clone(auth.refusals()) }
+    }
+}
+
+impl<A> Clone for CurrentUserLayer<A> {
+    fn clone(&self) -> Self {
+        Self { users: Arc::clone(&self.users), refusals: Arc::clone(&self.refusals) }
+    }
+}
+
+impl<A> fmt::Debug for CurrentUserLayer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CurrentUserLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S, A> Layer<S> for CurrentUserLayer<A> {
+    type Service = LoadCurrentUser<S, A>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        LoadCurrentUser { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind a [`CurrentUserLayer`].
+pub struct LoadCurrentUser<S, A> {
+    inner: S,
+    layer: CurrentUserLayer<A>,
+}
+
+impl<S: Clone, A> Clone for LoadCurrentUser<S, A> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, A> fmt::Debug for LoadCurrentUser<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadCurrentUser").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, A, ReqBody, ResBody> Service<Request<ReqBody>> for LoadCurrentUser<S, A>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    A: UserAuthentication,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = CurrentUserFuture<S, A::User, ReqBody>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        request.extensions_mut().remove::<CurrentUser<A::User>>();
+        let refusals = Arc::clone(&self.layer.refusals);
+        let Some(claims) = request.extensions().get::<Claims<A::Claims>>() else {
+            let refusal = missing_claims(&request);
+            return CurrentUserFuture(Admission::Refused(Some(refusals.respond(refusal, &request))));
+        };
+        let question = look_up(Arc::clone(&self.layer.users), claims.clone());
+        // The readied instance goes with the request; what stays is a clone that is not ready.
+        let not_ready = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, not_ready);
+        CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), refusals })
+    }
+}
+
+fn look_up<A: UserAuthentication>(
+    users: Arc<A>,
+    claims: Claims<A::Claims>,
+) -> BoxFuture<Result<CurrentUser<A::User>, Refusal>> {
+    Box::pin(async move {
+        let found = AssertUnwindSafe(users.user_by_id(claims.subject())).catch_unwind().await;
+        match found {
+            Ok(Ok(Some(user))) => Ok(CurrentUser::found(user)),
+            Ok(Ok(None)) => Err(Error::from(TokenError::UserRefused).into()),
+            Ok(Err(error)) => Err(Error::Application(error).into()),
+            Err(_) => Err(Error::Application("the user lookup panicked".into()).into()),
+        }
+    })
+}
+
+/// The future of [`LoadCurrentUser`]. Dropping it drops the lookup.
+#[pin_project]
+pub struct CurrentUserFuture<S, U, ReqBody>(#[pin] Admission<S, ReqBody, BoxFuture<Result<CurrentUser<U>, Refusal>>>)
+where
+    S: Service<Request<ReqBody>>;
+
+impl<S, U, ReqBody, ResBody> Future for CurrentUserFuture<S, U, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    U: Send + Sync + 'static,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(context)
+    }
+}
+
+impl<S: Service<Request<ReqBody>>, U, ReqBody> fmt::Debug for CurrentUserFuture<S, U, ReqBody> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CurrentUserFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! The future of a request that is refused, or asked about, or passed on.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use pin_project::pin_project;
+use tower::Service;
+
+use super::{
+    body::ResponseBody,
+    rejection::{Refusal, Refusals},
+};
+use crate::{jwt::Claims, tokens::Pending};
+
+/// The future of [`AuthService`](super::AuthService).
+///
+/// Dropping it at any point leaves nothing half done: a check changes nothing, and the inner service's permit, if it has
+/// one, is given back.
+#[pin_project]
+pub struct ResponseFuture<S, C, ReqBody>(#[pin] pub(super) Admission<S, ReqBody, ClaimsFromStore<C>>)
+where
+    S: Service<Request<ReqBody>>;
+
+impl<S, C, ReqBody, ResBody> Future for ResponseFuture<S, C, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    C: Send + Sync + 'static,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(context)
+    }
+}
+
+impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for ResponseFuture<S, C, ReqBody> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// A check that waits for the store, and what it means for the request.
+pub(super) struct ClaimsFromStore<C>(pub(super) Pending<C>);
+
+impl<C> Future for ClaimsFromStore<C> {
+    type Output = Result<Claims<C>, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map_err(Refusal::from)
+    }
+}
+
+/// The three states of a request: what each service of this module goes through.
+///
+/// The request itself stays here while the question (`Q`) is open, and is never part of a boxed future: so neither its
+/// body nor the inner service has to be `Send` or `'static`. The answer is put into the request's extensions.
+#[pin_project(project = AdmissionProjection)]
+pub(super) enum Admission<S, ReqBody, Q>
+where
+    S: Service<Request<ReqBody>>,
+{
+    /// The answer is there. `None` once it was given.
+    Refused(Option<Response<Bytes>>),
+    /// The question is open. The service is the instance that was readied; it is dropped as soon as it has been called.
+    Asking { question: Q, held: Option<(S, Request<ReqBody>)>, refusals: Arc<Refusals> },
+    /// The inner service works on it.
+    Admitted(#[pin] S::Future),
+}
+
+impl<S, ReqBody, ResBody, Q, T> Future for Admission<S, ReqBody, Q>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    Q: Future<Output = Result<T, Refusal>> + Unpin,
+    T: Clone + Send + Sync + 'static,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                AdmissionProjection::Admitted(future) => {
+                    return future.poll(context).map_ok(|response| response.map(ResponseBody::inner));
+                }
+                // Polled again after its end, it stays pending: nothing is left to be done.
+                AdmissionProjection::Refused(response) => {
+                    return match response.take() {
+                        Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
+                        None => Poll::Pending,
+                    };
+                }
+                AdmissionProjection::Asking { question, held, refusals } => {
+                    let answer = ready!(Pin::new(question).poll(context));
+                    let Some((mut service, mut request)) = held.take() else { return Poll::Pending };
+                    let next = match answer {
+                        Ok(extension) => {
+                            request.extensions_mut().insert(extension);
+                            Self::Admitted(service.call(request))
+                        }
+                        Err(refusal) => Self::Refused(Some(refusals.respond(refusal, &request))),
+                    };
+                    self.set(next);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Routes that need a scope.
+
+use std::{
+    fmt,
+    future::{Future, Ready},
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use pin_project::pin_project;
+use tower::{Layer, Service};
+
+use super::{
+    body::ResponseBody,
+    future::Admission,
+    rejection::{Refusal, RefusalKind, Refusals},
+    service::Unauthenticated,
+};
+use crate::{
+    error::ConfigError,
+    jwt::{Claims, NoClaims, Scope},
+};
+
+/// Lets only requests through whose claims have the scope. Made by [`AuthLayer::require_scope`](super::AuthLayer::require_scope) and its
+/// sisters; it belongs *inside* that layer.
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct RequireScopeLayer<C = NoClaims> {
+    rule: Arc<Rule>,
+    claims: PhantomData<fn() -> C>,
+}
+
+struct Rule {
+    refusals: Arc<Refusals>,
+    /// The scope tokens, as the challenge names them.
+    required: Arc<str>,
+    tokens: Scope,
+    any: bool,
+}
+
+impl<C> RequireScopeLayer<C> {
+    pub(super) fn all(
+        refusals: Arc<Refusals>,
+        scopes: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, ConfigError> {
+        Self::new(refusals, scopes, false)
+    }
+
+    pub(super) fn any(
+        refusals: Arc<Refusals>,
+        scopes: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, ConfigError> {
+        Self::new(refusals, scopes, true)
+    }
+
+    fn new(
+        refusals: Arc<Refusals>,
+        scopes: impl IntoIterator<Item = impl AsRef<str>>,
+        any: bool,
+    ) -> Result<Self, ConfigError> {
+        let list: Vec<String> = scopes.into_iter().map(|scope| scope.as_ref().to_owned()).collect();
+        let one_each = list.iter().all(|scope| !scope.is_empty() && !scope.contains(' '));
+        let tokens = Scope::parse(&list.join(" ")).filter(|scope| one_each && !scope.is_empty()).ok_or_else(|| {
+            ConfigError::new(
+                "scope",
+                "is missing, or is no scope token",
+                "give tokens of printable ASCII without space, `\"` and `\\` (RFC 6749 section 3.3)",
+            )
+        })?;
+        let required = Arc::from(tokens.as_str());
+        Ok(Self { rule: Arc::new(Rule { refusals, required, tokens, any }), claims: PhantomData })
+    }
+}
+
+impl<C> Clone for RequireScopeLayer<C> {
+    fn clone(&self) -> Self {
+        Self { rule: Arc::clone(&self.rule), claims: PhantomData }
+    }
+}
+
+impl<C> fmt::Debug for RequireScopeLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireScopeLayer").field("required", &self.rule.required).field("any", &self.rule.any).finish()
+    }
+}
+
+impl<S, C> Layer<S> for RequireScopeLayer<C> {
+    type Service = RequireScope<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequireScope { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind a [`RequireScopeLayer`].
+pub struct RequireScope<S, C = NoClaims> {
+    inner: S,
+    layer: RequireScopeLayer<C>,
+}
+
+impl<S: Clone, C> Clone for RequireScope<S, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for RequireScope<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireScope").field("inner", &self.inner).field("layer", &self.layer).finish()
+    }
+}
+
+impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for RequireScope<S, C>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    C: Send + Sync + 'static,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = RequireScopeFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let rule = &self.layer.rule;
+        RequireScopeFuture(match rule.refuse::<C, _>(&request) {
+            None => Admission::Admitted(self.inner.call(request)),
+            Some(refusal) => Admission::Refused(Some(rule.refusals.respond(refusal, &request))),
+        })
+    }
+}
+
+impl Rule {
+    fn refuse<C: Send + Sync + 'static, B>(&self, request: &Request<B>) -> Option<Refusal> {
+        let Some(claims) = request.extensions().get::<Claims<C>>() else {
+            return Some(missing_claims(request));
+        };
+        let mut needed = self.tokens.iter();
+        let enough = if self.any {
+            needed.any(|token| claims.scope().contains(token))
+        } else {
+            needed.all(|token| claims.scope().contains(token))
+        };
+        (!enough).then(|| Refusal::insufficient_scope(Arc::clone(&self.required)))
+    }
+}
+
+/// Why a request that should have claims has none: its client is anonymous, or the layer that this one belongs into is missing.
+pub(super) fn missing_claims<B>(request: &Request<B>) -> Refusal {
+    if request.extensions().get::<Unauthenticated>().is_some() {
+        return Refusal::new(RefusalKind::NoCredentials);
+    }
+    #[cfg(feature = "tracing")]
+    tracing::error!("a layer that needs claims found none: put it inside an `AuthLayer` of the same claims type");
+    Refusal::new(RefusalKind::Internal)
+}
+
+/// The future of [`RequireScope`].
+#[pin_project]
+pub struct RequireScopeFuture<S, ReqBody>(#[pin] Admission<S, ReqBody, NoQuestion>)
+where
+    S: Service<Request<ReqBody>>;
+
+/// A scope is compared at once: nothing is asked.
+type NoQuestion = Ready<Result<(), Refusal>>;
+
+impl<S, ReqBody, ResBody> Future for RequireScopeFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(context)
+    }
+}
+
+impl<S: Service<Request<ReqBody>>, ReqBody> fmt::Debug for RequireScopeFuture<S, ReqBody> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireScopeFuture").finish_non_exhaustive()
+    }
+}

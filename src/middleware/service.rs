@@ -1,0 +1,139 @@
+//! The service: what happens to every request.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, header::AUTHORIZATION};
+use tower::Service;
+
+use super::{
+    body::ResponseBody,
+    credentials::{Credential, bearer},
+    future::{Admission, ClaimsFromStore, ResponseFuture},
+    layer::Config,
+    rejection::{Refusal, RefusalKind},
+};
+use crate::{
+    jwt::{Claims, NoClaims, TokenType},
+    tokens::AccessCheck,
+};
+
+/// A service behind an [`AuthLayer`](super::AuthLayer).
+///
+/// See the [module docs](super) for examples.
+pub struct AuthService<S, C = NoClaims> {
+    inner: S,
+    config: Arc<Config<C>>,
+}
+
+/// Stands in the extensions of a request that an [`AuthLayer`](super::AuthLayer) passed on without claims: optional, exempt or switched
+/// off. So a handler under no layer at all is told from one whose client is anonymous.
+#[derive(Clone, Copy, Debug)]
+pub struct Unauthenticated(());
+
+impl<S, C> AuthService<S, C> {
+    pub(super) fn new(inner: S, config: Arc<Config<C>>) -> Self {
+        Self { inner, config }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service, without the layer.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for AuthService<S, C>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    C: Send + Sync + 'static,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, C, ReqBody>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        ResponseFuture(match self.admit(&mut request) {
+            // The instance that was readied is called; a refusal leaves it ready for the next request.
+            Decision::Pass => Admission::Admitted(self.inner.call(request)),
+            Decision::Refuse(refusal) => Admission::Refused(Some(self.config.refusals.respond(refusal, &request))),
+            Decision::Ask(question) => {
+                // The readied instance goes with the request; what stays is a clone that is not ready.
+                let not_ready = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, not_ready);
+                let refusals = Arc::clone(&self.config.refusals);
+                Admission::Asking { question, held: Some((ready, request)), refusals }
+            }
+        })
+    }
+}
+
+/// What is to become of a request.
+enum Decision<C> {
+    Pass,
+    Refuse(Refusal),
+    Ask(ClaimsFromStore<C>),
+}
+
+impl<S, C: Send + Sync + 'static> AuthService<S, C> {
+    fn admit<B>(&self, request: &mut Request<B>) -> Decision<C> {
+        // Claims come from this layer or from nowhere.
+        request.extensions_mut().remove::<Claims<C>>();
+        request.extensions_mut().remove::<Unauthenticated>();
+        if let http::header::Entry::Occupied(mut lines) = request.headers_mut().entry(AUTHORIZATION) {
+            lines.iter_mut().for_each(|line| line.set_sensitive(true));
+        }
+
+        let config = &*self.config;
+        if !config.enabled || (!config.exempt.is_empty() && config.exempt.contains(request.uri().path())) {
+            return pass_without_claims(request);
+        }
+        let check = match bearer(request.headers(), config.tokens.max_token_len()) {
+            Credential::Absent if config.required => return Decision::Refuse(Refusal::new(RefusalKind::NoCredentials)),
+            Credential::Absent => return pass_without_claims(request),
+            Credential::Malformed => return Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)),
+            Credential::Token(token) => config.tokens.check(token, TokenType::Access),
+        };
+        match check {
+            AccessCheck::Done(Ok(claims)) => {
+                request.extensions_mut().insert(claims);
+                Decision::Pass
+            }
+            AccessCheck::Done(Err(error)) => Decision::Refuse(error.into()),
+            AccessCheck::Pending(pending) => Decision::Ask(ClaimsFromStore(pending)),
+        }
+    }
+}
+
+fn pass_without_claims<B, C>(request: &mut Request<B>) -> Decision<C> {
+    request.extensions_mut().insert(Unauthenticated(()));
+    Decision::Pass
+}
+
+impl<S: Clone, C> Clone for AuthService<S, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for AuthService<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthService").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
