@@ -256,6 +256,23 @@ impl Error {
         }
     }
 
+    /// An error of the application's own code. If it only passes on an error of this crate's (a password check that was overloaded, a store
+    /// that failed), it stays that error, and so keeps its fault.
+    pub(crate) fn of_application(error: BoxError) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(own) => return *own,
+            Err(other) => other,
+        };
+        let error = match error.downcast::<StoreError>() {
+            Ok(own) => return Self::Store(*own),
+            Err(other) => other,
+        };
+        match error.downcast::<PasswordError>() {
+            Ok(own) => Self::Password(*own),
+            Err(other) => Self::Application(other),
+        }
+    }
+
     /// The predecessor's code for this error.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -1,6 +1,7 @@
 //! Stateful bearer tokens for any Tower stack.
 
 pub mod clock;
+pub mod endpoints;
 pub mod error;
 pub mod jwt;
 pub mod middleware;

@@ -121,7 +121,7 @@ fn look_up<A: UserAuthentication>(
         match found {
             Ok(Ok(Some(user))) => Ok(CurrentUser::found(user)),
             Ok(Ok(None)) => Err(Error::from(TokenError::UserRefused).into()),
-            Ok(Err(error)) => Err(Error::Application(error).into()),
+            Ok(Err(error)) => Err(Error::of_application(error).into()),
             Err(_) => Err(Error::Application("the user lookup panicked".into()).into()),
         }
     })

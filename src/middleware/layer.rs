@@ -126,7 +126,11 @@ impl<C> AuthLayer<C> {
         RequireScopeLayer::any(Arc::clone(&self.config.refusals), scopes)
     }
 
-    pub(super) fn refusals(&self) -> &Arc<Refusals> {
+    pub(crate) fn tokens(&self) -> &TokenService<C> {
+        &self.config.tokens
+    }
+
+    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
         &self.config.refusals
     }
 

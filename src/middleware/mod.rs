@@ -57,6 +57,7 @@ mod rejection;
 mod scope;
 mod service;
 
+pub(crate) use self::rejection::{RETRY_AFTER_SECONDS, Refusals};
 pub use self::{
     body::ResponseBody,
     current_user::{CurrentUserFuture, CurrentUserLayer, LoadCurrentUser},

@@ -28,7 +28,7 @@ use http::{
 use crate::error::{ConfigError, Error, Fault};
 
 /// After how many seconds a client may try again when the store was not available.
-const RETRY_AFTER_SECONDS: u16 = 1;
+pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// Why a request was refused. It stands in the extensions of the response, for layers outside that log or count.
 #[derive(Clone, Debug)]
@@ -250,7 +250,7 @@ impl Refusals {
     }
 
     /// RFC 6750 section 3: the scheme, then comma-separated parameters.
-    fn challenge(&self, refusal: &Refusal) -> HeaderValue {
+    pub(crate) fn challenge(&self, refusal: &Refusal) -> HeaderValue {
         let mut text = format!("Bearer realm=\"{}\"", self.realm);
         if let Some(error) = refusal.kind.challenge_error() {
             text.push_str(", error=\"");

@@ -184,7 +184,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
                 });
                 Err(TokenError::UserRefused.into())
             }
-            Ok(Err(error)) => Err(Error::Application(error)),
+            Ok(Err(error)) => Err(Error::of_application(error)),
             Err(_) => Err(Error::Application("the `on_refresh` hook panicked".into())),
         }
     }

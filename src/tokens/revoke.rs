@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::{TokenPolicy, TokenService};
 use crate::{
     error::Error,
-    jwt::TokenType,
+    jwt::{JwtClaims, TokenType},
     store::{BoxFuture, Deny, ForeignId, Page, Revoked, SessionPage, TokenStore},
 };
 
@@ -31,10 +31,19 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     where
         C: DeserializeOwned,
     {
-        let claims = match self.decode_token(token) {
-            Ok(claims) => claims,
-            Err(error) => return Revoke::failed(error.into()),
-        };
+        match self.decode_token(token) {
+            Ok(claims) => self.revoke_claims(&claims),
+            Err(error) => Revoke::failed(error.into()),
+        }
+    }
+
+    /// Revokes the token that has these claims, as [`revoke_token`](Self::revoke_token) does.
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_claims(&self, claims: &JwtClaims<C>) -> Revoke {
         let inner = self.inner();
         let subject = claims.subject().to_owned();
         let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);

@@ -1,0 +1,153 @@
+//! The fields of a request's body: a form or a JSON object, read once, with a bound on size and time.
+
+use std::{fmt, time::Duration};
+
+use http::{
+    HeaderMap,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use mime::Mime;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::answer::Failure;
+use crate::error::BoxError;
+
+/// More than any login needs.
+const MAX_BODY: usize = 16 * 1024;
+/// A body that drips in more slowly holds a task and a connection for nothing.
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// Name and value of each field, in the order of the body, repetitions and all.
+#[derive(Default)]
+pub struct Fields(Vec<(String, Field)>);
+
+enum Field {
+    Text(Zeroizing<String>),
+    /// A JSON value that is no string.
+    Other,
+}
+
+impl Fields {
+    pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Self, Failure>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let parse = match media_type(headers)? {
+            MediaType::Form => parse_form,
+            MediaType::Json => parse_json,
+        };
+        let collected = tokio::time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect()).await;
+        match collected {
+            Ok(Ok(body)) => parse(&body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Failure::TooLarge),
+            Ok(Err(_)) => Err(Failure::InvalidRequest),
+            Err(_) => Err(Failure::TooSlow),
+        }
+    }
+
+    /// The one field of this name.
+    pub(super) fn one(&self, name: &str) -> Result<&str, Failure> {
+        let mut found = self.0.iter().filter(|(own, _)| own == name);
+        match (found.next(), found.next()) {
+            (Some((_, Field::Text(text))), None) => Ok(text),
+            _ => Err(Failure::InvalidRequest),
+        }
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+enum MediaType {
+    Form,
+    Json,
+}
+
+fn media_type(headers: &HeaderMap) -> Result<MediaType, Failure> {
+    let mut lines = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return Err(Failure::UnsupportedMediaType) };
+    let media: Mime = line.to_str().ok().and_then(|text| text.parse().ok()).ok_or(Failure::UnsupportedMediaType)?;
+    let in_utf_8 = media.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8);
+    if !in_utf_8 || headers.contains_key(CONTENT_ENCODING) {
+        return Err(Failure::UnsupportedMediaType);
+    }
+    match media.essence_str() {
+        "application/x-www-form-urlencoded" => Ok(MediaType::Form),
+        "application/json" => Ok(MediaType::Json),
+        _ => Err(Failure::UnsupportedMediaType),
+    }
+}
+
+fn parse_form(body: &[u8]) -> Result<Fields, Failure> {
+    // Bytes that are no UTF-8 come out as U+FFFD: two different passwords must not become one.
+    let fields: Vec<_> = form_urlencoded::parse(body)
+        .map(|(name, value)| (name.into_owned(), Zeroizing::new(value.into_owned())))
+        .collect();
+    if fields.iter().any(|(name, value)| name.contains('\u{fffd}') || value.contains('\u{fffd}')) {
+        return Err(Failure::InvalidRequest);
+    }
+    Ok(Fields(fields.into_iter().map(|(name, value)| (name, Field::Text(value))).collect()))
+}
+
+fn parse_json(body: &[u8]) -> Result<Fields, Failure> {
+    serde_json::from_slice(body).map_err(|_| Failure::InvalidRequest)
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    let field = match value {
+                        Value::String(text) => Field::Text(Zeroizing::new(text)),
+                        _ => Field::Other,
+                    };
+                    fields.push((name, field));
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(fields: Result<Fields, Failure>, name: &str) -> Option<String> {
+        fields.ok()?.one(name).ok().map(str::to_owned)
+    }
+
+    #[test]
+    fn a_field_is_taken_only_if_it_stands_there_once_and_is_text() {
+        assert_eq!(one(parse_form(b"a=1&b=x%20y+z"), "b").as_deref(), Some("x y z"));
+        assert_eq!(one(parse_json(br#"{"a":1,"b":"x"}"#), "b").as_deref(), Some("x"));
+        assert_eq!(one(parse_form(b"b="), "b").as_deref(), Some(""));
+        for form in ["", "a=1", "b=1&b=1", "b=%ff"] {
+            assert_eq!(one(parse_form(form.as_bytes()), "b"), None, "{form}");
+        }
+        for json in ["", "[]", "{}", r#"{"b":1}"#, r#"{"b":null}"#, r#"{"b":"1","b":"1"}"#, r#"{"b":"1"} x"#] {
+            assert_eq!(one(parse_json(json.as_bytes()), "b"), None, "{json}");
+        }
+    }
+}

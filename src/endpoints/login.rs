@@ -1,0 +1,86 @@
+//! User name and password for tokens.
+
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, Method, Response, StatusCode, header::USER_AGENT, request::Parts};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::{
+    answer::{Failure, json},
+    endpoint::Handle,
+    fields::Fields,
+};
+use crate::{
+    error::Error,
+    middleware::{Refusal, RefusalKind, Refusals},
+    tokens::{NewSession, TokenPair, TokenService},
+    users::{Credentials, Grant, UserAuthentication},
+};
+
+/// The longest label that is made of a `User-Agent`, in characters.
+const MAX_LABEL: usize = 200;
+
+/// The handler of [`Endpoints::login`](super::Endpoints::login).
+pub struct Login<A: UserAuthentication> {
+    pub(super) tokens: TokenService<A::Claims>,
+    pub(super) users: Arc<A>,
+    pub(super) challenge: Arc<Refusals>,
+}
+
+impl<A> Handle for Login<A>
+where
+    A: UserAuthentication,
+    A::Claims: Serialize,
+{
+    const METHODS: &'static [Method] = &[Method::POST];
+    const READS_BODY: bool = true;
+
+    async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+        let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
+        match self.log_in(credentials, label(&parts.headers)).await {
+            Ok(pair) => Ok(json(StatusCode::OK, &pair)),
+            // One answer to every wrong pair, and to a login that a revocation of all sessions overtook.
+            Err(error) => {
+                let challenge = self.challenge.challenge(&Refusal::new(RefusalKind::NoCredentials));
+                Err(Failure::of_grant(&error, Some(challenge)))
+            }
+        }
+    }
+}
+
+impl<A> Login<A>
+where
+    A: UserAuthentication,
+    A::Claims: Serialize,
+{
+    async fn log_in(&self, credentials: Credentials, label: String) -> Result<TokenPair, Error> {
+        let start = self.tokens.authentication_begins();
+        let found = AssertUnwindSafe(async {
+            let user = self.users.authenticate(credentials).await?;
+            Ok(user.map(|user| (self.users.user_id(&user), self.users.grant(&user))))
+        });
+        let (id, Grant { claims, scope }) = match found.catch_unwind().await {
+            Ok(Ok(Some(found))) => found,
+            Ok(Ok(None)) => return Err(Error::InvalidCredentials),
+            Ok(Err(error)) => return Err(Error::of_application(error)),
+            Err(_) => return Err(Error::Application("the user lookup panicked".into())),
+        };
+        let session = NewSession::of(id).claims(claims).scope(scope).label(label).authenticated_since(start);
+        self.tokens.create_token_pair(session).await
+    }
+}
+
+impl<A: UserAuthentication> fmt::Debug for Login<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").finish_non_exhaustive()
+    }
+}
+
+/// What the listing of sessions shows: the client's own words for itself, without what a terminal or a page could trip over.
+fn label(headers: &HeaderMap) -> String {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    agent.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()
+}

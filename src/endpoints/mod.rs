@@ -1,0 +1,159 @@
+//! Login, refresh, logout, the listing of sessions and health, as Tower services for any router.
+//!
+//! | service | request | answer |
+//! |--|--|--|
+//! | [`login`](Endpoints::login) | `POST`, form or JSON: `username`, `password` | 200 token response; 401 `invalid_grant` |
+//! | [`refresh`](Endpoints::refresh) | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 `invalid_grant` |
+//! | [`logout`](Endpoints::logout) | `POST`, bearer | 200; the session is dead, the cookie `refresh_token` cleared |
+//! | [`logout_all`](Endpoints::logout_all) | `POST`, bearer, `?keep_current=true` by choice | 200; every session of the user (but this one) is dead |
+//! | [`sessions`](Endpoints::sessions) | `GET`, bearer | 200, an array of the user's live sessions |
+//! | [`revoke_session`](Endpoints::revoke_session) | `DELETE .../{sid}`, bearer | 204; 404 where it is not the user's |
+//! | [`health`](Endpoints::health) | `GET` | 200, or 503 while the store does not answer |
+//!
+//! Those that need a bearer token stand behind the [`AuthLayer`] already, and refuse as it does. Answers are JSON with `Cache-Control: no-store`.
+//! A field that is missing, repeated or of another type is a 400 `invalid_request`, another media type 415, a body over 16 KiB 413, one
+//! that does not arrive within 10 s 408, another method 405, a failing store 503.
+//!
+//! A request that is dropped leaves nothing half done: a login may leave a session that nobody has tokens of, and a
+//! refresh is repeated with the same token.
+//!
+//! In Axum:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use axum::Router;
+//! # use tower_bearer::{AuthLayer, BoxError, MemoryStore, NoClaims, TokenService};
+//! # use tower_bearer::{endpoints::Endpoints, users::{Credentials, Grant, UserAuthentication}};
+//! # struct Users;
+//! # impl UserAuthentication for Users {
+//! #     type User = String;
+//! #     type Claims = NoClaims;
+//! #     async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> { Ok(None) }
+//! #     async fn user_by_id(&self, _: &str) -> Result<Option<String>, BoxError> { Ok(None) }
+//! #     fn user_id(&self, user: &String) -> String { user.clone() }
+//! #     fn grant(&self, _: &String) -> Grant<NoClaims> { Grant::default() }
+//! # }
+//! # let tokens = TokenService::builder()
+//! #     .secret("a test secret that is long enough for HS256")
+//! #     .store(MemoryStore::default())
+//! #     .build()?;
+//! let auth = AuthLayer::new(tokens);
+//! let endpoints = Endpoints::new(&auth, Arc::new(Users));
+//! let app: Router = Router::new()
+//!     .route_service("/login", endpoints.login())
+//!     .route_service("/refresh", endpoints.refresh())
+//!     .route_service("/logout", endpoints.logout())
+//!     .route_service("/sessions", endpoints.sessions())
+//!     .route_service("/sessions/{sid}", endpoints.revoke_session());
+//! # Ok::<(), tower_bearer::error::ConfigError>(())
+//! ```
+
+mod answer;
+mod endpoint;
+mod fields;
+mod health;
+mod login;
+mod logout;
+mod refresh;
+mod sessions;
+
+use std::{fmt, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tower::Layer;
+
+pub use self::{
+    endpoint::Endpoint,
+    health::Health,
+    login::Login,
+    logout::{Logout, LogoutAll},
+    refresh::Refresh,
+    sessions::{RevokeSession, Sessions},
+};
+use crate::{
+    middleware::{AuthLayer, AuthService},
+    users::UserAuthentication,
+};
+
+/// Makes the endpoints of one application. See the [module docs](self).
+pub struct Endpoints<A: UserAuthentication> {
+    auth: AuthLayer<A::Claims>,
+    users: Arc<A>,
+}
+
+impl<A> Endpoints<A>
+where
+    A: UserAuthentication,
+    A::Claims: Serialize + DeserializeOwned,
+{
+    /// Endpoints that issue and check the tokens of `auth`'s [`TokenService`](crate::TokenService) for these users.
+    ///
+    /// To have users looked up again at every refresh, give the service [`renew_from`](crate::users::renew_from) the same users as its
+    /// `on_refresh`.
+    #[must_use]
+    pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
+        Self { auth: auth.clone(), users }
+    }
+
+    /// Exchanges a user name and a password for tokens.
+    #[must_use]
+    pub fn login(&self) -> Endpoint<Login<A>> {
+        let challenge = Arc::clone(self.auth.refusals());
+        Endpoint::new(Login { tokens: self.auth.tokens().clone(), users: Arc::clone(&self.users), challenge })
+    }
+
+    /// Exchanges a refresh token for new tokens; it is used up.
+    #[must_use]
+    pub fn refresh(&self) -> Endpoint<Refresh<A::Claims>> {
+        Endpoint::new(Refresh { tokens: self.auth.tokens().clone(), rotate: true })
+    }
+
+    /// Exchanges a refresh token for a new access token only, and leaves it as it is: the predecessor's behaviour. A stolen refresh token is
+    /// then never noticed; prefer [`refresh`](Self::refresh).
+    #[must_use]
+    pub fn refresh_without_rotation(&self) -> Endpoint<Refresh<A::Claims>> {
+        Endpoint::new(Refresh { tokens: self.auth.tokens().clone(), rotate: false })
+    }
+
+    /// Ends the session of the bearer token.
+    #[must_use]
+    pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {
+        self.auth.layer(Endpoint::new(Logout { tokens: self.auth.tokens().clone() }))
+    }
+
+    /// Ends all sessions of the bearer token's user.
+    #[must_use]
+    pub fn logout_all(&self) -> AuthService<Endpoint<LogoutAll<A::Claims>>, A::Claims> {
+        self.auth.layer(Endpoint::new(LogoutAll { tokens: self.auth.tokens().clone() }))
+    }
+
+    /// Lists the sessions of the bearer token's user.
+    #[must_use]
+    pub fn sessions(&self) -> AuthService<Endpoint<Sessions<A::Claims>>, A::Claims> {
+        self.auth.layer(Endpoint::new(Sessions { tokens: self.auth.tokens().clone() }))
+    }
+
+    /// Ends one session of the bearer token's user: the one whose id is the last segment of the path.
+    #[must_use]
+    pub fn revoke_session(&self) -> AuthService<Endpoint<RevokeSession<A::Claims>>, A::Claims> {
+        self.auth.layer(Endpoint::new(RevokeSession { tokens: self.auth.tokens().clone() }))
+    }
+
+    /// Tells whether the store answers, and which keys and consistency are in use: see [`Status`](crate::tokens::Status).
+    #[must_use]
+    pub fn health(&self) -> Endpoint<Health<A::Claims>> {
+        Endpoint::new(Health { tokens: self.auth.tokens().clone() })
+    }
+}
+
+impl<A: UserAuthentication> Clone for Endpoints<A> {
+    fn clone(&self) -> Self {
+        Self { auth: self.auth.clone(), users: Arc::clone(&self.users) }
+    }
+}
+
+impl<A: UserAuthentication> fmt::Debug for Endpoints<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoints").field("auth", &self.auth).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,49 @@
+//! A refresh token for new tokens.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, request::Parts};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::{
+    answer::{Failure, json},
+    endpoint::Handle,
+    fields::Fields,
+};
+use crate::tokens::TokenService;
+
+/// The handler of [`Endpoints::refresh`](super::Endpoints::refresh).
+pub struct Refresh<C> {
+    pub(super) tokens: TokenService<C>,
+    pub(super) rotate: bool,
+}
+
+impl<C: Serialize + Send + Sync + 'static> Handle for Refresh<C> {
+    const METHODS: &'static [Method] = &[Method::POST];
+    const READS_BODY: bool = true;
+
+    async fn handle(&self, _: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+        let presented = fields.one("refresh_token")?;
+        let refused = |error| Failure::of_grant(&error, None);
+        if self.rotate {
+            let pair = self.tokens.refresh(presented).await.map_err(refused)?;
+            return Ok(json(StatusCode::OK, &pair));
+        }
+        let access = self.tokens.refresh_access_token(presented).await.map_err(refused)?;
+        let body = serde_json::json!({
+            "access_token": access.as_str(),
+            "token_type": "bearer",
+            "expires_in": access.expires_in(),
+            "access_expires_in": access.expires_in(),
+        });
+        Ok(json(StatusCode::OK, &body))
+    }
+}
+
+impl<C> fmt::Debug for Refresh<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh").field("rotate", &self.rotate).finish_non_exhaustive()
+    }
+}

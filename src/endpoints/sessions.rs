@@ -1,0 +1,110 @@
+//! The caller's sessions: listing them, and ending one.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header::LINK, request::Parts};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::{
+    answer::{Failure, empty, json},
+    endpoint::{Handle, claims_of},
+    fields::Fields,
+};
+use crate::{jwt::is_id, store::Page, tokens::TokenService};
+
+/// About how many sessions one answer lists.
+const PER_PAGE: usize = 200;
+/// How often one request asks the store: a user of many dead sessions must not hold it for long.
+const MAX_STEPS: usize = 10;
+
+/// The handler of [`Endpoints::sessions`](super::Endpoints::sessions).
+///
+/// A user with more than about 200 sessions gets a `Link` to the next page (RFC 8288, `rel="next"`).
+pub struct Sessions<C> {
+    pub(super) tokens: TokenService<C>,
+}
+
+/// One session, as listed. Times are whole seconds since the Unix epoch.
+#[derive(Serialize)]
+struct Listed {
+    sid: String,
+    opened_at: u64,
+    last_rotated_at: u64,
+    expires_at: u64,
+    current: bool,
+    label: String,
+}
+
+impl<C: Send + Sync + 'static> Handle for Sessions<C> {
+    const METHODS: &'static [Method] = &[Method::GET, Method::HEAD];
+    const READS_BODY: bool = false;
+
+    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+        let claims = claims_of::<C>(&parts)?;
+        let query = parts.uri.query().unwrap_or_default();
+        let mut cursor = form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == "cursor")
+            .map(|(_, value)| value.into_owned());
+        let mut sessions = Vec::new();
+        for _ in 0..MAX_STEPS {
+            let page = Page { cursor, limit: 0 };
+            let page =
+                self.tokens.sessions(claims.subject(), page).await.map_err(|error| Failure::of_operation(&error))?;
+            sessions.extend(page.sessions.into_iter().map(|session| Listed {
+                current: claims.session_id() == Some(session.sid.as_str()),
+                sid: session.sid,
+                opened_at: session.opened_at.as_secs(),
+                last_rotated_at: session.last_rotated_at.as_secs(),
+                expires_at: session.expires_at.as_secs(),
+                label: session.label,
+            }));
+            cursor = page.next;
+            if cursor.is_none() || sessions.len() >= PER_PAGE {
+                break;
+            }
+        }
+        let mut response = json(StatusCode::OK, &sessions);
+        if let Some(cursor) = cursor {
+            let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("cursor", &cursor).finish();
+            let link = HeaderValue::try_from(format!("<?{query}>; rel=\"next\""));
+            response.headers_mut().extend(link.ok().map(|link| (LINK, link)));
+        }
+        Ok(response)
+    }
+}
+
+/// The handler of [`Endpoints::revoke_session`](super::Endpoints::revoke_session).
+pub struct RevokeSession<C> {
+    pub(super) tokens: TokenService<C>,
+}
+
+impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
+    const METHODS: &'static [Method] = &[Method::DELETE];
+    const READS_BODY: bool = false;
+
+    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+        let claims = claims_of::<C>(&parts)?;
+        // Session ids are base64url: none has a character that a path would have to escape.
+        let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or(Failure::NotFound)?;
+        let revoked = self.tokens.revoke_session(claims.subject(), sid).await;
+        if revoked.map_err(|error| Failure::of_operation(&error))?.found {
+            Ok(empty(StatusCode::NO_CONTENT))
+        } else {
+            Err(Failure::NotFound)
+        }
+    }
+}
+
+impl<C> fmt::Debug for Sessions<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Debug for RevokeSession<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevokeSession").finish_non_exhaustive()
+    }
+}

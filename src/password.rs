@@ -1,0 +1,451 @@
+//! Passwords: bcrypt, off the async threads, a bounded number at once.
+//!
+//! A hash is meant to be slow: some tenths of a second at the default cost. On an async thread it would stop every
+//! other request of that thread, and unbounded it would let anybody who can reach a login take all processors. So
+//! [`PasswordHasher`] computes on Tokio's blocking threads, as many at once as the machine has processors; a bounded
+//! number of further calls wait for a bounded time, and all others are told [`PasswordError::Overloaded`] at once.
+//!
+//! | predecessor | here |
+//! |--|--|
+//! | `get_password_hash` | [`PasswordHasher::hash`] |
+//! | `verify_password` | [`PasswordHasher::verify`] |
+//!
+//! Hashes of the predecessor (`$2b$`, cost 12) verify here. Three things are mended: a password that bcrypt would cut
+//! (over 71 bytes, CVE-2025-22228), one with a NUL byte and the empty one are refused instead of hashed in part.
+//!
+//! # The same cost, whoever logs in
+//!
+//! An answer that comes sooner for an unknown user tells an attacker which users exist (CVE-2016-6210). Hence:
+//!
+//! * For an unknown user, call [`verify_or_dummy`](PasswordHasher::verify_or_dummy) with `None`.
+//! * A stored hash that cannot be used costs the same as one that can.
+//! * A stored hash of a lower cost is topped up to the configured one. (One of a higher cost takes longer; replace it when
+//!   [`needs_rehash`](PasswordHasher::needs_rehash) says so.)
+//! * A password that no account can have is refused without hashing: that tells only what the client sent, and
+//!   hashing for it would be a gift to whoever floods the login (conformance PWD-05).
+//!
+//! In a build without optimisation bcrypt is many times slower; `[profile.dev.package] blowfish.opt-level = 3` and the same for `bcrypt`
+//! in your `Cargo.toml` mend that.
+
+use std::{
+    fmt,
+    hint::black_box,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use bcrypt::HashParts;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task, time,
+};
+use zeroize::Zeroizing;
+
+use crate::error::{ConfigError, PasswordError};
+
+/// Hashes and checks passwords. Clones share one bound and one queue.
+///
+/// Its async methods need a Tokio runtime with time enabled. Dropping one of their futures gives up the answer, not the bound: a
+/// computation that has begun goes on to its end and counts until then.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use tower_bearer::password::PasswordHasher;
+///
+/// let hasher = PasswordHasher::new(4)?; // for tests; `PasswordHasher::default()` has cost 12
+/// let stored = hasher.hash("correct horse battery staple").await?;
+///
+/// assert!(hasher.verify("correct horse battery staple", &stored).await?);
+/// assert!(!hasher.verify("incorrect donkey", &stored).await?);
+/// assert!(!hasher.verify_or_dummy("whatever", None).await?); // an unknown user: false, at the same cost
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct PasswordHasher(Arc<Shared>);
+
+struct Shared {
+    cost: u32,
+    /// One permit a computation.
+    workers: Arc<Semaphore>,
+    /// One permit a call that waits for a worker.
+    queue: Semaphore,
+    max_wait: Duration,
+    rounds: AtomicU64,
+}
+
+impl PasswordHasher {
+    /// The default cost: 2^12 rounds, as the predecessor used.
+    pub const DEFAULT_COST: u32 = 12;
+    /// The lowest cost that bcrypt knows.
+    pub const MIN_COST: u32 = 4;
+    /// The highest cost that this crate computes: some 20 seconds. bcrypt goes to 31, which is more than a day, so that one such
+    /// hash in a user table would hold a worker for ever.
+    pub const MAX_COST: u32 = 18;
+
+    /// How many calls may wait for each worker. At the default cost their turn comes within about five seconds.
+    const QUEUE_PER_WORKER: usize = 16;
+    /// How long a call waits for a worker: about as long as whoever logs in waits for a page.
+    const MAX_WAIT: Duration = Duration::from_secs(5);
+
+    /// A hasher of the given cost: a hash takes 2^`cost` rounds. Take [12](Self::DEFAULT_COST) or what your machine does in
+    /// a fifth to half of a second; less than 10 is for tests only.
+    ///
+    /// # Errors
+    ///
+    /// The cost is not within [`MIN_COST`](Self::MIN_COST) and [`MAX_COST`](Self::MAX_COST).
+    pub fn new(cost: u32) -> Result<Self, ConfigError> {
+        if cost < Self::MIN_COST {
+            return Err(ConfigError::new(
+                "cost",
+                format!("is {cost}, and bcrypt begins at 4"),
+                "take 12, or 4 in tests",
+            ));
+        }
+        if cost > Self::MAX_COST {
+            return Err(ConfigError::new(
+                "cost",
+                format!("is {cost}, and above 18 one login takes half a minute and more"),
+                "take 12; each step more doubles the time",
+            ));
+        }
+        Ok(Self::with(cost, thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)))
+    }
+
+    /// How many passwords are hashed at once at most; by default as many as there are processors. Another 16 for each may
+    /// wait, for up to 5 seconds.
+    ///
+    /// The bound is a new one: call this before cloning.
+    #[must_use]
+    pub fn max_concurrent(self, computations: NonZeroUsize) -> Self {
+        Self::with(self.0.cost, computations)
+    }
+
+    fn with(cost: u32, workers: NonZeroUsize) -> Self {
+        let permits = |count: usize| Semaphore::new(count.min(Semaphore::MAX_PERMITS));
+        Self(Arc::new(Shared {
+            cost,
+            workers: Arc::new(permits(workers.get())),
+            queue: permits(workers.get().saturating_mul(Self::QUEUE_PER_WORKER)),
+            max_wait: Self::MAX_WAIT,
+            rounds: AtomicU64::new(0),
+        }))
+    }
+
+    /// Hashes a password with a new random salt, for example to `$2b$12$…`, 60 characters.
+    ///
+    /// # Errors
+    ///
+    /// * [`Empty`](PasswordError::Empty), [`TooLong`](PasswordError::TooLong), [`ContainsNul`](PasswordError::ContainsNul): bcrypt
+    ///   cannot hold this password; ask for another. Nothing was computed.
+    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one waited for 5 seconds.
+    /// * [`Failed`](PasswordError::Failed): no randomness, or the runtime is shutting down.
+    pub async fn hash(&self, password: &str) -> Result<String, PasswordError> {
+        let password = representable(password)?;
+        self.compute(move |shared| {
+            shared.count(shared.cost);
+            bcrypt::non_truncating_hash(password.as_bytes(), shared.cost).map_err(|_| PasswordError::Failed)
+        })
+        .await?
+    }
+
+    /// Whether `hash` is a hash of this password.
+    ///
+    /// `false` for everything that cannot be checked: a password that bcrypt cannot hold, and a stored hash that is not
+    /// bcrypt's or that would cost more than [`MAX_COST`](Self::MAX_COST). The latter is logged as a warning, without the hash.
+    ///
+    /// # Errors
+    ///
+    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one waited for 5 seconds.
+    /// * [`Failed`](PasswordError::Failed): the runtime is shutting down.
+    pub async fn verify(&self, password: &str, hash: &str) -> Result<bool, PasswordError> {
+        self.verify_or_dummy(password, Some(hash)).await
+    }
+
+    /// As [`verify`](Self::verify), with `None` for a user who does not exist, has no password or may not log in: `false`, at
+    /// the same cost.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub async fn verify_or_dummy(&self, password: &str, hash: Option<&str>) -> Result<bool, PasswordError> {
+        let Ok(password) = representable(password) else {
+            return Ok(false);
+        };
+        let stored = hash.and_then(usable);
+        #[cfg(feature = "tracing")]
+        if hash.is_some() && stored.is_none() {
+            tracing::warn!("a stored password hash is not bcrypt's or of an absurd cost; its user cannot log in");
+        }
+        self.compute(move |shared| {
+            let Some((hash, cost)) = stored else {
+                shared.dummy(&password, shared.cost);
+                return Ok(false);
+            };
+            shared.count(cost);
+            let matches = bcrypt::non_truncating_verify(password.as_bytes(), &hash);
+            // 2^s rounds were done, and 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
+            for missing in cost..shared.cost {
+                shared.dummy(&password, missing);
+            }
+            matches.map_err(|_| PasswordError::Failed)
+        })
+        .await?
+    }
+
+    /// Whether a stored hash differs in cost or version from what [`hash`](Self::hash) writes now. Ask after a login that succeeded,
+    /// when the password is at hand, and store a new hash.
+    #[must_use]
+    pub fn needs_rehash(&self, hash: &str) -> bool {
+        !(hash.starts_with("$2b$") && hash.parse().is_ok_and(|parts: HashParts| parts.get_cost() == self.0.cost))
+    }
+
+    /// How many rounds of bcrypt this hasher and its clones have computed or begun: 2^cost for each hash.
+    ///
+    /// For metrics, and for a test of your own login: a known and an unknown user take equally many.
+    #[must_use]
+    pub fn rounds_computed(&self) -> u64 {
+        self.0.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` on a blocking thread. The work itself holds the permit, so that dropping this future frees nothing early.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let permit = self.worker().await?;
+        let shared = Arc::clone(&self.0);
+        task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&shared)
+        })
+        .await
+        .map_err(|_| PasswordError::Failed)
+    }
+
+    async fn worker(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
+        let Shared { workers, queue, max_wait, .. } = &*self.0;
+        // This never overtakes those who wait: a permit that comes free goes to the first of them directly.
+        if let Ok(permit) = Arc::clone(workers).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _place = queue.try_acquire().map_err(|_| PasswordError::Overloaded)?;
+        match time::timeout(*max_wait, Arc::clone(workers).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(PasswordError::Failed),
+            Err(_elapsed) => Err(PasswordError::Overloaded),
+        }
+    }
+}
+
+impl Default for PasswordHasher {
+    /// Cost 12, as many at once as there are processors.
+    fn default() -> Self {
+        Self::with(Self::DEFAULT_COST, thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+    }
+}
+
+impl fmt::Debug for PasswordHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordHasher").field("cost", &self.0.cost).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Spends what a check of that cost spends. The salt is fixed: bcrypt does the same work for every salt, and nobody
+    /// sees the result.
+    fn dummy(&self, password: &str, cost: u32) {
+        self.count(cost);
+        let _ = black_box(bcrypt::hash_with_salt(black_box(password.as_bytes()), cost, [0x5a; 16]));
+    }
+
+    fn count(&self, cost: u32) {
+        self.rounds.fetch_add(1 << cost.min(PasswordHasher::MAX_COST), Ordering::Relaxed);
+    }
+}
+
+/// A copy of the password that is wiped after use, if bcrypt can hold all of it.
+fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
+    match password.as_bytes() {
+        [] => Err(PasswordError::Empty),
+        bytes if bytes.len() > 71 => Err(PasswordError::TooLong),
+        bytes if bytes.contains(&0) => Err(PasswordError::ContainsNul),
+        _ => Ok(Zeroizing::new(password.to_owned())),
+    }
+}
+
+/// A copy of the stored hash, wiped after use, and its cost; if it is one of bcrypt's that may be computed.
+fn usable(hash: &str) -> Option<(Zeroizing<String>, u32)> {
+    let cost = hash.parse::<HashParts>().ok()?.get_cost();
+    (PasswordHasher::MIN_COST..=PasswordHasher::MAX_COST)
+        .contains(&cost)
+        .then(|| (Zeroizing::new(hash.to_owned()), cost))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+    use std::time::Instant;
+
+    use super::*;
+
+    const CHEAP: u64 = 1 << 4;
+
+    fn cheap() -> PasswordHasher {
+        PasswordHasher::new(4).unwrap()
+    }
+
+    /// A hasher with one worker, and how long calls wait for it.
+    fn single(max_wait: Duration) -> PasswordHasher {
+        let mut hasher = cheap().max_concurrent(NonZeroUsize::MIN);
+        Arc::get_mut(&mut hasher.0).unwrap().max_wait = max_wait;
+        hasher
+    }
+
+    async fn until(what: &str, condition: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !condition() {
+            assert!(started.elapsed() < Duration::from_secs(10), "in vain: {what}");
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_verifies_against_its_own_hash_only() {
+        let hasher = cheap();
+        let hash = hasher.hash("pässwörd").await.unwrap();
+        assert!(hash.starts_with("$2b$04$") && hash.len() == 60);
+        assert_ne!(hash, hasher.hash("pässwörd").await.unwrap(), "every hash has its own salt");
+        assert!(hasher.verify("pässwörd", &hash).await.unwrap());
+        for wrong in ["Pässwörd", "pässwör", "pässwörd ", "passwrd"] {
+            assert!(!hasher.verify(wrong, &hash).await.unwrap(), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_bcrypt_cannot_hold_is_neither_hashed_nor_verified() {
+        let hasher = cheap();
+        let longest = "a".repeat(71);
+        let hash = hasher.hash(&longest).await.unwrap();
+        assert!(hasher.verify(&longest, &hash).await.unwrap());
+
+        let pass = hasher.hash("pass").await.unwrap();
+        let before = hasher.rounds_computed();
+        let mebibyte = "a".repeat(1 << 20);
+        for (password, error) in [
+            ("", PasswordError::Empty),
+            (&"a".repeat(72), PasswordError::TooLong),
+            (&mebibyte, PasswordError::TooLong),
+            ("pass\0junk", PasswordError::ContainsNul),
+            ("pass\0", PasswordError::ContainsNul),
+        ] {
+            assert_eq!(hasher.hash(password).await, Err(error));
+            for stored in [Some(hash.as_str()), Some(&pass), Some("no hash"), None] {
+                assert_eq!(hasher.verify_or_dummy(password, stored).await, Ok(false));
+            }
+        }
+        assert_eq!(hasher.rounds_computed(), before, "nothing is computed for them, whatever the account");
+    }
+
+    #[tokio::test]
+    async fn every_state_of_an_account_costs_the_same() {
+        let hasher = PasswordHasher::new(6).unwrap();
+        let right = hasher.hash("right").await.unwrap();
+        let old = cheap().hash("right").await.unwrap();
+        let absurd = right.replacen("$06$", "$31$", 1);
+        let below = right.replacen("$06$", "$03$", 1);
+        for (password, stored, expected) in [
+            ("right", Some(right.as_str()), true),
+            ("wrong", Some(&right), false),
+            ("right", None, false),
+            ("right", Some(&old), true),
+            ("wrong", Some(&old), false),
+            ("right", Some(&absurd), false),
+            ("right", Some(&below), false),
+            ("right", Some(""), false),
+            ("right", Some("$2b$04$short"), false),
+            ("right", Some("$argon2id$bad"), false),
+            ("right", Some("ü".repeat(30).as_str()), false),
+        ] {
+            let before = hasher.rounds_computed();
+            assert_eq!(hasher.verify_or_dummy(password, stored).await, Ok(expected), "{password} {stored:?}");
+            assert_eq!(hasher.rounds_computed() - before, 1 << 6, "{password} {stored:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_another_cost_or_version_needs_a_rehash() {
+        let hasher = cheap();
+        let hash = hasher.hash("right").await.unwrap();
+        assert!(!hasher.needs_rehash(&hash));
+        assert!(PasswordHasher::new(5).unwrap().needs_rehash(&hash));
+        assert!(hasher.needs_rehash(&hash.replacen("$2b$", "$2y$", 1)));
+        assert!(hasher.needs_rehash("$2b$04$short"));
+    }
+
+    #[test]
+    fn a_cost_that_cannot_work_is_a_configuration_error() {
+        for cost in [0, 3, 19, 31, u32::MAX] {
+            let error = PasswordHasher::new(cost).unwrap_err();
+            assert_eq!(error.setting(), "cost");
+            assert!(error.to_string().contains(&cost.to_string()));
+        }
+        assert!(PasswordHasher::new(18).is_ok());
+        assert_eq!(PasswordHasher::default().0.cost, 12);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_finds_no_worker_in_time_is_told_overloaded() {
+        let hasher = single(Duration::from_millis(20));
+        let _busy = Arc::clone(&hasher.0.workers).acquire_owned().await.unwrap();
+        assert_eq!(hasher.verify_or_dummy("right", None).await, Err(PasswordError::Overloaded));
+        assert_eq!(hasher.hash("right").await, Err(PasswordError::Overloaded));
+        assert_eq!(hasher.rounds_computed(), 0);
+        assert_eq!(hasher.0.queue.available_permits(), PasswordHasher::QUEUE_PER_WORKER, "the places are free again");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once_and_those_who_wait_are_served() {
+        let hasher = single(Duration::from_secs(60));
+        let busy = Arc::clone(&hasher.0.workers).acquire_owned().await.unwrap();
+        let waiting: Vec<_> = (0..PasswordHasher::QUEUE_PER_WORKER)
+            .map(|_| {
+                let hasher = hasher.clone();
+                tokio::spawn(async move { hasher.verify_or_dummy("right", None).await })
+            })
+            .collect();
+        until("all places taken", || hasher.0.queue.available_permits() == 0).await;
+        assert_eq!(hasher.verify_or_dummy("right", None).await, Err(PasswordError::Overloaded));
+
+        drop(busy);
+        for call in waiting {
+            assert_eq!(call.await.unwrap(), Ok(false));
+        }
+        assert_eq!(hasher.rounds_computed(), PasswordHasher::QUEUE_PER_WORKER as u64 * CHEAP);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_call_keeps_its_worker_until_its_computation_ends() {
+        let hasher = single(Duration::from_secs(60));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let call = hasher.compute(move |_| held.recv());
+        assert!(time::timeout(Duration::from_millis(20), call).await.is_err(), "the call was dropped half way");
+
+        assert_eq!(hasher.0.workers.available_permits(), 0);
+        drop(release);
+        until("the worker free again", || hasher.0.workers.available_permits() == 1).await;
+    }
+
+    #[tokio::test]
+    async fn a_computation_that_panics_is_an_error_and_frees_its_worker() {
+        let hasher = single(Duration::from_secs(60));
+        assert_eq!(hasher.compute(|_| panic!("a test's own panic")).await, Err::<(), _>(PasswordError::Failed));
+        assert_eq!(hasher.verify_or_dummy("right", None).await, Ok(false));
+    }
+}
