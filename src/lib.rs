@@ -5,6 +5,8 @@ pub mod endpoints;
 pub mod error;
 pub mod jwt;
 pub mod middleware;
+#[cfg(feature = "bcrypt")]
+pub mod password;
 pub mod settings;
 pub mod store;
 pub mod tokens;

@@ -1,0 +1,44 @@
+//! Password hashes of the predecessor, made by passlib, get the outcomes that are written beside them.
+//!
+//! The vectors are no part of this project's tree: they are read from `../shared/vectors` or from the folder that
+//! `TOWER_BEARER_VECTORS` names. Where they are absent the test says so and passes.
+#![cfg(feature = "bcrypt")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{env, fs, path::PathBuf};
+
+use serde::Deserialize;
+use tower_bearer::password::PasswordHasher;
+
+#[derive(Deserialize)]
+struct Parity {
+    passwords: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    password: String,
+    hash: String,
+    verifies: bool,
+}
+
+#[tokio::test]
+async fn hashes_of_the_predecessor_get_the_outcomes_written_down() {
+    let vectors = env::var_os("TOWER_BEARER_VECTORS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"), PathBuf::from);
+    let file = vectors.join("fastcore/parity.json");
+    let Ok(text) = fs::read(&file) else {
+        println!("not tested: {} is not there", file.display());
+        return;
+    };
+    let parity: Parity = serde_json::from_slice(&text).unwrap();
+    assert!(parity.passwords.iter().any(|case| case.verifies) && parity.passwords.iter().any(|case| !case.verifies));
+
+    let hasher = PasswordHasher::default();
+    for Case { password, hash, verifies } in parity.passwords {
+        assert_eq!(hasher.verify(&password, &hash).await, Ok(verifies), "{password:?} against {hash}");
+        if verifies {
+            assert!(!hasher.needs_rehash(&hash), "{hash}");
+        }
+    }
+}
