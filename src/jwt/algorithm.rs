@@ -33,7 +33,7 @@ pub enum Algorithm {
     ES256,
     /// ECDSA on P-384 with SHA-384.
     ES384,
-    /// `EdDSA` on Ed25519.
+    /// `EdDSA` on the curve Ed25519.
     EdDSA,
 }
 

@@ -202,6 +202,7 @@ impl Reader {
     }
 
     /// RFC 7518 section 6.3.
+    #[allow(clippy::many_single_char_names, reason = "they are the RFC's names")]
     fn rsa(&self) -> Result<Material, ConfigError> {
         let (n, e) = (self.number("n")?, self.number("e")?);
         if self.members.has_other_primes {

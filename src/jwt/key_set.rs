@@ -50,7 +50,7 @@ impl KeySet {
                 "take away the keys whose last token has expired",
             ));
         }
-        // Which of the two would verify? The first is what CVE-class bugs are made of (RFC 7517 section 4.5).
+        // Of two keys with one name, the order of configuration would decide which is meant (RFC 7517 section 4.5).
         if key.kid().is_some() && self.candidates(key.kid(), key.algorithm()).next().is_some() {
             return Err(ConfigError::new(
                 "verifying_key",
