@@ -1,0 +1,36 @@
+//! What the tests on real servers share: each test starts its own Redis, on its own port and in its own folder.
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "each test binary takes its own part of this; a harness that fails should say so at once"
+)]
+
+pub mod proxy;
+pub mod redis_server;
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+pub use self::{proxy::Proxy, redis_server::RedisServer};
+
+/// Waits until `condition` holds; panics with `what` if it does not within ten seconds.
+pub async fn eventually<F, T>(what: &str, mut condition: F) -> T
+where
+    F: AsyncFnMut() -> Option<T>,
+{
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

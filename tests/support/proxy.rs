@@ -1,0 +1,186 @@
+//! A TCP proxy that misbehaves on command: it freezes, or cuts every connection after a number of bytes.
+
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+const UNLIMITED: i64 = i64::MAX;
+
+/// Stands between a client and a server on the loopback address. Dropping it closes everything.
+pub struct Proxy {
+    port: u16,
+    state: Arc<State>,
+    acceptor: JoinHandle<()>,
+}
+
+struct State {
+    /// Towards the server.
+    requests: Direction,
+    /// Towards the client.
+    replies: Direction,
+    /// Counts up: every connection of an earlier number is closed.
+    cut: watch::Sender<u64>,
+}
+
+struct Direction {
+    frozen: watch::Sender<bool>,
+    /// How many bytes may still pass before everything is cut.
+    budget: AtomicI64,
+    passed: AtomicU64,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of `server_port`.
+    pub async fn start(server_port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("a bound listener").port();
+        let state = Arc::new(State {
+            requests: Direction::default(),
+            replies: Direction::default(),
+            cut: watch::Sender::new(0),
+        });
+        let acceptor = tokio::spawn(accept(listener, server_port, Arc::clone(&state)));
+        Self { port, state, acceptor }
+    }
+
+    /// The URL to connect to instead of the server's.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// The port to connect to instead of the server's.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Holds back all bytes in both directions. New connections are accepted and held back too.
+    pub fn freeze(&self) {
+        self.freeze_requests();
+        self.freeze_replies();
+    }
+
+    /// Holds back what goes to the server.
+    pub fn freeze_requests(&self) {
+        self.state.requests.frozen.send_replace(true);
+    }
+
+    /// Holds back what comes from the server.
+    pub fn freeze_replies(&self) {
+        self.state.replies.frozen.send_replace(true);
+    }
+
+    /// Lets everything pass again, what was held back first.
+    pub fn resume(&self) {
+        self.state.requests.frozen.send_replace(false);
+        self.state.replies.frozen.send_replace(false);
+    }
+
+    /// Closes every connection now. New ones are served.
+    pub fn cut(&self) {
+        self.state.cut();
+    }
+
+    /// Lets `bytes` more pass towards the server, then closes every connection; new ones are served without a limit.
+    pub fn cut_requests_after(&self, bytes: u32) {
+        self.state.requests.budget.store(bytes.into(), Ordering::SeqCst);
+    }
+
+    /// Lets `bytes` more pass towards the client, then closes every connection; new ones are served without a limit.
+    pub fn cut_replies_after(&self, bytes: u32) {
+        self.state.replies.budget.store(bytes.into(), Ordering::SeqCst);
+    }
+
+    /// Takes a limit back that was not reached.
+    pub fn unlimited(&self) {
+        self.state.requests.budget.store(UNLIMITED, Ordering::SeqCst);
+        self.state.replies.budget.store(UNLIMITED, Ordering::SeqCst);
+    }
+
+    /// How many bytes have passed towards the server.
+    pub fn request_bytes(&self) -> u64 {
+        self.state.requests.passed.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes have passed towards the client.
+    pub fn reply_bytes(&self) -> u64 {
+        self.state.replies.passed.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.acceptor.abort();
+        self.state.cut();
+    }
+}
+
+impl State {
+    fn cut(&self) {
+        self.cut.send_modify(|count| *count += 1);
+    }
+}
+
+impl Default for Direction {
+    fn default() -> Self {
+        Self { frozen: watch::Sender::new(false), budget: AtomicI64::new(UNLIMITED), passed: AtomicU64::new(0) }
+    }
+}
+
+async fn accept(listener: TcpListener, server_port: u16, state: Arc<State>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let mut cut = state.cut.subscribe();
+            let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
+            let _ = (client.set_nodelay(true), server.set_nodelay(true));
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            tokio::select! {
+                () = pump(from_client, to_server, &state, &state.requests) => (),
+                () = pump(from_server, to_client, &state, &state.replies) => (),
+                _ = cut.changed() => (),
+            }
+        });
+    }
+}
+
+async fn pump(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    state: &State,
+    direction: &Direction,
+) {
+    let mut frozen = direction.frozen.subscribe();
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read) = from.read(&mut buffer).await {
+        if read == 0 || frozen.wait_for(|frozen| !frozen).await.is_err() {
+            return;
+        }
+        let budget = direction.budget.load(Ordering::SeqCst);
+        let allowed = usize::try_from(budget).unwrap_or(0).min(read);
+        if to.write_all(&buffer[..allowed]).await.is_err() {
+            return;
+        }
+        direction.passed.fetch_add(allowed as u64, Ordering::SeqCst);
+        if budget == UNLIMITED {
+            continue;
+        }
+        if allowed < read || budget == allowed as i64 {
+            direction.budget.store(UNLIMITED, Ordering::SeqCst);
+            state.cut();
+            return;
+        }
+        direction.budget.store(budget - allowed as i64, Ordering::SeqCst);
+    }
+}

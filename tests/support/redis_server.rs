@@ -1,0 +1,163 @@
+//! A real `redis-server` for one test: a free port of the loopback address, a folder of its own, gone at the end.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
+
+/// How long a server may take to start.
+const START: Duration = Duration::from_secs(10);
+
+/// A running `redis-server`. Dropping it kills the server and removes its folder.
+pub struct RedisServer {
+    child: Option<Child>,
+    port: u16,
+    folder: PathBuf,
+    options: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts a server without persistence.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with further options, as on its command line: `&["--maxmemory", "3mb"]`.
+    pub fn start_with(options: &[&str]) -> Self {
+        for _ in 0..20 {
+            let port = free_port();
+            let folder = std::env::temp_dir().join(format!("tower-bearer-redis-{}-{port}", std::process::id()));
+            fs::create_dir_all(&folder).expect("a folder for the server");
+            let options = options.iter().map(ToString::to_string).collect();
+            let mut server = Self { child: None, port, folder, options };
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("redis-server does not start; is it installed?");
+    }
+
+    /// The URL to connect to.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// The port it listens on. It stays the same over [`restart`](Self::restart).
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A new connection, for what the test itself wants to do on the server.
+    pub async fn admin(&self) -> MultiplexedConnection {
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(Some(Duration::from_secs(10)))
+            .set_connection_timeout(Some(Duration::from_secs(10)));
+        let client = Client::open(self.url()).expect("the server's URL");
+        client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection to the server")
+    }
+
+    /// Stops the process where it stands (`SIGSTOP`): connections stay open, nothing answers.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a paused process go on (`SIGCONT`).
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Ends the server the orderly way (`SIGTERM`), so that it saves what it is configured to save.
+    pub fn stop(&mut self) {
+        self.signal("-TERM");
+        self.reap();
+    }
+
+    /// Ends the server at once (`SIGKILL`).
+    pub fn kill(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+        }
+        self.reap();
+    }
+
+    /// Kills the server if it runs and starts it again: same port, same folder, same options.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.launch(), "the server does not start again on port {}", self.port);
+    }
+
+    fn launch(&mut self) -> bool {
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--loglevel", "warning", "--dir"])
+            .arg(&self.folder)
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server runs; is it installed?");
+        let id = child.id();
+        self.child = Some(child);
+        let deadline = Instant::now() + START;
+        while Instant::now() < deadline {
+            // Another server may have taken the port in between: only the process that was started counts.
+            if self.process_id() == Some(id) {
+                return true;
+            }
+            if self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None))) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.kill();
+        false
+    }
+
+    /// The id of the process that answers on the port.
+    fn process_id(&self) -> Option<u32> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
+        stream.write_all(b"INFO server\r\n").ok()?;
+        let mut text = String::new();
+        let mut buffer = [0; 4096];
+        while !text.contains("process_id:") || !text.ends_with("\r\n") {
+            let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
+            text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        text.lines().find_map(|line| line.strip_prefix("process_id:"))?.trim().parse().ok()
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(child) = &self.child {
+            let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
+            assert!(status.is_ok_and(|status| status.success()), "kill {signal} failed");
+        }
+    }
+
+    fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A port of the loopback address that nobody listens on now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound listener").port()
+}
