@@ -22,6 +22,8 @@
 pub mod conformance;
 mod memory;
 mod model;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::{
     fmt,
@@ -37,6 +39,8 @@ pub use self::model::{
     Checked, Denial, Deny, DenyQuery, ForeignId, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened, Page,
     Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState, Successor,
 };
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 use crate::{clock::Timestamp, error::StoreError};
 
 /// A boxed future that may be sent between threads and borrows nothing.

@@ -10,6 +10,7 @@
     reason = "each test binary takes its own part of this; a harness that fails should say so at once"
 )]
 
+pub mod fixture;
 pub mod proxy;
 pub mod redis_server;
 
@@ -18,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::{proxy::Proxy, redis_server::RedisServer};
+pub use self::{fixture::Fixture, proxy::Proxy, redis_server::RedisServer};
 
 /// Waits until `condition` holds; panics with `what` if it does not within ten seconds.
 pub async fn eventually<F, T>(what: &str, mut condition: F) -> T

@@ -1,0 +1,322 @@
+//! Settings, and the checks before the first call: every misconfiguration is found here, none per request.
+
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+
+use deadpool_redis::{Manager, Pool, Runtime};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use redis::{
+    AsyncConnectionConfig, IntoConnectionInfo, ProtocolVersion, Value,
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+};
+use tokio::time::Instant;
+
+use crate::{
+    clock::{Timestamp, saturating_millis},
+    error::{ConfigError, StoreError, StoreErrorKind},
+    store::redis::{
+        Inner, RedisStore,
+        connection::Connections,
+        failure::Failure,
+        keys::Keyspace,
+        reply::{Reply, malformed},
+        server_time::ServerTime,
+        source::Source,
+    },
+};
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_CONNECTIONS: usize = 2;
+const MAX_CONNECTIONS: usize = 64;
+const DEFAULT_BUCKETS: u32 = 16;
+/// Buckets asked at once when connecting.
+const TOUCHES_AT_ONCE: usize = 64;
+/// How many commands may wait for a connection's writer. The default of 50 is for one caller, not for a server.
+const PIPELINE_BUFFER: usize = 1024;
+/// For how long the log is kept at least. A login that began before everything was revoked must still meet the
+/// revocation when it ends, however long its user looked for the second factor.
+const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
+const OLDEST_VERSION: u32 = 7;
+
+/// The store could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// A setting, of this store or of the server, that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The server did not answer as it should. Trying again later may help.
+    #[error("the token store could not be connected")]
+    Store(#[from] StoreError),
+}
+
+/// The settings of a [`RedisStore`].
+pub struct RedisStoreBuilder {
+    origin: Origin,
+    prefix: String,
+    buckets: u32,
+    timeout: Duration,
+    connections: usize,
+    allow_eviction: bool,
+}
+
+enum Origin {
+    Url(String),
+    Pool(Pool),
+}
+
+impl RedisStoreBuilder {
+    pub(super) fn new(url: &str) -> Self {
+        Self::from(Origin::Url(url.to_owned()))
+    }
+
+    /// Uses a pool of your own. See [Your own pool](super#your-own-pool).
+    #[must_use]
+    pub fn from_pool(pool: Pool) -> Self {
+        Self::from(Origin::Pool(pool))
+    }
+
+    fn from(origin: Origin) -> Self {
+        Self {
+            origin,
+            prefix: "tb".to_owned(),
+            buckets: DEFAULT_BUCKETS,
+            timeout: DEFAULT_TIMEOUT,
+            connections: DEFAULT_CONNECTIONS,
+            allow_eviction: false,
+        }
+    }
+
+    /// What every key starts with: 1 to 64 bytes without braces. Default: `tb`.
+    ///
+    /// Deployments that share a server take different prefixes.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Into how many parts users are spread, 1 to 1024. Default: 16.
+    ///
+    /// Each part stands in one slot of a Redis Cluster. The number is fixed for the life of the data: a node that comes
+    /// with another one is refused.
+    #[must_use]
+    pub fn buckets(mut self, buckets: u32) -> Self {
+        self.buckets = buckets;
+        self
+    }
+
+    /// How long a call may take in all, connecting and repeating included: up to a minute. Default: 500 ms.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How many connections all calls share, 1 to 64. Default: 2. More help only where one core of this process is too
+    /// slow to read the answers.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Whether a server is accepted whose `maxmemory-policy` is not `noeviction`. Default: no.
+    ///
+    /// A server that evicts may drop a denied token of another issuer, which then lives again; our own users it logs out.
+    #[must_use]
+    pub fn allow_eviction(mut self, allow: bool) -> Self {
+        self.allow_eviction = allow;
+        self
+    }
+
+    /// Connects, and checks that the server is fit for this: its version, its eviction policy, and that no other layout
+    /// or number of buckets is in use under the prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Config`] for what has to be changed, [`ConnectError::Store`] if the server cannot be reached.
+    pub async fn connect(self) -> Result<RedisStore, ConnectError> {
+        let keys = Keyspace::new(&self.prefix, self.buckets)?;
+        if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
+            let problem = format!("is {:?}", self.timeout);
+            return Err(ConfigError::new("timeout", problem, "choose more than zero and at most a minute").into());
+        }
+        if self.connections == 0 || self.connections > MAX_CONNECTIONS {
+            let (problem, remedy) = (format!("is {}", self.connections), format!("choose 1 to {MAX_CONNECTIONS}"));
+            return Err(ConfigError::new("connections", problem, remedy).into());
+        }
+        let allow_eviction = self.allow_eviction;
+        let source = match self.origin {
+            Origin::Url(url) => Source::Pool(pool(&url, self.timeout, self.connections)?),
+            Origin::Pool(pool) => Source::Pool(pool),
+        };
+        let inner = Inner {
+            keys,
+            connections: Connections::new(source, self.connections, self.timeout),
+            time: ServerTime::new(self.timeout),
+            timeout: self.timeout,
+            keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
+        };
+        inner.check_server(allow_eviction).await?;
+        inner.touch_all().await?;
+        Ok(RedisStore { inner: inner.into() })
+    }
+}
+
+impl fmt::Debug for RedisStoreBuilder {
+    /// Shows no URL and no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStoreBuilder")
+            .field("prefix", &self.prefix)
+            .field("buckets", &self.buckets)
+            .field("timeout", &self.timeout)
+            .field("connections", &self.connections)
+            .field("allow_eviction", &self.allow_eviction)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(super) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
+        let mut pipeline = redis::Pipeline::with_capacity(1);
+        pipeline.cmd("TIME");
+        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| reply.array()?.server_time());
+        let now = outcome.inspect_err(|_| lease.distrust())?;
+        self.time.learn(now);
+        Ok(now)
+    }
+
+    async fn check_server(&self, allow_eviction: bool) -> Result<(), ConnectError> {
+        let Some(server) = self.info("server").await? else { return Ok(()) };
+        if let Some(version) = server.iter().find_map(|text| old_version(text)) {
+            let remedy = format!("use Redis {OLDEST_VERSION}.0 or later, or Valkey");
+            return Err(ConfigError::new("url", format!("leads to a server of version {version:.20}"), remedy).into());
+        }
+        let memory = self.info("memory").await?.unwrap_or_default();
+        let policies = memory.iter().filter_map(|text| property(text, "maxmemory_policy"));
+        if let Some(policy) = policies.into_iter().find(|policy| *policy != "noeviction") {
+            if !allow_eviction {
+                return Err(ConfigError::new(
+                    "allow_eviction",
+                    format!("is off, and the server's maxmemory-policy is {policy:.20}: it may drop revocations"),
+                    "set maxmemory-policy to noeviction, or call allow_eviction(true)",
+                )
+                .into());
+            }
+            #[cfg(feature = "tracing")]
+            tracing::warn!(policy, "the Redis server may evict sessions and revocations; set maxmemory-policy noeviction");
+        }
+        Ok(())
+    }
+
+    /// A section of `INFO`, from each server that answers; `None` if we have no right to ask.
+    async fn info(&self, section: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut lease = self.connections.lease(deadline).await?;
+        match lease.command(redis::cmd("INFO").arg(section), deadline).await {
+            Ok(value) => {
+                let mut texts = Vec::new();
+                collect_texts(value, &mut texts)?;
+                Ok(Some(texts))
+            }
+            Err(failure) if failure.is_forbidden() => {
+                #[cfg(feature = "tracing")]
+                tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
+                Ok(None)
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Makes the buckets that do not exist, and compares the layout of those that do.
+    async fn touch_all(&self) -> Result<(), ConnectError> {
+        let touches = stream::iter(0..self.keys.buckets())
+            .map(|bucket| self.touch(bucket, Instant::now() + self.timeout))
+            .buffer_unordered(TOUCHES_AT_ONCE);
+        match touches.try_collect::<()>().await {
+            Err(error) if error.kind() == StoreErrorKind::Layout => {
+                let problem = format!("is {}, and the prefix is in use with another layout", self.keys.buckets());
+                let remedy = "give every node the same number and version, or take another prefix";
+                Err(ConfigError::new("buckets", problem, remedy).with_source(error).into())
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+}
+
+fn pool(url: &str, timeout: Duration, connections: usize) -> Result<Pool, ConfigError> {
+    // The parser's message may quote the URL, and with it a password.
+    let invalid = |_| ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/");
+    let info = url.into_connection_info().map_err(invalid)?;
+    let info = prepared(info, timeout);
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(Some(timeout))
+        .set_pipeline_buffer_size(PIPELINE_BUFFER);
+    let manager = Manager::new_with_config(info, settings).map_err(invalid)?;
+    Pool::builder(manager)
+        .max_size(connections)
+        .wait_timeout(Some(timeout))
+        .create_timeout(Some(timeout))
+        .recycle_timeout(Some(timeout))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| ConfigError::new("url", "cannot be used", "see the source of this error").with_source(error))
+}
+
+/// Small commands go out at once, a dead peer is noticed, and no server pushes anything (RESP2).
+fn prepared(info: redis::ConnectionInfo, timeout: Duration) -> redis::ConnectionInfo {
+    let probes = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(probes);
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let tcp = tcp.set_user_timeout(timeout.saturating_mul(2).max(Duration::from_secs(1)));
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+    info.set_tcp_settings(tcp).set_redis_settings(redis)
+}
+
+/// The texts in an answer: a cluster answers with one a node.
+fn collect_texts(value: Value, texts: &mut Vec<String>) -> Result<(), Failure> {
+    match value {
+        Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::VerbatimString { text, .. } => texts.push(text),
+        Value::Map(nodes) => nodes.into_iter().try_for_each(|(_, value)| collect_texts(value, texts))?,
+        _ => return Err(malformed()),
+    }
+    Ok(())
+}
+
+/// The version in `INFO server` if it is too old. Valkey tells the Redis version that it is compatible with, and its own.
+fn old_version(server: &str) -> Option<&str> {
+    let recent = |version: &&str| {
+        version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= OLDEST_VERSION)
+    };
+    let versions = || ["redis_version", "valkey_version"].into_iter().filter_map(|name| property(server, name));
+    if versions().any(|version| recent(&version)) { None } else { versions().next().or(Some("unknown")) }
+}
+
+fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_before_seven_is_too_old_and_valkey_is_not() {
+        assert_eq!(old_version("redis_version:6.2.5\r\n"), Some("6.2.5"));
+        assert_eq!(old_version("redis_version:7.0.15\r\n"), None);
+        assert_eq!(old_version("redis_version:10.1\r\n"), None);
+        assert_eq!(old_version("valkey_version:8.1.8\r\n"), None);
+        assert_eq!(old_version("nothing\r\n"), Some("unknown"));
+    }
+
+    #[test]
+    fn the_builder_shows_neither_url_nor_password() {
+        let builder = RedisStore::builder("redis://user:hunter2@example.invalid/");
+        let text = format!("{builder:?}");
+        assert!(!text.contains("hunter2") && !text.contains("example"), "{text}");
+    }
+}

@@ -1,0 +1,158 @@
+//! One call: a script or a read, from the question to an answer that belongs to it.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use redis::{Cmd, Pipeline, Value};
+use tokio::time::Instant;
+
+use crate::{
+    clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
+    store::redis::{
+        Inner,
+        connection::Lease,
+        failure::Failure,
+        keys::LAYOUT,
+        reply::Reply,
+        scripts::Script,
+    },
+};
+
+/// A script to be run on a bucket.
+pub(super) struct Call {
+    pub(super) script: &'static Script,
+    pub(super) bucket: u32,
+    /// The keys after `m` and `log`.
+    pub(super) keys: Vec<String>,
+    /// The arguments after the six of `meta.lua`.
+    pub(super) arguments: Vec<Vec<u8>>,
+    /// Whether the script refuses to run once nobody waits for it any more.
+    pub(super) expires: bool,
+    /// Whether the call may be made again after its connection broke, not knowing whether it ran.
+    pub(super) repeatable: bool,
+}
+
+impl Call {
+    pub(super) fn expiring(self) -> Self {
+        Self { expires: true, ..self }
+    }
+
+    pub(super) fn repeatable(self) -> Self {
+        Self { repeatable: true, ..self }
+    }
+}
+
+/// What a script answered.
+pub(super) struct Answered {
+    pub(super) now: Timestamp,
+    pub(super) status: String,
+    pub(super) rest: Reply,
+}
+
+impl Inner {
+    /// Runs a script.
+    ///
+    /// Resent in three cases only: the server did not know the script; it ran too late and said so, thus did nothing; the
+    /// connection broke and a repetition does no harm (once for each connection: after a restart of the server all of
+    /// them are broken).
+    pub(super) async fn run(&self, call: &Call, deadline: Instant) -> Result<Answered, StoreError> {
+        let (mut was_late, mut broken) = (false, 0);
+        loop {
+            let answered = match self.attempt(call, deadline).await {
+                Ok(answered) => answered,
+                Err(failure) if failure.broken && call.repeatable && broken < self.connections.count() => {
+                    broken += 1;
+                    continue;
+                }
+                Err(failure) => return Err(failure.into()),
+            };
+            match answered.status.as_str() {
+                "late" if was_late => return Err(Failure::timeout().into()),
+                "late" => was_late = true,
+                "layout" => return Err(self.other_layout(answered.rest)),
+                "untrusted" => return Err(Failure::untrusted("a record that cannot be read").into()),
+                _ => return Ok(answered),
+            }
+        }
+    }
+
+    async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
+        let mut lease = self.connections.lease(deadline).await?;
+        let nonce = nonce()?;
+        let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
+        let command = |name: &str, script: &str| self.command(call, name, script, &nonce, ends);
+        let value = match lease.command(&command("EVALSHA", call.script.hash()), deadline).await {
+            // Never SCRIPT LOAD: in a cluster it goes to all nodes, and hangs on one that is dead.
+            Err(failure) if failure.is_unknown_script() => {
+                lease.command(&command("EVAL", call.script.text()), deadline).await
+            }
+            outcome => outcome,
+        }?;
+        let answered = answered(value, &nonce).inspect_err(|_| lease.distrust())?;
+        self.time.learn(answered.now);
+        Ok(answered)
+    }
+
+    fn command(&self, call: &Call, name: &str, script: &str, nonce: &str, ends: Option<Timestamp>) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(call.keys.len() + 2);
+        command.arg(self.keys.meta(call.bucket)).arg(self.keys.log(call.bucket)).arg(&call.keys);
+        command.arg(nonce).arg(LAYOUT).arg(self.keys.buckets()).arg(self.keep_millis());
+        command.arg(self.keys.channel(call.bucket));
+        command.arg(ends.map(|ends| ends.as_millis().to_string()).unwrap_or_default());
+        for argument in &call.arguments {
+            command.arg(argument.as_slice());
+        }
+        command
+    }
+
+    /// Sends reads of one bucket in one go. A read may always be repeated.
+    pub(super) async fn read(
+        &self,
+        pipeline: &Pipeline,
+        deadline: Instant,
+    ) -> Result<(Vec<Value>, Lease<'_>), Failure> {
+        let mut broken = 0;
+        loop {
+            let outcome = match self.connections.lease(deadline).await {
+                Ok(mut lease) => lease.pipeline(pipeline, deadline).await.map(|values| (values, lease)),
+                Err(failure) => Err(failure),
+            };
+            match outcome {
+                Err(failure) if failure.broken && broken < self.connections.count() => broken += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn other_layout(&self, mut rest: Reply) -> StoreError {
+        let (layout, buckets) = (rest.text().unwrap_or_default(), rest.text().unwrap_or_default());
+        let text = format!(
+            "the store has layout {layout:.8} with {buckets:.8} buckets, this node layout {LAYOUT} with {}",
+            self.keys.buckets()
+        );
+        StoreError::new(StoreErrorKind::Layout).with_source(text)
+    }
+}
+
+fn answered(value: Value, nonce: &str) -> Result<Answered, Failure> {
+    let mut reply = Reply::of(value)?;
+    if reply.text()? != nonce {
+        return Err(Failure::untrusted("the answer to another call"));
+    }
+    let (status, now) = (reply.text()?, reply.time()?);
+    Ok(Answered { now, status, rest: reply })
+}
+
+/// 128 random bits, as text.
+fn nonce() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Failure::new(StoreErrorKind::Unavailable, false, "no random numbers from the system"))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

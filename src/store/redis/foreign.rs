@@ -1,0 +1,98 @@
+//! Tokens of other issuers: what is denied, under a hash of issuer, kind and value.
+
+use futures_util::future::try_join_all;
+use tokio::time::Instant;
+
+use crate::{
+    clock::{Timestamp, saturating_millis},
+    error::StoreError,
+    store::{
+        Denial, Deny, DenyQuery, ForeignId, Revoked,
+        redis::{
+            Inner,
+            call::Call,
+            failure::Failure,
+            keys::ForeignKey,
+            log::Meta,
+            reply::Reply,
+            scripts,
+            sessions::revoked,
+        },
+    },
+};
+
+impl Inner {
+    pub(super) async fn deny(&self, deny: Deny, deadline: Instant) -> Result<Revoked, StoreError> {
+        let key = self.keys.foreign(&deny.issuer, &deny.id);
+        let keep = saturating_millis(deny.keep).min(Timestamp::END_OF_TIME.as_millis());
+        let is_token = if matches!(deny.id, ForeignId::Token(_)) { "1" } else { "" };
+        let call = Call {
+            script: &scripts::DENY,
+            bucket: key.bucket,
+            keys: vec![self.keys.denied(&key)],
+            arguments: vec![key.hash.into_bytes(), keep.to_string().into_bytes(), is_token.into()],
+            expires: false,
+            repeatable: true,
+        };
+        revoked(call.bucket, self.run(&call, deadline).await?)
+    }
+
+    pub(super) async fn denied(&self, query: DenyQuery, deadline: Instant) -> Result<Denial, StoreError> {
+        let ids = [
+            query.jti.map(ForeignId::Token),
+            query.sid.map(ForeignId::Session),
+            query.subject.map(ForeignId::Subject),
+        ];
+        let known = ids.into_iter().flatten().map(|id| self.known_against(&query.issuer, id, deadline));
+        let mut denial = Denial::default();
+        for known in try_join_all(known).await? {
+            denial.now = denial.now.max(known.now);
+            denial.token |= known.token;
+            denial.revoked_before = denial.revoked_before.max(known.revoked_before);
+            denial.born = denial.born.max(known.born);
+        }
+        if denial.now == Timestamp::default() {
+            // Nothing was asked about: then all that can be told is how long the store remembers.
+            let meta = self.meta(0, deadline).await?;
+            (denial.now, denial.born) = (meta.now, meta.born);
+        }
+        Ok(denial)
+    }
+
+    async fn known_against(&self, issuer: &str, id: ForeignId, deadline: Instant) -> Result<Denial, StoreError> {
+        let key = self.keys.foreign(issuer, &id);
+        let is_token = matches!(id, ForeignId::Token(_));
+        if let Some(denial) = self.read_denial(&key, is_token, deadline).await? {
+            return Ok(denial);
+        }
+        self.touch(key.bucket, deadline).await?;
+        // Whoever removes it again right now leaves the store without a life: nothing is concluded from that.
+        let denial = self.read_denial(&key, is_token, deadline).await?;
+        denial.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
+    }
+
+    /// `None` if the bucket does not exist yet.
+    async fn read_denial(
+        &self,
+        key: &ForeignKey,
+        is_token: bool,
+        deadline: Instant,
+    ) -> Result<Option<Denial>, StoreError> {
+        let mut pipeline = redis::Pipeline::with_capacity(3);
+        self.ask_for_meta(&mut pipeline, key.bucket);
+        pipeline.cmd("GET").arg(self.keys.denied(key));
+        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {
+            let meta = Meta::parse(&mut reply)?;
+            Ok((meta, reply.optional_number()?))
+        });
+        let (meta, value) = outcome.inspect_err(|_| lease.distrust())?;
+        let Some(meta) = self.same_layout(meta)? else { return Ok(None) };
+        Ok(Some(Denial {
+            now: meta.now,
+            token: is_token && value.is_some(),
+            revoked_before: value.filter(|_| !is_token).map(Timestamp::from_millis),
+            born: meta.born,
+        }))
+    }
+}

@@ -1,0 +1,264 @@
+//! The revocation log of a bucket, and the hash that speaks of it.
+//!
+//! What `emit.lua` writes is read here strictly: an entry that lacks a field, or holds one in another form, fails the
+//! whole page. A reader that skipped it would take a revocation for read that it never understood.
+
+use redis::{Pipeline, Value};
+use tokio::time::Instant;
+
+use crate::{
+    clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
+    store::{
+        LogCursor, LogEntry, LogPage, Revocation,
+        redis::{
+            Inner,
+            call::Call,
+            failure::Failure,
+            keys::LAYOUT,
+            reply::{Reply, decimal, malformed},
+            scripts,
+        },
+    },
+};
+
+const ENTRIES_A_PAGE: u32 = 1000;
+const FIELDS: [&str; 10] = ["seq", "nonce", "prev", "prev_at", "at", "kind", "sub", "obj", "extra", "until"];
+
+/// What stands in a bucket's `m`, and the server's time.
+pub(super) struct Meta {
+    pub(super) now: Timestamp,
+    pub(super) born: Timestamp,
+    layout: String,
+    buckets: String,
+    incarnation: String,
+    sequence: u64,
+    head: String,
+    at: Timestamp,
+}
+
+impl Meta {
+    /// Reads the answers to [`Inner::ask_for_meta`]; no incarnation means that the bucket does not exist.
+    pub(super) fn parse(reply: &mut Reply) -> Result<Option<Self>, Failure> {
+        let mut fields = reply.array()?;
+        let now = reply.array()?.server_time()?;
+        let Some(incarnation) = fields.optional_text()? else { return Ok(None) };
+        Ok(Some(Self {
+            now,
+            incarnation,
+            layout: fields.text()?,
+            buckets: fields.text()?,
+            born: fields.time()?,
+            sequence: fields.number()?,
+            head: fields.text()?,
+            at: fields.time()?,
+        }))
+    }
+}
+
+impl Inner {
+    pub(super) async fn log(
+        &self,
+        bucket: u32,
+        since: Option<LogCursor>,
+        deadline: Instant,
+    ) -> Result<LogPage, StoreError> {
+        if bucket >= self.keys.buckets() {
+            return Err(StoreError::new(StoreErrorKind::Rejected).with_source("no bucket of this store"));
+        }
+        if since.as_ref().is_some_and(|since| !is_stream_id(since.as_str())) {
+            return Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"));
+        }
+        if let Some(page) = self.read_log(bucket, since.clone(), deadline).await? {
+            return Ok(page);
+        }
+        self.touch(bucket, deadline).await?;
+        let page = self.read_log(bucket, since, deadline).await?;
+        page.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
+    }
+
+    /// A bucket's `m` alone, made if it does not exist.
+    pub(super) async fn meta(&self, bucket: u32, deadline: Instant) -> Result<Meta, StoreError> {
+        self.touch(bucket, deadline).await?;
+        let mut pipeline = Pipeline::with_capacity(2);
+        self.ask_for_meta(&mut pipeline, bucket);
+        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| Meta::parse(&mut reply));
+        let meta = outcome.inspect_err(|_| lease.distrust())?;
+        self.same_layout(meta)?.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
+    }
+
+    /// Makes a bucket if it does not exist, and compares its layout.
+    pub(super) async fn touch(&self, bucket: u32, deadline: Instant) -> Result<(), StoreError> {
+        let call = Call {
+            script: &scripts::TOUCH,
+            bucket,
+            keys: Vec::new(),
+            arguments: Vec::new(),
+            expires: false,
+            repeatable: true,
+        };
+        self.run(&call, deadline).await.map(drop)
+    }
+
+    pub(super) fn ask_for_meta(&self, pipeline: &mut Pipeline, bucket: u32) {
+        pipeline.cmd("HMGET").arg(self.keys.meta(bucket));
+        pipeline.arg(&["inc", "layout", "buckets", "born", "seq", "head", "at"]);
+        pipeline.cmd("TIME");
+    }
+
+    pub(super) fn same_layout(&self, meta: Option<Meta>) -> Result<Option<Meta>, StoreError> {
+        match meta {
+            Some(meta) if meta.layout != LAYOUT || decimal(meta.buckets.as_bytes()) != Some(self.keys.buckets().into()) => {
+                Err(StoreErrorKind::Layout.into())
+            }
+            meta => {
+                if let Some(meta) = &meta {
+                    self.time.learn(meta.now);
+                }
+                Ok(meta)
+            }
+        }
+    }
+
+    /// One transaction, so that the numbers in `m` speak of exactly these entries.
+    async fn read_log(
+        &self,
+        bucket: u32,
+        since: Option<LogCursor>,
+        deadline: Instant,
+    ) -> Result<Option<LogPage>, StoreError> {
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.atomic();
+        self.ask_for_meta(&mut pipeline, bucket);
+        let start = since.as_ref().map_or_else(|| "-".to_owned(), |since| format!("({}", since.as_str()));
+        pipeline.cmd("XRANGE").arg(self.keys.log(bucket)).arg(start).arg("+").arg("COUNT").arg(ENTRIES_A_PAGE);
+        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| {
+            let meta = Meta::parse(&mut reply)?;
+            Ok((meta, entries(reply.array()?)?))
+        });
+        let (meta, (entries, last)) = outcome.inspect_err(|_| lease.distrust())?;
+        let Some(meta) = self.same_layout(meta)? else { return Ok(None) };
+        Ok(Some(LogPage {
+            now: meta.now,
+            incarnation: meta.incarnation,
+            born: meta.born,
+            sequence: meta.sequence,
+            head: meta.head,
+            at: meta.at,
+            entries,
+            next: last.map(LogCursor).or(since),
+        }))
+    }
+}
+
+/// The entries of `XRANGE`, and the id of the last.
+fn entries(mut list: Reply) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
+    let (mut entries, mut last) = (Vec::new(), None);
+    while !list.is_empty() {
+        let mut entry = list.array()?;
+        let id = entry.text()?;
+        if !is_stream_id(&id) {
+            return Err(malformed());
+        }
+        entries.push(parse(entry.array()?)?);
+        last = Some(id);
+    }
+    Ok((entries, last))
+}
+
+fn parse(mut fields: Reply) -> Result<LogEntry, Failure> {
+    let mut values = Vec::with_capacity(FIELDS.len() * 2);
+    for name in FIELDS {
+        if fields.text()? != name {
+            return Err(malformed());
+        }
+        values.push(fields.value()?);
+    }
+    if !fields.is_empty() {
+        return Err(malformed());
+    }
+    let mut values = Reply::of(Value::Array(values))?;
+    let (sequence, nonce, previous) = (values.number()?, values.text()?, values.text()?);
+    let (previous_at, at, kind) = (values.time()?, values.time()?, values.text()?);
+    let (subject, object, extra, until) = (values.text()?, values.text()?, values.text()?, values.time()?);
+    let revocation = match kind.as_str() {
+        "s" => Revocation::Session { subject, sid: object },
+        "t" => Revocation::Token { subject, jti: object },
+        "u" => Revocation::Subject {
+            subject,
+            generation: decimal(extra.as_bytes()).ok_or_else(malformed)?,
+            except: (!object.is_empty()).then_some(object),
+        },
+        "f" if extra.is_empty() => Revocation::Foreign { id: object, before: None },
+        "f" => {
+            let before = decimal(extra.as_bytes()).map(Timestamp::from_millis);
+            Revocation::Foreign { id: object, before: Some(before.ok_or_else(malformed)?) }
+        }
+        _ => return Err(malformed()),
+    };
+    Ok(LogEntry { sequence, nonce, previous, previous_at, at, revocation, until })
+}
+
+/// `<milliseconds>-<number>`, as streams name their entries.
+fn is_stream_id(text: &str) -> bool {
+    let parts = text.split_once('-');
+    parts.is_some_and(|(time, number)| decimal(time.as_bytes()).is_some() && decimal(number.as_bytes()).is_some())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn entry(kind: &str, object: &str, extra: &str) -> Vec<(String, String)> {
+        let values = ["4", "n4", "n3", "1000", "2000", kind, "alice", object, extra, "9000"];
+        FIELDS.iter().zip(values).map(|(name, value)| ((*name).to_owned(), value.to_owned())).collect()
+    }
+
+    fn read(fields: &[(String, String)]) -> Result<LogEntry, Failure> {
+        let text = |text: &String| Value::BulkString(text.clone().into_bytes());
+        let values = fields.iter().flat_map(|(name, value)| [text(name), text(value)]).collect();
+        parse(Reply::of(Value::Array(values)).unwrap())
+    }
+
+    #[test]
+    fn each_kind_of_entry_is_read() {
+        let session = read(&entry("s", "s1", "")).unwrap();
+        assert_eq!((session.sequence, session.nonce.as_str(), session.previous.as_str()), (4, "n4", "n3"));
+        assert_eq!(session.revocation, Revocation::Session { subject: "alice".into(), sid: "s1".into() });
+        let all = Revocation::Subject { subject: "alice".into(), generation: 7, except: None };
+        assert_eq!(read(&entry("u", "", "7")).unwrap().revocation, all);
+        let before = Some(Timestamp::from_millis(7));
+        let foreign = Revocation::Foreign { id: "h".into(), before };
+        assert_eq!(read(&entry("f", "h", "7")).unwrap().revocation, foreign);
+        assert_eq!(
+            read(&entry("t", "j", "")).unwrap().revocation,
+            Revocation::Token { subject: "alice".into(), jti: "j".into() }
+        );
+    }
+
+    #[test]
+    fn an_entry_that_is_not_wholly_understood_is_an_error() {
+        assert!(read(&entry("x", "s1", "")).is_err());
+        assert!(read(&entry("u", "", "")).is_err());
+        assert!(read(&entry("f", "h", "-1")).is_err());
+        for index in 0..FIELDS.len() {
+            let mut fields = entry("s", "s1", "");
+            fields.remove(index);
+            assert!(read(&fields).is_err(), "without {}", FIELDS.get(index).unwrap());
+        }
+        let mut fields = entry("s", "s1", "");
+        fields.push(("more".into(), "x".into()));
+        assert!(read(&fields).is_err());
+    }
+
+    #[test]
+    fn only_a_stream_id_is_a_cursor() {
+        assert!(is_stream_id("1790000000000-0"));
+        for text in ["", "1", "-", "1-", "-1", "(1-1", "1-1-1", "+"] {
+            assert!(!is_stream_id(text), "{text}");
+        }
+    }
+}

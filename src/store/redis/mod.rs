@@ -1,0 +1,229 @@
+//! Sessions and revocations in Redis (7.0 or later) or Valkey.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use tower_bearer::store::RedisStore;
+//!
+//! let store = RedisStore::connect("redis://127.0.0.1/").await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What it promises
+//!
+//! Every change is one Lua script over keys of one slot, with Redis `TIME` as its clock: it happens whole or not at all,
+//! and what is acknowledged is seen by every later call on every node. Every call ends within one deadline
+//! ([`RedisStoreBuilder::timeout`]), whatever the server or the network does.
+//!
+//! * **The server is away**: every call is an error, within the deadline or at once. Nothing has to be restarted when it
+//!   comes back.
+//! * **It is out of memory**: revocations work, also the one that follows from a refresh token used twice; logins and
+//!   refreshes are errors.
+//! * **It lost its data**: every session is unknown, hence refused; its log starts a new
+//!   [incarnation](crate::store::LogPage::incarnation).
+//! * **It fails over to a replica that lags**: what the replica had not received is lost, also revocations. Those who need
+//!   more run with `appendfsync always` and `min-replicas-to-write`.
+//!
+//! A user's whole state stands in one hash, so a check is one `HMGET`. `keys` (in the source) says what stands where, and
+//! `record` what a session's record holds: it is no token, and neither tokens nor parts of them are ever stored.
+//!
+//! # Generations
+//!
+//! `revoke_all` is one step however many sessions there are: it sets the user's generation `g` above that of each session,
+//! and a record of a lower generation is dead. `g` is written by `revoke_all` alone; a session gets the greatest of the
+//! server's time, `g`, and the highest generation that any session of this user ever had (`o`), all in milliseconds; and
+//! `revoke_all` sets `g` one above the greatest of the three. Each part is needed:
+//!
+//! * Had a first login written `g`, another login that began a moment earlier would look as if all sessions had been
+//!   revoked since.
+//! * Had a session the generation 0 while no `g` exists, then after a loss of data new sessions would be refused by what
+//!   nodes still remember of an earlier `revoke_all`.
+//! * Without `o`, a server clock that is put back would let `revoke_all` set a `g` below the sessions it is to end.
+//!
+//! # Sessions that ended
+//!
+//! A revoked session leaves its record behind, marked, with its ends cut to that moment; so a check answers *revoked* and
+//! since when, instead of *unknown*. What has ended in any way is pruned by later writes once it has been over for as long
+//! as [`keep_log_for`](crate::store::TokenStore::keep_log_for) asks; a user who never comes back vanishes as a whole, since every key but the
+//! bucket's `m` has a time to live.
+//!
+//! # Time
+//!
+//! What could harm if it ran late (opening, rotating, revoking all) carries its deadline in the server's own time and
+//! refuses to run after it: whoever got a [`Timeout`](crate::error::StoreErrorKind::Timeout) knows that nothing happens any more. The
+//! server's time is estimated from its answers, never ahead ([`now`](crate::store::TokenStore::now)).
+//!
+//! # Your own pool
+//!
+//! [`RedisStoreBuilder::from_pool`] takes a [`deadpool_redis::Pool`] that you made. A few connections are taken from it for
+//! good; they must not be set up to receive pushes (no subscriptions, no client-side caching).
+
+mod builder;
+mod call;
+mod connection;
+mod failure;
+mod foreign;
+mod keys;
+mod log;
+mod record;
+mod reply;
+mod scripts;
+mod server_time;
+mod sessions;
+mod source;
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use self::{connection::Connections, keys::Keyspace, server_time::ServerTime};
+pub use self::builder::{ConnectError, RedisStoreBuilder};
+use crate::{
+    clock::{Timestamp, saturating_millis},
+    error::StoreError,
+    store::{
+        Checked, Denial, Deny, DenyQuery, LogCursor, LogPage, Open, Opened, Page, Revoked, Rotate, Rotated, SessionPage,
+        StoreAnswer, TokenStore,
+    },
+};
+
+/// Sessions in Redis. See the [module](self). Its clones share everything.
+#[derive(Clone)]
+pub struct RedisStore {
+    inner: Arc<Inner>,
+}
+
+/// What the clones share.
+struct Inner {
+    keys: Keyspace,
+    connections: Connections,
+    time: ServerTime,
+    /// The whole time that a call may take.
+    timeout: Duration,
+    /// For how long the log is kept, in ms.
+    keep: AtomicU64,
+}
+
+impl RedisStore {
+    /// Connects to a server with the default settings of [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]: the server cannot be reached, or is not fit for this.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self, ConnectError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Starts with the URL of a server: `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS (feature
+    /// `tls`), or `unix://`.
+    #[must_use]
+    pub fn builder(url: impl AsRef<str>) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(url.as_ref())
+    }
+
+    /// Runs one call with a deadline of its own.
+    fn call<T, F>(&self, operation: impl FnOnce(Arc<Inner>, Instant) -> F) -> StoreAnswer<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let deadline = Instant::now() + self.inner.timeout;
+        StoreAnswer::pending(operation(Arc::clone(&self.inner), deadline))
+    }
+}
+
+impl Inner {
+    fn keep_millis(&self) -> u64 {
+        self.keep.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    /// Shows no URL and no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("prefix", &self.inner.keys.prefix())
+            .field("buckets", &self.inner.keys.buckets())
+            .field("timeout", &self.inner.timeout)
+            .field("connections", &self.inner.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TokenStore for RedisStore {
+    fn open(&self, open: Open) -> StoreAnswer<Opened> {
+        self.call(|inner, deadline| async move { inner.open(open, deadline).await })
+    }
+
+    fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked> {
+        let (subject, sid, jti) = (subject.to_owned(), sid.to_owned(), jti.to_owned());
+        self.call(|inner, deadline| async move { inner.check(&subject, &sid, &jti, deadline).await })
+    }
+
+    fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
+        self.call(|inner, deadline| async move { inner.rotate(rotate, deadline).await })
+    }
+
+    fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked> {
+        let (subject, sid) = (subject.to_owned(), sid.to_owned());
+        self.call(|inner, deadline| async move { inner.revoke_session(&subject, &sid, deadline).await })
+    }
+
+    fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked> {
+        let (subject, jti) = (subject.to_owned(), jti.to_owned());
+        self.call(move |inner, deadline| async move { inner.revoke_token(&subject, &jti, until, deadline).await })
+    }
+
+    /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions, revoked tokens); beyond, it
+    /// tells whether a session was opened since the last time: to look at each would take time that grows with them.
+    fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
+        let (subject, except) = (subject.to_owned(), except.map(str::to_owned));
+        self.call(|inner, deadline| async move { inner.revoke_all(&subject, except.as_deref(), deadline).await })
+    }
+
+    /// A session may be listed twice if sessions come and go between two pages (`HSCAN`).
+    fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage> {
+        let subject = subject.to_owned();
+        self.call(|inner, deadline| async move { inner.sessions(&subject, page, deadline).await })
+    }
+
+    fn deny(&self, deny: Deny) -> StoreAnswer<Revoked> {
+        self.call(|inner, deadline| async move { inner.deny(deny, deadline).await })
+    }
+
+    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
+        self.call(|inner, deadline| async move { inner.denied(query, deadline).await })
+    }
+
+    fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {
+        self.call(move |inner, deadline| async move { inner.log(bucket, since, deadline).await })
+    }
+
+    fn ping(&self) -> StoreAnswer<Timestamp> {
+        self.call(|inner, deadline| async move { inner.ping(deadline).await })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.time.now()
+    }
+
+    /// It reaches the server with the next write.
+    fn keep_log_for(&self, keep: Duration) {
+        let keep = saturating_millis(keep).min(Timestamp::END_OF_TIME.as_millis());
+        self.inner.keep.fetch_max(keep, Ordering::Relaxed);
+    }
+
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn buckets(&self) -> u32 {
+        self.inner.keys.buckets()
+    }
+}

@@ -1,0 +1,99 @@
+//! Reading a server's answer piece by piece. Anything unexpected is a [`Failure`], never a guess.
+
+use redis::Value;
+
+use crate::{
+    clock::Timestamp,
+    store::redis::failure::Failure,
+};
+
+/// The rest of an array that is being read.
+pub(super) struct Reply(std::vec::IntoIter<Value>);
+
+impl Reply {
+    pub(super) fn of(value: Value) -> Result<Self, Failure> {
+        match value {
+            Value::Array(values) => Ok(Self(values.into_iter())),
+            _ => Err(malformed()),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+
+    pub(super) fn value(&mut self) -> Result<Value, Failure> {
+        self.0.next().ok_or_else(malformed)
+    }
+
+    pub(super) fn array(&mut self) -> Result<Self, Failure> {
+        Self::of(self.value()?)
+    }
+
+    /// Bytes; `None` for nil.
+    pub(super) fn bytes(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        match self.value()? {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) => Ok(Some(bytes)),
+            Value::SimpleString(text) => Ok(Some(text.into_bytes())),
+            _ => Err(malformed()),
+        }
+    }
+
+    pub(super) fn optional_text(&mut self) -> Result<Option<String>, Failure> {
+        self.bytes()?.map(String::from_utf8).transpose().map_err(|_| malformed())
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, Failure> {
+        self.optional_text()?.ok_or_else(malformed)
+    }
+
+    pub(super) fn optional_number(&mut self) -> Result<Option<u64>, Failure> {
+        match self.value()? {
+            Value::Nil => Ok(None),
+            Value::Int(number) => u64::try_from(number).map(Some).map_err(|_| malformed()),
+            Value::BulkString(digits) => decimal(&digits).map(Some).ok_or_else(malformed),
+            _ => Err(malformed()),
+        }
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, Failure> {
+        self.optional_number()?.ok_or_else(malformed)
+    }
+
+    /// A time in milliseconds.
+    pub(super) fn time(&mut self) -> Result<Timestamp, Failure> {
+        self.number().map(Timestamp::from_millis)
+    }
+
+    /// The answer of `TIME`: seconds and microseconds.
+    pub(super) fn server_time(&mut self) -> Result<Timestamp, Failure> {
+        let (seconds, micros) = (self.number()?, self.number()?);
+        Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
+    }
+}
+
+/// Plain decimal digits: no sign, no space.
+pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+pub(super) fn malformed() -> Failure {
+    Failure::untrusted("an answer of another form than expected")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_decimals_are_numbers() {
+        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        for text in ["", "+1", "-1", " 1", "1 ", "1e3", "0x1", "18446744073709551616", "1.0"] {
+            assert_eq!(decimal(text.as_bytes()), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+
+-- Writes the log. First the entry, then what speaks of it: a script that fails half-way keeps its earlier writes, and
+-- a number without its entry would be a hole for ever. The nudge comes last and may fail (no right to the channel).
+local emitted = 0
+local function emit(kind, subject, object, extra, till)
+  emitted = emitted + 1
+  local nonce = NONCE
+  if emitted > 1 then
+    nonce = NONCE .. '.' .. emitted
+  end
+  redis.call('XADD', LOG, 'MINID', '~', int(math.max(NOW - KEEP, 0)), '*', 'seq', int(SEQUENCE + 1), 'nonce', nonce,
+    'prev', HEAD, 'prev_at', AT, 'at', int(NOW), 'kind', kind, 'sub', subject, 'obj', object, 'extra', extra,
+    'until', int(till))
+  live_until(LOG, NOW + KEEP)
+  SEQUENCE, HEAD, AT = SEQUENCE + 1, nonce, int(NOW)
+  redis.call('HSET', META, 'seq', int(SEQUENCE), 'head', HEAD, 'at', AT)
+  redis.pcall('SPUBLISH', ARGV[5], int(SEQUENCE))
+end
+
+local function revoked(found)
+  return { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE }
+end

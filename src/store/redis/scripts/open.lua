@@ -1,0 +1,50 @@
+
+-- Opens a session.   ARGV: 8 field, 9 tag, 10 idle, 11 absolute, 12 began ('' if not told), 13 max sessions (0: no
+-- cap), 14 label.
+local field, tag, label = ARGV[8], ARGV[9], ARGV[14]
+local idle, absolute, cap = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[13])
+
+-- revoke_all at the time t sets the generation t + 1: it came at or after `began` if the generation is above `began`.
+if ARGV[12] ~= '' and GENERATION > tonumber(ARGV[12]) then
+  return { NONCE, 'superseded', NOW }
+end
+if redis.call('HEXISTS', USER, field) == 1 then
+  return { NONCE, 'exists', NOW }
+end
+
+local evicted = {}
+if cap > 0 then
+  local live = {}
+  local all = redis.call('HGETALL', USER)
+  for i = 1, #all, 2 do
+    local r = is_session(all[i]) and decode(all[i + 1])
+    if r and alive(r) then
+      live[#live + 1] = { field = all[i], record = r }
+    end
+  end
+  table.sort(live, function(a, b)
+    if a.record.rotated ~= b.record.rotated then
+      return a.record.rotated < b.record.rotated
+    end
+    return a.field < b.field
+  end)
+  for i = 1, #live - cap + 1 do
+    end_session(live[i].field, live[i].record)
+    emit('s', SUBJECT, sid_of(live[i].field), '', NOW + KEEP)
+    evicted[i] = sid_of(live[i].field)
+  end
+end
+
+local record = {
+  tag = tag, generation = math.max(NOW, GENERATION, HIGHEST), opened = NOW, absolute = later(absolute),
+  refresh = math.min(later(idle), later(absolute)), rotated = NOW, counter = 0, flags = 0,
+}
+redis.call('HSET', USER, field, encode(record), 'o', int(record.generation))
+local last = math.max(NOW, record.refresh) + KEEP
+live_until(USER, last)
+if label ~= '' then
+  redis.call('HSET', LABELS, field, label)
+  live_until(LABELS, last)
+end
+prune()
+return { NONCE, 'opened', NOW, record.generation, record.refresh, evicted }

@@ -1,0 +1,32 @@
+
+-- Ends all sessions of a user but one, by a generation that none of them has. Nothing is unlinked: the marks of single
+-- tokens must outlive it.   ARGV: 8 field of the session that stays ('' for none).
+local field = ARGV[8]
+local kept = field ~= '' and decode(redis.call('HGET', USER, field))
+if kept and not alive(kept) then
+  kept = false
+end
+
+-- Exact for as many fields as are quickly looked at; beyond that, whether a session was opened since the last time.
+local found
+if redis.call('HLEN', USER) <= 128 then
+  found = false
+  local all = redis.call('HGETALL', USER)
+  for i = 1, #all, 2 do
+    local r = is_session(all[i]) and all[i] ~= field and decode(all[i + 1])
+    found = found or (r and alive(r))
+  end
+else
+  found = HIGHEST >= GENERATION
+end
+
+GENERATION = math.max(GENERATION, HIGHEST, NOW) + 1
+redis.call('HSET', USER, 'g', int(GENERATION))
+live_until(USER, NOW + KEEP)
+if kept then
+  kept.generation = GENERATION
+  redis.call('HSET', USER, field, encode(kept), 'o', int(GENERATION))
+end
+emit('u', SUBJECT, kept and sid_of(field) or '', int(GENERATION), NOW + KEEP)
+prune()
+return revoked(found)

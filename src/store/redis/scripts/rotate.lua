@@ -1,0 +1,52 @@
+
+-- Exchanges a counter. MAY_ADVANCE is false in the script that runs out of memory: it revokes on reuse, and else only
+-- tells what it found.   ARGV: 8 field, 9 tag, 10 counter, 11 idle, 12 grace.
+local field, tag, counter = ARGV[8], ARGV[9], tonumber(ARGV[10])
+local idle, grace = tonumber(ARGV[11]), tonumber(ARGV[12])
+
+local text = redis.call('HGET', USER, field)
+if not text then
+  return { NONCE, 'unknown', NOW }
+end
+local r = decode(text)
+if not r or r.tag ~= tag then
+  return { NONCE, 'untrusted', NOW }
+end
+if was_revoked(r) then
+  return { NONCE, 'revoked', NOW, r.rotated }
+end
+if r.generation < GENERATION then
+  return { NONCE, 'revoked', NOW, GENERATION - 1 }
+end
+if NOW >= r.refresh then
+  return { NONCE, 'expired', NOW }
+end
+
+local function successor(status)
+  return { NONCE, status, NOW, r.counter, r.generation, r.rotated, r.refresh }
+end
+
+if counter == r.counter - 1 and NOW - r.rotated < grace then
+  return successor('replayed')
+end
+-- Ahead of the record: it was rolled back, and the token, whose signature is good, knows better. The last number that
+-- four bytes hold has no successor.
+if counter >= r.counter and counter < 4294967295 then
+  if not MAY_ADVANCE then
+    return { NONCE, 'full', NOW }
+  end
+  r.counter, r.rotated, r.refresh = counter + 1, NOW, math.min(later(idle), r.absolute)
+  redis.call('HSET', USER, field, encode(r))
+  local last = math.max(NOW, r.refresh) + KEEP
+  live_until(USER, last)
+  if redis.call('EXISTS', LABELS) == 1 then
+    live_until(LABELS, last)
+  end
+  prune()
+  return successor('rotated')
+end
+
+end_session(field, r)
+emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
+prune()
+return { NONCE, 'reused', NOW }

@@ -1,0 +1,90 @@
+
+-- A user's sessions.   KEYS: 3 user, 4 labels.   ARGV: 7 subject.
+local USER, LABELS, SUBJECT = KEYS[3], KEYS[4], ARGV[7]
+
+local fences = redis.call('HMGET', USER, 'g', 'o')
+-- The first generation that is alive, and the highest that was ever given to a session.
+local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
+if not (GENERATION and HIGHEST) then
+  return { NONCE, 'untrusted', NOW }
+end
+
+-- record.rs says what stands where.
+local RECORD, RECORD_SIZE = '>c8I8I8I8I8I8I4B', 53
+
+local function encode(r)
+  return struct.pack(RECORD, r.tag, r.generation, r.opened, r.absolute, r.refresh, r.rotated, r.counter, r.flags)
+end
+
+-- The record, or nil if there is none or if it cannot be read.
+local function decode(text)
+  if not text or #text ~= RECORD_SIZE then
+    return nil
+  end
+  local read, tag, generation, opened, absolute, refresh, rotated, counter, flags = pcall(struct.unpack, RECORD, text)
+  if not read then
+    return nil
+  end
+  return {
+    tag = tag, generation = generation, opened = opened, absolute = absolute, refresh = refresh, rotated = rotated,
+    counter = counter, flags = flags,
+  }
+end
+
+local function was_revoked(r)
+  return r.flags % 2 == 1
+end
+
+local function alive(r)
+  return not was_revoked(r) and r.generation >= GENERATION and NOW < r.refresh
+end
+
+-- keys.rs: 'g', 'o', 'c' are ours, '!' starts the mark of a token, '=' escapes a session's id.
+local function is_session(field)
+  return #field > 1 and string.sub(field, 1, 1) ~= '!'
+end
+
+local function sid_of(field)
+  if string.sub(field, 1, 1) == '=' then
+    return string.sub(field, 2)
+  end
+  return field
+end
+
+-- Ends a session. Its record stays, as large as it was, to tell a revoked session from an unknown one.
+local function end_session(field, r)
+  r.flags, r.rotated = r.flags + 1, NOW
+  r.refresh, r.absolute = math.min(r.refresh, NOW), math.min(r.absolute, NOW)
+  redis.call('HSET', USER, field, encode(r))
+  redis.call('HDEL', LABELS, field)
+  live_until(USER, NOW + KEEP)
+end
+
+-- Whether a field has nothing more to tell. What has ended is known for `keep` more.
+local function is_over(field, value)
+  if not is_session(field) then
+    return string.sub(field, 1, 1) == '!' and (tonumber(value) or 0) < NOW
+  end
+  local r = decode(value)
+  return not r or r.refresh + KEEP <= NOW or (r.generation < GENERATION and GENERATION + KEEP <= NOW)
+end
+
+-- Removes a few fields that are over. Whatever stands in them, it never makes the script fail.
+local function prune()
+  pcall(function()
+    local cursor = redis.call('HGET', USER, 'c') or '0'
+    if not string.match(cursor, '^%d+$') then
+      cursor = '0'
+    end
+    local page = redis.call('HSCAN', USER, cursor, 'COUNT', 16)
+    for i = 1, #page[2], 2 do
+      if is_over(page[2][i], page[2][i + 1]) then
+        redis.call('HDEL', USER, page[2][i])
+        redis.call('HDEL', LABELS, page[2][i])
+      end
+    end
+    if page[1] ~= cursor then
+      redis.call('HSET', USER, 'c', page[1])
+    end
+  end)
+end

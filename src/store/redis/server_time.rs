@@ -1,0 +1,92 @@
+//! The server's time, as best known without asking it.
+//!
+//! Every answer carries the server's time of a moment before it came. So *that time plus what has passed here since* is
+//! never ahead of the server's clock, as long as both clocks run at the same pace: and of all answers the one that
+//! came fastest tells most. Paces differ a little (quartz: under 100 parts in a million), so what has passed here counts
+//! for 1/4096 less; any answer that comes fast corrects that again.
+//!
+//! A server clock that is put back by more than an answer may take is noticed and followed.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::clock::{Timestamp, saturating_millis};
+
+/// An estimate that is never ahead.
+#[derive(Debug)]
+pub(super) struct ServerTime {
+    /// The server's time in an answer, and when that came. None before the first.
+    best: Mutex<Option<(Timestamp, Instant)>>,
+    /// An answer is never older than this.
+    oldest_answer: Duration,
+}
+
+impl ServerTime {
+    pub(super) fn new(oldest_answer: Duration) -> Self {
+        Self { best: Mutex::new(None), oldest_answer }
+    }
+
+    /// The estimate for this moment; the Unix epoch before any answer.
+    pub(super) fn now(&self) -> Timestamp {
+        self.at(Instant::now())
+    }
+
+    /// Learns from an answer that came just now.
+    pub(super) fn learn(&self, answered: Timestamp) {
+        self.learn_at(answered, Instant::now());
+    }
+
+    fn at(&self, moment: Instant) -> Timestamp {
+        let best = *self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        best.map(|best| estimate(best, moment)).unwrap_or_default()
+    }
+
+    fn learn_at(&self, answered: Timestamp, moment: Instant) {
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = best.map(|best| estimate(best, moment));
+        let put_back = |known: Timestamp| known.saturating_since(answered) > self.oldest_answer;
+        if known.is_none_or(|known| answered >= known || put_back(known)) {
+            *best = Some((answered, moment));
+        }
+    }
+}
+
+fn estimate((answered, came): (Timestamp, Instant), moment: Instant) -> Timestamp {
+    let passed = saturating_millis(moment.saturating_duration_since(came));
+    answered.saturating_add(Duration::from_millis(passed - passed.div_ceil(4096)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(milliseconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_790_000_000_000 + milliseconds)
+    }
+
+    #[test]
+    fn the_fastest_answer_tells_most_and_the_estimate_is_never_ahead() {
+        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        time.learn_at(at(0), start + 40 * MS);
+        assert_eq!(time.at(start + 40 * MS), at(0));
+        time.learn_at(at(50), start + 51 * MS);
+        assert_eq!(time.at(start + 51 * MS), at(50));
+        time.learn_at(at(60), start + 90 * MS);
+        assert_eq!(time.at(start + 90 * MS), at(50 + 39 - 1));
+        let hour = 3_600_000;
+        let drifted = hour - hour / 10_000;
+        assert!(time.at(start + 3_600_000 * MS) < at(drifted));
+    }
+
+    #[test]
+    fn a_server_clock_that_is_put_back_is_followed() {
+        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        time.learn_at(at(10_000), start);
+        time.learn_at(at(1_000), start + MS);
+        assert_eq!(time.at(start + MS), at(1_000));
+    }
+}

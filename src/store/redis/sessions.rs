@@ -1,0 +1,260 @@
+//! Sessions of our own: what is asked of the scripts, and what their answers mean.
+
+use std::time::Duration;
+
+use redis::Value;
+use tokio::time::Instant;
+
+use crate::{
+    clock::{Timestamp, saturating_millis},
+    error::{StoreError, StoreErrorKind},
+    store::{
+        Checked, LogPosition, Open, Opened, Page, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState,
+        Successor,
+        redis::{
+            Inner,
+            call::{Answered, Call},
+            failure::Failure,
+            keys::{session_field, sid_of, token_field},
+            record::{Record, tag},
+            reply::{Reply, decimal, malformed},
+            scripts::{self, Script},
+        },
+    },
+};
+
+const DEFAULT_PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 1000;
+
+impl Inner {
+    pub(super) async fn open(&self, open: Open, deadline: Instant) -> Result<Opened, StoreError> {
+        let arguments = vec![
+            session_field(&open.sid).into_bytes(),
+            tag(&open.subject, &open.sid).to_vec(),
+            millis(open.idle),
+            millis(open.absolute),
+            open.authentication_began.map(decimals).unwrap_or_default(),
+            open.max_sessions.map_or(0, std::num::NonZeroU32::get).to_string().into_bytes(),
+            open.label.into_bytes(),
+        ];
+        let call = self.user_call(&scripts::OPEN, &open.subject, arguments).expiring();
+        let Answered { now, status, mut rest } = self.run(&call, deadline).await?;
+        match status.as_str() {
+            "opened" => {
+                let (generation, refresh_end) = (rest.number()?, rest.time()?);
+                let (mut names, mut evicted) = (rest.array()?, Vec::new());
+                while !names.is_empty() {
+                    evicted.push(names.text()?);
+                }
+                Ok(Opened::Opened { now, generation, refresh_end, evicted })
+            }
+            "superseded" => Ok(Opened::Superseded { now }),
+            "exists" => Ok(Opened::Exists { now }),
+            _ => Err(malformed().into()),
+        }
+    }
+
+    /// The strict read: one round trip, and no script, which would cost the server ten times as much.
+    pub(super) async fn check(
+        &self,
+        subject: &str,
+        sid: &str,
+        jti: &str,
+        deadline: Instant,
+    ) -> Result<Checked, StoreError> {
+        let bucket = self.keys.bucket_of(subject);
+        let mut pipeline = redis::Pipeline::with_capacity(3);
+        pipeline.cmd("HMGET").arg(self.keys.user(bucket, subject));
+        pipeline.arg("g").arg(session_field(sid)).arg(token_field(jti));
+        pipeline.cmd("TIME");
+        if self.connections.asks_for_role() {
+            pipeline.cmd("ROLE");
+        }
+        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let outcome = checked(values, subject, sid, self.connections.asks_for_role());
+        let checked = outcome.inspect_err(|_| lease.distrust())?;
+        self.time.learn(checked.now);
+        Ok(checked)
+    }
+
+    pub(super) async fn rotate(&self, rotate: Rotate, deadline: Instant) -> Result<Rotated, StoreError> {
+        let arguments = vec![
+            session_field(&rotate.sid).into_bytes(),
+            tag(&rotate.subject, &rotate.sid).to_vec(),
+            rotate.counter.to_string().into_bytes(),
+            millis(rotate.idle),
+            millis(rotate.grace),
+        ];
+        let mut call = self.user_call(&scripts::ROTATE, &rotate.subject, arguments).expiring();
+        // Whoever asks again within the grace gets the same successor. Later it would be reuse.
+        call.repeatable = rotate.grace > self.timeout.saturating_mul(2);
+        let outcome = match self.run(&call, deadline).await {
+            Err(error) if error.kind() == StoreErrorKind::OutOfMemory => {
+                call.script = &scripts::ROTATE_OUT_OF_MEMORY;
+                self.run(&call, deadline).await.map_err(|again| {
+                    let timed_out = again.kind() == StoreErrorKind::Timeout;
+                    if timed_out { error } else { again }
+                })?
+            }
+            outcome => outcome?,
+        };
+        rotated(outcome)
+    }
+
+    pub(super) async fn revoke_session(
+        &self,
+        subject: &str,
+        sid: &str,
+        deadline: Instant,
+    ) -> Result<Revoked, StoreError> {
+        let arguments = vec![session_field(sid).into_bytes()];
+        let call = self.user_call(&scripts::REVOKE_SESSION, subject, arguments).repeatable();
+        revoked(call.bucket, self.run(&call, deadline).await?)
+    }
+
+    pub(super) async fn revoke_token(
+        &self,
+        subject: &str,
+        jti: &str,
+        until: Timestamp,
+        deadline: Instant,
+    ) -> Result<Revoked, StoreError> {
+        let arguments = vec![jti.as_bytes().to_vec(), decimals(until)];
+        let call = self.user_call(&scripts::REVOKE_TOKEN, subject, arguments).repeatable();
+        revoked(call.bucket, self.run(&call, deadline).await?)
+    }
+
+    pub(super) async fn revoke_all(
+        &self,
+        subject: &str,
+        except: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Revoked, StoreError> {
+        let arguments = vec![except.map(session_field).unwrap_or_default().into_bytes()];
+        // It carries the deadline, so a repetition cannot come after the caller has given up and others logged in.
+        let call = self.user_call(&scripts::REVOKE_ALL, subject, arguments).expiring().repeatable();
+        revoked(call.bucket, self.run(&call, deadline).await?)
+    }
+
+    pub(super) async fn sessions(
+        &self,
+        subject: &str,
+        page: Page,
+        deadline: Instant,
+    ) -> Result<SessionPage, StoreError> {
+        let cursor = page.cursor.unwrap_or_else(|| "0".to_owned());
+        if decimal(cursor.as_bytes()).is_none() {
+            return Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"));
+        }
+        let limit = if page.limit == 0 { DEFAULT_PAGE } else { page.limit.min(LARGEST_PAGE) };
+        let arguments = vec![cursor.into_bytes(), limit.to_string().into_bytes()];
+        let call = self.user_call(&scripts::SESSIONS, subject, arguments).repeatable();
+        Ok(session_page(subject, self.run(&call, deadline).await?)?)
+    }
+
+    fn user_call(&self, script: &'static Script, subject: &str, mut arguments: Vec<Vec<u8>>) -> Call {
+        let bucket = self.keys.bucket_of(subject);
+        arguments.insert(0, subject.as_bytes().to_vec());
+        Call {
+            script,
+            bucket,
+            keys: vec![self.keys.user(bucket, subject), self.keys.labels(bucket, subject)],
+            arguments,
+            expires: false,
+            repeatable: false,
+        }
+    }
+}
+
+fn checked(values: Vec<Value>, subject: &str, sid: &str, with_role: bool) -> Result<Checked, Failure> {
+    let mut reply = Reply::of(Value::Array(values))?;
+    let mut fields = reply.array()?;
+    let generation = fields.optional_number()?.unwrap_or(0);
+    let (record, mark) = (fields.bytes()?, fields.bytes()?);
+    let now = reply.array()?.server_time()?;
+    if with_role && reply.array()?.text()? != "master" {
+        return Err(Failure::new(StoreErrorKind::Unavailable, true, "the server is not a primary"));
+    }
+    let record = match record {
+        Some(bytes) => Some(
+            Record::parse(&bytes, tag(subject, sid))
+                .ok_or_else(|| Failure::untrusted("a record that is not the session's"))?,
+        ),
+        None => None,
+    };
+    // A mark that cannot be read is one all the same.
+    let token_revoked = mark.is_some_and(|until| decimal(&until).is_none_or(|until| until >= now.as_millis()));
+    let state = match record {
+        Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
+        // revoke_all at the time t sets the generation t + 1.
+        Some(record) if record.generation < generation => {
+            SessionState::Revoked { at: Some(Timestamp::from_millis(generation.saturating_sub(1))) }
+        }
+        _ if token_revoked => SessionState::Revoked { at: None },
+        None => SessionState::Unknown,
+        Some(record) if now >= record.refresh_end => SessionState::Expired,
+        Some(record) => SessionState::Active { generation: record.generation },
+    };
+    Ok(Checked { now, state })
+}
+
+fn rotated(Answered { now, status, mut rest }: Answered) -> Result<Rotated, StoreError> {
+    let mut successor = || -> Result<Successor, StoreError> {
+        let counter = u32::try_from(rest.number()?).map_err(|_| malformed())?;
+        let (generation, issued_at, refresh_end) = (rest.number()?, rest.time()?, rest.time()?);
+        Ok(Successor { counter, generation, issued_at, refresh_end, now })
+    };
+    match status.as_str() {
+        "rotated" => successor().map(Rotated::Rotated),
+        "replayed" => successor().map(Rotated::Replayed),
+        "reused" => Ok(Rotated::Reused { now }),
+        "revoked" => Ok(Rotated::Revoked { now, at: Some(rest.time()?) }),
+        "unknown" => Ok(Rotated::Unknown { now }),
+        "expired" => Ok(Rotated::Expired { now }),
+        "full" => Err(StoreErrorKind::OutOfMemory.into()),
+        _ => Err(malformed().into()),
+    }
+}
+
+/// What every revocation answers.
+pub(super) fn revoked(bucket: u32, answered: Answered) -> Result<Revoked, StoreError> {
+    let Answered { now, status, mut rest } = answered;
+    if status != "ok" {
+        return Err(malformed().into());
+    }
+    let found = rest.number()? != 0;
+    let position = LogPosition { bucket, incarnation: rest.text()?, sequence: rest.number()? };
+    Ok(Revoked { now, found, position })
+}
+
+fn session_page(subject: &str, answered: Answered) -> Result<SessionPage, Failure> {
+    let Answered { now, mut rest, .. } = answered;
+    let (generation, cursor) = (rest.number()?, rest.text()?);
+    let (mut found, mut sessions) = (rest.array()?, Vec::new());
+    while !found.is_empty() {
+        let (field, record, label) = (found.text()?, found.bytes()?, found.text()?);
+        let sid = sid_of(&field);
+        // A record that cannot be read is no session: the check refuses it too.
+        let record = record.and_then(|record| Record::parse(&record, tag(subject, sid)));
+        if let Some(record) = record.filter(|record| record.is_alive(generation, now)) {
+            sessions.push(SessionRecord {
+                sid: sid.to_owned(),
+                opened_at: record.opened,
+                last_rotated_at: record.rotated,
+                expires_at: record.refresh_end,
+                absolute_end: record.absolute_end,
+                label,
+            });
+        }
+    }
+    Ok(SessionPage { sessions, next: (cursor != "0").then_some(cursor) })
+}
+
+/// A duration in whole milliseconds, at most the whole time there is.
+fn millis(duration: Duration) -> Vec<u8> {
+    saturating_millis(duration).min(Timestamp::END_OF_TIME.as_millis()).to_string().into_bytes()
+}
+
+fn decimals(time: Timestamp) -> Vec<u8> {
+    time.as_millis().min(Timestamp::END_OF_TIME.as_millis()).to_string().into_bytes()
+}

@@ -1,0 +1,656 @@
+//! The rules of the store, each by the sequence of events that breaks the promise without it, on a real Redis.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::{collections::HashMap, time::Duration};
+
+use support::{
+    Fixture,
+    fixture::{ABSOLUTE, GRACE, IDLE, capped, open, pass, rotation, session, successor},
+};
+use tower_bearer::{
+    clock::Timestamp,
+    error::StoreErrorKind,
+    store::{Open, Opened, Page, RedisStore, Revocation, Rotate, Rotated, SessionState, TokenStore},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+// ---- Records and keys (protocol section 1) -----------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_session_lives_from_open_to_revocation() {
+    let f = Fixture::new().await;
+    assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
+    let generation = f.open("alice", "s1").await;
+    assert_eq!(f.state("alice", "s1").await, SessionState::Active { generation });
+    let revoked = f.store.revoke_session("alice", "s1").await.unwrap();
+    assert!(revoked.found);
+    assert_eq!(f.state("alice", "s1").await, SessionState::Revoked { at: Some(revoked.now) });
+    assert!(matches!(f.rotate("alice", "s1", 0).await, Rotated::Revoked { at: Some(at), .. } if at == revoked.now));
+    let again = f.store.revoke_session("alice", "s1").await.unwrap();
+    assert!(!again.found);
+    assert_eq!((revoked.position.sequence, again.position.sequence), (1, 2));
+    assert_eq!(f.log().await[0].revocation, Revocation::Session { subject: "alice".into(), sid: "s1".into() });
+}
+
+#[tokio::test]
+async fn every_key_has_a_time_to_live_but_m() {
+    let f = Fixture::new().await;
+    f.store.open(Open { label: "Firefox".into(), ..session("alice", "s1") }).await.unwrap();
+    f.store.open(capped("alice", "s2", 1)).await.unwrap();
+    f.store.revoke_session("nobody", "s").await.unwrap();
+    f.store.revoke_token("carol", "j", f.store.now().saturating_add(3 * HOUR)).await.unwrap();
+    f.store.revoke_all("dave", None).await.unwrap();
+    f.rotate("alice", "s2", 0).await;
+    let keys: Vec<String> = f.redis(&["KEYS", "*"]).await;
+    assert_eq!(keys.len(), 6, "{keys:?}");
+    for key in keys {
+        let ttl: i64 = f.redis(&["PTTL", &key]).await;
+        assert_eq!(ttl == -1, key == "tb:{0}:m", "{key}: {ttl}");
+        assert!(ttl == -1 || ttl > 3_590_000, "{key} lives for at least `keep`: {ttl}");
+    }
+    let carol: i64 = f.redis(&["TTL", "tb:{0}:u:carol"]).await;
+    assert!(carol > 3 * 3600 - 10, "as long as the mark: {carol}");
+    let alice: i64 = f.redis(&["TTL", "tb:{0}:u:alice"]).await;
+    assert!(alice >= IDLE.as_secs() as i64, "as long as the longest session: {alice}");
+}
+
+#[tokio::test]
+async fn a_shorter_session_does_not_shorten_the_life_of_a_longer_one() {
+    let f = Fixture::new().await;
+    f.open("alice", "long").await;
+    f.store.open(Open { idle: HOUR, ..session("alice", "short") }).await.unwrap();
+    let ttl: i64 = f.redis(&["TTL", "tb:{0}:u:alice"]).await;
+    assert!(ttl >= IDLE.as_secs() as i64);
+}
+
+#[tokio::test]
+async fn a_hundred_sessions_stay_in_the_compact_encoding() {
+    let f = Fixture::new().await;
+    for n in 0..100 {
+        f.open("alice", &format!("session-{n:014}")).await;
+    }
+    let encoding: String = f.redis(&["OBJECT", "ENCODING", "tb:{0}:u:alice"]).await;
+    assert_eq!(encoding, "listpack");
+    let sizes: HashMap<String, Vec<u8>> = f.redis(&["HGETALL", "tb:{0}:u:alice"]).await;
+    assert!(sizes.values().all(|value| value.len() <= 64));
+}
+
+#[tokio::test]
+async fn a_generation_in_milliseconds_comes_back_whole() {
+    let f = Fixture::new().await;
+    let generation = f.open("alice", "s1").await;
+    assert!(generation > u64::from(u32::MAX));
+    let now = f.store.ping().await.unwrap().as_millis();
+    assert!(now - generation < 10_000, "{now} {generation}");
+    let revoked = f.store.revoke_all("alice", None).await.unwrap();
+    let next = f.open("alice", "s2").await;
+    assert!(next > generation && next > revoked.now.as_millis() - 1);
+}
+
+#[tokio::test]
+async fn a_jti_stays_revoked_up_to_its_end_and_other_writes_do_not_prune_it() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let until = f.store.ping().await.unwrap().saturating_add(Duration::from_millis(300));
+    assert!(f.store.revoke_token("alice", "j1", until).await.unwrap().found);
+    assert!(!f.store.revoke_token("alice", "j1", until).await.unwrap().found);
+    f.open("alice", "s2").await;
+    f.store.revoke_all("alice", Some("s1")).await.unwrap();
+    assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
+    assert!(matches!(f.state_of("alice", "s1", "j2").await, SessionState::Active { .. }));
+    // An earlier end does not shorten it.
+    f.store.revoke_token("alice", "j1", until.saturating_sub(HOUR)).await.unwrap();
+    assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
+    pass(&f.store, until).await;
+    assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Active { .. }));
+    f.open("alice", "s3").await;
+    let left: bool = f.redis(&["HEXISTS", "tb:{0}:u:alice", "!j1"]).await;
+    assert!(!left, "what is over is pruned");
+}
+
+#[tokio::test]
+async fn a_jti_of_an_unknown_session_is_revoked_not_unknown() {
+    let f = Fixture::new().await;
+    let until = f.store.now().saturating_add(HOUR);
+    f.store.revoke_token("alice", "j1", until).await.unwrap();
+    assert_eq!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { at: None });
+}
+
+#[tokio::test]
+async fn malformed_fields_are_pruned_and_refused_and_make_nothing_fail() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.redis::<()>(&["HSET", "tb:{0}:u:alice", "bad", "x", "!bad", "y", "c", "not a cursor"]).await;
+    assert_eq!(f.store.check("alice", "bad", "j").await.unwrap_err().kind(), StoreErrorKind::Untrusted);
+    assert_eq!(f.list("alice").await.len(), 1);
+    f.open("alice", "s2").await;
+    let fields: Vec<String> = f.redis(&["HKEYS", "tb:{0}:u:alice"]).await;
+    assert!(!fields.contains(&"bad".to_owned()) && !fields.contains(&"!bad".to_owned()), "{fields:?}");
+    assert_eq!(f.list("alice").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_record_that_is_another_sessions_is_never_used() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.open("alice", "s2").await;
+    let record: Vec<u8> = f.redis(&["HGET", "tb:{0}:u:alice", "s2"]).await;
+    let mut command = redis::cmd("HSET");
+    command.arg("tb:{0}:u:alice").arg("s1").arg(record);
+    command.exec_async(&mut f.admin.clone()).await.unwrap();
+    assert_eq!(f.store.check("alice", "s1", "j").await.unwrap_err().kind(), StoreErrorKind::Untrusted);
+    let rotated = f.store.rotate(rotation("alice", "s1", 0, GRACE)).await;
+    assert_eq!(rotated.unwrap_err().kind(), StoreErrorKind::Untrusted);
+    assert!(f.is_active("alice", "s2").await);
+}
+
+#[tokio::test]
+async fn what_is_over_is_pruned_by_later_writes() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.store.open(Open { idle: Duration::ZERO, ..session("alice", "s2") }).await.unwrap();
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    assert_eq!(f.state("alice", "s2").await, SessionState::Expired);
+    assert!(matches!(f.rotate("alice", "s2", 0).await, Rotated::Expired { .. }));
+    // As if `keep` had passed: the scripts take it from `m` and from the caller, whichever is longer.
+    let moved: i32 = f.redis(&["EVAL", AGE, "1", "tb:{0}:u:alice", "3700000"]).await;
+    assert_eq!(moved, 2);
+    f.open("alice", "s3").await;
+    let fields: Vec<String> = f.redis(&["HKEYS", "tb:{0}:u:alice"]).await;
+    assert!(!fields.contains(&"s1".to_owned()) && !fields.contains(&"s2".to_owned()), "{fields:?}");
+    assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
+}
+
+/// Makes all records older by so many milliseconds: opened, ends, rotated.
+const AGE: &str = r"
+local n = 0
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local value = redis.call('HGET', KEYS[1], field)
+  if #value == 53 then
+    local tag, g, o, a, r, t, c, f = struct.unpack('>c8I8I8I8I8I8I4B', value)
+    local by = tonumber(ARGV[1])
+    redis.call('HSET', KEYS[1], field, struct.pack('>c8I8I8I8I8I8I4B', tag, g, o - by, a - by, r - by, t - by, c, f))
+    n = n + 1
+  end
+end
+return n";
+
+#[tokio::test]
+async fn ids_that_look_like_our_own_fields_are_only_ids() {
+    let f = Fixture::new().await;
+    for id in ["g", "o", "c", "!g", "=g", "!", "=", "\r\n*1\r\n$8\r\nFLUSHALL\r\n", "') redis.call('FLUSHALL') --", "ü{3}"] {
+        f.open("alice", id).await;
+        assert!(f.is_active("alice", id).await, "{id:?}");
+        f.open(id, "s1").await;
+        assert!(f.is_active(id, "s1").await, "{id:?}");
+    }
+    assert_eq!(f.list("alice").await.len(), 10);
+    f.store.revoke_session("alice", "g").await.unwrap();
+    f.store.revoke_token("alice", "g", f.store.now().saturating_add(HOUR)).await.unwrap();
+    assert!(f.is_active("alice", "!g").await && f.is_active("alice", "=g").await && !f.is_active("alice", "g").await);
+    f.store.revoke_all("alice", Some("o")).await.unwrap();
+    assert_eq!(f.list("alice").await.iter().map(|session| session.sid.as_str()).collect::<Vec<_>>(), ["o"]);
+}
+
+// ---- Scripts (protocol section 2) --------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn an_existing_session_is_never_overwritten() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    successor(f.rotate("alice", "s1", 0).await);
+    assert!(matches!(f.store.open(session("alice", "s1")).await.unwrap(), Opened::Exists { .. }));
+    assert_eq!(successor(f.rotate("alice", "s1", 1).await).counter, 2);
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    assert!(matches!(f.store.open(session("alice", "s1")).await.unwrap(), Opened::Exists { .. }));
+    assert!(f.is_revoked("alice", "s1").await);
+}
+
+#[tokio::test]
+async fn a_login_with_the_old_password_does_not_outlive_its_change() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let began = f.store.now();
+    f.store.revoke_all("alice", Some("s1")).await.unwrap();
+    let late = Open { authentication_began: Some(began), ..session("alice", "thief") };
+    assert!(matches!(f.store.open(late).await.unwrap(), Opened::Superseded { .. }));
+    assert_eq!(f.state("alice", "thief").await, SessionState::Unknown);
+    pass(&f.store, f.store.now()).await;
+    let fresh = Open { authentication_began: Some(f.store.ping().await.unwrap()), ..session("alice", "s2") };
+    assert!(matches!(f.store.open(fresh).await.unwrap(), Opened::Opened { .. }));
+}
+
+#[tokio::test]
+async fn first_logins_at_the_same_time_do_not_look_superseded() {
+    let f = Fixture::new().await;
+    let began = f.store.now();
+    for sid in ["s1", "s2"] {
+        let login = Open { authentication_began: Some(began), ..session("alice", sid) };
+        assert!(matches!(f.store.open(login).await.unwrap(), Opened::Opened { .. }), "{sid}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_opened_after_revoke_all_lives_and_those_before_do_not() {
+    let f = Fixture::new().await;
+    for round in 0..20 {
+        let (old, new) = (format!("old-{round}"), format!("new-{round}"));
+        let before = f.open("alice", &old).await;
+        assert!(f.store.revoke_all("alice", None).await.unwrap().found);
+        let after = f.open("alice", &new).await;
+        assert!(after > before, "whatever the millisecond");
+        assert!(f.is_revoked("alice", &old).await && f.is_active("alice", &new).await);
+        assert!(matches!(f.rotate("alice", &old, 0).await, Rotated::Revoked { .. }));
+    }
+}
+
+#[tokio::test]
+async fn revoke_all_tells_whether_there_was_anything_to_end() {
+    let f = Fixture::new().await;
+    assert!(!f.store.revoke_all("alice", None).await.unwrap().found);
+    f.open("alice", "s1").await;
+    assert!(!f.store.revoke_all("alice", Some("s1")).await.unwrap().found);
+    assert!(f.store.revoke_all("alice", None).await.unwrap().found);
+    assert!(!f.store.revoke_all("alice", None).await.unwrap().found);
+}
+
+#[tokio::test]
+async fn a_server_clock_that_was_put_back_gives_no_session_a_generation_above_the_next_revoke_all() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    // As if the session had been opened while the clock was a day ahead.
+    let ahead = f.store.now().saturating_add(24 * HOUR).as_millis();
+    f.redis::<()>(&["HSET", "tb:{0}:u:alice", "o", &ahead.to_string()]).await;
+    let generation = f.open("alice", "s2").await;
+    assert_eq!(generation, ahead, "no session falls behind those before it");
+    f.store.revoke_all("alice", None).await.unwrap();
+    assert!(f.is_revoked("alice", "s1").await && f.is_revoked("alice", "s2").await);
+    assert!(f.open("alice", "s3").await > ahead);
+    assert!(f.is_active("alice", "s3").await);
+}
+
+#[tokio::test]
+async fn revoke_all_keeps_the_marks_of_single_tokens() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.store.revoke_token("alice", "j1", f.store.now().saturating_add(HOUR)).await.unwrap();
+    f.store.revoke_all("alice", Some("s1")).await.unwrap();
+    assert!(f.is_active("alice", "s1").await);
+    assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
+}
+
+#[tokio::test]
+async fn an_exception_is_named_only_if_it_was_alive() {
+    let f = Fixture::new().await;
+    f.open("alice", "victim").await;
+    f.open("alice", "thief").await;
+    f.store.revoke_all("alice", Some("victim")).await.unwrap();
+    // The thief's own request, authenticated just before.
+    f.store.revoke_all("alice", Some("thief")).await.unwrap();
+    assert!(f.is_revoked("alice", "thief").await);
+    let excepts: Vec<Option<String>> = f
+        .log()
+        .await
+        .into_iter()
+        .map(|entry| match entry.revocation {
+            Revocation::Subject { except, .. } => except,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(excepts, [Some("victim".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn the_kept_session_carries_the_new_generation() {
+    let f = Fixture::new().await;
+    let before = f.open("alice", "s1").await;
+    f.store.revoke_all("alice", Some("s1")).await.unwrap();
+    let Revocation::Subject { generation, .. } = f.log().await[0].revocation else { panic!() };
+    assert!(generation > before);
+    assert_eq!(f.state("alice", "s1").await, SessionState::Active { generation });
+    assert_eq!(successor(f.rotate("alice", "s1", 0).await).generation, generation);
+}
+
+#[tokio::test]
+async fn a_cap_counts_only_live_sessions_and_evicts_those_used_longest_ago() {
+    let f = Fixture::new().await;
+    f.store.revoke_token("alice", "j1", f.store.now().saturating_add(HOUR)).await.unwrap();
+    for sid in ["s1", "s2", "s3"] {
+        f.open("alice", sid).await;
+        pass(&f.store, f.store.ping().await.unwrap()).await;
+    }
+    f.store.revoke_session("alice", "s3").await.unwrap();
+    f.store.open(Open { idle: Duration::ZERO, ..session("alice", "s4") }).await.unwrap();
+    successor(f.rotate("alice", "s1", 0).await);
+    let Opened::Opened { evicted, .. } = f.store.open(capped("alice", "s5", 3)).await.unwrap() else { panic!() };
+    assert_eq!(evicted, Vec::<String>::new(), "marks, the dead and our own fields are no sessions");
+    let Opened::Opened { evicted, .. } = f.store.open(capped("alice", "s6", 2)).await.unwrap() else { panic!() };
+    assert_eq!(evicted, ["s2", "s1"]);
+    assert!(f.is_revoked("alice", "s1").await && f.is_revoked("alice", "s2").await);
+    assert!(f.is_active("alice", "s5").await && f.is_active("alice", "s6").await);
+    let logged = f.log().await;
+    let last = logged.last().unwrap();
+    assert_eq!(last.revocation, Revocation::Session { subject: "alice".into(), sid: "s1".into() });
+}
+
+#[tokio::test]
+async fn a_cap_holds_over_more_sessions_than_one_page_of_a_scan() {
+    let f = Fixture::new().await;
+    for n in 0..700 {
+        f.open("alice", &format!("s-{n}")).await;
+    }
+    let encoding: String = f.redis(&["OBJECT", "ENCODING", "tb:{0}:u:alice"]).await;
+    assert_eq!(encoding, "hashtable");
+    let Opened::Opened { evicted, .. } = f.store.open(capped("alice", "last", 1)).await.unwrap() else { panic!() };
+    assert_eq!(evicted.len(), 700);
+    assert_eq!(f.list("alice").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_revocation_is_logged_even_if_there_was_nothing_to_delete() {
+    let f = Fixture::new().await;
+    assert!(!f.store.revoke_session("alice", "lost").await.unwrap().found);
+    assert_eq!(f.log().await[0].revocation, Revocation::Session { subject: "alice".into(), sid: "lost".into() });
+    assert_eq!(f.state("alice", "lost").await, SessionState::Unknown);
+}
+
+#[tokio::test]
+async fn a_nudge_without_rights_is_no_error_and_the_numbers_stay_dense() {
+    let f = Fixture::new().await;
+    f.redis::<()>(&["ACL", "SETUSER", "app", "on", ">test-password", "+@all", "~*", "resetchannels"]).await;
+    let url = format!("redis://app:test-password@127.0.0.1:{}/", f.server.port());
+    let store = RedisStore::builder(url).buckets(1).connect().await.unwrap();
+    open(&store, "alice", "s1").await;
+    assert!(store.revoke_session("alice", "s1").await.unwrap().found);
+    store.revoke_all("alice", None).await.unwrap();
+    assert_eq!(f.log().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_revocation_that_cannot_write_the_log_leaves_no_hole() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.store.revoke_session("alice", "s0").await.unwrap();
+    f.redis::<()>(&["RENAME", "tb:{0}:log", "aside"]).await;
+    f.redis::<()>(&["SET", "tb:{0}:log", "no stream"]).await;
+    f.store.revoke_session("alice", "s1").await.unwrap_err();
+    assert!(f.is_revoked("alice", "s1").await, "the deletion came first");
+    f.redis::<()>(&["RENAME", "aside", "tb:{0}:log"]).await;
+    assert_eq!(f.store.log(0, None).await.unwrap().sequence, 1);
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    assert_eq!(f.log().await.len(), 2);
+}
+
+// ---- Rotation ----------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_rotation_moves_on_and_a_replay_within_the_grace_gets_the_same_successor() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let first = successor(f.rotate("alice", "s1", 0).await);
+    assert_eq!((first.counter, first.issued_at), (1, first.now));
+    let Rotated::Replayed(again) = f.rotate("alice", "s1", 0).await else { panic!() };
+    assert_eq!((again.counter, again.issued_at, again.refresh_end), (1, first.issued_at, first.refresh_end));
+    assert_eq!(successor(f.rotate("alice", "s1", 1).await).counter, 2);
+    assert!(matches!(f.rotate("alice", "s1", 0).await, Rotated::Reused { .. }), "two behind is reuse, grace or not");
+    assert!(f.is_revoked("alice", "s1").await);
+    assert!(matches!(f.rotate("alice", "s1", 2).await, Rotated::Revoked { .. }));
+    assert_eq!(f.log().await.len(), 1, "reuse is logged once");
+}
+
+#[tokio::test]
+async fn a_replay_does_not_move_the_window() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let grace = Duration::from_millis(150);
+    let first = successor(f.store.rotate(rotation("alice", "s1", 0, grace)).await.unwrap());
+    let outcome = support::eventually("the window closes", async || {
+        match f.store.rotate(rotation("alice", "s1", 0, grace)).await.unwrap() {
+            Rotated::Replayed(again) => {
+                assert!(again.now.saturating_since(first.issued_at) < grace);
+                None
+            }
+            other => Some(other),
+        }
+    })
+    .await;
+    let Rotated::Reused { now } = outcome else { panic!("{outcome:?}") };
+    assert!(now.saturating_since(first.issued_at) >= grace);
+}
+
+#[tokio::test]
+async fn a_grace_of_zero_never_replays() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    successor(f.store.rotate(rotation("alice", "s1", 0, Duration::ZERO)).await.unwrap());
+    let again = f.store.rotate(rotation("alice", "s1", 0, Duration::ZERO)).await.unwrap();
+    assert!(matches!(again, Rotated::Reused { .. }));
+}
+
+#[tokio::test]
+async fn a_counter_ahead_of_the_record_is_adopted() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    assert_eq!(successor(f.rotate("alice", "s1", 7).await).counter, 8);
+    assert!(matches!(f.rotate("alice", "s1", 7).await, Rotated::Replayed(next) if next.counter == 8));
+    assert_eq!(successor(f.rotate("alice", "s1", u32::MAX - 1).await).counter, u32::MAX);
+    assert!(matches!(f.rotate("alice", "s1", u32::MAX).await, Rotated::Reused { .. }), "no counter follows the last");
+}
+
+#[tokio::test]
+async fn a_rotation_never_moves_the_absolute_end() {
+    let f = Fixture::new().await;
+    let absolute = Duration::from_secs(5);
+    let open = Open { absolute, idle: Duration::from_secs(3), ..session("alice", "s1") };
+    let Opened::Opened { now, refresh_end, .. } = f.store.open(open).await.unwrap() else { panic!() };
+    assert_eq!(refresh_end, now.saturating_add(Duration::from_secs(3)));
+    let next = successor(f.rotate("alice", "s1", 0).await);
+    assert_eq!(next.refresh_end, now.saturating_add(absolute));
+}
+
+#[tokio::test]
+async fn fifty_rotations_of_one_counter_give_one_successor() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let rotations = (0..50).map(|_| {
+        let store = f.store.clone();
+        tokio::spawn(async move { store.rotate(rotation("alice", "s1", 0, GRACE)).await.unwrap() })
+    });
+    let outcomes: Vec<Rotated> = futures_util::future::join_all(rotations).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Rotated::Rotated(_))).count(), 1);
+    let identities: std::collections::HashSet<_> = outcomes
+        .into_iter()
+        .map(successor)
+        .map(|next| (next.counter, next.generation, next.issued_at, next.refresh_end))
+        .collect();
+    assert_eq!(identities.len(), 1);
+}
+
+#[tokio::test]
+async fn logout_rotation_and_revoke_all_at_once_leave_no_live_session() {
+    let f = Fixture::new().await;
+    for round in 0..30 {
+        let sid = format!("s-{round}");
+        f.open("alice", &sid).await;
+        let (logout, rotate, all) = tokio::join!(
+            async { f.store.revoke_session("alice", &sid).await },
+            async { f.store.rotate(rotation("alice", &sid, 0, GRACE)).await },
+            async { f.store.revoke_all("alice", None).await },
+        );
+        logout.unwrap();
+        rotate.unwrap();
+        all.unwrap();
+        assert!(f.is_revoked("alice", &sid).await);
+        assert!(!matches!(f.rotate("alice", &sid, 1).await, Rotated::Rotated(_) | Rotated::Replayed(_)));
+    }
+}
+
+#[tokio::test]
+async fn revoking_a_session_ends_its_refresh_tokens_though_a_jti_mark_would_not() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.store.revoke_token("alice", "s1.0.refresh", f.store.now().saturating_add(HOUR)).await.unwrap();
+    assert!(matches!(f.rotate("alice", "s1", 0).await, Rotated::Rotated(_)), "rotate reads counters, not marks");
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    assert!(matches!(f.rotate("alice", "s1", 1).await, Rotated::Revoked { .. }));
+}
+
+// ---- Listing -----------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_listing_has_the_live_sessions_with_their_labels() {
+    let f = Fixture::new().await;
+    f.store.open(Open { label: "Firefox ü".into(), ..session("alice", "s1") }).await.unwrap();
+    f.store.open(Open { label: "x".repeat(1024), ..session("alice", "s2") }).await.unwrap();
+    f.open("alice", "s3").await;
+    f.store.revoke_session("alice", "s2").await.unwrap();
+    let next = successor(f.rotate("alice", "s1", 0).await);
+    let mut sessions = f.list("alice").await;
+    sessions.sort_by(|a, b| a.sid.cmp(&b.sid));
+    assert_eq!(sessions.iter().map(|s| (s.sid.as_str(), s.label.as_str())).collect::<Vec<_>>(), [("s1", "Firefox ü"), ("s3", "")]);
+    assert_eq!((sessions[0].last_rotated_at, sessions[0].expires_at), (next.issued_at, next.refresh_end));
+    assert_eq!(sessions[0].absolute_end, sessions[0].opened_at.saturating_add(ABSOLUTE));
+    let labels: Vec<String> = f.redis(&["HKEYS", "tb:{0}:i:alice"]).await;
+    assert_eq!(labels, ["s1"], "a label goes with its session");
+}
+
+#[tokio::test]
+async fn a_listing_of_many_comes_in_pages_and_a_foreign_cursor_is_refused() {
+    let f = Fixture::new().await;
+    for n in 0..600 {
+        f.open("alice", &format!("s-{n}")).await;
+    }
+    let first = f.store.sessions("alice", Page { cursor: None, limit: 50 }).await.unwrap();
+    assert!(first.next.is_some() && first.sessions.len() < 600);
+    let sids: std::collections::HashSet<String> = f.list("alice").await.into_iter().map(|s| s.sid).collect();
+    assert_eq!(sids.len(), 600);
+    let page = Page { cursor: Some("0; FLUSHALL".into()), limit: 0 };
+    assert_eq!(f.store.sessions("alice", page).await.unwrap_err().kind(), StoreErrorKind::Rejected);
+}
+
+// ---- Log (protocol section 4, as far as writing goes) ------------------------------------------------------------
+
+#[tokio::test]
+async fn the_log_is_a_chain_from_the_incarnation_on() {
+    let f = Fixture::new().await;
+    let empty = f.store.log(0, None).await.unwrap();
+    assert_eq!((empty.sequence, empty.at, empty.entries.len()), (0, empty.born, 0));
+    assert_eq!(empty.head, empty.incarnation);
+    f.open("alice", "s1").await;
+    let first = f.store.revoke_session("alice", "s1").await.unwrap();
+    f.store.revoke_token("alice", "j", f.store.now().saturating_add(HOUR)).await.unwrap();
+    f.store.revoke_all("alice", None).await.unwrap();
+    assert_eq!(first.position.incarnation, empty.incarnation);
+    let log = f.log().await;
+    assert_eq!(log.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((&log[0].previous, log[0].previous_at), (&empty.incarnation, empty.born));
+    assert_eq!(log[0].at, first.now);
+    let page = f.store.log(0, None).await.unwrap();
+    let rest = f.store.log(0, page.next.clone()).await.unwrap();
+    assert_eq!((rest.entries.len(), rest.next), (0, page.next));
+    assert!(f.store.log(1, None).await.is_err(), "there is one bucket");
+}
+
+#[tokio::test]
+async fn a_long_log_comes_in_pages() {
+    let f = Fixture::new().await;
+    let revocations = (0..1200).map(|n| {
+        let store = f.store.clone();
+        async move { store.revoke_session("alice", &format!("s-{n}")).await.unwrap() }
+    });
+    futures_util::future::join_all(revocations).await;
+    let first = f.store.log(0, None).await.unwrap();
+    assert_eq!((first.entries.len(), first.sequence), (1000, 1200));
+    let second = f.store.log(0, first.next).await.unwrap();
+    assert_eq!((second.entries[0].sequence, second.entries.len()), (1001, 200));
+}
+
+#[tokio::test]
+async fn the_log_is_kept_as_long_as_the_node_with_the_longest_tokens_needs() {
+    let f = Fixture::new().await;
+    f.store.keep_log_for(10 * HOUR);
+    f.store.revoke_session("alice", "s0").await.unwrap();
+    let other = RedisStore::builder(f.server.url()).buckets(1).connect().await.unwrap();
+    other.keep_log_for(2 * HOUR);
+    other.revoke_session("alice", "s1").await.unwrap();
+    let keep: u64 = f.redis(&["HGET", "tb:{0}:m", "keep"]).await;
+    assert_eq!(keep, 36_000_000, "it only grows");
+    let log = f.log().await;
+    assert_eq!(log[1].until, log[1].at.saturating_add(10 * HOUR));
+    // Entries of three hours ago: the other node alone would not need them any more.
+    f.redis::<()>(&["DEL", "tb:{0}:log"]).await;
+    let old = log[0].at.saturating_sub(3 * HOUR).as_millis();
+    for n in 0..500 {
+        f.redis::<String>(&["XADD", "tb:{0}:log", &format!("{}-0", old + n), "n", "1"]).await;
+    }
+    other.revoke_session("alice", "s2").await.unwrap();
+    let kept: u64 = f.redis(&["XLEN", "tb:{0}:log"]).await;
+    assert_eq!(kept, 501);
+}
+
+#[tokio::test]
+async fn what_is_older_than_keep_is_trimmed() {
+    let f = Fixture::new().await;
+    let old = f.store.now().saturating_sub(3 * HOUR).as_millis();
+    for n in 0..500 {
+        f.redis::<String>(&["XADD", "tb:{0}:log", &format!("{}-0", old + n), "n", "1"]).await;
+    }
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    let kept: u64 = f.redis(&["XLEN", "tb:{0}:log"]).await;
+    assert!(kept < 200, "{kept}");
+}
+
+#[tokio::test]
+async fn a_log_entry_that_is_not_understood_fails_the_page() {
+    let f = Fixture::new().await;
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    f.redis::<String>(&["XADD", "tb:{0}:log", "*", "seq", "2"]).await;
+    assert_eq!(f.store.log(0, None).await.unwrap_err().kind(), StoreErrorKind::Untrusted);
+}
+
+#[tokio::test]
+async fn lost_data_starts_a_new_incarnation_and_an_empty_log() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.store.revoke_session("alice", "s0").await.unwrap();
+    let before = f.store.log(0, None).await.unwrap();
+    f.redis::<()>(&["FLUSHALL"]).await;
+    assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
+    let after = f.store.log(0, None).await.unwrap();
+    assert_ne!(before.incarnation, after.incarnation);
+    assert!(after.born >= before.at);
+    assert_eq!((after.sequence, after.entries.len()), (0, 0));
+    // The hash alone is lost: what the log holds belongs to no chain any more.
+    f.store.revoke_session("alice", "s0").await.unwrap();
+    f.redis::<()>(&["DEL", "tb:{0}:m"]).await;
+    f.store.revoke_session("alice", "s2").await.unwrap();
+    assert_eq!(f.log().await.len(), 1);
+}
+
+#[tokio::test]
+async fn idle_sessions_expire_by_the_servers_clock() {
+    let f = Fixture::new().await;
+    let open = Open { idle: Duration::from_millis(200), ..session("alice", "s1") };
+    let Opened::Opened { refresh_end, .. } = f.store.open(open).await.unwrap() else { panic!() };
+    assert!(f.is_active("alice", "s1").await);
+    pass(&f.store, refresh_end).await;
+    assert_eq!(f.state("alice", "s1").await, SessionState::Expired);
+    assert!(matches!(f.rotate("alice", "s1", 0).await, Rotated::Expired { .. }));
+    assert_eq!(f.list("alice").await.len(), 0);
+}
+
+#[tokio::test]
+async fn lifetimes_beyond_all_bounds_do_not_overflow() {
+    let f = Fixture::new().await;
+    let open = Open { idle: Duration::MAX, absolute: Duration::MAX, ..session("alice", "s1") };
+    let Opened::Opened { refresh_end, .. } = f.store.open(open).await.unwrap() else { panic!() };
+    assert_eq!(refresh_end, Timestamp::END_OF_TIME);
+    let rotate = Rotate { idle: Duration::MAX, ..rotation("alice", "s1", 0, Duration::MAX) };
+    assert_eq!(successor(f.store.rotate(rotate).await.unwrap()).refresh_end, Timestamp::END_OF_TIME);
+    f.store.revoke_token("alice", "j", Timestamp::from_millis(u64::MAX)).await.unwrap();
+    assert!(matches!(f.state_of("alice", "s1", "j").await, SessionState::Revoked { .. }));
+}
