@@ -193,7 +193,11 @@ fn checked(values: Vec<Value>, subject: &str, sid: &str, with_role: bool) -> Res
         _ if token_revoked => SessionState::Revoked { at: None },
         None => SessionState::Unknown,
         Some(record) if now >= record.refresh_end => SessionState::Expired,
-        Some(record) => SessionState::Active { generation: record.generation },
+        Some(record) => SessionState::Active {
+            generation: record.generation,
+            counter: record.counter,
+            refresh_end: record.refresh_end,
+        },
     };
     Ok(Checked { now, state })
 }
