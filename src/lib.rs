@@ -1,5 +1,7 @@
 //! Stateful bearer tokens for any Tower stack.
 
+#[cfg(feature = "axum")]
+pub mod axum;
 pub mod clock;
 pub mod endpoints;
 pub mod error;
@@ -10,6 +12,8 @@ pub mod password;
 pub mod settings;
 pub mod store;
 pub mod tokens;
+#[cfg(feature = "tonic")]
+pub mod tonic;
 pub mod users;
 
 pub use self::{

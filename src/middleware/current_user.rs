@@ -20,7 +20,7 @@ use super::{
     body::ResponseBody,
     future::Admission,
     rejection::{Refusal, Refusals},
-    scope::missing_claims,
+    service::{Unauthenticated, missing_claims},
 };
 use crate::{
     error::{Error, TokenError},
@@ -37,18 +37,25 @@ use crate::{
 pub struct CurrentUserLayer<A> {
     users: Arc<A>,
     refusals: Arc<Refusals>,
+    required: bool,
 }
 
 impl<A: UserAuthentication> CurrentUserLayer<A> {
     /// A layer that asks `users`, and refuses as `auth` does.
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { users, refusals: Arc::clone(auth.refusals()) }
+        Self { users, refusals: Arc::clone(auth.refusals()), required: true }
+    }
+
+    /// A request that the [`AuthLayer`] passed on without claims passes here too, without a user.
+    pub fn optional(mut self) -> Self {
+        self.required = false;
+        self
     }
 }
 
 impl<A> Clone for CurrentUserLayer<A> {
     fn clone(&self) -> Self {
-        Self { users: Arc::clone(&self.users), refusals: Arc::clone(&self.refusals) }
+        Self { users: Arc::clone(&self.users), refusals: Arc::clone(&self.refusals), required: self.required }
     }
 }
 
@@ -101,7 +108,10 @@ where
         request.extensions_mut().remove::<CurrentUser<A::User>>();
         let refusals = Arc::clone(&self.layer.refusals);
         let Some(claims) = request.extensions().get::<Claims<A::Claims>>() else {
-            let refusal = missing_claims(&request);
+            if !self.layer.required && request.extensions().get::<Unauthenticated>().is_some() {
+                return CurrentUserFuture(Admission::Admitted(self.inner.call(request)));
+            }
+            let refusal = missing_claims(request.extensions());
             return CurrentUserFuture(Admission::Refused(Some(refusals.respond(refusal, &request))));
         };
         let question = look_up(Arc::clone(&self.layer.users), claims.clone());

@@ -58,6 +58,8 @@ mod scope;
 mod service;
 
 pub(crate) use self::rejection::{RETRY_AFTER_SECONDS, Refusals};
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) use self::service::missing_claims;
 pub use self::{
     body::ResponseBody,
     current_user::{CurrentUserFuture, CurrentUserLayer, LoadCurrentUser},

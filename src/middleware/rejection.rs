@@ -77,6 +77,11 @@ impl Refusal {
         self.cause.as_deref()
     }
 
+    #[cfg(feature = "tonic")]
+    pub(crate) fn into_cause(self) -> Option<Arc<Error>> {
+        self.cause
+    }
+
     /// The scope that the request needs, if that is what it lacks.
     #[must_use]
     pub fn required_scope(&self) -> Option<&str> {
@@ -194,7 +199,7 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { realm: "api".to_owned(), body: Arc::new(default_body) }
     }
 
@@ -218,10 +223,15 @@ impl Refusals {
 
     /// The answer to a request that is refused.
     pub(crate) fn respond<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
+        self.respond_to(refusal, request.method(), request.headers())
+    }
+
+    /// The answer to a request with this method and these headers.
+    pub(crate) fn respond_to(&self, refusal: Refusal, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
         trace(&refusal);
-        let mut response = match grpc_content_type(request.headers()) {
+        let mut response = match grpc_content_type(headers) {
             Some(content_type) => grpc_response(&refusal, content_type),
-            None => self.http_response(&refusal, request.method()),
+            None => self.http_response(&refusal, method),
         };
         response.extensions_mut().insert(refusal);
         response

@@ -16,8 +16,8 @@ use tower::{Layer, Service};
 use super::{
     body::ResponseBody,
     future::Admission,
-    rejection::{Refusal, RefusalKind, Refusals},
-    service::Unauthenticated,
+    rejection::{Refusal, Refusals},
+    service::missing_claims,
 };
 use crate::{
     error::ConfigError,
@@ -137,7 +137,7 @@ where
 impl Rule {
     fn refuse<C: Send + Sync + 'static, B>(&self, request: &Request<B>) -> Option<Refusal> {
         let Some(claims) = request.extensions().get::<Claims<C>>() else {
-            return Some(missing_claims(request));
+            return Some(missing_claims(request.extensions()));
         };
         let mut needed = self.tokens.iter();
         let enough = if self.any {
@@ -147,16 +147,6 @@ impl Rule {
         };
         (!enough).then(|| Refusal::insufficient_scope(Arc::clone(&self.required)))
     }
-}
-
-/// Why a request that should have claims has none: its client is anonymous, or the layer that this one belongs into is missing.
-pub(super) fn missing_claims<B>(request: &Request<B>) -> Refusal {
-    if request.extensions().get::<Unauthenticated>().is_some() {
-        return Refusal::new(RefusalKind::NoCredentials);
-    }
-    #[cfg(feature = "tracing")]
-    tracing::error!("a layer that needs claims found none: put it inside an `AuthLayer` of the same claims type");
-    Refusal::new(RefusalKind::Internal)
 }
 
 /// The future of [`RequireScope`].

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Extensions, Request, Response, header::AUTHORIZATION};
 use tower::Service;
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     credentials::{Credential, bearer},
     future::{Admission, ClaimsFromStore, ResponseFuture},
     layer::Config,
-    rejection::{Refusal, RefusalKind},
+    rejection::{Refusal, RefusalKind, Refusals},
 };
 use crate::{
     jwt::{Claims, NoClaims, TokenType},
@@ -31,8 +31,18 @@ pub struct AuthService<S, C = NoClaims> {
 
 /// Stands in the extensions of a request that an [`AuthLayer`](super::AuthLayer) passed on without claims: optional, exempt or switched
 /// off. So a handler under no layer at all is told from one whose client is anonymous.
-#[derive(Clone, Copy, Debug)]
-pub struct Unauthenticated(());
+///
+/// It carries how that layer refuses, so that an extractor refuses to the byte as the layer would.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "extractors read it"))]
+pub struct Unauthenticated(Arc<Refusals>);
+
+impl Unauthenticated {
+    #[cfg(feature = "axum")]
+    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
+        &self.0
+    }
+}
 
 impl<S, C> AuthService<S, C> {
     pub(super) fn new(inner: S, config: Arc<Config<C>>) -> Self {
@@ -102,11 +112,11 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
 
         let config = &*self.config;
         if !config.enabled || (!config.exempt.is_empty() && config.exempt.contains(request.uri().path())) {
-            return pass_without_claims(request);
+            return self.pass_without_claims(request);
         }
         let check = match bearer(request.headers(), config.tokens.max_token_len()) {
             Credential::Absent if config.required => return Decision::Refuse(Refusal::new(RefusalKind::NoCredentials)),
-            Credential::Absent => return pass_without_claims(request),
+            Credential::Absent => return self.pass_without_claims(request),
             Credential::Malformed => return Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)),
             Credential::Token(token) => config.tokens.check(token, TokenType::Access),
         };
@@ -119,11 +129,23 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             AccessCheck::Pending(pending) => Decision::Ask(ClaimsFromStore(pending)),
         }
     }
+
+    fn pass_without_claims<B>(&self, request: &mut Request<B>) -> Decision<C> {
+        request.extensions_mut().insert(Unauthenticated(Arc::clone(&self.config.refusals)));
+        Decision::Pass
+    }
 }
 
-fn pass_without_claims<B, C>(request: &mut Request<B>) -> Decision<C> {
-    request.extensions_mut().insert(Unauthenticated(()));
-    Decision::Pass
+/// Why a request that should have claims has none: its client is anonymous, or the layer that puts them there is missing.
+pub(crate) fn missing_claims(extensions: &Extensions) -> Refusal {
+    if extensions.get::<Unauthenticated>().is_some() {
+        return Refusal::new(RefusalKind::NoCredentials);
+    }
+    #[cfg(feature = "tracing")]
+    tracing::error!(
+        "claims are needed, but the request has none: put it behind an `AuthLayer` of the same claims type"
+    );
+    Refusal::new(RefusalKind::Internal)
 }
 
 impl<S: Clone, C> Clone for AuthService<S, C> {

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! A Redis of one's own with a store on it, and short words for what tests ask of it.
 
 use std::{num::NonZeroU32, time::Duration};
@@ -131,4 +132,156 @@ pub async fn pass(store: &RedisStore, moment: Timestamp) {
         (store.ping().await.expect("a ping") > moment).then_some(())
     })
     .await;
+=======
+//! A token service on a clock and a store that a test holds in its hands, and tokens that it must refuse.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::EncodingKey;
+use tower_bearer::{
+    KeySet, NewSession, TokenService, TokenType,
+    clock::{Clock, ManualClock, Timestamp},
+    jwt::{Algorithm, JwtClaims, SigningKey},
+    tokens::Builder,
+};
+
+use super::FaultyStore;
+
+/// TEST key.
+pub const SECRET: &str = "a TEST secret that is long enough for every HMAC: 0123456789abcdef0123456789abcdef";
+pub const ISSUER: &str = "https://issuer.example";
+pub const AUDIENCE: &str = "api";
+/// Where the clock stands at first.
+pub const START: Timestamp = Timestamp::from_secs(1_767_225_660);
+
+/// A clock, a store and a token service that go by it.
+pub struct Fixture {
+    pub clock: ManualClock,
+    pub store: FaultyStore,
+    pub tokens: TokenService,
+}
+
+impl Fixture {
+    pub fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    pub fn with(configure: impl FnOnce(Builder) -> Builder) -> Self {
+        let clock = ManualClock::at(START);
+        let store = FaultyStore::new(clock.clone());
+        let tokens = configure(builder(&clock).store(store.clone())).build().unwrap();
+        Self { clock, store, tokens }
+    }
+
+    pub async fn access(&self, scope: &str) -> String {
+        self.tokens.create_access_token(NewSession::of("42").scope(scope)).await.unwrap().as_str().to_owned()
+    }
+
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// The configuration of a fixture, without its store.
+pub fn builder(clock: &ManualClock) -> Builder {
+    TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).clock(clock.clone())
+}
+
+/// Tokens that are bad in every way that the middleware can meet, each with the name of its fault.
+pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
+    let tokens = &fixture.tokens;
+    let good = || tokens.create_token_pair(NewSession::of("42").scope("read"));
+
+    let revoked = good().await.unwrap();
+    tokens.revoke_token(revoked.access().as_str()).await.unwrap();
+    let logged_out = good().await.unwrap();
+    tokens.revoke_session("42", logged_out.session_id()).await.unwrap();
+    let expired = good().await.unwrap();
+    fixture.advance(tokens_life() + 5);
+    let now = fixture.clock.now();
+
+    let valid = good().await.unwrap().access().as_str().to_owned();
+    let (signed, signature) = valid.rsplit_once('.').unwrap();
+    let mut other_bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    other_bytes[0] ^= 1;
+    let forged = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(other_bytes));
+
+    let session = URL_SAFE_NO_PAD.encode([7; 16]);
+    let claims = |issuer: &str, audience: &str| {
+        JwtClaims::new(
+            "42",
+            format!("{session}.0.a"),
+            TokenType::Access,
+            now,
+            Duration::from_secs(60),
+            tower_bearer::NoClaims {},
+        )
+        .with_issuer(issuer)
+        .with_audience([audience])
+        .with_session(session.clone(), 0)
+    };
+    let key = || SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
+    let signed_by =
+        |key: SigningKey, claims: &JwtClaims| tower_bearer::jwt::encode_jwt(&KeySet::signing(key), claims).unwrap();
+    let other_key = SigningKey::from_secret(Algorithm::HS256, SECRET.replace("TEST", "other")).unwrap();
+    let hs384 = SigningKey::from_secret(Algorithm::HS384, SECRET).unwrap();
+    let kid = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap().with_kid("unknown").unwrap();
+    let claims_json = valid.split('.').nth(1).map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+    let claims_json = String::from_utf8(claims_json).unwrap();
+    let header = r#"{"alg":"HS256","typ":"at+jwt"}"#;
+    vec![
+        ("no JWT at all", "abc".to_owned()),
+        ("too long", "a".repeat(9000)),
+        ("bad signature", forged),
+        ("another key", signed_by(other_key, &claims(ISSUER, AUDIENCE))),
+        ("another algorithm", signed_by(hs384, &claims(ISSUER, AUDIENCE))),
+        ("unknown kid", signed_by(kid, &claims(ISSUER, AUDIENCE))),
+        ("alg none", unsigned(&claims_json)),
+        ("crit", sign(r#"{"alg":"HS256","crit":["exp"]}"#, &claims_json)),
+        ("another issuer", signed_by(key(), &claims("https://other.example", AUDIENCE))),
+        ("another audience", signed_by(key(), &claims(ISSUER, "web"))),
+        ("unknown session", signed_by(key(), &claims(ISSUER, AUDIENCE))),
+        (
+            "not yet valid",
+            signed_by(key(), &claims(ISSUER, AUDIENCE).with_not_before(Timestamp::from_secs(now.as_secs() + 30))),
+        ),
+        ("expired", expired.access().as_str().to_owned()),
+        ("revoked", revoked.access().as_str().to_owned()),
+        ("logged out", logged_out.access().as_str().to_owned()),
+        ("refresh token", good().await.unwrap().refresh().as_str().to_owned()),
+        ("claims are an array", sign(header, "[]")),
+        ("sub is a number", sign(header, &claims_json.replace(r#""sub":"42""#, r#""sub":42"#))),
+        ("a claim twice", sign(header, &claims_json.replacen('{', r#"{"sub":"1","#, 1))),
+    ]
+}
+
+/// The default life of an access token, in seconds.
+fn tokens_life() -> u64 {
+    30 * 60
+}
+
+fn unsigned(claims: &str) -> String {
+    format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
+}
+
+/// Signs any header and claims with the service's own secret, by HS256.
+pub fn sign(header: &str, claims: &str) -> String {
+    #[cfg(feature = "aws-lc-rs")]
+    use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+    #[cfg(not(feature = "aws-lc-rs"))]
+    use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
+
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signer = (DEFAULT_PROVIDER.signer_factory)(&jsonwebtoken::Algorithm::HS256, &key).unwrap();
+    let signature = signer.try_sign(message.as_bytes()).unwrap();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// A part of a token's text, read without any check.
+pub fn read_part(token: &str, part: usize) -> serde_json::Value {
+    let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(part).unwrap()).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+>>>>>>> fcd92bf (Axum extractors, tonic claims, and examples that take their settings from one place)
 }

@@ -1,4 +1,4 @@
-//! What the tests on real servers share: each test starts its own Redis, on its own port and in its own folder.
+//! What tests share. Each test that needs a Redis starts its own, on its own port and in its own folder.
 #![allow(
     dead_code,
     unused_imports,
@@ -10,8 +10,15 @@
     reason = "each test binary takes its own part of this; a harness that fails should say so at once"
 )]
 
+<<<<<<< HEAD
 pub mod fixture;
+=======
+pub mod faulty_store;
+pub mod fixture;
+#[cfg(feature = "redis")]
+>>>>>>> fcd92bf (Axum extractors, tonic claims, and examples that take their settings from one place)
 pub mod proxy;
+#[cfg(feature = "redis")]
 pub mod redis_server;
 
 use std::{
@@ -19,7 +26,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+<<<<<<< HEAD
 pub use self::{fixture::Fixture, proxy::Proxy, redis_server::RedisServer};
+=======
+pub use self::{
+    faulty_store::{Behaviour, FaultyStore},
+    fixture::{Fixture, bad_tokens},
+};
+#[cfg(feature = "redis")]
+pub use self::{proxy::Proxy, redis_server::RedisServer};
+>>>>>>> fcd92bf (Axum extractors, tonic claims, and examples that take their settings from one place)
 
 /// Waits until `condition` holds; panics with `what` if it does not within ten seconds.
 pub async fn eventually<F, T>(what: &str, mut condition: F) -> T

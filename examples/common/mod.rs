@@ -1,0 +1,127 @@
+//! What the examples share: tokens, address and logs as the environment configures them.
+//!
+//! | variable | meaning | default |
+//! |--|--|--|
+//! | `BIND` | address to listen on | the example's own |
+//! | `CONSISTENCY` | `strong`: every request asks the store | `strong` |
+//! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::settings` | a random secret; audience and issuer `tower-bearer-example` |
+//! | `JWT_PRIVATE_KEY_FILE` | a private key in PEM, for the public-key algorithm that `JWT_ALGORITHM` names | absent |
+//! | `ACCESS_TTL_SECONDS`, `REFRESH_TTL_SECONDS`, `REUSE_GRACE_SECONDS`, `LEEWAY_SECONDS` | for tests | absent |
+//! | `RUST_LOG` | tracing filter | `info` |
+#![allow(dead_code, unreachable_pub, reason = "each example takes its own part of this")]
+
+use std::{env, error::Error, fmt, fs, net::SocketAddr, str::FromStr, time::Duration};
+
+use tower_bearer::{
+    BoxError, KeySet, MemoryStore, TokenService,
+    jwt::{Algorithm, SigningKey},
+    settings::Settings,
+    tokens::Builder,
+};
+use tracing_subscriber::EnvFilter;
+
+const NAME: &str = "tower-bearer-example";
+
+/// The token service that the environment asks for, not built yet: claims and hooks of the application's own can be added. With it, the
+/// name of its store.
+pub async fn tokens_from_env() -> Result<(Builder, &'static str), BoxError> {
+    let builder = TokenService::builder().issuer(NAME).audience(NAME);
+    let mut builder = with_keys(builder)?;
+    if let Some(seconds) = parsed("ACCESS_TTL_SECONDS")? {
+        builder = builder.access_lifetime(Duration::from_secs(seconds));
+    }
+    if let Some(seconds) = parsed("REFRESH_TTL_SECONDS")? {
+        builder = builder.refresh_lifetime(Duration::from_secs(seconds));
+    }
+    if let Some(seconds) = parsed("REUSE_GRACE_SECONDS")? {
+        builder = builder.reuse_grace(Duration::from_secs(seconds));
+    }
+    if let Some(seconds) = parsed("LEEWAY_SECONDS")? {
+        builder = builder.leeway(Duration::from_secs(seconds));
+    }
+    match variable("CONSISTENCY")?.as_deref() {
+        None | Some("strong") => {}
+        Some(other) => return Err(format!("CONSISTENCY is `{other}`; this version knows `strong` only").into()),
+    }
+    with_store(builder).await
+}
+
+async fn with_store(builder: Builder) -> Result<(Builder, &'static str), BoxError> {
+    Ok((builder.store(MemoryStore::default()), "memory: sessions end with this process"))
+}
+
+/// The settings of the crate, and where they leave the key open, one that lives as long as this process.
+fn with_keys(builder: Builder) -> Result<Builder, BoxError> {
+    if let Some(file) = variable("JWT_PRIVATE_KEY_FILE")? {
+        // A key has its own algorithm, so the builder gets all settings but that one.
+        let settings = Settings::from_vars(env::vars_os().filter_map(|(name, value)| {
+            name.into_string().ok().filter(|name| name != "JWT_ALGORITHM").map(|name| (name, value))
+        }))?;
+        let algorithm: Algorithm = parsed("JWT_ALGORITHM")?.ok_or(
+            "JWT_ALGORITHM is unset; name the algorithm of JWT_PRIVATE_KEY_FILE: RS256, PS256, ES256, EdDSA, ...",
+        )?;
+        let pem = fs::read(&file).map_err(|error| format!("JWT_PRIVATE_KEY_FILE: cannot read {file}: {error}"))?;
+        let key = SigningKey::from_pem(algorithm, pem)
+            .map_err(|error| format!("JWT_PRIVATE_KEY_FILE: {file} holds no key for {algorithm}: {error}"))?;
+        return Ok(builder.settings(&settings)?.keys(KeySet::signing(key)));
+    }
+    let settings = Settings::from_env()?;
+    let builder = builder.settings(&settings)?;
+    if settings.secret_key().is_some() {
+        return Ok(builder);
+    }
+    eprintln!("JWT_SECRET_KEY is unset: using a random secret, so tokens end with this process");
+    let mut secret = [0; 64];
+    getrandom::fill(&mut secret).map_err(|error| format!("no random numbers: {error}"))?;
+    Ok(builder.secret(secret))
+}
+
+/// The address to listen on: `BIND`, or the example's own.
+pub fn bind_address(default: &str) -> Result<SocketAddr, BoxError> {
+    match parsed("BIND")? {
+        Some(address) => Ok(address),
+        None => Ok(default.parse()?),
+    }
+}
+
+/// Logs to standard error as `RUST_LOG` says.
+pub fn log_to_stderr() -> Result<(), BoxError> {
+    let filter = EnvFilter::try_new(variable("RUST_LOG")?.as_deref().unwrap_or("info"))
+        .map_err(|error| format!("RUST_LOG: {error}"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init()
+}
+
+/// A variable's value. Set to nothing is as good as unset.
+pub fn variable(name: &str) -> Result<Option<String>, BoxError> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is not valid UTF-8").into()),
+    }
+}
+
+fn parsed<T: FromStr<Err: fmt::Display>>(name: &str) -> Result<Option<T>, BoxError> {
+    let Some(value) = variable(name)? else { return Ok(None) };
+    value.trim().parse().map(Some).map_err(|error: T::Err| format!("{name} cannot be used: {error}").into())
+}
+
+/// An error that ends an example, told in sentences: what `main` returns is printed by its `Debug`.
+pub struct Failure(BoxError);
+
+impl<E: Into<BoxError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source: Option<&(dyn Error + 'static)> = self.0.source();
+        while let Some(cause) = source {
+            write!(f, "\n  because: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! Tonic: claims in gRPC handlers, refusals as [`Status`], and names for services behind a layer.
+//!
+//! The layer goes over all services of a server (`Server::builder().layer(..)`) or over one of them: an
+//! [`AuthService`] around a generated service is a [`NamedService`] itself.
+//!
+//! ```
+//! use tonic::{Request, Response, Status};
+//! use tower_bearer::{NoClaims, tonic::RequestClaims};
+//!
+//! async fn say_hello(request: Request<()>) -> Result<Response<String>, Status> {
+//!     let claims = request.claims::<NoClaims>()?;
+//!     Ok(Response::new(format!("hello {}", claims.subject())))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! // Under no layer: a fault of the application, never an anonymous client.
+//! assert_eq!(say_hello(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
+//! # }
+//! ```
+
+use ::tonic::{Code, Request, Status, server::NamedService};
+
+use crate::{
+    error::Error,
+    jwt::Claims,
+    middleware::{AuthService, LoadCurrentUser, Refusal, RequireScope, Unauthenticated, missing_claims},
+    users::CurrentUser,
+};
+
+/// What the layers put into a request, for handlers.
+pub trait RequestClaims: sealed::Sealed {
+    /// The claims of the request's token.
+    ///
+    /// # Errors
+    ///
+    /// 16 UNAUTHENTICATED if the layer passed the request on without claims; 13 INTERNAL, and an error in the log, if the service is not
+    /// behind an [`AuthLayer`](crate::AuthLayer) of the same claims type.
+    #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
+    fn claims<C: Send + Sync + 'static>(&self) -> Result<Claims<C>, Status>;
+
+    /// The claims, or `None` if the layer passed the request on without them.
+    ///
+    /// # Errors
+    ///
+    /// 13 INTERNAL as [`claims`](Self::claims).
+    #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
+    fn optional_claims<C: Send + Sync + 'static>(&self) -> Result<Option<Claims<C>>, Status>;
+
+    /// The user of the request's token, which a [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up.
+    ///
+    /// # Errors
+    ///
+    /// As [`claims`](Self::claims).
+    #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
+    fn current_user<U: Send + Sync + 'static>(&self) -> Result<CurrentUser<U>, Status>;
+}
+
+impl<T> RequestClaims for Request<T> {
+    fn claims<C: Send + Sync + 'static>(&self) -> Result<Claims<C>, Status> {
+        required(self)
+    }
+
+    fn optional_claims<C: Send + Sync + 'static>(&self) -> Result<Option<Claims<C>>, Status> {
+        match self.extensions().get::<Claims<C>>() {
+            None if self.extensions().get::<Unauthenticated>().is_some() => Ok(None),
+            _ => required(self).map(Some),
+        }
+    }
+
+    fn current_user<U: Send + Sync + 'static>(&self) -> Result<CurrentUser<U>, Status> {
+        required(self)
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
+fn required<T, E: Clone + Send + Sync + 'static>(request: &Request<T>) -> Result<E, Status> {
+    request.extensions().get::<E>().cloned().ok_or_else(|| missing_claims(request.extensions()).into())
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl<T> Sealed for ::tonic::Request<T> {}
+}
+
+/// Code and message of the one table of [`middleware::RefusalKind`](crate::middleware::RefusalKind). The cause becomes the status's source, which is not sent.
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let kind = refusal.kind();
+        let mut status = Self::new(Code::from(i32::from(kind.grpc_code())), kind.code());
+        if let Some(cause) = refusal.into_cause() {
+            status.set_source(cause);
+        }
+        status
+    }
+}
+
+/// As the layer would answer: 16 for a bad token, 14 if the store failed, 13 for anything else.
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        Refusal::from(error).into()
+    }
+}
+
+impl<S: NamedService, C> NamedService for AuthService<S, C> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService, C> NamedService for RequireScope<S, C> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService, A> NamedService for LoadCurrentUser<S, A> {
+    const NAME: &'static str = S::NAME;
+}

@@ -1,0 +1,198 @@
+//! A memory store that misbehaves on command: it answers late, is held, fails, or never answers.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tower_bearer::{
+    clock::{Clock, Timestamp},
+    error::{StoreError, StoreErrorKind},
+    store::{
+        Answer, Checked, Denial, Deny, DenyQuery, LogCursor, LogPage, MemoryStore, Open, Opened, Page, Revoked, Rotate,
+        Rotated, SessionPage, StoreAnswer, TokenStore,
+    },
+};
+
+/// How the store answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Behaviour {
+    /// At once, as the memory store does.
+    AtOnce,
+    /// At the second poll.
+    Late,
+    /// When [`FaultyStore::release`] is called. The work is done then.
+    Held,
+    /// With this error; nothing is done.
+    Fails(StoreErrorKind),
+    /// Never.
+    Hangs,
+}
+
+/// A handle: its clones are one store.
+#[derive(Clone)]
+pub struct FaultyStore(Arc<Inner>);
+
+struct Inner {
+    memory: Arc<MemoryStore>,
+    behaviour: Mutex<Behaviour>,
+    /// The one method that misbehaves, or all of them.
+    only: Mutex<Option<&'static str>>,
+    released: watch::Sender<u64>,
+    calls: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl FaultyStore {
+    pub fn new(clock: impl Clock) -> Self {
+        Self(Arc::new(Inner {
+            memory: Arc::new(MemoryStore::with_clock(clock)),
+            behaviour: Mutex::new(Behaviour::AtOnce),
+            only: Mutex::new(None),
+            released: watch::Sender::new(0),
+            calls: AtomicUsize::new(0),
+            waiting: Arc::default(),
+        }))
+    }
+
+    /// From now on every method answers like this.
+    pub fn answer(&self, behaviour: Behaviour) {
+        *self.0.only.lock().unwrap() = None;
+        *self.0.behaviour.lock().unwrap() = behaviour;
+    }
+
+    /// From now on this method answers like this, and the others at once.
+    pub fn answer_only(&self, method: &'static str, behaviour: Behaviour) {
+        *self.0.only.lock().unwrap() = Some(method);
+        *self.0.behaviour.lock().unwrap() = behaviour;
+    }
+
+    /// Lets those that are held go on.
+    pub fn release(&self) {
+        self.0.released.send_modify(|count| *count += 1);
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
+    }
+
+    /// How many answers are being waited for now.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::SeqCst)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        work: impl FnOnce(&MemoryStore) -> StoreAnswer<T> + Send + 'static,
+    ) -> StoreAnswer<T> {
+        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        let only = *self.0.only.lock().unwrap();
+        let behaviour = *self.0.behaviour.lock().unwrap();
+        let behaviour = if only.is_none_or(|only| only == method) { behaviour } else { Behaviour::AtOnce };
+        if behaviour == Behaviour::AtOnce {
+            return work(&self.0.memory);
+        }
+        let memory = Arc::clone(&self.0.memory);
+        let mut released = self.0.released.subscribe();
+        let waits = Waits::begin(&self.0.waiting);
+        Answer::pending(async move {
+            let _waits = waits;
+            tokio::task::yield_now().await;
+            match behaviour {
+                Behaviour::Held => released.changed().await.unwrap(),
+                Behaviour::Fails(kind) => return Err(StoreError::new(kind)),
+                Behaviour::Hangs => std::future::pending().await,
+                Behaviour::AtOnce | Behaviour::Late => {}
+            }
+            work(&memory).await
+        })
+    }
+}
+
+struct Waits(Arc<AtomicUsize>);
+
+impl Waits {
+    fn begin(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(waiting))
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl TokenStore for FaultyStore {
+    fn open(&self, open: Open) -> StoreAnswer<Opened> {
+        self.ask("open", move |store| store.open(open))
+    }
+
+    fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked> {
+        let (subject, sid, jti) = (subject.to_owned(), sid.to_owned(), jti.to_owned());
+        self.ask("check", move |store| store.check(&subject, &sid, &jti))
+    }
+
+    fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
+        self.ask("rotate", move |store| store.rotate(rotate))
+    }
+
+    fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked> {
+        let (subject, sid) = (subject.to_owned(), sid.to_owned());
+        self.ask("revoke_session", move |store| store.revoke_session(&subject, &sid))
+    }
+
+    fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked> {
+        let (subject, jti) = (subject.to_owned(), jti.to_owned());
+        self.ask("revoke_token", move |store| store.revoke_token(&subject, &jti, until))
+    }
+
+    fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
+        let (subject, except) = (subject.to_owned(), except.map(str::to_owned));
+        self.ask("revoke_all", move |store| store.revoke_all(&subject, except.as_deref()))
+    }
+
+    fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage> {
+        let subject = subject.to_owned();
+        self.ask("sessions", move |store| store.sessions(&subject, page))
+    }
+
+    fn deny(&self, deny: Deny) -> StoreAnswer<Revoked> {
+        self.ask("deny", move |store| store.deny(deny))
+    }
+
+    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
+        self.ask("denied", move |store| store.denied(query))
+    }
+
+    fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {
+        self.ask("log", move |store| store.log(bucket, since))
+    }
+
+    fn ping(&self) -> StoreAnswer<Timestamp> {
+        self.ask("ping", TokenStore::ping)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.memory.now()
+    }
+
+    fn keep_log_for(&self, keep: Duration) {
+        self.0.memory.keep_log_for(keep);
+    }
+
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn buckets(&self) -> u32 {
+        self.0.memory.buckets()
+    }
+}
