@@ -16,6 +16,8 @@ pub mod tokens;
 pub mod tonic;
 pub mod users;
 
+#[cfg(feature = "redis")]
+pub use self::store::RedisStore;
 pub use self::{
     error::{BoxError, Error},
     jwt::{Claims, KeySet, NoClaims, TokenType},

@@ -3,6 +3,8 @@
 //! | variable | meaning | default |
 //! |--|--|--|
 //! | `BIND` | address to listen on | the example's own |
+//! | `REDIS_URL` | `redis://` or `rediss://` | absent: sessions in memory |
+//! | `REDIS_PREFIX` | the prefix of all keys | `tb` |
 //! | `CONSISTENCY` | `strong`: every request asks the store | `strong` |
 //! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::settings` | a random secret; audience and issuer `tower-bearer-example` |
 //! | `JWT_PRIVATE_KEY_FILE` | a private key in PEM, for the public-key algorithm that `JWT_ALGORITHM` names | absent |
@@ -13,7 +15,7 @@
 use std::{env, error::Error, fmt, fs, net::SocketAddr, str::FromStr, time::Duration};
 
 use tower_bearer::{
-    BoxError, KeySet, MemoryStore, TokenService,
+    BoxError, KeySet, MemoryStore, RedisStore, TokenService,
     jwt::{Algorithm, SigningKey},
     settings::Settings,
     tokens::Builder,
@@ -47,7 +49,12 @@ pub async fn tokens_from_env() -> Result<(Builder, &'static str), BoxError> {
 }
 
 async fn with_store(builder: Builder) -> Result<(Builder, &'static str), BoxError> {
-    Ok((builder.store(MemoryStore::default()), "memory: sessions end with this process"))
+    let Some(url) = variable("REDIS_URL")? else {
+        return Ok((builder.store(MemoryStore::default()), "memory: sessions end with this process"));
+    };
+    let prefix = variable("REDIS_PREFIX")?.unwrap_or_else(|| "tb".to_owned());
+    let store = RedisStore::builder(url).prefix(prefix).connect().await?;
+    Ok((builder.store(store), "redis"))
 }
 
 /// The settings of the crate, and where they leave the key open, one that lives as long as this process.

@@ -10,14 +10,12 @@
     reason = "each test binary takes its own part of this; a harness that fails should say so at once"
 )]
 
-<<<<<<< HEAD
-pub mod fixture;
-=======
 pub mod faulty_store;
 pub mod fixture;
 #[cfg(feature = "redis")]
->>>>>>> fcd92bf (Axum extractors, tonic claims, and examples that take their settings from one place)
 pub mod proxy;
+#[cfg(feature = "redis")]
+pub mod redis_fixture;
 #[cfg(feature = "redis")]
 pub mod redis_server;
 
@@ -26,16 +24,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-<<<<<<< HEAD
-pub use self::{fixture::Fixture, proxy::Proxy, redis_server::RedisServer};
-=======
 pub use self::{
     faulty_store::{Behaviour, FaultyStore},
     fixture::{Fixture, bad_tokens},
 };
 #[cfg(feature = "redis")]
 pub use self::{proxy::Proxy, redis_server::RedisServer};
->>>>>>> fcd92bf (Axum extractors, tonic claims, and examples that take their settings from one place)
 
 /// Waits until `condition` holds; panics with `what` if it does not within ten seconds.
 pub async fn eventually<F, T>(what: &str, mut condition: F) -> T

@@ -206,7 +206,10 @@ impl Inner {
                 .into());
             }
             #[cfg(feature = "tracing")]
-            tracing::warn!(policy, "the Redis server may evict sessions and revocations; set maxmemory-policy noeviction");
+            tracing::warn!(
+                policy,
+                "the Redis server may evict sessions and revocations; set maxmemory-policy noeviction"
+            );
         }
         Ok(())
     }
@@ -290,7 +293,11 @@ fn collect_texts(value: Value, texts: &mut Vec<String>) -> Result<(), Failure> {
 /// The version in `INFO server` if it is too old. Valkey tells the Redis version that it is compatible with, and its own.
 fn old_version(server: &str) -> Option<&str> {
     let recent = |version: &&str| {
-        version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= OLDEST_VERSION)
+        version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse::<u32>().ok())
+            .is_some_and(|major| major >= OLDEST_VERSION)
     };
     let versions = || ["redis_version", "valkey_version"].into_iter().filter_map(|name| property(server, name));
     if versions().any(|version| recent(&version)) { None } else { versions().next().or(Some("unknown")) }

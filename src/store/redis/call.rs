@@ -9,14 +9,7 @@ use tokio::time::Instant;
 use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
-    store::redis::{
-        Inner,
-        connection::Lease,
-        failure::Failure,
-        keys::LAYOUT,
-        reply::Reply,
-        scripts::Script,
-    },
+    store::redis::{Inner, connection::Lease, failure::Failure, keys::LAYOUT, reply::Reply, scripts::Script},
 };
 
 /// A script to be run on a bucket.

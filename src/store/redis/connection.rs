@@ -57,8 +57,15 @@ struct Slot(Mutex<State>);
 
 enum State {
     /// No connection. None is tried before `not_before`.
-    Empty { not_before: Option<Instant>, pause: Duration, last: Failure },
-    Connecting { attempt: Attempt, pause: Duration },
+    Empty {
+        not_before: Option<Instant>,
+        pause: Duration,
+        last: Failure,
+    },
+    Connecting {
+        attempt: Attempt,
+        pause: Duration,
+    },
     Ready(Line),
 }
 
@@ -143,10 +150,7 @@ impl Lease<'_> {
         self.slot.drop_line(&self.line);
     }
 
-    fn report<T>(
-        &self,
-        answer: Result<redis::RedisResult<T>, tokio::time::error::Elapsed>,
-    ) -> Result<T, Failure> {
+    fn report<T>(&self, answer: Result<redis::RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Failure> {
         match answer {
             Ok(Ok(value)) => {
                 self.line.timeouts.store(0, Ordering::Relaxed);

@@ -9,14 +9,7 @@ use crate::{
     store::{
         Denial, Deny, DenyQuery, ForeignId, Revoked,
         redis::{
-            Inner,
-            call::Call,
-            failure::Failure,
-            keys::ForeignKey,
-            log::Meta,
-            reply::Reply,
-            scripts,
-            sessions::revoked,
+            Inner, call::Call, failure::Failure, keys::ForeignKey, log::Meta, reply::Reply, scripts, sessions::revoked,
         },
     },
 };
@@ -38,11 +31,8 @@ impl Inner {
     }
 
     pub(super) async fn denied(&self, query: DenyQuery, deadline: Instant) -> Result<Denial, StoreError> {
-        let ids = [
-            query.jti.map(ForeignId::Token),
-            query.sid.map(ForeignId::Session),
-            query.subject.map(ForeignId::Subject),
-        ];
+        let ids =
+            [query.jti.map(ForeignId::Token), query.sid.map(ForeignId::Session), query.subject.map(ForeignId::Subject)];
         let known = ids.into_iter().flatten().map(|id| self.known_against(&query.issuer, id, deadline));
         let mut denial = Denial::default();
         for known in try_join_all(known).await? {

@@ -109,7 +109,9 @@ impl Inner {
 
     pub(super) fn same_layout(&self, meta: Option<Meta>) -> Result<Option<Meta>, StoreError> {
         match meta {
-            Some(meta) if meta.layout != LAYOUT || decimal(meta.buckets.as_bytes()) != Some(self.keys.buckets().into()) => {
+            Some(meta)
+                if meta.layout != LAYOUT || decimal(meta.buckets.as_bytes()) != Some(self.keys.buckets().into()) =>
+            {
                 Err(StoreErrorKind::Layout.into())
             }
             meta => {

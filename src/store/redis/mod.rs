@@ -83,14 +83,14 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{connection::Connections, keys::Keyspace, server_time::ServerTime};
 pub use self::builder::{ConnectError, RedisStoreBuilder};
+use self::{connection::Connections, keys::Keyspace, server_time::ServerTime};
 use crate::{
     clock::{Timestamp, saturating_millis},
     error::StoreError,
     store::{
-        Checked, Denial, Deny, DenyQuery, LogCursor, LogPage, Open, Opened, Page, Revoked, Rotate, Rotated, SessionPage,
-        StoreAnswer, TokenStore,
+        Checked, Denial, Deny, DenyQuery, LogCursor, LogPage, Open, Opened, Page, Revoked, Rotate, Rotated,
+        SessionPage, StoreAnswer, TokenStore,
     },
 };
 

@@ -2,10 +2,7 @@
 
 use redis::Value;
 
-use crate::{
-    clock::Timestamp,
-    store::redis::failure::Failure,
-};
+use crate::{clock::Timestamp, store::redis::failure::Failure};
 
 /// The rest of an array that is being read.
 pub(super) struct Reply(std::vec::IntoIter<Value>);

@@ -1,0 +1,41 @@
+//! For load generators: `/open` and `/protected` run the same handler, and only `/protected` is behind the layer. The ratio of the
+//! two in one run is the layer's price. `/token` mints a token for a new session.
+//!
+//! `cargo run --release --example bench_server`, with the variables of `common/mod.rs`.
+
+mod common;
+
+use axum::{Router, http::StatusCode, routing::get};
+use common::{Failure, bind_address, log_to_stderr, tokens_from_env};
+use tokio::net::TcpListener;
+use tower_bearer::{AuthLayer, NewSession, TokenService};
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    log_to_stderr()?;
+    let (builder, store) = tokens_from_env().await?;
+    let tokens = builder.build()?;
+
+    let minted = tokens.clone();
+    let app = Router::new()
+        .route("/protected", get("hi"))
+        .route_layer(AuthLayer::new(tokens))
+        .route("/open", get("hi"))
+        .route("/token", get(move || mint(minted.clone())));
+
+    let listener = TcpListener::bind(bind_address("127.0.0.1:3000")?).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    println!("bench_server on {url}\nstore: {store}\n");
+    println!("  TOKEN=$(curl -s {url}/token)");
+    println!("  wrk -t2 -c64 -d10s {url}/open");
+    println!("  wrk -t2 -c64 -d10s -H \"Authorization: Bearer $TOKEN\" {url}/protected");
+    axum::serve(listener, app).await?;
+    Ok(())
+}
+
+async fn mint(tokens: TokenService) -> Result<String, StatusCode> {
+    match tokens.create_access_token(NewSession::of("bench")).await {
+        Ok(token) => Ok(token.as_str().to_owned()),
+        Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}

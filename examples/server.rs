@@ -1,0 +1,97 @@
+//! A whole service on Axum: login, protected routes, refresh, logout, sessions.
+//!
+//! `cargo run --example server` starts it on 127.0.0.1:3000 with sessions in memory; `REDIS_URL=redis://127.0.0.1/` keeps
+//! them in Redis. It prints `curl` lines to try. The variables are those of `common/mod.rs`.
+
+mod common;
+mod users;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::Request,
+    routing::{get, post_service},
+};
+use common::{Failure, bind_address, log_to_stderr, tokens_from_env};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tower_bearer::{
+    AuthLayer, Claims,
+    endpoints::Endpoints,
+    middleware::CurrentUserLayer,
+    users::{CurrentUser, renew_from},
+};
+use tower_http::trace::TraceLayer;
+use users::{User, Users};
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    log_to_stderr()?;
+    let users = Arc::new(Users::default());
+    let (builder, store) = tokens_from_env().await?;
+    let tokens = builder.on_refresh(renew_from(Arc::clone(&users))).build()?;
+
+    let auth = AuthLayer::new(tokens);
+    let endpoints = Endpoints::new(&auth, Arc::clone(&users));
+    let app = Router::new()
+        .route("/claims", get(claims))
+        .route("/me", get(me).layer(CurrentUserLayer::new(&auth, users)))
+        .route("/admin", get(admin).layer(auth.require_scope("admin")?))
+        // `route_layer`: what stands above needs a token, and unknown paths stay 404.
+        .route_layer(auth.clone())
+        .route("/optional", get(optional).layer(auth.clone().optional()))
+        .route("/", get("tower-bearer example\n"))
+        .route("/login", post_service(endpoints.login()))
+        .route("/refresh", post_service(endpoints.refresh()))
+        .route("/logout", post_service(endpoints.logout()))
+        .route("/logout-all", post_service(endpoints.logout_all()))
+        .route_service("/sessions", endpoints.sessions())
+        .route_service("/sessions/{sid}", endpoints.revoke_session())
+        .route_service("/health", endpoints.health())
+        // The path, never the query: a query may hold what a log must not.
+        .layer(TraceLayer::new_for_http().make_span_with(
+            |request: &Request| tracing::info_span!("request", method = %request.method(), path = request.uri().path()),
+        ));
+
+    let listener = TcpListener::bind(bind_address("127.0.0.1:3000")?).await?;
+    print_welcome(&format!("http://{}", listener.local_addr()?), store);
+    axum::serve(listener, app).await?;
+    Ok(())
+}
+
+async fn claims(claims: Claims) -> Json<Value> {
+    Json(json!(claims))
+}
+
+async fn me(user: CurrentUser<User>) -> Json<Value> {
+    Json(json!({ "user_id": user.id, "username": user.name }))
+}
+
+async fn admin(claims: Claims) -> Json<Value> {
+    Json(json!({ "message": "welcome", "user_id": claims.subject() }))
+}
+
+async fn optional(claims: Option<Claims>) -> Json<Value> {
+    Json(json!({ "subject": claims.as_ref().map(|claims| claims.subject()) }))
+}
+
+fn print_welcome(url: &str, store: &str) {
+    println!(
+        r#"tower-bearer example on {url}
+store: {store}
+users: alice (password alice-password, scopes read write admin), bob (password bob-password, scope read)
+
+Log in, and keep the tokens:
+  curl -s {url}/login -d username=alice -d password=alice-password | tee tokens.json
+  ACCESS=$(sed 's/.*"access_token":"\([^"]*\)".*/\1/' tokens.json)
+  REFRESH=$(sed 's/.*"refresh_token":"\([^"]*\)".*/\1/' tokens.json)
+Use them:
+  curl -s {url}/me -H "Authorization: Bearer $ACCESS"
+  curl -s {url}/sessions -H "Authorization: Bearer $ACCESS"
+  curl -s {url}/refresh -d "refresh_token=$REFRESH"
+Log out, and be refused:
+  curl -s -X POST {url}/logout -H "Authorization: Bearer $ACCESS"
+  curl -si {url}/me -H "Authorization: Bearer $ACCESS""#
+    );
+}

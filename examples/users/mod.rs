@@ -1,0 +1,61 @@
+//! The example's users: in a real service this is your database.
+
+use tower_bearer::{
+    BoxError, NoClaims,
+    password::PasswordHasher,
+    users::{Credentials, Grant, UserAuthentication},
+};
+
+#[derive(Clone, Copy)]
+pub(crate) struct User {
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
+    scope: &'static str,
+    /// bcrypt of `<name>-password` at cost 12: test data.
+    password_hash: &'static str,
+}
+
+const USERS: [User; 2] = [
+    User {
+        id: "1",
+        name: "alice",
+        scope: "read write admin",
+        password_hash: "$2b$12$Fgx0U1bmcIr4xnJmGBPHRe5NQ3T/96MboE0fmloi12UgBYHqKU/g.",
+    },
+    User {
+        id: "2",
+        name: "bob",
+        scope: "read",
+        password_hash: "$2b$12$csX04Rk3qLgPcQt8dNtcYucbPG4GltOPV5YDjWqjWOfOHMU13qPNC",
+    },
+];
+
+#[derive(Default)]
+pub(crate) struct Users {
+    passwords: PasswordHasher,
+}
+
+impl UserAuthentication for Users {
+    type User = User;
+    type Claims = NoClaims;
+
+    async fn authenticate(&self, credentials: Credentials) -> Result<Option<Self::User>, BoxError> {
+        let user = USERS.iter().find(|user| user.name == credentials.username());
+        // Hashes for unknown names too: the time of the answer tells nothing.
+        let hash = user.map(|user| user.password_hash);
+        let correct = self.passwords.verify_or_dummy(credentials.password(), hash).await?;
+        Ok(user.filter(|_| correct).copied())
+    }
+
+    async fn user_by_id(&self, id: &str) -> Result<Option<Self::User>, BoxError> {
+        Ok(USERS.iter().find(|user| user.id == id).copied())
+    }
+
+    fn user_id(&self, user: &Self::User) -> String {
+        user.id.to_owned()
+    }
+
+    fn grant(&self, user: &Self::User) -> Grant<NoClaims> {
+        Grant { claims: NoClaims {}, scope: user.scope.to_owned() }
+    }
+}

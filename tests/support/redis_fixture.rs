@@ -1,0 +1,134 @@
+//! A Redis of one's own with a store on it, and short words for what tests ask of it.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use redis::{FromRedisValue, aio::MultiplexedConnection};
+use tower_bearer::{
+    clock::Timestamp,
+    store::{
+        LogEntry, Open, Opened, Page, RedisStore, Rotate, Rotated, SessionRecord, SessionState, Successor, TokenStore,
+    },
+};
+
+use super::RedisServer;
+
+pub const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const ABSOLUTE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const GRACE: Duration = Duration::from_secs(30);
+
+pub struct Fixture {
+    pub server: RedisServer,
+    pub store: RedisStore,
+    pub admin: MultiplexedConnection,
+}
+
+impl Fixture {
+    /// One bucket, so that every key of a test has a name that can be written down.
+    pub async fn new() -> Self {
+        Self::on(RedisServer::start()).await
+    }
+
+    pub async fn on(server: RedisServer) -> Self {
+        let store = RedisStore::builder(server.url()).buckets(1).connect().await.expect("a store");
+        let admin = server.admin().await;
+        Self { server, store, admin }
+    }
+
+    /// Runs a command on the server itself.
+    pub async fn redis<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        command.query_async(&mut self.admin.clone()).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    pub async fn open(&self, subject: &str, sid: &str) -> u64 {
+        open(&self.store, subject, sid).await
+    }
+
+    pub async fn state(&self, subject: &str, sid: &str) -> SessionState {
+        self.state_of(subject, sid, "no-such-jti").await
+    }
+
+    pub async fn state_of(&self, subject: &str, sid: &str, jti: &str) -> SessionState {
+        self.store.check(subject, sid, jti).await.expect("a check").state
+    }
+
+    pub async fn is_active(&self, subject: &str, sid: &str) -> bool {
+        matches!(self.state(subject, sid).await, SessionState::Active { .. })
+    }
+
+    pub async fn is_revoked(&self, subject: &str, sid: &str) -> bool {
+        matches!(self.state(subject, sid).await, SessionState::Revoked { .. })
+    }
+
+    pub async fn rotate(&self, subject: &str, sid: &str, counter: u32) -> Rotated {
+        self.store.rotate(rotation(subject, sid, counter, GRACE)).await.expect("a rotation")
+    }
+
+    pub async fn list(&self, subject: &str) -> Vec<SessionRecord> {
+        let (mut sessions, mut page) = (Vec::new(), Page::default());
+        loop {
+            let part = self.store.sessions(subject, page).await.expect("a page");
+            sessions.extend(part.sessions);
+            let Some(cursor) = part.next else { return sessions };
+            page = Page { cursor: Some(cursor), limit: 0 };
+        }
+    }
+
+    /// The whole log of the one bucket; its chain is checked on the way.
+    pub async fn log(&self) -> Vec<LogEntry> {
+        let page = self.store.log(0, None).await.expect("the log");
+        if let Some(last) = page.entries.last() {
+            assert_eq!((page.sequence, &page.head, page.at), (last.sequence, &last.nonce, last.at));
+        }
+        for pair in page.entries.windows(2) {
+            assert_eq!(pair[1].sequence, pair[0].sequence + 1);
+            assert_eq!((&pair[1].previous, pair[1].previous_at), (&pair[0].nonce, pair[0].at));
+        }
+        page.entries
+    }
+}
+
+pub fn session(subject: &str, sid: &str) -> Open {
+    Open {
+        subject: subject.to_owned(),
+        sid: sid.to_owned(),
+        idle: IDLE,
+        absolute: ABSOLUTE,
+        authentication_began: None,
+        max_sessions: None,
+        label: String::new(),
+    }
+}
+
+pub fn capped(subject: &str, sid: &str, cap: u32) -> Open {
+    Open { max_sessions: NonZeroU32::new(cap), ..session(subject, sid) }
+}
+
+pub fn rotation(subject: &str, sid: &str, counter: u32, grace: Duration) -> Rotate {
+    Rotate { subject: subject.to_owned(), sid: sid.to_owned(), counter, idle: IDLE, grace }
+}
+
+pub async fn open(store: &RedisStore, subject: &str, sid: &str) -> u64 {
+    match store.open(session(subject, sid)).await.expect("an open session") {
+        Opened::Opened { generation, .. } => generation,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn successor(rotated: Rotated) -> Successor {
+    match rotated {
+        Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until the store's clock shows a later moment than `moment`.
+pub async fn pass(store: &RedisStore, moment: Timestamp) {
+    super::eventually("the store's clock moves on", async || {
+        (store.ping().await.expect("a ping") > moment).then_some(())
+    })
+    .await;
+}
