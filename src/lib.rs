@@ -1,4 +1,92 @@
-//! Stateful bearer tokens for any Tower stack.
+//! Stateful bearer tokens for any Tower stack: every request is checked against revocation.
+//!
+//! * [`TokenService`] issues access and refresh JWTs, validates, rotates and revokes them.
+//! * [`AuthLayer`] lets only requests with a valid token through, and puts typed [`Claims`] into their extensions: in Axum,
+//!   Hyper, Tonic, or any other Tower stack.
+//! * [`MemoryStore`] or `RedisStore` keeps the sessions; or a [`TokenStore`] of your own.
+//! * [`endpoints`] has login, refresh, logout, sessions and health, ready to mount; [`users`] connects your user
+//!   database, `password` hashes its passwords.
+//!
+//! ```
+//! use tower_bearer::{AuthLayer, Claims, MemoryStore, NewSession, TokenService};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct MyClaims {
+//!     role: String,
+//! }
+//!
+//! async fn me(claims: Claims<MyClaims>) -> String {
+//!     format!("hello {}, {}", claims.subject(), claims.role)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_bearer::BoxError> {
+//! let tokens = TokenService::builder()
+//!     .secret("a test secret that is long enough for HS256")
+//!     .issuer("https://api.example.com")
+//!     .audience("api")
+//!     .store(MemoryStore::default()) // or RedisStore::connect("redis://127.0.0.1/").await?
+//!     .claims::<MyClaims>()
+//!     .build()?; // every misconfiguration is found here, none per request
+//!
+//! let app: axum::Router =
+//!     axum::Router::new().route("/me", axum::routing::get(me)).route_layer(AuthLayer::new(tokens.clone()));
+//!
+//! let session = NewSession::of("42").claims(MyClaims { role: "admin".into() }).scope("read").label("Firefox");
+//! let pair = tokens.create_token_pair(session).await?;
+//! tokens.revoke_all_for_subject("42").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What holds, whatever fails
+//!
+//! * A request that starts after a revocation has returned is refused, on every node.
+//! * A store that fails, is late or cannot be understood means 503: never 401, never 200.
+//! * A refresh token is good once. Repeated soon, it gives the same successor; repeated otherwise, its session ends.
+//! * Bad configuration is an error of `build()` or `connect()`; no input makes this crate panic.
+//! * No key, token, password or hash appears in `Debug`, errors or logs.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |--|--|--|
+//! | `redis` | yes | `RedisStore` |
+//! | `bcrypt` | yes | `password` |
+//! | `aws-lc-rs` | yes | signatures by AWS-LC |
+//! | `rust-crypto` | | signatures in pure Rust; with both, AWS-LC is used |
+//! | `tracing` | yes | why requests are refused, and what fails |
+//! | `axum` | | extractors |
+//! | `tonic` | | claims in tonic requests |
+//! | `cluster`, `sentinel`, `tls` | | Redis Cluster, Redis Sentinel, `rediss://` |
+//! | `conformance` | | the suite that a store of your own must pass |
+//!
+//! # Coming from `fastcore.security`
+//!
+//! Its tokens are accepted by [`TokenService::validate_jwt_stateless`] with the same secret, issuer and audience. Its bcrypt hashes
+//! verify, and [`settings`] reads its environment variables.
+//!
+//! | there | here |
+//! |--|--|
+//! | `create_access_token`, `create_refresh_token`, `create_token_pair` | [`TokenService::create_access_token`], [`create_refresh_token`](TokenService::create_refresh_token), [`create_token_pair`](TokenService::create_token_pair) |
+//! | `validate_token` | [`TokenService::validate_token`] |
+//! | `refresh_access_token` | [`TokenService::refresh`]; [`refresh_access_token`](TokenService::refresh_access_token) if nothing is to rotate |
+//! | `revoke_token` | [`TokenService::revoke_token`], [`revoke_session`](TokenService::revoke_session) |
+//! | `revoke_all_tokens_for_user`, with `except` | [`TokenService::revoke_all_for_subject`], [`revoke_all_for_subject_except`](TokenService::revoke_all_for_subject_except) |
+//! | `decode_token`, `encode_jwt`, `validate_jwt_stateless` | [`jwt::decode_token`], [`jwt::encode_jwt`], [`jwt::validate_jwt_stateless`] |
+//! | `TokenRepository`, `Token` | [`TokenStore`], [`SessionRecord`](store::SessionRecord) (a session, not a token) |
+//! | `TokenType` | [`TokenType`] |
+//! | `get_password_hash`, `verify_password` | `password::PasswordHasher` |
+//! | `UserAuthentication`, `BaseUserAuthentication` | [`users::UserAuthentication`] |
+//! | `get_token_data` | [`AuthLayer`] and [`Claims`] |
+//! | `get_current_user_dependency` | [`middleware::CurrentUserLayer`] and [`users::CurrentUser`] |
+//! | `get_refresh_token_data`, `refresh_token` | [`Endpoints::refresh`](endpoints::Endpoints::refresh) |
+//! | `logout_user` | [`Endpoints::logout`](endpoints::Endpoints::logout): it ends the whole session |
+//! | `setup_security` | [`TokenService::builder`] |
+//! | `get_security_status` | [`TokenService::status`], [`Endpoints::health`](endpoints::Endpoints::health) |
+//! | `InvalidTokenError`, `ExpiredTokenError`, `RevokedTokenError` | [`error::TokenError`], with the same codes |
+//! | `InvalidCredentialsError`, `AuthenticationError` | [`Error`] |
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -23,5 +111,10 @@ pub use self::{
     jwt::{Claims, KeySet, NoClaims, TokenType},
     middleware::{AuthLayer, AuthService},
     store::{MemoryStore, TokenStore},
-    tokens::{NewSession, Renewal, TokenPolicy, TokenService},
+    tokens::{NewSession, Renewal, TokenPair, TokenPolicy, TokenService},
 };
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "axum", feature = "tonic", feature = "redis"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
