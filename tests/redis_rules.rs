@@ -10,7 +10,10 @@ use support::redis_fixture::{ABSOLUTE, Fixture, GRACE, IDLE, capped, open, pass,
 use tower_bearer::{
     clock::Timestamp,
     error::StoreErrorKind,
-    store::{Open, Opened, Page, RedisStore, Revocation, Rotate, Rotated, SessionState, TokenStore},
+    store::{
+        Deny, DenyQuery, ForeignId, Open, Opened, Page, RedisStore, Revocation, Rotate, Rotated, SessionState,
+        TokenStore,
+    },
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -37,8 +40,8 @@ async fn a_session_lives_from_open_to_revocation() {
 #[tokio::test]
 async fn every_key_has_a_time_to_live_but_m() {
     let f = Fixture::new().await;
-    f.store.open(Open { label: "Firefox".into(), ..session("alice", "s1") }).await.unwrap();
-    f.store.open(capped("alice", "s2", 1)).await.unwrap();
+    f.open("alice", "s1").await;
+    f.store.open(Open { label: "Firefox".into(), ..capped("alice", "s2", 1) }).await.unwrap();
     f.store.revoke_session("nobody", "s").await.unwrap();
     f.store.revoke_token("carol", "j", f.store.now().saturating_add(3 * HOUR)).await.unwrap();
     f.store.revoke_all("dave", None).await.unwrap();
@@ -658,4 +661,74 @@ async fn lifetimes_beyond_all_bounds_do_not_overflow() {
     assert_eq!(successor(f.store.rotate(rotate).await.unwrap()).refresh_end, Timestamp::END_OF_TIME);
     f.store.revoke_token("alice", "j", Timestamp::from_millis(u64::MAX)).await.unwrap();
     assert!(matches!(f.state_of("alice", "s1", "j").await, SessionState::Revoked { .. }));
+}
+
+// ---- Tokens of other issuers (protocol section 6) ----------------------------------------------------------------
+
+const ISSUER: &str = "https://issuer.example";
+
+fn deny(issuer: &str, id: ForeignId) -> Deny {
+    Deny { issuer: issuer.to_owned(), id, keep: HOUR }
+}
+
+fn query(issuer: &str, jti: &str, sid: &str, subject: &str) -> DenyQuery {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    DenyQuery { issuer: issuer.to_owned(), jti: some(jti), sid: some(sid), subject: some(subject) }
+}
+
+#[tokio::test]
+async fn a_denied_token_is_known_by_its_jti_and_the_others_are_not() {
+    let f = Fixture::new().await;
+    assert!(f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap().found);
+    assert!(!f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap().found);
+    assert!(f.store.denied(query(ISSUER, "j1", "s", "u")).await.unwrap().token);
+    let other = f.store.denied(query(ISSUER, "j2", "j1", "j1")).await.unwrap();
+    assert_eq!((other.token, other.revoked_before), (false, None));
+    assert!(!f.store.denied(query("https://other.example", "j1", "", "")).await.unwrap().token);
+}
+
+#[tokio::test]
+async fn a_denied_subject_or_session_is_dead_up_to_that_moment() {
+    let f = Fixture::new().await;
+    let first = f.store.deny(deny(ISSUER, ForeignId::Subject("1".into()))).await.unwrap();
+    let denial = f.store.denied(query(ISSUER, "j", "s", "1")).await.unwrap();
+    assert_eq!(denial.revoked_before, Some(first.now));
+    pass(&f.store, first.now).await;
+    let second = f.store.deny(deny(ISSUER, ForeignId::Session("s".into()))).await.unwrap();
+    let denial = f.store.denied(query(ISSUER, "j", "s", "1")).await.unwrap();
+    assert_eq!(denial.revoked_before, Some(second.now), "the later of both");
+    let log = f.log().await;
+    assert!(matches!(&log[0].revocation, Revocation::Foreign { before, .. } if *before == Some(first.now)));
+}
+
+#[tokio::test]
+async fn a_foreign_subject_is_not_our_user_of_that_name() {
+    let f = Fixture::new().await;
+    f.open("1", "s1").await;
+    f.store.deny(deny(ISSUER, ForeignId::Subject("1".into()))).await.unwrap();
+    f.store.deny(deny(ISSUER, ForeignId::Session("s1".into()))).await.unwrap();
+    assert!(f.is_active("1", "s1").await);
+    f.store.revoke_all("2", None).await.unwrap();
+    assert_eq!(f.store.denied(query(ISSUER, "", "", "2")).await.unwrap().revoked_before, None);
+}
+
+#[tokio::test]
+async fn a_later_denial_that_is_kept_for_less_does_not_shorten_an_earlier_one() {
+    let f = Fixture::new().await;
+    f.store.deny(deny(ISSUER, ForeignId::Subject("1".into()))).await.unwrap();
+    f.store.deny(Deny { keep: Duration::ZERO, ..deny(ISSUER, ForeignId::Subject("1".into())) }).await.unwrap();
+    let keys: Vec<String> = f.redis(&["KEYS", "tb:{0}:d:*"]).await;
+    let ttl: i64 = f.redis(&["TTL", &keys[0]]).await;
+    assert!(ttl > 3500, "{ttl}");
+}
+
+#[tokio::test]
+async fn after_data_was_lost_the_store_tells_since_when_it_remembers() {
+    let f = Fixture::new().await;
+    let revoked = f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap();
+    f.redis::<()>(&["FLUSHALL"]).await;
+    let denial = f.store.denied(query(ISSUER, "j1", "s", "u")).await.unwrap();
+    assert!(!denial.token && denial.born >= revoked.now && denial.now >= denial.born);
+    let nothing = f.store.denied(query(ISSUER, "", "", "")).await.unwrap();
+    assert_eq!(nothing.born, denial.born);
 }

@@ -29,7 +29,8 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// Starts a server with further options, as on its command line: `&["--maxmemory", "3mb"]`.
+    /// Starts a server with further options, as on its command line: `&["--maxmemory", "3mb"]`. A password is to be set
+    /// later (`CONFIG SET requirepass`): that the server has started is seen without one.
     pub fn start_with(options: &[&str]) -> Self {
         for _ in 0..20 {
             let port = free_port();

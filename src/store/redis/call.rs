@@ -149,3 +149,25 @@ fn nonce() -> Result<String, Failure> {
 fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn an_answer_without_the_callers_nonce_is_not_used_and_its_connection_goes() {
+        let ours = answered(Value::Array(vec![text("n1"), text("ok"), Value::Int(5)]), "n1").unwrap();
+        assert_eq!((ours.status.as_str(), ours.now), ("ok", Timestamp::from_millis(5)));
+        let theirs = Value::Array(vec![text("n2"), text("ok"), Value::Int(5)]);
+        for value in [theirs, Value::Nil, Value::Okay, Value::Array(Vec::new()), Value::Array(vec![Value::Int(1)])] {
+            let failure = answered(value, "n1").err().unwrap();
+            assert!(failure.broken);
+            assert_eq!(failure.kind, StoreErrorKind::Untrusted);
+        }
+    }
+}

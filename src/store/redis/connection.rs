@@ -99,18 +99,21 @@ impl Connections {
         self.source.asks_for_role()
     }
 
-    /// A connection, made if there is none.
+    /// A connection, made if there is none. The slots take turns; one that pauses after a failure is passed over.
     pub(super) async fn lease(&self, deadline: Instant) -> Result<Lease<'_>, Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
-        let slot = self.slots.get(turn).ok_or_else(never_tried)?;
-        let attempt = match slot.look(|| self.attempt()) {
-            Found::Line(line) => return Ok(Lease { slot, line }),
-            Found::Attempt(attempt) => attempt,
-            Found::Pause(failure) => return Err(failure),
-        };
-        let outcome = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
-        let line = slot.settle(&attempt, outcome)?;
-        Ok(Lease { slot, line })
+        let mut outcome = Err(never_tried());
+        for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
+            match slot.look(|| self.attempt()) {
+                Found::Line(line) => return Ok(Lease { slot, line }),
+                Found::Attempt(attempt) => {
+                    let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
+                    return slot.settle(&attempt, connected).map(|line| Lease { slot, line });
+                }
+                Found::Pause(failure) => outcome = Err(failure),
+            }
+        }
+        outcome
     }
 
     fn attempt(&self) -> Attempt {

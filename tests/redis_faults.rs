@@ -1,0 +1,364 @@
+//! What the store does when Redis, the network or a setting is not as it should be.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use support::{
+    Fixture, Proxy, RedisServer, eventually,
+    fixture::{GRACE, open, rotation, session, successor},
+    redis_server::free_port,
+};
+use tower_bearer::{
+    error::StoreErrorKind,
+    store::{
+        Deny, ForeignId, Opened, RedisStore, Rotate, Rotated, SessionState, TokenStore,
+        redis::{ConnectError, RedisStoreBuilder},
+    },
+};
+
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+fn builder(url: &str) -> RedisStoreBuilder {
+    RedisStore::builder(url).buckets(1).connections(1).timeout(TIMEOUT)
+}
+
+/// Waits until the store answers again.
+async fn recovered(store: &RedisStore) {
+    eventually("the store answers", async || store.ping().await.ok()).await;
+}
+
+/// Cuts the connection of a rotation by `cut`, asks again until there is an answer, and demands one successor.
+async fn rotate_with_a_cut(f: &Fixture, store: &RedisStore, sid: &str, grace: Duration, cut: impl Fn()) {
+    f.open("alice", sid).await;
+    recovered(store).await;
+    let rotate = || Rotate { grace, ..rotation("alice", sid, 0, grace) };
+    cut();
+    let mut seen = HashSet::new();
+    let mut remember = |rotated: Rotated| {
+        let next = successor(rotated);
+        seen.insert((next.counter, next.generation, next.issued_at, next.refresh_end));
+    };
+    if let Ok(rotated) = store.rotate(rotate()).await {
+        remember(rotated);
+    }
+    let retried = eventually("a retry is answered", async || store.rotate(rotate()).await.ok()).await;
+    remember(retried);
+    remember(f.store.rotate(rotate()).await.unwrap());
+    assert_eq!(seen.len(), 1, "{sid}: {seen:?}");
+    assert_eq!(successor(f.rotate("alice", sid, 1).await).counter, 2, "{sid}");
+    assert!(matches!(f.rotate("alice", sid, 0).await, Rotated::Reused { .. }), "{sid}");
+}
+
+#[tokio::test]
+async fn a_connection_killed_at_any_step_of_a_rotation_leaves_one_live_refresh_token() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    f.open("alice", "measure").await;
+    store.rotate(rotation("alice", "measure", 0, GRACE)).await.unwrap();
+    let (asked, answered) = (proxy.request_bytes(), proxy.reply_bytes());
+    store.rotate(rotation("alice", "measure", 0, GRACE)).await.unwrap();
+    let request = u32::try_from(proxy.request_bytes() - asked).unwrap();
+    let reply = u32::try_from(proxy.reply_bytes() - answered).unwrap();
+    // Once resent by the store itself; once left to the caller, for the store resends only where the grace is long
+    // against its deadline.
+    for timeout in [TIMEOUT, GRACE] {
+        let store = builder(&proxy.url()).timeout(timeout).connect().await.unwrap();
+        let name = timeout.as_millis();
+        for bytes in (0..request).step_by(97).chain([request - 1, request]) {
+            let sid = format!("request-{name}-{bytes}");
+            rotate_with_a_cut(&f, &store, &sid, GRACE, || proxy.cut_requests_after(bytes)).await;
+            proxy.unlimited();
+        }
+        for bytes in (0..reply).step_by(41).chain([reply - 1]) {
+            let sid = format!("reply-{name}-{bytes}");
+            rotate_with_a_cut(&f, &store, &sid, GRACE, || proxy.cut_replies_after(bytes)).await;
+            proxy.unlimited();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_paused_server_is_a_timeout_within_the_deadline_and_nothing_has_to_be_restarted() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let store = builder(&f.server.url()).connect().await.unwrap();
+    f.server.pause();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let error = store.check("alice", "s1", "j").await.unwrap_err();
+        assert!(begun.elapsed() < TIMEOUT + Duration::from_millis(200), "{:?}", begun.elapsed());
+        assert!(matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Unavailable), "{error:?}");
+    }
+    let error = store.revoke_session("alice", "s1").await.unwrap_err();
+    assert!(matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Unavailable), "never success");
+    f.server.resume();
+    recovered(&store).await;
+    assert!(matches!(store.check("alice", "s1", "j").await.unwrap().state, SessionState::Active { .. }));
+}
+
+#[tokio::test]
+async fn two_hundred_calls_on_a_paused_server_fail_together_within_the_deadline() {
+    let f = Fixture::new().await;
+    let store = builder(&f.server.url()).connections(2).connect().await.unwrap();
+    f.server.pause();
+    let begun = Instant::now();
+    let calls = (0..200).map(|n| {
+        let store = store.clone();
+        async move { store.check("alice", &format!("s-{n}"), "j").await.is_err() }
+    });
+    let failed = futures_util::future::join_all(calls).await;
+    assert!(failed.into_iter().all(|failed| failed));
+    assert!(begun.elapsed() < TIMEOUT * 3, "{:?}", begun.elapsed());
+    f.server.resume();
+    recovered(&store).await;
+    let clients: String = f.redis(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+    assert!(clients.lines().count() < 12, "connections do not pile up: {clients}");
+}
+
+#[tokio::test]
+async fn a_dead_server_costs_its_callers_no_time() {
+    let mut f = Fixture::new().await;
+    f.server.kill();
+    let begun = Instant::now();
+    for _ in 0..100 {
+        f.store.check("alice", "s1", "j").await.unwrap_err();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_restart_without_data_refuses_every_session_and_the_store_goes_on() {
+    let mut f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let before = f.store.log(0, None).await.unwrap().incarnation;
+    f.server.restart();
+    recovered(&f.store).await;
+    assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
+    f.open("alice", "s2").await;
+    assert_ne!(f.store.log(0, None).await.unwrap().incarnation, before);
+}
+
+#[tokio::test]
+async fn killed_connections_and_forgotten_scripts_are_not_noticed() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    eventually("connections are old enough to be replaced at once", async || {
+        f.redis::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        f.store.check("alice", "s1", "j").await.ok()
+    })
+    .await;
+    f.redis::<()>(&["SCRIPT", "FLUSH"]).await;
+    assert_eq!(successor(f.rotate("alice", "s1", 0).await).counter, 1);
+    f.redis::<()>(&["SCRIPT", "FLUSH"]).await;
+    assert!(f.store.revoke_session("alice", "s1").await.unwrap().found);
+}
+
+#[tokio::test]
+async fn out_of_memory_refuses_what_is_new_and_revokes_all_the_same() {
+    let f = Fixture::new().await;
+    for sid in ["s1", "s2", "s3", "s4"] {
+        f.open("alice", sid).await;
+    }
+    f.rotate("alice", "s2", 0).await;
+    f.rotate("alice", "s2", 1).await;
+    f.rotate("alice", "s4", 0).await;
+    f.redis::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let full = |error: tower_bearer::error::StoreError| assert_eq!(error.kind(), StoreErrorKind::OutOfMemory);
+    full(f.store.open(session("alice", "s9")).await.unwrap_err());
+    full(f.store.rotate(rotation("alice", "s1", 0, GRACE)).await.unwrap_err());
+    assert!(matches!(f.rotate("alice", "s4", 0).await, Rotated::Replayed(next) if next.counter == 1));
+    assert!(matches!(f.rotate("alice", "s2", 0).await, Rotated::Reused { .. }), "found by the second script");
+    assert!(f.is_revoked("alice", "s2").await);
+    assert!(f.store.revoke_session("alice", "s3").await.unwrap().found);
+    f.store.revoke_token("alice", "j1", f.store.now().saturating_add(GRACE)).await.unwrap();
+    let deny = Deny { issuer: "i".into(), id: ForeignId::Token("j".into()), keep: GRACE };
+    f.store.deny(deny).await.unwrap();
+    assert!(f.is_active("alice", "s1").await);
+    assert_eq!(f.list("alice").await.len(), 2);
+    f.redis::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert_eq!(successor(f.rotate("alice", "s1", 0).await).counter, 1, "nothing had moved");
+    f.redis::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert!(f.store.revoke_all("alice", None).await.unwrap().found);
+    assert_eq!(f.log().await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_unavailable_until_it_is_a_primary_again() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.redis::<()>(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]).await;
+    let error = f.store.revoke_session("alice", "s1").await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+    f.redis::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    eventually("it writes again", async || f.store.revoke_session("alice", "s1").await.ok()).await;
+    assert!(f.is_revoked("alice", "s1").await);
+}
+
+/// A store whose requests are held back until its call has timed out, and then arrive after all.
+async fn held_back<T>(f: &Fixture, call: impl AsyncFnOnce(RedisStore) -> T, meanwhile: impl AsyncFnOnce()) -> T {
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    let passed = proxy.request_bytes();
+    proxy.freeze_requests();
+    let outcome = call(store.clone()).await;
+    meanwhile().await;
+    proxy.resume();
+    // The held call has been answered when a later one on the same connection is.
+    recovered(&store).await;
+    assert!(proxy.request_bytes() > passed);
+    outcome
+}
+
+#[tokio::test]
+async fn a_login_that_timed_out_does_not_appear_later() {
+    let f = Fixture::new().await;
+    let login = async |store: RedisStore| store.open(session("alice", "s1")).await.unwrap_err();
+    let error = held_back(&f, login, async || ()).await;
+    assert_eq!(error.kind(), StoreErrorKind::Timeout);
+    assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
+}
+
+#[tokio::test]
+async fn a_rotation_that_timed_out_does_not_read_as_reuse_later() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let rotate = async |store: RedisStore| store.rotate(rotation("alice", "s1", 0, Duration::ZERO)).await.unwrap_err();
+    let meanwhile = async || {
+        successor(f.rotate("alice", "s1", 0).await);
+        successor(f.rotate("alice", "s1", 1).await);
+    };
+    held_back(&f, rotate, meanwhile).await;
+    assert!(f.is_active("alice", "s1").await);
+}
+
+#[tokio::test]
+async fn a_revoke_all_that_timed_out_does_not_end_later_logins() {
+    let f = Fixture::new().await;
+    let revoke = async |store: RedisStore| store.revoke_all("alice", None).await.unwrap_err();
+    let meanwhile = async || {
+        f.open("alice", "s1").await;
+    };
+    held_back(&f, revoke, meanwhile).await;
+    assert!(f.is_active("alice", "s1").await);
+}
+
+#[tokio::test]
+async fn a_dropped_call_is_made_or_not_made_and_harms_no_other() {
+    let f = Fixture::new().await;
+    for n in 0..50 {
+        let sid = format!("s-{n}");
+        f.open("alice", &sid).await;
+        let rotate = f.store.rotate(rotation("alice", &sid, 0, GRACE));
+        let _ = tokio::time::timeout(Duration::from_micros(n * 20), async { rotate.await }).await;
+        assert_eq!(successor(f.rotate("alice", &sid, 0).await).counter, 1);
+        assert!(f.is_active("alice", &sid).await);
+    }
+}
+
+// ---- Connecting --------------------------------------------------------------------------------------------------
+
+fn setting(outcome: Result<RedisStore, ConnectError>) -> &'static str {
+    match outcome {
+        Err(ConnectError::Config(error)) => {
+            assert!(error.to_string().starts_with(&format!("`{}`", error.setting())), "{error}");
+            error.setting()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nodes_with_other_buckets_are_refused() {
+    let server = RedisServer::start();
+    let first = RedisStore::builder(server.url()).buckets(16).connect().await.unwrap();
+    for buckets in [1, 15, 64] {
+        assert_eq!(setting(RedisStore::builder(server.url()).buckets(buckets).connect().await), "buckets");
+    }
+    RedisStore::builder(server.url()).buckets(64).prefix("other").connect().await.unwrap();
+    // The data of another layout came while this node ran (a restored backup).
+    let mut admin = server.admin().await;
+    for bucket in 0..16 {
+        let key = format!("tb:{{{bucket}}}:m");
+        redis::cmd("HSET").arg(key).arg("layout").arg("2").exec_async(&mut admin).await.unwrap();
+    }
+    let layout = |error: tower_bearer::error::StoreError| assert_eq!(error.kind(), StoreErrorKind::Layout);
+    layout(first.open(session("alice", "s1")).await.unwrap_err());
+    layout(first.revoke_all("alice", None).await.unwrap_err());
+    layout(first.sessions("alice", tower_bearer::store::Page::default()).await.unwrap_err());
+    layout(first.log(0, None).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused_by_name() {
+    let url = format!("redis://127.0.0.1:{}/", free_port());
+    assert_eq!(setting(RedisStore::builder(&url).prefix("a{b}").connect().await), "prefix");
+    assert_eq!(setting(RedisStore::builder(&url).buckets(0).connect().await), "buckets");
+    assert_eq!(setting(RedisStore::builder(&url).timeout(Duration::ZERO).connect().await), "timeout");
+    assert_eq!(setting(RedisStore::builder(&url).connections(0).connect().await), "connections");
+    assert_eq!(setting(RedisStore::connect("http://user:hunter2@127.0.0.1/").await), "url");
+    assert!(matches!(RedisStore::connect(&url).await, Err(ConnectError::Store(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_unless_allowed() {
+    let server = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    assert_eq!(setting(RedisStore::connect(server.url()).await), "allow_eviction");
+    RedisStore::builder(server.url()).allow_eviction(true).connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn no_password_shows_in_any_text() {
+    let server = RedisServer::start();
+    let mut admin = server.admin().await;
+    redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("test-password").exec_async(&mut admin).await.unwrap();
+    for (user, password) in [("", "hunter2"), ("hunter2", "hunter2")] {
+        let url = format!("redis://{user}:{password}@127.0.0.1:{}/", server.port());
+        let Err(error) = RedisStore::connect(&url).await else { panic!("connected with a wrong password") };
+        let ConnectError::Store(store) = &error else { panic!("{error:?}") };
+        assert_eq!(store.kind(), StoreErrorKind::Rejected);
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+    let url = format!("redis://:test-password@127.0.0.1:{}/", server.port());
+    let store = RedisStore::connect(&url).await.unwrap();
+    let text = format!("{store:?} {:?}", RedisStore::builder(&url));
+    assert!(!text.contains("test-password") && !text.contains("127.0.0.1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_pool_of_ones_own_serves_too() {
+    let server = RedisServer::start();
+    let pool =
+        deadpool_redis::Config::from_url(server.url()).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
+    let store = RedisStoreBuilder::from_pool(pool).connect().await.unwrap();
+    open(&store, "alice", "s1").await;
+    assert!(store.revoke_session("alice", "s1").await.unwrap().found);
+}
+
+#[tokio::test]
+async fn rights_that_are_missing_are_the_operators_fault() {
+    let f = Fixture::new().await;
+    f.redis::<()>(&["ACL", "SETUSER", "app", "on", ">test-password", "+@all", "-info", "-evalsha", "-eval", "~*"])
+        .await;
+    let url = format!("redis://app:test-password@127.0.0.1:{}/", f.server.port());
+    let Err(ConnectError::Store(error)) = RedisStore::connect(url).await else { panic!("connected") };
+    assert_eq!(error.kind(), StoreErrorKind::Rejected);
+}
+
+#[tokio::test]
+async fn the_store_needs_no_more_connections_than_it_was_given() {
+    let f = Fixture::new().await;
+    let calls = (0..100).map(|n| {
+        let store = f.store.clone();
+        async move { matches!(store.open(session("alice", &format!("s-{n}"))).await, Ok(Opened::Opened { .. })) }
+    });
+    assert!(futures_util::future::join_all(calls).await.into_iter().all(|opened| opened));
+    let clients: String = f.redis(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+    assert!(clients.lines().count() <= 3, "two and the test's own: {clients}");
+}
