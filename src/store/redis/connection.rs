@@ -209,8 +209,8 @@ impl Slot {
             State::Connecting { attempt: current, pause } if current.ptr_eq(attempt) => {
                 let pause = *pause;
                 match outcome {
-                    Ok(link) => {
-                        let line = Line { link, made: Instant::now(), timeouts: Arc::default() };
+                    Ok(connected) => {
+                        let line = Line { link: connected, made: Instant::now(), timeouts: Arc::default() };
                         *state = State::Ready(line.clone());
                         Ok(line)
                     }

@@ -170,17 +170,17 @@ impl Inner {
 
 /// The entries of `XRANGE`, and the id of the last.
 fn entries(mut list: Reply) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
-    let (mut entries, mut last) = (Vec::new(), None);
+    let (mut found, mut last) = (Vec::new(), None);
     while !list.is_empty() {
         let mut entry = list.array()?;
         let id = entry.text()?;
         if !is_stream_id(&id) {
             return Err(malformed());
         }
-        entries.push(parse(entry.array()?)?);
+        found.push(parse(entry.array()?)?);
         last = Some(id);
     }
-    Ok((entries, last))
+    Ok((found, last))
 }
 
 fn parse(mut fields: Reply) -> Result<LogEntry, Failure> {

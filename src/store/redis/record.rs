@@ -40,8 +40,8 @@ pub(super) struct Record {
 
 /// The tag of a session.
 pub(super) fn tag(subject: &str, sid: &str) -> Tag {
-    let [a, b, c, d, e, f, g, h, ..] = hash_of_parts(&[subject, sid]);
-    [a, b, c, d, e, f, g, h]
+    let hash = hash_of_parts(&[subject, sid]);
+    std::array::from_fn(|index| hash.get(index).copied().unwrap_or_default())
 }
 
 impl Record {
