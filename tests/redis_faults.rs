@@ -10,8 +10,8 @@ use std::{
 };
 
 use support::{
-    Fixture, Proxy, RedisServer, eventually,
-    fixture::{GRACE, open, rotation, session, successor},
+    Proxy, RedisServer, eventually,
+    redis_fixture::{Fixture, GRACE, open, rotation, session, successor},
     redis_server::free_port,
 };
 use tower_bearer::{
