@@ -33,6 +33,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     pub async fn create_token_pair(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
         let inner = self.inner();
         let (mint, scope) = inner.draft(&session)?;
+        let lifetime = inner.access_lifetime(&session)?;
         let opened = inner.open(&session, inner.lifetimes.idle, inner.session_end(&session)?).await?;
         let identity = Identity {
             subject: &session.subject,
@@ -44,7 +45,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             now: opened.now,
         };
         Ok(TokenPair {
-            access: mint.access(&identity, &scope, &session.custom, inner.access_lifetime(&session)?)?,
+            access: mint.access(&identity, &scope, &session.custom, lifetime)?,
             refresh: mint.refresh(&identity, &scope, &session.custom)?,
             session_id: opened.sid,
             scope,

@@ -58,12 +58,13 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let tokens = &fixture.tokens;
     let good = || tokens.create_token_pair(NewSession::of("42").scope("read"));
 
+    let expired = good().await.unwrap();
+    // The default life of an access token, and the leeway.
+    fixture.advance(30 * 60 + 5);
     let revoked = good().await.unwrap();
     tokens.revoke_token(revoked.access().as_str()).await.unwrap();
     let logged_out = good().await.unwrap();
     tokens.revoke_session("42", logged_out.session_id()).await.unwrap();
-    let expired = good().await.unwrap();
-    fixture.advance(tokens_life() + 5);
     let now = fixture.clock.now();
 
     let valid = good().await.unwrap().access().as_str().to_owned();
@@ -119,11 +120,6 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
         ("sub is a number", sign(header, &claims_json.replace(r#""sub":"42""#, r#""sub":42"#))),
         ("a claim twice", sign(header, &claims_json.replacen('{', r#"{"sub":"1","#, 1))),
     ]
-}
-
-/// The default life of an access token, in seconds.
-fn tokens_life() -> u64 {
-    30 * 60
 }
 
 fn unsigned(claims: &str) -> String {

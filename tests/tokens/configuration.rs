@@ -1,0 +1,125 @@
+//! Every misconfiguration is an error of `build`, and names its setting.
+
+use std::time::Duration;
+
+use tower_bearer::{
+    BoxError, Claims, KeySet, MemoryStore, NoClaims, Renewal, TokenPolicy, TokenService,
+    error::ConfigError,
+    jwt::{Algorithm, SigningKey},
+    settings::Settings,
+    tokens::Builder,
+};
+
+use crate::support::fixture::SECRET;
+
+fn good() -> Builder {
+    TokenService::builder().secret(SECRET).store(MemoryStore::default())
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap()
+}
+
+fn renew(_: Claims<NoClaims>) -> std::future::Ready<Result<Renewal<NoClaims>, BoxError>> {
+    std::future::ready(Ok(Renewal::Keep))
+}
+
+#[test]
+fn what_cannot_work_is_refused_by_name() {
+    let memory = MemoryStore::default;
+    let none = TokenService::builder;
+    let seconds = Duration::from_secs;
+    let century = seconds(101 * 365 * 86_400);
+    let half = Duration::from_millis(1500);
+    let refused: [(&str, &str, Builder); 34] = [
+        ("secret", "missing", none().store(memory())),
+        ("secret", "beside keys", good().keys(KeySet::signing(key()))),
+        ("signing_key", "short", good().secret("short")),
+        ("signing_key", "short for HS512", good().secret([b'a', b'b'].repeat(31)).algorithm(Algorithm::HS512)),
+        ("signing_key", "one byte", good().secret([7; 64])),
+        ("signing_key", "a key pair's algorithm", good().algorithm(Algorithm::RS256)),
+        ("algorithm", "beside keys", none().keys(KeySet::signing(key())).algorithm(Algorithm::HS256).store(memory())),
+        ("keys", "cannot sign", none().keys(KeySet::verifying(key().verifying_key().clone())).store(memory())),
+        ("store", "missing", none().secret(SECRET)),
+        ("store", "missing for a denylist", none().secret(SECRET).policy(TokenPolicy::Denylist)),
+        ("store", "never asked", good().policy(TokenPolicy::Stateless)),
+        ("issuer", "empty", good().issuer("")),
+        ("audience", "empty", good().audience("")),
+        ("audience", "another is empty", good().audience("api").also_accept_audience("")),
+        ("audience", "missing", good().also_accept_audience("web")),
+        ("access_lifetime", "zero", good().access_lifetime(Duration::ZERO)),
+        ("access_lifetime", "a fraction", good().access_lifetime(half)),
+        ("access_lifetime", "a century", good().access_lifetime(century)),
+        ("access_lifetime", "for ever", good().access_lifetime(Duration::MAX)),
+        ("refresh_lifetime", "zero", good().refresh_lifetime(Duration::ZERO)),
+        ("refresh_lifetime", "a fraction", good().refresh_lifetime(half)),
+        ("refresh_lifetime", "a century", good().refresh_lifetime(century)),
+        ("session_lifetime", "zero", good().session_lifetime(Duration::ZERO)),
+        ("session_lifetime", "a fraction", good().session_lifetime(half)),
+        ("session_lifetime", "a century", good().session_lifetime(century)),
+        ("max_access_lifetime", "shorter than the lifetime", good().max_access_lifetime(seconds(60))),
+        ("max_access_lifetime", "a century", good().max_access_lifetime(century)),
+        ("reuse_grace", "over five minutes", good().reuse_grace(seconds(301))),
+        ("leeway", "over a day", good().leeway(seconds(86_401))),
+        ("leeway", "for ever", good().leeway(Duration::MAX)),
+        ("max_token_len", "zero", good().max_token_len(0)),
+        ("max_token_len", "shorter than any token", good().max_token_len(63)),
+        ("max_sessions", "zero", good().max_sessions(0)),
+        ("on_refresh", "before claims", good().on_refresh(renew).claims::<NoClaims>()),
+    ];
+    for (setting, what, builder) in refused {
+        let error = builder.build().expect_err(what);
+        assert_eq!(error.setting(), setting, "{what}: {error}");
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("`{setting}` ")) && text.contains("; "), "no remedy: {text}");
+        assert!(!text.contains(SECRET) && !format!("{error:?}").contains(SECRET));
+    }
+}
+
+#[test]
+fn the_extremes_that_can_work_do() {
+    let seconds = Duration::from_secs;
+    let longest = seconds(100 * 365 * 86_400);
+    for builder in [
+        good(),
+        good().access_lifetime(seconds(1)).refresh_lifetime(seconds(1)).session_lifetime(seconds(1)),
+        good().access_lifetime(longest).refresh_lifetime(longest).session_lifetime(longest),
+        good().reuse_grace(seconds(300)).leeway(seconds(86_400)).max_sessions(1).max_token_len(usize::MAX),
+        good().reuse_grace(Duration::ZERO).leeway(Duration::ZERO).max_sessions(u32::MAX).max_token_len(64),
+        TokenService::builder().store(MemoryStore::default()).keys(KeySet::signing(key())),
+        TokenService::builder()
+            .store(MemoryStore::default())
+            .keys(KeySet::verifying(key().verifying_key().clone()))
+            .verify_only(),
+        TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless),
+        good().on_refresh(renew),
+    ] {
+        builder.build().unwrap();
+    }
+    // The order of the calls does not matter.
+    TokenService::builder().algorithm(Algorithm::HS512).store(MemoryStore::default()).secret(SECRET).build().unwrap();
+}
+
+#[test]
+fn settings_fill_in_what_the_environment_sets_and_leave_the_rest() -> Result<(), ConfigError> {
+    let settings = Settings::from_vars([
+        ("JWT_SECRET_KEY", SECRET),
+        ("JWT_ALGORITHM", "HS384"),
+        ("JWT_ISSUER", "https://env.example"),
+        ("JWT_AUDIENCE", "env"),
+    ])?;
+    let tokens = TokenService::builder()
+        .issuer("https://code.example")
+        .settings(&settings)?
+        .store(MemoryStore::default())
+        .build()?;
+    let shown = format!("{tokens:?}");
+    assert!(shown.contains("https://env.example") && !shown.contains("code.example") && !shown.contains(SECRET));
+    let none = Settings::from_vars([("PATH", "/bin")])?;
+    let tokens = good().issuer("https://code.example").settings(&none)?.build()?;
+    assert!(format!("{tokens:?}").contains("https://code.example"));
+    let unknown = Settings::from_vars([("JWT_ALGORITHM", "none")])?;
+    let error = good().settings(&unknown).expect_err("`none` is no algorithm");
+    assert!(error.to_string().contains("algorithm"), "{error}");
+    Ok(())
+}
