@@ -186,11 +186,11 @@ pub(super) async fn what_was_revoked_never_comes_back(user: Subject) -> Outcome 
         let sid = round.to_string();
         user.open(&sid).await?;
         let over = Arc::new(AtomicBool::new(false));
-        let (watcher, watched, end) = (user.clone(), sid.clone(), over.clone());
+        let (one, watched, end) = (user.clone(), sid.clone(), over.clone());
         let watch = tokio::spawn(async move {
-            let (mut revoked, mut last) = (false, watcher.store.ping().await?);
+            let (mut revoked, mut last) = (false, one.store.ping().await?);
             while !end.load(Ordering::SeqCst) {
-                let checked = watcher.store.check(&watcher.name, &watched, "j").await?;
+                let checked = one.store.check(&one.name, &watched, "j").await?;
                 ensure!(last <= checked.now, "the time went from {last} to {}", checked.now);
                 last = checked.now;
                 match checked.state {

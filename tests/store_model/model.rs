@@ -1,0 +1,298 @@
+//! What a store should be, said as simply as it can be: no expiry index, no tombstones, no locks. It is given a call
+//! and the answer, and says whether the answer is right at the time that the answer itself tells.
+
+use std::collections::BTreeMap;
+
+use tower_bearer::{
+    clock::Timestamp,
+    store::{Checked, Open, Opened, Revocation, Revoked, Rotate, Rotated, SessionRecord, SessionState, Successor},
+};
+
+use super::operation::{Call, Reply};
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Model {
+    users: BTreeMap<String, User>,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct User {
+    generation: u64,
+    highest: u64,
+    sessions: BTreeMap<String, Session>,
+    /// Revoked tokens, and until when.
+    tokens: BTreeMap<String, Timestamp>,
+    pub log: Vec<Revocation>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Session {
+    generation: u64,
+    opened_at: Timestamp,
+    rotated_at: Timestamp,
+    refresh_end: Timestamp,
+    absolute_end: Timestamp,
+    counter: u32,
+    label: String,
+    revoked: Option<Timestamp>,
+    /// Revoked when its time was over: a store may say the one or the other.
+    revoked_late: bool,
+}
+
+/// What a session is, at a moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    Live,
+    /// And when it died, if a store may tell no other moment.
+    Dead(Option<Timestamp>),
+    Expired,
+    Missing,
+}
+
+type Verdict = Result<(), String>;
+
+impl Model {
+    /// The record's counter, if there is one.
+    pub fn counter(&self, subject: &str, sid: &str) -> Option<u32> {
+        Some(self.users.get(subject)?.sessions.get(sid)?.counter)
+    }
+
+    pub fn log(&self, subject: &str) -> &[Revocation] {
+        self.users.get(subject).map_or(&[], |user| &user.log)
+    }
+
+    /// Whether this answer is right; then the call has been made.
+    pub fn accept(&mut self, call: &Call, reply: &Reply) -> Verdict {
+        let subject = match call {
+            Call::Open(Open { subject, .. })
+            | Call::Rotate(Rotate { subject, .. })
+            | Call::Check { subject, .. }
+            | Call::RevokeSession { subject, .. }
+            | Call::RevokeToken { subject, .. }
+            | Call::RevokeAll { subject, .. }
+            | Call::Sessions { subject } => subject,
+        };
+        let user = self.users.entry(subject.clone()).or_default();
+        match (call, reply) {
+            (Call::Open(open), Reply::Opened(reply)) => user.open(open, reply),
+            (Call::Check { sid, jti, .. }, Reply::Checked(reply)) => user.check(sid, jti, reply),
+            (Call::Rotate(rotate), Reply::Rotated(reply)) => user.rotate(rotate, reply),
+            (Call::RevokeSession { sid, .. }, Reply::Revoked(reply)) => user.revoke_session(subject, sid, reply),
+            (Call::RevokeToken { jti, until, .. }, Reply::Revoked(reply)) => {
+                user.revoke_token(subject, jti, *until, reply)
+            }
+            (Call::RevokeAll { except, .. }, Reply::Revoked(reply)) => user.revoke_all(subject, *except, reply),
+            (Call::Sessions { .. }, Reply::Listed { earliest, sessions, latest }) => {
+                user.sessions(*earliest, sessions, *latest)
+            }
+            _ => Err("an answer to another question".to_owned()),
+        }
+    }
+}
+
+impl User {
+    fn standing(&self, sid: &str, now: Timestamp) -> Standing {
+        match self.sessions.get(sid) {
+            None => Standing::Missing,
+            Some(session) if session.revoked.is_some() => Standing::Dead(session.revoked),
+            Some(session) if session.generation < self.generation => Standing::Dead(None),
+            Some(session) if session.refresh_end <= now => Standing::Expired,
+            Some(_) => Standing::Live,
+        }
+    }
+
+    /// What a store may say: it may let go of what is over at any time.
+    fn permitted(&self, sid: &str, now: Timestamp) -> Vec<Standing> {
+        let mut permitted = vec![self.standing(sid, now)];
+        if let Some(session) = self.sessions.get(sid) {
+            if session.refresh_end <= now {
+                permitted.push(Standing::Missing);
+            }
+            if session.revoked_late {
+                permitted.push(Standing::Dead(None));
+            }
+        }
+        permitted
+    }
+
+    fn live(&self, now: Timestamp) -> Vec<&String> {
+        self.sessions.keys().filter(|sid| self.standing(sid, now) == Standing::Live).collect()
+    }
+
+    fn open(&mut self, open: &Open, reply: &Opened) -> Verdict {
+        let superseded = open.authentication_began.is_some_and(|began| began.as_millis() < self.generation);
+        let (Opened::Opened { now, .. } | Opened::Superseded { now } | Opened::Exists { now }) = *reply;
+        let exists = self.sessions.contains_key(&open.sid);
+        let over = self.sessions.get(&open.sid).is_some_and(|session| session.refresh_end <= now);
+        let Opened::Opened { generation, refresh_end, evicted, .. } = reply else {
+            let right = match reply {
+                Opened::Superseded { .. } => superseded,
+                _ => exists,
+            };
+            return ensure(right, || format!("superseded is {superseded}, exists is {exists}"));
+        };
+        ensure(!superseded && (!exists || over), || format!("superseded is {superseded}, exists is {exists}"))?;
+
+        let mut live: Vec<_> = self.live(now).into_iter().map(|sid| (&self.sessions[sid], sid)).collect();
+        live.sort_by_key(|(session, sid)| (session.rotated_at, session.opened_at, *sid));
+        let room = open.max_sessions.map_or(usize::MAX, |max| max.get() as usize - 1);
+        let surplus = live.len().saturating_sub(room);
+        let expected: Vec<_> = live.into_iter().take(surplus).map(|(_, sid)| sid.clone()).collect();
+        ensure(*evicted == expected, || format!("to be evicted were {expected:?}"))?;
+        for sid in expected {
+            self.end(&open.subject, &sid, now);
+        }
+
+        let absolute_end = now.saturating_add(open.absolute);
+        let session = Session {
+            generation: now.as_millis().max(self.generation).max(self.highest),
+            opened_at: now,
+            rotated_at: now,
+            refresh_end: now.saturating_add(open.idle).min(absolute_end),
+            absolute_end,
+            counter: 0,
+            label: open.label.clone(),
+            revoked: None,
+            revoked_late: false,
+        };
+        let right = (session.generation, session.refresh_end) == (*generation, *refresh_end);
+        ensure(right, || format!("expected was {session:?}"))?;
+        self.highest = session.generation;
+        self.sessions.insert(open.sid.clone(), session);
+        Ok(())
+    }
+
+    fn check(&self, sid: &str, jti: &str, Checked { now, state }: &Checked) -> Verdict {
+        let until = self.tokens.get(jti).copied().unwrap_or_default();
+        let is_right = |standing: Standing| {
+            // At the very moment `until`, the mark may be there or not.
+            if *now < until || (*now == until && matches!(state, SessionState::Revoked { .. })) {
+                return matches!(state, SessionState::Revoked { .. });
+            }
+            match (standing, *state) {
+                (Standing::Live, SessionState::Active { generation, counter, refresh_end }) => {
+                    let session = &self.sessions[sid];
+                    (generation, counter, refresh_end) == (session.generation, session.counter, session.refresh_end)
+                }
+                (Standing::Dead(known), SessionState::Revoked { at }) => at.is_none() || known.is_none() || at == known,
+                (Standing::Expired, SessionState::Expired) | (Standing::Missing, SessionState::Unknown) => true,
+                _ => false,
+            }
+        };
+        let permitted = self.permitted(sid, *now);
+        ensure(permitted.iter().copied().any(is_right), || {
+            format!("the session is one of {permitted:?}, the token is revoked until {until}")
+        })
+    }
+
+    fn rotate(&mut self, rotate: &Rotate, reply: &Rotated) -> Verdict {
+        let now = match *reply {
+            Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor.now,
+            Rotated::Reused { now }
+            | Rotated::Revoked { now, .. }
+            | Rotated::Unknown { now }
+            | Rotated::Expired { now } => now,
+        };
+        let permitted = self.permitted(&rotate.sid, now);
+        if permitted != [Standing::Live] {
+            let is_right = |standing| match (standing, *reply) {
+                (Standing::Dead(known), Rotated::Revoked { at, .. }) => at.is_none() || known.is_none() || at == known,
+                (Standing::Expired, Rotated::Expired { .. }) | (Standing::Missing, Rotated::Unknown { .. }) => true,
+                _ => false,
+            };
+            return ensure(permitted.iter().copied().any(is_right), || format!("the session is one of {permitted:?}"));
+        }
+        let Some(session) = self.sessions.get_mut(&rotate.sid) else { return Err("no session".to_owned()) };
+        let in_grace = now.saturating_since(session.rotated_at) < rotate.grace;
+        let replay = rotate.counter + 1 == session.counter && in_grace;
+        if !replay && rotate.counter < session.counter {
+            self.end(&rotate.subject, &rotate.sid, now);
+            return ensure(*reply == Rotated::Reused { now }, || "it is reuse".to_owned());
+        }
+        if !replay {
+            session.counter = rotate.counter + 1;
+            session.rotated_at = now;
+            session.refresh_end = now.saturating_add(rotate.idle).min(session.absolute_end);
+        }
+        let successor = Successor {
+            counter: session.counter,
+            generation: session.generation,
+            issued_at: session.rotated_at,
+            refresh_end: session.refresh_end,
+            now,
+        };
+        let expected = if replay { Rotated::Replayed(successor) } else { Rotated::Rotated(successor) };
+        ensure(*reply == expected, || format!("expected was {expected:?}"))
+    }
+
+    fn revoke_session(&mut self, subject: &str, sid: &str, reply: &Revoked) -> Verdict {
+        let standing = self.standing(sid, reply.now);
+        self.end(subject, sid, reply.now);
+        let live = standing == Standing::Live;
+        ensure(reply.found == live, || format!("it was {standing:?}"))
+    }
+
+    fn revoke_token(&mut self, subject: &str, jti: &str, until: Timestamp, reply: &Revoked) -> Verdict {
+        let known = self.tokens.entry(jti.to_owned()).or_default();
+        let news = *known < reply.now && reply.now < until;
+        let boundary = *known == reply.now || reply.now == until;
+        let right = reply.found == news || boundary;
+        *known = until.max(*known);
+        let (subject, jti) = (subject.to_owned(), jti.to_owned());
+        self.log.push(Revocation::Token { subject, jti });
+        ensure(right, || format!("that it was to be found is {news}"))
+    }
+
+    fn revoke_all(&mut self, subject: &str, except: Option<&str>, reply: &Revoked) -> Verdict {
+        let live = self.live(reply.now);
+        let except = except.filter(|sid| live.iter().any(|live| live == sid)).map(ToOwned::to_owned);
+        let found = live.len() > usize::from(except.is_some());
+        self.generation = self.generation.max(self.highest).max(reply.now.as_millis()) + 1;
+        if let Some(kept) = except.as_ref().and_then(|sid| self.sessions.get_mut(sid)) {
+            kept.generation = self.generation;
+            self.highest = self.generation;
+        }
+        let generation = self.generation;
+        self.log.push(Revocation::Subject { subject: subject.to_owned(), generation, except });
+        ensure(reply.found == found, || format!("that any was to be found is {found}"))
+    }
+
+    fn sessions(&self, earliest: Timestamp, listed: &[SessionRecord], latest: Timestamp) -> Verdict {
+        let expected: BTreeMap<_, _> = self.live(earliest).into_iter().map(|sid| (sid, self.record(sid))).collect();
+        let still = self.live(latest);
+        for record in listed {
+            ensure(expected.get(&record.sid) == Some(record), || format!("expected was one of {expected:?}"))?;
+        }
+        let all = still.iter().all(|sid| listed.iter().any(|record| record.sid == **sid));
+        ensure(all, || format!("some are missing: {still:?}"))
+    }
+
+    fn record(&self, sid: &str) -> SessionRecord {
+        let session = &self.sessions[sid];
+        SessionRecord {
+            sid: sid.to_owned(),
+            opened_at: session.opened_at,
+            last_rotated_at: session.rotated_at,
+            expires_at: session.refresh_end,
+            absolute_end: session.absolute_end,
+            label: session.label.clone(),
+        }
+    }
+
+    /// A session is revoked, and it is logged whatever it was.
+    fn end(&mut self, subject: &str, sid: &str, now: Timestamp) {
+        let standing = self.standing(sid, now);
+        if let Some(session) = self.sessions.get_mut(sid) {
+            match standing {
+                Standing::Live => session.revoked = Some(now),
+                Standing::Expired => session.revoked_late = true,
+                Standing::Dead(_) | Standing::Missing => {}
+            }
+        }
+        self.log.push(Revocation::Session { subject: subject.to_owned(), sid: sid.to_owned() });
+    }
+}
+
+fn ensure(right: bool, expected: impl FnOnce() -> String) -> Verdict {
+    if right { Ok(()) } else { Err(expected()) }
+}
