@@ -16,12 +16,7 @@ use axum::{
 use common::{Failure, bind_address, log_to_stderr, tokens_from_env};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_bearer::{
-    AuthLayer, Claims,
-    endpoints::Endpoints,
-    middleware::CurrentUserLayer,
-    users::{CurrentUser, renew_from},
-};
+use tower_bearer::{AuthLayer, Claims, endpoints::Endpoints, middleware::CurrentUserLayer, users::CurrentUser};
 use tower_http::trace::TraceLayer;
 use users::{User, Users};
 
@@ -30,9 +25,7 @@ async fn main() -> Result<(), Failure> {
     log_to_stderr()?;
     let users = Arc::new(Users::default());
     let (builder, store) = tokens_from_env().await?;
-    let tokens = builder.on_refresh(renew_from(Arc::clone(&users))).build()?;
-
-    let auth = AuthLayer::new(tokens);
+    let auth = AuthLayer::new(builder.build()?);
     let endpoints = Endpoints::new(&auth, Arc::clone(&users));
     let app = Router::new()
         .route("/claims", get(claims))

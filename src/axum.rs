@@ -43,7 +43,7 @@
 //! # }
 //! ```
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use axum_core::{
     body::Body,
@@ -55,7 +55,7 @@ use http::request::Parts;
 
 use crate::{
     jwt::Claims,
-    middleware::{Refusal, Refusals, Unauthenticated, missing_claims},
+    middleware::{Refusal, Unauthenticated, refuse_missing_claims},
     users::CurrentUser,
 };
 
@@ -70,11 +70,7 @@ pub struct MissingClaims {
 
 impl MissingClaims {
     fn of(parts: &Parts) -> Self {
-        let refusal = missing_claims(&parts.extensions);
-        let refusals = parts.extensions.get::<Unauthenticated>().map(Unauthenticated::refusals);
-        // Under no layer nobody has configured how to refuse.
-        let refusals = refusals.map_or_else(|| Arc::new(Refusals::new()), Arc::clone);
-        let response = refusals.respond_to(refusal.clone(), &parts.method, &parts.headers);
+        let (refusal, response) = refuse_missing_claims(parts);
         Self { refusal, response: Box::new(response) }
     }
 

@@ -7,7 +7,8 @@
 //! | [`StoreError`] | ours: the store did not do as asked | 503 |
 //! | [`Error`] | any of these, as [`TokenService`](crate::TokenService) returns them | by [`Error::fault`] |
 //!
-//! No message, `Debug` text or source holds a token, a password, a hash or key material.
+//! No message, `Debug` text or source holds a token, a password, a hash or key material; ids (`sub`, `sid`, `jti`) are no secrets and may
+//! appear in `Debug`.
 //! [`Error::code`] gives the codes of the predecessor, `fastcore.security`.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
@@ -39,6 +40,12 @@ impl ConfigError {
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Names the setting through which the fault came in.
+    pub(crate) fn of_setting(mut self, setting: &'static str) -> Self {
+        self.setting = setting;
         self
     }
 

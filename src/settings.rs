@@ -8,7 +8,7 @@
 //! | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | life of a refresh token that is not used, 1 to 3650 (ten years) | 7 |
 //! | `JWT_AUDIENCE` | the `aud` of issued tokens | none |
 //! | `JWT_ISSUER` | the `iss` of issued and accepted tokens | none |
-//! | `JWT_ALLOWED_AUDIENCES` | the `aud` values to accept: a JSON array of strings, or a list with commas | `JWT_AUDIENCE` |
+//! | `JWT_ALLOWED_AUDIENCES` | the `aud` values to accept beside `JWT_AUDIENCE`: a JSON array of strings, or a list with commas | none |
 //!
 //! [`Settings`] tells what was set and leaves the defaults to whoever uses it: a variable that is unset is `None`. One that is
 //! set to something unusable, even to nothing at all, is a [`ConfigError`] that names the variable: a typing error
@@ -141,7 +141,7 @@ impl Settings {
         self.issuer.as_deref()
     }
 
-    /// `JWT_ALLOWED_AUDIENCES`: the `aud` values to accept; at least one.
+    /// `JWT_ALLOWED_AUDIENCES`: the `aud` values to accept beside `JWT_AUDIENCE`; at least one.
     #[must_use]
     pub fn allowed_audiences(&self) -> Option<&[String]> {
         self.allowed_audiences.as_deref()

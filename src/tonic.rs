@@ -1,5 +1,7 @@
 //! Tonic: claims in gRPC handlers, refusals as [`Status`], and names for services behind a layer.
 //!
+//! A call is checked once, when it arrives: a stream goes on when its token expires or is revoked (see [`middleware`](crate::middleware)).
+//!
 //! The layer goes over all services of a server (`Server::builder().layer(..)`) or over one of them: an
 //! [`AuthService`] around a generated service is a [`NamedService`] itself.
 //!

@@ -57,8 +57,8 @@ pub struct Grant<C> {
 
 /// The application's users.
 ///
-/// An error of any method means that the lookup itself failed: the client is told 500, never 401, and a refresh token
-/// stays good. A missing user is `Ok(None)`.
+/// An error of any method means that the lookup itself failed: the client is told 500 and a refresh token stays good. An error of this crate that is passed on
+/// keeps its meaning: a password check that was overloaded is a 503. A missing user is `Ok(None)`.
 ///
 /// The futures are dropped when the client goes away; a panic in one is caught and taken as an error.
 pub trait UserAuthentication: Send + Sync + 'static {
@@ -117,15 +117,20 @@ impl<U: fmt::Debug> fmt::Debug for CurrentUser<U> {
 }
 
 /// A hook for [`Builder::on_refresh`](crate::tokens::Builder::on_refresh): the user is looked up again, and its claims
-/// and scope are built anew.
+/// are built anew.
+///
+/// The new tokens allow what the session was opened with *and* the user is still granted: a scope that was taken away is gone, and a session
+/// that was opened with less than the user's grant never gets more (RFC 6749 section 6). A scope newly granted needs a new login.
 pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Claims> {
     move |claims: Claims<U::Claims>| {
         let users = Arc::clone(&users);
         async move {
             Ok(match users.user_by_id(claims.subject()).await? {
                 Some(user) => {
-                    let Grant { claims, scope } = users.grant(&user);
-                    Renewal::Replace { claims, scope }
+                    let grant = users.grant(&user);
+                    let still: Vec<_> =
+                        grant.scope.split(' ').filter(|&token| claims.scope().contains(token)).collect();
+                    Renewal::Replace { scope: still.join(" "), claims: grant.claims }
                 }
                 None => Renewal::Refuse,
             })

@@ -20,8 +20,8 @@ pub enum Failure {
     InvalidRequest,
     /// The credentials or the refresh token are no good; with a challenge, if it is the client that has to authenticate.
     InvalidGrant(Option<HeaderValue>),
-    /// The endpoint needs claims and has none.
-    Unauthorized,
+    /// The endpoint needs claims and has none: refused as its layer would have.
+    Refused(Box<Response<Bytes>>),
     /// There is no such thing, or it is someone else's.
     NotFound,
     /// Another method than these.
@@ -67,10 +67,10 @@ impl Failure {
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         let (status, code) = match &self {
+            Self::Refused(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::InvalidGrant(None) => (StatusCode::BAD_REQUEST, "invalid_grant"),
             Self::InvalidGrant(Some(_)) => (StatusCode::UNAUTHORIZED, "invalid_grant"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "invalid_request"),
@@ -83,7 +83,7 @@ impl Failure {
         let headers = response.headers_mut();
         match self {
             Self::InvalidGrant(Some(challenge)) => drop(headers.insert(WWW_AUTHENTICATE, challenge)),
-            Self::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::Refused(refusal) => return refusal.map(Full::from),
             Self::MethodNotAllowed(methods) => {
                 let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 headers.extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));

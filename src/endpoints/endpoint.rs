@@ -15,7 +15,7 @@ use http_body_util::Full;
 use tower::Service;
 
 use super::{answer::Failure, fields::Fields};
-use crate::{error::BoxError, jwt::Claims, store::BoxFuture};
+use crate::{error::BoxError, jwt::Claims, middleware::refuse_missing_claims, store::BoxFuture};
 
 /// One endpoint as a Tower service. Made by [`Endpoints`](super::Endpoints).
 pub struct Endpoint<H> {
@@ -92,6 +92,10 @@ where
 
 /// The claims that the layer around an endpoint has put into the request.
 pub(super) fn claims_of<C: Send + Sync + 'static>(parts: &Parts) -> Result<Claims<C>, Failure> {
-    // The layer may be optional or switched off.
-    parts.extensions.get::<Claims<C>>().cloned().ok_or(Failure::Unauthorized)
+    // That layer may be optional or switched off: then the answer is to the byte what it would have been.
+    parts
+        .extensions
+        .get::<Claims<C>>()
+        .cloned()
+        .ok_or_else(|| Failure::Refused(Box::new(refuse_missing_claims(parts).1)))
 }

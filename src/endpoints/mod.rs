@@ -14,6 +14,8 @@
 //! A field that is missing, repeated or of another type is a 400 `invalid_request`, another media type 415, a body over 16 KiB 413, one
 //! that does not arrive within 10 s 408, another method 405, a failing store 503.
 //!
+//! They need a Tokio runtime with its timer.
+//!
 //! A request that is dropped leaves nothing half done: a login may leave a session that nobody has tokens of, and a
 //! refresh is repeated with the same token.
 //!
@@ -72,7 +74,7 @@ pub use self::{
 };
 use crate::{
     middleware::{AuthLayer, AuthService},
-    users::UserAuthentication,
+    users::{UserAuthentication, renew_from},
 };
 
 /// Makes the endpoints of one application. See the [module docs](self).
@@ -88,8 +90,8 @@ where
 {
     /// Endpoints that issue and check the tokens of `auth`'s [`TokenService`](crate::TokenService) for these users.
     ///
-    /// To have users looked up again at every refresh, give the service [`renew_from`](crate::users::renew_from) the same users as its
-    /// `on_refresh`.
+    /// At every refresh the user is looked up again ([`renew_from`]), unless the service has an
+    /// [`on_refresh`](crate::tokens::Builder::on_refresh) of its own, which is asked instead.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
         Self { auth: auth.clone(), users }
@@ -105,14 +107,19 @@ where
     /// Exchanges a refresh token for new tokens; it is used up.
     #[must_use]
     pub fn refresh(&self) -> Endpoint<Refresh<A::Claims>> {
-        Endpoint::new(Refresh { tokens: self.auth.tokens().clone(), rotate: true })
+        self.refreshing(true)
     }
 
     /// Exchanges a refresh token for a new access token only, and leaves it as it is: the predecessor's behaviour. A stolen refresh token is
     /// then never noticed; prefer [`refresh`](Self::refresh).
     #[must_use]
     pub fn refresh_without_rotation(&self) -> Endpoint<Refresh<A::Claims>> {
-        Endpoint::new(Refresh { tokens: self.auth.tokens().clone(), rotate: false })
+        self.refreshing(false)
+    }
+
+    fn refreshing(&self, rotate: bool) -> Endpoint<Refresh<A::Claims>> {
+        let renewal = Arc::new(renew_from(Arc::clone(&self.users)));
+        Endpoint::new(Refresh { tokens: self.auth.tokens().clone(), renewal, rotate })
     }
 
     /// Ends the session of the bearer token.

@@ -1,6 +1,6 @@
 //! A refresh token for new tokens.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, request::Parts};
@@ -12,11 +12,13 @@ use super::{
     endpoint::Handle,
     fields::Fields,
 };
-use crate::tokens::TokenService;
+use crate::tokens::{OnRefresh, TokenService};
 
 /// The handler of [`Endpoints::refresh`](super::Endpoints::refresh).
 pub struct Refresh<C> {
     pub(super) tokens: TokenService<C>,
+    /// Looks the user up, unless the service has a hook of its own.
+    pub(super) renewal: Arc<dyn OnRefresh<C>>,
     pub(super) rotate: bool,
 }
 
@@ -28,16 +30,19 @@ impl<C: Serialize + Send + Sync + 'static> Handle for Refresh<C> {
         let presented = fields.one("refresh_token")?;
         let refused = |error| Failure::of_grant(&error, None);
         if self.rotate {
-            let pair = self.tokens.refresh(presented).await.map_err(refused)?;
+            let pair = self.tokens.refresh_or_ask(presented, Some(&*self.renewal)).await.map_err(refused)?;
             return Ok(json(StatusCode::OK, &pair));
         }
-        let access = self.tokens.refresh_access_token(presented).await.map_err(refused)?;
-        let body = serde_json::json!({
+        let access = self.tokens.refresh_access_token_or_ask(presented, Some(&*self.renewal)).await.map_err(refused)?;
+        let mut body = serde_json::json!({
             "access_token": access.as_str(),
             "token_type": "bearer",
             "expires_in": access.expires_in(),
             "access_expires_in": access.expires_in(),
         });
+        if let (Some(members), false) = (body.as_object_mut(), access.scope().is_empty()) {
+            members.insert("scope".to_owned(), access.scope().as_str().into());
+        }
         Ok(json(StatusCode::OK, &body))
     }
 }

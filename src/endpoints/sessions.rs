@@ -12,7 +12,7 @@ use super::{
     endpoint::{Handle, claims_of},
     fields::Fields,
 };
-use crate::{jwt::is_id, store::Page, tokens::TokenService};
+use crate::{error::Error, jwt::is_id, store::Page, tokens::TokenService};
 
 /// About how many sessions one answer lists.
 const PER_PAGE: usize = 200;
@@ -88,12 +88,20 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
         let claims = claims_of::<C>(&parts)?;
         // Session ids are base64url: none has a character that a path would have to escape.
         let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or(Failure::NotFound)?;
-        let revoked = self.tokens.revoke_session(claims.subject(), sid).await;
-        if revoked.map_err(|error| Failure::of_operation(&error))?.found {
-            Ok(empty(StatusCode::NO_CONTENT))
-        } else {
-            Err(Failure::NotFound)
+        let failed = |error: Error| Failure::of_operation(&error);
+        // Looked at first: a revocation writes the log even if there is nothing to revoke, and a client must not be able to fill that with
+        // names it makes up. Another issuer's sessions have no owner that is known here, so only the caller's own can be ended.
+        let own = claims.session_id() == Some(sid);
+        let known = match self.tokens.has_session(claims.subject(), sid).await {
+            Ok(known) => known,
+            Err(Error::Issue(_)) => own,
+            Err(error) => return Err(failed(error)),
+        };
+        if !known {
+            return Err(Failure::NotFound);
         }
+        self.tokens.revoke_session(claims.subject(), sid).await.map_err(failed)?;
+        Ok(empty(StatusCode::NO_CONTENT))
     }
 }
 

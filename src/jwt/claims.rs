@@ -73,8 +73,7 @@ impl<C: Serialize> Serialize for Claims<C> {
 pub struct NoClaims {}
 
 /// What a token is for. An access token never passes for a refresh token, nor the other way round.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TokenType {
     /// Opens protected routes.
     Access,
@@ -89,6 +88,23 @@ impl TokenType {
         match self {
             Self::Access => "access",
             Self::Refresh => "refresh",
+        }
+    }
+}
+
+impl Serialize for TokenType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenType {
+    /// From its text alone: a derived implementation would take `{"refresh":null}` too.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match &*Name::deserialize(deserializer)?.0 {
+            "access" => Ok(Self::Access),
+            "refresh" => Ok(Self::Refresh),
+            _ => Err(de::Error::custom("neither access nor refresh")),
         }
     }
 }
@@ -499,7 +515,8 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// One string, or an array of nothing but strings (RFC 7519 section 4.1.3).
+/// One string, or an array of nothing but strings (RFC 7519 section 4.1.3). An empty array is for nobody: it is not the same as no
+/// `aud`.
 struct Audience(Vec<String>);
 
 impl<'de> Deserialize<'de> for Audience {
@@ -522,7 +539,7 @@ impl<'de> Deserialize<'de> for Audience {
                 while let Some(one) = seq.next_element()? {
                     several.push(one);
                 }
-                Ok(Audience(several))
+                if several.is_empty() { Err(de::Error::custom("nobody")) } else { Ok(Audience(several)) }
             }
         }
 

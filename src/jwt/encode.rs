@@ -3,8 +3,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
-use super::{JwtClaims, KeySet, SigningKey, TokenType};
-use crate::error::Error;
+use super::{JwtClaims, KeySet, SigningKey, TokenType, is_id};
+use crate::{clock::Timestamp, error::Error};
 
 /// Signs a claims set with the key set's signing key.
 ///
@@ -12,9 +12,18 @@ use crate::error::Error;
 ///
 /// # Errors
 ///
-/// [`Error::Signing`] if the set has no signing key or the key fails; [`Error::Issue`] if a custom claim has a reserved name, or the
-/// claims do not serialize to an object.
+/// [`Error::Signing`] if the set has no signing key or the key fails; [`Error::Issue`] if the claims are not what a verifier accepts: an id that is
+/// empty, over 255 bytes or has control characters, an `exp` that is not after `iat` and `nbf`, a custom claim with a reserved name, custom claims
+/// that are no object.
 pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<String, Error> {
+    let ids = [Some(claims.subject()), Some(claims.token_id()), claims.session_id()];
+    if !ids.into_iter().flatten().all(is_id) {
+        return Err(Error::Issue("`sub`, `jti` and `sid` must be 1 to 255 bytes without control characters".into()));
+    }
+    let begins = claims.issued_at.max(claims.not_before.unwrap_or_default());
+    if claims.expires_at <= begins || claims.expires_at >= Timestamp::END_OF_TIME {
+        return Err(Error::Issue("`exp` must be after `iat` and `nbf`, and before the year 10 000".into()));
+    }
     let key = keys.signing_key().ok_or(Error::Signing)?;
     Encoder::new(key, claims.token_type.unwrap_or(TokenType::Access)).encode(key, claims)
 }

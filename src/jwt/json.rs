@@ -145,7 +145,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
-        deserializer.deserialize_any(NumericDateVisitor)
+        // Not `deserialize_any`: it gives fractions as maps if another crate turns `serde_json/arbitrary_precision` on.
+        deserializer.deserialize_f64(NumericDateVisitor)
     }
 }
 

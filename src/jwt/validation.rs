@@ -17,6 +17,9 @@ use crate::{
 /// Longer than any token's life and any clock's error that makes sense. Below it no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// More is no difference between clocks: it would keep expired tokens alive.
+const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
+
 /// What a token must be to be accepted.
 ///
 /// | rule | default |
@@ -89,7 +92,7 @@ impl Validation {
         self
     }
 
-    /// How much the clocks of issuer and verifier may differ.
+    /// How much the clocks of issuer and verifier may differ. More than a day is cut to a day, and [`check`](Self::check) calls it an error.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
@@ -137,7 +140,7 @@ impl Validation {
         if self.audiences.iter().any(String::is_empty) {
             return Err(ConfigError::new("audience", "is empty", "give your service's name, or leave it out"));
         }
-        if self.leeway > Duration::from_secs(86_400) {
+        if self.leeway > LONGEST_LEEWAY {
             return Err(ConfigError::new("leeway", "is over a day", "give seconds: how far your nodes' clocks differ"));
         }
         for (setting, life) in
@@ -155,7 +158,7 @@ impl Validation {
 
     /// The leeway in force.
     pub(crate) fn leeway_in_force(&self) -> Duration {
-        self.leeway
+        self.leeway.min(LONGEST_LEEWAY)
     }
 
     /// The life of access tokens in force.
@@ -165,10 +168,10 @@ impl Validation {
 
     /// Exp, nbf and iat against `now`: what has to be looked at again at every use of a token.
     fn check_times<C>(&self, claims: &JwtClaims<C>, now: Timestamp) -> Result<(), TokenError> {
-        if now >= claims.expires_at.saturating_add(self.leeway) {
+        if now >= claims.expires_at.saturating_add(self.leeway_in_force()) {
             return Err(TokenError::Expired { at: claims.expires_at });
         }
-        let latest = now.saturating_add(self.leeway);
+        let latest = now.saturating_add(self.leeway_in_force());
         for at in claims.not_before.into_iter().chain([claims.issued_at]) {
             if at > latest {
                 return Err(TokenError::NotYetValid { at });

@@ -46,6 +46,10 @@
 //! paths stay 404. Put `TraceLayer` outside too: the credential is marked sensitive by
 //! `SetSensitiveRequestHeadersLayer` there.
 //!
+//! A request is checked **once, when it arrives**. What goes on for long after that (a gRPC stream, server-sent events, a WebSocket) goes on when its
+//! token expires or is revoked: such a handler ends by itself at [`expires_at`](crate::jwt::JwtClaims::expires_at), and asks
+//! [`TokenService::validate_token`](crate::TokenService::validate_token) now and then if a revocation must end it sooner.
+//!
 //! A `ConcurrencyLimit` *inside* holds its permit while the store is asked: put limits outside if that matters.
 
 mod body;
@@ -58,8 +62,9 @@ mod scope;
 mod service;
 
 pub(crate) use self::rejection::{RETRY_AFTER_SECONDS, Refusals};
-#[cfg(any(feature = "axum", feature = "tonic"))]
+#[cfg(feature = "tonic")]
 pub(crate) use self::service::missing_claims;
+pub(crate) use self::service::refuse_missing_claims;
 pub use self::{
     body::ResponseBody,
     current_user::{CurrentUserFuture, CurrentUserLayer, LoadCurrentUser},

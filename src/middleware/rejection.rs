@@ -317,7 +317,7 @@ fn trace(refusal: &Refusal) {
         let cause = refusal.cause.as_deref().map(tracing::field::display);
         let source = refusal.cause.as_deref().and_then(|cause| cause.source()).map(tracing::field::display);
         match refusal.kind {
-            RefusalKind::Unavailable => tracing::warn!(cause, source, "request refused: the token store failed"),
+            RefusalKind::Unavailable => tracing::warn!(cause, source, "request refused: it cannot be checked now"),
             RefusalKind::Internal => tracing::error!(cause, source, "request refused: internal fault"),
             kind => tracing::debug!(?kind, cause, "request refused"),
         }

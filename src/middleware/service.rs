@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Extensions, Request, Response, header::AUTHORIZATION};
+use bytes::Bytes;
+use http::{Extensions, Request, Response, header::AUTHORIZATION, request::Parts};
 use tower::Service;
 
 use super::{
@@ -32,17 +33,9 @@ pub struct AuthService<S, C = NoClaims> {
 /// Stands in the extensions of a request that an [`AuthLayer`](super::AuthLayer) passed on without claims: optional, exempt or switched
 /// off. So a handler under no layer at all is told from one whose client is anonymous.
 ///
-/// It carries how that layer refuses, so that an extractor refuses to the byte as the layer would.
+/// It carries how that layer refuses, so that an extractor or an endpoint refuses to the byte as the layer would.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "extractors read it"))]
 pub struct Unauthenticated(Arc<Refusals>);
-
-impl Unauthenticated {
-    #[cfg(feature = "axum")]
-    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
-        &self.0
-    }
-}
 
 impl<S, C> AuthService<S, C> {
     pub(super) fn new(inner: S, config: Arc<Config<C>>) -> Self {
@@ -146,6 +139,16 @@ pub(crate) fn missing_claims(extensions: &Extensions) -> Refusal {
         "claims are needed, but the request has none: put it behind an `AuthLayer` of the same claims type"
     );
     Refusal::new(RefusalKind::Internal)
+}
+
+/// Why a request has no claims, and the answer that its layer would have given.
+pub(crate) fn refuse_missing_claims(parts: &Parts) -> (Refusal, Response<Bytes>) {
+    let refusal = missing_claims(&parts.extensions);
+    let refusals = parts.extensions.get::<Unauthenticated>().map(|passed| Arc::clone(&passed.0));
+    // Under no layer nobody has configured how to refuse.
+    let refusals = refusals.unwrap_or_else(|| Arc::new(Refusals::new()));
+    let response = refusals.respond_to(refusal.clone(), &parts.method, &parts.headers);
+    (refusal, response)
 }
 
 impl<S: Clone, C> Clone for AuthService<S, C> {

@@ -178,7 +178,8 @@ pub struct LogPosition {
 /// Which part of a listing.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// Where to go on: the [`SessionPage::next`] of the page before; `None` for the first.
+    /// Where to go on: the [`SessionPage::next`] of the page before; `None` for the first. A text that is no such cursor begins anew: it may
+    /// come from a client, and is no fault of the store.
     pub cursor: Option<String>,
     /// About how many records to look at; 0 means 100. A page may hold fewer, even none, and still have a next one.
     pub limit: u32,

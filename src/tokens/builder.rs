@@ -193,6 +193,9 @@ impl<C> Builder<C> {
     }
 
     /// The clock against which `exp`, `nbf` and `iat` are checked. Default: the system's.
+    ///
+    /// Tokens are *issued* at the store's time: a test that sets this clock gives the same one to
+    /// [`MemoryStore::with_clock`](crate::MemoryStore::with_clock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -375,7 +378,8 @@ impl<C> Builder<C> {
     fn take_keys(&mut self) -> Result<KeySet, ConfigError> {
         match (self.secret.take(), self.keys.take()) {
             (Some(secret), None) => {
-                let key = SigningKey::from_secret(self.algorithm.unwrap_or(Algorithm::HS256), &*secret)?;
+                let key = SigningKey::from_secret(self.algorithm.unwrap_or(Algorithm::HS256), &*secret)
+                    .map_err(|error| error.of_setting("secret"))?;
                 Ok(KeySet::signing(key))
             }
             (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::new(

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    error::{Error, StoreError, StoreErrorKind},
+    error::{Error, StoreError, StoreErrorKind, TokenError},
     jwt::{JwtClaims, Scope, SigningKey, TokenType, is_id},
     store::{Open, Opened, TokenStore},
 };
@@ -35,21 +35,10 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let (mint, scope) = inner.draft(&session)?;
         let lifetime = inner.access_lifetime(&session)?;
         let opened = inner.open(&session, inner.lifetimes.idle, inner.session_end(&session)?).await?;
-        let identity = Identity {
-            subject: &session.subject,
-            sid: &opened.sid,
-            counter: 0,
-            generation: opened.generation,
-            issued_at: opened.now,
-            session_end: opened.refresh_end,
-            now: opened.now,
-        };
-        Ok(TokenPair {
-            access: mint.access(&identity, &scope, &session.custom, lifetime)?,
-            refresh: mint.refresh(&identity, &scope, &session.custom)?,
-            session_id: opened.sid,
-            scope,
-        })
+        let identity = opened.identity(&session.subject);
+        let access = mint.access(&identity, &scope, &session.custom, lifetime)?;
+        let refresh = mint.refresh(&identity, &scope, &session.custom)?;
+        Ok(TokenPair { access, refresh, session_id: opened.sid })
     }
 
     /// Opens a session that consists of one access token, and ends with it.
@@ -60,19 +49,11 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     pub async fn create_access_token(&self, session: NewSession<C>) -> Result<IssuedToken, Error> {
         let inner = self.inner();
         let (mint, scope) = inner.draft(&session)?;
-        let lifetime = inner.access_lifetime(&session)?;
+        let lifetime = inner.access_lifetime(&session)?.min(inner.session_end(&session)?);
         // The session outlives the token by the leeway, within which the token is still accepted.
         let end = lifetime.saturating_add(inner.validation.leeway_in_force());
         let opened = inner.open(&session, end, end).await?;
-        let identity = Identity {
-            subject: &session.subject,
-            sid: &opened.sid,
-            counter: 0,
-            generation: opened.generation,
-            issued_at: opened.now,
-            session_end: opened.refresh_end,
-            now: opened.now,
-        };
+        let identity = opened.identity(&session.subject);
         mint.access(&identity, &scope, &session.custom, lifetime)
     }
 
@@ -170,6 +151,20 @@ struct Session {
     refresh_end: Timestamp,
 }
 
+impl Session {
+    fn identity<'a>(&'a self, subject: &'a str) -> Identity<'a> {
+        Identity {
+            subject,
+            sid: &self.sid,
+            counter: 0,
+            generation: self.generation,
+            issued_at: self.now,
+            session_end: self.refresh_end,
+            now: self.now,
+        }
+    }
+}
+
 /// What makes a token this token and no other. All of it comes from the session's record.
 pub(super) struct Identity<'a> {
     pub(super) subject: &'a str,
@@ -245,7 +240,12 @@ impl Mint<'_> {
         let expires_at = identity.issued_at.saturating_add(lifetime).min(identity.session_end);
         let claims = self.claims(identity, TokenType::Access, jti, expires_at, scope, custom);
         let token = self.signer.access.encode(self.key, &claims)?;
-        Ok(IssuedToken { token: Zeroizing::new(token), expires_at: claims.expires_at(), now: identity.now })
+        Ok(IssuedToken {
+            token: Zeroizing::new(token),
+            expires_at: claims.expires_at(),
+            now: identity.now,
+            scope: scope.clone(),
+        })
     }
 
     /// The refresh token of this identity: it lives as long as its session if that is not used.
@@ -258,7 +258,12 @@ impl Mint<'_> {
         let jti = format!("{}.r", identity.jti_stem());
         let claims = self.claims(identity, TokenType::Refresh, jti, identity.session_end, scope, custom);
         let token = self.signer.refresh.encode(self.key, &claims)?;
-        Ok(IssuedToken { token: Zeroizing::new(token), expires_at: claims.expires_at(), now: identity.now })
+        Ok(IssuedToken {
+            token: Zeroizing::new(token),
+            expires_at: claims.expires_at(),
+            now: identity.now,
+            scope: scope.clone(),
+        })
     }
 
     fn claims<'c, C>(
@@ -286,6 +291,11 @@ impl Mint<'_> {
 }
 
 impl Identity<'_> {
+    /// Tokens speak of whole seconds: in the last second of a session's life there is none left to give.
+    pub(super) fn has_time_left(&self) -> Result<(), TokenError> {
+        if self.session_end.as_secs() > self.issued_at.as_secs() { Ok(()) } else { Err(TokenError::SessionExpired) }
+    }
+
     fn jti_stem(&self) -> String {
         format!("{}.{}", self.sid, self.counter)
     }

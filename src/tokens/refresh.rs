@@ -79,10 +79,32 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// [`Error::Application`] if [`on_refresh`](super::Builder::on_refresh) failed, and [`Error::Issue`] if its claims are not acceptable: the token
     /// is then still good. [`Error::Store`]: it may or may not be used up; ask again with the same token.
     pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Error> {
+        self.refresh_or_ask(refresh_token, None).await
+    }
+
+    /// Makes a new access token for the session of a refresh token, which stays as it is: the predecessor's behaviour.
+    ///
+    /// Prefer [`refresh`](Self::refresh): a refresh token that is never rotated can be used by a thief for as long as it lives without being
+    /// noticed.
+    ///
+    /// # Errors
+    ///
+    /// As [`refresh`](Self::refresh). A refresh token that has a successor is refused, but its session is not revoked: nothing was
+    /// rotated with it.
+    pub async fn refresh_access_token(&self, refresh_token: &str) -> Result<IssuedToken, Error> {
+        self.refresh_access_token_or_ask(refresh_token, None).await
+    }
+
+    /// [`refresh`](Self::refresh), asking `hook` if the service has none of its own.
+    pub(crate) async fn refresh_or_ask(
+        &self,
+        refresh_token: &str,
+        hook: Option<&dyn OnRefresh<C>>,
+    ) -> Result<TokenPair, Error> {
         let inner = self.inner();
         let mint = inner.mint()?;
         let Presented { claims, sid, counter } = self.presented(refresh_token)?;
-        let renewed = self.renew(&claims).await?;
+        let renewed = self.renew(&claims, hook).await?;
         let custom = renewed.claims.as_ref().unwrap_or_else(|| claims.custom());
         mint.check(claims.subject(), &renewed.scope, custom)?;
 
@@ -113,33 +135,27 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             session_end: successor.refresh_end,
             now: successor.now,
         };
-        Ok(TokenPair {
-            access: mint.access(&identity, &renewed.scope, custom, inner.lifetimes.access)?,
-            refresh: mint.refresh(&identity, &renewed.scope, custom)?,
-            session_id: sid.clone(),
-            scope: renewed.scope,
-        })
+        identity.has_time_left()?;
+        let access = mint.access(&identity, &renewed.scope, custom, inner.lifetimes.access)?;
+        let refresh = mint.refresh(&identity, &renewed.scope, custom)?;
+        Ok(TokenPair { access, refresh, session_id: sid })
     }
 
-    /// Makes a new access token for the session of a refresh token, which stays as it is: the predecessor's behaviour.
-    ///
-    /// Prefer [`refresh`](Self::refresh): a refresh token that is never rotated can be used by a thief for as long as it lives without being
-    /// noticed.
-    ///
-    /// # Errors
-    ///
-    /// As [`refresh`](Self::refresh). A refresh token that has a successor is refused, but its session is not revoked: nothing was
-    /// rotated with it.
-    pub async fn refresh_access_token(&self, refresh_token: &str) -> Result<IssuedToken, Error> {
+    /// [`refresh_access_token`](Self::refresh_access_token), asking `hook` if the service has none of its own.
+    pub(crate) async fn refresh_access_token_or_ask(
+        &self,
+        refresh_token: &str,
+        hook: Option<&dyn OnRefresh<C>>,
+    ) -> Result<IssuedToken, Error> {
         let inner = self.inner();
         let mint = inner.mint()?;
         let Presented { claims, sid, counter } = self.presented(refresh_token)?;
-        let renewed = self.renew(&claims).await?;
+        let renewed = self.renew(&claims, hook).await?;
         let custom = renewed.claims.as_ref().unwrap_or_else(|| claims.custom());
         mint.check(claims.subject(), &renewed.scope, custom)?;
 
         let checked = mint.store.check(claims.subject(), &sid, claims.token_id()).await?;
-        let claims = judge_session(claims, &checked)?;
+        judge_session(claims.clone(), &checked)?;
         let SessionState::Active { generation, refresh_end, .. } = checked.state else {
             return Err(TokenError::UnknownSession.into());
         };
@@ -152,9 +168,9 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             session_end: refresh_end,
             now: checked.now,
         };
+        identity.has_time_left()?;
         // Unlike the successors of a rotation these are many, so each has an id of its own, by which it can be revoked alone.
         let jti = format!("{sid}.{counter}.{}.a", random_id()?);
-        let custom = renewed.claims.as_ref().unwrap_or_else(|| claims.custom());
         mint.access_with_id(jti, &identity, &renewed.scope, custom, inner.lifetimes.access)
     }
 
@@ -166,8 +182,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     }
 
     /// Asks the application. Its panic is an error like any other of its failures.
-    async fn renew(&self, claims: &Claims<C>) -> Result<Renewed<C>, Error> {
-        let Some(hook) = &self.inner().on_refresh else {
+    async fn renew(&self, claims: &Claims<C>, hook: Option<&dyn OnRefresh<C>>) -> Result<Renewed<C>, Error> {
+        let Some(hook) = self.inner().on_refresh.as_deref().or(hook) else {
             return Ok(Renewed { claims: None, scope: claims.scope().clone() });
         };
         let asked = AssertUnwindSafe(async { hook.on_refresh(claims.clone()).await });

@@ -13,7 +13,7 @@ use super::{TokenPolicy, TokenService};
 use crate::{
     error::Error,
     jwt::{JwtClaims, TokenType},
-    store::{BoxFuture, Deny, ForeignId, Page, Revoked, SessionPage, TokenStore},
+    store::{BoxFuture, Deny, ForeignId, Page, Revoked, SessionPage, SessionState, TokenStore},
 };
 
 impl<C: Send + Sync + 'static> TokenService<C> {
@@ -65,6 +65,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes a session: its refresh token and all its access tokens. Idempotent.
     ///
+    /// It does nothing to a session of another subject; but under [`TokenPolicy::Denylist`], where nobody knows whose a session is, the subject is
+    /// not looked at.
+    ///
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
@@ -77,7 +80,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.revoke(move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
     }
 
-    /// Revokes all sessions of a user, one step however many there are: on a password change, a lost device, a disabled account. Idempotent.
+    /// Revokes all sessions of a user, one step however many there are: on a password change (after the new password was stored), a lost device,
+    /// a disabled account. Idempotent.
     ///
     /// A login or refresh that is under way at the same time does not survive it.
     ///
@@ -104,10 +108,28 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`] if the store did not answer; [`Error::Issue`] without a store.
+    /// [`Error::Store`] if the store did not answer; [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject
+    /// "1" is not our user 1.
     pub async fn sessions(&self, subject: &str, page: Page) -> Result<SessionPage, Error> {
-        let Some(store) = &self.inner().store else { return Err(no_store()) };
-        Ok(store.sessions(subject, page).await?)
+        Ok(self.own_store()?.sessions(subject, page).await?)
+    }
+
+    /// Whether the user has this session, and it is alive.
+    ///
+    /// # Errors
+    ///
+    /// As [`sessions`](Self::sessions).
+    pub async fn has_session(&self, subject: &str, session_id: &str) -> Result<bool, Error> {
+        let checked = self.own_store()?.check(subject, session_id, "").await?;
+        Ok(matches!(checked.state, SessionState::Active { .. }))
+    }
+
+    /// The store, if the sessions in it are those of the tokens that are accepted.
+    fn own_store(&self) -> Result<&Arc<dyn TokenStore>, Error> {
+        match (&self.inner().store, self.inner().policy) {
+            (Some(store), TokenPolicy::Tracked) => Ok(store),
+            _ => Err(Error::Issue("the sessions of another issuer's tokens are not known here".into())),
+        }
     }
 
     fn revoke_all(&self, subject: String, except: Option<String>) -> Revoke {

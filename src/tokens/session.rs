@@ -121,6 +121,7 @@ pub struct IssuedToken {
     pub(super) token: Zeroizing<String>,
     pub(super) expires_at: Timestamp,
     pub(super) now: Timestamp,
+    pub(super) scope: Scope,
 }
 
 impl IssuedToken {
@@ -134,6 +135,12 @@ impl IssuedToken {
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// What it allows.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// Whole seconds until then, by the store's clock, rounded down.
@@ -159,7 +166,6 @@ pub struct TokenPair {
     pub(super) access: IssuedToken,
     pub(super) refresh: IssuedToken,
     pub(super) session_id: String,
-    pub(super) scope: Scope,
 }
 
 impl TokenPair {
@@ -184,13 +190,13 @@ impl TokenPair {
     /// What the tokens allow.
     #[must_use]
     pub fn scope(&self) -> &Scope {
-        &self.scope
+        self.access.scope()
     }
 }
 
 impl Serialize for TokenPair {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let with_scope = !self.scope.is_empty();
+        let with_scope = !self.scope().is_empty();
         let mut response = serializer.serialize_struct("TokenPair", 6 + usize::from(with_scope))?;
         response.serialize_field("access_token", self.access.as_str())?;
         response.serialize_field("refresh_token", self.refresh.as_str())?;
@@ -199,7 +205,7 @@ impl Serialize for TokenPair {
         response.serialize_field("access_expires_in", &self.access.expires_in())?;
         response.serialize_field("refresh_expires_in", &self.refresh.expires_in())?;
         if with_scope {
-            response.serialize_field("scope", self.scope.as_str())?;
+            response.serialize_field("scope", self.scope().as_str())?;
         }
         response.end()
     }

@@ -142,10 +142,8 @@ impl Inner {
         page: Page,
         deadline: Instant,
     ) -> Result<SessionPage, StoreError> {
-        let cursor = page.cursor.unwrap_or_else(|| "0".to_owned());
-        if decimal(cursor.as_bytes()).is_none() {
-            return Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"));
-        }
+        let cursor =
+            page.cursor.filter(|cursor| decimal(cursor.as_bytes()).is_some()).unwrap_or_else(|| "0".to_owned());
         let limit = if page.limit == 0 { DEFAULT_PAGE } else { page.limit.min(LARGEST_PAGE) };
         let arguments = vec![cursor.into_bytes(), limit.to_string().into_bytes()];
         let call = self.user_call(&scripts::SESSIONS, subject, arguments).repeatable();
