@@ -169,10 +169,10 @@ impl Inner {
 }
 
 /// The entries of `XRANGE`, and the id of the last.
-fn entries(mut list: Reply) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
+fn entries(mut answers: Reply) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
     let (mut found, mut last) = (Vec::new(), None);
-    while !list.is_empty() {
-        let mut entry = list.array()?;
+    while !answers.is_empty() {
+        let mut entry = answers.array()?;
         let id = entry.text()?;
         if !is_stream_id(&id) {
             return Err(malformed());
