@@ -205,6 +205,10 @@ async fn a_server_that_became_a_replica_is_unavailable_until_it_is_a_primary_aga
 async fn held_back<T>(f: &Fixture, call: impl AsyncFnOnce(RedisStore) -> T, meanwhile: impl AsyncFnOnce()) -> T {
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
+    // The server must know the scripts: a late EVALSHA of an unknown one would do nothing in any case.
+    f.open("warm", "up").await;
+    f.rotate("warm", "up", 0).await;
+    f.store.revoke_all("warm", None).await.unwrap();
     let passed = proxy.request_bytes();
     proxy.freeze_requests();
     let outcome = call(store.clone()).await;

@@ -58,16 +58,35 @@ pub struct RedisStoreBuilder {
     timeout: Duration,
     connections: usize,
     allow_eviction: bool,
+    #[cfg(feature = "sentinel")]
+    credentials: Option<(String, String)>,
 }
 
 enum Origin {
     Url(String),
     Pool(Pool),
+    #[cfg(feature = "cluster")]
+    Cluster(Vec<String>),
+    #[cfg(feature = "sentinel")]
+    Sentinel {
+        urls: Vec<String>,
+        master: String,
+    },
 }
 
 impl RedisStoreBuilder {
     pub(super) fn new(url: &str) -> Self {
         Self::from(Origin::Url(url.to_owned()))
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn cluster(urls: Vec<String>) -> Self {
+        Self::from(Origin::Cluster(urls))
+    }
+
+    #[cfg(feature = "sentinel")]
+    pub(super) fn sentinel(urls: Vec<String>, master: String) -> Self {
+        Self::from(Origin::Sentinel { urls, master })
     }
 
     /// Uses a pool of your own. See [Your own pool](super#your-own-pool).
@@ -84,7 +103,18 @@ impl RedisStoreBuilder {
             timeout: DEFAULT_TIMEOUT,
             connections: DEFAULT_CONNECTIONS,
             allow_eviction: false,
+            #[cfg(feature = "sentinel")]
+            credentials: None,
         }
+    }
+
+    /// User (`default` if the servers have only a password) and password of the servers behind sentinels. The sentinels'
+    /// own stand in their URLs.
+    #[cfg(feature = "sentinel")]
+    #[must_use]
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some((user.into(), password.into()));
+        self
     }
 
     /// What every key starts with: 1 to 64 bytes without braces. Default: `tb`.
@@ -150,10 +180,16 @@ impl RedisStoreBuilder {
         let source = match self.origin {
             Origin::Url(url) => Source::Pool(pool(&url, self.timeout, self.connections)?),
             Origin::Pool(pool) => Source::Pool(pool),
+            #[cfg(feature = "cluster")]
+            Origin::Cluster(urls) => Source::Cluster(Box::new(cluster(&urls, self.timeout)?)),
+            #[cfg(feature = "sentinel")]
+            Origin::Sentinel { urls, master } => {
+                Source::Sentinel(Box::new(sentinels(&urls, master, self.credentials, self.timeout)?))
+            }
         };
         let inner = Inner {
             keys,
-            connections: Connections::new(source, self.connections, self.timeout),
+            connections: Connections::new(source, self.connections, self.buckets, self.timeout),
             time: ServerTime::new(self.timeout),
             timeout: self.timeout,
             keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
@@ -181,7 +217,7 @@ impl Inner {
     pub(super) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
         let mut pipeline = redis::Pipeline::with_capacity(1);
         pipeline.cmd("TIME");
-        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let (values, lease) = self.read(0, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| reply.array()?.server_time());
         let now = outcome.inspect_err(|_| lease.distrust())?;
         self.time.learn(now);
@@ -217,7 +253,7 @@ impl Inner {
     /// A section of `INFO`, from each server that answers; `None` if we have no right to ask.
     async fn info(&self, section: &str) -> Result<Option<Vec<String>>, StoreError> {
         let deadline = Instant::now() + self.timeout;
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self.connections.lease(0, deadline).await?;
         match lease.command(redis::cmd("INFO").arg(section), deadline).await {
             Ok(value) => {
                 let mut texts = Vec::new();
@@ -250,15 +286,10 @@ impl Inner {
 }
 
 fn pool(url: &str, timeout: Duration, connections: usize) -> Result<Pool, ConfigError> {
-    // The parser's message may quote the URL, and with it a password.
-    let invalid = |_| ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/");
-    let info = url.into_connection_info().map_err(invalid)?;
-    let info = prepared(info, timeout);
-    let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(timeout))
-        .set_response_timeout(Some(timeout))
-        .set_pipeline_buffer_size(PIPELINE_BUFFER);
-    let manager = Manager::new_with_config(info, settings).map_err(invalid)?;
+    let info = address(url)?;
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+    let info = info.set_tcp_settings(tcp(timeout)).set_redis_settings(redis);
+    let manager = Manager::new_with_config(info, settings(timeout)).map_err(|_| invalid_url())?;
     Pool::builder(manager)
         .max_size(connections)
         .wait_timeout(Some(timeout))
@@ -269,14 +300,72 @@ fn pool(url: &str, timeout: Duration, connections: usize) -> Result<Pool, Config
         .map_err(|error| ConfigError::new("url", "cannot be used", "see the source of this error").with_source(error))
 }
 
-/// Small commands go out at once, a dead peer is noticed, and no server pushes anything (RESP2).
-fn prepared(info: redis::ConnectionInfo, timeout: Duration) -> redis::ConnectionInfo {
+/// Without retries of its own: they would run again what may have run, after an I/O error. Never with reads from replicas.
+#[cfg(feature = "cluster")]
+fn cluster(urls: &[String], timeout: Duration) -> Result<redis::cluster::ClusterClient, ConfigError> {
+    redis::cluster::ClusterClient::builder(addresses(urls)?)
+        .retries(0)
+        .connection_timeout(timeout)
+        .response_timeout(timeout)
+        .overall_response_timeout(Some(timeout))
+        .use_protocol(ProtocolVersion::RESP2)
+        .tcp_settings(tcp(timeout))
+        .build()
+        .map_err(|_| ConfigError::new("urls", "cannot be one cluster", "give all nodes the same credentials and TLS"))
+}
+
+#[cfg(feature = "sentinel")]
+fn sentinels(
+    urls: &[String],
+    master: String,
+    credentials: Option<(String, String)>,
+    timeout: Duration,
+) -> Result<crate::store::redis::source::Sentinels, ConfigError> {
+    let mut server = redis::RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2);
+    if let Some((user, password)) = credentials {
+        server = server.set_username(user).set_password(password);
+    }
+    Ok(crate::store::redis::source::Sentinels {
+        addresses: addresses(urls)?,
+        master,
+        server,
+        tcp: tcp(timeout),
+        settings: settings(timeout),
+        turn: 0.into(),
+    })
+}
+
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+fn addresses(urls: &[String]) -> Result<Vec<redis::ConnectionInfo>, ConfigError> {
+    if urls.is_empty() {
+        return Err(ConfigError::new("urls", "is empty", "name at least one node"));
+    }
+    urls.iter().map(|url| address(url)).collect()
+}
+
+fn address(url: &str) -> Result<redis::ConnectionInfo, ConfigError> {
+    url.into_connection_info().map_err(|_| invalid_url())
+}
+
+/// Without the parser's message: it may quote the URL, and with it a password.
+fn invalid_url() -> ConfigError {
+    ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
+}
+
+fn settings(timeout: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(Some(timeout))
+        .set_pipeline_buffer_size(PIPELINE_BUFFER)
+}
+
+/// Small commands go out at once, and a dead peer is noticed.
+fn tcp(timeout: Duration) -> TcpSettings {
     let probes = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(probes);
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     let tcp = tcp.set_user_timeout(timeout.saturating_mul(2).max(Duration::from_secs(1)));
-    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
-    info.set_tcp_settings(tcp).set_redis_settings(redis)
+    tcp
 }
 
 /// The texts in an answer: a cluster answers with one a node.

@@ -12,6 +12,10 @@ use crate::{
     store::redis::{Inner, connection::Lease, failure::Failure, keys::LAYOUT, reply::Reply, scripts::Script},
 };
 
+/// How often a call follows a slot of a cluster that moves.
+#[cfg(feature = "cluster")]
+const MAX_MOVES: u32 = 3;
+
 /// A script to be run on a bucket.
 pub(super) struct Call {
     pub(super) script: &'static Script,
@@ -46,16 +50,23 @@ pub(super) struct Answered {
 impl Inner {
     /// Runs a script.
     ///
-    /// Resent in three cases only: the server did not know the script; it ran too late and said so, thus did nothing; the
-    /// connection broke and a repetition does no harm (once for each connection: after a restart of the server all of
-    /// them are broken).
+    /// Resent in these cases only: the server did not know the script; it ran too late and said so, thus did nothing; a
+    /// cluster's node did not run it, being the wrong one; the connection broke and a repetition does no harm (once for
+    /// each connection: after a restart of the server all of them are broken).
     pub(super) async fn run(&self, call: &Call, deadline: Instant) -> Result<Answered, StoreError> {
         let (mut was_late, mut broken) = (false, 0);
+        #[cfg(feature = "cluster")]
+        let mut moved = 0;
         loop {
             let answered = match self.attempt(call, deadline).await {
                 Ok(answered) => answered,
                 Err(failure) if failure.broken && call.repeatable && broken < self.connections.count() => {
                     broken += 1;
+                    continue;
+                }
+                #[cfg(feature = "cluster")]
+                Err(failure) if failure.is_elsewhere() && moved < MAX_MOVES => {
+                    moved += 1;
                     continue;
                 }
                 Err(failure) => return Err(failure.into()),
@@ -71,7 +82,7 @@ impl Inner {
     }
 
     async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self.connections.lease(call.bucket, deadline).await?;
         let nonce = nonce()?;
         let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
         let command = |name: &str, script: &str| self.command(call, name, script, &nonce, ends);
@@ -103,17 +114,22 @@ impl Inner {
     /// Sends reads of one bucket in one go. A read may always be repeated.
     pub(super) async fn read(
         &self,
+        bucket: u32,
         pipeline: &Pipeline,
         deadline: Instant,
     ) -> Result<(Vec<Value>, Lease<'_>), Failure> {
         let mut broken = 0;
+        #[cfg(feature = "cluster")]
+        let mut moved = 0;
         loop {
-            let outcome = match self.connections.lease(deadline).await {
+            let outcome = match self.connections.lease(bucket, deadline).await {
                 Ok(mut lease) => lease.pipeline(pipeline, deadline).await.map(|values| (values, lease)),
                 Err(failure) => Err(failure),
             };
             match outcome {
                 Err(failure) if failure.broken && broken < self.connections.count() => broken += 1,
+                #[cfg(feature = "cluster")]
+                Err(failure) if failure.is_elsewhere() && moved < MAX_MOVES => moved += 1,
                 outcome => return outcome,
             }
         }

@@ -11,7 +11,8 @@
 //!
 //! * an I/O error, or a reply that tells of another role or state of the server (`READONLY`, `MASTERDOWN`, `LOADING`,
 //!   `CLUSTERDOWN`): a new one may lead elsewhere;
-//! * two timeouts with no answer in between: redis 1.8 keeps a connection that stopped answering for ever;
+//! * two timeouts with no answer in between: redis 1.8 keeps a connection that stopped answering for ever, and its cluster
+//!   connection stays with a primary that hangs even after the cluster has replaced it;
 //! * an answer that does not belong to the question.
 
 use std::{
@@ -51,6 +52,7 @@ pub(super) struct Connections {
     slots: Box<[Slot]>,
     next: AtomicUsize,
     connect_timeout: Duration,
+    shards: u32,
 }
 
 struct Slot(Mutex<State>);
@@ -74,19 +76,26 @@ enum State {
 struct Line {
     link: Link,
     made: Instant,
-    timeouts: Arc<AtomicU32>,
+    /// Timeouts with no answer in between, for each server behind the connection: in a cluster, one that hangs must be
+    /// noticed though the others answer.
+    timeouts: Arc<[AtomicU32]>,
 }
 
 /// A connection that a call may use.
 pub(super) struct Lease<'a> {
     slot: &'a Slot,
     line: Line,
+    shard: u32,
 }
 
 impl Connections {
-    pub(super) fn new(source: Source, count: usize, connect_timeout: Duration) -> Self {
+    pub(super) fn new(source: Source, count: usize, buckets: u32, timeout: Duration) -> Self {
         let slots = (0..count.max(1)).map(|_| Slot::new()).collect();
-        Self { source: Arc::new(source), slots, next: AtomicUsize::new(0), connect_timeout }
+        let shards = source.shards(buckets);
+        // Behind sentinels and in clusters an attempt may have to try several addresses. Whoever waits for it waits no
+        // longer for that.
+        let connect_timeout = if source.asks_for_role() { timeout.saturating_mul(4) } else { timeout };
+        Self { source: Arc::new(source), slots, next: AtomicUsize::new(0), connect_timeout, shards }
     }
 
     /// How many connections there are at most.
@@ -99,16 +108,17 @@ impl Connections {
         self.source.asks_for_role()
     }
 
-    /// A connection, made if there is none. The slots take turns; one that pauses after a failure is passed over.
-    pub(super) async fn lease(&self, deadline: Instant) -> Result<Lease<'_>, Failure> {
+    /// A connection to ask about a bucket, made if there is none. The slots take turns; one that pauses after a failure is passed over.
+    pub(super) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease<'_>, Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
+        let shard = bucket.checked_rem(self.shards).unwrap_or(0);
         let mut outcome = Err(never_tried());
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
             match slot.look(|| self.attempt()) {
-                Found::Line(line) => return Ok(Lease { slot, line }),
+                Found::Line(line) => return Ok(Lease { slot, line, shard }),
                 Found::Attempt(attempt) => {
                     let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
-                    return slot.settle(&attempt, connected).map(|line| Lease { slot, line });
+                    return slot.settle(&attempt, connected, self.shards).map(|line| Lease { slot, line, shard });
                 }
                 Found::Pause(failure) => outcome = Err(failure),
             }
@@ -119,7 +129,7 @@ impl Connections {
     fn attempt(&self) -> Attempt {
         let (source, limit) = (Arc::clone(&self.source), self.connect_timeout);
         let connect = async move {
-            match tokio::time::timeout(limit, source.connect(limit)).await {
+            match tokio::time::timeout(limit, source.connect()).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(Failure::timeout()),
             }
@@ -156,7 +166,9 @@ impl Lease<'_> {
     fn report<T>(&self, answer: Result<redis::RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Failure> {
         match answer {
             Ok(Ok(value)) => {
-                self.line.timeouts.store(0, Ordering::Relaxed);
+                if let Some(timeouts) = self.timeouts() {
+                    timeouts.store(0, Ordering::Relaxed);
+                }
                 Ok(value)
             }
             Ok(Err(error)) => Err(self.failed(error.into())),
@@ -164,9 +176,14 @@ impl Lease<'_> {
         }
     }
 
+    fn timeouts(&self) -> Option<&AtomicU32> {
+        self.line.timeouts.get(usize::try_from(self.shard).ok()?)
+    }
+
     fn failed(&self, failure: Failure) -> Failure {
         let timed_out = failure.kind == StoreErrorKind::Timeout;
-        let given_up = timed_out && self.line.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS;
+        let before = self.timeouts().filter(|_| timed_out).map(|timeouts| timeouts.fetch_add(1, Ordering::Relaxed));
+        let given_up = before.is_some_and(|before| before.saturating_add(1) >= MAX_TIMEOUTS);
         if failure.broken || given_up {
             self.slot.drop_line(&self.line);
         }
@@ -203,14 +220,15 @@ impl Slot {
     }
 
     /// Writes down how an attempt ended. The first of those who waited for it does so; the others find it done.
-    fn settle(&self, attempt: &Attempt, outcome: Result<Link, Failure>) -> Result<Line, Failure> {
+    fn settle(&self, attempt: &Attempt, outcome: Result<Link, Failure>, shards: u32) -> Result<Line, Failure> {
         let mut state = self.lock();
         match &*state {
             State::Connecting { attempt: current, pause } if current.ptr_eq(attempt) => {
                 let pause = *pause;
                 match outcome {
                     Ok(connected) => {
-                        let line = Line { link: connected, made: Instant::now(), timeouts: Arc::default() };
+                        let timeouts = (0..shards).map(|_| AtomicU32::new(0)).collect();
+                        let line = Line { link: connected, made: Instant::now(), timeouts };
                         *state = State::Ready(line.clone());
                         Ok(line)
                     }

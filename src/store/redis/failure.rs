@@ -40,6 +40,12 @@ impl Failure {
         self.code == "NOSCRIPT"
     }
 
+    /// Whether a cluster's node did not run the command because it is another node's.
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.code == "MOVED"
+    }
+
     /// Whether the server refused the command because the user has no right to it.
     pub(super) fn is_forbidden(&self) -> bool {
         self.code == "NOPERM"

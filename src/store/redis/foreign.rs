@@ -71,7 +71,7 @@ impl Inner {
         let mut pipeline = redis::Pipeline::with_capacity(3);
         self.ask_for_meta(&mut pipeline, key.bucket);
         pipeline.cmd("GET").arg(self.keys.denied(key));
-        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let (values, lease) = self.read(key.bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {
             let meta = Meta::parse(&mut reply)?;
             Ok((meta, reply.optional_number()?))

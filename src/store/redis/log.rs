@@ -91,7 +91,7 @@ impl Inner {
         self.touch(bucket, deadline).await?;
         let mut pipeline = Pipeline::with_capacity(2);
         self.ask_for_meta(&mut pipeline, bucket);
-        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let (values, lease) = self.read(bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| Meta::parse(&mut reply));
         let meta = outcome.inspect_err(|_| lease.distrust())?;
         self.same_layout(meta)?.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
@@ -145,7 +145,7 @@ impl Inner {
         self.ask_for_meta(&mut pipeline, bucket);
         let start = since.as_ref().map_or_else(|| "-".to_owned(), |since| format!("({}", since.as_str()));
         pipeline.cmd("XRANGE").arg(self.keys.log(bucket)).arg(start).arg("+").arg("COUNT").arg(ENTRIES_A_PAGE);
-        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let (values, lease) = self.read(bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| {
             let meta = Meta::parse(&mut reply)?;
             Ok((meta, entries(reply.array()?)?))

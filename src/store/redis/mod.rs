@@ -128,6 +128,30 @@ impl RedisStore {
         RedisStoreBuilder::new(url.as_ref())
     }
 
+    /// Starts with URLs of some nodes of a Redis Cluster; the others are found through them.
+    ///
+    /// All that belongs to a user stands in one slot. While that slot moves to another node, calls for its bucket may be
+    /// [`Unavailable`](crate::error::StoreErrorKind::Unavailable). An isolated primary still answers for as long as
+    /// `cluster-node-timeout`: that much later it may learn of a revocation.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
+        RedisStoreBuilder::cluster(urls.into_iter().map(Into::into).collect())
+    }
+
+    /// Starts with the URLs of sentinels and the name under which they know the primary.
+    ///
+    /// An isolated primary still calls itself one: set `min-replicas-to-write` and `min-replicas-max-lag`, or no library
+    /// can bound for how long its clients see old data.
+    #[cfg(feature = "sentinel")]
+    #[must_use]
+    pub fn sentinel<U: Into<String>>(
+        urls: impl IntoIterator<Item = U>,
+        master_name: impl Into<String>,
+    ) -> RedisStoreBuilder {
+        RedisStoreBuilder::sentinel(urls.into_iter().map(Into::into).collect(), master_name.into())
+    }
+
     /// Runs one call with a deadline of its own.
     fn call<T, F>(&self, operation: impl FnOnce(Arc<Inner>, Instant) -> F) -> StoreAnswer<T>
     where

@@ -70,7 +70,7 @@ impl Inner {
         if self.connections.asks_for_role() {
             pipeline.cmd("ROLE");
         }
-        let (values, lease) = self.read(&pipeline, deadline).await?;
+        let (values, lease) = self.read(bucket, &pipeline, deadline).await?;
         let outcome = checked(values, subject, sid, self.connections.asks_for_role());
         let checked = outcome.inspect_err(|_| lease.distrust())?;
         self.time.learn(checked.now);
