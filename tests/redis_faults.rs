@@ -11,7 +11,7 @@ use std::{
 
 use support::{
     Proxy, RedisServer, eventually,
-    redis_fixture::{Fixture, GRACE, open, rotation, session, successor},
+    redis_fixture::{Fixture, GRACE, open, pass, rotation, session, successor},
     redis_server::free_port,
 };
 use tower_bearer::{
@@ -33,10 +33,16 @@ async fn recovered(store: &RedisStore) {
     eventually("the store answers", async || store.ping().await.ok()).await;
 }
 
+/// Waits until the connection is so old that it is replaced at once if it breaks.
+async fn grown_up(store: &RedisStore) {
+    recovered(store).await;
+    pass(store, store.ping().await.unwrap().saturating_add(Duration::from_millis(60))).await;
+}
+
 /// Cuts the connection of a rotation by `cut`, asks again until there is an answer, and demands one successor.
 async fn rotate_with_a_cut(f: &Fixture, store: &RedisStore, sid: &str, grace: Duration, cut: impl Fn()) {
     f.open("alice", sid).await;
-    recovered(store).await;
+    grown_up(store).await;
     let rotate = || Rotate { grace, ..rotation("alice", sid, 0, grace) };
     cut();
     let mut seen = HashSet::new();
@@ -82,6 +88,32 @@ async fn a_connection_killed_at_any_step_of_a_rotation_leaves_one_live_refresh_t
             proxy.unlimited();
         }
     }
+}
+
+#[tokio::test]
+async fn a_rotation_without_a_grace_is_not_resent_for_that_would_be_reuse() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    f.rotate("alice", "s1", 0).await;
+    grown_up(&store).await;
+    proxy.cut_replies_after(0);
+    store.rotate(rotation("alice", "s1", 1, Duration::ZERO)).await.unwrap_err();
+    assert!(f.is_active("alice", "s1").await);
+    assert!(matches!(f.rotate("alice", "s1", 1).await, Rotated::Replayed(next) if next.counter == 2), "it had run");
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_replaced() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    proxy.silence();
+    let begun = Instant::now();
+    assert_eq!(store.ping().await.unwrap_err().kind(), StoreErrorKind::Timeout);
+    recovered(&store).await;
+    assert!(begun.elapsed() < TIMEOUT * 4, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ struct State {
     replies: Direction,
     /// Counts up: every connection of an earlier number is closed.
     cut: watch::Sender<u64>,
+    /// Counts up: a connection of an earlier number stays open, and nothing passes through it any more.
+    silenced: AtomicU64,
 }
 
 struct Direction {
@@ -49,6 +51,7 @@ impl Proxy {
             requests: Direction::default(),
             replies: Direction::default(),
             cut: watch::Sender::new(0),
+            silenced: AtomicU64::new(0),
         });
         let acceptor = tokio::spawn(accept(listener, server_port, Arc::clone(&state)));
         Self { port, state, acceptor }
@@ -84,6 +87,11 @@ impl Proxy {
     pub fn resume(&self) {
         self.state.requests.frozen.send_replace(false);
         self.state.replies.frozen.send_replace(false);
+    }
+
+    /// Lets nothing pass through the connections of now, for ever; they stay open. New ones are served.
+    pub fn silence(&self) {
+        self.state.silenced.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Closes every connection now. New ones are served.
@@ -162,10 +170,14 @@ async fn pump(
     direction: &Direction,
 ) {
     let mut frozen = direction.frozen.subscribe();
+    let born = state.silenced.load(Ordering::SeqCst);
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
         if read == 0 || frozen.wait_for(|frozen| !frozen).await.is_err() {
             return;
+        }
+        if state.silenced.load(Ordering::SeqCst) != born {
+            continue;
         }
         let budget = direction.budget.load(Ordering::SeqCst);
         let allowed = usize::try_from(budget).unwrap_or(0).min(read);
