@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::{
     RedisServer, eventually,
-    fixture::{GRACE, open, rotation, session, successor},
+    redis_fixture::{GRACE, open, rotation, session, successor},
     redis_server::free_port,
 };
 use tower_bearer::{

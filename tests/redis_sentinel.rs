@@ -13,7 +13,7 @@ use std::{
 
 use support::{
     RedisServer, eventually,
-    fixture::{GRACE, open, rotation, successor},
+    redis_fixture::{GRACE, open, rotation, successor},
     redis_server::free_port,
 };
 use tower_bearer::store::{RedisStore, SessionState, TokenStore};

@@ -37,7 +37,7 @@ use self::{
     operation::{Began, Call, Counter, Operation, Reply, STEPS, Step, USERS, cap, steps},
 };
 
-/// For each store: 5 000 steps, which are about 6 700 calls.
+/// For each store: 5 000 steps, which are about 7 200 calls.
 const CASES: u32 = 5000 / STEPS as u32;
 
 #[test]

@@ -204,12 +204,12 @@ impl User {
         }
         let Some(session) = self.sessions.get_mut(&rotate.sid) else { return Err("no session".to_owned()) };
         let in_grace = now.saturating_since(session.rotated_at) < rotate.grace;
-        let replay = rotate.counter + 1 == session.counter && in_grace;
-        if !replay && rotate.counter < session.counter {
+        let repeated = rotate.counter + 1 == session.counter && in_grace;
+        if !repeated && rotate.counter < session.counter {
             self.end(&rotate.subject, &rotate.sid, now);
             return ensure(*reply == Rotated::Reused { now }, || "it is reuse".to_owned());
         }
-        if !replay {
+        if !repeated {
             session.counter = rotate.counter + 1;
             session.rotated_at = now;
             session.refresh_end = now.saturating_add(rotate.idle).min(session.absolute_end);
@@ -221,7 +221,7 @@ impl User {
             refresh_end: session.refresh_end,
             now,
         };
-        let expected = if replay { Rotated::Replayed(successor) } else { Rotated::Rotated(successor) };
+        let expected = if repeated { Rotated::Replayed(successor) } else { Rotated::Rotated(successor) };
         ensure(*reply == expected, || format!("expected was {expected:?}"))
     }
 

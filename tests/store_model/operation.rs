@@ -36,6 +36,20 @@ pub enum Operation {
     Sessions { user: usize },
 }
 
+impl Operation {
+    /// The same, done to this session.
+    fn on(mut self, of: usize, this: &'static str) -> Self {
+        match &mut self {
+            Self::Open { user, sid, .. }
+            | Self::Check { user, sid, .. }
+            | Self::Rotate { user, sid, .. }
+            | Self::RevokeSession { user, sid } => (*user, *sid) = (of, this),
+            Self::RevokeToken { user, .. } | Self::RevokeAll { user, .. } | Self::Sessions { user } => *user = of,
+        }
+        self
+    }
+}
+
 /// When a login began.
 #[derive(Clone, Copy, Debug)]
 pub enum Began {
@@ -103,7 +117,11 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         1 => select(vec![1, 5, 15, 40]).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
         10 => operation().prop_map(|operation| Step::Do(vec![operation])),
-        4 => vec(operation(), 2..=3).prop_map(Step::Do),
+        2 => vec(operation(), 2..=3).prop_map(Step::Do),
+        // What is done to one session at once is where a store is most easily wrong.
+        3 => (0..USERS, select(&SIDS[..]), vec(operation(), 2..=3)).prop_map(|(user, sid, operations)| {
+            Step::Do(operations.into_iter().map(|operation| operation.on(user, sid)).collect())
+        }),
     ];
     vec(step, STEPS)
 }

@@ -26,7 +26,10 @@ if cap > 0 then
     if a.record.rotated ~= b.record.rotated then
       return a.record.rotated < b.record.rotated
     end
-    return a.field < b.field
+    if a.record.opened ~= b.record.opened then
+      return a.record.opened < b.record.opened
+    end
+    return sid_of(a.field) < sid_of(b.field)
   end)
   for i = 1, #live - cap + 1 do
     end_session(live[i].field, live[i].record)
