@@ -43,9 +43,11 @@ impl ConfigError {
         self
     }
 
-    /// Names the setting through which the fault came in.
-    pub(crate) fn of_setting(mut self, setting: &'static str) -> Self {
-        self.setting = setting;
+    /// The same problem under the name by which it was set, if it was found under the name `found`.
+    pub(crate) fn set_by(mut self, found: &'static str, name: &'static str) -> Self {
+        if self.setting == found {
+            self.setting = name;
+        }
         self
     }
 

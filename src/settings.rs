@@ -20,8 +20,8 @@ use zeroize::Zeroizing;
 
 use crate::error::ConfigError;
 
-const SECRET_KEY: &str = "JWT_SECRET_KEY";
-const ALGORITHM: &str = "JWT_ALGORITHM";
+pub(crate) const SECRET_KEY: &str = "JWT_SECRET_KEY";
+pub(crate) const ALGORITHM: &str = "JWT_ALGORITHM";
 const ACCESS_TOKEN_EXPIRE_MINUTES: &str = "JWT_ACCESS_TOKEN_EXPIRE_MINUTES";
 const REFRESH_TOKEN_EXPIRE_DAYS: &str = "JWT_REFRESH_TOKEN_EXPIRE_DAYS";
 const AUDIENCE: &str = "JWT_AUDIENCE";

@@ -53,7 +53,8 @@ async fn with_store(builder: Builder) -> Result<(Builder, &'static str), BoxErro
         return Ok((builder.store(MemoryStore::default()), "memory: sessions end with this process"));
     };
     let prefix = variable("REDIS_PREFIX")?.unwrap_or_else(|| "tb".to_owned());
-    let store = RedisStore::builder(url).prefix(prefix).connect().await?;
+    let connected = RedisStore::builder(url).prefix(prefix).connect().await;
+    let store = connected.map_err(|error| format!("REDIS_URL or REDIS_PREFIX: {:?}", Failure::from(error)))?;
     Ok((builder.store(store), "redis"))
 }
 

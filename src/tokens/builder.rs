@@ -13,7 +13,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, Encoder, KeySet, NoClaims, SigningKey, TokenType, Validation, validate_jwt_stateless},
-    settings::Settings,
+    settings::{self, Settings},
     store::TokenStore,
 };
 
@@ -43,6 +43,8 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<C = NoClaims> {
     secret: Option<Zeroizing<Vec<u8>>>,
+    /// What errors call the secret: whoever set a variable knows no method of this builder.
+    secret_name: &'static str,
     algorithm: Option<Algorithm>,
     keys: Option<KeySet>,
     verify_only: bool,
@@ -72,6 +74,7 @@ impl TokenService<NoClaims> {
     pub fn builder() -> Builder<NoClaims> {
         Builder {
             secret: None,
+            secret_name: "secret",
             algorithm: None,
             keys: None,
             verify_only: false,
@@ -107,6 +110,7 @@ impl Builder<NoClaims> {
             hook_lost: self.hook_lost || self.on_refresh.is_some(),
             on_refresh: None,
             secret: self.secret,
+            secret_name: self.secret_name,
             algorithm: self.algorithm,
             keys: self.keys,
             verify_only: self.verify_only,
@@ -136,6 +140,7 @@ impl<C> Builder<C> {
     /// bytes as the hash has (RFC 7518 section 3.2). Wiped from memory when the builder is gone.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Zeroizing::new(secret.as_ref().to_vec()));
+        self.secret_name = "secret";
         self
     }
 
@@ -285,9 +290,11 @@ impl<C> Builder<C> {
     pub fn settings(mut self, settings: &Settings) -> Result<Self, ConfigError> {
         if let Some(secret) = settings.secret_key() {
             self = self.secret(secret);
+            self.secret_name = settings::SECRET_KEY;
         }
         if let Some(algorithm) = settings.algorithm() {
-            self.algorithm = Some(algorithm.parse()?);
+            let parsed = algorithm.parse::<Algorithm>();
+            self.algorithm = Some(parsed.map_err(|error| error.set_by("algorithm", settings::ALGORITHM))?);
         }
         if let Some(lifetime) = settings.access_ttl() {
             self.access_lifetime = lifetime;
@@ -379,7 +386,7 @@ impl<C> Builder<C> {
         match (self.secret.take(), self.keys.take()) {
             (Some(secret), None) => {
                 let key = SigningKey::from_secret(self.algorithm.unwrap_or(Algorithm::HS256), &*secret)
-                    .map_err(|error| error.of_setting("secret"))?;
+                    .map_err(|error| error.set_by("signing_key", self.secret_name))?;
                 Ok(KeySet::signing(key))
             }
             (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::new(
@@ -389,7 +396,7 @@ impl<C> Builder<C> {
             )),
             (None, Some(keys)) => Ok(keys),
             (Some(_), Some(_)) => Err(ConfigError::new(
-                "secret",
+                self.secret_name,
                 "is given beside `keys`",
                 "give one of them: a secret may be a key of the set",
             )),

@@ -10,8 +10,10 @@
     reason = "each test binary takes its own part of this; a harness that fails should say so at once"
 )]
 
+pub mod example;
 pub mod faulty_store;
 pub mod fixture;
+pub mod http_client;
 #[cfg(feature = "redis")]
 pub mod proxy;
 #[cfg(feature = "redis")]
@@ -25,8 +27,10 @@ use std::{
 };
 
 pub use self::{
+    example::Example,
     faulty_store::{Behaviour, FaultyStore},
     fixture::{Fixture, bad_tokens},
+    http_client::{Answer, HttpClient},
 };
 #[cfg(feature = "redis")]
 pub use self::{proxy::Proxy, redis_server::RedisServer};

@@ -1,0 +1,92 @@
+//! Settings that cannot work: the server ends at once, says which it is, and does not panic.
+
+use std::process::Command;
+
+use crate::{
+    SECRET,
+    support::{Example, RedisServer, redis_server::free_port},
+};
+
+/// Runs a server that must not start; `named` has to stand in what it says.
+#[track_caller]
+fn refuses_to_start(variables: &[(&str, &str)], named: &str) -> String {
+    let (status, output) = Example::run_to_end("server", variables);
+    assert!(!status.success(), "{variables:?}: {output}");
+    assert_eq!(status.code(), Some(1), "{variables:?}: {output}");
+    assert!(output.contains(named), "{variables:?} does not name {named}: {output}");
+    assert!(!output.contains("panicked") && !output.contains("RUST_BACKTRACE"), "{variables:?}: {output}");
+    assert!(!output.contains("http://"), "it has listened before it failed: {output}");
+    output
+}
+
+#[test]
+fn a_setting_that_cannot_work_is_named() {
+    let file = |name: &str| format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (rsa, weak, public) =
+        (file("TEST-rsa-2048-pkcs8.pem"), file("TEST-rsa-1024-pkcs8.pem"), file("TEST-rsa-2048-public.pem"));
+    let secret = ("JWT_SECRET_KEY", SECRET);
+    let rows: &[(&[(&str, &str)], &str)] = &[
+        (&[("JWT_SECRET_KEY", "too short")], "JWT_SECRET_KEY"),
+        (&[("JWT_SECRET_KEY", "")], "JWT_SECRET_KEY"),
+        (&[("JWT_SECRET_KEY", "00000000000000000000000000000000")], "JWT_SECRET_KEY"),
+        (&[secret, ("JWT_ALGORITHM", "HS512")], "JWT_SECRET_KEY"),
+        (&[secret, ("JWT_ALGORITHM", "none")], "JWT_ALGORITHM"),
+        (&[secret, ("JWT_ALGORITHM", "hs256")], "JWT_ALGORITHM"),
+        (&[secret, ("JWT_ALGORITHM", "ES512")], "JWT_ALGORITHM"),
+        (&[secret, ("JWT_ALGORITHM", "RS256")], "JWT_SECRET_KEY"),
+        (&[("JWT_PRIVATE_KEY_FILE", &rsa)], "JWT_ALGORITHM"),
+        (&[("JWT_PRIVATE_KEY_FILE", &rsa), ("JWT_ALGORITHM", "ES256")], "JWT_PRIVATE_KEY_FILE"),
+        (&[("JWT_PRIVATE_KEY_FILE", &rsa), ("JWT_ALGORITHM", "HS256")], "JWT_PRIVATE_KEY_FILE"),
+        (&[("JWT_PRIVATE_KEY_FILE", &weak), ("JWT_ALGORITHM", "RS256")], "JWT_PRIVATE_KEY_FILE"),
+        (&[("JWT_PRIVATE_KEY_FILE", &public), ("JWT_ALGORITHM", "RS256")], "JWT_PRIVATE_KEY_FILE"),
+        (&[("JWT_PRIVATE_KEY_FILE", "no-such-file.pem"), ("JWT_ALGORITHM", "RS256")], "JWT_PRIVATE_KEY_FILE"),
+        (&[secret, ("JWT_PRIVATE_KEY_FILE", &rsa), ("JWT_ALGORITHM", "RS256")], "JWT_SECRET_KEY"),
+        (&[secret, ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "0")], "JWT_ACCESS_TOKEN_EXPIRE_MINUTES"),
+        (&[secret, ("JWT_REFRESH_TOKEN_EXPIRE_DAYS", "seven")], "JWT_REFRESH_TOKEN_EXPIRE_DAYS"),
+        (&[secret, ("JWT_ALLOWED_AUDIENCES", "[")], "JWT_ALLOWED_AUDIENCES"),
+        (&[secret, ("CONSISTENCY", "eventual")], "CONSISTENCY"),
+        (&[secret, ("CONSISTENCY", "Strong")], "CONSISTENCY"),
+        (&[secret, ("ACCESS_TTL_SECONDS", "0")], "access_lifetime"),
+        (&[secret, ("ACCESS_TTL_SECONDS", "-1")], "ACCESS_TTL_SECONDS"),
+        (&[secret, ("REFRESH_TTL_SECONDS", "1.5")], "REFRESH_TTL_SECONDS"),
+        (&[secret, ("REUSE_GRACE_SECONDS", "301")], "reuse_grace"),
+        (&[secret, ("LEEWAY_SECONDS", "100000")], "leeway"),
+        (&[secret, ("RUST_LOG", "info,=[")], "RUST_LOG"),
+        (&[secret, ("BIND", "localhost")], "BIND"),
+        (&[secret, ("REDIS_URL", "http://127.0.0.1/")], "REDIS_URL"),
+    ];
+    for (variables, named) in rows {
+        let output = refuses_to_start(variables, named);
+        for (name, value) in *variables {
+            assert!(
+                *name != "JWT_SECRET_KEY" || value.is_empty() || !output.contains(value),
+                "it shows the secret: {output}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_redis_that_cannot_be_used_is_named_and_its_password_is_not() {
+    let secret = ("JWT_SECRET_KEY", SECRET);
+    let nobody = format!("redis://:TEST-password-of-nobody@127.0.0.1:{}/", free_port());
+    let output = refuses_to_start(&[secret, ("REDIS_URL", &nobody)], "REDIS_URL");
+    assert!(!output.contains("TEST-password"), "{output}");
+
+    // A server that asks for a password and gets none, or another.
+    let redis = RedisServer::start();
+    let set = Command::new("redis-cli")
+        .args(["-p", &redis.port().to_string(), "config", "set", "requirepass", "TEST-password-of-redis"])
+        .output()
+        .unwrap();
+    assert!(set.status.success(), "{set:?}");
+    refuses_to_start(&[secret, ("REDIS_URL", &redis.url())], "REDIS_URL");
+    let wrong = redis.url().replace("127.0.0.1", ":TEST-password-that-is-wrong@127.0.0.1");
+    let output = refuses_to_start(&[secret, ("REDIS_URL", &wrong)], "REDIS_URL");
+    assert!(!output.contains("TEST-password"), "{output}");
+
+    let evicting = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    refuses_to_start(&[secret, ("REDIS_URL", &evicting.url())], "maxmemory-policy");
+    let prefix = ("REDIS_PREFIX", "{x}");
+    refuses_to_start(&[secret, ("REDIS_URL", &RedisServer::start().url()), prefix], "prefix");
+}
