@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod redis_fixture;
 #[cfg(feature = "redis")]
 pub mod redis_server;
+pub mod secrets;
 
 use std::{
     future::Future,
