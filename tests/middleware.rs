@@ -259,7 +259,18 @@ async fn the_cause_stands_in_the_extensions_only() {
     assert!(matches!(cause("revoked").await, TokenError::Revoked { .. }));
     assert!(matches!(cause("logged out").await, TokenError::Revoked { .. }));
     assert_eq!(cause("unknown session").await, TokenError::UnknownSession);
-    assert_eq!(cause("bad signature").await, TokenError::Signature);
+    for fault in ["bad signature", "another key", "another algorithm", "unknown kid"] {
+        assert_eq!(cause(fault).await, TokenError::Signature, "{fault}");
+    }
+    for fault in
+        ["no JWT at all", "too long", "alg none", "crit", "claims are an array", "sub is a number", "a claim twice"]
+    {
+        assert!(matches!(cause(fault).await, TokenError::Malformed(_)), "{fault}");
+    }
+    for fault in ["another issuer", "another audience"] {
+        assert!(matches!(cause(fault).await, TokenError::Claims(_)), "{fault}");
+    }
+    assert!(matches!(cause("not yet valid").await, TokenError::NotYetValid { .. }));
     assert_eq!(cause("refresh token").await, TokenError::WrongType);
 }
 

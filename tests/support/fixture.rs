@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use tower_bearer::{
-    KeySet, NewSession, TokenService, TokenType,
+    KeySet, NewSession, NoClaims, TokenService, TokenType,
     clock::{Clock, ManualClock, Timestamp},
     jwt::{Algorithm, JwtClaims, SigningKey},
     tokens::Builder,
@@ -73,20 +73,16 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     other_bytes[0] ^= 1;
     let forged = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(other_bytes));
 
-    let session = URL_SAFE_NO_PAD.encode([7; 16]);
-    let claims = |issuer: &str, audience: &str| {
-        JwtClaims::new(
-            "42",
-            format!("{session}.0.a"),
-            TokenType::Access,
-            now,
-            Duration::from_secs(60),
-            tower_bearer::NoClaims {},
-        )
-        .with_issuer(issuer)
-        .with_audience([audience])
-        .with_session(session.clone(), 0)
+    // All that follow belong to a session that lives, so that each has one fault and no other.
+    let session = good().await.unwrap().session_id().to_owned();
+    let claims_of = |session: &str, issuer: &str, audience: &str| {
+        let jti = format!("{session}.0.a");
+        JwtClaims::new("42", jti, TokenType::Access, now, Duration::from_secs(60), NoClaims {})
+            .with_issuer(issuer)
+            .with_audience([audience])
+            .with_session(session, 0)
     };
+    let claims = |issuer: &str, audience: &str| claims_of(&session, issuer, audience);
     let key = || SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let signed_by =
         |key: SigningKey, claims: &JwtClaims| tower_bearer::jwt::encode_jwt(&KeySet::signing(key), claims).unwrap();
@@ -96,6 +92,10 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let claims_json = valid.split('.').nth(1).map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
     let claims_json = String::from_utf8(claims_json).unwrap();
     let header = r#"{"alg":"HS256","typ":"at+jwt"}"#;
+    // Made in the same ways without a fault, they are good.
+    for faultless in [signed_by(key(), &claims(ISSUER, AUDIENCE)), sign(header, &claims_json)] {
+        tokens.validate_token(&faultless, TokenType::Access).await.unwrap();
+    }
     vec![
         ("no JWT at all", "abc".to_owned()),
         ("too long", "a".repeat(9000)),
@@ -107,7 +107,7 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
         ("crit", sign(r#"{"alg":"HS256","crit":["exp"]}"#, &claims_json)),
         ("another issuer", signed_by(key(), &claims("https://other.example", AUDIENCE))),
         ("another audience", signed_by(key(), &claims(ISSUER, "web"))),
-        ("unknown session", signed_by(key(), &claims(ISSUER, AUDIENCE))),
+        ("unknown session", signed_by(key(), &claims_of("AAAAAAAAAAAAAAAAAAAAAA", ISSUER, AUDIENCE))),
         (
             "not yet valid",
             signed_by(key(), &claims(ISSUER, AUDIENCE).with_not_before(Timestamp::from_secs(now.as_secs() + 30))),
