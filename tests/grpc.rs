@@ -60,7 +60,7 @@ impl Health for ByClaims {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let message = self.answer(&request)?;
-        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(message.clone()), Ok(message)]))))
+        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(message), Ok(message)]))))
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! The rules of a token stand here, and nowhere else:
 //!
-//! 1. [`compact`]: three canonical base64url segments, at most [`Validation::max_token_len`] bytes (RFC 7515 section 7.1).
-//! 2. [`header`]: an object without duplicate members, an `alg` that a key is made for, no `crit`, `b64`, `zip`, `enc`, `cty`.
-//! 3. [`key`]: one key, one algorithm; the signature is checked before a single claim is read (RFC 8725 section 3.1).
-//! 4. [`claims`]: an object without duplicate members, every registered claim of its RFC's type, needed or not.
-//! 5. [`validation`]: issuer, audience, kind and times.
+//! 1. `compact`: three canonical base64url segments, at most [`Validation::max_token_len`] bytes (RFC 7515 section 7.1).
+//! 2. `header`: an object without duplicate members, an `alg` that a key is made for, no `crit`, `b64`, `zip`, `enc`, `cty`.
+//! 3. `key`: one key, one algorithm; the signature is checked before a single claim is read (RFC 8725 section 3.1).
+//! 4. `claims`: an object without duplicate members, every registered claim of its RFC's type, needed or not.
+//! 5. `validation`: issuer, audience, kind and times.
 //!
 //! `jsonwebtoken` is used for keys and signatures only. Its own header and claim checks are not used: of the points
 //! that matter here it leaves 27 open (`crit` ignored, `aud` and `iss` of a wrong type taken as absent, `exp == now`
