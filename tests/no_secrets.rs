@@ -100,7 +100,7 @@ impl Flow {
                 self.given.push_str(&body.to_string());
                 self.sids.push(support::fixture::read_part(access, 1)["sid"].as_str().unwrap().to_owned());
             }
-            _ => self.other.push_str(&format!("{answer:?}\n")),
+            _ => self.other.extend([format!("{answer:?}"), "\n".to_owned()]),
         }
         body
     }
@@ -335,7 +335,7 @@ async fn no_debug_text_shows_a_secret() {
     let url = format!("redis://:{REDIS_PASSWORD}@127.0.0.1:{}/", support::redis_server::free_port());
     show(&RedisStore::builder(&url));
     show(&RedisStore::connect(&url).await.unwrap_err());
-    show(&RedisStore::connect(url.replace(":", "::")).await.unwrap_err());
+    show(&RedisStore::connect(url.replace(':', "::")).await.unwrap_err());
     let redis = RedisServer::start();
     show(&RedisStore::connect(redis.url()).await.unwrap());
 

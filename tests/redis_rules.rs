@@ -1,6 +1,6 @@
 //! The rules of the store, each by the sequence of events that breaks the promise without it, on a real Redis.
 #![cfg(feature = "redis")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_wrap, reason = "tests")]
 
 mod support;
 

@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::cast_possible_wrap,
     reason = "each test binary takes its own part of this; a harness that fails should say so at once"
 )]
 
