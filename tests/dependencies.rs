@@ -1,4 +1,5 @@
 //! The crates that this one has to stand on.
+#![allow(clippy::expect_used, reason = "tests")]
 
 use std::{collections::HashSet, process::Command};
 

@@ -41,7 +41,8 @@ struct PredecessorSettings {
 #[derive(Deserialize)]
 struct Token {
     name: String,
-    token: String,
+    #[serde(rename = "token")]
+    text: String,
     #[serde(rename = "validate_jwt_stateless")]
     outcome: String,
     claims: Option<Value>,
@@ -95,7 +96,7 @@ fn the_predecessors_tokens_get_the_outcome_that_it_gave_them() {
     let Some(parity) = parity() else { return };
     let tokens = service(&parity);
     assert!(!parity.tokens.is_empty());
-    for Token { name, token, outcome, claims } in &parity.tokens {
+    for Token { name, text: token, outcome, claims } in &parity.tokens {
         let as_access = tokens.validate_jwt_stateless(token, TokenType::Access);
         let as_refresh = tokens.validate_jwt_stateless(token, TokenType::Refresh);
         // The refresh token is the one whose outcome depends on what is expected; all the others are access tokens.
@@ -119,13 +120,13 @@ fn custom_claims_are_the_members_that_are_not_registered() {
     let tokens = service(&parity);
     let custom = |name: &str| {
         let token = parity.tokens.iter().find(|token| token.name == name).expect(name);
-        tokens.validate_jwt_stateless(&token.token, TokenType::Access).unwrap().custom().clone()
+        tokens.validate_jwt_stateless(&token.text, TokenType::Access).unwrap().custom().clone()
     };
     assert!(custom("access").is_empty());
     let survived = custom("custom_claims");
     assert!(!survived.is_empty());
     let token = parity.tokens.iter().find(|token| token.name == "custom_claims").unwrap();
-    let text = support::fixture::read_part(&token.token, 1);
+    let text = support::fixture::read_part(&token.text, 1);
     let registered = ["sub", "jti", "type", "aud", "iss", "iat", "exp"];
     for (name, value) in text.as_object().unwrap() {
         assert_eq!(survived.get(name), (!registered.contains(&name.as_str())).then_some(value), "{name}");

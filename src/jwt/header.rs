@@ -143,8 +143,12 @@ mod tests {
 
     #[test]
     fn the_number_of_members_is_bounded() {
-        let members: String = (0..MAX_MEMBERS).map(|n| format!(r#","m{n}":0"#)).collect();
-        assert!(!accepts(&format!(r#"{{"alg":"HS256"{members}}}"#)));
+        let with = |others: usize| {
+            let names: Vec<_> = (0..others).map(|n| format!(r#""m{n}":0"#)).collect();
+            accepts(&format!(r#"{{"alg":"HS256",{}}}"#, names.join(",")))
+        };
+        assert!(with(MAX_MEMBERS - 1));
+        assert!(!with(MAX_MEMBERS));
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn is_b64token(text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "tests")]
 mod tests {
     use http::HeaderValue;
 
