@@ -1,0 +1,299 @@
+//! What one request costs: `cargo bench`, about two minutes.
+//!
+//! * `request`: through `AuthService` on the memory store, and through the bare service. No HTTP server; requests are made outside of the
+//!   measured time. The difference is the layer's price.
+//! * `refusal`: the same for requests that are refused.
+//! * `strict`: checks against a Redis of the benchmark's own, one after another and 64 at once, beside what is written by hand: a `GET` on a
+//!   connection out of a pool, and a `GET` on a shared multiplexed connection. Both leave the token's signature unchecked.
+//! * `issue`: a login's token pair, and a refresh.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+#[path = "../tests/support/redis_server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
+mod redis_server;
+
+use std::{
+    convert::Infallible,
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use deadpool_redis::redis::AsyncCommands;
+use http::{HeaderValue, Request, Response, StatusCode, header::AUTHORIZATION};
+use http_body_util::Full;
+use redis_server::RedisServer;
+use tokio::runtime::Runtime;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_bearer::{
+    AuthLayer, KeySet, MemoryStore, NewSession, RedisStore, TokenService, TokenStore, TokenType,
+    jwt::{Algorithm, SigningKey},
+};
+
+/// TEST secret.
+const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
+/// How many requests are made before they are measured.
+const BATCH: u64 = 1000;
+const TASKS: u64 = 64;
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(40);
+    targets = requests, refusals, strict, issue
+}
+criterion_main!(benches);
+
+// ---- Through the service -------------------------------------------------------------------------------------------
+
+fn requests(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut group = criterion.benchmark_group("request");
+    let tokens = service(key("HS256"), MemoryStore::default());
+    let token = access_token(&runtime, &tokens);
+    measure(&mut group, "bare service", &runtime, service_fn(hello), &bearer(&token), StatusCode::OK);
+    for algorithm in ["HS256", "EdDSA", "ES256", "RS256"] {
+        let tokens = service(key(algorithm), MemoryStore::default());
+        let token = access_token(&runtime, &tokens);
+        let service = AuthLayer::new(tokens).layer(service_fn(hello));
+        measure(&mut group, algorithm, &runtime, service, &bearer(&token), StatusCode::OK);
+    }
+}
+
+fn refusals(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut group = criterion.benchmark_group("refusal");
+    for algorithm in ["HS256", "ES256"] {
+        let tokens = service(key(algorithm), MemoryStore::default());
+        let token = access_token(&runtime, &tokens);
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let forged = format!("{signed}.{}{}", &signature[1..], &signature[..1]);
+        let service = AuthLayer::new(tokens).layer(service_fn(hello));
+        let name = format!("forged signature, {algorithm}");
+        measure(&mut group, &name, &runtime, service.clone(), &bearer(&forged), StatusCode::UNAUTHORIZED);
+        if algorithm == "HS256" {
+            let refused = StatusCode::UNAUTHORIZED;
+            measure(&mut group, "no credential", &runtime, service.clone(), &NoCredential, refused);
+            measure(&mut group, "a header of 1 MiB", &runtime, service, &bearer(&"a".repeat(1 << 20)), refused);
+        }
+    }
+}
+
+async fn hello(_: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from("hi")))
+}
+
+/// A request that can be made again and again.
+trait Template {
+    fn request(&self) -> Request<Full<Bytes>>;
+}
+
+struct Bearer(HeaderValue);
+
+impl Template for Bearer {
+    fn request(&self) -> Request<Full<Bytes>> {
+        Request::get("/").header(AUTHORIZATION, self.0.clone()).body(Full::default()).unwrap()
+    }
+}
+
+struct NoCredential;
+
+impl Template for NoCredential {
+    fn request(&self) -> Request<Full<Bytes>> {
+        Request::get("/").body(Full::default()).unwrap()
+    }
+}
+
+fn bearer(token: &str) -> Bearer {
+    Bearer(HeaderValue::try_from(format!("Bearer {token}")).unwrap())
+}
+
+fn measure<S, B>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    runtime: &Runtime,
+    mut service: S,
+    template: &impl Template,
+    status: StatusCode,
+) where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
+{
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut measured = Duration::ZERO;
+            let mut left = iterations;
+            while left > 0 {
+                let batch = left.min(BATCH);
+                let requests: Vec<_> = (0..batch).map(|_| template.request()).collect();
+                measured += runtime.block_on(async {
+                    let began = Instant::now();
+                    for request in requests {
+                        let response = service.ready().await.unwrap().call(request).await.unwrap();
+                        assert_eq!(response.status(), status);
+                    }
+                    began.elapsed()
+                });
+                left -= batch;
+            }
+            measured
+        });
+    });
+}
+
+// ---- Against Redis -------------------------------------------------------------------------------------------------
+
+fn strict(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let store = Arc::new(runtime.block_on(RedisStore::connect(server.url())).unwrap());
+    let tokens = builder(key("HS256")).shared_store(store.clone()).build().unwrap();
+    let pair = runtime.block_on(tokens.create_token_pair(NewSession::of("42").scope("read"))).unwrap();
+    let (access, sid) = (Arc::from(pair.access().as_str()), Arc::from(pair.session_id()));
+
+    let client = redis::Client::open(server.url()).unwrap();
+    let shared = runtime.block_on(client.get_multiplexed_async_connection()).unwrap();
+    let mut admin = shared.clone();
+    // As long as a session's record.
+    runtime.block_on(admin.set::<_, _, ()>("session", &[b'x'; 60][..])).unwrap();
+    let pool = deadpool_redis::Config::from_url(server.url())
+        .builder()
+        .unwrap()
+        .max_size(16)
+        .runtime(deadpool_redis::Runtime::Tokio1)
+        .build()
+        .unwrap();
+
+    for tasks in [1, TASKS] {
+        let mut group = criterion.benchmark_group(format!("strict, {tasks} at once"));
+        group.throughput(Throughput::Elements(1));
+        let validate = (tokens.clone(), Arc::<str>::clone(&access));
+        concurrently(&mut group, "validate_token, HS256", &runtime, tasks, validate, async |(tokens, access)| {
+            tokens.validate_token(&access, TokenType::Access).await.unwrap();
+            (tokens, access)
+        });
+        let check = (store.clone(), Arc::<str>::clone(&sid));
+        concurrently(&mut group, "RedisStore::check", &runtime, tasks, check, async |(store, sid)| {
+            store.check("42", &sid, "jti").await.unwrap();
+            (store, sid)
+        });
+        concurrently(&mut group, "by hand: pool checkout, GET", &runtime, tasks, pool.clone(), async |pool| {
+            let _: Vec<u8> = pool.get().await.unwrap().get("session").await.unwrap();
+            pool
+        });
+        concurrently(&mut group, "by hand: multiplexed GET", &runtime, tasks, shared.clone(), async |mut shared| {
+            let _: Vec<u8> = shared.get("session").await.unwrap();
+            shared
+        });
+    }
+}
+
+/// Runs a step again and again in `tasks` tasks, each with its own clone of the state; measured is the time until all are done.
+fn concurrently<T, F, Fut>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    runtime: &Runtime,
+    tasks: u64,
+    state: T,
+    step: F,
+) where
+    T: Clone + Send + 'static,
+    F: Fn(T) -> Fut + Copy + Send + 'static,
+    Fut: Future<Output = T> + Send + 'static,
+{
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            let began = Instant::now();
+            let running: Vec<_> = (0..tasks)
+                .map(|task| {
+                    let mut state = state.clone();
+                    let share = iterations / tasks + u64::from(task < iterations % tasks);
+                    runtime.spawn(async move {
+                        for _ in 0..share {
+                            state = step(state).await;
+                        }
+                    })
+                })
+                .collect();
+            runtime.block_on(async {
+                for task in running {
+                    task.await.unwrap();
+                }
+            });
+            began.elapsed()
+        });
+    });
+}
+
+// ---- Issuing -------------------------------------------------------------------------------------------------------
+
+fn issue(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let redis = Arc::new(runtime.block_on(RedisStore::connect(server.url())).unwrap());
+    let mut group = criterion.benchmark_group("issue");
+    for (place, store) in [("memory", Arc::new(MemoryStore::default()) as Arc<dyn TokenStore>), ("redis", redis)] {
+        for algorithm in ["HS256", "ES256"] {
+            let tokens = builder(key(algorithm)).shared_store(Arc::clone(&store)).build().unwrap();
+            group.bench_function(format!("create_token_pair, {algorithm}, {place}"), |bencher| {
+                bencher.iter_custom(|iterations| runtime.block_on(create_pairs(&tokens, iterations)));
+            });
+            group.bench_function(format!("refresh, {algorithm}, {place}"), |bencher| {
+                bencher.iter_custom(|iterations| runtime.block_on(refresh(&tokens, iterations)));
+            });
+        }
+    }
+}
+
+async fn create_pairs(tokens: &TokenService, count: u64) -> Duration {
+    let began = Instant::now();
+    for user in 0..count {
+        tokens.create_token_pair(NewSession::of(user % 1000).scope("read")).await.unwrap();
+    }
+    let measured = began.elapsed();
+    // A user has a few sessions, not as many as a benchmark opens.
+    for user in 0..count.min(1000) {
+        tokens.revoke_all_for_subject(&user.to_string()).await.unwrap();
+    }
+    measured
+}
+
+async fn refresh(tokens: &TokenService, count: u64) -> Duration {
+    let mut pair = tokens.create_token_pair(NewSession::of("refreshing").scope("read")).await.unwrap();
+    let began = Instant::now();
+    for _ in 0..count {
+        pair = tokens.refresh(pair.refresh().as_str()).await.unwrap();
+    }
+    let measured = began.elapsed();
+    tokens.revoke_session("refreshing", pair.session_id()).await.unwrap();
+    measured
+}
+
+// ---- Keys and tokens -----------------------------------------------------------------------------------------------
+
+fn key(algorithm: &str) -> SigningKey {
+    let file = match algorithm {
+        "EdDSA" => "TEST-ed25519-pkcs8.pem",
+        "ES256" => "TEST-ec-p256-pkcs8.pem",
+        "RS256" => "TEST-rsa-2048-pkcs8.pem",
+        _ => return SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap(),
+    };
+    let pem = fs::read(format!("{}/tests/keys/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    SigningKey::from_pem(algorithm.parse().unwrap(), pem).unwrap()
+}
+
+fn builder(key: SigningKey) -> tower_bearer::tokens::Builder {
+    TokenService::builder().keys(KeySet::signing(key)).issuer("https://issuer.example").audience("api")
+}
+
+fn service(key: SigningKey, store: impl TokenStore) -> TokenService {
+    builder(key).store(store).build().unwrap()
+}
+
+fn access_token(runtime: &Runtime, tokens: &TokenService) -> String {
+    runtime.block_on(tokens.create_access_token(NewSession::of("42").scope("read"))).unwrap().as_str().to_owned()
+}
