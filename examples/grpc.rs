@@ -18,11 +18,12 @@ async fn main() -> Result<(), common::Failure> {
     let token = tokens.create_access_token(NewSession::of("1").scope("read")).await?;
     println!("listening on http://{address}, store: {store}");
     println!("  token: {}", token.as_str());
-    println!("  grpcurl -plaintext -proto health.proto {address} grpc.health.v1.Health/Check");
-    println!(
-        "  grpcurl -plaintext -proto health.proto -H 'authorization: Bearer {}' {address} grpc.health.v1.Health/Check",
-        token.as_str()
+    // Any gRPC client will do; curl speaks it too: five zero bytes are a message without fields. Look at `grpc-status` in the answer.
+    let call = format!(
+        "curl -si --http2-prior-knowledge http://{address}/grpc.health.v1.Health/Check -H 'content-type: application/grpc' -H 'te: trailers'"
     );
+    println!("  head -c5 /dev/zero | {call} --data-binary @- --output -");
+    println!("  head -c5 /dev/zero | {call} --data-binary @- --output - -H 'authorization: Bearer {}'", token.as_str());
 
     let (_reporter, health) = tonic_health::server::health_reporter();
     // One layer over all services. `named_layer` puts it over one of them: tonic keeps its name.

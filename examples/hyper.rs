@@ -29,6 +29,7 @@ async fn main() -> Result<(), common::Failure> {
 
     let token = tokens.create_access_token(NewSession::of("1").scope("read")).await?;
     println!("listening on http://{address}, store: {store}");
+    println!("  token: {}", token.as_str());
     println!("  curl -i http://{address}/");
     println!("  curl -i http://{address}/ -H 'Authorization: Bearer {}'", token.as_str());
 
