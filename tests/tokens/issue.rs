@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tower_bearer::{
     Error, NewSession, TokenService, TokenType,
-    clock::Clock,
+    clock::{Clock, ManualClock},
     error::{StoreErrorKind, TokenError},
     store::Page,
     tokens::SecurityEvent,
@@ -14,7 +14,7 @@ use tower_bearer::{
 use crate::{
     Events, access, assert_alive, assert_revoked, pair, refresh,
     support::{
-        Behaviour, Fixture,
+        Behaviour, FaultyStore, Fixture,
         fixture::{AUDIENCE, ISSUER, START, builder, read_part},
     },
     token_error,
@@ -282,4 +282,27 @@ async fn the_status_tells_store_keys_and_consistency() {
     let status = fixture.tokens.status().await;
     assert_eq!((status.status, status.store_error_kind()), ("unavailable", Some(StoreErrorKind::Timeout)));
     assert!(!status.is_ok() && status.store_latency_us.is_none());
+}
+
+#[tokio::test]
+async fn a_session_of_one_access_token_is_not_longer_than_a_session_may_be() {
+    let fixture = Fixture::new();
+    let session = NewSession::of("42").session_lifetime(Duration::from_secs(60));
+    let token = fixture.tokens.create_access_token(session).await.unwrap();
+    assert_eq!(token.expires_in(), 60);
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_fast_issues_at_the_stores_time() {
+    // Else it would make tokens that outlive the record of their revocation (protocol section 3).
+    let stores = ManualClock::at(START);
+    let nodes = ManualClock::at(START.saturating_add(Duration::from_secs(4)));
+    let tokens = builder(&nodes).store(FaultyStore::new(stores)).build().unwrap();
+    let pair = pair(&tokens).await;
+    let claims = access(&tokens, pair.access().as_str()).await.unwrap();
+    assert_eq!(claims.issued_at(), START);
+    let again = tokens.refresh(pair.refresh().as_str()).await.unwrap();
+    assert_eq!(access(&tokens, again.access().as_str()).await.unwrap().issued_at(), START);
+    let alone = tokens.refresh_access_token(again.refresh().as_str()).await.unwrap();
+    assert_eq!(access(&tokens, alone.as_str()).await.unwrap().issued_at(), START);
 }

@@ -170,3 +170,21 @@ async fn a_refresh_token_of_a_session_that_the_store_never_knew_is_refused() {
     assert_eq!(token_error(fixture.tokens.refresh(stranger.refresh().as_str()).await), TokenError::UnknownSession);
     assert_eq!(token_error(access(&fixture.tokens, stranger.access().as_str()).await), TokenError::UnknownSession);
 }
+
+#[tokio::test]
+async fn in_the_last_second_of_a_session_no_token_without_a_life_is_made() {
+    let fixture = Fixture::with(|builder| builder.session_lifetime(Duration::from_secs(600)));
+    let first = pair(&fixture.tokens).await;
+    fixture.clock.advance(Duration::from_millis(599_000));
+    let second = fixture.tokens.refresh(first.refresh().as_str()).await.unwrap();
+    assert_eq!(second.access().expires_in(), 1);
+    assert_alive(&fixture.tokens, &second).await;
+    // The store's end is a moment of `START`'s own fraction; the tokens' ends are whole seconds.
+    let fixture = Fixture::with(|builder| builder.session_lifetime(Duration::from_secs(600)));
+    fixture.clock.advance(Duration::from_millis(500));
+    let first = pair(&fixture.tokens).await;
+    fixture.clock.advance(Duration::from_millis(599_700));
+    let alone = fixture.tokens.refresh_access_token(first.refresh().as_str()).await;
+    assert_eq!(token_error(alone), TokenError::SessionExpired);
+    assert_eq!(token_error(fixture.tokens.refresh(first.refresh().as_str()).await), TokenError::SessionExpired);
+}

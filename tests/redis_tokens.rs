@@ -1,0 +1,130 @@
+//! The token service on a real Redis: what must hold on memory must hold here.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::collections::HashSet;
+
+use support::{
+    RedisServer,
+    fixture::{AUDIENCE, ISSUER, SECRET},
+};
+use tower_bearer::{
+    Error, NewSession, RedisStore, TokenPair, TokenService, TokenType,
+    error::{StoreErrorKind, TokenError},
+};
+
+/// A node: a service and a store of its own on the one server.
+async fn node(server: &RedisServer) -> TokenService {
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store).build().unwrap()
+}
+
+async fn log_in(tokens: &TokenService) -> TokenPair {
+    tokens.create_token_pair(NewSession::of("42").scope("read")).await.unwrap()
+}
+
+async fn lives(tokens: &TokenService, token: &str, kind: TokenType) -> bool {
+    match tokens.validate_token(token, kind).await {
+        Ok(_) => true,
+        Err(Error::Token(_)) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_refreshes_of_one_token_on_two_nodes_yield_one_successor() {
+    let server = RedisServer::start();
+    let nodes = [node(&server).await, node(&server).await];
+    let first = log_in(&nodes[0]).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..50 {
+        let (tokens, token) = (nodes[task % 2].clone(), first.refresh().as_str().to_owned());
+        tasks.spawn(async move { tokens.refresh(&token).await.unwrap() });
+    }
+    let pairs = tasks.join_all().await;
+    // HS256 signs the same claims to the same text.
+    let texts: HashSet<_> = pairs.iter().map(|pair| pair.refresh().as_str().to_owned()).collect();
+    assert_eq!(texts.len(), 1);
+    assert!(!lives(&nodes[1], first.refresh().as_str(), TokenType::Refresh).await);
+    assert!(lives(&nodes[1], pairs[0].refresh().as_str(), TokenType::Refresh).await);
+    assert!(lives(&nodes[0], pairs[0].access().as_str(), TokenType::Access).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logout_rotation_and_revoke_all_racing_on_two_nodes_leave_no_live_token() {
+    let server = RedisServer::start();
+    let nodes = [node(&server).await, node(&server).await];
+    for round in 0..40 {
+        let first = log_in(&nodes[0]).await;
+        let mut rotations = tokio::task::JoinSet::new();
+        for task in 0..3 {
+            let (tokens, mut token) = (nodes[task % 2].clone(), first.refresh().as_str().to_owned());
+            rotations.spawn(async move {
+                let mut got = Vec::new();
+                while let Ok(pair) = tokens.refresh(&token).await {
+                    token = pair.refresh().as_str().to_owned();
+                    got.push(pair);
+                    if got.len() == 20 {
+                        break;
+                    }
+                }
+                got
+            });
+        }
+        if round % 2 == 0 {
+            nodes[1].revoke_session("42", first.session_id()).await.unwrap();
+        } else {
+            nodes[1].revoke_all_for_subject("42").await.unwrap();
+        }
+        let pairs = rotations.join_all().await;
+        for pair in pairs.iter().flatten().chain([&first]) {
+            for tokens in &nodes {
+                assert!(!lives(tokens, pair.access().as_str(), TokenType::Access).await, "round {round}");
+                assert!(!lives(tokens, pair.refresh().as_str(), TokenType::Refresh).await, "round {round}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_revoked_on_one_node_is_refused_at_once_on_another_and_says_so() {
+    let server = RedisServer::start();
+    let (here, there) = (node(&server).await, node(&server).await);
+    let (one, other) = (log_in(&here).await, log_in(&here).await);
+    here.revoke_token(one.access().as_str()).await.unwrap();
+    let refused = there.validate_token(one.access().as_str(), TokenType::Access).await;
+    assert!(matches!(refused, Err(Error::Token(TokenError::Revoked { .. }))), "{refused:?}");
+    assert!(lives(&there, one.refresh().as_str(), TokenType::Refresh).await);
+    here.revoke_all_for_subject_except("42", other.session_id()).await.unwrap();
+    assert!(!lives(&there, one.refresh().as_str(), TokenType::Refresh).await);
+    assert!(lives(&there, other.access().as_str(), TokenType::Access).await);
+}
+
+#[tokio::test]
+async fn without_redis_every_operation_is_a_store_error_and_gives_no_token() {
+    let mut server = RedisServer::start();
+    let tokens = node(&server).await;
+    let pair = log_in(&tokens).await;
+    server.kill();
+    let failed = |error: Error| match error {
+        Error::Store(error) => error.kind(),
+        other => panic!("{other:?}"),
+    };
+    let (access, refresh) = (pair.access().as_str(), pair.refresh().as_str());
+    let kinds = [
+        failed(tokens.create_token_pair(NewSession::of("42")).await.unwrap_err()),
+        failed(tokens.validate_token(access, TokenType::Access).await.unwrap_err()),
+        failed(tokens.refresh(refresh).await.unwrap_err()),
+        failed(tokens.refresh_access_token(refresh).await.unwrap_err()),
+        failed(tokens.revoke_token(access).await.unwrap_err()),
+        failed(tokens.revoke_session("42", pair.session_id()).await.unwrap_err()),
+        failed(tokens.revoke_all_for_subject("42").await.unwrap_err()),
+    ];
+    assert!(
+        kinds.iter().all(|kind| matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Timeout)),
+        "{kinds:?}"
+    );
+    assert_eq!(tokens.status().await.status, "unavailable");
+}
