@@ -175,7 +175,7 @@ async fn a_refresh_token_of_a_session_that_the_store_never_knew_is_refused() {
 async fn in_the_last_second_of_a_session_no_token_without_a_life_is_made() {
     let fixture = Fixture::with(|builder| builder.session_lifetime(Duration::from_secs(600)));
     let first = pair(&fixture.tokens).await;
-    fixture.clock.advance(Duration::from_millis(599_000));
+    fixture.clock.advance(Duration::from_secs(599));
     let second = fixture.tokens.refresh(first.refresh().as_str()).await.unwrap();
     assert_eq!(second.access().expires_in(), 1);
     assert_alive(&fixture.tokens, &second).await;
