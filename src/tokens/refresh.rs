@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     IssuedToken, SecurityEvent, TokenPair, TokenService,
-    issue::{Identity, random_id},
+    issue::{Identity, Mint, random_id},
     service::{judge_session, refresh_counter, revoked},
 };
 use crate::{
@@ -103,32 +103,31 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ) -> Result<TokenPair, Error> {
         let inner = self.inner();
         let mint = inner.mint()?;
-        let Presented { claims, sid, counter } = self.presented(refresh_token)?;
-        let renewed = self.renew(&claims, hook).await?;
-        let custom = renewed.claims.as_ref().unwrap_or_else(|| claims.custom());
-        mint.check(claims.subject(), &renewed.scope, custom)?;
+        let exchange = self.exchange(&mint, refresh_token, hook).await?;
+        let claims = &exchange.claims;
 
         let rotate = Rotate {
             subject: claims.subject().to_owned(),
-            sid: sid.clone(),
-            counter,
+            sid: exchange.sid.clone(),
+            counter: exchange.counter,
             idle: inner.lifetimes.idle,
             grace: inner.lifetimes.grace,
         };
         let successor = match mint.store.rotate(rotate).await? {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
             Rotated::Reused { .. } => {
-                inner.emit(&SecurityEvent::ReuseDetected { subject: claims.subject().to_owned(), session_id: sid });
+                let (subject, session_id) = (claims.subject().to_owned(), exchange.sid);
+                inner.emit(&SecurityEvent::ReuseDetected { subject, session_id });
                 return Err(TokenError::Reused.into());
             }
-            Rotated::Revoked { at, .. } => return Err(revoked(&claims, at).into()),
+            Rotated::Revoked { at, .. } => return Err(revoked(claims, at).into()),
             Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
             Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
         };
         // Only signing is left: nothing after the rotation can fail for the application's reasons (protocol section 3).
         let identity = Identity {
             subject: claims.subject(),
-            sid: &sid,
+            sid: &exchange.sid,
             counter: successor.counter,
             generation: successor.generation,
             issued_at: successor.issued_at,
@@ -136,9 +135,9 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             now: successor.now,
         };
         identity.has_time_left()?;
-        let access = mint.access(&identity, &renewed.scope, custom, inner.lifetimes.access)?;
-        let refresh = mint.refresh(&identity, &renewed.scope, custom)?;
-        Ok(TokenPair { access, refresh, session_id: sid })
+        let access = mint.access(&identity, &exchange.scope, exchange.custom(), inner.lifetimes.access)?;
+        let refresh = mint.refresh(&identity, &exchange.scope, exchange.custom())?;
+        Ok(TokenPair { access, refresh, session_id: exchange.sid })
     }
 
     /// [`refresh_access_token`](Self::refresh_access_token), asking `hook` if the service has none of its own.
@@ -149,20 +148,18 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ) -> Result<IssuedToken, Error> {
         let inner = self.inner();
         let mint = inner.mint()?;
-        let Presented { claims, sid, counter } = self.presented(refresh_token)?;
-        let renewed = self.renew(&claims, hook).await?;
-        let custom = renewed.claims.as_ref().unwrap_or_else(|| claims.custom());
-        mint.check(claims.subject(), &renewed.scope, custom)?;
+        let exchange = self.exchange(&mint, refresh_token, hook).await?;
+        let (claims, sid) = (&exchange.claims, &exchange.sid);
 
-        let checked = mint.store.check(claims.subject(), &sid, claims.token_id()).await?;
+        let checked = mint.store.check(claims.subject(), sid, claims.token_id()).await?;
         judge_session(claims.clone(), &checked)?;
         let SessionState::Active { generation, refresh_end, .. } = checked.state else {
             return Err(TokenError::UnknownSession.into());
         };
         let identity = Identity {
             subject: claims.subject(),
-            sid: &sid,
-            counter,
+            sid,
+            counter: exchange.counter,
             generation,
             issued_at: checked.now,
             session_end: refresh_end,
@@ -170,28 +167,38 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         };
         identity.has_time_left()?;
         // Unlike the successors of a rotation these are many, so each has an id of its own, by which it can be revoked alone.
-        let jti = format!("{sid}.{counter}.{}.a", random_id()?);
-        mint.access_with_id(jti, &identity, &renewed.scope, custom, inner.lifetimes.access)
+        let jti = format!("{sid}.{}.{}.a", exchange.counter, random_id()?);
+        mint.access_with_id(jti, &identity, &exchange.scope, exchange.custom(), inner.lifetimes.access)
     }
 
-    fn presented(&self, refresh_token: &str) -> Result<Presented<C>, Error> {
+    /// All that comes before the store is asked: the token's text, the application's word, and whether tokens of that can be made.
+    async fn exchange(
+        &self,
+        mint: &Mint<'_>,
+        refresh_token: &str,
+        hook: Option<&dyn OnRefresh<C>>,
+    ) -> Result<Exchange<C>, Error> {
         let claims = self.validate_jwt_stateless(refresh_token, TokenType::Refresh)?;
         let counter = refresh_counter(&claims)?;
         let sid = claims.session_id().unwrap_or_default().to_owned();
-        Ok(Presented { claims, sid, counter })
+        let (replaced, scope) = self.renew(&claims, hook).await?;
+        let exchange = Exchange { claims, sid, counter, replaced, scope };
+        mint.check(exchange.claims.subject(), &exchange.scope, exchange.custom())?;
+        Ok(exchange)
     }
 
-    /// Asks the application. Its panic is an error like any other of its failures.
-    async fn renew(&self, claims: &Claims<C>, hook: Option<&dyn OnRefresh<C>>) -> Result<Renewed<C>, Error> {
+    /// Asks the application for claims and scope; `None` for the claims that the refresh token has. Its panic is an error like any other of
+    /// its failures.
+    async fn renew(&self, claims: &Claims<C>, hook: Option<&dyn OnRefresh<C>>) -> Result<(Option<C>, Scope), Error> {
         let Some(hook) = self.inner().on_refresh.as_deref().or(hook) else {
-            return Ok(Renewed { claims: None, scope: claims.scope().clone() });
+            return Ok((None, claims.scope().clone()));
         };
         let asked = AssertUnwindSafe(async { hook.on_refresh(claims.clone()).await });
         match asked.catch_unwind().await {
-            Ok(Ok(Renewal::Keep)) => Ok(Renewed { claims: None, scope: claims.scope().clone() }),
+            Ok(Ok(Renewal::Keep)) => Ok((None, claims.scope().clone())),
             Ok(Ok(Renewal::Replace { claims, scope })) => {
                 let scope = Scope::parse(&scope).ok_or(Error::Issue("`on_refresh` gave a malformed scope".into()))?;
-                Ok(Renewed { claims: Some(claims), scope })
+                Ok((Some(claims), scope))
             }
             Ok(Ok(Renewal::Refuse)) => {
                 self.inner().emit(&SecurityEvent::RefreshRefused {
@@ -206,16 +213,18 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     }
 }
 
-/// A refresh token whose text is good.
-struct Presented<C> {
+/// A refresh token whose text is good, and what the tokens that follow it will say.
+struct Exchange<C> {
     claims: Claims<C>,
     sid: String,
     counter: u32,
+    /// `None`: the claims of the refresh token.
+    replaced: Option<C>,
+    scope: Scope,
 }
 
-/// What the new tokens will say.
-struct Renewed<C> {
-    /// `None`: what the refresh token says.
-    claims: Option<C>,
-    scope: Scope,
+impl<C> Exchange<C> {
+    fn custom(&self) -> &C {
+        self.replaced.as_ref().unwrap_or_else(|| self.claims.custom())
+    }
 }
