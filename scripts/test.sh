@@ -54,7 +54,7 @@ run() {
   cargo test --no-fail-fast "$@" || failed=1
 }
 
-run --features cluster,sentinel                          # everything, doctests and examples too
+run                                                      # everything, doctests and examples too
 run --lib --no-default-features --features rust-crypto   # the other signature backend alone
 run --lib --features rust-crypto                         # both backends at once
 

@@ -3,9 +3,12 @@
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,13 +16,15 @@ use http::{Method, Request, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
-use support::{Behaviour, Fixture};
+use support::{Behaviour, Fixture, fixture::START};
 use tower::{Service, ServiceExt};
 use tower_bearer::{
     AuthLayer, BoxError, NewSession, NoClaims, TokenPolicy, TokenService, TokenType,
+    clock::ManualClock,
     endpoints::Endpoints,
     error::{PasswordError, StoreErrorKind},
     jwt::AccessTyp,
+    store::Page,
     users::{Credentials, Grant, UserAuthentication},
 };
 
@@ -30,6 +35,8 @@ struct Users {
     failing: AtomicBool,
     panicking: AtomicBool,
     overloaded: AtomicBool,
+    /// Revokes all of the user's sessions while the password is being checked.
+    revoked_meanwhile: Mutex<Option<TokenService>>,
 }
 
 impl Users {
@@ -50,6 +57,10 @@ impl UserAuthentication for Users {
     type Claims = NoClaims;
 
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<String>, BoxError> {
+        let meanwhile = self.revoked_meanwhile.lock().unwrap().take();
+        if let Some(tokens) = meanwhile {
+            tokens.revoke_all_for_subject("42").await?;
+        }
         Ok(self.look_up()?.filter(|_| credentials.password() == "right"))
     }
 
@@ -131,6 +142,17 @@ async fn a_deleted_user_gets_no_new_tokens_though_the_service_has_no_hook() {
     assert_eq!((answer.status, &answer.body["error"]), (StatusCode::BAD_REQUEST, &"invalid_grant".into()));
     house.users.deleted.store(false, Ordering::SeqCst);
     assert_eq!(refresh(&house, &tokens).await.status, StatusCode::OK, "the token was not used up");
+}
+
+#[tokio::test]
+async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_refused() {
+    let house = house();
+    *house.users.revoked_meanwhile.lock().unwrap() = Some(house.fixture.tokens.clone());
+    let answer = send(house.endpoints.login(), form("username=u&password=right")).await;
+    assert_eq!((answer.status, &answer.body["error"]), (StatusCode::UNAUTHORIZED, &"invalid_grant".into()));
+    assert!(house.fixture.tokens.sessions("42", Page::default()).await.unwrap().sessions.is_empty());
+    house.fixture.advance(1);
+    log_in(&house).await;
 }
 
 #[tokio::test]
@@ -227,8 +249,9 @@ async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listin
     let victim = issuer.fixture.tokens.create_token_pair(NewSession::of("1")).await.unwrap();
     let caller = issuer.fixture.tokens.create_token_pair(NewSession::of("2")).await.unwrap();
     // A service that takes the same tokens as another issuer's, on a store of its own that has begun before.
-    let store = support::FaultyStore::new(issuer.fixture.clock.clone());
-    issuer.fixture.advance(1);
+    let clock = ManualClock::at(START.saturating_sub(Duration::from_secs(60)));
+    let store = support::FaultyStore::new(clock.clone());
+    clock.set(START);
     let denylist = support::fixture::builder(&issuer.fixture.clock)
         .policy(TokenPolicy::Denylist)
         .access_typ(AccessTyp::Compatible)

@@ -3,7 +3,7 @@
 //! | variable | meaning | default |
 //! |--|--|--|
 //! | `BIND` | address to listen on | the example's own |
-//! | `REDIS_URL` | `redis://` or `rediss://` | absent: sessions in memory |
+//! | `REDIS_URL` | `redis://` or `rediss://`; of a cluster some nodes, with commas | absent: sessions in memory |
 //! | `REDIS_PREFIX` | the prefix of all keys | `tb` |
 //! | `CONSISTENCY` | `strong`: every request asks the store | `strong` |
 //! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::settings` | a random secret; audience and issuer `tower-bearer-example` |
@@ -53,7 +53,12 @@ async fn with_store(builder: Builder) -> Result<(Builder, &'static str), BoxErro
         return Ok((builder.store(MemoryStore::default()), "memory: sessions end with this process"));
     };
     let prefix = variable("REDIS_PREFIX")?.unwrap_or_else(|| "tb".to_owned());
-    let connected = RedisStore::builder(url).prefix(prefix).connect().await;
+    let nodes: Vec<&str> = url.split(',').map(str::trim).collect();
+    let store = match nodes.as_slice() {
+        [url] => RedisStore::builder(url),
+        nodes => RedisStore::cluster(nodes.iter().copied()),
+    };
+    let connected = store.prefix(prefix).connect().await;
     let store = connected.map_err(|error| format!("REDIS_URL or REDIS_PREFIX: {:?}", Failure::from(error)))?;
     Ok((builder.store(store), "redis"))
 }

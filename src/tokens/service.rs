@@ -265,14 +265,15 @@ pub(super) fn judge_session<C>(claims: Claims<C>, checked: &Checked) -> Result<C
 }
 
 /// What is known against another issuer's token, and what it means (protocol section 6). The other issuer's clock may differ
-/// from the store's by the leeway: a token that may have been issued before the revocation counts as issued before it.
+/// from the store's by the leeway: a token that may have been issued before the revocation, or before the store began to remember, counts as
+/// issued before it.
 fn judge_denial<C>(claims: Claims<C>, denial: &Denial, leeway: Duration) -> Result<Claims<C>, Error> {
     let issued_at = claims.issued_at();
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
     if denial.token || before.is_some() {
         return Err(revoked(&claims, before).into());
     }
-    if issued_at < denial.born {
+    if issued_at < denial.born.saturating_add(leeway) {
         return Err(TokenError::Claims("it was issued before the store began to remember revocations").into());
     }
     Ok(claims)

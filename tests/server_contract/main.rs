@@ -14,6 +14,7 @@ mod misconfiguration;
 mod redis_failures;
 mod routes;
 mod times;
+mod tls;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;

@@ -27,6 +27,8 @@ pub enum Behaviour {
     Late,
     /// When [`FaultyStore::release`] is called. The work is done then.
     Held,
+    /// When [`FaultyStore::release`] is called, though the work is done at once: a node that stalls before it has read the answer.
+    DoneThenHeld,
     /// With this error; nothing is done.
     Fails(StoreErrorKind),
     /// Never.
@@ -108,6 +110,11 @@ impl FaultyStore {
                 Behaviour::Held => released.changed().await.unwrap(),
                 Behaviour::Fails(kind) => return Err(StoreError::new(kind)),
                 Behaviour::Hangs => std::future::pending().await,
+                Behaviour::DoneThenHeld => {
+                    let done = work(&memory).await;
+                    released.changed().await.unwrap();
+                    return done;
+                }
                 Behaviour::AtOnce | Behaviour::Late => {}
             }
             work(&memory).await

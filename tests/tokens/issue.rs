@@ -8,13 +8,13 @@ use tower_bearer::{
     clock::{Clock, ManualClock},
     error::{StoreErrorKind, TokenError},
     store::Page,
-    tokens::SecurityEvent,
+    tokens::{SecurityEvent, TokenPair},
 };
 
 use crate::{
     Events, access, assert_alive, assert_revoked, pair, refresh,
     support::{
-        Behaviour, FaultyStore, Fixture,
+        self, Behaviour, FaultyStore, Fixture,
         fixture::{AUDIENCE, ISSUER, START, builder, read_part},
     },
     token_error,
@@ -305,4 +305,28 @@ async fn a_node_whose_clock_is_fast_issues_at_the_stores_time() {
     assert_eq!(access(&tokens, again.access().as_str()).await.unwrap().issued_at(), START);
     let alone = tokens.refresh_access_token(again.refresh().as_str()).await.unwrap();
     assert_eq!(access(&tokens, alone.as_str()).await.unwrap().issued_at(), START);
+}
+
+#[tokio::test]
+async fn a_node_that_stalls_before_it_signs_issues_at_the_moment_of_the_stores_answer() {
+    let fixture = Fixture::new();
+    let stalled = async |fixture: &Fixture, method, minted: tokio::task::JoinHandle<_>| {
+        support::eventually(method, async || (fixture.store.waiting() == 1).then_some(())).await;
+        tokio::task::yield_now().await;
+        fixture.advance(10);
+        fixture.store.release();
+        fixture.store.answer(Behaviour::AtOnce);
+        let pair: TokenPair = minted.await.unwrap();
+        access(&fixture.tokens, pair.access().as_str()).await.unwrap().issued_at()
+    };
+    fixture.store.answer_only("open", Behaviour::DoneThenHeld);
+    let tokens = fixture.tokens.clone();
+    let login = tokio::spawn(async move { pair(&tokens).await });
+    assert_eq!(stalled(&fixture, "open", login).await, START);
+
+    let first = pair(&fixture.tokens).await;
+    fixture.store.answer_only("rotate", Behaviour::DoneThenHeld);
+    let tokens = fixture.tokens.clone();
+    let refresh = tokio::spawn(async move { tokens.refresh(first.refresh().as_str()).await.unwrap() });
+    assert_eq!(stalled(&fixture, "rotate", refresh).await, START.saturating_add(Duration::from_secs(10)));
 }

@@ -35,8 +35,19 @@ fn stateless(clock: &ManualClock) -> TokenService {
     builder(clock).policy(TokenPolicy::Stateless).build().unwrap()
 }
 
-fn denylist(clock: &ManualClock, store: &FaultyStore) -> TokenService {
-    builder(clock).policy(TokenPolicy::Denylist).store(store.clone()).build().unwrap()
+/// A service that takes another issuer's tokens, at `START`, and whose store was made a minute before.
+struct Denylist {
+    clock: ManualClock,
+    store: FaultyStore,
+    tokens: TokenService,
+}
+
+fn denylist() -> Denylist {
+    let clock = ManualClock::at(START.saturating_sub(Duration::from_secs(60)));
+    let store = FaultyStore::new(clock.clone());
+    clock.set(START);
+    let tokens = builder(&clock).policy(TokenPolicy::Denylist).store(store.clone()).build().unwrap();
+    Denylist { clock, store, tokens }
 }
 
 #[tokio::test]
@@ -80,8 +91,7 @@ async fn another_issuers_token_needs_the_header_typ_of_an_access_token() {
 
 #[tokio::test]
 async fn a_denied_token_session_or_subject_is_refused_and_others_pass() {
-    let fixture = Fixture::new();
-    let tokens = denylist(&fixture.clock, &fixture.store);
+    let Denylist { tokens, .. } = denylist();
     let [t1, t2] = ["t1", "t2"].map(|jti| foreign(jti, "42", Some("s1"), START));
     let [other_session, other_subject] =
         [foreign("t3", "42", Some("s2"), START), foreign("t4", "43", Some("s3"), START)];
@@ -104,34 +114,69 @@ async fn a_denied_token_session_or_subject_is_refused_and_others_pass() {
 
 #[tokio::test]
 async fn a_subject_that_was_denied_can_come_back_with_a_later_token() {
-    let fixture = Fixture::new();
-    let tokens = denylist(&fixture.clock, &fixture.store);
+    let Denylist { clock, tokens, .. } = denylist();
     tokens.revoke_all_for_subject("42").await.unwrap();
     // The other issuer's clock may be ahead by the leeway (5 s).
     let at = |seconds| Timestamp::from_secs(START.as_secs() + seconds);
-    fixture.advance(5);
+    clock.advance(Duration::from_secs(5));
     assert_revoked(access(&tokens, &foreign("t1", "42", None, at(5))).await);
-    fixture.advance(1);
+    clock.advance(Duration::from_secs(1));
     access(&tokens, &foreign("t2", "42", None, at(6))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
+    let Denylist { clock, tokens, .. } = denylist();
+    // As long as a life may be, and from as far in the future as the leeway lets pass.
+    let (day, leeway) = (Duration::from_secs(86_400), Duration::from_secs(5));
+    let lasting = |jti: &str, subject: &str, sid: &str| {
+        let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
+        let issued_at = START.saturating_add(leeway);
+        let claims = JwtClaims::new(subject, jti, TokenType::Access, issued_at, day, NoClaims {})
+            .with_issuer(ISSUER)
+            .with_audience([AUDIENCE])
+            .with_session(sid, 0);
+        encode_jwt(&KeySet::signing(key), &claims).unwrap()
+    };
+    let denied = [lasting("t1", "1", "s1"), lasting("t2", "2", "s2"), lasting("t3", "3", "s3")];
+    let free = lasting("t4", "4", "s4");
+    tokens.revoke_token(&denied[0]).await.unwrap();
+    tokens.revoke_session("2", "s2").await.unwrap();
+    tokens.revoke_all_for_subject("3").await.unwrap();
+    clock.set(START.saturating_add(day + leeway + leeway).saturating_sub(Duration::from_millis(1)));
+    // What others write meanwhile prunes what is over, and these are not.
+    for n in 0..100 {
+        tokens.revoke_all_for_subject(format!("other-{n}")).await.unwrap();
+    }
+    access(&tokens, &free).await.unwrap();
+    for token in &denied {
+        assert_revoked(access(&tokens, token).await);
+    }
+    clock.advance(Duration::from_millis(1));
+    assert!(matches!(token_error(access(&tokens, &free).await), TokenError::Expired { .. }));
 }
 
 #[tokio::test]
 async fn a_token_from_before_the_stores_memory_is_refused() {
     let fixture = Fixture::new();
-    let before = Timestamp::from_secs(START.as_secs() - 1);
-    let tokens = denylist(&fixture.clock, &fixture.store);
-    assert!(matches!(token_error(access(&tokens, &foreign("t1", "42", None, before)).await), TokenError::Claims(_)));
-    access(&tokens, &foreign("t2", "42", None, START)).await.unwrap();
+    let tokens = builder(&fixture.clock).policy(TokenPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
+    let at = |seconds| Timestamp::from_secs(START.as_secs() + seconds);
+    fixture.advance(10);
+    // What the other issuer calls 4 seconds later may have been a second before, by the store's clock.
+    for seconds in [0, 4] {
+        let refused = access(&tokens, &foreign("t1", "42", None, at(seconds))).await;
+        assert!(matches!(token_error(refused), TokenError::Claims(_)), "{seconds}");
+    }
+    access(&tokens, &foreign("t2", "42", None, at(5))).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_denylist_that_cannot_be_asked_lets_nobody_in() {
-    let fixture = Fixture::new();
-    let tokens = denylist(&fixture.clock, &fixture.store);
+    let Denylist { store, tokens, .. } = denylist();
     let token = foreign("t1", "42", None, START);
-    fixture.store.answer(Behaviour::Late);
+    store.answer(Behaviour::Late);
     access(&tokens, &token).await.unwrap();
-    fixture.store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
+    store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
     assert!(matches!(access(&tokens, &token).await, Err(Error::Store(_))));
     assert!(matches!(tokens.revoke_token(&token).await, Err(Error::Store(_))));
 }

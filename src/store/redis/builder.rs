@@ -344,7 +344,26 @@ fn addresses(urls: &[String]) -> Result<Vec<redis::ConnectionInfo>, ConfigError>
 }
 
 fn address(url: &str) -> Result<redis::ConnectionInfo, ConfigError> {
+    if url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rediss:")) {
+        prepare_tls()?;
+    }
     url.into_connection_info().map_err(|_| invalid_url())
+}
+
+/// redis leaves it to the application which cryptography TLS uses, and panics at the first connection if nobody has chosen.
+#[cfg(feature = "tls")]
+#[allow(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn prepare_tls() -> Result<(), ConfigError> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Fails only if another thread has chosen since, which is as good.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "tls"))]
+fn prepare_tls() -> Result<(), ConfigError> {
+    Err(ConfigError::new("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
 }
 
 /// Without the parser's message: it may quote the URL, and with it a password.

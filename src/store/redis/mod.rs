@@ -52,6 +52,12 @@
 //! refuses to run after it: whoever got a [`Timeout`](crate::error::StoreErrorKind::Timeout) knows that nothing happens any more. The
 //! server's time is estimated from its answers, never ahead ([`now`](crate::store::TokenStore::now)).
 //!
+//! # TLS
+//!
+//! With the feature `tls` and a `rediss://` URL. The server's certificate must be signed by an authority that the system trusts; the variable
+//! `SSL_CERT_FILE` names a file of others. If the application has not chosen a `rustls` crypto provider for its process, the first such URL chooses
+//! AWS-LC.
+//!
 //! # Your own pool
 //!
 //! [`RedisStoreBuilder::from_pool`] takes a [`deadpool_redis::Pool`] that you made. A few connections are taken from it for
