@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     collections::HashSet,
+    future::IntoFuture,
     time::{Duration, Instant},
 };
 
@@ -114,6 +115,139 @@ async fn a_connection_that_falls_silent_is_replaced() {
     assert_eq!(store.ping().await.unwrap_err().kind(), StoreErrorKind::Timeout);
     recovered(&store).await;
     assert!(begun.elapsed() < TIMEOUT * 4, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_connection_that_fell_silent_is_replaced_though_every_caller_gives_up_first() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    proxy.silence();
+    let begun = Instant::now();
+    let impatient = Duration::from_millis(50);
+    eventually("a call is answered within a sixth of the deadline", async || {
+        tokio::time::timeout(impatient, store.check("alice", "s1", "j").into_future()).await.ok()?.ok()
+    })
+    .await;
+    assert!(begun.elapsed() >= TIMEOUT * 2 && begun.elapsed() < TIMEOUT * 6, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn one_connection_that_falls_silent_is_replaced_though_the_other_answers() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connections(2).connect().await.unwrap();
+    for _ in 0..2 {
+        store.ping().await.unwrap();
+    }
+    proxy.silence();
+    // Both are silent; whichever is replaced first answers from then on.
+    recovered(&store).await;
+    eventually("eight calls in a row are answered", async || {
+        for _ in 0..8 {
+            store.ping().await.ok()?;
+        }
+        Some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_to_connect_that_was_left_half_way_fails_no_later_call() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    grown_up(&store).await;
+    proxy.freeze();
+    proxy.cut();
+    // The first call finds the connection cut, and begins to connect anew; nobody waits for the end of it.
+    for _ in 0..5 {
+        let _ = tokio::time::timeout(Duration::from_millis(20), store.check("a", "s", "j").into_future()).await;
+    }
+    // What was accepted while frozen is lost, as behind a balancer that changed its mind.
+    proxy.silence();
+    proxy.resume();
+    tokio::time::sleep(TIMEOUT * 2).await;
+    store.check("alice", "s1", "j").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_takes_the_connection_that_is_there_and_does_not_wait_for_another() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connections(2).connect().await.unwrap();
+    grown_up(&store).await;
+    proxy.hold_new_connections();
+    let clients: String = f.redis(&["CLIENT", "LIST"]).await;
+    let own: i64 = f.redis(&["CLIENT", "ID"]).await;
+    let ids = clients.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
+    let last = ids.filter(|id| *id != own.to_string()).last().unwrap();
+    f.redis::<i64>(&["CLIENT", "KILL", "ID", last]).await;
+    // One of these makes the connection anew, and waits for it.
+    let waiting: Vec<_> = (0..4).map(|_| tokio::spawn(store.ping().into_future())).collect();
+    let answered = async || waiting.iter().filter(|ping| ping.is_finished()).count();
+    eventually("three have the other connection", async || (answered().await == 3).then_some(())).await;
+    let begun = Instant::now();
+    for _ in 0..10 {
+        store.ping().await.unwrap();
+    }
+    assert!(begun.elapsed() < TIMEOUT / 2, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn the_answer_to_a_check_is_not_dated_after_a_revocation_that_it_has_not_seen() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).timeout(GRACE).connect().await.unwrap();
+    let before = proxy.request_bytes();
+    store.check("alice", "s-00", "j").await.unwrap();
+    let request = proxy.request_bytes() - before;
+    for held in (10..request).step_by(7) {
+        let sid = format!("s-{held:02}");
+        f.open("alice", &sid).await;
+        proxy.hold_requests_after(held);
+        let check = tokio::spawn(store.check("alice", &sid, "j").into_future());
+        eventually("the rest is held back", async || proxy.holds_requests().then_some(())).await;
+        pass(&f.store, f.store.ping().await.unwrap()).await;
+        let revoked = f.store.revoke_session("alice", &sid).await.unwrap().now;
+        pass(&f.store, revoked).await;
+        proxy.resume();
+        let checked = check.await.unwrap().unwrap();
+        let active = matches!(checked.state, SessionState::Active { .. });
+        assert!(!active || checked.now < revoked, "{held} of {request} bytes: {checked:?}, revoked at {revoked}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_is_not_sent_again_when_its_connection_breaks() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    f.open("warm", "up").await;
+    grown_up(&store).await;
+    proxy.cut_replies_after(0);
+    let error = store.open(session("alice", "s1")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "and not `Exists`, which would be a lie");
+    assert!(f.is_active("alice", "s1").await, "it had run");
+}
+
+#[tokio::test]
+async fn a_connection_that_gave_one_answer_to_the_wrong_question_gives_no_other() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.open("bob", "s2").await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    f.rotate("bob", "s2", 0).await;
+    let untrusted = |error: tower_bearer::error::StoreError| assert_eq!(error.kind(), StoreErrorKind::Untrusted);
+    grown_up(&store).await;
+    proxy.forge_reply(b"*0\r\n");
+    untrusted(store.rotate(rotation("bob", "s2", 1, Duration::ZERO)).await.unwrap_err());
+    assert!(matches!(store.check("alice", "s1", "j").await.unwrap().state, SessionState::Active { .. }));
+    grown_up(&store).await;
+    proxy.forge_reply(b"*0\r\n");
+    untrusted(store.check("alice", "s1", "j").await.unwrap_err());
+    assert!(matches!(store.check("alice", "s1", "j").await.unwrap().state, SessionState::Active { .. }));
 }
 
 #[tokio::test]

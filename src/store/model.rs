@@ -19,7 +19,9 @@ pub struct Open {
     /// session is refused if all sessions of the user were revoked at or after that moment: else a login that had
     /// checked the old password would outlive the change of it.
     pub authentication_began: Option<Timestamp>,
-    /// How many live sessions the user may have, this one included.
+    /// How many live sessions the user may have, this one included. If there are far more of them, because there was no
+    /// such bound before, one call ends 256 and the next ones go on. With a bound, no more than about 64 sessions that
+    /// have ended are remembered: the others, oldest first, become [`Unknown`](SessionState::Unknown).
     pub max_sessions: Option<NonZeroU32>,
     /// What the caller wants to read in the listing: a device, an address. Up to 1 KiB.
     pub label: String,
@@ -54,7 +56,7 @@ pub enum Opened {
 /// The answer to a check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Checked {
-    /// The store's time: the state is the one of this moment.
+    /// The store's time: the state is the one of this moment or later.
     pub now: Timestamp,
     /// What has become of the session and the token.
     pub state: SessionState,
@@ -249,7 +251,7 @@ pub struct DenyQuery {
 /// What is known against a token of another issuer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Denial {
-    /// The store's time.
+    /// The store's time: what is told is what was known at this moment or later.
     pub now: Timestamp,
     /// The token itself was revoked.
     pub token: bool,
@@ -280,7 +282,7 @@ impl LogCursor {
 /// Part of a bucket's log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogPage {
-    /// The store's time.
+    /// The store's time: the log holds all that was written until then, or longer.
     pub now: Timestamp,
     /// Which life of the store: another than before means that data was lost.
     pub incarnation: String,
@@ -292,6 +294,10 @@ pub struct LogPage {
     pub head: String,
     /// When the last entry was written; `born` before the first.
     pub at: Timestamp,
+    /// For how long entries are kept: for the longest that any node ever asked. Of tokens that live longer the log does not tell all.
+    pub keep: Duration,
+    /// The longest time for which any node may decide by what it knew of the log that long ago. Zero: all ask the store.
+    pub max_staleness: Duration,
     /// The entries after the cursor, oldest first; not all of them if they are many.
     pub entries: Vec<LogEntry>,
     /// Where to go on.

@@ -3,7 +3,7 @@
 use std::{
     net::Ipv4Addr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -33,12 +33,18 @@ struct State {
     cut: watch::Sender<u64>,
     /// Counts up: a connection of an earlier number stays open, and nothing passes through it any more.
     silenced: AtomicU64,
+    /// New connections are accepted and nothing passes through them.
+    holds_new: watch::Sender<bool>,
 }
 
 struct Direction {
     frozen: watch::Sender<bool>,
     /// How many bytes may still pass before everything is cut.
     budget: AtomicI64,
+    /// How many bytes may still pass before this direction freezes.
+    hold: AtomicI64,
+    /// What is put in before the next bytes.
+    forged: Mutex<Vec<u8>>,
     passed: AtomicU64,
 }
 
@@ -52,6 +58,7 @@ impl Proxy {
             replies: Direction::default(),
             cut: watch::Sender::new(0),
             silenced: AtomicU64::new(0),
+            holds_new: watch::Sender::new(false),
         });
         let acceptor = tokio::spawn(accept(listener, server_port, Arc::clone(&state)));
         Self { port, state, acceptor }
@@ -87,11 +94,17 @@ impl Proxy {
     pub fn resume(&self) {
         self.state.requests.frozen.send_replace(false);
         self.state.replies.frozen.send_replace(false);
+        self.state.holds_new.send_replace(false);
     }
 
     /// Lets nothing pass through the connections of now, for ever; they stay open. New ones are served.
     pub fn silence(&self) {
         self.state.silenced.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Lets nothing pass through new connections until [`resume`](Self::resume); they stay open.
+    pub fn hold_new_connections(&self) {
+        self.state.holds_new.send_replace(true);
     }
 
     /// Closes every connection now. New ones are served.
@@ -107,6 +120,21 @@ impl Proxy {
     /// Lets `bytes` more pass towards the client, then closes every connection; new ones are served without a limit.
     pub fn cut_replies_after(&self, bytes: u32) {
         self.state.replies.budget.store(bytes.into(), Ordering::SeqCst);
+    }
+
+    /// Lets `bytes` more pass towards the server, then holds back the rest until [`resume`](Self::resume).
+    pub fn hold_requests_after(&self, bytes: u64) {
+        self.state.requests.hold.store(i64::try_from(bytes).expect("a small number"), Ordering::SeqCst);
+    }
+
+    /// Whether requests are held back.
+    pub fn holds_requests(&self) -> bool {
+        *self.state.requests.frozen.borrow()
+    }
+
+    /// Puts an answer before the next one, so that every later one goes to the wrong question.
+    pub fn forge_reply(&self, reply: &[u8]) {
+        self.state.replies.forged.lock().expect("no panic").extend_from_slice(reply);
     }
 
     /// Takes a limit back that was not reached.
@@ -141,7 +169,13 @@ impl State {
 
 impl Default for Direction {
     fn default() -> Self {
-        Self { frozen: watch::Sender::new(false), budget: AtomicI64::new(UNLIMITED), passed: AtomicU64::new(0) }
+        Self {
+            frozen: watch::Sender::new(false),
+            budget: AtomicI64::new(UNLIMITED),
+            hold: AtomicI64::new(UNLIMITED),
+            forged: Mutex::default(),
+            passed: AtomicU64::new(0),
+        }
     }
 }
 
@@ -150,6 +184,9 @@ async fn accept(listener: TcpListener, server_port: u16, state: Arc<State>) {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let mut cut = state.cut.subscribe();
+            if state.holds_new.subscribe().wait_for(|holds| !holds).await.is_err() {
+                return;
+            }
             let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
             let (from_client, to_client) = client.into_split();
@@ -177,6 +214,31 @@ async fn pump(
             return;
         }
         if state.silenced.load(Ordering::SeqCst) != born {
+            continue;
+        }
+        let forged = std::mem::take(&mut *direction.forged.lock().expect("no panic"));
+        if to.write_all(&forged).await.is_err() {
+            return;
+        }
+        let hold = direction.hold.load(Ordering::SeqCst);
+        if hold != UNLIMITED {
+            let first = usize::try_from(hold).unwrap_or(0).min(read);
+            if to.write_all(&buffer[..first]).await.is_err() {
+                return;
+            }
+            direction.passed.fetch_add(first as u64, Ordering::SeqCst);
+            direction.hold.store(hold - first as i64, Ordering::SeqCst);
+            if first < read || hold == first as i64 {
+                direction.hold.store(UNLIMITED, Ordering::SeqCst);
+                direction.frozen.send_replace(true);
+                if frozen.wait_for(|frozen| !frozen).await.is_err() {
+                    return;
+                }
+            }
+            if to.write_all(&buffer[first..read]).await.is_err() {
+                return;
+            }
+            direction.passed.fetch_add((read - first) as u64, Ordering::SeqCst);
             continue;
         }
         let budget = direction.budget.load(Ordering::SeqCst);

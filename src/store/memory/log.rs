@@ -115,6 +115,9 @@ impl Log {
             sequence: ring.sequence,
             head: ring.head.clone(),
             at: ring.at,
+            keep: self.keep(),
+            // Its answers are at hand: nobody reads a copy.
+            max_staleness: Duration::ZERO,
             entries,
             next: Some(LogCursor::new(format!("{}.{reached}", self.incarnation))),
         }

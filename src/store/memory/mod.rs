@@ -183,7 +183,7 @@ impl TokenStore for MemoryStore {
 
     fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {
         if bucket >= self.buckets() {
-            return Answer::Ready(Err(StoreError::new(StoreErrorKind::Layout)));
+            return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
         }
         Answer::Ready(Ok(self.log.page(since.as_ref(), &*self.clock)))
     }

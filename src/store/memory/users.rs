@@ -24,6 +24,10 @@ pub(super) const PRUNED_PER_CHANGE: usize = 8;
 const DEFAULT_PAGE: usize = 100;
 /// And at most, since the shard is locked meanwhile.
 const LARGEST_PAGE: usize = 1000;
+/// How many ended sessions of a user with a bound are remembered: a login under a bound looks at all of them.
+const DEAD: usize = 64;
+/// How many sessions one login ends at most.
+const EVICTED: usize = 256;
 
 /// Some of the users.
 #[derive(Default)]
@@ -120,15 +124,22 @@ impl Shard {
         let Some((subject, user)) = self.users.get_key_value(open.subject.as_str()) else { return Ok(Vec::new()) };
         let Some(max_sessions) = open.max_sessions else { return Ok(Vec::new()) };
         let subject = subject.clone();
-        let mut live: Vec<_> = user
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.is_live(user.generation, now))
-            .map(|(sid, session)| (session.rotated_at, session.opened_at, sid.clone()))
-            .collect();
+        let (mut live, mut dead) = (Vec::new(), Vec::new());
+        for (sid, session) in &user.sessions {
+            if session.is_live(user.generation, now) {
+                live.push((session.rotated_at, session.opened_at, sid.clone()));
+            } else {
+                dead.push((user.death_of(session).unwrap_or(session.rotated_at), sid.clone()));
+            }
+        }
+        dead.sort_unstable();
+        dead.truncate(dead.len().saturating_sub(DEAD));
         live.sort_unstable();
         let others = usize::try_from(max_sessions.get()).unwrap_or(usize::MAX).saturating_sub(1);
-        live.truncate(live.len().saturating_sub(others));
+        live.truncate(live.len().saturating_sub(others).min(EVICTED));
+        for (_, sid) in dead {
+            self.forget(&subject, &sid);
+        }
         let evicted: Vec<Arc<str>> = live.into_iter().map(|(_, _, sid)| sid).collect();
         if evicted.is_empty() {
             return Ok(evicted);
@@ -336,6 +347,14 @@ impl Shard {
         (name, user)
     }
 
+    /// Removes a session that has ended, before its time.
+    fn forget(&mut self, subject: &Arc<str>, sid: &Arc<str>) {
+        let session = self.users.get_mut(subject).and_then(|user| user.sessions.remove(sid));
+        if let Some(session) = session {
+            self.expiries.remove(&(session.indexed, subject.clone(), Expiring::Session(sid.clone())));
+        }
+    }
+
     /// Makes a tombstone of a session. The first revocation counts.
     fn bury(&mut self, subject: &Arc<str>, sid: &Arc<str>, now: Timestamp, keep: Duration) {
         let Some(user) = self.users.get_mut(subject) else { return };
@@ -456,6 +475,26 @@ mod tests {
         assert_eq!(sizes(&shard), (1, 1, 0, 2), "put back to its new end");
         (0..3).for_each(|_| shard.prune(later.saturating_add(DAY)));
         assert_eq!(sizes(&shard), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn logins_under_a_cap_end_and_leave_a_bounded_number_of_sessions() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        let capped = |sid: &str| Open { max_sessions: std::num::NonZeroU32::new(2), ..open("alice", sid) };
+        for n in 0..600 {
+            shard.open(open("alice", &n.to_string()), START, &log).unwrap();
+        }
+        for expected in [EVICTED, EVICTED, 600 - 2 * EVICTED + 1, 1] {
+            let sid = format!("under a cap, {expected} {}", shard.expiries.len());
+            let Opened::Opened { evicted, .. } = shard.open(capped(&sid), START, &log).unwrap() else {
+                unreachable!("the login {sid} failed")
+            };
+            assert_eq!(evicted.len(), expected);
+        }
+        for n in 0..200 {
+            shard.open(capped(&format!("later {n}")), START.saturating_add(DAY / 1000 * (n / 9)), &log).unwrap();
+        }
+        assert_eq!(sizes(&shard), (1, 2 + DEAD + 1, 0, 2 + DEAD + 2));
     }
 
     #[test]

@@ -6,20 +6,22 @@
 //! carries reads can take the place of an answer (redis 1.8).
 //!
 //! Each connection stands in a **slot**. The first call that finds its slot empty starts to connect, and the others wait
-//! for the same attempt, each no longer than its own deadline. A failed attempt is not repeated for a moment that doubles
-//! each time, so that a dead server costs its callers nothing. A connection is dropped after
+//! for the same attempt, each no longer than its own deadline, if no other slot has a connection. A failed attempt is not
+//! repeated for a moment that doubles each time, so that a dead server costs its callers nothing. An attempt moves on only
+//! while somebody waits for it: one that everybody has left is replaced by a new one. A connection is dropped after
 //!
 //! * an I/O error, or a reply that tells of another role or state of the server (`READONLY`, `MASTERDOWN`, `LOADING`,
 //!   `CLUSTERDOWN`): a new one may lead elsewhere;
-//! * two timeouts with no answer in between: redis 1.8 keeps a connection that stopped answering for ever, and its cluster
-//!   connection stays with a primary that hangs even after the cluster has replaced it;
+//! * twice the deadline of a call in which it was asked and did not answer, whether or not those who asked are still
+//!   waiting: redis 1.8 keeps a connection that stopped answering for ever, and its cluster connection stays with a
+//!   primary that hangs even after the cluster has replaced it;
 //! * an answer that does not belong to the question.
 
 use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +31,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    clock::saturating_millis,
     error::StoreErrorKind,
     store::{
         BoxFuture,
@@ -41,8 +44,6 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// So many timeouts with no answer in between, and a connection is given up.
-const MAX_TIMEOUTS: u32 = 2;
 
 type Attempt = Shared<BoxFuture<Result<Link, Failure>>>;
 
@@ -52,6 +53,8 @@ pub(super) struct Connections {
     slots: Box<[Slot]>,
     next: AtomicUsize,
     connect_timeout: Duration,
+    /// A connection that has been asked and has not answered for longer than this is given up.
+    patience: Duration,
     shards: u32,
 }
 
@@ -66,6 +69,7 @@ enum State {
     },
     Connecting {
         attempt: Attempt,
+        started: Instant,
         pause: Duration,
     },
     Ready(Line),
@@ -76,9 +80,17 @@ enum State {
 struct Line {
     link: Link,
     made: Instant,
-    /// Timeouts with no answer in between, for each server behind the connection: in a cluster, one that hangs must be
-    /// noticed though the others answer.
-    timeouts: Arc<[AtomicU32]>,
+    /// For each server behind the connection, since a cluster's others may answer while one hangs.
+    shards: Arc<[Shard]>,
+}
+
+/// How a server behind a connection fares, in ms since the connection was made, and one more.
+#[derive(Default)]
+struct Shard {
+    /// When it was first asked after its last answer; 0 if it was not.
+    asked: AtomicU64,
+    /// When it last answered; 0 if it never did.
+    answered: AtomicU64,
 }
 
 /// A connection that a call may use.
@@ -94,8 +106,9 @@ impl Connections {
         let shards = source.shards(buckets);
         // Behind sentinels and in clusters an attempt may have to try several addresses. Whoever waits for it waits no
         // longer for that.
-        let connect_timeout = if source.asks_for_role() { timeout.saturating_mul(4) } else { timeout };
-        Self { source: Arc::new(source), slots, next: AtomicUsize::new(0), connect_timeout, shards }
+        let connect_timeout = if source.has_many_addresses() { timeout.saturating_mul(4) } else { timeout };
+        let patience = timeout.saturating_mul(2);
+        Self { source: Arc::new(source), slots, next: AtomicUsize::new(0), connect_timeout, patience, shards }
     }
 
     /// How many connections there are at most.
@@ -103,27 +116,39 @@ impl Connections {
         self.slots.len()
     }
 
-    /// Whether a strict read must ask for the server's role as well.
-    pub(super) fn asks_for_role(&self) -> bool {
-        self.source.asks_for_role()
-    }
-
-    /// A connection to ask about a bucket, made if there is none. The slots take turns; one that pauses after a failure is passed over.
+    /// A connection to ask about a bucket, made if there is none. The slots take turns; one that pauses after a failure is
+    /// passed over, and one for which others wait is left to them if another will do.
     pub(super) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease<'_>, Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
         let shard = bucket.checked_rem(self.shards).unwrap_or(0);
-        let mut outcome = Err(never_tried());
+        let (mut outcome, mut others) = (Err(never_tried()), None);
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
-            match slot.look(|| self.attempt()) {
+            match slot.look(self, || self.attempt()) {
                 Found::Line(line) => return Ok(Lease { slot, line, shard }),
-                Found::Attempt(attempt) => {
-                    let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
-                    return slot.settle(&attempt, connected, self.shards).map(|line| Lease { slot, line, shard });
+                Found::New(attempt) => return self.wait(slot, &attempt, shard, deadline).await,
+                Found::Others(attempt) => others = others.or(Some((slot, attempt))),
+                // There is nothing to be dropped: a call that may be repeated has no reason to look here again.
+                Found::Pause(mut failure) => {
+                    failure.broken = false;
+                    outcome = Err(failure);
                 }
-                Found::Pause(failure) => outcome = Err(failure),
             }
         }
-        outcome
+        match others {
+            Some((slot, attempt)) => self.wait(slot, &attempt, shard, deadline).await,
+            None => outcome,
+        }
+    }
+
+    async fn wait<'a>(
+        &self,
+        slot: &'a Slot,
+        attempt: &Attempt,
+        shard: u32,
+        deadline: Instant,
+    ) -> Result<Lease<'a>, Failure> {
+        let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
+        slot.settle(attempt, connected, self.shards).map(|line| Lease { slot, line, shard })
     }
 
     fn attempt(&self) -> Attempt {
@@ -148,12 +173,14 @@ impl fmt::Debug for Connections {
 impl Lease<'_> {
     /// Sends a command and waits for its answer.
     pub(super) async fn command(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Failure> {
+        self.line.asks(self.shard);
         let answer = timeout_at(deadline, command.query_async::<Value>(&mut self.line.link)).await;
         self.report(answer)
     }
 
     /// Sends commands in one go and waits for all answers.
     pub(super) async fn pipeline(&mut self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
+        self.line.asks(self.shard);
         let answer = timeout_at(deadline, pipeline.query_async::<Vec<Value>>(&mut self.line.link)).await;
         self.report(answer)
     }
@@ -164,37 +191,65 @@ impl Lease<'_> {
     }
 
     fn report<T>(&self, answer: Result<redis::RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Failure> {
-        match answer {
+        let failure = match answer {
             Ok(Ok(value)) => {
-                if let Some(timeouts) = self.timeouts() {
-                    timeouts.store(0, Ordering::Relaxed);
-                }
-                Ok(value)
+                self.line.answered(self.shard);
+                return Ok(value);
             }
-            Ok(Err(error)) => Err(self.failed(error.into())),
-            Err(_) => Err(self.failed(Failure::timeout())),
-        }
-    }
-
-    fn timeouts(&self) -> Option<&AtomicU32> {
-        self.line.timeouts.get(usize::try_from(self.shard).ok()?)
-    }
-
-    fn failed(&self, failure: Failure) -> Failure {
-        let timed_out = failure.kind == StoreErrorKind::Timeout;
-        let before = self.timeouts().filter(|_| timed_out).map(|timeouts| timeouts.fetch_add(1, Ordering::Relaxed));
-        let given_up = before.is_some_and(|before| before.saturating_add(1) >= MAX_TIMEOUTS);
-        if failure.broken || given_up {
+            Ok(Err(error)) => Failure::from(error),
+            Err(_) => Failure::timeout(),
+        };
+        if failure.broken {
             self.slot.drop_line(&self.line);
+        } else if failure.kind != StoreErrorKind::Timeout {
+            // An error of the server's is an answer.
+            self.line.answered(self.shard);
         }
-        failure
+        Err(failure)
+    }
+}
+
+impl Line {
+    fn new(link: Link, shards: u32) -> Self {
+        Self { link, made: Instant::now(), shards: (0..shards).map(|_| Shard::default()).collect() }
+    }
+
+    /// Written down before anything is sent: whoever sent it may be gone when it should have been answered.
+    fn asks(&self, shard: u32) {
+        if let Some(shard) = self.shard(shard) {
+            let _ = shard.asked.compare_exchange(0, self.age(), Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    fn answered(&self, shard: u32) {
+        if let Some(shard) = self.shard(shard) {
+            shard.asked.store(0, Ordering::Relaxed);
+            shard.answered.store(self.age(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a server has owed an answer for longer than `patience`.
+    fn is_silent(&self, patience: Duration) -> bool {
+        let earliest = self.age().saturating_sub(saturating_millis(patience));
+        self.shards.iter().map(|shard| shard.asked.load(Ordering::Relaxed)).any(|asked| asked != 0 && asked < earliest)
+    }
+
+    fn age(&self) -> u64 {
+        saturating_millis(self.made.elapsed()).saturating_add(1)
+    }
+
+    fn shard(&self, shard: u32) -> Option<&Shard> {
+        self.shards.get(usize::try_from(shard).ok()?)
     }
 }
 
 /// What a call finds in its slot.
 enum Found {
     Line(Line),
-    Attempt(Attempt),
+    /// An attempt that this call has begun, or that nobody else has waited for lately.
+    New(Attempt),
+    /// An attempt that others wait for.
+    Others(Attempt),
     Pause(Failure),
 }
 
@@ -203,32 +258,33 @@ impl Slot {
         Self(Mutex::new(State::Empty { not_before: None, pause: SHORTEST_PAUSE, last: never_tried() }))
     }
 
-    fn look(&self, connect: impl FnOnce() -> Attempt) -> Found {
+    fn look(&self, limits: &Connections, connect: impl FnOnce() -> Attempt) -> Found {
         let mut state = self.lock();
-        match &*state {
-            State::Ready(line) => Found::Line(line.clone()),
-            State::Connecting { attempt, .. } => Found::Attempt(attempt.clone()),
+        let pause = match &*state {
+            State::Ready(line) if !line.is_silent(limits.patience) => return Found::Line(line.clone()),
+            State::Ready(_) => SHORTEST_PAUSE,
+            // One that is waited for has ended by then. Nobody knows in what state one is that was left half-way.
+            State::Connecting { started, pause, .. } if started.elapsed() > limits.connect_timeout => *pause,
+            State::Connecting { attempt, .. } => return Found::Others(attempt.clone()),
             State::Empty { not_before: Some(moment), last, .. } if Instant::now() < *moment => {
-                Found::Pause(last.clone())
+                return Found::Pause(last.clone());
             }
-            State::Empty { pause, .. } => {
-                let (attempt, pause) = (connect(), *pause);
-                *state = State::Connecting { attempt: attempt.clone(), pause };
-                Found::Attempt(attempt)
-            }
-        }
+            State::Empty { pause, .. } => *pause,
+        };
+        let attempt = connect();
+        *state = State::Connecting { attempt: attempt.clone(), started: Instant::now(), pause };
+        Found::New(attempt)
     }
 
     /// Writes down how an attempt ended. The first of those who waited for it does so; the others find it done.
     fn settle(&self, attempt: &Attempt, outcome: Result<Link, Failure>, shards: u32) -> Result<Line, Failure> {
         let mut state = self.lock();
         match &*state {
-            State::Connecting { attempt: current, pause } if current.ptr_eq(attempt) => {
+            State::Connecting { attempt: current, pause, .. } if current.ptr_eq(attempt) => {
                 let pause = *pause;
                 match outcome {
                     Ok(connected) => {
-                        let timeouts = (0..shards).map(|_| AtomicU32::new(0)).collect();
-                        let line = Line { link: connected, made: Instant::now(), timeouts };
+                        let line = Line::new(connected, shards);
                         *state = State::Ready(line.clone());
                         Ok(line)
                     }
@@ -249,7 +305,7 @@ impl Slot {
     fn drop_line(&self, line: &Line) {
         let mut state = self.lock();
         if let State::Ready(current) = &*state
-            && Arc::ptr_eq(&current.timeouts, &line.timeouts)
+            && Arc::ptr_eq(&current.shards, &line.shards)
         {
             // One that breaks as soon as it is made would be made again at every call.
             let not_before = line.made.checked_add(SHORTEST_PAUSE);

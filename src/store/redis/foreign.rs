@@ -34,19 +34,20 @@ impl Inner {
         let ids =
             [query.jti.map(ForeignId::Token), query.sid.map(ForeignId::Session), query.subject.map(ForeignId::Subject)];
         let known = ids.into_iter().flatten().map(|id| self.known_against(&query.issuer, id, deadline));
-        let mut denial = Denial::default();
-        for known in try_join_all(known).await? {
-            denial.now = denial.now.max(known.now);
-            denial.token |= known.token;
-            denial.revoked_before = denial.revoked_before.max(known.revoked_before);
-            denial.born = denial.born.max(known.born);
-        }
-        if denial.now == Timestamp::default() {
+        let together = |one: Denial, other: Denial| Denial {
+            now: one.now.min(other.now),
+            token: one.token || other.token,
+            revoked_before: one.revoked_before.max(other.revoked_before),
+            born: one.born.max(other.born),
+        };
+        match try_join_all(known).await?.into_iter().reduce(together) {
+            Some(denial) => Ok(denial),
             // Nothing was asked about: then all that can be told is how long the store remembers.
-            let meta = self.meta(0, deadline).await?;
-            (denial.now, denial.born) = (meta.now, meta.born);
+            None => {
+                let Meta { now, born, .. } = self.meta(0, deadline).await?;
+                Ok(Denial { now, born, ..Denial::default() })
+            }
         }
-        Ok(denial)
     }
 
     async fn known_against(&self, issuer: &str, id: ForeignId, deadline: Instant) -> Result<Denial, StoreError> {
@@ -68,8 +69,7 @@ impl Inner {
         is_token: bool,
         deadline: Instant,
     ) -> Result<Option<Denial>, StoreError> {
-        let mut pipeline = redis::Pipeline::with_capacity(3);
-        self.ask_for_meta(&mut pipeline, key.bucket);
+        let mut pipeline = self.read_of_meta(key.bucket);
         pipeline.cmd("GET").arg(self.keys.denied(key));
         let (values, lease) = self.read(key.bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {

@@ -3,6 +3,8 @@
 //! What `emit.lua` writes is read here strictly: an entry that lacks a field, or holds one in another form, fails the
 //! whole page. A reader that skipped it would take a revocation for read that it never understood.
 
+use std::time::Duration;
+
 use redis::{Pipeline, Value};
 use tokio::time::Instant;
 
@@ -13,7 +15,7 @@ use crate::{
         LogCursor, LogEntry, LogPage, Revocation,
         redis::{
             Inner,
-            call::Call,
+            call::{Call, strict_read},
             failure::Failure,
             keys::LAYOUT,
             reply::{Reply, decimal, malformed},
@@ -35,13 +37,15 @@ pub(super) struct Meta {
     sequence: u64,
     head: String,
     at: Timestamp,
+    keep: Duration,
+    max_staleness: Duration,
 }
 
 impl Meta {
-    /// Reads the answers to [`Inner::ask_for_meta`]; no incarnation means that the bucket does not exist.
+    /// Reads the answers to [`Inner::read_of_meta`]; no incarnation means that the bucket does not exist.
     pub(super) fn parse(reply: &mut Reply) -> Result<Option<Self>, Failure> {
+        let now = reply.time_of_primary()?;
         let mut fields = reply.array()?;
-        let now = reply.array()?.server_time()?;
         let Some(incarnation) = fields.optional_text()? else { return Ok(None) };
         Ok(Some(Self {
             now,
@@ -52,6 +56,8 @@ impl Meta {
             sequence: fields.number()?,
             head: fields.text()?,
             at: fields.time()?,
+            keep: fields.duration()?,
+            max_staleness: fields.duration()?,
         }))
     }
 
@@ -88,13 +94,19 @@ impl Inner {
 
     /// A bucket's `m` alone, made if it does not exist.
     pub(super) async fn meta(&self, bucket: u32, deadline: Instant) -> Result<Meta, StoreError> {
+        if let Some(meta) = self.read_meta(bucket, deadline).await? {
+            return Ok(meta);
+        }
         self.touch(bucket, deadline).await?;
-        let mut pipeline = Pipeline::with_capacity(2);
-        self.ask_for_meta(&mut pipeline, bucket);
-        let (values, lease) = self.read(bucket, &pipeline, deadline).await?;
+        let meta = self.read_meta(bucket, deadline).await?;
+        meta.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
+    }
+
+    async fn read_meta(&self, bucket: u32, deadline: Instant) -> Result<Option<Meta>, StoreError> {
+        let (values, lease) = self.read(bucket, &self.read_of_meta(bucket), deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| Meta::parse(&mut reply));
         let meta = outcome.inspect_err(|_| lease.distrust())?;
-        self.same_layout(meta)?.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
+        self.same_layout(meta)
     }
 
     /// Makes a bucket if it does not exist, and compares its layout.
@@ -110,10 +122,11 @@ impl Inner {
         self.run(&call, deadline).await.map(drop)
     }
 
-    pub(super) fn ask_for_meta(&self, pipeline: &mut Pipeline, bucket: u32) {
+    pub(super) fn read_of_meta(&self, bucket: u32) -> Pipeline {
+        let mut pipeline = strict_read();
         pipeline.cmd("HMGET").arg(self.keys.meta(bucket));
-        pipeline.arg(&["inc", "layout", "buckets", "born", "seq", "head", "at"]);
-        pipeline.cmd("TIME");
+        pipeline.arg(&["inc", "layout", "buckets", "born", "seq", "head", "at", "keep", "dmax"]);
+        pipeline
     }
 
     pub(super) fn same_layout(&self, meta: Option<Meta>) -> Result<Option<Meta>, StoreError> {
@@ -141,8 +154,7 @@ impl Inner {
         since: Option<LogCursor>,
         deadline: Instant,
     ) -> Result<Option<LogPage>, StoreError> {
-        let mut pipeline = Pipeline::with_capacity(3);
-        self.ask_for_meta(&mut pipeline, bucket);
+        let mut pipeline = self.read_of_meta(bucket);
         let start = since.as_ref().map_or_else(|| "-".to_owned(), |since| format!("({}", since.as_str()));
         pipeline.cmd("XRANGE").arg(self.keys.log(bucket)).arg(start).arg("+").arg("COUNT").arg(ENTRIES_A_PAGE);
         let (values, lease) = self.read(bucket, &pipeline, deadline).await?;
@@ -162,6 +174,8 @@ impl Inner {
             sequence: meta.sequence,
             head: meta.head,
             at: meta.at,
+            keep: meta.keep,
+            max_staleness: meta.max_staleness,
             entries,
             next: last.map(LogCursor).or(since),
         }))

@@ -1,8 +1,10 @@
 //! Reading a server's answer piece by piece. Anything unexpected is a [`Failure`], never a guess.
 
+use std::time::Duration;
+
 use redis::Value;
 
-use crate::{clock::Timestamp, store::redis::failure::Failure};
+use crate::{clock::Timestamp, error::StoreErrorKind, store::redis::failure::Failure};
 
 /// The rest of an array that is being read.
 pub(super) struct Reply(std::vec::IntoIter<Value>);
@@ -63,10 +65,24 @@ impl Reply {
         self.number().map(Timestamp::from_millis)
     }
 
+    /// A duration in milliseconds.
+    pub(super) fn duration(&mut self) -> Result<Duration, Failure> {
+        self.number().map(Duration::from_millis)
+    }
+
     /// The answer of `TIME`: seconds and microseconds.
     pub(super) fn server_time(&mut self) -> Result<Timestamp, Failure> {
         let (seconds, micros) = (self.number()?, self.number()?);
         Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
+    }
+
+    /// The answers to [`strict_read`](super::call::strict_read).
+    pub(super) fn time_of_primary(&mut self) -> Result<Timestamp, Failure> {
+        let now = self.array()?.server_time()?;
+        if self.array()?.text()? == "master" {
+            return Ok(now);
+        }
+        Err(Failure::new(StoreErrorKind::Unavailable, true, "the server is not a primary"))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         Successor,
         redis::{
             Inner,
-            call::{Answered, Call},
+            call::{Answered, Call, strict_read},
             failure::Failure,
             keys::{session_field, sid_of, token_field},
             record::{Record, tag},
@@ -63,15 +63,11 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Checked, StoreError> {
         let bucket = self.keys.bucket_of(subject);
-        let mut pipeline = redis::Pipeline::with_capacity(3);
+        let mut pipeline = strict_read();
         pipeline.cmd("HMGET").arg(self.keys.user(bucket, subject));
         pipeline.arg("g").arg(session_field(sid)).arg(token_field(jti));
-        pipeline.cmd("TIME");
-        if self.connections.asks_for_role() {
-            pipeline.cmd("ROLE");
-        }
         let (values, lease) = self.read(bucket, &pipeline, deadline).await?;
-        let outcome = checked(values, subject, sid, self.connections.asks_for_role());
+        let outcome = checked(values, subject, sid);
         let checked = outcome.inspect_err(|_| lease.distrust())?;
         self.time.learn(checked.now);
         Ok(checked)
@@ -91,10 +87,7 @@ impl Inner {
         let outcome = match self.run(&call, deadline).await {
             Err(error) if error.kind() == StoreErrorKind::OutOfMemory => {
                 call.script = &scripts::ROTATE_OUT_OF_MEMORY;
-                self.run(&call, deadline).await.map_err(|again| {
-                    let timed_out = again.kind() == StoreErrorKind::Timeout;
-                    if timed_out { error } else { again }
-                })?
+                self.run(&call, deadline).await?
             }
             outcome => outcome?,
         };
@@ -164,15 +157,12 @@ impl Inner {
     }
 }
 
-fn checked(values: Vec<Value>, subject: &str, sid: &str, with_role: bool) -> Result<Checked, Failure> {
+fn checked(values: Vec<Value>, subject: &str, sid: &str) -> Result<Checked, Failure> {
     let mut reply = Reply::of(Value::Array(values))?;
+    let now = reply.time_of_primary()?;
     let mut fields = reply.array()?;
     let generation = fields.optional_number()?.unwrap_or(0);
     let (record, mark) = (fields.bytes()?, fields.bytes()?);
-    let now = reply.array()?.server_time()?;
-    if with_role && reply.array()?.text()? != "master" {
-        return Err(Failure::new(StoreErrorKind::Unavailable, true, "the server is not a primary"));
-    }
     let record = match record {
         Some(bytes) => Some(
             Record::parse(&bytes, tag(subject, sid))
@@ -181,7 +171,7 @@ fn checked(values: Vec<Value>, subject: &str, sid: &str, with_role: bool) -> Res
         None => None,
     };
     // A mark that cannot be read is one all the same.
-    let token_revoked = mark.is_some_and(|until| decimal(&until).is_none_or(|until| until >= now.as_millis()));
+    let token_revoked = mark.is_some_and(|until| decimal(&until).is_none_or(|until| now.as_millis() < until));
     let state = match record {
         Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
         // revoke_all at the time t sets the generation t + 1.

@@ -57,9 +57,8 @@ impl Source {
         }
     }
 
-    /// After `REPLICAOF` an open connection still answers, from data that grow old. Where promotions are normal, every
-    /// strict read therefore asks for the role (0.5 to 1.5 µs of the server's time).
-    pub(super) fn asks_for_role(&self) -> bool {
+    /// Whether connecting may mean to try one address after the other.
+    pub(super) fn has_many_addresses(&self) -> bool {
         !matches!(self, Self::Pool(_))
     }
 

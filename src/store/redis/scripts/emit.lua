@@ -1,6 +1,11 @@
 
 -- Writes the log. First the entry, then what speaks of it: a script that fails half-way keeps its earlier writes, and
 -- a number without its entry would be a hole for ever. The nudge comes last and may fail (no right to the channel).
+--
+-- Times in the log never go back, else the time of a predecessor would not bound what was lost before it. MOST bounds
+-- the memory of a log that is written faster than it grows old, for revocations are written even out of memory: a
+-- reader sees the hole by the chain, and asks the store about tokens of before.
+local MOST = 1000000
 local emitted = 0
 local function emit(kind, subject, object, extra, till)
   emitted = emitted + 1
@@ -8,12 +13,14 @@ local function emit(kind, subject, object, extra, till)
   if emitted > 1 then
     nonce = NONCE .. '.' .. emitted
   end
+  local at = math.max(NOW, AT)
   redis.call('XADD', LOG, 'MINID', '~', int(math.max(NOW - KEEP, 0)), '*', 'seq', int(SEQUENCE + 1), 'nonce', nonce,
-    'prev', HEAD, 'prev_at', AT, 'at', int(NOW), 'kind', kind, 'sub', subject, 'obj', object, 'extra', extra,
+    'prev', HEAD, 'prev_at', int(AT), 'at', int(at), 'kind', kind, 'sub', subject, 'obj', object, 'extra', extra,
     'until', int(till))
   live_until(LOG, NOW + KEEP)
-  SEQUENCE, HEAD, AT = SEQUENCE + 1, nonce, int(NOW)
-  redis.call('HSET', META, 'seq', int(SEQUENCE), 'head', HEAD, 'at', AT)
+  SEQUENCE, HEAD, AT = SEQUENCE + 1, nonce, at
+  redis.call('HSET', META, 'seq', int(SEQUENCE), 'head', HEAD, 'at', int(AT))
+  redis.call('XTRIM', LOG, 'MAXLEN', '~', MOST)
   redis.pcall('SPUBLISH', ARGV[5], int(SEQUENCE))
 end
 

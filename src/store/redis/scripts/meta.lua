@@ -30,7 +30,7 @@ elseif meta[2] ~= ARGV[2] or meta[3] ~= ARGV[3] then
 end
 
 local INCARNATION, BORN = meta[1], tonumber(meta[8])
-local SEQUENCE, HEAD, AT = tonumber(meta[4]), meta[5], meta[6]
+local SEQUENCE, HEAD, AT = tonumber(meta[4]), meta[5], tonumber(meta[6])
 local KEEP = tonumber(meta[7])
 if not (BORN and SEQUENCE and HEAD and AT and KEEP) then
   return { NONCE, 'untrusted', NOW }

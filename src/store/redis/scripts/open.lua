@@ -12,15 +12,25 @@ if redis.call('HEXISTS', USER, field) == 1 then
   return { NONCE, 'exists', NOW }
 end
 
+-- With a cap everything is looked at, so what is looked at must be bounded: of ended sessions the newest DEAD stay, the
+-- others become unknown, which is refused as well; and one call ends at most EVICTED, the next ones go on.
+local DEAD, EVICTED = 64, 256
 local evicted = {}
 if cap > 0 then
-  local live = {}
+  local live, dead = {}, {}
   local all = redis.call('HGETALL', USER)
   for i = 1, #all, 2 do
     local r = is_session(all[i]) and decode(all[i + 1])
     if r and alive(r) then
       live[#live + 1] = { field = all[i], record = r }
+    elseif is_session(all[i]) then
+      dead[#dead + 1] = { field = all[i], rotated = r and r.rotated or 0 }
     end
+  end
+  table.sort(dead, function(a, b) return a.rotated < b.rotated end)
+  for i = 1, #dead - DEAD do
+    redis.call('HDEL', USER, dead[i].field)
+    redis.call('HDEL', LABELS, dead[i].field)
   end
   table.sort(live, function(a, b)
     if a.record.rotated ~= b.record.rotated then
@@ -31,7 +41,7 @@ if cap > 0 then
     end
     return sid_of(a.field) < sid_of(b.field)
   end)
-  for i = 1, #live - cap + 1 do
+  for i = 1, math.min(#live - cap + 1, EVICTED) do
     end_session(live[i].field, live[i].record)
     emit('s', SUBJECT, sid_of(live[i].field), '', NOW + KEEP)
     evicted[i] = sid_of(live[i].field)

@@ -26,7 +26,8 @@ local function successor(status)
   return { NONCE, status, NOW, r.counter, r.generation, r.rotated, r.refresh }
 end
 
-if counter == r.counter - 1 and NOW - r.rotated < grace then
+-- A clock that was put back has passed no time: it must not make a grace of zero replay.
+if counter == r.counter - 1 and math.max(NOW - r.rotated, 0) < grace then
   return successor('replayed')
 end
 -- Ahead of the record: it was rolled back, and the token, whose signature is good, knows better. The last number that
