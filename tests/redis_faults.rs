@@ -239,15 +239,23 @@ async fn a_connection_that_gave_one_answer_to_the_wrong_question_gives_no_other(
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
     f.rotate("bob", "s2", 0).await;
-    let untrusted = |error: tower_bearer::error::StoreError| assert_eq!(error.kind(), StoreErrorKind::Untrusted);
-    grown_up(&store).await;
-    proxy.forge_reply(b"*0\r\n");
-    untrusted(store.rotate(rotation("bob", "s2", 1, Duration::ZERO)).await.unwrap_err());
-    assert!(matches!(store.check("alice", "s1", "j").await.unwrap().state, SessionState::Active { .. }));
-    grown_up(&store).await;
-    proxy.forge_reply(b"*0\r\n");
-    untrusted(store.check("alice", "s1", "j").await.unwrap_err());
-    assert!(matches!(store.check("alice", "s1", "j").await.unwrap().state, SessionState::Active { .. }));
+    for by_rotation in [true, false] {
+        grown_up(&store).await;
+        proxy.freeze_replies();
+        proxy.forge_reply(b"*0\r\n*0\r\n*0\r\n");
+        let error = if by_rotation {
+            store.rotate(rotation("bob", "s2", 1, Duration::ZERO)).await.unwrap_err()
+        } else {
+            store.check("bob", "s2", "j").await.unwrap_err()
+        };
+        assert_eq!(error.kind(), StoreErrorKind::Untrusted);
+        // The true answer is still on its way, and would go to whoever asks now.
+        let asked = proxy.request_bytes();
+        let check = tokio::spawn(store.check("alice", "s1", "j").into_future());
+        eventually("the check is sent", async || (proxy.request_bytes() > asked).then_some(())).await;
+        proxy.resume();
+        assert!(matches!(check.await.unwrap().unwrap().state, SessionState::Active { .. }));
+    }
 }
 
 #[tokio::test]
@@ -365,6 +373,32 @@ async fn a_server_that_became_a_replica_is_unavailable_until_it_is_a_primary_aga
     f.redis::<()>(&["REPLICAOF", "NO", "ONE"]).await;
     eventually("it writes again", async || f.store.revoke_session("alice", "s1").await.ok()).await;
     assert!(f.is_revoked("alice", "s1").await);
+}
+
+#[tokio::test]
+async fn reads_of_a_server_that_became_a_replica_are_refused_though_its_connection_still_answers() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.redis::<()>(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]).await;
+    let unavailable = |kind| assert_eq!(kind, StoreErrorKind::Unavailable);
+    unavailable(f.store.check("alice", "s1", "j").await.unwrap_err().kind());
+    unavailable(f.store.log(0, None).await.unwrap_err().kind());
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_refused_for_memory_and_then_not_answered_is_a_timeout() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    f.open("alice", "s1").await;
+    f.rotate("alice", "s1", 0).await;
+    let before = proxy.request_bytes();
+    store.rotate(rotation("alice", "s1", 1, GRACE)).await.unwrap();
+    let request = proxy.request_bytes() - before;
+    f.redis::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    proxy.hold_requests_after(request);
+    let error = store.rotate(rotation("alice", "s1", 2, GRACE)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Timeout, "reuse may have been found, nobody knows");
 }
 
 /// A store whose requests are held back until its call has timed out, and then arrive after all.

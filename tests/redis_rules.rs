@@ -513,6 +513,142 @@ async fn a_rotation_keeps_the_user_and_its_label_as_long_as_the_session() {
     }
 }
 
+// ---- Clocks and rights -------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_server_clock_that_was_ahead_once_locks_nobody_out() {
+    let f = Fixture::new().await;
+    let ahead = f.store.now().saturating_add(24 * HOUR).as_millis().to_string();
+    let login = async |sid: &str, began| {
+        let outcome = f.store.open(Open { authentication_began: Some(began), ..session("alice", sid) }).await.unwrap();
+        matches!(outcome, Opened::Opened { .. })
+    };
+    // A session of a day ahead raises the generation of a revocation of now.
+    f.redis::<()>(&["HSET", "tb:{0}:u:alice", "o", &ahead]).await;
+    let began = f.store.ping().await.unwrap();
+    let revoked = f.store.revoke_all("alice", None).await.unwrap().now;
+    assert!(!login("a", began).await);
+    pass(&f.store, revoked).await;
+    assert!(login("b", f.store.ping().await.unwrap()).await);
+    // A revocation of a day ahead overtook the logins that are under way, and no later ones.
+    f.redis::<()>(&["HSET", "tb:{0}:u:alice", "r", &ahead]).await;
+    let began = f.store.ping().await.unwrap();
+    assert!(!login("c", began).await);
+    pass(&f.store, f.store.ping().await.unwrap()).await;
+    assert!(login("d", f.store.ping().await.unwrap()).await);
+}
+
+#[tokio::test]
+async fn times_in_the_log_do_not_go_back_with_the_clock() {
+    let f = Fixture::new().await;
+    f.store.revoke_session("alice", "s0").await.unwrap();
+    let ahead = f.store.now().saturating_add(24 * HOUR);
+    f.redis::<()>(&["HSET", "tb:{0}:m", "at", &ahead.as_millis().to_string()]).await;
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    let entry = f.store.log(0, None).await.unwrap().entries.remove(1);
+    assert_eq!((entry.previous_at, entry.at), (ahead, ahead));
+}
+
+#[tokio::test]
+async fn an_end_that_could_not_be_logged_is_logged_later() {
+    const ENDED: [(&str, &str); 3] = [("alice", "reused"), ("bob", "evicted"), ("alice", "revoked")];
+    let f = Fixture::new().await;
+    for (subject, sid) in ENDED {
+        f.open(subject, sid).await;
+    }
+    successor(f.rotate("alice", "reused", 0).await);
+    successor(f.rotate("alice", "reused", 1).await);
+    f.redis::<()>(&["ACL", "SETUSER", "default", "-xadd"]).await;
+    f.store.rotate(rotation("alice", "reused", 0, GRACE)).await.unwrap_err();
+    f.store.open(capped("bob", "new", 1)).await.unwrap_err();
+    f.store.revoke_session("alice", "revoked").await.unwrap_err();
+    f.redis::<()>(&["ACL", "SETUSER", "default", "+xadd"]).await;
+    for (subject, sid) in ENDED {
+        let state = f.state(subject, sid).await;
+        assert!(matches!(state, SessionState::Revoked { .. }), "{sid}: {state:?}");
+    }
+    assert_eq!(f.log().await.len(), 0);
+    assert!(matches!(f.rotate("alice", "reused", 2).await, Rotated::Revoked { .. }));
+    assert!(matches!(f.rotate("alice", "reused", 2).await, Rotated::Revoked { .. }));
+    f.store.revoke_session("alice", "revoked").await.unwrap();
+    f.store.open(capped("bob", "new", 1)).await.unwrap();
+    let sids: Vec<String> = f
+        .log()
+        .await
+        .into_iter()
+        .map(|entry| match entry.revocation {
+            Revocation::Session { sid, .. } => sid,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sids, ["reused", "revoked", "evicted"], "once each");
+}
+
+#[tokio::test]
+async fn a_cursor_of_pruning_that_cannot_be_read_is_forgotten() {
+    let f = Fixture::new().await;
+    f.store.open(Open { idle: Duration::ZERO, ..session("alice", "s1") }).await.unwrap();
+    f.redis::<i32>(&["EVAL", AGE, "1", "tb:{0}:u:alice", "3700000"]).await;
+    f.redis::<()>(&["HSET", "tb:{0}:u:alice", "c", &"9".repeat(30)]).await;
+    f.open("alice", "s2").await;
+    f.open("alice", "s3").await;
+    let fields: Vec<String> = f.redis(&["HKEYS", "tb:{0}:u:alice"]).await;
+    assert!(!fields.contains(&"s1".to_owned()), "{fields:?}");
+}
+
+#[tokio::test]
+async fn beyond_what_is_counted_revoke_all_tells_whether_a_session_was_opened_since() {
+    let f = Fixture::new().await;
+    for n in 0..130 {
+        f.store.revoke_token("alice", &format!("j-{n}"), f.store.now().saturating_add(HOUR)).await.unwrap();
+    }
+    assert!(!f.store.revoke_all("alice", None).await.unwrap().found, "there never was one");
+    // In the very same millisecond, beside an exception, it would not be seen.
+    pass(&f.store, f.store.ping().await.unwrap()).await;
+    f.open("alice", "s1").await;
+    f.open("alice", "s2").await;
+    assert!(f.store.revoke_all("alice", Some("s1")).await.unwrap().found);
+    assert!(!f.store.revoke_all("alice", Some("s1")).await.unwrap().found, "only the one that stays is left");
+    assert!(f.store.revoke_all("alice", None).await.unwrap().found, "that one");
+    assert!(!f.store.revoke_all("alice", None).await.unwrap().found);
+}
+
+#[tokio::test]
+async fn every_entry_of_the_log_is_followed_by_a_nudge() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let f = Fixture::new().await;
+    let mut subscriber = tokio::net::TcpStream::connect(("127.0.0.1", f.server.port())).await.unwrap();
+    subscriber.write_all(b"SSUBSCRIBE tb:{0}:ch\r\n").await.unwrap();
+    let mut heard = String::new();
+    let mut hear = async |text: &str| {
+        tokio::time::timeout(Duration::from_secs(10), async {
+            let mut buffer = [0; 1024];
+            while !heard.contains(text) {
+                let read = subscriber.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "{heard}");
+                heard.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+            }
+        })
+        .await
+        .unwrap();
+    };
+    hear("ssubscribe").await;
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    hear("tb:{0}:ch\r\n$1\r\n1\r\n").await;
+    f.store.revoke_all("alice", None).await.unwrap();
+    hear("tb:{0}:ch\r\n$1\r\n2\r\n").await;
+}
+
+#[tokio::test]
+async fn a_query_about_no_id_writes_nothing() {
+    let f = Fixture::new().await;
+    f.redis::<()>(&["CONFIG", "RESETSTAT"]).await;
+    let denial = f.store.denied(query(ISSUER, "", "", "")).await.unwrap();
+    assert!(denial.born <= denial.now);
+    let stats: String = f.redis(&["INFO", "commandstats"]).await;
+    assert!(!stats.contains("cmdstat_eval") && stats.contains("cmdstat_hmget"), "{stats}");
+}
+
 // ---- Bounds ------------------------------------------------------------------------------------------------------
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub struct Model {
 pub struct User {
     generation: u64,
     highest: u64,
+    /// When all sessions were last revoked.
+    revoked_at: Option<Timestamp>,
     sessions: BTreeMap<String, Session>,
     /// Revoked tokens, and until when.
     tokens: BTreeMap<String, Timestamp>,
@@ -120,7 +122,8 @@ impl User {
     }
 
     fn open(&mut self, open: &Open, reply: &Opened) -> Verdict {
-        let superseded = open.authentication_began.is_some_and(|began| began.as_millis() < self.generation);
+        let superseded =
+            open.authentication_began.zip(self.revoked_at).is_some_and(|(began, revoked)| began <= revoked);
         let (Opened::Opened { now, .. } | Opened::Superseded { now } | Opened::Exists { now }) = *reply;
         let exists = self.sessions.contains_key(&open.sid);
         let over = self.sessions.get(&open.sid).is_some_and(|session| session.refresh_end <= now);
@@ -165,8 +168,7 @@ impl User {
     fn check(&self, sid: &str, jti: &str, Checked { now, state }: &Checked) -> Verdict {
         let until = self.tokens.get(jti).copied().unwrap_or_default();
         let is_right = |standing: Standing| {
-            // At the very moment `until`, the mark may be there or not.
-            if *now < until || (*now == until && matches!(state, SessionState::Revoked { .. })) {
+            if *now < until {
                 return matches!(state, SessionState::Revoked { .. });
             }
             match (standing, *state) {
@@ -234,9 +236,8 @@ impl User {
 
     fn revoke_token(&mut self, subject: &str, jti: &str, until: Timestamp, reply: &Revoked) -> Verdict {
         let known = self.tokens.entry(jti.to_owned()).or_default();
-        let news = *known < reply.now && reply.now < until;
-        let boundary = *known == reply.now || reply.now == until;
-        let right = reply.found == news || boundary;
+        let news = *known <= reply.now && reply.now < until;
+        let right = reply.found == news;
         *known = until.max(*known);
         let (subject, jti) = (subject.to_owned(), jti.to_owned());
         self.log.push(Revocation::Token { subject, jti });
@@ -248,6 +249,7 @@ impl User {
         let except = except.filter(|sid| live.iter().any(|live| live == sid)).map(ToOwned::to_owned);
         let found = live.len() > usize::from(except.is_some());
         self.generation = self.generation.max(self.highest).max(reply.now.as_millis()) + 1;
+        self.revoked_at = Some(reply.now);
         if let Some(kept) = except.as_ref().and_then(|sid| self.sessions.get_mut(sid)) {
             kept.generation = self.generation;
             self.highest = self.generation;

@@ -132,7 +132,7 @@ impl Proxy {
         *self.state.requests.frozen.borrow()
     }
 
-    /// Puts an answer before the next one, so that every later one goes to the wrong question.
+    /// Puts an answer before the next one, also while replies are held back: later ones go to the wrong questions.
     pub fn forge_reply(&self, reply: &[u8]) {
         self.state.replies.forged.lock().expect("no panic").extend_from_slice(reply);
     }
@@ -210,15 +210,15 @@ async fn pump(
     let born = state.silenced.load(Ordering::SeqCst);
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
+        let forged = std::mem::take(&mut *direction.forged.lock().expect("no panic"));
+        if to.write_all(&forged).await.is_err() {
+            return;
+        }
         if read == 0 || frozen.wait_for(|frozen| !frozen).await.is_err() {
             return;
         }
         if state.silenced.load(Ordering::SeqCst) != born {
             continue;
-        }
-        let forged = std::mem::take(&mut *direction.forged.lock().expect("no panic"));
-        if to.write_all(&forged).await.is_err() {
-            return;
         }
         let hold = direction.hold.load(Ordering::SeqCst);
         if hold != UNLIMITED {

@@ -6,7 +6,10 @@ use super::{
     Outcome, ensure,
     subject::{LONG, Subject},
 };
-use crate::store::{LogCursor, Revocation};
+use crate::{
+    error::StoreErrorKind,
+    store::{LogCursor, Revocation},
+};
 
 pub(super) async fn the_log_is_dense_and_chained(user: Subject) -> Outcome {
     // More than a page has, likely.
@@ -91,7 +94,9 @@ pub(super) async fn an_answer_says_where_in_the_log_it_stands(user: Subject) -> 
 pub(super) async fn an_unknown_bucket_or_cursor_does_no_harm(user: Subject) -> Outcome {
     user.store.revoke_session(&user.name, "s").await?;
     for bucket in [user.store.buckets(), u32::MAX] {
-        ensure!(user.store.log(bucket, None).await.is_err(), "there is a bucket {bucket}");
+        let answer = user.store.log(bucket, None).await;
+        let rejected = answer.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Rejected);
+        ensure!(rejected, "there is a bucket {bucket}: {answer:?}");
     }
     for cursor in ["", "-", "0", "0-0", "18446744073709551616", "no cursor", "\r\n*"] {
         // An error, or the log from some place on. A panic would end the rule.
@@ -99,5 +104,15 @@ pub(super) async fn an_unknown_bucket_or_cursor_does_no_harm(user: Subject) -> O
     }
     // A reader sees a hole by the numbers, and the store still answers.
     user.reader().await?;
+    Ok(())
+}
+
+pub(super) async fn the_log_tells_for_how_long_it_is_kept(user: Subject) -> Outcome {
+    for (asked, expected) in [(LONG * 30, LONG * 30), (LONG, LONG * 30), (LONG * 31, LONG * 31)] {
+        user.store.keep_log_for(asked);
+        let bucket = user.store.revoke_session(&user.name, "s").await?.position.bucket;
+        let page = user.store.log(bucket, None).await?;
+        ensure!(page.keep >= expected, "asked for {asked:?}, it is kept for {:?}", page.keep);
+    }
     Ok(())
 }

@@ -202,6 +202,7 @@ rules! {
         the_listing_tells_what_is_known_of_a_session,
         the_listing_holds_live_sessions_only,
         the_listing_can_be_read_in_pages,
+        no_end_lies_beyond_the_end_of_time,
         time_does_not_go_back,
     }
     rotation {
@@ -240,6 +241,7 @@ rules! {
         the_log_holds_the_changes_in_their_order,
         an_answer_says_where_in_the_log_it_stands,
         an_unknown_bucket_or_cursor_does_no_harm,
+        the_log_tells_for_how_long_it_is_kept,
     }
     names {
         subjects_of_any_text_are_kept_apart,

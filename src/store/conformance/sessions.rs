@@ -6,7 +6,10 @@ use super::{
     Outcome, ensure,
     subject::{LONG, SHORT, Subject},
 };
-use crate::store::{Open, Opened, Page, Revocation, SessionState};
+use crate::{
+    clock::Timestamp,
+    store::{Open, Opened, Revocation, Rotate, Rotated, SessionState},
+};
 
 pub(super) async fn an_opened_session_is_active(user: Subject) -> Outcome {
     let before = user.store.ping().await?;
@@ -202,10 +205,30 @@ pub(super) async fn the_listing_can_be_read_in_pages(user: Subject) -> Outcome {
         let listed: BTreeSet<_> = user.listing(limit).await?.into_iter().map(|session| session.sid).collect();
         ensure!(listed == opened, "in pages of {limit}, {} of {} are listed", listed.len(), opened.len());
     }
-    for cursor in ["", "0", "-1", "no cursor", "18446744073709551616", "*"] {
-        // Whatever comes of it, an error included: it is the caller's fault, but nothing panics.
-        drop(user.store.sessions(&user.name, Page { cursor: Some(cursor.to_owned()), limit: 7 }).await);
+    // It may come from a client, and is no fault of the store.
+    for cursor in ["", "~", "-1", "no cursor", "18446744073709551616", "*"] {
+        let listed = user.listing_from(Some(cursor.to_owned()), 7).await?;
+        let listed: BTreeSet<_> = listed.into_iter().map(|session| session.sid).collect();
+        ensure!(listed == opened, "from the cursor {cursor:?}, {} of {} are listed", listed.len(), opened.len());
     }
+    Ok(())
+}
+
+pub(super) async fn no_end_lies_beyond_the_end_of_time(user: Subject) -> Outcome {
+    let end = Timestamp::END_OF_TIME;
+    let open = Open { idle: Duration::MAX, absolute: Duration::MAX, ..user.session("s") };
+    let opening = user.open_as(open).await?;
+    ensure!(opening.refresh_end == end, "it ends at {}", opening.refresh_end);
+    let (subject, sid) = (user.name.clone(), "s".to_owned());
+    let rotate = Rotate { subject, sid, counter: 0, idle: Duration::MAX, grace: Duration::MAX };
+    match user.store.rotate(rotate).await? {
+        Rotated::Rotated(successor) => ensure!(successor.refresh_end == end, "then it ends at {successor:?}"),
+        other => return Err(super::Broken(format!("{other:?}"))),
+    }
+    let mut reader = user.reader().await?;
+    user.store.revoke_token(&user.name, "j", Timestamp::from_millis(u64::MAX)).await?;
+    let logged = reader.read().await?;
+    ensure!(logged.iter().all(|entry| entry.until == end), "the log says {logged:?}");
     Ok(())
 }
 

@@ -113,7 +113,12 @@ impl Subject {
 
     /// All pages of the listing.
     pub(super) async fn listing(&self, limit: u32) -> Outcome<Vec<SessionRecord>> {
-        let (mut sessions, mut cursor) = (Vec::new(), None);
+        self.listing_from(None, limit).await
+    }
+
+    /// All pages of the listing from a cursor on.
+    pub(super) async fn listing_from(&self, mut cursor: Option<String>, limit: u32) -> Outcome<Vec<SessionRecord>> {
+        let mut sessions = Vec::new();
         for _ in 0..MANY_PAGES {
             let page = self.store.sessions(&self.name, Page { cursor, limit }).await?;
             sessions.extend(page.sessions);

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{log::Log, users::PRUNED_PER_CHANGE};
+use super::{
+    log::Log,
+    users::{PRUNED_PER_CHANGE, later},
+};
 use crate::{
     clock::Timestamp,
     error::StoreError,
@@ -26,12 +29,15 @@ struct Denied {
 
 impl Denials {
     pub(super) fn deny(&mut self, deny: &Deny, now: Timestamp, log: &Log) -> Result<Revoked, StoreError> {
-        let until = now.saturating_add(deny.keep);
+        let until = later(now, deny.keep);
+        let name: Arc<str> = name(&deny.issuer, &deny.id).into();
         let before = match &deny.id {
             ForeignId::Token(_) => None,
-            ForeignId::Session(_) | ForeignId::Subject(_) => Some(now),
+            // What was denied before the clock was put back stays denied.
+            ForeignId::Session(_) | ForeignId::Subject(_) => {
+                Some(self.denied.get(&name).map_or(now, |known| known.before.max(now)))
+            }
         };
-        let name: Arc<str> = name(&deny.issuer, &deny.id).into();
         let position = log.append(now, Revocation::Foreign { id: name.as_ref().to_owned(), before }, until)?;
         let known = self.denied.get(&name);
         let found = known.is_none_or(|known| known.until <= now || (before.is_some() && known.before < now));
@@ -108,6 +114,22 @@ mod tests {
             denials.prune(start.saturating_add(keep));
         }
         assert_eq!((denials.denied.len(), denials.expiries.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_denied_before_the_clock_was_put_back_stays_denied_and_the_log_says_so() {
+        let start = Timestamp::from_secs(1_767_225_660);
+        let (log, mut denials) = (Log::new(start), Denials::default());
+        let keep = Duration::from_secs(3600);
+        let deny = Deny { issuer: "i".to_owned(), id: ForeignId::Subject("1".to_owned()), keep };
+        denials.deny(&deny, start, &log).unwrap();
+        denials.deny(&deny, start.saturating_sub(keep / 2), &log).unwrap();
+        let page = log.page(None, &crate::clock::ManualClock::at(start));
+        let befores: Vec<_> = page.entries.into_iter().map(|entry| entry.revocation).collect();
+        assert!(
+            befores.iter().all(|entry| matches!(entry, Revocation::Foreign { before, .. } if *before == Some(start)))
+        );
+        assert_eq!(befores.len(), 2);
     }
 
     #[test]

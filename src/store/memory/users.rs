@@ -24,6 +24,8 @@ pub(super) const PRUNED_PER_CHANGE: usize = 8;
 const DEFAULT_PAGE: usize = 100;
 /// And at most, since the shard is locked meanwhile.
 const LARGEST_PAGE: usize = 1000;
+/// What a cursor of a listing starts with; the id of the last session that was looked at follows.
+const CURSOR: &str = "after ";
 /// How many ended sessions of a user with a bound are remembered: a login under a bound looks at all of them.
 const DEAD: usize = 64;
 /// How many sessions one login ends at most.
@@ -56,7 +58,7 @@ struct User {
     /// was put back would survive a `revoke_all` that comes after.
     highest: u64,
     /// When `revoke_all` last wrote the generation.
-    revoked_at: Timestamp,
+    revoked_at: Option<Timestamp>,
     /// Until when something that the generations concern may be alive.
     until: Timestamp,
     sessions: BTreeMap<Arc<str>, Session>,
@@ -85,9 +87,10 @@ struct RevokedToken {
 impl Shard {
     pub(super) fn open(&mut self, open: Open, now: Timestamp, log: &Log) -> Result<Opened, StoreError> {
         let keep = log.keep();
-        if let Some(user) = self.users.get(open.subject.as_str()) {
-            // A revoke_all at the moment t wrote t + 1 at least.
-            if open.authentication_began.is_some_and(|began| began.as_millis() < user.generation) {
+        if let Some(user) = self.users.get_mut(open.subject.as_str()) {
+            // A revocation that is to come was made before the clock was put back: at the latest now.
+            user.revoked_at = user.revoked_at.map(|at| at.min(now));
+            if user.revoked_at.zip(open.authentication_began).is_some_and(|(revoked, began)| began <= revoked) {
                 return Ok(Opened::Superseded { now });
             }
             if user.sessions.contains_key(open.sid.as_str()) {
@@ -98,8 +101,8 @@ impl Shard {
 
         let (subject, user) = self.user(&open.subject, now.saturating_add(keep));
         let generation = now.as_millis().max(user.generation).max(user.highest);
-        let absolute_end = now.saturating_add(open.absolute);
-        let refresh_end = now.saturating_add(open.idle).min(absolute_end);
+        let absolute_end = later(now, open.absolute);
+        let refresh_end = later(now, open.idle).min(absolute_end);
         let session = Session {
             generation,
             opened_at: now,
@@ -196,7 +199,7 @@ impl Shard {
         {
             session.counter = next;
             session.rotated_at = now;
-            session.refresh_end = now.saturating_add(rotate.idle).min(session.absolute_end);
+            session.refresh_end = later(now, rotate.idle).min(session.absolute_end);
             user.until = user.until.max(session.refresh_end);
             return Ok(Rotated::Rotated(session.successor(now)));
         }
@@ -233,6 +236,7 @@ impl Shard {
         now: Timestamp,
         log: &Log,
     ) -> Result<Revoked, StoreError> {
+        let until = until.min(Timestamp::END_OF_TIME);
         let revocation = Revocation::Token { subject: subject.to_owned(), jti: jti.to_owned() };
         let position = log.append(now, revocation, until)?;
         let (subject, user) = self.user(subject, now.saturating_add(log.keep()));
@@ -273,7 +277,7 @@ impl Shard {
 
         let (_, user) = self.user(subject, until);
         user.generation = generation;
-        user.revoked_at = now;
+        user.revoked_at = Some(now);
         if let Some(kept) = except.and_then(|sid| user.sessions.get_mut(sid)) {
             kept.generation = generation;
             user.highest = generation;
@@ -288,7 +292,8 @@ impl Shard {
             Ok(limit) => limit.min(LARGEST_PAGE),
             Err(_) => LARGEST_PAGE,
         };
-        let start = page.cursor.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let after = page.cursor.as_deref().and_then(|cursor| cursor.strip_prefix(CURSOR));
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = user.sessions.range::<str, _>((start, Bound::Unbounded));
         let (mut sessions, mut last) = (Vec::new(), None);
         for (sid, session) in rest.by_ref().take(limit) {
@@ -297,7 +302,7 @@ impl Shard {
                 sessions.push(session.record(sid));
             }
         }
-        let next = rest.next().and(last).map(ToString::to_string);
+        let next = rest.next().and(last).map(|sid| format!("{CURSOR}{sid}"));
         SessionPage { sessions, next }
     }
 
@@ -363,7 +368,7 @@ impl Shard {
             return;
         }
         let kept = now.saturating_add(keep);
-        session.revoked_at = Some(if session.generation < user.generation { user.revoked_at } else { now });
+        session.revoked_at = user.revoked_at.filter(|_| session.generation < user.generation).or(Some(now));
         session.label = String::new();
         session.absolute_end = session.absolute_end.min(kept);
         session.refresh_end = session.refresh_end.min(kept);
@@ -379,7 +384,7 @@ impl Shard {
 impl User {
     /// When the session died, if it did.
     fn death_of(&self, session: &Session) -> Option<Timestamp> {
-        session.revoked_at.or((session.generation < self.generation).then_some(self.revoked_at))
+        session.revoked_at.or_else(|| self.revoked_at.filter(|_| session.generation < self.generation))
     }
 }
 
@@ -409,6 +414,11 @@ impl Session {
             label: self.label.clone(),
         }
     }
+}
+
+/// What ends in so long, at the latest at the end of time.
+pub(super) fn later(now: Timestamp, duration: Duration) -> Timestamp {
+    now.saturating_add(duration).min(Timestamp::END_OF_TIME)
 }
 
 fn session_revocation(subject: &str, sid: &str) -> Revocation {
@@ -475,6 +485,22 @@ mod tests {
         assert_eq!(sizes(&shard), (1, 1, 0, 2), "put back to its new end");
         (0..3).for_each(|_| shard.prune(later.saturating_add(DAY)));
         assert_eq!(sizes(&shard), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_once_locks_nobody_out() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        let at = |seconds| START.saturating_add(Duration::from_secs(seconds));
+        let login = |sid, began| Open { authentication_began: Some(began), ..open("alice", sid) };
+        // A session of a day ahead raises the generation of a revocation of now.
+        shard.open(open("alice", "ahead"), START.saturating_add(DAY), &log).unwrap();
+        shard.revoke_all("alice", None, START, &log).unwrap();
+        assert!(matches!(shard.open(login("a", START), at(1), &log).unwrap(), Opened::Superseded { .. }));
+        assert!(matches!(shard.open(login("b", at(1)), at(2), &log).unwrap(), Opened::Opened { .. }));
+        // A revocation of a day ahead overtook the logins that are under way, and no later ones.
+        shard.revoke_all("alice", None, START.saturating_add(DAY), &log).unwrap();
+        assert!(matches!(shard.open(login("c", at(3)), at(3), &log).unwrap(), Opened::Superseded { .. }));
+        assert!(matches!(shard.open(login("d", at(4)), at(5), &log).unwrap(), Opened::Opened { .. }));
     }
 
     #[test]

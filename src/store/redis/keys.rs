@@ -21,6 +21,7 @@
 //! |--|--|
 //! | `g` | the first generation that is alive; written by `revoke_all` only |
 //! | `o` | the highest generation that was given to a session |
+//! | `r` | when `revoke_all` last wrote `g`, in ms |
 //! | `c` | where pruning goes on |
 //! | `!<jti>` | until when this access token is revoked, in ms |
 //! | `<sid>`; `=<sid>` if it is one byte long or starts with `!` or `=` | a session's record |
@@ -169,8 +170,8 @@ mod tests {
 
     #[test]
     fn no_two_things_share_a_field() {
-        let ids = ["g", "o", "c", "!", "=", "=g", "==g", "!x", "=!x", "x", "ab", "!!x", "=ab"];
-        let mut fields: HashSet<String> = ["g", "o", "c"].map(str::to_owned).into();
+        let ids = ["g", "o", "r", "c", "!", "=", "=g", "==g", "!x", "=!x", "x", "ab", "!!x", "=ab"];
+        let mut fields: HashSet<String> = ["g", "o", "r", "c"].map(str::to_owned).into();
         for id in ids {
             assert!(fields.insert(session_field(id)), "{id}");
             assert!(fields.insert(token_field(id)), "{id}");

@@ -39,6 +39,9 @@
 //!   nodes still remember of an earlier `revoke_all`.
 //! * Without `o`, a server clock that is put back would let `revoke_all` set a `g` below the sessions it is to end.
 //!
+//! Whether a login that is under way was overtaken by a `revoke_all` is told by the time of that (`r`), not by `g`, which
+//! stays ahead of the clock after the clock was ahead once, and would refuse every login until then.
+//!
 //! # Sessions that ended
 //!
 //! A revoked session leaves its record behind, marked, with its ends cut to that moment; so a check answers *revoked* and
@@ -210,8 +213,9 @@ impl TokenStore for RedisStore {
         self.call(move |inner, deadline| async move { inner.revoke_token(&subject, &jti, until, deadline).await })
     }
 
-    /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions, revoked tokens); beyond, it
-    /// tells whether a session was opened since the last time: to look at each would take time that grows with them.
+    /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions, revoked tokens). Beyond, it
+    /// tells whether a session was opened since the last time, be it over by now or the one that stays, or whether one
+    /// was spared then and is not now: to look at each would take time that grows with them.
     fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
         let (subject, except) = (subject.to_owned(), except.map(str::to_owned));
         self.call(|inner, deadline| async move { inner.revoke_all(&subject, except.as_deref(), deadline).await })

@@ -12,7 +12,7 @@
 //! | 8 | refresh end: when the session ends if it is not used; never beyond the absolute end |
 //! | 8 | last rotation; of a revoked session: when it was revoked |
 //! | 4 | counter of the refresh token that comes next |
-//! | 1 | flags: bit 0 for a revoked session |
+//! | 1 | flags: bit 0 for a revoked session, bit 1 once its end stands in the log |
 //!
 //! The tag makes a record tell whose it is: redis 1.8 can, in rare states, hand one caller the answer to another
 //! caller's question. A record that is not the one asked for is never used.

@@ -4,8 +4,13 @@
 local field, tag, label = ARGV[8], ARGV[9], ARGV[14]
 local idle, absolute, cap = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[13])
 
--- revoke_all at the time t sets the generation t + 1: it came at or after `began` if the generation is above `began`.
-if ARGV[12] ~= '' and GENERATION > tonumber(ARGV[12]) then
+-- Not by the generation: that may be far ahead, if the clock once was. A revocation that is to come was made before the
+-- clock was put back, so at the latest now: logins that are under way are refused, and those that begin later are not.
+if ALL_REVOKED > NOW then
+  ALL_REVOKED = NOW
+  redis.call('HSET', USER, 'r', int(NOW))
+end
+if ARGV[12] ~= '' and ALL_REVOKED >= tonumber(ARGV[12]) then
   return { NONCE, 'superseded', NOW }
 end
 if redis.call('HEXISTS', USER, field) == 1 then
@@ -24,6 +29,9 @@ if cap > 0 then
     if r and alive(r) then
       live[#live + 1] = { field = all[i], record = r }
     elseif is_session(all[i]) then
+      if r and is_unlogged(r) then
+        log_end(all[i], r)
+      end
       dead[#dead + 1] = { field = all[i], rotated = r and r.rotated or 0 }
     end
   end
@@ -43,7 +51,6 @@ if cap > 0 then
   end)
   for i = 1, math.min(#live - cap + 1, EVICTED) do
     end_session(live[i].field, live[i].record)
-    emit('s', SUBJECT, sid_of(live[i].field), '', NOW + KEEP)
     evicted[i] = sid_of(live[i].field)
   end
 end

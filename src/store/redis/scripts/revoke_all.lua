@@ -7,7 +7,8 @@ if kept and not alive(kept) then
   kept = false
 end
 
--- Exact for as many fields as are quickly looked at; beyond that, whether a session was opened since the last time.
+-- Exact for as many fields as are quickly looked at. Beyond that: whether a session was opened since the last time, or
+-- one was spared then that is not spared now.
 local found
 if redis.call('HLEN', USER) <= 128 then
   found = false
@@ -17,11 +18,11 @@ if redis.call('HLEN', USER) <= 128 then
     found = found or (r and alive(r))
   end
 else
-  found = HIGHEST >= GENERATION
+  found = HIGHEST > GENERATION or (HIGHEST == GENERATION and HIGHEST > 0 and not kept)
 end
 
 GENERATION = math.max(GENERATION, HIGHEST, NOW) + 1
-redis.call('HSET', USER, 'g', int(GENERATION))
+redis.call('HSET', USER, 'g', int(GENERATION), 'r', int(NOW))
 live_until(USER, NOW + KEEP)
 if kept then
   kept.generation = GENERATION

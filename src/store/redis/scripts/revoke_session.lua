@@ -7,10 +7,14 @@ local r = decode(text)
 local found = r and alive(r)
 if found then
   end_session(field, r)
-elseif text and not r then
-  redis.call('HDEL', USER, field)
-  redis.call('HDEL', LABELS, field)
+elseif r and is_unlogged(r) then
+  log_end(field, r)
+else
+  if text and not r then
+    redis.call('HDEL', USER, field)
+    redis.call('HDEL', LABELS, field)
+  end
+  emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
 end
-emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
 prune()
 return revoked(found)

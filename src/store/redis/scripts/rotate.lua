@@ -12,6 +12,9 @@ local r = decode(text)
 if not r or r.tag ~= tag then
   return { NONCE, 'untrusted', NOW }
 end
+if is_unlogged(r) then
+  log_end(field, r)
+end
 if was_revoked(r) then
   return { NONCE, 'revoked', NOW, r.rotated }
 end
@@ -48,6 +51,5 @@ if counter >= r.counter and counter < 4294967295 then
 end
 
 end_session(field, r)
-emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
 prune()
 return { NONCE, 'reused', NOW }
