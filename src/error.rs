@@ -155,8 +155,8 @@ pub enum StoreErrorKind {
     Timeout,
     /// The server is out of memory, so nothing new can be stored. Revocations still work. Fault: the operator's.
     OutOfMemory,
-    /// An answer that does not belong to the question, or a record that cannot be read. It was not used, and its
-    /// connection was dropped.
+    /// An answer that does not belong to the question, or a record that cannot be read. It was not used; in the first
+    /// case its connection was dropped as well.
     Untrusted,
     /// The store was set up by a deployment with other settings (layout version or number of buckets). Fault: the operator's.
     Layout,

@@ -232,6 +232,19 @@ async fn a_login_is_not_sent_again_when_its_connection_breaks() {
 }
 
 #[tokio::test]
+async fn a_login_does_not_fail_because_its_connection_died_while_nobody_used_it() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connections(2).connect().await.unwrap();
+    for sid in ["s1", "s2"] {
+        // A rest is what lasts for longer than a second.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        proxy.cut();
+        open(&store, "alice", sid).await;
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_gave_one_answer_to_the_wrong_question_gives_no_other() {
     let f = Fixture::new().await;
     f.open("alice", "s1").await;
@@ -553,6 +566,23 @@ async fn rights_that_are_missing_are_the_operators_fault() {
     let url = format!("redis://app:test-password@127.0.0.1:{}/", f.server.port());
     let Err(ConnectError::Store(error)) = RedisStore::connect(url).await else { panic!("connected") };
     assert_eq!(error.kind(), StoreErrorKind::Rejected);
+}
+
+#[tokio::test]
+async fn a_right_that_only_a_revocation_needs_is_missed_when_connecting() {
+    let f = Fixture::new().await;
+    let user = ["ACL", "SETUSER", "app", "on", ">test-password", "+@all", "-info", "-spublish", "~tb:*"];
+    f.redis::<()>(&user).await;
+    let url = format!("redis://app:test-password@127.0.0.1:{}/", f.server.port());
+    let store = RedisStore::builder(&url).buckets(1).connect().await.unwrap();
+    store.revoke_all("alice", None).await.unwrap();
+    for right in ["xadd", "xtrim", "role", "hdel"] {
+        f.redis::<()>(&["ACL", "SETUSER", "app", &format!("-{right}")]).await;
+        let outcome = RedisStore::builder(&url).buckets(1).connect().await;
+        assert!(outcome.as_ref().is_err_and(|error| error.to_string().contains(right)), "{right}: {outcome:?}");
+        assert_eq!(setting(outcome), "url", "{right}");
+        f.redis::<()>(&["ACL", "SETUSER", "app", &format!("+{right}")]).await;
+    }
 }
 
 #[tokio::test]

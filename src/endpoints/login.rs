@@ -57,7 +57,7 @@ where
     A::Claims: Serialize,
 {
     async fn log_in(&self, credentials: Credentials, label: String) -> Result<TokenPair, Error> {
-        let start = self.tokens.authentication_begins();
+        let start = self.tokens.authentication_begins_now().await;
         let found = AssertUnwindSafe(async {
             let user = self.users.authenticate(credentials).await?;
             Ok(user.map(|user| (self.users.user_id(&user), self.users.grant(&user))))

@@ -376,6 +376,7 @@ impl<C> Builder<C> {
             lifetimes,
             max_sessions,
             max_token_len: self.max_token_len,
+            asked_for_time: 0.into(),
             parse: validate_jwt_stateless::<C>,
             on_event: self.on_event,
             on_refresh: self.on_refresh,

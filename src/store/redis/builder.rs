@@ -13,14 +13,19 @@ use tokio::time::Instant;
 use crate::{
     clock::{Timestamp, saturating_millis},
     error::{ConfigError, StoreError, StoreErrorKind},
-    store::redis::{
-        Inner, RedisStore,
-        connection::Connections,
-        failure::Failure,
-        keys::Keyspace,
-        reply::{Reply, malformed},
-        server_time::ServerTime,
-        source::Source,
+    store::{
+        ForeignId,
+        redis::{
+            Inner, RedisStore,
+            call::Call,
+            connection::Connections,
+            failure::Failure,
+            keys::{ForeignKey, Keyspace},
+            reply::{Reply, malformed},
+            scripts,
+            server_time::ServerTime,
+            source::Source,
+        },
     },
 };
 
@@ -160,8 +165,9 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Connects, and checks that the server is fit for this: its version, its eviction policy, and that no other layout
-    /// or number of buckets is in use under the prefix.
+    /// Connects, and checks that the server is fit for this: its version, its eviction policy, the rights of the user
+    /// (`ROLE` is among what is needed, `INFO` and `SPUBLISH` are not), and that no other layout or number of buckets is
+    /// in use under the prefix.
     ///
     /// # Errors
     ///
@@ -195,6 +201,7 @@ impl RedisStoreBuilder {
             keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
         };
         inner.check_server(allow_eviction).await?;
+        inner.check_rights().await?;
         inner.touch_all().await?;
         Ok(RedisStore { inner: inner.into() })
     }
@@ -248,6 +255,30 @@ impl Inner {
             );
         }
         Ok(())
+    }
+
+    /// Without this, a right that is missing would be found by the first revocation.
+    async fn check_rights(&self) -> Result<(), ConnectError> {
+        let denied = self.keys.foreign("", &ForeignId::Token(String::new()));
+        let denied = ForeignKey { bucket: 0, ..denied };
+        let call = Call {
+            script: &scripts::RIGHTS,
+            bucket: 0,
+            keys: vec![self.keys.user(0, "0"), self.keys.labels(0, "0"), self.keys.denied(&denied)],
+            arguments: Vec::new(),
+            expires: false,
+            repeatable: true,
+        };
+        let mut answered = self.run(&call, Instant::now() + self.timeout).await?;
+        let (mut commands, mut missing) = (answered.rest.array().map_err(StoreError::from)?, Vec::new());
+        while !commands.is_empty() {
+            missing.push(commands.text().map_err(StoreError::from)?);
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let problem = format!("names a user who has no right to {} on the keys of this prefix", missing.join(", "));
+        Err(ConfigError::new("url", problem, "grant it with ACL SETUSER").into())
     }
 
     /// A section of `INFO`, from each server that answers; `None` if we have no right to ask.

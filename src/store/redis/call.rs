@@ -83,6 +83,10 @@ impl Inner {
 
     async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
         let mut lease = self.connections.lease(call.bucket, deadline).await?;
+        if !call.repeatable && lease.has_rested() {
+            // A read, which is repeated on another connection if this one is dead.
+            lease = self.read(call.bucket, &self.read_of_meta(call.bucket), deadline).await?.1;
+        }
         let nonce = nonce()?;
         let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
         let command = |name: &str, script: &str| self.command(call, name, script, &nonce, ends);

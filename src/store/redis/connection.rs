@@ -45,6 +45,10 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// After so long a rest, what must not be sent twice is sent only when something else has been answered: redis 1.8 does
+/// not tell a call that was never sent from one whose answer was lost.
+const REST: Duration = Duration::from_secs(1);
+
 type Attempt = Shared<BoxFuture<Result<Link, Failure>>>;
 
 /// The shared connections.
@@ -183,6 +187,12 @@ impl Lease<'_> {
         self.line.asks(self.shard);
         let answer = timeout_at(deadline, pipeline.query_async::<Vec<Value>>(&mut self.line.link)).await;
         self.report(answer)
+    }
+
+    /// Whether nothing has come over this connection for so long that it may have been closed unnoticed.
+    pub(super) fn has_rested(&self) -> bool {
+        let answered = self.line.shard(self.shard).map_or(0, |shard| shard.answered.load(Ordering::Relaxed));
+        self.line.age().saturating_sub(answered) > saturating_millis(REST)
     }
 
     /// Gives the connection up, because an answer did not belong to the question.
@@ -324,4 +334,24 @@ fn never_tried() -> Failure {
 
 fn given_up() -> Failure {
     Failure::new(StoreErrorKind::Unavailable, true, "the connection was given up")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_finds_every_slot_pausing_has_no_reason_to_look_again() {
+        // Bound and not served: a connection to it is refused once it is closed.
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("redis://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+        drop(listener);
+        let pool = deadpool_redis::Config::from_url(url).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
+        let connections = Connections::new(Source::Pool(pool), 1, 1, Duration::from_secs(1));
+        let deadline = Instant::now() + Duration::from_secs(1);
+        assert!(connections.lease(0, deadline).await.err().unwrap().broken, "the attempt itself");
+        let failure = connections.lease(0, deadline).await.err().unwrap();
+        assert_eq!((failure.kind, failure.broken), (StoreErrorKind::Unavailable, false));
+    }
 }

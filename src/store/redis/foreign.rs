@@ -40,14 +40,12 @@ impl Inner {
             revoked_before: one.revoked_before.max(other.revoked_before),
             born: one.born.max(other.born),
         };
-        match try_join_all(known).await?.into_iter().reduce(together) {
-            Some(denial) => Ok(denial),
-            // Nothing was asked about: then all that can be told is how long the store remembers.
-            None => {
-                let Meta { now, born, .. } = self.meta(0, deadline).await?;
-                Ok(Denial { now, born, ..Denial::default() })
-            }
+        if let Some(denial) = try_join_all(known).await?.into_iter().reduce(together) {
+            return Ok(denial);
         }
+        // Nothing was asked about: then all that can be told is how long the store remembers.
+        let Meta { now, born, .. } = self.meta(0, deadline).await?;
+        Ok(Denial { now, born, ..Denial::default() })
     }
 
     async fn known_against(&self, issuer: &str, id: ForeignId, deadline: Instant) -> Result<Denial, StoreError> {

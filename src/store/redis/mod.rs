@@ -10,9 +10,15 @@
 //!
 //! # What it promises
 //!
-//! Every change is one Lua script over keys of one slot, with Redis `TIME` as its clock: it happens whole or not at all,
-//! and what is acknowledged is seen by every later call on every node. Every call ends within one deadline
-//! ([`RedisStoreBuilder::timeout`]), whatever the server or the network does.
+//! Every change is one Lua script over keys of one slot, with Redis `TIME` as its clock: nobody sees half of it, and what
+//! is acknowledged is seen by every later call on every node. Should a command inside a script fail (a right that is
+//! missing), what came before it stays: the order is such that a session has ended before its end is logged, and whoever
+//! meets it next logs it. Every call ends within one deadline ([`RedisStoreBuilder::timeout`]), whatever the server or
+//! the network does.
+//!
+//! Every read asks the server for its role too, because a primary that was demoted (behind a name or an address that
+//! moved) still answers on open connections, from data that grow old: such an answer is refused and its connection
+//! dropped.
 //!
 //! * **The server is away**: every call is an error, within the deadline or at once. Nothing has to be restarted when it
 //!   comes back.
@@ -52,8 +58,9 @@
 //! # Time
 //!
 //! What could harm if it ran late (opening, rotating, revoking all) carries its deadline in the server's own time and
-//! refuses to run after it: whoever got a [`Timeout`](crate::error::StoreErrorKind::Timeout) knows that nothing happens any more. The
-//! server's time is estimated from its answers, never ahead ([`now`](crate::store::TokenStore::now)).
+//! refuses to run after it: so after a [`Timeout`](crate::error::StoreErrorKind::Timeout) it may have happened, but does not happen later,
+//! unless the server's clock is put back. The server's time is estimated from its answers, never ahead
+//! ([`now`](crate::store::TokenStore::now)), and behind by 15 ms for each minute in which nothing was asked.
 //!
 //! # TLS
 //!

@@ -4,7 +4,7 @@
 //! |--|--|--|
 //! | `#!lua` | yes, whole: nothing of it has run | what makes something new |
 //! | `#!lua flags=allow-oom` | no | revocations |
-//! | `#!lua flags=no-writes` | no | the listing |
+//! | `#!lua flags=no-writes` | no | what only reads |
 
 use std::sync::LazyLock;
 
@@ -59,6 +59,8 @@ scripts! {
     SESSIONS = "#!lua flags=no-writes", "sessions.lua";;
     /// Revokes something of another issuer's.
     DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "deny.lua";;
+    /// Tells which rights are missing.
+    RIGHTS = "#!lua flags=no-writes", "rights.lua";;
     /// Makes a bucket, or compares its layout.
     TOUCH = "#!lua flags=allow-oom", "meta.lua", "touch.lua";;
 }
