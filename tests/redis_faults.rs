@@ -180,8 +180,8 @@ async fn a_call_takes_the_connection_that_is_there_and_does_not_wait_for_another
     proxy.hold_new_connections();
     let clients: String = f.redis(&["CLIENT", "LIST"]).await;
     let own: i64 = f.redis(&["CLIENT", "ID"]).await;
-    let ids = clients.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
-    let last = ids.filter(|id| *id != own.to_string()).last().unwrap();
+    let mut ids = clients.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
+    let last = ids.rfind(|id| *id != own.to_string()).unwrap();
     f.redis::<i64>(&["CLIENT", "KILL", "ID", last]).await;
     // One of these makes the connection anew, and waits for it.
     let waiting: Vec<_> = (0..4).map(|_| tokio::spawn(store.ping().into_future())).collect();

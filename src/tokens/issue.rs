@@ -43,6 +43,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
     /// Opens a session that consists of one access token, and ends with it.
     ///
+    /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
+    ///
     /// # Errors
     ///
     /// As [`create_token_pair`](Self::create_token_pair).
@@ -58,6 +60,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     }
 
     /// Opens a session and makes its refresh token only: for a client that is to fetch its access tokens itself.
+    ///
+    /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
     ///
     /// # Errors
     ///

@@ -87,6 +87,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// Prefer [`refresh`](Self::refresh): a refresh token that is never rotated can be used by a thief for as long as it lives without being
     /// noticed.
     ///
+    /// Dropping the future changes nothing.
+    ///
     /// # Errors
     ///
     /// As [`refresh`](Self::refresh). A refresh token that has a successor is refused, but its session is not revoked: nothing was

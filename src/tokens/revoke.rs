@@ -104,7 +104,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.revoke_all(subject.to_string(), Some(session_id.into()))
     }
 
-    /// The user's live sessions, a page at a time, in no particular order.
+    /// The user's live sessions, a page at a time, in no particular order. Dropping the future changes nothing.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         Ok(self.own_store()?.sessions(subject, page).await?)
     }
 
-    /// Whether the user has this session, and it is alive.
+    /// Whether the user has this session, and it is alive. Dropping the future changes nothing.
     ///
     /// # Errors
     ///

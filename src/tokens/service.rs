@@ -60,7 +60,7 @@ pub(super) type OnEvent = Arc<dyn Fn(&SecurityEvent) + Send + Sync>;
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
 
-/// All that a service is made of. Nothing of it changes.
+/// All that a service is made of. Nothing of it changes but when the store was last asked for its time.
 pub(super) struct Inner<C> {
     pub(super) keys: KeySet,
     pub(super) signer: Option<Signer>,

@@ -55,7 +55,7 @@ impl Status {
 
 impl<C> TokenService<C> {
     /// Asks the store, and tells which keys and which consistency are in use. Ends within the store's deadline and never fails: what is wrong
-    /// stands in the answer.
+    /// stands in the answer. Dropping the future changes nothing.
     pub async fn status(&self) -> Status {
         let inner = self.inner();
         let started = Instant::now();
