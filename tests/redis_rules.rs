@@ -56,7 +56,7 @@ async fn every_key_has_a_time_to_live_but_m() {
     let carol: i64 = f.redis(&["TTL", "tb:{0}:u:carol"]).await;
     assert!(carol > 3 * 3600 - 10, "as long as the mark: {carol}");
     let alice: i64 = f.redis(&["TTL", "tb:{0}:u:alice"]).await;
-    assert!(alice >= IDLE.as_secs() as i64, "as long as the longest session: {alice}");
+    assert!(alice >= IDLE.as_secs().cast_signed(), "as long as the longest session: {alice}");
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_shorter_session_does_not_shorten_the_life_of_a_longer_one() {
     f.open("alice", "long").await;
     f.store.open(Open { idle: HOUR, ..session("alice", "short") }).await.unwrap();
     let ttl: i64 = f.redis(&["TTL", "tb:{0}:u:alice"]).await;
-    assert!(ttl >= IDLE.as_secs() as i64);
+    assert!(ttl >= IDLE.as_secs().cast_signed());
 }
 
 #[tokio::test]
@@ -509,7 +509,7 @@ async fn a_rotation_keeps_the_user_and_its_label_as_long_as_the_session() {
     f.rotate("alice", "s1", 0).await;
     for key in ["tb:{0}:u:alice", "tb:{0}:i:alice"] {
         let ttl: i64 = f.redis(&["TTL", key]).await;
-        assert!(ttl >= IDLE.as_secs() as i64, "{key}: {ttl}");
+        assert!(ttl >= IDLE.as_secs().cast_signed(), "{key}: {ttl}");
     }
 }
 

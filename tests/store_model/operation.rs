@@ -13,7 +13,7 @@ pub const USERS: usize = 2;
 const SIDS: [&str; 5] = ["a", "b", "g", "!x", "*"];
 const JTIS: [&str; 3] = ["j", "a", "g"];
 /// More steps than this in one case make its failure hard to read.
-pub const STEPS: usize = 100;
+pub const STEPS: u32 = 100;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
             Step::Do(operations.into_iter().map(|operation| operation.on(user, sid)).collect())
         }),
     ];
-    vec(step, STEPS)
+    vec(step, STEPS as usize)
 }
 
 fn operation() -> impl Strategy<Value = Operation> {

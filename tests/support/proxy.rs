@@ -17,6 +17,11 @@ use tokio::{
 
 const UNLIMITED: i64 = i64::MAX;
 
+/// A number of bytes, as budgets are counted.
+fn count(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(UNLIMITED)
+}
+
 /// Stands between a client and a server on the loopback address. Dropping it closes everything.
 pub struct Proxy {
     port: u16,
@@ -227,8 +232,8 @@ async fn pump(
                 return;
             }
             direction.passed.fetch_add(first as u64, Ordering::SeqCst);
-            direction.hold.store(hold - first as i64, Ordering::SeqCst);
-            if first < read || hold == first as i64 {
+            direction.hold.store(hold - count(first), Ordering::SeqCst);
+            if first < read || hold == count(first) {
                 direction.hold.store(UNLIMITED, Ordering::SeqCst);
                 direction.frozen.send_replace(true);
                 if frozen.wait_for(|frozen| !frozen).await.is_err() {
@@ -250,11 +255,11 @@ async fn pump(
         if budget == UNLIMITED {
             continue;
         }
-        if allowed < read || budget == allowed as i64 {
+        if allowed < read || budget == count(allowed) {
             direction.budget.store(UNLIMITED, Ordering::SeqCst);
             state.cut();
             return;
         }
-        direction.budget.store(budget - allowed as i64, Ordering::SeqCst);
+        direction.budget.store(budget - count(allowed), Ordering::SeqCst);
     }
 }
