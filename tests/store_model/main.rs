@@ -38,8 +38,7 @@ use self::{
 };
 
 /// For each store: 10 000 steps, which are about 14 400 calls.
-#[allow(clippy::cast_possible_truncation, reason = "a small constant")]
-const CASES: u32 = 10_000 / STEPS as u32;
+const CASES: u32 = 10_000 / STEPS;
 
 #[test]
 fn the_memory_store_is_the_model() {
