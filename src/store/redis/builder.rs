@@ -239,21 +239,17 @@ impl Inner {
         }
         let memory = self.info("memory").await?.unwrap_or_default();
         let policies = memory.iter().filter_map(|text| property(text, "maxmemory_policy"));
-        if let Some(policy) = policies.into_iter().find(|policy| *policy != "noeviction") {
-            if !allow_eviction {
-                return Err(ConfigError::new(
-                    "allow_eviction",
-                    format!("is off, and the server's maxmemory-policy is {policy:.20}: it may drop revocations"),
-                    "set maxmemory-policy to noeviction, or call allow_eviction(true)",
-                )
-                .into());
-            }
-            #[cfg(feature = "tracing")]
-            tracing::warn!(
-                policy,
-                "the Redis server may evict sessions and revocations; set maxmemory-policy noeviction"
-            );
+        let Some(policy) = policies.into_iter().find(|policy| *policy != "noeviction") else { return Ok(()) };
+        if !allow_eviction {
+            return Err(ConfigError::new(
+                "allow_eviction",
+                format!("is off, and the server's maxmemory-policy is {policy:.20}: it may drop revocations"),
+                "set maxmemory-policy to noeviction, or call allow_eviction(true)",
+            )
+            .into());
         }
+        #[cfg(feature = "tracing")]
+        tracing::warn!(policy, "the Redis server may evict sessions and revocations; set maxmemory-policy noeviction");
         Ok(())
     }
 
