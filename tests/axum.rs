@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
-use support::Fixture;
+use support::{Fixture, Users};
 use tower::ServiceExt;
 use tower_bearer::{
-    AuthLayer, BoxError, Claims, NoClaims,
+    AuthLayer, Claims,
     axum::MissingClaims,
     middleware::{CurrentUserLayer, Refusal, RefusalKind},
-    users::{Credentials, CurrentUser, Grant, UserAuthentication},
+    users::CurrentUser,
 };
 
 async fn required(claims: Claims) -> String {
@@ -143,30 +143,6 @@ async fn claims_of_another_type_than_the_layers_are_a_fault_of_ours() {
     let token = fixture.access("").await;
     for path in ["/required", "/optional"] {
         assert_eq!(text(&app, path, Some(&token)).await.0, 500, "{path}");
-    }
-}
-
-/// User 42 exists, all others are deleted.
-struct Users;
-
-impl UserAuthentication for Users {
-    type User = String;
-    type Claims = NoClaims;
-
-    async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> {
-        Ok(None)
-    }
-
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        Ok((id == "42").then(|| "alice".to_owned()))
-    }
-
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
-    }
-
-    fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant::default()
     }
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
 use futures_util::Stream;
-use support::{Behaviour, Fixture, bad_tokens};
+use support::{Behaviour, Fixture, Users, bad_tokens};
 use tokio::task::JoinHandle;
 use tonic::{
     Code, Request, Response, Status,
@@ -24,11 +24,10 @@ use tonic_health::pb::{
 };
 use tower::Layer;
 use tower_bearer::{
-    AuthLayer, BoxError, Error, NewSession, NoClaims,
+    AuthLayer, Error, NewSession, NoClaims,
     error::{StoreErrorKind, TokenError},
     middleware::CurrentUserLayer,
     tonic::RequestClaims,
-    users::{Credentials, Grant, UserAuthentication},
 };
 
 /// The stream type that the generated trait asks for.
@@ -214,36 +213,12 @@ fn an_error_becomes_the_status_that_the_layer_would_answer() {
     }
 }
 
-/// Everyone is a user.
-struct Users;
-
-impl UserAuthentication for Users {
-    type User = String;
-    type Claims = NoClaims;
-
-    async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> {
-        Ok(None)
-    }
-
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        Ok(Some(format!("user {id}")))
-    }
-
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
-    }
-
-    fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant::default()
-    }
-}
-
 #[tonic::async_trait]
 impl Health for Users {
     type WatchStream = BoxStream<HealthCheckResponse>;
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        assert_eq!(*request.current_user::<String>()?, "user 42");
+        assert_eq!(*request.current_user::<String>()?, "alice");
         Ok(Response::new(HealthCheckResponse { status: 1 }))
     }
 

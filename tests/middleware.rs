@@ -18,13 +18,13 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
-use support::{Behaviour, Fixture, bad_tokens};
+use support::{Behaviour, Fixture, Users, bad_tokens};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
-    AuthLayer, BoxError, Claims, Error, NewSession, NoClaims, TokenType,
+    AuthLayer, Claims, Error, NewSession, TokenType,
     error::{StoreErrorKind, TokenError},
     middleware::{CurrentUserLayer, Refusal, RefusalKind, Unauthenticated},
-    users::{Credentials, CurrentUser, Grant, UserAuthentication},
+    users::CurrentUser,
 };
 
 /// The inner service: it counts its calls, and answers with the subject of the claims that it was given.
@@ -514,35 +514,6 @@ async fn ten_megabytes_and_trailers_pass_in_both_directions_without_being_held()
     let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
     assert_eq!(trailers["x-checksum"], "abc");
     assert!(body.frame().await.is_none());
-}
-
-/// User 42 exists, 7 is deleted, 500 fails and 666 panics.
-struct Users;
-
-impl UserAuthentication for Users {
-    type User = String;
-    type Claims = NoClaims;
-
-    async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> {
-        Ok(None)
-    }
-
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        match id {
-            "42" => Ok(Some("alice".to_owned())),
-            "500" => Err("the database is down".into()),
-            "666" => panic!("a test's panic, which is caught"),
-            _ => Ok(None),
-        }
-    }
-
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
-    }
-
-    fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant::default()
-    }
 }
 
 #[tokio::test]

@@ -17,19 +17,19 @@ use std::{
 use http::{Method, Request, Response};
 use serde_json::Value;
 use support::{
-    Answer, Example, HttpClient, RedisServer,
+    Answer, Example, HttpClient, RedisServer, Users,
     http_client::{FORM, JSON},
     secrets::{Secrets, WINDOW},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
-    AuthLayer, BoxError, Claims, KeySet, MemoryStore, NewSession, NoClaims, RedisStore, TokenService,
+    AuthLayer, Claims, KeySet, MemoryStore, NewSession, RedisStore, TokenService,
     endpoints::Endpoints,
     jwt::{Algorithm, SigningKey},
     middleware::{CurrentUserLayer, Refusal},
     password::PasswordHasher,
     settings::Settings,
-    users::{Credentials, Grant, UserAuthentication},
+    users::Credentials,
 };
 
 /// TEST secrets.
@@ -276,29 +276,6 @@ impl Monitor {
 }
 
 // ---- Debug ---------------------------------------------------------------------------------------------------------
-
-struct Users;
-
-impl UserAuthentication for Users {
-    type User = String;
-    type Claims = NoClaims;
-
-    async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> {
-        Ok(None)
-    }
-
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        Ok(Some(id.to_owned()))
-    }
-
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
-    }
-
-    fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant::default()
-    }
-}
 
 #[tokio::test]
 async fn no_debug_text_shows_a_secret() {

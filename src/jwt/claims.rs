@@ -1,15 +1,15 @@
-//! The claims set (RFC 7519 section 4): what it holds, and how its text is read.
+//! The claims set (RFC 7519 section 4): what it holds, and how it is written.
 
-use std::{collections::HashSet, fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use serde::{
     Deserialize, Serialize, Serializer,
-    de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor},
+    de::{self, DeserializeOwned, Deserializer},
     ser::{self, SerializeMap},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::json::{self, Name, NumericDate};
+use super::{Scope, json::Name, members::Members};
 use crate::{clock::Timestamp, error::TokenError};
 
 /// Names that the crate writes and reads itself: custom claims cannot have them.
@@ -112,56 +112,6 @@ impl<'de> Deserialize<'de> for TokenType {
 impl fmt::Display for TokenType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// What a token allows: a set of scope tokens (RFC 6749 section 3.3), compared exactly.
-#[derive(Clone, Default, Eq, Hash, PartialEq)]
-pub struct Scope(String);
-
-impl Scope {
-    /// Reads a space-delimited list. `None` if it breaks the grammar: tokens of printable ASCII without `"` and `\`,
-    /// one space between two of them. The empty text is the empty scope.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let is_token =
-            |token: &str| !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        (text.is_empty() || text.split(' ').all(is_token)).then(|| Self(text.to_owned()))
-    }
-
-    /// Whether `token` is one of them: never as a part of another, never in another case.
-    #[must_use]
-    pub fn contains(&self, token: &str) -> bool {
-        self.iter().any(|own| own == token)
-    }
-
-    /// The scope tokens in the order of the text.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.split(' ').filter(|token| !token.is_empty())
-    }
-
-    /// Whether nothing is allowed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The space-delimited text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -416,8 +366,7 @@ pub(crate) fn is_id(text: &str) -> bool {
 impl<C: DeserializeOwned> JwtClaims<C> {
     /// Reads a payload whose signature is good.
     pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        let members: Members =
-            json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))?;
+        let members = Members::parse(json)?;
         let custom = C::deserialize(Value::Object(members.custom))
             .map_err(|_| TokenError::Claims("the application's own claims are missing or of another type"))?;
         Ok(Self {
@@ -435,114 +384,5 @@ impl<C: DeserializeOwned> JwtClaims<C> {
             client_id: members.client_id,
             custom,
         })
-    }
-}
-
-/// The members of a claims set, each of its RFC's type, none of them twice.
-#[derive(Default)]
-struct Members {
-    iss: Option<String>,
-    sub: Option<String>,
-    aud: Option<Vec<String>>,
-    exp: Option<Timestamp>,
-    iat: Option<Timestamp>,
-    nbf: Option<Timestamp>,
-    jti: Option<String>,
-    token_type: Option<TokenType>,
-    sid: Option<String>,
-    generation: Option<u64>,
-    scope: Option<Scope>,
-    client_id: Option<String>,
-    custom: Map<String, Value>,
-}
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a claims set")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = Members::default();
-        let mut seen = HashSet::with_capacity(16);
-        while let Some(Name(name)) = map.next_key()? {
-            match &*name {
-                "iss" => members.iss = Some(map.next_value()?),
-                "sub" => members.sub = Some(map.next_value::<Id>()?.0),
-                "aud" => members.aud = Some(map.next_value::<Audience>()?.0),
-                "exp" => members.exp = Some(map.next_value::<NumericDate>()?.0),
-                "iat" => members.iat = Some(map.next_value::<NumericDate>()?.0),
-                "nbf" => members.nbf = Some(map.next_value::<NumericDate>()?.0),
-                "jti" => members.jti = Some(map.next_value::<Id>()?.0),
-                "type" => members.token_type = Some(map.next_value()?),
-                "sid" => members.sid = Some(map.next_value::<Id>()?.0),
-                "gen" => members.generation = Some(map.next_value()?),
-                "scope" => {
-                    let text: String = map.next_value()?;
-                    // An empty text breaks the grammar of RFC 6749 section 3.3: whoever allows nothing leaves it out.
-                    let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
-                    members.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
-                }
-                "client_id" => members.client_id = Some(map.next_value()?),
-                // A token bound to a key must not be taken without proof of that key (RFC 7800, RFC 9449 section 7.2).
-                "cnf" => return json::refuse(&mut map, "bound to a key"),
-                _ => drop(members.custom.insert(name.clone().into_owned(), map.next_value()?)),
-            }
-            if !seen.insert(name) {
-                return Err(de::Error::custom("duplicate member"));
-            }
-        }
-        Ok(members)
-    }
-}
-
-/// An id that keeps [`is_id`].
-struct Id(String);
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if is_id(&text) { Ok(Self(text)) } else { Err(de::Error::custom("not an id")) }
-    }
-}
-
-/// One string, or an array of nothing but strings (RFC 7519 section 4.1.3). An empty array is for nobody: it is not the same as no
-/// `aud`.
-struct Audience(Vec<String>);
-
-impl<'de> Deserialize<'de> for Audience {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AudienceVisitor;
-
-        impl<'de> Visitor<'de> for AudienceVisitor {
-            type Value = Audience;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an array of strings")
-            }
-
-            fn visit_str<E>(self, one: &str) -> Result<Audience, E> {
-                Ok(Audience(vec![one.to_owned()]))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Audience, A::Error> {
-                let mut several = Vec::new();
-                while let Some(one) = seq.next_element()? {
-                    several.push(one);
-                }
-                if several.is_empty() { Err(de::Error::custom("nobody")) } else { Ok(Audience(several)) }
-            }
-        }
-
-        deserializer.deserialize_any(AudienceVisitor)
     }
 }

@@ -5,7 +5,7 @@
 //! 1. `compact`: three canonical base64url segments, at most [`Validation::max_token_len`] bytes (RFC 7515 section 7.1).
 //! 2. `header`: an object without duplicate members, an `alg` that a key is made for, no `crit`, `b64`, `zip`, `enc`, `cty`.
 //! 3. `key`: one key, one algorithm; the signature is checked before a single claim is read (RFC 8725 section 3.1).
-//! 4. `claims`: an object without duplicate members, every registered claim of its RFC's type, needed or not.
+//! 4. `members`: an object without duplicate members, every registered claim of its RFC's type, needed or not.
 //! 5. `validation`: issuer, audience, kind and times.
 //!
 //! `jsonwebtoken` is used for keys and signatures only. Its own header and claim checks are not used: of the points
@@ -47,17 +47,20 @@ mod json;
 mod jwk;
 mod key;
 mod key_set;
+mod members;
 mod pem;
 mod public_key;
+mod scope;
 mod secret;
 mod validation;
 
 pub use self::{
     algorithm::Algorithm,
-    claims::{Claims, JwtClaims, NoClaims, Scope, TokenType},
+    claims::{Claims, JwtClaims, NoClaims, TokenType},
     encode::encode_jwt,
     key::{SigningKey, VerifyingKey},
     key_set::KeySet,
+    scope::Scope,
     validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
 };
 pub(crate) use self::{claims::is_id, encode::Encoder};

@@ -22,6 +22,7 @@ pub mod redis_fixture;
 #[cfg(feature = "redis")]
 pub mod redis_server;
 pub mod secrets;
+pub mod users;
 
 use std::{
     future::Future,
@@ -33,6 +34,7 @@ pub use self::{
     faulty_store::{Behaviour, FaultyStore},
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
+    users::Users,
 };
 #[cfg(feature = "redis")]
 pub use self::{proxy::Proxy, redis_server::RedisServer};

@@ -1,0 +1,132 @@
+//! Reading a claims set: an object without duplicate members, every registered claim of its RFC's type, needed or not (RFC 7519 section 4).
+
+use std::{collections::HashSet, fmt};
+
+use serde::{
+    Deserialize,
+    de::{self, Deserializer, MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
+
+use super::{
+    TokenType,
+    claims::is_id,
+    json::{self, Name, NumericDate},
+    scope::Scope,
+};
+use crate::{clock::Timestamp, error::TokenError};
+
+/// The members of a claims set, each of its RFC's type, none of them twice.
+#[derive(Default)]
+pub(super) struct Members {
+    pub(super) iss: Option<String>,
+    pub(super) sub: Option<String>,
+    pub(super) aud: Option<Vec<String>>,
+    pub(super) exp: Option<Timestamp>,
+    pub(super) iat: Option<Timestamp>,
+    pub(super) nbf: Option<Timestamp>,
+    pub(super) jti: Option<String>,
+    pub(super) token_type: Option<TokenType>,
+    pub(super) sid: Option<String>,
+    pub(super) generation: Option<u64>,
+    pub(super) scope: Option<Scope>,
+    pub(super) client_id: Option<String>,
+    pub(super) custom: Map<String, Value>,
+}
+
+impl Members {
+    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+        json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a claims set")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Members::default();
+        let mut seen = HashSet::with_capacity(16);
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "iss" => members.iss = Some(map.next_value()?),
+                "sub" => members.sub = Some(map.next_value::<Id>()?.0),
+                "aud" => members.aud = Some(map.next_value::<Audience>()?.0),
+                "exp" => members.exp = Some(map.next_value::<NumericDate>()?.0),
+                "iat" => members.iat = Some(map.next_value::<NumericDate>()?.0),
+                "nbf" => members.nbf = Some(map.next_value::<NumericDate>()?.0),
+                "jti" => members.jti = Some(map.next_value::<Id>()?.0),
+                "type" => members.token_type = Some(map.next_value()?),
+                "sid" => members.sid = Some(map.next_value::<Id>()?.0),
+                "gen" => members.generation = Some(map.next_value()?),
+                "scope" => {
+                    let text: String = map.next_value()?;
+                    // An empty text breaks the grammar of RFC 6749 section 3.3: whoever allows nothing leaves it out.
+                    let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
+                    members.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
+                }
+                "client_id" => members.client_id = Some(map.next_value()?),
+                // A token bound to a key must not be taken without proof of that key (RFC 7800, RFC 9449 section 7.2).
+                "cnf" => return json::refuse(&mut map, "bound to a key"),
+                _ => drop(members.custom.insert(name.clone().into_owned(), map.next_value()?)),
+            }
+            if !seen.insert(name) {
+                return Err(de::Error::custom("duplicate member"));
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// An id that keeps [`is_id`].
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if is_id(&text) { Ok(Self(text)) } else { Err(de::Error::custom("not an id")) }
+    }
+}
+
+/// One string, or an array of nothing but strings (RFC 7519 section 4.1.3). An empty array is for nobody: it is not the same as no
+/// `aud`.
+struct Audience(Vec<String>);
+
+impl<'de> Deserialize<'de> for Audience {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AudienceVisitor;
+
+        impl<'de> Visitor<'de> for AudienceVisitor {
+            type Value = Audience;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_str<E>(self, one: &str) -> Result<Audience, E> {
+                Ok(Audience(vec![one.to_owned()]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Audience, A::Error> {
+                let mut several = Vec::new();
+                while let Some(one) = seq.next_element()? {
+                    several.push(one);
+                }
+                if several.is_empty() { Err(de::Error::custom("nobody")) } else { Ok(Audience(several)) }
+            }
+        }
+
+        deserializer.deserialize_any(AudienceVisitor)
+    }
+}

@@ -1,0 +1,53 @@
+//! What a token allows.
+
+use std::fmt;
+
+/// What a token allows: a set of scope tokens (RFC 6749 section 3.3), compared exactly.
+#[derive(Clone, Default, Eq, Hash, PartialEq)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Reads a space-delimited list. `None` if it breaks the grammar: tokens of printable ASCII without `"` and `\`,
+    /// one space between two of them. The empty text is the empty scope.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_token =
+            |token: &str| !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        (text.is_empty() || text.split(' ').all(is_token)).then(|| Self(text.to_owned()))
+    }
+
+    /// Whether `token` is one of them: never as a part of another, never in another case.
+    #[must_use]
+    pub fn contains(&self, token: &str) -> bool {
+        self.iter().any(|own| own == token)
+    }
+
+    /// The scope tokens in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ').filter(|token| !token.is_empty())
+    }
+
+    /// Whether nothing is allowed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The space-delimited text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

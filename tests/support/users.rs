@@ -1,0 +1,35 @@
+//! An application's users, as far as tests of the layers need them.
+
+use tower_bearer::{
+    BoxError, NoClaims,
+    users::{Credentials, Grant, UserAuthentication},
+};
+
+/// User 42 is alice, the lookup of 500 fails, that of 666 panics, and all others are deleted. Nobody can log in.
+pub struct Users;
+
+impl UserAuthentication for Users {
+    type User = String;
+    type Claims = NoClaims;
+
+    async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> {
+        Ok(None)
+    }
+
+    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
+        match id {
+            "42" => Ok(Some("alice".to_owned())),
+            "500" => Err("the database is down".into()),
+            "666" => panic!("a test's panic, which is caught"),
+            _ => Ok(None),
+        }
+    }
+
+    fn user_id(&self, user: &String) -> String {
+        user.clone()
+    }
+
+    fn grant(&self, _: &String) -> Grant<NoClaims> {
+        Grant::default()
+    }
+}
