@@ -270,10 +270,16 @@ impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let claims = self.claims.clone();
-        Poll::Ready(match &mut self.answer {
-            Awaited::Session(answer) => judge_session(claims, &ready!(answer.as_mut().poll(context))?),
-            Awaited::Denial(answer, leeway) => judge_denial(claims, &ready!(answer.as_mut().poll(context))?, *leeway),
+        let Self { claims, answer } = &mut *self;
+        Poll::Ready(match answer {
+            Awaited::Session(answer) => {
+                let checked = ready!(answer.as_mut().poll(context))?;
+                judge_session(claims.clone(), &checked)
+            }
+            Awaited::Denial(answer, leeway) => {
+                let denial = ready!(answer.as_mut().poll(context))?;
+                judge_denial(claims.clone(), &denial, *leeway)
+            }
         })
     }
 }
