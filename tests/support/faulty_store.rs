@@ -46,6 +46,7 @@ struct Inner {
     only: Mutex<Option<&'static str>>,
     released: watch::Sender<u64>,
     calls: AtomicUsize,
+    writes: AtomicUsize,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -57,6 +58,7 @@ impl FaultyStore {
             only: Mutex::new(None),
             released: watch::Sender::new(0),
             calls: AtomicUsize::new(0),
+            writes: AtomicUsize::new(0),
             waiting: Arc::default(),
         }))
     }
@@ -83,6 +85,11 @@ impl FaultyStore {
         self.0.calls.load(Ordering::SeqCst)
     }
 
+    /// How many of them were to change something.
+    pub fn writes(&self) -> usize {
+        self.0.writes.load(Ordering::SeqCst)
+    }
+
     /// How many answers are being waited for now.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::SeqCst)
@@ -94,6 +101,9 @@ impl FaultyStore {
         work: impl FnOnce(&MemoryStore) -> StoreAnswer<T> + Send + 'static,
     ) -> StoreAnswer<T> {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
+        if !matches!(method, "check" | "sessions" | "denied" | "log" | "ping") {
+            self.0.writes.fetch_add(1, Ordering::SeqCst);
+        }
         let only = *self.0.only.lock().unwrap();
         let behaviour = *self.0.behaviour.lock().unwrap();
         let behaviour = if only.is_none_or(|only| only == method) { behaviour } else { Behaviour::AtOnce };

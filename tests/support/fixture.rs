@@ -33,9 +33,18 @@ impl Fixture {
     }
 
     pub fn with(configure: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::of(|clock| configure(builder(clock)))
+    }
+
+    /// On keys of a test's own, instead of the secret.
+    pub fn with_keys(keys: KeySet, configure: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::of(|clock| configure(keyless(clock).keys(keys)))
+    }
+
+    fn of(configure: impl FnOnce(&ManualClock) -> Builder) -> Self {
         let clock = ManualClock::at(START);
         let store = FaultyStore::new(clock.clone());
-        let tokens = configure(builder(&clock).store(store.clone())).build().unwrap();
+        let tokens = configure(&clock).store(store.clone()).build().unwrap();
         Self { clock, store, tokens }
     }
 
@@ -50,7 +59,11 @@ impl Fixture {
 
 /// The configuration of a fixture, without its store.
 pub fn builder(clock: &ManualClock) -> Builder {
-    TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).clock(clock.clone())
+    keyless(clock).secret(SECRET)
+}
+
+fn keyless(clock: &ManualClock) -> Builder {
+    TokenService::builder().issuer(ISSUER).audience(AUDIENCE).clock(clock.clone())
 }
 
 /// Tokens that are bad in every way that the middleware can meet, each with the name of its fault.
@@ -128,14 +141,19 @@ fn unsigned(claims: &str) -> String {
 
 /// Signs any header and claims with the service's own secret, by HS256.
 pub fn sign(header: &str, claims: &str) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    sign_with(jsonwebtoken::Algorithm::HS256, &key, header.as_bytes(), claims.as_bytes())
+}
+
+/// Signs any bytes as header and payload with any key, whatever the header says.
+pub fn sign_with(algorithm: jsonwebtoken::Algorithm, key: &EncodingKey, header: &[u8], payload: &[u8]) -> String {
     #[cfg(feature = "aws-lc-rs")]
     use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
     #[cfg(not(feature = "aws-lc-rs"))]
     use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let signer = (DEFAULT_PROVIDER.signer_factory)(&jsonwebtoken::Algorithm::HS256, &key).unwrap();
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let signer = (DEFAULT_PROVIDER.signer_factory)(&algorithm, key).unwrap();
     let signature = signer.try_sign(message.as_bytes()).unwrap();
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

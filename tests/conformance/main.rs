@@ -1,0 +1,38 @@
+//! What bearer input must meet, row by row: each test bears the id of the row that it proves (`aut_01_...` for AUT-01), one file a group.
+//!
+//! `scripts/conformance.sh` compares the ids of the tests that passed with the rows of the catalogue; a row without a test fails CI.
+#![cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod subject;
+
+mod authorization;
+mod challenges;
+mod claims;
+mod cookies;
+mod grpc;
+mod header;
+#[cfg(feature = "redis")]
+mod injection;
+mod issuance;
+mod json;
+mod jwks;
+mod keys;
+#[cfg(feature = "redis")]
+mod leakage;
+mod limits;
+mod locations;
+#[cfg(feature = "bcrypt")]
+mod passwords;
+mod refresh;
+mod routing;
+mod serialization;
+#[cfg(feature = "redis")]
+mod store;
+mod times;
+mod token_types;
+mod tower;
+mod vectors;
