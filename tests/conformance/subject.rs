@@ -173,10 +173,10 @@ impl Answer {
                 (RefusalKind::NoCredentials, 401, Some(r#"Bearer realm="api""#.to_owned()), "unauthorized", "16")
             }
             Outcome::InvalidToken => {
-                (RefusalKind::InvalidToken, 401, challenge("invalid_token"), "invalid_token", "16")
+                (RefusalKind::InvalidToken, 401, Some(challenge("invalid_token")), "invalid_token", "16")
             }
             Outcome::InvalidRequest => {
-                (RefusalKind::InvalidRequest, 400, challenge("invalid_request"), "invalid_request", "16")
+                (RefusalKind::InvalidRequest, 400, Some(challenge("invalid_request")), "invalid_request", "16")
             }
             Outcome::InsufficientScope(scope) => {
                 let challenge = format!(r#"Bearer realm="api", error="insufficient_scope", scope="{scope}""#);
@@ -237,8 +237,8 @@ where
     Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), refusal }
 }
 
-fn challenge(error: &str) -> Option<String> {
-    Some(format!(r#"Bearer realm="api", error="{error}""#))
+fn challenge(error: &str) -> String {
+    format!(r#"Bearer realm="api", error="{error}""#)
 }
 
 /// What of a request must never be logged: all that was sent in headers and query, up to a length that can be searched for.
