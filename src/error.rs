@@ -121,6 +121,9 @@ pub enum TokenError {
     /// The user does not exist any more or may not log in any more, so no new token is issued.
     #[error("the token's user may not have new tokens")]
     UserRefused,
+    /// The application's [`validator`](crate::tokens::Builder::validator) refused it.
+    #[error("the application's validator refused the token")]
+    Refused,
 }
 
 impl TokenError {

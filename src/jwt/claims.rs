@@ -364,9 +364,8 @@ pub(crate) fn is_id(text: &str) -> bool {
 }
 
 impl<C: DeserializeOwned> JwtClaims<C> {
-    /// Reads a payload whose signature is good.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        let members = Members::parse(json)?;
+    /// The members of a payload whose signature is good.
+    pub(super) fn of(members: Members) -> Result<Self, TokenError> {
         let custom = C::deserialize(Value::Object(members.custom))
             .map_err(|_| TokenError::Claims("the application's own claims are missing or of another type"))?;
         Ok(Self {

@@ -38,6 +38,25 @@ impl Members {
     pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
+
+    /// Whether the claim of this name is there.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        match name {
+            "iss" => self.iss.is_some(),
+            "sub" => self.sub.is_some(),
+            "aud" => self.aud.is_some(),
+            "exp" => self.exp.is_some(),
+            "iat" => self.iat.is_some(),
+            "nbf" => self.nbf.is_some(),
+            "jti" => self.jti.is_some(),
+            "type" => self.token_type.is_some(),
+            "sid" => self.sid.is_some(),
+            "gen" => self.generation.is_some(),
+            "scope" => self.scope.is_some(),
+            "client_id" => self.client_id.is_some(),
+            custom => self.custom.contains_key(custom),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Members {

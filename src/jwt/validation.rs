@@ -8,6 +8,7 @@ use super::{
     Claims, JwtClaims, KeySet, TokenType,
     compact::{Verified, verify_compact},
     header::typ_is,
+    members::Members,
 };
 use crate::{
     clock::Timestamp,
@@ -29,6 +30,8 @@ const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
 /// | leeway | 5 s, for clocks that differ between nodes |
 /// | life (`exp - iat`) of an access token | at most 24 h |
 /// | life of a refresh token | at most 30 days |
+/// | age of an access token | no bound but its life |
+/// | claims that must be there | `sub`, `exp`, `iat`, `jti`; `type` by [`AccessTyp`]; `iss` and `aud` where configured |
 /// | length of the text | at most 8 KiB |
 /// | header `typ` of an access token | [`AccessTyp::Compatible`] |
 #[derive(Clone, Debug)]
@@ -38,6 +41,8 @@ pub struct Validation {
     leeway: Duration,
     max_access_lifetime: Duration,
     max_refresh_lifetime: Duration,
+    max_token_age: Option<Duration>,
+    required: Vec<String>,
     max_token_len: usize,
     access_typ: AccessTyp,
 }
@@ -73,6 +78,8 @@ impl Validation {
             leeway: Duration::from_secs(5),
             max_access_lifetime: Duration::from_secs(86_400),
             max_refresh_lifetime: Duration::from_secs(30 * 86_400),
+            max_token_age: None,
+            required: Vec::new(),
             max_token_len: 8 * 1024,
             access_typ: AccessTyp::default(),
         }
@@ -113,6 +120,22 @@ impl Validation {
         self
     }
 
+    /// The longest time since `iat` at which an access token is accepted, whatever its `exp`: for an issuer whose tokens live longer than
+    /// they should. The leeway is not added: a token never grows older than this by any clock. Whole seconds or less.
+    #[must_use]
+    pub fn max_token_age(mut self, max: Duration) -> Self {
+        self.max_token_age = Some(max);
+        self
+    }
+
+    /// These claims must be there too, in tokens of both kinds: registered ones, or the application's own. Which values they have is not looked
+    /// at, but that a registered one is of its type.
+    #[must_use]
+    pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.required.extend(names.into_iter().map(Into::into));
+        self
+    }
+
     /// The longest text in bytes that is looked at at all.
     #[must_use]
     pub fn max_token_len(mut self, bytes: usize) -> Self {
@@ -131,8 +154,8 @@ impl Validation {
     ///
     /// # Errors
     ///
-    /// An issuer or audience that is empty; a leeway over one day; a lifetime of zero or over 100 years; a maximal length below that of
-    /// the shortest token.
+    /// An issuer or audience that is empty; a leeway over one day; a lifetime or age of zero or over 100 years; a required claim without a name, or
+    /// `cnf`, with which no token is accepted; a maximal length below that of the shortest token.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.issuer.as_deref() == Some("") {
             return Err(ConfigError::new("issuer", "is empty", "give the URL of your service, or leave it out"));
@@ -143,12 +166,21 @@ impl Validation {
         if self.leeway > LONGEST_LEEWAY {
             return Err(ConfigError::new("leeway", "is over a day", "give seconds: how far your nodes' clocks differ"));
         }
-        for (setting, life) in
-            [("max_access_lifetime", self.max_access_lifetime), ("max_refresh_lifetime", self.max_refresh_lifetime)]
-        {
+        for (setting, life) in [
+            ("max_access_lifetime", self.max_access_lifetime),
+            ("max_refresh_lifetime", self.max_refresh_lifetime),
+            ("max_token_age", self.max_token_age.unwrap_or(LONGEST)),
+        ] {
             if life.is_zero() || life > LONGEST {
                 return Err(ConfigError::new(setting, "is zero or over 100 years", "give a life that tokens have"));
             }
+        }
+        if self.required.iter().any(|name| name.is_empty() || name == "cnf") {
+            return Err(ConfigError::new(
+                "require_claims",
+                "has no name, or is `cnf`, with which no bearer token is accepted",
+                "give the names that tokens have",
+            ));
         }
         if self.max_token_len < 64 {
             return Err(ConfigError::new("max_token_len", "is shorter than any token", "give 8192 or so"));
@@ -170,6 +202,11 @@ impl Validation {
     fn check_times<C>(&self, claims: &JwtClaims<C>, now: Timestamp) -> Result<(), TokenError> {
         if now >= claims.expires_at.saturating_add(self.leeway_in_force()) {
             return Err(TokenError::Expired { at: claims.expires_at });
+        }
+        if claims.token_type != Some(TokenType::Refresh)
+            && self.max_token_age.is_some_and(|max| now.saturating_since(claims.issued_at) > max)
+        {
+            return Err(TokenError::Claims("it was issued longer ago than allowed"));
         }
         let latest = now.saturating_add(self.leeway_in_force());
         for at in claims.not_before.into_iter().chain([claims.issued_at]) {
@@ -232,7 +269,11 @@ impl Validation {
         keys: &KeySet,
     ) -> Result<(Option<String>, JwtClaims<C>), TokenError> {
         let Verified { header, payload } = verify_compact(keys, token.as_bytes(), self.max_token_len)?;
-        Ok((header.typ, JwtClaims::parse(&payload)?))
+        let members = Members::parse(&payload)?;
+        if !self.required.iter().all(|name| members.contains(name)) {
+            return Err(TokenError::Claims("one that is required is missing"));
+        }
+        Ok((header.typ, JwtClaims::of(members)?))
     }
 }
 

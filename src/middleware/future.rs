@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CACHE_CONTROL};
 use pin_project::pin_project;
 use tower::Service;
 
@@ -24,9 +24,15 @@ use crate::{jwt::Claims, tokens::Pending};
 /// Dropping it at any point leaves nothing half done: a check changes nothing, and the inner service's permit, if it has
 /// one, is given back.
 #[pin_project]
-pub struct ResponseFuture<S, C, ReqBody>(#[pin] pub(super) Admission<S, ReqBody, ClaimsFromStore<C>>)
+pub struct ResponseFuture<S, C, ReqBody>
 where
-    S: Service<Request<ReqBody>>;
+    S: Service<Request<ReqBody>>,
+{
+    #[pin]
+    pub(super) admission: Admission<S, ReqBody, ClaimsFromStore<C>>,
+    /// Whether the credential stands in the query, so that the response must not be shared.
+    pub(super) in_query: bool,
+}
 
 impl<S, C, ReqBody, ResBody> Future for ResponseFuture<S, C, ReqBody>
 where
@@ -36,7 +42,31 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().0.poll(context)
+        let this = self.project();
+        let mut response = ready!(this.admission.poll(context))?;
+        if *this.in_query && response.extensions().get::<Refusal>().is_none() {
+            make_private(response.headers_mut());
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Keeps shared caches from storing a response under an address that holds a token (RFC 6750 section 2.3, RFC 9111 section 5.2.2). What the
+/// inner service says of private caches stays.
+fn make_private(headers: &mut HeaderMap) {
+    let directives = || {
+        let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).map(str::trim)
+    };
+    let says = |names: [&str; 2]| directives().any(|own| names.iter().any(|name| own.eq_ignore_ascii_case(name)));
+    let is_shared = directives().any(|own| {
+        let name = own.split('=').next().unwrap_or_default();
+        name.eq_ignore_ascii_case("public") || name.eq_ignore_ascii_case("s-maxage")
+    });
+    if is_shared {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    } else if !says(["private", "no-store"]) {
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
+use http::HeaderName;
 use tower::Layer;
 
 use super::{
+    credentials::Locations,
     rejection::{RefusalBody, Refusals},
     scope::RequireScopeLayer,
     service::AuthService,
@@ -23,6 +25,8 @@ pub struct AuthLayer<C = NoClaims> {
 pub(super) struct Config<C> {
     pub(super) tokens: TokenService<C>,
     pub(super) refusals: Arc<Refusals>,
+    pub(super) locations: Locations,
+    pub(super) strip_authorization: bool,
     pub(super) exempt: HashSet<String>,
     pub(super) required: bool,
     pub(super) enabled: bool,
@@ -33,6 +37,8 @@ impl<C> Clone for Config<C> {
         Self {
             tokens: self.tokens.clone(),
             refusals: Arc::clone(&self.refusals),
+            locations: self.locations.clone(),
+            strip_authorization: self.strip_authorization,
             exempt: self.exempt.clone(),
             required: self.required,
             enabled: self.enabled,
@@ -47,6 +53,8 @@ impl<C> AuthLayer<C> {
             config: Arc::new(Config {
                 tokens,
                 refusals: Arc::new(Refusals::new()),
+                locations: Locations::default(),
+                strip_authorization: false,
                 exempt: HashSet::new(),
                 required: true,
                 enabled: true,
@@ -67,6 +75,60 @@ impl<C> AuthLayer<C> {
     /// `//public`, `/public/../admin` nor `/%70ublic`. (Axum's `nest` takes its prefix away before inner layers see the path.)
     pub fn exempt(mut self, path: impl Into<String>) -> Self {
         self.config_mut().exempt.insert(path.into());
+        self
+    }
+
+    /// A token is also taken from this query parameter (RFC 6750 section 2.3), `access_token` by custom. Off by default: addresses stand in
+    /// logs, in histories and in `Referer` (RFC 9700 section 4.3.2), so it is for clients that can set no header, as a browser's `EventSource`
+    /// and `WebSocket`. A response to such a request is marked `Cache-Control: private`.
+    ///
+    /// A request that presents more than one credential, here or elsewhere, is refused with 400; so is one whose query is over 16 KiB longer than a
+    /// token may be. It may be called again for another name.
+    ///
+    /// # Errors
+    ///
+    /// An empty name.
+    pub fn allow_query(mut self, name: impl Into<String>) -> Result<Self, ConfigError> {
+        self.config_mut().locations.allow_query(name.into())?;
+        Ok(self)
+    }
+
+    /// A token is also taken from this cookie, its value with or without quotes. Off by default.
+    ///
+    /// Browsers send cookies along with requests that other sites cause. This layer does not tell those apart: set the cookie with `HttpOnly`,
+    /// `Secure` and `SameSite=Strict` (or `Lax`, if no `GET` changes anything), name it `__Host-..`, and put a CSRF layer outside.
+    ///
+    /// A request that presents more than one credential is refused with 400; so is one whose cookies are together over 16 KiB longer than a
+    /// token may be. It may be called again for another name.
+    ///
+    /// # Errors
+    ///
+    /// A name that no cookie can have.
+    pub fn allow_cookie(mut self, name: impl Into<String>) -> Result<Self, ConfigError> {
+        self.config_mut().locations.allow_cookie(name.into())?;
+        Ok(self)
+    }
+
+    /// A token is also taken from this header, which holds it alone, without a scheme: for clients whose `Authorization` another party
+    /// needs. Off by default.
+    ///
+    /// A request that presents more than one credential is refused with 400. It may be called again for another name.
+    ///
+    /// # Errors
+    ///
+    /// `Authorization` and `Cookie`, which hold more than a token.
+    pub fn allow_header(mut self, name: HeaderName) -> Result<Self, ConfigError> {
+        self.config_mut().locations.allow_header(name)?;
+        Ok(self)
+    }
+
+    /// With `true`, the inner service does not see what the client was authenticated with, so that it cannot pass it on or log it: of each
+    /// request that passes, anonymous and exempt ones too, the whole `Authorization` field is taken away, and of query, cookies and
+    /// headers what this layer is allowed to read. Default `false`.
+    ///
+    /// What layers outside have copied from the request before stays where they put it, as Axum's `OriginalUri` with its query.
+    pub fn strip_authorization(mut self, strip: bool) -> Self {
+        self.config_mut().strip_authorization = strip;
         self
     }
 
@@ -164,6 +226,7 @@ impl<C> fmt::Debug for AuthLayer<C> {
             .field("tokens", &self.config.tokens)
             .field("required", &self.config.required)
             .field("enabled", &self.config.enabled)
+            .field("locations", &self.config.locations)
             .field("exempt", &self.config.exempt)
             .finish_non_exhaustive()
     }

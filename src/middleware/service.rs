@@ -7,12 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response, header::AUTHORIZATION, request::Parts};
+use http::{Extensions, Request, Response, request::Parts};
 use tower::Service;
 
 use super::{
     body::ResponseBody,
-    credentials::{Credential, bearer},
+    credentials::{Credential, Presented},
     future::{Admission, ClaimsFromStore, ResponseFuture},
     layer::Config,
     rejection::{Refusal, RefusalKind, Refusals},
@@ -72,7 +72,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        ResponseFuture(match self.admit(&mut request) {
+        let (decision, in_query) = self.admit(&mut request);
+        let admission = match decision {
             // The instance that was readied is called; a refusal leaves it ready for the next request.
             Decision::Pass => Admission::Admitted(self.inner.call(request)),
             Decision::Refuse(refusal) => Admission::Refused(Some(self.config.refusals.respond(refusal, &request))),
@@ -83,7 +84,8 @@ where
                 let refusals = Arc::clone(&self.config.refusals);
                 Admission::Asking { question, held: Some((ready, request)), refusals }
             }
-        })
+        };
+        ResponseFuture { admission, in_query }
     }
 }
 
@@ -95,37 +97,46 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    fn admit<B>(&self, request: &mut Request<B>) -> Decision<C> {
+    /// What is to become of a request, and whether its credential stands in its query.
+    fn admit<B>(&self, request: &mut Request<B>) -> (Decision<C>, bool) {
+        let config = &*self.config;
         // Claims come from this layer or from nowhere.
         request.extensions_mut().remove::<Claims<C>>();
         request.extensions_mut().remove::<Unauthenticated>();
-        if let http::header::Entry::Occupied(mut lines) = request.headers_mut().entry(AUTHORIZATION) {
-            lines.iter_mut().for_each(|line| line.set_sensitive(true));
-        }
+        config.locations.mark_sensitive(request.headers_mut());
 
-        let config = &*self.config;
         if !config.enabled || (!config.exempt.is_empty() && config.exempt.contains(request.uri().path())) {
-            return self.pass_without_claims(request);
+            return (self.pass_without_claims(request), false);
         }
-        let check = match bearer(request.headers(), config.tokens.max_token_len()) {
-            Credential::Absent if config.required => return Decision::Refuse(Refusal::new(RefusalKind::NoCredentials)),
-            Credential::Absent => return self.pass_without_claims(request),
-            Credential::Malformed => return Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)),
-            Credential::Token(token) => config.tokens.check(token, TokenType::Access),
+        let Presented { credential, in_query } = config.locations.find(request, config.tokens.max_token_len());
+        let check = match credential {
+            Credential::Absent if !config.required => return (self.pass_without_claims(request), false),
+            Credential::Absent => return (Decision::Refuse(Refusal::new(RefusalKind::NoCredentials)), false),
+            Credential::Malformed => return (Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)), in_query),
+            Credential::Token(token) => config.tokens.check(&token, TokenType::Access),
         };
-        match check {
+        let decision = match check {
             AccessCheck::Done(Ok(claims)) => {
                 request.extensions_mut().insert(claims);
                 Decision::Pass
             }
-            AccessCheck::Done(Err(error)) => Decision::Refuse(error.into()),
+            AccessCheck::Done(Err(error)) => return (Decision::Refuse(error.into()), in_query),
             AccessCheck::Pending(pending) => Decision::Ask(ClaimsFromStore(pending)),
-        }
+        };
+        self.strip(request);
+        (decision, in_query)
     }
 
     fn pass_without_claims<B>(&self, request: &mut Request<B>) -> Decision<C> {
         request.extensions_mut().insert(Unauthenticated(Arc::clone(&self.config.refusals)));
+        self.strip(request);
         Decision::Pass
+    }
+
+    fn strip<B>(&self, request: &mut Request<B>) {
+        if self.config.strip_authorization {
+            self.config.locations.strip(request);
+        }
     }
 }
 

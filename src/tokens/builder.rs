@@ -1,29 +1,22 @@
 //! Configuration of a [`TokenService`]: all of it is checked once, in [`Builder::build`].
 
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+mod build;
 
-use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt, sync::Arc, time::Duration};
+
 use zeroize::Zeroizing;
 
-use super::{
-    OnRefresh, SecurityEvent, TokenPolicy, TokenService,
-    service::{Inner, Lifetimes, OnEvent, Signer},
-};
+pub(super) use self::build::check_lifetime;
+use super::{OnRefresh, SecurityEvent, TokenPolicy, TokenService, Verdict, service::OnEvent, validator::Validator};
 use crate::{
     clock::{Clock, SystemClock},
-    error::ConfigError,
-    jwt::{AccessTyp, Algorithm, Encoder, KeySet, NoClaims, SigningKey, TokenType, Validation, validate_jwt_stateless},
+    error::{BoxError, ConfigError},
+    jwt::{AccessTyp, Algorithm, Claims, KeySet, NoClaims},
     settings::{self, Settings},
     store::TokenStore,
 };
 
-/// Time beyond a token's own end for which its revocation is remembered: what clocks and commands under way may need.
-const MARGIN: Duration = Duration::from_secs(60);
-/// Longer grace windows are a licence to reuse: the widest found in comparable systems.
-const LONGEST_GRACE: Duration = Duration::from_secs(300);
 const DAY: Duration = Duration::from_secs(86_400);
-/// 100 years: beyond it a lifetime is a mistake, and below it no sum of times overflows.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Configures a [`TokenService`]. Made by [`TokenService::builder`].
 ///
@@ -38,6 +31,8 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days since the login, or the idle lifetime if that is longer |
 /// | [`reuse_grace`](Self::reuse_grace) | 30 s |
 /// | [`leeway`](Self::leeway) | 5 s |
+/// | [`max_token_age`](Self::max_token_age) | no bound but a token's life |
+/// | [`require_claims`](Self::require_claims), [`validator`](Self::validator) | none |
 /// | [`max_sessions`](Self::max_sessions) | no limit |
 /// | [`policy`](Self::policy) | [`TokenPolicy::Tracked`] |
 #[must_use = "a builder does nothing until `build` is called"]
@@ -60,13 +55,17 @@ pub struct Builder<C = NoClaims> {
     refresh_lifetime: Duration,
     session_lifetime: Option<Duration>,
     max_access_lifetime: Option<Duration>,
+    max_token_age: Option<Duration>,
+    required_claims: Vec<String>,
     reuse_grace: Duration,
     leeway: Duration,
     max_token_len: usize,
     max_sessions: Option<u32>,
+    validator: Option<Validator<C>>,
     on_event: Option<OnEvent>,
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
-    hook_lost: bool,
+    /// A hook for claims of another type than is now configured.
+    hook_lost: Option<&'static str>,
 }
 
 impl TokenService<NoClaims> {
@@ -90,24 +89,28 @@ impl TokenService<NoClaims> {
             refresh_lifetime: 7 * DAY,
             session_lifetime: None,
             max_access_lifetime: None,
+            max_token_age: None,
+            required_claims: Vec::new(),
             reuse_grace: Duration::from_secs(30),
             leeway: Duration::from_secs(5),
             max_token_len: 8 * 1024,
             max_sessions: None,
+            validator: None,
             on_event: None,
             on_refresh: None,
-            hook_lost: false,
+            hook_lost: None,
         }
     }
 }
 
 impl Builder<NoClaims> {
-    /// Gives tokens claims of the application's own. Call it before [`on_refresh`](Self::on_refresh).
+    /// Gives tokens claims of the application's own. Call it before [`on_refresh`](Self::on_refresh) and [`validator`](Self::validator).
     ///
     /// `D` must serialize to a JSON object without the registered names (`sub`, `exp`, ...).
     pub fn claims<D>(self) -> Builder<D> {
         Builder {
-            hook_lost: self.hook_lost || self.on_refresh.is_some(),
+            hook_lost: self.hook_lost.or(self.on_refresh.map(|_| "on_refresh")).or(self.validator.map(|_| "validator")),
+            validator: None,
             on_refresh: None,
             secret: self.secret,
             secret_name: self.secret_name,
@@ -126,6 +129,8 @@ impl Builder<NoClaims> {
             refresh_lifetime: self.refresh_lifetime,
             session_lifetime: self.session_lifetime,
             max_access_lifetime: self.max_access_lifetime,
+            max_token_age: self.max_token_age,
+            required_claims: self.required_claims,
             reuse_grace: self.reuse_grace,
             leeway: self.leeway,
             max_token_len: self.max_token_len,
@@ -244,6 +249,45 @@ impl<C> Builder<C> {
         self
     }
 
+    /// The longest time since `iat` at which an access token is accepted, whatever its `exp`. The leeway is not added.
+    /// Default: as long as it lives.
+    pub fn max_token_age(mut self, max: Duration) -> Self {
+        self.max_token_age = Some(max);
+        self
+    }
+
+    /// These claims must be there too, in tokens of both kinds: registered ones (`client_id`, `scope`, ...), or the application's own.
+    pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.required_claims.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Is asked about every access token that has passed all other checks, the store's included: at each request, so be quick; what has to
+    /// wait for a database belongs into a layer of its own, as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
+    ///
+    /// [`Verdict::Refuse`] is answered as any bad token is (401); an error or a panic is our fault (500), and the next request is served.
+    /// What a good token *may do* is for scopes and handlers (403).
+    ///
+    /// ```
+    /// use tower_bearer::{BoxError, Claims, MemoryStore, TokenService, tokens::Verdict};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct MyClaims { tenant: String }
+    ///
+    /// let tokens = TokenService::builder()
+    ///     .secret("a test secret that is long enough for HS256")
+    ///     .store(MemoryStore::default())
+    ///     .claims::<MyClaims>()
+    ///     .validator(|claims: &Claims<MyClaims>| {
+    ///         Ok::<_, BoxError>(if claims.tenant == "acme" { Verdict::Accept } else { Verdict::Refuse })
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), tower_bearer::error::ConfigError>(())
+    /// ```
+    pub fn validator(mut self, hook: impl Fn(&Claims<C>) -> Result<Verdict, BoxError> + Send + Sync + 'static) -> Self {
+        self.validator = Some(Arc::new(hook));
+        self
+    }
+
     /// For how long a repeated refresh token gets the same successor again. At most 5 minutes; zero: every repetition is taken as
     /// theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
@@ -313,202 +357,6 @@ impl<C> Builder<C> {
         }
         Ok(self)
     }
-
-    /// Builds the service.
-    ///
-    /// # Errors
-    ///
-    /// Whatever cannot work: a setting that is missing, contradicts another or is out of its range. The error names it and says what to do.
-    pub fn build(mut self) -> Result<TokenService<C>, ConfigError>
-    where
-        C: Serialize + DeserializeOwned + Send + Sync + 'static,
-    {
-        if self.hook_lost {
-            return Err(ConfigError::new(
-                "on_refresh",
-                "was given before `claims`, whose type it does not have",
-                "call `claims` first",
-            ));
-        }
-        let keys = self.take_keys()?;
-        let signer = self.signer(&keys)?;
-        let lifetimes = self.lifetimes()?;
-        let validation = self.validation(&lifetimes)?;
-        let max_sessions = match self.max_sessions.map(NonZeroU32::new) {
-            None => None,
-            Some(Some(max)) => Some(max),
-            Some(None) => {
-                return Err(ConfigError::new(
-                    "max_sessions",
-                    "is zero, so that nobody could log in",
-                    "give 1 or more, or leave it out",
-                ));
-            }
-        };
-        match (&self.store, self.policy) {
-            (None, TokenPolicy::Tracked | TokenPolicy::Denylist) => {
-                return Err(ConfigError::new(
-                    "store",
-                    "is missing",
-                    "give `RedisStore::connect(..)` or `MemoryStore::default()`",
-                ));
-            }
-            (Some(_), TokenPolicy::Stateless) => {
-                return Err(ConfigError::new(
-                    "store",
-                    "is given, but the policy `Stateless` never asks it",
-                    "leave one of them out",
-                ));
-            }
-            (Some(store), _) => store.keep_log_for(lifetimes.access + self.leeway + MARGIN),
-            (None, TokenPolicy::Stateless) => {}
-        }
-        Ok(TokenService::from_inner(Inner {
-            keys,
-            signer,
-            validation,
-            issuer: self.issuer,
-            audience: self.audience,
-            client_id: self.client_id,
-            store: self.store,
-            clock: self.clock,
-            policy: self.policy,
-            lifetimes,
-            max_sessions,
-            max_token_len: self.max_token_len,
-            asked_for_time: 0.into(),
-            parse: validate_jwt_stateless::<C>,
-            on_event: self.on_event,
-            on_refresh: self.on_refresh,
-        }))
-    }
-
-    fn take_keys(&mut self) -> Result<KeySet, ConfigError> {
-        match (self.secret.take(), self.keys.take()) {
-            (Some(secret), None) => {
-                let key = SigningKey::from_secret(self.algorithm.unwrap_or(Algorithm::HS256), &*secret)
-                    .map_err(|error| error.set_by("signing_key", self.secret_name))?;
-                Ok(KeySet::signing(key))
-            }
-            (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::new(
-                "algorithm",
-                "is given beside `keys`, each of which has its own",
-                "leave it out, or use `secret`",
-            )),
-            (None, Some(keys)) => Ok(keys),
-            (Some(_), Some(_)) => Err(ConfigError::new(
-                self.secret_name,
-                "is given beside `keys`",
-                "give one of them: a secret may be a key of the set",
-            )),
-            (None, None) => Err(ConfigError::new(
-                "secret",
-                "is missing, and so are `keys`",
-                "give a secret of 32 random bytes or more (`openssl rand -base64 48`), or a `KeySet`",
-            )),
-        }
-    }
-
-    fn signer(&self, keys: &KeySet) -> Result<Option<Signer>, ConfigError> {
-        let issues = self.policy == TokenPolicy::Tracked && !self.verify_only;
-        match keys.signing_key() {
-            Some(key) if issues => {
-                let signature_len = key
-                    .sign(b"")
-                    .map_err(|error| {
-                        ConfigError::new("keys", "have a signing key that cannot sign", "check the key")
-                            .with_source(error)
-                    })?
-                    .len();
-                Ok(Some(Signer {
-                    access: Encoder::new(key, TokenType::Access),
-                    refresh: Encoder::new(key, TokenType::Refresh),
-                    signature_len,
-                }))
-            }
-            None if issues => Err(ConfigError::new(
-                "keys",
-                "have no signing key, so that no token can be issued",
-                "give a `KeySet::signing(..)`, or call `verify_only()`",
-            )),
-            _ => Ok(None),
-        }
-    }
-
-    fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {
-        let session = self.session_lifetime.unwrap_or_else(|| self.refresh_lifetime.max(30 * DAY));
-        for (setting, lifetime) in [
-            ("access_lifetime", self.access_lifetime),
-            ("refresh_lifetime", self.refresh_lifetime),
-            ("session_lifetime", session),
-        ] {
-            check_lifetime(setting, lifetime)?;
-        }
-        if self.reuse_grace > LONGEST_GRACE {
-            return Err(ConfigError::new(
-                "reuse_grace",
-                "is over 5 minutes, in which a thief could use a stolen token unseen",
-                "give seconds: how long a client may take to repeat a request",
-            ));
-        }
-        Ok(Lifetimes {
-            access: self.access_lifetime,
-            idle: self.refresh_lifetime,
-            absolute: session,
-            grace: self.reuse_grace,
-            after_end: self.leeway.saturating_add(MARGIN),
-        })
-    }
-
-    fn validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
-        let max_access = self.max_access_lifetime.unwrap_or_else(|| lifetimes.access.max(DAY));
-        if max_access < lifetimes.access {
-            return Err(ConfigError::new(
-                "max_access_lifetime",
-                "is shorter than `access_lifetime`, so that no token issued here would be accepted",
-                "raise it, or shorten `access_lifetime`",
-            ));
-        }
-        let typ = self.access_typ.unwrap_or(match self.policy {
-            TokenPolicy::Tracked => AccessTyp::Compatible,
-            TokenPolicy::Denylist | TokenPolicy::Stateless => AccessTyp::AtJwt,
-        });
-        let mut validation = Validation::new()
-            .leeway(self.leeway)
-            .max_access_lifetime(max_access)
-            .max_refresh_lifetime(lifetimes.absolute)
-            .max_token_len(self.max_token_len)
-            .access_typ(typ);
-        if let Some(issuer) = &self.issuer {
-            validation = validation.issuer(issuer);
-        }
-        if self.audience.is_none() && !self.also_accepted.is_empty() && self.policy == TokenPolicy::Tracked {
-            return Err(ConfigError::new(
-                "audience",
-                "is missing though other audiences are accepted: tokens issued here would be refused here",
-                "give the audience of your own tokens",
-            ));
-        }
-        for audience in self.audience.iter().chain(&self.also_accepted) {
-            validation = validation.audience(audience);
-        }
-        validation.check()?;
-        Ok(validation)
-    }
-}
-
-/// A lifetime that tokens can have: they speak of whole seconds.
-pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
-    let problem = if lifetime < Duration::from_secs(1) {
-        "is shorter than a second"
-    } else if lifetime.subsec_nanos() != 0 {
-        "has a fraction of a second, which tokens cannot express"
-    } else if lifetime > LONGEST_LIFETIME {
-        "is longer than 100 years"
-    } else {
-        return Ok(());
-    };
-    Err(ConfigError::new(setting, problem, "give whole seconds, at least one"))
 }
 
 impl<C> fmt::Debug for Builder<C> {

@@ -32,6 +32,7 @@ mod revoke;
 mod service;
 mod session;
 mod status;
+mod validator;
 
 pub(crate) use self::service::{AccessCheck, Pending};
 pub use self::{
@@ -43,4 +44,5 @@ pub use self::{
     service::TokenService,
     session::{AuthenticationStart, IssuedToken, NewSession, TokenPair},
     status::{KeyStatus, Status},
+    validator::Verdict,
 };

@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use super::{AuthenticationStart, OnRefresh, SecurityEvent, TokenPolicy};
+use super::{
+    AuthenticationStart, OnRefresh, SecurityEvent, TokenPolicy,
+    validator::{self, Validator},
+};
 use crate::{
     clock::{Clock, Timestamp},
     error::{Error, StoreError, StoreErrorKind, TokenError},
@@ -78,6 +81,7 @@ pub(super) struct Inner<C> {
     pub(super) asked_for_time: AtomicU64,
     /// Reads a token's text. A pointer, so that whoever only checks tokens needs no bounds on `C`.
     pub(super) parse: Parse<C>,
+    pub(super) validator: Option<Validator<C>>,
     pub(super) on_event: Option<OnEvent>,
     pub(super) on_refresh: Option<Arc<dyn OnRefresh<C>>>,
 }
@@ -198,24 +202,31 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Begins the check of a token: done at once, or when the store has answered.
     pub(crate) fn check(&self, token: &str, expected: TokenType) -> AccessCheck<C> {
-        self.begin_check(token, expected).unwrap_or_else(|error| AccessCheck::Done(Err(error)))
+        // What a refresh token may still do is `on_refresh`'s to say.
+        let validator = self.inner.validator.as_ref().filter(|_| expected == TokenType::Access);
+        match self.begin_check(token, expected) {
+            Ok((claims, None)) => AccessCheck::Done(validator::ask(validator, claims)),
+            Ok((claims, Some(answer))) => {
+                AccessCheck::Pending(Pending { claims, answer, validator: validator.cloned() })
+            }
+            Err(error) => AccessCheck::Done(Err(error)),
+        }
     }
 
-    fn begin_check(&self, token: &str, expected: TokenType) -> Result<AccessCheck<C>, Error> {
+    /// The claims of a token that is good so far, and what has yet to be awaited.
+    fn begin_check(&self, token: &str, expected: TokenType) -> Result<(Claims<C>, Option<Awaited>), Error> {
         let claims = self.validate_jwt_stateless(token, expected)?;
         let inner = self.inner();
         let leeway = inner.validation.leeway_in_force();
         Ok(match (inner.policy, &inner.store) {
-            (TokenPolicy::Stateless, _) => AccessCheck::Done(Ok(claims)),
+            (TokenPolicy::Stateless, _) => (claims, None),
             // `build` lets neither of the other policies be without a store.
-            (_, None) => AccessCheck::Done(Err(StoreError::new(StoreErrorKind::Unavailable).into())),
+            (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
             (TokenPolicy::Tracked, Some(store)) => {
                 let sid = claims.session_id().ok_or(TokenError::Claims("`sid` is missing"))?;
                 match store.check(claims.subject(), sid, claims.token_id()) {
-                    Answer::Ready(answer) => AccessCheck::Done(judge_session(claims, &answer?)),
-                    Answer::Pending(answer) => {
-                        AccessCheck::Pending(Pending { claims, answer: Awaited::Session(answer) })
-                    }
+                    Answer::Ready(answer) => (judge_session(claims, &answer?)?, None),
+                    Answer::Pending(answer) => (claims, Some(Awaited::Session(answer))),
                 }
             }
             (TokenPolicy::Denylist, Some(store)) => match store.denied(DenyQuery {
@@ -224,10 +235,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 sid: claims.session_id().map(str::to_owned),
                 subject: Some(claims.subject().to_owned()),
             }) {
-                Answer::Ready(answer) => AccessCheck::Done(judge_denial(claims, &answer?, leeway)),
-                Answer::Pending(answer) => {
-                    AccessCheck::Pending(Pending { claims, answer: Awaited::Denial(answer, leeway) })
-                }
+                Answer::Ready(answer) => (judge_denial(claims, &answer?, leeway)?, None),
+                Answer::Pending(answer) => (claims, Some(Awaited::Denial(answer, leeway))),
             },
         })
     }
@@ -259,6 +268,7 @@ pub(crate) enum AccessCheck<C> {
 pub(crate) struct Pending<C> {
     claims: Claims<C>,
     answer: Awaited,
+    validator: Option<Validator<C>>,
 }
 
 enum Awaited {
@@ -270,8 +280,8 @@ impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { claims, answer } = &mut *self;
-        Poll::Ready(match answer {
+        let Self { claims, answer, validator } = &mut *self;
+        let judged = match answer {
             Awaited::Session(answer) => {
                 let checked = ready!(answer.as_mut().poll(context))?;
                 judge_session(claims.clone(), &checked)
@@ -280,7 +290,8 @@ impl<C> Future for Pending<C> {
                 let denial = ready!(answer.as_mut().poll(context))?;
                 judge_denial(claims.clone(), &denial, *leeway)
             }
-        })
+        };
+        Poll::Ready(judged.and_then(|claims| validator::ask(validator.as_ref(), claims)))
     }
 }
 

@@ -9,6 +9,7 @@ mod support;
 
 mod subject;
 
+mod added_rules;
 mod authorization;
 mod challenges;
 mod claims;

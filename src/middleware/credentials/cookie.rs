@@ -1,0 +1,120 @@
+//! The `Cookie` fields (RFC 6265 section 5.4; over HTTP/2 there may be several lines, RFC 9113 section 8.2.3).
+//!
+//! Read as bytes: the cookies of others may be no text at all, which must not hide or break this one.
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{COOKIE, Entry},
+};
+
+use super::{BESIDE_THE_TOKEN, Credential};
+
+/// The one cookie of these names. A second one is malformed: a neighbouring domain can plant one beside the site's own.
+pub(super) fn read<'a>(headers: &'a HeaderMap, names: &[String], max_token_len: usize) -> Credential<'a> {
+    let lines = || headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let len = lines().fold(0_usize, |sum, line| sum.saturating_add(line.len()));
+    if len > max_token_len.saturating_add(BESIDE_THE_TOKEN) {
+        return Credential::Malformed;
+    }
+    lines()
+        .flat_map(pairs)
+        .filter_map(|pair| value(pair, names))
+        .map(|value| Credential::of_bytes(unquoted(value), max_token_len))
+        .fold(Credential::Absent, Credential::and)
+}
+
+/// Takes the cookies of these names out, and leaves the others as they are.
+pub(super) fn strip(headers: &mut HeaderMap, names: &[String]) {
+    let Entry::Occupied(lines) = headers.entry(COOKIE) else { return };
+    let (_, lines) = lines.remove_entry_mult();
+    for line in lines.collect::<Vec<_>>() {
+        let others: Vec<&[u8]> = pairs(line.as_bytes()).filter(|pair| value(pair, names).is_none()).collect();
+        let others = others.join(&b"; "[..]);
+        if let (false, Ok(mut line)) = (others.is_empty(), HeaderValue::from_bytes(&others)) {
+            line.set_sensitive(true);
+            headers.append(COOKIE, line);
+        }
+    }
+}
+
+fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii)
+}
+
+/// The value, if the pair bears one of the names. Names are case-sensitive.
+fn value<'a>(pair: &'a [u8], names: &[String]) -> Option<&'a [u8]> {
+    let equals = pair.iter().position(|&byte| byte == b'=')?;
+    let (name, value) = pair.split_at_checked(equals)?;
+    let name = name.trim_ascii();
+    names.iter().any(|own| own.as_bytes() == name).then(|| value.get(1..).unwrap_or_default().trim_ascii())
+}
+
+/// The quotes are no part of what the value means, though a browser sends them along.
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
+        }
+        headers
+    }
+
+    fn read(lines: &[&[u8]]) -> String {
+        match super::read(&headers(lines), &["t".to_owned()], 64) {
+            Credential::Token(token) => token.into_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_one_cookie_of_the_name_is_found_among_others() {
+        for line in [&b"t=abc"[..], b"a=1; t=abc; b=2", b"a=1;t=abc", b" t = abc ;", b"a=\xff; t=\"abc\"", b"x; t=abc"]
+        {
+            assert_eq!(read(&[line]), "abc", "{line:?}");
+        }
+        assert_eq!(read(&[b"a=1", b"t=abc"]), "abc");
+    }
+
+    #[test]
+    fn another_name_is_no_credential() {
+        for line in [&b""[..], b"T=abc", b"tt=abc", b"t", b"a=t=abc", b"=abc", b"x=\"t=abc\""] {
+            assert_eq!(read(&[line]), "Absent", "{line:?}");
+        }
+        assert_eq!(read(&[]), "Absent");
+    }
+
+    #[test]
+    fn twice_or_no_token_or_more_cookies_than_any_server_takes_is_malformed() {
+        for line in [&b"t=abc; t=abc"[..], b"t=", b"t=\"\"", b"t=a b", b"t=\xff", b"t=\"abc", b"t=a,b"] {
+            assert_eq!(read(&[line]), "Malformed", "{line:?}");
+        }
+        assert_eq!(read(&[b"t=abc", b"t=abc"]), "Malformed");
+        assert_eq!(read(&[format!("t=abc; x={}", "y".repeat(BESIDE_THE_TOKEN + 64)).as_bytes()]), "Malformed");
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_cut_to_one_byte_more_than_allowed() {
+        assert_eq!(read(&[format!("t={}", "a".repeat(1000)).as_bytes()]), "a".repeat(65));
+    }
+
+    #[test]
+    fn stripping_leaves_the_other_cookies_as_they_are() {
+        let left_of = |lines: &[&[u8]]| {
+            let mut headers = headers(lines);
+            strip(&mut headers, &["t".to_owned()]);
+            let lines = headers.get_all(COOKIE).iter().map(|line| line.as_bytes().to_vec());
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(left_of(&[b"a=1; t=abc; b=\xff"]), [b"a=1; b=\xff".to_vec()]);
+        assert_eq!(left_of(&[b"a=1", b"t=abc; t=d"]), [b"a=1".to_vec()]);
+        assert!(left_of(&[b"t=abc"]).is_empty());
+    }
+}

@@ -1,0 +1,89 @@
+//! The query of the request's target (RFC 6750 section 2.3), decoded as forms are.
+
+use http::{Uri, uri::PathAndQuery};
+
+use super::{BESIDE_THE_TOKEN, Credential};
+
+/// The one parameter of these names.
+pub(super) fn read<'a>(query: &'a str, names: &[String], max_token_len: usize) -> Credential<'a> {
+    if query.len() > max_token_len.saturating_add(BESIDE_THE_TOKEN) {
+        return Credential::Malformed;
+    }
+    form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| names.iter().any(|own| own == name))
+        .map(|(_, value)| Credential::of_text(value, max_token_len))
+        .fold(Credential::Absent, Credential::and)
+}
+
+/// Takes the parameters of these names out, and leaves the others as they are written.
+pub(super) fn strip(uri: &mut Uri, names: &[String]) {
+    let Some(query) = uri.query() else { return };
+    let bears_name =
+        |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| names.iter().any(|own| *own == name));
+    if !query.split('&').any(|pair| bears_name(&pair)) {
+        return;
+    }
+    let others: Vec<&str> = query.split('&').filter(|pair| !bears_name(pair)).collect();
+    let target = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), others.join("&")) };
+    let mut parts = uri.clone().into_parts();
+    // What is left of a target is one too; if not, the path alone certainly holds no credential.
+    parts.path_and_query = Some(PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")));
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> String {
+        match super::read(query, &["t".to_owned(), "a b".to_owned()], 64) {
+            Credential::Token(token) => token.into_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_one_parameter_of_the_name_is_found_and_decoded() {
+        for query in ["t=abc", "x=1&t=abc&y", "&t=abc&", "%74=abc", "t=%61bc", "a+b=abc", "a%20b=abc"] {
+            assert_eq!(read(query), "abc", "{query}");
+        }
+    }
+
+    #[test]
+    fn another_name_is_no_credential() {
+        for query in ["", "T=abc", "tt=abc", "x=t=abc", "t%3Dabc", "t;x=abc"] {
+            assert_eq!(read(query), "Absent", "{query}");
+        }
+    }
+
+    #[test]
+    fn twice_or_no_token_or_a_query_longer_than_any_server_takes_is_malformed() {
+        for query in ["t=abc&t=abc", "t=abc&%74=abc", "t", "t=", "t=a%20b", "t=%ff", "t=a,b", "t=abc&a+b=abc"] {
+            assert_eq!(read(query), "Malformed", "{query}");
+        }
+        assert_eq!(read(&format!("t=abc&x={}", "y".repeat(BESIDE_THE_TOKEN + 64))), "Malformed");
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_cut_to_one_byte_more_than_allowed() {
+        assert_eq!(read(&format!("t={}", "a".repeat(1000))), "a".repeat(65));
+        assert_eq!(read(&format!("t=%61{}", "a".repeat(1000))), "a".repeat(65));
+    }
+
+    #[test]
+    fn stripping_leaves_the_rest_as_it_is_written() {
+        for (before, after) in [
+            ("/p?t=abc", "/p"),
+            ("/p?x=%41&t=abc&y", "/p?x=%41&y"),
+            ("/p?%74=abc&x=1&t=d", "/p?x=1"),
+            ("/p?x=1&&y=2", "/p?x=1&&y=2"),
+            ("http://host:1/p?t=abc", "http://host:1/p"),
+            ("/p", "/p"),
+        ] {
+            let mut uri: Uri = before.parse().unwrap();
+            strip(&mut uri, &["t".to_owned()]);
+            assert_eq!(uri.to_string(), after);
+        }
+    }
+}

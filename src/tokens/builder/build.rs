@@ -1,0 +1,227 @@
+//! What [`Builder::build`] makes of a configuration: whatever cannot work is found here, once.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    super::{
+        TokenPolicy, TokenService,
+        service::{Inner, Lifetimes, Signer},
+    },
+    Builder, DAY,
+};
+use crate::{
+    error::ConfigError,
+    jwt::{AccessTyp, Algorithm, Encoder, KeySet, SigningKey, TokenType, Validation, validate_jwt_stateless},
+};
+
+/// Time beyond a token's own end for which its revocation is remembered: what clocks and commands under way may need.
+const MARGIN: Duration = Duration::from_secs(60);
+/// Longer grace windows are a licence to reuse: the widest found in comparable systems.
+const LONGEST_GRACE: Duration = Duration::from_secs(300);
+/// 100 years: beyond it a lifetime is a mistake, and below it no sum of times overflows.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+impl<C> Builder<C> {
+    /// Builds the service.
+    ///
+    /// # Errors
+    ///
+    /// Whatever cannot work: a setting that is missing, contradicts another or is out of its range. The error names it and says what to do.
+    pub fn build(mut self) -> Result<TokenService<C>, ConfigError>
+    where
+        C: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        if let Some(hook) = self.hook_lost {
+            return Err(ConfigError::new(
+                hook,
+                "was given before `claims`, whose type it does not have",
+                "call `claims` first",
+            ));
+        }
+        let keys = self.take_keys()?;
+        let signer = self.signer(&keys)?;
+        let lifetimes = self.lifetimes()?;
+        let validation = self.validation(&lifetimes)?;
+        let max_sessions = match self.max_sessions.map(NonZeroU32::new) {
+            None => None,
+            Some(Some(max)) => Some(max),
+            Some(None) => {
+                return Err(ConfigError::new(
+                    "max_sessions",
+                    "is zero, so that nobody could log in",
+                    "give 1 or more, or leave it out",
+                ));
+            }
+        };
+        match (&self.store, self.policy) {
+            (None, TokenPolicy::Tracked | TokenPolicy::Denylist) => {
+                return Err(ConfigError::new(
+                    "store",
+                    "is missing",
+                    "give `RedisStore::connect(..)` or `MemoryStore::default()`",
+                ));
+            }
+            (Some(_), TokenPolicy::Stateless) => {
+                return Err(ConfigError::new(
+                    "store",
+                    "is given, but the policy `Stateless` never asks it",
+                    "leave one of them out",
+                ));
+            }
+            (Some(store), _) => store.keep_log_for(lifetimes.access + self.leeway + MARGIN),
+            (None, TokenPolicy::Stateless) => {}
+        }
+        Ok(TokenService::from_inner(Inner {
+            keys,
+            signer,
+            validation,
+            issuer: self.issuer,
+            audience: self.audience,
+            client_id: self.client_id,
+            store: self.store,
+            clock: self.clock,
+            policy: self.policy,
+            lifetimes,
+            max_sessions,
+            max_token_len: self.max_token_len,
+            asked_for_time: 0.into(),
+            parse: validate_jwt_stateless::<C>,
+            validator: self.validator,
+            on_event: self.on_event,
+            on_refresh: self.on_refresh,
+        }))
+    }
+
+    fn take_keys(&mut self) -> Result<KeySet, ConfigError> {
+        match (self.secret.take(), self.keys.take()) {
+            (Some(secret), None) => {
+                let key = SigningKey::from_secret(self.algorithm.unwrap_or(Algorithm::HS256), &*secret)
+                    .map_err(|error| error.set_by("signing_key", self.secret_name))?;
+                Ok(KeySet::signing(key))
+            }
+            (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::new(
+                "algorithm",
+                "is given beside `keys`, each of which has its own",
+                "leave it out, or use `secret`",
+            )),
+            (None, Some(keys)) => Ok(keys),
+            (Some(_), Some(_)) => Err(ConfigError::new(
+                self.secret_name,
+                "is given beside `keys`",
+                "give one of them: a secret may be a key of the set",
+            )),
+            (None, None) => Err(ConfigError::new(
+                "secret",
+                "is missing, and so are `keys`",
+                "give a secret of 32 random bytes or more (`openssl rand -base64 48`), or a `KeySet`",
+            )),
+        }
+    }
+
+    fn signer(&self, keys: &KeySet) -> Result<Option<Signer>, ConfigError> {
+        let issues = self.policy == TokenPolicy::Tracked && !self.verify_only;
+        match keys.signing_key() {
+            Some(key) if issues => {
+                let signature_len = key
+                    .sign(b"")
+                    .map_err(|error| {
+                        ConfigError::new("keys", "have a signing key that cannot sign", "check the key")
+                            .with_source(error)
+                    })?
+                    .len();
+                Ok(Some(Signer {
+                    access: Encoder::new(key, TokenType::Access),
+                    refresh: Encoder::new(key, TokenType::Refresh),
+                    signature_len,
+                }))
+            }
+            None if issues => Err(ConfigError::new(
+                "keys",
+                "have no signing key, so that no token can be issued",
+                "give a `KeySet::signing(..)`, or call `verify_only()`",
+            )),
+            _ => Ok(None),
+        }
+    }
+
+    fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {
+        let session = self.session_lifetime.unwrap_or_else(|| self.refresh_lifetime.max(30 * DAY));
+        for (setting, lifetime) in [
+            ("access_lifetime", self.access_lifetime),
+            ("refresh_lifetime", self.refresh_lifetime),
+            ("session_lifetime", session),
+        ] {
+            check_lifetime(setting, lifetime)?;
+        }
+        if self.reuse_grace > LONGEST_GRACE {
+            return Err(ConfigError::new(
+                "reuse_grace",
+                "is over 5 minutes, in which a thief could use a stolen token unseen",
+                "give seconds: how long a client may take to repeat a request",
+            ));
+        }
+        Ok(Lifetimes {
+            access: self.access_lifetime,
+            idle: self.refresh_lifetime,
+            absolute: session,
+            grace: self.reuse_grace,
+            after_end: self.leeway.saturating_add(MARGIN),
+        })
+    }
+
+    fn validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
+        let max_access = self.max_access_lifetime.unwrap_or_else(|| lifetimes.access.max(DAY));
+        if max_access < lifetimes.access {
+            return Err(ConfigError::new(
+                "max_access_lifetime",
+                "is shorter than `access_lifetime`, so that no token issued here would be accepted",
+                "raise it, or shorten `access_lifetime`",
+            ));
+        }
+        let typ = self.access_typ.unwrap_or(match self.policy {
+            TokenPolicy::Tracked => AccessTyp::Compatible,
+            TokenPolicy::Denylist | TokenPolicy::Stateless => AccessTyp::AtJwt,
+        });
+        let mut validation = Validation::new()
+            .leeway(self.leeway)
+            .max_access_lifetime(max_access)
+            .max_refresh_lifetime(lifetimes.absolute)
+            .max_token_len(self.max_token_len)
+            .require_claims(&self.required_claims)
+            .access_typ(typ);
+        if let Some(max) = self.max_token_age {
+            validation = validation.max_token_age(max);
+        }
+        if let Some(issuer) = &self.issuer {
+            validation = validation.issuer(issuer);
+        }
+        if self.audience.is_none() && !self.also_accepted.is_empty() && self.policy == TokenPolicy::Tracked {
+            return Err(ConfigError::new(
+                "audience",
+                "is missing though other audiences are accepted: tokens issued here would be refused here",
+                "give the audience of your own tokens",
+            ));
+        }
+        for audience in self.audience.iter().chain(&self.also_accepted) {
+            validation = validation.audience(audience);
+        }
+        validation.check()?;
+        Ok(validation)
+    }
+}
+
+/// A lifetime that tokens can have: they speak of whole seconds.
+pub(in crate::tokens) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
+    let problem = if lifetime < Duration::from_secs(1) {
+        "is shorter than a second"
+    } else if lifetime.subsec_nanos() != 0 {
+        "has a fraction of a second, which tokens cannot express"
+    } else if lifetime > LONGEST_LIFETIME {
+        "is longer than 100 years"
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::new(setting, problem, "give whole seconds, at least one"))
+}
