@@ -161,7 +161,7 @@ pub(super) fn strict_read() -> Pipeline {
     pipeline
 }
 
-fn answered(value: Value, nonce: &str) -> Result<Answered, Failure> {
+pub(super) fn answered(value: Value, nonce: &str) -> Result<Answered, Failure> {
     let mut reply = Reply::of(value)?;
     if reply.text()? != nonce {
         return Err(Failure::untrusted("the answer to another call"));

@@ -183,7 +183,7 @@ impl Inner {
 }
 
 /// The entries of `XRANGE`, and the id of the last.
-fn entries(mut answers: Reply) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
+pub(super) fn entries(mut answers: Reply) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
     let (mut found, mut last) = (Vec::new(), None);
     while !answers.is_empty() {
         let mut entry = answers.array()?;

@@ -78,6 +78,8 @@ mod call;
 mod connection;
 mod failure;
 mod foreign;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keys;
 mod log;
 mod record;

@@ -157,7 +157,7 @@ impl Inner {
     }
 }
 
-fn checked(values: Vec<Value>, subject: &str, sid: &str) -> Result<Checked, Failure> {
+pub(super) fn checked(values: Vec<Value>, subject: &str, sid: &str) -> Result<Checked, Failure> {
     let mut reply = Reply::of(Value::Array(values))?;
     let now = reply.time_of_primary()?;
     let mut fields = reply.array()?;
@@ -190,7 +190,7 @@ fn checked(values: Vec<Value>, subject: &str, sid: &str) -> Result<Checked, Fail
     Ok(Checked { now, state })
 }
 
-fn rotated(Answered { now, status, mut rest }: Answered) -> Result<Rotated, StoreError> {
+pub(super) fn rotated(Answered { now, status, mut rest }: Answered) -> Result<Rotated, StoreError> {
     let mut successor = || -> Result<Successor, StoreError> {
         let counter = u32::try_from(rest.number()?).map_err(|_| malformed())?;
         let (generation, issued_at, refresh_end) = (rest.number()?, rest.time()?, rest.time()?);
@@ -219,7 +219,7 @@ pub(super) fn revoked(bucket: u32, answered: Answered) -> Result<Revoked, StoreE
     Ok(Revoked { now, found, position })
 }
 
-fn session_page(subject: &str, answered: Answered) -> Result<SessionPage, Failure> {
+pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionPage, Failure> {
     let Answered { now, mut rest, .. } = answered;
     let (generation, cursor) = (rest.number()?, rest.text()?);
     let (mut found, mut sessions) = (rest.array()?, Vec::new());

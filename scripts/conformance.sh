@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# conformance.sh LOG CATALOGUE: fails if a row of the catalogue has no test that passed. LOG is the output of `cargo test`; a test proves a row by
+# bearing its id (`aut_01_...` for AUT-01). Rows of low severity are counted and not demanded; those that do not apply yet stand with their
+# reason in tests/conformance/not-applicable.txt, and may then have no test.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+log=$1 catalogue=$2
+if [ ! -f "$catalogue" ]; then
+  echo "conformance.sh: skipped, no catalogue at $catalogue"
+  exit 0
+fi
+
+awk '
+  FILENAME == ARGV[1] && match($0, /test [^ ]*[a-z][a-z][a-z]_[0-9][0-9]_[^ ]* \.\.\. ok/) {
+    name = $2; sub(/.*::/, "", name)
+    tested[toupper(substr(name, 1, 3)) "-" substr(name, 5, 2)]++
+  }
+  FILENAME == ARGV[2] && /^[A-Z][A-Z][A-Z]-[0-9]/ { excused[$1] = 1 }
+  FILENAME == ARGV[3] && /^\| [A-Z][A-Z][A-Z]-[0-9]+ \|/ {
+    gsub(/\\\|/, ""); split($0, cell, "|")
+    id = cell[2]; severity = cell[8]; gsub(/ /, "", id); gsub(/ /, "", severity)
+    listed[id] = 1; group = substr(id, 1, 3)
+    if (!(group in rows)) order[++groups] = group
+    rows[group]++
+    if (id in tested) done[group]++
+    else if (id in excused) out[group]++
+    else if (severity ~ /^[CHM]$/) { printf "no test that passed: %s (%s)%s\n", id, severity, cell[3]; missing++ }
+    if (id in tested && id in excused) { printf "has a test, but is excused: %s\n", id; wrong++ }
+  }
+  END {
+    for (id in tested) if (!(id in listed)) { printf "no such row: %s\n", id; wrong++ }
+    for (id in excused) if (!(id in listed)) { printf "excused, but no such row: %s\n", id; wrong++ }
+    for (i = 1; i <= groups; i++) {
+      g = order[i]
+      printf "%s: %d of %d rows tested, %d not applicable\n", g, done[g], rows[g], out[g]
+      all += rows[g]; proved += done[g]; left += out[g]
+    }
+    printf "conformance: %d of %d rows tested, %d not applicable, %d missing\n", proved, all, left, missing
+    exit missing + wrong > 0
+  }' "$log" tests/conformance/not-applicable.txt "$catalogue"

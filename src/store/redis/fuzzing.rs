@@ -1,0 +1,37 @@
+//! The readers of what Redis answers, for `fuzz/`: they are private otherwise. Compiled by cargo-fuzz alone.
+
+use redis::Value;
+
+use super::{
+    call::answered,
+    log::{self, Meta},
+    record::{Record, tag},
+    reply::Reply,
+    sessions,
+};
+
+/// Reads any bytes as the record of a session. The tag is put in front, else nothing would get past it.
+pub fn record(bytes: &[u8]) {
+    let tag = tag("alice", "s1");
+    let _ = Record::parse(bytes, tag);
+    let tagged = [tag.as_slice(), bytes].concat();
+    if let Some(record) = Record::parse(&tagged, tag) {
+        let _ = (record.was_revoked(), record.is_alive(0, record.opened));
+    }
+}
+
+/// Reads any bytes as an answer in RESP, by every reader that there is.
+pub fn reply(bytes: &[u8]) {
+    let Ok(value) = redis::parse_redis_value(bytes) else { return };
+    let parts = || match value.clone() {
+        Value::Array(values) => values,
+        other => vec![other],
+    };
+    let _ = sessions::checked(parts(), "alice", "s1");
+    let _ = Reply::of(value.clone()).and_then(|mut reply| Meta::parse(&mut reply));
+    let _ = Reply::of(value.clone()).and_then(log::entries);
+    let script = || answered(value.clone(), "n").ok();
+    let _ = script().map(sessions::rotated);
+    let _ = script().map(|answer| sessions::revoked(0, answer));
+    let _ = script().map(|answer| sessions::session_page("alice", answer));
+}
