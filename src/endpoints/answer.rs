@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
 use serde::Serialize;
@@ -118,12 +118,4 @@ pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
 fn no_store(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-}
-
-/// Clears the cookie in which clients of the predecessor kept their refresh token, with the attributes it was to be set with.
-pub(super) fn clear_refresh_cookie(response: &mut Response<Full<Bytes>>) {
-    response.headers_mut().append(
-        SET_COOKIE,
-        HeaderValue::from_static("refresh_token=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Strict"),
-    );
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{
     answer::{Failure, json},
+    cookie::{TokenCookie, with_cookie},
     endpoint::Handle,
     fields::Fields,
 };
@@ -28,6 +29,7 @@ pub struct Login<A: UserAuthentication> {
     pub(super) tokens: TokenService<A::Claims>,
     pub(super) users: Arc<A>,
     pub(super) challenge: Arc<Refusals>,
+    pub(super) access_cookie: Option<Arc<TokenCookie>>,
 }
 
 impl<A> Handle for Login<A>
@@ -41,7 +43,7 @@ where
     async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Failure> {
         let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
         match self.log_in(credentials, label(&parts.headers)).await {
-            Ok(pair) => Ok(json(StatusCode::OK, &pair)),
+            Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
             // One answer to every wrong pair, and to a login that a revocation of all sessions overtook.
             Err(error) => {
                 let challenge = self.challenge.challenge(&Refusal::new(RefusalKind::NoCredentials));

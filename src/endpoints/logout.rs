@@ -1,13 +1,14 @@
 //! Ending the caller's session, or all of them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, request::Parts};
 use http_body_util::Full;
 
 use super::{
-    answer::{Failure, clear_refresh_cookie, json},
+    answer::{Failure, json},
+    cookie::{TokenCookie, clear_cookies},
     endpoint::{Handle, claims_of},
     fields::Fields,
 };
@@ -16,6 +17,7 @@ use crate::tokens::TokenService;
 /// The handler of [`Endpoints::logout`](super::Endpoints::logout).
 pub struct Logout<C> {
     pub(super) tokens: TokenService<C>,
+    pub(super) access_cookie: Option<Arc<TokenCookie>>,
 }
 
 impl<C: Send + Sync + 'static> Handle for Logout<C> {
@@ -31,7 +33,7 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
         };
         revoked.map_err(|error| Failure::of_operation(&error))?;
         let mut response = json(StatusCode::OK, &serde_json::json!({ "message": "Successfully logged out" }));
-        clear_refresh_cookie(&mut response);
+        clear_cookies(&mut response, self.access_cookie.as_deref());
         Ok(response)
     }
 }
@@ -39,6 +41,7 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
 /// The handler of [`Endpoints::logout_all`](super::Endpoints::logout_all).
 pub struct LogoutAll<C> {
     pub(super) tokens: TokenService<C>,
+    pub(super) access_cookie: Option<Arc<TokenCookie>>,
 }
 
 impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
@@ -56,7 +59,7 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
         let message = if spared.is_some() { "Logged out of all other sessions" } else { "Logged out of all sessions" };
         let mut response = json(StatusCode::OK, &serde_json::json!({ "message": message }));
         if spared.is_none() {
-            clear_refresh_cookie(&mut response);
+            clear_cookies(&mut response, self.access_cookie.as_deref());
         }
         Ok(response)
     }

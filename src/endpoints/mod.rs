@@ -51,6 +51,7 @@
 //! ```
 
 mod answer;
+mod cookie;
 mod endpoint;
 mod fields;
 mod health;
@@ -65,6 +66,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tower::Layer;
 
 pub use self::{
+    cookie::{SameSite, TokenCookie, TokenCookieBuilder},
     endpoint::Endpoint,
     health::Health,
     login::Login,
@@ -73,6 +75,7 @@ pub use self::{
     sessions::{RevokeSession, Sessions},
 };
 use crate::{
+    error::ConfigError,
     middleware::{AuthLayer, AuthService},
     users::{UserAuthentication, renew_from},
 };
@@ -81,6 +84,7 @@ use crate::{
 pub struct Endpoints<A: UserAuthentication> {
     auth: AuthLayer<A::Claims>,
     users: Arc<A>,
+    access_cookie: Option<Arc<TokenCookie>>,
 }
 
 impl<A> Endpoints<A>
@@ -94,14 +98,38 @@ where
     /// [`on_refresh`](crate::tokens::Builder::on_refresh) of its own, which is asked instead.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { auth: auth.clone(), users }
+        Self { auth: auth.clone(), users, access_cookie: None }
+    }
+
+    /// For browsers: login and refresh also set this cookie to the access token, logout clears it. The answers' bodies stay as they are.
+    ///
+    /// Read [`AuthLayer::allow_cookie`] on requests that other sites cause.
+    ///
+    /// # Errors
+    ///
+    /// The layer does not take tokens from a cookie of this name.
+    pub fn access_cookie(mut self, cookie: TokenCookie) -> Result<Self, ConfigError> {
+        if !self.auth.allows_cookie(cookie.name()) {
+            return Err(ConfigError::new(
+                "access_cookie",
+                "has a name under which the layer looks for no token",
+                "give the name to `AuthLayer::allow_cookie` too",
+            ));
+        }
+        self.access_cookie = Some(Arc::new(cookie));
+        Ok(self)
     }
 
     /// Exchanges a user name and a password for tokens.
     #[must_use]
     pub fn login(&self) -> Endpoint<Login<A>> {
         let challenge = Arc::clone(self.auth.refusals());
-        Endpoint::new(Login { tokens: self.auth.tokens().clone(), users: Arc::clone(&self.users), challenge })
+        Endpoint::new(Login {
+            tokens: self.auth.tokens().clone(),
+            users: Arc::clone(&self.users),
+            challenge,
+            access_cookie: self.access_cookie.clone(),
+        })
     }
 
     /// Exchanges a refresh token for new tokens; it is used up.
@@ -119,19 +147,30 @@ where
 
     fn refreshing(&self, rotate: bool) -> Endpoint<Refresh<A::Claims>> {
         let renewal = Arc::new(renew_from(Arc::clone(&self.users)));
-        Endpoint::new(Refresh { tokens: self.auth.tokens().clone(), renewal, rotate })
+        Endpoint::new(Refresh {
+            tokens: self.auth.tokens().clone(),
+            renewal,
+            rotate,
+            access_cookie: self.access_cookie.clone(),
+        })
     }
 
     /// Ends the session of the bearer token.
     #[must_use]
     pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {
-        self.auth.layer(Endpoint::new(Logout { tokens: self.auth.tokens().clone() }))
+        self.auth.layer(Endpoint::new(Logout {
+            tokens: self.auth.tokens().clone(),
+            access_cookie: self.access_cookie.clone(),
+        }))
     }
 
     /// Ends all sessions of the bearer token's user.
     #[must_use]
     pub fn logout_all(&self) -> AuthService<Endpoint<LogoutAll<A::Claims>>, A::Claims> {
-        self.auth.layer(Endpoint::new(LogoutAll { tokens: self.auth.tokens().clone() }))
+        self.auth.layer(Endpoint::new(LogoutAll {
+            tokens: self.auth.tokens().clone(),
+            access_cookie: self.access_cookie.clone(),
+        }))
     }
 
     /// Lists the sessions of the bearer token's user.
@@ -155,7 +194,7 @@ where
 
 impl<A: UserAuthentication> Clone for Endpoints<A> {
     fn clone(&self) -> Self {
-        Self { auth: self.auth.clone(), users: Arc::clone(&self.users) }
+        Self { auth: self.auth.clone(), users: Arc::clone(&self.users), access_cookie: self.access_cookie.clone() }
     }
 }
 

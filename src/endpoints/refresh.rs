@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{
     answer::{Failure, json},
+    cookie::{TokenCookie, with_cookie},
     endpoint::Handle,
     fields::Fields,
 };
@@ -20,6 +21,7 @@ pub struct Refresh<C> {
     /// Looks the user up, unless the service has a hook of its own.
     pub(super) renewal: Arc<dyn OnRefresh<C>>,
     pub(super) rotate: bool,
+    pub(super) access_cookie: Option<Arc<TokenCookie>>,
 }
 
 impl<C: Serialize + Send + Sync + 'static> Handle for Refresh<C> {
@@ -31,7 +33,7 @@ impl<C: Serialize + Send + Sync + 'static> Handle for Refresh<C> {
         let refused = |error| Failure::of_grant(&error, None);
         if self.rotate {
             let pair = self.tokens.refresh_or_ask(presented, Some(&*self.renewal)).await.map_err(refused)?;
-            return Ok(json(StatusCode::OK, &pair));
+            return Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access()));
         }
         let access = self.tokens.refresh_access_token_or_ask(presented, Some(&*self.renewal)).await.map_err(refused)?;
         let mut body = serde_json::json!({
@@ -43,7 +45,7 @@ impl<C: Serialize + Send + Sync + 'static> Handle for Refresh<C> {
         if let (Some(members), false) = (body.as_object_mut(), access.scope().is_empty()) {
             members.insert("scope".to_owned(), access.scope().as_str().into());
         }
-        Ok(json(StatusCode::OK, &body))
+        Ok(with_cookie(json(StatusCode::OK, &body), self.access_cookie.as_deref(), &access))
     }
 }
 

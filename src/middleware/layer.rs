@@ -192,6 +192,10 @@ impl<C> AuthLayer<C> {
         &self.config.tokens
     }
 
+    pub(crate) fn allows_cookie(&self, name: &str) -> bool {
+        self.config.locations.allows_cookie(name)
+    }
+
     pub(crate) fn refusals(&self) -> &Arc<Refusals> {
         &self.config.refusals
     }

@@ -61,6 +61,7 @@ mod rejection;
 mod scope;
 mod service;
 
+pub(crate) use self::credentials::is_cookie_name;
 pub(crate) use self::rejection::{RETRY_AFTER_SECONDS, Refusals};
 #[cfg(feature = "tonic")]
 pub(crate) use self::service::missing_claims;

@@ -102,6 +102,10 @@ impl Locations {
         Ok(())
     }
 
+    pub(super) fn allows_cookie(&self, name: &str) -> bool {
+        self.cookies.iter().any(|own| own == name)
+    }
+
     /// Adds a header that holds the token alone, without a scheme.
     pub(super) fn allow_header(&mut self, name: HeaderName) -> Result<(), ConfigError> {
         if name == AUTHORIZATION || name == COOKIE {

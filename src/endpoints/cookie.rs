@@ -1,0 +1,197 @@
+//! The cookie in which a browser keeps the access token.
+//!
+//! Written by hand: name, attributes and value have no character that would have to be quoted (all is checked when it is configured, and
+//! a token is base64url with dots), and the field's library would bring a calendar along for `Expires`, which is not sent.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header::SET_COOKIE};
+use http_body_util::Full;
+
+use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken};
+
+/// A cookie that holds an access token (RFC 6265bis), for [`Endpoints::access_cookie`](super::Endpoints::access_cookie) or for answers of an
+/// application's own.
+///
+/// | attribute | default |
+/// |--|--|
+/// | name | `__Host-access_token`: no other host can set it, and it goes over TLS only |
+/// | `HttpOnly` | always: no script reads it |
+/// | `Secure` | yes |
+/// | `SameSite` | `Strict`: it is not sent with requests that other sites cause |
+/// | `Path`, `Domain` | `/`, none |
+/// | `Max-Age` | the token's life |
+///
+/// ```
+/// use tower_bearer::endpoints::{SameSite, TokenCookie};
+///
+/// let cookie = TokenCookie::builder().same_site(SameSite::Lax).build()?;
+/// assert_eq!(cookie.clear(), "__Host-access_token=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax");
+/// # Ok::<(), tower_bearer::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TokenCookie {
+    name: String,
+    /// All but `Max-Age`, as they are written.
+    attributes: String,
+}
+
+/// Configures a [`TokenCookie`]. Made by [`TokenCookie::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct TokenCookieBuilder {
+    name: String,
+    path: String,
+    domain: Option<String>,
+    secure: bool,
+    same_site: SameSite,
+}
+
+/// Which requests that other sites cause carry a cookie (RFC 6265bis section 4.1.2.7).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SameSite {
+    /// None of them.
+    Strict,
+    /// Those by which a user comes to the site: top-level `GET`.
+    Lax,
+    /// All of them: whoever chooses this needs another protection from forged requests.
+    None,
+}
+
+impl TokenCookie {
+    /// Begins with the defaults.
+    pub fn builder() -> TokenCookieBuilder {
+        TokenCookieBuilder {
+            name: "__Host-access_token".to_owned(),
+            path: "/".to_owned(),
+            domain: None,
+            secure: true,
+            same_site: SameSite::Strict,
+        }
+    }
+
+    /// The name, which [`AuthLayer::allow_cookie`](crate::AuthLayer::allow_cookie) is given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The value of a `Set-Cookie` field that keeps this token for the rest of its life. It is marked sensitive.
+    #[must_use]
+    pub fn set(&self, token: &IssuedToken) -> HeaderValue {
+        let mut value = self.value(token.as_str(), token.expires_in());
+        value.set_sensitive(true);
+        value
+    }
+
+    /// The value of a `Set-Cookie` field that removes the cookie: with the attributes it was set with, else browsers keep it.
+    #[must_use]
+    pub fn clear(&self) -> HeaderValue {
+        self.value("", 0)
+    }
+
+    fn value(&self, value: &str, max_age: u64) -> HeaderValue {
+        let text = format!("{}={value}; Max-Age={max_age}{}", self.name, self.attributes);
+        // `build` has seen to it that this cannot fail.
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+impl TokenCookieBuilder {
+    /// The cookie's name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The path below which it is sent.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// The domain whose hosts all get it. Without it, the one host that has set it.
+    pub fn domain(mut self, domain: impl Into<String>) -> Self {
+        self.domain = Some(domain.into());
+        self
+    }
+
+    /// Which requests that other sites cause carry it.
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.same_site = same_site;
+        self
+    }
+
+    /// With `false`, it is sent without TLS too: for development on another name than `localhost`.
+    pub fn secure(mut self, secure: bool) -> Self {
+        self.secure = secure;
+        self
+    }
+
+    /// The cookie, if browsers would take it.
+    ///
+    /// # Errors
+    ///
+    /// A name, path or domain that breaks the grammar; `SameSite=None` without `Secure`; a name that begins with `__Secure-` without
+    /// `Secure`, or with `__Host-` without `Secure`, with another path than `/` or with a domain.
+    pub fn build(self) -> Result<TokenCookie, ConfigError> {
+        let refuse =
+            |problem: &'static str, remedy: &'static str| Err(ConfigError::new("access_cookie", problem, remedy));
+        let plain = |text: &str| text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b';' && byte != b',');
+        if !is_cookie_name(&self.name) {
+            return refuse("has a name that no cookie can have", "give a token, as `__Host-access_token`");
+        }
+        if !self.path.starts_with('/') || !plain(&self.path) {
+            return refuse("has a path that is none", "give `/` or another that begins so");
+        }
+        if self.domain.as_deref().is_some_and(|domain| domain.is_empty() || !plain(domain)) {
+            return refuse("has a domain that is none", "give the host's name, or leave it out");
+        }
+        if self.same_site == SameSite::None && !self.secure {
+            return refuse("has `SameSite=None` without `Secure`, which browsers refuse", "leave `secure` on");
+        }
+        // Browsers compare the prefixes without case.
+        let begins = |prefix: &str| self.name.get(..prefix.len()).is_some_and(|own| own.eq_ignore_ascii_case(prefix));
+        if (begins("__Secure-") || begins("__Host-")) && !self.secure {
+            return refuse(
+                "has a name that promises `Secure`, and has it not",
+                "leave `secure` on, or give another name",
+            );
+        }
+        if begins("__Host-") && (self.path != "/" || self.domain.is_some()) {
+            return refuse(
+                "has a name that promises one host and the path `/`",
+                "leave `path` and `domain` out, or give another name",
+            );
+        }
+        let domain = self.domain.map(|domain| format!("; Domain={domain}")).unwrap_or_default();
+        let secure = if self.secure { "; Secure" } else { "" };
+        let same_site = match self.same_site {
+            SameSite::Strict => "Strict",
+            SameSite::Lax => "Lax",
+            SameSite::None => "None",
+        };
+        let attributes = format!("; Path={}{domain}; HttpOnly{secure}; SameSite={same_site}", self.path);
+        Ok(TokenCookie { name: self.name, attributes })
+    }
+}
+
+/// The answer, with the cookie that keeps its token.
+pub(super) fn with_cookie(
+    mut answer: Response<Full<Bytes>>,
+    cookie: Option<&TokenCookie>,
+    token: &IssuedToken,
+) -> Response<Full<Bytes>> {
+    answer.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie.set(token))));
+    answer
+}
+
+/// Clears the access token's cookie, and the one in which clients of the predecessor kept their refresh token, with the attributes it was to be set
+/// with.
+pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, access: Option<&TokenCookie>) {
+    let refresh = HeaderValue::from_static("refresh_token=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Strict");
+    let headers = answer.headers_mut();
+    headers.append(SET_COOKIE, refresh);
+    if let Some(access) = access {
+        headers.append(SET_COOKIE, access.clear());
+    }
+}
