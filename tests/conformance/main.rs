@@ -10,6 +10,7 @@ mod support;
 mod subject;
 
 mod added_rules;
+mod any_bytes;
 mod authorization;
 mod challenges;
 mod claims;

@@ -1,0 +1,163 @@
+//! Any bytes in any header, query, cookie or body get a defined answer: never a panic, never a 500, and never the inner service's without
+//! exactly one good token.
+
+use std::{cell::RefCell, collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http_body_util::Full;
+use proptest::{prelude::*, sample::select};
+use tokio::runtime::Runtime;
+use tower::Layer;
+use tower_bearer::{AuthLayer, endpoints::Endpoints};
+
+use crate::{
+    subject::{Subject, send},
+    support::Users,
+};
+
+const CASES: u32 = 2000;
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+fn everywhere(layer: AuthLayer) -> AuthLayer {
+    let layer = layer.allow_query("access_token").and_then(|layer| layer.allow_cookie("t")).unwrap();
+    layer.allow_header(HeaderName::from_static("x-token")).unwrap()
+}
+
+/// Texts that parsers trip over, put together at random; `@` stands for a good token.
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        4 => select(vec![
+            "Bearer", "bearer", "Basic", "@", " ", "\t", ",", ";", "=", "\"", "&", "%", "%41", "%ff", "+", "t=", "access_token=",
+            "access%5Ftoken=", ".", "..", "eyJhbGciOiJIUzI1NiJ9", "e30", "abc", "==", "*", "\u{fc}", "{", "}",
+        ])
+        .prop_map(|piece| piece.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..8),
+    ];
+    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+/// A request with up to four fields and a query of such texts, and how many good tokens stand in it.
+fn request(
+    token: &str,
+    fields: &[(&'static str, Vec<u8>)],
+    query: Option<&Vec<u8>>,
+    body: Vec<u8>,
+) -> (Request<Full<Bytes>>, usize) {
+    let mut good = 0;
+    let mut filled = |text: &[u8]| {
+        let pieces: Vec<_> = text.split(|&byte| byte == b'@').collect();
+        good += pieces.len() - 1;
+        pieces.join(token.as_bytes())
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::from_bytes(&filled(value)) {
+            headers.append(*name, value);
+        }
+    }
+    let uri = query.and_then(|query| Uri::from_maybe_shared(Bytes::from([b"/p?", &*filled(query)].concat())).ok());
+    let mut request = Request::new(Full::from(Bytes::from(body)));
+    *request.headers_mut() = headers;
+    *request.uri_mut() = uri.unwrap_or_default();
+    (request, good)
+}
+
+#[test]
+fn any_bytes_in_headers_cookies_and_query_get_a_defined_answer() {
+    let runtime = runtime();
+    let subject = Subject::new();
+    let token = runtime.block_on(subject.valid());
+    let layers = [
+        subject.layer.clone(),
+        everywhere(subject.layer.clone()),
+        everywhere(subject.layer.clone()).strip_authorization(true),
+        everywhere(subject.layer.clone()).optional().strip_authorization(true),
+    ];
+    let seen = RefCell::new(HashSet::new());
+    let field = (select(vec!["authorization", "cookie", "x-token", "host"]), text());
+    let strategy = (0..layers.len(), prop::collection::vec(field, 0..4), prop::option::of(text()));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(CASES));
+    let outcome = runner.run(&strategy, |(index, fields, query)| {
+        let (request, good) = request(&token, &fields, query.as_ref(), Vec::new());
+        let calls = subject.inner.calls();
+        let answer = runtime.block_on(send(layers[index].layer(subject.inner.clone()), request));
+        let status = answer.status.as_u16();
+        let called = subject.inner.calls() > calls;
+        prop_assert_eq!(called, status == 200);
+        prop_assert!([200, 400, 401].contains(&status), "{}", status);
+        if called {
+            let known = answer.body != "anonymous";
+            prop_assert!(if known { good > 0 } else { index == 3 }, "{answer:?}");
+            let parts = subject.inner.last();
+            prop_assert!(index < 2 || !parts.headers.contains_key("authorization"));
+        }
+        seen.borrow_mut().insert((status, called && answer.body != "anonymous"));
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    // The strategy reaches every kind of answer, else it shows nothing.
+    assert_eq!(seen.borrow().len(), 4, "{seen:?}");
+}
+
+#[test]
+fn any_bytes_in_a_body_get_a_defined_answer() {
+    let runtime = runtime();
+    let subject = Subject::new();
+    let endpoints = Endpoints::new(&subject.layer, Arc::new(Users));
+    let media = select(vec![
+        "application/x-www-form-urlencoded",
+        "application/json",
+        "application/json; charset=utf-16",
+        "multipart/form-data",
+        "",
+        "\u{fc}/",
+    ]);
+    let piece = select(vec![
+        "username=",
+        "password=",
+        "refresh_token=",
+        "&",
+        "=",
+        "%00",
+        "%",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"username\"",
+        "\"password\"",
+        "\"refresh_token\"",
+        "\"a\"",
+        "\"\\ud800\"",
+        "1e999",
+        "null",
+        "\0",
+        "\u{feff}",
+    ]);
+    let body = prop_oneof![
+        3 => prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes()),
+        1 => prop::collection::vec(any::<u8>(), 0..64),
+        1 => (0_usize..40_000).prop_map(|len| vec![b'a'; len]),
+    ];
+    let seen = RefCell::new(HashSet::new());
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(CASES));
+    let outcome = runner.run(&(media, body, any::<bool>()), |(media, body, logs_in)| {
+        let (mut request, _) = request("", &[("content-type", media.as_bytes().to_vec())], None, body);
+        *request.method_mut() = http::Method::POST;
+        let answer = runtime.block_on(async {
+            if logs_in { send(endpoints.login(), request).await } else { send(endpoints.refresh(), request).await }
+        });
+        let status = answer.status.as_u16();
+        prop_assert!([400, 401, 413, 415].contains(&status), "{answer:?}");
+        seen.borrow_mut().insert(status);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    assert!([400, 413, 415].iter().all(|status| seen.borrow().contains(status)), "{seen:?}");
+}
