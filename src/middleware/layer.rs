@@ -82,8 +82,8 @@ impl<C> AuthLayer<C> {
     /// logs, in histories and in `Referer` (RFC 9700 section 4.3.2), so it is for clients that can set no header, as a browser's `EventSource`
     /// and `WebSocket`. A response to such a request is marked `Cache-Control: private`.
     ///
-    /// A request that presents more than one credential, here or elsewhere, is refused with 400; so is one whose query is over 16 KiB longer than a
-    /// token may be. It may be called again for another name.
+    /// A request that presents more than one credential, here or elsewhere, is refused with 400; so is one whose query is over 8 KiB longer than a
+    /// token may be, or has over 1000 parameters. It may be called again for another name.
     ///
     /// # Errors
     ///
@@ -98,8 +98,8 @@ impl<C> AuthLayer<C> {
     /// Browsers send cookies along with requests that other sites cause. This layer does not tell those apart: set the cookie with `HttpOnly`,
     /// `Secure` and `SameSite=Strict` (or `Lax`, if no `GET` changes anything), name it `__Host-..`, and put a CSRF layer outside.
     ///
-    /// A request that presents more than one credential is refused with 400; so is one whose cookies are together over 16 KiB longer than a
-    /// token may be. It may be called again for another name.
+    /// A request that presents more than one credential is refused with 400; so is one whose cookies are together over 8 KiB longer than a
+    /// token may be, or over 1000. It may be called again for another name.
     ///
     /// # Errors
     ///

@@ -2,28 +2,36 @@
 
 use http::{HeaderMap, header::AUTHORIZATION};
 
-use super::Credential;
+use super::{Beginning, Credential};
+
+const SCHEME: &[u8] = b"bearer";
 
 /// Reads the one `Authorization` field. Another scheme's is no bearer credential.
 pub(super) fn read(headers: &HeaderMap, max_token_len: usize) -> Credential<'_> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let value = match (lines.next(), lines.next()) {
+    let line = match (lines.next(), lines.next()) {
         (None, _) => return Credential::Absent,
-        (Some(value), None) => value.as_bytes().trim_ascii(),
+        (Some(line), None) => line.as_bytes(),
         (Some(_), Some(_)) => return Credential::Malformed,
     };
-    let scheme_end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
-    let (scheme, rest) = value.split_at(scheme_end);
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Credential::Absent;
-    }
-    // 1*SP: a tab is no separator.
+    let Beginning { text, is_cut } = Beginning::of(line, max_token_len);
+    let rest = match text.split_at_checked(SCHEME.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
+        _ => return Credential::Absent,
+    };
+    // 1*SP: a tab is no separator, but it ends the scheme.
     let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
-    let token = rest.get(spaces..).unwrap_or_default();
-    if spaces == 0 {
-        return Credential::Malformed;
+    match rest.first() {
+        None | Some(b'\t') => return Credential::Malformed,
+        Some(b' ') => {}
+        Some(_) => return Credential::Absent,
     }
-    Credential::of_bytes(token, max_token_len)
+    let token = rest.get(spaces..).unwrap_or_default();
+    if is_cut && token.len() <= max_token_len {
+        Credential::Malformed
+    } else {
+        Credential::of_bytes(token, max_token_len)
+    }
 }
 
 #[cfg(test)]

@@ -7,20 +7,29 @@ use http::{
     header::{COOKIE, Entry},
 };
 
-use super::{BESIDE_THE_TOKEN, Credential};
+use super::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
 
 /// The one cookie of these names. A second one is malformed: a neighbouring domain can plant one beside the site's own.
 pub(super) fn read<'a>(headers: &'a HeaderMap, names: &[String], max_token_len: usize) -> Credential<'a> {
-    let lines = || headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    let len = lines().fold(0_usize, |sum, line| sum.saturating_add(line.len()));
-    if len > max_token_len.saturating_add(BESIDE_THE_TOKEN) {
-        return Credential::Malformed;
+    let (mut found, mut seen) = (Credential::Absent, 0);
+    let mut room = max_token_len.saturating_add(BESIDE_THE_TOKEN);
+    for line in headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes) {
+        let Some(left) = room.checked_sub(line.len()) else { return Credential::Malformed };
+        room = left;
+        for pair in pairs(line) {
+            seen += 1;
+            if seen > MAX_PAIRS {
+                return Credential::Malformed;
+            }
+            if let Some(value) = value(pair, names) {
+                found = found.and(Credential::of_bytes(unquoted(value), max_token_len));
+            }
+            if found == Credential::Malformed {
+                return found;
+            }
+        }
     }
-    lines()
-        .flat_map(pairs)
-        .filter_map(|pair| value(pair, names))
-        .map(|value| Credential::of_bytes(unquoted(value), max_token_len))
-        .fold(Credential::Absent, Credential::and)
+    found
 }
 
 /// Takes the cookies of these names out, and leaves the others as they are.
@@ -98,6 +107,8 @@ mod tests {
         }
         assert_eq!(read(&[b"t=abc", b"t=abc"]), "Malformed");
         assert_eq!(read(&[format!("t=abc; x={}", "y".repeat(BESIDE_THE_TOKEN + 64)).as_bytes()]), "Malformed");
+        assert_eq!(read(&[format!("{}t=abc", "x;".repeat(MAX_PAIRS - 1)).as_bytes()]), "abc");
+        assert_eq!(read(&[format!("{}t=abc", "x;".repeat(MAX_PAIRS)).as_bytes()]), "Malformed");
     }
 
     #[test]

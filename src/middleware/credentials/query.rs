@@ -2,33 +2,54 @@
 
 use http::{Uri, uri::PathAndQuery};
 
-use super::{BESIDE_THE_TOKEN, Credential};
+use super::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
 
 /// The one parameter of these names.
 pub(super) fn read<'a>(query: &'a str, names: &[String], max_token_len: usize) -> Credential<'a> {
     if query.len() > max_token_len.saturating_add(BESIDE_THE_TOKEN) {
         return Credential::Malformed;
     }
-    form_urlencoded::parse(query.as_bytes())
-        .filter(|(name, _)| names.iter().any(|own| own == name))
-        .map(|(_, value)| Credential::of_text(value, max_token_len))
-        .fold(Credential::Absent, Credential::and)
+    let mut found = Credential::Absent;
+    for (index, pair) in query.split('&').enumerate() {
+        if index >= MAX_PAIRS {
+            return Credential::Malformed;
+        }
+        if bears_name(pair, names)
+            && let Some((_, value)) = form_urlencoded::parse(pair.as_bytes()).next()
+        {
+            found = found.and(Credential::of_text(value, max_token_len));
+        }
+        if found == Credential::Malformed {
+            return found;
+        }
+    }
+    found
 }
 
 /// Takes the parameters of these names out, and leaves the others as they are written.
 pub(super) fn strip(uri: &mut Uri, names: &[String]) {
     let Some(query) = uri.query() else { return };
-    let bears_name =
-        |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| names.iter().any(|own| *own == name));
-    if !query.split('&').any(|pair| bears_name(&pair)) {
+    if !query.split('&').any(|pair| bears_name(pair, names)) {
         return;
     }
-    let others: Vec<&str> = query.split('&').filter(|pair| !bears_name(pair)).collect();
+    let others: Vec<&str> = query.split('&').filter(|pair| !bears_name(pair, names)).collect();
     let target = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), others.join("&")) };
     let mut parts = uri.clone().into_parts();
     // What is left of a target is one too; if not, the path alone certainly holds no credential.
     parts.path_and_query = Some(PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Whether the parameter has one of the names, once it is decoded. It is decoded only if it may have: no escape is longer than three bytes.
+fn bears_name(pair: &str, names: &[String]) -> bool {
+    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+    names.iter().any(|own| {
+        let may_be = (own.len()..=own.len().saturating_mul(3)).contains(&name.len());
+        own == name
+            || (may_be
+                && name.contains(['%', '+'])
+                && form_urlencoded::parse(name.as_bytes()).next().is_some_and(|(name, _)| *own == name))
+    })
 }
 
 #[cfg(test)]
@@ -63,6 +84,8 @@ mod tests {
             assert_eq!(read(query), "Malformed", "{query}");
         }
         assert_eq!(read(&format!("t=abc&x={}", "y".repeat(BESIDE_THE_TOKEN + 64))), "Malformed");
+        assert_eq!(read(&format!("{}t=abc", "x&".repeat(MAX_PAIRS - 1))), "abc");
+        assert_eq!(read(&format!("{}t=abc", "x&".repeat(MAX_PAIRS))), "Malformed");
     }
 
     #[test]
