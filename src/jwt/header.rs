@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use super::{
     Algorithm,
     claims::is_id,
-    json::{self, Checked, CheckedObject, Name},
+    json::{self, Name, Unread},
 };
 use crate::error::TokenError;
 
@@ -16,7 +16,10 @@ const MAX_MEMBERS: usize = 32;
 
 /// More bytes than any honest header has: a certificate of RSA 2048 (`x5c`) and all names fit in. A bound, because to read what is longer
 /// would cost more than to verify a valid token (measured: `cargo bench -- hostile`).
-const MAX_LEN: usize = 2560;
+const MAX_LEN: usize = 2304;
+
+/// More values than all members that do not matter have together, for the same reason.
+const MAX_VALUES: u32 = 256;
 
 /// What a header says that matters: all else is read for its type and thrown away.
 ///
@@ -55,6 +58,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
         let (mut alg, mut kid, mut typ) = (None, None, None);
         let mut seen: Vec<Name<'de>> = Vec::with_capacity(4);
+        let mut unread = Unread::at_most(MAX_VALUES);
         while let Some(name) = map.next_key::<Name<'de>>()? {
             if seen.iter().any(|earlier| earlier.0 == name.0) {
                 return Err(A::Error::custom("duplicate member"));
@@ -79,13 +83,9 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 // say that the payload is not plain claims (RFC 7797, RFC 7516, RFC 7519 section 5.2).
                 "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(&mut map, "unsupported member"),
                 "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),
-                "x5c" => drop(map.next_value::<Vec<Name<'de>>>()?),
-                "jwk" => {
-                    let _: CheckedObject = map.next_value()?;
-                }
-                _ => {
-                    let _: Checked = map.next_value()?;
-                }
+                "x5c" => map.next_value_seed(unread.texts())?,
+                "jwk" => map.next_value_seed(unread.object())?,
+                _ => map.next_value_seed(unread.any())?,
             }
             seen.push(name);
         }
@@ -156,6 +156,18 @@ mod tests {
         };
         assert!(with(MAX_MEMBERS - 1));
         assert!(!with(MAX_MEMBERS));
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded() {
+        let max = usize::try_from(MAX_VALUES).unwrap_or_default();
+        let array = |value: &str, values: usize| format!("[{}]", vec![value; values].join(","));
+        for (name, value) in [("foo", "[]"), ("x5c", "\"a\"")] {
+            let with = |values: usize| accepts(&format!(r#"{{"alg":"HS256","{name}":{}}}"#, array(value, values)));
+            assert!(with(max - 1), "{name}");
+            assert!(!with(max), "{name}");
+        }
+        assert!(!accepts(&format!(r#"{{"alg":"HS256","foo":{},"bar":[1]}}"#, array("1", max - 1))));
     }
 
     #[test]

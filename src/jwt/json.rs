@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::clock::Timestamp;
 
@@ -33,82 +33,112 @@ impl<'de> Deserialize<'de> for Name<'de> {
     }
 }
 
-/// Any value, thrown away, but read to the last escape.
+/// Reads values that do not matter, to the last escape, and throws them away.
 ///
-/// `serde::de::IgnoredAny` lets `serde_json` skip strings without looking at their escapes, so a lone surrogate would
-/// pass; here every string is decoded.
-pub(super) struct Checked;
+/// `serde::de::IgnoredAny` lets `serde_json` skip strings without looking at their escapes, so a lone surrogate would pass; here every
+/// string is decoded. It reads no more values than it was made for: they are paid for before a signature is known to be good.
+pub(super) struct Unread {
+    left: u32,
+}
 
-impl<'de> Deserialize<'de> for Checked {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CheckedVisitor)
+impl Unread {
+    pub(super) fn at_most(values: u32) -> Self {
+        Self { left: values }
+    }
+
+    /// Any value.
+    pub(super) fn any(&mut self) -> Reader<'_> {
+        Reader { unread: self, kind: Kind::Any }
+    }
+
+    /// An object.
+    pub(super) fn object(&mut self) -> Reader<'_> {
+        Reader { unread: self, kind: Kind::Object }
+    }
+
+    /// An array of strings.
+    pub(super) fn texts(&mut self) -> Reader<'_> {
+        Reader { unread: self, kind: Kind::Texts }
     }
 }
 
-struct CheckedVisitor;
+/// One value that is read and thrown away.
+pub(super) struct Reader<'a> {
+    unread: &'a mut Unread,
+    kind: Kind,
+}
 
-impl<'de> Visitor<'de> for CheckedVisitor {
-    type Value = Checked;
+enum Kind {
+    Any,
+    Object,
+    Texts,
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.unread.left = self.unread.left.checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
+        match self.kind {
+            Kind::Any => deserializer.deserialize_any(self),
+            Kind::Object => deserializer.deserialize_map(self),
+            Kind::Texts => deserializer.deserialize_seq(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
+        f.write_str(match self.kind {
+            Kind::Any => "any JSON value",
+            Kind::Object => "an object",
+            Kind::Texts => "an array of strings",
+        })
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Checked, E> {
-        Ok(Checked)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Checked, E> {
-        Ok(Checked)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Checked, E> {
-        Ok(Checked)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Checked, E> {
-        Ok(Checked)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Checked, E> {
-        Ok(Checked)
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<Checked, E> {
-        Ok(Checked)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Checked, A::Error> {
-        while seq.next_element::<Checked>()?.is_some() {}
-        Ok(Checked)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Checked, A::Error> {
-        while map.next_entry::<Checked, Checked>()?.is_some() {}
-        Ok(Checked)
-    }
-}
-
-/// An object whose members do not matter, but must be well formed.
-pub(super) struct CheckedObject;
-
-impl<'de> Deserialize<'de> for CheckedObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-
-        impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = CheckedObject;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        if matches!(self.kind, Kind::Texts) {
+            while seq.next_element::<Name<'de>>()?.is_some() {
+                self.unread.left =
+                    self.unread.left.checked_sub(1).ok_or_else(|| A::Error::custom("too many values"))?;
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CheckedObject, A::Error> {
-                CheckedVisitor.visit_map(map).map(|Checked| CheckedObject)
-            }
+        } else {
+            while seq.next_element_seed(self.unread.any())?.is_some() {}
         }
+        Ok(())
+    }
 
-        deserializer.deserialize_map(ObjectVisitor)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key::<Name<'de>>()?.is_some() {
+            map.next_value_seed(self.unread.any())?;
+        }
+        Ok(())
     }
 }
 
