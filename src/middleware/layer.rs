@@ -83,11 +83,11 @@ impl<C> AuthLayer<C> {
     /// and `WebSocket`. A response to such a request is marked `Cache-Control: private`.
     ///
     /// A request that presents more than one credential, here or elsewhere, is refused with 400; so is one whose query is over 8 KiB longer than a
-    /// token may be, or has over 1000 parameters. It may be called again for another name.
+    /// token may be, or has over 256 parameters. It may be called again for another name.
     ///
     /// # Errors
     ///
-    /// An empty name.
+    /// A name that is empty, or has other characters than letters, digits, `-`, `.`, `_` and `~`.
     pub fn allow_query(mut self, name: impl Into<String>) -> Result<Self, ConfigError> {
         self.config_mut().locations.allow_query(name.into())?;
         Ok(self)
@@ -99,7 +99,7 @@ impl<C> AuthLayer<C> {
     /// `Secure` and `SameSite=Strict` (or `Lax`, if no `GET` changes anything), name it `__Host-..`, and put a CSRF layer outside.
     ///
     /// A request that presents more than one credential is refused with 400; so is one whose cookies are together over 8 KiB longer than a
-    /// token may be, or over 1000. It may be called again for another name.
+    /// token may be, or over 256. It may be called again for another name.
     ///
     /// # Errors
     ///

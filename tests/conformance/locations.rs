@@ -212,7 +212,9 @@ fn loc_a_place_that_cannot_hold_a_token_is_a_configuration_error() {
     for name in ["", "a b", "a;b", "a=b", "t\u{f6}ken", "\"a\""] {
         assert_eq!(layer().allow_cookie(name).unwrap_err().setting(), "allow_cookie", "{name}");
     }
-    assert_eq!(layer().allow_query("").unwrap_err().setting(), "allow_query");
+    for name in ["", "a b", "a&b", "a=b", "a%20b", "a+b", "t\u{f6}ken"] {
+        assert_eq!(layer().allow_query(name).unwrap_err().setting(), "allow_query", "{name}");
+    }
     for name in [http::header::AUTHORIZATION, COOKIE] {
         assert_eq!(layer().allow_header(name).unwrap_err().setting(), "allow_header");
     }

@@ -46,8 +46,8 @@ pub(super) struct Locations {
 /// make the search for a token dearer than a token (measured: `cargo bench -- hostile`). Servers commonly take 8 KiB of each.
 const BESIDE_THE_TOKEN: usize = 8 * 1024;
 
-/// More parameters, or cookies, than any honest request has: PHP and Node take 1000 parameters; browsers keep at most 180 cookies for a site.
-const MAX_PAIRS: usize = 1000;
+/// More parameters, or cookies, than a request has in which a token is looked for there: browsers keep at most 180 cookies for a site.
+const MAX_PAIRS: usize = 256;
 
 /// What is looked at of a field's line: scheme, spaces and a token fit in, and one byte more.
 struct Beginning<'a> {
@@ -100,8 +100,13 @@ impl<'a> Credential<'a> {
 impl Locations {
     /// Adds a query parameter: its name as it reads when decoded.
     pub(super) fn allow_query(&mut self, name: String) -> Result<(), ConfigError> {
-        if name.is_empty() {
-            return Err(ConfigError::new("allow_query", "is given an empty name", "give `access_token` or the like"));
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(unreserved) {
+            return Err(ConfigError::new(
+                "allow_query",
+                "is given a name that is empty or has characters that a query has to escape",
+                "give `access_token` or the like: letters, digits, `-`, `.`, `_` and `~` (RFC 3986 section 2.3)",
+            ));
         }
         self.queries.push(name);
         Ok(())
