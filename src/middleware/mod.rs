@@ -36,10 +36,18 @@
 //!
 //! # What a request goes through
 //!
-//! 1. Claims that already stand in its extensions are removed, and its `Authorization` is marked sensitive.
+//! 1. Claims that already stand in its extensions are removed, and what may hold a credential is marked sensitive.
 //! 2. Its one credential is read; none is 401, a malformed or second one 400.
 //! 3. The token is verified and the store is asked ([`TokenService::validate_token`](crate::TokenService::validate_token)).
 //! 4. [`Claims`](crate::Claims) are put into its extensions, and the inner service is called.
+//!
+//! # Where a token is read
+//!
+//! The `Authorization` field, always. By choice also a query parameter ([`AuthLayer::allow_query`]), a cookie ([`AuthLayer::allow_cookie`]) and a header of the
+//! application's own ([`AuthLayer::allow_header`]). A request presents one credential: a second one, wherever it stands, is 400, and
+//! from a bad one nothing falls through to another.
+//!
+//! # What to know
 //!
 //! A refusal never clones or calls the inner service and never reads the body. `OPTIONS` is checked like any method: put a CORS layer
 //! outside of this one, so that it answers preflight requests and adds its headers to refusals. In Axum use `route_layer`, so that unknown
