@@ -17,6 +17,7 @@ mod claims;
 mod cookies;
 mod grpc;
 mod header;
+mod indistinguishable;
 #[cfg(feature = "redis")]
 mod injection;
 mod issuance;
