@@ -159,7 +159,7 @@ impl SigningKey {
         Self::tried(key, VerifyingKey::of_public(SIGNING, backend, algorithm, &public)?)
     }
 
-    fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
+    pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
         let Jwk { algorithm, kid, material } = jwk;
         let key = match material {
             Material::Secret(secret) => Self::from_secret(algorithm, secret)?,
@@ -282,6 +282,18 @@ impl VerifyingKey {
         self.algorithm
     }
 
+    /// The JWK thumbprint (RFC 7638, SHA-256): it names the public key wherever that is published, whatever its `kid`. None of a secret,
+    /// whose thumbprint would let it be guessed (RFC 7638 section 7).
+    #[must_use]
+    pub fn thumbprint(&self) -> Option<String> {
+        self.public()?.thumbprint(self.backend, self.algorithm)
+    }
+
+    /// The numbers of a public key. None of a secret.
+    pub(super) fn public(&self) -> Option<PublicKey> {
+        PublicKey::of_checked(self.algorithm, &self.key)
+    }
+
     /// Whether this is the signature of the message. Any failure is a no. MACs are compared in constant time, by the
     /// backend.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
@@ -336,7 +348,7 @@ impl VerifyingKey {
         Self::of_public(VERIFYING, backend, algorithm, &public)
     }
 
-    fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
+    pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
         let Jwk { algorithm, kid, material } = jwk;
         let key = match material {
             Material::Secret(secret) => Self::from_secret(algorithm, secret)?,

@@ -45,6 +45,7 @@ mod encode;
 mod header;
 mod json;
 mod jwk;
+mod jwk_set;
 mod key;
 mod key_set;
 mod members;
@@ -57,6 +58,7 @@ mod validation;
 pub use self::{
     algorithm::Algorithm,
     claims::{Claims, JwtClaims, NoClaims, TokenType},
+    compact::verify_compact,
     encode::encode_jwt,
     key::{SigningKey, VerifyingKey},
     key_set::KeySet,

@@ -1,7 +1,7 @@
 //! The numbers of a public key: where they come from, whether they are sound, and what they are called.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{DecodingKey, EncodingKey};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
 
 use super::{
     algorithm::{Algorithm, KeyType},
@@ -22,6 +22,25 @@ pub(super) enum PublicKey {
 }
 
 impl PublicKey {
+    /// The numbers of a key that [`check`](Self::check) has put into the backend's form. None of a secret.
+    pub(super) fn of_checked(algorithm: Algorithm, key: &DecodingKey) -> Option<Self> {
+        match (algorithm.key_type(), key.kind()) {
+            (KeyType::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+                Some(Self::Rsa { n: n.clone(), e: e.clone() })
+            }
+            (KeyType::P256 | KeyType::P384, DecodingKeyKind::SecretOrDer(point)) => Self::of_point(algorithm, point),
+            (KeyType::Ed25519, DecodingKeyKind::SecretOrDer(x)) => Some(Self::Ed25519 { x: x.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Only of an uncompressed point: `RustCrypto` reads a compressed one too, and both backends shall take the same keys.
+    fn of_point(algorithm: Algorithm, point: &[u8]) -> Option<Self> {
+        let [4, coordinates @ ..] = point else { return None };
+        let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
+        Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
+    }
+
     /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). None if it is no key of the algorithm's type.
     pub(super) fn from_pem(backend: Backend, algorithm: Algorithm, pem: &[u8]) -> Option<Self> {
         match algorithm.key_type() {
@@ -33,10 +52,7 @@ impl PublicKey {
             }
             KeyType::P256 | KeyType::P384 => {
                 let key = DecodingKey::from_ec_pem(pem).ok()?;
-                // Only the uncompressed point: RustCrypto reads a compressed one too, and both shall take the same keys.
-                let [4, coordinates @ ..] = key.try_get_as_bytes().ok()? else { return None };
-                let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
-                Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
+                Self::of_point(algorithm, key.try_get_as_bytes().ok()?)
             }
             KeyType::Ed25519 => {
                 let key = DecodingKey::from_ed_pem(pem).ok()?;
@@ -98,17 +114,26 @@ impl PublicKey {
 
     /// The JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in base64url.
     pub(super) fn thumbprint(&self, backend: Backend, algorithm: Algorithm) -> Option<String> {
+        // Without a space, in the order of the names (section 3.3). No value needs an escape.
+        let members: Vec<_> =
+            self.members(algorithm).iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
+        let json = format!("{{{}}}", members.join(","));
+        backend.sha256(json.as_bytes()).map(|hash| URL_SAFE_NO_PAD.encode(&hash))
+    }
+
+    /// The members that a JWK of this key must have, and no others, in the order of their names (RFC 7638 section 3.2).
+    pub(super) fn members(&self, algorithm: Algorithm) -> Vec<(&'static str, String)> {
         let text = |number: &[u8]| URL_SAFE_NO_PAD.encode(number);
-        // The required members only, in the order of their names, without a space (section 3.3).
-        let members = match self {
-            Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
+        match self {
+            Self::Rsa { n, e } => vec![("e", text(e)), ("kty", "RSA".to_owned()), ("n", text(n))],
             Self::Ec { x, y } => {
                 let crv = if algorithm.key_type() == KeyType::P384 { "P-384" } else { "P-256" };
-                format!(r#"{{"crv":"{crv}","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y))
+                vec![("crv", crv.to_owned()), ("kty", "EC".to_owned()), ("x", text(x)), ("y", text(y))]
             }
-            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(x)),
-        };
-        backend.sha256(members.as_bytes()).map(|hash| text(&hash))
+            Self::Ed25519 { x } => {
+                vec![("crv", "Ed25519".to_owned()), ("kty", "OKP".to_owned()), ("x", text(x))]
+            }
+        }
     }
 
     fn decoding_key(&self) -> DecodingKey {
