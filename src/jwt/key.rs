@@ -64,7 +64,7 @@ impl SigningKey {
     /// # Errors
     ///
     /// It is no such key (SEC1, encrypted keys, certificates and several blocks are refused); it does not belong to the
-    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, or with an unfit exponent; its two halves do
+    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, with an unfit exponent or of the ROCA generator; its two halves do
     /// not belong together; no signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         pem::check(SIGNING, Half::Private, pem.as_ref())?;
@@ -208,7 +208,7 @@ impl VerifyingKey {
     /// # Errors
     ///
     /// It is no such key (private keys, certificates and several blocks are refused); it does not belong to the
-    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, or with an unfit exponent; it is no point of
+    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, with an unfit exponent or of the ROCA generator; it is no point of
     /// its curve; no signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         pem::check(VERIFYING, Half::Public, pem.as_ref())?;

@@ -54,6 +54,8 @@ mod public_key;
 mod scope;
 mod secret;
 mod validation;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod vectors;
 
 pub use self::{
     algorithm::Algorithm,

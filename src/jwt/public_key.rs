@@ -14,6 +14,12 @@ use crate::error::ConfigError;
 /// would be a burden.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// The odd primes up to 167, which every modulus of the generator of CVE-2017-15361 is built on.
+const SMALL_PRIMES: [u32; 38] = [
+    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
+    113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+];
+
 /// The numbers of a public key, big-endian; coordinates have the full length of their field.
 pub(super) enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
@@ -94,6 +100,9 @@ impl PublicKey {
             if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
                 return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
             }
+            if is_roca(n) {
+                return refuse("is an RSA key of a generator whose keys can be factored (CVE-2017-15361)".to_owned());
+            }
             // RustCrypto takes at most 4096 bits, and says so only when it reads the key.
             if backend.rsa_public(&der::rsa_public_key(n, e)).is_none() {
                 return refuse(format!("is an RSA key of {bits} bits, more than the signature backend takes"));
@@ -143,6 +152,17 @@ impl PublicKey {
             Self::Ed25519 { x } => DecodingKey::from_ed_der(x),
         }
     }
+}
+
+/// Whether a modulus has the mark of the keys that some smart cards and TPMs made until 2017 (ROCA): modulo each small prime it is a power of
+/// 65537. Of other moduli one in 200 million has it.
+fn is_roca(n: &[u8]) -> bool {
+    SMALL_PRIMES.into_iter().all(|prime| {
+        let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
+        let powers = std::iter::successors(Some(1), |power| Some(power * (65_537 % prime) % prime));
+        // There are fewer than the prime, then they repeat.
+        powers.take(prime as usize).any(|power| power == residue)
+    })
 }
 
 /// The number of bits of a big-endian number, without leading zeros.
