@@ -51,6 +51,13 @@ impl ConfigError {
         self
     }
 
+    /// The same problem of a part of the setting `name`, for example of one key of a set.
+    pub(crate) fn of_part(mut self, name: &'static str, part: &str) -> Self {
+        self.setting = name;
+        self.problem = format!("{part} {}", self.problem).into();
+        self
+    }
+
     /// The setting's name, as the builder's method or the environment variable is called.
     #[must_use]
     pub fn setting(&self) -> &'static str {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
 use super::{
@@ -41,6 +41,9 @@ pub(super) enum Material {
 const TEXT_MEMBERS: [&str; 16] =
     ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k"];
 
+/// The members that only private keys have: RFC 7518 section 6, RFC 8037 section 2 and, with `priv`, the newer key type `AKP`.
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
+
 /// Reads a key for the given half. `asked` is the algorithm that the application has configured; without it the key has
 /// to tell its algorithm itself.
 pub(super) fn parse(
@@ -49,24 +52,66 @@ pub(super) fn parse(
     asked: Option<Algorithm>,
     json: &str,
 ) -> Result<Jwk, ConfigError> {
-    // serde's own message may quote the value at fault, which may be key material: only the place is told.
-    let members: Members = serde_json::from_str(json).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
+    let members = serde_json::from_str(json).map_err(|error| {
         ConfigError::new(
             setting,
-            format!("is no JSON Web Key whose members have their types and are there once ({place})"),
+            format!("is no JSON Web Key whose members are there once ({})", place_of(&error)),
             "give the text of one JWK, not of a set",
         )
     })?;
+    read(setting, half, asked, members)
+}
+
+/// The same for a key whose members are known already.
+pub(super) fn read(
+    setting: &'static str,
+    half: Half,
+    asked: Option<Algorithm>,
+    members: Members,
+) -> Result<Jwk, ConfigError> {
     Reader { setting, half, members }.read(asked)
+}
+
+/// Where in the text an error is. serde's own message may quote the value at fault, which may be key material.
+pub(super) fn place_of(error: &serde_json::Error) -> String {
+    format!("line {}, column {}", error.line(), error.column())
 }
 
 /// The members of a JWK. Unknown ones are ignored, as RFC 7517 section 4 demands, but not twice the same.
 #[derive(Default)]
-struct Members {
+pub(super) struct Members {
+    names: BTreeSet<String>,
     text: BTreeMap<String, Zeroizing<String>>,
-    key_ops: Option<Vec<String>>,
-    has_other_primes: bool,
+    key_ops: Option<Vec<Zeroizing<String>>>,
+    /// A member whose value is not of the type that it must have.
+    ill_typed: Option<&'static str>,
+}
+
+impl Members {
+    /// The value of a member that is a string.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.text.get(name).map(|value| value.as_str())
+    }
+
+    /// Whether there is such a member, of whatever type.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    pub(super) fn is_secret(&self) -> bool {
+        self.text("kty") == Some("oct")
+    }
+
+    /// The first member that only a private key has, of any type of key.
+    pub(super) fn private_member(&self) -> Option<&'static str> {
+        PRIVATE_MEMBERS.into_iter().find(|name| self.has(name))
+    }
+
+    /// Whether `use` or `key_ops` say that this key verifies nothing. A member that cannot be read says nothing.
+    pub(super) fn is_for_something_else(&self) -> bool {
+        let cannot_verify = |operations: &Vec<Zeroizing<String>>| !operations.iter().any(|text| **text == "verify");
+        self.text("use").is_some_and(|used| used != "sig") || self.key_ops.as_ref().is_some_and(cannot_verify)
+    }
 }
 
 impl<'de> Deserialize<'de> for Members {
@@ -82,31 +127,89 @@ impl<'de> Deserialize<'de> for Members {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members, M::Error> {
                 let mut members = Members::default();
-                let mut seen = BTreeSet::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    if !seen.insert(name.clone()) {
+                    if members.names.contains(&name) {
                         return Err(M::Error::custom("a member twice"));
                     }
-                    match name.as_str() {
-                        "key_ops" => members.key_ops = Some(map.next_value()?),
-                        "oth" => {
-                            map.next_value::<IgnoredAny>()?;
-                            members.has_other_primes = true;
-                        }
-                        text if TEXT_MEMBERS.contains(&text) => {
-                            let value = Zeroizing::new(map.next_value::<String>()?);
-                            members.text.insert(name, value);
-                        }
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
+                    let known = TEXT_MEMBERS.into_iter().chain(["key_ops"]).find(|known| *known == name);
+                    match known {
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                        Some(known) => match (known, map.next_value()?) {
+                            ("key_ops", Member::Texts(operations)) => members.key_ops = Some(operations),
+                            ("key_ops", _) | (_, Member::Texts(_) | Member::Other) => members.ill_typed = Some(known),
+                            (_, Member::Text(text)) => drop(members.text.insert(name.clone(), text)),
+                        },
                     }
+                    members.names.insert(name);
                 }
                 Ok(members)
             }
         }
 
         deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// A member's value. One of the wrong type spoils its key, but not the set that the key is in.
+enum Member {
+    Text(Zeroizing<String>),
+    Texts(Vec<Zeroizing<String>>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemberVisitor;
+
+        impl<'de> Visitor<'de> for MemberVisitor {
+            type Value = Member;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any JSON value")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Member, E> {
+                Ok(Member::Text(Zeroizing::new(text.to_owned())))
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Member, S::Error> {
+                let (mut texts, mut only_texts) = (Vec::new(), true);
+                while let Some(element) = seq.next_element()? {
+                    match element {
+                        Member::Text(text) => texts.push(text),
+                        Member::Texts(_) | Member::Other => only_texts = false,
+                    }
+                }
+                Ok(if only_texts { Member::Texts(texts) } else { Member::Other })
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Member, M::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+        }
+
+        deserializer.deserialize_any(MemberVisitor)
     }
 }
 
@@ -118,8 +221,13 @@ struct Reader {
 
 impl Reader {
     fn read(&self, asked: Option<Algorithm>) -> Result<Jwk, ConfigError> {
-        let is_secret = self.text("kty") == Some("oct");
-        self.check_use(is_secret)?;
+        if let Some(name) = self.members.ill_typed {
+            return Err(self.refuse(
+                format!("is a JWK whose `{name}` is not of its type"),
+                "write it as RFC 7517 and RFC 7518 section 6 say",
+            ));
+        }
+        self.check_use(self.members.is_secret())?;
         let algorithm = self.algorithm(asked)?;
         let material = match algorithm.key_type() {
             KeyType::Secret { .. } => Material::Secret(self.bytes("k")?),
@@ -151,7 +259,7 @@ impl Reader {
             Half::Private if is_secret => &["sign", "verify"],
             Half::Private => &["sign"],
         };
-        let distinct: BTreeSet<&str> = operations.iter().map(String::as_str).collect();
+        let distinct: BTreeSet<&str> = operations.iter().map(|text| text.as_str()).collect();
         if distinct.len() != operations.len() || !needed.iter().all(|operation| distinct.contains(operation)) {
             let needed = needed.join("` and `");
             return Err(self.refuse(
@@ -205,7 +313,7 @@ impl Reader {
     #[allow(clippy::many_single_char_names, reason = "they are the RFC's names")]
     fn rsa(&self) -> Result<Material, ConfigError> {
         let (n, e) = (self.number("n")?, self.number("e")?);
-        if self.members.has_other_primes {
+        if self.members.has("oth") {
             return Err(self.refuse("is an RSA key of more than two primes", "make one of two primes"));
         }
         let public = PublicKey::Rsa { n: n.to_vec(), e: e.to_vec() };
@@ -274,7 +382,7 @@ impl Reader {
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.members.text.get(name).map(|value| value.as_str())
+        self.members.text(name)
     }
 
     fn refuse(&self, problem: impl Into<String>, remedy: &'static str) -> ConfigError {

@@ -64,7 +64,7 @@ impl SigningKey {
     /// # Errors
     ///
     /// It is no such key (SEC1, encrypted keys, certificates and several blocks are refused); it does not belong to the
-    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, or with an unfit exponent; its two halves do
+    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, with an unfit exponent or of the ROCA generator; its two halves do
     /// not belong together; no signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         pem::check(SIGNING, Half::Private, pem.as_ref())?;
@@ -159,7 +159,7 @@ impl SigningKey {
         Self::tried(key, VerifyingKey::of_public(SIGNING, backend, algorithm, &public)?)
     }
 
-    fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
+    pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
         let Jwk { algorithm, kid, material } = jwk;
         let key = match material {
             Material::Secret(secret) => Self::from_secret(algorithm, secret)?,
@@ -208,7 +208,7 @@ impl VerifyingKey {
     /// # Errors
     ///
     /// It is no such key (private keys, certificates and several blocks are refused); it does not belong to the
-    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, or with an unfit exponent; it is no point of
+    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, with an unfit exponent or of the ROCA generator; it is no point of
     /// its curve; no signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         pem::check(VERIFYING, Half::Public, pem.as_ref())?;
@@ -282,6 +282,18 @@ impl VerifyingKey {
         self.algorithm
     }
 
+    /// The JWK thumbprint (RFC 7638, SHA-256): it names the public key wherever that is published, whatever its `kid`. None of a secret,
+    /// whose thumbprint would let it be guessed (RFC 7638 section 7).
+    #[must_use]
+    pub fn thumbprint(&self) -> Option<String> {
+        self.public()?.thumbprint(self.backend, self.algorithm)
+    }
+
+    /// The numbers of a public key. None of a secret.
+    pub(super) fn public(&self) -> Option<PublicKey> {
+        PublicKey::of_checked(self.algorithm, &self.key)
+    }
+
     /// Whether this is the signature of the message. Any failure is a no. MACs are compared in constant time, by the
     /// backend.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
@@ -336,7 +348,7 @@ impl VerifyingKey {
         Self::of_public(VERIFYING, backend, algorithm, &public)
     }
 
-    fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
+    pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
         let Jwk { algorithm, kid, material } = jwk;
         let key = match material {
             Material::Secret(secret) => Self::from_secret(algorithm, secret)?,

@@ -2,13 +2,14 @@
 
 use super::{
     algorithm::Algorithm,
+    jwk_set,
     key::{SigningKey, VerifyingKey},
 };
 use crate::error::ConfigError;
 
 /// How many keys a set can hold. A token without `kid` is tried with every key of its algorithm, so the number bounds
 /// what one bad token can cost.
-const MAX_KEYS: usize = 16;
+pub(super) const MAX_KEYS: usize = 16;
 
 /// The keys of a service: at most one that signs, and those that verify.
 ///
@@ -60,6 +61,83 @@ impl KeySet {
         }
         self.verifying.push(key);
         Ok(self)
+    }
+
+    /// A set to verify with, from a JWK Set (RFC 7517 section 5) of one's own: every key in it must be usable.
+    ///
+    /// Each key has to name its algorithm by `alg` or by its curve. Keys of different kinds may stand together, but secrets (`oct`) only
+    /// among themselves: whoever may read the public ones would read the secrets too.
+    ///
+    /// # Errors
+    ///
+    /// The text is no JWK Set, has a member twice, or is longer than 256 KiB; it has no key, or more than 16; two keys have one name, or
+    /// one key is there twice without a name; it mixes secrets and public keys; or a key cannot be used, as [`VerifyingKey::from_jwk`]
+    /// says. The message tells which key by its place in the set (from 0) and its `kid`, and never a value.
+    pub fn from_jwks(json: &str) -> Result<Self, ConfigError> {
+        Ok(Self { signing: None, verifying: jwk_set::own(json)? })
+    }
+
+    /// A set to verify with, from the JWK Set that someone else publishes: what an issuer's `jwks_uri` serves.
+    ///
+    /// A key that is not for this crate is left out, as RFC 7517 section 5 says: an unknown kind, curve or algorithm, `use` or `key_ops`
+    /// for something else, a member missing or of the wrong type, no algorithm told, an RSA key too small, a point off its curve.
+    /// But what no issuer publishes in its right mind spoils the whole set.
+    ///
+    /// Text that came over the network is only as good as its connection: fetch it by HTTPS, from an address that you have configured and
+    /// never from one that a token names (RFC 8725 section 3.10).
+    ///
+    /// # Errors
+    ///
+    /// The text is no JWK Set, has a member twice, is longer than 256 KiB or has more than 64 keys; a secret (`oct`) or a member of a private
+    /// key is in it; two keys that are not for something else have one `kid`, or one key is there twice without; no key can be used, or
+    /// more than 16.
+    ///
+    /// ```
+    /// use tower_bearer::jwt::KeySet;
+    ///
+    /// let published = r#"{"keys":[
+    ///     {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"2026-11"},
+    ///     {"kty":"EC","crv":"P-521","x":"AA","y":"AA","use":"enc","kid":"e1"}
+    /// ]}"#;
+    /// let keys = KeySet::from_published_jwks(published)?;
+    /// assert_eq!(keys.verifying_keys().len(), 1);
+    /// assert_eq!(keys.verifying_keys()[0].kid(), Some("2026-11"));
+    /// # Ok::<(), tower_bearer::error::ConfigError>(())
+    /// ```
+    pub fn from_published_jwks(json: &str) -> Result<Self, ConfigError> {
+        Ok(Self { signing: None, verifying: jwk_set::published(None, json)? })
+    }
+
+    /// The same with the algorithm that the issuer is known to use: keys that name none, as some issuers' RSA keys do, are taken for it, and
+    /// those that name another or are of another type are left out (RFC 8725 section 3.1: the verifier decides).
+    ///
+    /// # Errors
+    ///
+    /// As [`from_published_jwks`](Self::from_published_jwks); or the algorithm is one of secrets.
+    pub fn from_published_jwks_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
+        Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithm), json)? })
+    }
+
+    /// The public keys as a JWK Set: what `/.well-known/jwks.json` may serve, so that others can verify this service's tokens.
+    ///
+    /// Each key has `kty` with its numbers, `use`, `alg` and, unless it was taken away, `kid`. Secrets are left out and private members
+    /// never held, so a set of secrets gives `{"keys":[]}`. Publish the next key before the first token is signed with it, and the last one
+    /// until its tokens have expired.
+    ///
+    /// ```
+    /// use tower_bearer::jwt::{KeySet, VerifyingKey};
+    ///
+    /// let key = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    /// let keys = KeySet::verifying(VerifyingKey::from_jwk(key)?.with_kid("2026-11")?);
+    /// assert_eq!(
+    ///     keys.to_jwks(),
+    ///     r#"{"keys":[{"alg":"EdDSA","crv":"Ed25519","kid":"2026-11","kty":"OKP","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#
+    /// );
+    /// # Ok::<(), tower_bearer::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn to_jwks(&self) -> String {
+        jwk_set::write(&self.verifying)
     }
 
     /// The key that signs.

@@ -45,6 +45,7 @@ mod encode;
 mod header;
 mod json;
 mod jwk;
+mod jwk_set;
 mod key;
 mod key_set;
 mod members;
@@ -53,10 +54,13 @@ mod public_key;
 mod scope;
 mod secret;
 mod validation;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod vectors;
 
 pub use self::{
     algorithm::Algorithm,
     claims::{Claims, JwtClaims, NoClaims, TokenType},
+    compact::verify_compact,
     encode::encode_jwt,
     key::{SigningKey, VerifyingKey},
     key_set::KeySet,

@@ -1,7 +1,7 @@
 //! The numbers of a public key: where they come from, whether they are sound, and what they are called.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{DecodingKey, EncodingKey};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
 
 use super::{
     algorithm::{Algorithm, KeyType},
@@ -14,6 +14,12 @@ use crate::error::ConfigError;
 /// would be a burden.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// The odd primes up to 167, which every modulus of the generator of CVE-2017-15361 is built on.
+const SMALL_PRIMES: [u32; 38] = [
+    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
+    113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+];
+
 /// The numbers of a public key, big-endian; coordinates have the full length of their field.
 pub(super) enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
@@ -22,6 +28,25 @@ pub(super) enum PublicKey {
 }
 
 impl PublicKey {
+    /// The numbers of a key that [`check`](Self::check) has put into the backend's form. None of a secret.
+    pub(super) fn of_checked(algorithm: Algorithm, key: &DecodingKey) -> Option<Self> {
+        match (algorithm.key_type(), key.kind()) {
+            (KeyType::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+                Some(Self::Rsa { n: n.clone(), e: e.clone() })
+            }
+            (KeyType::P256 | KeyType::P384, DecodingKeyKind::SecretOrDer(point)) => Self::of_point(algorithm, point),
+            (KeyType::Ed25519, DecodingKeyKind::SecretOrDer(x)) => Some(Self::Ed25519 { x: x.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Only of an uncompressed point: `RustCrypto` reads a compressed one too, and both backends shall take the same keys.
+    fn of_point(algorithm: Algorithm, point: &[u8]) -> Option<Self> {
+        let [4, coordinates @ ..] = point else { return None };
+        let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
+        Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
+    }
+
     /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). None if it is no key of the algorithm's type.
     pub(super) fn from_pem(backend: Backend, algorithm: Algorithm, pem: &[u8]) -> Option<Self> {
         match algorithm.key_type() {
@@ -33,10 +58,7 @@ impl PublicKey {
             }
             KeyType::P256 | KeyType::P384 => {
                 let key = DecodingKey::from_ec_pem(pem).ok()?;
-                // Only the uncompressed point: RustCrypto reads a compressed one too, and both shall take the same keys.
-                let [4, coordinates @ ..] = key.try_get_as_bytes().ok()? else { return None };
-                let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
-                Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
+                Self::of_point(algorithm, key.try_get_as_bytes().ok()?)
             }
             KeyType::Ed25519 => {
                 let key = DecodingKey::from_ed_pem(pem).ok()?;
@@ -78,6 +100,9 @@ impl PublicKey {
             if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
                 return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
             }
+            if is_roca(n) {
+                return refuse("is an RSA key of a generator whose keys can be factored (CVE-2017-15361)".to_owned());
+            }
             // RustCrypto takes at most 4096 bits, and says so only when it reads the key.
             if backend.rsa_public(&der::rsa_public_key(n, e)).is_none() {
                 return refuse(format!("is an RSA key of {bits} bits, more than the signature backend takes"));
@@ -98,17 +123,26 @@ impl PublicKey {
 
     /// The JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in base64url.
     pub(super) fn thumbprint(&self, backend: Backend, algorithm: Algorithm) -> Option<String> {
+        // Without a space, in the order of the names (section 3.3). No value needs an escape.
+        let members: Vec<_> =
+            self.members(algorithm).iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
+        let json = format!("{{{}}}", members.join(","));
+        backend.sha256(json.as_bytes()).map(|hash| URL_SAFE_NO_PAD.encode(&hash))
+    }
+
+    /// The members that a JWK of this key must have, and no others, in the order of their names (RFC 7638 section 3.2).
+    pub(super) fn members(&self, algorithm: Algorithm) -> Vec<(&'static str, String)> {
         let text = |number: &[u8]| URL_SAFE_NO_PAD.encode(number);
-        // The required members only, in the order of their names, without a space (section 3.3).
-        let members = match self {
-            Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
+        match self {
+            Self::Rsa { n, e } => vec![("e", text(e)), ("kty", "RSA".to_owned()), ("n", text(n))],
             Self::Ec { x, y } => {
                 let crv = if algorithm.key_type() == KeyType::P384 { "P-384" } else { "P-256" };
-                format!(r#"{{"crv":"{crv}","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y))
+                vec![("crv", crv.to_owned()), ("kty", "EC".to_owned()), ("x", text(x)), ("y", text(y))]
             }
-            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(x)),
-        };
-        backend.sha256(members.as_bytes()).map(|hash| text(&hash))
+            Self::Ed25519 { x } => {
+                vec![("crv", "Ed25519".to_owned()), ("kty", "OKP".to_owned()), ("x", text(x))]
+            }
+        }
     }
 
     fn decoding_key(&self) -> DecodingKey {
@@ -118,6 +152,17 @@ impl PublicKey {
             Self::Ed25519 { x } => DecodingKey::from_ed_der(x),
         }
     }
+}
+
+/// Whether a modulus has the mark of the keys that some smart cards and TPMs made until 2017 (ROCA): modulo each small prime it is a power of
+/// 65537. Of other moduli one in 200 million has it.
+fn is_roca(n: &[u8]) -> bool {
+    SMALL_PRIMES.into_iter().all(|prime| {
+        let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
+        let powers = std::iter::successors(Some(1), |power| Some(power * (65_537 % prime) % prime));
+        // There are fewer than the prime, then they repeat.
+        powers.take(prime as usize).any(|power| power == residue)
+    })
 }
 
 /// The number of bits of a big-endian number, without leading zeros.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Claims, JwtClaims, KeySet, TokenType,
-    compact::{Verified, verify_compact},
+    compact::{Verified, verify_token},
     header::typ_is,
     members::Members,
 };
@@ -268,7 +268,7 @@ impl Validation {
         token: &str,
         keys: &KeySet,
     ) -> Result<(Option<String>, JwtClaims<C>), TokenError> {
-        let Verified { header, payload } = verify_compact(keys, token.as_bytes(), self.max_token_len)?;
+        let Verified { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
         let members = Members::parse(&payload)?;
         if !self.required.iter().all(|name| members.contains(name)) {
             return Err(TokenError::Claims("one that is required is missing"));

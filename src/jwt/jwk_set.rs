@@ -1,0 +1,230 @@
+//! JSON Web Key Sets (RFC 7517 section 5): one's own, those that others publish, and one to publish.
+//!
+//! `jsonwebtoken`'s `JwkSet` is not used: one ill-typed member spoils its whole set, and of two keys with one name it finds the first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{
+    Serialize,
+    de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
+};
+
+use super::{
+    algorithm::{Algorithm, KeyType},
+    backend::Backend,
+    claims::is_id,
+    jwk::{self, Members},
+    key::VerifyingKey,
+    key_set::MAX_KEYS,
+    pem::Half,
+};
+use crate::error::ConfigError;
+
+const SETTING: &str = "jwks";
+
+/// More text than 64 large RSA keys with their certificates need. It may come over the network, so it is bounded before it is read.
+const MAX_LEN: usize = 256 * 1024;
+
+/// How many keys a published set may have, usable or not: what reading one can cost. Issuers publish two to ten.
+///
+/// More than [`MAX_KEYS`] usable ones are refused rather than read. To hold more would make every token without `kid` dearer, and to take the
+/// first ones would let the order of someone else's list decide whose tokens are good.
+const MAX_PUBLISHED: usize = 64;
+
+/// The keys of a set of the operator's own: all of them.
+pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
+    let Set { keys } = parse(json)?;
+    if keys.len() > MAX_KEYS {
+        let problem = format!("has {} keys, more than the {MAX_KEYS} that a set can hold", keys.len());
+        return Err(ConfigError::new(SETTING, problem, "take away the keys whose last token has expired"));
+    }
+    // Whoever hands out the public keys would hand out the secret (RFC 8725 section 2.1; Wycheproof's MixedKeySet).
+    if keys.iter().any(Members::is_secret) && !keys.iter().all(Members::is_secret) {
+        return Err(ConfigError::new(
+            SETTING,
+            "mixes secrets (`oct`) and public keys",
+            "keep secrets out of sets that others may read",
+        ));
+    }
+    let mut read = Vec::with_capacity(keys.len());
+    for (index, members) in keys.into_iter().enumerate() {
+        let part = part(index, &members);
+        if let Some(name) = members.private_member() {
+            return Err(private(&part, name));
+        }
+        read.push(verifying(None, members).map_err(|error| error.of_part(SETTING, &part))?);
+    }
+    distinct(read)
+}
+
+/// The keys of someone else's set that can be used here. Those that name no algorithm are taken for the one that is asked for.
+pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
+    // Without one, every key would be left out as unfit.
+    Backend::compiled_in()?;
+    if let Some(algorithm) = asked.filter(|algorithm| matches!(algorithm.key_type(), KeyType::Secret { .. })) {
+        return Err(ConfigError::new(
+            "algorithm",
+            format!("is {algorithm}, whose secrets nobody publishes"),
+            "name the one that the issuer signs with",
+        ));
+    }
+    let Set { keys } = parse(json)?;
+    if keys.len() > MAX_PUBLISHED {
+        let problem = format!("has {} keys, more than {MAX_PUBLISHED}", keys.len());
+        return Err(ConfigError::new(SETTING, problem, "check the address that it came from"));
+    }
+    let mut names = BTreeSet::new();
+    for (index, members) in keys.iter().enumerate() {
+        // Such an issuer's keys are no longer its own, the others of the set no more than this one.
+        if members.is_secret() || members.has("k") {
+            let problem = format!("{} is a secret, which must never be published", part(index, members));
+            return Err(ConfigError::new(SETTING, problem, "ask the issuer to replace its keys"));
+        }
+        if let Some(name) = members.private_member() {
+            return Err(private(&part(index, members), name));
+        }
+        let kid = members.text("kid").filter(|_| !members.is_for_something_else());
+        if kid.is_some_and(|kid| !names.insert(kid)) {
+            return Err(same_name(&part(index, members)));
+        }
+    }
+    let (mut usable, mut first_unfit) = (Vec::new(), None);
+    for (index, members) in keys.into_iter().enumerate() {
+        let part = part(index, &members);
+        match verifying(asked, members) {
+            Ok(key) => usable.push(key),
+            Err(error) => drop(first_unfit.get_or_insert_with(|| error.of_part(SETTING, &part))),
+        }
+    }
+    match first_unfit {
+        Some(error) if usable.is_empty() => Err(ConfigError::new(
+            SETTING,
+            "has no key that can be used",
+            "see the source for the first one's fault; keys that name no algorithm need `from_published_jwks_with`",
+        )
+        .with_source(error)),
+        _ if usable.len() > MAX_KEYS => Err(ConfigError::new(
+            SETTING,
+            format!("has {} usable keys, more than the {MAX_KEYS} that a set can hold", usable.len()),
+            "name the algorithm with `from_published_jwks_with`, or take the keys that you need into a set of your own",
+        )),
+        _ => distinct(usable),
+    }
+}
+
+/// The public keys, as a set to publish.
+pub(super) fn write(keys: &[VerifyingKey]) -> String {
+    #[derive(Serialize)]
+    struct Published {
+        keys: Vec<BTreeMap<&'static str, String>>,
+    }
+
+    let jwk = |key: &VerifyingKey| {
+        let mut jwk: BTreeMap<_, _> = key.public()?.members(key.algorithm()).into_iter().collect();
+        jwk.extend([("use", "sig".to_owned()), ("alg", key.algorithm().to_string())]);
+        jwk.extend(key.kid().map(|kid| ("kid", kid.to_owned())));
+        Some(jwk)
+    };
+    // Maps of strings always have a JSON text.
+    serde_json::to_string(&Published { keys: keys.iter().filter_map(jwk).collect() }).unwrap_or_default()
+}
+
+fn verifying(asked: Option<Algorithm>, members: Members) -> Result<VerifyingKey, ConfigError> {
+    VerifyingKey::of_jwk(jwk::read(SETTING, Half::Public, asked, members)?)
+}
+
+/// A name stands for one key, whatever its algorithm (RFC 7517 section 4.5), and a key is in the set once: keys without a name are compared by
+/// their default names, which are thumbprints.
+fn distinct(keys: Vec<VerifyingKey>) -> Result<Vec<VerifyingKey>, ConfigError> {
+    let mut names = BTreeSet::new();
+    match keys.iter().find(|key| key.kid().is_some_and(|kid| !names.insert(kid))) {
+        None => Ok(keys),
+        Some(key) => Err(same_name(&format!("an {} key", key.algorithm()))),
+    }
+}
+
+fn same_name(part: &str) -> ConfigError {
+    ConfigError::new(
+        SETTING,
+        format!("{part} has the name (`kid`, or by default the thumbprint) of another key of the set"),
+        "give different keys different names, and each key once",
+    )
+}
+
+fn private(part: &str, name: &str) -> ConfigError {
+    ConfigError::new(
+        SETTING,
+        format!("{part} has the member `{name}` of a private key, which a verifier must not hold"),
+        "give the public key only, and replace a private one that was published",
+    )
+}
+
+/// Which key of the set: its place and, if it is a name that can be shown, its `kid`.
+fn part(index: usize, members: &Members) -> String {
+    match members.text("kid").filter(|kid| is_id(kid)) {
+        Some(kid) => format!("key {index} (kid {kid:?})"),
+        None => format!("key {index}"),
+    }
+}
+
+struct Set {
+    keys: Vec<Members>,
+}
+
+fn parse(json: &str) -> Result<Set, ConfigError> {
+    if json.len() > MAX_LEN {
+        let problem = format!("is a text of {} bytes, more than {MAX_LEN}", json.len());
+        return Err(ConfigError::new(SETTING, problem, "check where it came from"));
+    }
+    let set: Set = serde_json::from_str(json).map_err(|error| {
+        let place = jwk::place_of(&error);
+        ConfigError::new(
+            SETTING,
+            format!(
+                "is no JWK Set: an object with an array `keys` of objects, in which no member is there twice ({place})"
+            ),
+            "give the text of a JWK Set (RFC 7517 section 5); for a single key use `VerifyingKey::from_jwk`",
+        )
+    })?;
+    if set.keys.is_empty() {
+        return Err(ConfigError::new(SETTING, "has no key", "give a set with the keys to verify with"));
+    }
+    Ok(set)
+}
+
+impl<'de> Deserialize<'de> for Set {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SetVisitor;
+
+        impl<'de> Visitor<'de> for SetVisitor {
+            type Value = Set;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JWK Set")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Set, M::Error> {
+                let (mut seen, mut keys) = (BTreeSet::new(), None);
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "keys" {
+                        keys = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                    if !seen.insert(name) {
+                        return Err(M::Error::custom("a member twice"));
+                    }
+                }
+                keys.map(|keys| Set { keys }).ok_or_else(|| M::Error::custom("no `keys`"))
+            }
+        }
+
+        deserializer.deserialize_map(SetVisitor)
+    }
+}
+
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests;
