@@ -1,13 +1,58 @@
-//! Keys: any text as a JWK is read or refused.
+//! Keys: any text as a JWK or as a JWK Set is read or refused, and what is read is sound: no secret in a published set, no name twice, and
+//! what is written of it is read back.
 #![no_main]
 
+use std::collections::HashSet;
+
 use libfuzzer_sys::fuzz_target;
-use tower_bearer::jwt::{Algorithm, SigningKey, VerifyingKey};
+use serde_json::Value;
+use tower_bearer::jwt::{Algorithm, KeySet, SigningKey, VerifyingKey};
+
+const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
 fuzz_target!(|text: &str| {
     let _ = VerifyingKey::from_jwk(text);
-    for algorithm in [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
-        let _ = VerifyingKey::from_jwk_with(algorithm, text);
+    for algorithm in ALGORITHMS {
+        if let Ok(key) = VerifyingKey::from_jwk_with(algorithm, text) {
+            assert_eq!(key.algorithm(), algorithm);
+        }
         let _ = SigningKey::from_jwk_with(algorithm, text);
+        if let Ok(keys) = KeySet::from_published_jwks_with(algorithm, text) {
+            assert!(keys.verifying_keys().iter().all(|key| key.algorithm() == algorithm));
+            check_published(&keys, text);
+        }
+    }
+    if let Ok(keys) = KeySet::from_jwks(text) {
+        check(&keys);
+    }
+    if let Ok(keys) = KeySet::from_published_jwks(text) {
+        check_published(&keys, text);
     }
 });
+
+fn check(keys: &KeySet) {
+    assert!((1..=16).contains(&keys.verifying_keys().len()) && keys.signing_key().is_none());
+    let mut names = HashSet::new();
+    assert!(keys.verifying_keys().iter().filter_map(VerifyingKey::kid).all(|kid| names.insert(kid)));
+    let written: Value = serde_json::from_str(&keys.to_jwks()).expect("JSON");
+    let written = written["keys"].as_array().expect("keys");
+    for jwk in written {
+        assert!(
+            jwk["kty"] != "oct"
+                && ["k", "d", "p", "q", "dp", "dq", "qi", "oth"].iter().all(|name| jwk.get(name).is_none())
+        );
+    }
+    if !written.is_empty() {
+        let read = KeySet::from_published_jwks(&keys.to_jwks()).expect("what was written");
+        assert_eq!(read.to_jwks(), keys.to_jwks());
+    }
+}
+
+fn check_published(keys: &KeySet, text: &str) {
+    check(keys);
+    assert!(keys.verifying_keys().iter().all(|key| key.thumbprint().is_some()));
+    let set: Value = serde_json::from_str(text).expect("JSON");
+    for jwk in set["keys"].as_array().expect("keys") {
+        assert!(jwk["kty"] != "oct" && jwk.get("d").is_none() && jwk.get("k").is_none());
+    }
+}

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tower_bearer::{
     KeySet, TokenType,
     clock::Timestamp,
-    jwt::{Algorithm, SigningKey, Validation, decode_token, validate_jwt_stateless},
+    jwt::{Algorithm, SigningKey, Validation, decode_token, validate_jwt_stateless, verify_compact},
 };
 
 /// TEST secret.
@@ -27,6 +27,7 @@ static RULES: LazyLock<Validation> =
 fuzz_target!(|data: &[u8]| {
     let Some(rest) = data.strip_prefix(&[1]) else {
         // Nobody forges an HMAC by trying.
+        assert!(verify_compact(&KEYS, data).is_err());
         if let Ok(text) = std::str::from_utf8(data) {
             for kind in [TokenType::Access, TokenType::Refresh] {
                 assert!(validate_jwt_stateless::<Value>(text, &KEYS, &RULES, kind, NOW).is_err());
@@ -37,6 +38,10 @@ fuzz_target!(|data: &[u8]| {
     let newline = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
     let (header, payload) = (&rest[..newline], rest.get(newline + 1..).unwrap_or_default());
     let token = sign(header, payload);
+    if let Ok(verified) = verify_compact(&KEYS, token.as_bytes()) {
+        assert_eq!(verified, payload);
+        check_header(header);
+    }
     let _ = decode_token::<Value>(&token, &KEYS, &RULES);
     for kind in [TokenType::Access, TokenType::Refresh] {
         if validate_jwt_stateless::<Value>(&token, &KEYS, &RULES, kind, NOW).is_ok() {

@@ -132,17 +132,23 @@ pub(super) fn write(keys: &[VerifyingKey]) -> String {
     serde_json::to_string(&Published { keys: keys.iter().filter_map(jwk).collect() }).unwrap_or_default()
 }
 
-fn verifying(asked: Option<Algorithm>, members: Members) -> Result<VerifyingKey, ConfigError> {
-    VerifyingKey::of_jwk(jwk::read(SETTING, Half::Public, asked, members)?)
+struct Read {
+    key: VerifyingKey,
+    has_kid: bool,
+}
+
+fn verifying(asked: Option<Algorithm>, members: Members) -> Result<Read, ConfigError> {
+    let jwk = jwk::read(SETTING, Half::Public, asked, members)?;
+    Ok(Read { has_kid: jwk.kid.is_some(), key: VerifyingKey::of_jwk(jwk)? })
 }
 
 /// A name stands for one key, whatever its algorithm (RFC 7517 section 4.5), and a key is in the set once: keys without a name are compared by
-/// their default names, which are thumbprints.
-fn distinct(keys: Vec<VerifyingKey>) -> Result<Vec<VerifyingKey>, ConfigError> {
+/// their default names, which are thumbprints. Then they have none: the issuer's tokens name none either.
+fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
-    match keys.iter().find(|key| key.kid().is_some_and(|kid| !names.insert(kid))) {
-        None => Ok(keys),
-        Some(key) => Err(same_name(&format!("an {} key", key.algorithm()))),
+    match keys.iter().find(|read| read.key.kid().is_some_and(|kid| !names.insert(kid))) {
+        None => Ok(keys.into_iter().map(|read| if read.has_kid { read.key } else { read.key.without_kid() }).collect()),
+        Some(read) => Err(same_name(&format!("an {} key", read.key.algorithm()))),
     }
 }
 

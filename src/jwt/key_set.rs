@@ -7,8 +7,8 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// How many keys a set can hold. A token without `kid` is tried with every key of its algorithm, so the number bounds
-/// what one bad token can cost.
+/// How many keys a set can hold. A token without `kid` is tried with every key of its algorithm that has no name, so the number bounds what one bad token
+/// can cost.
 pub(super) const MAX_KEYS: usize = 16;
 
 /// The keys of a service: at most one that signs, and those that verify.
@@ -16,6 +16,11 @@ pub(super) const MAX_KEYS: usize = 16;
 /// To rotate a key: add the new one to every node as a verifying key, then sign with it and keep the old one as a
 /// verifying key, and take the old one away when its last token has expired. A verifying key verifies until it is
 /// taken out of the set.
+///
+/// A token whose header has a `kid` is verified by the key of that name. One without is verified by the keys without a name, or by the only key of its
+/// algorithm: of several named ones it would have to say which (section 10.1 of `OpenID` Connect Core 1.0), and whoever has none could make a
+/// service try them all. So where old tokens have no `kid`, as the predecessor's, their key is added with
+/// [`without_kid`](VerifyingKey::without_kid).
 ///
 /// `Debug` shows algorithms and names only.
 #[derive(Clone, Debug)]
@@ -152,10 +157,11 @@ impl KeySet {
         &self.verifying
     }
 
-    /// The keys that may have signed a token with this header: with a `kid`, the one of exactly that name and
-    /// algorithm; without, all of that algorithm. The name is only ever compared, never interpreted (RFC 8725 section 3.10).
+    /// The keys that may have signed a token with this header. The name is only ever compared, never interpreted (RFC 8725 section 3.10).
     pub(crate) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
-        self.verifying.iter().filter(move |key| key.algorithm() == algorithm && (kid.is_none() || key.kid() == kid))
+        let of_algorithm = || self.verifying.iter().filter(move |key| key.algorithm() == algorithm);
+        let needs_no_name = kid.is_none() && of_algorithm().nth(1).is_none();
+        of_algorithm().filter(move |key| needs_no_name || key.kid() == kid)
     }
 }
 
@@ -198,16 +204,27 @@ mod tests {
             .and_then(|keys| keys.and_verifying(verifying(Algorithm::HS512, "k1")))
             .and_then(|keys| keys.and_verifying(verifying(Algorithm::HS256, "none").without_kid()))
             .unwrap();
-        let (k1, k2) = (Some("k1".to_owned()), Some("k2".to_owned()));
-        let only_k1 = std::slice::from_ref(&k1);
+        let only_k1 = [Some("k1".to_owned())];
         assert_eq!(names(&keys, Some("k1"), Algorithm::HS256), only_k1);
         assert_eq!(names(&keys, Some("k1"), Algorithm::HS512), only_k1);
-        assert_eq!(names(&keys, None, Algorithm::HS256), [k1, k2, None]);
         for unknown in ["", "K1", "k1 ", "k", "../../k1", "k*", "x' UNION SELECT 'k1'--"] {
             assert!(names(&keys, Some(unknown), Algorithm::HS256).is_empty(), "{unknown}");
         }
         assert!(names(&keys, Some("k2"), Algorithm::HS512).is_empty());
         assert!(names(&keys, None, Algorithm::ES256).is_empty());
+    }
+
+    #[test]
+    fn a_token_without_kid_is_tried_with_the_keys_without_a_name_or_with_the_only_one() {
+        let unnamed = |name: &str| verifying(Algorithm::HS256, name).without_kid();
+        let keys = KeySet::signing(signing(Algorithm::HS256, "k1"));
+        assert_eq!(names(&keys, None, Algorithm::HS256).len(), 1);
+        let keys = keys.and_verifying(verifying(Algorithm::HS512, "k3")).unwrap();
+        assert_eq!(names(&keys, None, Algorithm::HS512).len(), 1);
+        let keys = keys.and_verifying(verifying(Algorithm::HS256, "k2")).unwrap();
+        assert_eq!(names(&keys, None, Algorithm::HS256).len(), 0);
+        let keys = keys.and_verifying(unnamed("a")).and_then(|keys| keys.and_verifying(unnamed("b"))).unwrap();
+        assert_eq!(names(&keys, None, Algorithm::HS256), [None, None]);
     }
 
     #[test]

@@ -67,4 +67,4 @@ pub use self::{
     scope::Scope,
     validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
 };
-pub(crate) use self::{claims::is_id, encode::Encoder};
+pub(crate) use self::{claims::is_id, compact::DEFAULT_MAX_TOKEN_LEN, encode::Encoder};

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Claims, JwtClaims, KeySet, TokenType,
-    compact::{Verified, verify_token},
+    compact::{DEFAULT_MAX_TOKEN_LEN, Verified, verify_token},
     header::typ_is,
     members::Members,
 };
@@ -80,7 +80,7 @@ impl Validation {
             max_refresh_lifetime: Duration::from_secs(30 * 86_400),
             max_token_age: None,
             required: Vec::new(),
-            max_token_len: 8 * 1024,
+            max_token_len: DEFAULT_MAX_TOKEN_LEN,
             access_typ: AccessTyp::default(),
         }
     }

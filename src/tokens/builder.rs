@@ -11,7 +11,7 @@ use super::{OnRefresh, SecurityEvent, TokenPolicy, TokenService, Verdict, servic
 use crate::{
     clock::{Clock, SystemClock},
     error::{BoxError, ConfigError},
-    jwt::{AccessTyp, Algorithm, Claims, KeySet, NoClaims},
+    jwt::{AccessTyp, Algorithm, Claims, DEFAULT_MAX_TOKEN_LEN, KeySet, NoClaims},
     settings::{self, Settings},
     store::TokenStore,
 };
@@ -93,7 +93,7 @@ impl TokenService<NoClaims> {
             required_claims: Vec::new(),
             reuse_grace: Duration::from_secs(30),
             leeway: Duration::from_secs(5),
-            max_token_len: 8 * 1024,
+            max_token_len: DEFAULT_MAX_TOKEN_LEN,
             max_sessions: None,
             validator: None,
             on_event: None,
