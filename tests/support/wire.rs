@@ -69,14 +69,31 @@ impl WireServer {
         let mut stream = self.connect().await;
         // A server that has refused already need not read the rest.
         let _ = stream.write_all(bytes).await;
-        let mut answer = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let read = timeout(PATIENCE, stream.read(&mut buffer)).await;
-            match read.unwrap_or_else(|_| panic!("{what}: the server does not close: {answer:?}")) {
-                Ok(0) | Err(_) => return answer,
-                Ok(read) => answer.extend_from_slice(&buffer[..read]),
-            }
+        read_to_end(what, &mut stream).await
+    }
+
+    /// The same for a server that may still wait for more: it is told after its first answer, or at once if `what` was sent is no whole
+    /// request, that nothing more comes.
+    pub async fn exchange_and_leave(&self, what: &str, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect().await;
+        let _ = stream.write_all(bytes).await;
+        let mut first = [0; 4096];
+        let read = timeout(PATIENCE, stream.read(&mut first)).await;
+        let read = read.unwrap_or_else(|_| panic!("{what}: no answer")).unwrap_or(0);
+        let _ = stream.shutdown().await;
+        [&first[..read], &read_to_end(what, &mut stream).await].concat()
+    }
+}
+
+/// Reads until the server closes, orderly or not.
+async fn read_to_end(what: &str, stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = timeout(PATIENCE, stream.read(&mut buffer)).await;
+        match read.unwrap_or_else(|_| panic!("{what}: the server does not close: {answer:?}")) {
+            Ok(0) | Err(_) => return answer,
+            Ok(read) => answer.extend_from_slice(&buffer[..read]),
         }
     }
 }
