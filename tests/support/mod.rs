@@ -23,6 +23,7 @@ pub mod redis_fixture;
 pub mod redis_server;
 pub mod secrets;
 pub mod users;
+pub mod wire;
 
 use std::{
     future::Future,
@@ -35,6 +36,7 @@ pub use self::{
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
     users::Users,
+    wire::WireServer,
 };
 #[cfg(feature = "redis")]
 pub use self::{proxy::Proxy, redis_server::RedisServer};
