@@ -4,20 +4,12 @@
 
 mod support;
 
-use std::{
-    fmt::Debug,
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{fmt::Debug, fs, sync::Arc};
 
 use http::{Method, Request, Response};
 use serde_json::Value;
 use support::{
-    Answer, Example, HttpClient, RedisServer, Users,
+    Answer, Example, HttpClient, Monitor, RedisServer, Users,
     http_client::{FORM, JSON},
     secrets::{Secrets, WINDOW},
 };
@@ -222,17 +214,24 @@ async fn the_example_with_a_private_key_shows_none_of_it() {
 }
 
 #[tokio::test]
-async fn the_example_on_redis_shows_no_secret_and_tells_redis_none() {
+async fn lek_09_the_example_on_redis_shows_no_secret_and_tells_redis_none() {
     let mut redis = RedisServer::start();
     let mut admin = redis.admin().await;
     redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(REDIS_PASSWORD).exec_async(&mut admin).await.unwrap();
-    let monitor = Monitor::start(redis.port());
+    // Every command is a slow one, so that all of them stand in the slow log.
+    for (setting, value) in [("slowlog-log-slower-than", "0"), ("slowlog-max-len", "100000")] {
+        redis::cmd("CONFIG").arg("SET").arg(setting).arg(value).exec_async(&mut admin).await.unwrap();
+    }
+    let monitor = Monitor::start(redis.port(), Some(REDIS_PASSWORD));
     let url = redis.url().replace("127.0.0.1", &format!(":{REDIS_PASSWORD}@127.0.0.1"));
     let example = at_trace(&[("JWT_SECRET_KEY", JWT_SECRET), ("REDIS_URL", &url)]);
     let client = HttpClient::of(example.url());
 
     let mut flow = Flow::new();
     let (access, refresh) = flow.run(&client).await;
+    let slow: redis::Value = redis::cmd("SLOWLOG").arg("GET").arg("-1").query_async(&mut admin).await.unwrap();
+    let slow = format!("{slow:?}");
+    assert!(slow.to_lowercase().contains("evalsha") && slow.to_lowercase().contains("hmget"), "{slow}");
     // A Redis that hangs, and one that is gone.
     redis.pause();
     flow.saw(client.get("/me", &access).await, 503);
@@ -248,31 +247,9 @@ async fn the_example_on_redis_shows_no_secret_and_tells_redis_none() {
     for sid in &flow.sids {
         assert!(told.contains(sid.as_str()), "the monitor has not seen the session {sid}");
     }
-    flow.judge(example).must_not_be_in("what Redis is told", &told);
-}
-
-/// Everything that a Redis is told from now on, as `MONITOR` shows it.
-struct Monitor(thread::JoinHandle<String>);
-
-impl Monitor {
-    fn start(port: u16) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.write_all(format!("AUTH {REDIS_PASSWORD}\r\nMONITOR\r\n").as_bytes()).unwrap();
-        let mut begun = [0; 10];
-        stream.read_exact(&mut begun).unwrap();
-        assert_eq!(&begun, b"+OK\r\n+OK\r\n");
-        Self(thread::spawn(move || {
-            let mut told = Vec::new();
-            // It ends with the server; that may be a reset.
-            let _ = stream.read_to_end(&mut told);
-            String::from_utf8_lossy(&told).into_owned()
-        }))
-    }
-
-    fn all(self) -> String {
-        self.0.join().unwrap()
-    }
+    let secrets = flow.judge(example);
+    secrets.must_not_be_in("what Redis is told", &told);
+    secrets.must_not_be_in("the slow log", &slow);
 }
 
 // ---- Debug ---------------------------------------------------------------------------------------------------------
