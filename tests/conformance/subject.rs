@@ -6,7 +6,7 @@ use std::{
     future::{Ready, ready},
     io,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -79,6 +79,13 @@ impl Subject {
     }
 
     pub fn of(fixture: Fixture) -> Self {
+        // While one subscriber alone exists, tracing asks the thread that first comes by an event whether anybody wants it, and believes that
+        // for all threads: a test without a subject would silence it for those that have one. So every thread has a subscriber.
+        static EVERYWHERE: Once = Once::new();
+        EVERYWHERE.call_once(|| {
+            tracing::subscriber::set_global_default(tracing_subscriber::registry())
+                .expect("no other global subscriber");
+        });
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
