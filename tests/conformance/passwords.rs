@@ -491,7 +491,7 @@ async fn pwd_18_no_password_and_no_hash_is_in_a_log_a_debug_text_or_an_error() {
     site.app.store("malformed", malformed);
 
     let mut texts = String::new();
-    let mut show = |what: &dyn std::fmt::Debug| write!(texts, "{what:?} {what:#?}\n").unwrap();
+    let mut show = |what: &dyn std::fmt::Debug| writeln!(texts, "{what:?} {what:#?}").unwrap();
     for password in [RIGHT, wrong, &long, nul] {
         for name in ["alice", "nobody", "malformed", "disabled"] {
             for answer in site.both(name, password).await {

@@ -249,9 +249,9 @@ async fn ref_18_a_disabled_or_deleted_user_gets_no_new_tokens() {
         let (first, bob) = (house.log_in("alice").await, house.log_in("bob").await);
         let second = house.renew(&first).await;
         if deleted {
-            house.users.delete("alice")
+            house.users.delete("alice");
         } else {
-            house.users.disable("alice")
+            house.users.disable("alice");
         }
         is_invalid_grant(what, &house.try_refresh(&second.refresh).await);
         is_invalid_grant(what, &refresh_without_rotation(&house, &second.refresh).await);

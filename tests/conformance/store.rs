@@ -484,9 +484,9 @@ async fn sto_26_a_changed_password_or_a_disabled_account_ends_every_session() {
             let rotated = house.renew(&sessions[2]).await;
             // What the docs of `revoke_all_for_subject` ask for: first the new state of the account, then the revocation.
             if disabled {
-                house.users.disable("alice")
+                house.users.disable("alice");
             } else {
-                house.users.set_password("alice", "another TEST password")
+                house.users.set_password("alice", "another TEST password");
             }
             tokens.revoke_all_for_subject("alice").await.unwrap();
             for tokens in sessions.iter().chain([&rotated]) {
