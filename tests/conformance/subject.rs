@@ -6,7 +6,7 @@ use std::{
     future::{Ready, ready},
     io,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTEN
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service, ServiceExt};
 use tower_bearer::{
-    AuthLayer, Claims, KeySet,
+    AuthLayer, Claims, KeySet, TokenService,
     middleware::{Refusal, RefusalKind},
     tokens::Builder,
 };
@@ -79,6 +79,13 @@ impl Subject {
     }
 
     pub fn of(fixture: Fixture) -> Self {
+        // While one subscriber alone exists, tracing asks the thread that first comes by an event whether anybody wants it, and believes that
+        // for all threads: a test without a subject would silence it for those that have one. So every thread has a subscriber.
+        static EVERYWHERE: Once = Once::new();
+        EVERYWHERE.call_once(|| {
+            tracing::subscriber::set_global_default(tracing_subscriber::registry())
+                .expect("no other global subscriber");
+        });
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -211,6 +218,25 @@ impl Answer {
             (status, &expected, body.as_bytes()),
             "{what}"
         );
+    }
+}
+
+/// Tries a token on any service, for example on a node with a Redis: over HTTP and gRPC, to the byte.
+pub async fn expect_on(tokens: &TokenService, what: &str, token: &str, outcome: Outcome) {
+    let inner = Inner::default();
+    for grpc in [false, true] {
+        let calls = inner.calls();
+        let mut request = bearer(token).body(Full::<Bytes>::default()).expect(what);
+        if grpc {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        }
+        let answer = send(AuthLayer::new(tokens.clone()).layer(inner.clone()), request).await;
+        if matches!(outcome, Outcome::Ok) {
+            assert_eq!((answer.status, inner.calls()), (StatusCode::OK, calls + 1), "{what}: {answer:?}");
+        } else {
+            answer.is_refused(what, outcome, grpc);
+            assert_eq!(inner.calls(), calls, "{what}: the inner service was called");
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub mod faulty_store;
 pub mod fixture;
 pub mod http_client;
 #[cfg(feature = "redis")]
+pub mod monitor;
+#[cfg(feature = "redis")]
 pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis_fixture;
@@ -39,7 +41,7 @@ pub use self::{
     wire::WireServer,
 };
 #[cfg(feature = "redis")]
-pub use self::{proxy::Proxy, redis_server::RedisServer};
+pub use self::{monitor::Monitor, proxy::Proxy, redis_server::RedisServer};
 
 /// Waits until `condition` holds; panics with `what` if it does not within half a minute: a machine may be busy, and a cluster takes twice
 /// its node timeout to trust a node again.
