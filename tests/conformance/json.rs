@@ -69,7 +69,7 @@ async fn jsn_01_a_claim_twice_is_refused_in_any_order_and_spelling() {
         let own = claims.get(name).map_or_else(|| other.to_owned(), Value::to_string);
         let once = with(&claims, name, &own);
         subject.accepts_claims(&once, &once).await;
-        let spelled: String = name.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect();
+        let spelled = name.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect::<Vec<_>>().concat();
         let members = &once[1..once.len() - 1];
         for value in [other, &own, "null"] {
             for name in [name, &spelled] {
@@ -82,7 +82,7 @@ async fn jsn_01_a_claim_twice_is_refused_in_any_order_and_spelling() {
         }
     }
     // Far apart, among many others.
-    let others: String = (0..100).map(|n| format!(r#""n{n}":{n},"#)).collect();
+    let others = (0..100).map(|n| format!(r#""n{n}":{n},"#)).collect::<Vec<_>>().concat();
     subject.refuses_claims("far apart", format!(r#"{{"x":1,{others}{},"x":1}}"#, &text[1..text.len() - 1])).await;
     // A member twice further inside is not ours to judge: RFC 7519 section 4 speaks of claim names.
     subject.accepts_claims("inside", with(&claims, "x", r#"{"a":1,"a":2}"#)).await;

@@ -1,6 +1,7 @@
 //! SER: the compact serialization and its base64url (RFC 7515 sections 2 and 7.1).
 
 use http::{HeaderValue, Request};
+use http_body_util::Full;
 use tower::Layer;
 use tower_bearer::{
     AuthLayer, Error, KeySet, TokenType,
@@ -405,18 +406,16 @@ impl Property {
         let layer = AuthLayer::new(fixture.tokens.clone());
         let token = fixture.access("read").await;
         let property = Self { layer, inner: Inner::default(), token, calls: fixture.store.calls() + 1, fixture };
-        let answer = send(
-            property.layer.layer(property.inner.clone()),
-            bearer(&property.token).body(Default::default()).unwrap(),
-        )
-        .await;
+        let answer =
+            send(property.layer.layer(property.inner.clone()), bearer(&property.token).body(Full::default()).unwrap())
+                .await;
         assert_eq!((answer.status.as_u16(), property.inner.calls()), (200, 1));
         property
     }
 
     /// This text is refused in the place of the token, and nobody but the layer hears of it.
     async fn refuses(&self, what: impl Fn() -> String, text: &[u8]) {
-        let request = authorization([b"Bearer ", text].concat()).body(Default::default()).unwrap();
+        let request = authorization([b"Bearer ", text].concat()).body(Full::default()).unwrap();
         let answer = send(self.layer.layer(self.inner.clone()), request).await;
         assert!([400, 401].contains(&answer.status.as_u16()), "{}: {answer:?}", what());
         let called = (self.inner.calls(), self.fixture.store.calls());

@@ -146,7 +146,7 @@ async fn tim_08_times_may_have_a_fraction_and_none_is_rounded_up() {
         accepts(&subject, &claims, "exp", &exp).await;
     }
     accepts(&subject, &claims, "iat", &format!("{}.5", NOW - 1)).await;
-    accepts(&subject, &claims, "nbf", &format!("{}.000001", NOW)).await;
+    accepts(&subject, &claims, "nbf", &format!("{NOW}.000001")).await;
     accepts(&subject, &claims, "exp", &format!("{}.001", NOW - LEEWAY)).await;
     refuses(&subject, &claims, "exp", &format!("{}.0", NOW - LEEWAY)).await;
     refuses(&subject, &claims, "exp", &format!("{}.999999", NOW - LEEWAY - 1)).await;
