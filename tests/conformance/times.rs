@@ -150,6 +150,8 @@ async fn tim_08_times_may_have_a_fraction_and_none_is_rounded_up() {
     accepts(&subject, &claims, "exp", &format!("{}.001", NOW - LEEWAY)).await;
     refuses(&subject, &claims, "exp", &format!("{}.0", NOW - LEEWAY)).await;
     refuses(&subject, &claims, "exp", &format!("{}.999999", NOW - LEEWAY - 1)).await;
+    // Half a millisecond of life is none: the clock counts whole ones.
+    refuses(&subject, &claims, "exp", &format!("{}.0005", NOW - LEEWAY)).await;
     refuses(&subject, &claims, "nbf", &format!("{}.001", NOW + LEEWAY)).await;
     refuses(&subject, &claims, "iat", &format!("{}.001", NOW + LEEWAY)).await;
     // To the millisecond: from 100.9 on with the leeway of 5 it is over at 105.9.
