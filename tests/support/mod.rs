@@ -24,7 +24,10 @@ pub mod redis_fixture;
 #[cfg(feature = "redis")]
 pub mod redis_server;
 pub mod secrets;
+pub mod test_keys;
+pub mod token_parts;
 pub mod users;
+pub mod vectors;
 pub mod wire;
 
 use std::{
