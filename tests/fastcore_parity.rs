@@ -6,8 +6,6 @@
 
 mod support;
 
-use std::{env, fs, io, path::PathBuf};
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tower_bearer::{
@@ -49,16 +47,8 @@ struct Token {
 }
 
 fn parity() -> Option<Parity> {
-    let folder = env::var_os("TOWER_BEARER_VECTORS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"), PathBuf::from);
-    match fs::read(folder.join("fastcore/parity.json")) {
-        Ok(json) => Some(serde_json::from_slice(&json).unwrap()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            println!("skipped: no fastcore/parity.json in {}; set TOWER_BEARER_VECTORS", folder.display());
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    let json = support::vectors::read("fastcore/parity.json")?;
+    Some(serde_json::from_slice(&json).unwrap())
 }
 
 /// The service as the predecessor's settings configure it, at the moment of the vectors.

@@ -217,7 +217,7 @@ async fn a_malformed_credential_is_400() {
 }
 
 #[tokio::test]
-async fn every_bad_token_gets_the_same_answer_to_the_byte() {
+async fn chl_10_every_bad_token_gets_the_same_answer_to_the_byte() {
     let (fixture, inner) = (Fixture::new(), Inner::default());
     let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
     let bad = bad_tokens(&fixture).await;
@@ -275,7 +275,7 @@ async fn the_cause_stands_in_the_extensions_only() {
 }
 
 #[tokio::test]
-async fn a_token_that_lacks_the_scope_is_403() {
+async fn chl_13_a_token_that_lacks_the_scope_is_403() {
     let (fixture, inner) = (Fixture::new(), Inner::default());
     let auth = AuthLayer::new(fixture.tokens.clone());
     let token = fixture.access("read write").await;
@@ -314,7 +314,7 @@ async fn a_scope_that_an_anonymous_client_would_need_is_401_and_without_a_layer_
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_503_and_nobody_is_let_in() {
+async fn chl_16_a_store_that_fails_is_503_and_nobody_is_let_in() {
     let (fixture, inner) = (Fixture::new(), Inner::default());
     let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
     let token = fixture.access("").await;
@@ -337,7 +337,7 @@ async fn a_store_that_fails_is_503_and_nobody_is_let_in() {
 }
 
 #[tokio::test]
-async fn a_head_request_gets_the_headers_of_a_get_and_no_body() {
+async fn chl_18_a_head_request_gets_the_headers_of_a_get_and_no_body() {
     let fixture = Fixture::new();
     let service = AuthLayer::new(fixture.tokens.clone()).layer(Inner::default());
     let by_get = send(service.clone(), plain(get("/"))).await;
@@ -409,45 +409,6 @@ async fn the_optional_mode_passes_nobody_and_refuses_whoever_claims_to_be_someon
 }
 
 #[tokio::test]
-async fn an_exempt_path_is_compared_byte_for_byte() {
-    let (fixture, inner) = (Fixture::new(), Inner::default());
-    let service = AuthLayer::new(fixture.tokens.clone()).exempt("/public").layer(inner.clone());
-    for path in ["/public", "/public?x=1"] {
-        let answer = send(service.clone(), plain(get(path))).await;
-        assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"anonymous"[..]), "{path}");
-    }
-    let junk = get("/public").header("authorization", "Bearer junk");
-    assert_eq!(send(service.clone(), plain(junk)).await.body, "anonymous", "it is not looked at");
-    let calls = inner.calls();
-    for path in [
-        "/",
-        "/public/",
-        "/public/../admin",
-        "/public/%2e%2e/admin",
-        "//public",
-        "//public/../admin",
-        "/publicx",
-        "/PUBLIC",
-        "/Public",
-        "/public;/admin",
-        "/public;",
-        "/public%2f..%2fadmin",
-        "/%70ublic",
-        "/public%00",
-        "/./public",
-        "/x/../public",
-        "/admin?/public",
-        "/public/.",
-        "/public%20",
-    ] {
-        let answer = send(service.clone(), plain(get(path))).await;
-        let body = r#"{"error":"unauthorized"}"#;
-        assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
-    }
-    assert_eq!(inner.calls(), calls);
-}
-
-#[tokio::test]
 async fn a_layer_that_is_switched_off_passes_everything_without_claims() {
     let (fixture, inner) = (Fixture::new(), Inner::default());
     let service = AuthLayer::new(fixture.tokens.clone()).enabled(false).layer(inner.clone());
@@ -481,7 +442,7 @@ async fn claims_that_a_request_brings_along_are_removed() {
 }
 
 #[tokio::test]
-async fn ten_megabytes_and_trailers_pass_in_both_directions_without_being_held() {
+async fn twr_04_ten_megabytes_and_trailers_pass_in_both_directions_without_being_held() {
     const FRAMES: usize = 160;
     let fixture = Fixture::new();
     let frame = |number: usize| Bytes::from(vec![u8::try_from(number % 251).unwrap(); 64 * 1024]);

@@ -4,20 +4,12 @@
 
 mod support;
 
-use std::{
-    fmt::Debug,
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{fmt::Debug, fs, sync::Arc};
 
 use http::{Method, Request, Response};
 use serde_json::Value;
 use support::{
-    Answer, Example, HttpClient, RedisServer, Users,
+    Answer, Example, HttpClient, Monitor, RedisServer, Users,
     http_client::{FORM, JSON},
     secrets::{Secrets, WINDOW},
 };
@@ -222,17 +214,24 @@ async fn the_example_with_a_private_key_shows_none_of_it() {
 }
 
 #[tokio::test]
-async fn the_example_on_redis_shows_no_secret_and_tells_redis_none() {
+async fn lek_09_the_example_on_redis_shows_no_secret_and_tells_redis_none() {
     let mut redis = RedisServer::start();
     let mut admin = redis.admin().await;
     redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(REDIS_PASSWORD).exec_async(&mut admin).await.unwrap();
-    let monitor = Monitor::start(redis.port());
+    // Every command is a slow one, so that all of them stand in the slow log.
+    for (setting, value) in [("slowlog-log-slower-than", "0"), ("slowlog-max-len", "100000")] {
+        redis::cmd("CONFIG").arg("SET").arg(setting).arg(value).exec_async(&mut admin).await.unwrap();
+    }
+    let monitor = Monitor::start(redis.port(), Some(REDIS_PASSWORD));
     let url = redis.url().replace("127.0.0.1", &format!(":{REDIS_PASSWORD}@127.0.0.1"));
     let example = at_trace(&[("JWT_SECRET_KEY", JWT_SECRET), ("REDIS_URL", &url)]);
     let client = HttpClient::of(example.url());
 
     let mut flow = Flow::new();
     let (access, refresh) = flow.run(&client).await;
+    let slow: redis::Value = redis::cmd("SLOWLOG").arg("GET").arg("-1").query_async(&mut admin).await.unwrap();
+    let slow = format!("{slow:?}");
+    assert!(slow.to_lowercase().contains("evalsha") && slow.to_lowercase().contains("hmget"), "{slow}");
     // A Redis that hangs, and one that is gone.
     redis.pause();
     flow.saw(client.get("/me", &access).await, 503);
@@ -248,37 +247,15 @@ async fn the_example_on_redis_shows_no_secret_and_tells_redis_none() {
     for sid in &flow.sids {
         assert!(told.contains(sid.as_str()), "the monitor has not seen the session {sid}");
     }
-    flow.judge(example).must_not_be_in("what Redis is told", &told);
-}
-
-/// Everything that a Redis is told from now on, as `MONITOR` shows it.
-struct Monitor(thread::JoinHandle<String>);
-
-impl Monitor {
-    fn start(port: u16) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.write_all(format!("AUTH {REDIS_PASSWORD}\r\nMONITOR\r\n").as_bytes()).unwrap();
-        let mut begun = [0; 10];
-        stream.read_exact(&mut begun).unwrap();
-        assert_eq!(&begun, b"+OK\r\n+OK\r\n");
-        Self(thread::spawn(move || {
-            let mut told = Vec::new();
-            // It ends with the server; that may be a reset.
-            let _ = stream.read_to_end(&mut told);
-            String::from_utf8_lossy(&told).into_owned()
-        }))
-    }
-
-    fn all(self) -> String {
-        self.0.join().unwrap()
-    }
+    let secrets = flow.judge(example);
+    secrets.must_not_be_in("what Redis is told", &told);
+    secrets.must_not_be_in("the slow log", &slow);
 }
 
 // ---- Debug ---------------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn no_debug_text_shows_a_secret() {
+async fn lek_02_no_debug_text_shows_a_secret() {
     let mut texts = Vec::new();
     let mut show = |value: &dyn Debug| texts.push(format!("{value:?} {value:#?}"));
     let mut secrets = Secrets::default();
@@ -298,6 +275,7 @@ async fn no_debug_text_shows_a_secret() {
     show(&SigningKey::from_pem(Algorithm::ES256, &pem).unwrap_err());
     show(&SigningKey::from_secret(Algorithm::HS512, JWT_SECRET).unwrap_err());
     show(&SigningKey::from_secret(Algorithm::HS256, &pem).unwrap_err());
+    show_json_web_keys(&mut secrets, &mut show);
     show(&Settings::from_vars([("JWT_SECRET_KEY", JWT_SECRET)]).unwrap());
     show(&Settings::from_vars([("JWT_ALLOWED_AUDIENCES", format!("[{JWT_SECRET}"))]).unwrap_err());
     show(&JWT_SECRET.parse::<Algorithm>().unwrap_err());
@@ -311,10 +289,21 @@ async fn no_debug_text_shows_a_secret() {
 
     let url = format!("redis://:{REDIS_PASSWORD}@127.0.0.1:{}/", support::redis_server::free_port());
     show(&RedisStore::builder(&url));
+    let with_all = RedisStore::builder(&url).prefix("p").buckets(2).connections(1);
+    show(&with_all);
+    show(&RedisStore::cluster([url.as_str(), &url]));
+    show(&RedisStore::sentinel([url.as_str()], "primary").credentials("user", REDIS_PASSWORD));
     show(&RedisStore::connect(&url).await.unwrap_err());
     show(&RedisStore::connect(url.replace(':', "::")).await.unwrap_err());
     let redis = RedisServer::start();
-    show(&RedisStore::connect(redis.url()).await.unwrap());
+    let mut admin = redis.admin().await;
+    redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(REDIS_PASSWORD).exec_async(&mut admin).await.unwrap();
+    let url = redis.url().replace("127.0.0.1", &format!(":{REDIS_PASSWORD}@127.0.0.1"));
+    let store = RedisStore::connect(url).await.unwrap();
+    show(&store);
+    show(&TokenService::builder().secret(JWT_SECRET).store(store.clone()));
+    show(&TokenService::builder().secret(JWT_SECRET).store(store).build().unwrap());
+    show(&MemoryStore::default());
 
     let builder = TokenService::builder().secret(JWT_SECRET).store(MemoryStore::default());
     show(&builder);
@@ -342,6 +331,14 @@ async fn no_debug_text_shows_a_secret() {
     show(&endpoints.login());
     show(&endpoints.refresh());
     show(&endpoints.logout());
+    show(&endpoints.logout_all());
+    show(&endpoints.refresh_without_rotation());
+    show(&endpoints.sessions());
+    show(&endpoints.revoke_session());
+    show(&endpoints.health());
+    show(&tokens.revoke_token(&access));
+    show(&tokens.sessions("42", tower_bearer::store::Page::default()).await.unwrap());
+    show(&auth.require_scope("read").unwrap().layer(auth.layer(())));
 
     // The request as the inner service sees it, and the answer as layers outside see it.
     let (sender, seen) = std::sync::mpsc::channel();
@@ -362,5 +359,25 @@ async fn no_debug_text_shows_a_secret() {
 
     for text in texts {
         secrets.must_not_be_in("a Debug text", &text);
+    }
+}
+
+fn show_json_web_keys(secrets: &mut Secrets, show: &mut dyn FnMut(&dyn Debug)) {
+    // jsonwebtoken's own `Jwk` shows the octets of a secret key.
+    let octets = "VEVTVC1rZXktb2YtYS1KV0stdGhhdC1uby10ZXh0LW1heS1zaG93";
+    secrets.add("the octets of a JWK", octets);
+    secrets.add("the octets of a JWK, decoded", "TEST-key-of-a-JWK-that-no-text-may-show");
+    let jwk = format!(r#"{{"kty":"oct","alg":"HS256","k":"{octets}"}}"#);
+    let private = fs::read_to_string(key_file("RFC-7515-A.2.jwk.json")).unwrap();
+    let members: Value = serde_json::from_str(&private).unwrap();
+    for name in ["d", "p", "q", "dp", "dq", "qi"] {
+        secrets.add("a private JWK", members[name].as_str().unwrap());
+    }
+    for key in [SigningKey::from_jwk(&jwk).unwrap(), SigningKey::from_jwk_with(Algorithm::RS256, &private).unwrap()] {
+        show(&key);
+        show(key.verifying_key());
+        show(&KeySet::verifying(key.verifying_key().clone()));
+        show(&TokenService::builder().keys(KeySet::signing(key.clone())).store(MemoryStore::default()));
+        show(&TokenService::builder().keys(KeySet::signing(key)).store(MemoryStore::default()).build().unwrap());
     }
 }

@@ -21,6 +21,11 @@ async fn node(server: &RedisServer) -> TokenService {
     TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store).build().unwrap()
 }
 
+/// Waits longer for an answer than the default: what ends in an error here has lost, and was not merely late.
+async fn node_without_grace(server: &RedisServer) -> TokenService {
+    support::redis_fixture::node(&server.url(), |builder| builder.reuse_grace(std::time::Duration::ZERO)).await
+}
+
 async fn log_in(tokens: &TokenService) -> TokenPair {
     tokens.create_token_pair(NewSession::of("42").scope("read")).await.unwrap()
 }
@@ -34,7 +39,7 @@ async fn lives(tokens: &TokenService, token: &str, kind: TokenType) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_refreshes_of_one_token_on_two_nodes_yield_one_successor() {
+async fn ref_05_fifty_refreshes_of_one_token_on_two_nodes_yield_one_successor() {
     let server = RedisServer::start();
     let nodes = [node(&server).await, node(&server).await];
     let first = log_in(&nodes[0]).await;
@@ -50,6 +55,23 @@ async fn fifty_refreshes_of_one_token_on_two_nodes_yield_one_successor() {
     assert!(!lives(&nodes[1], first.refresh().as_str(), TokenType::Refresh).await);
     assert!(lives(&nodes[1], pairs[0].refresh().as_str(), TokenType::Refresh).await);
     assert!(lives(&nodes[0], pairs[0].access().as_str(), TokenType::Access).await);
+
+    // Without a grace one of them wins at most, and the others end what it has won: nobody is left with two live refresh tokens, nor with one.
+    let nodes = [node_without_grace(&server).await, node_without_grace(&server).await];
+    for round in 0..5 {
+        let first = log_in(&nodes[0]).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..50 {
+            let (tokens, token) = (nodes[task % 2].clone(), first.refresh().as_str().to_owned());
+            tasks.spawn(async move { tokens.refresh(&token).await });
+        }
+        let won: Vec<_> = tasks.join_all().await.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(won.len(), 1, "round {round}");
+        for pair in won.iter().chain([&first]) {
+            assert!(!lives(&nodes[1], pair.refresh().as_str(), TokenType::Refresh).await, "round {round}");
+            assert!(!lives(&nodes[0], pair.access().as_str(), TokenType::Access).await, "round {round}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -303,7 +303,7 @@ async fn it_works_between_the_layers_that_others_wrote() {
 }
 
 #[tokio::test]
-async fn an_unknown_path_is_401_under_layer_and_404_under_route_layer() {
+async fn twr_06_an_unknown_path_is_401_under_layer_and_404_under_route_layer() {
     let fixture = Fixture::new();
     let auth = AuthLayer::new(fixture.tokens.clone());
     let routes = || Router::new().route("/", get(async |claims: Claims| claims.subject().to_owned()));

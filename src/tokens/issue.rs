@@ -138,6 +138,10 @@ impl<C> Inner<C> {
                 for session_id in evicted {
                     self.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
                 }
+                // A session that ends as it begins, by a clock at the end of time: its tokens would have no life either.
+                if refresh_end.as_secs() <= now.as_secs() {
+                    return Err(StoreError::new(StoreErrorKind::Untrusted).into());
+                }
                 Ok(Session { sid, now, generation, refresh_end })
             }
             Opened::Superseded { .. } => Err(Error::LoginSuperseded),

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod house;
 mod subject;
 
 mod added_rules;

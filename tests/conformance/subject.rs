@@ -6,7 +6,7 @@ use std::{
     future::{Ready, ready},
     io,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -15,15 +15,21 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE, request};
 use http_body_util::{BodyExt, Full};
+use jsonwebtoken::EncodingKey;
 use tower::{Layer, Service, ServiceExt};
 use tower_bearer::{
-    AuthLayer, Claims, KeySet,
+    AuthLayer, Claims, KeySet, TokenService,
     middleware::{Refusal, RefusalKind},
     tokens::Builder,
 };
 use tracing::subscriber::DefaultGuard;
 
-use crate::support::{Fixture, fixture::read_part, secrets::Secrets};
+use crate::support::{
+    Fixture,
+    fixture::{SECRET, read_part, sign_with},
+    secrets::Secrets,
+    token_parts::HEADER,
+};
 
 /// What a row expects: `conformance.md`, section 2.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +85,13 @@ impl Subject {
     }
 
     pub fn of(fixture: Fixture) -> Self {
+        // While one subscriber alone exists, tracing asks the thread that first comes by an event whether anybody wants it, and believes that
+        // for all threads: a test without a subject would silence it for those that have one. So every thread has a subscriber.
+        static EVERYWHERE: Once = Once::new();
+        EVERYWHERE.call_once(|| {
+            tracing::subscriber::set_global_default(tracing_subscriber::registry())
+                .expect("no other global subscriber");
+        });
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -120,6 +133,42 @@ impl Subject {
     /// Tries a token in `Authorization`, over HTTP and gRPC.
     pub async fn expect_token(&self, what: &str, token: &str, outcome: Outcome) {
         self.expect(what, bearer(token), outcome).await;
+    }
+
+    /// Tries a token whose fault is in itself: the store must not be asked about it.
+    pub async fn refuses_token(&self, what: &str, token: &str) {
+        let calls = self.fixture.store.calls();
+        self.expect_token(what, token, Outcome::InvalidToken).await;
+        assert_eq!(self.fixture.store.calls(), calls, "{what}: the store was asked");
+    }
+
+    /// Tries a claims set, signed well with the service's own secret.
+    pub async fn accepts_claims(&self, what: &str, claims: impl AsRef<[u8]>) {
+        self.expect_token(what, &self.signed(HEADER, claims), Outcome::Ok).await;
+    }
+
+    /// The same, to be refused for the claims themselves.
+    pub async fn refuses_claims(&self, what: &str, claims: impl AsRef<[u8]>) {
+        self.refuses_token(what, &self.signed(HEADER, claims)).await;
+    }
+
+    /// Tries a header over the claims of a fresh `V`, signed well with the service's own secret, by HS256 whatever it says.
+    pub async fn accepts_header(&self, header: impl AsRef<[u8]>) {
+        let what = String::from_utf8_lossy(header.as_ref());
+        self.expect_token(&what, &self.signed(&header, self.claims_text().await), Outcome::Ok).await;
+    }
+
+    /// The same, to be refused for the header itself.
+    pub async fn refuses_header(&self, header: impl AsRef<[u8]>) {
+        let what: String = String::from_utf8_lossy(header.as_ref()).chars().take(200).collect();
+        self.refuses_token(&what, &self.signed(&header, self.claims_text().await)).await;
+    }
+
+    /// A token of any header and claims, by the service's own secret.
+    #[allow(clippy::unused_self, reason = "it is the secret of this subject's service")]
+    pub fn signed(&self, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        sign_with(jsonwebtoken::Algorithm::HS256, &key, header.as_ref(), claims.as_ref())
     }
 
     /// Tries a request over HTTP and, with gRPC's content type, over gRPC.
@@ -212,6 +261,25 @@ impl Answer {
             (status, &expected, body.as_bytes()),
             "{what}"
         );
+    }
+}
+
+/// Tries a token on any service, for example on a node with a Redis: over HTTP and gRPC, to the byte.
+pub async fn expect_on(tokens: &TokenService, what: &str, token: &str, outcome: Outcome) {
+    let inner = Inner::default();
+    for grpc in [false, true] {
+        let calls = inner.calls();
+        let mut request = bearer(token).body(Full::<Bytes>::default()).expect(what);
+        if grpc {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        }
+        let answer = send(AuthLayer::new(tokens.clone()).layer(inner.clone()), request).await;
+        if matches!(outcome, Outcome::Ok) {
+            assert_eq!((answer.status, inner.calls()), (StatusCode::OK, calls + 1), "{what}: {answer:?}");
+        } else {
+            answer.is_refused(what, outcome, grpc);
+            assert_eq!(inner.calls(), calls, "{what}: the inner service was called");
+        }
     }
 }
 

@@ -8,8 +8,8 @@ on_both_stores!(
     logout_ends_its_session_and_no_other,
     logout_all_ends_every_session_but_the_one_that_is_to_be_kept,
     sessions_are_listed_and_ended_by_their_own_user_only,
-    a_refresh_rotates_and_a_replay_within_the_grace_gets_the_same_successor,
-    reuse_outside_the_grace_ends_the_session_and_its_access_tokens,
+    ref_06_a_refresh_rotates_and_a_replay_within_the_grace_gets_the_same_successor,
+    ref_03_reuse_outside_the_grace_ends_the_session_and_its_access_tokens,
     neither_kind_of_token_passes_for_the_other,
 );
 
@@ -113,7 +113,7 @@ async fn sessions_are_listed_and_ended_by_their_own_user_only(store: Store) {
     server.refuses(&here).await;
 }
 
-async fn a_refresh_rotates_and_a_replay_within_the_grace_gets_the_same_successor(store: Store) {
+async fn ref_06_a_refresh_rotates_and_a_replay_within_the_grace_gets_the_same_successor(store: Store) {
     let server = store.server(&[]);
     let first = server.log_in("bob").await;
     let answer = server.refresh(&first.refresh).await.expect(200);
@@ -140,14 +140,19 @@ async fn a_refresh_rotates_and_a_replay_within_the_grace_gets_the_same_successor
     }
 }
 
-async fn reuse_outside_the_grace_ends_the_session_and_its_access_tokens(store: Store) {
+async fn ref_03_reuse_outside_the_grace_ends_the_session_and_its_access_tokens(store: Store) {
     let server = store.server(&[("REUSE_GRACE_SECONDS", "0")]);
     let (stolen, other) = (server.log_in("alice").await, server.log_in("alice").await);
-    let successor = server.renew(&stolen).await;
-    server.accepts(&successor).await;
+    // The family has grown: all of it dies, the access tokens of every step with it.
+    let older = server.renew(&stolen).await;
+    let successor = server.renew(&older).await;
+    for tokens in [&stolen, &older, &successor] {
+        server.accepts(tokens).await;
+    }
     assert!(is_invalid_grant(&server.refresh(&stolen.refresh).await));
-    server.refuses(&successor).await;
-    server.refuses(&stolen).await;
+    for tokens in [&successor, &older, &stolen] {
+        server.refuses(tokens).await;
+    }
     server.accepts(&other).await;
 }
 

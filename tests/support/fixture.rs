@@ -147,15 +147,20 @@ pub fn sign(header: &str, claims: &str) -> String {
 
 /// Signs any bytes as header and payload with any key, whatever the header says.
 pub fn sign_with(algorithm: jsonwebtoken::Algorithm, key: &EncodingKey, header: &[u8], payload: &[u8]) -> String {
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let signature = signature(algorithm, key, message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// The signature of any bytes.
+pub fn signature(algorithm: jsonwebtoken::Algorithm, key: &EncodingKey, message: &[u8]) -> Vec<u8> {
     #[cfg(feature = "aws-lc-rs")]
     use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
     #[cfg(not(feature = "aws-lc-rs"))]
     use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let signer = (DEFAULT_PROVIDER.signer_factory)(&algorithm, key).unwrap();
-    let signature = signer.try_sign(message.as_bytes()).unwrap();
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    signer.try_sign(message).unwrap()
 }
 
 /// A part of a token's text, read without any check.

@@ -16,13 +16,19 @@ pub mod faulty_store;
 pub mod fixture;
 pub mod http_client;
 #[cfg(feature = "redis")]
+pub mod monitor;
+#[cfg(feature = "redis")]
 pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis_fixture;
 #[cfg(feature = "redis")]
 pub mod redis_server;
 pub mod secrets;
+pub mod test_keys;
+pub mod token_parts;
 pub mod users;
+pub mod vectors;
+pub mod wire;
 
 use std::{
     future::Future,
@@ -35,9 +41,10 @@ pub use self::{
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
     users::Users,
+    wire::WireServer,
 };
 #[cfg(feature = "redis")]
-pub use self::{proxy::Proxy, redis_server::RedisServer};
+pub use self::{monitor::Monitor, proxy::Proxy, redis_server::RedisServer};
 
 /// Waits until `condition` holds; panics with `what` if it does not within half a minute: a machine may be busy, and a cluster takes twice
 /// its node timeout to trust a node again.

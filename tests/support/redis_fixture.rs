@@ -4,13 +4,18 @@ use std::{num::NonZeroU32, time::Duration};
 
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use tower_bearer::{
+    TokenService,
     clock::Timestamp,
     store::{
         LogEntry, Open, Opened, Page, RedisStore, Rotate, Rotated, SessionRecord, SessionState, Successor, TokenStore,
     },
+    tokens::Builder,
 };
 
-use super::RedisServer;
+use super::{
+    RedisServer,
+    fixture::{AUDIENCE, ISSUER, SECRET},
+};
 
 pub const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const ABSOLUTE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -131,4 +136,17 @@ pub async fn pass(store: &RedisStore, moment: Timestamp) {
         (store.ping().await.expect("a ping") > moment).then_some(())
     })
     .await;
+}
+
+/// A node: a token service with a store of its own on the server at this URL, configured further. It waits longer for an answer than the
+/// default: a machine may be busy.
+pub async fn node(url: &str, configure: impl FnOnce(Builder) -> Builder) -> TokenService {
+    let store = RedisStore::builder(url).timeout(Duration::from_secs(10)).connect().await.expect("a store");
+    node_on(store, configure)
+}
+
+/// A node on this store.
+pub fn node_on(store: RedisStore, configure: impl FnOnce(Builder) -> Builder) -> TokenService {
+    let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
+    configure(builder).build().expect("a service")
 }

@@ -84,7 +84,7 @@ async fn a_dead_session_is_not_spared() {
 }
 
 #[tokio::test]
-async fn a_revocation_can_be_repeated() {
+async fn sto_27_a_revocation_can_be_repeated_and_what_nobody_knows_can_be_revoked() {
     let fixture = Fixture::new();
     let one = pair(&fixture.tokens).await;
     for _ in 0..3 {
@@ -99,6 +99,13 @@ async fn a_revocation_can_be_repeated() {
     }
     fixture.tokens.revoke_session("42", "never-opened").await.unwrap();
     fixture.tokens.revoke_all_for_subject("nobody").await.unwrap();
+    // Tokens that this service's key has signed, of sessions that its store has never seen.
+    let stranger = pair(&Fixture::new().tokens).await;
+    for token in [stranger.access(), stranger.refresh()] {
+        for _ in 0..2 {
+            fixture.tokens.revoke_token(token.as_str()).await.unwrap();
+        }
+    }
     assert_dead(&fixture.tokens, &one).await;
 }
 

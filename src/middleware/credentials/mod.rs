@@ -198,19 +198,22 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -
     }
 }
 
-/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750 section 2.1)
+/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750 section 2.1), where padding may also stand before a dot: a token
+/// whose segments are padded is a bad token (RFC 7515 section 2), not a request that cannot be read.
 #[allow(clippy::needless_bitwise_bool, reason = "branches would keep the loop from taking many bytes at a time")]
 fn is_b64token(text: &[u8]) -> bool {
-    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
-    let body = text.get(..text.len().saturating_sub(padding)).unwrap_or_default();
     let is_legal = |byte: u8| {
         ((byte | 0x20).wrapping_sub(b'a') < 26)
             | (byte.wrapping_sub(b'-') < 13) // - . / 0-9
             | (byte == b'_')
             | (byte == b'~')
             | (byte == b'+')
+            | (byte == b'=')
     };
-    !body.is_empty() && body.iter().fold(true, |legal, &byte| legal & is_legal(byte))
+    let is_padding = |pair: &[u8]| !matches!(pair, [b'=', next] if !matches!(next, b'=' | b'.'));
+    text.first().is_some_and(|first| *first != b'=')
+        && text.iter().fold(true, |legal, &byte| legal & is_legal(byte))
+        && (!text.contains(&b'=') || text.windows(2).all(is_padding))
 }
 
 /// A token of RFC 9110 section 5.6.2, which RFC 6265 section 4.1.1 wants of a name.
@@ -223,15 +226,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_b64token_has_the_characters_of_the_rfc_and_padding_at_its_end() {
+    fn a_b64token_has_the_characters_of_the_rfc_and_padding_only_behind_what_it_pads() {
         for byte in 0..=u8::MAX {
             let legal = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
             assert_eq!(is_b64token(&[b'a', byte, b'a']), legal, "{byte}");
             assert_eq!(is_b64token(&[byte]), legal, "{byte}");
             assert_eq!(is_b64token(&[b'a', byte]), legal || byte == b'=', "{byte}");
         }
-        for bad in [&b""[..], b"=", b"==", b"a=a"] {
-            assert!(!is_b64token(bad), "{bad:?}");
+        for good in ["a=", "a==", "a=.b==.c=", "a.=", "a=."] {
+            assert!(is_b64token(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "=", "==", "=.a", "a=a", "a==a.b", "a=.b=c"] {
+            assert!(!is_b64token(bad.as_bytes()), "{bad}");
         }
     }
 

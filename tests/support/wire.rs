@@ -1,0 +1,158 @@
+//! A hyper server around a service, and raw bytes against it: what no client library would send.
+
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use tower::Service;
+
+/// A server that neither answers nor closes within this is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// HTTP/1 and HTTP/2 on a free port of the loopback address. Dropping it ends the server.
+pub struct WireServer {
+    address: SocketAddr,
+    acceptor: JoinHandle<()>,
+}
+
+impl WireServer {
+    pub async fn start<S, B>(service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+        B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+    {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let acceptor = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                let service = TowerToHyperService::new(service.clone());
+                tokio::spawn(async move {
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    // An error here is the server's answer to what a test has sent.
+                    let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { address, acceptor }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection of one's own.
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("a connection")
+    }
+
+    /// Sends these bytes on a connection of their own and reads all that comes back, until the server closes. `what` is what a failure
+    /// calls it.
+    pub async fn exchange(&self, what: &str, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect().await;
+        // A server that has refused already need not read the rest.
+        let _ = stream.write_all(bytes).await;
+        read_to_end(what, &mut stream).await
+    }
+
+    /// The same for a server that may still wait for more: it is told after its first answer, or at once if `what` was sent is no whole
+    /// request, that nothing more comes.
+    pub async fn exchange_and_leave(&self, what: &str, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect().await;
+        let _ = stream.write_all(bytes).await;
+        let mut first = [0; 4096];
+        let read = timeout(PATIENCE, stream.read(&mut first)).await;
+        let read = read.unwrap_or_else(|_| panic!("{what}: no answer")).unwrap_or(0);
+        let _ = stream.shutdown().await;
+        [&first[..read], &read_to_end(what, &mut stream).await].concat()
+    }
+}
+
+/// Reads until the server closes, orderly or not.
+async fn read_to_end(what: &str, stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = timeout(PATIENCE, stream.read(&mut buffer)).await;
+        match read.unwrap_or_else(|_| panic!("{what}: the server does not close: {answer:?}")) {
+            Ok(0) | Err(_) => return answer,
+            Ok(read) => answer.extend_from_slice(&buffer[..read]),
+        }
+    }
+}
+
+impl Drop for WireServer {
+    fn drop(&mut self) {
+        self.acceptor.abort();
+    }
+}
+
+/// The status codes of the HTTP/1 responses in these bytes, in their order.
+pub fn statuses(bytes: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(bytes);
+    text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().expect("a status")).collect()
+}
+
+/// One HTTP/2 request with these fields as they are, which no client library would encode, and then the end of the connection: GOAWAY.
+pub fn http2_request(fields: &[(&str, &str)]) -> Vec<u8> {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+    const END_STREAM_AND_HEADERS: u8 = 5;
+
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    // `:method: POST`, `:scheme: http`, `:path: /` by their indices (RFC 7541 appendix A), then literals that are not indexed, without
+    // Huffman coding (RFC 7541 section 6.2.2).
+    let mut block = vec![0x83, 0x86, 0x84];
+    for (name, value) in [(":authority", "a")].iter().chain(fields) {
+        block.push(0);
+        for text in [name, value] {
+            integer(text.len(), &mut block);
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(SETTINGS, 1, 0, &[]),
+        frame(HEADERS, END_STREAM_AND_HEADERS, 1, &block),
+        frame(GOAWAY, 0, 0, &[0; 8]),
+    ]
+    .concat()
+}
+
+/// An integer with a prefix of seven bits (RFC 7541 section 5.1).
+fn integer(number: usize, block: &mut Vec<u8>) {
+    const PREFIX: usize = 127;
+    let byte = |number: usize| u8::try_from(number).expect("under 256");
+    if number < PREFIX {
+        return block.push(byte(number));
+    }
+    block.push(byte(PREFIX));
+    let mut rest = number - PREFIX;
+    while rest >= 128 {
+        block.push(byte(rest % 128 + 128));
+        rest /= 128;
+    }
+    block.push(byte(rest));
+}
