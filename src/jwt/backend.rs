@@ -6,7 +6,7 @@
 //! provider are called here, and nothing global is ever read or set.
 
 use jsonwebtoken::{
-    DecodingKey, EncodingKey,
+    DecodingKey, DecodingKeyKind, EncodingKey,
     crypto::CryptoProvider,
     jwk::{EllipticCurve, ThumbprintHash},
 };
@@ -39,6 +39,11 @@ impl Backend {
     /// neither `Send` nor `Sync`, and making one is a copy of the key and no computation with it.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(self, algorithm: Algorithm, key: &DecodingKey, message: &[u8], signature: &Vec<u8>) -> bool {
+        if let DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
+            && !is_residue(signature, n)
+        {
+            return false;
+        }
         (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key)
             .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
     }
@@ -74,6 +79,12 @@ impl Backend {
     pub(crate) fn ed_public_of_private(self, der: &[u8]) -> Option<Vec<u8>> {
         (self.0.key_utils.ed_pub_components_from_private_key)(der, &EllipticCurve::Ed25519).ok()
     }
+}
+
+/// Whether this is an RSA signature's only form: of the modulus's length, and below it (RFC 8017 sections 8.1.2, 8.2.2 and 5.2.2). `RustCrypto`
+/// does not look at PSS, so that s + n would be another signature of the same text.
+fn is_residue(number: &[u8], modulus: &[u8]) -> bool {
+    number.len() == modulus.len() && number < modulus
 }
 
 #[cfg(feature = "aws-lc-rs")]
