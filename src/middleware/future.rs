@@ -30,8 +30,8 @@ where
 {
     #[pin]
     pub(super) admission: Admission<S, ReqBody, ClaimsFromStore<C>>,
-    /// Whether the credential stands in the query, so that the response must not be shared.
-    pub(super) in_query: bool,
+    /// Whether shared caches have to be told that the response is one client's: the credential stands where they do not look for one.
+    pub(super) is_private: bool,
 }
 
 impl<S, C, ReqBody, ResBody> Future for ResponseFuture<S, C, ReqBody>
@@ -44,30 +44,28 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.admission.poll(context))?;
-        if *this.in_query && response.extensions().get::<Refusal>().is_none() {
+        if *this.is_private && response.extensions().get::<Refusal>().is_none() {
             make_private(response.headers_mut());
         }
         Poll::Ready(Ok(response))
     }
 }
 
-/// Keeps shared caches from storing a response under an address that holds a token (RFC 6750 section 2.3, RFC 9111 section 5.2.2). What the
-/// inner service says of private caches stays.
+/// Keeps shared caches from storing a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2): of what the inner service says, only that it may be
+/// shared is taken away.
 fn make_private(headers: &mut HeaderMap) {
-    let directives = || {
-        let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
-        lines.flat_map(|line| line.split(',')).map(str::trim)
-    };
-    let says = |names: [&str; 2]| directives().any(|own| names.iter().any(|name| own.eq_ignore_ascii_case(name)));
-    let is_shared = directives().any(|own| {
-        let name = own.split('=').next().unwrap_or_default();
+    let said: Vec<_> = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok()).collect();
+    let directives = said.iter().flat_map(|line| line.split(',')).map(str::trim);
+    let is_shared = |directive: &&str| {
+        let name = directive.split('=').next().unwrap_or_default();
         name.eq_ignore_ascii_case("public") || name.eq_ignore_ascii_case("s-maxage")
-    });
-    if is_shared {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
-    } else if !says(["private", "no-store"]) {
-        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    };
+    let mut kept: Vec<_> = directives.filter(|directive| !directive.is_empty() && !is_shared(directive)).collect();
+    if !kept.iter().any(|own| own.eq_ignore_ascii_case("private") || own.eq_ignore_ascii_case("no-store")) {
+        kept.push("private");
     }
+    let kept = HeaderValue::try_from(kept.join(", ")).unwrap_or(HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_CONTROL, kept);
 }
 
 impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for ResponseFuture<S, C, ReqBody> {

@@ -80,7 +80,7 @@ impl<C> AuthLayer<C> {
 
     /// A token is also taken from this query parameter (RFC 6750 section 2.3), `access_token` by custom. Off by default: addresses stand in
     /// logs, in histories and in `Referer` (RFC 9700 section 4.3.2), so it is for clients that can set no header, as a browser's `EventSource`
-    /// and `WebSocket`. A response to such a request is marked `Cache-Control: private`.
+    /// and `WebSocket`. What the inner service answers is marked `Cache-Control: private`.
     ///
     /// A request that presents more than one credential, here or elsewhere, is refused with 400; so is one whose query is over 8 KiB longer than a
     /// token may be, or has over 256 parameters. It may be called again for another name.
@@ -96,7 +96,8 @@ impl<C> AuthLayer<C> {
     /// A token is also taken from this cookie, its value with or without quotes. Off by default.
     ///
     /// Browsers send cookies along with requests that other sites cause. This layer does not tell those apart: set the cookie with `HttpOnly`,
-    /// `Secure` and `SameSite=Strict` (or `Lax`, if no `GET` changes anything), name it `__Host-..`, and put a CSRF layer outside.
+    /// `Secure` and `SameSite=Strict` (or `Lax`, if no `GET` changes anything), name it `__Host-..`, and put a CSRF layer outside. Shared caches do not
+    /// know that the answer is one user's: it is marked `Cache-Control: private`.
     ///
     /// A request that presents more than one credential is refused with 400; so is one whose cookies are together over 8 KiB longer than a
     /// token may be, or over 256. It may be called again for another name.
@@ -110,7 +111,7 @@ impl<C> AuthLayer<C> {
     }
 
     /// A token is also taken from this header, which holds it alone, without a scheme: for clients whose `Authorization` another party
-    /// needs. Off by default.
+    /// needs. Off by default. What the inner service answers is marked `Cache-Control: private`.
     ///
     /// A request that presents more than one credential is refused with 400. It may be called again for another name.
     ///

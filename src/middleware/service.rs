@@ -72,7 +72,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (decision, in_query) = self.admit(&mut request);
+        let (decision, is_elsewhere) = self.admit(&mut request);
         let admission = match decision {
             // The instance that was readied is called; a refusal leaves it ready for the next request.
             Decision::Pass => Admission::Admitted(self.inner.call(request)),
@@ -85,7 +85,7 @@ where
                 Admission::Asking { question, held: Some((ready, request)), refusals }
             }
         };
-        ResponseFuture { admission, in_query }
+        ResponseFuture { admission, is_private: is_elsewhere }
     }
 }
 
@@ -97,7 +97,7 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    /// What is to become of a request, and whether its credential stands in its query.
+    /// What is to become of a request, and whether its credential stands elsewhere than in `Authorization`.
     fn admit<B>(&self, request: &mut Request<B>) -> (Decision<C>, bool) {
         let config = &*self.config;
         // Claims come from this layer or from nowhere.
@@ -108,11 +108,13 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
         if !config.enabled || (!config.exempt.is_empty() && config.exempt.contains(request.uri().path())) {
             return (self.pass_without_claims(request), false);
         }
-        let Presented { credential, in_query } = config.locations.find(request, config.tokens.max_token_len());
+        let Presented { credential, is_elsewhere } = config.locations.find(request, config.tokens.max_token_len());
         let check = match credential {
             Credential::Absent if !config.required => return (self.pass_without_claims(request), false),
             Credential::Absent => return (Decision::Refuse(Refusal::new(RefusalKind::NoCredentials)), false),
-            Credential::Malformed => return (Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)), in_query),
+            Credential::Malformed => {
+                return (Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)), is_elsewhere);
+            }
             Credential::Token(token) => config.tokens.check(&token, TokenType::Access),
         };
         let decision = match check {
@@ -120,11 +122,11 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
                 request.extensions_mut().insert(claims);
                 Decision::Pass
             }
-            AccessCheck::Done(Err(error)) => return (Decision::Refuse(error.into()), in_query),
+            AccessCheck::Done(Err(error)) => return (Decision::Refuse(error.into()), is_elsewhere),
             AccessCheck::Pending(pending) => Decision::Ask(ClaimsFromStore(pending)),
         };
         self.strip(request);
-        (decision, in_query)
+        (decision, is_elsewhere)
     }
 
     fn pass_without_claims<B>(&self, request: &mut Request<B>) -> Decision<C> {

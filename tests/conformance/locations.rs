@@ -57,18 +57,24 @@ async fn loc_02_a_token_in_the_query_is_accepted_where_allowed_and_the_response_
         let lines = answer.headers.get_all("cache-control").iter().map(|line| line.to_str().unwrap().to_owned());
         (answer.status.as_u16(), lines.collect::<Vec<_>>().join(", "))
     };
+    // Shared caches know of `Authorization` alone that an answer to it is one client's (RFC 9111 section 3.5).
+    let elsewhere =
+        || [query(&token), cookie(&format!("__Host-token={token}")), get("/").header(X_TOKEN, &token)].into_iter();
     for (said, expected) in [
         (None, "private"),
         (Some("max-age=60"), "max-age=60, private"),
         (Some("no-cache, private"), "no-cache, private"),
         (Some("No-Store"), "No-Store"),
-        (Some("public, max-age=60"), "private"),
+        (Some("no-store, s-maxage=0"), "no-store"),
+        (Some("Public, max-age=60, no-cache"), "max-age=60, no-cache, private"),
         (Some("s-maxage=60"), "private"),
         (Some("private=\"set-cookie\""), "private=\"set-cookie\", private"),
     ] {
-        assert_eq!(ask(said, query(&token)).await, (200, expected.to_owned()), "{said:?}");
+        for request in elsewhere() {
+            assert_eq!(ask(said, request).await, (200, expected.to_owned()), "{said:?}");
+        }
     }
-    // Nothing is said of responses to other credentials.
+    // Nothing is said of responses to others, nor of refusals, which no cache keeps.
     assert_eq!(ask(None, bearer(&token)).await, (200, String::new()));
     assert_eq!(ask(Some("public"), bearer(&token)).await, (200, "public".to_owned()));
 }
@@ -286,4 +292,13 @@ async fn loc_a_check_that_waits_for_the_store_strips_and_marks_the_same() {
         (response.status().as_u16(), &response.headers()["cache-control"]),
         (200, &HeaderValue::from_static("private"))
     );
+}
+
+#[tokio::test]
+async fn loc_a_place_that_is_allowed_twice_is_one_place() {
+    let subject = Subject::new().layered(|layer| everywhere(everywhere(layer)));
+    let token = subject.valid().await;
+    for request in [query(&token), cookie(&format!("__Host-token={token}")), get("/").header(X_TOKEN, &token)] {
+        subject.expect("once in the request", request, Outcome::Ok).await;
+    }
 }

@@ -2,36 +2,32 @@
 
 use http::{HeaderMap, header::AUTHORIZATION};
 
-use super::{Beginning, Credential};
+use super::{
+    Credential,
+    field::{self, Line},
+};
 
 const SCHEME: &[u8] = b"bearer";
 
 /// Reads the one `Authorization` field. Another scheme's is no bearer credential.
 pub(super) fn read(headers: &HeaderMap, max_token_len: usize) -> Credential<'_> {
-    let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let line = match (lines.next(), lines.next()) {
-        (None, _) => return Credential::Absent,
-        (Some(line), None) => line.as_bytes(),
-        (Some(_), Some(_)) => return Credential::Malformed,
+    let line = match field::line(headers, &AUTHORIZATION, max_token_len) {
+        Line::Absent => return Credential::Absent,
+        Line::One(line) => line,
+        Line::Several => return Credential::Malformed,
     };
-    let Beginning { text, is_cut } = Beginning::of(line, max_token_len);
-    let rest = match text.split_at_checked(SCHEME.len()) {
+    let rest = match line.text.split_at_checked(SCHEME.len()) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
         _ => return Credential::Absent,
     };
     // 1*SP: a tab is no separator, but it ends the scheme.
-    let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
     match rest.first() {
         None | Some(b'\t') => return Credential::Malformed,
         Some(b' ') => {}
         Some(_) => return Credential::Absent,
     }
-    let token = rest.get(spaces..).unwrap_or_default();
-    if is_cut && token.len() <= max_token_len {
-        Credential::Malformed
-    } else {
-        Credential::of_bytes(token, max_token_len)
-    }
+    let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
+    line.token(rest.get(spaces..).unwrap_or_default(), max_token_len)
 }
 
 #[cfg(test)]

@@ -2,10 +2,7 @@
 //!
 //! Read as bytes: the cookies of others may be no text at all, which must not hide or break this one.
 
-use http::{
-    HeaderMap, HeaderValue,
-    header::{COOKIE, Entry},
-};
+use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 use super::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
 
@@ -34,15 +31,16 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, names: &[String], max_token_len: 
 
 /// Takes the cookies of these names out, and leaves the others as they are.
 pub(super) fn strip(headers: &mut HeaderMap, names: &[String]) {
-    let Entry::Occupied(lines) = headers.entry(COOKIE) else { return };
-    let (_, lines) = lines.remove_entry_mult();
-    for line in lines.collect::<Vec<_>>() {
+    let left_of = |line: &HeaderValue| {
         let others: Vec<&[u8]> = pairs(line.as_bytes()).filter(|pair| value(pair, names).is_none()).collect();
-        let others = others.join(&b"; "[..]);
-        if let (false, Ok(mut line)) = (others.is_empty(), HeaderValue::from_bytes(&others)) {
-            line.set_sensitive(true);
-            headers.append(COOKIE, line);
-        }
+        let mut line = HeaderValue::from_bytes(&others.join(&b"; "[..])).ok().filter(|line| !line.is_empty())?;
+        line.set_sensitive(true);
+        Some(line)
+    };
+    let left: Vec<_> = headers.get_all(COOKIE).iter().filter_map(left_of).collect();
+    headers.remove(COOKIE);
+    for line in left {
+        headers.append(COOKIE, line);
     }
 }
 
@@ -61,6 +59,11 @@ fn value<'a>(pair: &'a [u8], names: &[String]) -> Option<&'a [u8]> {
 /// The quotes are no part of what the value means, though a browser sends them along.
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+/// A token of RFC 9110 section 5.6.2, which RFC 6265 section 4.1.1 wants of a name.
+pub(crate) fn is_cookie_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) fn strip(uri: &mut Uri, names: &[String]) {
     let others: Vec<&str> = query.split('&').filter(|pair| !bears_name(pair, names)).collect();
     let target = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), others.join("&")) };
     let mut parts = uri.clone().into_parts();
-    // What is left of a target is one too; if not, the path alone certainly holds no credential.
+    // What is left of a target is a target too. Were it none, the request would lose its path rather than keep its credential.
     parts.path_and_query = Some(PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }

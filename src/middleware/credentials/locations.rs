@@ -1,0 +1,117 @@
+//! The places that a layer looks at.
+
+use http::{
+    HeaderMap, HeaderName, Request,
+    header::{AUTHORIZATION, COOKIE},
+};
+
+use super::{
+    Credential, authorization,
+    cookie::{self, is_cookie_name},
+    field, query,
+};
+use crate::error::ConfigError;
+
+/// A credential, and whether it stands anywhere but in `Authorization`: of that field alone shared caches know what it means
+/// (RFC 9111 section 3.5).
+pub(in crate::middleware) struct Presented<'a> {
+    pub(in crate::middleware) credential: Credential<'a>,
+    pub(in crate::middleware) is_elsewhere: bool,
+}
+
+/// The places beside `Authorization` at which a layer looks. Each may be named more than once.
+#[derive(Clone, Debug, Default)]
+pub(in crate::middleware) struct Locations {
+    queries: Vec<String>,
+    cookies: Vec<String>,
+    headers: Vec<HeaderName>,
+}
+
+impl Locations {
+    /// Adds a query parameter: its name as it reads when decoded.
+    pub(in crate::middleware) fn allow_query(&mut self, name: String) -> Result<(), ConfigError> {
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(unreserved) {
+            return Err(ConfigError::new(
+                "allow_query",
+                "is given a name that is empty or has characters that a query has to escape",
+                "give `access_token` or the like: letters, digits, `-`, `.`, `_` and `~` (RFC 3986 section 2.3)",
+            ));
+        }
+        self.queries.push(name);
+        Ok(())
+    }
+
+    /// Adds a cookie: its name to the byte.
+    pub(in crate::middleware) fn allow_cookie(&mut self, name: String) -> Result<(), ConfigError> {
+        if !is_cookie_name(&name) {
+            return Err(ConfigError::new(
+                "allow_cookie",
+                "is given a name that no cookie can have",
+                "give a token of RFC 9110 section 5.6.2, as `__Host-access_token`",
+            ));
+        }
+        self.cookies.push(name);
+        Ok(())
+    }
+
+    pub(in crate::middleware) fn allows_cookie(&self, name: &str) -> bool {
+        self.cookies.iter().any(|own| own == name)
+    }
+
+    /// Adds a header that holds the token alone, without a scheme.
+    pub(in crate::middleware) fn allow_header(&mut self, name: HeaderName) -> Result<(), ConfigError> {
+        if name == AUTHORIZATION || name == COOKIE {
+            return Err(ConfigError::new(
+                "allow_header",
+                "is given a field that does not hold a token alone",
+                "`Authorization` is read always; use `allow_cookie` for cookies",
+            ));
+        }
+        // Looked at twice, one field would be two credentials.
+        if !self.headers.contains(&name) {
+            self.headers.push(name);
+        }
+        Ok(())
+    }
+
+    /// The one credential of a request.
+    pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Presented<'a> {
+        let mut elsewhere = Credential::Absent;
+        for name in &self.headers {
+            elsewhere = elsewhere.and(field::token(request.headers(), name, max_token_len));
+        }
+        if !self.cookies.is_empty() {
+            elsewhere = elsewhere.and(cookie::read(request.headers(), &self.cookies, max_token_len));
+        }
+        if let (false, Some(query)) = (self.queries.is_empty(), request.uri().query()) {
+            elsewhere = elsewhere.and(query::read(query, &self.queries, max_token_len));
+        }
+        let is_elsewhere = elsewhere != Credential::Absent;
+        Presented { credential: authorization::read(request.headers(), max_token_len).and(elsewhere), is_elsewhere }
+    }
+
+    /// Keeps whatever may hold a credential out of the `Debug` text of the request's headers.
+    pub(in crate::middleware) fn mark_sensitive(&self, headers: &mut HeaderMap) {
+        for (name, value) in headers.iter_mut() {
+            if name == AUTHORIZATION || (name == COOKIE && !self.cookies.is_empty()) || self.headers.contains(name) {
+                value.set_sensitive(true);
+            }
+        }
+    }
+
+    /// Takes whatever may hold a credential out of the request: the whole `Authorization` field, and of query and cookies what bears
+    /// an allowed name.
+    pub(in crate::middleware) fn strip<B>(&self, request: &mut Request<B>) {
+        request.headers_mut().remove(AUTHORIZATION);
+        for name in &self.headers {
+            request.headers_mut().remove(name);
+        }
+        if !self.cookies.is_empty() {
+            cookie::strip(request.headers_mut(), &self.cookies);
+        }
+        if !self.queries.is_empty() {
+            query::strip(request.uri_mut(), &self.queries);
+        }
+    }
+}
