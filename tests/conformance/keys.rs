@@ -2,7 +2,7 @@
 //!
 //! KEY-34 and KEY-35 stand in the library's own tests, for they need other features than this file's; KEY-31's raw signatures too.
 
-use std::{fs, process::Command};
+use std::process::Command;
 
 use base64::{
     Engine,
@@ -21,11 +21,14 @@ use tower_bearer::{
 
 use crate::{
     subject::{Outcome, Subject, bearer},
-    support::fixture::{AUDIENCE, ISSUER, SECRET, read_part, sign_with},
+    support::{
+        fixture::{AUDIENCE, ISSUER, SECRET, read_part, sign_with},
+        test_keys::{encoding, signing, text},
+    },
     vectors,
 };
 
-pub(crate) const RSA: [Algorithm; 6] =
+const RSA: [Algorithm; 6] =
     [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
 const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 
@@ -37,21 +40,8 @@ const PAIRS: [(Algorithm, &str, &str); 4] = [
     (Algorithm::EdDSA, "TEST-ed25519-pkcs8.pem", "TEST-ed25519-public.pem"),
 ];
 
-pub(crate) fn pem(name: &str) -> String {
-    fs::read_to_string(format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
-
 fn der_of(pem: &str) -> Vec<u8> {
     STANDARD.decode(pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>()).unwrap()
-}
-
-pub(crate) fn signing(algorithm: Algorithm) -> SigningKey {
-    SigningKey::from_pem(algorithm, pem(private_pem(algorithm))).unwrap()
-}
-
-fn private_pem(algorithm: Algorithm) -> &'static str {
-    let of = if RSA.contains(&algorithm) { Algorithm::RS256 } else { algorithm };
-    PAIRS.iter().find(|pair| pair.0 == of).unwrap().1
 }
 
 /// The public JWK of a key, of the set that the crate itself writes.
@@ -84,16 +74,6 @@ fn jose(algorithm: Algorithm) -> Jose {
     algorithm.as_str().parse().unwrap()
 }
 
-fn encoding(algorithm: Algorithm) -> EncodingKey {
-    let pem = pem(private_pem(algorithm));
-    match algorithm {
-        Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()),
-        Algorithm::EdDSA => EncodingKey::from_ed_pem(pem.as_bytes()),
-        _ => EncodingKey::from_rsa_pem(pem.as_bytes()),
-    }
-    .unwrap()
-}
-
 /// A header that says `algorithm`, and `kid` if there is one.
 pub(crate) fn header(algorithm: &str, kid: Option<&str>) -> String {
     let mut header = json!({"alg": algorithm, "typ": "at+jwt"});
@@ -124,7 +104,7 @@ pub(crate) fn joined(signing: SigningKey, others: &KeySet) -> KeySet {
 
 /// The same number in every form in which a public key is passed around, as bytes that an attacker may take for an HMAC secret.
 fn public_forms(algorithm: Algorithm) -> Vec<(&'static str, Vec<u8>)> {
-    let spki = pem(PAIRS.iter().find(|pair| pair.0 == algorithm).unwrap().2);
+    let spki = text(PAIRS.iter().find(|pair| pair.0 == algorithm).unwrap().2);
     let jwk = public_jwk(&signing(algorithm));
     let mut forms = vec![
         ("PEM", spki.clone().into_bytes()),
@@ -162,7 +142,7 @@ fn public_forms(algorithm: Algorithm) -> Vec<(&'static str, Vec<u8>)> {
             ssh("ssh-ed25519", &[&x])
         }
         _ => {
-            let pkcs1 = pem("TEST-rsa-2048-public-pkcs1.pem");
+            let pkcs1 = text("TEST-rsa-2048-public-pkcs1.pem");
             forms.push(("PKCS#1 PEM", pkcs1.clone().into_bytes()));
             forms.push(("PKCS#1 PEM without its last line feed", pkcs1.trim_end().into()));
             forms.push(("PKCS#1 PEM with CRLF", pkcs1.replace('\n', "\r\n").into_bytes()));
@@ -341,8 +321,8 @@ fn key_11_a_key_of_another_family_than_its_algorithm_is_refused_when_it_is_made(
         }
         // With a key of another type.
         for (other, private, public) in PAIRS {
-            let fits = private_pem(algorithm) == private;
-            let (private, public) = (pem(private), pem(public));
+            let fits = algorithm == other || RSA.contains(&algorithm) && RSA.contains(&other);
+            let (private, public) = (text(private), text(public));
             let jwk = without(public_jwk(&signing(other)), &["alg"]).to_string();
             for (way, accepted) in [
                 ("SigningKey::from_pem", SigningKey::from_pem(algorithm, &private).is_ok()),
@@ -361,8 +341,8 @@ fn key_11_a_key_of_another_family_than_its_algorithm_is_refused_when_it_is_made(
     }
     for hmac in HMAC {
         for (other, private, public) in PAIRS {
-            assert!(SigningKey::from_pem(hmac, pem(private)).is_err(), "{hmac} with {other}'s");
-            assert!(VerifyingKey::from_pem(hmac, pem(public)).is_err(), "{hmac} with {other}'s");
+            assert!(SigningKey::from_pem(hmac, text(private)).is_err(), "{hmac} with {other}'s");
+            assert!(VerifyingKey::from_pem(hmac, text(public)).is_err(), "{hmac} with {other}'s");
             assert!(VerifyingKey::from_jwk_with(hmac, &public_jwk(&signing(other)).to_string()).is_err());
         }
     }
@@ -371,21 +351,13 @@ fn key_11_a_key_of_another_family_than_its_algorithm_is_refused_when_it_is_made(
 #[tokio::test]
 async fn key_13_a_key_verifies_by_its_own_algorithm_and_no_other() {
     // RSA keys would compute six algorithms, and secrets three.
-    let secret = EncodingKey::from_secret(SECRET.as_bytes());
     for family in [&RSA[..], &HMAC] {
         for &own in family {
-            let key = if HMAC.contains(&own) {
-                SigningKey::from_secret(own, SECRET).unwrap()
-            } else {
-                // As someone publishes it: `alg` decides.
-                let private = signing(own);
-                assert_eq!(public_jwk(&private)["alg"], own.as_str());
-                private
-            };
+            let key = signing(own);
             let subject = Subject::with_keys(KeySet::signing(key.clone()));
             let claims = subject.claims_text().await;
             for &other in family {
-                let encoding = if HMAC.contains(&own) { secret.clone() } else { encoding(own) };
+                let encoding = encoding(own);
                 for kid in [None, key.kid()] {
                     let outcome = if own == other { Outcome::Ok } else { Outcome::InvalidToken };
                     let token = signed(other, other, &encoding, kid, &claims);
@@ -450,7 +422,7 @@ fn is_unusable(what: &str, algorithm: Algorithm, jwk: &Value) {
 
 #[test]
 fn key_15_an_rsa_modulus_below_2048_bits_is_refused() {
-    let small = pem("TEST-rsa-1024-pkcs8.pem");
+    let small = text("TEST-rsa-1024-pkcs8.pem");
     // Wycheproof's 1024-bit key, json_web_key_test 8.
     let n1024 = "rJBIp6T1YK-RtPyvYqFFlcucqewSAA_IReSFchE8qyiQrbARqRlXWkB2DR8j_pJQnIpYELbQWZC5Cd0PTGAU8rMbar2AW6zpmBbi7aQf17lUBdt8XI9M9rq7FPVQ1dDdUXm1SVH_9qqWhvMPR422SbfHBEzCAtzK0ANDRo6qz78";
     let n = number(&public_jwk(&signing(Algorithm::RS256)), "n");
@@ -507,7 +479,7 @@ fn key_16_an_rsa_exponent_of_one_even_or_huge_is_refused() {
         }
         // The same in DER, whose last bytes are the exponent's: 65536.
         for name in ["TEST-rsa-2048-public.pem", "TEST-rsa-2048-public-pkcs1.pem"] {
-            let mut der = der_of(&pem(name));
+            let mut der = der_of(&text(name));
             assert!(VerifyingKey::from_der(algorithm, &der).is_ok() && der.ends_with(&[2, 3, 1, 0, 1]));
             *der.last_mut().unwrap() = 0;
             assert!(VerifyingKey::from_der(algorithm, &der).is_err(), "{name}");
@@ -581,14 +553,14 @@ fn key_19_a_point_off_its_curve_or_on_another_is_refused() {
     // In PEM and DER: the last byte of an SPKI is the point's.
     for (algorithm, _, public) in PAIRS.into_iter().filter(|pair| matches!(pair.0, Algorithm::ES256 | Algorithm::ES384))
     {
-        let mut der = der_of(&pem(public));
+        let mut der = der_of(&text(public));
         assert!(VerifyingKey::from_der(algorithm, &der).is_ok());
         *der.last_mut().unwrap() ^= 1;
         assert!(VerifyingKey::from_der(algorithm, &der).is_err(), "{algorithm}");
         let armoured = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&der));
         assert!(VerifyingKey::from_pem(algorithm, armoured).is_err(), "{algorithm}");
-        assert!(VerifyingKey::from_pem(algorithm, pem("TEST-ec-secp256k1-public.pem")).is_err(), "{algorithm}");
-        assert!(SigningKey::from_pem(algorithm, pem("TEST-ec-secp256k1-pkcs8.pem")).is_err(), "{algorithm}");
+        assert!(VerifyingKey::from_pem(algorithm, text("TEST-ec-secp256k1-public.pem")).is_err(), "{algorithm}");
+        assert!(SigningKey::from_pem(algorithm, text("TEST-ec-secp256k1-pkcs8.pem")).is_err(), "{algorithm}");
     }
 }
 
@@ -1045,7 +1017,7 @@ fn key_37_the_rsa_crate_with_the_timing_leak_comes_only_with_rust_crypto() {
 async fn key_39_a_retired_key_verifies_until_it_is_removed_and_new_tokens_name_the_new_one() {
     let pairs = [
         (signing(Algorithm::RS256), signing(Algorithm::ES256)),
-        (signing(Algorithm::EdDSA), SigningKey::from_pem(Algorithm::PS256, pem("TEST-rsa-2048-pkcs8.pem")).unwrap()),
+        (signing(Algorithm::EdDSA), SigningKey::from_pem(Algorithm::PS256, text("TEST-rsa-2048-pkcs8.pem")).unwrap()),
         (
             SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap(),
             SigningKey::from_secret(Algorithm::HS256, SECRET.replace("TEST", "NEXT")).unwrap(),
@@ -1094,11 +1066,7 @@ async fn key_39_a_retired_key_verifies_until_it_is_removed_and_new_tokens_name_t
         assert!(after.refresh(old.refresh().as_str()).await.is_err(), "{what}");
         // The names do not decide: the old key's signature under the new key's name is none.
         let claims = read_part(old_token, 1).to_string();
-        let key = if HMAC.contains(&k1.algorithm()) {
-            EncodingKey::from_secret(SECRET.as_bytes())
-        } else {
-            encoding(k1.algorithm())
-        };
+        let key = encoding(k1.algorithm());
         let crossed = signed(k1.algorithm(), k1.algorithm(), &key, Some("k2"), &claims);
         let layered = AuthLayer::new(rotated).layer(subject.inner.clone());
         subject.expect_of(layered, &format!("{what}: k1 called k2"), bearer(&crossed), Outcome::InvalidToken).await;
