@@ -362,7 +362,9 @@ async fn key_13_a_key_verifies_by_its_own_algorithm_and_no_other() {
                     let outcome = if own == other { Outcome::Ok } else { Outcome::InvalidToken };
                     let token = signed(other, other, &encoding, kid, &claims);
                     subject.expect_token(&format!("{own}'s key, {other}, kid {kid:?}"), &token, outcome).await;
-                    // A header that lies about what was signed with helps as little.
+                    // A header that lies about what was signed with helps as little, in either direction.
+                    let token = signed(other, own, &encoding, kid, &claims);
+                    subject.expect_token(&format!("{own}'s key and signature called {other}"), &token, outcome).await;
                     let token = signed(own, other, &encoding, kid, &claims);
                     subject.expect_token(&format!("{own}'s key, {other} called {own}"), &token, outcome).await;
                 }
@@ -541,12 +543,18 @@ fn key_19_a_point_off_its_curve_or_on_another_is_refused() {
             is_unusable(&format!("{algorithm}: {what}"), algorithm, &bad);
         }
     }
+    let point = |bytes: &[u8]| with(ed.clone(), "x", json!(URL_SAFE_NO_PAD.encode(bytes)));
     for (what, bad) in [
         ("a byte less", changed(&ed, "x", |x| x.truncate(x.len() - 1))),
         ("a byte more", changed(&ed, "x", |x| x.push(0))),
         ("X25519", with(ed.clone(), "crv", json!("X25519"))),
         ("Ed448", with(ed.clone(), "crv", json!("Ed448"))),
         ("P-256", with(ed.clone(), "crv", json!("P-256"))),
+        ("y = 2, which has no x", point(&[&[2], &[0; 31][..]].concat())),
+        ("zero, of order 4", point(&[0; 32])),
+        ("the identity, under which everyone can sign", point(&[&[1], &[0; 31][..]].concat())),
+        ("y = 3 written as p + 3", point(&[&[0xf0], &[0xff; 30][..], &[0x7f]].concat())),
+        ("all ones", point(&[0xff; 32])),
     ] {
         is_unusable(&format!("EdDSA: {what}"), Algorithm::EdDSA, &bad);
     }
