@@ -21,7 +21,8 @@ pub(super) struct Verified {
 ///
 /// What is checked, in this order:
 ///
-/// * at most 8 KiB of text; exactly three segments of canonical unpadded base64url, of which only the payload may be empty;
+/// * at most 8 KiB of text, 3 KiB of which are the header's; exactly three segments of canonical unpadded base64url, of which only the payload may
+///   be empty;
 /// * the header (section 4): an object without duplicate members, with a supported `alg`; `crit`, `b64`, `zip`, `enc` and `cty` are refused,
 ///   and `jwk`, `jku`, `x5u` and `x5c` never used;
 /// * the key: the one of the set with the header's algorithm and, if it has one, the header's `kid`;
@@ -97,10 +98,19 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     if header.is_empty() || signature.is_empty() {
         return Err(NOT_COMPACT);
     }
+    if header.len() > longest_header(max_len) {
+        return Err(TokenError::Malformed("its header is longer than allowed"));
+    }
     // The signing input is everything before the dot before the signature.
     let end = token.len().saturating_sub(signature.len() + 1);
     let signing_input = token.get(..end).ok_or(NOT_COMPACT)?;
     Ok(Segments { signing_input, header, payload, signature })
+}
+
+/// Three eighths of a token, 3 KiB by default: a certificate of RSA 2048 (`x5c`) and every name fit in. A header is read before the signature is
+/// known to be good, and to read a longer one would cost more than a valid token (measured: `cargo bench -- hostile`).
+const fn longest_header(max_len: usize) -> usize {
+    max_len / 8 * 3
 }
 
 /// Canonical unpadded base64url (RFC 7515 section 2, appendix C): no padding, no other alphabet, no stray bits at the end,
@@ -152,6 +162,24 @@ mod tests {
             "though it is signed"
         );
         assert!(verify_token(&keys, text.as_bytes(), text.len()).is_ok());
+    }
+
+    #[test]
+    fn a_header_has_at_most_three_eighths_of_the_text() {
+        let keys = KeySet::signing(key());
+        let signed = |len: usize| {
+            // Four characters are three bytes.
+            let fill = "a".repeat(len / 4 * 3 - r#"{"alg":"HS256","x":""}"#.len());
+            let input = format!("{}.e30", URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","x":"{fill}"}}"#)));
+            format!("{input}.{}", URL_SAFE_NO_PAD.encode(key().sign(input.as_bytes()).unwrap()))
+        };
+        for (max_len, header) in [(8192, 3072), (16384, 6144)] {
+            let (longest, longer) = (signed(header), signed(header + 4));
+            assert_eq!(longest.find('.'), Some(header));
+            assert!(verify_token(&keys, longest.as_bytes(), max_len).is_ok());
+            let refusal = verify_token(&keys, longer.as_bytes(), max_len).err();
+            assert_eq!(refusal, Some(TokenError::Malformed("its header is longer than allowed")));
+        }
     }
 
     #[test]

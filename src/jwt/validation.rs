@@ -32,7 +32,7 @@ const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
 /// | life of a refresh token | at most 30 days |
 /// | age of an access token | no bound but its life |
 /// | claims that must be there | `sub`, `exp`, `iat`, `jti`; `type` by [`AccessTyp`]; `iss` and `aud` where configured |
-/// | length of the text | at most 8 KiB |
+/// | length of the text | at most 8 KiB, three eighths of it for the header |
 /// | header `typ` of an access token | [`AccessTyp::Compatible`] |
 #[derive(Clone, Debug)]
 pub struct Validation {
@@ -136,7 +136,7 @@ impl Validation {
         self
     }
 
-    /// The longest text in bytes that is looked at at all.
+    /// The longest text in bytes that is looked at at all. Three eighths of it may be the header's.
     #[must_use]
     pub fn max_token_len(mut self, bytes: usize) -> Self {
         self.max_token_len = bytes;

@@ -261,7 +261,7 @@ async fn aut_20_characters_outside_b64token_are_malformed() {
         "Bearer =".to_owned(),
         "Bearer ==".to_owned(),
         format!("Bearer ={token}"),
-        format!("Bearer {}", token.replace('.', "=.")),
+        format!("Bearer {}", token.replace('.', ".=")),
     ] {
         subject.expect(&value, authorization(&value), Outcome::InvalidRequest).await;
     }

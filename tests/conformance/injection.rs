@@ -323,7 +323,8 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
         g.lives(&format!("{text:?}"), "witness", &witness).await;
     }
     // A denylist's names go through the same scripts.
-    let store = RedisStore::builder(g.f.server.url()).buckets(1).connect().await.unwrap();
+    let store =
+        RedisStore::builder(g.f.server.url()).buckets(1).timeout(Duration::from_secs(10)).connect().await.unwrap();
     let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
     for text in HOSTILE {
         deny.revoke_session(text, text).await.unwrap();

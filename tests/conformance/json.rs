@@ -4,12 +4,16 @@ use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::{Map, Value};
 use tower::Layer;
-use tower_bearer::{AuthLayer, Claims, TokenType};
+use tower_bearer::{
+    AuthLayer, Claims, KeySet, TokenType,
+    error::TokenError,
+    jwt::{Algorithm, SigningKey, Validation, decode_token, verify_compact},
+};
 
 use crate::{
     subject::{Outcome, Subject, bearer, send},
     support::{
-        fixture::builder,
+        fixture::{SECRET, builder, sign_with},
         token_parts::{HEADER, encoded, segments, with, without},
         vectors,
     },
@@ -341,4 +345,51 @@ async fn jsn_14_what_may_be_json_is_accepted_or_refused_but_never_a_fault() {
     }
     println!("i_: {} files, {accepted} of them accepted as a claim", files.len());
     assert_eq!(files.len(), 35);
+}
+
+/// The whole suite below HTTP: what no token can be is called malformed, by the functions that need no service too.
+#[test]
+fn vec_10_json_test_suite_at_the_level_of_text() {
+    let keys = KeySet::signing(SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap());
+    let rules = Validation::new().max_token_len(1 << 20);
+    let mut counts = [0; 3];
+    for (kind, count) in ["y_", "n_", "i_"].into_iter().zip(&mut counts) {
+        let Some(files) = vectors::read_all(SUITE, kind) else { return };
+        for (name, json) in &files {
+            *count += 1;
+            let claims = around(r#"{"sub":"42","jti":"t","type":"access","iat":1,"exp":2}"#, json, true);
+            for token in [
+                signed_text(HEADER.as_bytes(), &claims),
+                signed_text(&header_around(json), b"{}"),
+                signed_text(json, b"{}"),
+            ] {
+                let verdict = decode_token::<Value>(&token, &keys, &rules);
+                assert!(
+                    verdict.is_ok() || matches!(verdict, Err(TokenError::Malformed(_) | TokenError::Claims(_))),
+                    "{name}"
+                );
+            }
+            let as_claim = decode_token::<Value>(&signed_text(HEADER.as_bytes(), &claims), &keys, &rules);
+            assert!(kind == "i_" || as_claim.is_ok() == (kind == "y_"), "{name}: {as_claim:?}");
+            // A signature says nothing of JSON: any payload verifies, and no header that is none.
+            if json.len() < 4096 {
+                assert_eq!(
+                    verify_compact(&keys, signed_text(HEADER.as_bytes(), json).as_bytes()).as_ref(),
+                    Ok(json),
+                    "{name}"
+                );
+            }
+            assert!(
+                kind != "n_" || verify_compact(&keys, signed_text(&header_around(json), b"{}").as_bytes()).is_err(),
+                "{name}"
+            );
+        }
+    }
+    println!("y_, n_, i_: {counts:?} files");
+    assert_eq!(counts, [95, 188, 35]);
+}
+
+fn signed_text(header: &[u8], payload: &[u8]) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    sign_with(jsonwebtoken::Algorithm::HS256, &key, header, payload)
 }

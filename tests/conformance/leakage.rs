@@ -197,7 +197,7 @@ async fn through_a_redis_that_fails(secrets: &mut Secrets) {
     let mut admin = server.admin().await;
     redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(REDIS_PASSWORD).exec_async(&mut admin).await.unwrap();
     let url = server.url().replace("127.0.0.1", &format!(":{REDIS_PASSWORD}@127.0.0.1"));
-    let store = RedisStore::builder(url).connect().await.unwrap();
+    let store = RedisStore::builder(url).timeout(Duration::from_secs(1)).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder);
     let house = House::of(&tokens);
     let pair = house.log_in("alice").await;

@@ -30,6 +30,8 @@ use crate::{
     },
 };
 
+/// How long a store waits where nothing is to fail: a machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(10);
 const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
 
 async fn two_nodes(server: &RedisServer) -> [TokenService; 2] {
@@ -209,7 +211,7 @@ async fn sto_07_after_a_flush_no_session_is_known_and_a_denylist_takes_nothing_o
 
     // A denylist that was lost knows nobody's revocation any more: documented is that it refuses all that was issued before it began to
     // remember, so that no revoked token comes back to life.
-    let store = RedisStore::builder(server.url()).prefix("deny").connect().await.unwrap();
+    let store = RedisStore::builder(server.url()).prefix("deny").timeout(PATIENCE).connect().await.unwrap();
     let deny = node_on(store, |builder| {
         builder.policy(TokenPolicy::Denylist).access_typ(AccessTyp::Compatible).leeway(Duration::ZERO)
     });
@@ -281,7 +283,7 @@ async fn sto_14_a_request_that_starts_after_a_revocation_returned_is_refused_on_
 async fn sto_16_after_a_thousand_issues_every_key_of_a_user_ends_and_the_log_is_trimmed() {
     let server = RedisServer::start();
     let mut admin = server.admin().await;
-    let store = RedisStore::builder(server.url()).buckets(4).timeout(Duration::from_secs(10)).connect().await.unwrap();
+    let store = RedisStore::builder(server.url()).buckets(4).timeout(PATIENCE).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder.max_sessions(20));
     // What was revoked a month ago is in every bucket's log.
     let long_ago = SystemClock.now().saturating_sub(Duration::from_secs(30 * 86_400)).as_millis();
@@ -317,7 +319,7 @@ async fn sto_16_after_a_thousand_issues_every_key_of_a_user_ends_and_the_log_is_
         tokens.revoke_all_for_subject(format!("nobody-{n}")).await.unwrap();
     }
     // Revocations of another issuer's tokens are keys too.
-    let store = RedisStore::builder(server.url()).buckets(4).connect().await.unwrap();
+    let store = RedisStore::builder(server.url()).buckets(4).timeout(PATIENCE).connect().await.unwrap();
     let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
     for n in 0..10 {
         deny.revoke_session("42", format!("session-{n}")).await.unwrap();
@@ -375,7 +377,7 @@ async fn sto_17_neither_keys_nor_values_nor_commands_hold_any_part_of_a_token() 
     let alone = tokens.refresh_access_token(&next.refresh).await.unwrap();
     tokens.revoke_token(alone.as_str()).await.unwrap();
     given.push(alone.as_str().to_owned());
-    let deny = RedisStore::builder(server.url()).prefix("deny").connect().await.unwrap();
+    let deny = RedisStore::builder(server.url()).prefix("deny").timeout(PATIENCE).connect().await.unwrap();
     let deny = node_on(deny, |builder| builder.policy(TokenPolicy::Denylist).access_typ(AccessTyp::Compatible));
     deny.revoke_token(&lives.access).await.unwrap();
     expect_on(&deny, "denied", &lives.access, Outcome::InvalidToken).await;

@@ -182,7 +182,16 @@ async fn no_other_kind_of_token_opens_anything() {
                 subject.refuses_token(&format!("{typ:?}: {kind}"), &subject.signed(header(kind), claims)).await;
             }
         }
-        // A token bound to a key is no bearer token, whatever the binding (RFC 7800, RFC 8705, RFC 9449 section 7.2).
+    }
+}
+
+/// A token bound to a key is no bearer token, whatever the binding (RFC 7800, RFC 8705, RFC 9449 section 7.2), under every rule for `typ`.
+#[tokio::test]
+async fn dpp_07_a_token_that_is_bound_to_a_key_is_no_bearer_token() {
+    for typ in [AccessTyp::Compatible, AccessTyp::AtJwt, AccessTyp::Unmarked] {
+        let subject = marked(typ);
+        let claims = subject.claims().await;
+        subject.accepts_claims("V", claims.to_string()).await;
         for cnf in [r#"{"jkt":"x"}"#, r#"{"x5t#S256":"x"}"#, r#"{"jwk":{}}"#, "{}", "null", "[]", r#""x""#, "1"] {
             subject.refuses_claims(cnf, with(&claims, "cnf", cnf)).await;
         }

@@ -46,7 +46,7 @@ mod tests {
         for line in lines {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(line).expect("a value that HTTP can carry"));
         }
-        match super::read(&headers, 64) {
+        match read(&headers, 64) {
             Credential::Token(token) => token.into_owned(),
             other => format!("{other:?}"),
         }
