@@ -25,5 +25,7 @@ run                                                          # everything, docte
 # The rules of bearer input once more on the other signature backend alone, and the keys on both at once.
 run --lib --test conformance --no-default-features --features rust-crypto,redis,bcrypt,tracing
 run --lib --features rust-crypto
+# Without a backend nothing can be built, and the error says why.
+run --lib --no-default-features key_34
 
 exit "$failed"

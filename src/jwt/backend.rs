@@ -124,3 +124,60 @@ fn point_is_valid(algorithm: Algorithm, key: &DecodingKey) -> bool {
 fn point_is_valid(_: Algorithm, _: &DecodingKey) -> bool {
     true
 }
+
+#[cfg(all(test, feature = "aws-lc-rs", feature = "rust-crypto"))]
+mod tests_with_both_backends {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use std::{convert::Infallible, panic::catch_unwind};
+
+    use http::{Request, Response, StatusCode};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use crate::{
+        AuthLayer, Claims, MemoryStore, NewSession, TokenService,
+        jwt::{Algorithm, KeySet, SigningKey},
+    };
+
+    /// Looks for the global backend, as another crate of the application may do at any time: there are two, so it panics, and from then on
+    /// none can be installed either.
+    fn poison() -> bool {
+        catch_unwind(|| {
+            let key = jsonwebtoken::EncodingKey::from_secret(b"of another crate");
+            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &(), &key).is_ok()
+        })
+        .is_err()
+    }
+
+    #[tokio::test]
+    async fn key_35_with_both_backends_requests_work_whatever_another_crate_does() {
+        let pem = |name: &str| std::fs::read(format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let keys = || {
+            [
+                SigningKey::from_secret(Algorithm::HS256, b"a TEST secret that is long enough for HS256"),
+                SigningKey::from_pem(Algorithm::RS256, pem("TEST-rsa-2048-pkcs8.pem")),
+                SigningKey::from_pem(Algorithm::PS512, pem("TEST-rsa-2048-pkcs8.pem")),
+                SigningKey::from_pem(Algorithm::ES256, pem("TEST-ec-p256-pkcs8.pem")),
+                SigningKey::from_pem(Algorithm::ES384, pem("TEST-ec-p384-pkcs8.pem")),
+                SigningKey::from_pem(Algorithm::EdDSA, pem("TEST-ed25519-pkcs8.pem")),
+            ]
+            .map(Result::unwrap)
+        };
+        let before = keys();
+        assert!(poison(), "jsonwebtoken finds its backend among two: then this test shows nothing");
+        for key in before.into_iter().chain(keys()) {
+            let algorithm = key.algorithm();
+            let tokens =
+                TokenService::builder().keys(KeySet::signing(key)).store(MemoryStore::default()).build().unwrap();
+            let pair = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
+            let service = AuthLayer::new(tokens).layer(service_fn(async |request: Request<()>| {
+                let claims = request.extensions().get::<Claims>().unwrap();
+                Ok::<_, Infallible>(Response::new(claims.subject().to_owned()))
+            }));
+            for (token, status) in [(pair.access().as_str(), StatusCode::OK), ("abc", StatusCode::UNAUTHORIZED)] {
+                let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+                assert_eq!(service.clone().oneshot(request).await.unwrap().status(), status, "{algorithm}");
+            }
+        }
+    }
+}

@@ -36,6 +36,8 @@ const MAX_PUBLISHED: usize = 64;
 
 /// The keys of a set of the operator's own: all of them.
 pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
+    // Without one, the first key would be called unfit.
+    Backend::compiled_in()?;
     let Set { keys } = parse(json)?;
     if keys.len() > MAX_KEYS {
         let problem = format!("has {} keys, more than the {MAX_KEYS} that a set can hold", keys.len());

@@ -385,9 +385,10 @@ mod tests_without_a_backend {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::*;
+    use crate::{KeySet, MemoryStore, TokenService};
 
     #[test]
-    fn no_key_can_be_made_and_the_message_names_the_features() {
+    fn key_34_without_a_backend_no_key_can_be_made_and_the_message_names_the_features() {
         let secret = b"TEST secret of sixty-four bytes, which is long enough for HS512!";
         let pem = include_str!("../../tests/keys/TEST-ed25519-pkcs8.pem");
         let public = include_str!("../../tests/keys/TEST-ed25519-public.pem");
@@ -399,6 +400,9 @@ mod tests_without_a_backend {
             VerifyingKey::from_secret(Algorithm::HS512, secret).unwrap_err(),
             VerifyingKey::from_pem(Algorithm::EdDSA, public).unwrap_err(),
             VerifyingKey::from_jwk(jwk).unwrap_err(),
+            KeySet::from_jwks(&format!(r#"{{"keys":[{jwk}]}}"#)).unwrap_err(),
+            KeySet::from_published_jwks(&format!(r#"{{"keys":[{jwk}]}}"#)).unwrap_err(),
+            TokenService::builder().secret(secret).store(MemoryStore::default()).build().unwrap_err(),
         ] {
             assert_eq!(error.setting(), "features");
             assert!(error.to_string().contains("`aws-lc-rs` or `rust-crypto`"), "{error}");

@@ -41,6 +41,7 @@ mod backend;
 mod claims;
 mod compact;
 mod der;
+mod ed25519;
 mod encode;
 mod header;
 mod json;

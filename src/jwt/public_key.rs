@@ -6,7 +6,7 @@ use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
 use super::{
     algorithm::{Algorithm, KeyType},
     backend::Backend,
-    der,
+    der, ed25519,
 };
 use crate::error::ConfigError;
 
@@ -115,8 +115,12 @@ impl PublicKey {
             }
         }
         let key = self.decoding_key();
-        if !backend.accepts(algorithm, &key) {
-            return refuse(format!("is a public key that is no point of {algorithm}'s curve"));
+        let is_point = match self {
+            Self::Ed25519 { x } => ed25519::is_public_key(x),
+            Self::Rsa { .. } | Self::Ec { .. } => true,
+        };
+        if !is_point || !backend.accepts(algorithm, &key) {
+            return refuse(format!("is a public key that is no point of {algorithm}'s curve, or one of small order"));
         }
         Ok(key)
     }

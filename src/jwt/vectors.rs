@@ -184,3 +184,32 @@ fn vec_06_wycheproof_raw_signatures() {
     assert_eq!(counts, RAW.map(|(name, count)| (name.to_owned(), count)).into());
     assert_eq!(all, 2156);
 }
+
+#[test]
+fn key_31_a_raw_pss_signature_with_another_salt_or_mask_is_refused() {
+    // RFC 7518 section 3.5: the salt as long as the hash, the mask by the same hash. These are valid of their own kind, and none of ours.
+    use rsa_pss_verify::TestName::{
+        RsaPss2048Sha1Mgf1SaltLen20, RsaPss2048Sha256Mgf1SaltLen0, RsaPss2048Sha256Mgf1Sha1_20,
+        RsaPss2048Sha512_256Mgf1SaltLen32, RsaPss4096Sha512Mgf1SaltLen32,
+    };
+
+    let mut refused = 0;
+    for (name, algorithm) in [
+        (RsaPss2048Sha256Mgf1SaltLen0, Algorithm::PS256),
+        (RsaPss2048Sha256Mgf1Sha1_20, Algorithm::PS256),
+        (RsaPss2048Sha1Mgf1SaltLen20, Algorithm::PS256),
+        (RsaPss2048Sha512_256Mgf1SaltLen32, Algorithm::PS256),
+        (RsaPss4096Sha512Mgf1SaltLen32, Algorithm::PS512),
+    ] {
+        for group in rsa_pss_verify::TestSet::load(name).unwrap().test_groups {
+            let key = VerifyingKey::from_der(algorithm, &group.der[..]).unwrap();
+            // What is invalid there may be good here: its salt was changed to our length.
+            for test in group.tests.into_iter().filter(|test| test.result != TestResult::Invalid) {
+                assert!(!key.verify(&test.msg, &test.sig.to_vec()), "{name:?}, test {}", test.tc_id);
+                refused += 1;
+            }
+        }
+    }
+    println!("PSS of other kinds: {refused} valid ones refused");
+    assert_eq!(refused, 367);
+}

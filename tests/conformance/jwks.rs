@@ -9,14 +9,13 @@ use tower_bearer::{
 };
 
 use crate::{
-    keys::{header, joined, pem, public_jwk, set, signing, with, without},
+    keys::{header, joined, public_jwk, set, with, without},
     subject::{Outcome, Subject},
-    support::fixture::{SECRET, sign_with},
+    support::{
+        fixture::{SECRET, sign_with},
+        test_keys::{encoding, signing},
+    },
 };
-
-fn p256() -> EncodingKey {
-    EncodingKey::from_ec_pem(pem("TEST-ec-p256-pkcs8.pem").as_bytes()).unwrap()
-}
 
 fn secret_jwk(kid: &str) -> Value {
     json!({"kty": "oct", "alg": "HS256", "kid": kid, "k": URL_SAFE_NO_PAD.encode(SECRET)})
@@ -24,7 +23,7 @@ fn secret_jwk(kid: &str) -> Value {
 
 /// Signed by the P-256 key, with this `kid`.
 fn token(kid: Option<&str>, claims: &str) -> String {
-    sign_with(Jose::ES256, &p256(), header("ES256", kid).as_bytes(), claims.as_bytes())
+    sign_with(Jose::ES256, &encoding(Algorithm::ES256), header("ES256", kid).as_bytes(), claims.as_bytes())
 }
 
 /// A service of its own key, and of a P-256 key that was published under this name.
@@ -54,7 +53,7 @@ async fn jwk_01_an_unknown_kid_is_refused_though_the_signature_is_good() {
         [json!(""), json!(1), json!(null), json!(["k1"]), json!({"k1": 1}), json!("k".repeat(256)), json!("k1\u{0}")]
     {
         let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": kid}).to_string();
-        let token = sign_with(Jose::ES256, &p256(), header.as_bytes(), claims.as_bytes());
+        let token = sign_with(Jose::ES256, &encoding(Algorithm::ES256), header.as_bytes(), claims.as_bytes());
         subject.expect_token(&format!("kid {kid}"), &token, Outcome::InvalidToken).await;
     }
     subject.expect_token("the name, still", &token(Some("k1"), &claims), Outcome::Ok).await;
@@ -63,7 +62,7 @@ async fn jwk_01_an_unknown_kid_is_refused_though_the_signature_is_good() {
 #[tokio::test]
 async fn jwk_05_without_kid_the_only_key_of_the_algorithm_verifies() {
     // One key, with a name or without.
-    let own = SigningKey::from_pem(Algorithm::ES256, pem("TEST-ec-p256-pkcs8.pem")).unwrap();
+    let own = signing(Algorithm::ES256);
     for own in [own.clone(), own.clone().with_kid("k1").unwrap(), own.clone().without_kid()] {
         let subject = Subject::with_keys(KeySet::signing(own.clone()));
         let claims = subject.claims_text().await;

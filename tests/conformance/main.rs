@@ -34,6 +34,7 @@ mod passwords;
 mod refresh;
 mod routing;
 mod serialization;
+mod signatures;
 #[cfg(feature = "redis")]
 mod store;
 mod times;

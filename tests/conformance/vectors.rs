@@ -1,10 +1,7 @@
-//! VEC: vectors of others. The JSON files stand in the folder that `TOWER_BEARER_VECTORS` names, by default `../shared/vectors` beside the
-//! crate; where one is absent its test says so and passes. How many vectors were judged is printed, and demanded.
+//! VEC: vectors of others. Where their file is absent a test says so and passes. How many were judged is printed, and demanded.
 //!
 //! VEC-01 as a whole and the raw signatures of VEC-06 stand in the library's own tests, for no public function computes them; VEC-10 is the
 //! group JSN.
-
-use std::{env, fs, io, path::PathBuf};
 
 use base64::{
     Engine,
@@ -21,22 +18,14 @@ use tower_bearer::{
 };
 
 use crate::{
-    keys::{joined, set, signing, without},
+    keys::{joined, set, without},
     subject::{Outcome, Subject, authorization, bearer, send},
+    support::{self, test_keys::signing},
 };
 
 /// The vectors of this file, unless they are absent.
 pub(crate) fn json(path: &str) -> Option<Value> {
-    let folder = env::var_os("TOWER_BEARER_VECTORS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"), PathBuf::from);
-    match fs::read(folder.join(path)) {
-        Ok(json) => Some(serde_json::from_slice(&json).unwrap()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            println!("skipped: no {path} in {}; set TOWER_BEARER_VECTORS", folder.display());
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    support::vectors::read(path).map(|json| serde_json::from_slice(&json).unwrap())
 }
 
 /// RFC 6750 section 2.1.
