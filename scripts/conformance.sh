@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 log=$1 catalogue=$2
 if [ ! -f "$catalogue" ]; then
-  echo "conformance.sh: skipped, no catalogue at $catalogue"
-  exit 0
+  echo "conformance.sh: no catalogue at $catalogue" >&2
+  exit 1
 fi
 
 awk '

@@ -19,10 +19,11 @@ cd fuzz
 cargo fuzz build --sanitizer none
 failed=0
 for target in "$@"; do
-  mkdir -p "corpus/$target"
+  # What it has found before stands in `corpus`, and what has crashed in `artifacts`: both are tried again first.
+  mkdir -p "corpus/$target" "artifacts/$target"
   printf '\n== fuzz %s for %s s\n' "$target" "$seconds"
-  cargo fuzz run --sanitizer none "$target" "corpus/$target" "seeds/$target" -- \
+  cargo fuzz run --sanitizer none "$target" "corpus/$target" "seeds/$target" "artifacts/$target" -- \
     -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 2>&1 |
-    grep -Ev '# Uses: |recommended dictionary' || failed=1
+    { grep -aEv '# Uses: |recommended dictionary' || true; } || failed=1
 done
 exit "$failed"

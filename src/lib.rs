@@ -64,7 +64,8 @@
 //!
 //! # Coming from `fastcore.security`
 //!
-//! Its tokens are accepted by [`TokenService::validate_jwt_stateless`] with the same secret, issuer and audience. Its bcrypt hashes
+//! Its tokens are accepted by [`TokenService::validate_jwt_stateless`] with the same secret, issuer and audience; beside another key, theirs is added
+//! [without a name](jwt::VerifyingKey::without_kid), for they name none. Its bcrypt hashes
 //! verify, and [`settings`] reads its environment variables.
 //!
 //! | there | here |

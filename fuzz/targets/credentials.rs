@@ -9,7 +9,7 @@ use std::{convert::Infallible, sync::LazyLock};
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Request, Response, Uri,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri,
     header::{AUTHORIZATION, COOKIE},
 };
 use http_body_util::{BodyExt, Full};
@@ -55,11 +55,37 @@ thread_local! {
 fuzz_target!(|data: &[u8]| STACK.with(|stack| run(stack, data)));
 
 fn run(stack: &Stack, data: &[u8]) {
+    let request = request(stack, data);
+    let [field, elsewhere] = places(request.headers(), request.uri());
+    for (index, layer) in stack.layers.iter().enumerate() {
+        let inner = service_fn(move |request: Request<Full<Bytes>>| async move {
+            if index > 1 {
+                let left = places(request.headers(), request.uri());
+                assert!(!request.headers().contains_key(AUTHORIZATION) && left.iter().all(Vec::is_empty), "{left:?}");
+            }
+            let known = request.extensions().get::<Claims>().is_some();
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(if known { "known" } else { "anonymous" })))
+        });
+        let service = layer.layer(inner);
+        let response = stack.runtime.block_on(service.oneshot(request.clone())).expect("an answer");
+        let status = response.status().as_u16();
+        let body = stack.runtime.block_on(response.into_body().collect()).expect("a body").to_bytes();
+        let found: Vec<_> = if index == 0 { field.iter().collect() } else { field.iter().chain(&elsewhere).collect() };
+        match status {
+            // Whoever is known has presented one credential, in which the good token stands; only the optional layer lets a stranger in.
+            200 if body == "known" => assert!(found.len() == 1 && found[0].contains(&stack.token), "{found:?}"),
+            200 => assert!(index == 3 && found.is_empty(), "{found:?}"),
+            400 => assert!(!found.is_empty(), "no credential is malformed"),
+            401 => assert!(found.len() < 2, "{found:?}"),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn request(stack: &Stack, data: &[u8]) -> Request<Full<Bytes>> {
     let mut request = Request::get("/").body(Full::<Bytes>::default()).expect("a request");
-    let mut good_tokens = 0;
     for line in data.split(|&byte| byte == b'\n').take(16) {
         let Some((place, value)) = line.split_first() else { continue };
-        good_tokens += value.iter().filter(|&&byte| byte == b'@').count();
         let value = value.split(|&byte| byte == b'@').collect::<Vec<_>>().join(stack.token.as_bytes());
         let name = match place {
             b'a' => AUTHORIZATION,
@@ -73,30 +99,37 @@ fn run(stack: &Stack, data: &[u8]) {
             }
             _ => continue,
         };
-        if let Ok(value) = HeaderValue::from_bytes(&value) {
+        // Short enough for every place to be looked at: what is too long is refused unread.
+        if let (Ok(value), true) = (HeaderValue::from_bytes(&value), value.len() < 4096) {
             request.headers_mut().append(name, value);
         }
     }
-    for (index, layer) in stack.layers.iter().enumerate() {
-        let inner = service_fn(move |request: Request<Full<Bytes>>| async move {
-            if index > 1 {
-                let headers = request.headers();
-                assert!(!headers.contains_key(AUTHORIZATION) && !headers.contains_key(TOKEN_HEADER));
-            }
-            let known = request.extensions().get::<Claims>().is_some();
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(if known { "known" } else { "anonymous" })))
-        });
-        let service = layer.layer(inner);
-        let response = stack.runtime.block_on(service.oneshot(request.clone())).expect("an answer");
-        match response.status().as_u16() {
-            200 => {
-                let body = stack.runtime.block_on(response.into_body().collect()).expect("a body");
-                let known = body.to_bytes() == "known";
-                // Nobody is known without a good token, and nobody but the optional layer lets a stranger in.
-                assert!(if known { good_tokens > 0 } else { index == 3 });
-            }
-            400 | 401 => {}
-            other => panic!("{other}"),
-        }
+    request
+}
+
+/// What stands in `Authorization` for this scheme, and in the other places that may hold a credential, read in the plainest way.
+fn places(headers: &HeaderMap, uri: &Uri) -> [Vec<String>; 2] {
+    let lines = |name: HeaderName| {
+        let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+        lines.collect::<Vec<_>>().into_iter()
+    };
+    let is_bearer = |line: &String| {
+        let scheme = line.split([' ', '\t']).find(|word| !word.is_empty()).unwrap_or_default();
+        scheme.eq_ignore_ascii_case("bearer")
+    };
+    let mut field: Vec<_> = lines(AUTHORIZATION).filter(is_bearer).collect();
+    // Two lines are two credentials, whatever their schemes.
+    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        field = lines(AUTHORIZATION).collect();
     }
+    let mut own: Vec<_> = lines(TOKEN_HEADER).filter(|line| !line.trim_matches([' ', '\t']).is_empty()).collect();
+    if headers.get_all(TOKEN_HEADER).iter().nth(1).is_some() {
+        own = lines(TOKEN_HEADER).collect();
+    }
+    let cookies = lines(COOKIE).flat_map(|line| line.split(';').map(str::to_owned).collect::<Vec<_>>());
+    let cookies =
+        cookies.filter(|pair| pair.split_once('=').is_some_and(|(name, _)| name.trim_matches([' ', '\t']) == "token"));
+    let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let query = query.filter(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned());
+    [field, own.into_iter().chain(cookies).chain(query).collect()]
 }

@@ -23,10 +23,10 @@ impl UserAuthentication for Users {
     type User = String;
     type Claims = NoClaims;
 
-    /// Whoever gives its name as its password is let in.
+    /// Whoever gives its name as its password is let in, as one of 256 users: so the store's memory is bounded.
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<String>, BoxError> {
-        let good = credentials.username() == credentials.password();
-        Ok(good.then(|| credentials.username().to_owned()))
+        let name = credentials.username();
+        Ok((name == credentials.password()).then(|| name.bytes().next().unwrap_or_default().to_string()))
     }
 
     async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
@@ -53,7 +53,6 @@ thread_local! {
         let tokens = TokenService::builder()
             .secret("TEST secret of the fuzz targets, long enough for HS256")
             .store(MemoryStore::default())
-            // Whatever names are found, the memory stays bounded.
             .max_sessions(1)
             .build()
             .expect("a service");
@@ -75,8 +74,7 @@ fn run(stack: &Stack, data: &[u8]) {
         if logs_in { stack.login.clone().oneshot(request).await } else { stack.refresh.clone().oneshot(request).await }
     });
     match response.expect("an answer").status().as_u16() {
-        // A name that no subject can have is the application's fault: 500.
-        200 | 401 | 500 => assert!(logs_in),
+        200 | 401 => assert!(logs_in),
         400 | 413 => {}
         other => panic!("{other}"),
     }

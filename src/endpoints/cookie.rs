@@ -21,6 +21,8 @@ use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken}
 /// | `Path`, `Domain` | `/`, none |
 /// | `Max-Age` | the token's life |
 ///
+/// Browsers drop a cookie of more than 4096 bytes without a word (RFC 6265bis section 5.6): keep the claims small.
+///
 /// ```
 /// use tower_bearer::endpoints::{SameSite, TokenCookie};
 ///

@@ -47,6 +47,11 @@ impl Encoder {
         Self { header: URL_SAFE_NO_PAD.encode(header.to_string()) }
     }
 
+    /// How long the first segment is.
+    pub(crate) fn header_len(&self) -> usize {
+        self.header.len()
+    }
+
     /// How long the token would be. Fails as [`encode`](Self::encode) would, but for the signature.
     pub(crate) fn encoded_len<C: Serialize>(
         &self,

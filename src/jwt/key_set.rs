@@ -47,7 +47,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// A key of the same algorithm has the same name, or the set has 16 keys already.
+    /// Another key has the same name, or the set has 16 keys already.
     pub fn and_verifying(mut self, key: VerifyingKey) -> Result<Self, ConfigError> {
         if self.verifying.len() >= MAX_KEYS {
             return Err(ConfigError::new(
@@ -56,11 +56,11 @@ impl KeySet {
                 "take away the keys whose last token has expired",
             ));
         }
-        // Of two keys with one name, the order of configuration would decide which is meant (RFC 7517 section 4.5).
-        if key.kid().is_some() && self.candidates(key.kid(), key.algorithm()).next().is_some() {
+        // A name stands for one key, whatever its algorithm (RFC 7517 section 4.5), and a set that is published is read so by others.
+        if key.kid().is_some() && self.verifying.iter().any(|own| own.kid() == key.kid()) {
             return Err(ConfigError::new(
                 "verifying_key",
-                format!("has the algorithm ({}) and the kid of another key of the set", key.algorithm()),
+                format!("is an {} key with the kid of another key of the set", key.algorithm()),
                 "add each key once, and give different keys different names",
             ));
         }
@@ -86,7 +86,8 @@ impl KeySet {
     ///
     /// A key that is not for this crate is left out, as RFC 7517 section 5 says: an unknown kind, curve or algorithm, `use` or `key_ops`
     /// for something else, a member missing or of the wrong type, no algorithm told, an RSA key too small, a point off its curve.
-    /// But what no issuer publishes in its right mind spoils the whole set.
+    /// But what no issuer publishes in its right mind spoils the whole set. A token that names no key is tried with each key of its algorithm that has
+    /// no `kid` either, good or forged.
     ///
     /// Text that came over the network is only as good as its connection: fetch it by HTTPS, from an address that you have configured and
     /// never from one that a token names (RFC 8725 section 3.10).
@@ -95,7 +96,7 @@ impl KeySet {
     ///
     /// The text is no JWK Set, has a member twice, is longer than 256 KiB or has more than 64 keys; a secret (`oct`) or a member of a private
     /// key is in it; two keys that are not for something else have one `kid`, or one key is there twice without; no key can be used, or
-    /// more than 16.
+    /// more than 16; no signature backend is compiled in.
     ///
     /// ```
     /// use tower_bearer::jwt::KeySet;
@@ -201,12 +202,13 @@ mod tests {
     fn a_kid_is_compared_exactly_and_an_algorithm_is_part_of_the_question() {
         let keys = KeySet::signing(signing(Algorithm::HS256, "k1"))
             .and_verifying(verifying(Algorithm::HS256, "k2"))
-            .and_then(|keys| keys.and_verifying(verifying(Algorithm::HS512, "k1")))
+            .and_then(|keys| keys.and_verifying(verifying(Algorithm::HS512, "k3")))
             .and_then(|keys| keys.and_verifying(verifying(Algorithm::HS256, "none").without_kid()))
             .unwrap();
         let only_k1 = [Some("k1".to_owned())];
         assert_eq!(names(&keys, Some("k1"), Algorithm::HS256), only_k1);
-        assert_eq!(names(&keys, Some("k1"), Algorithm::HS512), only_k1);
+        assert_eq!(names(&keys, Some("k3"), Algorithm::HS512).len(), 1);
+        assert!(names(&keys, Some("k1"), Algorithm::HS512).is_empty());
         for unknown in ["", "K1", "k1 ", "k", "../../k1", "k*", "x' UNION SELECT 'k1'--"] {
             assert!(names(&keys, Some(unknown), Algorithm::HS256).is_empty(), "{unknown}");
         }
@@ -228,10 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_of_one_name_and_algorithm_are_refused() {
+    fn two_keys_of_one_name_are_refused_whatever_their_algorithms() {
         let keys = || KeySet::signing(signing(Algorithm::HS256, "k"));
         assert_eq!(keys().and_verifying(verifying(Algorithm::HS256, "k")).unwrap_err().setting(), "verifying_key");
-        assert!(keys().and_verifying(verifying(Algorithm::HS384, "k")).is_ok());
+        assert!(keys().and_verifying(verifying(Algorithm::HS384, "k")).is_err());
+        assert!(keys().and_verifying(verifying(Algorithm::HS256, "K")).is_ok());
         let unnamed = || verifying(Algorithm::HS256, "k").without_kid();
         assert!(keys().and_verifying(unnamed()).and_then(|keys| keys.and_verifying(unnamed())).is_ok());
     }

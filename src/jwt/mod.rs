@@ -68,4 +68,8 @@ pub use self::{
     scope::Scope,
     validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
 };
-pub(crate) use self::{claims::is_id, compact::DEFAULT_MAX_TOKEN_LEN, encode::Encoder};
+pub(crate) use self::{
+    claims::is_id,
+    compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
+    encode::Encoder,
+};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Claims, JwtClaims, KeySet, TokenType,
@@ -121,7 +121,8 @@ impl Validation {
     }
 
     /// The longest time since `iat` at which an access token is accepted, whatever its `exp`: for an issuer whose tokens live longer than
-    /// they should. The leeway is not added: a token never grows older than this by any clock. Whole seconds or less.
+    /// they should. The leeway is not added: by this node's clock a token never grows older, however far its issuer's clock lags. Where that is ahead,
+    /// the time until its `iat` is reached comes on top, which the leeway bounds.
     #[must_use]
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
@@ -154,8 +155,8 @@ impl Validation {
     ///
     /// # Errors
     ///
-    /// An issuer or audience that is empty; a leeway over one day; a lifetime or age of zero or over 100 years; a required claim without a name, or
-    /// `cnf`, with which no token is accepted; a maximal length below that of the shortest token.
+    /// An issuer or audience that is empty; a leeway over one day; a lifetime or age of zero or over 100 years; a required claim with which no token is
+    /// accepted (one without a name, `cnf`, `iss` without an issuer, `aud` without an audience); a maximal length below that of the shortest token.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.issuer.as_deref() == Some("") {
             return Err(ConfigError::new("issuer", "is empty", "give the URL of your service, or leave it out"));
@@ -175,11 +176,17 @@ impl Validation {
                 return Err(ConfigError::new(setting, "is zero or over 100 years", "give a life that tokens have"));
             }
         }
-        if self.required.iter().any(|name| name.is_empty() || name == "cnf") {
+        let is_impossible = |name: &String| match name.as_str() {
+            "" | "cnf" => true,
+            "iss" => self.issuer.is_none(),
+            "aud" => self.audiences.is_empty(),
+            _ => false,
+        };
+        if let Some(name) = self.required.iter().find(|name| is_impossible(name)) {
             return Err(ConfigError::new(
                 "require_claims",
-                "has no name, or is `cnf`, with which no bearer token is accepted",
-                "give the names that tokens have",
+                format!("has `{name}`, with which no token is accepted"),
+                "leave it out; for `iss` and `aud` configure an issuer and an audience, which then are required",
             ));
         }
         if self.max_token_len < 64 {
@@ -215,6 +222,13 @@ impl Validation {
             }
         }
         Ok(())
+    }
+
+    /// Whether a token with these claims has those that are required.
+    pub(crate) fn has_required<C: Serialize>(&self, claims: &JwtClaims<C>) -> bool {
+        self.required.is_empty()
+            || serde_json::to_value(claims)
+                .is_ok_and(|claims| self.required.iter().all(|name| claims.get(name).is_some()))
     }
 
     /// Everything about the claims that does not change with time.
@@ -283,7 +297,8 @@ impl Validation {
 ///
 /// # Errors
 ///
-/// The first rule that the token breaks, in the order: form, signature, times, issuer and audience, kind, the claims' own consistency.
+/// The first rule that the token breaks, in the order: form, signature, the claims' types and that they are there, times, issuer and audience, kind,
+/// the claims' own consistency.
 pub fn validate_jwt_stateless<C: DeserializeOwned>(
     token: &str,
     keys: &KeySet,

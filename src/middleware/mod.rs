@@ -36,7 +36,7 @@
 //!
 //! # What a request goes through
 //!
-//! 1. Claims that already stand in its extensions are removed, and what may hold a credential is marked sensitive.
+//! 1. Claims that already stand in its extensions are removed, and header values that may hold a credential are marked sensitive.
 //! 2. Its one credential is read; none is 401, a malformed or second one 400.
 //! 3. The token is verified and the store is asked ([`TokenService::validate_token`](crate::TokenService::validate_token)).
 //! 4. [`Claims`](crate::Claims) are put into its extensions, and the inner service is called.

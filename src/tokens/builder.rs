@@ -249,14 +249,15 @@ impl<C> Builder<C> {
         self
     }
 
-    /// The longest time since `iat` at which an access token is accepted, whatever its `exp`. The leeway is not added.
-    /// Default: as long as it lives.
+    /// The longest time since `iat` at which an access token is accepted, whatever its `exp`: see [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). Not shorter than the
+    /// [`access_lifetime`](Self::access_lifetime) of tokens issued here. Default: as long as a token lives.
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
         self
     }
 
-    /// These claims must be there too, in tokens of both kinds: registered ones (`client_id`, `scope`, ...), or the application's own.
+    /// These claims must be there too, in tokens of both kinds: registered ones (`client_id`, `scope`, ...), or the application's own. A session whose
+    /// tokens would lack one is not opened.
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.required_claims.extend(names.into_iter().map(Into::into));
         self
@@ -266,7 +267,8 @@ impl<C> Builder<C> {
     /// wait for a database belongs into a layer of its own, as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
     ///
     /// [`Verdict::Refuse`] is answered as any bad token is (401); an error or a panic is our fault (500), and the next request is served.
-    /// What a good token *may do* is for scopes and handlers (403).
+    /// What a good token *may do* is for scopes and handlers (403). [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
+    /// [`decode_token`](TokenService::decode_token) and refreshes do not ask it.
     ///
     /// ```
     /// use tower_bearer::{BoxError, Claims, MemoryStore, TokenService, tokens::Verdict};
@@ -301,7 +303,7 @@ impl<C> Builder<C> {
         self
     }
 
-    /// The longest token in bytes that is looked at, and that is issued. Default 8 KiB.
+    /// The longest token in bytes that is looked at, and that is issued; three eighths of it may be the header's. Default 8 KiB.
     pub fn max_token_len(mut self, bytes: usize) -> Self {
         self.max_token_len = bytes;
         self

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{Error, StoreError, StoreErrorKind, TokenError},
-    jwt::{JwtClaims, Scope, SigningKey, TokenType, is_id},
+    jwt::{JwtClaims, Scope, SigningKey, TokenType, Validation, is_id},
     store::{Open, Opened, TokenStore},
 };
 
@@ -82,6 +82,7 @@ impl<C> Inner<C> {
                 issuer: self.issuer.as_deref(),
                 audience: self.audience.as_deref(),
                 client_id: self.client_id.as_deref(),
+                validation: &self.validation,
                 max_token_len: self.max_token_len,
             }),
             _ => Err(Error::Issue("this service was configured to verify tokens, not to issue them".into())),
@@ -195,6 +196,7 @@ pub(super) struct Mint<'a> {
     issuer: Option<&'a str>,
     audience: Option<&'a str>,
     client_id: Option<&'a str>,
+    validation: &'a Validation,
     max_token_len: usize,
 }
 
@@ -214,6 +216,11 @@ impl Mint<'_> {
         // A random part and a suffix are the longest that follow a counter.
         let jti = format!("{}.{sid}.a", identity.jti_stem());
         let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
+        if !self.validation.has_required(&claims) {
+            return Err(Error::Issue(
+                "its tokens would lack a claim that `require_claims` names, and be refused".into(),
+            ));
+        }
         let len = self.signer.refresh.encoded_len(&claims, self.signer.signature_len)?;
         if len > self.max_token_len {
             return Err(Error::Issue(

@@ -173,7 +173,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         }
     }
 
-    /// Verifies all of a token that needs no store. A revoked token passes.
+    /// Verifies text, signature and claims of a token, and nothing else: a revoked token passes, and the application's
+    /// [`validator`](super::Builder::validator) is not asked.
     ///
     /// # Errors
     ///

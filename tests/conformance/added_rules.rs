@@ -10,9 +10,9 @@ use std::{
 
 use serde_json::{Value, json};
 use tower_bearer::{
-    BoxError, Claims, NewSession, TokenType,
+    BoxError, Claims, Error, NewSession, TokenType,
     error::{StoreError, StoreErrorKind},
-    jwt::Validation,
+    jwt::{Algorithm, Validation},
     tokens::Verdict,
 };
 
@@ -20,16 +20,19 @@ use crate::{
     subject::{Outcome, Subject},
     support::{
         Behaviour, Fixture,
-        fixture::{read_part, sign},
+        fixture::{START, builder, read_part, sign},
+        test_keys,
+        token_parts::HEADER,
     },
 };
-
-const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
 
 #[tokio::test]
 async fn tim_23_an_access_token_older_than_allowed_is_refused_however_long_it_lives() {
     const MAX_AGE: u64 = 600;
-    let subject = Subject::with(|builder| builder.max_token_age(Duration::from_secs(MAX_AGE)));
+    let subject = Subject::with(|builder| {
+        let age = Duration::from_secs(MAX_AGE);
+        builder.access_lifetime(age).max_access_lifetime(Duration::from_secs(86_400)).max_token_age(age)
+    });
     let long_lived = async |subject: &Subject| {
         let pair = subject.fixture.tokens.create_token_pair(NewSession::of("42")).await.unwrap();
         let mut claims = read_part(pair.access().as_str(), 1);
@@ -71,8 +74,12 @@ async fn clm_22_every_claim_that_is_required_has_to_be_there() {
         "tenant",
         "roles",
     ];
-    let subject = Subject::with(|builder| builder.require_claims(all).client_id("web"));
-    let mut claims = subject.claims().await;
+    // A service that issues has to write what it requires; this one takes what others have issued and signed with its key.
+    let subject = Subject::with(|settings| settings.verify_only().require_claims(all));
+    let Fixture { clock, store, .. } = &subject.fixture;
+    let issuer = builder(clock).store(store.clone()).client_id("web").build().unwrap();
+    let issued = issuer.create_access_token(NewSession::of("42").scope("read")).await.unwrap();
+    let mut claims = read_part(issued.as_str(), 1);
     claims["nbf"] = claims["iat"].clone();
     claims["tenant"] = json!("acme");
     claims["roles"] = json!([]);
@@ -92,11 +99,50 @@ async fn clm_22_every_claim_that_is_required_has_to_be_there() {
     other["Tenant"] = json!("acme");
     other["tenant "] = json!("acme");
     subject.expect_token("Tenant", &sign(HEADER, &other.to_string()), Outcome::InvalidToken).await;
+}
 
-    for name in ["", "cnf"] {
+#[tokio::test]
+async fn clm_22_a_claim_that_tokens_cannot_have_is_no_requirement() {
+    for name in ["", "cnf", "iss", "aud"] {
         let error = Validation::new().require_claims([name]).check().unwrap_err();
         assert_eq!(error.setting(), "require_claims", "{name}");
     }
+    assert!(Validation::new().issuer("i").audience("a").require_claims(["iss", "aud"]).check().is_ok());
+
+    let clock = tower_bearer::clock::ManualClock::at(START);
+    let requires = |names: &'static [&'static str]| {
+        builder(&clock).store(tower_bearer::MemoryStore::default()).require_claims(names.iter().copied())
+    };
+    for names in [&["nbf"][..], &["client_id"], &["sub", "nbf"]] {
+        assert_eq!(requires(names).build().unwrap_err().setting(), "require_claims", "{names:?}");
+        assert!(requires(names).verify_only().build().is_ok(), "others may write it");
+    }
+    assert!(requires(&["client_id"]).client_id("web").build().is_ok());
+    let short = builder(&clock).store(tower_bearer::MemoryStore::default()).max_token_age(Duration::from_secs(1799));
+    assert_eq!(short.build().unwrap_err().setting(), "max_token_age");
+
+    // What a session decides is found when it is to be opened, and nothing is stored.
+    let subject = Subject::with(|builder| builder.require_claims(["scope"]));
+    let tokens = &subject.fixture.tokens;
+    let writes = subject.fixture.store.writes();
+    let refused = tokens.create_token_pair(NewSession::of("42")).await.unwrap_err();
+    assert!(matches!(refused, Error::Issue(_)), "{refused:?}");
+    assert_eq!(subject.fixture.store.writes(), writes);
+    subject.expect_token("with a scope", &subject.valid().await, Outcome::Ok).await;
+}
+
+#[test]
+fn a_header_of_our_own_that_is_over_its_share_is_a_configuration_error() {
+    let name = "k".repeat(255);
+    let key = test_keys::signing(Algorithm::HS256).with_kid(name).unwrap();
+    let clock = tower_bearer::clock::ManualClock::at(START);
+    let with = |max_token_len: usize| {
+        let keys = tower_bearer::KeySet::signing(key.clone());
+        let builder = tower_bearer::TokenService::builder().keys(keys).clock(clock.clone());
+        builder.store(tower_bearer::MemoryStore::default()).max_token_len(max_token_len).build()
+    };
+    assert_eq!(with(900).unwrap_err().setting(), "max_token_len");
+    assert!(with(2000).is_ok());
 }
 
 #[tokio::test]
@@ -154,9 +200,9 @@ async fn clm_30_a_validator_that_refuses_is_401_and_one_that_fails_or_panics_500
 
 #[test]
 fn clm_30_a_validator_for_claims_of_another_type_is_a_configuration_error() {
-    let clock = tower_bearer::clock::ManualClock::at(crate::support::fixture::START);
+    let clock = tower_bearer::clock::ManualClock::at(START);
     let accept = |_: &Claims| Ok::<_, BoxError>(Verdict::Accept);
-    let builder = crate::support::fixture::builder(&clock).store(tower_bearer::MemoryStore::default());
-    assert_eq!(builder.validator(accept).claims::<Value>().build().unwrap_err().setting(), "validator");
+    let unfinished = builder(&clock).store(tower_bearer::MemoryStore::default());
+    assert_eq!(unfinished.validator(accept).claims::<Value>().build().unwrap_err().setting(), "validator");
     drop(Fixture::with(|builder| builder.validator(accept)));
 }

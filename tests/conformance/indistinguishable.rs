@@ -10,10 +10,9 @@ use crate::{
     support::{
         Behaviour, bad_tokens,
         fixture::{read_part, sign},
+        token_parts::HEADER,
     },
 };
-
-const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
 
 #[tokio::test]
 async fn every_bad_token_gets_the_same_answer_to_the_byte_wherever_it_stands_and_however_the_store_answers() {

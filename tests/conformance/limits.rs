@@ -13,10 +13,9 @@ use crate::{
     support::{
         Behaviour, bad_tokens,
         fixture::{SECRET, sign},
+        token_parts::HEADER,
     },
 };
-
-const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
 
 // How far a token was looked at before it was refused, in the order of the steps.
 const TOO_LONG: &str = "it is longer than allowed";

@@ -27,13 +27,12 @@ use crate::{
         monitor::unescaped,
         redis_fixture::{node, node_on},
         secrets::Secrets,
+        token_parts::HEADER,
     },
 };
 
 /// How long a store waits where nothing is to fail: a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(10);
-const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
-
 async fn two_nodes(server: &RedisServer) -> [TokenService; 2] {
     [node(&server.url(), |builder| builder).await, node(&server.url(), |builder| builder).await]
 }

@@ -266,9 +266,10 @@ fn mutated(random: &mut Random, token: &str, header: &str, claims: &str) -> Vec<
 
 #[tokio::test]
 async fn twr_09_arbitrary_bytes_never_make_the_layer_panic() {
+    use crate::support::token_parts::HEADER;
+
     const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
     const CASES: usize = 20_000;
-    const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
     let subject = Subject::new();
     let token = subject.valid().await;
     let claims = subject.claims_text().await;

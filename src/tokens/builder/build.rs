@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     error::ConfigError,
-    jwt::{AccessTyp, Algorithm, Encoder, KeySet, SigningKey, TokenType, Validation, validate_jwt_stateless},
+    jwt::{
+        AccessTyp, Algorithm, Encoder, KeySet, SigningKey, TokenType, Validation, longest_header,
+        validate_jwt_stateless,
+    },
 };
 
 /// Time beyond a token's own end for which its revocation is remembered: what clocks and commands under way may need.
@@ -121,7 +124,7 @@ impl<C> Builder<C> {
     }
 
     fn signer(&self, keys: &KeySet) -> Result<Option<Signer>, ConfigError> {
-        let issues = self.policy == TokenPolicy::Tracked && !self.verify_only;
+        let issues = self.issues();
         match keys.signing_key() {
             Some(key) if issues => {
                 let signature_len = key
@@ -131,11 +134,15 @@ impl<C> Builder<C> {
                             .with_source(error)
                     })?
                     .len();
-                Ok(Some(Signer {
-                    access: Encoder::new(key, TokenType::Access),
-                    refresh: Encoder::new(key, TokenType::Refresh),
-                    signature_len,
-                }))
+                let access = Encoder::new(key, TokenType::Access);
+                if access.header_len() > longest_header(self.max_token_len) {
+                    return Err(ConfigError::new(
+                        "max_token_len",
+                        "is so short that the header of the tokens issued here is over its share, three eighths",
+                        "raise it, or give the signing key a shorter name",
+                    ));
+                }
+                Ok(Some(Signer { access, refresh: Encoder::new(key, TokenType::Refresh), signature_len }))
             }
             None if issues => Err(ConfigError::new(
                 "keys",
@@ -144,6 +151,11 @@ impl<C> Builder<C> {
             )),
             _ => Ok(None),
         }
+    }
+
+    /// Whether the service issues tokens.
+    fn issues(&self) -> bool {
+        self.policy == TokenPolicy::Tracked && !self.verify_only
     }
 
     fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {
@@ -172,6 +184,22 @@ impl<C> Builder<C> {
     }
 
     fn validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
+        let issues = self.issues();
+        let never_written = |name: &&String| *name == "nbf" || (*name == "client_id" && self.client_id.is_none());
+        if issues && let Some(name) = self.required_claims.iter().find(never_written) {
+            return Err(ConfigError::new(
+                "require_claims",
+                format!("has `{name}`, which tokens issued here do not have, so that they would be refused"),
+                "leave it out; for `client_id` configure one",
+            ));
+        }
+        if issues && self.max_token_age.is_some_and(|max| max < lifetimes.access) {
+            return Err(ConfigError::new(
+                "max_token_age",
+                "is shorter than `access_lifetime`, so that tokens issued here would end before their `exp`",
+                "shorten `access_lifetime` instead",
+            ));
+        }
         let max_access = self.max_access_lifetime.unwrap_or_else(|| lifetimes.access.max(DAY));
         if max_access < lifetimes.access {
             return Err(ConfigError::new(
