@@ -85,7 +85,7 @@ fn the_extremes_that_can_work_do() {
         good().access_lifetime(seconds(1)).refresh_lifetime(seconds(1)).session_lifetime(seconds(1)),
         good().access_lifetime(longest).refresh_lifetime(longest).session_lifetime(longest),
         good().reuse_grace(seconds(300)).leeway(seconds(86_400)).max_sessions(1).max_token_len(usize::MAX),
-        good().reuse_grace(Duration::ZERO).leeway(Duration::ZERO).max_sessions(u32::MAX).max_token_len(64),
+        good().reuse_grace(Duration::ZERO).leeway(Duration::ZERO).max_sessions(u32::MAX).max_token_len(256),
         TokenService::builder().store(MemoryStore::default()).keys(KeySet::signing(key())),
         TokenService::builder()
             .store(MemoryStore::default())
