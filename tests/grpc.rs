@@ -3,23 +3,21 @@
 
 mod support;
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
 use futures_util::Stream;
-use support::{Behaviour, Fixture, Users, bad_tokens};
-use tokio::task::JoinHandle;
+use support::{
+    Behaviour, Fixture, Users, bad_tokens,
+    grpc_server::{GrpcServer, run_grpc},
+};
 use tonic::{
     Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     service::LayerExt,
-    transport::{
-        Channel, Endpoint, Server,
-        server::{Router, TcpIncoming},
-    },
+    transport::Server,
 };
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
-    health_client::HealthClient,
     health_server::{Health, HealthServer},
 };
 use tower::Layer;
@@ -63,29 +61,6 @@ impl Health for ByClaims {
     }
 }
 
-/// A server on a port of its own, and a client of it. Dropping it ends the server.
-struct Running {
-    server: JoinHandle<()>,
-    client: HealthClient<Channel>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-macro_rules! run {
-    ($router:expr) => {{
-        let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let address = incoming.local_addr().unwrap();
-        let router: Router<_> = $router;
-        let server = tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Running { server, client: HealthClient::new(channel) }
-    }};
-}
-
 fn ask(token: Option<&str>) -> Request<HealthCheckRequest> {
     let mut request = Request::new(HealthCheckRequest::default());
     if let Some(token) = token {
@@ -95,7 +70,7 @@ fn ask(token: Option<&str>) -> Request<HealthCheckRequest> {
     request
 }
 
-impl Running {
+impl GrpcServer {
     async fn check(&self, token: Option<&str>) -> Result<i32, Code> {
         match self.client.clone().check(ask(token)).await {
             Ok(response) => Ok(response.into_inner().status),
@@ -108,7 +83,7 @@ impl Running {
 async fn a_client_is_answered_or_refused_by_code() {
     let fixture = Fixture::new();
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let running = run!(Server::builder().layer(AuthLayer::new(fixture.tokens.clone())).add_service(health));
+    let running = run_grpc!(Server::builder().layer(AuthLayer::new(fixture.tokens.clone())).add_service(health));
     let token = fixture.access("").await;
     for behaviour in [Behaviour::AtOnce, Behaviour::Late] {
         fixture.store.answer(behaviour);
@@ -134,8 +109,8 @@ async fn every_layer_keeps_the_name_of_its_service() {
     let users = CurrentUserLayer::new(&auth, Arc::new(Users));
     let service =
         auth.layer(auth.require_scope("read").unwrap().layer(users.layer(HealthServer::new(ByClaims::default()))));
-    let by_name = run!(Server::builder().add_service(service));
-    let layered = run!(Server::builder().add_service(auth.named_layer(HealthServer::new(ByClaims::default()))));
+    let by_name = run_grpc!(Server::builder().add_service(service));
+    let layered = run_grpc!(Server::builder().add_service(auth.named_layer(HealthServer::new(ByClaims::default()))));
     let token = fixture.access("read").await;
     for running in [by_name, layered] {
         assert_eq!(running.check(Some(&token)).await, Ok(1));
@@ -149,14 +124,14 @@ async fn the_handler_gets_the_claims_nobody_or_a_fault_of_ours() {
     let auth = || AuthLayer::new(fixture.tokens.clone()).optional();
     let other = fixture.tokens.create_access_token(NewSession::of("43")).await.unwrap();
     let service = |optional| HealthServer::new(ByClaims { optional });
-    let optional = run!(Server::builder().layer(auth()).add_service(service(true)));
+    let optional = run_grpc!(Server::builder().layer(auth()).add_service(service(true)));
     assert_eq!(optional.check(Some(other.as_str())).await, Ok(2));
     assert_eq!(optional.check(None).await, Ok(0));
-    let required = run!(Server::builder().layer(auth()).add_service(service(false)));
+    let required = run_grpc!(Server::builder().layer(auth()).add_service(service(false)));
     assert_eq!(required.check(Some(other.as_str())).await, Ok(2));
     assert_eq!(required.check(None).await, Err(Code::Unauthenticated));
     for optional in [true, false] {
-        let bare = run!(Server::builder().add_service(service(optional)));
+        let bare = run_grpc!(Server::builder().add_service(service(optional)));
         assert_eq!(bare.check(Some(other.as_str())).await, Err(Code::Internal), "under no layer nobody may pass");
     }
 }
@@ -205,9 +180,9 @@ async fn the_handler_gets_the_user() {
     let fixture = Fixture::new();
     let auth = AuthLayer::new(fixture.tokens.clone());
     let users = CurrentUserLayer::new(&auth, Arc::new(Users));
-    let both = run!(Server::builder().layer(auth.clone()).layer(users).add_service(HealthServer::new(Users)));
+    let both = run_grpc!(Server::builder().layer(auth.clone()).layer(users).add_service(HealthServer::new(Users)));
     let token = fixture.access("").await;
     assert_eq!(both.check(Some(&token)).await, Ok(1));
-    let only_auth = run!(Server::builder().layer(auth).add_service(HealthServer::new(Users)));
+    let only_auth = run_grpc!(Server::builder().layer(auth).add_service(HealthServer::new(Users)));
     assert_eq!(only_auth.check(Some(&token)).await, Err(Code::Internal));
 }

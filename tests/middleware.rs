@@ -18,7 +18,7 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
-use support::{Behaviour, Fixture, Users, bad_tokens};
+use support::{Behaviour, Fixture, STORE_ERRORS, Users, bad_tokens};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Claims, Error, NewSession, TokenType,
@@ -318,14 +318,7 @@ async fn chl_16_a_store_that_fails_is_503_and_nobody_is_let_in() {
     let (fixture, inner) = (Fixture::new(), Inner::default());
     let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
     let token = fixture.access("").await;
-    for kind in [
-        StoreErrorKind::Unavailable,
-        StoreErrorKind::Timeout,
-        StoreErrorKind::OutOfMemory,
-        StoreErrorKind::Untrusted,
-        StoreErrorKind::Layout,
-        StoreErrorKind::Rejected,
-    ] {
+    for kind in STORE_ERRORS {
         fixture.store.answer(Behaviour::Fails(kind));
         let answer = send(service.clone(), bearer(&token)).await;
         let body = r#"{"error":"temporarily_unavailable"}"#;

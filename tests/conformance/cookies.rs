@@ -6,38 +6,21 @@ use bytes::Bytes;
 use http::{Request, request};
 use http_body_util::Full;
 use tower_bearer::{
-    AuthLayer, BoxError, NoClaims,
+    AuthLayer,
     endpoints::{Endpoints, SameSite, TokenCookie, TokenCookieBuilder},
-    users::{Credentials, Grant, UserAuthentication},
 };
 
-use crate::subject::{Answer, Outcome, Subject, bearer, send};
+use crate::{
+    house::{Users, password_of},
+    subject::{Answer, Outcome, Subject, bearer, send},
+};
 
-struct Alice;
-
-impl UserAuthentication for Alice {
-    type User = String;
-    type Claims = NoClaims;
-
-    async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> {
-        Ok(Some("alice".to_owned()))
-    }
-
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        Ok(Some(id.to_owned()))
-    }
-
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
-    }
-
-    fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant::default()
-    }
+fn endpoints(layer: &AuthLayer, cookie: TokenCookieBuilder) -> Endpoints<Users> {
+    Endpoints::new(layer, Arc::new(Users::default())).access_cookie(cookie.build().unwrap()).unwrap()
 }
 
-fn endpoints(layer: &AuthLayer, cookie: TokenCookieBuilder) -> Endpoints<Alice> {
-    Endpoints::new(layer, Arc::new(Alice)).access_cookie(cookie.build().unwrap()).unwrap()
+fn login() -> String {
+    format!("username=alice&password={}", password_of("alice"))
 }
 
 fn form(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
@@ -70,7 +53,7 @@ fn attributes(list: &[&str]) -> Vec<String> {
 async fn cok_01_login_and_refresh_set_the_cookie_that_the_layer_reads_with_every_attribute() {
     let subject = Subject::new().layered(|layer| layer.allow_cookie("__Host-access_token").unwrap());
     let endpoints = endpoints(&subject.layer, TokenCookie::builder());
-    let answer = send(endpoints.login(), form("username=alice&password=right")).await;
+    let answer = send(endpoints.login(), form(login())).await;
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     let expected = attributes(&["HttpOnly", "Max-Age=1800", "Path=/", "SameSite=Strict", "Secure"]);
     let token = body["access_token"].as_str().unwrap().to_owned();
@@ -128,7 +111,9 @@ fn cok_02_a_host_prefix_allows_no_other_path_no_domain_and_no_missing_secure() {
 fn cok_02_a_cookie_that_the_layer_does_not_read_is_a_configuration_error() {
     let layer = Subject::new().layer;
     let set = |layer: &AuthLayer| {
-        Endpoints::new(layer, Arc::new(Alice)).access_cookie(TokenCookie::builder().build().unwrap()).map(drop)
+        Endpoints::new(layer, Arc::new(Users::default()))
+            .access_cookie(TokenCookie::builder().build().unwrap())
+            .map(drop)
     };
     assert_eq!(set(&layer).unwrap_err().setting(), "access_cookie");
     assert!(set(&layer.clone().allow_cookie("__host-access_token").unwrap()).is_err());
@@ -140,7 +125,7 @@ async fn cok_04_logout_clears_the_cookie_with_the_attributes_it_was_set_with() {
     let subject = Subject::new().layered(|layer| layer.allow_cookie("t").unwrap());
     let cookie = TokenCookie::builder().name("t").path("/api").domain("example.com").same_site(SameSite::Lax);
     let endpoints = endpoints(&subject.layer, cookie);
-    let log_in = async || cookies(&send(endpoints.login(), form("username=a&password=b")).await).remove(0);
+    let log_in = async || cookies(&send(endpoints.login(), form(login())).await).remove(0);
     let of_logout = |answer: &Answer| cookies(answer).into_iter().find(|(name, ..)| name == "t");
 
     let (_, token, mut set) = log_in().await;

@@ -1,7 +1,6 @@
 //! GRP: what gRPC clients are told, by a real client of a real server and, for the shape of answers, over bare HTTP/2.
 
 use std::{
-    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -16,21 +15,14 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::mpsc::{UnboundedSender, unbounded_channel},
-    task::JoinHandle,
-};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tonic::{
     Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
-    transport::{
-        Channel, Endpoint, Server,
-        server::{Router, TcpIncoming},
-    },
+    transport::Server,
 };
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
-    health_client::HealthClient,
     health_server::{Health, HealthServer},
 };
 use tower_bearer::{
@@ -39,7 +31,10 @@ use tower_bearer::{
 
 use crate::{
     subject::Subject,
-    support::{Behaviour, Fixture, Users, bad_tokens, fixture},
+    support::{
+        Behaviour, Fixture, STORE_ERRORS, Users, bad_tokens, fixture,
+        grpc_server::{GrpcServer, run_grpc},
+    },
 };
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -90,34 +85,10 @@ impl Health for Handler {
     }
 }
 
-/// A server on a port of its own, and a client of it. Dropping it ends the server.
-struct Running {
-    server: JoinHandle<()>,
-    address: SocketAddr,
-    client: HealthClient<Channel>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-macro_rules! run {
-    ($router:expr) => {{
-        let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let address = incoming.local_addr().unwrap();
-        let router: Router<_> = $router;
-        let server = tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Running { server, address, client: HealthClient::new(channel) }
-    }};
-}
-
 /// The server of a subject, with its layer around a handler.
-async fn serve(layer: AuthLayer) -> (Running, Handler) {
+async fn serve(layer: AuthLayer) -> (GrpcServer, Handler) {
     let handler = Handler::default();
-    let running = run!(Server::builder().layer(layer).add_service(HealthServer::new(handler.clone())));
+    let running = run_grpc!(Server::builder().layer(layer).add_service(HealthServer::new(handler.clone())));
     (running, handler)
 }
 
@@ -134,7 +105,7 @@ fn with(token: &str) -> [String; 1] {
     [format!("Bearer {token}")]
 }
 
-impl Running {
+impl GrpcServer {
     /// How a refused call looks to tonic's client and on the wire: code and message, the same on both; on the wire also that it is
     /// trailers-only.
     async fn refused(&self, what: &str, authorization: &[String]) -> (Code, String) {
@@ -214,7 +185,7 @@ async fn grp_03_a_missing_scope_is_permission_denied() {
     let handler = Handler::default();
     let scope = subject.layer.require_all_scopes(["read", "write"]).unwrap();
     let mut layered = Server::builder().layer(subject.layer.clone()).layer(scope);
-    let running = run!(layered.add_service(HealthServer::new(handler.clone())));
+    let running = run_grpc!(layered.add_service(HealthServer::new(handler.clone())));
     for scope in ["", "read", "write", "reads writes", "READ WRITE"] {
         let token = subject.fixture.access(scope).await;
         let told = running.refused(scope, &with(&token)).await;
@@ -233,14 +204,7 @@ async fn grp_04_a_store_that_is_down_is_unavailable() {
     let subject = Subject::new();
     let (running, handler) = serve(subject.layer.clone()).await;
     let token = subject.valid().await;
-    for kind in [
-        StoreErrorKind::Unavailable,
-        StoreErrorKind::Timeout,
-        StoreErrorKind::OutOfMemory,
-        StoreErrorKind::Untrusted,
-        StoreErrorKind::Layout,
-        StoreErrorKind::Rejected,
-    ] {
+    for kind in STORE_ERRORS {
         subject.fixture.store.answer(Behaviour::Fails(kind));
         let told = running.refused(&format!("{kind:?}"), &with(&token)).await;
         assert_eq!(told, (Code::Unavailable, "temporarily_unavailable".to_owned()), "{kind:?}");
@@ -276,7 +240,7 @@ async fn grp_05_an_internal_fault_is_internal_and_its_cause_is_not_told() {
     let handler = Handler::default();
     let users = CurrentUserLayer::new(&subject.layer, Arc::new(Users));
     let mut layered = Server::builder().layer(subject.layer.clone()).layer(users);
-    let running = run!(layered.add_service(HealthServer::new(handler.clone())));
+    let running = run_grpc!(layered.add_service(HealthServer::new(handler.clone())));
     // A validator that fails or panics, and a lookup that fails or panics.
     for user in ["fails", "panics", "500", "666"] {
         let token = subject.fixture.tokens.create_access_token(NewSession::of(user)).await.unwrap();
@@ -395,7 +359,7 @@ async fn grp_15_the_claims_of_the_applications_type_reach_the_handler() {
     let tokens = fixture::builder(&fixture.clock).store(fixture.store.clone()).claims::<Role>().build().unwrap();
     let handler = Typed::default();
     let mut layered = Server::builder().layer(AuthLayer::new(tokens.clone()));
-    let running = run!(layered.add_service(HealthServer::new(handler.clone())));
+    let running = run_grpc!(layered.add_service(HealthServer::new(handler.clone())));
     let role = Role { role: "editor".to_owned() };
     let token = tokens.create_access_token(NewSession::of("42").claims(role.clone()).scope("a b")).await.unwrap();
     for behaviour in [Behaviour::AtOnce, Behaviour::Late] {

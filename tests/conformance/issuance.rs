@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tower_bearer::{
     BoxError, Claims, Error, KeySet, MemoryStore, NewSession, NoClaims, Renewal, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
-    error::StoreErrorKind,
     jwt::{Algorithm, JwtClaims, SigningKey, VerifyingKey, encode_jwt},
     store::Page,
 };
@@ -20,7 +19,7 @@ use crate::{
     house::{House, Tokens, form, is_unavailable, password_of},
     subject::{Outcome, expect_on, send},
     support::{
-        Behaviour, FaultyStore, Fixture,
+        Behaviour, FaultyStore, Fixture, STORE_ERRORS,
         fixture::{AUDIENCE, ISSUER, SECRET, START, builder, read_part},
     },
 };
@@ -425,14 +424,7 @@ async fn isu_10_a_store_that_cannot_write_gives_an_error_and_no_token() {
     let fixture = Fixture::new();
     let house = House::of(&fixture.tokens);
     let session = || NewSession::of("alice");
-    for kind in [
-        StoreErrorKind::Unavailable,
-        StoreErrorKind::Timeout,
-        StoreErrorKind::OutOfMemory,
-        StoreErrorKind::Untrusted,
-        StoreErrorKind::Layout,
-        StoreErrorKind::Rejected,
-    ] {
+    for kind in STORE_ERRORS {
         let what = format!("{kind:?}");
         fixture.store.answer_only("open", Behaviour::Fails(kind));
         for result in [

@@ -28,7 +28,7 @@ use crate::{
     house::{House, form, password_of},
     subject::{Outcome, Subject, authorization, bearer, expect_on, send},
     support::{
-        self, Behaviour, Fixture, RedisServer, bad_tokens,
+        self, Behaviour, Fixture, RedisServer, STORE_ERRORS, bad_tokens,
         fixture::{SECRET, START, builder, sign},
         redis_fixture::node_on,
         redis_server::free_port,
@@ -421,14 +421,7 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     let began = fixture.tokens.authentication_begins();
     fixture.tokens.revoke_all_for_subject("42").await.unwrap();
     texts.add_own(fixture.tokens.create_token_pair(NewSession::of("42").authenticated_since(began)).await.unwrap_err());
-    for kind in [
-        StoreErrorKind::Unavailable,
-        StoreErrorKind::Timeout,
-        StoreErrorKind::OutOfMemory,
-        StoreErrorKind::Untrusted,
-        StoreErrorKind::Layout,
-        StoreErrorKind::Rejected,
-    ] {
+    for kind in STORE_ERRORS {
         texts.add_own(StoreError::new(kind).into());
     }
     // What the application says of itself is shown as it says it: it is to keep secrets out of its own errors.

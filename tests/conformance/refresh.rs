@@ -6,7 +6,7 @@ use serde_json::Value;
 use tower_bearer::{
     Error, KeySet, NewSession, TokenType,
     clock::Clock,
-    error::{StoreErrorKind, TokenError},
+    error::TokenError,
     jwt::{Algorithm, SigningKey},
     users::renew_from,
 };
@@ -15,7 +15,7 @@ use crate::{
     house::{House, Tokens, form, is_invalid_grant, is_unavailable},
     subject::{Answer, Outcome, expect_on, send},
     support::{
-        Behaviour, Fixture,
+        Behaviour, Fixture, STORE_ERRORS,
         fixture::{START, builder, read_part, sign},
     },
 };
@@ -112,14 +112,7 @@ async fn ref_11_a_store_that_fails_during_a_rotation_uses_no_token_up() {
     let fixture = Fixture::new();
     let house = House::of(&fixture.tokens);
     let first = house.log_in("alice").await;
-    for kind in [
-        StoreErrorKind::Unavailable,
-        StoreErrorKind::Timeout,
-        StoreErrorKind::OutOfMemory,
-        StoreErrorKind::Untrusted,
-        StoreErrorKind::Layout,
-        StoreErrorKind::Rejected,
-    ] {
+    for kind in STORE_ERRORS {
         let what = format!("{kind:?}");
         fixture.store.answer_only("rotate", Behaviour::Fails(kind));
         is_unavailable(&what, &house.try_refresh(&first.refresh).await);

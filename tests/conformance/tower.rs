@@ -26,7 +26,6 @@ use tonic::service::LayerExt;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::{
     Claims, NewSession,
-    error::StoreErrorKind,
     middleware::{CurrentUserLayer, ResponseBody},
 };
 use tower_http::{compression::CompressionLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
@@ -34,7 +33,7 @@ use tower_http::{compression::CompressionLayer, cors::CorsLayer, timeout::Timeou
 use crate::{
     subject::{Outcome, Subject, authorization, bearer, send},
     support::{
-        Behaviour, Users, WireServer, bad_tokens,
+        Behaviour, STORE_ERRORS, Users, WireServer, bad_tokens,
         fixture::{SECRET, sign},
     },
 };
@@ -78,14 +77,7 @@ async fn twr_01_whatever_is_refused_does_not_reach_the_inner_service() {
             subject.expect_of(service(), what, request, outcome).await;
         }
     }
-    for kind in [
-        StoreErrorKind::Unavailable,
-        StoreErrorKind::Timeout,
-        StoreErrorKind::OutOfMemory,
-        StoreErrorKind::Untrusted,
-        StoreErrorKind::Layout,
-        StoreErrorKind::Rejected,
-    ] {
+    for kind in STORE_ERRORS {
         subject.fixture.store.answer(Behaviour::Fails(kind));
         subject.expect_of(service(), "a store that fails", bearer(&good), Outcome::Unavailable).await;
     }

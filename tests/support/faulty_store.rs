@@ -18,6 +18,16 @@ use tower_bearer::{
     },
 };
 
+/// Every way in which a store can fail.
+pub const STORE_ERRORS: [StoreErrorKind; 6] = [
+    StoreErrorKind::Unavailable,
+    StoreErrorKind::Timeout,
+    StoreErrorKind::OutOfMemory,
+    StoreErrorKind::Untrusted,
+    StoreErrorKind::Layout,
+    StoreErrorKind::Rejected,
+];
+
 /// How the store answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {

@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +15,7 @@
 pub mod example;
 pub mod faulty_store;
 pub mod fixture;
+pub mod grpc_server;
 pub mod http_client;
 #[cfg(feature = "redis")]
 pub mod monitor;
@@ -37,7 +39,7 @@ use std::{
 
 pub use self::{
     example::Example,
-    faulty_store::{Behaviour, FaultyStore},
+    faulty_store::{Behaviour, FaultyStore, STORE_ERRORS},
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
     users::Users,

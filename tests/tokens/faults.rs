@@ -6,21 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tower_bearer::{Error, NewSession, TokenService, error::StoreErrorKind, store::Page};
+use tower_bearer::{Error, NewSession, TokenService, store::Page};
 
 use crate::{
     access, assert_alive, assert_dead, pair, refresh,
-    support::{Behaviour, Fixture},
+    support::{Behaviour, Fixture, STORE_ERRORS},
 };
-
-const KINDS: [StoreErrorKind; 6] = [
-    StoreErrorKind::Unavailable,
-    StoreErrorKind::Timeout,
-    StoreErrorKind::OutOfMemory,
-    StoreErrorKind::Untrusted,
-    StoreErrorKind::Layout,
-    StoreErrorKind::Rejected,
-];
 
 /// Every operation that asks the store, by the store's method that it needs.
 async fn operate(
@@ -62,7 +53,7 @@ async fn a_failing_store_is_a_typed_error_and_changes_nothing() {
     let fixture = Fixture::new();
     let first = pair(&fixture.tokens).await;
     for method in METHODS {
-        for kind in KINDS {
+        for kind in STORE_ERRORS {
             fixture.store.answer_only(method, Behaviour::Fails(kind));
             let tokens = (first.access().as_str(), first.refresh().as_str());
             for result in operate(method, &fixture.tokens, tokens.0, tokens.1).await {
