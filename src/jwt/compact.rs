@@ -108,7 +108,7 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
 }
 
 /// Three eighths of a token, 3 KiB by default: a certificate of RSA 2048 (`x5c`) and every name fit in. A header is read before the signature is
-/// known to be good, and to read a longer one would cost more than a valid token (measured: `cargo bench -- hostile`).
+/// known to be good, and to read a longer one would cost more than a valid token (measured: `cargo bench --bench hostile`).
 pub(crate) const fn longest_header(max_len: usize) -> usize {
     max_len / 8 * 3
 }

@@ -15,7 +15,7 @@ use crate::error::TokenError;
 const MAX_MEMBERS: usize = 32;
 
 /// More values than all members that do not matter have together: what is read before the signature is known to be good must not cost more
-/// than a valid token (measured: `cargo bench -- hostile`).
+/// than a valid token (measured: `cargo bench --bench hostile`).
 const MAX_VALUES: u32 = 256;
 
 /// What a header says that matters: all else is read for its type and thrown away.

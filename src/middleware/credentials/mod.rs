@@ -28,7 +28,7 @@ pub(super) enum Credential<'a> {
 }
 
 /// The query and the cookies of a request may be longer than a token by this, and are refused beyond: whoever has no key must not be able to
-/// make the search for a token dearer than a token (measured: `cargo bench -- hostile`). Servers commonly take 8 KiB of each.
+/// make the search for a token dearer than a token (measured: `cargo bench --bench hostile`). Servers commonly take 8 KiB of each.
 const BESIDE_THE_TOKEN: usize = 8 * 1024;
 
 /// More parameters, or cookies, than a request has in which a token is looked for there: browsers keep at most 180 cookies for a site.
