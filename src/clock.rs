@@ -17,6 +17,16 @@ use std::{
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// How much time has passed since some moment that stays the same while the process lives: never put back or forward, and counting the
+    /// time for which the machine is suspended. A lease is measured by it: by a clock that stops with the machine, it would outlive a suspended
+    /// one by hours.
+    ///
+    /// Default: the operating system's (`CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on Apple's systems, elsewhere
+    /// what [`Instant`](std::time::Instant) stands for, which on some systems stops).
+    fn elapsed(&self) -> Duration {
+        system_elapsed()
+    }
 }
 
 /// A moment: milliseconds since the Unix epoch.
@@ -121,6 +131,27 @@ impl Clock for SystemClock {
     }
 }
 
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn system_elapsed() -> Duration {
+    #[cfg(target_vendor = "apple")]
+    const COUNTS_SUSPEND: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    #[cfg(not(target_vendor = "apple"))]
+    const COUNTS_SUSPEND: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+
+    // Neither part is ever negative.
+    let passed = rustix::time::clock_gettime(COUNTS_SUSPEND);
+    let seconds = u64::try_from(passed.tv_sec).unwrap_or_default();
+    Duration::from_secs(seconds).saturating_add(Duration::from_nanos(u64::try_from(passed.tv_nsec).unwrap_or_default()))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn system_elapsed() -> Duration {
+    use std::{sync::LazyLock, time::Instant};
+
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
 /// A clock that stands where it is put: for tests. Its clones show the same time.
 ///
 /// ```
@@ -132,29 +163,43 @@ impl Clock for SystemClock {
 /// assert_eq!(clock.now().as_secs(), 1_767_225_700);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<Hands>);
+
+#[derive(Debug, Default)]
+struct Hands {
+    now: AtomicU64,
+    /// In ms.
+    elapsed: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self(Arc::new(AtomicU64::new(now.0)))
+        let clock = Self::default();
+        clock.set(now);
+        clock
     }
 
-    /// Puts the clock to `now`.
+    /// Puts the clock to `now`, as a hand does that sets the time: none [elapses](Clock::elapsed).
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
+        self.0.now.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves the clock forward.
+    /// Moves the clock forward: that much time has [elapsed](Clock::elapsed).
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(saturating_millis(by), Ordering::SeqCst);
+        self.0.now.fetch_add(saturating_millis(by), Ordering::SeqCst);
+        self.0.elapsed.fetch_add(saturating_millis(by), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.0.now.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.0.elapsed.load(Ordering::SeqCst))
     }
 }
 

@@ -36,8 +36,8 @@ use futures_util::future::{Either, Ready, ready};
 
 pub use self::memory::MemoryStore;
 pub use self::model::{
-    Checked, Denial, Deny, DenyQuery, ForeignId, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened, Page,
-    Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState, Successor,
+    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened,
+    Page, Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState, Successor,
 };
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
@@ -148,4 +148,38 @@ pub trait TokenStore: Send + Sync + 'static {
 
     /// In how many buckets the log is kept: [`log`](Self::log) takes `0..buckets()`.
     fn buckets(&self) -> u32;
+
+    /// The bucket whose log speaks of this subject, its sessions and their tokens. Never another one.
+    fn bucket_of(&self, subject: &str) -> u32;
+
+    /// How the log calls something of another issuer's, and in which bucket.
+    fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName;
+
+    /// A node of this deployment decides by what it knew of the log up to `staleness` ago. It only ever grows, and stands in
+    /// [`LogPage::max_staleness`] and [`Revoked::max_staleness`] before any such node decides anything.
+    fn allow_staleness(&self, staleness: Duration);
+
+    /// Readers of the log with connections of their own, together for all buckets, one for each server. Each read ends within `deadline`.
+    ///
+    /// None means that [`log`](Self::log) is as good: what a store without connections answers.
+    fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
+        let _ = deadline;
+        Vec::new()
+    }
+}
+
+/// Reads the log of those buckets that one server holds, on a connection of its own.
+pub trait LogFeed: Send + 'static {
+    /// The buckets.
+    fn buckets(&self) -> &[u32];
+
+    /// For each of the [`buckets`](Self::buckets) the page after its cursor, in one round trip, within the deadline of the feed. It comes from the source of
+    /// truth: each page holds all that was written before this was called, but for what stands on a later page.
+    ///
+    /// An error in place of a page concerns that bucket alone.
+    fn read(&mut self, since: &[Option<LogCursor>]) -> BoxFuture<Result<Vec<Result<LogPage, StoreError>>, StoreError>>;
+
+    /// Ends when the log may have grown: soon after it has, if all goes well; or for nothing, or never. What happened since the last such future was
+    /// dropped or ended is not forgotten.
+    fn nudged(&self) -> BoxFuture<()>;
 }

@@ -164,6 +164,8 @@ pub struct Revoked {
     pub found: bool,
     /// Where it stands in the log. A node that has read the log up to here enforces it.
     pub position: LogPosition,
+    /// The longest time for which any node may still decide by what it knew before. Zero: none does.
+    pub max_staleness: Duration,
 }
 
 /// A place in the revocation log.
@@ -222,6 +224,15 @@ pub enum ForeignId {
     Session(String),
     /// A subject: its tokens issued until now.
     Subject(String),
+}
+
+/// How the log calls something of another issuer's.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ForeignName {
+    /// The bucket whose log speaks of it.
+    pub bucket: u32,
+    /// The `id` of its [`Revocation::Foreign`].
+    pub id: String,
 }
 
 /// A token, session or subject of another issuer, to be revoked.

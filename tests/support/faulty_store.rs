@@ -13,8 +13,8 @@ use tower_bearer::{
     clock::{Clock, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
-        Answer, Checked, Denial, Deny, DenyQuery, LogCursor, LogPage, MemoryStore, Open, Opened, Page, Revoked, Rotate,
-        Rotated, SessionPage, StoreAnswer, TokenStore,
+        Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, MemoryStore, Open,
+        Opened, Page, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
     },
 };
 
@@ -221,5 +221,17 @@ impl TokenStore for FaultyStore {
 
     fn buckets(&self) -> u32 {
         self.0.memory.buckets()
+    }
+
+    fn bucket_of(&self, subject: &str) -> u32 {
+        self.0.memory.bucket_of(subject)
+    }
+
+    fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName {
+        self.0.memory.foreign_name(issuer, id)
+    }
+
+    fn allow_staleness(&self, staleness: Duration) {
+        self.0.memory.allow_staleness(staleness);
     }
 }

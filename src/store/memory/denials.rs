@@ -51,7 +51,7 @@ impl Denials {
         }
         self.expiries.insert((denied.until, name.clone()));
         self.denied.insert(name, denied);
-        Ok(Revoked { now, found, position })
+        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
     }
 
     pub(super) fn denied(&self, query: DenyQuery, now: Timestamp, born: Timestamp) -> Denial {
@@ -82,7 +82,7 @@ impl Denials {
 }
 
 /// One name for issuer, kind and id. The issuer's length keeps apart what would read the same when put together.
-fn name(issuer: &str, id: &ForeignId) -> String {
+pub(super) fn name(issuer: &str, id: &ForeignId) -> String {
     let (kind, id) = match id {
         ForeignId::Token(id) => ("jti", id),
         ForeignId::Session(id) => ("sid", id),

@@ -36,6 +36,8 @@ pub(super) struct Log {
     incarnation: String,
     born: Timestamp,
     keep_millis: AtomicU64,
+    /// The longest staleness that any node allows itself, in ms.
+    staleness_millis: AtomicU64,
     ring: Mutex<Ring>,
 }
 
@@ -50,7 +52,13 @@ impl Log {
     pub(super) fn new(born: Timestamp) -> Self {
         let incarnation = incarnation();
         let ring = Ring { entries: VecDeque::new(), sequence: 0, head: incarnation.clone(), at: born };
-        Self { incarnation, born, keep_millis: AtomicU64::new(saturating_millis(DEFAULT_KEEP)), ring: Mutex::new(ring) }
+        Self {
+            incarnation,
+            born,
+            keep_millis: AtomicU64::new(saturating_millis(DEFAULT_KEEP)),
+            staleness_millis: AtomicU64::new(0),
+            ring: Mutex::new(ring),
+        }
     }
 
     pub(super) fn born(&self) -> Timestamp {
@@ -63,6 +71,14 @@ impl Log {
 
     pub(super) fn keep_for(&self, keep: Duration) {
         self.keep_millis.fetch_max(saturating_millis(keep), Ordering::Relaxed);
+    }
+
+    pub(super) fn max_staleness(&self) -> Duration {
+        Duration::from_millis(self.staleness_millis.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn allow_staleness(&self, staleness: Duration) {
+        self.staleness_millis.fetch_max(saturating_millis(staleness), Ordering::SeqCst);
     }
 
     /// Writes one entry. To be called before the change is made, under the lock of what changes: an error means that
@@ -116,8 +132,7 @@ impl Log {
             head: ring.head.clone(),
             at: ring.at,
             keep: self.keep(),
-            // Its answers are at hand: nobody reads a copy.
-            max_staleness: Duration::ZERO,
+            max_staleness: self.max_staleness(),
             entries,
             next: Some(LogCursor::new(format!("{}.{reached}", self.incarnation))),
         }

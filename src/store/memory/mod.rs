@@ -13,8 +13,8 @@ use std::{
 
 use self::{denials::Denials, log::Log, users::Shard};
 use super::{
-    Answer, Checked, Denial, Deny, DenyQuery, LogCursor, LogPage, Open, Opened, Page, Revoked, Rotate, Rotated,
-    SessionPage, StoreAnswer, TokenStore,
+    Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, Open, Opened, Page, Revoked,
+    Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
 };
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
@@ -206,5 +206,17 @@ impl TokenStore for MemoryStore {
 
     fn buckets(&self) -> u32 {
         1
+    }
+
+    fn bucket_of(&self, _: &str) -> u32 {
+        0
+    }
+
+    fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName {
+        ForeignName { bucket: 0, id: denials::name(issuer, id) }
+    }
+
+    fn allow_staleness(&self, staleness: Duration) {
+        self.log.allow_staleness(staleness);
     }
 }

@@ -225,7 +225,7 @@ impl Shard {
             let (subject, sid) = (subject.clone(), sid.clone());
             self.bury(&subject, &sid, now, keep);
         }
-        Ok(Revoked { now, found, position })
+        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
     }
 
     pub(super) fn revoke_token(
@@ -250,7 +250,7 @@ impl Shard {
             user.tokens.insert(jti.clone(), RevokedToken { revoked_at: now, until, indexed: until });
             self.expiries.insert((until, subject, Expiring::Token(jti)));
         }
-        Ok(Revoked { now, found, position })
+        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
     }
 
     pub(super) fn revoke_all(
@@ -282,7 +282,7 @@ impl Shard {
             kept.generation = generation;
             user.highest = generation;
         }
-        Ok(Revoked { now, found, position })
+        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
     }
 
     pub(super) fn sessions(&self, subject: &str, page: &Page, now: Timestamp) -> SessionPage {

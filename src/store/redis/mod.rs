@@ -107,8 +107,8 @@ use crate::{
     clock::{Timestamp, saturating_millis},
     error::StoreError,
     store::{
-        Checked, Denial, Deny, DenyQuery, LogCursor, LogPage, Open, Opened, Page, Revoked, Rotate, Rotated,
-        SessionPage, StoreAnswer, TokenStore,
+        Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, Open, Opened, Page, Revoked,
+        Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
     },
 };
 
@@ -269,4 +269,15 @@ impl TokenStore for RedisStore {
     fn buckets(&self) -> u32 {
         self.inner.keys.buckets()
     }
+
+    fn bucket_of(&self, subject: &str) -> u32 {
+        self.inner.keys.bucket_of(subject)
+    }
+
+    fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName {
+        let key = self.inner.keys.foreign(issuer, id);
+        ForeignName { bucket: key.bucket, id: key.hash }
+    }
+
+    fn allow_staleness(&self, _staleness: Duration) {}
 }

@@ -216,7 +216,7 @@ pub(super) fn revoked(bucket: u32, answered: Answered) -> Result<Revoked, StoreE
     }
     let found = rest.number()? != 0;
     let position = LogPosition { bucket, incarnation: rest.text()?, sequence: rest.number()? };
-    Ok(Revoked { now, found, position })
+    Ok(Revoked { now, found, position, max_staleness: Duration::ZERO })
 }
 
 pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionPage, Failure> {
