@@ -98,6 +98,7 @@ pub mod jwt;
 pub mod middleware;
 #[cfg(feature = "bcrypt")]
 pub mod password;
+mod replica;
 pub mod settings;
 pub mod store;
 pub mod tokens;

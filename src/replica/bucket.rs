@@ -1,0 +1,223 @@
+//! One bucket of the replica: its reader, and what requests read.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    denied::{Denied, Name, Names, TooLong},
+    leased::Leased,
+    reader::{Ask, Bounds, Break, Change, Reader},
+};
+use crate::{
+    clock::Timestamp,
+    store::{LogEntry, LogPage, LogPosition, Revocation},
+};
+
+/// For so many entries requests wait at most.
+const ENTRIES_AT_ONCE: usize = 64;
+
+/// A bucket. Lock order: the reader, then what is known.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    reader: Mutex<Reader>,
+    known: Leased<Known>,
+}
+
+/// What is known of a bucket.
+#[derive(Debug)]
+struct Known {
+    denied: Denied,
+    bounds: Bounds,
+    /// Of what was logged up to then, something had to go to keep memory bounded.
+    forgotten: Timestamp,
+}
+
+/// What the texts of a token say that its revocation goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    /// The earliest moment at which it may have been issued, by the store's clock.
+    pub(super) issued_at: Timestamp,
+    /// From `iat` to the last moment at which it is accepted.
+    pub(super) life: Duration,
+}
+
+/// What a bucket says of a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// It is revoked.
+    Refused,
+    /// It is not, and that may be relied on.
+    Accepted,
+    /// Only the store knows.
+    Unknown,
+}
+
+/// What reading a page has led to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) broke: Option<Break>,
+    pub(super) more: bool,
+    /// All was applied for the first time since a break.
+    pub(super) completed: bool,
+}
+
+impl Bucket {
+    pub(super) fn new(names: Names, staleness: Duration, max_bytes: usize) -> Self {
+        Self {
+            reader: Mutex::new(Reader::new(staleness)),
+            known: Leased::new(Known {
+                denied: Denied::new(names, max_bytes),
+                bounds: Bounds::default(),
+                forgotten: Timestamp::default(),
+            }),
+        }
+    }
+
+    pub(super) fn ask(&self, now: Duration) -> Ask {
+        self.reader().ask(now)
+    }
+
+    /// Applies the answer to a question.
+    pub(super) fn page(&self, ask: &Ask, page: LogPage) -> Outcome {
+        let mut reader = self.reader();
+        let now = page.now;
+        let change = reader.page(ask, page);
+        let outcome = self.apply(&mut reader, change);
+        self.known.change(|known| known.denied.sweep(now));
+        outcome
+    }
+
+    /// The store could not tell this bucket's log, or told what cannot be understood.
+    pub(super) fn unreadable(&self) {
+        let mut reader = self.reader();
+        let change = reader.unreadable();
+        self.apply(&mut reader, change);
+    }
+
+    /// Decides nothing by what was known before `now`.
+    pub(super) fn must_see(&self, now: Duration) {
+        let mut reader = self.reader();
+        reader.must_see(now);
+        self.known.end_lease();
+    }
+
+    /// Decides nothing before this place of the log has been applied.
+    pub(super) fn must_see_position(&self, position: &LogPosition, now: Duration) {
+        let mut reader = self.reader();
+        if !reader.has_applied(&position.incarnation, position.sequence) {
+            reader.must_see(now);
+            self.known.end_lease();
+        }
+    }
+
+    /// What is known of one of our tokens.
+    pub(super) fn session_verdict(
+        &self,
+        facts: Facts,
+        subject: Name<'_>,
+        session: Name<'_>,
+        token: Name<'_>,
+        generation: u64,
+        now: impl FnOnce() -> u64,
+    ) -> Verdict {
+        self.verdict(facts, now, |denied| {
+            let is_older =
+                |(first_alive, except): (u64, &[u8])| generation < first_alive && except != session.id().as_bytes();
+            denied.generation(subject).is_some_and(is_older) || denied.contains(session) || denied.contains(token)
+        })
+    }
+
+    /// What is known of a token by one of the names under which another issuer's tokens are revoked.
+    pub(super) fn foreign_verdict(&self, facts: Facts, name: Name<'_>, now: impl FnOnce() -> u64) -> Verdict {
+        self.verdict(facts, now, |denied| {
+            denied.foreign(name).is_some_and(|before| facts.issued_at.as_millis() <= before)
+        })
+    }
+
+    fn verdict(&self, facts: Facts, now: impl FnOnce() -> u64, is_denied: impl FnOnce(&Denied) -> bool) -> Verdict {
+        let look = |known: &Known| {
+            let is_spoken_of = facts.issued_at > known.horizon() && facts.life <= known.bounds.keep;
+            (is_denied(&known.denied), is_spoken_of)
+        };
+        match self.known.read(look, now) {
+            ((true, _), _) => Verdict::Refused,
+            ((false, true), true) => Verdict::Accepted,
+            _ => Verdict::Unknown,
+        }
+    }
+
+    /// When the lease ends; 0 without one.
+    pub(super) fn lease_end(&self) -> u64 {
+        self.known.lease_end()
+    }
+
+    /// How many revocations are known, and the bytes that they take.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.known.read(|known| (known.denied.len(), known.denied.bytes()), || 0).0
+    }
+
+    /// Since when every revocation is known.
+    pub(super) fn horizon(&self) -> Timestamp {
+        self.known.read(Known::horizon, || 0).0
+    }
+
+    /// Revocations that this node knows, and the log, read from its beginning, did not tell. None until it was read to its end.
+    pub(super) fn missing(&self, now: Timestamp, limit: usize) -> Vec<(Revocation, Timestamp)> {
+        let reader = self.reader();
+        if !reader.is_complete() {
+            return Vec::new();
+        }
+        let life = reader.life();
+        self.known.read(|known| known.denied.missing(life, now, limit), || 0).0
+    }
+
+    /// The store has confirmed that it knows this revocation again.
+    pub(super) fn is_restored(&self, revocation: &Revocation) {
+        let reader = self.reader();
+        let life = reader.life();
+        self.known.change(|known| known.denied.is_restored(revocation, life));
+    }
+
+    /// In this order: what a lease says must be true when it is granted.
+    fn apply(&self, reader: &mut Reader, change: Change) -> Outcome {
+        let Change { broke, entries, bounds, lease, more, completed } = change;
+        if broke.is_some() {
+            self.known.end_lease();
+        }
+        let life = reader.life();
+        // A few at a time, for requests wait meanwhile.
+        let mut parts = entries.chunks(ENTRIES_AT_ONCE);
+        if parts.any(|part| self.known.change(|known| known.learn(part, life)).is_err()) {
+            let _ = reader.unreadable();
+            self.known.end_lease();
+            return Outcome { broke: Some(Break::Chain), ..Outcome::default() };
+        }
+        if let Some(bounds) = bounds {
+            self.known.change(|known| known.bounds = bounds);
+        }
+        if let Some(end) = lease {
+            self.known.grant(u64::try_from(end.as_nanos()).unwrap_or(u64::MAX));
+        }
+        Outcome { broke, more, completed }
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn learn(&mut self, entries: &[LogEntry], life: u16) -> Result<(), TooLong> {
+        for entry in entries {
+            let forgotten = self.denied.insert(&entry.revocation, entry.at, entry.until, life)?;
+            self.forgotten = self.forgotten.max(forgotten.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn horizon(&self) -> Timestamp {
+        self.bounds.horizon.max(self.forgotten)
+    }
+}

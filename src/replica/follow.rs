@@ -1,0 +1,231 @@
+//! The tasks that feed a replica: one for each server that holds a part of the log.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    task::AbortHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    OnNotice, Replica, Settings,
+    bucket::Outcome,
+    reader::{Ask, Break},
+    report::{Health, Trouble},
+    restore,
+};
+use crate::{
+    clock::Clock,
+    error::{StoreError, StoreErrorKind},
+    store::{BoxFuture, LogCursor, LogFeed, LogPage, TokenStore},
+};
+
+/// Nudges that come faster than this are taken together: every read asks the server about all buckets.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The tasks of a replica. They end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Followers(Vec<AbortHandle>);
+
+impl Followers {
+    /// Makes a replica of the store's log and starts to follow that, on this runtime.
+    pub(crate) fn start(
+        runtime: &Handle,
+        store: &Arc<dyn TokenStore>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        on_notice: OnNotice,
+    ) -> (Arc<Replica>, Self) {
+        let mut feeds = store.feeds(settings.deadline);
+        if feeds.is_empty() {
+            feeds.push(Box::new(StoreFeed { store: Arc::clone(store), buckets: (0..store.buckets()).collect() }));
+        }
+        let replica = Arc::new(Replica::new(Arc::clone(store), clock, &feeds, &settings, on_notice));
+        let mut tasks = vec![runtime.spawn(restore::restore(Arc::clone(&replica))).abort_handle()];
+        for (number, feed) in feeds.into_iter().enumerate() {
+            let follower = Follower { replica: Arc::clone(&replica), feed, number, settings };
+            tasks.push(runtime.spawn(follower.run()).abort_handle());
+        }
+        (replica, Self(tasks))
+    }
+}
+
+impl Drop for Followers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Follows the log of the buckets of one server.
+struct Follower {
+    replica: Arc<Replica>,
+    feed: Box<dyn LogFeed>,
+    number: usize,
+    settings: Settings,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let Some(health) = self.replica.feeds.get(self.number) else { return };
+        let wake = health.wake();
+        let _last_word = LastWord { replica: Arc::downgrade(&self.replica), number: self.number };
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            let read = self.read().await;
+            let more = match read {
+                Ok(more) => {
+                    failures = 0;
+                    more
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.health().is_in(Trouble::Store(error.kind()));
+                    false
+                }
+            };
+            self.replica.tell(self.health());
+            if more {
+                tokio::task::yield_now().await;
+            } else if failures > 0 {
+                // Not woken: a server that is down is not asked more often because it is needed.
+                sleep_until(began + self.pause(failures)).await;
+            } else {
+                tokio::select! {
+                    () = sleep_until(began + self.settings.interval) => {}
+                    () = self.feed.nudged() => {}
+                    () = wake.notified() => {}
+                }
+                sleep_until(began + SHORTEST_PAUSE.min(self.settings.interval)).await;
+            }
+        }
+    }
+
+    /// Asks once. Whether there is more to be read at once.
+    async fn read(&mut self) -> Result<bool, StoreError> {
+        // Before the question is sent: all that was confirmed by now is in the answer.
+        let now = self.replica.clock.elapsed();
+        let numbers = self.feed.buckets().to_vec();
+        let asks: Vec<_> = numbers.iter().filter_map(|number| Some(self.replica.bucket(*number)?.ask(now))).collect();
+        let since: Vec<_> = asks.iter().map(|ask| ask.since().cloned()).collect();
+        // The feed has this deadline itself; one that does not keep it is not waited for either.
+        let limit = self.settings.deadline.saturating_mul(2);
+        let pages = timeout(limit, self.feed.read(&since)).await.map_err(|_| StoreErrorKind::Timeout)??;
+        if pages.len() != asks.len() {
+            return Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each bucket"));
+        }
+        let (mut more, mut trouble) = (false, None);
+        for ((number, ask), page) in numbers.iter().zip(&asks).zip(pages) {
+            let outcome = self.apply(*number, ask, page);
+            more |= outcome.more;
+            trouble = match outcome.error {
+                Some(kind) => Some(Trouble::Store(kind)),
+                None if outcome.resync => trouble.or(Some(Trouble::Resync)),
+                None => trouble,
+            };
+        }
+        self.health().was_read(now, trouble);
+        Ok(more)
+    }
+
+    fn apply(&self, number: u32, ask: &Ask, page: Result<LogPage, StoreError>) -> Applied {
+        let Some(bucket) = self.replica.bucket(number) else { return Applied::default() };
+        match page {
+            Ok(page) => {
+                let Outcome { broke, more, completed } = bucket.page(ask, page);
+                #[cfg(feature = "tracing")]
+                if let Some(why) = broke {
+                    let what = match why {
+                        Break::Incarnation => "the store has lost its data",
+                        Break::Chain => "the store's log is not the one that was read before",
+                    };
+                    tracing::warn!(bucket = number, "{what}; the bucket's log is read again from its beginning");
+                }
+                if completed {
+                    self.replica.lost.notify_one();
+                }
+                Applied { more, resync: broke.is_some() || (more && !completed), error: None }
+            }
+            Err(error) => {
+                bucket.unreadable();
+                Applied { error: Some(error.kind()), ..Applied::default() }
+            }
+        }
+    }
+
+    /// After so many failures: doubling, up to a second, and never the same for two nodes.
+    fn pause(&self, failures: u32) -> Duration {
+        let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        jittered(pause)
+    }
+
+    fn health(&self) -> &Health {
+        // One was made for each feed.
+        #[allow(clippy::indexing_slicing, reason = "`run` has found it")]
+        &self.replica.feeds[self.number]
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Applied {
+    more: bool,
+    resync: bool,
+    error: Option<StoreErrorKind>,
+}
+
+/// Between three and five quarters of a duration.
+pub(super) fn jittered(duration: Duration) -> Duration {
+    let mut random = [0; 1];
+    // Without random numbers all nodes come at once, which is all that is lost.
+    let _ = getrandom::fill(&mut random);
+    duration.mul_f64(0.75 + f64::from(random[0]) / 512.0)
+}
+
+/// Says that the task has ended, whichever way it did.
+struct LastWord {
+    replica: Weak<Replica>,
+    number: usize,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some(replica) = self.replica.upgrade()
+            && let Some(health) = replica.feeds.get(self.number)
+        {
+            health.is_in(Trouble::Stopped);
+        }
+    }
+}
+
+/// Reads the log through the store itself, for one without feeds of its own.
+struct StoreFeed {
+    store: Arc<dyn TokenStore>,
+    buckets: Vec<u32>,
+}
+
+impl LogFeed for StoreFeed {
+    fn buckets(&self) -> &[u32] {
+        &self.buckets
+    }
+
+    fn read(&mut self, since: &[Option<LogCursor>]) -> BoxFuture<Result<Vec<Result<LogPage, StoreError>>, StoreError>> {
+        let answers: Vec<_> =
+            self.buckets.iter().zip(since).map(|(bucket, since)| self.store.log(*bucket, since.clone())).collect();
+        Box::pin(async move {
+            let mut pages = Vec::with_capacity(answers.len());
+            for answer in answers {
+                pages.push(Ok(answer.await?));
+            }
+            Ok(pages)
+        })
+    }
+
+    fn nudged(&self) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+}

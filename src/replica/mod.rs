@@ -1,0 +1,248 @@
+//! The local copy of the revocation log, and the lease under which it decides: no request asks the store while the lease lives.
+//!
+//! | file | subject |
+//! |--|--|
+//! | `leased` | the order in which requests read the lease and what is known, and in which both are written |
+//! | `denied` | the revocations known: exact, bounded, in little memory |
+//! | `reader` | the log as it is read: chain, horizon, lease; no I/O and no clock |
+//! | `bucket` | these three together, for one bucket |
+//! | `follow` | the task that feeds the buckets of one server |
+//! | `restore` | the task that tells the store what it has lost |
+//!
+//! # Why the bound holds
+//!
+//! A lease is granted to `T0 + d`, where `T0` is a moment before the question was sent to whose answer all is applied. A request decides only while
+//! the lease lives, by what was known when it was granted, or later. So whoever is accepted at a moment `t` was not revoked by `T0 > t - d`: whatever was
+//! confirmed before `T0` is in the answer. Nothing that may fail between node and store lengthens that: it can only keep the next lease from being
+//! granted, and then requests ask the store. The clock is this node's own, counts the time for which the machine is suspended, and is never set
+//! ([`Clock::elapsed`]).
+//!
+//! What this node itself revokes ends its lease for that bucket until a fence that began later: what one request revoked, the next one on this node
+//! sees.
+//!
+//! # What it does not know
+//!
+//! A session of which the log does not speak is taken as alive. Every way in which a session ends before its own expiry is logged, and no access
+//! token outlives its session; but a session that was never opened, for which somebody with the signing key has made a token, is found by the
+//! store alone.
+
+mod bucket;
+mod denied;
+mod follow;
+mod leased;
+mod reader;
+mod report;
+mod restore;
+mod sync {
+    pub(super) use std::sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    };
+}
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+pub use self::report::{ReplicaState, ReplicaStatus};
+pub(crate) use self::{bucket::Verdict, follow::Followers};
+use self::{
+    bucket::{Bucket, Facts},
+    denied::{Kind, Name, Names},
+    report::Health,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    store::{ForeignId, ForeignName, LogFeed, LogPosition, TokenStore},
+};
+
+/// The most memory that the texts of revocations take, of all buckets: some 6 million sessions. Beyond it the oldest are forgotten, and tokens of their
+/// time are asked about in the store.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// The local copy of a store's revocations.
+pub(crate) struct Replica {
+    store: Arc<dyn TokenStore>,
+    clock: Arc<dyn Clock>,
+    names: Names,
+    buckets: Box<[Bucket]>,
+    staleness: Duration,
+    leeway: Duration,
+    /// One for each task that reads.
+    feeds: Box<[Health]>,
+    /// For each bucket what wakes the task that reads it.
+    wakes: Box<[Arc<Notify>]>,
+    /// Wakes the task that restores.
+    lost: Notify,
+    on_notice: OnNotice,
+}
+
+/// Is told what an operator should know.
+pub(crate) type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
+
+/// What has happened to the store's memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Notice {
+    /// Revocations that this node knows are missing in the store's log.
+    Lost(usize),
+    /// The store has been told so many of them again.
+    Restored(usize),
+}
+
+/// How a replica works.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// How old what is known may be when it is decided by; zero: everything is asked of the store, and the log is followed only to tell the store what it
+    /// has lost.
+    pub(crate) staleness: Duration,
+    /// How often the log is read if nothing happens.
+    pub(crate) interval: Duration,
+    /// How long a read may take.
+    pub(crate) deadline: Duration,
+    /// How far the clocks of issuers and this node may differ.
+    pub(crate) leeway: Duration,
+}
+
+/// What a token says of itself, as far as its revocation goes by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bearer<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) session_id: &'a str,
+    pub(crate) token_id: &'a str,
+    pub(crate) generation: u64,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Where a token's revocation stands, found once for a token: its names' buckets and hashes.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// One of our own.
+    Session(SessionRoute),
+    /// Another issuer's: by each name under which it may be denied.
+    Foreign(Arc<[(ForeignName, u32)]>),
+}
+
+/// The bucket of a subject, and the hashes of its name, its session's and its token's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionRoute {
+    bucket: u32,
+    subject: u32,
+    session: u32,
+    token: u32,
+}
+
+impl Replica {
+    fn new(
+        store: Arc<dyn TokenStore>,
+        clock: Arc<dyn Clock>,
+        feeds: &[Box<dyn LogFeed>],
+        settings: &Settings,
+        on_notice: OnNotice,
+    ) -> Self {
+        let names = Names::default();
+        let count = store.buckets().max(1);
+        let share = MAX_BYTES / usize::try_from(count).unwrap_or(1);
+        let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(names.clone(), settings.staleness, share)).collect();
+        let feeds: Box<[_]> = feeds.iter().map(|feed| Health::of(feed.buckets())).collect();
+        let wake_of = |bucket| feeds.iter().find(|health| health.buckets().contains(&bucket)).map(Health::wake);
+        let wakes = (0..count).map(|bucket| wake_of(bucket).unwrap_or_default()).collect();
+        let Settings { staleness, leeway, .. } = *settings;
+        Self { store, clock, names, buckets, staleness, leeway, feeds, wakes, lost: Notify::new(), on_notice }
+    }
+
+    /// Where the revocation of one of our own tokens would stand.
+    pub(crate) fn route(&self, bearer: &Bearer<'_>) -> Route {
+        let Bearer { subject, session_id, token_id, .. } = *bearer;
+        Route::Session(SessionRoute {
+            bucket: self.store.bucket_of(subject),
+            subject: self.names.hash(Kind::Subject, subject, ""),
+            session: self.names.hash(Kind::Session, subject, session_id),
+            token: self.names.hash(Kind::Token, subject, token_id),
+        })
+    }
+
+    /// Where the revocation of another issuer's token would stand.
+    pub(crate) fn foreign_route(&self, issuer: &str, ids: impl IntoIterator<Item = ForeignId>) -> Route {
+        let names = ids.into_iter().map(|id| {
+            let name = self.store.foreign_name(issuer, &id);
+            let hash = self.names.hash(Kind::Foreign, &name.id, "");
+            (name, hash)
+        });
+        Route::Foreign(names.collect())
+    }
+
+    /// What is known of a token. No I/O, no allocation.
+    pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>) -> Verdict {
+        let now = || nanos(self.clock.elapsed());
+        let life = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
+        match route {
+            Route::Session(route) => {
+                let Some(bucket) = self.bucket(route.bucket) else { return Verdict::Unknown };
+                let subject = Name::hashed(route.subject, Kind::Subject, bearer.subject, "");
+                let session = Name::hashed(route.session, Kind::Session, bearer.subject, bearer.session_id);
+                let token = Name::hashed(route.token, Kind::Token, bearer.subject, bearer.token_id);
+                let facts = Facts { issued_at: bearer.issued_at, life };
+                bucket.session_verdict(facts, subject, session, token, bearer.generation, now)
+            }
+            Route::Foreign(names) => {
+                // Another issuer's clock may be ahead of the store's.
+                let facts = Facts { issued_at: bearer.issued_at.saturating_sub(self.leeway), life };
+                let verdicts = names.iter().map(|(name, hash)| match self.bucket(name.bucket) {
+                    Some(bucket) => {
+                        bucket.foreign_verdict(facts, Name::hashed(*hash, Kind::Foreign, &name.id, ""), now)
+                    }
+                    None => Verdict::Unknown,
+                });
+                verdicts.max_by_key(|verdict| verdict.weight()).unwrap_or(Verdict::Unknown)
+            }
+        }
+    }
+
+    /// A subject's session has just ended by what this node did. No request that starts from now on is decided by what was known before.
+    pub(crate) fn has_changed(&self, bucket: u32) {
+        if let Some(known) = self.bucket(bucket) {
+            known.must_see(self.clock.elapsed());
+        }
+        self.wake(bucket);
+    }
+
+    /// No request that starts from now on is decided without what stands at this place of the log.
+    pub(crate) fn must_see(&self, position: &LogPosition) {
+        if let Some(bucket) = self.bucket(position.bucket) {
+            bucket.must_see_position(position, self.clock.elapsed());
+        }
+        self.wake(position.bucket);
+    }
+
+    fn wake(&self, bucket: u32) {
+        if let Some(wake) = usize::try_from(bucket).ok().and_then(|bucket| self.wakes.get(bucket)) {
+            wake.notify_one();
+        }
+    }
+
+    fn bucket(&self, number: u32) -> Option<&Bucket> {
+        self.buckets.get(usize::try_from(number).ok()?)
+    }
+}
+
+impl Verdict {
+    /// Of several names under which one token may be denied, the heaviest word counts.
+    fn weight(self) -> u8 {
+        match self {
+            Self::Accepted => 0,
+            Self::Unknown => 1,
+            Self::Refused => 2,
+        }
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("staleness", &self.staleness).finish_non_exhaustive()
+    }
+}
+
+fn nanos(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
