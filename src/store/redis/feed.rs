@@ -1,7 +1,7 @@
 //! Reads of the log for a replica, on connections of their own: a page of a thousand entries does not stand before the requests' reads, and what
 //! delays those does not delay this.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use redis::Value;
@@ -17,7 +17,7 @@ use crate::{
             connection::Connections,
             failure::Failure,
             log::{Told, is_cursor, vanished},
-            nudges::Subscription,
+            nudges::{Bell, Subscription},
             origin::Terms,
             reply::Reply,
         },
@@ -56,13 +56,8 @@ fn feeds_over(inner: &Arc<Inner>, connections: &Arc<Connections>, deadline: Dura
     let all: Vec<u32> = (0..inner.keys.buckets()).collect();
     // One read goes to one server, so that one that hangs takes only its own buckets with it.
     let at_once = if inner.origin.is_cluster() { 1 } else { all.len() };
-    let parts: Vec<(Vec<u32>, Arc<Notify>)> =
-        all.chunks(at_once).map(|buckets| (buckets.to_vec(), Arc::default())).collect();
-    let bells: HashMap<String, Arc<Notify>> = parts
-        .iter()
-        .flat_map(|(buckets, nudge)| buckets.iter().map(|bucket| (inner.keys.channel(*bucket), Arc::clone(nudge))))
-        .collect();
-    let subscription = Subscription::start(inner, bells).map(Arc::new);
+    let parts: Vec<Bell> = all.chunks(at_once).map(|buckets| (buckets.to_vec(), Arc::default())).collect();
+    let subscription = Subscription::start(inner, parts.clone()).map(Arc::new);
     let feed = |(buckets, nudge)| -> Box<dyn LogFeed> {
         let reader = Reader { inner: Arc::clone(inner), connections: Arc::clone(connections), buckets };
         Box::new(Feed { reader: Arc::new(reader), deadline, nudge, _subscription: subscription.clone() })

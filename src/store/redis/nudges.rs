@@ -26,15 +26,15 @@ const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
 /// How long a subscription may be dead before it is noticed, and the timeout.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
-/// Who is to be told of a push, by its channel.
-type Bells = HashMap<String, Arc<Notify>>;
+/// Who is to be told when the log of some buckets has grown.
+pub(super) type Bell = (Vec<u32>, Arc<Notify>);
 
 /// Rings until it is dropped.
 pub(super) struct Subscription(JoinHandle<()>);
 
 impl Subscription {
     /// `None` where there can be none.
-    pub(super) fn start(inner: &Arc<Inner>, bells: Bells) -> Option<Self> {
+    pub(super) fn start(inner: &Arc<Inner>, bells: Vec<Bell>) -> Option<Self> {
         if !inner.origin.takes_subscriptions() {
             #[cfg(feature = "tracing")]
             tracing::info!("no nudges from Redis: the address behind a pool of the application's is not known");
@@ -45,7 +45,11 @@ impl Subscription {
             tracing::warn!("no nudges from Redis: there is no Tokio runtime to receive them on");
             return None;
         };
-        let ringer = Ringer { inner: Arc::clone(inner), bells: Arc::new(bells) };
+        let channels = bells
+            .iter()
+            .flat_map(|(buckets, bell)| buckets.iter().map(|bucket| (inner.keys.channel(*bucket), Arc::clone(bell))));
+        let channels = Arc::new(channels.collect());
+        let ringer = Ringer { inner: Arc::clone(inner), channels, bells };
         Some(Self(runtime.spawn(async move { ringer.run().await })))
     }
 }
@@ -58,7 +62,9 @@ impl Drop for Subscription {
 
 struct Ringer {
     inner: Arc<Inner>,
-    bells: Arc<Bells>,
+    /// Who is to be told of a push, by its channel.
+    channels: Arc<HashMap<String, Arc<Notify>>>,
+    bells: Vec<Bell>,
 }
 
 impl Ringer {
@@ -96,8 +102,8 @@ impl Ringer {
         // Each connection has its own, so that the end of one is not taken for the end of the next.
         let ended = Arc::new(Notify::new());
         let pushes = {
-            let (bells, ended) = (Arc::clone(&self.bells), Arc::clone(&ended));
-            move |push| ring(&bells, &ended, &push)
+            let (channels, ended) = (Arc::clone(&self.channels), Arc::clone(&ended));
+            move |push| ring(&channels, &ended, &push)
         };
         let terms = Terms { timeout: self.inner.timeout, connections: 1, pushes: Some(Arc::new(pushes)) };
         let refused = |_| Failure::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
@@ -106,7 +112,7 @@ impl Ringer {
         let link = timeout(limit, source.connect()).await.map_err(|_| Failure::timeout())??;
         timeout(limit, self.subscribe(&link)).await.map_err(|_| Failure::timeout())??;
         // What was published before is not pushed.
-        self.bells.values().for_each(|bell| bell.notify_one());
+        self.bells.iter().for_each(|(_, bell)| bell.notify_one());
         while timeout(PING_EVERY, ended.notified()).await.is_err() {
             timeout(self.inner.timeout, is_well(link.clone())).await.map_err(|_| Failure::timeout())??;
         }
@@ -115,7 +121,7 @@ impl Ringer {
 
     /// To one channel at a time: redis 1.8 expects one answer a command.
     async fn subscribe(&self, link: &Link) -> Result<(), Failure> {
-        let subscriptions = self.bells.keys().map(|channel| {
+        let subscriptions = self.channels.keys().map(|channel| {
             let mut link = link.clone();
             async move {
                 match &mut link {
@@ -133,14 +139,14 @@ impl Ringer {
 }
 
 /// Runs where the connection is read.
-fn ring(bells: &Bells, ended: &Notify, push: &PushInfo) {
+fn ring(channels: &HashMap<String, Arc<Notify>>, ended: &Notify, push: &PushInfo) {
     match push.kind {
         PushKind::SMessage => {
             let channel = push.data.first().and_then(|channel| match channel {
                 Value::BulkString(name) => std::str::from_utf8(name).ok(),
                 _ => None,
             });
-            if let Some(bell) = channel.and_then(|channel| bells.get(channel)) {
+            if let Some(bell) = channel.and_then(|channel| channels.get(channel)) {
                 bell.notify_one();
             }
         }
