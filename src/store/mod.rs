@@ -132,6 +132,13 @@ pub trait TokenStore: Send + Sync + 'static {
     /// The revocation log of a bucket after `since`, oldest entry first; from its beginning without `since`.
     fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage>;
 
+    /// Makes the store know again a revocation that it has lost: after a restart from older data, a failover, or the loss of all. `bucket` is the
+    /// one whose log told of it. Idempotent: what the store knows already is not logged again, and what `until` is over for is ignored.
+    ///
+    /// Never a new revocation: what was opened after the one that was lost lives. Nor does it end earlier: where what was revoked came
+    /// back alive, tokens were issued since, so the entry of a session or a subject matters for as long as that of a new revocation.
+    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()>;
+
     /// Asks the store whether it answers, and for its time.
     fn ping(&self) -> StoreAnswer<Timestamp>;
 

@@ -14,7 +14,7 @@ use tower_bearer::{
     error::{StoreError, StoreErrorKind},
     store::{
         Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, MemoryStore, Open,
-        Opened, Page, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
+        Opened, Page, Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
     },
 };
 
@@ -201,6 +201,10 @@ impl TokenStore for FaultyStore {
 
     fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {
         self.ask("log", move |store| store.log(bucket, since))
+    }
+
+    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        self.ask("republish", move |store| store.republish(bucket, revocation, until))
     }
 
     fn ping(&self) -> StoreAnswer<Timestamp> {

@@ -137,3 +137,19 @@ pub(super) async fn a_denial_is_logged(user: Subject) -> Outcome {
     ensure!(ids.len() == 4, "what was denied has {} names in the log, and not four", ids.len());
     Ok(())
 }
+
+pub(super) async fn the_log_calls_what_is_denied_by_its_name(user: Subject) -> Outcome {
+    let ids =
+        [ForeignId::Token("x".to_owned()), ForeignId::Session("x".to_owned()), ForeignId::Subject("x".to_owned())];
+    for id in ids {
+        let name = user.store.foreign_name(&issuer(&user), &id);
+        ensure!(name.bucket < user.store.buckets(), "there is no bucket for {name:?}");
+        let mut reader = user.reader().await?;
+        let position = deny(&user, id, LONG).await?.position;
+        let logged = reader.read().await?;
+        let named = |revocation: &Revocation| matches!(revocation, Revocation::Foreign { id, .. } if *id == name.id);
+        ensure!(position.bucket == name.bucket, "{name:?} stands at {position:?}");
+        ensure!(logged.iter().all(|entry| named(&entry.revocation)) && logged.len() == 1, "{name:?}: {logged:?}");
+    }
+    Ok(())
+}

@@ -116,3 +116,43 @@ pub(super) async fn the_log_tells_for_how_long_it_is_kept(user: Subject) -> Outc
     }
     Ok(())
 }
+
+pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: Subject) -> Outcome {
+    let bucket = user.store.bucket_of(&user.name);
+    for (allowed, expected) in [(LONG, LONG), (LONG / 2, LONG), (LONG * 2, LONG * 2)] {
+        user.store.allow_staleness(allowed);
+        // A reader alone makes it known.
+        let page = user.store.log(bucket, None).await?;
+        ensure!(page.max_staleness >= expected, "{allowed:?} was allowed, the log says {:?}", page.max_staleness);
+        let revoked = user.store.revoke_session(&user.name, "s").await?;
+        ensure!(revoked.max_staleness >= expected, "{allowed:?} was allowed: {revoked:?}");
+    }
+    let revoked = [
+        user.store.revoke_token(&user.name, "j", user.store.ping().await?.saturating_add(LONG)).await?,
+        user.store.revoke_all(&user.name, None).await?,
+    ];
+    for revoked in revoked {
+        ensure!(revoked.max_staleness >= LONG * 2, "{revoked:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn a_subject_has_one_bucket(user: Subject) -> Outcome {
+    for n in 0..20 {
+        let user = user.other(format!("{}-{n}", user.name));
+        let bucket = user.store.bucket_of(&user.name);
+        ensure!(bucket < user.store.buckets(), "there is no bucket {bucket}");
+        let until = user.open("s").await?.now.saturating_add(LONG);
+        let positions = [
+            user.store.revoke_token(&user.name, "j", until).await?.position,
+            user.store.revoke_session(&user.name, "s").await?.position,
+            user.store.revoke_all(&user.name, None).await?.position,
+        ];
+        for position in positions {
+            ensure!(position.bucket == bucket, "bucket {bucket} speaks of the user, and {position:?}");
+            let page = user.store.log(position.bucket, None).await?;
+            ensure!(page.sequence >= position.sequence, "bucket {bucket} does not hold {position:?}");
+        }
+    }
+    Ok(())
+}

@@ -32,6 +32,7 @@ mod concurrency;
 mod foreign;
 mod log;
 mod names;
+mod republish;
 mod revocation;
 mod rotation;
 mod sessions;
@@ -235,6 +236,7 @@ rules! {
         issuers_and_kinds_are_kept_apart,
         a_denial_ends_with_its_time,
         a_denial_is_logged,
+        the_log_calls_what_is_denied_by_its_name,
     }
     log {
         the_log_is_dense_and_chained,
@@ -242,6 +244,17 @@ rules! {
         an_answer_says_where_in_the_log_it_stands,
         an_unknown_bucket_or_cursor_does_no_harm,
         the_log_tells_for_how_long_it_is_kept,
+        the_longest_staleness_is_told_and_only_grows,
+        a_subject_has_one_bucket,
+    }
+    republish {
+        a_lost_end_of_a_session_is_told_again_once,
+        a_lost_revocation_of_a_token_is_told_again_once,
+        a_lost_revoke_all_spares_what_was_opened_after_it,
+        a_lost_revoke_all_supersedes_logins_that_began_before_it_only,
+        an_exception_that_is_lost_or_dead_is_not_named_again,
+        a_lost_denial_is_told_again_once,
+        what_is_over_is_not_told_again,
     }
     names {
         subjects_of_any_text_are_kept_apart,

@@ -41,17 +41,41 @@ impl Denials {
         let position = log.append(now, Revocation::Foreign { id: name.as_ref().to_owned(), before }, until)?;
         let known = self.denied.get(&name);
         let found = known.is_none_or(|known| known.until <= now || (before.is_some() && known.before < now));
-        // What is denied twice is denied for the longer time and up to the later moment.
-        let denied = Denied {
-            before: known.map_or(now, |known| known.before.max(now)),
-            until: known.map_or(until, |known| known.until.max(until)),
-        };
-        if let Some(known) = known {
+        self.put(name, Denied { before: now, until });
+        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
+    }
+
+    /// Denies again what may have been lost.
+    pub(super) fn republish(
+        &mut self,
+        name: &str,
+        before: Option<Timestamp>,
+        until: Timestamp,
+        now: Timestamp,
+        log: &Log,
+    ) -> Result<(), StoreError> {
+        let until = until.min(Timestamp::END_OF_TIME);
+        let known = self.denied.get(name).filter(|known| now < known.until);
+        let is_known =
+            known.is_some_and(|known| until <= known.until && before.is_none_or(|before| before <= known.before));
+        if until <= now || is_known {
+            return Ok(());
+        }
+        let before = before.map(|before| known.map_or(before, |known| known.before.max(before)));
+        log.append(now, Revocation::Foreign { id: name.to_owned(), before }, until)?;
+        self.put(name.into(), Denied { before: before.unwrap_or(now), until });
+        Ok(())
+    }
+
+    /// What is denied twice is denied for the longer time and up to the later moment.
+    fn put(&mut self, name: Arc<str>, denied: Denied) {
+        let mut denied = denied;
+        if let Some(known) = self.denied.get(&name) {
+            denied = Denied { before: known.before.max(denied.before), until: known.until.max(denied.until) };
             self.expiries.remove(&(known.until, name.clone()));
         }
         self.expiries.insert((denied.until, name.clone()));
         self.denied.insert(name, denied);
-        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
     }
 
     pub(super) fn denied(&self, query: DenyQuery, now: Timestamp, born: Timestamp) -> Denial {

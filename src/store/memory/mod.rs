@@ -13,8 +13,8 @@ use std::{
 
 use self::{denials::Denials, log::Log, users::Shard};
 use super::{
-    Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, Open, Opened, Page, Revoked,
-    Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
+    Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, Open, Opened, Page,
+    Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
 };
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
@@ -96,6 +96,29 @@ impl MemoryStore {
     fn write(&self, subject: &str) -> (RwLockWriteGuard<'_, Shard>, Timestamp) {
         let shard = self.shard(subject).write().unwrap_or_else(PoisonError::into_inner);
         (shard, self.clock.now())
+    }
+
+    fn republish_own(&self, revocation: &Revocation, until: Timestamp) -> Result<(), StoreError> {
+        let (Revocation::Session { subject, .. }
+        | Revocation::Token { subject, .. }
+        | Revocation::Subject { subject, .. }) = revocation
+        else {
+            return Ok(());
+        };
+        let (mut shard, now) = self.write(subject);
+        if until <= now {
+            return Ok(());
+        }
+        let answer = match revocation {
+            Revocation::Session { sid, .. } => shard.republish_session(subject, sid, now, &self.log),
+            Revocation::Token { jti, .. } => shard.republish_token(subject, jti, until, now, &self.log),
+            Revocation::Subject { generation, except, .. } => {
+                shard.republish_all(subject, *generation, except.as_deref(), now, &self.log)
+            }
+            Revocation::Foreign { .. } => Ok(()),
+        };
+        shard.prune(now);
+        answer
     }
 
     #[allow(
@@ -186,6 +209,20 @@ impl TokenStore for MemoryStore {
             return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
         }
         Answer::Ready(Ok(self.log.page(since.as_ref(), &*self.clock)))
+    }
+
+    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        if bucket >= self.buckets() {
+            return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
+        }
+        if let Revocation::Foreign { id, before } = revocation {
+            let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
+            let now = self.clock.now();
+            let answer = denials.republish(&id, before, until, now, &self.log);
+            denials.prune(now);
+            return Answer::Ready(answer);
+        }
+        Answer::Ready(self.republish_own(&revocation, until))
     }
 
     fn ping(&self) -> StoreAnswer<Timestamp> {

@@ -2,6 +2,8 @@
 //!
 //! All of it runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one moment `now`.
 
+mod republish;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,

@@ -2,12 +2,9 @@
 
 use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
-use deadpool_redis::{Manager, Pool, Runtime};
+use deadpool_redis::Pool;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use redis::{
-    AsyncConnectionConfig, IntoConnectionInfo, ProtocolVersion, Value,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
-};
+use redis::Value;
 use tokio::time::Instant;
 
 use crate::{
@@ -21,10 +18,10 @@ use crate::{
             connection::Connections,
             failure::Failure,
             keys::{ForeignKey, Keyspace},
+            origin::{Origin, Terms},
             reply::{Reply, malformed},
             scripts,
             server_time::ServerTime,
-            source::Source,
         },
     },
 };
@@ -36,8 +33,6 @@ const MAX_CONNECTIONS: usize = 64;
 const DEFAULT_BUCKETS: u32 = 16;
 /// Buckets asked at once when connecting.
 const TOUCHES_AT_ONCE: usize = 64;
-/// How many commands may wait for a connection's writer. The default of 50 is for one caller, not for a server.
-const PIPELINE_BUFFER: usize = 1024;
 /// For how long the log is kept at least. A login that began before everything was revoked must still meet the
 /// revocation when it ends, however long its user looked for the second factor.
 const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
@@ -63,20 +58,6 @@ pub struct RedisStoreBuilder {
     timeout: Duration,
     connections: usize,
     allow_eviction: bool,
-    #[cfg(feature = "sentinel")]
-    credentials: Option<(String, String)>,
-}
-
-enum Origin {
-    Url(String),
-    Pool(Pool),
-    #[cfg(feature = "cluster")]
-    Cluster(Vec<String>),
-    #[cfg(feature = "sentinel")]
-    Sentinel {
-        urls: Vec<String>,
-        master: String,
-    },
 }
 
 impl RedisStoreBuilder {
@@ -91,7 +72,7 @@ impl RedisStoreBuilder {
 
     #[cfg(feature = "sentinel")]
     pub(super) fn sentinel(urls: Vec<String>, master: String) -> Self {
-        Self::from(Origin::Sentinel { urls, master })
+        Self::from(Origin::Sentinel { urls, master, credentials: None })
     }
 
     /// Uses a pool of your own. See [Your own pool](super#your-own-pool).
@@ -108,8 +89,6 @@ impl RedisStoreBuilder {
             timeout: DEFAULT_TIMEOUT,
             connections: DEFAULT_CONNECTIONS,
             allow_eviction: false,
-            #[cfg(feature = "sentinel")]
-            credentials: None,
         }
     }
 
@@ -118,7 +97,9 @@ impl RedisStoreBuilder {
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.credentials = Some((user.into(), password.into()));
+        if let Origin::Sentinel { credentials, .. } = &mut self.origin {
+            *credentials = Some((user.into(), password.into()));
+        }
         self
     }
 
@@ -166,7 +147,7 @@ impl RedisStoreBuilder {
     }
 
     /// Connects, and checks that the server is fit for this: its version, its eviction policy, the rights of the user
-    /// (`ROLE` is among what is needed, `INFO` and `SPUBLISH` are not), and that no other layout or number of buckets is
+    /// (`ROLE` is among what is needed; `INFO`, `SPUBLISH` and `SSUBSCRIBE` are not), and that no other layout or number of buckets is
     /// in use under the prefix.
     ///
     /// # Errors
@@ -183,22 +164,16 @@ impl RedisStoreBuilder {
             return Err(ConfigError::new("connections", problem, remedy).into());
         }
         let allow_eviction = self.allow_eviction;
-        let source = match self.origin {
-            Origin::Url(url) => Source::Pool(pool(&url, self.timeout, self.connections)?),
-            Origin::Pool(pool) => Source::Pool(pool),
-            #[cfg(feature = "cluster")]
-            Origin::Cluster(urls) => Source::Cluster(Box::new(cluster(&urls, self.timeout)?)),
-            #[cfg(feature = "sentinel")]
-            Origin::Sentinel { urls, master } => {
-                Source::Sentinel(Box::new(sentinels(&urls, master, self.credentials, self.timeout)?))
-            }
-        };
+        let terms = Terms { timeout: self.timeout, connections: self.connections, pushes: None };
+        let source = self.origin.source(&terms)?;
         let inner = Inner {
             keys,
+            origin: self.origin,
             connections: Connections::new(source, self.connections, self.buckets, self.timeout),
             time: ServerTime::new(self.timeout),
             timeout: self.timeout,
             keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
+            staleness: AtomicU64::new(0),
         };
         inner.check_server(allow_eviction).await?;
         inner.check_rights().await?;
@@ -224,7 +199,7 @@ impl Inner {
     pub(super) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
         let mut pipeline = redis::Pipeline::with_capacity(1);
         pipeline.cmd("TIME");
-        let (values, lease) = self.read(0, &pipeline, deadline).await?;
+        let (values, lease) = self.connections.read(0, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| reply.array()?.server_time());
         let now = outcome.inspect_err(|_| lease.distrust())?;
         self.time.learn(now);
@@ -310,108 +285,6 @@ impl Inner {
             outcome => Ok(outcome?),
         }
     }
-}
-
-fn pool(url: &str, timeout: Duration, connections: usize) -> Result<Pool, ConfigError> {
-    let info = address(url)?;
-    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
-    let info = info.set_tcp_settings(tcp(timeout)).set_redis_settings(redis);
-    let manager = Manager::new_with_config(info, settings(timeout)).map_err(|_| invalid_url())?;
-    Pool::builder(manager)
-        .max_size(connections)
-        .wait_timeout(Some(timeout))
-        .create_timeout(Some(timeout))
-        .recycle_timeout(Some(timeout))
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| ConfigError::new("url", "cannot be used", "see the source of this error").with_source(error))
-}
-
-/// Without retries of its own: they would run again what may have run, after an I/O error. Never with reads from replicas.
-#[cfg(feature = "cluster")]
-fn cluster(urls: &[String], timeout: Duration) -> Result<redis::cluster::ClusterClient, ConfigError> {
-    redis::cluster::ClusterClient::builder(addresses(urls)?)
-        .retries(0)
-        .connection_timeout(timeout)
-        .response_timeout(timeout)
-        .overall_response_timeout(Some(timeout))
-        .use_protocol(ProtocolVersion::RESP2)
-        .tcp_settings(tcp(timeout))
-        .build()
-        .map_err(|_| ConfigError::new("urls", "cannot be one cluster", "give all nodes the same credentials and TLS"))
-}
-
-#[cfg(feature = "sentinel")]
-fn sentinels(
-    urls: &[String],
-    master: String,
-    credentials: Option<(String, String)>,
-    timeout: Duration,
-) -> Result<crate::store::redis::source::Sentinels, ConfigError> {
-    let mut server = redis::RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2);
-    if let Some((user, password)) = credentials {
-        server = server.set_username(user).set_password(password);
-    }
-    Ok(crate::store::redis::source::Sentinels {
-        addresses: addresses(urls)?,
-        master,
-        server,
-        tcp: tcp(timeout),
-        settings: settings(timeout),
-        turn: 0.into(),
-    })
-}
-
-#[cfg(any(feature = "cluster", feature = "sentinel"))]
-fn addresses(urls: &[String]) -> Result<Vec<redis::ConnectionInfo>, ConfigError> {
-    if urls.is_empty() {
-        return Err(ConfigError::new("urls", "is empty", "name at least one node"));
-    }
-    urls.iter().map(|url| address(url)).collect()
-}
-
-fn address(url: &str) -> Result<redis::ConnectionInfo, ConfigError> {
-    if url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rediss:")) {
-        prepare_tls()?;
-    }
-    url.into_connection_info().map_err(|_| invalid_url())
-}
-
-/// redis leaves it to the application which cryptography TLS uses, and panics at the first connection if nobody has chosen.
-#[cfg(feature = "tls")]
-#[allow(clippy::unnecessary_wraps, reason = "without the feature it fails")]
-fn prepare_tls() -> Result<(), ConfigError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Fails only if another thread has chosen since, which is as good.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "tls"))]
-fn prepare_tls() -> Result<(), ConfigError> {
-    Err(ConfigError::new("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
-}
-
-/// Without the parser's message: it may quote the URL, and with it a password.
-fn invalid_url() -> ConfigError {
-    ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
-}
-
-fn settings(timeout: Duration) -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(timeout))
-        .set_response_timeout(Some(timeout))
-        .set_pipeline_buffer_size(PIPELINE_BUFFER)
-}
-
-/// Small commands go out at once, and a dead peer is noticed.
-fn tcp(timeout: Duration) -> TcpSettings {
-    let probes = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
-    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(probes);
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    let tcp = tcp.set_user_timeout(timeout.saturating_mul(2).max(Duration::from_secs(1)));
-    tcp
 }
 
 /// The texts in an answer: a cluster answers with one a node.

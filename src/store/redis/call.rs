@@ -7,9 +7,16 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::redis::{Inner, connection::Lease, failure::Failure, keys::LAYOUT, reply::Reply, scripts::Script},
+    store::redis::{
+        Inner,
+        connection::{Connections, Lease},
+        failure::Failure,
+        keys::LAYOUT,
+        reply::Reply,
+        scripts::Script,
+    },
 };
 
 /// How often a call follows a slot of a cluster that moves.
@@ -22,7 +29,7 @@ pub(super) struct Call {
     pub(super) bucket: u32,
     /// The keys after `m` and `log`.
     pub(super) keys: Vec<String>,
-    /// The arguments after the six of `meta.lua`.
+    /// The arguments after the seven of `meta.lua`.
     pub(super) arguments: Vec<Vec<u8>>,
     /// Whether the script refuses to run once nobody waits for it any more.
     pub(super) expires: bool,
@@ -85,7 +92,7 @@ impl Inner {
         let mut lease = self.connections.lease(call.bucket, deadline).await?;
         if !call.repeatable && lease.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
-            lease = self.read(call.bucket, &self.read_of_meta(call.bucket), deadline).await?.1;
+            lease = self.connections.read(call.bucket, &self.read_of_meta(call.bucket), deadline).await?.1;
         }
         let nonce = nonce()?;
         let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
@@ -107,6 +114,7 @@ impl Inner {
         command.arg(script).arg(call.keys.len() + 2);
         command.arg(self.keys.meta(call.bucket)).arg(self.keys.log(call.bucket)).arg(&call.keys);
         command.arg(nonce).arg(LAYOUT).arg(self.keys.buckets()).arg(self.keep_millis());
+        command.arg(self.staleness_millis());
         command.arg(self.keys.channel(call.bucket));
         command.arg(ends.map(|ends| ends.as_millis().to_string()).unwrap_or_default());
         for argument in &call.arguments {
@@ -115,6 +123,17 @@ impl Inner {
         command
     }
 
+    fn other_layout(&self, mut rest: Reply) -> StoreError {
+        let (layout, buckets) = (rest.text().unwrap_or_default(), rest.text().unwrap_or_default());
+        let text = format!(
+            "the store has layout {layout:.8} with {buckets:.8} buckets, this node layout {LAYOUT} with {}",
+            self.keys.buckets()
+        );
+        StoreError::new(StoreErrorKind::Layout).with_source(text)
+    }
+}
+
+impl Connections {
     /// Sends reads of one bucket in one go. A read may always be repeated.
     pub(super) async fn read(
         &self,
@@ -126,26 +145,17 @@ impl Inner {
         #[cfg(feature = "cluster")]
         let mut moved = 0;
         loop {
-            let outcome = match self.connections.lease(bucket, deadline).await {
+            let outcome = match self.lease(bucket, deadline).await {
                 Ok(mut lease) => lease.pipeline(pipeline, deadline).await.map(|values| (values, lease)),
                 Err(failure) => Err(failure),
             };
             match outcome {
-                Err(failure) if failure.broken && broken < self.connections.count() => broken += 1,
+                Err(failure) if failure.broken && broken < self.count() => broken += 1,
                 #[cfg(feature = "cluster")]
                 Err(failure) if failure.is_elsewhere() && moved < MAX_MOVES => moved += 1,
                 outcome => return outcome,
             }
         }
-    }
-
-    fn other_layout(&self, mut rest: Reply) -> StoreError {
-        let (layout, buckets) = (rest.text().unwrap_or_default(), rest.text().unwrap_or_default());
-        let text = format!(
-            "the store has layout {layout:.8} with {buckets:.8} buckets, this node layout {LAYOUT} with {}",
-            self.keys.buckets()
-        );
-        StoreError::new(StoreErrorKind::Layout).with_source(text)
     }
 }
 
@@ -176,6 +186,21 @@ fn nonce() -> Result<String, Failure> {
     getrandom::fill(&mut bytes)
         .map_err(|_| Failure::new(StoreErrorKind::Unavailable, false, "no random numbers from the system"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// A moment, as an argument of a script.
+pub(super) fn decimals(time: Timestamp) -> Vec<u8> {
+    time.as_millis().min(Timestamp::END_OF_TIME.as_millis()).to_string().into_bytes()
+}
+
+/// A duration, as an argument of a script.
+pub(super) fn millis(duration: Duration) -> Vec<u8> {
+    whole_millis(duration).to_string().into_bytes()
+}
+
+/// A duration in whole milliseconds, at most the whole time there is.
+pub(super) fn whole_millis(duration: Duration) -> u64 {
+    saturating_millis(duration).min(Timestamp::END_OF_TIME.as_millis())
 }
 
 fn remaining(deadline: Instant) -> Duration {

@@ -115,6 +115,11 @@ impl Connections {
         Self { source: Arc::new(source), slots, next: AtomicUsize::new(0), connect_timeout, patience, shards }
     }
 
+    /// Gives a connection up that owes an answer for longer than this, instead of twice the timeout.
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// How many connections there are at most.
     pub(super) fn count(&self) -> usize {
         self.slots.len()

@@ -4,12 +4,18 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::{
-    clock::{Timestamp, saturating_millis},
+    clock::Timestamp,
     error::StoreError,
     store::{
         Denial, Deny, DenyQuery, ForeignId, Revoked,
         redis::{
-            Inner, call::Call, failure::Failure, keys::ForeignKey, log::Meta, reply::Reply, scripts, sessions::revoked,
+            Inner,
+            call::{Call, millis},
+            keys::ForeignKey,
+            log::{Meta, vanished},
+            reply::Reply,
+            scripts,
+            sessions::revoked,
         },
     },
 };
@@ -17,13 +23,12 @@ use crate::{
 impl Inner {
     pub(super) async fn deny(&self, deny: Deny, deadline: Instant) -> Result<Revoked, StoreError> {
         let key = self.keys.foreign(&deny.issuer, &deny.id);
-        let keep = saturating_millis(deny.keep).min(Timestamp::END_OF_TIME.as_millis());
         let is_token = if matches!(deny.id, ForeignId::Token(_)) { "1" } else { "" };
         let call = Call {
             script: &scripts::DENY,
             bucket: key.bucket,
             keys: vec![self.keys.denied(&key)],
-            arguments: vec![key.hash.into_bytes(), keep.to_string().into_bytes(), is_token.into()],
+            arguments: vec![key.hash.into_bytes(), millis(deny.keep), is_token.into()],
             expires: false,
             repeatable: true,
         };
@@ -55,9 +60,8 @@ impl Inner {
             return Ok(denial);
         }
         self.touch(key.bucket, deadline).await?;
-        // Whoever removes it again right now leaves the store without a life: nothing is concluded from that.
         let denial = self.read_denial(&key, is_token, deadline).await?;
-        denial.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
+        denial.ok_or_else(|| vanished().into())
     }
 
     /// `None` if the bucket does not exist yet.
@@ -69,7 +73,7 @@ impl Inner {
     ) -> Result<Option<Denial>, StoreError> {
         let mut pipeline = self.read_of_meta(key.bucket);
         pipeline.cmd("GET").arg(self.keys.denied(key));
-        let (values, lease) = self.read(key.bucket, &pipeline, deadline).await?;
+        let (values, lease) = self.connections.read(key.bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {
             let meta = Meta::parse(&mut reply)?;
             Ok((meta, reply.optional_number()?))

@@ -9,7 +9,7 @@ use redis::{Pipeline, Value};
 use tokio::time::Instant;
 
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
     store::{
         LogCursor, LogEntry, LogPage, Revocation,
@@ -45,7 +45,10 @@ impl Meta {
     /// Reads the answers to [`Inner::read_of_meta`]; no incarnation means that the bucket does not exist.
     pub(super) fn parse(reply: &mut Reply) -> Result<Option<Self>, Failure> {
         let now = reply.time_of_primary()?;
-        let mut fields = reply.array()?;
+        Self::of(now, reply.array()?)
+    }
+
+    fn of(now: Timestamp, mut fields: Reply) -> Result<Option<Self>, Failure> {
         let Some(incarnation) = fields.optional_text()? else { return Ok(None) };
         Ok(Some(Self {
             now,
@@ -71,6 +74,23 @@ impl Meta {
     }
 }
 
+/// What a read told of a bucket's log.
+pub(super) struct Told {
+    /// `None` if the bucket does not exist.
+    meta: Option<Meta>,
+    entries: Vec<LogEntry>,
+    last: Option<String>,
+}
+
+impl Told {
+    /// Reads the two answers to [`Inner::ask_for_log`]. Both are taken whatever is in them, so that the next bucket's are not mistaken for them.
+    pub(super) fn parse(now: Timestamp, meta: Value, log: Value) -> Result<Self, Failure> {
+        let meta = Meta::of(now, Reply::of(meta)?)?;
+        let (entries, last) = entries(Reply::of(log)?)?;
+        Ok(Self { meta, entries, last })
+    }
+}
+
 impl Inner {
     pub(super) async fn log(
         &self,
@@ -78,18 +98,29 @@ impl Inner {
         since: Option<LogCursor>,
         deadline: Instant,
     ) -> Result<LogPage, StoreError> {
-        if bucket >= self.keys.buckets() {
-            return Err(StoreError::new(StoreErrorKind::Rejected).with_source("no bucket of this store"));
-        }
-        if since.as_ref().is_some_and(|since| !is_stream_id(since.as_str())) {
-            return Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"));
-        }
-        if let Some(page) = self.read_log(bucket, since.clone(), deadline).await? {
+        self.bucket_exists(bucket)?;
+        is_cursor(since.as_ref())?;
+        if let Some(page) = self.read_log(bucket, since.clone(), deadline).await?
+            && self.is_heeded(&page)
+        {
             return Ok(page);
         }
         self.touch(bucket, deadline).await?;
         let page = self.read_log(bucket, since, deadline).await?;
-        page.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
+        page.ok_or_else(|| vanished().into())
+    }
+
+    pub(super) fn bucket_exists(&self, bucket: u32) -> Result<(), StoreError> {
+        if bucket < self.keys.buckets() {
+            return Ok(());
+        }
+        Err(StoreError::new(StoreErrorKind::Rejected).with_source("no bucket of this store"))
+    }
+
+    /// Whether the bucket knows what this node asks of every writer. A node that only reads would never tell otherwise.
+    pub(super) fn is_heeded(&self, page: &LogPage) -> bool {
+        saturating_millis(page.keep) >= self.keep_millis()
+            && saturating_millis(page.max_staleness) >= self.staleness_millis()
     }
 
     /// A bucket's `m` alone, made if it does not exist.
@@ -99,11 +130,11 @@ impl Inner {
         }
         self.touch(bucket, deadline).await?;
         let meta = self.read_meta(bucket, deadline).await?;
-        meta.ok_or_else(|| Failure::untrusted("a bucket that vanishes").into())
+        meta.ok_or_else(|| vanished().into())
     }
 
     async fn read_meta(&self, bucket: u32, deadline: Instant) -> Result<Option<Meta>, StoreError> {
-        let (values, lease) = self.read(bucket, &self.read_of_meta(bucket), deadline).await?;
+        let (values, lease) = self.connections.read(bucket, &self.read_of_meta(bucket), deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| Meta::parse(&mut reply));
         let meta = outcome.inspect_err(|_| lease.distrust())?;
         self.same_layout(meta)
@@ -124,9 +155,22 @@ impl Inner {
 
     pub(super) fn read_of_meta(&self, bucket: u32) -> Pipeline {
         let mut pipeline = strict_read();
+        self.ask_for_meta(&mut pipeline, bucket);
+        pipeline
+    }
+
+    fn ask_for_meta(&self, pipeline: &mut Pipeline, bucket: u32) {
         pipeline.cmd("HMGET").arg(self.keys.meta(bucket));
         pipeline.arg(&["inc", "layout", "buckets", "born", "seq", "head", "at", "keep", "dmax"]);
-        pipeline
+    }
+
+    /// `m` first, then the entries: so none that `m` counts is missing. Those that were written in between are counted
+    /// by [`page`](Self::page). A transaction would spare that, but Redis refuses transactions when it is out of memory (seen on 7.0.15),
+    /// and revocations, which work then, must also be read.
+    pub(super) fn ask_for_log(&self, pipeline: &mut Pipeline, bucket: u32, since: Option<&LogCursor>) {
+        self.ask_for_meta(pipeline, bucket);
+        let start = since.map_or_else(|| "-".to_owned(), |since| format!("({}", since.as_str()));
+        pipeline.cmd("XRANGE").arg(self.keys.log(bucket)).arg(start).arg("+").arg("COUNT").arg(ENTRIES_A_PAGE);
     }
 
     pub(super) fn same_layout(&self, meta: Option<Meta>) -> Result<Option<Meta>, StoreError> {
@@ -145,24 +189,25 @@ impl Inner {
         }
     }
 
-    /// `m` first, then the entries: so none that `m` counts is missing. Those that were written in between are counted
-    /// here. A transaction would spare that, but Redis refuses transactions when it is out of memory (seen on 7.0.15),
-    /// and revocations, which work then, must also be read.
     async fn read_log(
         &self,
         bucket: u32,
         since: Option<LogCursor>,
         deadline: Instant,
     ) -> Result<Option<LogPage>, StoreError> {
-        let mut pipeline = self.read_of_meta(bucket);
-        let start = since.as_ref().map_or_else(|| "-".to_owned(), |since| format!("({}", since.as_str()));
-        pipeline.cmd("XRANGE").arg(self.keys.log(bucket)).arg(start).arg("+").arg("COUNT").arg(ENTRIES_A_PAGE);
-        let (values, lease) = self.read(bucket, &pipeline, deadline).await?;
+        let mut pipeline = strict_read();
+        self.ask_for_log(&mut pipeline, bucket, since.as_ref());
+        let (values, lease) = self.connections.read(bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| {
-            let meta = Meta::parse(&mut reply)?;
-            Ok((meta, entries(reply.array()?)?))
+            let now = reply.time_of_primary()?;
+            Told::parse(now, reply.value()?, reply.value()?)
         });
-        let (meta, (entries, last)) = outcome.inspect_err(|_| lease.distrust())?;
+        self.page(outcome.inspect_err(|_| lease.distrust())?, since)
+    }
+
+    /// The page that was told; `None` if the bucket does not exist.
+    pub(super) fn page(&self, told: Told, since: Option<LogCursor>) -> Result<Option<LogPage>, StoreError> {
+        let Told { meta, entries, last } = told;
         let Some(mut meta) = self.same_layout(meta)? else { return Ok(None) };
         for entry in &entries {
             meta.count(entry);
@@ -180,6 +225,19 @@ impl Inner {
             next: last.map(LogCursor).or(since),
         }))
     }
+}
+
+/// Whether we can go on from there.
+pub(super) fn is_cursor(since: Option<&LogCursor>) -> Result<(), StoreError> {
+    if since.is_none_or(|since| is_stream_id(since.as_str())) {
+        return Ok(());
+    }
+    Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"))
+}
+
+/// Whoever removes a bucket again as soon as it is made leaves the store without a life: nothing is concluded from that.
+pub(super) fn vanished() -> Failure {
+    Failure::untrusted("a bucket that vanishes")
 }
 
 /// The entries of `XRANGE`, and the id of the last.

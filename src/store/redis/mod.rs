@@ -77,13 +77,17 @@ mod builder;
 mod call;
 mod connection;
 mod failure;
+mod feed;
 mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod keys;
 mod log;
+mod nudges;
+mod origin;
 mod record;
 mod reply;
+mod republish;
 mod scripts;
 mod server_time;
 mod sessions;
@@ -102,13 +106,13 @@ use std::{
 use tokio::time::Instant;
 
 pub use self::builder::{ConnectError, RedisStoreBuilder};
-use self::{connection::Connections, keys::Keyspace, server_time::ServerTime};
+use self::{call::whole_millis, connection::Connections, keys::Keyspace, origin::Origin, server_time::ServerTime};
 use crate::{
-    clock::{Timestamp, saturating_millis},
+    clock::Timestamp,
     error::StoreError,
     store::{
-        Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, Open, Opened, Page, Revoked,
-        Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
+        Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogFeed, LogPage, Open, Opened, Page,
+        Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
     },
 };
 
@@ -121,12 +125,16 @@ pub struct RedisStore {
 /// What the clones share.
 struct Inner {
     keys: Keyspace,
+    /// Where the servers are, for those who want connections of their own.
+    origin: Origin,
     connections: Connections,
     time: ServerTime,
     /// The whole time that a call may take.
     timeout: Duration,
     /// For how long the log is kept, in ms.
     keep: AtomicU64,
+    /// For how long this node decides by what it knew of the log, in ms.
+    staleness: AtomicU64,
 }
 
 impl RedisStore {
@@ -183,6 +191,10 @@ impl RedisStore {
 impl Inner {
     fn keep_millis(&self) -> u64 {
         self.keep.load(Ordering::Relaxed)
+    }
+
+    fn staleness_millis(&self) -> u64 {
+        self.staleness.load(Ordering::Relaxed)
     }
 }
 
@@ -248,6 +260,10 @@ impl TokenStore for RedisStore {
         self.call(move |inner, deadline| async move { inner.log(bucket, since, deadline).await })
     }
 
+    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        self.call(move |inner, deadline| async move { inner.republish(bucket, revocation, until, deadline).await })
+    }
+
     fn ping(&self) -> StoreAnswer<Timestamp> {
         self.call(|inner, deadline| async move { inner.ping(deadline).await })
     }
@@ -256,10 +272,9 @@ impl TokenStore for RedisStore {
         self.inner.time.now()
     }
 
-    /// It reaches the server with the next write.
+    /// It reaches a bucket of the server with the next write to it or the next read of its log.
     fn keep_log_for(&self, keep: Duration) {
-        let keep = saturating_millis(keep).min(Timestamp::END_OF_TIME.as_millis());
-        self.inner.keep.fetch_max(keep, Ordering::Relaxed);
+        self.inner.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
     }
 
     fn name(&self) -> &'static str {
@@ -279,5 +294,17 @@ impl TokenStore for RedisStore {
         ForeignName { bucket: key.bucket, id: key.hash }
     }
 
-    fn allow_staleness(&self, _staleness: Duration) {}
+    /// It reaches a bucket of the server with the next write to it or the next read of its log.
+    fn allow_staleness(&self, staleness: Duration) {
+        self.inner.staleness.fetch_max(whole_millis(staleness), Ordering::Relaxed);
+    }
+
+    /// Behind one address, or sentinels: one feed. In a cluster: one a bucket, for buckets move between servers one by one.
+    ///
+    /// To be called inside a Tokio runtime, on which subscriptions for nudges then live until the feeds are dropped. There are none with
+    /// [a pool of your own](RedisStoreBuilder::from_pool), whose address is not known, without the right to `SSUBSCRIBE` to the
+    /// channels of the prefix, and with a server that knows no RESP3.
+    fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
+        feed::feeds(&self.inner, deadline)
+    }
 }

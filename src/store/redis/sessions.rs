@@ -1,19 +1,17 @@
 //! Sessions of our own: what is asked of the scripts, and what their answers mean.
 
-use std::time::Duration;
-
 use redis::Value;
 use tokio::time::Instant;
 
 use crate::{
-    clock::{Timestamp, saturating_millis},
+    clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     store::{
         Checked, LogPosition, Open, Opened, Page, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState,
         Successor,
         redis::{
             Inner,
-            call::{Answered, Call, strict_read},
+            call::{Answered, Call, decimals, millis, strict_read},
             failure::Failure,
             keys::{session_field, sid_of, token_field},
             record::{Record, tag},
@@ -66,7 +64,7 @@ impl Inner {
         let mut pipeline = strict_read();
         pipeline.cmd("HMGET").arg(self.keys.user(bucket, subject));
         pipeline.arg("g").arg(session_field(sid)).arg(token_field(jti));
-        let (values, lease) = self.read(bucket, &pipeline, deadline).await?;
+        let (values, lease) = self.connections.read(bucket, &pipeline, deadline).await?;
         let outcome = checked(values, subject, sid);
         let checked = outcome.inspect_err(|_| lease.distrust())?;
         self.time.learn(checked.now);
@@ -143,7 +141,7 @@ impl Inner {
         Ok(session_page(subject, self.run(&call, deadline).await?)?)
     }
 
-    fn user_call(&self, script: &'static Script, subject: &str, mut arguments: Vec<Vec<u8>>) -> Call {
+    pub(super) fn user_call(&self, script: &'static Script, subject: &str, mut arguments: Vec<Vec<u8>>) -> Call {
         let bucket = self.keys.bucket_of(subject);
         arguments.insert(0, subject.as_bytes().to_vec());
         Call {
@@ -216,7 +214,7 @@ pub(super) fn revoked(bucket: u32, answered: Answered) -> Result<Revoked, StoreE
     }
     let found = rest.number()? != 0;
     let position = LogPosition { bucket, incarnation: rest.text()?, sequence: rest.number()? };
-    Ok(Revoked { now, found, position, max_staleness: Duration::ZERO })
+    Ok(Revoked { now, found, position, max_staleness: rest.duration()? })
 }
 
 pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionPage, Failure> {
@@ -240,13 +238,4 @@ pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionP
         }
     }
     Ok(SessionPage { sessions, next: (cursor != "0").then_some(cursor) })
-}
-
-/// A duration in whole milliseconds, at most the whole time there is.
-fn millis(duration: Duration) -> Vec<u8> {
-    saturating_millis(duration).min(Timestamp::END_OF_TIME.as_millis()).to_string().into_bytes()
-}
-
-fn decimals(time: Timestamp) -> Vec<u8> {
-    time.as_millis().min(Timestamp::END_OF_TIME.as_millis()).to_string().into_bytes()
 }

@@ -1,9 +1,9 @@
 
--- Revokes something of another issuer's.   KEYS: 3 d.   ARGV: 7 hash, 8 keep, 9 '1' for a token, '' for what revokes all
+-- Revokes something of another issuer's.   KEYS: 3 d.   ARGV: 8 hash, 9 keep, 10 '1' for a token, '' for what revokes all
 -- tokens issued until now.
-local hash, keep = ARGV[7], tonumber(ARGV[8])
+local hash, keep = ARGV[8], tonumber(ARGV[9])
 local known, value, before, found = redis.call('GET', KEYS[3]), '1', '', nil
-if ARGV[9] == '1' then
+if ARGV[10] == '1' then
   found = not known
 else
   local moment = math.max(tonumber(known or '0') or 0, NOW)

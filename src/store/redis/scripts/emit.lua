@@ -21,9 +21,13 @@ local function emit(kind, subject, object, extra, till)
   SEQUENCE, HEAD, AT = SEQUENCE + 1, nonce, at
   redis.call('HSET', META, 'seq', int(SEQUENCE), 'head', HEAD, 'at', int(AT))
   redis.call('XTRIM', LOG, 'MAXLEN', '~', MOST)
-  redis.pcall('SPUBLISH', ARGV[5], int(SEQUENCE))
+  redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))
 end
 
 local function revoked(found)
-  return { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE }
+  return { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS }
+end
+
+local function republished()
+  return { NONCE, 'ok', NOW }
 end

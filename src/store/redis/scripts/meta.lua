@@ -1,6 +1,6 @@
 -- Every script that writes starts with this: who asks, what time it is, and whether the store is ours.
 --
--- KEYS: 1 m, 2 log.   ARGV: 1 nonce, 2 layout, 3 buckets, 4 keep, 5 channel, 6 deadline ('' for none).
+-- KEYS: 1 m, 2 log.   ARGV: 1 nonce, 2 layout, 3 buckets, 4 keep, 5 dmax, 6 channel, 7 deadline ('' for none).
 -- Answers: nonce, status, now, and what the status brings.
 local META, LOG = KEYS[1], KEYS[2]
 local NONCE = ARGV[1]
@@ -18,29 +18,33 @@ local function later(duration)
   return math.min(NOW + duration, 253402300800000)
 end
 
-local meta = redis.call('HMGET', META, 'inc', 'layout', 'buckets', 'seq', 'head', 'at', 'keep', 'born')
+local meta = redis.call('HMGET', META, 'inc', 'layout', 'buckets', 'seq', 'head', 'at', 'keep', 'born', 'dmax')
 if not meta[1] then
   -- A new life: what an earlier one left in the log has no place in its chain.
   redis.call('DEL', LOG)
-  meta = { NONCE, ARGV[2], ARGV[3], '0', NONCE, int(NOW), ARGV[4], int(NOW) }
+  meta = { NONCE, ARGV[2], ARGV[3], '0', NONCE, int(NOW), ARGV[4], int(NOW), ARGV[5] }
   redis.call('HSET', META, 'inc', meta[1], 'layout', meta[2], 'buckets', meta[3], 'seq', meta[4], 'head', meta[5],
-    'at', meta[6], 'keep', meta[7], 'born', meta[8], 'dmax', '0')
+    'at', meta[6], 'keep', meta[7], 'born', meta[8], 'dmax', meta[9])
 elseif meta[2] ~= ARGV[2] or meta[3] ~= ARGV[3] then
   return { NONCE, 'layout', NOW, meta[2] or '', meta[3] or '' }
 end
 
 local INCARNATION, BORN = meta[1], tonumber(meta[8])
 local SEQUENCE, HEAD, AT = tonumber(meta[4]), meta[5], tonumber(meta[6])
-local KEEP = tonumber(meta[7])
-if not (BORN and SEQUENCE and HEAD and AT and KEEP) then
+local KEEP, MAX_STALENESS = tonumber(meta[7]), tonumber(meta[9])
+if not (BORN and SEQUENCE and HEAD and AT and KEEP and MAX_STALENESS) then
   return { NONCE, 'untrusted', NOW }
 end
 if KEEP < tonumber(ARGV[4]) then
   KEEP = tonumber(ARGV[4])
   redis.call('HSET', META, 'keep', ARGV[4])
 end
+if MAX_STALENESS < tonumber(ARGV[5]) then
+  MAX_STALENESS = tonumber(ARGV[5])
+  redis.call('HSET', META, 'dmax', ARGV[5])
+end
 
-if ARGV[6] ~= '' and NOW > tonumber(ARGV[6]) then
+if ARGV[7] ~= '' and NOW > tonumber(ARGV[7]) then
   return { NONCE, 'late', NOW }
 end
 

@@ -1,8 +1,8 @@
 
--- Opens a session.   ARGV: 8 field, 9 tag, 10 idle, 11 absolute, 12 began ('' if not told), 13 max sessions (0: no
--- cap), 14 label.
-local field, tag, label = ARGV[8], ARGV[9], ARGV[14]
-local idle, absolute, cap = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[13])
+-- Opens a session.   ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 began ('' if not told), 14 max sessions (0: no
+-- cap), 15 label.
+local field, tag, label = ARGV[9], ARGV[10], ARGV[15]
+local idle, absolute, cap = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[14])
 
 -- Not by the generation: that may be far ahead, if the clock once was. A revocation that is to come was made before the
 -- clock was put back, so at the latest now: logins that are under way are refused, and those that begin later are not.
@@ -10,7 +10,7 @@ if ALL_REVOKED > NOW then
   ALL_REVOKED = NOW
   redis.call('HSET', USER, 'r', int(NOW))
 end
-if ARGV[12] ~= '' and ALL_REVOKED >= tonumber(ARGV[12]) then
+if ARGV[13] ~= '' and ALL_REVOKED >= tonumber(ARGV[13]) then
   return { NONCE, 'superseded', NOW }
 end
 if redis.call('HEXISTS', USER, field) == 1 then

@@ -1,7 +1,7 @@
 
 -- Ends all sessions of a user but one, by a generation that none of them has. Nothing is unlinked: the marks of single
--- tokens must outlive it.   ARGV: 8 field of the session that stays ('' for none).
-local field = ARGV[8]
+-- tokens must outlive it.   ARGV: 9 field of the session that stays ('' for none).
+local field = ARGV[9]
 local kept = field ~= '' and decode(redis.call('HGET', USER, field))
 if kept and not alive(kept) then
   kept = false

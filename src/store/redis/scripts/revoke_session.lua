@@ -1,7 +1,7 @@
 
 -- Ends one session, and logs it even if there was nothing to end: a record that was lost is still alive elsewhere, in
--- the tokens.   ARGV: 8 field.
-local field = ARGV[8]
+-- the tokens.   ARGV: 9 field.
+local field = ARGV[9]
 local text = redis.call('HGET', USER, field)
 local r = decode(text)
 local found = r and alive(r)

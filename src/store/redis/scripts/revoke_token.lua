@@ -1,6 +1,6 @@
 
--- Revokes one access token.   ARGV: 8 jti, 9 until.
-local jti, till = ARGV[8], tonumber(ARGV[9])
+-- Revokes one access token.   ARGV: 9 jti, 10 until.
+local jti, till = ARGV[9], tonumber(ARGV[10])
 local mark = '!' .. jti
 local known = tonumber(redis.call('HGET', USER, mark) or '0') or 0
 redis.call('HSET', USER, mark, int(math.max(known, till)))

@@ -1,8 +1,8 @@
 
 -- Exchanges a counter. MAY_ADVANCE is false in the script that runs out of memory: it revokes on reuse, and else only
--- tells what it found.   ARGV: 8 field, 9 tag, 10 counter, 11 idle, 12 grace.
-local field, tag, counter = ARGV[8], ARGV[9], tonumber(ARGV[10])
-local idle, grace = tonumber(ARGV[11]), tonumber(ARGV[12])
+-- tells what it found.   ARGV: 9 field, 10 tag, 11 counter, 12 idle, 13 grace.
+local field, tag, counter = ARGV[9], ARGV[10], tonumber(ARGV[11])
+local idle, grace = tonumber(ARGV[12]), tonumber(ARGV[13])
 
 local text = redis.call('HGET', USER, field)
 if not text then

@@ -1,6 +1,6 @@
 -- Lists a page of a user's fields with their labels. Writes nothing.
 --
--- KEYS: 1 m, 2 log, 3 user, 4 labels.   ARGV: 1 nonce, 2 layout, 3 buckets, 4-6 unused here, 7 subject, 8 cursor, 9 limit.
+-- KEYS: 1 m, 2 log, 3 user, 4 labels.   ARGV: 1 nonce, 2 layout, 3 buckets, 4-7 unused here, 8 subject, 9 cursor, 10 limit.
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local meta = redis.call('HMGET', KEYS[1], 'layout', 'buckets')
@@ -8,7 +8,7 @@ if meta[1] and (meta[1] ~= ARGV[2] or meta[2] ~= ARGV[3]) then
   return { ARGV[1], 'layout', now, meta[1], meta[2] or '' }
 end
 
-local page = redis.call('HSCAN', KEYS[3], ARGV[8], 'COUNT', ARGV[9])
+local page = redis.call('HSCAN', KEYS[3], ARGV[9], 'COUNT', ARGV[10])
 local found = {}
 for i = 1, #page[2], 2 do
   local field = page[2][i]

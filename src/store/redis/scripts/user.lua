@@ -1,6 +1,6 @@
 
--- A user's sessions.   KEYS: 3 user, 4 labels.   ARGV: 7 subject.
-local USER, LABELS, SUBJECT = KEYS[3], KEYS[4], ARGV[7]
+-- A user's sessions.   KEYS: 3 user, 4 labels.   ARGV: 8 subject.
+local USER, LABELS, SUBJECT = KEYS[3], KEYS[4], ARGV[8]
 
 local fences = redis.call('HMGET', USER, 'g', 'o', 'r')
 -- The first generation that is alive, the highest that was ever given to a session, and when all were revoked.

@@ -1,0 +1,181 @@
+//! Revocations that were lost and are told again. Nothing can be lost here: a revocation that the store never knew stands for one that it has
+//! forgotten.
+
+use std::time::Duration;
+
+use super::{
+    Outcome, ensure,
+    subject::{LONG, SHORT, Subject},
+};
+use crate::{
+    clock::Timestamp,
+    error::StoreErrorKind,
+    store::{DenyQuery, ForeignId, Opened, Revocation},
+};
+
+async fn republish(user: &Subject, revocation: Revocation) -> Outcome {
+    let until = user.store.ping().await?.saturating_add(LONG);
+    republish_until(user, revocation, until).await
+}
+
+async fn republish_until(user: &Subject, revocation: Revocation, until: Timestamp) -> Outcome {
+    Ok(user.store.republish(user.store.bucket_of(&user.name), revocation, until).await?)
+}
+
+fn session(user: &Subject, sid: &str) -> Revocation {
+    Revocation::Session { subject: user.name.clone(), sid: sid.to_owned() }
+}
+
+fn token(user: &Subject, jti: &str) -> Revocation {
+    Revocation::Token { subject: user.name.clone(), jti: jti.to_owned() }
+}
+
+fn all(user: &Subject, generation: u64, except: Option<&str>) -> Revocation {
+    Revocation::Subject { subject: user.name.clone(), generation, except: except.map(str::to_owned) }
+}
+
+pub(super) async fn a_lost_end_of_a_session_is_told_again_once(user: Subject) -> Outcome {
+    user.open("came back").await?;
+    user.open("another").await?;
+    for sid in ["came back", "forgotten"] {
+        let mut reader = user.reader().await?;
+        let now = user.store.ping().await?;
+        republish(&user, session(&user, sid)).await?;
+        ensure!(user.is_revoked(sid).await?, "{sid}: {:?}", user.state(sid).await?);
+        let entries = reader.read().await?;
+        let lasts = entries.iter().all(|entry| now.saturating_add(LONG) <= entry.until);
+        ensure!(lasts, "tokens that were issued meanwhile outlive the entry: {entries:?}");
+        let logged: Vec<_> = entries.into_iter().map(|entry| entry.revocation).collect();
+        ensure!(logged == [session(&user, sid)], "{sid}: the log says {logged:?}");
+        republish(&user, session(&user, sid)).await?;
+        let again = reader.revocations().await?;
+        ensure!(again.is_empty(), "what is known is logged again: {again:?}");
+        let reopened = user.store.open(user.session(sid)).await?;
+        ensure!(matches!(reopened, Opened::Exists { .. }), "{sid} was opened again: {reopened:?}");
+    }
+    ensure!(user.is_active("another").await?, "another session ended");
+    user.store.revoke_session(&user.name, "another").await?;
+    let mut reader = user.reader().await?;
+    republish(&user, session(&user, "another")).await?;
+    ensure!(reader.revocations().await?.is_empty(), "what was not lost is logged again");
+    Ok(())
+}
+
+pub(super) async fn a_lost_revocation_of_a_token_is_told_again_once(user: Subject) -> Outcome {
+    user.open("s").await?;
+    let mut reader = user.reader().await?;
+    let until = user.store.ping().await?.saturating_add(LONG);
+    for (until, is_news) in [(until, true), (until, false), (until.saturating_sub(LONG / 2), false)] {
+        republish_until(&user, token(&user, "j"), until).await?;
+        let logged = reader.read().await?;
+        let is_logged = logged.iter().any(|entry| entry.revocation == token(&user, "j") && entry.until == until);
+        ensure!(is_logged == is_news && logged.len() < 2, "until {until}: {logged:?}");
+    }
+    republish_until(&user, token(&user, "j"), until.saturating_add(LONG)).await?;
+    ensure!(reader.revocations().await?.len() == 1, "a later end is news");
+    let state = user.token_state("s", "j").await?;
+    ensure!(matches!(state, crate::store::SessionState::Revoked { .. }), "the token: {state:?}");
+    ensure!(user.is_active("s").await?, "its session ended");
+    Ok(())
+}
+
+pub(super) async fn a_lost_revoke_all_spares_what_was_opened_after_it(user: Subject) -> Outcome {
+    let old = user.open("old").await?;
+    let spared = user.open("spared").await?;
+    user.wait_until(old.now.max(spared.now).saturating_add(Duration::from_millis(3))).await?;
+    let generation = old.generation.max(spared.generation).saturating_add(1);
+    let new = user.open("new").await?;
+    ensure!(new.generation >= generation, "a later session has the generation {}", new.generation);
+    let mut reader = user.reader().await?;
+    republish(&user, all(&user, generation, Some("spared"))).await?;
+    ensure!(user.is_revoked("old").await?, "opened before: {:?}", user.state("old").await?);
+    ensure!(user.is_active("new").await?, "opened after: {:?}", user.state("new").await?);
+    ensure!(user.is_active("spared").await?, "the exception: {:?}", user.state("spared").await?);
+    let logged = reader.revocations().await?;
+    ensure!(logged == [all(&user, generation, Some("spared"))], "the log says {logged:?}");
+    for known in [generation, generation.saturating_sub(1)] {
+        republish(&user, all(&user, known, None)).await?;
+    }
+    let again = reader.revocations().await?;
+    ensure!(again.is_empty(), "what is known is logged again: {again:?}");
+    ensure!(user.is_active("spared").await?, "a known generation ended a session");
+    user.advance("spared", 0).await?;
+    user.open("later").await?;
+    ensure!(user.is_active("later").await?, "a later login has no session");
+    Ok(())
+}
+
+pub(super) async fn a_lost_revoke_all_supersedes_logins_that_began_before_it_only(user: Subject) -> Outcome {
+    let before = user.store.ping().await?;
+    user.wait_until(before.saturating_add(Duration::from_millis(3))).await?;
+    let revoked = before.saturating_add(Duration::from_millis(1));
+    republish(&user, all(&user, revoked.as_millis().saturating_add(1), None)).await?;
+    let began = |moment| crate::store::Open { authentication_began: Some(moment), ..user.session("s") };
+    let opened = user.store.open(began(before)).await?;
+    ensure!(matches!(opened, Opened::Superseded { .. }), "a login that began before: {opened:?}");
+    let opened = user.store.open(began(revoked.saturating_add(Duration::from_millis(1)))).await?;
+    ensure!(matches!(opened, Opened::Opened { .. }), "a login that began after: {opened:?}");
+    Ok(())
+}
+
+pub(super) async fn an_exception_that_is_lost_or_dead_is_not_named_again(user: Subject) -> Outcome {
+    user.open("dead").await?;
+    user.store.revoke_session(&user.name, "dead").await?;
+    let mut generation = user.store.ping().await?.as_millis();
+    for sid in ["dead", "lost"] {
+        generation = generation.saturating_add(1);
+        let mut reader = user.reader().await?;
+        republish(&user, all(&user, generation, Some(sid))).await?;
+        let logged = reader.revocations().await?;
+        ensure!(logged == [all(&user, generation, None)], "{sid}: the log says {logged:?}");
+        ensure!(!user.is_active(sid).await?, "{sid} is alive");
+    }
+    Ok(())
+}
+
+pub(super) async fn a_lost_denial_is_told_again_once(user: Subject) -> Outcome {
+    let issuer = format!("https://issuer.example/{}", user.name);
+    let now = user.store.ping().await?;
+    let (until, before) = (now.saturating_add(LONG), now.saturating_sub(SHORT));
+    for (id, before) in [(ForeignId::Token("x".to_owned()), None), (ForeignId::Subject("x".to_owned()), Some(before))] {
+        let mut reader = user.reader().await?;
+        let name = user.store.foreign_name(&issuer, &id);
+        let revocation = Revocation::Foreign { id: name.id, before };
+        for expected in [1, 0] {
+            user.store.republish(name.bucket, revocation.clone(), until).await?;
+            let logged: Vec<_> =
+                reader.read().await?.into_iter().filter(|entry| entry.revocation == revocation).collect();
+            let right = logged.len() == expected && logged.iter().all(|entry| entry.until == until);
+            ensure!(right, "{id:?}: {expected} expected, logged {logged:?}");
+        }
+        // An earlier moment or end is known; later ones are not.
+        let earlier = before.map(|before| before.saturating_sub(SHORT));
+        let known = Revocation::Foreign { id: user.store.foreign_name(&issuer, &id).id, before: earlier };
+        user.store.republish(name.bucket, known, until.saturating_sub(SHORT)).await?;
+        ensure!(reader.read().await?.is_empty(), "{id:?}: an earlier moment is news");
+    }
+    let one = || Some("x".to_owned());
+    let denial = user.store.denied(DenyQuery { issuer, jti: one(), sid: one(), subject: one() }).await?;
+    ensure!(denial.token && denial.revoked_before == Some(before), "told again: {denial:?}");
+    Ok(())
+}
+
+pub(super) async fn what_is_over_is_not_told_again(user: Subject) -> Outcome {
+    user.open("s").await?;
+    let now = user.store.ping().await?;
+    let mut reader = user.reader().await?;
+    let generation = now.as_millis().saturating_add(1_000_000);
+    for revocation in [session(&user, "s"), token(&user, "j"), all(&user, generation, None)] {
+        republish_until(&user, revocation, now).await?;
+    }
+    let name = user.store.foreign_name(&user.name, &ForeignId::Token("j".to_owned()));
+    user.store.republish(name.bucket, Revocation::Foreign { id: name.id, before: None }, now).await?;
+    let logged = reader.read().await?;
+    ensure!(logged.is_empty(), "the log says {logged:?}");
+    ensure!(user.is_active("s").await?, "what is over ended a session");
+    let bucket = user.store.buckets();
+    let answer = user.store.republish(bucket, token(&user, "j"), now.saturating_add(LONG)).await;
+    let rejected = answer.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Rejected);
+    ensure!(rejected, "there is a bucket {bucket}: {answer:?}");
+    Ok(())
+}

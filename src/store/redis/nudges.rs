@@ -1,0 +1,178 @@
+//! Nudges: at every entry of a log its script publishes to the bucket's channel, and who listens reads the log at once instead of at the next tick.
+//!
+//! Nothing rests on them: a nudge may be lost, late or for nothing. They come over a connection that carries nothing else, because redis 1.8
+//! can take a push for the answer to a command.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::try_join_all;
+use redis::{PushInfo, PushKind, Value};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    error::StoreErrorKind,
+    store::redis::{Inner, failure::Failure, origin::Terms, reply::Reply, source::Link},
+};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What was refused (a right, the protocol) is seldom granted soon.
+const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
+/// How long a subscription may be dead before it is noticed, and the timeout.
+const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// Who is to be told when the log of some buckets has grown.
+pub(super) type Bell = (Vec<u32>, Arc<Notify>);
+
+/// Rings until it is dropped.
+pub(super) struct Subscription(JoinHandle<()>);
+
+impl Subscription {
+    /// `None` where there can be none.
+    pub(super) fn start(inner: &Arc<Inner>, bells: Vec<Bell>) -> Option<Self> {
+        if !inner.origin.takes_subscriptions() {
+            #[cfg(feature = "tracing")]
+            tracing::info!("no nudges from Redis: the address behind a pool of the application's is not known");
+            return None;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            #[cfg(feature = "tracing")]
+            tracing::warn!("no nudges from Redis: there is no Tokio runtime to receive them on");
+            return None;
+        };
+        let channels = bells
+            .iter()
+            .flat_map(|(buckets, bell)| buckets.iter().map(|bucket| (inner.keys.channel(*bucket), Arc::clone(bell))));
+        let channels = Arc::new(channels.collect());
+        let ringer = Ringer { inner: Arc::clone(inner), channels, bells };
+        Some(Self(runtime.spawn(async move { ringer.run().await })))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Ringer {
+    inner: Arc<Inner>,
+    /// Who is to be told of a push, by its channel.
+    channels: Arc<HashMap<String, Arc<Notify>>>,
+    bells: Vec<Bell>,
+}
+
+impl Ringer {
+    /// Subscribes for ever.
+    async fn run(self) {
+        let (mut pause, mut told) = (SHORTEST_PAUSE, false);
+        loop {
+            let begun = Instant::now();
+            let outcome = self.listen().await;
+            if begun.elapsed() > LONGEST_PAUSE {
+                pause = SHORTEST_PAUSE;
+            }
+            match outcome {
+                Err(failure) if failure.kind == StoreErrorKind::Rejected => {
+                    if !told {
+                        #[cfg(feature = "tracing")]
+                        tracing::warn!(
+                            error = ?crate::error::StoreError::from(failure),
+                            "no nudges from Redis: the subscription was refused; revocations are read at every tick all the same"
+                        );
+                    }
+                    told = true;
+                    sleep(jittered(PAUSE_IF_REFUSED)).await;
+                }
+                _ => {
+                    sleep(jittered(pause)).await;
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Connects, subscribes, and ends when the subscription has.
+    async fn listen(&self) -> Result<(), Failure> {
+        // Each connection has its own, so that the end of one is not taken for the end of the next.
+        let ended = Arc::new(Notify::new());
+        let pushes = {
+            let (channels, ended) = (Arc::clone(&self.channels), Arc::clone(&ended));
+            move |push| ring(&channels, &ended, &push)
+        };
+        let terms = Terms { timeout: self.inner.timeout, connections: 1, pushes: Some(Arc::new(pushes)) };
+        let refused = |_| Failure::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
+        let source = self.inner.origin.source(&terms).map_err(refused)?;
+        let limit = self.inner.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
+        let link = timeout(limit, source.connect()).await.map_err(|_| Failure::timeout())??;
+        timeout(limit, self.subscribe(&link)).await.map_err(|_| Failure::timeout())??;
+        // What was published before is not pushed.
+        self.bells.iter().for_each(|(_, bell)| bell.notify_one());
+        while timeout(PING_EVERY, ended.notified()).await.is_err() {
+            timeout(self.inner.timeout, is_well(link.clone())).await.map_err(|_| Failure::timeout())??;
+        }
+        Ok(())
+    }
+
+    /// To one channel at a time: redis 1.8 expects one answer a command.
+    async fn subscribe(&self, link: &Link) -> Result<(), Failure> {
+        let subscriptions = self.channels.keys().map(|channel| {
+            let mut link = link.clone();
+            async move {
+                match &mut link {
+                    Link::Server(connection) => {
+                        redis::cmd("SSUBSCRIBE").arg(channel).query_async::<Value>(connection).await.map(drop)
+                    }
+                    #[cfg(feature = "cluster")]
+                    Link::Cluster(connection) => connection.ssubscribe(channel).await,
+                }
+            }
+        });
+        try_join_all(subscriptions).await?;
+        Ok(())
+    }
+}
+
+/// Runs where the connection is read.
+fn ring(channels: &HashMap<String, Arc<Notify>>, ended: &Notify, push: &PushInfo) {
+    match push.kind {
+        PushKind::SMessage => {
+            let channel = push.data.first().and_then(|channel| match channel {
+                Value::BulkString(name) => std::str::from_utf8(name).ok(),
+                _ => None,
+            });
+            if let Some(bell) = channel.and_then(|channel| channels.get(channel)) {
+                bell.notify_one();
+            }
+        }
+        // A slot that moved to another node ends the subscription from the server's side.
+        PushKind::Disconnection | PushKind::SUnsubscribe => ended.notify_one(),
+        _ => {}
+    }
+}
+
+/// An error if the connection is dead, or leads to a server that is a primary no more.
+async fn is_well(mut link: Link) -> Result<(), Failure> {
+    match &mut link {
+        Link::Server(connection) => {
+            let answer = redis::cmd("ROLE").query_async::<Value>(connection).await?;
+            if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(Failure::untrusted("not a primary")) }
+        }
+        #[cfg(feature = "cluster")]
+        Link::Cluster(connection) => Ok(redis::cmd("PING").query_async::<Value>(connection).await.map(drop)?),
+    }
+}
+
+/// Half of it to all of it: the nodes of a deployment lose their subscriptions at the same moment.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0];
+    // Without random numbers it is the whole.
+    let share = if getrandom::fill(&mut random).is_ok() { random.map(|byte| 256 + u32::from(byte)) } else { [512] };
+    let [share] = share;
+    pause.saturating_mul(share) / 512
+}

@@ -1,0 +1,197 @@
+//! Where the servers are, and how they are connected to.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool_redis::{Manager, Pool, Runtime};
+use redis::{
+    AsyncConnectionConfig, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+};
+
+#[cfg(feature = "sentinel")]
+use crate::store::redis::source::Sentinels;
+use crate::{error::ConfigError, store::redis::source::Source};
+
+/// How many commands may wait for a connection's writer. The default of 50 is for one caller, not for a server.
+const PIPELINE_BUFFER: usize = 1024;
+
+/// What the application named. It holds passwords, and is never shown.
+pub(super) enum Origin {
+    Url(String),
+    /// Made by the application: only it knows the address.
+    Pool(Pool),
+    #[cfg(feature = "cluster")]
+    Cluster(Vec<String>),
+    #[cfg(feature = "sentinel")]
+    Sentinel {
+        urls: Vec<String>,
+        master: String,
+        /// User and password of the servers behind the sentinels.
+        credentials: Option<(String, String)>,
+    },
+}
+
+/// What is demanded of connections.
+pub(super) struct Terms {
+    /// For connecting, and for each answer.
+    pub(super) timeout: Duration,
+    /// How many a pool in front of one server holds.
+    pub(super) connections: usize,
+    /// Who gets the server's pushes; with somebody the protocol is RESP3. Such a connection carries nothing else: a push can take the
+    /// place of an answer (redis 1.8). A pool of the application's is as it is.
+    pub(super) pushes: Option<Arc<dyn Fn(PushInfo) + Send + Sync>>,
+}
+
+impl Origin {
+    pub(super) fn source(&self, terms: &Terms) -> Result<Source, ConfigError> {
+        Ok(match self {
+            Self::Url(url) => Source::Pool(pool(url, terms)?),
+            Self::Pool(pool) => Source::Pool(pool.clone()),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(urls) => Source::Cluster(Box::new(cluster(urls, terms)?)),
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel { urls, master, credentials } => {
+                Source::Sentinel(Box::new(sentinels(urls, master, credentials.as_ref(), terms)?))
+            }
+        })
+    }
+
+    /// Whether connections can be made that receive pushes.
+    pub(super) fn takes_subscriptions(&self) -> bool {
+        !matches!(self, Self::Pool(_))
+    }
+
+    /// Whether the buckets are spread over servers.
+    pub(super) fn is_cluster(&self) -> bool {
+        match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Terms {
+    fn protocol(&self) -> ProtocolVersion {
+        if self.pushes.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 }
+    }
+
+    fn settings(&self) -> AsyncConnectionConfig {
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER);
+        match self.push_sender() {
+            Some(sender) => settings.set_push_sender(sender),
+            None => settings,
+        }
+    }
+
+    fn push_sender(&self) -> Option<impl Fn(PushInfo) -> Result<(), std::convert::Infallible> + Send + Sync + 'static> {
+        let pushes = Arc::clone(self.pushes.as_ref()?);
+        Some(move |push: PushInfo| {
+            pushes(push);
+            Ok(())
+        })
+    }
+
+    /// Small commands go out at once, and a dead peer is noticed.
+    fn tcp(&self) -> TcpSettings {
+        let probes = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(probes);
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        let tcp = tcp.set_user_timeout(self.timeout.saturating_mul(2).max(Duration::from_secs(1)));
+        tcp
+    }
+}
+
+fn pool(url: &str, terms: &Terms) -> Result<Pool, ConfigError> {
+    let info = address(url)?;
+    let redis = info.redis_settings().clone().set_protocol(terms.protocol());
+    let info = info.set_tcp_settings(terms.tcp()).set_redis_settings(redis);
+    let manager = Manager::new_with_config(info, terms.settings()).map_err(|_| invalid_url())?;
+    Pool::builder(manager)
+        .max_size(terms.connections)
+        .wait_timeout(Some(terms.timeout))
+        .create_timeout(Some(terms.timeout))
+        .recycle_timeout(Some(terms.timeout))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| ConfigError::new("url", "cannot be used", "see the source of this error").with_source(error))
+}
+
+/// Without retries of its own: they would run again what may have run, after an I/O error. Never with reads from replicas.
+#[cfg(feature = "cluster")]
+fn cluster(urls: &[String], terms: &Terms) -> Result<redis::cluster::ClusterClient, ConfigError> {
+    let client = redis::cluster::ClusterClient::builder(addresses(urls)?)
+        .retries(0)
+        .connection_timeout(terms.timeout)
+        .response_timeout(terms.timeout)
+        .overall_response_timeout(Some(terms.timeout))
+        .use_protocol(terms.protocol())
+        .tcp_settings(terms.tcp());
+    let client = match terms.push_sender() {
+        Some(sender) => client.push_sender(sender),
+        None => client,
+    };
+    client
+        .build()
+        .map_err(|_| ConfigError::new("urls", "cannot be one cluster", "give all nodes the same credentials and TLS"))
+}
+
+#[cfg(feature = "sentinel")]
+fn sentinels(
+    urls: &[String],
+    master: &str,
+    credentials: Option<&(String, String)>,
+    terms: &Terms,
+) -> Result<Sentinels, ConfigError> {
+    let mut server = redis::RedisConnectionInfo::default().set_protocol(terms.protocol());
+    if let Some((user, password)) = credentials {
+        server = server.set_username(user).set_password(password);
+    }
+    Ok(Sentinels {
+        addresses: addresses(urls)?,
+        master: master.to_owned(),
+        server,
+        tcp: terms.tcp(),
+        settings: terms.settings(),
+        turn: 0.into(),
+    })
+}
+
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+fn addresses(urls: &[String]) -> Result<Vec<redis::ConnectionInfo>, ConfigError> {
+    if urls.is_empty() {
+        return Err(ConfigError::new("urls", "is empty", "name at least one node"));
+    }
+    urls.iter().map(|url| address(url)).collect()
+}
+
+fn address(url: &str) -> Result<redis::ConnectionInfo, ConfigError> {
+    if url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rediss:")) {
+        prepare_tls()?;
+    }
+    url.into_connection_info().map_err(|_| invalid_url())
+}
+
+/// redis leaves it to the application which cryptography TLS uses, and panics at the first connection if nobody has chosen.
+#[cfg(feature = "tls")]
+#[allow(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn prepare_tls() -> Result<(), ConfigError> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Fails only if another thread has chosen since, which is as good.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "tls"))]
+fn prepare_tls() -> Result<(), ConfigError> {
+    Err(ConfigError::new("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
+}
+
+/// Without the parser's message: it may quote the URL, and with it a password.
+fn invalid_url() -> ConfigError {
+    ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
+}

@@ -1,0 +1,61 @@
+//! Revocations that the store has lost, told to it again by a node that still knows them.
+
+use tokio::time::Instant;
+
+use crate::{
+    clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
+    store::{
+        Revocation,
+        redis::{
+            Inner,
+            call::{Call, decimals},
+            keys::{ForeignKey, session_field},
+            record::tag,
+            reply::malformed,
+            scripts,
+        },
+    },
+};
+
+impl Inner {
+    pub(super) async fn republish(
+        &self,
+        bucket: u32,
+        revocation: Revocation,
+        until: Timestamp,
+        deadline: Instant,
+    ) -> Result<(), StoreError> {
+        self.bucket_exists(bucket)?;
+        let call = match revocation {
+            Revocation::Session { subject, sid } => {
+                let arguments = vec![session_field(&sid).into_bytes(), tag(&subject, &sid).to_vec(), decimals(until)];
+                self.user_call(&scripts::REPUBLISH_SESSION, &subject, arguments)
+            }
+            Revocation::Token { subject, jti } => {
+                self.user_call(&scripts::REPUBLISH_TOKEN, &subject, vec![jti.into_bytes(), decimals(until)])
+            }
+            Revocation::Subject { subject, generation, except } => {
+                let except = except.map(|sid| session_field(&sid)).unwrap_or_default();
+                let arguments = vec![generation.to_string().into_bytes(), except.into_bytes(), decimals(until)];
+                self.user_call(&scripts::REPUBLISH_ALL, &subject, arguments)
+            }
+            Revocation::Foreign { id, before } => {
+                let key = ForeignKey { bucket, hash: id };
+                Call {
+                    script: &scripts::REPUBLISH_FOREIGN,
+                    bucket,
+                    keys: vec![self.keys.denied(&key)],
+                    arguments: vec![key.hash.into_bytes(), decimals(until), before.map(decimals).unwrap_or_default()],
+                    expires: false,
+                    repeatable: true,
+                }
+            }
+        };
+        if call.bucket != bucket {
+            return Err(StoreError::new(StoreErrorKind::Rejected).with_source("another bucket than the subject's"));
+        }
+        let answered = self.run(&call.repeatable(), deadline).await?;
+        if answered.status == "ok" { Ok(()) } else { Err(malformed().into()) }
+    }
+}

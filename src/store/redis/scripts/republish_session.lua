@@ -1,0 +1,19 @@
+
+-- Ends a session that the store was told of before and may have lost: a record that was lost is made again, ended, so that
+-- of many nodes that come with it only the first writes. Logged for `keep`, not only for as long as the entry that was
+-- lost: where the record came back alive, tokens were minted since.   ARGV: 9 field, 10 tag, 11 until.
+local field = ARGV[9]
+if tonumber(ARGV[11]) <= NOW then
+  return republished()
+end
+local r = decode(redis.call('HGET', USER, field))
+if r and is_unlogged(r) then
+  log_end(field, r)
+elseif not (r and was_revoked(r)) then
+  end_session(field, r or {
+    tag = ARGV[10], generation = GENERATION, opened = NOW, absolute = NOW, refresh = NOW, rotated = NOW, counter = 0,
+    flags = 0,
+  })
+end
+prune()
+return republished()

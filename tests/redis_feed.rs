@@ -1,0 +1,308 @@
+//! The feed of the revocation log: reads on a connection of its own, and nudges.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use support::{Proxy, RedisServer, eventually, redis_fixture::open, redis_server::free_port};
+use tower_bearer::{
+    error::{StoreError, StoreErrorKind},
+    store::{LogCursor, LogFeed, LogPage, RedisStore, Revocation, TokenStore, redis::RedisStoreBuilder},
+};
+
+const BUCKETS: u32 = 16;
+/// Long, for a machine may be busy; where a test waits for it to pass, it takes `SHORT`.
+const DEADLINE: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_millis(200);
+
+fn feed(store: &RedisStore, deadline: Duration) -> Box<dyn LogFeed> {
+    let mut feeds = store.feeds(deadline);
+    assert_eq!(feeds.len(), 1, "one server, one feed");
+    feeds.pop().unwrap()
+}
+
+async fn read_from_the_start(feed: &mut Box<dyn LogFeed>) -> Result<Vec<Result<LogPage, StoreError>>, StoreError> {
+    let since = vec![None; feed.buckets().len()];
+    feed.read(&since).await
+}
+
+async fn pages(feed: &mut Box<dyn LogFeed>) -> Vec<LogPage> {
+    read_from_the_start(feed).await.unwrap().into_iter().map(Result::unwrap).collect()
+}
+
+async fn run<T: redis::FromRedisValue>(admin: &MultiplexedConnection, words: &[&str]) -> T {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async(&mut admin.clone()).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+/// How many connections listen, and to how many channels together.
+async fn listeners(admin: &MultiplexedConnection) -> (usize, u32) {
+    let list: String = run(admin, &["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    let channels =
+        list.split_whitespace().filter_map(|field| field.strip_prefix("ssub=")).map(|n| n.parse::<u32>().unwrap());
+    (list.lines().count(), channels.sum())
+}
+
+/// Whether it is nudged before long.
+async fn is_nudged(feed: &dyn LogFeed) -> bool {
+    tokio::time::timeout(Duration::from_secs(30), feed.nudged()).await.is_ok()
+}
+
+/// Revokes a session and demands a nudge for it. Whoever has just subscribed is nudged once: that is taken before.
+async fn a_revocation_nudges(store: &RedisStore, feed: &dyn LogFeed) {
+    assert!(is_nudged(feed).await, "a new subscription nudges: what was published before is not pushed");
+    store.revoke_session("alice", "s1").await.unwrap();
+    assert!(is_nudged(feed).await, "the revocation nudges");
+}
+
+// ---- Reads -------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_read_tells_all_buckets_and_goes_on_where_the_last_one_ended() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let mut feed = feed(&store, DEADLINE);
+    assert_eq!(feed.buckets(), (0..BUCKETS).collect::<Vec<_>>());
+    let before = pages(&mut feed).await;
+    assert!(before.iter().all(|page| page.entries.is_empty() && page.sequence == 0));
+    for n in 0..40 {
+        store.revoke_session(&format!("user-{n}"), "s").await.unwrap();
+    }
+    let after = pages(&mut feed).await;
+    for (page, bucket) in after.iter().zip(0..) {
+        assert_eq!(*page, LogPage { now: page.now, ..store.log(bucket, None).await.unwrap() });
+        for entry in &page.entries {
+            let Revocation::Session { subject, .. } = &entry.revocation else { panic!("{entry:?}") };
+            assert_eq!(store.bucket_of(subject), bucket);
+        }
+    }
+    assert_eq!(after.iter().map(|page| page.entries.len()).sum::<usize>(), 40);
+    let next: Vec<_> = after.iter().map(|page| page.next.clone()).collect();
+    store.revoke_session("user-7", "another").await.unwrap();
+    let more: Vec<_> = feed.read(&next).await.unwrap().into_iter().flat_map(|page| page.unwrap().entries).collect();
+    assert_eq!(more.len(), 1);
+    assert_eq!(more[0].revocation, Revocation::Session { subject: "user-7".into(), sid: "another".into() });
+}
+
+#[tokio::test]
+async fn cursors_of_another_number_or_form_are_refused() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let mut feed = feed(&store, DEADLINE);
+    for since in [vec![], vec![None; 15], vec![Some(LogCursor::new("+")); 16]] {
+        assert_eq!(feed.read(&since).await.unwrap_err().kind(), StoreErrorKind::Rejected);
+    }
+}
+
+#[tokio::test]
+async fn the_staleness_that_is_allowed_stands_in_m_before_a_read_answers() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let admin = server.admin().await;
+    let mut feed = feed(&store, DEADLINE);
+    assert!(pages(&mut feed).await.iter().all(|page| page.max_staleness.is_zero()));
+    store.allow_staleness(Duration::from_millis(250));
+    store.keep_log_for(Duration::from_secs(2 * 3600));
+    let told = pages(&mut feed).await;
+    assert!(told.iter().all(|page| page.max_staleness == Duration::from_millis(250)));
+    assert!(told.iter().all(|page| page.keep == Duration::from_secs(2 * 3600)));
+    for bucket in 0..BUCKETS {
+        let wishes: Vec<u64> = run(&admin, &["HMGET", &format!("tb:{{{bucket}}}:m"), "dmax", "keep"]).await;
+        assert_eq!(wishes, [250, 7_200_000]);
+    }
+    // It only grows, and a node that allows less is told of it by the answer to its revocation.
+    let other = RedisStore::connect(server.url()).await.unwrap();
+    other.allow_staleness(Duration::from_millis(100));
+    let revoked = other.revoke_session("alice", "s").await.unwrap();
+    assert_eq!(revoked.max_staleness, Duration::from_millis(250));
+    assert_eq!(other.log(0, None).await.unwrap().max_staleness, Duration::from_millis(250));
+}
+
+#[tokio::test]
+async fn data_that_are_lost_show_as_a_new_incarnation_of_every_bucket() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    store.allow_staleness(Duration::from_millis(250));
+    let mut feed = feed(&store, DEADLINE);
+    store.revoke_session("alice", "s").await.unwrap();
+    let before = pages(&mut feed).await;
+    run::<()>(&server.admin().await, &["FLUSHALL"]).await;
+    for (old, new) in before.iter().zip(pages(&mut feed).await) {
+        assert_ne!(old.incarnation, new.incarnation);
+        assert!(new.entries.is_empty() && new.sequence == 0 && new.head == new.incarnation);
+        assert!(new.born >= old.now);
+        assert_eq!(new.max_staleness, Duration::from_millis(250));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_one_bucket_leaves_the_others_and_the_connection_as_they_are() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let admin = server.admin().await;
+    let mut feed = feed(&store, DEADLINE);
+    pages(&mut feed).await;
+    run::<String>(&admin, &["XADD", "tb:{3}:log", "*", "seq", "1"]).await;
+    run::<()>(&admin, &["HSET", "tb:{5}:m", "buckets", "64"]).await;
+    run::<()>(&admin, &["HSET", "tb:{7}:m", "seq", "-1"]).await;
+    let clients: String = run(&admin, &["CLIENT", "LIST"]).await;
+    for _ in 0..3 {
+        for (page, bucket) in read_from_the_start(&mut feed).await.unwrap().into_iter().zip(0..) {
+            match bucket {
+                3 | 7 => assert_eq!(page.unwrap_err().kind(), StoreErrorKind::Untrusted),
+                5 => assert_eq!(page.unwrap_err().kind(), StoreErrorKind::Layout),
+                _ => assert!(page.unwrap().entries.is_empty()),
+            }
+        }
+    }
+    let now: String = run(&admin, &["CLIENT", "LIST"]).await;
+    assert_eq!(ids(&clients), ids(&now), "the connection stays");
+}
+
+fn ids(clients: &str) -> Vec<&str> {
+    clients.lines().filter_map(|line| line.split(' ').next()).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_an_error_within_the_deadline_and_is_read_again_when_it_goes_on() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let mut feed = feed(&store, SHORT);
+    eventually("a read in time", async || read_from_the_start(&mut feed).await.ok()).await;
+    server.pause();
+    for _ in 0..4 {
+        let begun = Instant::now();
+        let error = read_from_the_start(&mut feed).await.unwrap_err();
+        assert!(matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Unavailable), "{error:?}");
+        assert!(begun.elapsed() < SHORT + Duration::from_millis(500), "{:?}", begun.elapsed());
+    }
+    server.resume();
+    eventually("it is read again", async || read_from_the_start(&mut feed).await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_is_replaced() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let store = RedisStore::connect(proxy.url()).await.unwrap();
+    let mut feed = feed(&store, SHORT);
+    eventually("a read in time", async || read_from_the_start(&mut feed).await.ok()).await;
+    proxy.silence();
+    eventually("it is read again", async || read_from_the_start(&mut feed).await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_primary_any_more_is_an_error() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let admin = server.admin().await;
+    let mut feed = feed(&store, DEADLINE);
+    pages(&mut feed).await;
+    let nobody = free_port().to_string();
+    run::<()>(&admin, &["REPLICAOF", "127.0.0.1", &nobody]).await;
+    assert_eq!(read_from_the_start(&mut feed).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    run::<()>(&admin, &["REPLICAOF", "NO", "ONE"]).await;
+    eventually("it is read again", async || read_from_the_start(&mut feed).await.ok()).await;
+}
+
+// ---- Nudges ------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn every_bucket_nudges() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let feed = feed(&store, DEADLINE);
+    a_revocation_nudges(&store, &*feed).await;
+    assert_eq!(listeners(&server.admin().await).await, (1, BUCKETS), "over one connection");
+    let mut heard = std::collections::HashSet::new();
+    for n in 0.. {
+        let user = format!("user-{n}");
+        if heard.insert(store.bucket_of(&user)) {
+            // It is not forgotten between two waits, nor by a wait that was given up.
+            drop(feed.nudged());
+            store.revoke_session(&user, "s").await.unwrap();
+            assert!(is_nudged(&*feed).await, "bucket {}", store.bucket_of(&user));
+        }
+        if heard.len() == 16 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_was_killed_comes_back_each_time() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let admin = server.admin().await;
+    let feed = feed(&store, DEADLINE);
+    a_revocation_nudges(&store, &*feed).await;
+    for _ in 0..3 {
+        assert_eq!(run::<u32>(&admin, &["CLIENT", "KILL", "TYPE", "pubsub"]).await, 1);
+        a_revocation_nudges(&store, &*feed).await;
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_half_dead_is_noticed() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let store = RedisStore::connect(proxy.url()).await.unwrap();
+    let feed = feed(&store, DEADLINE);
+    assert!(is_nudged(&*feed).await);
+    proxy.silence();
+    assert!(is_nudged(&*feed).await, "subscribed again");
+}
+
+#[tokio::test]
+async fn without_a_right_to_the_channels_there_are_reads_and_no_nudges() {
+    let server = RedisServer::start();
+    let admin = server.admin().await;
+    let user = ["ACL", "SETUSER", "app", "on", ">test-password", "+@all", "~*", "resetchannels"];
+    run::<()>(&admin, &user).await;
+    let url = format!("redis://app:test-password@127.0.0.1:{}/", server.port());
+    let store = RedisStore::connect(url).await.unwrap();
+    let mut feed = feed(&store, DEADLINE);
+    store.revoke_session("alice", "s").await.unwrap();
+    assert_eq!(pages(&mut feed).await.iter().map(|page| page.entries.len()).sum::<usize>(), 1);
+    eventually("the subscription was refused", async || {
+        let denied: redis::Value = run(&admin, &["ACL", "LOG"]).await;
+        format!("{denied:?}").contains("channel").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pool_of_ones_own_gives_reads_and_no_nudges() {
+    let server = RedisServer::start();
+    let config = deadpool_redis::Config::from_url(server.url());
+    let pool = config.create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
+    let store = RedisStoreBuilder::from_pool(pool).connect().await.unwrap();
+    open(&store, "alice", "s1").await;
+    let mut feed = feed(&store, DEADLINE);
+    store.revoke_session("alice", "s1").await.unwrap();
+    assert_eq!(pages(&mut feed).await.iter().map(|page| page.entries.len()).sum::<usize>(), 1);
+    assert_eq!(listeners(&server.admin().await).await, (0, 0));
+}
+
+// ---- The end -----------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_feed_that_is_dropped_ends_its_connections() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    store.ping().await.unwrap();
+    store.ping().await.unwrap();
+    let admin = server.admin().await;
+    let clients = async || run::<String>(&admin, &["CLIENT", "LIST"]).await.lines().count();
+    let before = clients().await;
+    let mut feed = feed(&store, DEADLINE);
+    pages(&mut feed).await;
+    assert!(is_nudged(&*feed).await);
+    assert_eq!(clients().await, before + 2, "one to read, one to listen");
+    drop(feed);
+    eventually("both are gone", async || (clients().await == before).then_some(())).await;
+}
