@@ -5,21 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
-use std::{convert::Infallible, fs, time::Instant};
+mod support;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode,
+    Request, StatusCode,
     header::{AUTHORIZATION, COOKIE},
 };
-use http_body_util::Full;
-use tokio::runtime::Runtime;
-use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_bearer::{
-    AuthLayer, KeySet, MemoryStore, NewSession, TokenService,
-    jwt::{Algorithm, SigningKey},
-};
+use support::{Contender, bearer, compare, get, hello, key, with};
+use tower::{Layer, service_fn};
+use tower_bearer::{AuthLayer, KeySet, MemoryStore, NewSession, TokenService};
 
 /// How often each request has its turn.
 const ROUNDS: usize = 400;
@@ -52,45 +47,10 @@ fn main() {
         requests.extend(attacks(algorithm, &valid, &longest));
         let layer = AuthLayer::new(tokens.clone()).allow_query("access_token");
         let layer = layer.and_then(|layer| layer.allow_cookie("token")).unwrap();
-        compare(algorithm, &runtime, layer.layer(service_fn(hello)), &requests);
-    }
-}
-
-async fn hello(_: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::from("hi")))
-}
-
-/// Measures all requests in turns, and prints each one's time and its ratio to that of the first, with quartiles.
-fn compare<S, B>(title: &str, runtime: &Runtime, mut service: S, requests: &[(&str, Request<()>, StatusCode)])
-where
-    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
-{
-    let mut times = vec![Vec::with_capacity(ROUNDS); requests.len()];
-    for round in 0..ROUNDS + ROUNDS / 10 {
-        for ((name, request, status), times) in requests.iter().zip(&mut times) {
-            let batch: Vec<_> = (0..BATCH).map(|_| request.clone().map(|()| Full::default())).collect();
-            let measured = runtime.block_on(async {
-                let began = Instant::now();
-                for request in batch {
-                    let response = service.ready().await.unwrap().call(request).await.unwrap();
-                    assert_eq!(response.status(), *status, "{name}");
-                }
-                began.elapsed()
-            });
-            // The first tenth warms up.
-            if round >= ROUNDS / 10 {
-                times.push(measured.as_secs_f64() * 1e6 / f64::from(u32::try_from(BATCH).unwrap()));
-            }
-        }
-    }
-    println!("\n{title:<32}{:>10}   ratio to the first: median [quartiles]", "µs");
-    for ((name, ..), own) in requests.iter().zip(&times) {
-        let mut ratios: Vec<_> = own.iter().zip(&times[0]).map(|(own, valid)| own / valid).collect();
-        ratios.sort_by(f64::total_cmp);
-        let mut own = own.clone();
-        own.sort_by(f64::total_cmp);
-        let at = |quarter: usize| ratios[ratios.len() * quarter / 4];
-        println!("{name:<32}{:>10.2}   {:.2} [{:.2} {:.2}]", own[own.len() / 2], at(2), at(1), at(3));
+        let service = layer.layer(service_fn(hello));
+        let contender = |(name, request, status)| Contender::new(name, service.clone(), vec![request], status);
+        let mut contenders: Vec<_> = requests.into_iter().map(contender).collect();
+        compare(algorithm, &runtime, ROUNDS, BATCH, &mut contenders);
     }
 }
 
@@ -141,30 +101,4 @@ fn attacks(algorithm: &str, valid: &str, longest: &str) -> Vec<(&'static str, Re
         ),
         ("a query of 60 KiB", get(&format!("/?{}", "%61ccess_toke=1&".repeat(3750))), malformed),
     ]
-}
-
-fn get(target: &str) -> Request<()> {
-    Request::get(target).body(()).unwrap()
-}
-
-fn with(name: HeaderName, value: impl AsRef<[u8]>) -> Request<()> {
-    let mut request = get("/");
-    request.headers_mut().insert(name, HeaderValue::from_bytes(value.as_ref()).unwrap());
-    request
-}
-
-fn bearer(token: &str) -> Request<()> {
-    with(AUTHORIZATION, format!("Bearer {token}"))
-}
-
-fn key(algorithm: &str) -> SigningKey {
-    let file = match algorithm {
-        "ES256" => "TEST-ec-p256-pkcs8.pem",
-        "RS256" => "TEST-rsa-2048-pkcs8.pem",
-        _ => {
-            return SigningKey::from_secret(Algorithm::HS256, "TEST-secret-of-the-benchmark-0123456789abcdef").unwrap();
-        }
-    };
-    let pem = fs::read(format!("{}/tests/keys/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    SigningKey::from_pem(algorithm.parse().unwrap(), pem).unwrap()
 }

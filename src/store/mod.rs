@@ -162,10 +162,6 @@ pub trait TokenStore: Send + Sync + 'static {
     /// How the log calls something of another issuer's, and in which bucket.
     fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName;
 
-    /// TEMP
-    fn republish(&self, _bucket: u32, _revocation: Revocation, _until: Timestamp) -> StoreAnswer<()> {
-        Answer::Ready(Ok(()))
-    }
     /// A node of this deployment decides by what it knew of the log up to `staleness` ago. It only ever grows, and stands in
     /// [`LogPage::max_staleness`] and [`Revoked::max_staleness`] before any such node decides anything.
     fn allow_staleness(&self, staleness: Duration);

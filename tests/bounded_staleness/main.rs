@@ -1,0 +1,13 @@
+//! Bounded staleness, live: several nodes on one real Redis, revocations by the hundred, and everything that may fail between them. What is
+//! recorded is what a user would see: a revocation was acknowledged at `a`, a check started at `r`; whoever is let in has `r - a < d`.
+//!
+//! Each fault runs 500 revocations. `ORACLE_REVOCATIONS=20000 cargo test --release --test bounded_staleness -- --nocapture` runs more, and prints what was
+//! seen.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod faults;
+mod loss;
+mod oracle;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,227 @@
+//! The oracle: revokes, asks every node again and again, and writes down who was let in when.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::Mutex, task::JoinSet, time::sleep};
+use tower_bearer::{
+    Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenType, tokens::ReplicaState,
+};
+
+use crate::support::{
+    Proxy, RedisServer, eventually,
+    fixture::{AUDIENCE, ISSUER, SECRET},
+};
+
+/// The bound.
+pub const D: Duration = Duration::from_millis(250);
+const NODES: usize = 3;
+/// Revocations that are watched at once.
+const WORKERS: usize = 16;
+/// How long a call of a node's may take: short, so that checks on a store that hangs do not fill the test's time.
+const CALL: Duration = Duration::from_millis(200);
+
+/// A node, behind a proxy that can be frozen and cut.
+pub struct Node {
+    pub tokens: TokenService,
+    pub proxy: Proxy,
+}
+
+/// A server, nodes under bounded staleness, and one that revokes.
+pub struct Deployment {
+    pub server: Mutex<RedisServer>,
+    pub nodes: Vec<Node>,
+    pub revoker: TokenService,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Revocations that were acknowledged, each watched on every node.
+    pub revocations: usize,
+    /// Tokens let in that should not have been: how long after the acknowledgement the check had started.
+    pub violations: Vec<Duration>,
+    /// The latest start of a check that let a revoked token in.
+    pub last_accepted: Duration,
+    /// From the acknowledgement to the start of the first check that refused, for each node.
+    pub refused_after: Vec<Duration>,
+    /// Checks that ended in an error of the store's.
+    pub unavailable: usize,
+}
+
+impl Deployment {
+    pub async fn start() -> Self {
+        Self::on(RedisServer::start()).await
+    }
+
+    pub async fn on(server: RedisServer) -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..NODES {
+            let proxy = Proxy::start(server.port()).await;
+            let tokens = node(&proxy.url(), Consistency::BoundedStaleness(D)).await;
+            nodes.push(Node { tokens, proxy });
+        }
+        let revoker = node(&server.url(), Consistency::Strong).await;
+        for node in &nodes {
+            leased(&node.tokens).await;
+        }
+        Self { server: Mutex::new(server), nodes, revoker }
+    }
+
+    /// Runs the oracle while `fault` does its worst, which ends when the flag is set.
+    pub async fn watch<F>(self, name: &str, fault: impl FnOnce(Arc<Self>, Arc<AtomicBool>) -> F) -> Seen
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let deployment = Arc::new(self);
+        let over = Arc::new(AtomicBool::new(false));
+        let saboteur = tokio::spawn(fault(Arc::clone(&deployment), Arc::clone(&over)));
+        let (wanted, taken) = (revocations(), Arc::new(AtomicUsize::new(0)));
+        let mut workers = JoinSet::new();
+        for worker in 0..WORKERS {
+            let (deployment, taken) = (Arc::clone(&deployment), Arc::clone(&taken));
+            workers.spawn(async move {
+                let mut seen = Seen::default();
+                while taken.fetch_add(1, Ordering::SeqCst) < wanted {
+                    let number = seen.revocations;
+                    deployment.one(&format!("user-{worker}-{number}"), number, &mut seen).await;
+                }
+                seen
+            });
+        }
+        let mut seen = workers.join_all().await.into_iter().reduce(Seen::and).unwrap();
+        over.store(true, Ordering::SeqCst);
+        saboteur.await.unwrap();
+        seen.refused_after.sort_unstable();
+        println!("{name}: {seen}");
+        assert_eq!(seen.revocations, wanted);
+        assert!(seen.violations.is_empty(), "{name}: let in after the bound: {:?}", seen.violations);
+        assert!(!seen.refused_after.is_empty(), "{name}: nothing was ever refused");
+        // What was broken heals by itself.
+        for node in &deployment.nodes {
+            leased(&node.tokens).await;
+        }
+        seen
+    }
+
+    /// One session from its opening to the end of all doubt about its revocation.
+    async fn one(&self, user: &str, number: usize, seen: &mut Seen) {
+        let pair = self.open(user).await;
+        let access = pair.access().as_str();
+        for node in &self.nodes {
+            // It may be refused already: a server that lost its data knows no session.
+            let _ = node.tokens.validate_token(access, TokenType::Access).await;
+        }
+        self.revoke(user, &pair, number).await;
+        let acknowledged = Instant::now();
+        seen.revocations += 1;
+        let mut refused = vec![false; self.nodes.len()];
+        while acknowledged.elapsed() < D + Duration::from_millis(50) {
+            for (node, refused) in self.nodes.iter().zip(&mut refused) {
+                let started = acknowledged.elapsed();
+                match node.tokens.validate_token(access, TokenType::Access).await {
+                    Ok(_) => {
+                        seen.last_accepted = seen.last_accepted.max(started);
+                        if started >= D || *refused {
+                            seen.violations.push(started);
+                        }
+                    }
+                    Err(Error::Token(_)) if !*refused => {
+                        *refused = true;
+                        seen.refused_after.push(started);
+                    }
+                    Err(Error::Token(_)) => {}
+                    Err(Error::Store(_)) => seen.unavailable += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            // One in eight is watched to the end: what is refused once must stay so.
+            if refused.iter().all(|refused| *refused) && number % 8 != 0 {
+                break;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn open(&self, user: &str) -> TokenPair {
+        eventually("a session is opened", async || {
+            self.revoker.create_token_pair(NewSession::of(user).scope("read")).await.ok()
+        })
+        .await
+    }
+
+    /// Until it is acknowledged; in one of the three ways.
+    async fn revoke(&self, user: &str, pair: &TokenPair, number: usize) {
+        eventually("a revocation is acknowledged", async || {
+            let revoke = match number % 3 {
+                0 => self.revoker.revoke_session(user, pair.session_id()),
+                1 => self.revoker.revoke_token(pair.access().as_str()),
+                _ => self.revoker.revoke_all_for_subject(user),
+            };
+            revoke.await.ok()
+        })
+        .await;
+    }
+}
+
+impl Seen {
+    fn and(mut self, mut other: Self) -> Self {
+        self.revocations += other.revocations;
+        self.violations.append(&mut other.violations);
+        self.last_accepted = self.last_accepted.max(other.last_accepted);
+        self.refused_after.append(&mut other.refused_after);
+        self.unavailable += other.unavailable;
+        self
+    }
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let quantile = |part: f64| {
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "an index"
+            )]
+            let index = ((self.refused_after.len() as f64 - 1.0) * part) as usize;
+            self.refused_after.get(index).copied().unwrap_or_default()
+        };
+        write!(
+            f,
+            "{} revocations on {NODES} nodes; refused after p50 {:?}, p99 {:?}, max {:?}; last let in {:?} of {D:?}; {} violations; {} checks unavailable",
+            self.revocations,
+            quantile(0.5),
+            quantile(0.99),
+            quantile(1.0),
+            self.last_accepted,
+            self.violations.len(),
+            self.unavailable
+        )
+    }
+}
+
+/// A node on the server at this URL.
+pub async fn node(url: &str, consistency: Consistency) -> TokenService {
+    let store = eventually("a store", async || RedisStore::builder(url).timeout(CALL).connect().await.ok()).await;
+    let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
+    builder.consistency(consistency).build().unwrap()
+}
+
+/// Waits until a node decides by itself.
+pub async fn leased(tokens: &TokenService) {
+    eventually("a lease", async || {
+        let replica = tokens.status().await.replica?;
+        (replica.state == ReplicaState::Leased).then_some(())
+    })
+    .await;
+}
+
+fn revocations() -> usize {
+    std::env::var("ORACLE_REVOCATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(500)
+}
