@@ -206,7 +206,7 @@ impl Validation {
     }
 
     /// Exp, nbf and iat against `now`: what has to be looked at again at every use of a token.
-    fn check_times<C>(&self, claims: &JwtClaims<C>, now: Timestamp) -> Result<(), TokenError> {
+    pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, now: Timestamp) -> Result<(), TokenError> {
         if now >= claims.expires_at.saturating_add(self.leeway_in_force()) {
             return Err(TokenError::Expired { at: claims.expires_at });
         }

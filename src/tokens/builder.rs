@@ -7,7 +7,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 pub(super) use self::build::check_lifetime;
-use super::{OnRefresh, SecurityEvent, TokenPolicy, TokenService, Verdict, service::OnEvent, validator::Validator};
+use super::{
+    OnRefresh, SecurityEvent, TokenPolicy, TokenService, Verdict, cache::CacheBounds, service::OnEvent,
+    validator::Validator,
+};
 use crate::{
     clock::{Clock, SystemClock},
     error::{BoxError, ConfigError},
@@ -35,6 +38,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// | [`require_claims`](Self::require_claims), [`validator`](Self::validator) | none |
 /// | [`max_sessions`](Self::max_sessions) | no limit |
 /// | [`policy`](Self::policy) | [`TokenPolicy::Tracked`] |
+/// | [`verified_cache`](Self::verified_cache) | 65 536 tokens, 64 MiB |
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<C = NoClaims> {
     secret: Option<Zeroizing<Vec<u8>>>,
@@ -61,6 +65,7 @@ pub struct Builder<C = NoClaims> {
     leeway: Duration,
     max_token_len: usize,
     max_sessions: Option<u32>,
+    verified_cache: CacheBounds,
     validator: Option<Validator<C>>,
     on_event: Option<OnEvent>,
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
@@ -95,6 +100,7 @@ impl TokenService<NoClaims> {
             leeway: Duration::from_secs(5),
             max_token_len: DEFAULT_MAX_TOKEN_LEN,
             max_sessions: None,
+            verified_cache: CacheBounds::DEFAULT,
             validator: None,
             on_event: None,
             on_refresh: None,
@@ -135,6 +141,7 @@ impl Builder<NoClaims> {
             leeway: self.leeway,
             max_token_len: self.max_token_len,
             max_sessions: self.max_sessions,
+            verified_cache: self.verified_cache,
             on_event: self.on_event,
         }
     }
@@ -312,6 +319,17 @@ impl<C> Builder<C> {
     /// How many sessions a user may have. One more ends the one that was used longest ago.
     pub fn max_sessions(mut self, max: u32) -> Self {
         self.max_sessions = Some(max);
+        self
+    }
+
+    /// How many verified access tokens are remembered at most, and in how many bytes: a token that comes again costs no signature. Its times, its
+    /// revocation and the [`validator`](Self::validator) are asked at every use all the same, and other [keys](TokenService::replace_keys) forget
+    /// them all. No entries: nothing is remembered.
+    ///
+    /// Both bounds hold at once. An entry counts its text twice (once for the claims in it) and some 300 bytes, not what the table needs beside its
+    /// entries nor what custom claims take beyond their text; a token too long for the bytes is verified at each use.
+    pub fn verified_cache(mut self, entries: usize, bytes: usize) -> Self {
+        self.verified_cache = CacheBounds { entries, bytes };
         self
     }
 

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::{
     IssuedToken, NewSession, SecurityEvent, TokenPair, TokenService,
     builder::check_lifetime,
-    service::{Inner, Signer},
+    keyring::{Keyring, Signer},
+    service::Inner,
 };
 use crate::{
     clock::Timestamp,
@@ -32,9 +33,10 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// [`NewSession::authenticated_since`]; [`Error::Store`] if the store failed. Then no token was made.
     pub async fn create_token_pair(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
         let inner = self.inner();
-        let (mint, scope) = inner.draft(&session)?;
+        let keyring = inner.keyring.load_full();
+        let (mint, scope) = inner.draft(&keyring, &session)?;
         let lifetime = inner.access_lifetime(&session)?;
-        let opened = inner.open(&session, inner.lifetimes.idle, inner.session_end(&session)?).await?;
+        let opened = inner.open(mint.store, &session, inner.lifetimes.idle, inner.session_end(&session)?).await?;
         let identity = opened.identity(&session.subject);
         let access = mint.access(&identity, &scope, &session.custom, lifetime)?;
         let refresh = mint.refresh(&identity, &scope, &session.custom)?;
@@ -50,11 +52,12 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// As [`create_token_pair`](Self::create_token_pair).
     pub async fn create_access_token(&self, session: NewSession<C>) -> Result<IssuedToken, Error> {
         let inner = self.inner();
-        let (mint, scope) = inner.draft(&session)?;
+        let keyring = inner.keyring.load_full();
+        let (mint, scope) = inner.draft(&keyring, &session)?;
         let lifetime = inner.access_lifetime(&session)?.min(inner.session_end(&session)?);
         // The session outlives the token by the leeway, within which the token is still accepted.
         let end = lifetime.saturating_add(inner.validation.leeway_in_force());
-        let opened = inner.open(&session, end, end).await?;
+        let opened = inner.open(mint.store, &session, end, end).await?;
         let identity = opened.identity(&session.subject);
         mint.access(&identity, &scope, &session.custom, lifetime)
     }
@@ -73,8 +76,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
 impl<C> Inner<C> {
     /// What minting needs, or why this service cannot mint.
-    pub(super) fn mint(&self) -> Result<Mint<'_>, Error> {
-        match (&self.signer, self.keys.signing_key(), &self.store) {
+    pub(super) fn mint<'a>(&'a self, keyring: &'a Keyring<C>) -> Result<Mint<'a>, Error> {
+        match (&keyring.signer, keyring.keys.signing_key(), &self.store) {
             (Some(signer), Some(key), Some(store)) => Ok(Mint {
                 signer,
                 key,
@@ -83,18 +86,18 @@ impl<C> Inner<C> {
                 audience: self.audience.as_deref(),
                 client_id: self.client_id.as_deref(),
                 validation: &self.validation,
-                max_token_len: self.max_token_len,
+                max_token_len: self.key_rules.max_token_len,
             }),
             _ => Err(Error::Issue("this service was configured to verify tokens, not to issue them".into())),
         }
     }
 
     /// Checks all of a session that can be checked before the store is asked to open it.
-    fn draft(&self, session: &NewSession<C>) -> Result<(Mint<'_>, Scope), Error>
+    fn draft<'a>(&'a self, keyring: &'a Keyring<C>, session: &NewSession<C>) -> Result<(Mint<'a>, Scope), Error>
     where
         C: Serialize,
     {
-        let mint = self.mint()?;
+        let mint = self.mint(keyring)?;
         if !is_id(&session.subject) {
             return Err(Error::Issue("the subject must be 1 to 255 bytes without control characters".into()));
         }
@@ -122,8 +125,13 @@ impl<C> Inner<C> {
         Ok(lifetime.min(self.lifetimes.absolute))
     }
 
-    async fn open(&self, session: &NewSession<C>, idle: Duration, absolute: Duration) -> Result<Session, Error> {
-        let store = self.mint()?.store;
+    async fn open(
+        &self,
+        store: &Arc<dyn TokenStore>,
+        session: &NewSession<C>,
+        idle: Duration,
+        absolute: Duration,
+    ) -> Result<Session, Error> {
         let sid = random_id()?;
         let open = Open {
             subject: session.subject.clone(),

@@ -24,8 +24,10 @@
 //! whose clock is fast, cannot make a token that outlives the record of its revocation.
 
 mod builder;
+mod cache;
 mod events;
 mod issue;
+mod keyring;
 mod policy;
 mod refresh;
 mod revoke;

@@ -104,8 +104,10 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         hook: Option<&dyn OnRefresh<C>>,
     ) -> Result<TokenPair, Error> {
         let inner = self.inner();
-        let mint = inner.mint()?;
-        let exchange = self.exchange(&mint, refresh_token, hook).await?;
+        let keyring = inner.keyring.load_full();
+        let mint = inner.mint(&keyring)?;
+        let claims = inner.verify(&keyring, refresh_token, TokenType::Refresh)?;
+        let exchange = self.exchange(&mint, claims, hook).await?;
         let claims = &exchange.claims;
 
         let rotate = Rotate {
@@ -149,8 +151,10 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         hook: Option<&dyn OnRefresh<C>>,
     ) -> Result<IssuedToken, Error> {
         let inner = self.inner();
-        let mint = inner.mint()?;
-        let exchange = self.exchange(&mint, refresh_token, hook).await?;
+        let keyring = inner.keyring.load_full();
+        let mint = inner.mint(&keyring)?;
+        let claims = inner.verify(&keyring, refresh_token, TokenType::Refresh)?;
+        let exchange = self.exchange(&mint, claims, hook).await?;
         let (claims, sid) = (&exchange.claims, &exchange.sid);
 
         let checked = mint.store.check(claims.subject(), sid, claims.token_id()).await?;
@@ -173,14 +177,13 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         mint.access_with_id(jti, &identity, &exchange.scope, exchange.custom(), inner.lifetimes.access)
     }
 
-    /// All that comes before the store is asked: the token's text, the application's word, and whether tokens of that can be made.
+    /// What comes between the token's text and the store: the application's word, and whether tokens of that can be made.
     async fn exchange(
         &self,
         mint: &Mint<'_>,
-        refresh_token: &str,
+        claims: Claims<C>,
         hook: Option<&dyn OnRefresh<C>>,
     ) -> Result<Exchange<C>, Error> {
-        let claims = self.validate_jwt_stateless(refresh_token, TokenType::Refresh)?;
         let counter = refresh_counter(&claims)?;
         let sid = claims.session_id().unwrap_or_default().to_owned();
         let (replaced, scope) = self.renew(&claims, hook).await?;

@@ -14,14 +14,18 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::{ArcSwap, Guard};
+
 use super::{
     AuthenticationStart, OnRefresh, SecurityEvent, TokenPolicy,
+    cache::{Text, Verified},
+    keyring::{KeyRules, Keyring},
     validator::{self, Validator},
 };
 use crate::{
     clock::{Clock, Timestamp},
     error::{Error, StoreError, StoreErrorKind, TokenError},
-    jwt::{Claims, Encoder, JwtClaims, KeySet, NoClaims, TokenType, Validation, decode_token},
+    jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, Validation, decode_token},
     store::{Answer, BoxFuture, Checked, Denial, DenyQuery, SessionState, TokenStore},
 };
 
@@ -63,10 +67,11 @@ pub(super) type OnEvent = Arc<dyn Fn(&SecurityEvent) + Send + Sync>;
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
 
-/// All that a service is made of. Nothing of it changes but when the store was last asked for its time.
+/// All that a service is made of. Nothing of it changes but the keys, what is known of tokens, and when the store was last asked for its time.
 pub(super) struct Inner<C> {
-    pub(super) keys: KeySet,
-    pub(super) signer: Option<Signer>,
+    /// Each operation loads it once: the whole of it is done with one key set.
+    pub(super) keyring: ArcSwap<Keyring<C>>,
+    pub(super) key_rules: KeyRules,
     pub(super) validation: Validation,
     pub(super) issuer: Option<String>,
     pub(super) audience: Option<String>,
@@ -76,7 +81,6 @@ pub(super) struct Inner<C> {
     pub(super) policy: TokenPolicy,
     pub(super) lifetimes: Lifetimes,
     pub(super) max_sessions: Option<NonZeroU32>,
-    pub(super) max_token_len: usize,
     /// When a login last asked the store for its time, in ms.
     pub(super) asked_for_time: AtomicU64,
     /// Reads a token's text. A pointer, so that whoever only checks tokens needs no bounds on `C`.
@@ -84,12 +88,6 @@ pub(super) struct Inner<C> {
     pub(super) validator: Option<Validator<C>>,
     pub(super) on_event: Option<OnEvent>,
     pub(super) on_refresh: Option<Arc<dyn OnRefresh<C>>>,
-}
-
-pub(super) struct Signer {
-    pub(super) access: Encoder,
-    pub(super) refresh: Encoder,
-    pub(super) signature_len: usize,
 }
 
 pub(super) struct Lifetimes {
@@ -174,14 +172,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     }
 
     /// Verifies text, signature and claims of a token, and nothing else: a revoked token passes, and the application's
-    /// [`validator`](super::Builder::validator) is not asked.
+    /// [`validator`](super::Builder::validator) is not asked. Every call verifies the signature: what is remembered of tokens is for requests.
     ///
     /// # Errors
     ///
     /// The first rule that the token breaks.
     pub fn validate_jwt_stateless(&self, token: &str, expected: TokenType) -> Result<Claims<C>, TokenError> {
         let inner = self.inner();
-        (inner.parse)(token, &inner.keys, &inner.validation, expected, inner.clock.now())
+        inner.verify(&inner.keyring.load(), token, expected)
     }
 
     /// Reads a token of either kind and any age whose signature and claims are good.
@@ -193,33 +191,69 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     where
         C: serde::de::DeserializeOwned,
     {
-        decode_token(token, &self.inner.keys, &self.inner.validation)
+        decode_token(token, &self.inner.keyring.load().keys, &self.inner.validation)
     }
 
     /// The longest text that is looked at.
     pub(crate) fn max_token_len(&self) -> usize {
-        self.inner.max_token_len
+        self.inner.key_rules.max_token_len
     }
 
     /// Begins the check of a token: done at once, or when the store has answered.
     pub(crate) fn check(&self, token: &str, expected: TokenType) -> AccessCheck<C> {
-        // What a refresh token may still do is `on_refresh`'s to say.
-        let validator = self.inner.validator.as_ref().filter(|_| expected == TokenType::Access);
-        match self.begin_check(token, expected) {
-            Ok((claims, None)) => AccessCheck::Done(validator::ask(validator, claims)),
-            Ok((claims, Some(answer))) => {
-                AccessCheck::Pending(Pending { claims, answer, validator: validator.cloned() })
-            }
-            Err(error) => AccessCheck::Done(Err(error)),
-        }
+        self.begin_check(token, expected).unwrap_or_else(|error| AccessCheck::Done(Err(error)))
     }
 
-    /// The claims of a token that is good so far, and what has yet to be awaited.
-    fn begin_check(&self, token: &str, expected: TokenType) -> Result<(Claims<C>, Option<Awaited>), Error> {
-        let claims = self.validate_jwt_stateless(token, expected)?;
+    /// What is remembered of the text or verified in it, then whether it was revoked; then it is remembered, and the application asked.
+    fn begin_check(&self, token: &str, expected: TokenType) -> Result<AccessCheck<C>, Error> {
         let inner = self.inner();
-        let leeway = inner.validation.leeway_in_force();
-        Ok(match (inner.policy, &inner.store) {
+        let keyring = inner.keyring.load();
+        let is_access = expected == TokenType::Access;
+        // Only access tokens are remembered: a refresh token is used once, and an access token in its place has to be found to be one.
+        let sought = if is_access { keyring.verified.seek(token) } else { None };
+        let (claims, first_use) = match sought.as_ref().and_then(|sought| keyring.verified.find(sought)) {
+            Some(Verified { claims }) => {
+                inner.validation.check_times(&claims, inner.clock.now())?;
+                (claims, None)
+            }
+            None => (inner.verify(&keyring, token, expected)?, sought),
+        };
+        let (claims, answer) = inner.ask_store(claims)?;
+        // What a refresh token may still do is `on_refresh`'s to say.
+        let validator = inner.validator.as_ref().filter(|_| is_access);
+        Ok(match answer {
+            None => {
+                if let Some(sought) = first_use {
+                    keyring.verified.keep(sought.to_text(), Verified { claims: claims.clone() });
+                }
+                AccessCheck::Done(validator::ask(validator, claims))
+            }
+            Some(answer) => AccessCheck::Pending(Pending {
+                claims,
+                answer,
+                first_use: first_use
+                    .map(|sought| FirstUse { text: sought.to_text(), keyring: Guard::into_inner(keyring) }),
+                validator: validator.cloned(),
+            }),
+        })
+    }
+}
+
+impl<C> Inner<C> {
+    /// Verifies all that can be told from the text of a token.
+    pub(super) fn verify(
+        &self,
+        keyring: &Keyring<C>,
+        token: &str,
+        expected: TokenType,
+    ) -> Result<Claims<C>, TokenError> {
+        (self.parse)(token, &keyring.keys, &self.validation, expected, self.clock.now())
+    }
+
+    /// Asks whether a token with these claims was revoked: if it is good so far, what has yet to be awaited.
+    fn ask_store(&self, claims: Claims<C>) -> Result<(Claims<C>, Option<Awaited>), Error> {
+        let leeway = self.validation.leeway_in_force();
+        Ok(match (self.policy, &self.store) {
             (TokenPolicy::Stateless, _) => (claims, None),
             // `build` lets neither of the other policies be without a store.
             (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
@@ -241,9 +275,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
             },
         })
     }
-}
 
-impl<C> Inner<C> {
     /// The store's time as best known; without a store, this node's.
     pub(super) fn store_now(&self) -> Timestamp {
         self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now())
@@ -259,6 +291,12 @@ impl<C> Inner<C> {
     }
 }
 
+/// A token to be remembered if the store accepts it, beside the keys that it was verified with: should these be replaced meanwhile, nobody finds it.
+struct FirstUse<C> {
+    text: Text,
+    keyring: Arc<Keyring<C>>,
+}
+
 /// A check of an access token that has begun.
 pub(crate) enum AccessCheck<C> {
     Done(Result<Claims<C>, Error>),
@@ -269,6 +307,7 @@ pub(crate) enum AccessCheck<C> {
 pub(crate) struct Pending<C> {
     claims: Claims<C>,
     answer: Awaited,
+    first_use: Option<FirstUse<C>>,
     validator: Option<Validator<C>>,
 }
 
@@ -281,18 +320,21 @@ impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { claims, answer, validator } = &mut *self;
-        let judged = match answer {
+        let Self { claims, answer, first_use, validator } = &mut *self;
+        let claims = match answer {
             Awaited::Session(answer) => {
                 let checked = ready!(answer.as_mut().poll(context))?;
-                judge_session(claims.clone(), &checked)
+                judge_session(claims.clone(), &checked)?
             }
             Awaited::Denial(answer, leeway) => {
                 let denial = ready!(answer.as_mut().poll(context))?;
-                judge_denial(claims.clone(), &denial, *leeway)
+                judge_denial(claims.clone(), &denial, *leeway)?
             }
         };
-        Poll::Ready(judged.and_then(|claims| validator::ask(validator.as_ref(), claims)))
+        if let Some(FirstUse { text, keyring }) = first_use.take() {
+            keyring.verified.keep(text, Verified { claims: claims.clone() });
+        }
+        Poll::Ready(validator::ask(validator.as_ref(), claims))
     }
 }
 

@@ -25,6 +25,10 @@ pub struct Status {
     pub signing_key: Option<KeyStatus>,
     /// The keys whose tokens are accepted.
     pub verifying_keys: Vec<KeyStatus>,
+    /// How many verified access tokens are remembered (see [`Builder::verified_cache`](super::Builder::verified_cache)).
+    pub verified_tokens: usize,
+    /// How many bytes they take of the bound in bytes. An entry takes at least its share: the bytes by the number of entries that are allowed.
+    pub verified_tokens_bytes: u64,
     #[serde(skip)]
     store_error_kind: Option<StoreErrorKind>,
 }
@@ -64,6 +68,8 @@ impl<C> TokenService<C> {
             None => Ok(()),
         };
         let error: Option<StoreError> = answer.err();
+        // Loaded after the store was waited for: a keyring that is held keeps those that were replaced from being freed.
+        let keyring = inner.keyring.load();
         let latency = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Status {
             status: if error.is_none() { "ok" } else { "unavailable" },
@@ -75,17 +81,19 @@ impl<C> TokenService<C> {
                 TokenPolicy::Tracked | TokenPolicy::Denylist => "strong",
                 TokenPolicy::Stateless => "none",
             },
-            signing_key: inner
+            signing_key: keyring
                 .signer
                 .as_ref()
-                .and(inner.keys.signing_key())
+                .and(keyring.keys.signing_key())
                 .map(|key| KeyStatus { kid: key.kid().map(str::to_owned), alg: key.algorithm().as_str() }),
-            verifying_keys: inner
+            verifying_keys: keyring
                 .keys
                 .verifying_keys()
                 .iter()
                 .map(|key| KeyStatus { kid: key.kid().map(str::to_owned), alg: key.algorithm().as_str() })
                 .collect(),
+            verified_tokens: keyring.verified.entries(),
+            verified_tokens_bytes: keyring.verified.bytes(),
         }
     }
 }

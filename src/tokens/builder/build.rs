@@ -2,21 +2,20 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use arc_swap::ArcSwap;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     super::{
         TokenPolicy, TokenService,
-        service::{Inner, Lifetimes, Signer},
+        keyring::{KeyRules, Keyring},
+        service::{Inner, Lifetimes},
     },
     Builder, DAY,
 };
 use crate::{
     error::ConfigError,
-    jwt::{
-        AccessTyp, Algorithm, Encoder, KeySet, SigningKey, TokenType, Validation, longest_header,
-        validate_jwt_stateless,
-    },
+    jwt::{AccessTyp, Algorithm, KeySet, SigningKey, Validation, validate_jwt_stateless},
 };
 
 /// Time beyond a token's own end for which its revocation is remembered: what clocks and commands under way may need.
@@ -43,8 +42,10 @@ impl<C> Builder<C> {
                 "call `claims` first",
             ));
         }
-        let keys = self.take_keys()?;
-        let signer = self.signer(&keys)?;
+        self.verified_cache.check::<C>()?;
+        let key_rules =
+            KeyRules { issues: self.issues(), max_token_len: self.max_token_len, cache: self.verified_cache };
+        let keyring = Keyring::new(self.take_keys()?, key_rules)?;
         let lifetimes = self.lifetimes()?;
         let validation = self.validation(&lifetimes)?;
         let max_sessions = match self.max_sessions.map(NonZeroU32::new) {
@@ -77,8 +78,8 @@ impl<C> Builder<C> {
             (None, TokenPolicy::Stateless) => {}
         }
         Ok(TokenService::from_inner(Inner {
-            keys,
-            signer,
+            keyring: ArcSwap::from_pointee(keyring),
+            key_rules,
             validation,
             issuer: self.issuer,
             audience: self.audience,
@@ -88,7 +89,6 @@ impl<C> Builder<C> {
             policy: self.policy,
             lifetimes,
             max_sessions,
-            max_token_len: self.max_token_len,
             asked_for_time: 0.into(),
             parse: validate_jwt_stateless::<C>,
             validator: self.validator,
@@ -120,36 +120,6 @@ impl<C> Builder<C> {
                 "is missing, and so are `keys`",
                 "give a secret of 32 random bytes or more (`openssl rand -base64 48`), or a `KeySet`",
             )),
-        }
-    }
-
-    fn signer(&self, keys: &KeySet) -> Result<Option<Signer>, ConfigError> {
-        let issues = self.issues();
-        match keys.signing_key() {
-            Some(key) if issues => {
-                let signature_len = key
-                    .sign(b"")
-                    .map_err(|error| {
-                        ConfigError::new("keys", "have a signing key that cannot sign", "check the key")
-                            .with_source(error)
-                    })?
-                    .len();
-                let access = Encoder::new(key, TokenType::Access);
-                if access.header_len() > longest_header(self.max_token_len) {
-                    return Err(ConfigError::new(
-                        "max_token_len",
-                        "is so short that the header of the tokens issued here is over its share, three eighths",
-                        "raise it, or give the signing key a shorter name",
-                    ));
-                }
-                Ok(Some(Signer { access, refresh: Encoder::new(key, TokenType::Refresh), signature_len }))
-            }
-            None if issues => Err(ConfigError::new(
-                "keys",
-                "have no signing key, so that no token can be issued",
-                "give a `KeySet::signing(..)`, or call `verify_only()`",
-            )),
-            _ => Ok(None),
         }
     }
 

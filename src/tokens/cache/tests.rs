@@ -1,0 +1,163 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    clock::Timestamp,
+    jwt::{Algorithm, KeySet, NoClaims, SigningKey, TokenType, Validation, encode_jwt, validate_jwt_stateless},
+};
+
+const LONGEST: usize = 8192;
+
+/// Any verified claims: what they say is not the cache's subject.
+fn claims() -> Claims {
+    let now = Timestamp::from_secs(1_767_225_660);
+    let keys =
+        KeySet::signing(SigningKey::from_secret(Algorithm::HS256, b"a TEST key that is long enough for it").unwrap());
+    let claims = JwtClaims::new("42", "jti", TokenType::Access, now, Duration::from_secs(60), NoClaims {});
+    let token = encode_jwt(&keys, &claims).unwrap();
+    validate_jwt_stateless(&token, &keys, &Validation::new(), TokenType::Access, now).unwrap()
+}
+
+fn cache_of(entries: usize, bytes: usize) -> VerifiedTokens<NoClaims> {
+    VerifiedTokens::new(CacheBounds { entries, bytes }, LONGEST)
+}
+
+/// A text as long as a token, and another for each number.
+fn text(number: usize, len: usize) -> String {
+    format!("{number:0len$}")
+}
+
+fn keep(cache: &VerifiedTokens<NoClaims>, text: &str, claims: &Claims) {
+    cache.keep(cache.seek(text).unwrap().to_text(), Verified { claims: claims.clone() });
+}
+
+fn has(cache: &VerifiedTokens<NoClaims>, text: &str) -> bool {
+    cache.find(&cache.seek(text).unwrap()).is_some()
+}
+
+#[test]
+fn a_flood_of_valid_tokens_stays_within_the_bound_of_entries() {
+    let claims = claims();
+    for entries in [1, 2, 3, 31, 32, 33, 100, 1000, 5000] {
+        let cache = cache_of(entries, 64 * 1024 * 1024);
+        for number in 0..3 * entries {
+            keep(&cache, &text(number, 300), &claims);
+            assert!(cache.entries() <= entries, "{} of {entries}", cache.entries());
+        }
+        // Nearly all of the room is used: shards do not fill up evenly.
+        assert!(cache.entries() >= entries - entries / 8, "{} of {entries}", cache.entries());
+    }
+}
+
+#[test]
+fn a_flood_of_valid_tokens_stays_within_the_bound_of_bytes() {
+    let claims = claims();
+    for (len, bytes) in [(300, 100_003), (300, 1_000_003), (8000, 1_000_003), (8000, 50_000)] {
+        let cache = cache_of(1_000_000, bytes);
+        for number in 0..3000 {
+            keep(&cache, &text(number, len), &claims);
+            // Counted by hand: two texts of each.
+            assert!(cache.entries() * 2 * len <= bytes, "{} of {len}", cache.entries());
+            assert!(cache.bytes() <= bytes as u64);
+        }
+        let weight = usize::try_from(entry_bytes::<NoClaims>(len)).unwrap();
+        assert!(cache.entries() >= bytes / weight / 2, "{} of {len} in {bytes}", cache.entries());
+    }
+}
+
+#[test]
+fn a_token_that_is_longer_than_the_room_is_not_kept_and_pushes_nothing_out() {
+    let claims = claims();
+    let cache = cache_of(1000, 10_000);
+    keep(&cache, &text(1, 300), &claims);
+    keep(&cache, &text(2, 8000), &claims);
+    assert!(has(&cache, &text(1, 300)));
+    assert!(!has(&cache, &text(2, 8000)));
+}
+
+#[test]
+fn tokens_that_come_again_survive_a_scan_of_those_that_come_once() {
+    let claims = claims();
+    let cache = cache_of(1000, 64 * 1024 * 1024);
+    // As a service does: whether the token had to be verified.
+    let misses = |token: &str| {
+        let missed = !has(&cache, token);
+        if missed {
+            keep(&cache, token, &claims);
+        }
+        usize::from(missed)
+    };
+    for number in 0..2000 {
+        misses(&text(number, 300));
+    }
+    let again: Vec<_> = (10_000..10_100).map(|number| text(number, 300)).collect();
+    let mut once = (20_000..).map(|number| text(number, 300));
+    for _ in 0..20 {
+        for token in &again {
+            misses(token);
+            assert_eq!(misses(&once.next().unwrap()), 1);
+        }
+    }
+    // They found the cache full of others, took their places, and stay there though each time twice the cache's room passes by.
+    for _ in 0..10 {
+        for token in once.by_ref().take(2000) {
+            assert_eq!(misses(&token), 1);
+        }
+        assert_eq!(again.iter().map(|token| misses(token)).sum::<usize>(), 0);
+    }
+}
+
+#[test]
+fn a_text_is_found_by_all_of_it() {
+    let claims = claims();
+    let cache = cache_of(1000, 1_000_000);
+    let token = text(1, 300);
+    keep(&cache, &token, &claims);
+    assert!(has(&cache, &token));
+    for at in 0..token.len() {
+        let mut other = token.clone().into_bytes();
+        other[at] ^= 1;
+        assert!(!has(&cache, str::from_utf8(&other).unwrap()), "{at}");
+    }
+    // Even if two texts had one hash.
+    let hash = cache.seek(&token).unwrap().hash;
+    let other = text(2, 300);
+    assert!(cache.find(&Sought { hash, text: &token }).is_some());
+    assert!(cache.find(&Sought { hash, text: &other }).is_none());
+    cache.keep(Sought { hash, text: &other }.to_text(), Verified { claims: claims.clone() });
+    assert!(cache.find(&Sought { hash, text: &other }).is_some());
+    assert!(has(&cache, &token));
+    assert_eq!(cache.entries(), 2);
+}
+
+#[test]
+fn without_entries_nothing_is_kept_and_what_is_too_long_is_not_even_hashed() {
+    assert!(cache_of(0, 1_000_000).seek(&text(1, 300)).is_none());
+    let cache = cache_of(1000, 1_000_000);
+    assert!(cache.seek(&text(1, LONGEST)).is_some());
+    assert!(cache.seek(&text(1, LONGEST + 1)).is_none());
+}
+
+#[test]
+fn bounds_in_which_no_token_has_room_are_refused() {
+    let check = |entries, bytes| CacheBounds { entries, bytes }.check::<NoClaims>();
+    for (entries, bytes) in [(1, 0), (1, 500), (65_536, 500)] {
+        assert!(check(entries, bytes).unwrap_err().to_string().contains("verified_cache"));
+    }
+    for (entries, bytes) in [(0, 0), (0, 1_000_000), (1, 2000), (usize::MAX, usize::MAX)] {
+        check(entries, bytes).unwrap();
+        keep_one_if_any(entries, bytes);
+    }
+}
+
+/// Bounds that are accepted do what they say.
+fn keep_one_if_any(entries: usize, bytes: usize) {
+    let cache = cache_of(entries, bytes);
+    let token = text(1, SHORTEST);
+    if let Some(sought) = cache.seek(&token) {
+        cache.keep(sought.to_text(), Verified { claims: claims() });
+    }
+    assert_eq!(cache.entries(), entries.min(1));
+}

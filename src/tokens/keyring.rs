@@ -1,0 +1,103 @@
+//! The keys in force, with all that stands and falls with them.
+
+use super::{
+    TokenService,
+    cache::{CacheBounds, VerifiedTokens},
+};
+use crate::{
+    error::ConfigError,
+    jwt::{Encoder, KeySet, TokenType, longest_header},
+};
+
+/// A key set, and what was made of it. Behind one pointer, so that whoever loads it once has keys, signer and verified tokens that belong
+/// together: a token that was verified under keys that are gone by now is remembered where nobody looks any more.
+pub(super) struct Keyring<C> {
+    pub(super) keys: KeySet,
+    /// `None`: tokens are verified here and not issued.
+    pub(super) signer: Option<Signer>,
+    /// The access tokens that were verified with these keys.
+    pub(super) verified: VerifiedTokens<C>,
+}
+
+/// How the signing key's tokens are written.
+pub(super) struct Signer {
+    pub(super) access: Encoder,
+    pub(super) refresh: Encoder,
+    pub(super) signature_len: usize,
+}
+
+/// What a service asks of its keys, the first ones and all that replace them.
+#[derive(Clone, Copy)]
+pub(super) struct KeyRules {
+    /// Whether tokens are issued, so that a key has to sign.
+    pub(super) issues: bool,
+    pub(super) max_token_len: usize,
+    pub(super) cache: CacheBounds,
+}
+
+impl<C> Keyring<C> {
+    pub(super) fn new(keys: KeySet, rules: KeyRules) -> Result<Self, ConfigError> {
+        let signer = if rules.issues { Some(Signer::new(&keys, rules.max_token_len)?) } else { None };
+        Ok(Self { keys, signer, verified: VerifiedTokens::new(rules.cache, rules.max_token_len) })
+    }
+}
+
+impl Signer {
+    fn new(keys: &KeySet, max_token_len: usize) -> Result<Self, ConfigError> {
+        let key = keys.signing_key().ok_or_else(|| {
+            ConfigError::new(
+                "keys",
+                "have no signing key, so that no token can be issued",
+                "give a `KeySet::signing(..)`, or call `verify_only()`",
+            )
+        })?;
+        let signature = key.sign(b"").map_err(|error| {
+            ConfigError::new("keys", "have a signing key that cannot sign", "check the key").with_source(error)
+        })?;
+        let access = Encoder::new(key, TokenType::Access);
+        if access.header_len() > longest_header(max_token_len) {
+            return Err(ConfigError::new(
+                "max_token_len",
+                "is so short that the header of the tokens issued here is over its share, three eighths",
+                "raise it, or give the signing key a shorter name",
+            ));
+        }
+        Ok(Self { access, refresh: Encoder::new(key, TokenType::Refresh), signature_len: signature.len() })
+    }
+}
+
+impl<C> TokenService<C> {
+    /// Takes other keys while the service runs, for all its clones: to rotate a key (see [`KeySet`]) or to take away one that leaked.
+    ///
+    /// A check that begins after this has returned is made with the new keys alone, also of a token that was verified before: what was remembered of
+    /// the old ones goes with them. A check, a login or a refresh that is under way ends with the keys it began with; so the key that signed
+    /// until now belongs among those that verify, unless it leaked. Calls at the same time take effect one after the other.
+    ///
+    /// This node alone is told: call it on each.
+    ///
+    /// ```
+    /// use tower_bearer::{
+    ///     KeySet, MemoryStore, TokenService,
+    ///     jwt::{Algorithm, SigningKey},
+    /// };
+    ///
+    /// let old = SigningKey::from_secret(Algorithm::HS256, b"a TEST key of 32 bytes or more: 2026-10")?.with_kid("2026-10")?;
+    /// let new = SigningKey::from_secret(Algorithm::HS256, b"a TEST key of 32 bytes or more: 2026-11")?.with_kid("2026-11")?;
+    /// let tokens = TokenService::builder().keys(KeySet::signing(old.clone())).store(MemoryStore::default()).build()?;
+    ///
+    /// tokens.replace_keys(KeySet::signing(new.clone()).and_verifying(old.verifying_key().clone())?)?;
+    /// // When the last token of the old key has expired:
+    /// tokens.replace_keys(KeySet::signing(new))?;
+    /// # Ok::<(), tower_bearer::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`Builder::build`](super::Builder::build) says of keys: there is none that signs though tokens are issued here, it cannot sign, or
+    /// its name is too long for [`max_token_len`](super::Builder::max_token_len). The keys then stay as they were.
+    pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
+        let inner = self.inner();
+        inner.keyring.store(Keyring::new(keys, inner.key_rules)?.into());
+        Ok(())
+    }
+}
