@@ -113,7 +113,7 @@ pub use self::{
     jwt::{Claims, KeySet, NoClaims, TokenType},
     middleware::{AuthLayer, AuthService},
     store::{MemoryStore, TokenStore},
-    tokens::{NewSession, Renewal, TokenPair, TokenPolicy, TokenService},
+    tokens::{Consistency, NewSession, Renewal, TokenPair, TokenPolicy, TokenService},
 };
 
 /// The README's examples compile.

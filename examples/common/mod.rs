@@ -5,7 +5,7 @@
 //! | `BIND` | address to listen on | the example's own |
 //! | `REDIS_URL` | `redis://` or `rediss://`; of a cluster some nodes, with commas | absent: sessions in memory |
 //! | `REDIS_PREFIX` | the prefix of all keys | `tb` |
-//! | `CONSISTENCY` | `strong`: every request asks the store | `strong` |
+//! | `CONSISTENCY` | `strong`: every request asks the store; `bounded:<milliseconds>`: none does, and a revocation holds everywhere after that time | `strong` |
 //! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::settings` | a random secret; audience and issuer `tower-bearer-example` |
 //! | `JWT_PRIVATE_KEY_FILE` | a private key in PEM, for the public-key algorithm that `JWT_ALGORITHM` names | absent |
 //! | `ACCESS_TTL_SECONDS`, `REFRESH_TTL_SECONDS`, `REUSE_GRACE_SECONDS`, `LEEWAY_SECONDS` | for tests | absent |
@@ -15,7 +15,7 @@
 use std::{env, error::Error, fmt, fs, net::SocketAddr, str::FromStr, time::Duration};
 
 use tower_bearer::{
-    BoxError, KeySet, MemoryStore, RedisStore, TokenService,
+    BoxError, Consistency, KeySet, MemoryStore, RedisStore, TokenService,
     jwt::{Algorithm, SigningKey},
     settings::Settings,
     tokens::Builder,
@@ -41,11 +41,17 @@ pub async fn tokens_from_env() -> Result<(Builder, &'static str), BoxError> {
     if let Some(seconds) = parsed("LEEWAY_SECONDS")? {
         builder = builder.leeway(Duration::from_secs(seconds));
     }
-    match variable("CONSISTENCY")?.as_deref() {
-        None | Some("strong") => {}
-        Some(other) => return Err(format!("CONSISTENCY is `{other}`; this version knows `strong` only").into()),
+    with_store(builder.consistency(consistency()?)).await
+}
+
+fn consistency() -> Result<Consistency, BoxError> {
+    let Some(text) = variable("CONSISTENCY")? else { return Ok(Consistency::Strong) };
+    let millis = text.strip_prefix("bounded:").and_then(|millis| millis.parse().ok());
+    match (&*text, millis) {
+        ("strong", _) => Ok(Consistency::Strong),
+        (_, Some(millis)) => Ok(Consistency::BoundedStaleness(Duration::from_millis(millis))),
+        _ => Err(format!("CONSISTENCY is `{text}`; give `strong` or `bounded:<milliseconds>`").into()),
     }
-    with_store(builder).await
 }
 
 async fn with_store(builder: Builder) -> Result<(Builder, &'static str), BoxError> {

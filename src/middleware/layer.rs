@@ -11,7 +11,11 @@ use super::{
     scope::RequireScopeLayer,
     service::AuthService,
 };
-use crate::{error::ConfigError, jwt::NoClaims, tokens::TokenService};
+use crate::{
+    error::ConfigError,
+    jwt::NoClaims,
+    tokens::{Freshness, TokenService},
+};
 
 /// Lets only requests with a valid bearer token through, and puts its [`Claims`](crate::Claims) into their extensions.
 ///
@@ -29,6 +33,7 @@ pub(super) struct Config<C> {
     pub(super) strip_authorization: bool,
     pub(super) exempt: HashSet<String>,
     pub(super) required: bool,
+    pub(super) freshness: Freshness,
     pub(super) enabled: bool,
 }
 
@@ -41,6 +46,7 @@ impl<C> Clone for Config<C> {
             strip_authorization: self.strip_authorization,
             exempt: self.exempt.clone(),
             required: self.required,
+            freshness: self.freshness,
             enabled: self.enabled,
         }
     }
@@ -57,6 +63,7 @@ impl<C> AuthLayer<C> {
                 strip_authorization: false,
                 exempt: HashSet::new(),
                 required: true,
+                freshness: Freshness::AsConfigured,
                 enabled: true,
             }),
         }
@@ -66,6 +73,25 @@ impl<C> AuthLayer<C> {
     /// be someone.
     pub fn optional(mut self) -> Self {
         self.config_mut().required = false;
+        self
+    }
+
+    /// Every request asks the store, also where the service works under
+    /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness): for routes on which somebody who was logged out a moment ago must not do
+    /// anything more, or that need to know that the session was really opened. Otherwise it changes nothing.
+    ///
+    /// ```
+    /// # use tower_bearer::{AuthLayer, TokenService};
+    /// # fn router(tokens: TokenService) -> axum::Router {
+    /// # use axum::routing::{get, post};
+    /// axum::Router::new()
+    ///     .route("/transfer", post("done"))
+    ///     .route_layer(AuthLayer::new(tokens.clone()).strong())
+    ///     .merge(axum::Router::new().route("/me", get("hello")).route_layer(AuthLayer::new(tokens)))
+    /// # }
+    /// ```
+    pub fn strong(mut self) -> Self {
+        self.config_mut().freshness = Freshness::Strong;
         self
     }
 

@@ -115,7 +115,7 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             Credential::Malformed => {
                 return (Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)), is_elsewhere);
             }
-            Credential::Token(token) => config.tokens.check(&token, TokenType::Access),
+            Credential::Token(token) => config.tokens.check(&token, TokenType::Access, config.freshness),
         };
         let decision = match check {
             AccessCheck::Done(Ok(claims)) => {

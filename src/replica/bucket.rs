@@ -112,6 +112,11 @@ impl Bucket {
         }
     }
 
+    /// Whether this place of the log has been applied.
+    pub(super) fn has_applied(&self, position: &LogPosition) -> bool {
+        self.reader().has_applied(&position.incarnation, position.sequence)
+    }
+
     /// What is known of one of our tokens.
     pub(super) fn session_verdict(
         &self,
@@ -156,11 +161,6 @@ impl Bucket {
     /// How many revocations are known, and the bytes that they take.
     pub(super) fn size(&self) -> (usize, usize) {
         self.known.read(|known| (known.denied.len(), known.denied.bytes()), || 0).0
-    }
-
-    /// Since when every revocation is known.
-    pub(super) fn horizon(&self) -> Timestamp {
-        self.known.read(Known::horizon, || 0).0
     }
 
     /// Revocations that this node knows, and the log, read from its beginning, did not tell. None until it was read to its end.

@@ -33,15 +33,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Followers(Vec<AbortHandle>);
 
 impl Followers {
-    /// Makes a replica of the store's log and starts to follow that, on this runtime.
+    /// Makes a replica of the store's log and starts to follow that over these feeds, on this runtime.
     pub(crate) fn start(
         runtime: &Handle,
         store: &Arc<dyn TokenStore>,
+        mut feeds: Vec<Box<dyn LogFeed>>,
         clock: Arc<dyn Clock>,
         settings: Settings,
         on_notice: OnNotice,
     ) -> (Arc<Replica>, Self) {
-        let mut feeds = store.feeds(settings.deadline);
         if feeds.is_empty() {
             feeds.push(Box::new(StoreFeed { store: Arc::clone(store), buckets: (0..store.buckets()).collect() }));
         }

@@ -215,6 +215,11 @@ impl Replica {
         self.wake(position.bucket);
     }
 
+    /// Whether what stands at this place of the log has been applied.
+    pub(crate) fn has_seen(&self, position: &LogPosition) -> bool {
+        self.bucket(position.bucket).is_some_and(|bucket| bucket.has_applied(position))
+    }
+
     fn wake(&self, bucket: u32) {
         if let Some(wake) = usize::try_from(bucket).ok().and_then(|bucket| self.wakes.get(bucket)) {
             wake.notify_one();

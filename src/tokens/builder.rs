@@ -6,9 +6,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
-pub(super) use self::build::check_lifetime;
+pub(super) use self::build::{check_lifetime, max_foreign_life};
 use super::{
-    OnRefresh, SecurityEvent, TokenPolicy, TokenService, Verdict, cache::CacheBounds, service::OnEvent,
+    Consistency, OnRefresh, SecurityEvent, TokenPolicy, TokenService, Verdict, cache::CacheBounds, events::OnEvent,
     validator::Validator,
 };
 use crate::{
@@ -38,6 +38,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// | [`require_claims`](Self::require_claims), [`validator`](Self::validator) | none |
 /// | [`max_sessions`](Self::max_sessions) | no limit |
 /// | [`policy`](Self::policy) | [`TokenPolicy::Tracked`] |
+/// | [`consistency`](Self::consistency) | [`Consistency::Strong`] |
 /// | [`verified_cache`](Self::verified_cache) | 65 536 tokens, 64 MiB |
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<C = NoClaims> {
@@ -54,6 +55,8 @@ pub struct Builder<C = NoClaims> {
     store: Option<Arc<dyn TokenStore>>,
     clock: Arc<dyn Clock>,
     policy: TokenPolicy,
+    consistency: Consistency,
+    poll_interval: Option<Duration>,
     access_typ: Option<AccessTyp>,
     access_lifetime: Duration,
     refresh_lifetime: Duration,
@@ -89,6 +92,8 @@ impl TokenService<NoClaims> {
             store: None,
             clock: Arc::new(SystemClock),
             policy: TokenPolicy::default(),
+            consistency: Consistency::default(),
+            poll_interval: None,
             access_typ: None,
             access_lifetime: Duration::from_secs(30 * 60),
             refresh_lifetime: 7 * DAY,
@@ -130,6 +135,8 @@ impl Builder<NoClaims> {
             store: self.store,
             clock: self.clock,
             policy: self.policy,
+            consistency: self.consistency,
+            poll_interval: self.poll_interval,
             access_typ: self.access_typ,
             access_lifetime: self.access_lifetime,
             refresh_lifetime: self.refresh_lifetime,
@@ -221,6 +228,19 @@ impl<C> Builder<C> {
     /// Whose tokens are accepted, and what the store is asked.
     pub fn policy(mut self, policy: TokenPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// When a revocation takes effect, and what a request pays for it.
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        self.consistency = consistency;
+        self
+    }
+
+    /// How often the store's revocation log is read if no nudge tells that it has grown: at least a millisecond, at most half of the staleness allowed. Default:
+    /// 25 ms, or a quarter of the staleness if that is shorter; under [`Consistency::Strong`] 250 ms.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = Some(interval);
         self
     }
 
@@ -385,6 +405,7 @@ impl<C> fmt::Debug for Builder<C> {
             .field("issuer", &self.issuer)
             .field("audience", &self.audience)
             .field("policy", &self.policy)
+            .field("consistency", &self.consistency)
             .field("access_lifetime", &self.access_lifetime)
             .field("refresh_lifetime", &self.refresh_lifetime)
             .finish_non_exhaustive()

@@ -31,6 +31,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::ConfigError,
     jwt::{Claims, JwtClaims},
+    replica::Route,
 };
 
 /// No token is shorter (see [`Validation::check`](crate::jwt::Validation::check)).
@@ -75,11 +76,13 @@ pub(super) struct VerifiedTokens<C> {
 /// What is remembered of a token.
 pub(super) struct Verified<C> {
     pub(super) claims: Claims<C>,
+    /// Where the replica of the revocation log speaks of it: found once, since it never changes.
+    pub(super) route: Option<Route>,
 }
 
 impl<C> Clone for Verified<C> {
     fn clone(&self) -> Self {
-        Self { claims: self.claims.clone() }
+        Self { claims: self.claims.clone(), route: self.route.clone() }
     }
 }
 

@@ -1,5 +1,10 @@
 //! What an application may want to tell its users or its security team.
 
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
 /// Something that happened to a user's sessions. See [`Builder::on_event`](super::Builder::on_event).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -26,4 +31,27 @@ pub enum SecurityEvent {
         /// Which session.
         session_id: String,
     },
+    /// The store has lost revocations that this node knows: it came back from older data, or another server took its place. They stay in force on
+    /// this node, and the store is told them again. What no node has known is lost.
+    RevocationsLost {
+        /// How many were found missing at first, of a part of the users.
+        count: usize,
+    },
+    /// So many of them the store knows again.
+    RevocationsRestored {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Is called with security events.
+pub(super) type OnEvent = Arc<dyn Fn(&SecurityEvent) + Send + Sync>;
+
+/// Tells the application. A panic of its code ends here: it must not take anything down whose work is done.
+pub(super) fn tell(hook: Option<&OnEvent>, event: &SecurityEvent) {
+    let Some(hook) = hook else { return };
+    if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {
+        #[cfg(feature = "tracing")]
+        tracing::error!("the application's `on_event` hook panicked");
+    }
 }

@@ -144,6 +144,9 @@ impl<C> Inner<C> {
         };
         match store.open(open).await? {
             Opened::Opened { now, generation, refresh_end, evicted } => {
+                if !evicted.is_empty() {
+                    self.has_ended(&session.subject);
+                }
                 for session_id in evicted {
                     self.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
                 }

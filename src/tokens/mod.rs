@@ -3,7 +3,7 @@
 //! | step | what happens |
 //! |--|--|
 //! | [`create_token_pair`](TokenService::create_token_pair) | opens a session in the store, signs an access and a refresh token for it |
-//! | [`validate_token`](TokenService::validate_token) | verifies the text, then asks the store whether session and token are alive |
+//! | [`validate_token`](TokenService::validate_token) | verifies the text, then finds out whether session and token are alive: from the store, or from a [replica](Consistency) of its log |
 //! | [`refresh`](TokenService::refresh) | looks the user up again, moves the session's counter on in one atomic step, signs the successors |
 //! | [`revoke_token`](TokenService::revoke_token), [`revoke_session`](TokenService::revoke_session), [`revoke_all_for_subject`](TokenService::revoke_all_for_subject) | one atomic step each, an error if the store has not confirmed it |
 //!
@@ -25,6 +25,8 @@
 
 mod builder;
 mod cache;
+mod check;
+mod consistency;
 mod events;
 mod issue;
 mod keyring;
@@ -36,9 +38,10 @@ mod session;
 mod status;
 mod validator;
 
-pub(crate) use self::service::{AccessCheck, Pending};
+pub(crate) use self::check::{AccessCheck, Freshness, Pending};
 pub use self::{
     builder::Builder,
+    consistency::Consistency,
     events::SecurityEvent,
     policy::TokenPolicy,
     refresh::{OnRefresh, Renewal},
@@ -48,3 +51,4 @@ pub use self::{
     status::{KeyStatus, Status},
     validator::Verdict,
 };
+pub use crate::replica::{ReplicaState, ReplicaStatus};

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{
     IssuedToken, SecurityEvent, TokenPair, TokenService,
+    check::{judge_session, refresh_counter, revoked},
     issue::{Identity, Mint, random_id},
-    service::{judge_session, refresh_counter, revoked},
 };
 use crate::{
     error::{BoxError, Error, TokenError},
@@ -120,6 +120,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let successor = match mint.store.rotate(rotate).await? {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
             Rotated::Reused { .. } => {
+                inner.has_ended(claims.subject());
                 let (subject, session_id) = (claims.subject().to_owned(), exchange.sid);
                 inner.emit(&SecurityEvent::ReuseDetected { subject, session_id });
                 return Err(TokenError::Reused.into());
@@ -158,7 +159,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let (claims, sid) = (&exchange.claims, &exchange.sid);
 
         let checked = mint.store.check(claims.subject(), sid, claims.token_id()).await?;
-        judge_session(claims.clone(), &checked)?;
+        judge_session(claims, &checked)?;
         let SessionState::Active { generation, refresh_end, .. } = checked.state else {
             return Err(TokenError::UnknownSession.into());
         };
@@ -184,6 +185,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         claims: Claims<C>,
         hook: Option<&dyn OnRefresh<C>>,
     ) -> Result<Exchange<C>, Error> {
+        self.inner().refuse_if_revoked(&claims)?;
         let counter = refresh_counter(&claims)?;
         let sid = claims.session_id().unwrap_or_default().to_owned();
         let (replaced, scope) = self.renew(&claims, hook).await?;

@@ -5,11 +5,13 @@ use std::{
     future::{Future, IntoFuture},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 
-use super::{TokenPolicy, TokenService};
+use super::{TokenPolicy, TokenService, builder::max_foreign_life};
 use crate::{
     error::Error,
     jwt::{JwtClaims, TokenType},
@@ -154,19 +156,25 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         Fut: Future<Output = Result<Revoked, Error>> + Send + 'static,
     {
         match &self.inner().store {
-            Some(store) => Revoke { future: Box::pin(ask(Arc::clone(store))) },
+            Some(store) => {
+                let (asked, replica) = (ask(Arc::clone(store)), self.inner().replica.clone());
+                let future = async move {
+                    let revoked = asked.await?;
+                    if let Some(replica) = replica {
+                        replica.has_changed(revoked.position.bucket);
+                    }
+                    Ok(revoked)
+                };
+                Revoke { future: Box::pin(future) }
+            }
             None => Revoke::failed(no_store()),
         }
     }
 }
 
 impl<C> super::service::Inner<C> {
-    /// How long a token of another issuer can be accepted at most, and so how long its revocation has to be remembered.
-    fn max_foreign_life(&self) -> std::time::Duration {
-        self.validation
-            .max_access_lifetime_in_force()
-            .saturating_add(self.lifetimes.after_end)
-            .saturating_add(self.validation.leeway_in_force())
+    fn max_foreign_life(&self) -> Duration {
+        max_foreign_life(&self.validation, self.lifetimes.after_end)
     }
 }
 
@@ -176,6 +184,8 @@ fn no_store() -> Error {
 
 /// A revocation. Await it: it gives the store's confirmation, or an error, and then nothing was confirmed.
 ///
+/// On this node it then holds at once; on others as [`Consistency`](super::Consistency) says.
+///
 /// Dropped before its end it has been made or has not been made, never half made.
 #[must_use = "nothing is revoked until this is awaited"]
 pub struct Revoke {
@@ -183,6 +193,30 @@ pub struct Revoke {
 }
 
 impl Revoke {
+    /// Ends only when the revocation holds on every node: after the longest staleness that any node of the deployment has ever allowed itself, and at
+    /// once if none has any. The error is that of the revocation; if this is dropped while it waits, the revocation has been confirmed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_bearer::BoxError> {
+    /// # let tokens = tower_bearer::TokenService::builder()
+    /// #     .secret("a test secret that is long enough for HS256")
+    /// #     .store(tower_bearer::MemoryStore::default())
+    /// #     .build()?;
+    /// tokens.revoke_all_for_subject("42").everywhere().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn everywhere(self) -> Self {
+        let future = async move {
+            let revoked = self.future.await?;
+            // The clocks of two nodes run at the same pace, but for a few parts in ten thousand.
+            sleep(revoked.max_staleness.mul_f64(1.001)).await;
+            Ok(revoked)
+        };
+        Self { future: Box::pin(future) }
+    }
+
     fn failed(error: Error) -> Self {
         Self { future: Box::pin(async move { Err(error) }) }
     }

@@ -2,31 +2,29 @@
 
 use std::{
     fmt,
-    future::Future,
     num::NonZeroU32,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 
 use super::{
     AuthenticationStart, OnRefresh, SecurityEvent, TokenPolicy,
-    cache::{Text, Verified},
+    check::{AccessCheck, Freshness},
+    events::{self, OnEvent},
     keyring::{KeyRules, Keyring},
-    validator::{self, Validator},
+    validator::Validator,
 };
 use crate::{
     clock::{Clock, Timestamp},
-    error::{Error, StoreError, StoreErrorKind, TokenError},
+    error::{Error, TokenError},
     jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, Validation, decode_token},
-    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, SessionState, TokenStore},
+    replica::{Followers, Replica},
+    store::{LogPosition, TokenStore},
 };
 
 /// Issues, checks, refreshes and revokes tokens. Made by [`TokenService::builder`].
@@ -61,9 +59,6 @@ pub struct TokenService<C = NoClaims> {
 /// How old the store's time may be that a login begins with, in ms.
 const LONGEST_UNASKED: u64 = 30_000;
 
-/// Is called with security events.
-pub(super) type OnEvent = Arc<dyn Fn(&SecurityEvent) + Send + Sync>;
-
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
 
@@ -88,6 +83,9 @@ pub(super) struct Inner<C> {
     pub(super) validator: Option<Validator<C>>,
     pub(super) on_event: Option<OnEvent>,
     pub(super) on_refresh: Option<Arc<dyn OnRefresh<C>>>,
+    pub(super) replica: Option<Arc<Replica>>,
+    /// They end with the last handle of the service.
+    pub(super) _followers: Option<Followers>,
 }
 
 pub(super) struct Lifetimes {
@@ -154,9 +152,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.authentication_begins()
     }
 
-    /// Verifies a token and asks the store whether it is alive: what the middleware does for every request.
+    /// Verifies a token and finds out whether it is alive: what the middleware does for every request. The store is asked, unless
+    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness) is configured and this node may decide.
     ///
-    /// A refresh token is valid only while it is the newest of its session; to use it, call [`refresh`](Self::refresh).
+    /// A refresh token is valid only while it is the newest of its session, which the store alone knows; to use it, call [`refresh`](Self::refresh).
     ///
     /// Dropping the future has no effect: a check changes nothing.
     ///
@@ -165,10 +164,40 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// [`Error::Token`] with the reason if the token is refused; [`Error::Store`] if the store could not be asked: then nothing may be
     /// concluded about the token.
     pub async fn validate_token(&self, token: &str, expected: TokenType) -> Result<Claims<C>, Error> {
-        match self.check(token, expected) {
+        self.validate(token, expected, Freshness::AsConfigured).await
+    }
+
+    /// As [`validate_token`](Self::validate_token), and the store is asked whatever consistency is configured: for what must not be done by somebody who was
+    /// logged out a moment ago. See also [`AuthLayer::strong`](crate::AuthLayer::strong).
+    ///
+    /// # Errors
+    ///
+    /// As [`validate_token`](Self::validate_token).
+    pub async fn validate_token_strong(&self, token: &str, expected: TokenType) -> Result<Claims<C>, Error> {
+        self.validate(token, expected, Freshness::Strong).await
+    }
+
+    async fn validate(&self, token: &str, expected: TokenType, freshness: Freshness) -> Result<Claims<C>, Error> {
+        match self.check(token, expected, freshness) {
             AccessCheck::Done(result) => result,
             AccessCheck::Pending(pending) => pending.await,
         }
+    }
+
+    /// Sees to it that this node has seen a revocation, of which another one has told: no request that begins after this is decided without it.
+    ///
+    /// The place comes from [`Revoked::position`](crate::store::Revoked::position), and may travel as text. It costs no time here: until the log has been read so far,
+    /// which is begun at once, requests that concern its bucket ask the store. Without bounded staleness there is nothing to be done.
+    pub fn must_see(&self, position: &LogPosition) {
+        if let Some(replica) = &self.inner.replica {
+            replica.must_see(position);
+        }
+    }
+
+    /// Whether this node knows of a revocation without asking the store. Without a replica of the log it does not need to: `true`.
+    #[must_use]
+    pub fn has_seen(&self, position: &LogPosition) -> bool {
+        self.inner.replica.as_ref().is_none_or(|replica| replica.has_seen(position))
     }
 
     /// Verifies text, signature and claims of a token, and nothing else: a revoked token passes, and the application's
@@ -198,45 +227,6 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     pub(crate) fn max_token_len(&self) -> usize {
         self.inner.key_rules.max_token_len
     }
-
-    /// Begins the check of a token: done at once, or when the store has answered.
-    pub(crate) fn check(&self, token: &str, expected: TokenType) -> AccessCheck<C> {
-        self.begin_check(token, expected).unwrap_or_else(|error| AccessCheck::Done(Err(error)))
-    }
-
-    /// What is remembered of the text or verified in it, then whether it was revoked; then it is remembered, and the application asked.
-    fn begin_check(&self, token: &str, expected: TokenType) -> Result<AccessCheck<C>, Error> {
-        let inner = self.inner();
-        let keyring = inner.keyring.load();
-        let is_access = expected == TokenType::Access;
-        // Only access tokens are remembered: a refresh token is used once, and an access token in its place has to be found to be one.
-        let sought = if is_access { keyring.verified.seek(token) } else { None };
-        let (claims, first_use) = match sought.as_ref().and_then(|sought| keyring.verified.find(sought)) {
-            Some(Verified { claims }) => {
-                inner.validation.check_times(&claims, inner.clock.now())?;
-                (claims, None)
-            }
-            None => (inner.verify(&keyring, token, expected)?, sought),
-        };
-        let (claims, answer) = inner.ask_store(claims)?;
-        // What a refresh token may still do is `on_refresh`'s to say.
-        let validator = inner.validator.as_ref().filter(|_| is_access);
-        Ok(match answer {
-            None => {
-                if let Some(sought) = first_use {
-                    keyring.verified.keep(sought.to_text(), Verified { claims: claims.clone() });
-                }
-                AccessCheck::Done(validator::ask(validator, claims))
-            }
-            Some(answer) => AccessCheck::Pending(Pending {
-                claims,
-                answer,
-                first_use: first_use
-                    .map(|sought| FirstUse { text: sought.to_text(), keyring: Guard::into_inner(keyring) }),
-                validator: validator.cloned(),
-            }),
-        })
-    }
 }
 
 impl<C> Inner<C> {
@@ -250,131 +240,13 @@ impl<C> Inner<C> {
         (self.parse)(token, &keyring.keys, &self.validation, expected, self.clock.now())
     }
 
-    /// Asks whether a token with these claims was revoked: if it is good so far, what has yet to be awaited.
-    fn ask_store(&self, claims: Claims<C>) -> Result<(Claims<C>, Option<Awaited>), Error> {
-        let leeway = self.validation.leeway_in_force();
-        Ok(match (self.policy, &self.store) {
-            (TokenPolicy::Stateless, _) => (claims, None),
-            // `build` lets neither of the other policies be without a store.
-            (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
-            (TokenPolicy::Tracked, Some(store)) => {
-                let sid = claims.session_id().ok_or(TokenError::Claims("`sid` is missing"))?;
-                match store.check(claims.subject(), sid, claims.token_id()) {
-                    Answer::Ready(answer) => (judge_session(claims, &answer?)?, None),
-                    Answer::Pending(answer) => (claims, Some(Awaited::Session(answer))),
-                }
-            }
-            (TokenPolicy::Denylist, Some(store)) => match store.denied(DenyQuery {
-                issuer: claims.issuer().unwrap_or_default().to_owned(),
-                jti: Some(claims.token_id().to_owned()),
-                sid: claims.session_id().map(str::to_owned),
-                subject: Some(claims.subject().to_owned()),
-            }) {
-                Answer::Ready(answer) => (judge_denial(claims, &answer?, leeway)?, None),
-                Answer::Pending(answer) => (claims, Some(Awaited::Denial(answer, leeway))),
-            },
-        })
-    }
-
     /// The store's time as best known; without a store, this node's.
     pub(super) fn store_now(&self) -> Timestamp {
         self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now())
     }
 
-    /// Tells the application. A panic of its code ends here: it must not take a request down whose work is done.
+    /// Tells the application.
     pub(super) fn emit(&self, event: &SecurityEvent) {
-        let Some(hook) = &self.on_event else { return };
-        if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {
-            #[cfg(feature = "tracing")]
-            tracing::error!("the application's `on_event` hook panicked");
-        }
+        events::tell(self.on_event.as_ref(), event);
     }
-}
-
-/// A token to be remembered if the store accepts it, beside the keys that it was verified with: should these be replaced meanwhile, nobody finds it.
-struct FirstUse<C> {
-    text: Text,
-    keyring: Arc<Keyring<C>>,
-}
-
-/// A check of an access token that has begun.
-pub(crate) enum AccessCheck<C> {
-    Done(Result<Claims<C>, Error>),
-    Pending(Pending<C>),
-}
-
-/// A check that waits for the store. It borrows nothing, so it can stand in a response future.
-pub(crate) struct Pending<C> {
-    claims: Claims<C>,
-    answer: Awaited,
-    first_use: Option<FirstUse<C>>,
-    validator: Option<Validator<C>>,
-}
-
-enum Awaited {
-    Session(BoxFuture<Result<Checked, StoreError>>),
-    Denial(BoxFuture<Result<Denial, StoreError>>, Duration),
-}
-
-impl<C> Future for Pending<C> {
-    type Output = Result<Claims<C>, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { claims, answer, first_use, validator } = &mut *self;
-        let claims = match answer {
-            Awaited::Session(answer) => {
-                let checked = ready!(answer.as_mut().poll(context))?;
-                judge_session(claims.clone(), &checked)?
-            }
-            Awaited::Denial(answer, leeway) => {
-                let denial = ready!(answer.as_mut().poll(context))?;
-                judge_denial(claims.clone(), &denial, *leeway)?
-            }
-        };
-        if let Some(FirstUse { text, keyring }) = first_use.take() {
-            keyring.verified.keep(text, Verified { claims: claims.clone() });
-        }
-        Poll::Ready(validator::ask(validator.as_ref(), claims))
-    }
-}
-
-/// What the store's answer about a session of ours means for a token of it.
-pub(super) fn judge_session<C>(claims: Claims<C>, checked: &Checked) -> Result<Claims<C>, Error> {
-    match checked.state {
-        SessionState::Active { counter, .. } => match claims.token_type() {
-            // An older refresh token has a successor: it is spent, whoever holds it.
-            Some(TokenType::Refresh) if refresh_counter(&claims)? < counter => Err(revoked(&claims, None).into()),
-            _ => Ok(claims),
-        },
-        SessionState::Revoked { at } => Err(revoked(&claims, at).into()),
-        SessionState::Unknown => Err(TokenError::UnknownSession.into()),
-        SessionState::Expired => Err(TokenError::SessionExpired.into()),
-    }
-}
-
-/// What is known against another issuer's token, and what it means (protocol section 6). The other issuer's clock may differ
-/// from the store's by the leeway: a token that may have been issued before the revocation, or before the store began to remember, counts as
-/// issued before it.
-fn judge_denial<C>(claims: Claims<C>, denial: &Denial, leeway: Duration) -> Result<Claims<C>, Error> {
-    let issued_at = claims.issued_at();
-    let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
-    if denial.token || before.is_some() {
-        return Err(revoked(&claims, before).into());
-    }
-    if issued_at < denial.born.saturating_add(leeway) {
-        return Err(TokenError::Claims("it was issued before the store began to remember revocations").into());
-    }
-    Ok(claims)
-}
-
-pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -> TokenError {
-    TokenError::Revoked { token_id: claims.token_id().to_owned(), revoked_at }
-}
-
-/// The counter of a refresh token, which stands in its `jti`: `<sid>.<counter>.r`.
-pub(super) fn refresh_counter<C>(claims: &JwtClaims<C>) -> Result<u32, TokenError> {
-    claims
-        .session_id()
-        .and_then(|sid| claims.token_id().strip_prefix(sid)?.strip_prefix('.')?.strip_suffix(".r")?.parse().ok())
-        .ok_or(TokenError::Claims("`jti` and `sid` are not those of a refresh token of this service"))
 }

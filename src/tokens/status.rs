@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{TokenPolicy, TokenService};
+use super::{ReplicaStatus, TokenPolicy, TokenService};
 use crate::error::{StoreError, StoreErrorKind};
 
 /// The state of a [`TokenService`]: the successor of `get_security_status`. It holds no secret and serializes to JSON.
@@ -19,8 +19,12 @@ pub struct Status {
     pub store_error: Option<String>,
     /// How long the store took to answer, in microseconds.
     pub store_latency_us: Option<u64>,
-    /// How a revocation takes effect: `strong` (every request asks the store) or `none` (signature and claims alone decide).
+    /// How a revocation takes effect: `strong` (every request asks the store), `bounded` (by [`replica`](Self::replica)) or `none` (signature and claims alone
+    /// decide).
     pub consistency: &'static str,
+    /// Under bounded staleness: what this node knows of revocations, and whether it decides by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaStatus>,
     /// The key that signs new tokens, if tokens are issued here.
     pub signing_key: Option<KeyStatus>,
     /// The keys whose tokens are accepted.
@@ -70,6 +74,8 @@ impl<C> TokenService<C> {
         let error: Option<StoreError> = answer.err();
         // Loaded after the store was waited for: a keyring that is held keeps those that were replaced from being freed.
         let keyring = inner.keyring.load();
+        let replica =
+            inner.replica.as_ref().map(|replica| replica.status()).filter(|status| status.staleness_bound_ms > 0);
         let latency = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Status {
             status: if error.is_none() { "ok" } else { "unavailable" },
@@ -78,9 +84,11 @@ impl<C> TokenService<C> {
             store_error: error.as_ref().map(ToString::to_string),
             store_error_kind: error.as_ref().map(StoreError::kind),
             consistency: match inner.policy {
+                TokenPolicy::Tracked | TokenPolicy::Denylist if replica.is_some() => "bounded",
                 TokenPolicy::Tracked | TokenPolicy::Denylist => "strong",
                 TokenPolicy::Stateless => "none",
             },
+            replica,
             signing_key: keyring
                 .signer
                 .as_ref()

@@ -149,23 +149,43 @@ impl Deployment {
     }
 
     async fn open(&self, user: &str) -> TokenPair {
-        eventually("a session is opened", async || {
-            self.revoker.create_token_pair(NewSession::of(user).scope("read")).await.ok()
-        })
-        .await
+        let mut patience = Patience::new("a session is opened");
+        loop {
+            match self.revoker.create_token_pair(NewSession::of(user).scope("read")).await {
+                Ok(pair) => return pair,
+                Err(_) => patience.wait().await,
+            }
+        }
     }
 
     /// Until it is acknowledged; in one of the three ways.
     async fn revoke(&self, user: &str, pair: &TokenPair, number: usize) {
-        eventually("a revocation is acknowledged", async || {
+        let mut patience = Patience::new("a revocation is acknowledged");
+        loop {
             let revoke = match number % 3 {
                 0 => self.revoker.revoke_session(user, pair.session_id()),
                 1 => self.revoker.revoke_token(pair.access().as_str()),
                 _ => self.revoker.revoke_all_for_subject(user),
             };
-            revoke.await.ok()
-        })
-        .await;
+            match revoke.await {
+                Ok(_) => return,
+                Err(_) => patience.wait().await,
+            }
+        }
+    }
+}
+
+/// For steps of tasks that move between threads, which [`eventually`] is not for.
+struct Patience(&'static str, Instant);
+
+impl Patience {
+    fn new(what: &'static str) -> Self {
+        Self(what, Instant::now() + Duration::from_secs(30))
+    }
+
+    async fn wait(&mut self) {
+        assert!(Instant::now() < self.1, "not within half a minute: {}", self.0);
+        sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -1,13 +1,16 @@
 //! What [`Builder::build`] makes of a configuration: whatever cannot work is found here, once.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::runtime::Handle;
 
 use super::{
     super::{
-        TokenPolicy, TokenService,
+        SecurityEvent, TokenPolicy, TokenService,
+        consistency::Pace,
+        events,
         keyring::{KeyRules, Keyring},
         service::{Inner, Lifetimes},
     },
@@ -16,6 +19,7 @@ use super::{
 use crate::{
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, KeySet, SigningKey, Validation, validate_jwt_stateless},
+    replica::{self, Followers, Notice, Replica},
 };
 
 /// Time beyond a token's own end for which its revocation is remembered: what clocks and commands under way may need.
@@ -74,9 +78,13 @@ impl<C> Builder<C> {
                     "leave one of them out",
                 ));
             }
-            (Some(store), _) => store.keep_log_for(lifetimes.access + self.leeway + MARGIN),
+            (Some(store), TokenPolicy::Tracked) => store.keep_log_for(lifetimes.access + self.leeway + MARGIN),
+            (Some(store), TokenPolicy::Denylist) => {
+                store.keep_log_for(max_foreign_life(&validation, lifetimes.after_end));
+            }
             (None, TokenPolicy::Stateless) => {}
         }
+        let (replica, followers) = self.replica(validation.leeway_in_force())?.unzip();
         Ok(TokenService::from_inner(Inner {
             keyring: ArcSwap::from_pointee(keyring),
             key_rules,
@@ -94,6 +102,8 @@ impl<C> Builder<C> {
             validator: self.validator,
             on_event: self.on_event,
             on_refresh: self.on_refresh,
+            replica,
+            _followers: followers,
         }))
     }
 
@@ -121,6 +131,41 @@ impl<C> Builder<C> {
                 "give a secret of 32 random bytes or more (`openssl rand -base64 48`), or a `KeySet`",
             )),
         }
+    }
+
+    /// The replica of the store's log, and what follows it: under bounded staleness, and wherever the store's data may be lost apart from this
+    /// process.
+    fn replica(&self, leeway: Duration) -> Result<Option<(Arc<Replica>, Followers)>, ConfigError> {
+        let Pace { staleness, interval, deadline } = self.consistency.pace(self.poll_interval)?;
+        let Some(store) = &self.store else {
+            if staleness.is_zero() {
+                return Ok(None);
+            }
+            return Err(ConfigError::new(
+                "consistency",
+                "is given, but the policy `Stateless` knows no revocation",
+                "leave one of them out",
+            ));
+        };
+        let feeds = store.feeds(deadline);
+        if staleness.is_zero() && feeds.is_empty() {
+            return Ok(None);
+        }
+        let runtime = Handle::try_current().map_err(|error| {
+            let problem = "needs a task that follows the store's log, and there is no Tokio runtime to run it on";
+            ConfigError::new("consistency", problem, "call `build` inside of the runtime").with_source(error)
+        })?;
+        store.allow_staleness(staleness);
+        let hook = self.on_event.clone();
+        let on_notice = Box::new(move |notice| {
+            let event = match notice {
+                Notice::Lost(count) => SecurityEvent::RevocationsLost { count },
+                Notice::Restored(count) => SecurityEvent::RevocationsRestored { count },
+            };
+            events::tell(hook.as_ref(), &event);
+        });
+        let settings = replica::Settings { staleness, interval, deadline, leeway };
+        Ok(Some(Followers::start(&runtime, store, feeds, Arc::clone(&self.clock), settings, on_notice)))
     }
 
     /// Whether the service issues tokens.
@@ -208,6 +253,11 @@ impl<C> Builder<C> {
         validation.check()?;
         Ok(validation)
     }
+}
+
+/// How long a token of another issuer can be accepted at most, and so how long its revocation has to be remembered.
+pub(in crate::tokens) fn max_foreign_life(validation: &Validation, after_end: Duration) -> Duration {
+    validation.max_access_lifetime_in_force().saturating_add(after_end).saturating_add(validation.leeway_in_force())
 }
 
 /// A lifetime that tokens can have: they speak of whole seconds.

@@ -1,0 +1,279 @@
+//! What every request goes through: a token's text, then whether it was revoked.
+//!
+//! | step | who tells | costs |
+//! |--|--|--|
+//! | text, signature, claims | the verified-token cache; for a token that is not there, its keys | a lookup, or a signature |
+//! | times | the clock | |
+//! | revocation | the replica, whose word **refuses** whatever else holds, and **accepts** while its lease lives; otherwise the store | a lookup, or a round trip |
+//! | the application's validator | | |
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use arc_swap::Guard;
+
+use super::{
+    TokenPolicy, TokenService,
+    cache::{Text, Verified},
+    keyring::Keyring,
+    service::Inner,
+    validator::{self, Validator},
+};
+use crate::{
+    clock::Timestamp,
+    error::{Error, StoreError, StoreErrorKind, TokenError},
+    jwt::{Claims, JwtClaims, TokenType},
+    replica::{Bearer, Route, Verdict},
+    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ForeignId, SessionState},
+};
+
+/// How fresh the word on a revocation has to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Freshness {
+    /// As the service is configured.
+    AsConfigured,
+    /// The store's.
+    Strong,
+}
+
+impl<C: Send + Sync + 'static> TokenService<C> {
+    /// Begins the check of a token: done at once, or when the store has answered.
+    pub(crate) fn check(&self, token: &str, expected: TokenType, freshness: Freshness) -> AccessCheck<C> {
+        self.begin_check(token, expected, freshness).unwrap_or_else(|error| AccessCheck::Done(Err(error)))
+    }
+
+    /// What is remembered of the text or verified in it, then whether it was revoked; then it is remembered, and the application asked.
+    fn begin_check(&self, token: &str, expected: TokenType, freshness: Freshness) -> Result<AccessCheck<C>, Error> {
+        let inner = self.inner();
+        let keyring = inner.keyring.load();
+        let is_access = expected == TokenType::Access;
+        // Only access tokens are remembered: a refresh token is used once, and an access token in its place has to be found to be one.
+        let sought = if is_access { keyring.verified.seek(token) } else { None };
+        let (verified, first_use) = match sought.as_ref().and_then(|sought| keyring.verified.find(sought)) {
+            Some(verified) => {
+                inner.validation.check_times(&verified.claims, inner.clock.now())?;
+                (verified, None)
+            }
+            None => {
+                let claims = inner.verify(&keyring, token, expected)?;
+                let route = inner.route(&claims)?;
+                (Verified { claims, route }, sought)
+            }
+        };
+        // Which of a session's refresh tokens is the newest, the log does not say.
+        let decides_here = is_access && freshness == Freshness::AsConfigured;
+        let answer = match inner.known(&verified.claims, verified.route.as_ref())? {
+            Known::Alive if decides_here => None,
+            _ => inner.ask_store(&verified.claims)?,
+        };
+        // What a refresh token may still do is `on_refresh`'s to say.
+        let validator = inner.validator.as_ref().filter(|_| is_access);
+        Ok(match answer {
+            None => {
+                if let Some(sought) = first_use {
+                    keyring.verified.keep(sought.to_text(), verified.clone());
+                }
+                AccessCheck::Done(validator::ask(validator, verified.claims))
+            }
+            Some(answer) => AccessCheck::Pending(Pending {
+                verified,
+                answer,
+                first_use: first_use
+                    .map(|sought| FirstUse { text: sought.to_text(), keyring: Guard::into_inner(keyring) }),
+                validator: validator.cloned(),
+            }),
+        })
+    }
+}
+
+/// What this node knows of a token that it knows nothing against.
+enum Known {
+    /// It is not revoked, and that may be relied on.
+    Alive,
+    /// The store has to be asked.
+    Nothing,
+}
+
+impl<C> Inner<C> {
+    /// Where the replica, if there is one, would know of a token's revocation.
+    fn route(&self, claims: &JwtClaims<C>) -> Result<Option<Route>, TokenError> {
+        let Some(replica) = &self.replica else { return Ok(None) };
+        Ok(Some(match self.policy {
+            TokenPolicy::Denylist => {
+                let issuer = claims.issuer().unwrap_or_default();
+                replica.foreign_route(issuer, foreign_ids(claims))
+            }
+            _ => replica.route(&bearer(claims).ok_or(NO_SESSION)?),
+        }))
+    }
+
+    fn known(&self, claims: &JwtClaims<C>, route: Option<&Route>) -> Result<Known, TokenError> {
+        let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(Known::Nothing) };
+        let bearer = match self.policy {
+            TokenPolicy::Denylist => bearer_of(claims, ""),
+            _ => bearer(claims).ok_or(NO_SESSION)?,
+        };
+        match replica.verdict(route, &bearer) {
+            Verdict::Refused => Err(revoked(claims, None)),
+            Verdict::Accepted => Ok(Known::Alive),
+            Verdict::Unknown => Ok(Known::Nothing),
+        }
+    }
+
+    /// Whatever becomes of the store, what this node knows to be revoked stays so: asked before a refresh, as before a check.
+    pub(super) fn refuse_if_revoked(&self, claims: &JwtClaims<C>) -> Result<(), TokenError> {
+        self.known(claims, self.route(claims)?.as_ref()).map(drop)
+    }
+
+    /// A session of this subject has just been ended by what this node did.
+    pub(super) fn has_ended(&self, subject: &str) {
+        if let (Some(replica), Some(store)) = (&self.replica, &self.store) {
+            replica.has_changed(store.bucket_of(subject));
+        }
+    }
+
+    /// Asks the store whether a token with these claims was revoked: what has yet to be awaited.
+    fn ask_store(&self, claims: &JwtClaims<C>) -> Result<Option<Awaited>, Error> {
+        let leeway = self.validation.leeway_in_force();
+        Ok(match (self.policy, &self.store) {
+            (TokenPolicy::Stateless, _) => None,
+            // `build` lets neither of the other policies be without a store.
+            (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
+            (TokenPolicy::Tracked, Some(store)) => {
+                let sid = claims.session_id().ok_or(NO_SESSION)?;
+                match store.check(claims.subject(), sid, claims.token_id()) {
+                    Answer::Ready(answer) => {
+                        judge_session(claims, &answer?)?;
+                        None
+                    }
+                    Answer::Pending(answer) => Some(Awaited::Session(answer)),
+                }
+            }
+            (TokenPolicy::Denylist, Some(store)) => match store.denied(DenyQuery {
+                issuer: claims.issuer().unwrap_or_default().to_owned(),
+                jti: Some(claims.token_id().to_owned()),
+                sid: claims.session_id().map(str::to_owned),
+                subject: Some(claims.subject().to_owned()),
+            }) {
+                Answer::Ready(answer) => {
+                    judge_denial(claims, &answer?, leeway)?;
+                    None
+                }
+                Answer::Pending(answer) => Some(Awaited::Denial(answer, leeway)),
+            },
+        })
+    }
+}
+
+const NO_SESSION: TokenError = TokenError::Claims("`sid` is missing");
+
+fn bearer<C>(claims: &JwtClaims<C>) -> Option<Bearer<'_>> {
+    claims.session_id().map(|session_id| bearer_of(claims, session_id))
+}
+
+fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a> {
+    Bearer {
+        subject: claims.subject(),
+        session_id,
+        token_id: claims.token_id(),
+        generation: claims.generation().unwrap_or_default(),
+        issued_at: claims.issued_at(),
+        expires_at: claims.expires_at(),
+    }
+}
+
+/// By what another issuer's token may be denied.
+fn foreign_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ForeignId> {
+    let token = ForeignId::Token(claims.token_id().to_owned());
+    let subject = ForeignId::Subject(claims.subject().to_owned());
+    [token, subject].into_iter().chain(claims.session_id().map(|sid| ForeignId::Session(sid.to_owned())))
+}
+
+/// A token to be remembered if the store accepts it, beside the keys that it was verified with: should these be replaced meanwhile, nobody finds it.
+struct FirstUse<C> {
+    text: Text,
+    keyring: Arc<Keyring<C>>,
+}
+
+/// A check of an access token that has begun.
+pub(crate) enum AccessCheck<C> {
+    Done(Result<Claims<C>, Error>),
+    Pending(Pending<C>),
+}
+
+/// A check that waits for the store. It borrows nothing, so it can stand in a response future.
+pub(crate) struct Pending<C> {
+    verified: Verified<C>,
+    answer: Awaited,
+    first_use: Option<FirstUse<C>>,
+    validator: Option<Validator<C>>,
+}
+
+enum Awaited {
+    Session(BoxFuture<Result<Checked, StoreError>>),
+    Denial(BoxFuture<Result<Denial, StoreError>>, Duration),
+}
+
+impl<C> Future for Pending<C> {
+    type Output = Result<Claims<C>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { verified, answer, first_use, validator } = &mut *self;
+        match answer {
+            Awaited::Session(answer) => judge_session(&verified.claims, &ready!(answer.as_mut().poll(context))?)?,
+            Awaited::Denial(answer, leeway) => {
+                judge_denial(&verified.claims, &ready!(answer.as_mut().poll(context))?, *leeway)?;
+            }
+        }
+        if let Some(FirstUse { text, keyring }) = first_use.take() {
+            keyring.verified.keep(text, verified.clone());
+        }
+        Poll::Ready(validator::ask(validator.as_ref(), verified.claims.clone()))
+    }
+}
+
+/// What the store's answer about a session of ours means for a token of it.
+pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<(), Error> {
+    match checked.state {
+        SessionState::Active { counter, .. } => match claims.token_type() {
+            // An older refresh token has a successor: it is spent, whoever holds it.
+            Some(TokenType::Refresh) if refresh_counter(claims)? < counter => Err(revoked(claims, None).into()),
+            _ => Ok(()),
+        },
+        SessionState::Revoked { at } => Err(revoked(claims, at).into()),
+        SessionState::Unknown => Err(TokenError::UnknownSession.into()),
+        SessionState::Expired => Err(TokenError::SessionExpired.into()),
+    }
+}
+
+/// What is known against another issuer's token, and what it means (protocol section 6). The other issuer's clock may differ
+/// from the store's by the leeway: a token that may have been issued before the revocation, or before the store began to remember, counts as
+/// issued before it.
+fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<(), Error> {
+    let issued_at = claims.issued_at();
+    let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
+    if denial.token || before.is_some() {
+        return Err(revoked(claims, before).into());
+    }
+    if issued_at < denial.born.saturating_add(leeway) {
+        return Err(TokenError::Claims("it was issued before the store began to remember revocations").into());
+    }
+    Ok(())
+}
+
+pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -> TokenError {
+    TokenError::Revoked { token_id: claims.token_id().to_owned(), revoked_at }
+}
+
+/// The counter of a refresh token, which stands in its `jti`: `<sid>.<counter>.r`.
+pub(super) fn refresh_counter<C>(claims: &JwtClaims<C>) -> Result<u32, TokenError> {
+    claims
+        .session_id()
+        .and_then(|sid| claims.token_id().strip_prefix(sid)?.strip_prefix('.')?.strip_suffix(".r")?.parse().ok())
+        .ok_or(TokenError::Claims("`jti` and `sid` are not those of a refresh token of this service"))
+}
