@@ -1,7 +1,8 @@
 //! What one request costs: `cargo bench`, about two minutes.
 //!
 //! * `request`: through `AuthService` on the memory store, and through the bare service. No HTTP server; requests are made outside of the
-//!   measured time. The difference is the layer's price.
+//!   measured time. The difference is the layer's price. A *warm* request's token has been seen before; without the cache each is verified; at the
+//!   *first use* it is also remembered, and others pushed out.
 //! * `refusal`: the same for requests that are refused.
 //! * `strict`: checks against a Redis of the benchmark's own, one after another and 64 at once, beside what is written by hand: a `GET` on a
 //!   connection out of a pool, and a `GET` or a check's own two commands on a shared multiplexed connection. None of them looks at a token.
@@ -58,11 +59,24 @@ fn requests(criterion: &mut Criterion) {
     let token = access_token(&runtime, &tokens);
     measure(&mut group, "bare service", &runtime, service_fn(hello), &bearer(&token), StatusCode::OK);
     for algorithm in ["HS256", "EdDSA", "ES256", "RS256"] {
-        let tokens = service(key(algorithm), MemoryStore::default());
-        let token = access_token(&runtime, &tokens);
-        let service = AuthLayer::new(tokens).layer(service_fn(hello));
-        measure(&mut group, algorithm, &runtime, service, &bearer(&token), StatusCode::OK);
+        let cached = service(key(algorithm), MemoryStore::default());
+        let uncached = builder(key(algorithm)).verified_cache(0, 0).store(MemoryStore::default()).build().unwrap();
+        for (name, tokens) in [("warm", cached), ("without the cache", uncached)] {
+            let token = access_token(&runtime, &tokens);
+            let service = AuthLayer::new(tokens).layer(service_fn(hello));
+            let name = format!("{name}, {algorithm}");
+            measure(&mut group, &name, &runtime, service, &bearer(&token), StatusCode::OK);
+        }
     }
+    // Of one session: the store does not grow with the tokens. There is room for half of a batch.
+    let tokens = builder(key("HS256")).verified_cache(500, 1 << 20).store(MemoryStore::default()).build().unwrap();
+    let refresh = runtime.block_on(tokens.create_refresh_token(NewSession::of("42").scope("read"))).unwrap();
+    let service = AuthLayer::new(tokens.clone()).layer(service_fn(hello));
+    let another = || {
+        let token = runtime.block_on(tokens.refresh_access_token(refresh.as_str())).unwrap();
+        bearer(token.as_str())
+    };
+    measure_each(&mut group, "first use, HS256", &runtime, service, another, StatusCode::OK);
 }
 
 fn refusals(criterion: &mut Criterion) {
@@ -104,8 +118,21 @@ fn measure<S, B>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
     runtime: &Runtime,
-    mut service: S,
+    service: S,
     template: &Request<()>,
+    status: StatusCode,
+) where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
+{
+    measure_each(group, name, runtime, service, || template.clone(), status);
+}
+
+fn measure_each<S, B>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    runtime: &Runtime,
+    mut service: S,
+    next: impl Fn() -> Request<()>,
     status: StatusCode,
 ) where
     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
@@ -116,7 +143,7 @@ fn measure<S, B>(
             let mut left = iterations;
             while left > 0 {
                 let batch = left.min(BATCH);
-                let requests: Vec<_> = (0..batch).map(|_| template.clone().map(|()| Full::default())).collect();
+                let requests: Vec<_> = (0..batch).map(|_| next().map(|()| Full::default())).collect();
                 measured += runtime.block_on(async {
                     let began = Instant::now();
                     for request in requests {

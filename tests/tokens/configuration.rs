@@ -40,6 +40,8 @@ fn what_cannot_work_is_refused_by_name() {
         ("secret", "a key pair's algorithm", good().algorithm(Algorithm::RS256)),
         ("algorithm", "beside keys", none().keys(KeySet::signing(key())).algorithm(Algorithm::HS256).store(memory())),
         ("keys", "cannot sign", none().keys(KeySet::verifying(key().verifying_key().clone())).store(memory())),
+        ("verified_cache", "no bytes", good().verified_cache(1, 0)),
+        ("verified_cache", "few bytes", good().verified_cache(65_536, 500)),
         ("store", "missing", none().secret(SECRET)),
         ("store", "missing for a denylist", none().secret(SECRET).policy(TokenPolicy::Denylist)),
         ("store", "never asked", good().policy(TokenPolicy::Stateless)),

@@ -4,12 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cache;
 mod configuration;
 mod faults;
 mod issue;
 mod policies;
 mod refresh;
 mod refresh_hook;
+mod replaced_keys;
 mod revocation;
 mod secrecy;
 

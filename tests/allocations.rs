@@ -1,0 +1,106 @@
+//! What a request allocates: counted, because a count does not depend on the machine.
+//!
+//! A target of its own: the counting allocator stands in for the system's in all of it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{convert::Infallible, future::ready, time::Duration};
+
+use allocation_counter::measure;
+use futures_util::FutureExt;
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use tower::{Layer, Service, service_fn};
+use tower_bearer::{
+    AuthLayer, Claims, MemoryStore, NewSession, TokenService, TokenType,
+    clock::{ManualClock, Timestamp},
+};
+
+/// TEST secret.
+const SECRET: &str = "TEST-secret-of-the-counted-0123456789abcdef";
+
+fn service(entries: usize) -> TokenService {
+    let clock = ManualClock::at(Timestamp::from_secs(1_767_225_660));
+    TokenService::builder()
+        .secret(SECRET)
+        .issuer("https://issuer.example")
+        .audience("api")
+        .clock(clock.clone())
+        .store(MemoryStore::with_clock(clock))
+        .verified_cache(entries, 1_000_000)
+        .build()
+        .unwrap()
+}
+
+fn access_token(tokens: &TokenService) -> String {
+    let session = NewSession::of("42").scope("read").access_lifetime(Duration::from_secs(60));
+    tokens.create_access_token(session).now_or_never().unwrap().unwrap().as_str().to_owned()
+}
+
+fn allocations_of_a_check(tokens: &TokenService, token: &str) -> u64 {
+    measure(|| drop(tokens.validate_token(token, TokenType::Access).now_or_never().unwrap().unwrap())).count_total
+}
+
+#[test]
+fn a_check_of_a_remembered_token_allocates_nothing() {
+    let tokens = service(1000);
+    let token = access_token(&tokens);
+    assert!(allocations_of_a_check(&tokens, &token) > 0, "nothing is counted");
+    for _ in 0..3 {
+        assert_eq!(allocations_of_a_check(&tokens, &token), 0);
+    }
+    // Nor does a check of one that is remembered and good no more, but for the error.
+    tokens.revoke_all_for_subject("42").into_future().now_or_never().unwrap().unwrap();
+    let refused = measure(|| {
+        assert!(tokens.validate_token(&token, TokenType::Access).now_or_never().unwrap().is_err());
+    });
+    assert_eq!(refused.count_total, 1, "the token's id in the error");
+}
+
+#[test]
+fn without_the_cache_every_check_allocates() {
+    let tokens = service(0);
+    let token = access_token(&tokens);
+    let first = allocations_of_a_check(&tokens, &token);
+    assert!(first > 0);
+    assert_eq!(allocations_of_a_check(&tokens, &token), first);
+}
+
+#[test]
+fn a_warm_request_allocates_the_place_of_its_claims_among_the_extensions_and_nothing_else() {
+    let tokens = service(1000);
+    let token = access_token(&tokens);
+    let bare = service_fn(|request: Request<()>| {
+        drop(request);
+        ready(Ok::<_, Infallible>(Response::new(())))
+    });
+    let claimed = service_fn(|request: Request<()>| {
+        assert_eq!(request.extensions().get::<Claims>().unwrap().subject(), "42");
+        ready(Ok::<_, Infallible>(Response::new(())))
+    });
+    let layered = AuthLayer::new(tokens).layer(claimed);
+
+    // The extensions are a boxed table of boxed values: three for the first that is put in, one for another.
+    for (has_extensions, expected) in [(false, 3), (true, 1)] {
+        let request = || {
+            let mut request = Request::get("/").header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap();
+            if has_extensions {
+                request.extensions_mut().insert("another layer's");
+            }
+            request
+        };
+        let count_bare = allocations_of_a_call(bare, request());
+        // The first use is not warm.
+        allocations_of_a_call(layered.clone(), request());
+        let count = allocations_of_a_call(layered.clone(), request());
+        assert_eq!(count - count_bare, expected, "with extensions: {has_extensions}");
+    }
+}
+
+fn allocations_of_a_call<S, B>(mut service: S, request: Request<()>) -> u64
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    let mut status = None;
+    let counted = measure(|| status = Some(service.call(request).now_or_never().unwrap().unwrap().status()));
+    assert_eq!(status, Some(StatusCode::OK));
+    counted.count_total
+}
