@@ -12,9 +12,10 @@
 //!
 //! * an I/O error, or a reply that tells of another role or state of the server (`READONLY`, `MASTERDOWN`, `LOADING`,
 //!   `CLUSTERDOWN`): a new one may lead elsewhere;
-//! * twice the deadline of a call in which it was asked and did not answer, whether or not those who asked are still
+//! * twice the deadline of a call in which a server was asked and did not answer, whether or not those who asked are still
 //!   waiting: redis 1.8 keeps a connection that stopped answering for ever, and its cluster connection stays with a
-//!   primary that hangs even after the cluster has replaced it;
+//!   primary that hangs even after the cluster has replaced it. Those whose server answers keep the connection until
+//!   there is another;
 //! * an answer that does not belong to the question.
 
 use std::{
@@ -70,11 +71,13 @@ enum State {
         not_before: Option<Instant>,
         pause: Duration,
         last: Failure,
+        old: Option<Line>,
     },
     Connecting {
         attempt: Attempt,
         started: Instant,
         pause: Duration,
+        old: Option<Line>,
     },
     Ready(Line),
 }
@@ -132,7 +135,7 @@ impl Connections {
         let shard = bucket.checked_rem(self.shards).unwrap_or(0);
         let (mut outcome, mut others) = (Err(never_tried()), None);
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
-            match slot.look(self, || self.attempt()) {
+            match slot.look(self, shard, || self.attempt()) {
                 Found::Line(line) => return Ok(Lease { slot, line, shard }),
                 Found::New(attempt) => return self.wait(slot, &attempt, shard, deadline).await,
                 Found::Others(attempt) => others = others.or(Some((slot, attempt))),
@@ -243,10 +246,15 @@ impl Line {
         }
     }
 
-    /// Whether a server has owed an answer for longer than `patience`.
-    fn is_silent(&self, patience: Duration) -> bool {
+    /// Whether the server has owed an answer for longer than `patience`.
+    fn is_silent(&self, shard: u32, patience: Duration) -> bool {
         let earliest = self.age().saturating_sub(saturating_millis(patience));
-        self.shards.iter().map(|shard| shard.asked.load(Ordering::Relaxed)).any(|asked| asked != 0 && asked < earliest)
+        let asked = self.shard(shard).map_or(0, |shard| shard.asked.load(Ordering::Relaxed));
+        asked != 0 && asked < earliest
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shards, &other.shards)
     }
 
     fn age(&self) -> u64 {
@@ -255,6 +263,17 @@ impl Line {
 
     fn shard(&self, shard: u32) -> Option<&Shard> {
         self.shards.get(usize::try_from(shard).ok()?)
+    }
+}
+
+impl State {
+    /// The connection of now, or else the one that is being replaced: connecting anew waits for the one server of a cluster that is silent, and
+    /// the others' users need not.
+    fn line(&self) -> Option<&Line> {
+        match self {
+            Self::Ready(line) => Some(line),
+            Self::Empty { old, .. } | Self::Connecting { old, .. } => old.as_ref(),
+        }
     }
 }
 
@@ -270,13 +289,17 @@ enum Found {
 
 impl Slot {
     fn new() -> Self {
-        Self(Mutex::new(State::Empty { not_before: None, pause: SHORTEST_PAUSE, last: never_tried() }))
+        Self(Mutex::new(State::Empty { not_before: None, pause: SHORTEST_PAUSE, last: never_tried(), old: None }))
     }
 
-    fn look(&self, limits: &Connections, connect: impl FnOnce() -> Attempt) -> Found {
+    fn look(&self, limits: &Connections, shard: u32, connect: impl FnOnce() -> Attempt) -> Found {
         let mut state = self.lock();
+        if let Some(line) = state.line()
+            && !line.is_silent(shard, limits.patience)
+        {
+            return Found::Line(line.clone());
+        }
         let pause = match &*state {
-            State::Ready(line) if !line.is_silent(limits.patience) => return Found::Line(line.clone()),
             State::Ready(_) => SHORTEST_PAUSE,
             // One that is waited for has ended by then. Nobody knows in what state one is that was left half-way.
             State::Connecting { started, pause, .. } if started.elapsed() > limits.connect_timeout => *pause,
@@ -286,8 +309,8 @@ impl Slot {
             }
             State::Empty { pause, .. } => *pause,
         };
-        let attempt = connect();
-        *state = State::Connecting { attempt: attempt.clone(), started: Instant::now(), pause };
+        let (attempt, old) = (connect(), state.line().cloned());
+        *state = State::Connecting { attempt: attempt.clone(), started: Instant::now(), pause, old };
         Found::New(attempt)
     }
 
@@ -295,8 +318,8 @@ impl Slot {
     fn settle(&self, attempt: &Attempt, outcome: Result<Link, Failure>, shards: u32) -> Result<Line, Failure> {
         let mut state = self.lock();
         match &*state {
-            State::Connecting { attempt: current, pause, .. } if current.ptr_eq(attempt) => {
-                let pause = *pause;
+            State::Connecting { attempt: current, pause, old, .. } if current.ptr_eq(attempt) => {
+                let (pause, old) = (*pause, old.clone());
                 match outcome {
                     Ok(connected) => {
                         let line = Line::new(connected, shards);
@@ -306,7 +329,7 @@ impl Slot {
                     Err(failure) => {
                         let not_before = Instant::now().checked_add(pause);
                         let pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                        *state = State::Empty { not_before, pause, last: failure.clone() };
+                        *state = State::Empty { not_before, pause, last: failure.clone(), old };
                         Err(failure)
                     }
                 }
@@ -319,12 +342,18 @@ impl Slot {
 
     fn drop_line(&self, line: &Line) {
         let mut state = self.lock();
-        if let State::Ready(current) = &*state
-            && Arc::ptr_eq(&current.shards, &line.shards)
-        {
-            // One that breaks as soon as it is made would be made again at every call.
-            let not_before = line.made.checked_add(SHORTEST_PAUSE);
-            *state = State::Empty { not_before, pause: SHORTEST_PAUSE, last: given_up() };
+        match &mut *state {
+            State::Ready(current) if current.is(line) => {
+                // One that breaks as soon as it is made would be made again at every call.
+                let not_before = line.made.checked_add(SHORTEST_PAUSE);
+                *state = State::Empty { not_before, pause: SHORTEST_PAUSE, last: given_up(), old: None };
+            }
+            State::Empty { old, .. } | State::Connecting { old, .. }
+                if old.as_ref().is_some_and(|old| old.is(line)) =>
+            {
+                *old = None;
+            }
+            _ => {}
         }
     }
 

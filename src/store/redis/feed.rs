@@ -44,9 +44,10 @@ struct Reader {
 pub(super) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     match connections(inner, deadline) {
         Ok(connections) => feeds_over(inner, &connections.into(), deadline),
-        Err(_error) => {
+        #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
+        Err(error) => {
             #[cfg(feature = "tracing")]
-            tracing::warn!(error = %_error, "the revocation log has no connection of its own");
+            tracing::warn!(%error, "the revocation log has no connection of its own");
             Vec::new()
         }
     }
@@ -54,7 +55,7 @@ pub(super) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFe
 
 fn feeds_over(inner: &Arc<Inner>, connections: &Arc<Connections>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     let all: Vec<u32> = (0..inner.keys.buckets()).collect();
-    // One read goes to one server, so that one that hangs takes only its own buckets with it.
+    // In a cluster a read goes to one slot: one that fails is an error for its own bucket.
     let at_once = if inner.origin.is_cluster() { 1 } else { all.len() };
     let parts: Vec<Bell> = all.chunks(at_once).map(|buckets| (buckets.to_vec(), Arc::default())).collect();
     let subscription = Subscription::start(inner, parts.clone()).map(Arc::new);

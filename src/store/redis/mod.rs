@@ -300,6 +300,8 @@ impl TokenStore for RedisStore {
     }
 
     /// Behind one address, or sentinels: one feed. In a cluster: one a bucket, for buckets move between servers one by one.
+    /// While one node of a cluster hangs, reads of the others' buckets may time out too, for a second or two at a time: redis 1.8 then looks
+    /// for the slots anew and lets everybody wait.
     ///
     /// To be called inside a Tokio runtime, on which subscriptions for nudges then live until the feeds are dropped. There are none with
     /// [a pool of your own](RedisStoreBuilder::from_pool), whose address is not known, without the right to `SSUBSCRIBE` to the
