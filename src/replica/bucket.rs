@@ -153,6 +153,12 @@ impl Bucket {
         }
     }
 
+    /// The store has refused what nothing was known against. If it cannot be written down, the store is asked again.
+    pub(super) fn learn_refusal(&self, revocation: &Revocation, until: Timestamp) {
+        // Not from the log: to forget it early hides nothing that the log told, so it has no moment that the horizon would have to move to.
+        let _ = self.known.change(|known| known.denied.insert(revocation, Timestamp::default(), until, 0));
+    }
+
     /// When the lease ends; 0 without one.
     pub(super) fn lease_end(&self) -> u64 {
         self.known.lease_end()

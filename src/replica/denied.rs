@@ -187,8 +187,10 @@ impl Denied {
         // Of one revocation told twice, the exception counts if both have it.
         let is_as_strict = known.number > number
             || (known.number == number && (known.second.is_empty() || known.second == new.second));
+        // A store that tells of less than is known has lost something: it is to be told again.
+        new.life = if known.number > number { known.life } else { life };
         if is_as_strict && known.until >= new.until {
-            self.mark(place, life);
+            self.mark(place, new.life);
             return Ok(None);
         }
         new.until = known.until.max(new.until);

@@ -53,7 +53,7 @@ use self::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    store::{ForeignId, ForeignName, LogFeed, LogPosition, TokenStore},
+    store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, TokenStore},
 };
 
 /// The most memory that the texts of revocations take, of all buckets: some 6 million sessions. Beyond it the oldest are forgotten, and tokens of their
@@ -196,6 +196,18 @@ impl Replica {
                 });
                 verdicts.max_by_key(|verdict| verdict.weight()).unwrap_or(Verdict::Unknown)
             }
+        }
+    }
+
+    /// The store has told that one of our own tokens is revoked. From here on it is refused without being asked about: once refused, a token stays so on
+    /// this node, though an answer about the log that was late may grant a lease under which its revocation is not known yet; and whoever repeats
+    /// a revoked token does not load the store.
+    pub(crate) fn learn_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
+        if let Route::Session(SessionRoute { bucket, .. }) = route
+            && let Some(bucket) = self.bucket(*bucket)
+        {
+            let token = Revocation::Token { subject: bearer.subject.to_owned(), jti: bearer.token_id.to_owned() };
+            bucket.learn_refusal(&token, bearer.expires_at.saturating_add(self.leeway));
         }
     }
 

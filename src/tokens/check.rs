@@ -28,7 +28,7 @@ use crate::{
     clock::Timestamp,
     error::{Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, TokenType},
-    replica::{Bearer, Route, Verdict},
+    replica::{Bearer, Replica, Route, Verdict},
     store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ForeignId, SessionState},
 };
 
@@ -85,6 +85,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 answer,
                 first_use: first_use
                     .map(|sought| FirstUse { text: sought.to_text(), keyring: Guard::into_inner(keyring) }),
+                replica: inner.replica.clone().filter(|_| is_access),
                 validator: validator.cloned(),
             }),
         })
@@ -211,6 +212,8 @@ pub(crate) struct Pending<C> {
     verified: Verified<C>,
     answer: Awaited,
     first_use: Option<FirstUse<C>>,
+    /// For an access token.
+    replica: Option<Arc<Replica>>,
     validator: Option<Validator<C>>,
 }
 
@@ -223,9 +226,17 @@ impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { verified, answer, first_use, validator } = &mut *self;
+        let Self { verified, answer, first_use, replica, validator } = &mut *self;
         match answer {
-            Awaited::Session(answer) => judge_session(&verified.claims, &ready!(answer.as_mut().poll(context))?)?,
+            Awaited::Session(answer) => {
+                let checked = ready!(answer.as_mut().poll(context))?;
+                if let (SessionState::Revoked { .. }, Some(replica), Some(route), Some(bearer)) =
+                    (checked.state, replica, &verified.route, bearer(&verified.claims))
+                {
+                    replica.learn_refusal(route, &bearer);
+                }
+                judge_session(&verified.claims, &checked)?;
+            }
             Awaited::Denial(answer, leeway) => {
                 judge_denial(&verified.claims, &ready!(answer.as_mut().poll(context))?, *leeway)?;
             }

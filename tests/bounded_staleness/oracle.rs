@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// The bound.
-pub const D: Duration = Duration::from_millis(250);
+pub(crate) const D: Duration = Duration::from_millis(250);
 const NODES: usize = 3;
 /// Revocations that are watched at once.
 const WORKERS: usize = 16;
@@ -27,13 +27,13 @@ const WORKERS: usize = 16;
 const CALL: Duration = Duration::from_millis(200);
 
 /// A node, behind a proxy that can be frozen and cut.
-pub struct Node {
+pub(crate) struct Node {
     pub tokens: TokenService,
     pub proxy: Proxy,
 }
 
 /// A server, nodes under bounded staleness, and one that revokes.
-pub struct Deployment {
+pub(crate) struct Deployment {
     pub server: Mutex<RedisServer>,
     pub nodes: Vec<Node>,
     pub revoker: TokenService,
@@ -41,7 +41,7 @@ pub struct Deployment {
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Revocations that were acknowledged, each watched on every node.
     pub revocations: usize,
     /// Tokens let in that should not have been: how long after the acknowledgement the check had started.
@@ -55,11 +55,11 @@ pub struct Seen {
 }
 
 impl Deployment {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::on(RedisServer::start()).await
     }
 
-    pub async fn on(server: RedisServer) -> Self {
+    pub(crate) async fn on(server: RedisServer) -> Self {
         let mut nodes = Vec::new();
         for _ in 0..NODES {
             let proxy = Proxy::start(server.port()).await;
@@ -74,7 +74,7 @@ impl Deployment {
     }
 
     /// Runs the oracle while `fault` does its worst, which ends when the flag is set.
-    pub async fn watch<F>(self, name: &str, fault: impl FnOnce(Arc<Self>, Arc<AtomicBool>) -> F) -> Seen
+    pub(crate) async fn watch<F>(self, name: &str, fault: impl FnOnce(Arc<Self>, Arc<AtomicBool>) -> F) -> Seen
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -227,14 +227,14 @@ impl std::fmt::Display for Seen {
 }
 
 /// A node on the server at this URL.
-pub async fn node(url: &str, consistency: Consistency) -> TokenService {
+pub(crate) async fn node(url: &str, consistency: Consistency) -> TokenService {
     let store = eventually("a store", async || RedisStore::builder(url).timeout(CALL).connect().await.ok()).await;
     let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
     builder.consistency(consistency).build().unwrap()
 }
 
 /// Waits until a node decides by itself.
-pub async fn leased(tokens: &TokenService) {
+pub(crate) async fn leased(tokens: &TokenService) {
     eventually("a lease", async || {
         let replica = tokens.status().await.replica?;
         (replica.state == ReplicaState::Leased).then_some(())
