@@ -20,6 +20,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod log_position;
 mod memory;
 mod model;
 #[cfg(feature = "redis")]
@@ -34,6 +35,7 @@ use std::{
 
 use futures_util::future::{Either, Ready, ready};
 
+pub use self::log_position::InvalidLogPosition;
 pub use self::memory::MemoryStore;
 pub use self::model::{
     Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened,

@@ -50,25 +50,30 @@ pub enum Behaviour {
 pub struct FaultyStore(Arc<Inner>);
 
 struct Inner {
-    memory: Arc<MemoryStore>,
+    clock: Arc<dyn Clock>,
+    memory: Mutex<Arc<MemoryStore>>,
     behaviour: Mutex<Behaviour>,
     /// The one method that misbehaves, or all of them.
     only: Mutex<Option<&'static str>>,
     released: watch::Sender<u64>,
     calls: AtomicUsize,
     writes: AtomicUsize,
+    checks: AtomicUsize,
     waiting: Arc<AtomicUsize>,
 }
 
 impl FaultyStore {
     pub fn new(clock: impl Clock) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(clock);
         Self(Arc::new(Inner {
-            memory: Arc::new(MemoryStore::with_clock(clock)),
+            memory: Mutex::new(Arc::new(MemoryStore::with_clock(Shared(Arc::clone(&clock))))),
+            clock,
             behaviour: Mutex::new(Behaviour::AtOnce),
             only: Mutex::new(None),
             released: watch::Sender::new(0),
             calls: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
+            checks: AtomicUsize::new(0),
             waiting: Arc::default(),
         }))
     }
@@ -100,6 +105,20 @@ impl FaultyStore {
         self.0.writes.load(Ordering::SeqCst)
     }
 
+    /// How many of them asked what has become of a token.
+    pub fn checks(&self) -> usize {
+        self.0.checks.load(Ordering::SeqCst)
+    }
+
+    /// From now on the store is as empty as a new one.
+    pub fn lose_everything(&self) {
+        *self.0.memory.lock().unwrap() = Arc::new(MemoryStore::with_clock(Shared(Arc::clone(&self.0.clock))));
+    }
+
+    fn memory(&self) -> Arc<MemoryStore> {
+        Arc::clone(&self.0.memory.lock().unwrap())
+    }
+
     /// How many answers are being waited for now.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::SeqCst)
@@ -114,13 +133,16 @@ impl FaultyStore {
         if !matches!(method, "check" | "sessions" | "denied" | "log" | "ping") {
             self.0.writes.fetch_add(1, Ordering::SeqCst);
         }
+        if matches!(method, "check" | "denied") {
+            self.0.checks.fetch_add(1, Ordering::SeqCst);
+        }
         let only = *self.0.only.lock().unwrap();
         let behaviour = *self.0.behaviour.lock().unwrap();
         let behaviour = if only.is_none_or(|only| only == method) { behaviour } else { Behaviour::AtOnce };
         if behaviour == Behaviour::AtOnce {
-            return work(&self.0.memory);
+            return work(&self.memory());
         }
-        let memory = Arc::clone(&self.0.memory);
+        let memory = self.memory();
         let mut released = self.0.released.subscribe();
         let waits = Waits::begin(&self.0.waiting);
         Answer::pending(async move {
@@ -139,6 +161,19 @@ impl FaultyStore {
             }
             work(&memory).await
         })
+    }
+}
+
+/// One clock for a store and the one that takes its place.
+struct Shared(Arc<dyn Clock>);
+
+impl Clock for Shared {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 
@@ -212,11 +247,11 @@ impl TokenStore for FaultyStore {
     }
 
     fn now(&self) -> Timestamp {
-        self.0.memory.now()
+        self.memory().now()
     }
 
     fn keep_log_for(&self, keep: Duration) {
-        self.0.memory.keep_log_for(keep);
+        self.memory().keep_log_for(keep);
     }
 
     fn name(&self) -> &'static str {
@@ -224,18 +259,18 @@ impl TokenStore for FaultyStore {
     }
 
     fn buckets(&self) -> u32 {
-        self.0.memory.buckets()
+        self.memory().buckets()
     }
 
     fn bucket_of(&self, subject: &str) -> u32 {
-        self.0.memory.bucket_of(subject)
+        self.memory().bucket_of(subject)
     }
 
     fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName {
-        self.0.memory.foreign_name(issuer, id)
+        self.memory().foreign_name(issuer, id)
     }
 
     fn allow_staleness(&self, staleness: Duration) {
-        self.0.memory.allow_staleness(staleness);
+        self.memory().allow_staleness(staleness);
     }
 }

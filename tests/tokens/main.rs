@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bounded_staleness;
 mod cache;
 mod configuration;
 mod faults;
