@@ -42,7 +42,8 @@
 //!
 //! # What holds, whatever fails
 //!
-//! * A request that starts after a revocation has returned is refused, on every node.
+//! * A request that starts after a revocation has returned is refused, on every node; under
+//!   [`Consistency::BoundedStaleness`] one that starts a bounded time later, whatever fails in between.
 //! * A store that fails, is late or cannot be understood means 503: never 401, never 200.
 //! * A refresh token is good once. Repeated soon, it gives the same successor; repeated otherwise, its session ends.
 //! * Bad configuration is an error of `build()` or `connect()`; no input makes this crate panic.

@@ -52,6 +52,8 @@ pub struct FaultyStore(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     memory: Mutex<Arc<MemoryStore>>,
+    /// For how long the log is kept, and how stale a node's knowledge may be.
+    wishes: Mutex<(Duration, Duration)>,
     behaviour: Mutex<Behaviour>,
     /// The one method that misbehaves, or all of them.
     only: Mutex<Option<&'static str>>,
@@ -68,6 +70,7 @@ impl FaultyStore {
         Self(Arc::new(Inner {
             memory: Mutex::new(Arc::new(MemoryStore::with_clock(Shared(Arc::clone(&clock))))),
             clock,
+            wishes: Mutex::default(),
             behaviour: Mutex::new(Behaviour::AtOnce),
             only: Mutex::new(None),
             released: watch::Sender::new(0),
@@ -110,9 +113,13 @@ impl FaultyStore {
         self.0.checks.load(Ordering::SeqCst)
     }
 
-    /// From now on the store is as empty as a new one.
+    /// From now on the store is as empty as a new one. What nodes wish of it they tell it again.
     pub fn lose_everything(&self) {
-        *self.0.memory.lock().unwrap() = Arc::new(MemoryStore::with_clock(Shared(Arc::clone(&self.0.clock))));
+        let (keep, staleness) = *self.0.wishes.lock().unwrap();
+        let empty = MemoryStore::with_clock(Shared(Arc::clone(&self.0.clock)));
+        empty.keep_log_for(keep);
+        empty.allow_staleness(staleness);
+        *self.0.memory.lock().unwrap() = Arc::new(empty);
     }
 
     fn memory(&self) -> Arc<MemoryStore> {
@@ -251,6 +258,8 @@ impl TokenStore for FaultyStore {
     }
 
     fn keep_log_for(&self, keep: Duration) {
+        let mut wishes = self.0.wishes.lock().unwrap();
+        wishes.0 = wishes.0.max(keep);
         self.memory().keep_log_for(keep);
     }
 
@@ -271,6 +280,8 @@ impl TokenStore for FaultyStore {
     }
 
     fn allow_staleness(&self, staleness: Duration) {
+        let mut wishes = self.0.wishes.lock().unwrap();
+        wishes.1 = wishes.1.max(staleness);
         self.memory().allow_staleness(staleness);
     }
 }

@@ -7,8 +7,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, Error, MemoryStore, NewSession, TokenPolicy, TokenService, TokenStore, TokenType,
     clock::ManualClock,
-    jwt::{Algorithm, JwtClaims, KeySet, SigningKey},
     error::StoreErrorKind,
+    jwt::{Algorithm, JwtClaims, KeySet, SigningKey},
     store::LogPosition,
     tokens::{Builder, ReplicaState, ReplicaStatus, SecurityEvent},
 };
