@@ -21,11 +21,11 @@ use tower_bearer::{
 };
 
 use crate::{
-    Store, on_both_stores,
+    Store, on_each_store,
     support::http_client::{FORM, JSON},
 };
 
-on_both_stores!(a_body_that_is_not_what_it_should_be_is_refused_for_what_is_wrong, stalled_bodies_keep_nobody_waiting);
+on_each_store!(a_body_that_is_not_what_it_should_be_is_refused_for_what_is_wrong, stalled_bodies_keep_nobody_waiting);
 
 /// More than this many bytes are not read.
 const LIMIT: usize = 16 * 1024;

@@ -1,8 +1,8 @@
 //! Algorithms, keys and audiences that the environment chooses.
 
-use crate::{Store, claims_in, forged, header_in, is_invalid_token, on_both_stores};
+use crate::{Store, claims_in, forged, header_in, is_invalid_token, on_each_store};
 
-on_both_stores!(a_private_key_signs_by_its_algorithm, a_secret_signs_by_its_algorithm);
+on_each_store!(a_private_key_signs_by_its_algorithm, a_secret_signs_by_its_algorithm);
 
 fn key_file(name: &str) -> String {
     format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"))

@@ -2,9 +2,9 @@
 
 use http::Method;
 
-use crate::{Store, Tokens, claims_in, is_invalid_grant, is_invalid_token, on_both_stores};
+use crate::{Store, Tokens, claims_in, is_invalid_grant, is_invalid_token, on_each_store};
 
-on_both_stores!(
+on_each_store!(
     logout_ends_its_session_and_no_other,
     logout_all_ends_every_session_but_the_one_that_is_to_be_kept,
     sessions_are_listed_and_ended_by_their_own_user_only,

@@ -23,36 +23,50 @@ use support::{Answer, Example, HttpClient, RedisServer};
 /// TEST secret, for servers that are to share their tokens.
 const SECRET: &str = "TEST-secret-of-the-example-server-0123456789abcdef";
 
-/// Makes of each `async fn rule(store: Store)` two tests, one for each store.
-macro_rules! on_both_stores {
+/// Makes of each `async fn rule(store: Store)` four tests: on each store, where every request asks it and where none does.
+macro_rules! on_each_store {
     ($($rule:ident),+ $(,)?) => {
         mod on_memory {
-            $(#[tokio::test] async fn $rule() { super::$rule($crate::Store::Memory).await; })+
+            $(#[tokio::test] async fn $rule() { super::$rule($crate::Store::memory()).await; })+
         }
         mod on_redis {
             $(#[tokio::test] async fn $rule() { super::$rule($crate::Store::redis()).await; })+
         }
+        mod bounded_on_memory {
+            $(#[tokio::test] async fn $rule() { super::$rule($crate::Store::memory().bounded()).await; })+
+        }
+        mod bounded_on_redis {
+            $(#[tokio::test] async fn $rule() { super::$rule($crate::Store::redis().bounded()).await; })+
+        }
     };
 }
-use on_both_stores;
+use on_each_store;
 
-/// Where the server under test keeps its sessions.
-enum Store {
-    Memory,
-    Redis(RedisServer),
+/// Where the server under test keeps its sessions, and how it decides.
+struct Store {
+    redis: Option<RedisServer>,
+    consistency: &'static str,
 }
 
 impl Store {
+    fn memory() -> Self {
+        Self { redis: None, consistency: "strong" }
+    }
+
     fn redis() -> Self {
-        Self::Redis(RedisServer::start())
+        Self { redis: Some(RedisServer::start()), consistency: "strong" }
+    }
+
+    fn bounded(self) -> Self {
+        Self { consistency: "bounded:1000", ..self }
     }
 
     /// A server on this store.
     fn server(&self, variables: &[(&str, &str)]) -> Server {
-        match self {
-            Self::Memory => Server::start(variables),
-            Self::Redis(redis) => Server::start(&[&[("REDIS_URL", redis.url().as_str())], variables].concat()),
-        }
+        let url = self.redis.as_ref().map(RedisServer::url);
+        let mut own = vec![("CONSISTENCY", self.consistency)];
+        own.extend(url.as_deref().map(|url| ("REDIS_URL", url)));
+        Server::start(&[&own, variables].concat())
     }
 }
 

@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::json;
 
-use crate::{Store, claims_in, forged, is_invalid_token, is_unauthorized, on_both_stores};
+use crate::{Store, claims_in, forged, is_invalid_token, is_unauthorized, on_each_store};
 
-on_both_stores!(
+on_each_store!(
     login_answers_a_token_response_and_every_wrong_pair_is_one_refusal,
     each_route_answers_as_the_contract_says,
     each_protected_route_refuses_what_is_no_good_token,
@@ -73,7 +73,8 @@ async fn each_route_answers_as_the_contract_says(store: Store) {
     assert_eq!(server.get("/optional", &alice.access).await.expect(200).json(), json!({ "subject": "1" }));
     let health = server.call(Method::GET, "/health").send().await.expect(200).json();
     assert_eq!(health["status"], "ok");
-    assert_eq!(health["store"], if matches!(store, Store::Memory) { "memory" } else { "redis" });
+    assert_eq!(health["store"], if store.redis.is_none() { "memory" } else { "redis" });
+    assert_eq!(health["consistency"].as_str(), store.consistency.split(':').next());
 
     let me = server.get("/me", &alice.access).await.expect(200).json();
     assert_eq!(me, json!({ "user_id": "1", "username": "alice" }));

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 
-use crate::{Answer, Server, Store, claims_in, is_invalid_grant, is_invalid_token, on_both_stores};
+use crate::{Answer, Server, Store, claims_in, is_invalid_grant, is_invalid_token, on_each_store};
 
-on_both_stores!(an_access_token_ends_after_its_life_and_the_leeway, a_refresh_token_ends_after_its_life);
+on_each_store!(an_access_token_ends_after_its_life_and_the_leeway, a_refresh_token_ends_after_its_life);
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
