@@ -122,7 +122,7 @@ impl World {
         outcome
     }
 
-    fn take(&mut self, step: Step) -> Outcome {
+    pub(super) fn take(&mut self, step: Step) -> Outcome {
         let subject = |number: u8| format!("u{}", number % 2);
         match step {
             Step::Open(number) => drop(self.store.open(&subject(number))),
@@ -192,14 +192,13 @@ impl World {
                 }
             }
             Step::Answer(number) => {
-                let store = self.store.clone();
-                if let Some((ask, question)) = self.question(number) {
-                    let meta = match question {
-                        Question::Asked => store.meta(),
-                        Question::Begun(meta) => meta.clone(),
-                        Question::Answered(..) => return Outcome::default(),
-                    };
-                    let (page, has) = store.page(meta, ask.since());
+                self.take(Step::Begin(number));
+                let answer = match self.question(number) {
+                    Some((ask, Question::Begun(meta))) => (meta.clone(), ask.since().cloned()),
+                    _ => return Outcome::default(),
+                };
+                let (page, has) = self.store.page(answer.0, answer.1.as_ref());
+                if let Some((_, question)) = self.question(number) {
                     *question = Question::Answered(page, has);
                 }
             }
@@ -304,7 +303,7 @@ impl World {
     }
 
     /// What must be true at any time. The last moment of a lease is looked at too: until then nothing more may come from the store.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let Data { has, .. } = &self.store.data;
         let moments = [self.elapsed, self.lease_end().saturating_sub(1).max(self.elapsed)];
         for token in self.tokens.iter().filter(|token| token.issued_at + token.life > self.store.now) {
