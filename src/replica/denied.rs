@@ -22,8 +22,10 @@ const OFFSET_BITS: u32 = 15;
 /// Segments are numbered in the bits that a place has left, round and round.
 const MAX_SEGMENTS: usize = 1 << (32 - OFFSET_BITS);
 const NUMBER_MASK: u32 = (1 << (32 - OFFSET_BITS)) - 1;
-/// Kind (1), life (2), until in seconds (4), generation or time (8), lengths of two texts (2 each).
-const HEAD: usize = 19;
+/// Kind (1), life (2), until in seconds (4), lengths of two texts (2 each).
+const HEAD: usize = 11;
+/// Follows the head of what has a strength: a generation or a time.
+const NUMBER: usize = 8;
 /// What the 4 bytes of an entry's until can tell.
 const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 /// How many segments one sweep looks at.
@@ -362,21 +364,26 @@ impl Denied {
 
 impl<'a> Stored<'a> {
     fn read(bytes: &'a [u8]) -> Option<Self> {
-        let (head, texts) = bytes.split_at_checked(HEAD)?;
+        let (head, rest) = bytes.split_at_checked(HEAD)?;
         let (kind, head) = head.split_first()?;
         let kind = Kind::of(*kind)?;
         let (life, head) = head.split_first_chunk::<2>()?;
         let (until, head) = head.split_first_chunk::<4>()?;
-        let (number, head) = head.split_first_chunk::<8>()?;
         let (first_len, head) = head.split_first_chunk::<2>()?;
         let (second_len, _) = head.split_first_chunk::<2>()?;
+        let (number, texts) = if kind.has_strength() {
+            let (number, texts) = rest.split_first_chunk::<NUMBER>()?;
+            (u64::from_le_bytes(*number), texts)
+        } else {
+            (0, rest)
+        };
         let (first, texts) = texts.split_at_checked(u16::from_le_bytes(*first_len).into())?;
         let second = texts.get(..u16::from_le_bytes(*second_len).into())?;
         Some(Self {
             kind,
             life: u16::from_le_bytes(*life),
             until: Timestamp::from_secs(u32::from_le_bytes(*until).into()),
-            number: u64::from_le_bytes(*number),
+            number,
             first,
             second,
         })
@@ -388,16 +395,19 @@ impl<'a> Stored<'a> {
         bytes.extend_from_slice(&self.life.to_le_bytes());
         // Only what has been lost is told by it; it ends in the year 2106.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(&self.number.to_le_bytes());
         bytes.extend_from_slice(&u16::try_from(self.first.len()).ok()?.to_le_bytes());
         bytes.extend_from_slice(&u16::try_from(self.second.len()).ok()?.to_le_bytes());
+        if self.kind.has_strength() {
+            bytes.extend_from_slice(&self.number.to_le_bytes());
+        }
         bytes.extend_from_slice(self.first);
         bytes.extend_from_slice(self.second);
         (bytes.len() <= SEGMENT).then_some(bytes)
     }
 
     fn len(&self) -> usize {
-        HEAD + self.first.len() + self.second.len()
+        let number = if self.kind.has_strength() { NUMBER } else { 0 };
+        HEAD + number + self.first.len() + self.second.len()
     }
 
     fn is(&self, name: Name<'_>) -> bool {
@@ -413,6 +423,11 @@ impl<'a> Stored<'a> {
 }
 
 impl Kind {
+    /// A session or a token is revoked, and that is all.
+    fn has_strength(self) -> bool {
+        !matches!(self, Self::Session | Self::Token)
+    }
+
     fn of(byte: u8) -> Option<Self> {
         [Self::Session, Self::Token, Self::Subject, Self::Foreign, Self::Others]
             .into_iter()
