@@ -178,7 +178,7 @@ impl Reader {
         for entry in &mut entries {
             entry.until = entry.until.max(entry.at.saturating_add(self.keep));
             let links = place.as_ref().is_some_and(|(sequence, head)| {
-                sequence.checked_add(1) == Some(entry.sequence)
+                sequence.checked_add(1) == Some(entry.sequence) && *head == entry.previous
             });
             if !links {
                 let goes_back = place.as_ref().is_some_and(|(sequence, _)| entry.sequence <= *sequence);

@@ -279,3 +279,39 @@ fn an_entry_that_is_too_long_to_be_kept_leaves_the_bucket_undecided() {
         assert_eq!(world.says(&token), Verdict::Unknown);
     }
 }
+
+#[test]
+fn an_entry_written_under_a_shorter_time_counts_for_the_longer_one() {
+    let mut world = World::new();
+    let session = world.store.open("u0");
+    world.store.now += 1;
+    let long = world.store.mint(&session, 60);
+    world.tokens.push(long.clone());
+    world.steps(&[RevokeSession(0), Grow(60), Round, Later(30), Round]);
+    assert_eq!(world.says(&long), Verdict::Refused);
+}
+
+#[test]
+fn a_log_read_in_part_tells_nothing_to_a_request_that_still_holds_the_lease_of_before() {
+    let mut world = World::new();
+    world.steps(&[LoseAll, Later(5), LoseAll, Round]);
+    let before = world.bucket.horizon();
+    (0..4).for_each(|_| drop(world.token("u0")));
+    world.steps(&[RevokeSession(0), RevokeSession(0), RevokeSession(0), RevokeSession(0), TrimAll]);
+    (0..4).for_each(|_| drop(world.token("u0")));
+    world.steps(&[RevokeSession(0), RevokeSession(0), RevokeSession(0), Round]);
+    assert!(world.step(Round).more);
+    assert_eq!(world.bucket.horizon(), before);
+    world.steps(&[Round]);
+    assert!(world.bucket.horizon() > before);
+}
+
+#[test]
+fn a_promoted_replica_that_has_written_more_is_a_break_though_its_numbers_go_on() {
+    let mut world = World::new();
+    let (lost, kept, later) = (world.token("u0"), world.token("u1"), world.token("u1"));
+    world.steps(&[Save, RevokeSession(0), Round, RollBack(0), RevokeSession(1), RevokeSession(1)]);
+    assert!(world.step(Round).broke.is_some());
+    world.steps(&[Round]);
+    assert_eq!([lost, kept, later].map(|token| world.says(&token)), [Verdict::Refused; 3]);
+}
