@@ -96,18 +96,18 @@ impl Bucket {
         self.apply(&mut reader, change);
     }
 
-    /// Decides nothing by what was known before `now`.
-    pub(super) fn must_see(&self, now: Duration) {
+    /// Decides nothing by what is known now.
+    pub(super) fn must_see(&self) {
         let mut reader = self.reader();
-        reader.must_see(now);
+        reader.must_see();
         self.known.end_lease();
     }
 
     /// Decides nothing before this place of the log has been applied.
-    pub(super) fn must_see_position(&self, position: &LogPosition, now: Duration) {
+    pub(super) fn must_see_position(&self, position: &LogPosition) {
         let mut reader = self.reader();
         if !reader.has_applied(&position.incarnation, position.sequence) {
-            reader.must_see(now);
+            reader.must_see();
             self.known.end_lease();
         }
     }
@@ -128,9 +128,7 @@ impl Bucket {
         now: impl FnOnce() -> u64,
     ) -> Verdict {
         self.verdict(facts, now, |denied| {
-            let is_older =
-                |(first_alive, except): (u64, &[u8])| generation < first_alive && except != session.id().as_bytes();
-            denied.generation(subject).is_some_and(is_older) || denied.contains(session) || denied.contains(token)
+            denied.is_outdated(subject, session, generation) || denied.contains(session) || denied.contains(token)
         })
     }
 
@@ -227,3 +225,6 @@ impl Known {
         self.bounds.horizon.max(self.forgotten)
     }
 }
+
+#[cfg(test)]
+mod tests;

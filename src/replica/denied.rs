@@ -22,8 +22,12 @@ const OFFSET_BITS: u32 = 15;
 /// Segments are numbered in the bits that a place has left, round and round.
 const MAX_SEGMENTS: usize = 1 << (32 - OFFSET_BITS);
 const NUMBER_MASK: u32 = (1 << (32 - OFFSET_BITS)) - 1;
-/// Kind (1), life (2), until in seconds (4), generation or time (8), lengths of two texts (2 each).
-const HEAD: usize = 19;
+/// Kind (1), life (2), until in seconds (4), lengths of two texts (2 each).
+const HEAD: usize = 11;
+/// Follows the head of what has a strength: a generation or a time.
+const NUMBER: usize = 8;
+/// What the 4 bytes of an entry's until can tell.
+const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 /// How many segments one sweep looks at.
 const SWEPT_AT_ONCE: usize = 16;
 
@@ -41,8 +45,11 @@ pub(super) struct Name<'a> {
 pub(super) enum Kind {
     Session = 1,
     Token = 2,
+    /// All sessions of a subject, of before a generation.
     Subject = 3,
     Foreign = 4,
+    /// The same, but one session. Beside the former and not in its place: what excepts a session must not bring back one that is known to be dead.
+    Others = 5,
 }
 
 /// The keyed hash of names. One for a whole replica, so that a name is hashed once.
@@ -50,8 +57,13 @@ pub(super) enum Kind {
 pub(super) struct Names(RandomState);
 
 impl Names {
-    /// `second` is empty for a subject and for what is foreign.
+    /// `second` counts for sessions and tokens. All that is known of a subject stands under one hash.
     pub(super) fn hash(&self, kind: Kind, first: &str, second: &str) -> u32 {
+        let (kind, second) = match kind {
+            Kind::Session | Kind::Token => (kind, second),
+            Kind::Subject | Kind::Others => (Kind::Subject, ""),
+            Kind::Foreign => (kind, ""),
+        };
         #[allow(clippy::cast_possible_truncation, reason = "32 bits of it are wanted")]
         {
             self.0.hash_one((kind, first, second)) as u32
@@ -67,11 +79,6 @@ impl<'a> Name<'a> {
     /// A name whose hash was computed before.
     pub(super) fn hashed(hash: u32, kind: Kind, first: &'a str, second: &'a str) -> Self {
         Self { hash, kind, first, second }
-    }
-
-    /// The session's or the token's own id.
-    pub(super) fn id(&self) -> &'a str {
-        self.second
     }
 }
 
@@ -109,7 +116,7 @@ struct Segment {
 /// An entry as it stands in a segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stored<'a> {
-    kind: u8,
+    kind: Kind,
     life: u16,
     until: Timestamp,
     number: u64,
@@ -150,9 +157,15 @@ impl Denied {
         self.find(name).is_some()
     }
 
-    /// The generation below which the sessions of a subject are dead, and the session that is not.
-    pub(super) fn generation(&self, name: Name<'_>) -> Option<(u64, &[u8])> {
-        self.find(name).map(|stored| (stored.number, stored.second))
+    /// Whether a session died, and its tokens of this generation, when its subject's did.
+    pub(super) fn is_outdated(&self, subject: Name<'_>, session: Name<'_>, generation: u64) -> bool {
+        let all = self.index.iter_hash(spread(subject.hash)).filter(|slot| slot.hash == subject.hash);
+        let is_of_it = |stored: &Stored<'_>| stored.first == subject.first.as_bytes() && generation < stored.number;
+        all.filter_map(|slot| self.stored(slot.place)).filter(is_of_it).any(|stored| match stored.kind {
+            Kind::Subject => true,
+            Kind::Others => stored.second != session.second.as_bytes(),
+            Kind::Session | Kind::Token | Kind::Foreign => false,
+        })
     }
 
     /// What is known against something of another issuer's: the moment until which it must have been issued to be dead; `u64::MAX` for a token.
@@ -172,32 +185,44 @@ impl Denied {
         life: u16,
     ) -> Result<Option<Timestamp>, TooLong> {
         let (kind, first, second, number) = parts(revocation);
-        // What excepts one session is still the revocation of its subject.
-        let name = self.names.of(kind, first, if kind == Kind::Subject { "" } else { second });
-        let mut new = Stored {
-            kind: kind as u8,
-            life,
-            until: up_to_seconds(until),
-            number,
-            first: first.as_bytes(),
-            second: second.as_bytes(),
+        let until = up_to_seconds(until);
+        let new = Stored { kind, life, until, number, first: first.as_bytes(), second: second.as_bytes() };
+        let name = self.names.of(kind, first, second);
+        let Some(known) = self.find(name).filter(|known| known.second != new.second) else {
+            return self.learn(name, new, at);
         };
+        // Two exceptions: below the earlier generation all are dead but its own, whom the later one does not except.
+        let (known_life, known_until, known_number) = (known.life, known.until, known.number);
+        let earlier = if known_number < number {
+            Stored {
+                kind: Kind::Subject,
+                life: known_life,
+                until: known_until,
+                number: known_number,
+                second: b"",
+                ..new
+            }
+        } else {
+            Stored { kind: Kind::Subject, second: b"", ..new }
+        };
+        let mut forgotten = self.learn(Name { kind: Kind::Subject, ..name }, earlier, at)?;
+        if known_number < number {
+            forgotten = forgotten.max(self.put(name.hash, self.position(name), new, at)?);
+        }
+        Ok(forgotten)
+    }
+
+    /// Learns what is known already, perhaps, in another strength.
+    fn learn(&mut self, name: Name<'_>, mut new: Stored<'_>, at: Timestamp) -> Result<Option<Timestamp>, TooLong> {
         let Some(place) = self.position(name) else { return self.put(name.hash, None, new, at) };
         let Some(known) = self.stored(place) else { return self.put(name.hash, Some(place), new, at) };
-        // Of one revocation told twice, the exception counts if both have it.
-        let is_as_strict = known.number > number
-            || (known.number == number && (known.second.is_empty() || known.second == new.second));
-        // A store that tells of less than is known has lost something: it is to be told again.
-        new.life = if known.number > number { known.life } else { life };
-        if is_as_strict && known.until >= new.until {
-            self.mark(place, new.life);
+        // A log that tells the weaker one has not told what is known.
+        let life = if new.number < known.number { known.life } else { new.life };
+        if known.number >= new.number && known.until >= new.until.min(LAST_SECOND) {
+            self.mark(place, life, at);
             return Ok(None);
         }
-        new.until = known.until.max(new.until);
-        let (number, second) = (known.number, known.second.to_vec());
-        if is_as_strict {
-            new = Stored { number, second: &second, ..new };
-        }
+        new = Stored { life, until: known.until.max(new.until), number: known.number.max(new.number), ..new };
         self.put(name.hash, Some(place), new, at)
     }
 
@@ -228,10 +253,12 @@ impl Denied {
 
     /// The store knows this revocation again.
     pub(super) fn is_restored(&mut self, revocation: &Revocation, life: u16) {
-        let (kind, first, second, _) = parts(revocation);
-        let name = self.names.of(kind, first, if kind == Kind::Subject { "" } else { second });
-        if let Some(place) = self.position(name) {
-            self.mark(place, life);
+        let (kind, first, second, number) = parts(revocation);
+        let Some(place) = self.position(self.names.of(kind, first, second)) else { return };
+        // Meanwhile something stronger may have been learnt.
+        let is_it = |known: Stored<'_>| known.number == number && known.second == second.as_bytes();
+        if self.stored(place).is_some_and(is_it) {
+            self.mark(place, life, Timestamp::default());
         }
     }
 
@@ -250,10 +277,12 @@ impl Denied {
         Stored::read(segment.texts.get(offset_of(place)..)?)
     }
 
-    fn mark(&mut self, place: u32, life: u16) {
-        let (segment, at) = (self.segment_of(place), offset_of(place) + 1);
-        let bytes = self.segments.get_mut(segment).and_then(|segment| segment.texts.get_mut(at..at + 2));
-        if let Some(bytes) = bytes {
+    /// An entry was told again, in this life of the log.
+    fn mark(&mut self, place: u32, life: u16, at: Timestamp) {
+        let (position, offset) = (self.segment_of(place), offset_of(place) + 1);
+        let Some(segment) = self.segments.get_mut(position) else { return };
+        segment.logged = segment.logged.max(at);
+        if let Some(bytes) = segment.texts.get_mut(offset..offset + 2) {
             bytes.copy_from_slice(&life.to_le_bytes());
         }
     }
@@ -335,20 +364,26 @@ impl Denied {
 
 impl<'a> Stored<'a> {
     fn read(bytes: &'a [u8]) -> Option<Self> {
-        let (head, texts) = bytes.split_at_checked(HEAD)?;
+        let (head, rest) = bytes.split_at_checked(HEAD)?;
         let (kind, head) = head.split_first()?;
+        let kind = Kind::of(*kind)?;
         let (life, head) = head.split_first_chunk::<2>()?;
         let (until, head) = head.split_first_chunk::<4>()?;
-        let (number, head) = head.split_first_chunk::<8>()?;
         let (first_len, head) = head.split_first_chunk::<2>()?;
         let (second_len, _) = head.split_first_chunk::<2>()?;
+        let (number, texts) = if kind.has_strength() {
+            let (number, texts) = rest.split_first_chunk::<NUMBER>()?;
+            (u64::from_le_bytes(*number), texts)
+        } else {
+            (0, rest)
+        };
         let (first, texts) = texts.split_at_checked(u16::from_le_bytes(*first_len).into())?;
         let second = texts.get(..u16::from_le_bytes(*second_len).into())?;
         Some(Self {
-            kind: *kind,
+            kind,
             life: u16::from_le_bytes(*life),
             until: Timestamp::from_secs(u32::from_le_bytes(*until).into()),
-            number: u64::from_le_bytes(*number),
+            number,
             first,
             second,
         })
@@ -356,35 +391,47 @@ impl<'a> Stored<'a> {
 
     fn written(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.len());
-        bytes.push(self.kind);
+        bytes.push(self.kind as u8);
         bytes.extend_from_slice(&self.life.to_le_bytes());
         // Only what has been lost is told by it; it ends in the year 2106.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(&self.number.to_le_bytes());
         bytes.extend_from_slice(&u16::try_from(self.first.len()).ok()?.to_le_bytes());
         bytes.extend_from_slice(&u16::try_from(self.second.len()).ok()?.to_le_bytes());
+        if self.kind.has_strength() {
+            bytes.extend_from_slice(&self.number.to_le_bytes());
+        }
         bytes.extend_from_slice(self.first);
         bytes.extend_from_slice(self.second);
         (bytes.len() <= SEGMENT).then_some(bytes)
     }
 
     fn len(&self) -> usize {
-        HEAD + self.first.len() + self.second.len()
+        let number = if self.kind.has_strength() { NUMBER } else { 0 };
+        HEAD + number + self.first.len() + self.second.len()
     }
 
     fn is(&self, name: Name<'_>) -> bool {
-        let second = if name.kind == Kind::Subject { true } else { self.second == name.second.as_bytes() };
-        self.kind == name.kind as u8 && self.first == name.first.as_bytes() && second
+        let is_one_of_many = matches!(self.kind, Kind::Session | Kind::Token);
+        let is_second = !is_one_of_many || self.second == name.second.as_bytes();
+        self.kind == name.kind && self.first == name.first.as_bytes() && is_second
     }
 
     fn hash(&self, names: &Names) -> u32 {
         let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        match self.kind {
-            1 => names.hash(Kind::Session, text(self.first), text(self.second)),
-            2 => names.hash(Kind::Token, text(self.first), text(self.second)),
-            3 => names.hash(Kind::Subject, text(self.first), ""),
-            _ => names.hash(Kind::Foreign, text(self.first), ""),
-        }
+        names.hash(self.kind, text(self.first), text(self.second))
+    }
+}
+
+impl Kind {
+    /// A session or a token is revoked, and that is all.
+    fn has_strength(self) -> bool {
+        !matches!(self, Self::Session | Self::Token)
+    }
+
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Session, Self::Token, Self::Subject, Self::Foreign, Self::Others]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -406,8 +453,9 @@ fn parts(revocation: &Revocation) -> (Kind, &str, &str, u64) {
     match revocation {
         Revocation::Session { subject, sid } => (Kind::Session, subject, sid, 0),
         Revocation::Token { subject, jti } => (Kind::Token, subject, jti, 0),
-        Revocation::Subject { subject, generation, except } => {
-            (Kind::Subject, subject, except.as_deref().unwrap_or_default(), *generation)
+        Revocation::Subject { subject, generation, except: None } => (Kind::Subject, subject, "", *generation),
+        Revocation::Subject { subject, generation, except: Some(except) } => {
+            (Kind::Others, subject, except, *generation)
         }
         Revocation::Foreign { id, before } => (Kind::Foreign, id, "", before.map_or(u64::MAX, Timestamp::as_millis)),
     }
@@ -416,18 +464,15 @@ fn parts(revocation: &Revocation) -> (Kind, &str, &str, u64) {
 fn revocation(stored: Stored<'_>) -> Option<Revocation> {
     let first = std::str::from_utf8(stored.first).ok()?.to_owned();
     let second = std::str::from_utf8(stored.second).ok()?.to_owned();
+    let before = (stored.number != u64::MAX).then(|| Timestamp::from_millis(stored.number));
     Some(match stored.kind {
-        1 => Revocation::Session { subject: first, sid: second },
-        2 => Revocation::Token { subject: first, jti: second },
-        3 => Revocation::Subject {
-            subject: first,
-            generation: stored.number,
-            except: (!second.is_empty()).then_some(second),
-        },
-        4 => Revocation::Foreign {
-            id: first,
-            before: (stored.number != u64::MAX).then(|| Timestamp::from_millis(stored.number)),
-        },
-        _ => return None,
+        Kind::Session => Revocation::Session { subject: first, sid: second },
+        Kind::Token => Revocation::Token { subject: first, jti: second },
+        Kind::Subject => Revocation::Subject { subject: first, generation: stored.number, except: None },
+        Kind::Others => Revocation::Subject { subject: first, generation: stored.number, except: Some(second) },
+        Kind::Foreign => Revocation::Foreign { id: first, before },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,7 +214,7 @@ impl Replica {
     /// A subject's session has just ended by what this node did. No request that starts from now on is decided by what was known before.
     pub(crate) fn has_changed(&self, bucket: u32) {
         if let Some(known) = self.bucket(bucket) {
-            known.must_see(self.clock.elapsed());
+            known.must_see();
         }
         self.wake(bucket);
     }
@@ -222,7 +222,7 @@ impl Replica {
     /// No request that starts from now on is decided without what stands at this place of the log.
     pub(crate) fn must_see(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
-            bucket.must_see_position(position, self.clock.elapsed());
+            bucket.must_see_position(position);
         }
         self.wake(position.bucket);
     }
@@ -245,7 +245,7 @@ impl Replica {
 
 impl Verdict {
     /// Of several names under which one token may be denied, the heaviest word counts.
-    fn weight(self) -> u8 {
+    pub(super) fn weight(self) -> u8 {
         match self {
             Self::Accepted => 0,
             Self::Unknown => 1,

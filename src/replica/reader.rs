@@ -22,8 +22,8 @@
 //! no entry is left, since the time of the last one ever written (the bucket's birth before the first). Tokens that were issued later are decided here, others are asked about
 //! in the store. So a resynchronisation ends by moving the horizon, never by waiting; and a log that was trimmed, which Redis does not tell, costs time and never truth.
 //!
-//! The time for which entries are kept (`keep`) only grows. Those that were made before it grew may be forgotten too early for tokens that live as long as is now
-//! allowed: so the horizon is moved to the moment of the growth.
+//! The time for which entries are kept (`keep`) only grows. Those that were read before it grew, be it an earlier page of the same log, may be forgotten too
+//! early for tokens that live as long as is now allowed: so the horizon is moved to the moment of the growth.
 
 use std::time::Duration;
 
@@ -43,8 +43,9 @@ pub(super) struct Reader {
     is_complete: bool,
     horizon: Timestamp,
     keep: Duration,
-    /// A question that was asked earlier proves nothing.
-    not_before: Duration,
+    /// The answer to this question, and to those before it, grants nothing. Numbers and not times: a question and what must be seen may fall into
+    /// one moment of the clock.
+    outdated: u64,
     /// How often the log was begun anew. Wraps; told apart are only this time and others.
     life: u16,
     /// Whether anything was read in this life.
@@ -116,7 +117,7 @@ impl Reader {
             is_complete: false,
             horizon: Timestamp::END_OF_TIME,
             keep: Duration::ZERO,
-            not_before: Duration::ZERO,
+            outdated: 0,
             life: 0,
             was_read: false,
             open: None,
@@ -139,10 +140,10 @@ impl Reader {
         Ask { number: self.asked, began: now, since: self.place.as_ref().and_then(|place| place.cursor.clone()) }
     }
 
-    /// What has just happened in the store must be seen before anything is decided: an answer to what was asked before `now` grants nothing. The lease
+    /// What has just happened in the store must be seen before anything is decided: an answer to what was asked before this grants nothing. The lease
     /// is to be ended by whoever calls this.
-    pub(super) fn must_see(&mut self, now: Duration) {
-        self.not_before = self.not_before.max(now);
+    pub(super) fn must_see(&mut self) {
+        self.outdated = self.asked;
     }
 
     /// Whether an entry of this incarnation has been applied.
@@ -154,7 +155,7 @@ impl Reader {
     /// The bucket could not be read, or not understood: it is read anew, since nobody knows what is in it.
     pub(super) fn unreadable(&mut self) -> Change {
         self.open = None;
-        self.begin_anew(Break::Chain, false)
+        self.begin_anew(Break::Chain)
     }
 
     /// The answer to a question.
@@ -164,15 +165,15 @@ impl Reader {
         }
         let LogPage { now, incarnation, born, sequence, head, at, keep, max_staleness, mut entries, next } = page;
         if self.place.as_ref().is_some_and(|place| place.incarnation != incarnation) {
-            return self.begin_anew(Break::Incarnation, true);
+            return self.begin_anew(Break::Incarnation);
         }
+        let has_grown = self.place.is_some() && keep > self.keep;
         let (mut place, mut horizon) = match self.place.take() {
             Some(place) => (Some((place.sequence, place.head)), self.horizon),
             None => (None, born),
         };
         let has_entries = !entries.is_empty();
         self.was_read |= has_entries;
-        let was_shorter = self.is_complete && keep > self.keep;
         self.keep = self.keep.max(keep);
         for entry in &mut entries {
             entry.until = entry.until.max(entry.at.saturating_add(self.keep));
@@ -180,29 +181,30 @@ impl Reader {
                 sequence.checked_add(1) == Some(entry.sequence) && *head == entry.previous
             });
             if !links {
-                if self.is_complete {
-                    return self.begin_anew(Break::Chain, true);
+                let goes_back = place.as_ref().is_some_and(|(sequence, _)| entry.sequence <= *sequence);
+                if self.is_complete || goes_back {
+                    return self.begin_anew(Break::Chain);
                 }
                 // Before this one there is a hole, or the end of what is kept.
-                horizon = entry.previous_at.max(born);
+                horizon = horizon.max(entry.previous_at);
             }
             place = Some((entry.sequence, entry.nonce.clone()));
         }
         let is_at_end = place.as_ref().is_some_and(|(last, name)| *last == sequence && *name == head);
         if !is_at_end && !has_entries {
             if self.is_complete {
-                return self.begin_anew(Break::Chain, true);
+                return self.begin_anew(Break::Chain);
             }
             // What follows was taken away, to the last.
-            (place, horizon) = (Some((sequence, head)), at.max(born));
+            (place, horizon) = (Some((sequence, head)), horizon.max(at));
         } else if !is_at_end && place.as_ref().is_none_or(|(last, _)| *last >= sequence) {
             // An end that is behind its own entries: no page of one log.
-            return self.begin_anew(Break::Chain, false);
+            return self.begin_anew(Break::Chain);
         }
         let is_done = is_at_end || !has_entries;
-        let Some((sequence, head)) = place else { return self.begin_anew(Break::Chain, false) };
+        let Some((sequence, head)) = place else { return self.begin_anew(Break::Chain) };
         self.place = Some(Place { incarnation, sequence, head, cursor: next });
-        self.horizon = if was_shorter { horizon.max(now) } else { horizon };
+        self.horizon = if has_grown { horizon.max(now) } else { horizon };
         let completed = is_done && !self.is_complete;
         self.is_complete |= is_done;
         self.was_read |= is_done;
@@ -213,19 +215,20 @@ impl Reader {
             // Not before all is applied: a lease that was granted before the break may still be in a request's hands, and it must not meet the
             // horizon of a log that is read in part.
             bounds: self.is_complete.then_some(Bounds { horizon: self.horizon, keep: self.keep }),
-            lease: (may_decide && ask.began >= self.not_before).then(|| ask.began.saturating_add(self.staleness)),
+            lease: (may_decide && ask.number > self.outdated).then(|| ask.began.saturating_add(self.staleness)),
             more: !is_done,
             completed,
         }
     }
 
-    fn begin_anew(&mut self, why: Break, at_once: bool) -> Change {
+    fn begin_anew(&mut self, why: Break) -> Change {
         self.place = None;
-        self.is_complete = false;
+        // At once after all had been read; a log that breaks again while it is read is read at the next tick.
+        let more = std::mem::take(&mut self.is_complete);
         self.horizon = Timestamp::END_OF_TIME;
         if std::mem::take(&mut self.was_read) {
             self.life = self.life.wrapping_add(1);
         }
-        Change { broke: Some(why), more: at_once, ..Change::default() }
+        Change { broke: Some(why), more, ..Change::default() }
     }
 }

@@ -1,0 +1,10 @@
+//! What a bucket promises, held against a store that loses things in every way that it can (`model`): by chance (`random`), for all short sequences
+//! (`every`), and for the sequences of the protocol by name (`named`).
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod every;
+mod model;
+mod named;
+mod node;
+mod random;

@@ -1,0 +1,72 @@
+//! The promises, for every short sequence of what may happen, from each of several states.
+
+use super::node::{Step, World};
+
+/// `EVERY_DEPTH` goes deeper.
+const DEPTH: u32 = 4;
+
+const ALL: [Step; 14] = [
+    Step::RevokeSession(0),
+    Step::RevokeHere(0),
+    Step::MustSeeLast,
+    Step::Trim(1),
+    Step::Remove(1),
+    Step::LoseAll,
+    Step::RollBack(0),
+    Step::Grow(60),
+    Step::Later(30),
+    Step::Elapse(50),
+    Step::Ask,
+    Step::Answer(0),
+    Step::Deliver(0),
+    Step::Round,
+];
+
+/// Three sessions, of which a snapshot still knows the second and third after they are revoked.
+const LOGGED: [Step; 10] = [
+    Step::Open(0),
+    Step::Open(0),
+    Step::Open(1),
+    Step::Later(1),
+    Step::Mint(0, 20),
+    Step::Mint(1, 60),
+    Step::Mint(2, 60),
+    Step::RevokeSession(0),
+    Step::Save,
+    Step::RevokeSession(0),
+];
+
+fn starts() -> Vec<Vec<Step>> {
+    let (round, more) =
+        (Step::Round, [Step::RevokeSession(0), Step::Open(1), Step::Mint(0, 60), Step::RevokeSession(0)]);
+    let unread = [&LOGGED[..], &more].concat();
+    let half_read = [&unread[..], &[round]].concat();
+    let read = [&LOGGED[..], &[round, Step::Later(1), Step::Open(0), Step::Mint(0, 60)]].concat();
+    let asked = [&LOGGED[..], &[round, Step::Ask, Step::Answer(0), Step::Open(0), Step::Mint(0, 60)]].concat();
+    vec![unread, half_read, read, asked]
+}
+
+#[test]
+fn every_short_sequence_keeps_the_promises() {
+    let most = std::env::var("EVERY_DEPTH").ok().and_then(|depth| depth.parse().ok()).unwrap_or(DEPTH);
+    for start in starts() {
+        for depth in 1..=most {
+            for number in 0..ALL.len().pow(depth) {
+                let digit = |place| number / ALL.len().pow(place) % ALL.len();
+                let steps: Vec<_> = (0..depth).map(|place| ALL[digit(place)]).collect();
+                let outcome = std::panic::catch_unwind(|| try_out(&start, &steps));
+                assert!(outcome.is_ok(), "from {start:?} by {steps:?}");
+            }
+        }
+    }
+}
+
+/// All but the last step has been looked at before, as a shorter sequence.
+fn try_out(start: &[Step], steps: &[Step]) {
+    let mut world = World::new();
+    for step in start.iter().chain(steps) {
+        world.take(*step);
+    }
+    world.check();
+    world.settles();
+}

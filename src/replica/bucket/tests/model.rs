@@ -1,0 +1,282 @@
+//! A store of one bucket, as the protocol describes it, and the ways in which it loses its memory. Its times are whole seconds, for a node lets go of
+//! what is past its use in whole seconds; the node's own are milliseconds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    clock::Timestamp,
+    store::{LogCursor, LogEntry, LogPage, LogPosition, Revocation},
+};
+
+/// So few entries has a page.
+const PAGE: usize = 2;
+pub(super) const START: u64 = 10_000;
+
+pub(super) fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(super) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_secs(seconds)
+}
+
+/// A store. Its clock runs on, whatever happens to its data.
+#[derive(Clone)]
+pub(super) struct Store {
+    pub(super) now: u64,
+    pub(super) data: Data,
+    pub(super) snapshots: Vec<Data>,
+    names: u64,
+    sessions: u64,
+}
+
+/// What a store keeps.
+#[derive(Clone)]
+pub(super) struct Data {
+    pub(super) incarnation: String,
+    born: u64,
+    pub(super) sequence: u64,
+    head: String,
+    at: u64,
+    pub(super) keep: u64,
+    pub(super) max_staleness: u64,
+    /// With the id by which the stream knows it: the next number, so that another history has the same ones.
+    log: Vec<(u64, LogEntry)>,
+    last_id: u64,
+    generations: BTreeMap<String, u64>,
+    sessions: BTreeMap<String, Session>,
+    before: BTreeMap<String, u64>,
+    /// The numbers of the revocations that it has not lost; what leaves the log alone is not lost.
+    pub(super) has: BTreeSet<usize>,
+}
+
+#[derive(Clone)]
+struct Session {
+    subject: String,
+    generation: u64,
+}
+
+/// A token, as its bearer keeps it for ever.
+#[derive(Clone, Debug)]
+pub(super) struct Token {
+    pub(super) subject: String,
+    pub(super) session: String,
+    pub(super) id: String,
+    pub(super) generation: u64,
+    pub(super) issued_at: u64,
+    pub(super) life: u64,
+    pub(super) is_foreign: bool,
+}
+
+/// The first half of what a store answers.
+#[derive(Clone)]
+pub(super) struct Meta {
+    now: u64,
+    data: Data,
+}
+
+impl Store {
+    pub(super) fn new() -> Self {
+        let mut store =
+            Self { now: START, data: Data::new(START, "", 20), snapshots: Vec::new(), names: 0, sessions: 0 };
+        store.lose_all();
+        store
+    }
+
+    fn name(&mut self) -> String {
+        self.names += 1;
+        format!("n{}", self.names)
+    }
+
+    /// What is lost is lost; a store comes up empty.
+    pub(super) fn lose_all(&mut self) {
+        let incarnation = self.name();
+        let Data { keep, max_staleness, .. } = self.data;
+        self.data = Data { max_staleness, ..Data::new(self.now, &incarnation, keep) };
+    }
+
+    pub(super) fn save(&mut self) {
+        self.snapshots.push(self.data.clone());
+    }
+
+    /// The store is what it was when it was saved; its nodes have told it again what they allow themselves.
+    pub(super) fn roll_back(&mut self, snapshot: usize) {
+        if let Some(data) = self.snapshots.get(snapshot) {
+            self.data = data.clone();
+        }
+    }
+
+    pub(super) fn open(&mut self, subject: &str) -> String {
+        self.sessions += 1;
+        let generation = *self.data.generations.entry(subject.into()).or_insert(self.now);
+        let session = Session { subject: subject.into(), generation };
+        let sid = format!("s{}", self.sessions);
+        self.data.sessions.insert(sid.clone(), session);
+        sid
+    }
+
+    pub(super) fn sessions(&self) -> Vec<String> {
+        self.data.sessions.keys().cloned().collect()
+    }
+
+    /// A token of a session that is alive.
+    pub(super) fn mint(&mut self, session: &str, life: u64) -> Token {
+        let Session { subject, generation } = self.data.sessions[session].clone();
+        let (id, session) = (self.name(), session.to_owned());
+        Token { subject, session, id, generation, issued_at: self.now, life, is_foreign: false }
+    }
+
+    pub(super) fn foreign_token(&mut self, subject: &str, life: u64) -> Token {
+        let (id, session, subject) = (self.name(), String::new(), subject.to_owned());
+        Token { subject, session, id, generation: 0, issued_at: self.now, life, is_foreign: true }
+    }
+
+    /// The entry of a revocation, which has the given number.
+    pub(super) fn revoke(&mut self, number: usize, what: Revocation) -> LogEntry {
+        let mut what = what;
+        match &mut what {
+            Revocation::Session { sid, .. } => drop(self.data.sessions.remove(sid)),
+            Revocation::Token { .. } => {}
+            Revocation::Subject { subject, generation, except } => {
+                let known = self.data.generations.get(subject).copied().unwrap_or_default();
+                *generation = (known + 1).max(self.now).max(*generation);
+                self.data.generations.insert(subject.clone(), *generation);
+                if except.as_ref().is_some_and(|except| !self.data.is_of(except, subject)) {
+                    *except = None;
+                }
+                let is_alive =
+                    |sid: &String, session: &mut Session| session.subject != *subject || Some(sid) == except.as_ref();
+                self.data.sessions.retain(is_alive);
+                if let Some(kept) = except.as_ref().and_then(|except| self.data.sessions.get_mut(except)) {
+                    kept.generation = *generation;
+                }
+            }
+            Revocation::Foreign { id, before } => {
+                if let Some(before) = before {
+                    let known = self.data.before.get(id).copied().unwrap_or_default();
+                    *before = at(self.now.max(known));
+                    self.data.before.insert(id.clone(), before.as_secs());
+                }
+            }
+        }
+        let (now, nonce) = (self.now, self.name());
+        self.data.has.insert(number);
+        self.data.log(now, nonce, what)
+    }
+
+    pub(super) fn position(&self) -> LogPosition {
+        LogPosition { bucket: 0, incarnation: self.data.incarnation.clone(), sequence: self.data.sequence }
+    }
+
+    pub(super) fn trim(&mut self, count: usize) {
+        let count = count.min(self.data.log.len());
+        self.data.log.drain(..count);
+    }
+
+    pub(super) fn remove(&mut self, index: usize) {
+        if index < self.data.log.len() {
+            self.data.log.remove(index);
+        }
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.data.log.len()
+    }
+
+    pub(super) fn meta(&self) -> Meta {
+        Meta { now: self.now, data: self.data.clone() }
+    }
+
+    /// The rest of an answer, and what the store had not lost when it began to answer. `m` and the log are read one after the other: what was logged
+    /// in between is counted.
+    pub(super) fn page(&self, meta: Meta, since: Option<&LogCursor>) -> (LogPage, BTreeSet<usize>) {
+        let after = since.map_or(0, |since| since.as_str().parse().unwrap());
+        let found: Vec<_> = self.data.log.iter().filter(|(id, _)| *id > after).take(PAGE).collect();
+        let Data { incarnation, born, mut sequence, mut head, at: mut last, keep, max_staleness, has, .. } = meta.data;
+        for (_, entry) in &found {
+            if entry.sequence == sequence + 1 && entry.previous == head {
+                (sequence, head, last) = (entry.sequence, entry.nonce.clone(), entry.at.as_secs());
+            }
+        }
+        let next = found.last().map(|(id, _)| LogCursor::new(id.to_string())).or_else(|| since.cloned());
+        let page = LogPage {
+            now: at(meta.now),
+            incarnation,
+            born: at(born),
+            sequence,
+            head,
+            at: at(last),
+            keep: seconds(keep),
+            max_staleness: ms(max_staleness),
+            entries: found.into_iter().map(|(_, entry)| entry.clone()).collect(),
+            next,
+        };
+        (page, has)
+    }
+}
+
+impl Data {
+    fn new(born: u64, incarnation: &str, keep: u64) -> Self {
+        Self {
+            incarnation: incarnation.into(),
+            born,
+            sequence: 0,
+            head: incarnation.into(),
+            at: born,
+            keep,
+            max_staleness: 0,
+            log: Vec::new(),
+            last_id: 0,
+            generations: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            before: BTreeMap::new(),
+            has: BTreeSet::new(),
+        }
+    }
+
+    fn is_of(&self, session: &str, subject: &str) -> bool {
+        self.sessions.get(session).is_some_and(|session| session.subject == subject)
+    }
+
+    fn log(&mut self, now: u64, nonce: String, revocation: Revocation) -> LogEntry {
+        let entry = LogEntry {
+            sequence: self.sequence + 1,
+            nonce: nonce.clone(),
+            previous: std::mem::replace(&mut self.head, nonce),
+            previous_at: at(self.at),
+            at: at(now.max(self.at)),
+            revocation,
+            until: at(now + self.keep),
+        };
+        (self.sequence, self.at, self.last_id) = (entry.sequence, entry.at.as_secs(), self.last_id + 1);
+        self.log.push((self.last_id, entry.clone()));
+        entry
+    }
+}
+
+impl Token {
+    /// Whether this revocation is of this token.
+    pub(super) fn is_meant_by(&self, revocation: &Revocation) -> bool {
+        match revocation {
+            Revocation::Session { subject, sid } => {
+                !self.is_foreign && *subject == self.subject && *sid == self.session
+            }
+            Revocation::Token { subject, jti } => !self.is_foreign && *subject == self.subject && *jti == self.id,
+            Revocation::Subject { subject, generation, except } => {
+                let is_excepted = except.as_ref() == Some(&self.session);
+                !self.is_foreign && *subject == self.subject && self.generation < *generation && !is_excepted
+            }
+            Revocation::Foreign { id, before: None } => self.is_foreign && *id == self.id,
+            Revocation::Foreign { id, before: Some(before) } => {
+                self.is_foreign && *id == self.subject && at(self.issued_at) <= *before
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! A node beside the store of `model`: questions and answers that come late, twice or never, and after each step what must be true.
+
+use std::collections::BTreeSet;
+
+use super::model::{Data, Meta, START, Store, Token, at, ms, seconds};
+use crate::{
+    replica::{
+        bucket::{Bucket, Facts, Outcome, Verdict},
+        denied::{Kind, Names},
+        reader::Ask,
+    },
+    store::{LogPage, Revocation},
+};
+
+/// What the node allows itself.
+pub(super) const STALENESS: u64 = 50;
+const MAX_BYTES: usize = 1 << 20;
+/// How many tokens are kept in mind, the newest.
+const TOKENS: usize = 24;
+
+/// One thing that happens. Indices are taken of what there is, round and round.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Open(u8),
+    Mint(u8, u8),
+    MintForeign(u8, u8),
+    RevokeSession(u8),
+    RevokeToken(u8),
+    RevokeAll(u8, Option<u8>),
+    RevokeForeign(u8),
+    RevokeForeignToken(u8),
+    /// This node itself revokes a session.
+    RevokeHere(u8),
+    /// This node is told the place of the last entry.
+    MustSeeLast,
+    Trim(u8),
+    Remove(u8),
+    TrimAll,
+    LoseAll,
+    Save,
+    RollBack(u8),
+    Grow(u8),
+    /// The store's clock runs.
+    Later(u8),
+    /// The node's clock runs.
+    Elapse(u8),
+    Ask,
+    /// The store begins to answer a question.
+    Begin(u8),
+    /// It has answered.
+    Answer(u8),
+    /// An answer arrives; what was sent may arrive again.
+    Deliver(u8),
+    /// One question and its answer.
+    Round,
+    Unreadable,
+    Restart,
+}
+
+struct Revoked {
+    revocation: Revocation,
+    at: u64,
+    until: u64,
+    /// When that was confirmed, by the node's clock.
+    confirmed: u64,
+    /// The node was told to see it.
+    must_be_seen: bool,
+    is_seen: bool,
+}
+
+enum Question {
+    Asked,
+    Begun(Meta),
+    Answered(LogPage, BTreeSet<usize>),
+}
+
+pub(super) struct World {
+    pub(super) store: Store,
+    pub(super) bucket: Bucket,
+    names: Names,
+    pub(super) elapsed: u64,
+    questions: Vec<(Ask, Question)>,
+    /// The question whose answer is waited for.
+    open: Option<usize>,
+    revoked: Vec<Revoked>,
+    pub(super) tokens: Vec<Token>,
+    /// What the store had when it gave the answer for which the lease was granted.
+    granted: BTreeSet<usize>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let mut store = Store::new();
+        store.data.max_staleness = STALENESS;
+        let names = Names::default();
+        let bucket = Bucket::new(names.clone(), ms(STALENESS), MAX_BYTES);
+        Self {
+            store,
+            bucket,
+            names,
+            elapsed: 1000,
+            questions: Vec::new(),
+            open: None,
+            revoked: Vec::new(),
+            tokens: Vec::new(),
+            granted: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn run(steps: &[Step]) -> Self {
+        let mut world = Self::new();
+        for step in steps {
+            world.step(*step);
+        }
+        world
+    }
+
+    /// Takes a step, and looks whether all is as it must be.
+    pub(super) fn step(&mut self, step: Step) -> Outcome {
+        let outcome = self.take(step);
+        self.check();
+        outcome
+    }
+
+    pub(super) fn take(&mut self, step: Step) -> Outcome {
+        let subject = |number: u8| format!("u{}", number % 2);
+        match step {
+            Step::Open(number) => drop(self.store.open(&subject(number))),
+            Step::Mint(number, life) => {
+                if let Some(session) = pick(&self.store.sessions(), number) {
+                    let token = self.store.mint(&session, life.into());
+                    self.keep(token);
+                }
+            }
+            Step::MintForeign(number, life) => {
+                let token = self.store.foreign_token(&subject(number), life.into());
+                self.keep(token);
+            }
+            Step::RevokeSession(number) => drop(self.revoke_session(number)),
+            Step::RevokeToken(number) => {
+                if let Some(token) = pick(&self.tokens, number).filter(|token| !token.is_foreign) {
+                    self.revoke(Revocation::Token { subject: token.subject, jti: token.id });
+                }
+            }
+            Step::RevokeAll(number, except) => {
+                let except = except.and_then(|except| pick(&self.store.sessions(), except));
+                self.revoke(Revocation::Subject { subject: subject(number), generation: 0, except });
+            }
+            Step::RevokeForeign(number) => {
+                self.revoke(Revocation::Foreign { id: subject(number), before: Some(at(START)) });
+            }
+            Step::RevokeForeignToken(number) => {
+                if let Some(token) = pick(&self.tokens, number).filter(|token| token.is_foreign) {
+                    self.revoke(Revocation::Foreign { id: token.id, before: None });
+                }
+            }
+            Step::RevokeHere(number) => {
+                if let Some(revoked) = self.revoke_session(number) {
+                    self.bucket.must_see();
+                    self.revoked[revoked].must_be_seen = true;
+                }
+            }
+            Step::MustSeeLast => {
+                if self.store.data.sequence > 0 {
+                    self.bucket.must_see_position(&self.store.position());
+                    let has = &self.store.data.has;
+                    has.iter().for_each(|number| self.revoked[*number].must_be_seen = true);
+                }
+            }
+            Step::Trim(count) => self.store.trim(usize::from(count) % 4),
+            Step::Remove(index) => self.store.remove(usize::from(index) % self.store.length().max(1)),
+            Step::TrimAll => self.store.trim(usize::MAX),
+            Step::LoseAll => self.store.lose_all(),
+            Step::Save => self.store.save(),
+            Step::RollBack(snapshot) => {
+                self.store.roll_back(usize::from(snapshot) % self.store.snapshots.len().max(1));
+            }
+            Step::Grow(keep) => self.store.data.keep = self.store.data.keep.max(keep.into()),
+            Step::Later(millis) => self.store.now += u64::from(millis),
+            Step::Elapse(millis) => self.elapsed += u64::from(millis),
+            Step::Ask => {
+                let ask = self.bucket.ask(ms(self.elapsed));
+                self.open = Some(self.questions.len());
+                self.questions.push((ask, Question::Asked));
+            }
+            Step::Begin(number) => {
+                let meta = self.store.meta();
+                if let Some((_, question)) = self.question(number)
+                    && let Question::Asked = question
+                {
+                    *question = Question::Begun(meta);
+                }
+            }
+            Step::Answer(number) => {
+                self.take(Step::Begin(number));
+                let answer = match self.question(number) {
+                    Some((ask, Question::Begun(meta))) => (meta.clone(), ask.since().cloned()),
+                    _ => return Outcome::default(),
+                };
+                let (page, has) = self.store.page(answer.0, answer.1.as_ref());
+                if let Some((_, question)) = self.question(number) {
+                    *question = Question::Answered(page, has);
+                }
+            }
+            Step::Deliver(number) => return self.deliver(number),
+            Step::Round => {
+                self.take(Step::Ask);
+                self.take(Step::Answer(0));
+                return self.deliver(0);
+            }
+            Step::Unreadable => {
+                self.open = None;
+                self.bucket.unreadable();
+            }
+            Step::Restart => {
+                self.bucket = Bucket::new(self.names.clone(), ms(STALENESS), MAX_BYTES);
+                (self.open, self.granted) = (None, BTreeSet::new());
+                self.questions.clear();
+                for revoked in &mut self.revoked {
+                    (revoked.is_seen, revoked.must_be_seen) = (false, false);
+                }
+            }
+        }
+        Outcome::default()
+    }
+
+    fn keep(&mut self, token: Token) {
+        if self.tokens.len() == TOKENS {
+            self.tokens.remove(0);
+        }
+        self.tokens.push(token);
+    }
+
+    /// The newest question is 0.
+    fn question(&mut self, number: u8) -> Option<&mut (Ask, Question)> {
+        let count = self.questions.len();
+        self.questions.get_mut(count.checked_sub(1 + usize::from(number) % count.max(1))?)
+    }
+
+    fn revoke_session(&mut self, number: u8) -> Option<usize> {
+        let sid = pick(&self.store.sessions(), number)?;
+        let session = self.tokens.iter().find(|token| token.session == sid);
+        let subject = session.map(|token| token.subject.clone())?;
+        Some(self.revoke(Revocation::Session { subject, sid }))
+    }
+
+    fn revoke(&mut self, what: Revocation) -> usize {
+        let number = self.revoked.len();
+        let entry = self.store.revoke(number, what);
+        self.revoked.push(Revoked {
+            revocation: entry.revocation,
+            at: entry.at.as_secs(),
+            until: entry.until.as_secs(),
+            confirmed: self.elapsed,
+            must_be_seen: false,
+            is_seen: false,
+        });
+        number
+    }
+
+    fn deliver(&mut self, number: u8) -> Outcome {
+        let count = self.questions.len();
+        let Some((ask, Question::Answered(page, has))) = self.question(number) else { return Outcome::default() };
+        let (ask, page, has) = (ask.clone(), page.clone(), has.clone());
+        let is_open = self.open == count.checked_sub(1 + usize::from(number) % count);
+        if is_open {
+            self.open = None;
+        }
+        let lease = self.bucket.lease_end();
+        let entries = page.entries.clone();
+        let outcome = self.bucket.page(&ask, page);
+        if is_open && outcome.broke.is_none() {
+            for entry in &entries {
+                let is_it =
+                    |revoked: &&mut Revoked| revoked.revocation == entry.revocation && revoked.at == entry.at.as_secs();
+                self.revoked.iter_mut().filter(is_it).for_each(|revoked| revoked.is_seen = true);
+            }
+        }
+        let end = self.bucket.lease_end();
+        if end != lease && end != 0 {
+            self.granted = has;
+        }
+        outcome
+    }
+
+    /// What the bucket says of a token at a moment of the node's clock.
+    pub(super) fn verdict(&self, token: &Token, elapsed: u64) -> Verdict {
+        let facts = Facts { issued_at: at(token.issued_at), life: seconds(token.life) };
+        let now = || elapsed * 1_000_000;
+        if token.is_foreign {
+            let name = |id| self.names.of(Kind::Foreign, id, "");
+            let verdicts = [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), now));
+            return verdicts.into_iter().max_by_key(|verdict| verdict.weight()).unwrap();
+        }
+        let name = |kind, id| self.names.of(kind, &token.subject, id);
+        let (session, id) = (name(Kind::Session, &token.session), name(Kind::Token, &token.id));
+        self.bucket.session_verdict(facts, name(Kind::Subject, ""), session, id, token.generation, now)
+    }
+
+    /// When the lease ends, in milliseconds.
+    pub(super) fn lease_end(&self) -> u64 {
+        self.bucket.lease_end() / 1_000_000
+    }
+
+    /// What must be true at any time. The last moment of a lease is looked at too: until then nothing more may come from the store.
+    pub(super) fn check(&self) {
+        let Data { has, .. } = &self.store.data;
+        let moments = [self.elapsed, self.lease_end().saturating_sub(1).max(self.elapsed)];
+        for token in self.tokens.iter().filter(|token| token.issued_at + token.life > self.store.now) {
+            let meant = |(_, revoked): &(usize, &Revoked)| token.is_meant_by(&revoked.revocation);
+            let revoked: Vec<_> = self.revoked.iter().enumerate().filter(meant).collect();
+            for moment in moments {
+                let verdict = self.verdict(token, moment);
+                for (number, revoked) in &revoked {
+                    let is_due = revoked.must_be_seen || revoked.confirmed + STALENESS <= moment;
+                    // A token of a session that came to life again is not meant by what the store has forgotten.
+                    let was_told = self.granted.contains(number) && token.issued_at <= revoked.at;
+                    let must_be_known = (has.contains(number) && is_due) || was_told;
+                    assert!(
+                        verdict != Verdict::Accepted || !must_be_known,
+                        "{token:?} is accepted at {moment} after {:?}, confirmed at {}",
+                        revoked.revocation,
+                        revoked.confirmed
+                    );
+                    assert!(
+                        verdict == Verdict::Refused || !revoked.is_seen || revoked.until <= self.store.now,
+                        "{token:?} is not refused, though {:?} was seen",
+                        revoked.revocation
+                    );
+                }
+                let is_known = revoked.iter().any(|(_, revoked)| revoked.is_seen);
+                assert!(verdict != Verdict::Refused || is_known, "{token:?} is refused for nothing");
+            }
+        }
+        if self.lease_end() > self.elapsed {
+            for number in &self.granted {
+                let revoked = &self.revoked[*number];
+                let is_spoken_of = at(revoked.at) > self.bucket.horizon() && revoked.until > self.store.now;
+                assert!(revoked.is_seen || !is_spoken_of, "the horizon hides {:?}", revoked.revocation);
+            }
+        }
+    }
+
+    /// With a store in which nothing happens and that answers, a lease is there soon, and nobody asks without end.
+    pub(super) fn settles(&mut self) {
+        let (mut questions, mut at_once) = (0, 0);
+        let enough = self.store.length() / 2 + 4;
+        while questions == 0 || self.lease_end() < self.elapsed + STALENESS {
+            (questions, self.elapsed, self.store.now) = (questions + 1, self.elapsed + 1, self.store.now + 1);
+            let outcome = self.step(Step::Round);
+            at_once += usize::from(outcome.more);
+            assert!(questions <= enough, "no lease after {questions} questions");
+        }
+        assert!(at_once < enough, "asked at once {at_once} times");
+        assert!(!self.step(Step::Round).more);
+        self.comes_to_decide();
+    }
+
+    /// Tokens that are issued now are decided here.
+    fn comes_to_decide(&mut self) {
+        // A user of whom the node knows nothing from before the store lost its memory.
+        self.store.now += 1;
+        let session = self.store.open("new");
+        let token = self.store.mint(&session, self.store.data.keep);
+        assert_eq!(self.verdict(&token, self.elapsed), Verdict::Accepted, "{token:?} is not decided");
+    }
+}
+
+fn pick<T: Clone>(all: &[T], number: u8) -> Option<T> {
+    all.get(usize::from(number) % all.len().max(1)).cloned()
+}

@@ -1,0 +1,61 @@
+//! The promises, for whatever happens in whatever order.
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed},
+};
+
+use super::node::{Step, World};
+
+const CASES: u32 = 4000;
+const STEPS: usize = 60;
+/// What fails is printed, in short; `PROPTEST_RNG_SEED` seeks elsewhere.
+const SEED: u64 = 1;
+
+fn step() -> impl Strategy<Value = Step> {
+    let any = || 0..6u8;
+    let time = || prop_oneof![Just(1u8), Just(3), 0..30u8, Just(60)];
+    let life = || prop_oneof![Just(10u8), Just(20), Just(30), Just(40), Just(80)];
+    let happens = prop_oneof![
+        2 => any().prop_map(Step::Open),
+        4 => (any(), life()).prop_map(|(session, life)| Step::Mint(session, life)),
+        2 => (any(), life()).prop_map(|(subject, life)| Step::MintForeign(subject, life)),
+        4 => any().prop_map(Step::RevokeSession),
+        1 => any().prop_map(Step::RevokeToken),
+        3 => (any(), proptest::option::of(any())).prop_map(|(subject, except)| Step::RevokeAll(subject, except)),
+        1 => any().prop_map(Step::RevokeForeign),
+        1 => any().prop_map(Step::RevokeForeignToken),
+        1 => any().prop_map(Step::RevokeHere),
+        1 => Just(Step::MustSeeLast),
+    ];
+    let is_lost = prop_oneof![
+        2 => any().prop_map(Step::Trim),
+        2 => any().prop_map(Step::Remove),
+        1 => Just(Step::TrimAll),
+        1 => Just(Step::LoseAll),
+        2 => Just(Step::Save),
+        2 => any().prop_map(Step::RollBack),
+        1 => prop_oneof![Just(30u8), Just(40), Just(80)].prop_map(Step::Grow),
+        1 => Just(Step::Unreadable),
+        1 => Just(Step::Restart),
+    ];
+    let is_read = prop_oneof![
+        2 => Just(Step::Ask),
+        1 => (0..2u8).prop_map(Step::Begin),
+        2 => (0..3u8).prop_map(Step::Answer),
+        3 => (0..3u8).prop_map(Step::Deliver),
+        5 => Just(Step::Round),
+    ];
+    let passes = prop_oneof![time().prop_map(Step::Later), time().prop_map(Step::Elapse)];
+    prop_oneof![5 => happens, 2 => is_lost, 6 => is_read, 3 => passes]
+}
+
+#[test]
+fn nobody_is_accepted_against_a_revocation_that_the_store_has_and_everybody_is_served_again() {
+    let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    let config = Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(seed), ..Config::default() };
+    proptest!(config, |(steps in proptest::collection::vec(step(), 0..STEPS))| {
+        World::run(&steps).settles();
+    });
+}

@@ -1,0 +1,253 @@
+//! What is denied, against a plain list of all that was ever told.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::time::Duration;
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed},
+};
+
+use super::*;
+
+const SEED: u64 = 1;
+
+/// Long enough that eight entries fill a segment.
+fn long(name: &str) -> String {
+    format!("{name}{}", "-".repeat(4000))
+}
+
+fn secs(seconds: u64) -> Timestamp {
+    Timestamp::from_secs(seconds)
+}
+
+fn session(subject: &str, sid: &str) -> Revocation {
+    Revocation::Session { subject: subject.into(), sid: sid.into() }
+}
+
+fn all(generation: u64, except: Option<&str>) -> Revocation {
+    Revocation::Subject { subject: "u".into(), generation, except: except.map(Into::into) }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(Revocation, u64),
+    Later(u64),
+}
+
+fn revocation() -> impl Strategy<Value = Revocation> {
+    let subject = || (0..3u8).prop_map(|number| long(&format!("u{number}")));
+    let id = || (0..12u8).prop_map(|number| format!("s{number}"));
+    prop_oneof![
+        4 => (subject(), id()).prop_map(|(subject, sid)| Revocation::Session { subject, sid }),
+        2 => (subject(), id()).prop_map(|(subject, jti)| Revocation::Token { subject, jti }),
+        3 => (subject(), 1..8u64, proptest::option::of((0..3u8).prop_map(|number| format!("s{number}"))))
+            .prop_map(|(subject, generation, except)| Revocation::Subject { subject, generation, except }),
+        2 => ((0..6u8).prop_map(|number| long(&format!("f{number}"))), proptest::option::of(1..8u64))
+            .prop_map(|(id, before)| Revocation::Foreign { id, before: before.map(Timestamp::from_millis) }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (revocation(), 1..40u64).prop_map(|(revocation, life)| Step::Insert(revocation, life)),
+        1 => (1..20u64).prop_map(Step::Later),
+    ]
+}
+
+/// A question about a token, and what the revocations that it must hear say.
+fn says(denied: &Denied, asked: &Revocation) -> bool {
+    let name = |kind, first: &str, second: &str| denied.names.hash(kind, first, second);
+    match asked {
+        Revocation::Session { subject, sid } => {
+            denied.contains(Name::hashed(name(Kind::Session, subject, sid), Kind::Session, subject, sid))
+        }
+        Revocation::Token { subject, jti } => {
+            denied.contains(Name::hashed(name(Kind::Token, subject, jti), Kind::Token, subject, jti))
+        }
+        // A session of this generation.
+        Revocation::Subject { subject, generation, except } => {
+            let sid = except.as_deref().unwrap_or("other");
+            let of_subject = Name::hashed(name(Kind::Subject, subject, ""), Kind::Subject, subject, "");
+            denied.is_outdated(of_subject, Name::hashed(0, Kind::Session, subject, sid), *generation)
+        }
+        // Something that was issued then.
+        Revocation::Foreign { id, before } => {
+            let found = denied.foreign(Name::hashed(name(Kind::Foreign, id, ""), Kind::Foreign, id, ""));
+            found.is_some_and(|until| before.map_or(u64::MAX, Timestamp::as_millis) <= until)
+        }
+    }
+}
+
+fn means(told: &Revocation, asked: &Revocation) -> bool {
+    match (told, asked) {
+        (
+            Revocation::Subject { subject, generation, except },
+            Revocation::Subject { subject: of, generation: its, except: sid },
+        ) => subject == of && its < generation && (except.is_none() || except != sid),
+        (Revocation::Foreign { id, before }, Revocation::Foreign { id: of, before: issued }) => {
+            id == of && (before.is_none() || issued.is_some_and(|issued| before.is_some_and(|before| issued <= before)))
+        }
+        _ => told == asked,
+    }
+}
+
+fn questions() -> Vec<Revocation> {
+    let mut all = Vec::new();
+    for number in 0..3 {
+        let subject = long(&format!("u{number}"));
+        for id in 0..12 {
+            all.push(Revocation::Session { subject: subject.clone(), sid: format!("s{id}") });
+            all.push(Revocation::Token { subject: subject.clone(), jti: format!("s{id}") });
+        }
+        for generation in 0..8 {
+            for except in [None, Some("s0"), Some("s1"), Some("s2")] {
+                let except = except.map(Into::into);
+                all.push(Revocation::Subject { subject: subject.clone(), generation, except });
+            }
+        }
+    }
+    for number in 0..6 {
+        let id = long(&format!("f{number}"));
+        all.extend((0..8).map(|at| Revocation::Foreign { id: id.clone(), before: Some(Timestamp::from_millis(at)) }));
+        all.push(Revocation::Foreign { id, before: None });
+    }
+    all
+}
+
+#[test]
+fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_there_is() {
+    let config = Config { cases: 60, failure_persistence: None, rng_seed: RngSeed::Fixed(SEED), ..Config::default() };
+    let steps = proptest::collection::vec(step(), 0..120);
+    let memory = prop_oneof![Just(1usize), Just(3), Just(1000)];
+    proptest!(config, |(steps in steps, segments in memory, before_wrap in 0..4u32)| {
+        let mut denied = Denied::new(Names::default(), segments * SEGMENT);
+        denied.base = NUMBER_MASK - before_wrap;
+        let (mut now, mut forgotten, mut told) = (1000, Timestamp::default(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Insert(revocation, life) => {
+                    let gone = denied.insert(&revocation, secs(now), secs(now + life), 0).unwrap();
+                    forgotten = forgotten.max(gone.unwrap_or_default());
+                    told.push((revocation, secs(now), secs(now + life)));
+                }
+                Step::Later(seconds) => {
+                    now += seconds;
+                    (0..8).for_each(|_| denied.sweep(secs(now)));
+                }
+            }
+            let length: usize = denied.segments.iter().map(|segment| segment.texts.len()).sum();
+            prop_assert_eq!(denied.texts, length);
+            prop_assert!(length <= (segments + 1) * SEGMENT);
+        }
+        for asked in questions() {
+            let meant: Vec<_> = told.iter().filter(|(told, ..)| means(told, &asked)).collect();
+            let must = meant.iter().any(|(_, at, until)| *until > secs(now) && *at > forgotten);
+            prop_assert!(says(&denied, &asked) || !must, "{:.20?} is not refused", asked);
+            prop_assert!(!says(&denied, &asked) || !meant.is_empty(), "{:.20?} is refused", asked);
+        }
+        // At the end of all times nothing is left.
+        (0..100).for_each(|_| denied.sweep(secs(now + 100)));
+        prop_assert_eq!((denied.len(), denied.texts, denied.segments.len()), (0, 0, 0));
+    });
+}
+
+#[test]
+fn of_two_exceptions_each_loses_to_the_other() {
+    for told in [[(5, Some("a")), (7, Some("b"))], [(7, Some("b")), (5, Some("a"))]] {
+        let mut denied = Denied::new(Names::default(), SEGMENT);
+        for (generation, except) in told {
+            denied.insert(&all(generation, except), secs(1), secs(9), 0).unwrap();
+        }
+        let dead = |sid: &str, generation| says(&denied, &all(generation, Some(sid)));
+        assert!(dead("a", 4) && dead("a", 6) && dead("b", 4) && dead("c", 6));
+        assert!(!dead("b", 5) && !dead("a", 7) && !dead("c", 7));
+    }
+}
+
+#[test]
+fn what_the_log_tells_in_a_weaker_form_is_still_missing_in_it() {
+    let mut denied = Denied::new(Names::default(), SEGMENT);
+    let foreign = |before| Revocation::Foreign { id: "f".into(), before: Some(secs(before)) };
+    for strong in [all(7, None), foreign(7)] {
+        denied.insert(&strong, secs(7), secs(90), 1).unwrap();
+    }
+    for weak in [all(5, None), foreign(5)] {
+        denied.insert(&weak, secs(5), secs(95), 2).unwrap();
+    }
+    let mut missing = denied.missing(2, secs(10), 9);
+    missing.sort_by_key(|(revocation, _)| matches!(revocation, Revocation::Foreign { .. }));
+    assert_eq!(missing, [(all(7, None), secs(95)), (foreign(7), secs(95))]);
+    denied.insert(&all(7, None), secs(7), secs(90), 2).unwrap();
+    assert_eq!(denied.missing(2, secs(10), 9), [(foreign(7), secs(95))]);
+}
+
+#[test]
+fn what_was_restored_is_missing_no_more_unless_something_stronger_was_learnt() {
+    let mut denied = Denied::new(Names::default(), SEGMENT);
+    denied.insert(&session("u", "s"), secs(1), secs(90), 1).unwrap();
+    denied.insert(&all(5, Some("s")), secs(1), secs(90), 1).unwrap();
+    assert_eq!(denied.missing(2, secs(2), 9).len(), 2);
+    assert_eq!(denied.missing(2, secs(2), 1).len(), 1, "no more than asked for");
+    assert!(denied.missing(2, secs(90), 9).is_empty(), "what is past its use is not missed");
+    denied.is_restored(&session("u", "s"), 2);
+    denied.insert(&all(7, Some("s")), secs(2), secs(90), 1).unwrap();
+    denied.is_restored(&all(5, Some("s")), 2);
+    assert_eq!(denied.missing(2, secs(2), 9), [(all(7, Some("s")), secs(90))]);
+}
+
+#[test]
+fn ids_as_long_as_a_store_takes_them_are_kept_and_longer_ones_are_refused_not_cut() {
+    let mut denied = Denied::new(Names::default(), SEGMENT);
+    let id = "é".repeat(127);
+    denied.insert(&session(&id, &id), secs(1), secs(9), 0).unwrap();
+    assert!(says(&denied, &session(&id, &id)));
+    for length in [SEGMENT, usize::from(u16::MAX), usize::from(u16::MAX) + 1] {
+        let long = "s".repeat(length);
+        assert_eq!(denied.insert(&session("u", &long), secs(1), secs(9), 0), Err(TooLong));
+        assert!(!says(&denied, &session("u", &long)));
+    }
+    assert_eq!(denied.len(), 1);
+}
+
+#[test]
+fn what_was_told_again_later_is_forgotten_as_of_later() {
+    let mut denied = Denied::new(Names::default(), SEGMENT);
+    denied.insert(&all(5, None), secs(1), secs(90), 0).unwrap();
+    denied.insert(&all(5, None), secs(8), secs(90), 0).unwrap();
+    let told: Vec<_> = (0..20).map(|number| session(&long("u"), &number.to_string())).collect();
+    let forgotten: Vec<_> = told.iter().filter_map(|told| denied.insert(told, secs(3), secs(90), 0).unwrap()).collect();
+    assert_eq!(forgotten.first(), Some(&secs(8)));
+}
+
+#[test]
+fn one_name_told_again_and_again_takes_the_place_of_one() {
+    let mut denied = Denied::new(Names::default(), 4 * SEGMENT);
+    for second in 0..10_000 {
+        let now = secs(1000 + second);
+        denied.insert(&session("u", "s"), now, now.saturating_add(Duration::from_secs(60)), 0).unwrap();
+        denied.sweep(now);
+    }
+    assert_eq!(denied.len(), 1);
+    assert!(denied.bytes() < 3 * SEGMENT, "{}", denied.bytes());
+}
+
+/// Of a million sessions in 16 buckets; ids as this crate makes them.
+#[test]
+fn a_million_revoked_sessions_take_64_megabytes() {
+    const ONE_BUCKET: usize = 1_000_000 / 16;
+    let bytes = |subject: fn(usize) -> String| {
+        let mut denied = Denied::new(Names::default(), usize::MAX);
+        for number in 0..ONE_BUCKET {
+            denied.insert(&session(&subject(number), &format!("{number:022}")), secs(1), secs(9), 0).unwrap();
+        }
+        assert_eq!(denied.len(), ONE_BUCKET);
+        denied.bytes() * 16
+    };
+    let short = bytes(|number| format!("{:08}", number / 2));
+    assert!(short <= 64_000_000, "{short}");
+    let uuids = bytes(|number| format!("{:036}", number / 2));
+    assert!(uuids <= 96_000_000, "{uuids}");
+    println!("{short} bytes with subjects of 8 characters, {uuids} with 36");
+}

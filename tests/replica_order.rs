@@ -1,0 +1,151 @@
+//! The order in which a replica's lease and what is known under it are read and written: the crate's own file, run by loom through the interleavings that
+//! the language's memory model allows. Beside it stand the orders of which that file warns: each must be found wanting, else the model proves nothing.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, dead_code, reason = "tests")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use loom::{
+    model::Builder,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use self::leased::Leased;
+
+mod sync {
+    pub(crate) use std::sync::PoisonError;
+
+    pub(crate) use loom::sync::{
+        RwLock,
+        atomic::{AtomicU64, Ordering},
+    };
+}
+
+#[path = "../src/replica/leased.rs"]
+mod leased;
+
+/// When the lease ends under which nothing is known to be revoked, and the one that followed the revocation.
+const ENDS: [u64; 2] = [10, 20];
+
+/// What a request finds: whether its session is revoked, whether it may decide, and what the clock showed when it looked.
+type Found = (bool, bool, u64);
+type Known = Leased<bool>;
+
+fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(4);
+    builder.check(model);
+}
+
+fn is_found_wanting(model: impl Fn()) {
+    assert!(catch_unwind(AssertUnwindSafe(model)).is_err(), "the model does not see what is wrong");
+}
+
+fn learns_then_grants(known: &Known) {
+    known.change(|is_revoked| *is_revoked = true);
+    known.grant(ENDS[1]);
+}
+
+fn grants_then_learns(known: &Known) {
+    known.grant(ENDS[1]);
+    known.change(|is_revoked| *is_revoked = true);
+}
+
+fn reads(known: &Known, clock: &AtomicU64) -> Found {
+    let now = || clock.load(Ordering::SeqCst);
+    let ((is_revoked, at), may_decide) = known.read(|is_revoked| (*is_revoked, now()), now);
+    (is_revoked, may_decide, at)
+}
+
+fn looks_before_it_loads_the_lease(known: &Known, clock: &AtomicU64) -> Found {
+    let now = || clock.load(Ordering::SeqCst);
+    let ((is_revoked, at), _) = known.read(|is_revoked| (*is_revoked, now()), now);
+    let ((), may_decide) = known.read(|_| (), now);
+    (is_revoked, may_decide, at)
+}
+
+fn reads_the_clock_first(known: &Known, clock: &AtomicU64) -> Found {
+    let now = || clock.load(Ordering::SeqCst);
+    let early = now();
+    let ((is_revoked, at), may_decide) = known.read(|is_revoked| (*is_revoked, now()), || early);
+    (is_revoked, may_decide, at)
+}
+
+/// Time passes, an applier learns of a revocation and is granted the next lease, and a request comes. Whoever has not heard of the revocation decides only
+/// while the lease lives that knew of none.
+fn a_revocation(applies: fn(&Known), request: fn(&Known, &AtomicU64) -> Found) {
+    in_every_order(move || {
+        let (known, clock) = (Arc::new(Leased::new(false)), Arc::new(AtomicU64::new(1)));
+        known.grant(ENDS[0]);
+        let time = {
+            let clock = Arc::clone(&clock);
+            thread::spawn(move || clock.store(ENDS[0], Ordering::SeqCst))
+        };
+        let applier = {
+            let known = Arc::clone(&known);
+            thread::spawn(move || applies(&known))
+        };
+        let (is_revoked, may_decide, at) = request(&known, &clock);
+        assert!(is_revoked || !may_decide || at < ENDS[0], "decided by what was outdated");
+        time.join().unwrap();
+        applier.join().unwrap();
+    });
+}
+
+#[test]
+fn no_request_is_let_decide_by_what_was_known_before_its_lease() {
+    a_revocation(learns_then_grants, reads);
+}
+
+#[test]
+fn a_lease_before_the_change_that_it_stands_for_is_found() {
+    is_found_wanting(|| a_revocation(grants_then_learns, reads));
+}
+
+#[test]
+fn a_look_before_the_lease_is_found() {
+    is_found_wanting(|| a_revocation(learns_then_grants, looks_before_it_loads_the_lease));
+}
+
+#[test]
+fn a_clock_that_is_read_before_the_look_is_found() {
+    is_found_wanting(|| a_revocation(learns_then_grants, reads_the_clock_first));
+}
+
+/// A revocation made here returns while requests come.
+fn a_revocation_made_here(revokes: fn(&Known, &AtomicBool)) {
+    in_every_order(move || {
+        let (known, has_returned) = (Arc::new(Leased::new(false)), Arc::new(AtomicBool::new(false)));
+        known.grant(ENDS[0]);
+        let revoker = {
+            let (known, has_returned) = (Arc::clone(&known), Arc::clone(&has_returned));
+            thread::spawn(move || revokes(&known, &has_returned))
+        };
+        let starts_later = has_returned.load(Ordering::Acquire);
+        let (_, may_decide) = known.read(|_| (), || 1);
+        assert!(!starts_later || !may_decide, "decided after the lease had ended");
+        revoker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_request_that_starts_after_the_lease_was_ended_does_not_decide() {
+    a_revocation_made_here(|known, has_returned| {
+        known.end_lease();
+        has_returned.store(true, Ordering::Release);
+    });
+}
+
+#[test]
+fn a_lease_that_is_ended_after_the_answer_is_found() {
+    is_found_wanting(|| {
+        a_revocation_made_here(|known, has_returned| {
+            has_returned.store(true, Ordering::Release);
+            known.end_lease();
+        });
+    });
+}
