@@ -8,3 +8,10 @@ mod model;
 mod named;
 mod node;
 mod random;
+
+impl super::Bucket {
+    /// Since when every revocation is known.
+    fn horizon(&self) -> crate::clock::Timestamp {
+        self.known.read(super::Known::horizon, || 0).0
+    }
+}
