@@ -15,7 +15,7 @@ pub(super) const MAX_KEYS: usize = 16;
 ///
 /// To rotate a key: add the new one to every node as a verifying key, then sign with it and keep the old one as a
 /// verifying key, and take the old one away when its last token has expired. A verifying key verifies until it is
-/// taken out of the set.
+/// taken out of the set. Each step is a set of its own, and [`replace_keys`](crate::TokenService::replace_keys) puts it in force without a restart.
 ///
 /// A token whose header has a `kid` is verified by the key of that name. One without is verified by the keys without a name, or by the only key of its
 /// algorithm: of several named ones it would have to say which (section 10.1 of `OpenID` Connect Core 1.0), and whoever has none could make a

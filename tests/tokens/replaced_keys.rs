@@ -153,7 +153,7 @@ async fn keys_that_build_would_refuse_are_refused_and_the_old_ones_stay() {
     assert_eq!(remembered(&fixture.tokens).await, 1);
     assert_eq!(fixture.tokens.status().await.signing_key.unwrap().kid.as_deref(), Some("a"));
 
-    let verifier = Fixture::with_keys(only("a"), |builder| builder.verify_only()).tokens;
+    let verifier = Fixture::with_keys(only("a"), tower_bearer::tokens::Builder::verify_only).tokens;
     verifier.replace_keys(cannot_sign).unwrap();
     assert!(verifier.status().await.signing_key.is_none());
 }
@@ -191,9 +191,9 @@ fn under_load_no_token_of_a_key_that_was_taken_away_is_accepted_once_the_call_ha
                         assert_eq!(result.is_ok(), before % 4 == 0, "in epoch {before}: {result:?}");
                     }
                     if result.is_ok() {
-                        accepted += 1
+                        accepted += 1;
                     } else {
-                        refused += 1
+                        refused += 1;
                     }
                     access(&tokens, &of_b).now_or_never().unwrap().unwrap();
                     checks[thread].fetch_add(1, Ordering::SeqCst);
