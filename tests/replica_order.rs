@@ -126,7 +126,7 @@ fn a_revocation_made_here(revokes: fn(&Known, &AtomicBool)) {
             thread::spawn(move || revokes(&known, &has_returned))
         };
         let starts_later = has_returned.load(Ordering::Acquire);
-        let (_, may_decide) = known.read(|_| (), || 1);
+        let ((), may_decide) = known.read(|_| (), || 1);
         assert!(!starts_later || !may_decide, "decided after the lease had ended");
         revoker.join().unwrap();
     });

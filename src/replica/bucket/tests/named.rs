@@ -14,7 +14,9 @@ const LIFE: u8 = 20;
 
 impl World {
     fn steps(&mut self, steps: &[Step]) {
-        steps.iter().for_each(|step| drop(self.step(*step)));
+        for step in steps {
+            self.step(*step);
+        }
     }
 
     /// A token of a new session.
@@ -110,7 +112,7 @@ fn flushall_under_a_node_ends_its_lease_and_not_what_it_knows() {
     world.steps(&[RevokeSession(0), Round]);
     assert_eq!(world.says(&other), Verdict::Accepted);
     world.steps(&[LoseAll]);
-    assert!(world.step(Round).broke.is_some());
+    assert_eq!(world.step(Round).broke, Some(Break::Incarnation));
     assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Refused, Verdict::Unknown]);
     world.steps(&[Round]);
     assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Refused, Verdict::Unknown]);
@@ -314,4 +316,19 @@ fn a_promoted_replica_that_has_written_more_is_a_break_though_its_numbers_go_on(
     assert!(world.step(Round).broke.is_some());
     world.steps(&[Round]);
     assert_eq!([lost, kept, later].map(|token| world.says(&token)), [Verdict::Refused; 3]);
+}
+
+#[test]
+fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of_this_one() {
+    let mut world = World::new();
+    drop((world.token("u0"), world.token("u0")));
+    world.steps(&[RevokeSession(0)]);
+    let position = world.store.position();
+    world.steps(&[LoseAll]);
+    drop(world.token("u0"));
+    world.steps(&[RevokeSession(0), Round]);
+    let young = world.token("u1");
+    assert_eq!(world.says(&young), Verdict::Accepted);
+    world.bucket.must_see_position(&position);
+    assert_eq!(world.says(&young), Verdict::Unknown);
 }

@@ -164,7 +164,9 @@ impl World {
                 if self.store.data.sequence > 0 {
                     self.bucket.must_see_position(&self.store.position());
                     let has = &self.store.data.has;
-                    has.iter().for_each(|number| self.revoked[*number].must_be_seen = true);
+                    for number in has {
+                        self.revoked[*number].must_be_seen = true;
+                    }
                 }
             }
             Step::Trim(count) => self.store.trim(usize::from(count) % 4),
@@ -212,16 +214,18 @@ impl World {
                 self.open = None;
                 self.bucket.unreadable();
             }
-            Step::Restart => {
-                self.bucket = Bucket::new(self.names.clone(), ms(STALENESS), MAX_BYTES);
-                (self.open, self.granted) = (None, BTreeSet::new());
-                self.questions.clear();
-                for revoked in &mut self.revoked {
-                    (revoked.is_seen, revoked.must_be_seen) = (false, false);
-                }
-            }
+            Step::Restart => self.restart(),
         }
         Outcome::default()
+    }
+
+    fn restart(&mut self) {
+        self.bucket = Bucket::new(self.names.clone(), ms(STALENESS), MAX_BYTES);
+        (self.open, self.granted) = (None, BTreeSet::new());
+        self.questions.clear();
+        for revoked in &mut self.revoked {
+            (revoked.is_seen, revoked.must_be_seen) = (false, false);
+        }
     }
 
     fn keep(&mut self, token: Token) {
