@@ -1,0 +1,231 @@
+//! The primaries of a cluster, each over connections of its own: one that hangs or is dead takes only its own buckets with it.
+//!
+//! redis has a connection to a whole cluster, and it is not used: while one primary hangs it lets the calls to all others wait, for more than a
+//! second at a time (1.8, measured).
+//!
+//! Which primary holds a bucket is asked when the first call needs it, and again when there is **doubt** whether that is still the one to
+//! ask: it answered `MOVED` or another error that tells of a state, or not at all. One question is asked at a time, for all who wait for it, and not
+//! again for a moment that doubles while the answer stays the same. Who is told `MOVED` waits for that moment; everybody else goes on with what is
+//! known.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::Shared};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::{
+    error::{ConfigError, StoreErrorKind},
+    store::{
+        BoxFuture,
+        redis::{
+            connection::{Connections, Lease},
+            failure::Failure,
+            origin::{Address, Origin, Terms},
+            topology::{self, Topology},
+        },
+    },
+};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+type Question = Shared<BoxFuture<Result<Arc<Topology>, Failure>>>;
+
+/// Connections to every primary that holds buckets.
+pub(super) struct Primaries {
+    origin: Arc<Origin>,
+    terms: Terms,
+    /// The nodes that the application named: where to begin, and where to begin again should all others be gone.
+    named: Vec<Address>,
+    buckets: u32,
+    table: Mutex<Table>,
+}
+
+struct Primary {
+    address: Address,
+    connections: Connections,
+}
+
+/// What is known of the cluster.
+struct Table {
+    /// By bucket.
+    primaries: Vec<Option<Arc<Primary>>>,
+    /// All nodes that the last answer told of.
+    nodes: Vec<Address>,
+    /// The question that is being asked.
+    question: Option<Question>,
+    not_before: Instant,
+    pause: Duration,
+    last: Result<(), Failure>,
+    /// Another node is asked first each time.
+    turn: usize,
+}
+
+impl Primaries {
+    pub(super) fn new(origin: Arc<Origin>, terms: Terms, buckets: u32) -> Result<Self, ConfigError> {
+        let table = Table {
+            primaries: Vec::new(),
+            nodes: Vec::new(),
+            question: None,
+            not_before: Instant::now(),
+            pause: SHORTEST_PAUSE,
+            last: Ok(()),
+            turn: 0,
+        };
+        Ok(Self { named: origin.nodes()?, origin, terms, buckets, table: Mutex::new(table) })
+    }
+
+    /// How many connections there are to one primary at most.
+    pub(super) fn count(&self) -> usize {
+        self.terms.connections
+    }
+
+    /// A connection to the primary of a bucket.
+    pub(super) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease, Failure> {
+        let known = self.table().primary(bucket);
+        let primary = match known {
+            Some(primary) if !primary.connections.is_doubted() => primary,
+            _ => {
+                let outcome = self.ask(None, deadline).await;
+                // If nobody tells of another one, the one that is known is asked all the same.
+                let unknown = || Failure::new(StoreErrorKind::Unavailable, false, "no primary holds the bucket");
+                self.table().primary(bucket).ok_or_else(|| outcome.err().unwrap_or_else(unknown))?
+            }
+        };
+        primary.connections.lease(deadline).await
+    }
+
+    /// After `MOVED`: asks where the bucket is now. The node that said so knows best.
+    pub(super) async fn follow(&self, bucket: u32, deadline: Instant) {
+        let (first, not_before) = {
+            let table = self.table();
+            (table.primary(bucket), table.not_before)
+        };
+        sleep_until(not_before.min(deadline)).await;
+        let _ = self.ask(first.as_ref().map(|primary| &primary.address), deadline).await;
+    }
+
+    /// Which buckets each primary holds, as far as is known.
+    pub(super) async fn places(&self, deadline: Instant) -> HashMap<Address, Vec<u32>> {
+        if self.table().primaries.is_empty() {
+            // Why it failed is told to those who need a bucket.
+            let _ = self.ask(None, deadline).await;
+        }
+        let mut places: HashMap<Address, Vec<u32>> = HashMap::new();
+        for (bucket, primary) in (0..).zip(&self.table().primaries) {
+            if let Some(primary) = primary {
+                places.entry(primary.address.clone()).or_default().push(bucket);
+            }
+        }
+        places
+    }
+
+    /// Asks the nodes, together with all who ask now, and writes down what they tell.
+    async fn ask(&self, first: Option<&Address>, deadline: Instant) -> Result<(), Failure> {
+        let question = {
+            let mut table = self.table();
+            match &table.question {
+                Some(question) => question.clone(),
+                None if Instant::now() < table.not_before => return table.last.clone(),
+                None => {
+                    let question = self.question(table.turns(&self.named, first));
+                    table.question = Some(question.clone());
+                    question
+                }
+            }
+        };
+        let answer = timeout_at(deadline, question.clone()).await.map_err(|_| Failure::timeout())?;
+        self.settle(&question, answer)
+    }
+
+    /// It moves on only while somebody waits for it. One that everybody has left is taken up by the next, and has ended by then if it was
+    /// left for long.
+    fn question(&self, nodes: Vec<Address>) -> Question {
+        let (origin, terms, buckets) = (Arc::clone(&self.origin), self.terms.clone(), self.buckets);
+        // Each node has the timeout, and others may have come before it.
+        let limit = terms.timeout.saturating_mul(2);
+        let ask = async move {
+            let asked = timeout(limit, topology::ask(&origin, &terms, nodes, buckets)).await;
+            asked.unwrap_or_else(|_| Err(Failure::timeout())).map(Arc::new)
+        };
+        let boxed: BoxFuture<_> = Box::pin(ask);
+        boxed.shared()
+    }
+
+    /// The first of those who waited for an answer writes it down; the others find it done.
+    fn settle(&self, question: &Question, answer: Result<Arc<Topology>, Failure>) -> Result<(), Failure> {
+        let mut table = self.table();
+        if !table.question.as_ref().is_some_and(|current| current.ptr_eq(question)) {
+            return answer.map(drop);
+        }
+        table.question = None;
+        let outcome = answer.and_then(|topology| self.primaries(&table, &topology).map(|found| (topology, found)));
+        // A question that comes long after the last one is another matter.
+        let is_new = table.not_before.elapsed() > LONGEST_PAUSE;
+        let has_changed = match &outcome {
+            Ok((_, found)) => !addresses(&table.primaries).eq(addresses(found)),
+            Err(_) => false,
+        };
+        let pause = if is_new || has_changed { SHORTEST_PAUSE } else { table.pause };
+        table.not_before = Instant::now() + pause;
+        table.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        table.last = outcome.map(|(topology, found)| {
+            found.iter().flatten().for_each(|primary| primary.connections.trust());
+            table.primaries = found;
+            table.nodes.clone_from(&topology.nodes);
+        });
+        table.last.clone()
+    }
+
+    /// Whoever is a primary still keeps its connections.
+    fn primaries(&self, table: &Table, topology: &Topology) -> Result<Vec<Option<Arc<Primary>>>, Failure> {
+        let known = table.primaries.iter().flatten();
+        let mut known: HashMap<_, _> = known.map(|primary| (&primary.address, Arc::clone(primary))).collect();
+        let mut primary = |address| -> Result<_, Failure> {
+            let primary = match known.entry(address) {
+                Entry::Occupied(known) => Arc::clone(known.get()),
+                Entry::Vacant(place) => Arc::clone(place.insert(Arc::new(self.primary(address)?))),
+            };
+            Ok(primary)
+        };
+        topology.primaries.iter().map(|address| address.as_ref().map(&mut primary).transpose()).collect()
+    }
+
+    fn primary(&self, address: &Address) -> Result<Primary, Failure> {
+        let unusable = |_| Failure::new(StoreErrorKind::Rejected, false, "an address that cannot be used");
+        let source = self.origin.source(Some(address), &self.terms).map_err(unusable)?;
+        Ok(Primary { address: address.clone(), connections: Connections::new(source, &self.terms) })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn primary(&self, bucket: u32) -> Option<Arc<Primary>> {
+        self.primaries.get(usize::try_from(bucket).ok()?)?.clone()
+    }
+
+    /// In which order the nodes are asked: whom there is doubt about comes last.
+    fn turns(&mut self, named: &[Address], first: Option<&Address>) -> Vec<Address> {
+        let mut nodes = self.nodes.clone();
+        nodes.extend(named.iter().filter(|node| !self.nodes.contains(node)).cloned());
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn.checked_rem(nodes.len()).unwrap_or(0);
+        nodes.rotate_left(turn);
+        let is_doubted = |node: &Address| {
+            self.primaries.iter().flatten().any(|primary| primary.address == *node && primary.connections.is_doubted())
+        };
+        nodes.sort_by_key(|node| if Some(node) == first { 0 } else { 1 + u8::from(is_doubted(node)) });
+        nodes
+    }
+}
+
+fn addresses(primaries: &[Option<Arc<Primary>>]) -> impl Iterator<Item = Option<&Address>> {
+    primaries.iter().map(|primary| primary.as_ref().map(|primary| &primary.address))
+}
