@@ -151,7 +151,7 @@ impl RedisStoreBuilder {
     }
 
     /// Connects, and checks that the server is fit for this: its version, its eviction policy, the rights of the user
-    /// (`ROLE` is among what is needed; `INFO`, `SPUBLISH` and `SSUBSCRIBE` are not), and that no other layout or number of buckets is
+    /// (`ROLE` is among what is needed, and in a cluster `CLUSTER SLOTS`; `INFO`, `SPUBLISH` and `SSUBSCRIBE` are not), and that no other layout or number of buckets is
     /// in use under the prefix.
     ///
     /// # Errors
@@ -259,7 +259,7 @@ impl Inner {
     async fn info(&self, section: &str) -> Result<Option<Vec<String>>, StoreError> {
         let deadline = Instant::now() + self.timeout;
         let mut texts = Vec::new();
-        for bucket in self.servers.one_bucket_each(deadline).await {
+        for bucket in self.servers.one_bucket_each(deadline).await? {
             let mut lease = self.servers.lease(bucket, deadline).await?;
             match lease.command(redis::cmd("INFO").arg(section), deadline).await {
                 Ok(value) => texts.push(text(value)?),

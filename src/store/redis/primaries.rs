@@ -110,10 +110,9 @@ impl Primaries {
     }
 
     /// Which buckets each primary holds, as far as is known.
-    pub(super) async fn places(&self, deadline: Instant) -> HashMap<Address, Vec<u32>> {
+    pub(super) async fn places(&self, deadline: Instant) -> Result<HashMap<Address, Vec<u32>>, Failure> {
         if self.table().primaries.is_empty() {
-            // Why it failed is told to those who need a bucket.
-            let _ = self.ask(None, deadline).await;
+            self.ask(None, deadline).await?;
         }
         let mut places: HashMap<Address, Vec<u32>> = HashMap::new();
         for (bucket, primary) in (0..).zip(&self.table().primaries) {
@@ -121,7 +120,7 @@ impl Primaries {
                 places.entry(primary.address.clone()).or_default().push(bucket);
             }
         }
-        places
+        Ok(places)
     }
 
     /// Asks the nodes, together with all who ask now, and writes down what they tell.

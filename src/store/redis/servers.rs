@@ -97,13 +97,13 @@ impl Servers {
     }
 
     /// A bucket of each server.
-    pub(super) async fn one_bucket_each(&self, deadline: Instant) -> Vec<u32> {
+    pub(super) async fn one_bucket_each(&self, deadline: Instant) -> Result<Vec<u32>, Failure> {
         match self {
-            Self::One(_) => vec![0],
+            Self::One(_) => Ok(vec![0]),
             #[cfg(feature = "cluster")]
             Self::Cluster(primaries) => {
-                let places = primaries.places(deadline).await;
-                places.into_values().filter_map(|buckets| buckets.first().copied()).collect()
+                let places = primaries.places(deadline).await?;
+                Ok(places.into_values().filter_map(|buckets| buckets.first().copied()).collect())
             }
         }
     }
