@@ -61,7 +61,8 @@ impl Cluster {
             let mut admin = node.admin().await;
             eventually("the cluster has formed", async || {
                 let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut admin).await.ok()?;
-                (info.contains("cluster_state:ok") && info.contains(&known)).then_some(())
+                let wanted = ["cluster_state:ok", "cluster_slots_ok:16384", &known];
+                wanted.iter().all(|line| info.contains(line)).then_some(())
             })
             .await;
         }
@@ -309,6 +310,31 @@ async fn after_a_failover_the_new_primary_is_read_while_the_old_one_still_hangs(
         is_read(&mut **feed).await;
     }
     eventually("requests are served", async || store.check(&user, "s1", "j").await.ok()).await;
+}
+
+#[tokio::test]
+async fn the_cluster_is_asked_ever_less_often_about_a_primary_that_is_dead() {
+    let mut cluster = Cluster::start().await;
+    let store = cluster.store().await;
+    let lost = *buckets_of(&cluster.nodes[1]).await.iter().next().unwrap();
+    let mut feeds = feeds(&store).await;
+    cluster.nodes[1].kill();
+    for node in [&cluster.nodes[0], &cluster.nodes[2]] {
+        run::<()>(node, &["CONFIG", "RESETSTAT"]).await;
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        read(&mut *feeds[lost as usize]).await.unwrap_err();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut asked = 0;
+    for node in [&cluster.nodes[0], &cluster.nodes[2]] {
+        let stats: String = run(node, &["INFO", "commandstats"]).await;
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_cluster|slots:calls=")?.split(',').next());
+        asked += calls.map_or(0, |calls| calls.parse::<u64>().unwrap());
+    }
+    // After 50, 100, 200, 400 and 800 ms, and then every second.
+    assert!(asked > 0 && asked <= 6 + begun.elapsed().as_secs(), "{asked}");
 }
 
 /// A revocation nudges, as soon as its channel has been subscribed to where it is now.

@@ -34,16 +34,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
 /// How long a subscription may be dead before it is noticed, and the timeout.
 const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often it is seen to that each primary of a cluster has a subscription to its buckets.
+#[cfg(feature = "cluster")]
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who is to be told when the log of some buckets has grown.
 pub(super) type Bell = (Vec<u32>, Arc<Notify>);
 
 /// Rings until it is dropped.
 pub(super) struct Subscription(JoinHandle<()>);
-
-/// How often it is seen to that each primary of a cluster has a subscription to its buckets.
-#[cfg(feature = "cluster")]
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Subscription {
     /// `None` where there can be none.

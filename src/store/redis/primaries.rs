@@ -4,9 +4,9 @@
 //! second at a time (1.8, measured).
 //!
 //! Which primary holds a bucket is asked when the first call needs it, and again when there is **doubt** whether that is still the one to
-//! ask: it answered `MOVED` or another error that tells of a state, or not at all. One question is asked at a time, for all who wait for it, and not
-//! again for a moment that doubles while the answer stays the same. Who is told `MOVED` waits for that moment; everybody else goes on with what is
-//! known.
+//! ask: it answered `MOVED` or another error that tells of a state, or not at all. One question is asked at a time, for all who wait for it, and after
+//! it none for a moment that doubles up to a second as long as there is doubt; until then everybody goes on with what is known. Who is told `MOVED` knows
+//! that this is wrong, and asks again after the shortest moment.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -56,11 +56,12 @@ struct Table {
     primaries: Vec<Option<Arc<Primary>>>,
     /// All nodes that the last answer told of.
     nodes: Vec<Address>,
-    /// The question that is being asked.
-    question: Option<Question>,
-    not_before: Instant,
+    /// The question that is being asked, and since when.
+    question: Option<(Question, Instant)>,
+    /// When and how the last one ended.
+    last: Option<(Instant, Result<(), Failure>)>,
+    /// How long after it nobody asks again who has no better reason than doubt.
     pause: Duration,
-    last: Result<(), Failure>,
     /// Another node is asked first each time.
     turn: usize,
 }
@@ -71,9 +72,8 @@ impl Primaries {
             primaries: Vec::new(),
             nodes: Vec::new(),
             question: None,
-            not_before: Instant::now(),
+            last: None,
             pause: SHORTEST_PAUSE,
-            last: Ok(()),
             turn: 0,
         };
         Ok(Self { named: origin.nodes()?, origin, terms, buckets, table: Mutex::new(table) })
@@ -101,11 +101,13 @@ impl Primaries {
 
     /// After `MOVED`: asks where the bucket is now. The node that said so knows best.
     pub(super) async fn follow(&self, bucket: u32, deadline: Instant) {
-        let (first, not_before) = {
+        let (first, last) = {
             let table = self.table();
-            (table.primary(bucket), table.not_before)
+            (table.primary(bucket), table.last.as_ref().map(|(ended, _)| *ended))
         };
-        sleep_until(not_before.min(deadline)).await;
+        if let Some(ended) = last {
+            sleep_until(deadline.min(ended + SHORTEST_PAUSE)).await;
+        }
         let _ = self.ask(first.as_ref().map(|primary| &primary.address), deadline).await;
     }
 
@@ -123,16 +125,23 @@ impl Primaries {
         Ok(places)
     }
 
-    /// Asks the nodes, together with all who ask now, and writes down what they tell.
+    /// Asks the nodes, together with all who ask now, and writes down what they tell. `first` is one that has said itself that the bucket is
+    /// elsewhere.
     async fn ask(&self, first: Option<&Address>, deadline: Instant) -> Result<(), Failure> {
         let question = {
             let mut table = self.table();
             match &table.question {
-                Some(question) => question.clone(),
-                None if Instant::now() < table.not_before => return table.last.clone(),
-                None => {
+                // One that is waited for has ended by then. One that everybody has left may have been answered long ago.
+                Some((question, began)) if began.elapsed() <= self.limit() => question.clone(),
+                _ => {
+                    let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };
+                    if let Some((ended, outcome)) = &table.last
+                        && ended.elapsed() < pause
+                    {
+                        return outcome.clone();
+                    }
                     let question = self.question(table.turns(&self.named, first));
-                    table.question = Some(question.clone());
+                    table.question = Some((question.clone(), Instant::now()));
                     question
                 }
             }
@@ -141,12 +150,10 @@ impl Primaries {
         self.settle(&question, answer)
     }
 
-    /// It moves on only while somebody waits for it. One that everybody has left is taken up by the next, and has ended by then if it was
-    /// left for long.
+    /// It moves on only while somebody waits for it.
     fn question(&self, nodes: Vec<Address>) -> Question {
         let (origin, terms, buckets) = (Arc::clone(&self.origin), self.terms.clone(), self.buckets);
-        // Each node has the timeout, and others may have come before it.
-        let limit = terms.timeout.saturating_mul(2);
+        let limit = self.limit();
         let ask = async move {
             let asked = timeout(limit, topology::ask(&origin, &terms, nodes, buckets)).await;
             asked.unwrap_or_else(|_| Err(Failure::timeout())).map(Arc::new)
@@ -155,29 +162,29 @@ impl Primaries {
         boxed.shared()
     }
 
+    /// Each node has the timeout, and others may have come before it.
+    fn limit(&self) -> Duration {
+        self.terms.timeout.saturating_mul(2)
+    }
+
     /// The first of those who waited for an answer writes it down; the others find it done.
     fn settle(&self, question: &Question, answer: Result<Arc<Topology>, Failure>) -> Result<(), Failure> {
         let mut table = self.table();
-        if !table.question.as_ref().is_some_and(|current| current.ptr_eq(question)) {
+        if !table.question.as_ref().is_some_and(|(current, _)| current.ptr_eq(question)) {
             return answer.map(drop);
         }
         table.question = None;
         let outcome = answer.and_then(|topology| self.primaries(&table, &topology).map(|found| (topology, found)));
         // A question that comes long after the last one is another matter.
-        let is_new = table.not_before.elapsed() > LONGEST_PAUSE;
-        let has_changed = match &outcome {
-            Ok((_, found)) => !addresses(&table.primaries).eq(addresses(found)),
-            Err(_) => false,
-        };
-        let pause = if is_new || has_changed { SHORTEST_PAUSE } else { table.pause };
-        table.not_before = Instant::now() + pause;
-        table.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-        table.last = outcome.map(|(topology, found)| {
+        let is_new = table.last.as_ref().is_none_or(|(ended, _)| ended.elapsed() > LONGEST_PAUSE.saturating_mul(2));
+        table.pause = if is_new { SHORTEST_PAUSE } else { table.pause.saturating_mul(2).min(LONGEST_PAUSE) };
+        let outcome = outcome.map(|(topology, found)| {
             found.iter().flatten().for_each(|primary| primary.connections.trust());
             table.primaries = found;
             table.nodes.clone_from(&topology.nodes);
         });
-        table.last.clone()
+        table.last = Some((Instant::now(), outcome.clone()));
+        outcome
     }
 
     /// Whoever is a primary still keeps its connections.
@@ -223,8 +230,4 @@ impl Table {
         nodes.sort_by_key(|node| if Some(node) == first { 0 } else { 1 + u8::from(is_doubted(node)) });
         nodes
     }
-}
-
-fn addresses(primaries: &[Option<Arc<Primary>>]) -> impl Iterator<Item = Option<&Address>> {
-    primaries.iter().map(|primary| primary.as_ref().map(|primary| &primary.address))
 }
