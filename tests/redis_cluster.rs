@@ -190,7 +190,7 @@ async fn buckets_of(node: &RedisServer) -> HashSet<u32> {
 }
 
 fn user_of(store: &RedisStore, is_wanted: impl Fn(u32) -> bool) -> String {
-    (0..).map(|n| format!("user-{n}")).find(|user| is_wanted(store.bucket_of(user))).unwrap()
+    (0..1000).map(|n| format!("user-{n}")).find(|user| is_wanted(store.bucket_of(user))).unwrap()
 }
 
 /// Feeds that have read, one a bucket. With this deadline redis's own cluster connection fails the tests of a primary that hangs.
