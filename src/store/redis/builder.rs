@@ -1,6 +1,10 @@
 //! Settings, and the checks before the first call: every misconfiguration is found here, none per request.
 
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use deadpool_redis::Pool;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -15,13 +19,13 @@ use crate::{
         redis::{
             Inner, RedisStore,
             call::Call,
-            connection::Connections,
             failure::Failure,
             keys::{ForeignKey, Keyspace},
             origin::{Origin, Terms},
             reply::{Reply, malformed},
             scripts,
             server_time::ServerTime,
+            servers::Servers,
         },
     },
 };
@@ -129,8 +133,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// How many connections all calls share, 1 to 64. Default: 2. More help only where one core of this process is too
-    /// slow to read the answers.
+    /// How many connections all calls share, 1 to 64; in a cluster, to each primary. Default: 2. More help only where one core of this process
+    /// is too slow to read the answers.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -147,7 +151,7 @@ impl RedisStoreBuilder {
     }
 
     /// Connects, and checks that the server is fit for this: its version, its eviction policy, the rights of the user
-    /// (`ROLE` is among what is needed; `INFO`, `SPUBLISH` and `SSUBSCRIBE` are not), and that no other layout or number of buckets is
+    /// (`ROLE` is among what is needed, and in a cluster `CLUSTER SLOTS`; `INFO`, `SPUBLISH` and `SSUBSCRIBE` are not), and that no other layout or number of buckets is
     /// in use under the prefix.
     ///
     /// # Errors
@@ -164,12 +168,11 @@ impl RedisStoreBuilder {
             return Err(ConfigError::new("connections", problem, remedy).into());
         }
         let allow_eviction = self.allow_eviction;
-        let terms = Terms { timeout: self.timeout, connections: self.connections, pushes: None };
-        let source = self.origin.source(&terms)?;
+        let origin = Arc::new(self.origin);
         let inner = Inner {
             keys,
-            origin: self.origin,
-            connections: Connections::new(source, self.connections, self.buckets, self.timeout),
+            servers: Servers::new(&origin, Terms::new(self.timeout, self.connections), self.buckets)?,
+            origin,
             time: ServerTime::new(self.timeout),
             timeout: self.timeout,
             keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
@@ -199,7 +202,7 @@ impl Inner {
     pub(super) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
         let mut pipeline = redis::Pipeline::with_capacity(1);
         pipeline.cmd("TIME");
-        let (values, lease) = self.connections.read(0, &pipeline, deadline).await?;
+        let (values, lease) = self.servers.read(0, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| reply.array()?.server_time());
         let now = outcome.inspect_err(|_| lease.distrust())?;
         self.time.learn(now);
@@ -252,23 +255,23 @@ impl Inner {
         Err(ConfigError::new("url", problem, "grant it with ACL SETUSER").into())
     }
 
-    /// A section of `INFO`, from each server that answers; `None` if we have no right to ask.
+    /// A section of `INFO`, from each server; `None` if we have no right to ask.
     async fn info(&self, section: &str) -> Result<Option<Vec<String>>, StoreError> {
         let deadline = Instant::now() + self.timeout;
-        let mut lease = self.connections.lease(0, deadline).await?;
-        match lease.command(redis::cmd("INFO").arg(section), deadline).await {
-            Ok(value) => {
-                let mut texts = Vec::new();
-                collect_texts(value, &mut texts)?;
-                Ok(Some(texts))
+        let mut texts = Vec::new();
+        for bucket in self.servers.one_bucket_each(deadline).await? {
+            let mut lease = self.servers.lease(bucket, deadline).await?;
+            match lease.command(redis::cmd("INFO").arg(section), deadline).await {
+                Ok(value) => texts.push(text(value)?),
+                Err(failure) if failure.is_forbidden() => {
+                    #[cfg(feature = "tracing")]
+                    tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
+                    return Ok(None);
+                }
+                Err(failure) => return Err(failure.into()),
             }
-            Err(failure) if failure.is_forbidden() => {
-                #[cfg(feature = "tracing")]
-                tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
-                Ok(None)
-            }
-            Err(failure) => Err(failure.into()),
         }
+        Ok(Some(texts))
     }
 
     /// Makes the buckets that do not exist, and compares the layout of those that do.
@@ -287,15 +290,12 @@ impl Inner {
     }
 }
 
-/// The texts in an answer: a cluster answers with one a node.
-fn collect_texts(value: Value, texts: &mut Vec<String>) -> Result<(), Failure> {
+fn text(value: Value) -> Result<String, Failure> {
     match value {
-        Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
-        Value::VerbatimString { text, .. } => texts.push(text),
-        Value::Map(nodes) => nodes.into_iter().try_for_each(|(_, value)| collect_texts(value, texts))?,
-        _ => return Err(malformed()),
+        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::VerbatimString { text, .. } => Ok(text),
+        _ => Err(malformed()),
     }
-    Ok(())
 }
 
 /// The version in `INFO server` if it is too old. Valkey tells the Redis version that it is compatible with, and its own.

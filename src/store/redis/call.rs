@@ -9,19 +9,8 @@ use tokio::time::Instant;
 use crate::{
     clock::{Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::redis::{
-        Inner,
-        connection::{Connections, Lease},
-        failure::Failure,
-        keys::LAYOUT,
-        reply::Reply,
-        scripts::Script,
-    },
+    store::redis::{Inner, failure::Failure, keys::LAYOUT, reply::Reply, scripts::Script, servers::Repeats},
 };
-
-/// How often a call follows a slot of a cluster that moves.
-#[cfg(feature = "cluster")]
-const MAX_MOVES: u32 = 3;
 
 /// A script to be run on a bucket.
 pub(super) struct Call {
@@ -57,26 +46,20 @@ pub(super) struct Answered {
 impl Inner {
     /// Runs a script.
     ///
-    /// Resent in these cases only: the server did not know the script; it ran too late and said so, thus did nothing; a
-    /// cluster's node did not run it, being the wrong one; the connection broke and a repetition does no harm (once for
-    /// each connection: after a restart of the server all of them are broken).
+    /// Resent in these cases only: the server did not know the script; it ran too late and said so, thus did nothing; or
+    /// [`Servers::may_repeat`](super::servers::Servers::may_repeat).
     pub(super) async fn run(&self, call: &Call, deadline: Instant) -> Result<Answered, StoreError> {
-        let (mut was_late, mut broken) = (false, 0);
-        #[cfg(feature = "cluster")]
-        let mut moved = 0;
+        let (mut was_late, mut repeats) = (false, Repeats::default());
         loop {
             let answered = match self.attempt(call, deadline).await {
                 Ok(answered) => answered,
-                Err(failure) if failure.broken && call.repeatable && broken < self.connections.count() => {
-                    broken += 1;
-                    continue;
+                Err(failure) => {
+                    let repeatable = call.repeatable;
+                    if self.servers.may_repeat(call.bucket, &failure, repeatable, &mut repeats, deadline).await {
+                        continue;
+                    }
+                    return Err(failure.into());
                 }
-                #[cfg(feature = "cluster")]
-                Err(failure) if failure.is_elsewhere() && moved < MAX_MOVES => {
-                    moved += 1;
-                    continue;
-                }
-                Err(failure) => return Err(failure.into()),
             };
             match answered.status.as_str() {
                 "late" if was_late => return Err(Failure::timeout().into()),
@@ -89,10 +72,10 @@ impl Inner {
     }
 
     async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
-        let mut lease = self.connections.lease(call.bucket, deadline).await?;
+        let mut lease = self.servers.lease(call.bucket, deadline).await?;
         if !call.repeatable && lease.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
-            lease = self.connections.read(call.bucket, &self.read_of_meta(call.bucket), deadline).await?.1;
+            lease = self.servers.read(call.bucket, &self.read_of_meta(call.bucket), deadline).await?.1;
         }
         let nonce = nonce()?;
         let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
@@ -130,32 +113,6 @@ impl Inner {
             self.keys.buckets()
         );
         StoreError::new(StoreErrorKind::Layout).with_source(text)
-    }
-}
-
-impl Connections {
-    /// Sends reads of one bucket in one go. A read may always be repeated.
-    pub(super) async fn read(
-        &self,
-        bucket: u32,
-        pipeline: &Pipeline,
-        deadline: Instant,
-    ) -> Result<(Vec<Value>, Lease<'_>), Failure> {
-        let mut broken = 0;
-        #[cfg(feature = "cluster")]
-        let mut moved = 0;
-        loop {
-            let outcome = match self.lease(bucket, deadline).await {
-                Ok(mut lease) => lease.pipeline(pipeline, deadline).await.map(|values| (values, lease)),
-                Err(failure) => Err(failure),
-            };
-            match outcome {
-                Err(failure) if failure.broken && broken < self.count() => broken += 1,
-                #[cfg(feature = "cluster")]
-                Err(failure) if failure.is_elsewhere() && moved < MAX_MOVES => moved += 1,
-                outcome => return outcome,
-            }
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A few connections that all calls share, and what watches over them.
+//! A few connections to one server that all calls share, and what watches over them.
 //!
 //! A checkout from a pool costs two round trips each time (measured: 25 000 checks a second against 316 000). So the
 //! pool makes the connections, and a few are taken from it for good; being multiplexed, each carries any number of
@@ -12,23 +12,24 @@
 //!
 //! * an I/O error, or a reply that tells of another role or state of the server (`READONLY`, `MASTERDOWN`, `LOADING`,
 //!   `CLUSTERDOWN`): a new one may lead elsewhere;
-//! * twice the deadline of a call in which a server was asked and did not answer, whether or not those who asked are still
-//!   waiting: redis 1.8 keeps a connection that stopped answering for ever, and its cluster connection stays with a
-//!   primary that hangs even after the cluster has replaced it. Those whose server answers keep the connection until
-//!   there is another;
+//! * twice the deadline of a call in which the server was asked and did not answer, whether or not those who asked are
+//!   still waiting: redis 1.8 keeps a connection that stopped answering for ever;
 //! * an answer that does not belong to the question.
+//!
+//! Whoever is refused or gets no answer leaves a **doubt** that this is the server to ask: in a cluster it may have been
+//! replaced, or the bucket have moved.
 
 use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::{FutureExt, future::Shared};
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -36,10 +37,7 @@ use crate::{
     error::StoreErrorKind,
     store::{
         BoxFuture,
-        redis::{
-            failure::Failure,
-            source::{Link, Source},
-        },
+        redis::{failure::Failure, origin::Terms, source::Source},
     },
 };
 
@@ -50,17 +48,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// not tell a call that was never sent from one whose answer was lost.
 const REST: Duration = Duration::from_secs(1);
 
-type Attempt = Shared<BoxFuture<Result<Link, Failure>>>;
+type Attempt = Shared<BoxFuture<Result<MultiplexedConnection, Failure>>>;
 
 /// The shared connections.
 pub(super) struct Connections {
     source: Arc<Source>,
-    slots: Box<[Slot]>,
+    slots: Box<[Arc<Slot>]>,
     next: AtomicUsize,
     connect_timeout: Duration,
     /// A connection that has been asked and has not answered for longer than this is given up.
     patience: Duration,
-    shards: u32,
+    doubt: Arc<AtomicBool>,
 }
 
 struct Slot(Mutex<State>);
@@ -71,13 +69,11 @@ enum State {
         not_before: Option<Instant>,
         pause: Duration,
         last: Failure,
-        old: Option<Line>,
     },
     Connecting {
         attempt: Attempt,
         started: Instant,
         pause: Duration,
-        old: Option<Line>,
     },
     Ready(Line),
 }
@@ -85,15 +81,14 @@ enum State {
 /// A connection and how it fares. Clones are the same connection.
 #[derive(Clone)]
 struct Line {
-    link: Link,
+    link: MultiplexedConnection,
     made: Instant,
-    /// For each server behind the connection, since a cluster's others may answer while one hangs.
-    shards: Arc<[Shard]>,
+    fares: Arc<Fares>,
 }
 
-/// How a server behind a connection fares, in ms since the connection was made, and one more.
+/// How a connection fares, in ms since it was made, and one more.
 #[derive(Default)]
-struct Shard {
+struct Fares {
     /// When it was first asked after its last answer; 0 if it was not.
     asked: AtomicU64,
     /// When it last answered; 0 if it never did.
@@ -101,26 +96,25 @@ struct Shard {
 }
 
 /// A connection that a call may use.
-pub(super) struct Lease<'a> {
-    slot: &'a Slot,
+pub(super) struct Lease {
+    slot: Arc<Slot>,
     line: Line,
-    shard: u32,
+    doubt: Arc<AtomicBool>,
 }
 
 impl Connections {
-    pub(super) fn new(source: Source, count: usize, buckets: u32, timeout: Duration) -> Self {
-        let slots = (0..count.max(1)).map(|_| Slot::new()).collect();
-        let shards = source.shards(buckets);
-        // Behind sentinels and in clusters an attempt may have to try several addresses. Whoever waits for it waits no
-        // longer for that.
-        let connect_timeout = if source.has_many_addresses() { timeout.saturating_mul(4) } else { timeout };
-        let patience = timeout.saturating_mul(2);
-        Self { source: Arc::new(source), slots, next: AtomicUsize::new(0), connect_timeout, patience, shards }
-    }
-
-    /// Gives a connection up that owes an answer for longer than this, instead of twice the timeout.
-    pub(super) fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub(super) fn new(source: Source, terms: &Terms) -> Self {
+        let slots = (0..terms.connections.max(1)).map(|_| Arc::default()).collect();
+        // Behind sentinels an attempt may have to try several addresses. Whoever waits for it waits no longer for that.
+        let connect_timeout = if source.has_many_addresses() { terms.timeout.saturating_mul(4) } else { terms.timeout };
+        Self {
+            source: Arc::new(source),
+            slots,
+            next: AtomicUsize::new(0),
+            connect_timeout,
+            patience: terms.patience,
+            doubt: Arc::default(),
+        }
     }
 
     /// How many connections there are at most.
@@ -128,16 +122,35 @@ impl Connections {
         self.slots.len()
     }
 
-    /// A connection to ask about a bucket, made if there is none. The slots take turns; one that pauses after a failure is
-    /// passed over, and one for which others wait is left to them if another will do.
-    pub(super) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease<'_>, Failure> {
+    /// Whether somebody was refused or got no answer since this was last trusted.
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubt.load(Ordering::Relaxed)
+    }
+
+    /// This is the server to ask, after all.
+    #[cfg(feature = "cluster")]
+    pub(super) fn trust(&self) {
+        self.doubt.store(false, Ordering::Relaxed);
+    }
+
+    /// A connection, made if there is none. The slots take turns; one that pauses after a failure is passed over, and one
+    /// for which others wait is left to them if another will do.
+    pub(super) async fn lease(&self, deadline: Instant) -> Result<Lease, Failure> {
+        let outcome = self.find(deadline).await;
+        if outcome.is_err() {
+            self.doubt.store(true, Ordering::Relaxed);
+        }
+        outcome.map(|(slot, line)| Lease { slot: Arc::clone(slot), line, doubt: Arc::clone(&self.doubt) })
+    }
+
+    async fn find(&self, deadline: Instant) -> Result<(&Arc<Slot>, Line), Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
-        let shard = bucket.checked_rem(self.shards).unwrap_or(0);
         let (mut outcome, mut others) = (Err(never_tried()), None);
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
-            match slot.look(self, shard, || self.attempt()) {
-                Found::Line(line) => return Ok(Lease { slot, line, shard }),
-                Found::New(attempt) => return self.wait(slot, &attempt, shard, deadline).await,
+            match slot.look(self, || self.attempt()) {
+                Found::Line(line) => return Ok((slot, line)),
+                Found::New(attempt) => return wait(slot, &attempt, deadline).await,
                 Found::Others(attempt) => others = others.or(Some((slot, attempt))),
                 // There is nothing to be dropped: a call that may be repeated has no reason to look here again.
                 Found::Pause(mut failure) => {
@@ -147,20 +160,9 @@ impl Connections {
             }
         }
         match others {
-            Some((slot, attempt)) => self.wait(slot, &attempt, shard, deadline).await,
+            Some((slot, attempt)) => wait(slot, &attempt, deadline).await,
             None => outcome,
         }
-    }
-
-    async fn wait<'a>(
-        &self,
-        slot: &'a Slot,
-        attempt: &Attempt,
-        shard: u32,
-        deadline: Instant,
-    ) -> Result<Lease<'a>, Failure> {
-        let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
-        slot.settle(attempt, connected, self.shards).map(|line| Lease { slot, line, shard })
     }
 
     fn attempt(&self) -> Attempt {
@@ -182,98 +184,88 @@ impl fmt::Debug for Connections {
     }
 }
 
-impl Lease<'_> {
+async fn wait<'a>(slot: &'a Arc<Slot>, attempt: &Attempt, deadline: Instant) -> Result<(&'a Arc<Slot>, Line), Failure> {
+    let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
+    slot.settle(attempt, connected).map(|line| (slot, line))
+}
+
+impl Lease {
     /// Sends a command and waits for its answer.
     pub(super) async fn command(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Failure> {
-        self.line.asks(self.shard);
+        self.line.asks();
         let answer = timeout_at(deadline, command.query_async::<Value>(&mut self.line.link)).await;
         self.report(answer)
     }
 
     /// Sends commands in one go and waits for all answers.
     pub(super) async fn pipeline(&mut self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
-        self.line.asks(self.shard);
+        self.line.asks();
         let answer = timeout_at(deadline, pipeline.query_async::<Vec<Value>>(&mut self.line.link)).await;
         self.report(answer)
     }
 
     /// Whether nothing has come over this connection for so long that it may have been closed unnoticed.
     pub(super) fn has_rested(&self) -> bool {
-        let answered = self.line.shard(self.shard).map_or(0, |shard| shard.answered.load(Ordering::Relaxed));
+        let answered = self.line.fares.answered.load(Ordering::Relaxed);
         self.line.age().saturating_sub(answered) > saturating_millis(REST)
     }
 
-    /// Gives the connection up, because an answer did not belong to the question.
+    /// Gives the connection up, because an answer did not belong to the question, or came from no primary.
     pub(super) fn distrust(&self) {
+        self.doubt.store(true, Ordering::Relaxed);
         self.slot.drop_line(&self.line);
     }
 
     fn report<T>(&self, answer: Result<redis::RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Failure> {
         let failure = match answer {
             Ok(Ok(value)) => {
-                self.line.answered(self.shard);
+                self.line.answered();
                 return Ok(value);
             }
             Ok(Err(error)) => Failure::from(error),
             Err(_) => Failure::timeout(),
         };
+        if failure.broken || matches!(failure.kind, StoreErrorKind::Unavailable | StoreErrorKind::Timeout) {
+            self.doubt.store(true, Ordering::Relaxed);
+        }
         if failure.broken {
             self.slot.drop_line(&self.line);
         } else if failure.kind != StoreErrorKind::Timeout {
             // An error of the server's is an answer.
-            self.line.answered(self.shard);
+            self.line.answered();
         }
         Err(failure)
     }
 }
 
 impl Line {
-    fn new(link: Link, shards: u32) -> Self {
-        Self { link, made: Instant::now(), shards: (0..shards).map(|_| Shard::default()).collect() }
+    fn new(link: MultiplexedConnection) -> Self {
+        Self { link, made: Instant::now(), fares: Arc::default() }
     }
 
     /// Written down before anything is sent: whoever sent it may be gone when it should have been answered.
-    fn asks(&self, shard: u32) {
-        if let Some(shard) = self.shard(shard) {
-            let _ = shard.asked.compare_exchange(0, self.age(), Ordering::Relaxed, Ordering::Relaxed);
-        }
+    fn asks(&self) {
+        let _ = self.fares.asked.compare_exchange(0, self.age(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn answered(&self, shard: u32) {
-        if let Some(shard) = self.shard(shard) {
-            shard.asked.store(0, Ordering::Relaxed);
-            shard.answered.store(self.age(), Ordering::Relaxed);
-        }
+    fn answered(&self) {
+        self.fares.asked.store(0, Ordering::Relaxed);
+        self.fares.answered.store(self.age(), Ordering::Relaxed);
     }
 
     /// Whether the server has owed an answer for longer than `patience`.
-    fn is_silent(&self, shard: u32, patience: Duration) -> bool {
+    fn is_silent(&self, patience: Duration) -> bool {
         let earliest = self.age().saturating_sub(saturating_millis(patience));
-        let asked = self.shard(shard).map_or(0, |shard| shard.asked.load(Ordering::Relaxed));
+        let asked = self.fares.asked.load(Ordering::Relaxed);
         asked != 0 && asked < earliest
     }
 
     fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shards, &other.shards)
+        Arc::ptr_eq(&self.fares, &other.fares)
     }
 
     fn age(&self) -> u64 {
         saturating_millis(self.made.elapsed()).saturating_add(1)
-    }
-
-    fn shard(&self, shard: u32) -> Option<&Shard> {
-        self.shards.get(usize::try_from(shard).ok()?)
-    }
-}
-
-impl State {
-    /// The connection of now, or else the one that is being replaced: connecting anew waits for the one server of a cluster that is silent, and
-    /// the others' users need not.
-    fn line(&self) -> Option<&Line> {
-        match self {
-            Self::Ready(line) => Some(line),
-            Self::Empty { old, .. } | Self::Connecting { old, .. } => old.as_ref(),
-        }
     }
 }
 
@@ -287,19 +279,17 @@ enum Found {
     Pause(Failure),
 }
 
-impl Slot {
-    fn new() -> Self {
-        Self(Mutex::new(State::Empty { not_before: None, pause: SHORTEST_PAUSE, last: never_tried(), old: None }))
+impl Default for Slot {
+    fn default() -> Self {
+        Self(Mutex::new(State::Empty { not_before: None, pause: SHORTEST_PAUSE, last: never_tried() }))
     }
+}
 
-    fn look(&self, limits: &Connections, shard: u32, connect: impl FnOnce() -> Attempt) -> Found {
+impl Slot {
+    fn look(&self, limits: &Connections, connect: impl FnOnce() -> Attempt) -> Found {
         let mut state = self.lock();
-        if let Some(line) = state.line()
-            && !line.is_silent(shard, limits.patience)
-        {
-            return Found::Line(line.clone());
-        }
         let pause = match &*state {
+            State::Ready(line) if !line.is_silent(limits.patience) => return Found::Line(line.clone()),
             State::Ready(_) => SHORTEST_PAUSE,
             // One that is waited for has ended by then. Nobody knows in what state one is that was left half-way.
             State::Connecting { started, pause, .. } if started.elapsed() > limits.connect_timeout => *pause,
@@ -309,31 +299,28 @@ impl Slot {
             }
             State::Empty { pause, .. } => *pause,
         };
-        let (attempt, old) = (connect(), state.line().cloned());
-        *state = State::Connecting { attempt: attempt.clone(), started: Instant::now(), pause, old };
+        let attempt = connect();
+        *state = State::Connecting { attempt: attempt.clone(), started: Instant::now(), pause };
         Found::New(attempt)
     }
 
     /// Writes down how an attempt ended. The first of those who waited for it does so; the others find it done.
-    fn settle(&self, attempt: &Attempt, outcome: Result<Link, Failure>, shards: u32) -> Result<Line, Failure> {
+    fn settle(&self, attempt: &Attempt, outcome: Result<MultiplexedConnection, Failure>) -> Result<Line, Failure> {
         let mut state = self.lock();
         match &*state {
-            State::Connecting { attempt: current, pause, old, .. } if current.ptr_eq(attempt) => {
-                let (pause, old) = (*pause, old.clone());
-                match outcome {
-                    Ok(connected) => {
-                        let line = Line::new(connected, shards);
-                        *state = State::Ready(line.clone());
-                        Ok(line)
-                    }
-                    Err(failure) => {
-                        let not_before = Instant::now().checked_add(pause);
-                        let pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                        *state = State::Empty { not_before, pause, last: failure.clone(), old };
-                        Err(failure)
-                    }
+            State::Connecting { attempt: current, pause, .. } if current.ptr_eq(attempt) => match outcome {
+                Ok(connected) => {
+                    let line = Line::new(connected);
+                    *state = State::Ready(line.clone());
+                    Ok(line)
                 }
-            }
+                Err(failure) => {
+                    let not_before = Instant::now().checked_add(*pause);
+                    let pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                    *state = State::Empty { not_before, pause, last: failure.clone() };
+                    Err(failure)
+                }
+            },
             State::Ready(line) => outcome.map(|_| line.clone()),
             // The attempt ended well and its connection was given up since.
             _ => Err(outcome.err().unwrap_or_else(given_up)),
@@ -342,18 +329,10 @@ impl Slot {
 
     fn drop_line(&self, line: &Line) {
         let mut state = self.lock();
-        match &mut *state {
-            State::Ready(current) if current.is(line) => {
-                // One that breaks as soon as it is made would be made again at every call.
-                let not_before = line.made.checked_add(SHORTEST_PAUSE);
-                *state = State::Empty { not_before, pause: SHORTEST_PAUSE, last: given_up(), old: None };
-            }
-            State::Empty { old, .. } | State::Connecting { old, .. }
-                if old.as_ref().is_some_and(|old| old.is(line)) =>
-            {
-                *old = None;
-            }
-            _ => {}
+        if matches!(&*state, State::Ready(current) if current.is(line)) {
+            // One that breaks as soon as it is made would be made again at every call.
+            let not_before = line.made.checked_add(SHORTEST_PAUSE);
+            *state = State::Empty { not_before, pause: SHORTEST_PAUSE, last: given_up() };
         }
     }
 
@@ -382,10 +361,10 @@ mod tests {
         let url = format!("redis://127.0.0.1:{}/", listener.local_addr().unwrap().port());
         drop(listener);
         let pool = deadpool_redis::Config::from_url(url).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
-        let connections = Connections::new(Source::Pool(pool), 1, 1, Duration::from_secs(1));
+        let connections = Connections::new(Source::Pool(pool), &Terms::new(Duration::from_secs(1), 1));
         let deadline = Instant::now() + Duration::from_secs(1);
-        assert!(connections.lease(0, deadline).await.err().unwrap().broken, "the attempt itself");
-        let failure = connections.lease(0, deadline).await.err().unwrap();
+        assert!(connections.lease(deadline).await.err().unwrap().broken, "the attempt itself");
+        let failure = connections.lease(deadline).await.err().unwrap();
         assert_eq!((failure.kind, failure.broken), (StoreErrorKind::Unavailable, false));
     }
 }

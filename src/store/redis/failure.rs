@@ -41,7 +41,6 @@ impl Failure {
     }
 
     /// Whether a cluster's node did not run the command because it is another node's.
-    #[cfg(feature = "cluster")]
     pub(super) fn is_elsewhere(&self) -> bool {
         self.code == "MOVED"
     }

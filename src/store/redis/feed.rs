@@ -1,5 +1,8 @@
 //! Reads of the log for a replica, on connections of their own: a page of a thousand entries does not stand before the requests' reads, and what
 //! delays those does not delay this.
+//!
+//! In a cluster each bucket has a feed, and those of one primary share a connection, which carries their reads side by side: so a bucket that
+//! moves, or whose primary is gone, concerns no other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,12 +17,12 @@ use crate::{
         redis::{
             Inner,
             call::strict_read,
-            connection::Connections,
             failure::Failure,
             log::{Told, is_cursor, vanished},
             nudges::{Bell, Subscription},
             origin::Terms,
             reply::Reply,
+            servers::Servers,
         },
     },
 };
@@ -36,14 +39,14 @@ struct Feed {
 
 struct Reader {
     inner: Arc<Inner>,
-    connections: Arc<Connections>,
+    servers: Arc<Servers>,
     buckets: Vec<u32>,
 }
 
 /// None if the servers' address, which was good once, cannot be used any more: then the reader of the log takes the connections of all.
 pub(super) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    match connections(inner, deadline) {
-        Ok(connections) => feeds_over(inner, &connections.into(), deadline),
+    match servers(inner, deadline) {
+        Ok(servers) => feeds_over(inner, &servers.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
             #[cfg(feature = "tracing")]
@@ -53,14 +56,14 @@ pub(super) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFe
     }
 }
 
-fn feeds_over(inner: &Arc<Inner>, connections: &Arc<Connections>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
+fn feeds_over(inner: &Arc<Inner>, servers: &Arc<Servers>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     let all: Vec<u32> = (0..inner.keys.buckets()).collect();
     // In a cluster a read goes to one slot: one that fails is an error for its own bucket.
     let at_once = if inner.origin.is_cluster() { 1 } else { all.len() };
     let parts: Vec<Bell> = all.chunks(at_once).map(|buckets| (buckets.to_vec(), Arc::default())).collect();
-    let subscription = Subscription::start(inner, parts.clone()).map(Arc::new);
+    let subscription = Subscription::start(inner, servers, parts.clone()).map(Arc::new);
     let feed = |(buckets, nudge)| -> Box<dyn LogFeed> {
-        let reader = Reader { inner: Arc::clone(inner), connections: Arc::clone(connections), buckets };
+        let reader = Reader { inner: Arc::clone(inner), servers: Arc::clone(servers), buckets };
         Box::new(Feed { reader: Arc::new(reader), deadline, nudge, _subscription: subscription.clone() })
     };
     parts.into_iter().map(feed).collect()
@@ -68,10 +71,10 @@ fn feeds_over(inner: &Arc<Inner>, connections: &Arc<Connections>, deadline: Dura
 
 /// A read is given up at its deadline, and a connection that owes an answer for twice that. Only connecting may go on beyond, from read to
 /// read: a network in which it takes longer would never be connected to.
-fn connections(inner: &Inner, deadline: Duration) -> Result<Connections, ConfigError> {
-    let timeout = inner.timeout.max(deadline);
-    let source = inner.origin.source(&Terms { timeout, connections: 1, pushes: None })?;
-    Ok(Connections::new(source, 1, inner.keys.buckets(), timeout).with_patience(deadline.saturating_mul(2)))
+fn servers(inner: &Inner, deadline: Duration) -> Result<Servers, ConfigError> {
+    let terms = Terms::new(inner.timeout.max(deadline), 1);
+    let terms = Terms { patience: deadline.saturating_mul(2), ..terms };
+    Servers::new(&inner.origin, terms, inner.keys.buckets())
 }
 
 impl LogFeed for Feed {
@@ -144,7 +147,7 @@ impl Reader {
         for (bucket, since) in questions {
             self.inner.ask_for_log(&mut pipeline, *bucket, since.as_ref());
         }
-        let (values, lease) = self.connections.read(*first, &pipeline, deadline).await?;
+        let (values, lease) = self.servers.read(*first, &pipeline, deadline).await?;
         let outcome = answers(values, questions.len());
         let (now, told) = outcome.inspect_err(|_| lease.distrust())?;
         self.inner.time.learn(now);

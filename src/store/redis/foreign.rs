@@ -73,7 +73,7 @@ impl Inner {
     ) -> Result<Option<Denial>, StoreError> {
         let mut pipeline = self.read_of_meta(key.bucket);
         pipeline.cmd("GET").arg(self.keys.denied(key));
-        let (values, lease) = self.connections.read(key.bucket, &pipeline, deadline).await?;
+        let (values, lease) = self.servers.read(key.bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {
             let meta = Meta::parse(&mut reply)?;
             Ok((meta, reply.optional_number()?))

@@ -134,7 +134,7 @@ impl Inner {
     }
 
     async fn read_meta(&self, bucket: u32, deadline: Instant) -> Result<Option<Meta>, StoreError> {
-        let (values, lease) = self.connections.read(bucket, &self.read_of_meta(bucket), deadline).await?;
+        let (values, lease) = self.servers.read(bucket, &self.read_of_meta(bucket), deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| Meta::parse(&mut reply));
         let meta = outcome.inspect_err(|_| lease.distrust())?;
         self.same_layout(meta)
@@ -197,7 +197,7 @@ impl Inner {
     ) -> Result<Option<LogPage>, StoreError> {
         let mut pipeline = strict_read();
         self.ask_for_log(&mut pipeline, bucket, since.as_ref());
-        let (values, lease) = self.connections.read(bucket, &pipeline, deadline).await?;
+        let (values, lease) = self.servers.read(bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| {
             let now = reply.time_of_primary()?;
             Told::parse(now, reply.value()?, reply.value()?)

@@ -85,13 +85,18 @@ mod keys;
 mod log;
 mod nudges;
 mod origin;
+#[cfg(feature = "cluster")]
+mod primaries;
 mod record;
 mod reply;
 mod republish;
 mod scripts;
 mod server_time;
+mod servers;
 mod sessions;
 mod source;
+#[cfg(feature = "cluster")]
+mod topology;
 
 use std::{
     fmt,
@@ -106,7 +111,7 @@ use std::{
 use tokio::time::Instant;
 
 pub use self::builder::{ConnectError, RedisStoreBuilder};
-use self::{call::whole_millis, connection::Connections, keys::Keyspace, origin::Origin, server_time::ServerTime};
+use self::{call::whole_millis, keys::Keyspace, origin::Origin, server_time::ServerTime, servers::Servers};
 use crate::{
     clock::Timestamp,
     error::StoreError,
@@ -126,8 +131,8 @@ pub struct RedisStore {
 struct Inner {
     keys: Keyspace,
     /// Where the servers are, for those who want connections of their own.
-    origin: Origin,
-    connections: Connections,
+    origin: Arc<Origin>,
+    servers: Servers,
     time: ServerTime,
     /// The whole time that a call may take.
     timeout: Duration,
@@ -157,8 +162,12 @@ impl RedisStore {
     /// Starts with URLs of some nodes of a Redis Cluster; the others are found through them.
     ///
     /// All that belongs to a user stands in one slot. While that slot moves to another node, calls for its bucket may be
-    /// [`Unavailable`](crate::error::StoreErrorKind::Unavailable). An isolated primary still answers for as long as
+    /// [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each primary has connections of its own, so one that hangs or is dead takes
+    /// only the users of its own slots with it, until the cluster has replaced it. An isolated primary still answers for as long as
     /// `cluster-node-timeout`: that much later it may learn of a revocation.
+    ///
+    /// The nodes are asked with `CLUSTER SLOTS`, and met by the host and port that they announce there, with the credentials and the TLS of the
+    /// URLs.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
@@ -205,7 +214,7 @@ impl fmt::Debug for RedisStore {
             .field("prefix", &self.inner.keys.prefix())
             .field("buckets", &self.inner.keys.buckets())
             .field("timeout", &self.inner.timeout)
-            .field("connections", &self.inner.connections)
+            .field("servers", &self.inner.servers)
             .finish_non_exhaustive()
     }
 }
@@ -299,9 +308,8 @@ impl TokenStore for RedisStore {
         self.inner.staleness.fetch_max(whole_millis(staleness), Ordering::Relaxed);
     }
 
-    /// Behind one address, or sentinels: one feed. In a cluster: one a bucket, for buckets move between servers one by one.
-    /// While one node of a cluster hangs, reads of the others' buckets may time out too, for a second or two at a time: redis 1.8 then looks
-    /// for the slots anew and lets everybody wait.
+    /// Behind one address, or sentinels: one feed, over one connection. In a cluster: one a bucket, for buckets move between servers one by one,
+    /// over one connection to each primary.
     ///
     /// To be called inside a Tokio runtime, on which subscriptions for nudges then live until the feeds are dropped. There are none with
     /// [a pool of your own](RedisStoreBuilder::from_pool), whose address is not known, without the right to `SSUBSCRIBE` to the

@@ -1,12 +1,13 @@
 //! Nudges: at every entry of a log its script publishes to the bucket's channel, and who listens reads the log at once instead of at the next tick.
 //!
 //! Nothing rests on them: a nudge may be lost, late or for nothing. They come over a connection that carries nothing else, because redis 1.8
-//! can take a push for the answer to a command.
+//! can take a push for the answer to a command. In a cluster there is one to each primary, as far as the feeds have found out which those are: a
+//! bucket that moves is without nudges for a second or two.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
-use redis::{PushInfo, PushKind, Value};
+use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::{
     runtime::Handle,
     sync::Notify,
@@ -14,9 +15,17 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+#[cfg(feature = "cluster")]
+use crate::store::redis::primaries::Primaries;
 use crate::{
     error::StoreErrorKind,
-    store::redis::{Inner, failure::Failure, origin::Terms, reply::Reply, source::Link},
+    store::redis::{
+        Inner,
+        failure::Failure,
+        origin::{Address, Terms},
+        reply::Reply,
+        servers::Servers,
+    },
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -25,6 +34,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
 /// How long a subscription may be dead before it is noticed, and the timeout.
 const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often it is seen to that each primary of a cluster has a subscription to its buckets.
+#[cfg(feature = "cluster")]
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who is to be told when the log of some buckets has grown.
 pub(super) type Bell = (Vec<u32>, Arc<Notify>);
@@ -34,7 +46,7 @@ pub(super) struct Subscription(JoinHandle<()>);
 
 impl Subscription {
     /// `None` where there can be none.
-    pub(super) fn start(inner: &Arc<Inner>, bells: Vec<Bell>) -> Option<Self> {
+    pub(super) fn start(inner: &Arc<Inner>, servers: &Arc<Servers>, bells: Vec<Bell>) -> Option<Self> {
         if !inner.origin.takes_subscriptions() {
             #[cfg(feature = "tracing")]
             tracing::info!("no nudges from Redis: the address behind a pool of the application's is not known");
@@ -45,12 +57,15 @@ impl Subscription {
             tracing::warn!("no nudges from Redis: there is no Tokio runtime to receive them on");
             return None;
         };
-        let channels = bells
-            .iter()
-            .flat_map(|(buckets, bell)| buckets.iter().map(|bucket| (inner.keys.channel(*bucket), Arc::clone(bell))));
-        let channels = Arc::new(channels.collect());
-        let ringer = Ringer { inner: Arc::clone(inner), channels, bells };
-        Some(Self(runtime.spawn(async move { ringer.run().await })))
+        let (inner, servers) = (Arc::clone(inner), Arc::clone(servers));
+        let task = async move {
+            match &*servers {
+                Servers::One(_) => Ringer::new(inner, None, bells).run().await,
+                #[cfg(feature = "cluster")]
+                Servers::Cluster(primaries) => ring_for_each(&inner, primaries, &bells).await,
+            }
+        };
+        Some(Self(runtime.spawn(task)))
     }
 }
 
@@ -60,14 +75,43 @@ impl Drop for Subscription {
     }
 }
 
+/// Keeps a subscription to each primary, each on its own: one that hangs takes only its own buckets' with it.
+#[cfg(feature = "cluster")]
+async fn ring_for_each(inner: &Arc<Inner>, primaries: &Primaries, bells: &[Bell]) {
+    let mut subscriptions: HashMap<(Address, Vec<u32>), Subscription> = HashMap::new();
+    loop {
+        // Why it fails is told to those who read.
+        let places = primaries.places(Instant::now() + inner.timeout).await.unwrap_or_default();
+        subscriptions.retain(|(address, buckets), _| places.get(address) == Some(buckets));
+        for (address, buckets) in places {
+            subscriptions.entry((address, buckets)).or_insert_with_key(|(address, buckets)| {
+                let is_its = |(rung_for, _): &&Bell| rung_for.iter().all(|bucket| buckets.contains(bucket));
+                let its = bells.iter().filter(is_its).cloned().collect();
+                let ringer = Ringer::new(Arc::clone(inner), Some(address.clone()), its);
+                Subscription(tokio::spawn(async move { ringer.run().await }))
+            });
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 struct Ringer {
     inner: Arc<Inner>,
+    /// The node of a cluster.
+    node: Option<Address>,
     /// Who is to be told of a push, by its channel.
     channels: Arc<HashMap<String, Arc<Notify>>>,
     bells: Vec<Bell>,
 }
 
 impl Ringer {
+    fn new(inner: Arc<Inner>, node: Option<Address>, bells: Vec<Bell>) -> Self {
+        let channels = bells
+            .iter()
+            .flat_map(|(buckets, bell)| buckets.iter().map(|bucket| (inner.keys.channel(*bucket), Arc::clone(bell))));
+        Self { channels: Arc::new(channels.collect()), inner, node, bells }
+    }
+
     /// Subscribes for ever.
     async fn run(self) {
         let (mut pause, mut told) = (SHORTEST_PAUSE, false);
@@ -105,9 +149,9 @@ impl Ringer {
             let (channels, ended) = (Arc::clone(&self.channels), Arc::clone(&ended));
             move |push| ring(&channels, &ended, &push)
         };
-        let terms = Terms { timeout: self.inner.timeout, connections: 1, pushes: Some(Arc::new(pushes)) };
+        let terms = Terms { pushes: Some(Arc::new(pushes)), ..Terms::new(self.inner.timeout, 1) };
         let refused = |_| Failure::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
-        let source = self.inner.origin.source(&terms).map_err(refused)?;
+        let source = self.inner.origin.source(self.node.as_ref(), &terms).map_err(refused)?;
         let limit = self.inner.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
         let link = timeout(limit, source.connect()).await.map_err(|_| Failure::timeout())??;
         timeout(limit, self.subscribe(&link)).await.map_err(|_| Failure::timeout())??;
@@ -120,18 +164,10 @@ impl Ringer {
     }
 
     /// To one channel at a time: redis 1.8 expects one answer a command.
-    async fn subscribe(&self, link: &Link) -> Result<(), Failure> {
+    async fn subscribe(&self, link: &MultiplexedConnection) -> Result<(), Failure> {
         let subscriptions = self.channels.keys().map(|channel| {
             let mut link = link.clone();
-            async move {
-                match &mut link {
-                    Link::Server(connection) => {
-                        redis::cmd("SSUBSCRIBE").arg(channel).query_async::<Value>(connection).await.map(drop)
-                    }
-                    #[cfg(feature = "cluster")]
-                    Link::Cluster(connection) => connection.ssubscribe(channel).await,
-                }
-            }
+            async move { redis::cmd("SSUBSCRIBE").arg(channel).query_async::<Value>(&mut link).await }
         });
         try_join_all(subscriptions).await?;
         Ok(())
@@ -157,15 +193,9 @@ fn ring(channels: &HashMap<String, Arc<Notify>>, ended: &Notify, push: &PushInfo
 }
 
 /// An error if the connection is dead, or leads to a server that is a primary no more.
-async fn is_well(mut link: Link) -> Result<(), Failure> {
-    match &mut link {
-        Link::Server(connection) => {
-            let answer = redis::cmd("ROLE").query_async::<Value>(connection).await?;
-            if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(Failure::untrusted("not a primary")) }
-        }
-        #[cfg(feature = "cluster")]
-        Link::Cluster(connection) => Ok(redis::cmd("PING").query_async::<Value>(connection).await.map(drop)?),
-    }
+async fn is_well(mut link: MultiplexedConnection) -> Result<(), Failure> {
+    let answer = redis::cmd("ROLE").query_async::<Value>(&mut link).await?;
+    if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(Failure::untrusted("not a primary")) }
 }
 
 /// Half of it to all of it: the nodes of a deployment lose their subscriptions at the same moment.

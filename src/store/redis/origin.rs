@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use deadpool_redis::{Manager, Pool, Runtime};
+#[cfg(feature = "cluster")]
+use redis::ConnectionAddr;
 use redis::{
     AsyncConnectionConfig, IntoConnectionInfo, ProtocolVersion, PushInfo,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
@@ -20,6 +22,7 @@ pub(super) enum Origin {
     Url(String),
     /// Made by the application: only it knows the address.
     Pool(Pool),
+    /// Some nodes.
     #[cfg(feature = "cluster")]
     Cluster(Vec<String>),
     #[cfg(feature = "sentinel")]
@@ -31,29 +34,47 @@ pub(super) enum Origin {
     },
 }
 
+/// The host and port by which a node of a cluster is known to the others.
+pub(super) type Address = (String, u16);
+
 /// What is demanded of connections.
+#[derive(Clone)]
 pub(super) struct Terms {
     /// For connecting, and for each answer.
     pub(super) timeout: Duration,
-    /// How many a pool in front of one server holds.
+    /// How many there are to one server.
     pub(super) connections: usize,
+    /// A connection that owes an answer for longer than this is given up.
+    pub(super) patience: Duration,
     /// Who gets the server's pushes; with somebody the protocol is RESP3. Such a connection carries nothing else: a push can take the
     /// place of an answer (redis 1.8). A pool of the application's is as it is.
     pub(super) pushes: Option<Arc<dyn Fn(PushInfo) + Send + Sync>>,
 }
 
 impl Origin {
-    pub(super) fn source(&self, terms: &Terms) -> Result<Source, ConfigError> {
+    /// Where connections to the server come from; in a cluster, to one of its nodes.
+    pub(super) fn source(&self, node: Option<&Address>, terms: &Terms) -> Result<Source, ConfigError> {
+        // Only a cluster has several.
+        let _ = node;
         Ok(match self {
-            Self::Url(url) => Source::Pool(pool(url, terms)?),
+            Self::Url(url) => Source::Pool(pool(address(url)?, terms)?),
             Self::Pool(pool) => Source::Pool(pool.clone()),
             #[cfg(feature = "cluster")]
-            Self::Cluster(urls) => Source::Cluster(Box::new(cluster(urls, terms)?)),
+            Self::Cluster(urls) => Source::Pool(pool(info_of(node, urls)?, terms)?),
             #[cfg(feature = "sentinel")]
             Self::Sentinel { urls, master, credentials } => {
                 Source::Sentinel(Box::new(sentinels(urls, master, credentials.as_ref(), terms)?))
             }
         })
+    }
+
+    /// The nodes of a cluster that the application named; none if this is no cluster.
+    #[cfg(feature = "cluster")]
+    pub(super) fn nodes(&self) -> Result<Vec<Address>, ConfigError> {
+        match self {
+            Self::Cluster(urls) => nodes(urls),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Whether connections can be made that receive pushes.
@@ -72,6 +93,10 @@ impl Origin {
 }
 
 impl Terms {
+    pub(super) fn new(timeout: Duration, connections: usize) -> Self {
+        Self { timeout, connections, patience: timeout.saturating_mul(2), pushes: None }
+    }
+
     fn protocol(&self) -> ProtocolVersion {
         if self.pushes.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 }
     }
@@ -105,8 +130,7 @@ impl Terms {
     }
 }
 
-fn pool(url: &str, terms: &Terms) -> Result<Pool, ConfigError> {
-    let info = address(url)?;
+fn pool(info: redis::ConnectionInfo, terms: &Terms) -> Result<Pool, ConfigError> {
     let redis = info.redis_settings().clone().set_protocol(terms.protocol());
     let info = info.set_tcp_settings(terms.tcp()).set_redis_settings(redis);
     let manager = Manager::new_with_config(info, terms.settings()).map_err(|_| invalid_url())?;
@@ -120,23 +144,38 @@ fn pool(url: &str, terms: &Terms) -> Result<Pool, ConfigError> {
         .map_err(|error| ConfigError::new("url", "cannot be used", "see the source of this error").with_source(error))
 }
 
-/// Without retries of its own: they would run again what may have run, after an I/O error. Never with reads from replicas.
+/// The others of a cluster are met with the credentials and the TLS of those that were named.
 #[cfg(feature = "cluster")]
-fn cluster(urls: &[String], terms: &Terms) -> Result<redis::cluster::ClusterClient, ConfigError> {
-    let client = redis::cluster::ClusterClient::builder(addresses(urls)?)
-        .retries(0)
-        .connection_timeout(terms.timeout)
-        .response_timeout(terms.timeout)
-        .overall_response_timeout(Some(terms.timeout))
-        .use_protocol(terms.protocol())
-        .tcp_settings(terms.tcp());
-    let client = match terms.push_sender() {
-        Some(sender) => client.push_sender(sender),
-        None => client,
+fn info_of(node: Option<&Address>, urls: &[String]) -> Result<redis::ConnectionInfo, ConfigError> {
+    let named = addresses(urls)?.into_iter().next().ok_or_else(invalid_url)?;
+    let Some((host, port)) = node.cloned() else { return Ok(named) };
+    let address = match named.addr().clone() {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
     };
-    client
-        .build()
-        .map_err(|_| ConfigError::new("urls", "cannot be one cluster", "give all nodes the same credentials and TLS"))
+    Ok(named.set_addr(address))
+}
+
+#[cfg(feature = "cluster")]
+fn nodes(urls: &[String]) -> Result<Vec<Address>, ConfigError> {
+    let (mut nodes, mut terms) = (Vec::new(), None);
+    for info in addresses(urls)? {
+        let (host, port, tls) = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => (host, *port, false),
+            ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
+            _ => return Err(ConfigError::new("urls", "name a socket of this machine", "write redis://host:port/")),
+        };
+        let redis = info.redis_settings();
+        let its = (tls, redis.username().map(str::to_owned), redis.password().map(str::to_owned));
+        if *terms.get_or_insert_with(|| its.clone()) != its {
+            let remedy = "give all nodes the same credentials and TLS";
+            return Err(ConfigError::new("urls", "cannot be one cluster", remedy));
+        }
+        nodes.push((host.clone(), port));
+    }
+    Ok(nodes)
 }
 
 #[cfg(feature = "sentinel")]

@@ -64,7 +64,7 @@ impl Inner {
         let mut pipeline = strict_read();
         pipeline.cmd("HMGET").arg(self.keys.user(bucket, subject));
         pipeline.arg("g").arg(session_field(sid)).arg(token_field(jti));
-        let (values, lease) = self.connections.read(bucket, &pipeline, deadline).await?;
+        let (values, lease) = self.servers.read(bucket, &pipeline, deadline).await?;
         let outcome = checked(values, subject, sid);
         let checked = outcome.inspect_err(|_| lease.distrust())?;
         self.time.learn(checked.now);

@@ -1,0 +1,137 @@
+//! The servers on which the buckets stand: one, or the primaries of a cluster.
+
+use std::{fmt, sync::Arc};
+
+use redis::{Pipeline, Value};
+use tokio::time::Instant;
+
+#[cfg(feature = "cluster")]
+use crate::store::redis::primaries::Primaries;
+use crate::{
+    error::ConfigError,
+    store::redis::{
+        connection::{Connections, Lease},
+        failure::Failure,
+        origin::{Origin, Terms},
+    },
+};
+
+/// How often a call follows a slot of a cluster that moves.
+const MAX_MOVES: u32 = 3;
+
+/// Connections to every server that holds buckets.
+pub(super) enum Servers {
+    One(Connections),
+    #[cfg(feature = "cluster")]
+    Cluster(Primaries),
+}
+
+/// How often a call has been repeated, and why.
+#[derive(Default)]
+pub(super) struct Repeats {
+    broken: usize,
+    moved: u32,
+}
+
+#[cfg_attr(
+    not(feature = "cluster"),
+    allow(clippy::unused_async, unused_variables, reason = "only a cluster is asked where a bucket stands")
+)]
+impl Servers {
+    pub(super) fn new(origin: &Arc<Origin>, terms: Terms, buckets: u32) -> Result<Self, ConfigError> {
+        #[cfg(feature = "cluster")]
+        if origin.is_cluster() {
+            return Ok(Self::Cluster(Primaries::new(Arc::clone(origin), terms, buckets)?));
+        }
+        Ok(Self::One(Connections::new(origin.source(None, &terms)?, &terms)))
+    }
+
+    /// A connection to the server of a bucket.
+    pub(super) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease, Failure> {
+        match self {
+            Self::One(connections) => connections.lease(deadline).await,
+            #[cfg(feature = "cluster")]
+            Self::Cluster(primaries) => primaries.lease(bucket, deadline).await,
+        }
+    }
+
+    /// Sends reads of one bucket in one go. A read may always be repeated.
+    pub(super) async fn read(
+        &self,
+        bucket: u32,
+        pipeline: &Pipeline,
+        deadline: Instant,
+    ) -> Result<(Vec<Value>, Lease), Failure> {
+        let mut repeats = Repeats::default();
+        loop {
+            let outcome = match self.lease(bucket, deadline).await {
+                Ok(mut lease) => lease.pipeline(pipeline, deadline).await.map(|values| (values, lease)),
+                Err(failure) => Err(failure),
+            };
+            match outcome {
+                Err(failure) if self.may_repeat(bucket, &failure, true, &mut repeats, deadline).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether a call that failed is to be made again: a cluster's node did not run it, being the wrong one; or, for what is `repeatable`, the
+    /// connection broke (once for each connection: after a restart of the server all of them are broken).
+    pub(super) async fn may_repeat(
+        &self,
+        bucket: u32,
+        failure: &Failure,
+        repeatable: bool,
+        repeats: &mut Repeats,
+        deadline: Instant,
+    ) -> bool {
+        if failure.broken && repeatable && repeats.broken < self.count() {
+            repeats.broken += 1;
+            return true;
+        }
+        if failure.is_elsewhere() && repeats.moved < MAX_MOVES {
+            repeats.moved += 1;
+            return self.follow(bucket, deadline).await;
+        }
+        false
+    }
+
+    /// A bucket of each server.
+    pub(super) async fn one_bucket_each(&self, deadline: Instant) -> Result<Vec<u32>, Failure> {
+        match self {
+            Self::One(_) => Ok(vec![0]),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(primaries) => {
+                let places = primaries.places(deadline).await?;
+                Ok(places.into_values().filter_map(|buckets| buckets.first().copied()).collect())
+            }
+        }
+    }
+
+    /// Looks where a bucket has moved to. Not where there is only one place.
+    async fn follow(&self, bucket: u32, deadline: Instant) -> bool {
+        match self {
+            Self::One(_) => false,
+            #[cfg(feature = "cluster")]
+            Self::Cluster(primaries) => {
+                primaries.follow(bucket, deadline).await;
+                true
+            }
+        }
+    }
+
+    /// How many connections there are to one server at most.
+    fn count(&self) -> usize {
+        match self {
+            Self::One(connections) => connections.count(),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(primaries) => primaries.count(),
+        }
+    }
+}
+
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Servers").field("connections_each", &self.count()).finish_non_exhaustive()
+    }
+}
