@@ -167,20 +167,19 @@ impl Bucket {
         self.known.read(|known| (known.denied.len(), known.denied.bytes()), || 0).0
     }
 
-    /// Revocations that this node knows, and the log, read from its beginning, did not tell. None until it was read to its end.
-    pub(super) fn missing(&self, now: Timestamp, limit: usize) -> Vec<(Revocation, Timestamp)> {
+    /// Revocations that this node knows, and the log, read from its beginning, did not tell; and in which life of the log. None until it was read
+    /// to its end.
+    pub(super) fn missing(&self, now: Timestamp, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
         let reader = self.reader();
-        if !reader.is_complete() {
-            return Vec::new();
-        }
         let life = reader.life();
-        self.known.read(|known| known.denied.missing(life, now, limit), || 0).0
+        if !reader.is_complete() {
+            return (life, Vec::new());
+        }
+        (life, self.known.read(|known| known.denied.missing(life, now, limit), || 0).0)
     }
 
-    /// The store has confirmed that it knows this revocation again.
-    pub(super) fn is_restored(&self, revocation: &Revocation) {
-        let reader = self.reader();
-        let life = reader.life();
+    /// The store has confirmed that it knows this revocation again, which was missing in this life of the log.
+    pub(super) fn is_restored(&self, revocation: &Revocation, life: u16) {
         self.known.change(|known| known.denied.is_restored(revocation, life));
     }
 

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
     runtime::Handle,
     task::AbortHandle,
@@ -14,7 +15,7 @@ use tokio::{
 use super::{
     OnNotice, Replica, Settings,
     bucket::Outcome,
-    reader::{Ask, Break},
+    reader::Ask,
     report::{Health, Trouble},
     restore,
 };
@@ -120,6 +121,7 @@ impl Follower {
             return Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each bucket"));
         }
         let (mut more, mut trouble) = (false, None);
+        let is_silent = pages.iter().all(Result::is_err);
         for ((number, ask), page) in numbers.iter().zip(&asks).zip(pages) {
             let outcome = self.apply(*number, ask, page);
             more |= outcome.more;
@@ -129,8 +131,14 @@ impl Follower {
                 None => trouble,
             };
         }
-        self.health().was_read(now, trouble);
-        Ok(more)
+        match trouble {
+            // A server that tells of none of its buckets is asked as seldom as one that is away.
+            Some(Trouble::Store(kind)) if is_silent => Err(kind.into()),
+            trouble => {
+                self.health().was_read(now, trouble);
+                Ok(more)
+            }
+        }
     }
 
     fn apply(&self, number: u32, ask: &Ask, page: Result<LogPage, StoreError>) -> Applied {
@@ -140,6 +148,8 @@ impl Follower {
                 let Outcome { broke, more, completed } = bucket.page(ask, page);
                 #[cfg(feature = "tracing")]
                 if let Some(why) = broke {
+                    use super::reader::Break;
+
                     let what = match why {
                         Break::Incarnation => "the store has lost its data",
                         Break::Chain => "the store's log is not the one that was read before",
@@ -152,7 +162,10 @@ impl Follower {
                 Applied { more, resync: broke.is_some() || (more && !completed), error: None }
             }
             Err(error) => {
-                bucket.unreadable();
+                // What was merely late is asked again; what cannot be understood, or is another deployment's, has to be read anew.
+                if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
+                    bucket.unreadable();
+                }
                 Applied { error: Some(error.kind()), ..Applied::default() }
             }
         }
@@ -214,15 +227,9 @@ impl LogFeed for StoreFeed {
     }
 
     fn read(&mut self, since: &[Option<LogCursor>]) -> BoxFuture<Result<Vec<Result<LogPage, StoreError>>, StoreError>> {
-        let answers: Vec<_> =
-            self.buckets.iter().zip(since).map(|(bucket, since)| self.store.log(*bucket, since.clone())).collect();
-        Box::pin(async move {
-            let mut pages = Vec::with_capacity(answers.len());
-            for answer in answers {
-                pages.push(Ok(answer.await?));
-            }
-            Ok(pages)
-        })
+        let answers = self.buckets.iter().zip(since).map(|(bucket, since)| self.store.log(*bucket, since.clone()));
+        let answers: Vec<_> = answers.map(IntoFuture::into_future).collect();
+        Box::pin(async move { Ok(join_all(answers).await) })
     }
 
     fn nudged(&self) -> BoxFuture<()> {

@@ -164,7 +164,7 @@ impl Replica {
             let reason = trouble.map_or("", Trouble::reason);
             match state {
                 ReplicaState::Leased => {
-                    tracing::info!(?state, "requests are decided by the replica of the revocation log")
+                    tracing::info!(?state, "requests are decided by the replica of the revocation log");
                 }
                 _ if self.staleness.is_zero() => tracing::debug!(?state, reason, "the revocation log is followed"),
                 _ => tracing::warn!(

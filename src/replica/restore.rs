@@ -2,7 +2,8 @@
 //!
 //! A restart from a snapshot, a failover to a replica that lagged, or an old backup brings revoked sessions back. Every node still knows the revocations
 //! that matter; once it has read the whole of the log that is there now, it tells the store those that are not in it. That is idempotent, and makes
-//! nothing new: sessions that were opened since stay alive.
+//! nothing new: sessions that were opened since the revocation stay alive (by the server's time: if the new server's clock is behind that of the
+//! lost one, a session that was opened in between may end as well).
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,39 +23,43 @@ pub(super) async fn restore(replica: Arc<Replica>) {
     loop {
         replica.lost.notified().await;
         sleep(jittered(HESITATION)).await;
-        for number in 0..replica.store.buckets() {
-            restore_bucket(&replica, number).await;
+        let mut told = vec![false; replica.buckets.len()];
+        // What the store refuses is offered again until it is past its use; no bucket waits for another's.
+        while !restore_all(&replica, &mut told).await {
+            sleep(jittered(AFTER_FAILURE)).await;
         }
     }
 }
 
-async fn restore_bucket(replica: &Arc<Replica>, number: u32) {
-    let Some(bucket) = replica.bucket(number) else { return };
-    let mut told = false;
-    loop {
-        let missing = bucket.missing(replica.store.now(), BATCH);
-        if missing.is_empty() {
-            return;
-        }
-        if !told {
-            replica.notice(Notice::Lost(missing.len()));
-            told = true;
-        }
-        let restored = stream::iter(missing)
-            .map(|(revocation, until)| async move {
-                let confirmed = replica.store.republish(number, revocation.clone(), until).await;
-                confirmed.map(|()| bucket.is_restored(&revocation))
-            })
-            .buffer_unordered(AT_ONCE)
-            .filter(|outcome| std::future::ready(outcome.is_ok()))
-            .count()
-            .await;
-        if restored == 0 {
-            sleep(jittered(AFTER_FAILURE)).await;
-        } else {
+/// Whether nothing is missing any more.
+async fn restore_all(replica: &Replica, told: &mut [bool]) -> bool {
+    let mut is_done = true;
+    for ((number, bucket), told) in (0..).zip(&replica.buckets).zip(told) {
+        loop {
+            let (life, missing) = bucket.missing(replica.store.now(), BATCH);
+            if missing.is_empty() {
+                break;
+            }
+            if !std::mem::replace(told, true) {
+                replica.notice(Notice::Lost(missing.len()));
+            }
+            let restored = stream::iter(missing)
+                .map(|(revocation, until)| async move {
+                    let confirmed = replica.store.republish(number, revocation.clone(), until).await;
+                    confirmed.map(|()| bucket.is_restored(&revocation, life))
+                })
+                .buffer_unordered(AT_ONCE)
+                .filter(|outcome| std::future::ready(outcome.is_ok()))
+                .count()
+                .await;
+            if restored == 0 {
+                is_done = false;
+                break;
+            }
             replica.notice(Notice::Restored(restored));
         }
     }
+    is_done
 }
 
 impl Replica {
@@ -62,7 +67,7 @@ impl Replica {
         #[cfg(feature = "tracing")]
         match notice {
             Notice::Lost(count) => {
-                tracing::warn!(count, "the store has lost revocations that this node knows; it is told them again")
+                tracing::warn!(count, "the store has lost revocations that this node knows; it is told them again");
             }
             Notice::Restored(count) => tracing::info!(count, "the store knows revocations again"),
         }

@@ -54,16 +54,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         let is_access = expected == TokenType::Access;
         // Only access tokens are remembered: a refresh token is used once, and an access token in its place has to be found to be one.
         let sought = if is_access { keyring.verified.seek(token) } else { None };
-        let (verified, first_use) = match sought.as_ref().and_then(|sought| keyring.verified.find(sought)) {
-            Some(verified) => {
-                inner.validation.check_times(&verified.claims, inner.clock.now())?;
-                (verified, None)
-            }
-            None => {
-                let claims = inner.verify(&keyring, token, expected)?;
-                let route = inner.route(&claims)?;
-                (Verified { claims, route }, sought)
-            }
+        let found = sought.as_ref().and_then(|sought| keyring.verified.find(sought));
+        let (verified, first_use) = if let Some(verified) = found {
+            inner.validation.check_times(&verified.claims, inner.clock.now())?;
+            (verified, None)
+        } else {
+            let claims = inner.verify(&keyring, token, expected)?;
+            let route = inner.route(&claims)?;
+            (Verified { claims, route }, sought)
         };
         // Which of a session's refresh tokens is the newest, the log does not say.
         let decides_here = is_access && freshness == Freshness::AsConfigured;
