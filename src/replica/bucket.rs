@@ -37,8 +37,8 @@ struct Known {
 /// What the texts of a token say that its revocation goes by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
-    /// The earliest moment at which it may have been issued, by the store's clock.
-    pub(super) issued_at: Timestamp,
+    /// A moment, by the store's clock, at which it was not revoked: when it was issued, at the earliest, or later.
+    pub(super) alive_at: Timestamp,
     /// From `iat` to the last moment at which it is accepted.
     pub(super) life: Duration,
 }
@@ -132,16 +132,21 @@ impl Bucket {
         })
     }
 
-    /// What is known of a token by one of the names under which another issuer's tokens are revoked.
-    pub(super) fn foreign_verdict(&self, facts: Facts, name: Name<'_>, now: impl FnOnce() -> u64) -> Verdict {
-        self.verdict(facts, now, |denied| {
-            denied.foreign(name).is_some_and(|before| facts.issued_at.as_millis() <= before)
-        })
+    /// What is known of a token by one of the names under which another issuer's tokens are revoked. `issued_at` is the earliest moment at which it
+    /// may have been issued, whatever its issuer's clock says.
+    pub(super) fn foreign_verdict(
+        &self,
+        facts: Facts,
+        name: Name<'_>,
+        issued_at: Timestamp,
+        now: impl FnOnce() -> u64,
+    ) -> Verdict {
+        self.verdict(facts, now, |denied| denied.foreign(name).is_some_and(|before| issued_at.as_millis() <= before))
     }
 
     fn verdict(&self, facts: Facts, now: impl FnOnce() -> u64, is_denied: impl FnOnce(&Denied) -> bool) -> Verdict {
         let look = |known: &Known| {
-            let is_spoken_of = facts.issued_at > known.horizon() && facts.life <= known.bounds.keep;
+            let is_spoken_of = facts.alive_at > known.horizon() && facts.life <= known.bounds.keep;
             (is_denied(&known.denied), is_spoken_of)
         };
         match self.known.read(look, now) {

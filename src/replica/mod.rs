@@ -151,6 +151,11 @@ impl Replica {
         Self { store, clock, names, buckets, staleness, leeway, feeds, wakes, lost: Notify::new(), on_notice }
     }
 
+    /// Whether it may ever decide.
+    pub(crate) fn decides(&self) -> bool {
+        !self.staleness.is_zero()
+    }
+
     /// Where the revocation of one of our own tokens would stand.
     pub(crate) fn route(&self, bearer: &Bearer<'_>) -> Route {
         let Bearer { subject, session_id, token_id, .. } = *bearer;
@@ -173,7 +178,10 @@ impl Replica {
     }
 
     /// What is known of a token. No I/O, no allocation.
-    pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>) -> Verdict {
+    ///
+    /// `alive_at` is when the store last said that it is not revoked, the epoch if it was never asked. Whatever was revoked before the horizon, a token that was
+    /// alive after it was not: so one question is enough for each token of before.
+    pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive_at: Timestamp) -> Verdict {
         let now = || nanos(self.clock.elapsed());
         let life = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
         match route {
@@ -182,15 +190,16 @@ impl Replica {
                 let subject = Name::hashed(route.subject, Kind::Subject, bearer.subject, "");
                 let session = Name::hashed(route.session, Kind::Session, bearer.subject, bearer.session_id);
                 let token = Name::hashed(route.token, Kind::Token, bearer.subject, bearer.token_id);
-                let facts = Facts { issued_at: bearer.issued_at, life };
+                let facts = Facts { alive_at: bearer.issued_at.max(alive_at), life };
                 bucket.session_verdict(facts, subject, session, token, bearer.generation, now)
             }
             Route::Foreign(names) => {
                 // Another issuer's clock may be ahead of the store's.
-                let facts = Facts { issued_at: bearer.issued_at.saturating_sub(self.leeway), life };
+                let issued_at = bearer.issued_at.saturating_sub(self.leeway);
+                let facts = Facts { alive_at: issued_at.max(alive_at), life };
                 let verdicts = names.iter().map(|(name, hash)| match self.bucket(name.bucket) {
                     Some(bucket) => {
-                        bucket.foreign_verdict(facts, Name::hashed(*hash, Kind::Foreign, &name.id, ""), now)
+                        bucket.foreign_verdict(facts, Name::hashed(*hash, Kind::Foreign, &name.id, ""), issued_at, now)
                     }
                     None => Verdict::Unknown,
                 });

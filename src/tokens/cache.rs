@@ -29,6 +29,7 @@ use quick_cache::{
 use zeroize::Zeroizing;
 
 use crate::{
+    clock::Timestamp,
     error::ConfigError,
     jwt::{Claims, JwtClaims},
     replica::Route,
@@ -78,11 +79,13 @@ pub(super) struct Verified<C> {
     pub(super) claims: Claims<C>,
     /// Where the replica of the revocation log speaks of it: found once, since it never changes.
     pub(super) route: Option<Route>,
+    /// When the store last said that it is not revoked, by the store's clock; the epoch if it was never asked.
+    pub(super) alive_at: Timestamp,
 }
 
 impl<C> Clone for Verified<C> {
     fn clone(&self) -> Self {
-        Self { claims: self.claims.clone(), route: self.route.clone() }
+        Self { claims: self.claims.clone(), route: self.route.clone(), alive_at: self.alive_at }
     }
 }
 

@@ -55,39 +55,50 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         // Only access tokens are remembered: a refresh token is used once, and an access token in its place has to be found to be one.
         let sought = if is_access { keyring.verified.seek(token) } else { None };
         let found = sought.as_ref().and_then(|sought| keyring.verified.find(sought));
-        let (verified, first_use) = if let Some(verified) = found {
+        let is_first_use = found.is_none();
+        let mut verified = if let Some(verified) = found {
             inner.validation.check_times(&verified.claims, inner.clock.now())?;
-            (verified, None)
+            verified
         } else {
             let claims = inner.verify(&keyring, token, expected)?;
             let route = inner.route(&claims)?;
-            (Verified { claims, route }, sought)
+            Verified { claims, route, alive_at: Timestamp::default() }
         };
         // Which of a session's refresh tokens is the newest, the log does not say.
         let decides_here = is_access && freshness == Freshness::AsConfigured;
-        let answer = match inner.known(&verified.claims, verified.route.as_ref())? {
+        let asked = match inner.known(&verified)? {
             Known::Alive if decides_here => None,
-            _ => inner.ask_store(&verified.claims)?,
+            _ => Some(inner.ask_store(&verified.claims)?),
         };
+        // What the store has said is worth remembering where the replica can go on from it.
+        let is_news =
+            is_first_use || (asked.is_some() && inner.replica.as_ref().is_some_and(|replica| replica.decides()));
+        let to_keep = sought.filter(|_| is_news).map(|sought| sought.to_text());
         // What a refresh token may still do is `on_refresh`'s to say.
         let validator = inner.validator.as_ref().filter(|_| is_access);
-        Ok(match answer {
-            None => {
-                if let Some(sought) = first_use {
-                    keyring.verified.keep(sought.to_text(), verified.clone());
-                }
-                AccessCheck::Done(validator::ask(validator, verified.claims))
+        match asked {
+            Some(Asked::Awaited(answer)) => {
+                let to_keep = to_keep.map(|text| ToKeep { text, keyring: Guard::into_inner(keyring) });
+                let replica = inner.replica.clone().filter(|_| is_access);
+                let validator = validator.cloned();
+                return Ok(AccessCheck::Pending(Pending { verified, answer, to_keep, replica, validator }));
             }
-            Some(answer) => AccessCheck::Pending(Pending {
-                verified,
-                answer,
-                first_use: first_use
-                    .map(|sought| FirstUse { text: sought.to_text(), keyring: Guard::into_inner(keyring) }),
-                replica: inner.replica.clone().filter(|_| is_access),
-                validator: validator.cloned(),
-            }),
-        })
+            Some(Asked::Alive { at }) => verified.alive_at = at,
+            None => {}
+        }
+        if let Some(text) = to_keep {
+            keyring.verified.keep(text, verified.clone());
+        }
+        Ok(AccessCheck::Done(validator::ask(validator, verified.claims)))
     }
+}
+
+/// What the store has said of a token that it knows nothing against.
+enum Asked {
+    /// It was not revoked at this moment of the store's.
+    Alive { at: Timestamp },
+    /// That has yet to come.
+    Awaited(Awaited),
 }
 
 /// What this node knows of a token that it knows nothing against.
@@ -111,13 +122,14 @@ impl<C> Inner<C> {
         }))
     }
 
-    fn known(&self, claims: &JwtClaims<C>, route: Option<&Route>) -> Result<Known, TokenError> {
+    fn known(&self, verified: &Verified<C>) -> Result<Known, TokenError> {
+        let Verified { claims, route, alive_at } = verified;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(Known::Nothing) };
         let bearer = match self.policy {
             TokenPolicy::Denylist => bearer_of(claims, ""),
             _ => bearer(claims).ok_or(NO_SESSION)?,
         };
-        match replica.verdict(route, &bearer) {
+        match replica.verdict(route, &bearer, *alive_at) {
             Verdict::Refused => Err(revoked(claims, None)),
             Verdict::Accepted => Ok(Known::Alive),
             Verdict::Unknown => Ok(Known::Nothing),
@@ -125,8 +137,9 @@ impl<C> Inner<C> {
     }
 
     /// Whatever becomes of the store, what this node knows to be revoked stays so: asked before a refresh, as before a check.
-    pub(super) fn refuse_if_revoked(&self, claims: &JwtClaims<C>) -> Result<(), TokenError> {
-        self.known(claims, self.route(claims)?.as_ref()).map(drop)
+    pub(super) fn refuse_if_revoked(&self, claims: &Claims<C>) -> Result<(), TokenError> {
+        let route = self.route(claims)?;
+        self.known(&Verified { claims: claims.clone(), route, alive_at: Timestamp::default() }).map(drop)
     }
 
     /// A session of this subject has just been ended by what this node did.
@@ -136,21 +149,18 @@ impl<C> Inner<C> {
         }
     }
 
-    /// Asks the store whether a token with these claims was revoked: what has yet to be awaited.
-    fn ask_store(&self, claims: &JwtClaims<C>) -> Result<Option<Awaited>, Error> {
+    /// Asks the store whether a token with these claims was revoked.
+    fn ask_store(&self, claims: &JwtClaims<C>) -> Result<Asked, Error> {
         let leeway = self.validation.leeway_in_force();
         Ok(match (self.policy, &self.store) {
-            (TokenPolicy::Stateless, _) => None,
+            (TokenPolicy::Stateless, _) => Asked::Alive { at: Timestamp::default() },
             // `build` lets neither of the other policies be without a store.
             (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
             (TokenPolicy::Tracked, Some(store)) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
                 match store.check(claims.subject(), sid, claims.token_id()) {
-                    Answer::Ready(answer) => {
-                        judge_session(claims, &answer?)?;
-                        None
-                    }
-                    Answer::Pending(answer) => Some(Awaited::Session(answer)),
+                    Answer::Ready(answer) => Asked::Alive { at: judge_session(claims, &answer?)? },
+                    Answer::Pending(answer) => Asked::Awaited(Awaited::Session(answer)),
                 }
             }
             (TokenPolicy::Denylist, Some(store)) => match store.denied(DenyQuery {
@@ -159,11 +169,8 @@ impl<C> Inner<C> {
                 sid: claims.session_id().map(str::to_owned),
                 subject: Some(claims.subject().to_owned()),
             }) {
-                Answer::Ready(answer) => {
-                    judge_denial(claims, &answer?, leeway)?;
-                    None
-                }
-                Answer::Pending(answer) => Some(Awaited::Denial(answer, leeway)),
+                Answer::Ready(answer) => Asked::Alive { at: judge_denial(claims, &answer?, leeway)? },
+                Answer::Pending(answer) => Asked::Awaited(Awaited::Denial(answer, leeway)),
             },
         })
     }
@@ -194,7 +201,7 @@ fn foreign_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ForeignId> {
 }
 
 /// A token to be remembered if the store accepts it, beside the keys that it was verified with: should these be replaced meanwhile, nobody finds it.
-struct FirstUse<C> {
+struct ToKeep<C> {
     text: Text,
     keyring: Arc<Keyring<C>>,
 }
@@ -209,7 +216,7 @@ pub(crate) enum AccessCheck<C> {
 pub(crate) struct Pending<C> {
     verified: Verified<C>,
     answer: Awaited,
-    first_use: Option<FirstUse<C>>,
+    to_keep: Option<ToKeep<C>>,
     /// For an access token.
     replica: Option<Arc<Replica>>,
     validator: Option<Validator<C>>,
@@ -224,8 +231,8 @@ impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { verified, answer, first_use, replica, validator } = &mut *self;
-        match answer {
+        let Self { verified, answer, to_keep, replica, validator } = &mut *self;
+        verified.alive_at = match answer {
             Awaited::Session(answer) => {
                 let checked = ready!(answer.as_mut().poll(context))?;
                 if let (SessionState::Revoked { .. }, Some(replica), Some(route), Some(bearer)) =
@@ -233,26 +240,26 @@ impl<C> Future for Pending<C> {
                 {
                     replica.learn_refusal(route, &bearer);
                 }
-                judge_session(&verified.claims, &checked)?;
+                judge_session(&verified.claims, &checked)?
             }
             Awaited::Denial(answer, leeway) => {
-                judge_denial(&verified.claims, &ready!(answer.as_mut().poll(context))?, *leeway)?;
+                judge_denial(&verified.claims, &ready!(answer.as_mut().poll(context))?, *leeway)?
             }
-        }
-        if let Some(FirstUse { text, keyring }) = first_use.take() {
+        };
+        if let Some(ToKeep { text, keyring }) = to_keep.take() {
             keyring.verified.keep(text, verified.clone());
         }
         Poll::Ready(validator::ask(validator.as_ref(), verified.claims.clone()))
     }
 }
 
-/// What the store's answer about a session of ours means for a token of it.
-pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<(), Error> {
+/// What the store's answer about a session of ours means for a token of it: the moment at which it was alive.
+pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<Timestamp, Error> {
     match checked.state {
         SessionState::Active { counter, .. } => match claims.token_type() {
             // An older refresh token has a successor: it is spent, whoever holds it.
             Some(TokenType::Refresh) if refresh_counter(claims)? < counter => Err(revoked(claims, None).into()),
-            _ => Ok(()),
+            _ => Ok(checked.now),
         },
         SessionState::Revoked { at } => Err(revoked(claims, at).into()),
         SessionState::Unknown => Err(TokenError::UnknownSession.into()),
@@ -263,7 +270,7 @@ pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Resu
 /// What is known against another issuer's token, and what it means (protocol section 6). The other issuer's clock may differ
 /// from the store's by the leeway: a token that may have been issued before the revocation, or before the store began to remember, counts as
 /// issued before it.
-fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<(), Error> {
+fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<Timestamp, Error> {
     let issued_at = claims.issued_at();
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
     if denial.token || before.is_some() {
@@ -272,7 +279,7 @@ fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> 
     if issued_at < denial.born.saturating_add(leeway) {
         return Err(TokenError::Claims("it was issued before the store began to remember revocations").into());
     }
-    Ok(())
+    Ok(denial.now)
 }
 
 pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -> TokenError {

@@ -212,7 +212,7 @@ async fn everywhere_waits_as_long_as_any_node_may_decide_by_old_knowledge() {
 }
 
 #[tokio::test]
-async fn tokens_of_before_the_horizon_and_tokens_that_live_too_long_are_asked_about() {
+async fn tokens_of_before_the_horizon_are_asked_about_once_and_those_that_live_too_long_each_time() {
     let fixture = Fixture::with(|builder| builder);
     let old = pair(&fixture.tokens).await;
     fixture.tokens.revoke_session("1", "x").await.unwrap();
@@ -235,6 +235,21 @@ async fn tokens_of_before_the_horizon_and_tokens_that_live_too_long_are_asked_ab
     clock.set(START);
     access(&node, old.access().as_str()).await.unwrap();
     assert_eq!(fixture.store.checks(), asked + 2);
+    // It was alive after the horizon: nothing more has to be asked about it, ever.
+    access(&node, old.access().as_str()).await.unwrap();
+    assert_eq!(fixture.store.checks(), asked + 2);
+    // Of one that lives too long the log does not tell as long as it lives.
+    clock.set(fixture.store.now());
+    access(&node, long.as_str()).await.unwrap();
+    assert_eq!(fixture.store.checks(), asked + 3);
+    // What is revoked now, the log tells.
+    clock.set(START);
+    let revoked = fixture.tokens.revoke_session("42", old.session_id()).await.unwrap();
+    node.must_see(&revoked.position);
+    eventually("the node has read it", async || node.has_seen(&revoked.position).then_some(())).await;
+    let asked = fixture.store.checks();
+    assert_revoked(access(&node, old.access().as_str()).await);
+    assert_eq!(fixture.store.checks(), asked);
 }
 
 #[tokio::test]

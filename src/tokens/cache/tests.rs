@@ -30,7 +30,10 @@ fn text(number: usize, len: usize) -> String {
 }
 
 fn keep(cache: &VerifiedTokens<NoClaims>, text: &str, claims: &Claims) {
-    cache.keep(cache.seek(text).unwrap().to_text(), Verified { claims: claims.clone(), route: None });
+    cache.keep(
+        cache.seek(text).unwrap().to_text(),
+        Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() },
+    );
 }
 
 fn has(cache: &VerifiedTokens<NoClaims>, text: &str) -> bool {
@@ -124,7 +127,10 @@ fn a_text_is_found_by_all_of_it() {
     let other = text(2, 300);
     assert!(cache.find(&Sought { hash, text: &token }).is_some());
     assert!(cache.find(&Sought { hash, text: &other }).is_none());
-    cache.keep(Sought { hash, text: &other }.to_text(), Verified { claims: claims.clone(), route: None });
+    cache.keep(
+        Sought { hash, text: &other }.to_text(),
+        Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() },
+    );
     assert!(cache.find(&Sought { hash, text: &other }).is_some());
     assert!(has(&cache, &token));
     assert_eq!(cache.entries(), 2);
@@ -155,7 +161,7 @@ fn keep_one_if_any(entries: usize, bytes: usize) {
     let cache = cache_of(entries, bytes);
     let token = text(1, SHORTEST);
     if let Some(sought) = cache.seek(&token) {
-        cache.keep(sought.to_text(), Verified { claims: claims(), route: None });
+        cache.keep(sought.to_text(), Verified { claims: claims(), route: None, alive_at: Timestamp::default() });
     }
     assert_eq!(cache.entries(), entries.min(1));
 }

@@ -289,11 +289,12 @@ impl World {
 
     /// What the bucket says of a token at a moment of the node's clock.
     pub(super) fn verdict(&self, token: &Token, elapsed: u64) -> Verdict {
-        let facts = Facts { issued_at: at(token.issued_at), life: seconds(token.life) };
+        let facts = Facts { alive_at: at(token.issued_at), life: seconds(token.life) };
         let now = || elapsed * 1_000_000;
         if token.is_foreign {
             let name = |id| self.names.of(Kind::Foreign, id, "");
-            let verdicts = [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), now));
+            let verdicts =
+                [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), facts.alive_at, now));
             return verdicts.into_iter().max_by_key(|verdict| verdict.weight()).unwrap();
         }
         let name = |kind, id| self.names.of(kind, &token.subject, id);
