@@ -3,15 +3,20 @@
 //! A target of its own: the counting allocator stands in for the system's in all of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{convert::Infallible, future::ready, time::Duration};
+use std::{
+    convert::Infallible,
+    future::ready,
+    time::{Duration, Instant},
+};
 
 use allocation_counter::measure;
 use futures_util::FutureExt;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use tower::{Layer, Service, service_fn};
 use tower_bearer::{
-    AuthLayer, Claims, MemoryStore, NewSession, TokenService, TokenType,
+    AuthLayer, Claims, Consistency, MemoryStore, NewSession, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
+    tokens::ReplicaState,
 };
 
 /// TEST secret.
@@ -103,4 +108,26 @@ where
     let counted = measure(|| status = Some(service.call(request).now_or_never().unwrap().unwrap().status()));
     assert_eq!(status, Some(StatusCode::OK));
     counted.count_total
+}
+
+/// Decided by the replica, a check allocates nothing either, nor asks the store, which for this one would be free as well.
+#[tokio::test]
+async fn a_check_under_bounded_staleness_allocates_nothing() {
+    let tokens = TokenService::builder()
+        .secret(SECRET)
+        .store(MemoryStore::default())
+        .consistency(Consistency::BoundedStaleness(Duration::from_secs(3600)))
+        .build()
+        .unwrap();
+    let is_leased = async || tokens.status().await.replica.unwrap().state == ReplicaState::Leased;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_leased().await {
+        assert!(Instant::now() < deadline, "no lease within half a minute");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let token = access_token(&tokens);
+    assert!(allocations_of_a_check(&tokens, &token) > 0, "nothing is counted");
+    // Should it have been issued in the second in which the store was made, it was asked about once.
+    allocations_of_a_check(&tokens, &token);
+    assert_eq!(allocations_of_a_check(&tokens, &token), 0);
 }

@@ -75,7 +75,7 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for ResponseFuture<S, 
 }
 
 /// A check that waits for the store, and what it means for the request.
-pub(super) struct ClaimsFromStore<C>(pub(super) Pending<C>);
+pub(super) struct ClaimsFromStore<C>(pub(super) Box<Pending<C>>);
 
 impl<C> Future for ClaimsFromStore<C> {
     type Output = Result<Claims<C>, Refusal>;

@@ -18,7 +18,7 @@ use super::{
     rejection::{Refusal, RefusalKind, Refusals},
 };
 use crate::{
-    jwt::{Claims, NoClaims, TokenType},
+    jwt::{Claims, NoClaims},
     tokens::AccessCheck,
 };
 
@@ -115,7 +115,13 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             Credential::Malformed => {
                 return (Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)), is_elsewhere);
             }
-            Credential::Token(token) => config.tokens.check(&token, TokenType::Access, config.freshness),
+            Credential::Token(text) => {
+                // The grammar is looked at only if the text is not known as a token: it decides between 400 and 401.
+                let Some(check) = config.tokens.check_bytes(text.as_bytes(), || text.token(), config.freshness) else {
+                    return (Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)), is_elsewhere);
+                };
+                check
+            }
         };
         let decision = match check {
             AccessCheck::Done(Ok(claims)) => {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    denied::{Denied, Name, Names, TooLong},
+    denied::{Denied, NOT_OF_THE_LOG, Name, Names, TooLong},
     leased::Leased,
     reader::{Ask, Bounds, Break, Change, Reader},
 };
@@ -85,7 +85,10 @@ impl Bucket {
         let now = page.now;
         let change = reader.page(ask, page);
         let outcome = self.apply(&mut reader, change);
-        self.known.change(|known| known.denied.sweep(now));
+        self.known.change(|known| {
+            let forgotten = known.denied.sweep(now);
+            known.forgotten = known.forgotten.max(forgotten);
+        });
         outcome
     }
 
@@ -103,7 +106,8 @@ impl Bucket {
         self.known.end_lease();
     }
 
-    /// Decides nothing before this place of the log has been applied.
+    /// Decides nothing, unless this place of the log has been applied, until the log was read by a question that is yet to be asked: what the store
+    /// has confirmed by now is in the answer.
     pub(super) fn must_see_position(&self, position: &LogPosition) {
         let mut reader = self.reader();
         if !reader.has_applied(&position.incarnation, position.sequence) {
@@ -158,8 +162,8 @@ impl Bucket {
 
     /// The store has refused what nothing was known against. If it cannot be written down, the store is asked again.
     pub(super) fn learn_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // Not from the log: to forget it early hides nothing that the log told, so it has no moment that the horizon would have to move to.
-        let _ = self.known.change(|known| known.denied.insert(revocation, Timestamp::default(), until, 0));
+        // To forget this one hides nothing that the log told, so it has no moment of its own; what has to go for it does.
+        let _ = self.known.change(|known| known.insert(revocation, Timestamp::default(), until, NOT_OF_THE_LOG));
     }
 
     /// When the lease ends; 0 without one.
@@ -172,15 +176,15 @@ impl Bucket {
         self.known.read(|known| (known.denied.len(), known.denied.bytes()), || 0).0
     }
 
-    /// Revocations that this node knows, and the log, read from its beginning, did not tell; and in which life of the log. None until it was read
-    /// to its end.
-    pub(super) fn missing(&self, now: Timestamp, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
-        let reader = self.reader();
-        let life = reader.life();
-        if !reader.is_complete() {
-            return (life, Vec::new());
-        }
-        (life, self.known.read(|known| known.denied.missing(life, now, limit), || 0).0)
+    /// Revocations that this node knows, and the log, read from its beginning, did not tell: up to `limit`, after the first `skip`; and in which life of
+    /// the log. None until it was read to its end.
+    pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
+        let (life, is_complete) = {
+            let reader = self.reader();
+            (reader.life(), reader.is_complete())
+        };
+        let limit = if is_complete { limit } else { 0 };
+        (life, self.known.read(|known| known.denied.missing(life, now, skip, limit), || 0).0)
     }
 
     /// The store has confirmed that it knows this revocation again, which was missing in this life of the log.
@@ -188,25 +192,26 @@ impl Bucket {
         self.known.change(|known| known.denied.is_restored(revocation, life));
     }
 
-    /// In this order: what a lease says must be true when it is granted.
     fn apply(&self, reader: &mut Reader, change: Change) -> Outcome {
         let Change { broke, entries, bounds, lease, more, completed } = change;
-        if broke.is_some() {
-            self.known.end_lease();
-        }
         let life = reader.life();
-        // A few at a time, for requests wait meanwhile.
-        let mut parts = entries.chunks(ENTRIES_AT_ONCE);
-        if parts.any(|part| self.known.change(|known| known.learn(part, life)).is_err()) {
+        let applied = self.known.update(
+            broke.is_some(),
+            |known| {
+                // A few at a time, for requests wait meanwhile.
+                for part in entries.chunks(ENTRIES_AT_ONCE) {
+                    known.change(|known| known.learn(part, life))?;
+                }
+                if let Some(bounds) = bounds {
+                    known.change(|known| known.bounds = bounds);
+                }
+                Ok::<(), TooLong>(())
+            },
+            lease.map(|end| u64::try_from(end.as_nanos()).unwrap_or(u64::MAX)),
+        );
+        if applied.is_err() {
             let _ = reader.unreadable();
-            self.known.end_lease();
             return Outcome { broke: Some(Break::Chain), ..Outcome::default() };
-        }
-        if let Some(bounds) = bounds {
-            self.known.change(|known| known.bounds = bounds);
-        }
-        if let Some(end) = lease {
-            self.known.grant(u64::try_from(end.as_nanos()).unwrap_or(u64::MAX));
         }
         Outcome { broke, more, completed }
     }
@@ -218,10 +223,13 @@ impl Bucket {
 
 impl Known {
     fn learn(&mut self, entries: &[LogEntry], life: u16) -> Result<(), TooLong> {
-        for entry in entries {
-            let forgotten = self.denied.insert(&entry.revocation, entry.at, entry.until, life)?;
-            self.forgotten = self.forgotten.max(forgotten.unwrap_or_default());
-        }
+        entries.iter().try_for_each(|entry| self.insert(&entry.revocation, entry.at, entry.until, life))
+    }
+
+    /// What had to go for it is not known any more: the horizon is moved in the same step.
+    fn insert(&mut self, revocation: &Revocation, at: Timestamp, until: Timestamp, life: u16) -> Result<(), TooLong> {
+        let forgotten = self.denied.insert(revocation, at, until, life)?;
+        self.forgotten = self.forgotten.max(forgotten.unwrap_or_default());
         Ok(())
     }
 

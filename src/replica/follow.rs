@@ -1,7 +1,7 @@
 //! The tasks that feed a replica: one for each server that holds a part of the log.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use super::{
     restore,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, saturating_millis},
     error::{StoreError, StoreErrorKind},
     store::{BoxFuture, LogCursor, LogFeed, LogPage, TokenStore},
 };
@@ -145,6 +145,8 @@ impl Follower {
         let Some(bucket) = self.replica.bucket(number) else { return Applied::default() };
         match page {
             Ok(page) => {
+                let staleness = saturating_millis(page.max_staleness);
+                self.replica.longest_staleness.fetch_max(staleness, Ordering::Relaxed);
                 let Outcome { broke, more, completed } = bucket.page(ask, page);
                 #[cfg(feature = "tracing")]
                 if let Some(why) = broke {
@@ -211,6 +213,7 @@ impl Drop for LastWord {
             && let Some(health) = replica.feeds.get(self.number)
         {
             health.is_in(Trouble::Stopped);
+            replica.tell(health);
         }
     }
 }

@@ -33,8 +33,26 @@ impl<T> Leased<T> {
         change(&mut self.value.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From here on what is known may be decided by until `end`: to be called after the change that makes it so.
-    pub(super) fn grant(&self, end: u64) {
+    /// What an answer about the log brings: the lease ends if it `breaks` with what was known; then `learn` writes what was learnt; then, if that
+    /// succeeded, the new lease is granted, under which all of that may be decided by until its end.
+    pub(super) fn update<E>(
+        &self,
+        breaks: bool,
+        learn: impl FnOnce(&Self) -> Result<(), E>,
+        lease: Option<u64>,
+    ) -> Result<(), E> {
+        if breaks {
+            self.end_lease();
+        }
+        learn(self).inspect_err(|_| self.end_lease())?;
+        if let Some(end) = lease {
+            self.grant(end);
+        }
+        Ok(())
+    }
+
+    /// To be called after the change that makes it true.
+    fn grant(&self, end: u64) {
         self.lease.store(end, Ordering::Release);
     }
 

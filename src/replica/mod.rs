@@ -40,7 +40,14 @@ mod sync {
     };
 }
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 
@@ -52,13 +59,16 @@ use self::{
     report::Health,
 };
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::{Clock, Timestamp, saturating_millis},
     store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, TokenStore},
 };
 
-/// The most memory that the texts of revocations take, of all buckets: some 6 million sessions. Beyond it the oldest are forgotten, and tokens of their
+/// The most memory that the texts of revocations take, of all buckets: some 6 million sessions. (Their index comes on top, some 20 bytes for each.) Beyond it the oldest are forgotten, and tokens of their
 /// time are asked about in the store.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// More than any store has.
+const MOST_BUCKETS: u32 = 1 << 16;
 
 /// The local copy of a store's revocations.
 pub(crate) struct Replica {
@@ -67,6 +77,9 @@ pub(crate) struct Replica {
     names: Names,
     buckets: Box<[Bucket]>,
     staleness: Duration,
+    /// The longest staleness that the store has ever told of, in ms: a store that loses its data has forgotten it, and nodes go by it until they
+    /// notice.
+    longest_staleness: AtomicU64,
     leeway: Duration,
     /// One for each task that reads.
     feeds: Box<[Health]>,
@@ -141,14 +154,21 @@ impl Replica {
         on_notice: OnNotice,
     ) -> Self {
         let names = Names::default();
-        let count = store.buckets().max(1);
+        let count = store.buckets().clamp(1, MOST_BUCKETS);
         let share = MAX_BYTES / usize::try_from(count).unwrap_or(1);
         let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(names.clone(), settings.staleness, share)).collect();
         let feeds: Box<[_]> = feeds.iter().map(|feed| Health::of(feed.buckets())).collect();
         let wake_of = |bucket| feeds.iter().find(|health| health.buckets().contains(&bucket)).map(Health::wake);
         let wakes = (0..count).map(|bucket| wake_of(bucket).unwrap_or_default()).collect();
         let Settings { staleness, leeway, .. } = *settings;
-        Self { store, clock, names, buckets, staleness, leeway, feeds, wakes, lost: Notify::new(), on_notice }
+        let longest_staleness = AtomicU64::new(saturating_millis(staleness));
+        let lost = Notify::new();
+        Self { store, clock, names, buckets, staleness, longest_staleness, leeway, feeds, wakes, lost, on_notice }
+    }
+
+    /// The longest time for which any node of which this one has heard may decide by what it knew.
+    pub(crate) fn longest_staleness(&self) -> Duration {
+        Duration::from_millis(self.longest_staleness.load(Ordering::Relaxed))
     }
 
     /// Whether it may ever decide.

@@ -27,6 +27,7 @@
 
 use std::time::Duration;
 
+use super::denied::NOT_OF_THE_LOG;
 use crate::{
     clock::Timestamp,
     store::{LogCursor, LogEntry, LogPage},
@@ -227,7 +228,7 @@ impl Reader {
         let more = std::mem::take(&mut self.is_complete);
         self.horizon = Timestamp::END_OF_TIME;
         if std::mem::take(&mut self.was_read) {
-            self.life = self.life.wrapping_add(1);
+            self.life = if self.life < NOT_OF_THE_LOG - 1 { self.life + 1 } else { 0 };
         }
         Change { broke: Some(why), more, ..Change::default() }
     }

@@ -20,7 +20,7 @@ pub enum ReplicaState {
     Leased,
     /// By the store, at every request: for all users, or for those of some buckets.
     Strict,
-    /// The revocation log cannot be read. Requests ask the store, and are refused (503) if that does not answer either.
+    /// The revocation log, or that of some buckets, cannot be read. Requests ask the store, and are refused (503) if that does not answer either.
     Unavailable,
 }
 
@@ -107,7 +107,7 @@ impl Trouble {
                 "the revocation log is being read from its beginning: the store has lost or replaced what was known of it"
             }
             Self::Stopped => {
-                "the task that reads the revocation log has ended: the runtime in which the service was built is gone"
+                "the task that reads the revocation log has ended: the runtime in which the service was built is gone, or the task failed"
             }
             Self::Store(StoreErrorKind::Timeout) => "the store does not answer in time",
             Self::Store(StoreErrorKind::Layout) => "the store was set up with another layout",

@@ -5,10 +5,10 @@
 //! nothing new: sessions that were opened since the revocation stay alive (by the server's time: if the new server's clock is behind that of the
 //! lost one, a session that was opened in between may end as well).
 
-use std::{sync::Arc, time::Duration};
+use std::{future::IntoFuture, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Notice, Replica, follow::jittered};
 
@@ -16,7 +16,9 @@ use super::{Notice, Replica, follow::jittered};
 const HESITATION: Duration = Duration::from_millis(400);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 8;
-const BATCH: usize = 256;
+const BATCH: usize = 4096;
+/// A store has a deadline of its own; one that does not keep it is not waited for either.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs until it is aborted.
 pub(super) async fn restore(replica: Arc<Replica>) {
@@ -35,29 +37,35 @@ pub(super) async fn restore(replica: Arc<Replica>) {
 async fn restore_all(replica: &Replica, told: &mut [bool]) -> bool {
     let mut is_done = true;
     for ((number, bucket), told) in (0..).zip(&replica.buckets).zip(told) {
+        let mut refused = 0;
         loop {
-            let (life, missing) = bucket.missing(replica.store.now(), BATCH);
+            let (life, missing) = bucket.missing(replica.store.now(), refused, BATCH);
             if missing.is_empty() {
                 break;
             }
             if !std::mem::replace(told, true) {
                 replica.notice(Notice::Lost(missing.len()));
             }
+            let count = missing.len();
             let restored = stream::iter(missing)
                 .map(|(revocation, until)| async move {
-                    let confirmed = replica.store.republish(number, revocation.clone(), until).await;
-                    confirmed.map(|()| bucket.is_restored(&revocation, life))
+                    let confirmed = replica.store.republish(number, revocation.clone(), until).into_future();
+                    let is_confirmed = timeout(DEADLINE, confirmed).await.is_ok_and(|confirmed| confirmed.is_ok());
+                    if is_confirmed {
+                        bucket.is_restored(&revocation, life);
+                    }
+                    is_confirmed
                 })
                 .buffer_unordered(AT_ONCE)
-                .filter(|outcome| std::future::ready(outcome.is_ok()))
+                .filter(|is_confirmed| std::future::ready(*is_confirmed))
                 .count()
                 .await;
-            if restored == 0 {
-                is_done = false;
-                break;
+            if restored > 0 {
+                replica.notice(Notice::Restored(restored));
             }
-            replica.notice(Notice::Restored(restored));
+            refused += count - restored;
         }
+        is_done &= refused == 0;
     }
     is_done
 }

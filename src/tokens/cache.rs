@@ -2,9 +2,9 @@
 //!
 //! A signature costs more than all the rest of a check, and a client shows the same token again and again. So what has been found to be
 //! **immutable** about a token is remembered: that this text has a good signature under the keys in force and claims that the rules allow. What may change
-//! is asked at every use: its times, its revocation, and the application's validator.
+//! is asked at every use: its times, its revocation, and the application's validator. Beside it stands when the store was last asked.
 //!
-//! * **Only good tokens enter**, and only when the store has accepted them too: whoever has no key cannot push out a single entry, and whoever
+//! * **Only good tokens enter**, and only when they were found to be not revoked too: whoever has no key cannot push out a single entry, and whoever
 //!   has a token of an ended session cannot either.
 //! * **One cache, one key set.** It stands beside the keys in one [`Keyring`](super::keyring::Keyring): other keys come with an empty cache.
 //! * **Looked up by a keyed hash, compared in full.** The hash (of 64 bits, foldhash keyed at random) finds the entry; `quick_cache` 0.7 then compares keys by
@@ -92,13 +92,13 @@ impl<C> Clone for Verified<C> {
 /// A token that is looked for.
 pub(super) struct Sought<'t> {
     hash: u64,
-    text: &'t str,
+    text: &'t [u8],
 }
 
 /// The text of a token, with its hash: neither a lookup nor an eviction reads a text to hash it once more.
 pub(super) struct Text {
     hash: u64,
-    text: Zeroizing<Box<str>>,
+    text: Zeroizing<Box<[u8]>>,
 }
 
 impl<C> VerifiedTokens<C> {
@@ -108,7 +108,7 @@ impl<C> VerifiedTokens<C> {
     }
 
     /// What to look for, unless the cache is switched off. A text that is too long to be a token is not read to be hashed.
-    pub(super) fn seek<'t>(&self, token: &'t str) -> Option<Sought<'t>> {
+    pub(super) fn seek<'t>(&self, token: &'t [u8]) -> Option<Sought<'t>> {
         let can_be_here = self.cache.is_some() && token.len() <= self.max_token_len;
         can_be_here.then(|| Sought { hash: self.hasher.hash_one(token), text: token })
     }

@@ -44,22 +44,46 @@ pub(crate) enum Freshness {
 impl<C: Send + Sync + 'static> TokenService<C> {
     /// Begins the check of a token: done at once, or when the store has answered.
     pub(crate) fn check(&self, token: &str, expected: TokenType, freshness: Freshness) -> AccessCheck<C> {
-        self.begin_check(token, expected, freshness).unwrap_or_else(|error| AccessCheck::Done(Err(error)))
+        match self.begin_check(token.as_bytes(), || Some(token), expected, freshness) {
+            Ok(Some(check)) => check,
+            // There is a text: it was given.
+            Ok(None) => AccessCheck::Done(Err(TokenError::Malformed("no text").into())),
+            Err(error) => AccessCheck::Done(Err(error)),
+        }
     }
 
-    /// What is remembered of the text or verified in it, then whether it was revoked; then it is remembered, and the application asked.
-    fn begin_check(&self, token: &str, expected: TokenType, freshness: Freshness) -> Result<AccessCheck<C>, Error> {
+    /// Begins the check of an access token of which only the bytes are there. They are read, by `read`, if they are not known as a token's; `None` if they are
+    /// no text of a token.
+    pub(crate) fn check_bytes<'t>(
+        &self,
+        bytes: &'t [u8],
+        read: impl FnOnce() -> Option<&'t str>,
+        freshness: Freshness,
+    ) -> Option<AccessCheck<C>> {
+        self.begin_check(bytes, read, TokenType::Access, freshness)
+            .unwrap_or_else(|error| Some(AccessCheck::Done(Err(error))))
+    }
+
+    /// What is remembered of the bytes or verified in the text, then whether it was revoked; then it is remembered, and the application asked.
+    fn begin_check<'t>(
+        &self,
+        bytes: &'t [u8],
+        read: impl FnOnce() -> Option<&'t str>,
+        expected: TokenType,
+        freshness: Freshness,
+    ) -> Result<Option<AccessCheck<C>>, Error> {
         let inner = self.inner();
         let keyring = inner.keyring.load();
         let is_access = expected == TokenType::Access;
         // Only access tokens are remembered: a refresh token is used once, and an access token in its place has to be found to be one.
-        let sought = if is_access { keyring.verified.seek(token) } else { None };
+        let sought = if is_access { keyring.verified.seek(bytes) } else { None };
         let found = sought.as_ref().and_then(|sought| keyring.verified.find(sought));
         let is_first_use = found.is_none();
         let mut verified = if let Some(verified) = found {
             inner.validation.check_times(&verified.claims, inner.clock.now())?;
             verified
         } else {
+            let Some(token) = read() else { return Ok(None) };
             let claims = inner.verify(&keyring, token, expected)?;
             let route = inner.route(&claims)?;
             Verified { claims, route, alive_at: Timestamp::default() }
@@ -68,7 +92,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         let decides_here = is_access && freshness == Freshness::AsConfigured;
         let asked = match inner.known(&verified)? {
             Known::Alive if decides_here => None,
-            _ => Some(inner.ask_store(&verified.claims)?),
+            _ => Some(inner.ask_store(&verified, is_access)?),
         };
         // What the store has said is worth remembering where the replica can go on from it.
         let is_news =
@@ -81,7 +105,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let to_keep = to_keep.map(|text| ToKeep { text, keyring: Guard::into_inner(keyring) });
                 let replica = inner.replica.clone().filter(|_| is_access);
                 let validator = validator.cloned();
-                return Ok(AccessCheck::Pending(Pending { verified, answer, to_keep, replica, validator }));
+                let pending = Pending { verified, answer, to_keep, replica, validator };
+                return Ok(Some(AccessCheck::Pending(Box::new(pending))));
             }
             Some(Asked::Alive { at }) => verified.alive_at = at,
             None => {}
@@ -89,7 +114,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         if let Some(text) = to_keep {
             keyring.verified.keep(text, verified.clone());
         }
-        Ok(AccessCheck::Done(validator::ask(validator, verified.claims)))
+        Ok(Some(AccessCheck::Done(validator::ask(validator, verified.claims))))
     }
 }
 
@@ -150,7 +175,8 @@ impl<C> Inner<C> {
     }
 
     /// Asks the store whether a token with these claims was revoked.
-    fn ask_store(&self, claims: &JwtClaims<C>) -> Result<Asked, Error> {
+    fn ask_store(&self, verified: &Verified<C>, is_access: bool) -> Result<Asked, Error> {
+        let claims = &verified.claims;
         let leeway = self.validation.leeway_in_force();
         Ok(match (self.policy, &self.store) {
             (TokenPolicy::Stateless, _) => Asked::Alive { at: Timestamp::default() },
@@ -159,7 +185,11 @@ impl<C> Inner<C> {
             (TokenPolicy::Tracked, Some(store)) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
                 match store.check(claims.subject(), sid, claims.token_id()) {
-                    Answer::Ready(answer) => Asked::Alive { at: judge_session(claims, &answer?)? },
+                    Answer::Ready(answer) => {
+                        let checked = answer?;
+                        learn_refusal(self.replica.as_deref().filter(|_| is_access), verified, &checked);
+                        Asked::Alive { at: judge_session(claims, &checked)? }
+                    }
                     Answer::Pending(answer) => Asked::Awaited(Awaited::Session(answer)),
                 }
             }
@@ -209,7 +239,8 @@ struct ToKeep<C> {
 /// A check of an access token that has begun.
 pub(crate) enum AccessCheck<C> {
     Done(Result<Claims<C>, Error>),
-    Pending(Pending<C>),
+    /// Boxed, as the store's answer in it is: a check that is done at once is a few words to move.
+    Pending(Box<Pending<C>>),
 }
 
 /// A check that waits for the store. It borrows nothing, so it can stand in a response future.
@@ -235,11 +266,7 @@ impl<C> Future for Pending<C> {
         verified.alive_at = match answer {
             Awaited::Session(answer) => {
                 let checked = ready!(answer.as_mut().poll(context))?;
-                if let (SessionState::Revoked { .. }, Some(replica), Some(route), Some(bearer)) =
-                    (checked.state, replica, &verified.route, bearer(&verified.claims))
-                {
-                    replica.learn_refusal(route, &bearer);
-                }
+                learn_refusal(replica.as_deref(), verified, &checked);
                 judge_session(&verified.claims, &checked)?
             }
             Awaited::Denial(answer, leeway) => {
@@ -250,6 +277,15 @@ impl<C> Future for Pending<C> {
             keyring.verified.keep(text, verified.clone());
         }
         Poll::Ready(validator::ask(validator.as_ref(), verified.claims.clone()))
+    }
+}
+
+/// Once refused, an access token of ours stays so on this node.
+fn learn_refusal<C>(replica: Option<&Replica>, verified: &Verified<C>, checked: &Checked) {
+    if let (SessionState::Revoked { .. }, Some(replica), Some(route), Some(bearer)) =
+        (checked.state, replica, &verified.route, bearer(&verified.claims))
+    {
+        replica.learn_refusal(route, &bearer);
     }
 }
 

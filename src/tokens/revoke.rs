@@ -159,9 +159,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
             Some(store) => {
                 let (asked, replica) = (ask(Arc::clone(store)), self.inner().replica.clone());
                 let future = async move {
-                    let revoked = asked.await?;
+                    let mut revoked = asked.await?;
                     if let Some(replica) = replica {
                         replica.has_changed(revoked.position.bucket);
+                        revoked.max_staleness = revoked.max_staleness.max(replica.longest_staleness());
                     }
                     Ok(revoked)
                 };
@@ -194,7 +195,8 @@ pub struct Revoke {
 
 impl Revoke {
     /// Ends only when the revocation holds on every node: after the longest staleness that any node of the deployment has ever allowed itself, and at
-    /// once if none has any. The error is that of the revocation; if this is dropped while it waits, the revocation has been confirmed.
+    /// once if none has any. (A store keeps that time for the life of its data: if a node was once allowed an hour, this waits an hour; by hand it is lowered in the `dmax` of
+    /// each bucket's `m`, when no such node runs any more.) The error is that of the revocation; if this is dropped while it waits, the revocation has been confirmed.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -211,7 +213,7 @@ impl Revoke {
         let future = async move {
             let revoked = self.future.await?;
             // The clocks of two nodes run at the same pace, but for a few parts in ten thousand.
-            sleep(revoked.max_staleness.mul_f64(1.001)).await;
+            sleep(revoked.max_staleness.saturating_add(revoked.max_staleness / 1000)).await;
             Ok(revoked)
         };
         Self { future: Box::pin(future) }

@@ -186,15 +186,17 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Sees to it that this node has seen a revocation, of which another one has told: no request that begins after this is decided without it.
     ///
-    /// The place comes from [`Revoked::position`](crate::store::Revoked::position), and may travel as text. It costs no time here: until the log has been read so far,
-    /// which is begun at once, requests that concern its bucket ask the store. Without bounded staleness there is nothing to be done.
+    /// The place comes from [`Revoked::position`](crate::store::Revoked::position), and may travel as text; take it from your own services only, since it makes requests
+    /// ask the store. It costs no time here: unless the log has been read so far, requests that concern its bucket ask the store until it was read anew, which is
+    /// begun at once. Without bounded staleness there is nothing to be done.
     pub fn must_see(&self, position: &LogPosition) {
         if let Some(replica) = &self.inner.replica {
             replica.must_see(position);
         }
     }
 
-    /// Whether this node knows of a revocation without asking the store. Without a replica of the log it does not need to: `true`.
+    /// Whether this node has read a revocation in the store's log: then it holds here even if the store loses it, and under bounded staleness without
+    /// the store being asked. `true` where no log is followed, as with the memory store under strong consistency.
     #[must_use]
     pub fn has_seen(&self, position: &LogPosition) -> bool {
         self.inner.replica.as_ref().is_none_or(|replica| replica.has_seen(position))

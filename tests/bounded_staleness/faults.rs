@@ -36,14 +36,17 @@ async fn admin(deployment: &Deployment) -> MultiplexedConnection {
     deployment.server.lock().await.admin().await
 }
 
-/// Its errors are no matter: the connection may be the one that is killed.
-async fn run(admin: &mut MultiplexedConnection, words: &[&str]) {
+/// How much it did, if the server says so in a number.
+async fn run(admin: &mut MultiplexedConnection, words: &[&str]) -> i64 {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
-    let _: Result<redis::Value, _> = command.query_async(admin).await;
+    match command.query_async(admin).await.unwrap() {
+        redis::Value::Int(count) => count,
+        _ => 1,
+    }
 }
 
-/// Repeats a command until the run is over.
+/// Repeats commands until the run is over.
 async fn again_and_again(
     deployment: Arc<Deployment>,
     over: Arc<AtomicBool>,
@@ -51,12 +54,14 @@ async fn again_and_again(
     words: Vec<Vec<String>>,
 ) {
     let (mut random, mut admin) = (Random::new(), admin(&deployment).await);
+    let mut done = 0;
     while !over.load(Ordering::SeqCst) {
         for words in &words {
-            run(&mut admin, &words.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            done += run(&mut admin, &words.iter().map(String::as_str).collect::<Vec<_>>()).await;
         }
         random.pause(every.0, every.1).await;
     }
+    assert!(done > 0, "no fault: {words:?}");
 }
 
 fn words(text: &str) -> Vec<String> {

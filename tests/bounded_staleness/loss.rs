@@ -1,10 +1,12 @@
 //! What a server loses, the nodes remember.
 
-use tower_bearer::{Consistency, Error, NewSession, TokenService, TokenType};
+use std::time::Duration;
+
+use tower_bearer::{Consistency, Error, NewSession, RedisStore, TokenService, TokenType};
 
 use crate::{
     oracle::{D, leased, node},
-    support::{RedisServer, eventually},
+    support::{RedisServer, eventually, fixture::SECRET},
 };
 
 async fn is_refused(tokens: &TokenService, token: &str) -> bool {
@@ -46,7 +48,8 @@ async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_pu
             })
             .await;
         }
-        assert!(knows.refresh(by_session.refresh().as_str()).await.is_err(), "a revoked session is refreshed");
+        let refresh = knows.refresh(by_session.refresh().as_str()).await;
+        assert!(matches!(refresh, Err(Error::Token(_))), "refused without the store: {refresh:?}");
         // A node that was not there learns it from the store.
         let new = node(&server.url(), Consistency::Strong).await;
         for token in &revoked {
@@ -67,4 +70,29 @@ async fn a_new_node_on_a_store_that_lost_everything_lets_nobody_in_of_before() {
     let new = node(&server.url(), Consistency::BoundedStaleness(D)).await;
     leased(&new).await;
     assert!(is_refused(&new, pair.access().as_str()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nudge_spares_the_wait_for_the_next_poll() {
+    let server = RedisServer::start();
+    let hour = Duration::from_secs(3600);
+    let node = async || {
+        let store = RedisStore::connect(server.url()).await.unwrap();
+        let builder = TokenService::builder().secret(SECRET).store(store).poll_interval(hour / 2);
+        builder.consistency(Consistency::BoundedStaleness(hour)).build().unwrap()
+    };
+    let [here, there] = [node().await, node().await];
+    leased(&there).await;
+    for _ in 0..3 {
+        let pair = here.create_token_pair(NewSession::of("42")).await.unwrap();
+        there.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap();
+        here.revoke_session("42", pair.session_id()).await.unwrap();
+        // Long before the poll, and the lease lives for an hour.
+        eventually("the other node has heard of it", async || {
+            is_refused(&there, pair.access().as_str()).await.then_some(())
+        })
+        .await;
+        // What a node revokes itself it reads at once, to have its lease again.
+        leased(&here).await;
+    }
 }

@@ -19,7 +19,7 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, names: &[String], max_token_len: 
                 return Credential::Malformed;
             }
             if let Some(value) = value(pair, names) {
-                found = found.and(Credential::of_bytes(unquoted(value), max_token_len));
+                found = found.and(Credential::of(unquoted(value), max_token_len));
             }
             if found == Credential::Malformed {
                 return found;
@@ -80,10 +80,7 @@ mod tests {
     }
 
     fn read(lines: &[&[u8]]) -> String {
-        match super::read(&headers(lines), &["t".to_owned()], 64) {
-            Credential::Token(token) => token.into_owned(),
-            other => format!("{other:?}"),
-        }
+        super::read(&headers(lines), &["t".to_owned()], 64).told()
     }
 
     #[test]

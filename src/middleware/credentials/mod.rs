@@ -23,8 +23,17 @@ pub(super) enum Credential<'a> {
     Absent,
     /// A bearer credential that breaks the grammar, or more than one.
     Malformed,
-    /// A token. It has the characters of a `b64token`, or is longer than any token that is looked at.
-    Token(Cow<'a, str>),
+    /// One text in the place of a token.
+    Token(Text<'a>),
+}
+
+/// A text in the place of a token, not looked at yet: one that is known as a good token has no need to be.
+#[derive(Clone, Eq, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct Text<'a> {
+    /// At most one byte more than a token may have.
+    bytes: Cow<'a, [u8]>,
+    max_token_len: usize,
 }
 
 /// The query and the cookies of a request may be longer than a token by this, and are refused beyond: whoever has no key must not be able to
@@ -36,25 +45,16 @@ const MAX_PAIRS: usize = 256;
 
 impl<'a> Credential<'a> {
     /// The token in a place that holds a token and nothing else.
-    fn of_bytes(text: &'a [u8], max_token_len: usize) -> Self {
-        // A text that is too long is refused for its length: reading a megabyte to find a better reason would cost more than a valid
-        // token. One byte more than allowed tells that it is.
-        let acceptable = text.len() > max_token_len || is_b64token(text);
-        match str::from_utf8(text.get(..text.len().min(max_token_len.saturating_add(1))).unwrap_or_default()) {
-            Ok(token) if acceptable => Self::Token(Cow::Borrowed(token)),
-            _ => Self::Malformed,
-        }
-    }
-
-    /// The same, where decoding may have made a text anew.
-    fn of_text(text: Cow<'a, str>, max_token_len: usize) -> Self {
-        match text {
-            Cow::Borrowed(text) => Self::of_bytes(text.as_bytes(), max_token_len),
-            Cow::Owned(text) => match Credential::of_bytes(text.as_bytes(), max_token_len) {
-                Credential::Token(token) => Self::Token(Cow::Owned(token.into_owned())),
-                _ => Self::Malformed,
-            },
-        }
+    fn of(text: impl Into<Cow<'a, [u8]>>, max_token_len: usize) -> Self {
+        let longest = max_token_len.saturating_add(1);
+        let bytes = match text.into() {
+            Cow::Borrowed(bytes) => Cow::Borrowed(bytes.get(..longest).unwrap_or(bytes)),
+            Cow::Owned(mut bytes) => {
+                bytes.truncate(longest);
+                Cow::Owned(bytes)
+            }
+        };
+        Self::Token(Text { bytes, max_token_len })
     }
 
     /// What two places present together.
@@ -64,6 +64,19 @@ impl<'a> Credential<'a> {
             (found, Self::Absent) => found,
             _ => Self::Malformed,
         }
+    }
+}
+
+impl Text<'_> {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The text, if it has the characters of a `b64token`, or is longer than any token that is looked at: that one is refused for its length, since reading a
+    /// megabyte to find a better reason would cost more than a valid token. `None`: it is malformed.
+    pub(super) fn token(&self) -> Option<&str> {
+        let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
+        str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)
     }
 }
 
@@ -83,6 +96,18 @@ fn is_b64token(text: &[u8]) -> bool {
     text.first().is_some_and(|first| *first != b'=')
         && text.iter().fold(true, |legal, &byte| legal & is_legal(byte))
         && (!text.contains(&b'=') || text.windows(2).all(is_padding))
+}
+
+#[cfg(test)]
+impl Credential<'_> {
+    /// The token, or the name of what is there instead.
+    fn told(&self) -> String {
+        match self {
+            Self::Absent => "Absent".to_owned(),
+            Self::Malformed => "Malformed".to_owned(),
+            Self::Token(text) => text.token().unwrap_or("Malformed").to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -134,7 +134,9 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
                 }
                 Step::Later(seconds) => {
                     now += seconds;
-                    (0..8).for_each(|_| denied.sweep(secs(now)));
+                    (0..8).for_each(|_| {
+            denied.sweep(secs(now));
+        });
                 }
             }
             let length: usize = denied.segments.iter().map(|segment| segment.texts.len()).sum();
@@ -148,7 +150,9 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
             prop_assert!(!says(&denied, &asked) || !meant.is_empty(), "{:.20?} is refused", asked);
         }
         // At the end of all times nothing is left.
-        (0..100).for_each(|_| denied.sweep(secs(now + 100)));
+        (0..100).for_each(|_| {
+            denied.sweep(secs(now + 100));
+        });
         prop_assert_eq!((denied.len(), denied.texts, denied.segments.len()), (0, 0, 0));
     });
 }
@@ -176,11 +180,11 @@ fn what_the_log_tells_in_a_weaker_form_is_still_missing_in_it() {
     for weak in [all(5, None), foreign(5)] {
         denied.insert(&weak, secs(5), secs(95), 2).unwrap();
     }
-    let mut missing = denied.missing(2, secs(10), 9);
+    let mut missing = denied.missing(2, secs(10), 0, 9);
     missing.sort_by_key(|(revocation, _)| matches!(revocation, Revocation::Foreign { .. }));
     assert_eq!(missing, [(all(7, None), secs(95)), (foreign(7), secs(95))]);
     denied.insert(&all(7, None), secs(7), secs(90), 2).unwrap();
-    assert_eq!(denied.missing(2, secs(10), 9), [(foreign(7), secs(95))]);
+    assert_eq!(denied.missing(2, secs(10), 0, 9), [(foreign(7), secs(95))]);
 }
 
 #[test]
@@ -188,13 +192,13 @@ fn what_was_restored_is_missing_no_more_unless_something_stronger_was_learnt() {
     let mut denied = Denied::new(Names::default(), SEGMENT);
     denied.insert(&session("u", "s"), secs(1), secs(90), 1).unwrap();
     denied.insert(&all(5, Some("s")), secs(1), secs(90), 1).unwrap();
-    assert_eq!(denied.missing(2, secs(2), 9).len(), 2);
-    assert_eq!(denied.missing(2, secs(2), 1).len(), 1, "no more than asked for");
-    assert!(denied.missing(2, secs(90), 9).is_empty(), "what is past its use is not missed");
+    assert_eq!(denied.missing(2, secs(2), 0, 9).len(), 2);
+    assert_eq!(denied.missing(2, secs(2), 0, 1).len(), 1, "no more than asked for");
+    assert!(denied.missing(2, secs(90), 0, 9).is_empty(), "what is past its use is not missed");
     denied.is_restored(&session("u", "s"), 2);
     denied.insert(&all(7, Some("s")), secs(2), secs(90), 1).unwrap();
     denied.is_restored(&all(5, Some("s")), 2);
-    assert_eq!(denied.missing(2, secs(2), 9), [(all(7, Some("s")), secs(90))]);
+    assert_eq!(denied.missing(2, secs(2), 0, 9), [(all(7, Some("s")), secs(90))]);
 }
 
 #[test]

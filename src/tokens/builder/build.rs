@@ -30,7 +30,8 @@ const LONGEST_GRACE: Duration = Duration::from_secs(300);
 const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl<C> Builder<C> {
-    /// Builds the service.
+    /// Builds the service. With a store whose log is to be followed, as that of Redis is under either [`Consistency`](crate::Consistency), it is to be called inside
+    /// of a Tokio runtime, on which the task runs that does so.
     ///
     /// # Errors
     ///
@@ -152,7 +153,7 @@ impl<C> Builder<C> {
             return Ok(None);
         }
         let runtime = Handle::try_current().map_err(|error| {
-            let problem = "needs a task that follows the store's log, and there is no Tokio runtime to run it on";
+            let problem = "of this store, strong or bounded, needs a task that follows its log, and there is no Tokio runtime to run it on";
             ConfigError::new("consistency", problem, "call `build` inside of the runtime").with_source(error)
         })?;
         store.allow_staleness(staleness);

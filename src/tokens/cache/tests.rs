@@ -31,13 +31,13 @@ fn text(number: usize, len: usize) -> String {
 
 fn keep(cache: &VerifiedTokens<NoClaims>, text: &str, claims: &Claims) {
     cache.keep(
-        cache.seek(text).unwrap().to_text(),
+        cache.seek(text.as_bytes()).unwrap().to_text(),
         Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() },
     );
 }
 
 fn has(cache: &VerifiedTokens<NoClaims>, text: &str) -> bool {
-    cache.find(&cache.seek(text).unwrap()).is_some()
+    cache.find(&cache.seek(text.as_bytes()).unwrap()).is_some()
 }
 
 #[test]
@@ -123,25 +123,25 @@ fn a_text_is_found_by_all_of_it() {
         assert!(!has(&cache, str::from_utf8(&other).unwrap()), "{at}");
     }
     // Even if two texts had one hash.
-    let hash = cache.seek(&token).unwrap().hash;
+    let hash = cache.seek(token.as_bytes()).unwrap().hash;
     let other = text(2, 300);
-    assert!(cache.find(&Sought { hash, text: &token }).is_some());
-    assert!(cache.find(&Sought { hash, text: &other }).is_none());
+    assert!(cache.find(&Sought { hash, text: token.as_bytes() }).is_some());
+    assert!(cache.find(&Sought { hash, text: other.as_bytes() }).is_none());
     cache.keep(
-        Sought { hash, text: &other }.to_text(),
+        Sought { hash, text: other.as_bytes() }.to_text(),
         Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() },
     );
-    assert!(cache.find(&Sought { hash, text: &other }).is_some());
+    assert!(cache.find(&Sought { hash, text: other.as_bytes() }).is_some());
     assert!(has(&cache, &token));
     assert_eq!(cache.entries(), 2);
 }
 
 #[test]
 fn without_entries_nothing_is_kept_and_what_is_too_long_is_not_even_hashed() {
-    assert!(cache_of(0, 1_000_000).seek(&text(1, 300)).is_none());
+    assert!(cache_of(0, 1_000_000).seek(text(1, 300).as_bytes()).is_none());
     let cache = cache_of(1000, 1_000_000);
-    assert!(cache.seek(&text(1, LONGEST)).is_some());
-    assert!(cache.seek(&text(1, LONGEST + 1)).is_none());
+    assert!(cache.seek(text(1, LONGEST).as_bytes()).is_some());
+    assert!(cache.seek(text(1, LONGEST + 1).as_bytes()).is_none());
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn bounds_in_which_no_token_has_room_are_refused() {
 fn keep_one_if_any(entries: usize, bytes: usize) {
     let cache = cache_of(entries, bytes);
     let token = text(1, SHORTEST);
-    if let Some(sought) = cache.seek(&token) {
+    if let Some(sought) = cache.seek(token.as_bytes()) {
         cache.keep(sought.to_text(), Verified { claims: claims(), route: None, alive_at: Timestamp::default() });
     }
     assert_eq!(cache.entries(), entries.min(1));

@@ -1,12 +1,20 @@
 //! The sequences of the protocol that concern a reader, and those that the search has found, each by its name.
 
+use std::time::Duration;
+
 use super::{
     model::{Token, ms},
     node::{STALENESS, Step, World},
 };
 use crate::{
-    replica::{bucket::Verdict, reader::Break},
-    store::Revocation,
+    clock::Timestamp,
+    replica::{
+        bucket::{Bucket, Facts, Known, Verdict},
+        denied::{Kind, Names},
+        leased::Leased,
+        reader::Break,
+    },
+    store::{LogPage, Revocation},
 };
 
 /// The life of a token that the store's log speaks of for long enough.
@@ -331,4 +339,72 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
     assert_eq!(world.says(&young), Verdict::Accepted);
     world.bucket.must_see_position(&position);
     assert_eq!(world.says(&young), Verdict::Unknown);
+}
+
+/// A bucket with room for two segments that knows the end of a thousand sessions of `u`, `0` first, and may decide; and what it says of a token of `0`.
+fn a_full_bucket() -> (Bucket, impl Fn(&Bucket) -> Verdict) {
+    let names = Names::default();
+    let bucket = Bucket::new(names.clone(), ms(STALENESS), 1 << 16);
+    let session = |number: u64| Revocation::Session { subject: "u".to_owned(), sid: number.to_string() };
+    let learn = |known: &Leased<Known>| {
+        known.change(|known| {
+            known.bounds.keep = Duration::from_secs(3600);
+            (0..1000).try_for_each(|number| known.insert(&session(number), at(1000 + number), at(1_000_000), 0))
+        })
+    };
+    bucket.known.update(false, learn, Some(u64::MAX)).unwrap();
+    let says = move |bucket: &Bucket| {
+        let facts = Facts { alive_at: at(999), life: Duration::from_secs(60) };
+        let name = |kind, id| names.of(kind, "u", id);
+        let (subject, session, token) = (name(Kind::Subject, ""), name(Kind::Session, "0"), name(Kind::Token, "t"));
+        bucket.session_verdict(facts, subject, session, token, 0, || 0)
+    };
+    (bucket, says)
+}
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+#[test]
+fn a_server_clock_that_jumps_ahead_and_back_revives_nobody() {
+    let (bucket, says) = a_full_bucket();
+    assert_eq!(says(&bucket), Verdict::Refused);
+    for now in [1_000_001, 2000] {
+        let page = LogPage {
+            now: at(now),
+            incarnation: "i".to_owned(),
+            born: at(0),
+            sequence: 0,
+            head: "i".to_owned(),
+            at: at(0),
+            keep: Duration::from_secs(3600),
+            max_staleness: ms(STALENESS),
+            entries: Vec::new(),
+            next: None,
+        };
+        bucket.page(&bucket.ask(ms(1)), page);
+    }
+    assert!(bucket.lease_end() > 0);
+    assert_eq!(says(&bucket), Verdict::Unknown, "forgotten too early, and so asked about");
+}
+
+#[test]
+fn a_refusal_that_is_written_down_moves_the_horizon_past_what_has_to_go_for_it() {
+    let (bucket, says) = a_full_bucket();
+    for number in 0..10_000 {
+        let token = Revocation::Token { subject: "u".to_owned(), jti: number.to_string() };
+        bucket.learn_refusal(&token, at(1_000_000));
+    }
+    assert_eq!(says(&bucket), Verdict::Unknown, "forgotten, and so asked about");
+}
+
+#[test]
+fn what_the_store_has_told_is_not_missing_there() {
+    let mut world = World::new();
+    world.steps(&[Round]);
+    let told = Revocation::Token { subject: "nobody".to_owned(), jti: "n".to_owned() };
+    world.bucket.learn_refusal(&told, Timestamp::END_OF_TIME);
+    world.steps(&[Unreadable, Round, Round]);
+    assert_eq!(world.bucket.missing(at(0), 0, 9).1, []);
 }
