@@ -173,9 +173,11 @@ impl Follower {
         }
     }
 
-    /// After so many failures: doubling, up to a second, and never the same for two nodes.
+    /// After so many failures, from the beginning of the last read: doubling, up to a second under a long deadline, and never the same for two nodes. Not much longer than a read may
+    /// take: an attempt to connect goes on while somebody waits for it, so long pauses would have it begin again and again on a machine that is busy.
     fn pause(&self, failures: u32) -> Duration {
-        let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
+        let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
         jittered(pause)
     }
 

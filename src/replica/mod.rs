@@ -228,7 +228,7 @@ impl Replica {
         }
     }
 
-    /// The store has told that one of our own tokens is revoked. From here on it is refused without being asked about: once refused, a token stays so on
+    /// The store has told that one of our own tokens is revoked, or its session unknown. From here on it is refused without being asked about: once refused, a token stays so on
     /// this node, though an answer about the log that was late may grant a lease under which its revocation is not known yet; and whoever repeats
     /// a revoked token does not load the store.
     pub(crate) fn learn_refusal(&self, route: &Route, bearer: &Bearer<'_>) {

@@ -282,7 +282,7 @@ impl<C> Future for Pending<C> {
 
 /// Once refused, an access token of ours stays so on this node.
 fn learn_refusal<C>(replica: Option<&Replica>, verified: &Verified<C>, checked: &Checked) {
-    if let (SessionState::Revoked { .. }, Some(replica), Some(route), Some(bearer)) =
+    if let (SessionState::Revoked { .. } | SessionState::Unknown, Some(replica), Some(route), Some(bearer)) =
         (checked.state, replica, &verified.route, bearer(&verified.claims))
     {
         replica.learn_refusal(route, &bearer);

@@ -49,7 +49,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(25);
 /// Only to learn what the store may lose.
 const INTERVAL_IF_STRONG: Duration = Duration::from_millis(250);
-const SHORTEST_DEADLINE: Duration = Duration::from_millis(50);
+/// Shorter, and a machine that is busy would never finish connecting.
+const SHORTEST_DEADLINE: Duration = Duration::from_millis(150);
 const LONGEST_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Bound, interval of polls, and deadline of each.
@@ -84,7 +85,7 @@ impl Consistency {
         Ok(Pace {
             staleness,
             interval: checked(interval, staleness / 2)?,
-            // Two reads may be late before the lease is over.
+            // Two reads may be late before a lease of a second is over.
             deadline: (staleness / 3).clamp(SHORTEST_DEADLINE, LONGEST_DEADLINE),
         })
     }
