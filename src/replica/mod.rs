@@ -231,12 +231,19 @@ impl Replica {
     /// The store has told that one of our own tokens is revoked, or its session unknown. From here on it is refused without being asked about: once refused, a token stays so on
     /// this node, though an answer about the log that was late may grant a lease under which its revocation is not known yet; and whoever repeats
     /// a revoked token does not load the store.
-    pub(crate) fn learn_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
+    ///
+    /// What is unknown is the session, whatever token of it was shown; what is revoked may be the token alone.
+    pub(crate) fn learn_refusal(&self, route: &Route, bearer: &Bearer<'_>, is_unknown: bool) {
         if let Route::Session(SessionRoute { bucket, .. }) = route
             && let Some(bucket) = self.bucket(*bucket)
         {
-            let token = Revocation::Token { subject: bearer.subject.to_owned(), jti: bearer.token_id.to_owned() };
-            bucket.learn_refusal(&token, bearer.expires_at.saturating_add(self.leeway));
+            let subject = bearer.subject.to_owned();
+            let refused = if is_unknown {
+                Revocation::Session { subject, sid: bearer.session_id.to_owned() }
+            } else {
+                Revocation::Token { subject, jti: bearer.token_id.to_owned() }
+            };
+            bucket.learn_refusal(&refused, bearer.expires_at.saturating_add(self.leeway));
         }
     }
 

@@ -285,7 +285,7 @@ fn learn_refusal<C>(replica: Option<&Replica>, verified: &Verified<C>, checked: 
     if let (SessionState::Revoked { .. } | SessionState::Unknown, Some(replica), Some(route), Some(bearer)) =
         (checked.state, replica, &verified.route, bearer(&verified.claims))
     {
-        replica.learn_refusal(route, &bearer);
+        replica.learn_refusal(route, &bearer, checked.state == SessionState::Unknown);
     }
 }
 
