@@ -65,7 +65,7 @@ async fn cut_off(fixture: &Fixture) {
 async fn neither_a_token_seen_before_nor_a_new_one_asks_the_store() {
     let fixture = leased().await;
     let before = fixture.store.checks();
-    for _ in 0..1000 {
+    for _ in 0..10_000 {
         let pair = pair(&fixture.tokens).await;
         access(&fixture.tokens, pair.access().as_str()).await.unwrap();
         access(&fixture.tokens, pair.access().as_str()).await.unwrap();

@@ -239,7 +239,7 @@ fn one_name_told_again_and_again_takes_the_place_of_one() {
 
 /// Of a million sessions in 16 buckets; ids as this crate makes them.
 #[test]
-fn a_million_revoked_sessions_take_64_megabytes() {
+fn a_million_revoked_sessions_fit_into_the_memory_that_is_stated() {
     const ONE_BUCKET: usize = 1_000_000 / 16;
     let bytes = |subject: fn(usize) -> String| {
         let mut denied = Denied::new(Names::default(), usize::MAX);
