@@ -13,10 +13,10 @@
 #[path = "../tests/support/redis_server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
 mod redis_server;
+mod support;
 
 use std::{
     convert::Infallible,
-    fs,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,18 +24,16 @@ use std::{
 use bytes::Bytes;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use deadpool_redis::redis::AsyncCommands;
-use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use redis_server::RedisServer;
+use support::{bearer, hello, key};
 use tokio::runtime::Runtime;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
-    AuthLayer, KeySet, MemoryStore, NewSession, RedisStore, TokenService, TokenStore, TokenType,
-    jwt::{Algorithm, SigningKey},
+    AuthLayer, KeySet, MemoryStore, NewSession, RedisStore, TokenService, TokenStore, TokenType, jwt::SigningKey,
 };
 
-/// TEST secret.
-const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
 /// How many requests are made before they are measured.
 const BATCH: u64 = 1000;
 const TASKS: u64 = 64;
@@ -104,14 +102,6 @@ fn refusals(criterion: &mut Criterion) {
             measure(&mut group, "a header of 1 MiB", &runtime, service, &bearer(&"a".repeat(1 << 20)), refused);
         }
     }
-}
-
-async fn hello(_: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::from("hi")))
-}
-
-fn bearer(token: &str) -> Request<()> {
-    Request::get("/").header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap()
 }
 
 fn measure<S, B>(
@@ -296,17 +286,6 @@ async fn refresh(tokens: &TokenService, count: u64) -> Duration {
 }
 
 // ---- Keys and tokens -----------------------------------------------------------------------------------------------
-
-fn key(algorithm: &str) -> SigningKey {
-    let file = match algorithm {
-        "EdDSA" => "TEST-ed25519-pkcs8.pem",
-        "ES256" => "TEST-ec-p256-pkcs8.pem",
-        "RS256" => "TEST-rsa-2048-pkcs8.pem",
-        _ => return SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap(),
-    };
-    let pem = fs::read(format!("{}/tests/keys/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    SigningKey::from_pem(algorithm.parse().unwrap(), pem).unwrap()
-}
 
 fn builder(key: SigningKey) -> tower_bearer::tokens::Builder {
     TokenService::builder().keys(KeySet::signing(key)).issuer("https://issuer.example").audience("api")

@@ -121,6 +121,14 @@ pub(crate) const fn saturating_millis(duration: Duration) -> u64 {
     }
 }
 
+/// Half of a pause to all of it: the nodes of a deployment meet the same fault at the same moment, and must not all come back at one.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    let mut random = [0];
+    // Without random numbers it is the whole.
+    let share = getrandom::fill(&mut random).map_or(512, |()| random.map(|byte| 256 + u32::from(byte))[0]);
+    pause.saturating_mul(share) / 512
+}
+
 /// The operating system's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

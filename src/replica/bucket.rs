@@ -8,6 +8,7 @@ use std::{
 use super::{
     denied::{Denied, NOT_OF_THE_LOG, Name, Names, TooLong},
     leased::Leased,
+    nanos,
     reader::{Ask, Bounds, Break, Change, Reader},
 };
 use crate::{
@@ -43,15 +44,15 @@ pub(super) struct Facts {
     pub(super) life: Duration,
 }
 
-/// What a bucket says of a token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What a bucket says of a token. Of several names under which one token may be denied, the greatest word counts.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Verdict {
-    /// It is revoked.
-    Refused,
-    /// It is not, and that may be relied on.
+    /// It is not revoked, and that may be relied on.
     Accepted,
     /// Only the store knows.
     Unknown,
+    /// It is revoked.
+    Refused,
 }
 
 /// What reading a page has led to.
@@ -207,7 +208,7 @@ impl Bucket {
                 }
                 Ok::<(), TooLong>(())
             },
-            lease.map(|end| u64::try_from(end.as_nanos()).unwrap_or(u64::MAX)),
+            lease.map(nanos),
         );
         if applied.is_err() {
             let _ = reader.unreadable();

@@ -20,7 +20,7 @@ use super::{
     restore,
 };
 use crate::{
-    clock::{Clock, saturating_millis},
+    clock::{Clock, jittered, saturating_millis},
     error::{StoreError, StoreErrorKind},
     store::{BoxFuture, LogCursor, LogFeed, LogPage, TokenStore},
 };
@@ -193,14 +193,6 @@ struct Applied {
     more: bool,
     resync: bool,
     error: Option<StoreErrorKind>,
-}
-
-/// Between three and five quarters of a duration.
-pub(super) fn jittered(duration: Duration) -> Duration {
-    let mut random = [0; 1];
-    // Without random numbers all nodes come at once, which is all that is lost.
-    let _ = getrandom::fill(&mut random);
-    duration.mul_f64(0.75 + f64::from(random[0]) / 512.0)
 }
 
 /// Says that the task has ended, whichever way it did.

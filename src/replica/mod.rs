@@ -223,7 +223,7 @@ impl Replica {
                     }
                     None => Verdict::Unknown,
                 });
-                verdicts.max_by_key(|verdict| verdict.weight()).unwrap_or(Verdict::Unknown)
+                verdicts.max().unwrap_or(Verdict::Unknown)
             }
         }
     }
@@ -276,17 +276,6 @@ impl Replica {
 
     fn bucket(&self, number: u32) -> Option<&Bucket> {
         self.buckets.get(usize::try_from(number).ok()?)
-    }
-}
-
-impl Verdict {
-    /// Of several names under which one token may be denied, the heaviest word counts.
-    pub(super) fn weight(self) -> u8 {
-        match self {
-            Self::Accepted => 0,
-            Self::Unknown => 1,
-            Self::Refused => 2,
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{Replica, nanos};
-use crate::error::StoreErrorKind;
+use crate::{clock::saturating_millis, error::StoreErrorKind};
 
 /// How requests are decided now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -135,16 +135,15 @@ impl Replica {
                 (state, trouble) = (its_state, fares.trouble);
             }
         }
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         ReplicaStatus {
             state,
             reason: trouble.map(Trouble::reason).or((state != ReplicaState::Leased).then_some(CATCHING_UP)),
-            staleness_bound_ms: millis(self.staleness),
+            staleness_bound_ms: saturating_millis(self.staleness),
             leased_buckets: self.buckets.iter().filter(|bucket| bucket.lease_end() > nanos(now)).count(),
             buckets: self.buckets.len(),
             revocations,
             bytes,
-            last_read_ms: last_read.map(|at| millis(now.saturating_sub(at))),
+            last_read_ms: last_read.map(|at| saturating_millis(now.saturating_sub(at))),
         }
     }
 

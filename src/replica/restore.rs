@@ -10,7 +10,8 @@ use std::{future::IntoFuture, sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use tokio::time::{sleep, timeout};
 
-use super::{Notice, Replica, follow::jittered};
+use super::{Notice, Replica};
+use crate::clock::jittered;
 
 /// All nodes see the loss at once. The first one that tells the store spares the others the work: they find it in the log.
 const HESITATION: Duration = Duration::from_millis(400);

@@ -18,6 +18,7 @@ use tokio::{
 #[cfg(feature = "cluster")]
 use crate::store::redis::primaries::Primaries;
 use crate::{
+    clock::jittered,
     error::StoreErrorKind,
     store::redis::{
         Inner,
@@ -196,13 +197,4 @@ fn ring(channels: &HashMap<String, Arc<Notify>>, ended: &Notify, push: &PushInfo
 async fn is_well(mut link: MultiplexedConnection) -> Result<(), Failure> {
     let answer = redis::cmd("ROLE").query_async::<Value>(&mut link).await?;
     if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(Failure::untrusted("not a primary")) }
-}
-
-/// Half of it to all of it: the nodes of a deployment lose their subscriptions at the same moment.
-fn jittered(pause: Duration) -> Duration {
-    let mut random = [0];
-    // Without random numbers it is the whole.
-    let share = if getrandom::fill(&mut random).is_ok() { random.map(|byte| 256 + u32::from(byte)) } else { [512] };
-    let [share] = share;
-    pause.saturating_mul(share) / 512
 }

@@ -295,7 +295,7 @@ impl World {
             let name = |id| self.names.of(Kind::Foreign, id, "");
             let verdicts =
                 [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), facts.alive_at, now));
-            return verdicts.into_iter().max_by_key(|verdict| verdict.weight()).unwrap();
+            return verdicts.into_iter().max().unwrap();
         }
         let name = |kind, id| self.names.of(kind, &token.subject, id);
         let (session, id) = (name(Kind::Session, &token.session), name(Kind::Token, &token.id));
