@@ -31,6 +31,9 @@ mod leased;
 /// When the lease ends under which nothing is known to be revoked, and the one that followed the revocation.
 const ENDS: [u64; 2] = [10, 20];
 
+/// The version of what is known before anything has changed.
+const NOTED: u64 = 1;
+
 /// What a request finds: whether its session is revoked, whether it may decide, and what the clock showed when it looked.
 type Found = (bool, bool, u64);
 type Known = Leased<bool>;
@@ -66,21 +69,34 @@ fn grants_then_learns(known: &Known) {
 
 fn reads(known: &Known, clock: &AtomicU64) -> Found {
     let now = || clock.load(Ordering::SeqCst);
-    let ((is_revoked, at), may_decide) = known.read(|is_revoked| (*is_revoked, now()), now);
+    let ((is_revoked, at), may_decide) = known.read(|is_revoked, _| (*is_revoked, now()), now);
     (is_revoked, may_decide, at)
+}
+
+/// Nothing was known when it was noted.
+fn reads_a_note(known: &Known, clock: &AtomicU64) -> Found {
+    let at = clock.load(Ordering::SeqCst);
+    if known.still(NOTED, || clock.load(Ordering::SeqCst)) { (false, true, at) } else { reads(known, clock) }
+}
+
+fn compares_before_it_loads_the_lease(known: &Known, clock: &AtomicU64) -> Found {
+    let at = clock.load(Ordering::SeqCst);
+    let is_as_noted = known.still(NOTED, || 0);
+    let ((), may_decide) = known.read(|_, _| (), || clock.load(Ordering::SeqCst));
+    if is_as_noted { (false, may_decide, at) } else { reads(known, clock) }
 }
 
 fn looks_before_it_loads_the_lease(known: &Known, clock: &AtomicU64) -> Found {
     let now = || clock.load(Ordering::SeqCst);
-    let ((is_revoked, at), _) = known.read(|is_revoked| (*is_revoked, now()), now);
-    let ((), may_decide) = known.read(|_| (), now);
+    let ((is_revoked, at), _) = known.read(|is_revoked, _| (*is_revoked, now()), now);
+    let ((), may_decide) = known.read(|_, _| (), now);
     (is_revoked, may_decide, at)
 }
 
 fn reads_the_clock_first(known: &Known, clock: &AtomicU64) -> Found {
     let now = || clock.load(Ordering::SeqCst);
     let early = now();
-    let ((is_revoked, at), may_decide) = known.read(|is_revoked| (*is_revoked, now()), || early);
+    let ((is_revoked, at), may_decide) = known.read(|is_revoked, _| (*is_revoked, now()), || early);
     (is_revoked, may_decide, at)
 }
 
@@ -111,6 +127,21 @@ fn no_request_is_let_decide_by_what_was_known_before_its_lease() {
 }
 
 #[test]
+fn no_request_is_let_go_on_by_a_note_of_before() {
+    a_revocation(learns_and_is_granted, reads_a_note);
+}
+
+#[test]
+fn a_lease_before_the_change_is_found_by_notes_too() {
+    is_found_wanting(|| a_revocation(grants_then_learns, reads_a_note));
+}
+
+#[test]
+fn a_version_that_is_compared_before_the_lease_is_loaded_is_found() {
+    is_found_wanting(|| a_revocation(learns_and_is_granted, compares_before_it_loads_the_lease));
+}
+
+#[test]
 fn a_lease_before_the_change_that_it_stands_for_is_found() {
     is_found_wanting(|| a_revocation(grants_then_learns, reads));
 }
@@ -135,7 +166,7 @@ fn a_revocation_made_here(revokes: fn(&Known, &AtomicBool)) {
             thread::spawn(move || revokes(&known, &has_returned))
         };
         let starts_later = has_returned.load(Ordering::Acquire);
-        let ((), may_decide) = known.read(|_| (), || 1);
+        let ((), may_decide) = known.read(|_, _| (), || 1);
         assert!(!starts_later || !may_decide, "decided after the lease had ended");
         revoker.join().unwrap();
     });

@@ -1,7 +1,11 @@
 //! One bucket of the replica: its reader, and what requests read.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    mem,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -86,9 +90,12 @@ impl Bucket {
         let now = page.now;
         let change = reader.page(ask, page);
         let outcome = self.apply(&mut reader, change);
-        self.known.change(|known| {
+        // What is taken away makes nobody look again, unless it leaves a hole.
+        self.known.tend(|known| {
             let forgotten = known.denied.sweep(now);
+            let leaves_a_hole = forgotten > known.forgotten;
             known.forgotten = known.forgotten.max(forgotten);
+            ((), leaves_a_hole)
         });
         outcome
     }
@@ -122,7 +129,13 @@ impl Bucket {
         self.reader().has_applied(&position.incarnation, position.sequence)
     }
 
-    /// What is known of one of our tokens.
+    /// Whether one of our tokens may go on: it was accepted when this was noted, and nothing has been learnt since. Less work than to look once more.
+    #[inline]
+    pub(super) fn still_accepts(&self, note: &AtomicU64, now: impl FnOnce() -> u64) -> bool {
+        self.known.still(note.load(Ordering::Relaxed), now)
+    }
+
+    /// What is known of one of our tokens. If nothing is known against it, that is noted.
     pub(super) fn session_verdict(
         &self,
         facts: Facts,
@@ -130,11 +143,18 @@ impl Bucket {
         session: Name<'_>,
         token: Name<'_>,
         generation: u64,
+        note: &AtomicU64,
         now: impl FnOnce() -> u64,
     ) -> Verdict {
-        self.verdict(facts, now, |denied| {
+        let is_denied = |denied: &Denied| {
             denied.is_outdated(subject, session, generation) || denied.contains(session) || denied.contains(token)
-        })
+        };
+        let (verdict, version) = self.verdict(facts, now, is_denied);
+        if verdict == Verdict::Accepted {
+            // What was found in one version stays true of it, whatever comes after and whoever else notes what.
+            note.store(version, Ordering::Relaxed);
+        }
+        verdict
     }
 
     /// What is known of a token by one of the names under which another issuer's tokens are revoked. `issued_at` is the earliest moment at which it
@@ -146,19 +166,27 @@ impl Bucket {
         issued_at: Timestamp,
         now: impl FnOnce() -> u64,
     ) -> Verdict {
-        self.verdict(facts, now, |denied| denied.foreign(name).is_some_and(|before| issued_at.as_millis() <= before))
+        self.verdict(facts, now, |denied| denied.foreign(name).is_some_and(|before| issued_at.as_millis() <= before)).0
     }
 
-    fn verdict(&self, facts: Facts, now: impl FnOnce() -> u64, is_denied: impl FnOnce(&Denied) -> bool) -> Verdict {
-        let look = |known: &Known| {
+    /// And the version of what is known in which it was found.
+    fn verdict(
+        &self,
+        facts: Facts,
+        now: impl FnOnce() -> u64,
+        is_denied: impl FnOnce(&Denied) -> bool,
+    ) -> (Verdict, u64) {
+        let look = |known: &Known, version| {
             let is_spoken_of = facts.alive_at > known.horizon() && facts.life <= known.bounds.keep;
-            (is_denied(&known.denied), is_spoken_of)
+            (is_denied(&known.denied), is_spoken_of, version)
         };
-        match self.known.read(look, now) {
-            ((true, _), _) => Verdict::Refused,
-            ((false, true), true) => Verdict::Accepted,
-            _ => Verdict::Unknown,
-        }
+        let ((is_denied, is_spoken_of, version), may_decide) = self.known.read(look, now);
+        let verdict = match (is_denied, is_spoken_of && may_decide) {
+            (true, _) => Verdict::Refused,
+            (false, true) => Verdict::Accepted,
+            (false, false) => Verdict::Unknown,
+        };
+        (verdict, version)
     }
 
     /// The store has refused what nothing was known against. If it cannot be written down, the store is asked again.
@@ -174,7 +202,7 @@ impl Bucket {
 
     /// How many revocations are known, and the bytes that they take.
     pub(super) fn size(&self) -> (usize, usize) {
-        self.known.read(|known| (known.denied.len(), known.denied.bytes()), || 0).0
+        self.known.read(|known, _| (known.denied.len(), known.denied.bytes()), || 0).0
     }
 
     /// Revocations that this node knows, and the log, read from its beginning, did not tell: up to `limit`, after the first `skip`; and in which life of
@@ -185,7 +213,7 @@ impl Bucket {
             (reader.life(), reader.is_complete())
         };
         let limit = if is_complete { limit } else { 0 };
-        (life, self.known.read(|known| known.denied.missing(life, now, skip, limit), || 0).0)
+        (life, self.known.read(|known, _| known.denied.missing(life, now, skip, limit), || 0).0)
     }
 
     /// The store has confirmed that it knows this revocation again, which was missing in this life of the log.
@@ -204,7 +232,7 @@ impl Bucket {
                     known.change(|known| known.learn(part, life))?;
                 }
                 if let Some(bounds) = bounds {
-                    known.change(|known| known.bounds = bounds);
+                    known.tend(|known| ((), mem::replace(&mut known.bounds, bounds) != bounds));
                 }
                 Ok::<(), TooLong>(())
             },

@@ -4,6 +4,9 @@
 //! then at the time. So whatever was known when the lease was granted is seen by every request that the lease lets decide. In the other order a request could
 //! look at the map, be overtaken by a revocation and the lease that followed it, and bless the old map by the fresh lease.
 //!
+//! Each change of what is known has a **version**, counted before the lease is written. Whoever has looked at one version and found nothing need not look
+//! at it again ([`still`](Leased::still)): so a token that is used again and again takes no lock, and cores that read one bucket write nothing that they share.
+//!
 //! The file stands alone and takes its primitives from `super::sync`, so that loom runs this very code (`tests/replica_order.rs`).
 
 use super::sync::{AtomicU64, Ordering, PoisonError, RwLock};
@@ -12,25 +15,45 @@ use super::sync::{AtomicU64, Ordering, PoisonError, RwLock};
 #[derive(Debug)]
 pub(super) struct Leased<T> {
     lease: AtomicU64,
+    /// Of the value: counted from 1, while the value is locked.
+    version: AtomicU64,
     value: RwLock<T>,
 }
 
 impl<T> Leased<T> {
     pub(super) fn new(value: T) -> Self {
-        Self { lease: AtomicU64::new(0), value: RwLock::new(value) }
+        Self { lease: AtomicU64::new(0), version: AtomicU64::new(1), value: RwLock::new(value) }
     }
 
-    /// What `look` finds, and whether it may be decided by.
-    pub(super) fn read<R>(&self, look: impl FnOnce(&T) -> R, now: impl FnOnce() -> u64) -> (R, bool) {
+    /// What `look` finds in the value of a version, and whether it may be decided by.
+    pub(super) fn read<R>(&self, look: impl FnOnce(&T, u64) -> R, now: impl FnOnce() -> u64) -> (R, bool) {
         let lease = self.lease.load(Ordering::Acquire);
-        let found = look(&self.value.read().unwrap_or_else(PoisonError::into_inner));
+        let value = self.value.read().unwrap_or_else(PoisonError::into_inner);
+        let found = look(&value, self.version.load(Ordering::Relaxed));
+        drop(value);
         // The clock is read last, and not at all without a lease: a request that slept in between does not decide.
         (found, lease != 0 && now() < lease)
     }
 
+    /// Whether the value is still that of a version, and may be decided by. No value has version 0.
+    pub(super) fn still(&self, version: u64, now: impl FnOnce() -> u64) -> bool {
+        let lease = self.lease.load(Ordering::Acquire);
+        lease != 0 && self.version.load(Ordering::Acquire) == version && now() < lease
+    }
+
     /// Changes the value. What a lease that lives says of it must stay true.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        change(&mut self.value.write().unwrap_or_else(PoisonError::into_inner))
+        self.tend(|value| (change(value), true))
+    }
+
+    /// Changes the value, and tells whether who has found nothing in it has to look again.
+    pub(super) fn tend<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
+        let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
+        let (result, look_again) = change(&mut value);
+        if look_again {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        result
     }
 
     /// What an answer about the log brings: the lease ends if it `breaks` with what was known; then `learn` writes what was learnt; then, if that

@@ -197,11 +197,26 @@ impl Replica {
         Route::Foreign(names.collect())
     }
 
+    /// Whether a token may go on that was accepted here before: nothing has been learnt since that might concern it. No I/O, no lock, no allocation.
+    ///
+    /// `note` is where [`verdict`](Self::verdict) has noted that it was, of this token and by this replica.
+    #[inline]
+    pub(crate) fn still_accepts(&self, route: &Route, note: &AtomicU64) -> bool {
+        match route {
+            Route::Session(route) => {
+                let bucket = self.bucket(route.bucket);
+                bucket.is_some_and(|bucket| bucket.still_accepts(note, || nanos(self.clock.elapsed())))
+            }
+            // By several buckets at once.
+            Route::Foreign(_) => false,
+        }
+    }
+
     /// What is known of a token. No I/O, no allocation.
     ///
     /// `alive_at` is when the store last said that it is not revoked, the epoch if it was never asked. Whatever was revoked before the horizon, a token that was
     /// alive after it was not: so one question is enough for each token of before.
-    pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive_at: Timestamp) -> Verdict {
+    pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive_at: Timestamp, note: &AtomicU64) -> Verdict {
         let now = || nanos(self.clock.elapsed());
         let life = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
         match route {
@@ -211,7 +226,7 @@ impl Replica {
                 let session = Name::hashed(route.session, Kind::Session, bearer.subject, bearer.session_id);
                 let token = Name::hashed(route.token, Kind::Token, bearer.subject, bearer.token_id);
                 let facts = Facts { alive_at: bearer.issued_at.max(alive_at), life };
-                bucket.session_verdict(facts, subject, session, token, bearer.generation, now)
+                bucket.session_verdict(facts, subject, session, token, bearer.generation, note, now)
             }
             Route::Foreign(names) => {
                 // Another issuer's clock may be ahead of the store's.
@@ -274,6 +289,7 @@ impl Replica {
         }
     }
 
+    #[inline]
     fn bucket(&self, number: u32) -> Option<&Bucket> {
         self.buckets.get(usize::try_from(number).ok()?)
     }

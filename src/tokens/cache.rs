@@ -6,7 +6,8 @@
 //!
 //! * **Only good tokens enter**, and only when they were found to be not revoked too: whoever has no key cannot push out a single entry, and whoever
 //!   has a token of an ended session cannot either.
-//! * **One cache, one key set.** It stands beside the keys in one [`Keyring`](super::keyring::Keyring): other keys come with an empty cache.
+//! * **A token is remembered under the version of the keys that verified it**, and sought under the version in force
+//!   ([`replace_keys`](super::TokenService::replace_keys) counts them): other keys find nothing that these have left, and all of it is let go of.
 //! * **Looked up by a keyed hash, compared in full.** The hash (of 64 bits, foldhash keyed at random) finds the entry; `quick_cache` 0.7 then compares keys by
 //!   [`Equivalent`] (`CacheShard::search_resident`), which here is the hash first and then the whole text. So a text that differs is not compared byte by
 //!   byte with a token but once in 2^64, and the time that a guess takes tells nothing of the tokens that are here.
@@ -19,6 +20,7 @@
 use std::{
     hash::{BuildHasher, Hash, Hasher},
     num::NonZeroUsize,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
 };
 
@@ -28,12 +30,7 @@ use quick_cache::{
 };
 use zeroize::Zeroizing;
 
-use crate::{
-    clock::Timestamp,
-    error::ConfigError,
-    jwt::{Claims, JwtClaims},
-    replica::Route,
-};
+use crate::{clock::Timestamp, error::ConfigError, jwt::Claims, replica::Route};
 
 /// No token is shorter (see [`Validation::check`](crate::jwt::Validation::check)).
 const SHORTEST: usize = 64;
@@ -66,11 +63,13 @@ impl CacheBounds {
     }
 }
 
-/// The tokens that were verified under one key set.
+/// The tokens that were verified under the keys in force.
 pub(super) struct VerifiedTokens<C> {
     /// `None`: switched off.
     cache: Option<Cache<Text, Verified<C>, Weigh>>,
     hasher: DefaultHashBuilder,
+    /// Of the keys in force.
+    version: AtomicU64,
     max_token_len: usize,
 }
 
@@ -92,25 +91,28 @@ impl<C> Clone for Verified<C> {
 /// A token that is looked for.
 pub(super) struct Sought<'t> {
     hash: u64,
+    version: u64,
     text: &'t [u8],
 }
 
 /// The text of a token, with its hash: neither a lookup nor an eviction reads a text to hash it once more.
 pub(super) struct Text {
     hash: u64,
+    version: u64,
     text: Zeroizing<Box<[u8]>>,
 }
 
 impl<C> VerifiedTokens<C> {
     pub(super) fn new(bounds: CacheBounds, max_token_len: usize) -> Self {
         let cache = NonZeroUsize::new(bounds.entries).and_then(|entries| cache(entries, bounds.bytes, max_token_len));
-        Self { cache, hasher: DefaultHashBuilder::default(), max_token_len }
+        Self { cache, hasher: DefaultHashBuilder::default(), version: AtomicU64::new(0), max_token_len }
     }
 
     /// What to look for, unless the cache is switched off. A text that is too long to be a token is not read to be hashed.
     pub(super) fn seek<'t>(&self, token: &'t [u8]) -> Option<Sought<'t>> {
         let can_be_here = self.cache.is_some() && token.len() <= self.max_token_len;
-        can_be_here.then(|| Sought { hash: self.hasher.hash_one(token), text: token })
+        let version = self.version.load(Ordering::Acquire);
+        can_be_here.then(|| Sought { hash: self.hasher.hash_one(token), version, text: token })
     }
 
     /// What is known of this text. Whether the token is still good has to be asked.
@@ -118,10 +120,19 @@ impl<C> VerifiedTokens<C> {
         self.cache.as_ref()?.get(sought)
     }
 
-    /// Keeps a token, if it has room. Its text was sought here, and found good in all respects.
+    /// Keeps a token, if it has room. Its text was sought here, and found good in all respects under the keys of the version in which it was sought.
     pub(super) fn keep(&self, text: Text, verified: Verified<C>) {
-        if let Some(cache) = &self.cache {
+        // Should the keys be replaced between these two lines, it takes up room where nobody finds it.
+        if let Some(cache) = self.cache.as_ref().filter(|_| text.version == self.version.load(Ordering::Acquire)) {
             cache.insert(text, verified);
+        }
+    }
+
+    /// Lets go of all, and finds nothing from now on that was sought before: keys of this version, which is none of the earlier, are in force **already**.
+    pub(super) fn begin_anew(&self, version: u64) {
+        self.version.store(version, Ordering::Release);
+        if let Some(cache) = &self.cache {
+            cache.clear();
         }
     }
 
@@ -137,21 +148,26 @@ impl<C> VerifiedTokens<C> {
 }
 
 impl Sought<'_> {
+    /// The version of the keys that were in force, or were just being replaced by the next.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The text, to be kept.
     pub(super) fn to_text(&self) -> Text {
-        Text { hash: self.hash, text: Zeroizing::new(self.text.into()) }
+        Text { hash: self.hash, version: self.version, text: Zeroizing::new(self.text.into()) }
     }
 }
 
 impl Equivalent<Text> for Sought<'_> {
     fn equivalent(&self, text: &Text) -> bool {
-        self.hash == text.hash && *self.text == **text.text
+        self.hash == text.hash && self.version == text.version && *self.text == **text.text
     }
 }
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        Sought { hash: other.hash, text: &other.text }.equivalent(self)
+        Sought { hash: other.hash, version: other.version, text: &other.text }.equivalent(self)
     }
 }
 
@@ -182,11 +198,10 @@ impl<C> Weighter<Text, Verified<C>> for Weigh {
     }
 }
 
-/// The bytes of an entry: its text, and once more as much for what the claims hold of it; the entry itself, and the claims with the two counters of their
-/// `Arc`. Not counted is what the table has beside its entries (about 40 bytes for each, and as much for half as many that were evicted), and what custom claims
+/// The bytes of an entry: its text, and once more as much for what the claims hold of it; the entry itself, and the claims. Not counted is what the table has beside its entries (about 40 bytes for each, and as much for half as many that were evicted), and what custom claims
 /// take beyond their text.
 const fn entry_bytes<C>(text: usize) -> u64 {
-    let fixed = size_of::<Text>() + size_of::<Verified<C>>() + size_of::<JwtClaims<C>>() + 2 * size_of::<usize>();
+    let fixed = size_of::<Text>() + size_of::<Verified<C>>() + Claims::<C>::BYTES;
     (fixed as u64).saturating_add((text as u64).saturating_mul(2))
 }
 

@@ -10,19 +10,15 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use arc_swap::Guard;
-
 use super::{
     TokenPolicy, TokenService,
     cache::{Text, Verified},
-    keyring::Keyring,
     service::Inner,
-    validator::{self, Validator},
+    validator,
 };
 use crate::{
     clock::Timestamp,
@@ -73,17 +69,19 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         freshness: Freshness,
     ) -> Result<Option<AccessCheck<C>>, Error> {
         let inner = self.inner();
-        let keyring = inner.keyring.load();
         let is_access = expected == TokenType::Access;
         // Only access tokens are remembered: a refresh token is used once, and an access token in its place has to be found to be one.
-        let sought = if is_access { keyring.verified.seek(bytes) } else { None };
-        let found = sought.as_ref().and_then(|sought| keyring.verified.find(sought));
+        let mut sought = if is_access { inner.verified.seek(bytes) } else { None };
+        let found = sought.as_ref().and_then(|sought| inner.verified.find(sought));
         let is_first_use = found.is_none();
         let mut verified = if let Some(verified) = found {
             inner.validation.check_times(&verified.claims, inner.clock.now())?;
             verified
         } else {
             let Some(token) = read() else { return Ok(None) };
+            let keyring = inner.keyring.load();
+            // Keys that were replaced just now verify it, but it is remembered only under those it was sought under.
+            sought = sought.filter(|sought| sought.version() == keyring.version);
             let claims = inner.verify(&keyring, token, expected)?;
             let route = inner.route(&claims)?;
             Verified { claims, route, alive_at: Timestamp::default() }
@@ -102,17 +100,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         let validator = inner.validator.as_ref().filter(|_| is_access);
         match asked {
             Some(Asked::Awaited(answer)) => {
-                let to_keep = to_keep.map(|text| ToKeep { text, keyring: Guard::into_inner(keyring) });
-                let replica = inner.replica.clone().filter(|_| is_access);
-                let validator = validator.cloned();
-                let pending = Pending { verified, answer, to_keep, replica, validator };
+                let pending = Pending { tokens: self.clone(), verified, answer, to_keep, is_access };
                 return Ok(Some(AccessCheck::Pending(Box::new(pending))));
             }
             Some(Asked::Alive { at }) => verified.alive_at = at,
             None => {}
         }
         if let Some(text) = to_keep {
-            keyring.verified.keep(text, verified.clone());
+            inner.verified.keep(text, verified.clone());
         }
         Ok(Some(AccessCheck::Done(validator::ask(validator, verified.claims))))
     }
@@ -150,11 +145,14 @@ impl<C> Inner<C> {
     fn known(&self, verified: &Verified<C>) -> Result<Known, TokenError> {
         let Verified { claims, route, alive_at } = verified;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(Known::Nothing) };
+        if replica.still_accepts(route, claims.note()) {
+            return Ok(Known::Alive);
+        }
         let bearer = match self.policy {
             TokenPolicy::Denylist => bearer_of(claims, ""),
             _ => bearer(claims).ok_or(NO_SESSION)?,
         };
-        match replica.verdict(route, &bearer, *alive_at) {
+        match replica.verdict(route, &bearer, *alive_at, claims.note()) {
             Verdict::Refused => Err(revoked(claims, None)),
             Verdict::Accepted => Ok(Known::Alive),
             Verdict::Unknown => Ok(Known::Nothing),
@@ -230,12 +228,6 @@ fn foreign_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ForeignId> {
     [token, subject].into_iter().chain(claims.session_id().map(|sid| ForeignId::Session(sid.to_owned())))
 }
 
-/// A token to be remembered if the store accepts it, beside the keys that it was verified with: should these be replaced meanwhile, nobody finds it.
-struct ToKeep<C> {
-    text: Text,
-    keyring: Arc<Keyring<C>>,
-}
-
 /// A check of an access token that has begun.
 pub(crate) enum AccessCheck<C> {
     Done(Result<Claims<C>, Error>),
@@ -245,12 +237,12 @@ pub(crate) enum AccessCheck<C> {
 
 /// A check that waits for the store. It borrows nothing, so it can stand in a response future.
 pub(crate) struct Pending<C> {
+    tokens: TokenService<C>,
     verified: Verified<C>,
     answer: Awaited,
-    to_keep: Option<ToKeep<C>>,
-    /// For an access token.
-    replica: Option<Arc<Replica>>,
-    validator: Option<Validator<C>>,
+    /// The text, to be remembered if the store accepts it.
+    to_keep: Option<Text>,
+    is_access: bool,
 }
 
 enum Awaited {
@@ -262,21 +254,23 @@ impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { verified, answer, to_keep, replica, validator } = &mut *self;
+        let Self { tokens, verified, answer, to_keep, is_access } = &mut *self;
+        let inner = tokens.inner();
         verified.alive_at = match answer {
             Awaited::Session(answer) => {
                 let checked = ready!(answer.as_mut().poll(context))?;
-                learn_refusal(replica.as_deref(), verified, &checked);
+                learn_refusal(inner.replica.as_deref().filter(|_| *is_access), verified, &checked);
                 judge_session(&verified.claims, &checked)?
             }
             Awaited::Denial(answer, leeway) => {
                 judge_denial(&verified.claims, &ready!(answer.as_mut().poll(context))?, *leeway)?
             }
         };
-        if let Some(ToKeep { text, keyring }) = to_keep.take() {
-            keyring.verified.keep(text, verified.clone());
+        if let Some(text) = to_keep.take() {
+            inner.verified.keep(text, verified.clone());
         }
-        Poll::Ready(validator::ask(validator.as_ref(), verified.claims.clone()))
+        let validator = inner.validator.as_ref().filter(|_| *is_access);
+        Poll::Ready(validator::ask(validator, verified.claims.clone()))
     }
 }
 

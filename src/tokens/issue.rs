@@ -76,7 +76,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
 impl<C> Inner<C> {
     /// What minting needs, or why this service cannot mint.
-    pub(super) fn mint<'a>(&'a self, keyring: &'a Keyring<C>) -> Result<Mint<'a>, Error> {
+    pub(super) fn mint<'a>(&'a self, keyring: &'a Keyring) -> Result<Mint<'a>, Error> {
         match (&keyring.signer, keyring.keys.signing_key(), &self.store) {
             (Some(signer), Some(key), Some(store)) => Ok(Mint {
                 signer,
@@ -86,14 +86,14 @@ impl<C> Inner<C> {
                 audience: self.audience.as_deref(),
                 client_id: self.client_id.as_deref(),
                 validation: &self.validation,
-                max_token_len: self.key_rules.max_token_len,
+                max_token_len: self.keyring.max_token_len(),
             }),
             _ => Err(Error::Issue("this service was configured to verify tokens, not to issue them".into())),
         }
     }
 
     /// Checks all of a session that can be checked before the store is asked to open it.
-    fn draft<'a>(&'a self, keyring: &'a Keyring<C>, session: &NewSession<C>) -> Result<(Mint<'a>, Scope), Error>
+    fn draft<'a>(&'a self, keyring: &'a Keyring, session: &NewSession<C>) -> Result<(Mint<'a>, Scope), Error>
     where
         C: Serialize,
     {

@@ -1,22 +1,30 @@
 //! The keys in force, with all that stands and falls with them.
 
-use super::{
-    TokenService,
-    cache::{CacheBounds, VerifiedTokens},
-};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::TokenService;
 use crate::{
     error::ConfigError,
     jwt::{Encoder, KeySet, TokenType, longest_header},
 };
 
-/// A key set, and what was made of it. Behind one pointer, so that whoever loads it once has keys, signer and verified tokens that belong
-/// together: a token that was verified under keys that are gone by now is remembered where nobody looks any more.
-pub(super) struct Keyring<C> {
+/// A key set, and what was made of it. Behind one pointer, so that whoever loads it once has keys and signer that belong together.
+pub(super) struct Keyring {
     pub(super) keys: KeySet,
     /// `None`: tokens are verified here and not issued.
     pub(super) signer: Option<Signer>,
-    /// The access tokens that were verified with these keys.
-    pub(super) verified: VerifiedTokens<C>,
+    /// Counts the key sets of a service. What is remembered of tokens goes by it.
+    pub(super) version: u64,
+}
+
+/// The keyring in force.
+pub(super) struct CurrentKeyring {
+    keyring: ArcSwap<Keyring>,
+    rules: KeyRules,
+    /// Held while keys are replaced: versions come in the order in which they are in force.
+    replacing: Mutex<()>,
 }
 
 /// How the signing key's tokens are written.
@@ -32,13 +40,41 @@ pub(super) struct KeyRules {
     /// Whether tokens are issued, so that a key has to sign.
     pub(super) issues: bool,
     pub(super) max_token_len: usize,
-    pub(super) cache: CacheBounds,
 }
 
-impl<C> Keyring<C> {
+impl CurrentKeyring {
     pub(super) fn new(keys: KeySet, rules: KeyRules) -> Result<Self, ConfigError> {
+        let keyring = ArcSwap::from_pointee(Keyring::new(keys, rules, 0)?);
+        Ok(Self { keyring, rules, replacing: Mutex::new(()) })
+    }
+
+    /// For an operation that ends at once: one that is held keeps those that were replaced from being freed.
+    pub(super) fn load(&self) -> Guard<Arc<Keyring>> {
+        self.keyring.load()
+    }
+
+    pub(super) fn load_full(&self) -> Arc<Keyring> {
+        self.keyring.load_full()
+    }
+
+    pub(super) fn max_token_len(&self) -> usize {
+        self.rules.max_token_len
+    }
+
+    /// Takes other keys, then tells their version.
+    fn replace(&self, keys: KeySet, tell: impl FnOnce(u64)) -> Result<(), ConfigError> {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.keyring.load().version + 1;
+        self.keyring.store(Keyring::new(keys, self.rules, version)?.into());
+        tell(version);
+        Ok(())
+    }
+}
+
+impl Keyring {
+    fn new(keys: KeySet, rules: KeyRules, version: u64) -> Result<Self, ConfigError> {
         let signer = if rules.issues { Some(Signer::new(&keys, rules.max_token_len)?) } else { None };
-        Ok(Self { keys, signer, verified: VerifiedTokens::new(rules.cache, rules.max_token_len) })
+        Ok(Self { keys, signer, version })
     }
 }
 
@@ -97,7 +133,7 @@ impl<C> TokenService<C> {
     /// its name is too long for [`max_token_len`](super::Builder::max_token_len). The keys then stay as they were.
     pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
         let inner = self.inner();
-        inner.keyring.store(Keyring::new(keys, inner.key_rules)?.into());
-        Ok(())
+        // In this order: a check that seeks under the new version finds the new keys, or newer ones.
+        inner.keyring.replace(keys, |version| inner.verified.begin_anew(version))
     }
 }

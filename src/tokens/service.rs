@@ -10,13 +10,12 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-
 use super::{
     AuthenticationStart, OnRefresh, SecurityEvent, TokenPolicy,
+    cache::VerifiedTokens,
     check::{AccessCheck, Freshness},
     events::{self, OnEvent},
-    keyring::{KeyRules, Keyring},
+    keyring::{CurrentKeyring, Keyring},
     validator::Validator,
 };
 use crate::{
@@ -65,8 +64,9 @@ pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) 
 /// All that a service is made of. Nothing of it changes but the keys, what is known of tokens, and when the store was last asked for its time.
 pub(super) struct Inner<C> {
     /// Each operation loads it once: the whole of it is done with one key set.
-    pub(super) keyring: ArcSwap<Keyring<C>>,
-    pub(super) key_rules: KeyRules,
+    pub(super) keyring: CurrentKeyring,
+    /// The access tokens that were verified with its keys.
+    pub(super) verified: VerifiedTokens<C>,
     pub(super) validation: Validation,
     pub(super) issuer: Option<String>,
     pub(super) audience: Option<String>,
@@ -227,18 +227,13 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// The longest text that is looked at.
     pub(crate) fn max_token_len(&self) -> usize {
-        self.inner.key_rules.max_token_len
+        self.inner.keyring.max_token_len()
     }
 }
 
 impl<C> Inner<C> {
     /// Verifies all that can be told from the text of a token.
-    pub(super) fn verify(
-        &self,
-        keyring: &Keyring<C>,
-        token: &str,
-        expected: TokenType,
-    ) -> Result<Claims<C>, TokenError> {
+    pub(super) fn verify(&self, keyring: &Keyring, token: &str, expected: TokenType) -> Result<Claims<C>, TokenError> {
         (self.parse)(token, &keyring.keys, &self.validation, expected, self.clock.now())
     }
 

@@ -72,7 +72,6 @@ impl<C> TokenService<C> {
             None => Ok(()),
         };
         let error: Option<StoreError> = answer.err();
-        // Loaded after the store was waited for: a keyring that is held keeps those that were replaced from being freed.
         let keyring = inner.keyring.load();
         let replica =
             inner.replica.as_ref().map(|replica| replica.status()).filter(|status| status.staleness_bound_ms > 0);
@@ -100,8 +99,8 @@ impl<C> TokenService<C> {
                 .iter()
                 .map(|key| KeyStatus { kid: key.kid().map(str::to_owned), alg: key.algorithm().as_str() })
                 .collect(),
-            verified_tokens: keyring.verified.entries(),
-            verified_tokens_bytes: keyring.verified.bytes(),
+            verified_tokens: inner.verified.entries(),
+            verified_tokens_bytes: inner.verified.bytes(),
         }
     }
 }

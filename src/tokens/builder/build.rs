@@ -2,16 +2,16 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 
 use super::{
     super::{
         SecurityEvent, TokenPolicy, TokenService,
+        cache::VerifiedTokens,
         consistency::Pace,
         events,
-        keyring::{KeyRules, Keyring},
+        keyring::{CurrentKeyring, KeyRules},
         service::{Inner, Lifetimes},
     },
     Builder, DAY,
@@ -48,9 +48,9 @@ impl<C> Builder<C> {
             ));
         }
         self.verified_cache.check::<C>()?;
-        let key_rules =
-            KeyRules { issues: self.issues(), max_token_len: self.max_token_len, cache: self.verified_cache };
-        let keyring = Keyring::new(self.take_keys()?, key_rules)?;
+        let verified = VerifiedTokens::new(self.verified_cache, self.max_token_len);
+        let key_rules = KeyRules { issues: self.issues(), max_token_len: self.max_token_len };
+        let keyring = CurrentKeyring::new(self.take_keys()?, key_rules)?;
         let lifetimes = self.lifetimes()?;
         let validation = self.validation(&lifetimes)?;
         let max_sessions = match self.max_sessions.map(NonZeroU32::new) {
@@ -87,8 +87,8 @@ impl<C> Builder<C> {
         }
         let (replica, followers) = self.replica(validation.leeway_in_force())?.unzip();
         Ok(TokenService::from_inner(Inner {
-            keyring: ArcSwap::from_pointee(keyring),
-            key_rules,
+            keyring,
+            verified,
             validation,
             issuer: self.issuer,
             audience: self.audience,

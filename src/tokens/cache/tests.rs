@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::{
     clock::Timestamp,
-    jwt::{Algorithm, KeySet, NoClaims, SigningKey, TokenType, Validation, encode_jwt, validate_jwt_stateless},
+    jwt::{
+        Algorithm, JwtClaims, KeySet, NoClaims, SigningKey, TokenType, Validation, encode_jwt, validate_jwt_stateless,
+    },
 };
 
 const LONGEST: usize = 8192;
@@ -125,15 +127,35 @@ fn a_text_is_found_by_all_of_it() {
     // Even if two texts had one hash.
     let hash = cache.seek(token.as_bytes()).unwrap().hash;
     let other = text(2, 300);
-    assert!(cache.find(&Sought { hash, text: token.as_bytes() }).is_some());
-    assert!(cache.find(&Sought { hash, text: other.as_bytes() }).is_none());
+    let version = 0;
+    assert!(cache.find(&Sought { hash, version, text: token.as_bytes() }).is_some());
+    assert!(cache.find(&Sought { hash, version, text: other.as_bytes() }).is_none());
     cache.keep(
-        Sought { hash, text: other.as_bytes() }.to_text(),
+        Sought { hash, version, text: other.as_bytes() }.to_text(),
         Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() },
     );
-    assert!(cache.find(&Sought { hash, text: other.as_bytes() }).is_some());
+    assert!(cache.find(&Sought { hash, version, text: other.as_bytes() }).is_some());
     assert!(has(&cache, &token));
     assert_eq!(cache.entries(), 2);
+}
+
+#[test]
+fn what_was_verified_under_other_keys_is_not_found_also_if_it_is_kept_too_late() {
+    let claims = claims();
+    let cache = cache_of(1000, 1_000_000);
+    let token = text(1, 300);
+    let verified = || Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() };
+    keep(&cache, &token, &claims);
+    let before = cache.seek(token.as_bytes()).unwrap();
+    cache.begin_anew(1);
+    assert_eq!(cache.entries(), 0);
+    cache.keep(before.to_text(), verified());
+    assert_eq!(cache.entries(), 0);
+    // As if it had been on its way in when the keys were replaced.
+    cache.cache.as_ref().unwrap().insert(before.to_text(), verified());
+    assert!(!has(&cache, &token));
+    keep(&cache, &token, &claims);
+    assert!(has(&cache, &token));
 }
 
 #[test]

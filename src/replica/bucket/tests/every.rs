@@ -5,7 +5,7 @@ use super::node::{Step, World};
 /// `EVERY_DEPTH` goes deeper.
 const DEPTH: u32 = 4;
 
-const ALL: [Step; 14] = [
+const ALL: [Step; 15] = [
     Step::RevokeSession(0),
     Step::RevokeHere(0),
     Step::MustSeeLast,
@@ -16,6 +16,7 @@ const ALL: [Step; 14] = [
     Step::Grow(60),
     Step::Later(30),
     Step::Elapse(50),
+    Step::Check(0),
     Step::Ask,
     Step::Answer(0),
     Step::Deliver(0),

@@ -138,6 +138,14 @@ impl Store {
         Token { subject, session, id, generation: 0, issued_at: self.now, life, is_foreign: true }
     }
 
+    /// Whether it would let a token pass of which it knows no revocation.
+    pub(super) fn knows(&self, token: &Token) -> bool {
+        match token.is_foreign {
+            true => token.issued_at >= self.data.born,
+            false => self.data.is_of(&token.session, &token.subject),
+        }
+    }
+
     /// The entry of a revocation, which has the given number.
     pub(super) fn revoke(&mut self, number: usize, what: Revocation) -> LogEntry {
         let mut what = what;

@@ -1,6 +1,6 @@
 //! The sequences of the protocol that concern a reader, and those that the search has found, each by its name.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use super::{
     model::{Token, ms},
@@ -357,7 +357,7 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket) -> Verdict) {
         let facts = Facts { alive_at: at(999), life: Duration::from_secs(60) };
         let name = |kind, id| names.of(kind, "u", id);
         let (subject, session, token) = (name(Kind::Subject, ""), name(Kind::Session, "0"), name(Kind::Token, "t"));
-        bucket.session_verdict(facts, subject, session, token, 0, || 0)
+        bucket.session_verdict(facts, subject, session, token, 0, &AtomicU64::new(0), || 0)
     };
     (bucket, says)
 }

@@ -1,6 +1,10 @@
 //! A node beside the store of `model`: questions and answers that come late, twice or never, and after each step what must be true.
 
-use std::collections::BTreeSet;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::AtomicU64,
+};
 
 use super::model::{Data, Meta, START, Store, Token, at, ms, seconds};
 use crate::{
@@ -44,6 +48,8 @@ pub(super) enum Step {
     Later(u8),
     /// The node's clock runs.
     Elapse(u8),
+    /// A request's token is asked about in the store.
+    Check(u8),
     Ask,
     /// The store begins to answer a question.
     Begin(u8),
@@ -68,6 +74,13 @@ struct Revoked {
     is_seen: bool,
 }
 
+#[derive(Default)]
+struct Remembered {
+    /// When the store last said that the token is alive.
+    alive_at: u64,
+    note: AtomicU64,
+}
+
 enum Question {
     Asked,
     Begun(Meta),
@@ -84,6 +97,8 @@ pub(super) struct World {
     open: Option<usize>,
     revoked: Vec<Revoked>,
     pub(super) tokens: Vec<Token>,
+    /// What the node has in mind beside a token, by the token's id.
+    remembered: RefCell<BTreeMap<String, Remembered>>,
     /// What the store had when it gave the answer for which the lease was granted.
     granted: BTreeSet<usize>,
 }
@@ -103,6 +118,7 @@ impl World {
             open: None,
             revoked: Vec::new(),
             tokens: Vec::new(),
+            remembered: RefCell::default(),
             granted: BTreeSet::new(),
         }
     }
@@ -180,6 +196,11 @@ impl World {
             Step::Grow(keep) => self.store.data.keep = self.store.data.keep.max(keep.into()),
             Step::Later(millis) => self.store.now += u64::from(millis),
             Step::Elapse(millis) => self.elapsed += u64::from(millis),
+            Step::Check(number) => {
+                if let Some(token) = pick(&self.tokens, number).filter(|token| self.is_alive(token)) {
+                    self.remembered.borrow_mut().entry(token.id).or_default().alive_at = self.store.now;
+                }
+            }
             Step::Ask => {
                 let ask = self.bucket.ask(ms(self.elapsed));
                 self.open = Some(self.questions.len());
@@ -223,6 +244,7 @@ impl World {
         self.bucket = Bucket::new(self.names.clone(), ms(STALENESS), MAX_BYTES);
         (self.open, self.granted) = (None, BTreeSet::new());
         self.questions.clear();
+        self.remembered.take();
         for revoked in &mut self.revoked {
             (revoked.is_seen, revoked.must_be_seen) = (false, false);
         }
@@ -233,6 +255,12 @@ impl World {
             self.tokens.remove(0);
         }
         self.tokens.push(token);
+    }
+
+    /// Whether the store would let a token pass.
+    fn is_alive(&self, token: &Token) -> bool {
+        let is_meant = |number: &usize| token.is_meant_by(&self.revoked[*number].revocation);
+        !self.store.data.has.iter().any(is_meant) && self.store.knows(token)
     }
 
     /// The newest question is 0.
@@ -289,17 +317,24 @@ impl World {
 
     /// What the bucket says of a token at a moment of the node's clock.
     pub(super) fn verdict(&self, token: &Token, elapsed: u64) -> Verdict {
-        let facts = Facts { alive_at: at(token.issued_at), life: seconds(token.life) };
+        let mut all = self.remembered.borrow_mut();
+        let Remembered { alive_at, note } = all.entry(token.id.clone()).or_default();
+        let facts = Facts { alive_at: at(token.issued_at.max(*alive_at)), life: seconds(token.life) };
         let now = || elapsed * 1_000_000;
         if token.is_foreign {
             let name = |id| self.names.of(Kind::Foreign, id, "");
+            let issued_at = at(token.issued_at);
             let verdicts =
-                [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), facts.alive_at, now));
+                [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), issued_at, now));
             return verdicts.into_iter().max().unwrap();
         }
+        let still_accepts = self.bucket.still_accepts(note, now);
         let name = |kind, id| self.names.of(kind, &token.subject, id);
         let (session, id) = (name(Kind::Session, &token.session), name(Kind::Token, &token.id));
-        self.bucket.session_verdict(facts, name(Kind::Subject, ""), session, id, token.generation, now)
+        let verdict =
+            self.bucket.session_verdict(facts, name(Kind::Subject, ""), session, id, token.generation, note, now);
+        assert!(!still_accepts || verdict == Verdict::Accepted, "{token:?} would go on without being looked at");
+        verdict
     }
 
     /// When the lease ends, in milliseconds.

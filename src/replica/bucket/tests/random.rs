@@ -45,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3u8).prop_map(Step::Answer),
         3 => (0..3u8).prop_map(Step::Deliver),
         5 => Just(Step::Round),
+        2 => any().prop_map(Step::Check),
     ];
     let passes = prop_oneof![time().prop_map(Step::Later), time().prop_map(Step::Elapse)];
     prop_oneof![5 => happens, 2 => is_lost, 6 => is_read, 3 => passes]
