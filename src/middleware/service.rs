@@ -72,20 +72,23 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (decision, is_elsewhere) = self.admit(&mut request);
-        let admission = match decision {
+        let (decision, is_private) = self.admit(&mut request);
+        match decision {
             // The instance that was readied is called; a refusal leaves it ready for the next request.
-            Decision::Pass => Admission::Admitted(self.inner.call(request)),
-            Decision::Refuse(refusal) => Admission::Refused(Some(self.config.refusals.respond(refusal, &request))),
+            Decision::Pass => ResponseFuture { admission: Admission::Admitted(self.inner.call(request)), is_private },
+            Decision::Refuse(refusal) => {
+                let response = self.config.refusals.respond(refusal, &request);
+                ResponseFuture { admission: Admission::Refused(Some(response)), is_private }
+            }
             Decision::Ask(question) => {
                 // The readied instance goes with the request; what stays is a clone that is not ready.
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
                 let refusals = Arc::clone(&self.config.refusals);
-                Admission::Asking { question, held: Some((ready, request)), refusals }
+                let admission = Admission::Asking { question, held: Some((ready, request)), refusals };
+                ResponseFuture { admission, is_private }
             }
-        };
-        ResponseFuture { admission, is_private: is_elsewhere }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 const SCHEME: &[u8] = b"bearer";
 
 /// Reads the one `Authorization` field. Another scheme's is no bearer credential.
+#[inline]
 pub(super) fn read(headers: &HeaderMap, max_token_len: usize) -> Credential<'_> {
     let line = match field::line(headers, &AUTHORIZATION, max_token_len) {
         Line::Absent => return Credential::Absent,

@@ -19,6 +19,7 @@ pub(super) struct Beginning<'a> {
 }
 
 /// The field's one line.
+#[inline]
 pub(super) fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> Line<'a> {
     let mut lines = headers.get_all(name).iter();
     let line = match (lines.next(), lines.next()) {
@@ -34,6 +35,7 @@ pub(super) fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len:
 
 impl<'a> Beginning<'a> {
     /// The token that this part of the line is. What was cut before the token became too long has too many spaces around it.
+    #[inline]
     pub(super) fn token(&self, part: &'a [u8], max_token_len: usize) -> Credential<'a> {
         if self.is_cut && part.len() <= max_token_len {
             return Credential::Malformed;

@@ -77,6 +77,10 @@ impl Locations {
 
     /// The one credential of a request.
     pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Presented<'a> {
+        let in_authorization = authorization::read(request.headers(), max_token_len);
+        if self.headers.is_empty() && self.cookies.is_empty() && self.queries.is_empty() {
+            return Presented { credential: in_authorization, is_elsewhere: false };
+        }
         let mut elsewhere = Credential::Absent;
         for name in &self.headers {
             elsewhere = elsewhere.and(field::token(request.headers(), name, max_token_len));
@@ -88,7 +92,7 @@ impl Locations {
             elsewhere = elsewhere.and(query::read(query, &self.queries, max_token_len));
         }
         let is_elsewhere = elsewhere != Credential::Absent;
-        Presented { credential: authorization::read(request.headers(), max_token_len).and(elsewhere), is_elsewhere }
+        Presented { credential: in_authorization.and(elsewhere), is_elsewhere }
     }
 
     /// Keeps whatever may hold a credential out of the `Debug` text of the request's headers.

@@ -45,6 +45,7 @@ const MAX_PAIRS: usize = 256;
 
 impl<'a> Credential<'a> {
     /// The token in a place that holds a token and nothing else.
+    #[inline]
     fn of(text: impl Into<Cow<'a, [u8]>>, max_token_len: usize) -> Self {
         let longest = max_token_len.saturating_add(1);
         let bytes = match text.into() {
