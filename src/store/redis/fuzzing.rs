@@ -27,7 +27,7 @@ pub fn reply(bytes: &[u8]) {
         Value::Array(values) => values,
         other => vec![other],
     };
-    let _ = sessions::checked(parts(), "alice", "s1");
+    let _ = sessions::checked(parts(), tag("alice", "s1"));
     let _ = Reply::of(value.clone()).and_then(|mut reply| Meta::parse(&mut reply));
     let _ = Reply::of(value.clone()).and_then(log::entries);
     let script = || answered(value.clone(), "n").ok();

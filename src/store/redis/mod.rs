@@ -111,7 +111,10 @@ use std::{
 use tokio::time::Instant;
 
 pub use self::builder::{ConnectError, RedisStoreBuilder};
-use self::{call::whole_millis, keys::Keyspace, origin::Origin, server_time::ServerTime, servers::Servers};
+use self::{
+    call::whole_millis, keys::Keyspace, origin::Origin, server_time::ServerTime, servers::Servers,
+    sessions::SessionQuestion,
+};
 use crate::{
     clock::Timestamp,
     error::StoreError,
@@ -225,8 +228,8 @@ impl TokenStore for RedisStore {
     }
 
     fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked> {
-        let (subject, sid, jti) = (subject.to_owned(), sid.to_owned(), jti.to_owned());
-        self.call(|inner, deadline| async move { inner.check(&subject, &sid, &jti, deadline).await })
+        let question = SessionQuestion::new(&self.inner.keys, subject, sid, jti);
+        self.call(|inner, deadline| async move { inner.check(question, deadline).await })
     }
 
     fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {

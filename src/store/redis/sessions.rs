@@ -1,6 +1,6 @@
 //! Sessions of our own: what is asked of the scripts, and what their answers mean.
 
-use redis::Value;
+use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -13,8 +13,8 @@ use crate::{
             Inner,
             call::{Answered, Call, decimals, millis, strict_read},
             failure::Failure,
-            keys::{session_field, sid_of, token_field},
-            record::{Record, tag},
+            keys::{Keyspace, session_field, sid_of, token_field},
+            record::{Record, Tag, tag},
             reply::{Reply, decimal, malformed},
             scripts::{self, Script},
         },
@@ -23,6 +23,26 @@ use crate::{
 
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1000;
+
+/// Whether a session lives, as it is asked: written while the names are only borrowed, for each request asks it.
+pub(super) struct SessionQuestion {
+    bucket: u32,
+    pipeline: Pipeline,
+    /// The record in the answer has it.
+    tag: Tag,
+}
+
+impl SessionQuestion {
+    pub(super) fn new(keys: &Keyspace, subject: &str, sid: &str, jti: &str) -> Self {
+        let bucket = keys.bucket_of(subject);
+        let key = keys.user(bucket, subject);
+        let mut command = Cmd::with_capacity(5, key.len() + sid.len() + jti.len() + 16);
+        command.arg("HMGET").arg(key).arg("g").arg(session_field(sid)).arg(token_field(jti));
+        let mut pipeline = strict_read();
+        pipeline.add_command(command);
+        Self { bucket, pipeline, tag: tag(subject, sid) }
+    }
+}
 
 impl Inner {
     pub(super) async fn open(&self, open: Open, deadline: Instant) -> Result<Opened, StoreError> {
@@ -53,20 +73,10 @@ impl Inner {
     }
 
     /// The strict read: one round trip, and no script, which would cost the server ten times as much.
-    pub(super) async fn check(
-        &self,
-        subject: &str,
-        sid: &str,
-        jti: &str,
-        deadline: Instant,
-    ) -> Result<Checked, StoreError> {
-        let bucket = self.keys.bucket_of(subject);
-        let mut pipeline = strict_read();
-        pipeline.cmd("HMGET").arg(self.keys.user(bucket, subject));
-        pipeline.arg("g").arg(session_field(sid)).arg(token_field(jti));
+    pub(super) async fn check(&self, question: SessionQuestion, deadline: Instant) -> Result<Checked, StoreError> {
+        let SessionQuestion { bucket, pipeline, tag } = question;
         let (values, lease) = self.servers.read(bucket, &pipeline, deadline).await?;
-        let outcome = checked(values, subject, sid);
-        let checked = outcome.inspect_err(|_| lease.distrust())?;
+        let checked = checked(values, tag).inspect_err(|_| lease.distrust())?;
         self.time.learn(checked.now);
         Ok(checked)
     }
@@ -155,7 +165,7 @@ impl Inner {
     }
 }
 
-pub(super) fn checked(values: Vec<Value>, subject: &str, sid: &str) -> Result<Checked, Failure> {
+pub(super) fn checked(values: Vec<Value>, expected: Tag) -> Result<Checked, Failure> {
     let mut reply = Reply::of(Value::Array(values))?;
     let now = reply.time_of_primary()?;
     let mut fields = reply.array()?;
@@ -163,8 +173,7 @@ pub(super) fn checked(values: Vec<Value>, subject: &str, sid: &str) -> Result<Ch
     let (record, mark) = (fields.bytes()?, fields.bytes()?);
     let record = match record {
         Some(bytes) => Some(
-            Record::parse(&bytes, tag(subject, sid))
-                .ok_or_else(|| Failure::untrusted("a record that is not the session's"))?,
+            Record::parse(&bytes, expected).ok_or_else(|| Failure::untrusted("a record that is not the session's"))?,
         ),
         None => None,
     };
