@@ -48,6 +48,14 @@ pub(super) struct Facts {
     pub(super) life: Duration,
 }
 
+/// The names under which one of our tokens may be denied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionNames<'a> {
+    pub(super) subject: Name<'a>,
+    pub(super) session: Name<'a>,
+    pub(super) token: Name<'a>,
+}
+
 /// What a bucket says of a token. Of several names under which one token may be denied, the greatest word counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Verdict {
@@ -139,13 +147,12 @@ impl Bucket {
     pub(super) fn session_verdict(
         &self,
         facts: Facts,
-        subject: Name<'_>,
-        session: Name<'_>,
-        token: Name<'_>,
+        names: SessionNames<'_>,
         generation: u64,
         note: &AtomicU64,
         now: impl FnOnce() -> u64,
     ) -> Verdict {
+        let SessionNames { subject, session, token } = names;
         let is_denied = |denied: &Denied| {
             denied.is_outdated(subject, session, generation) || denied.contains(session) || denied.contains(token)
         };

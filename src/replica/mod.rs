@@ -54,7 +54,7 @@ use tokio::sync::Notify;
 pub use self::report::{ReplicaState, ReplicaStatus};
 pub(crate) use self::{bucket::Verdict, follow::Followers};
 use self::{
-    bucket::{Bucket, Facts},
+    bucket::{Bucket, Facts, SessionNames},
     denied::{Kind, Name, Names},
     report::Health,
 };
@@ -222,11 +222,13 @@ impl Replica {
         match route {
             Route::Session(route) => {
                 let Some(bucket) = self.bucket(route.bucket) else { return Verdict::Unknown };
-                let subject = Name::hashed(route.subject, Kind::Subject, bearer.subject, "");
-                let session = Name::hashed(route.session, Kind::Session, bearer.subject, bearer.session_id);
-                let token = Name::hashed(route.token, Kind::Token, bearer.subject, bearer.token_id);
+                let names = SessionNames {
+                    subject: Name::hashed(route.subject, Kind::Subject, bearer.subject, ""),
+                    session: Name::hashed(route.session, Kind::Session, bearer.subject, bearer.session_id),
+                    token: Name::hashed(route.token, Kind::Token, bearer.subject, bearer.token_id),
+                };
                 let facts = Facts { alive_at: bearer.issued_at.max(alive_at), life };
-                bucket.session_verdict(facts, subject, session, token, bearer.generation, note, now)
+                bucket.session_verdict(facts, names, bearer.generation, note, now)
             }
             Route::Foreign(names) => {
                 // Another issuer's clock may be ahead of the store's.

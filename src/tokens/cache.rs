@@ -92,14 +92,14 @@ impl<C> Clone for Verified<C> {
 pub(super) struct Sought<'t> {
     hash: u64,
     version: u64,
-    text: &'t [u8],
+    bytes: &'t [u8],
 }
 
 /// The text of a token, with its hash: neither a lookup nor an eviction reads a text to hash it once more.
 pub(super) struct Text {
     hash: u64,
     version: u64,
-    text: Zeroizing<Box<[u8]>>,
+    bytes: Zeroizing<Box<[u8]>>,
 }
 
 impl<C> VerifiedTokens<C> {
@@ -112,7 +112,7 @@ impl<C> VerifiedTokens<C> {
     pub(super) fn seek<'t>(&self, token: &'t [u8]) -> Option<Sought<'t>> {
         let can_be_here = self.cache.is_some() && token.len() <= self.max_token_len;
         let version = self.version.load(Ordering::Acquire);
-        can_be_here.then(|| Sought { hash: self.hasher.hash_one(token), version, text: token })
+        can_be_here.then(|| Sought { hash: self.hasher.hash_one(token), version, bytes: token })
     }
 
     /// What is known of this text. Whether the token is still good has to be asked.
@@ -155,19 +155,19 @@ impl Sought<'_> {
 
     /// The text, to be kept.
     pub(super) fn to_text(&self) -> Text {
-        Text { hash: self.hash, version: self.version, text: Zeroizing::new(self.text.into()) }
+        Text { hash: self.hash, version: self.version, bytes: Zeroizing::new(self.bytes.into()) }
     }
 }
 
 impl Equivalent<Text> for Sought<'_> {
     fn equivalent(&self, text: &Text) -> bool {
-        self.hash == text.hash && self.version == text.version && *self.text == **text.text
+        self.hash == text.hash && self.version == text.version && *self.bytes == **text.bytes
     }
 }
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        Sought { hash: other.hash, version: other.version, text: &other.text }.equivalent(self)
+        Sought { hash: other.hash, version: other.version, bytes: &other.bytes }.equivalent(self)
     }
 }
 
@@ -194,7 +194,7 @@ struct Weigh {
 
 impl<C> Weighter<Text, Verified<C>> for Weigh {
     fn weight(&self, text: &Text, _: &Verified<C>) -> u64 {
-        entry_bytes::<C>(text.text.len()).max(self.least)
+        entry_bytes::<C>(text.bytes.len()).max(self.least)
     }
 }
 

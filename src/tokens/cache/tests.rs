@@ -128,13 +128,13 @@ fn a_text_is_found_by_all_of_it() {
     let hash = cache.seek(token.as_bytes()).unwrap().hash;
     let other = text(2, 300);
     let version = 0;
-    assert!(cache.find(&Sought { hash, version, text: token.as_bytes() }).is_some());
-    assert!(cache.find(&Sought { hash, version, text: other.as_bytes() }).is_none());
+    assert!(cache.find(&Sought { hash, version, bytes: token.as_bytes() }).is_some());
+    assert!(cache.find(&Sought { hash, version, bytes: other.as_bytes() }).is_none());
     cache.keep(
-        Sought { hash, version, text: other.as_bytes() }.to_text(),
+        Sought { hash, version, bytes: other.as_bytes() }.to_text(),
         Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() },
     );
-    assert!(cache.find(&Sought { hash, version, text: other.as_bytes() }).is_some());
+    assert!(cache.find(&Sought { hash, version, bytes: other.as_bytes() }).is_some());
     assert!(has(&cache, &token));
     assert_eq!(cache.entries(), 2);
 }

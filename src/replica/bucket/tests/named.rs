@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     replica::{
-        bucket::{Bucket, Facts, Known, Verdict},
+        bucket::{Bucket, Facts, Known, SessionNames, Verdict},
         denied::{Kind, Names},
         leased::Leased,
         reader::Break,
@@ -357,7 +357,7 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket) -> Verdict) {
         let facts = Facts { alive_at: at(999), life: Duration::from_secs(60) };
         let name = |kind, id| names.of(kind, "u", id);
         let (subject, session, token) = (name(Kind::Subject, ""), name(Kind::Session, "0"), name(Kind::Token, "t"));
-        bucket.session_verdict(facts, subject, session, token, 0, &AtomicU64::new(0), || 0)
+        bucket.session_verdict(facts, SessionNames { subject, session, token }, 0, &AtomicU64::new(0), || 0)
     };
     (bucket, says)
 }

@@ -9,7 +9,7 @@ use std::{
 use super::model::{Data, Meta, START, Store, Token, at, ms, seconds};
 use crate::{
     replica::{
-        bucket::{Bucket, Facts, Outcome, Verdict},
+        bucket::{Bucket, Facts, Outcome, SessionNames, Verdict},
         denied::{Kind, Names},
         reader::Ask,
     },
@@ -330,9 +330,12 @@ impl World {
         }
         let still_accepts = self.bucket.still_accepts(note, now);
         let name = |kind, id| self.names.of(kind, &token.subject, id);
-        let (session, id) = (name(Kind::Session, &token.session), name(Kind::Token, &token.id));
-        let verdict =
-            self.bucket.session_verdict(facts, name(Kind::Subject, ""), session, id, token.generation, note, now);
+        let names = SessionNames {
+            subject: name(Kind::Subject, ""),
+            session: name(Kind::Session, &token.session),
+            token: name(Kind::Token, &token.id),
+        };
+        let verdict = self.bucket.session_verdict(facts, names, token.generation, note, now);
         assert!(!still_accepts || verdict == Verdict::Accepted, "{token:?} would go on without being looked at");
         verdict
     }
