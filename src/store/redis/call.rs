@@ -75,7 +75,7 @@ impl Inner {
         let mut lease = self.servers.lease(call.bucket, deadline).await?;
         if !call.repeatable && lease.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
-            lease = self.servers.read(call.bucket, &self.read_of_meta(call.bucket), deadline).await?.1;
+            lease = self.servers.strict_read(call.bucket, &[self.read_of_meta(call.bucket)], deadline).await?.1;
         }
         let nonce = nonce()?;
         let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
@@ -120,7 +120,7 @@ impl Inner {
 ///
 /// `TIME` comes first, because other clients' commands may run between two of a pipeline: so the state is the one of
 /// that moment or later, and what the answer allows is not dated after a revocation that it has not seen. `ROLE`, because
-/// after `REPLICAOF` an open connection still answers, from data that grow old (0.5 to 1.5 µs of the server's time).
+/// after `REPLICAOF` an open connection still answers, from data that grow old.
 pub(super) fn strict_read() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(4);
     pipeline.cmd("TIME");

@@ -28,16 +28,21 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::Shared};
+use futures_util::{FutureExt, TryFutureExt, future::Shared};
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, error::Elapsed, timeout_at};
 
 use crate::{
     clock::saturating_millis,
     error::StoreErrorKind,
     store::{
         BoxFuture,
-        redis::{failure::Failure, origin::Terms, source::Source},
+        redis::{
+            failure::Failure,
+            gathering::{Answer, Gathering},
+            origin::Terms,
+            source::Source,
+        },
     },
 };
 
@@ -82,6 +87,7 @@ enum State {
 #[derive(Clone)]
 struct Line {
     link: MultiplexedConnection,
+    gathering: Arc<Gathering>,
     made: Instant,
     fares: Arc<Fares>,
 }
@@ -193,15 +199,24 @@ impl Lease {
     /// Sends a command and waits for its answer.
     pub(super) async fn command(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Failure> {
         self.line.asks();
-        let answer = timeout_at(deadline, command.query_async::<Value>(&mut self.line.link)).await;
+        let answer = command.query_async::<Value>(&mut self.line.link).map_err(Failure::from);
+        let answer = timeout_at(deadline, answer).await;
         self.report(answer)
     }
 
     /// Sends commands in one go and waits for all answers.
     pub(super) async fn pipeline(&mut self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
         self.line.asks();
-        let answer = timeout_at(deadline, pipeline.query_async::<Vec<Value>>(&mut self.line.link)).await;
+        let answer = pipeline.query_async::<Vec<Value>>(&mut self.line.link).map_err(Failure::from);
+        let answer = timeout_at(deadline, answer).await;
         self.report(answer)
+    }
+
+    /// Asks for these reads together with all who ask now over this connection.
+    pub(super) async fn strict_read(&self, reads: Vec<Cmd>, deadline: Instant) -> Result<Answer, Failure> {
+        self.line.asks();
+        let answer = self.line.gathering.ask(&self.line.link, reads, deadline);
+        self.report(timeout_at(deadline, answer).await)
     }
 
     /// Whether nothing has come over this connection for so long that it may have been closed unnoticed.
@@ -216,13 +231,13 @@ impl Lease {
         self.slot.drop_line(&self.line);
     }
 
-    fn report<T>(&self, answer: Result<redis::RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Failure> {
+    fn report<T>(&self, answer: Result<Result<T, Failure>, Elapsed>) -> Result<T, Failure> {
         let failure = match answer {
             Ok(Ok(value)) => {
                 self.line.answered();
                 return Ok(value);
             }
-            Ok(Err(error)) => Failure::from(error),
+            Ok(Err(failure)) => failure,
             Err(_) => Failure::timeout(),
         };
         if failure.broken || matches!(failure.kind, StoreErrorKind::Unavailable | StoreErrorKind::Timeout) {
@@ -240,7 +255,7 @@ impl Lease {
 
 impl Line {
     fn new(link: MultiplexedConnection) -> Self {
-        Self { link, made: Instant::now(), fares: Arc::default() }
+        Self { link, gathering: Arc::default(), made: Instant::now(), fares: Arc::default() }
     }
 
     /// Written down before anything is sent: whoever sent it may be gone when it should have been answered.

@@ -11,6 +11,7 @@ use crate::{
         redis::{
             Inner,
             call::{Call, millis},
+            gathering::Answer,
             keys::ForeignKey,
             log::{Meta, vanished},
             reply::Reply,
@@ -71,11 +72,12 @@ impl Inner {
         is_token: bool,
         deadline: Instant,
     ) -> Result<Option<Denial>, StoreError> {
-        let mut pipeline = self.read_of_meta(key.bucket);
-        pipeline.cmd("GET").arg(self.keys.denied(key));
-        let (values, lease) = self.servers.read(key.bucket, &pipeline, deadline).await?;
+        let mut entry = redis::cmd("GET");
+        entry.arg(self.keys.denied(key));
+        let reads = [self.read_of_meta(key.bucket), entry];
+        let (Answer { now, values }, lease) = self.servers.strict_read(key.bucket, &reads, deadline).await?;
         let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {
-            let meta = Meta::parse(&mut reply)?;
+            let meta = Meta::of(now?, reply.array()?)?;
             Ok((meta, reply.optional_number()?))
         });
         let (meta, value) = outcome.inspect_err(|_| lease.distrust())?;

@@ -2,8 +2,11 @@
 
 use redis::Value;
 
+use crate::clock::Timestamp;
+
 use super::{
     call::answered,
+    gathering::{self, Answer},
     log::{self, Meta},
     record::{Record, tag},
     reply::Reply,
@@ -27,8 +30,10 @@ pub fn reply(bytes: &[u8]) {
         Value::Array(values) => values,
         other => vec![other],
     };
-    let _ = sessions::checked(parts(), tag("alice", "s1"));
-    let _ = Reply::of(value.clone()).and_then(|mut reply| Meta::parse(&mut reply));
+    let now = Timestamp::default();
+    let _ = gathering::time_of_primary(parts());
+    let _ = sessions::checked(Answer { now: Ok(now), values: parts() }, tag("alice", "s1"));
+    let _ = Reply::of(value.clone()).and_then(|fields| Meta::of(now, fields));
     let _ = Reply::of(value.clone()).and_then(log::entries);
     let script = || answered(value.clone(), "n").ok();
     let _ = script().map(sessions::rotated);

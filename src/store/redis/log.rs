@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
             Inner,
             call::{Call, strict_read},
             failure::Failure,
+            gathering::Answer,
             keys::LAYOUT,
             reply::{Reply, decimal, malformed},
             scripts,
@@ -42,13 +43,8 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// Reads the answers to [`Inner::read_of_meta`]; no incarnation means that the bucket does not exist.
-    pub(super) fn parse(reply: &mut Reply) -> Result<Option<Self>, Failure> {
-        let now = reply.time_of_primary()?;
-        Self::of(now, reply.array()?)
-    }
-
-    fn of(now: Timestamp, mut fields: Reply) -> Result<Option<Self>, Failure> {
+    /// Reads the answer to [`Inner::read_of_meta`]; no incarnation means that the bucket does not exist.
+    pub(super) fn of(now: Timestamp, mut fields: Reply) -> Result<Option<Self>, Failure> {
         let Some(incarnation) = fields.optional_text()? else { return Ok(None) };
         Ok(Some(Self {
             now,
@@ -134,8 +130,9 @@ impl Inner {
     }
 
     async fn read_meta(&self, bucket: u32, deadline: Instant) -> Result<Option<Meta>, StoreError> {
-        let (values, lease) = self.servers.read(bucket, &self.read_of_meta(bucket), deadline).await?;
-        let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| Meta::parse(&mut reply));
+        let (Answer { now, values }, lease) =
+            self.servers.strict_read(bucket, &[self.read_of_meta(bucket)], deadline).await?;
+        let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| Meta::of(now?, reply.array()?));
         let meta = outcome.inspect_err(|_| lease.distrust())?;
         self.same_layout(meta)
     }
@@ -153,22 +150,18 @@ impl Inner {
         self.run(&call, deadline).await.map(drop)
     }
 
-    pub(super) fn read_of_meta(&self, bucket: u32) -> Pipeline {
-        let mut pipeline = strict_read();
-        self.ask_for_meta(&mut pipeline, bucket);
-        pipeline
-    }
-
-    fn ask_for_meta(&self, pipeline: &mut Pipeline, bucket: u32) {
-        pipeline.cmd("HMGET").arg(self.keys.meta(bucket));
-        pipeline.arg(&["inc", "layout", "buckets", "born", "seq", "head", "at", "keep", "dmax"]);
+    pub(super) fn read_of_meta(&self, bucket: u32) -> Cmd {
+        let mut read = redis::cmd("HMGET");
+        read.arg(self.keys.meta(bucket));
+        read.arg(&["inc", "layout", "buckets", "born", "seq", "head", "at", "keep", "dmax"]);
+        read
     }
 
     /// `m` first, then the entries: so none that `m` counts is missing. Those that were written in between are counted
     /// by [`page`](Self::page). A transaction would spare that, but Redis refuses transactions when it is out of memory (seen on 7.0.15),
     /// and revocations, which work then, must also be read.
     pub(super) fn ask_for_log(&self, pipeline: &mut Pipeline, bucket: u32, since: Option<&LogCursor>) {
-        self.ask_for_meta(pipeline, bucket);
+        pipeline.add_command(self.read_of_meta(bucket));
         let start = since.map_or_else(|| "-".to_owned(), |since| format!("({}", since.as_str()));
         pipeline.cmd("XRANGE").arg(self.keys.log(bucket)).arg(start).arg("+").arg("COUNT").arg(ENTRIES_A_PAGE);
     }

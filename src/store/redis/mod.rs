@@ -81,6 +81,7 @@ mod feed;
 mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gathering;
 mod keys;
 mod log;
 mod nudges;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 #[cfg(feature = "cluster")]
@@ -12,6 +12,7 @@ use crate::{
     store::redis::{
         connection::{Connections, Lease},
         failure::Failure,
+        gathering::Answer,
         origin::{Origin, Terms},
     },
 };
@@ -55,7 +56,27 @@ impl Servers {
         }
     }
 
-    /// Sends reads of one bucket in one go. A read may always be repeated.
+    /// Asks for reads of one bucket, together with others that ask now. A read may always be repeated.
+    pub(super) async fn strict_read(
+        &self,
+        bucket: u32,
+        reads: &[Cmd],
+        deadline: Instant,
+    ) -> Result<(Answer, Lease), Failure> {
+        let mut repeats = Repeats::default();
+        loop {
+            let outcome = match self.lease(bucket, deadline).await {
+                Ok(lease) => lease.strict_read(reads.to_vec(), deadline).await.map(|answer| (answer, lease)),
+                Err(failure) => Err(failure),
+            };
+            match outcome {
+                Err(failure) if self.may_repeat(bucket, &failure, true, &mut repeats, deadline).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Sends reads of one bucket in one go, and nothing beside them. A read may always be repeated.
     pub(super) async fn read(
         &self,
         bucket: u32,

@@ -1,6 +1,6 @@
 //! Sessions of our own: what is asked of the scripts, and what their answers mean.
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -11,8 +11,9 @@ use crate::{
         Successor,
         redis::{
             Inner,
-            call::{Answered, Call, decimals, millis, strict_read},
+            call::{Answered, Call, decimals, millis},
             failure::Failure,
+            gathering::Answer,
             keys::{Keyspace, session_field, sid_of, token_field},
             record::{Record, Tag, tag},
             reply::{Reply, decimal, malformed},
@@ -27,7 +28,7 @@ const LARGEST_PAGE: u32 = 1000;
 /// Whether a session lives, as it is asked: written while the names are only borrowed, for each request asks it.
 pub(super) struct SessionQuestion {
     bucket: u32,
-    pipeline: Pipeline,
+    read: Cmd,
     /// The record in the answer has it.
     tag: Tag,
 }
@@ -36,11 +37,9 @@ impl SessionQuestion {
     pub(super) fn new(keys: &Keyspace, subject: &str, sid: &str, jti: &str) -> Self {
         let bucket = keys.bucket_of(subject);
         let key = keys.user(bucket, subject);
-        let mut command = Cmd::with_capacity(5, key.len() + sid.len() + jti.len() + 16);
-        command.arg("HMGET").arg(key).arg("g").arg(session_field(sid)).arg(token_field(jti));
-        let mut pipeline = strict_read();
-        pipeline.add_command(command);
-        Self { bucket, pipeline, tag: tag(subject, sid) }
+        let mut read = Cmd::with_capacity(5, key.len() + sid.len() + jti.len() + 16);
+        read.arg("HMGET").arg(key).arg("g").arg(session_field(sid)).arg(token_field(jti));
+        Self { bucket, read, tag: tag(subject, sid) }
     }
 }
 
@@ -74,9 +73,9 @@ impl Inner {
 
     /// The strict read: one round trip, and no script, which would cost the server ten times as much.
     pub(super) async fn check(&self, question: SessionQuestion, deadline: Instant) -> Result<Checked, StoreError> {
-        let SessionQuestion { bucket, pipeline, tag } = question;
-        let (values, lease) = self.servers.read(bucket, &pipeline, deadline).await?;
-        let checked = checked(values, tag).inspect_err(|_| lease.distrust())?;
+        let SessionQuestion { bucket, read, tag } = question;
+        let (answer, lease) = self.servers.strict_read(bucket, &[read], deadline).await?;
+        let checked = checked(answer, tag).inspect_err(|_| lease.distrust())?;
         self.time.learn(checked.now);
         Ok(checked)
     }
@@ -165,10 +164,9 @@ impl Inner {
     }
 }
 
-pub(super) fn checked(values: Vec<Value>, expected: Tag) -> Result<Checked, Failure> {
-    let mut reply = Reply::of(Value::Array(values))?;
-    let now = reply.time_of_primary()?;
-    let mut fields = reply.array()?;
+pub(super) fn checked(Answer { now, values }: Answer, expected: Tag) -> Result<Checked, Failure> {
+    let now = now?;
+    let mut fields = Reply::of(Value::Array(values))?.array()?;
     let generation = fields.optional_number()?.unwrap_or(0);
     let (record, mark) = (fields.bytes()?, fields.bytes()?);
     let record = match record {

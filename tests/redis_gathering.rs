@@ -1,0 +1,113 @@
+//! Strict reads that are asked at about the same time go out together: what they share, and what each keeps to itself.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::{FutureExt, future::join_all};
+use support::{RedisServer, redis_fixture::Fixture};
+use tokio::runtime::{Builder, Runtime};
+use tower_bearer::{
+    error::StoreErrorKind,
+    store::{RedisStore, SessionState, TokenStore},
+};
+
+const USERS: usize = 64;
+
+fn user(number: usize) -> String {
+    format!("user-{number}")
+}
+
+async fn state(f: &Fixture, number: usize) -> SessionState {
+    f.state(&user(number), "s").await
+}
+
+/// How often the server has run a command.
+async fn calls(f: &Fixture, command: &str) -> u64 {
+    let stats: String = f.redis(&["INFO", "commandstats"]).await;
+    let prefix = format!("cmdstat_{command}:calls=");
+    let count = stats.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok());
+    count.unwrap_or_default()
+}
+
+async fn with_sessions() -> Fixture {
+    let f = Fixture::new().await;
+    for number in 0..USERS {
+        f.open(&user(number), "s").await;
+    }
+    // Both connections are made.
+    join_all((0..4).map(|number| state(&f, number))).await;
+    f
+}
+
+#[tokio::test]
+async fn requests_at_once_share_a_time_and_a_role_and_each_has_its_own_answer() {
+    let f = with_sessions().await;
+    f.store.revoke_session(&user(7), "s").await.unwrap();
+    let (roles, times, reads) = (calls(&f, "role").await, calls(&f, "time").await, calls(&f, "hmget").await);
+    let states = join_all((0..=USERS).map(|number| state(&f, number))).await;
+    for (number, state) in states.into_iter().enumerate() {
+        match number {
+            7 => assert!(matches!(state, SessionState::Revoked { .. }), "{state:?}"),
+            USERS => assert_eq!(state, SessionState::Unknown),
+            _ => assert!(matches!(state, SessionState::Active { .. }), "{number}: {state:?}"),
+        }
+    }
+    // One for each of the two connections.
+    assert!(calls(&f, "role").await - roles <= 2);
+    assert!(calls(&f, "time").await - times <= 2);
+    assert_eq!(calls(&f, "hmget").await - reads, USERS as u64 + 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_one_user_is_nobody_elses_trouble() {
+    let f = with_sessions().await;
+    let _: () = f.redis(&["SET", "tb:{0}:u:user-7", "a text"]).await;
+    let _: () = f.redis(&["HSET", "tb:{0}:u:user-8", "=s", "a record of another kind"]).await;
+    let answers = join_all((0..USERS).map(|number| f.store.check(&user(number), "s", "j").into_future())).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match (number, answer) {
+            (7 | 8, answer) => assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Untrusted),
+            (_, answer) => assert!(matches!(answer.unwrap().state, SessionState::Active { .. }), "{number}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_asked_first_and_left_takes_nobody_along() {
+    let f = with_sessions().await;
+    let reads = calls(&f, "hmget").await;
+    // On each connection.
+    for number in 0..2 {
+        assert!(state(&f, number).now_or_never().is_none());
+    }
+    let states = join_all((2..8).map(|number| state(&f, number))).await;
+    assert!(states.iter().all(|state| matches!(state, SessionState::Active { .. })));
+    assert_eq!(calls(&f, "hmget").await - reads, 6, "nothing is asked for those who left");
+}
+
+#[test]
+fn a_runtime_that_ends_lets_go_of_those_who_wait_for_what_it_was_to_send() {
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let (first, second): (Runtime, Runtime) = (runtime(), runtime());
+    let store = first.block_on(async {
+        let store = RedisStore::builder(server.url()).buckets(1).connections(1).timeout(Duration::from_secs(20));
+        let store = store.connect().await.unwrap();
+        store.check("alice", "s", "j").await.unwrap();
+        store
+    });
+    // It has asked, and nothing is sent until this runtime goes on.
+    first.block_on(async { assert!(store.check("alice", "s", "j").into_future().now_or_never().is_none()) });
+    let mut waits = store.check("alice", "s", "j").into_future();
+    second.block_on(async { assert!((&mut waits).now_or_never().is_none()) });
+    drop(first);
+    let answer = second.block_on(async { tokio::time::timeout(Duration::from_secs(10), waits).await });
+    let answer = answer.unwrap_or_else(|_| panic!("still waiting for a task that is gone"));
+    // Its connection ended with that runtime too.
+    assert!(answer.is_err_and(|error| error.kind() == StoreErrorKind::Unavailable));
+    let is_served = async { while store.check("alice", "s", "j").await.is_err() {} };
+    second.block_on(async { tokio::time::timeout(Duration::from_secs(10), is_served).await }).unwrap();
+}
