@@ -140,9 +140,10 @@ impl Store {
 
     /// Whether it would let a token pass of which it knows no revocation.
     pub(super) fn knows(&self, token: &Token) -> bool {
-        match token.is_foreign {
-            true => token.issued_at >= self.data.born,
-            false => self.data.is_of(&token.session, &token.subject),
+        if token.is_foreign {
+            token.issued_at >= self.data.born
+        } else {
+            self.data.is_of(&token.session, &token.subject)
         }
     }
 
