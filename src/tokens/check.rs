@@ -4,7 +4,7 @@
 //! |--|--|--|
 //! | text, signature, claims | the verified-token cache; for a token that is not there, its keys | a lookup, or a signature |
 //! | times | the clock | |
-//! | revocation | the replica, whose word **refuses** whatever else holds, and **accepts** while its lease lives; otherwise the store | a lookup, or a round trip |
+//! | revocation | the replica, whose word **refuses** whatever else holds, and **accepts** while its lease lives; otherwise the store | a comparison while nothing was learnt, a lookup, or a round trip |
 //! | the application's validator | | |
 
 use std::{

@@ -341,8 +341,8 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
     assert_eq!(world.says(&young), Verdict::Unknown);
 }
 
-/// A bucket with room for two segments that knows the end of a thousand sessions of `u`, `0` first, and may decide; and what it says of a token of `0`.
-fn a_full_bucket() -> (Bucket, impl Fn(&Bucket) -> Verdict) {
+/// A bucket with room for two segments that knows the end of a thousand sessions of `u`, `0` first, and may decide; and what it says of a token of a session.
+fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     let names = Names::default();
     let bucket = Bucket::new(names.clone(), ms(STALENESS), 1 << 16);
     let session = |number: u64| Revocation::Session { subject: "u".to_owned(), sid: number.to_string() };
@@ -353,13 +353,29 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket) -> Verdict) {
         })
     };
     bucket.known.update(false, learn, Some(u64::MAX)).unwrap();
-    let says = move |bucket: &Bucket| {
+    let says = move |bucket: &Bucket, session: &str, note: &AtomicU64| {
         let facts = Facts { alive_at: at(999), life: Duration::from_secs(60) };
         let name = |kind, id| names.of(kind, "u", id);
-        let (subject, session, token) = (name(Kind::Subject, ""), name(Kind::Session, "0"), name(Kind::Token, "t"));
-        bucket.session_verdict(facts, SessionNames { subject, session, token }, 0, &AtomicU64::new(0), || 0)
+        let (subject, session, token) = (name(Kind::Subject, ""), name(Kind::Session, session), name(Kind::Token, "t"));
+        bucket.session_verdict(facts, SessionNames { subject, session, token }, 0, note, || 0)
     };
     (bucket, says)
+}
+
+/// The answer of a store with an empty log whose clock shows `now`.
+fn nothing_new(now: u64) -> LogPage {
+    LogPage {
+        now: at(now),
+        incarnation: "i".to_owned(),
+        born: at(0),
+        sequence: 0,
+        head: "i".to_owned(),
+        at: at(0),
+        keep: Duration::from_secs(3600),
+        max_staleness: ms(STALENESS),
+        entries: Vec::new(),
+        next: None,
+    }
 }
 
 fn at(millis: u64) -> Timestamp {
@@ -369,29 +385,32 @@ fn at(millis: u64) -> Timestamp {
 #[test]
 fn a_server_clock_that_jumps_ahead_and_back_revives_nobody() {
     let (bucket, says) = a_full_bucket();
+    let says = |bucket| says(bucket, "0", &AtomicU64::new(0));
     assert_eq!(says(&bucket), Verdict::Refused);
     for now in [1_000_001, 2000] {
-        let page = LogPage {
-            now: at(now),
-            incarnation: "i".to_owned(),
-            born: at(0),
-            sequence: 0,
-            head: "i".to_owned(),
-            at: at(0),
-            keep: Duration::from_secs(3600),
-            max_staleness: ms(STALENESS),
-            entries: Vec::new(),
-            next: None,
-        };
-        bucket.page(&bucket.ask(ms(1)), page);
+        bucket.page(&bucket.ask(ms(1)), nothing_new(now));
     }
     assert!(bucket.lease_end() > 0);
     assert_eq!(says(&bucket), Verdict::Unknown, "forgotten too early, and so asked about");
 }
 
 #[test]
+fn who_was_found_good_is_looked_at_again_once_something_was_forgotten() {
+    let (bucket, says) = a_full_bucket();
+    let note = AtomicU64::new(0);
+    bucket.page(&bucket.ask(ms(1)), nothing_new(2000));
+    assert_eq!(says(&bucket, "another", &note), Verdict::Accepted);
+    bucket.page(&bucket.ask(ms(2)), nothing_new(2001));
+    assert!(bucket.still_accepts(&note, || 0), "nothing has happened");
+    bucket.page(&bucket.ask(ms(3)), nothing_new(1_000_001));
+    assert!(!bucket.still_accepts(&note, || 0));
+    assert_eq!(says(&bucket, "another", &note), Verdict::Unknown);
+}
+
+#[test]
 fn a_refusal_that_is_written_down_moves_the_horizon_past_what_has_to_go_for_it() {
     let (bucket, says) = a_full_bucket();
+    let says = |bucket| says(bucket, "0", &AtomicU64::new(0));
     for number in 0..10_000 {
         let token = Revocation::Token { subject: "u".to_owned(), jti: number.to_string() };
         bucket.learn_refusal(&token, at(1_000_000));
