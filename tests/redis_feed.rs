@@ -7,10 +7,16 @@ mod support;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use support::{Proxy, RedisServer, eventually, redis_fixture::open, redis_server::free_port};
+use support::{
+    Proxy, RedisServer, eventually,
+    redis_fixture::{self, open},
+    redis_server::free_port,
+};
 use tower_bearer::{
+    Consistency, Error, NewSession, TokenPair, TokenType,
     error::{StoreError, StoreErrorKind},
     store::{LogCursor, LogFeed, LogPage, RedisStore, Revocation, TokenStore, redis::RedisStoreBuilder},
+    tokens::ReplicaState,
 };
 
 const BUCKETS: u32 = 16;
@@ -165,6 +171,159 @@ async fn what_cannot_be_read_of_one_bucket_leaves_the_others_and_the_connection_
 
 fn ids(clients: &str) -> Vec<&str> {
     clients.lines().filter_map(|line| line.split(' ').next()).collect()
+}
+
+/// Puts a value of another type where a bucket's log or what speaks of it should be.
+async fn replace_by_text(admin: &MultiplexedConnection, key: &str) {
+    run::<()>(admin, &["SET", key, "something else"]).await;
+}
+
+#[tokio::test]
+async fn another_type_of_value_under_one_buckets_key_leaves_the_others_and_the_connection_as_they_are() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let admin = server.admin().await;
+    let mut feed = feed(&store, DEADLINE);
+    pages(&mut feed).await;
+    for key in ["tb:{3}:log", "tb:{5}:m", "tb:{15}:log", "tb:{15}:m"] {
+        replace_by_text(&admin, key).await;
+    }
+    let clients: String = run(&admin, &["CLIENT", "LIST"]).await;
+    for number in 1..=3 {
+        let user = (0..).map(|n| format!("user-{n}")).find(|user| store.bucket_of(user) == 4).unwrap();
+        store.revoke_session(&user, &format!("s{number}")).await.unwrap();
+        for (page, bucket) in read_from_the_start(&mut feed).await.unwrap().into_iter().zip(0..) {
+            match bucket {
+                3 | 5 | 15 => {
+                    let error = page.unwrap_err();
+                    assert_eq!(error.kind(), StoreErrorKind::Untrusted);
+                    assert_eq!(reason(&error), "redis: WRONGTYPE");
+                }
+                // The next one's answers are not mistaken for those that are missing.
+                4 => assert_eq!(page.unwrap().entries.len(), number),
+                _ => assert!(page.unwrap().entries.is_empty()),
+            }
+        }
+    }
+    let now: String = run(&admin, &["CLIENT", "LIST"]).await;
+    assert_eq!(ids(&clients), ids(&now), "the connection stays");
+}
+
+#[tokio::test]
+async fn while_one_bucket_cannot_be_read_its_users_are_the_stores_and_the_others_keep_their_leases() {
+    let server = RedisServer::start();
+    // Long, so that no lease ends because its time is over.
+    let bounded = Consistency::BoundedStaleness(Duration::from_secs(3600));
+    let tokens = redis_fixture::node(&server.url(), |builder| builder.consistency(bounded)).await;
+    let leased = async || tokens.status().await.replica.unwrap().leased_buckets;
+    let all = BUCKETS as usize;
+    eventually("all are leased", async || (leased().await == all).then_some(())).await;
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    let user_of = |bucket| (0..).map(|n| format!("user-{n}")).find(|user| store.bucket_of(user) == bucket).unwrap();
+    let (unlucky, lucky) = (user_of(3), user_of(4));
+    let session = async |user: &str| tokens.create_token_pair(NewSession::of(user)).await.unwrap();
+    let (of_unlucky, of_lucky) = (session(&unlucky).await, session(&lucky).await);
+    let check = async |pair: &TokenPair| tokens.validate_token(pair.access().as_str(), TokenType::Access).await;
+    let admin = server.admin().await;
+    // Tokens of the log's first second are asked about once.
+    check(&of_unlucky).await.unwrap();
+    check(&of_lucky).await.unwrap();
+    // A session of which the log does not speak is dead for the store, and alive for a replica that decides.
+    for (bucket, user) in [(3, &unlucky), (4, &lucky)] {
+        assert_eq!(run::<u32>(&admin, &["DEL", &format!("tb:{{{bucket}}}:u:{user}")]).await, 1);
+    }
+    check(&of_unlucky).await.unwrap();
+    check(&of_lucky).await.unwrap();
+    replace_by_text(&admin, "tb:{3}:log").await;
+    eventually("the one lease has ended", async || (leased().await == all - 1).then_some(())).await;
+    let error = check(&of_unlucky).await.unwrap_err();
+    assert!(matches!(error, Error::Token(_)), "the store knows no such session: {error:?}");
+    check(&of_lucky).await.unwrap();
+    let status = tokens.status().await.replica.unwrap();
+    assert_eq!(
+        (status.state, status.reason),
+        (ReplicaState::Unavailable, Some("the store's log cannot be understood"))
+    );
+    // Where the store does not answer either, nobody is let in by what was known before.
+    let another = session(&unlucky).await;
+    server.pause();
+    let error = check(&another).await.unwrap_err();
+    assert!(matches!(error, Error::Store(_)), "{error:?}");
+    check(&of_lucky).await.unwrap();
+    server.resume();
+    run::<u32>(&admin, &["DEL", "tb:{3}:log"]).await;
+    eventually("all are leased again", async || (leased().await == all).then_some(())).await;
+    check(&another).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_for_one_bucket_is_the_whole_reads_error_and_the_connection_stays() {
+    let server = RedisServer::start();
+    let admin = server.admin().await;
+    run::<()>(&admin, &["ACL", "SETUSER", "app", "on", ">test-password", "+@all", "~*", "&*"]).await;
+    let store = RedisStore::connect(format!("redis://app:test-password@127.0.0.1:{}/", server.port())).await.unwrap();
+    let mut feed = feed(&store, DEADLINE);
+    pages(&mut feed).await;
+    let connection = feed_connection(&admin).await;
+    // Before it comes an error that is one bucket's own.
+    replace_by_text(&admin, "tb:{3}:log").await;
+    let others = (0..BUCKETS).filter(|bucket| *bucket != 5).map(|bucket| format!("~tb:{{{bucket}}}:*"));
+    let rights: Vec<_> = ["ACL", "SETUSER", "app", "resetkeys"].map(str::to_owned).into_iter().chain(others).collect();
+    run::<()>(&admin, &rights.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let error = read_from_the_start(&mut feed).await.unwrap_err();
+    assert_eq!((error.kind(), reason(&error)), (StoreErrorKind::Rejected, "redis: NOPERM".to_owned()));
+    run::<()>(&admin, &["ACL", "SETUSER", "app", "~*"]).await;
+    only_bucket_3_is_an_error(&read_from_the_start(&mut feed).await.unwrap());
+    assert_eq!(feed_connection(&admin).await, connection);
+}
+
+#[tokio::test]
+async fn a_state_of_the_server_that_concerns_one_bucket_is_the_whole_reads_error_and_the_connection_goes() {
+    let bus = free_port().to_string();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-port", &bus];
+    let server = RedisServer::start_with(&cluster);
+    let admin = server.admin().await;
+    run::<()>(&admin, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    let store = eventually("the only node is up", async || RedisStore::connect(server.url()).await.ok()).await;
+    let mut feed = feed(&store, DEADLINE);
+    pages(&mut feed).await;
+    let connection = feed_connection(&admin).await;
+    replace_by_text(&admin, "tb:{3}:log").await;
+    let slot = run::<u32>(&admin, &["CLUSTER", "KEYSLOT", "tb:{5}:m"]).await.to_string();
+    // `CLUSTERDOWN`.
+    run::<()>(&admin, &["CLUSTER", "DELSLOTS", &slot]).await;
+    assert_eq!(read_from_the_start(&mut feed).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    run::<()>(&admin, &["CLUSTER", "ADDSLOTS", &slot]).await;
+    only_bucket_3_is_an_error(&eventually("a read", async || read_from_the_start(&mut feed).await.ok()).await);
+    assert_ne!(feed_connection(&admin).await, connection, "a new one may lead elsewhere");
+}
+
+#[tokio::test]
+async fn another_type_of_value_under_the_only_buckets_key_is_that_buckets_error() {
+    let f = redis_fixture::Fixture::new().await;
+    let mut feed = feed(&f.store, DEADLINE);
+    pages(&mut feed).await;
+    replace_by_text(&f.admin, "tb:{0}:log").await;
+    let told = read_from_the_start(&mut feed).await.unwrap();
+    assert_eq!(told.into_iter().map(|page| reason(&page.unwrap_err())).collect::<Vec<_>>(), ["redis: WRONGTYPE"]);
+}
+
+fn only_bucket_3_is_an_error(pages: &[Result<LogPage, StoreError>]) {
+    for (page, bucket) in pages.iter().zip(0..) {
+        assert_eq!(page.is_err(), bucket == 3, "{bucket}: {page:?}");
+    }
+}
+
+/// What a store's error says of its cause.
+fn reason(error: &StoreError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+/// The number of the connection over which the log was last read.
+async fn feed_connection(admin: &MultiplexedConnection) -> String {
+    let clients: String = run(admin, &["CLIENT", "LIST"]).await;
+    let reads = clients.lines().find(|line| line.contains("cmd=xrange"));
+    reads.and_then(|line| line.split(' ').next()).unwrap_or_else(|| panic!("nobody reads: {clients}")).to_owned()
 }
 
 #[tokio::test]

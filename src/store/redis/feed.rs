@@ -2,12 +2,13 @@
 //! delays those does not delay this.
 //!
 //! In a cluster each bucket has a feed, and those of one primary share a connection, which carries their reads side by side: so a bucket that
-//! moves, or whose primary is gone, concerns no other.
+//! moves, or whose primary is gone, concerns no other. Where one read asks about all buckets, an error that is one bucket's own (somebody wrote a value
+//! of another type under its keys) stands in the place of its answer; any other is the whole read's.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use redis::Value;
+use redis::{Pipeline, RedisError, Value};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -17,12 +18,13 @@ use crate::{
         redis::{
             Inner,
             call::strict_read,
+            connection::Lease,
             failure::Failure,
             log::{Told, is_cursor, vanished},
             nudges::{Bell, Subscription},
             origin::Terms,
             reply::Reply,
-            servers::Servers,
+            servers::{Repeats, Servers},
         },
     },
 };
@@ -147,15 +149,55 @@ impl Reader {
         for (bucket, since) in questions {
             self.inner.ask_for_log(&mut pipeline, *bucket, since.as_ref());
         }
-        let (values, lease) = self.servers.read(*first, &pipeline, deadline).await?;
+        let (values, lease) = match self.read_all(*first, &mut pipeline, deadline).await {
+            Err(failure) if is_one_buckets(&failure) => {
+                return Ok(questions.iter().map(|_| Err(failure.clone().into())).collect());
+            }
+            outcome => outcome?,
+        };
         let outcome = answers(values, questions.len());
         let (now, told) = outcome.inspect_err(|_| lease.distrust())?;
         self.inner.time.learn(now);
         let page = |((_, since), (meta, log)): (&Question, (Value, Value))| {
-            self.inner.page(Told::parse(now, meta, log)?, since.clone())
+            let [meta, log] = [meta, log].map(|value| value.extract_error().map_err(Failure::from));
+            self.inner.page(Told::parse(now, meta?, log?)?, since.clone())
         };
         Ok(questions.iter().zip(told).map(page).collect())
     }
+
+    /// Where there are several buckets, an error that is one bucket's own is among the values. Any other is met as it is where no error is let
+    /// through: the connection goes if it must, and the read is repeated if that may help.
+    async fn read_all(
+        &self,
+        first: u32,
+        pipeline: &mut Pipeline,
+        deadline: Instant,
+    ) -> Result<(Vec<Value>, Lease), Failure> {
+        if self.buckets.len() > 1 {
+            pipeline.ignore_errors();
+        }
+        let mut repeats = Repeats::default();
+        loop {
+            let (values, lease) = self.servers.read(first, pipeline, deadline).await?;
+            let Some(failure) = values.iter().find_map(error_of_all) else { return Ok((values, lease)) };
+            if failure.broken {
+                lease.distrust();
+            }
+            if !self.servers.may_repeat(first, &failure, true, &mut repeats, deadline).await {
+                return Err(failure);
+            }
+        }
+    }
+}
+
+fn error_of_all(value: &Value) -> Option<Failure> {
+    let Value::ServerError(error) = value else { return None };
+    Some(Failure::from(RedisError::from(error.clone()))).filter(|failure| !is_one_buckets(failure))
+}
+
+/// Whether a server's error comes of what stands under a bucket's keys (`WRONGTYPE`). Whatever else cannot be trusted breaks the connection.
+fn is_one_buckets(failure: &Failure) -> bool {
+    failure.kind == StoreErrorKind::Untrusted && !failure.broken
 }
 
 /// The time, and two answers for each bucket.
