@@ -12,7 +12,7 @@ use std::{
 
 use support::{
     RedisServer, eventually,
-    redis_fixture::{self, GRACE, open, rotation, session, successor},
+    redis_fixture::{self, GRACE, open, rotation, session, successor, user_of},
     redis_server::free_port,
 };
 use tower_bearer::{
@@ -187,10 +187,6 @@ async fn a_node_that_hangs_takes_only_its_own_users_with_it_and_comes_back_by_it
 async fn buckets_of(node: &RedisServer) -> HashSet<u32> {
     let keys: Vec<String> = run(node, &["KEYS", "*:m"]).await;
     keys.iter().map(|key| key.split(['{', '}']).nth(1).unwrap().parse().unwrap()).collect()
-}
-
-fn user_of(store: &RedisStore, is_wanted: impl Fn(u32) -> bool) -> String {
-    (0..1000).map(|n| format!("user-{n}")).find(|user| is_wanted(store.bucket_of(user))).unwrap()
 }
 
 /// Feeds that have read, one a bucket. With this deadline redis's own cluster connection fails the tests of a primary that hangs.

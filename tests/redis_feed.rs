@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use support::{
     Proxy, RedisServer, eventually,
-    redis_fixture::{self, open},
+    redis_fixture::{self, open, user_of},
     redis_server::free_port,
 };
 use tower_bearer::{
@@ -190,7 +190,7 @@ async fn another_type_of_value_under_one_buckets_key_leaves_the_others_and_the_c
     }
     let clients: String = run(&admin, &["CLIENT", "LIST"]).await;
     for number in 1..=3 {
-        let user = (0..).map(|n| format!("user-{n}")).find(|user| store.bucket_of(user) == 4).unwrap();
+        let user = user_of(&store, |bucket| bucket == 4);
         store.revoke_session(&user, &format!("s{number}")).await.unwrap();
         for (page, bucket) in read_from_the_start(&mut feed).await.unwrap().into_iter().zip(0..) {
             match bucket {
@@ -219,8 +219,7 @@ async fn while_one_bucket_cannot_be_read_its_users_are_the_stores_and_the_others
     let all = BUCKETS as usize;
     eventually("all are leased", async || (leased().await == all).then_some(())).await;
     let store = RedisStore::connect(server.url()).await.unwrap();
-    let user_of = |bucket| (0..).map(|n| format!("user-{n}")).find(|user| store.bucket_of(user) == bucket).unwrap();
-    let (unlucky, lucky) = (user_of(3), user_of(4));
+    let (unlucky, lucky) = (user_of(&store, |bucket| bucket == 3), user_of(&store, |bucket| bucket == 4));
     let session = async |user: &str| tokens.create_token_pair(NewSession::of(user)).await.unwrap();
     let (of_unlucky, of_lucky) = (session(&unlucky).await, session(&lucky).await);
     let check = async |pair: &TokenPair| tokens.validate_token(pair.access().as_str(), TokenType::Access).await;

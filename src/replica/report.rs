@@ -159,31 +159,42 @@ impl Replica {
         fares.told = Some((state, trouble));
         drop(fares);
         #[cfg(feature = "tracing")]
-        {
-            let reason = trouble.map_or("", Trouble::reason);
-            match state {
-                ReplicaState::Leased => {
-                    tracing::info!(?state, "requests are decided by the replica of the revocation log");
-                }
-                _ if self.staleness.is_zero() => tracing::debug!(?state, reason, "the revocation log is followed"),
-                _ => tracing::warn!(
-                    ?state,
-                    reason,
-                    "the replica of the revocation log decides nothing; requests ask the store"
-                ),
+        self.log(feed, state, trouble);
+    }
+
+    #[cfg(feature = "tracing")]
+    fn log(&self, feed: &Health, state: ReplicaState, trouble: Option<Trouble>) {
+        let (now, is_leased) = (self.clock.elapsed(), state == ReplicaState::Leased);
+        let mut concerned = feed.buckets.iter().filter(|bucket| is_leased || !self.is_leased(**bucket, now)).peekable();
+        let first_bucket = concerned.peek().copied();
+        let (buckets, reason) = (concerned.count(), trouble.map_or("", Trouble::reason));
+        match state {
+            ReplicaState::Leased => {
+                let text = "requests are decided by the replica of the revocation log";
+                tracing::info!(?state, buckets, first_bucket, "{text}");
+            }
+            _ if self.staleness.is_zero() => {
+                tracing::debug!(?state, reason, buckets, first_bucket, "the revocation log is followed");
+            }
+            _ => {
+                let text = "the replica of the revocation log does not decide for these buckets; their users' requests ask the store";
+                tracing::warn!(?state, reason, buckets, first_bucket, "{text}");
             }
         }
     }
 
     fn state(&self, feed: &Health, now: Duration) -> ReplicaState {
-        let is_leased = |bucket: &u32| self.bucket(*bucket).is_some_and(|bucket| bucket.lease_end() > nanos(now));
-        if feed.buckets.iter().all(is_leased) {
+        if feed.buckets.iter().all(|bucket| self.is_leased(*bucket, now)) {
             return ReplicaState::Leased;
         }
         match feed.fares().trouble {
             Some(Trouble::Store(_) | Trouble::Stopped) => ReplicaState::Unavailable,
             _ => ReplicaState::Strict,
         }
+    }
+
+    fn is_leased(&self, bucket: u32, now: Duration) -> bool {
+        self.bucket(bucket).is_some_and(|bucket| bucket.lease_end() > nanos(now))
     }
 }
 

@@ -4,9 +4,8 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
-    io,
     sync::{
-        Arc, Mutex, Once,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -22,10 +21,9 @@ use tower_bearer::{
     middleware::{Refusal, RefusalKind},
     tokens::Builder,
 };
-use tracing::subscriber::DefaultGuard;
 
 use crate::support::{
-    Fixture,
+    Fixture, Log,
     fixture::{SECRET, read_part, sign_with},
     secrets::Secrets,
     token_parts::HEADER,
@@ -56,7 +54,6 @@ pub struct Subject {
     pub layer: AuthLayer,
     pub inner: Inner,
     log: Log,
-    _capture: DefaultGuard,
 }
 
 /// A response, read to its end.
@@ -85,23 +82,9 @@ impl Subject {
     }
 
     pub fn of(fixture: Fixture) -> Self {
-        // While one subscriber alone exists, tracing asks the thread that first comes by an event whether anybody wants it, and believes that
-        // for all threads: a test without a subject would silence it for those that have one. So every thread has a subscriber.
-        static EVERYWHERE: Once = Once::new();
-        EVERYWHERE.call_once(|| {
-            tracing::subscriber::set_global_default(tracing_subscriber::registry())
-                .expect("no other global subscriber");
-        });
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        let capture = tracing::subscriber::set_default(subscriber);
+        let log = Log::capture();
         let layer = AuthLayer::new(fixture.tokens.clone());
-        Self { fixture, layer, inner: Inner::default(), log, _capture: capture }
+        Self { fixture, layer, inner: Inner::default(), log }
     }
 
     /// With a layer that is configured further.
@@ -357,26 +340,5 @@ impl<B> Service<Request<B>> for Inner {
             parts.extensions.get::<Claims>().map_or("anonymous".to_owned(), |claims| claims.subject().to_owned());
         *self.last.lock().unwrap() = Some(parts);
         ready(Ok(Response::new(Full::from(subject))))
-    }
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

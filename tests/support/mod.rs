@@ -12,11 +12,13 @@
     reason = "each test binary takes its own part of this; a harness that fails should say so at once"
 )]
 
+pub mod events;
 pub mod example;
 pub mod faulty_store;
 pub mod fixture;
 pub mod grpc_server;
 pub mod http_client;
+pub mod log;
 #[cfg(feature = "redis")]
 pub mod monitor;
 #[cfg(feature = "redis")]
@@ -38,10 +40,12 @@ use std::{
 };
 
 pub use self::{
+    events::Events,
     example::Example,
     faulty_store::{Behaviour, FaultyStore, STORE_ERRORS},
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
+    log::Log,
     users::Users,
     wire::WireServer,
 };

@@ -123,6 +123,11 @@ pub async fn open(store: &RedisStore, subject: &str, sid: &str) -> u64 {
     }
 }
 
+/// A user of a bucket that is wanted.
+pub fn user_of(store: &RedisStore, is_wanted: impl Fn(u32) -> bool) -> String {
+    (0..1000).map(|n| format!("user-{n}")).find(|user| is_wanted(store.bucket_of(user))).expect("a user of the bucket")
+}
+
 pub fn successor(rotated: Rotated) -> Successor {
     match rotated {
         Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,

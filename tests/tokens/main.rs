@@ -16,13 +16,8 @@ mod replaced_keys;
 mod revocation;
 mod secrecy;
 
-use std::sync::{Arc, Mutex};
-
-use tower_bearer::{
-    Claims, Error, NewSession, TokenService, TokenType,
-    error::TokenError,
-    tokens::{SecurityEvent, TokenPair},
-};
+use support::Events;
+use tower_bearer::{Claims, Error, NewSession, TokenService, TokenType, error::TokenError, tokens::TokenPair};
 
 async fn log_in<C: serde::Serialize + Send + Sync + 'static>(tokens: &TokenService<C>, custom: C) -> TokenPair {
     tokens.create_token_pair(NewSession::of("42").scope("read write").claims(custom)).await.unwrap()
@@ -62,19 +57,4 @@ async fn assert_dead(tokens: &TokenService, pair: &TokenPair) {
 async fn assert_alive(tokens: &TokenService, pair: &TokenPair) {
     access(tokens, pair.access().as_str()).await.unwrap();
     refresh(tokens, pair.refresh().as_str()).await.unwrap();
-}
-
-/// Remembers the events of a service.
-#[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<SecurityEvent>>>);
-
-impl Events {
-    fn hook(&self) -> impl Fn(&SecurityEvent) + Send + Sync + 'static {
-        let events = self.clone();
-        move |event| events.0.lock().unwrap().push(event.clone())
-    }
-
-    fn take(&self) -> Vec<SecurityEvent> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
 }
