@@ -28,6 +28,8 @@ pub mod redis_fixture;
 #[cfg(feature = "redis")]
 pub mod redis_server;
 pub mod secrets;
+#[cfg(all(feature = "redis", feature = "sentinel"))]
+pub mod sentinel;
 pub mod test_keys;
 pub mod token_parts;
 pub mod users;
