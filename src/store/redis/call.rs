@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -114,18 +114,6 @@ impl Inner {
         );
         StoreError::new(StoreErrorKind::Layout).with_source(text)
     }
-}
-
-/// The beginning of every read that a decision rests on.
-///
-/// `TIME` comes first, because other clients' commands may run between two of a pipeline: so the state is the one of
-/// that moment or later, and what the answer allows is not dated after a revocation that it has not seen. `ROLE`, because
-/// after `REPLICAOF` an open connection still answers, from data that grow old.
-pub(super) fn strict_read() -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(4);
-    pipeline.cmd("TIME");
-    pipeline.cmd("ROLE");
-    pipeline
 }
 
 pub(super) fn answered(value: Value, nonce: &str) -> Result<Answered, Failure> {

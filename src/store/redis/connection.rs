@@ -39,7 +39,7 @@ use crate::{
         BoxFuture,
         redis::{
             failure::Failure,
-            gathering::{Answer, Gathering},
+            gathering::{Gathering, StrictAnswer},
             origin::Terms,
             source::Source,
         },
@@ -213,7 +213,7 @@ impl Lease {
     }
 
     /// Asks for these reads together with all who ask now over this connection.
-    pub(super) async fn strict_read(&self, reads: Vec<Cmd>, deadline: Instant) -> Result<Answer, Failure> {
+    pub(super) async fn strict_read(&self, reads: Vec<Cmd>, deadline: Instant) -> Result<StrictAnswer, Failure> {
         self.line.asks();
         let answer = self.line.gathering.ask(&self.line.link, reads, deadline);
         self.report(timeout_at(deadline, answer).await)

@@ -17,9 +17,9 @@ use crate::{
         BoxFuture, LogCursor, LogFeed, LogPage,
         redis::{
             Inner,
-            call::strict_read,
             connection::Lease,
             failure::Failure,
+            gathering::time_and_role,
             log::{Told, is_cursor, vanished},
             nudges::{Bell, Subscription},
             origin::Terms,
@@ -145,7 +145,7 @@ impl Reader {
         deadline: Instant,
     ) -> Result<Vec<Result<Option<LogPage>, StoreError>>, StoreError> {
         let Some((first, _)) = questions.first() else { return Ok(Vec::new()) };
-        let mut pipeline = strict_read();
+        let mut pipeline = time_and_role();
         for (bucket, since) in questions {
             self.inner.ask_for_log(&mut pipeline, *bucket, since.as_ref());
         }

@@ -11,7 +11,7 @@ use crate::{
         redis::{
             Inner,
             call::{Call, millis},
-            gathering::Answer,
+            gathering::StrictAnswer,
             keys::ForeignKey,
             log::{Meta, vanished},
             reply::Reply,
@@ -75,7 +75,7 @@ impl Inner {
         let mut entry = redis::cmd("GET");
         entry.arg(self.keys.denied(key));
         let reads = [self.read_of_meta(key.bucket), entry];
-        let (Answer { now, values }, lease) = self.servers.strict_read(key.bucket, &reads, deadline).await?;
+        let (StrictAnswer { now, values }, lease) = self.servers.strict_read(key.bucket, &reads, deadline).await?;
         let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {
             let meta = Meta::of(now?, reply.array()?)?;
             Ok((meta, reply.optional_number()?))

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 
 use super::{
     call::answered,
-    gathering::{self, Answer},
+    gathering::{self, StrictAnswer},
     log::{self, Meta},
     record::{Record, tag},
     reply::Reply,
@@ -31,8 +31,8 @@ pub fn reply(bytes: &[u8]) {
         other => vec![other],
     };
     let now = Timestamp::default();
-    let _ = gathering::time_of_primary(parts());
-    let _ = sessions::checked(Answer { now: Ok(now), values: parts() }, tag("alice", "s1"));
+    let _ = gathering::framed(parts());
+    let _ = sessions::checked(StrictAnswer { now: Ok(now), values: parts() }, tag("alice", "s1"));
     let _ = Reply::of(value.clone()).and_then(|fields| Meta::of(now, fields));
     let _ = Reply::of(value.clone()).and_then(log::entries);
     let script = || answered(value.clone(), "n").ok();

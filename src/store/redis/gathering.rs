@@ -1,20 +1,22 @@
 //! Strict reads that are asked over one connection at about the same time, sent together: one `TIME`, one `ROLE` and one write serve them all.
 //!
-//! Of the three things that a strict read asks ([`strict_read`]), two are the same for everybody. And redis 1.8 writes what the first of many has sent
+//! Of the three things that a strict read asks ([`time_and_role`]), two are the same for everybody. And redis 1.8 writes what the first of many has sent
 //! before the second gets to send.
 //!
-//! Who asks first begins a task. It lets those ask who are about to, then sends what has gathered: all of it after it was asked for, and after the same
-//! `TIME`.
+//! Whoever asks lets those ask who are about to, and then sends what has gathered, unless another has sent it already. So all of it is sent after it was asked
+//! for, and after the same `TIME`; and nobody waits for one whose thread is busy with something else. What is sent is in the hands of a task, which ends with
+//! the last one's deadline: each waits no longer than its own, and who leaves takes nobody along.
 //!
-//! The error of one read is its own. Each waits no longer than its own deadline, and who leaves takes nobody along. The task ends with the
-//! last one's deadline, or with its runtime; who waits for it then is told so.
+//! The error of one read is its own. A second `TIME` stands at the end: had an answer got in between that was nobody's, all behind it would be off by one,
+//! and where one user's record is expected another's would be found out by its tag, but nothing would not.
 
 use std::{
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
+    vec,
 };
 
-use redis::{Cmd, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::oneshot,
     task::yield_now,
@@ -24,7 +26,7 @@ use tokio::{
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
-    store::redis::{call::strict_read, failure::Failure, reply::Reply},
+    store::redis::{failure::Failure, reply::Reply},
 };
 
 /// What is about to be sent over one connection.
@@ -32,8 +34,8 @@ use crate::{
 pub(super) struct Gathering(Mutex<Vec<Question>>);
 
 /// The answers to some reads.
-pub(super) struct Answer {
-    /// The server's time before them; a failure if that cannot be read, or the server is no primary.
+pub(super) struct StrictAnswer {
+    /// The server's time before them. A failure, which is no reason to ask again, if it cannot be read or the server is no primary.
     pub(super) now: Result<Timestamp, Failure>,
     pub(super) values: Vec<Value>,
 }
@@ -41,86 +43,133 @@ pub(super) struct Answer {
 struct Question {
     reads: Vec<Cmd>,
     deadline: Instant,
-    answer: oneshot::Sender<Result<Answer, Failure>>,
+    answer: oneshot::Sender<Result<StrictAnswer, Failure>>,
 }
 
-/// The right and duty to send what has gathered. Dropped before, it lets go of all who wait: they must not wait for a task that is gone.
-struct Departure(Option<Arc<Gathering>>);
+/// The beginning of every read that a decision rests on.
+///
+/// `TIME` comes first, because other clients' commands may run between two of a pipeline: so the state is the one of
+/// that moment or later, and what the answer allows is not dated after a revocation that it has not seen. `ROLE`, because
+/// after `REPLICAOF` an open connection still answers, from data that grow old.
+pub(super) fn time_and_role() -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(4);
+    pipeline.cmd("TIME");
+    pipeline.cmd("ROLE");
+    pipeline
+}
 
 impl Gathering {
     /// Asks for these reads, together with all who ask now.
     pub(super) async fn ask(
-        self: &Arc<Self>,
+        &self,
         link: &MultiplexedConnection,
         reads: Vec<Cmd>,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<StrictAnswer, Failure> {
         let (answer, told) = oneshot::channel();
-        let is_first = {
-            let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            questions.push(Question { reads, deadline, answer });
-            questions.len() == 1
-        };
-        if is_first {
-            let departure = Departure(Some(Arc::clone(self)));
-            tokio::spawn(departure.send(link.clone()));
+        self.join(Question { reads, deadline, answer });
+        yield_now().await;
+        let questions = self.close();
+        if !questions.is_empty() {
+            tokio::spawn(send(link.clone(), questions));
         }
-        let gone = |_| Err(Failure::new(StoreErrorKind::Unavailable, true, "the runtime of the connection has ended"));
+        let gone = |_| Err(Failure::new(StoreErrorKind::Unavailable, true, "the runtime that asked has ended"));
         told.await.unwrap_or_else(gone)
     }
-}
 
-impl Departure {
-    async fn send(mut self, mut link: MultiplexedConnection) {
-        yield_now().await;
-        let mut questions = self.close();
-        questions.retain(|question| !question.answer.is_closed());
-        let Some(latest) = questions.iter().map(|question| question.deadline).max() else { return };
-        let mut pipeline = strict_read();
-        pipeline.ignore_errors();
-        let mut asked_by = Vec::with_capacity(questions.len());
-        for Question { reads, answer, .. } in questions {
-            asked_by.push((reads.len(), answer));
-            for read in reads {
-                pipeline.add_command(read);
-            }
+    fn join(&self, question: Question) {
+        let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those at the end whose askers have left: so it never holds more than there are askers, however many leave before they send.
+        while questions.last().is_some_and(|last| last.answer.is_closed()) {
+            questions.pop();
         }
-        let asked = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut link)).await;
-        let answered = asked.map_err(|_| Failure::timeout()).and_then(|answer| time_of_primary(answer?));
-        let (now, mut rest) =
-            answered.map_or_else(|failure| (Err(failure), Vec::new().into_iter()), |(now, rest)| (Ok(now), rest));
-        for (count, answer) in asked_by {
-            let own: Vec<_> = rest.by_ref().take(count).collect();
-            let own = now.clone().and_then(|now| Ok(Answer { now, values: without_errors(own)? }));
-            // Whoever has left does not need it.
-            let _ = answer.send(own);
+        questions.push(question);
+    }
+
+    fn close(&self) -> Vec<Question> {
+        mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn send(mut link: MultiplexedConnection, mut questions: Vec<Question>) {
+    questions.retain(|question| !question.answer.is_closed());
+    let Some(latest) = questions.iter().map(|question| question.deadline).max() else { return };
+    let mut pipeline = time_and_role();
+    pipeline.ignore_errors();
+    let mut asked_by = Vec::with_capacity(questions.len());
+    for Question { reads, answer, .. } in questions {
+        asked_by.push((reads.len(), answer));
+        for read in reads {
+            pipeline.add_command(read);
         }
     }
-
-    /// What has gathered. Whoever asks next is the first of the next.
-    fn close(&mut self) -> Vec<Question> {
-        let Some(gathering) = self.0.take() else { return Vec::new() };
-        let mut questions = gathering.0.lock().unwrap_or_else(PoisonError::into_inner);
-        mem::take(&mut *questions)
+    pipeline.cmd("TIME");
+    let asked = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut link)).await;
+    let answered = asked.map_err(|_| Failure::timeout()).and_then(|answer| framed(answer?));
+    let (now, mut between) = match answered {
+        Ok((now, between)) => (Ok(now), between),
+        Err(failure) => (Err(failure), Vec::new().into_iter()),
+    };
+    for (count, answer) in asked_by {
+        let own: Vec<_> = between.by_ref().take(count).collect();
+        let own = now.clone().and_then(|now| Ok(StrictAnswer { now, values: without_errors(own)? }));
+        // Whoever has left does not need it.
+        let _ = answer.send(own);
     }
 }
 
-impl Drop for Departure {
-    fn drop(&mut self) {
-        drop(self.close());
-    }
-}
-
-type Rest = std::vec::IntoIter<Value>;
-
-/// What the answers to `TIME` and `ROLE` mean, and the rest.
-pub(super) fn time_of_primary(values: Vec<Value>) -> Result<(Result<Timestamp, Failure>, Rest), Failure> {
-    let mut rest = values.into_iter();
-    let first = without_errors(rest.by_ref().take(2).collect())?;
-    let now = Reply::of(Value::Array(first)).and_then(|mut reply| reply.time_of_primary());
-    Ok((now, rest))
+/// What `TIME`, `ROLE` and the last `TIME` mean, and the answers between them.
+pub(super) fn framed(mut values: Vec<Value>) -> Result<(Result<Timestamp, Failure>, vec::IntoIter<Value>), Failure> {
+    let last = values.pop().map(Value::extract_error).transpose()?;
+    let mut values = values.into_iter();
+    let first = without_errors(values.by_ref().take(2).collect())?;
+    let now = Reply::of(Value::Array(first)).and_then(|mut reply| {
+        let now = reply.time_of_primary()?;
+        Reply::of(last.unwrap_or(Value::Nil))?.server_time()?;
+        Ok(now)
+    });
+    Ok((now, values))
 }
 
 fn without_errors(values: Vec<Value>) -> Result<Vec<Value>, Failure> {
     Ok(values.into_iter().map(Value::extract_error).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    /// As a primary answers two reads of which nothing is known.
+    fn answers() -> Vec<Value> {
+        let time = Value::Array(vec![bulk("1767225660"), bulk("1000")]);
+        let role = Value::Array(vec![bulk("master"), Value::Int(0), Value::Array(Vec::new())]);
+        let nothing = || Value::Array(vec![Value::Nil, Value::Nil, Value::Nil]);
+        vec![time.clone(), role, nothing(), nothing(), time]
+    }
+
+    #[test]
+    fn what_stands_between_the_times_are_the_answers() {
+        let (now, between) = framed(answers()).unwrap();
+        assert_eq!(now.unwrap(), Timestamp::from_millis(1_767_225_660_001));
+        assert_eq!(between.len(), 2);
+    }
+
+    #[test]
+    fn an_answer_that_is_nobodys_is_noticed_wherever_it_got_in() {
+        for stray in [Value::Nil, Value::Okay, Value::Array(vec![Value::Nil, Value::Nil, Value::Nil])] {
+            for place in 0..5 {
+                let mut values = answers();
+                values.insert(place, stray.clone());
+                // As many as were asked for; the true last one is still on its way.
+                values.pop();
+                let now = framed(values).map(|(now, _)| now);
+                assert!(!matches!(now, Ok(Ok(_))), "at {place}: {stray:?}");
+            }
+        }
+    }
 }

@@ -15,9 +15,9 @@ use crate::{
         LogCursor, LogEntry, LogPage, Revocation,
         redis::{
             Inner,
-            call::{Call, strict_read},
+            call::Call,
             failure::Failure,
-            gathering::Answer,
+            gathering::{StrictAnswer, time_and_role},
             keys::LAYOUT,
             reply::{Reply, decimal, malformed},
             scripts,
@@ -130,7 +130,7 @@ impl Inner {
     }
 
     async fn read_meta(&self, bucket: u32, deadline: Instant) -> Result<Option<Meta>, StoreError> {
-        let (Answer { now, values }, lease) =
+        let (StrictAnswer { now, values }, lease) =
             self.servers.strict_read(bucket, &[self.read_of_meta(bucket)], deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| Meta::of(now?, reply.array()?));
         let meta = outcome.inspect_err(|_| lease.distrust())?;
@@ -188,7 +188,7 @@ impl Inner {
         since: Option<LogCursor>,
         deadline: Instant,
     ) -> Result<Option<LogPage>, StoreError> {
-        let mut pipeline = strict_read();
+        let mut pipeline = time_and_role();
         self.ask_for_log(&mut pipeline, bucket, since.as_ref());
         let (values, lease) = self.servers.read(bucket, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| {

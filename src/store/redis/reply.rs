@@ -73,10 +73,13 @@ impl Reply {
     /// The answer of `TIME`: seconds and microseconds.
     pub(super) fn server_time(&mut self) -> Result<Timestamp, Failure> {
         let (seconds, micros) = (self.number()?, self.number()?);
+        if !self.is_empty() {
+            return Err(malformed());
+        }
         Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
     }
 
-    /// The answers to [`strict_read`](super::call::strict_read).
+    /// The answers to [`time_and_role`](super::gathering::time_and_role).
     pub(super) fn time_of_primary(&mut self) -> Result<Timestamp, Failure> {
         let now = self.array()?.server_time()?;
         if self.array()?.text()? == "master" {

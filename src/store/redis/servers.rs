@@ -12,7 +12,7 @@ use crate::{
     store::redis::{
         connection::{Connections, Lease},
         failure::Failure,
-        gathering::Answer,
+        gathering::StrictAnswer,
         origin::{Origin, Terms},
     },
 };
@@ -62,7 +62,7 @@ impl Servers {
         bucket: u32,
         reads: &[Cmd],
         deadline: Instant,
-    ) -> Result<(Answer, Lease), Failure> {
+    ) -> Result<(StrictAnswer, Lease), Failure> {
         let mut repeats = Repeats::default();
         loop {
             let outcome = match self.lease(bucket, deadline).await {

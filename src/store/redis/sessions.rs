@@ -13,7 +13,7 @@ use crate::{
             Inner,
             call::{Answered, Call, decimals, millis},
             failure::Failure,
-            gathering::Answer,
+            gathering::StrictAnswer,
             keys::{Keyspace, session_field, sid_of, token_field},
             record::{Record, Tag, tag},
             reply::{Reply, decimal, malformed},
@@ -164,7 +164,7 @@ impl Inner {
     }
 }
 
-pub(super) fn checked(Answer { now, values }: Answer, expected: Tag) -> Result<Checked, Failure> {
+pub(super) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag) -> Result<Checked, Failure> {
     let now = now?;
     let mut fields = Reply::of(Value::Array(values))?.array()?;
     let generation = fields.optional_number()?.unwrap_or(0);
