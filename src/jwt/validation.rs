@@ -11,7 +11,7 @@ use super::{
     members::Members,
 };
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, ROUGHLY, Timestamp},
     error::{ConfigError, TokenError},
 };
 
@@ -205,19 +205,35 @@ impl Validation {
         self.max_access_lifetime
     }
 
-    /// Exp, nbf and iat against `now`: what has to be looked at again at every use of a token.
-    pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, now: Timestamp) -> Result<(), TokenError> {
-        if now >= claims.expires_at.saturating_add(self.leeway_in_force()) {
+    /// Exp, nbf and iat against the time: what has to be looked at again at every use of a token.
+    pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
+        let earliest = clock.now_roughly();
+        let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(ROUGHLY));
+        is_in_force.or_else(|_| self.check_times_at(claims, clock.now()))
+    }
+
+    fn check_times_at<C>(&self, claims: &JwtClaims<C>, now: Timestamp) -> Result<(), TokenError> {
+        self.check_between(claims, now, now)
+    }
+
+    /// Whether a token is in force at every moment from `earliest` to `latest`.
+    fn check_between<C>(
+        &self,
+        claims: &JwtClaims<C>,
+        earliest: Timestamp,
+        latest: Timestamp,
+    ) -> Result<(), TokenError> {
+        if latest >= claims.expires_at.saturating_add(self.leeway_in_force()) {
             return Err(TokenError::Expired { at: claims.expires_at });
         }
         if claims.token_type != Some(TokenType::Refresh)
-            && self.max_token_age.is_some_and(|max| now.saturating_since(claims.issued_at) > max)
+            && self.max_token_age.is_some_and(|max| latest.saturating_since(claims.issued_at) > max)
         {
             return Err(TokenError::Claims("it was issued longer ago than allowed"));
         }
-        let latest = now.saturating_add(self.leeway_in_force());
+        let newest = earliest.saturating_add(self.leeway_in_force());
         for at in claims.not_before.into_iter().chain([claims.issued_at]) {
-            if at > latest {
+            if at > newest {
                 return Err(TokenError::NotYetValid { at });
             }
         }
@@ -307,7 +323,7 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
     now: Timestamp,
 ) -> Result<Claims<C>, TokenError> {
     let (typ, claims) = rules.verify(token, keys)?;
-    rules.check_times(&claims, now)?;
+    rules.check_times_at(&claims, now)?;
     if rules.check_claims(typ.as_deref(), &claims)? != expected {
         return Err(TokenError::WrongType);
     }

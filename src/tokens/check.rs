@@ -75,7 +75,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         let found = sought.as_ref().and_then(|sought| inner.verified.find(sought));
         let is_first_use = found.is_none();
         let mut verified = if let Some(verified) = found {
-            inner.validation.check_times(&verified.claims, inner.clock.now())?;
+            inner.validation.check_times(&verified.claims, &*inner.clock)?;
             verified
         } else {
             let Some(token) = read() else { return Ok(None) };

@@ -41,7 +41,7 @@ impl Fixture {
         Self::of(|clock| configure(keyless(clock).keys(keys)))
     }
 
-    fn of(configure: impl FnOnce(&ManualClock) -> Builder) -> Self {
+    pub fn of(configure: impl FnOnce(&ManualClock) -> Builder) -> Self {
         let clock = ManualClock::at(START);
         let store = FaultyStore::new(clock.clone());
         let tokens = configure(&clock).store(store.clone()).build().unwrap();

@@ -11,7 +11,7 @@ use std::{
 
 use tower_bearer::{
     BoxError, Claims, Error, NoClaims, TokenPolicy, TokenType,
-    clock::Timestamp,
+    clock::{Clock, ManualClock, ROUGHLY, Timestamp},
     error::{StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
     tokens::Verdict,
@@ -183,6 +183,36 @@ async fn exp_nbf_iat_and_the_age_are_checked_at_every_use() {
     access(&fixture.tokens, &token).await.unwrap();
     fixture.clock.set(at(54_999));
     assert_eq!(token_error(access(&fixture.tokens, &token).await), TokenError::NotYetValid { at: at(60_000) });
+}
+
+/// Tells roughly what time it is as late as it may.
+struct Lagging(ManualClock);
+
+impl Clock for Lagging {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn now_roughly(&self) -> Timestamp {
+        self.0.now().saturating_sub(ROUGHLY)
+    }
+}
+
+#[tokio::test]
+async fn where_it_makes_a_difference_a_remembered_token_is_judged_by_the_exact_time() {
+    let lifetime = Duration::from_secs(60);
+    let fixture = Fixture::of(|clock| {
+        builder(clock).clock(Lagging(clock.clone())).leeway(Duration::ZERO).access_lifetime(lifetime)
+    });
+    let token = fixture.access("read").await;
+    access(&fixture.tokens, &token).await.unwrap();
+    assert_eq!(remembered(&fixture.tokens).await, 1);
+    // Roughly it is not issued yet, and the next moment it is over, roughly not yet.
+    access(&fixture.tokens, &token).await.unwrap();
+    fixture.clock.advance(lifetime.saturating_sub(Duration::from_millis(1)));
+    access(&fixture.tokens, &token).await.unwrap();
+    fixture.clock.advance(Duration::from_millis(1));
+    assert!(matches!(token_error(access(&fixture.tokens, &token).await), TokenError::Expired { .. }));
 }
 
 #[tokio::test]
