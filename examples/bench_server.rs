@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::{Router, http::StatusCode, routing::get};
 use common::{Failure, bind_address, log_to_stderr, tokens_from_env};
 use tokio::net::TcpListener;
@@ -33,8 +35,11 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Each time for another user.
 async fn mint(tokens: TokenService) -> Result<String, StatusCode> {
-    match tokens.create_access_token(NewSession::of("bench")).await {
+    static USERS: AtomicU64 = AtomicU64::new(0);
+    let user = format!("bench-{}", USERS.fetch_add(1, Ordering::Relaxed));
+    match tokens.create_access_token(NewSession::of(user)).await {
         Ok(token) => Ok(token.as_str().to_owned()),
         Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
     }

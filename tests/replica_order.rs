@@ -79,6 +79,16 @@ fn reads_a_note(known: &Known, clock: &AtomicU64) -> Found {
     if known.still(NOTED, || clock.load(Ordering::SeqCst)) { (false, true, at) } else { reads(known, clock) }
 }
 
+/// Notes what it has found, and goes on by that.
+fn notes_and_goes_on(known: &Known, clock: &AtomicU64) -> Found {
+    let ((is_revoked, version), _) = known.read(|is_revoked, version| (*is_revoked, version), || 0);
+    if is_revoked {
+        return (true, false, 0);
+    }
+    let at = clock.load(Ordering::SeqCst);
+    if known.still(version, || clock.load(Ordering::SeqCst)) { (false, true, at) } else { reads(known, clock) }
+}
+
 fn compares_before_it_loads_the_lease(known: &Known, clock: &AtomicU64) -> Found {
     let at = clock.load(Ordering::SeqCst);
     let is_as_noted = known.still(NOTED, || 0);
@@ -129,6 +139,11 @@ fn no_request_is_let_decide_by_what_was_known_before_its_lease() {
 #[test]
 fn no_request_is_let_go_on_by_a_note_of_before() {
     a_revocation(learns_and_is_granted, reads_a_note);
+}
+
+#[test]
+fn a_note_is_of_the_value_that_was_looked_at() {
+    a_revocation(learns_and_is_granted, notes_and_goes_on);
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Bucket {
         let now = page.now;
         let change = reader.page(ask, page);
         let outcome = self.apply(&mut reader, change);
-        // What is taken away makes nobody look again, unless it leaves a hole.
+        // Who has found nothing has to look again only if something went that the log had told.
         self.known.tend(|known| {
             let forgotten = known.denied.sweep(now);
             let leaves_a_hole = forgotten > known.forgotten;

@@ -43,7 +43,10 @@ impl<T> Leased<T> {
 
     /// Changes the value. What a lease that lives says of it must stay true.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        self.tend(|value| (change(value), true))
+        let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
+        // First, should `change` not come to its end. Nobody looks meanwhile.
+        self.version.fetch_add(1, Ordering::Release);
+        change(&mut value)
     }
 
     /// Changes the value, and tells whether who has found nothing in it has to look again.

@@ -84,7 +84,7 @@ pub(super) struct Inner<C> {
     pub(super) on_event: Option<OnEvent>,
     pub(super) on_refresh: Option<Arc<dyn OnRefresh<C>>>,
     pub(super) replica: Option<Arc<Replica>>,
-    /// They end with the last handle of the service.
+    /// They end with the last handle of the service. A check that is under way is one too.
     pub(super) _followers: Option<Followers>,
 }
 

@@ -189,6 +189,8 @@ async fn strong_asks_the_store_whatever_is_configured() {
     let layer = AuthLayer::new(fixture.tokens.clone());
     assert_eq!(layer.layer(hello).oneshot(request()).await.unwrap().status(), 200);
     assert_eq!(layer.strong().layer(hello).oneshot(request()).await.unwrap().status(), 401);
+    // What one has heard all routes know.
+    assert_revoked(access(&fixture.tokens, token).await);
     assert_revoked(fixture.tokens.validate_token_strong(token, TokenType::Access).await);
 }
 

@@ -29,7 +29,8 @@
 //! * **It fails over to a replica that lags**: what the replica had not received is lost, also revocations. Those who need
 //!   more run with `appendfsync always` and `min-replicas-to-write`.
 //!
-//! A user's whole state stands in one hash, so a check is one `HMGET`. `keys` (in the source) says what stands where, and
+//! A user's whole state stands in one hash, so a check is one `HMGET`; and those of requests that come at the same moment travel together, behind one
+//! `TIME` and one `ROLE`. `keys` (in the source) says what stands where, and
 //! `record` what a session's record holds: it is no token, and neither tokens nor parts of them are ever stored.
 //!
 //! # Generations

@@ -62,12 +62,15 @@ fn every_short_sequence_keeps_the_promises() {
     }
 }
 
-/// All but the last step has been looked at before, as a shorter sequence.
+/// What has been looked at leaves notes behind: so it is looked at from the start on.
 fn try_out(start: &[Step], steps: &[Step]) {
     let mut world = World::new();
-    for step in start.iter().chain(steps) {
+    for step in start {
         world.take(*step);
     }
     world.check();
+    for step in steps {
+        world.step(*step);
+    }
     world.settles();
 }
