@@ -3,7 +3,7 @@
 //! | file | subject |
 //! |--|--|
 //! | `leased` | the order in which requests read the lease and what is known, and in which both are written |
-//! | `denied` | the revocations known: exact, bounded, in little memory |
+//! | `denied` | the revocations known: exact, bounded, in little memory; the bytes of each are `denied/stored`'s |
 //! | `reader` | the log as it is read: chain, horizon, lease; no I/O and no clock |
 //! | `bucket` | these three together, for one bucket |
 //! | `follow` | the task that feeds the buckets of one server |

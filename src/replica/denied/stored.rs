@@ -1,0 +1,150 @@
+//! The bytes of an entry: how a revocation stands in a segment, and what is read from them. Where the segments are, and which entry is found, is the
+//! index's business.
+
+use std::ops::Range;
+
+use super::{Name, Names, SEGMENT};
+use crate::{clock::Timestamp, store::Revocation};
+
+/// Kind (1), life (2), until in seconds (4), lengths of two texts (2 each).
+const HEAD: usize = 11;
+/// Follows the head of what has a strength: a generation or a time.
+const NUMBER: usize = 8;
+/// Where the life stands.
+const LIFE: Range<usize> = 1..3;
+/// What the 4 bytes of an entry's until can tell.
+pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub(in crate::replica) enum Kind {
+    Session = 1,
+    Token = 2,
+    /// All sessions of a subject, of before a generation.
+    Subject = 3,
+    Foreign = 4,
+    /// The same, but one session. Beside the former and not in its place: what excepts a session must not bring back one that is known to be dead.
+    Others = 5,
+}
+
+/// An entry as it stands in a segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Stored<'a> {
+    pub(super) kind: Kind,
+    pub(super) life: u16,
+    pub(super) until: Timestamp,
+    pub(super) number: u64,
+    pub(super) first: &'a [u8],
+    pub(super) second: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_at_checked(HEAD)?;
+        let (kind, head) = head.split_first()?;
+        let kind = Kind::of(*kind)?;
+        let (life, head) = head.split_first_chunk::<2>()?;
+        let (until, head) = head.split_first_chunk::<4>()?;
+        let (first_len, head) = head.split_first_chunk::<2>()?;
+        let (second_len, _) = head.split_first_chunk::<2>()?;
+        let (number, texts) = if kind.has_strength() {
+            let (number, texts) = rest.split_first_chunk::<NUMBER>()?;
+            (u64::from_le_bytes(*number), texts)
+        } else {
+            (0, rest)
+        };
+        let (first, texts) = texts.split_at_checked(u16::from_le_bytes(*first_len).into())?;
+        let second = texts.get(..u16::from_le_bytes(*second_len).into())?;
+        Some(Self {
+            kind,
+            life: u16::from_le_bytes(*life),
+            until: Timestamp::from_secs(u32::from_le_bytes(*until).into()),
+            number,
+            first,
+            second,
+        })
+    }
+
+    /// `None` if it is longer than an entry may be.
+    pub(super) fn written(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.len());
+        bytes.push(self.kind as u8);
+        bytes.extend_from_slice(&self.life.to_le_bytes());
+        // Only what has been lost is told by it; it ends in the year 2106.
+        bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(&u16::try_from(self.first.len()).ok()?.to_le_bytes());
+        bytes.extend_from_slice(&u16::try_from(self.second.len()).ok()?.to_le_bytes());
+        if self.kind.has_strength() {
+            bytes.extend_from_slice(&self.number.to_le_bytes());
+        }
+        bytes.extend_from_slice(self.first);
+        bytes.extend_from_slice(self.second);
+        (bytes.len() <= SEGMENT).then_some(bytes)
+    }
+
+    /// An entry was told again, in this life of the log: written into its bytes.
+    pub(super) fn mark(bytes: &mut [u8], life: u16) {
+        if let Some(bytes) = bytes.get_mut(LIFE) {
+            bytes.copy_from_slice(&life.to_le_bytes());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        let number = if self.kind.has_strength() { NUMBER } else { 0 };
+        HEAD + number + self.first.len() + self.second.len()
+    }
+
+    pub(super) fn is(&self, name: Name<'_>) -> bool {
+        let is_one_of_many = matches!(self.kind, Kind::Session | Kind::Token);
+        let is_second = !is_one_of_many || self.second == name.second.as_bytes();
+        self.kind == name.kind && self.first == name.first.as_bytes() && is_second
+    }
+
+    pub(super) fn hash(&self, names: &Names) -> u32 {
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        names.hash(self.kind, text(self.first), text(self.second))
+    }
+}
+
+impl Kind {
+    /// A session or a token is revoked, and that is all.
+    fn has_strength(self) -> bool {
+        !matches!(self, Self::Session | Self::Token)
+    }
+
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Session, Self::Token, Self::Subject, Self::Foreign, Self::Others]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+}
+
+pub(super) fn up_to_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_secs(at.as_millis().div_ceil(1000))
+}
+
+/// Kind, texts, and the number that tells how strict it is.
+pub(super) fn parts(revocation: &Revocation) -> (Kind, &str, &str, u64) {
+    match revocation {
+        Revocation::Session { subject, sid } => (Kind::Session, subject, sid, 0),
+        Revocation::Token { subject, jti } => (Kind::Token, subject, jti, 0),
+        Revocation::Subject { subject, generation, except: None } => (Kind::Subject, subject, "", *generation),
+        Revocation::Subject { subject, generation, except: Some(except) } => {
+            (Kind::Others, subject, except, *generation)
+        }
+        Revocation::Foreign { id, before } => (Kind::Foreign, id, "", before.map_or(u64::MAX, Timestamp::as_millis)),
+    }
+}
+
+pub(super) fn revocation(stored: Stored<'_>) -> Option<Revocation> {
+    let first = std::str::from_utf8(stored.first).ok()?.to_owned();
+    let second = std::str::from_utf8(stored.second).ok()?.to_owned();
+    let before = (stored.number != u64::MAX).then(|| Timestamp::from_millis(stored.number));
+    Some(match stored.kind {
+        Kind::Session => Revocation::Session { subject: first, sid: second },
+        Kind::Token => Revocation::Token { subject: first, jti: second },
+        Kind::Subject => Revocation::Subject { subject: first, generation: stored.number, except: None },
+        Kind::Others => Revocation::Subject { subject: first, generation: stored.number, except: Some(second) },
+        Kind::Foreign => Revocation::Foreign { id: first, before },
+    })
+}
