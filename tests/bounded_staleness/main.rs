@@ -2,7 +2,7 @@
 //! recorded is what a user would see: a revocation was acknowledged at `a`, a check started at `r`; whoever is let in has `r - a < d`.
 //!
 //! Each fault runs 500 revocations. `ORACLE_REVOCATIONS=20000 cargo test --release --test bounded_staleness -- --nocapture` runs more, and prints what was
-//! seen.
+//! seen. `scripts/live_mutants.sh` breaks the replica in the ways that this is to find, and demands that it does.
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

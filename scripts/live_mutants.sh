@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# live_mutants.sh [RUNS [MUTANT...]]: does the live oracle (tests/bounded_staleness) see what it is there for? A copy of the project is broken in one
+# way at a time, by a patch of `scripts/live_mutants`, and asked for revoked tokens under the faults that can show it. Each mutant (default: all) must be
+# caught in each of RUNS (default: 1), and caught means: tokens were let in after the bound, so many as it says. Before them the copy as it is must pass.
+# What is built stays in CARGO_TARGET_DIR, if that is set: the dependencies are most of it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/packages.sh
+
+# The faults that can show a mutant, by the names of their tests.
+faults_of() {
+  case $1 in
+    control) echo nudges_are_cut killed_in_a_storm late_answer cut_off_and_frozen trimmed_under_its_readers ;;
+    lease_before_map) echo nudges_are_cut killed_in_a_storm ;;
+    map_before_lease) echo late_answer cut_off_and_frozen ;;
+    chain_not_checked | end_not_checked) echo trimmed_under_its_readers ;;
+    lease_from_the_answer | lease_never_ends_*) echo late_answer ;;
+    *) fail "no fault is known that shows $1" ;;
+  esac
+}
+
+command -v cargo >/dev/null || fail "cargo is missing; install a Rust toolchain, 1.88 or later"
+command -v redis-server >/dev/null || fail "redis-server is missing; scripts/test.sh installs it"
+command -v git >/dev/null || install git git git git git git
+
+runs=${1:-1}
+shift || true
+patches=$PWD/scripts/live_mutants
+[ $# -gt 0 ] || set -- $(cd "$patches" && ls | sed 's/\.patch$//')
+# A name that is wrong is found now, not after minutes.
+for mutant in "$@"; do
+  [ -f "$patches/$mutant.patch" ] || fail "no such mutant: $mutant"
+  faults_of "$mutant" >/dev/null
+done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/copy"
+tar -cf - Cargo.toml Cargo.lock README.md src tests benches examples | tar -xf - -C "$work/copy"
+cp -r src "$work/unbroken"
+target=${CARGO_TARGET_DIR:-$work/target}
+mkdir -p "$target"
+target=$(cd "$target" && pwd)
+cd "$work/copy"
+
+# The dependencies are built once. And git is to see no repository above the copy: it would pass over files that are not that one's.
+export CARGO_TARGET_DIR=$target CARGO_INCREMENTAL=0 GIT_CEILING_DIRECTORIES=$work
+
+build() {
+  cargo test --locked --quiet --test bounded_staleness --no-run 2>"$work/log" || {
+    cat "$work/log" >&2
+    fail "$1 does not compile"
+  }
+}
+
+# Runs the oracle under the faults of a mutant. What it says stands in the log.
+oracle() {
+  cargo test --locked --quiet --test bounded_staleness --no-fail-fast -- --nocapture --test-threads=1 $(faults_of "$1") >"$work/log" 2>&1
+}
+
+show_log() {
+  sed 's/^/  | /' "$work/log"
+  failed=1
+}
+
+failed=0
+echo "building a copy"
+build "the project as it is"
+for ((run = 1; run <= runs; run++)); do
+  # A filter that fits no test would let everything pass.
+  if oracle control && [ "$(grep -c ' 0 violations; ' "$work/log")" -eq "$(faults_of control | wc -w)" ]; then
+    echo "control, run $run: passed"
+  else
+    echo "control, run $run: FAILED"
+    show_log
+  fi
+done
+
+for mutant in "$@"; do
+  # Applied exactly or not at all.
+  git apply "$patches/$mutant.patch" || fail "$mutant: the patch does not fit the code any more"
+  ! diff -rq src "$work/unbroken" >/dev/null || fail "$mutant: the patch has changed nothing"
+  build "$mutant"
+  for ((run = 1; run <= runs; run++)); do
+    oracle "$mutant" || true
+    caught=$(awk 'sub(/: let in after the bound: /, ":") { count = gsub(/,/, ""); sub(/:.*/, ""); printf "%s%s: %d", more, $0, count + 1; more = ", " }' "$work/log")
+    if [ -n "$caught" ]; then
+      echo "$mutant, run $run: caught ($caught)"
+    else
+      echo "$mutant, run $run: SURVIVED"
+      show_log
+    fi
+  done
+  git apply --reverse "$patches/$mutant.patch"
+done
+exit "$failed"
