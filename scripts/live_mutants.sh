@@ -2,7 +2,6 @@
 # live_mutants.sh [RUNS [MUTANT...]]: does the live oracle (tests/bounded_staleness) see what it is there for? A copy of the project is broken in one
 # way at a time, by a patch of `scripts/live_mutants`, and asked for revoked tokens under the faults that can show it. Each mutant (default: all) must be
 # caught in each of RUNS (default: 1), and caught means: tokens were let in after the bound, so many as it says. Before them the copy as it is must pass.
-# What is built stays in CARGO_TARGET_DIR, if that is set: the dependencies are most of it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/packages.sh
@@ -38,13 +37,11 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/copy"
 tar -cf - Cargo.toml Cargo.lock README.md src tests benches examples | tar -xf - -C "$work/copy"
 cp -r src "$work/unbroken"
-target=${CARGO_TARGET_DIR:-$work/target}
-mkdir -p "$target"
-target=$(cd "$target" && pwd)
 cd "$work/copy"
 
-# The dependencies are built once. And git is to see no repository above the copy: it would pass over files that are not that one's.
-export CARGO_TARGET_DIR=$target CARGO_INCREMENTAL=0 GIT_CEILING_DIRECTORIES=$work
+# The dependencies are built once, and never beside the project's own: Cargo goes by times, takes a mutant that was built later than a file was written for that
+# file's, and would run it as the project (seen). And git is to see no repository above the copy: it would pass over files that are not that one's.
+export CARGO_TARGET_DIR=$work/target CARGO_INCREMENTAL=0 GIT_CEILING_DIRECTORIES=$work
 
 build() {
   cargo test --locked --quiet --test bounded_staleness --no-run 2>"$work/log" || {
