@@ -43,6 +43,7 @@ fn main() {
     let mut all = vec![bare];
     all.extend([warm("HS256, seen before", &runtime, &plain), warm("ES256, seen before", &runtime, &signed)]);
     compare("bounded:1000, a request", &runtime, ROUNDS, BATCH, &mut all);
+    while_others_are_revoked(&runtime);
     if std::env::args().any(|argument| argument == "requests") {
         return;
     }
@@ -79,8 +80,33 @@ fn main() {
     runtime.block_on(refusals(&few, 10_000 / part));
 }
 
+/// What is learnt makes requests look again: the same once more with a token whose bucket learns of a revocation every 5 ms, beside one whose bucket learns of none.
+fn while_others_are_revoked(runtime: &Runtime) {
+    let (calm, busy) = (RedisServer::start(), RedisServer::start());
+    let one_bucket = async |server: &RedisServer| {
+        let store = RedisStore::builder(server.url()).buckets(1).connect().await.unwrap();
+        node_on(store, "HS256").await
+    };
+    let (calm, revoking) = runtime.block_on(async { (one_bucket(&calm).await, one_bucket(&busy).await) });
+    let bare = Contender::new("bare service", service_fn(hello), vec![bearer("x")], StatusCode::OK);
+    let mut all =
+        vec![bare, warm("nothing is learnt", runtime, &calm), warm("200 revocations a second", runtime, &revoking)];
+    let revoker = runtime.spawn(async move {
+        let store = RedisStore::builder(busy.url()).buckets(1).connect().await.unwrap();
+        for number in 0_u64.. {
+            store.revoke_session(&format!("another-{number}"), "session").await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    compare("bounded:1000, one bucket", runtime, ROUNDS, BATCH, &mut all);
+    revoker.abort();
+}
+
 async fn node(server: &RedisServer, algorithm: &str) -> TokenService {
-    let store = RedisStore::connect(server.url()).await.unwrap();
+    node_on(RedisStore::connect(server.url()).await.unwrap(), algorithm).await
+}
+
+async fn node_on(store: RedisStore, algorithm: &str) -> TokenService {
     let tokens = TokenService::builder()
         .keys(KeySet::signing(key(algorithm)))
         .issuer("https://issuer.example")

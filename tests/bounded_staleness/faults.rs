@@ -132,6 +132,22 @@ async fn the_bound_holds_when_a_late_answer_is_the_last_one_for_long() {
     Deployment::start().await.watch("late answers", fault).await;
 }
 
+/// The threads on which the nodes work are taken by something else, one or both, also for longer than the bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bound_holds_when_the_runtime_is_under_load() {
+    let fault = |_, over: Arc<AtomicBool>| async move {
+        let mut random = Random::new();
+        while !over.load(Ordering::SeqCst) {
+            for _ in 0..=random.below(2) {
+                let computes = Duration::from_millis(10 + random.below(300));
+                tokio::spawn(async move { std::thread::sleep(computes) });
+            }
+            random.pause(20, 200).await;
+        }
+    };
+    Deployment::start().await.watch("runtime under load", fault).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_the_server_is_stopped_and_resumed() {
     let fault = |deployment: Arc<Deployment>, over: Arc<AtomicBool>| async move {

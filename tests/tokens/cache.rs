@@ -100,7 +100,7 @@ async fn a_token_is_remembered_under_every_policy_and_without_entries_under_none
                 TokenPolicy::Tracked => settings.store(issuer.store.clone()).build().unwrap(),
                 TokenPolicy::Denylist => {
                     let before = START.saturating_sub(Duration::from_secs(60));
-                    let store = FaultyStore::new(tower_bearer::clock::ManualClock::at(before));
+                    let store = FaultyStore::new(ManualClock::at(before));
                     settings.store(store).build().unwrap()
                 }
                 _ => settings.build().unwrap(),
