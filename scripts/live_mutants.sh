@@ -26,6 +26,7 @@ runs=${1:-1}
 shift || true
 patches=$PWD/scripts/live_mutants
 [ $# -gt 0 ] || set -- $(cd "$patches" && ls | sed 's/\.patch$//')
+[ $# -gt 0 ] && [ "$runs" -ge 1 ] || fail "nothing to be run"
 # A name that is wrong is found now, not after minutes.
 for mutant in "$@"; do
   [ -f "$patches/$mutant.patch" ] || fail "no such mutant: $mutant"

@@ -126,6 +126,32 @@ async fn nobody_waits_for_one_whose_thread_is_busy_with_something_else() {
     assert_eq!(asker.await.unwrap().unwrap().state, SessionState::Unknown);
 }
 
+#[test]
+fn what_one_runtime_was_about_to_send_is_sent_though_that_runtime_does_not_go_on() {
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    // The connection is this one's, which goes on.
+    let home = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let store = home.block_on(async {
+        let store = RedisStore::builder(server.url()).buckets(1).connections(1).timeout(Duration::from_secs(20));
+        let store = store.connect().await.unwrap();
+        store.check("alice", "s", "j").await.unwrap();
+        store
+    });
+    let (stays, goes_on): (Runtime, Runtime) = (runtime(), runtime());
+    let mut taken = store.check("bob", "s", "j").into_future();
+    goes_on.block_on(async { assert!((&mut taken).now_or_never().is_none()) });
+    let mut takes = store.check("alice", "s", "j").into_future();
+    // It asks, takes all that was asked, and nobody drives this runtime any more.
+    stays.block_on(async {
+        assert!((&mut takes).now_or_never().is_none());
+        tokio::task::yield_now().await;
+        assert!((&mut takes).now_or_never().is_none());
+    });
+    let answer = goes_on.block_on(async { tokio::time::timeout(Duration::from_secs(10), taken).await });
+    assert_eq!(answer.unwrap().unwrap().state, SessionState::Unknown);
+}
+
 #[tokio::test]
 async fn those_who_ask_for_one_thing_and_those_who_ask_for_two_get_their_own() {
     let f = with_sessions().await;

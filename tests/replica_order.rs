@@ -62,6 +62,17 @@ fn learns_and_is_granted(known: &Known) {
     known.update(false, learn, Some(ENDS[1])).unwrap();
 }
 
+fn tends_and_is_granted(known: &Known) {
+    let learn = |known: &Known| {
+        known.tend(|is_revoked| {
+            *is_revoked = true;
+            ((), true)
+        });
+        Ok::<_, ()>(())
+    };
+    known.update(false, learn, Some(ENDS[1])).unwrap();
+}
+
 fn grants_then_learns(known: &Known) {
     grants(known, ENDS[1]);
     known.change(|is_revoked| *is_revoked = true);
@@ -144,6 +155,7 @@ fn no_request_is_let_go_on_by_a_note_of_before() {
 #[test]
 fn a_note_is_of_the_value_that_was_looked_at() {
     a_revocation(learns_and_is_granted, notes_and_goes_on);
+    a_revocation(tends_and_is_granted, notes_and_goes_on);
 }
 
 #[test]

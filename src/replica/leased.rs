@@ -49,7 +49,8 @@ impl<T> Leased<T> {
         change(&mut value)
     }
 
-    /// Changes the value, and tells whether who has found nothing in it has to look again.
+    /// Changes the value, and tells whether who has found nothing in it has to look again. Counted after the change, which tells; but before any lease that
+    /// rests on it.
     pub(super) fn tend<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
         let (result, look_again) = change(&mut value);

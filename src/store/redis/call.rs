@@ -75,7 +75,10 @@ impl Inner {
         let mut lease = self.servers.lease(call.bucket, deadline).await?;
         if !call.repeatable && lease.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
-            lease = self.servers.strict_read(call.bucket, &[self.read_of_meta(call.bucket)], deadline).await?.1;
+            let reads = [self.read_of_meta(call.bucket)];
+            let (answer, awake) = self.servers.strict_read(call.bucket, &reads, deadline).await?;
+            answer.now.inspect_err(|_| awake.distrust())?;
+            lease = awake;
         }
         let nonce = nonce()?;
         let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));

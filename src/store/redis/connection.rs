@@ -30,7 +30,10 @@ use std::{
 
 use futures_util::{FutureExt, TryFutureExt, future::Shared};
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
-use tokio::time::{Instant, error::Elapsed, timeout_at};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, error::Elapsed, timeout_at},
+};
 
 use crate::{
     clock::saturating_millis,
@@ -53,7 +56,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// not tell a call that was never sent from one whose answer was lost.
 const REST: Duration = Duration::from_secs(1);
 
-type Attempt = Shared<BoxFuture<Result<MultiplexedConnection, Failure>>>;
+/// A connection, and the runtime that was there when it was made: its driver runs on it.
+type Made = (MultiplexedConnection, Handle);
+
+type Attempt = Shared<BoxFuture<Result<Made, Failure>>>;
 
 /// The shared connections.
 pub(super) struct Connections {
@@ -87,6 +93,7 @@ enum State {
 #[derive(Clone)]
 struct Line {
     link: MultiplexedConnection,
+    home: Handle,
     gathering: Arc<Gathering>,
     made: Instant,
     fares: Arc<Fares>,
@@ -175,7 +182,7 @@ impl Connections {
         let (source, limit) = (Arc::clone(&self.source), self.connect_timeout);
         let connect = async move {
             match tokio::time::timeout(limit, source.connect()).await {
-                Ok(outcome) => outcome,
+                Ok(outcome) => outcome.map(|link| (link, Handle::current())),
                 Err(_) => Err(Failure::timeout()),
             }
         };
@@ -215,7 +222,7 @@ impl Lease {
     /// Asks for these reads together with all who ask now over this connection.
     pub(super) async fn strict_read(&self, reads: Vec<Cmd>, deadline: Instant) -> Result<StrictAnswer, Failure> {
         self.line.asks();
-        let answer = self.line.gathering.ask(&self.line.link, reads, deadline);
+        let answer = self.line.gathering.ask(&self.line.link, &self.line.home, reads, deadline);
         self.report(timeout_at(deadline, answer).await)
     }
 
@@ -254,8 +261,8 @@ impl Lease {
 }
 
 impl Line {
-    fn new(link: MultiplexedConnection) -> Self {
-        Self { link, gathering: Arc::default(), made: Instant::now(), fares: Arc::default() }
+    fn new((link, home): Made) -> Self {
+        Self { link, home, gathering: Arc::default(), made: Instant::now(), fares: Arc::default() }
     }
 
     /// Written down before anything is sent: whoever sent it may be gone when it should have been answered.
@@ -320,12 +327,12 @@ impl Slot {
     }
 
     /// Writes down how an attempt ended. The first of those who waited for it does so; the others find it done.
-    fn settle(&self, attempt: &Attempt, outcome: Result<MultiplexedConnection, Failure>) -> Result<Line, Failure> {
+    fn settle(&self, attempt: &Attempt, outcome: Result<Made, Failure>) -> Result<Line, Failure> {
         let mut state = self.lock();
         match &*state {
             State::Connecting { attempt: current, pause, .. } if current.ptr_eq(attempt) => match outcome {
-                Ok(connected) => {
-                    let line = Line::new(connected);
+                Ok(made) => {
+                    let line = Line::new(made);
                     *state = State::Ready(line.clone());
                     Ok(line)
                 }

@@ -12,6 +12,7 @@ use redis::{Pipeline, RedisError, Value};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    clock::Timestamp,
     error::{ConfigError, StoreError, StoreErrorKind},
     store::{
         BoxFuture, LogCursor, LogFeed, LogPage,
@@ -201,7 +202,7 @@ fn is_one_buckets(failure: &Failure) -> bool {
 }
 
 /// The time, and two answers for each bucket.
-fn answers(values: Vec<Value>, buckets: usize) -> Result<(crate::clock::Timestamp, Vec<(Value, Value)>), Failure> {
+fn answers(values: Vec<Value>, buckets: usize) -> Result<(Timestamp, Vec<(Value, Value)>), Failure> {
     let mut reply = Reply::of(Value::Array(values))?;
     let now = reply.time_of_primary()?;
     let told = (0..buckets).map(|_| Ok((reply.value()?, reply.value()?))).collect::<Result<_, Failure>>()?;

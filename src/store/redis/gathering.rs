@@ -1,14 +1,15 @@
-//! Strict reads that are asked over one connection at about the same time, sent together: one `TIME`, one `ROLE` and one write serve them all.
+//! Strict reads that are asked over one connection at about the same time, sent together: one time, one role and one write serve them all.
 //!
 //! Of the three things that a strict read asks ([`time_and_role`]), two are the same for everybody. And redis 1.8 writes what the first of many has sent
 //! before the second gets to send.
 //!
 //! Whoever asks lets those ask who are about to, and then sends what has gathered, unless another has sent it already. So all of it is sent after it was asked
-//! for, and after the same `TIME`; and nobody waits for one whose thread is busy with something else. What is sent is in the hands of a task, which ends with
-//! the last one's deadline: each waits no longer than its own, and who leaves takes nobody along.
+//! for, and after the same `TIME`; and nobody waits for one that has asked and whose thread is busy with something else. What is sent is in the hands of a task on
+//! the runtime of the connection, without which nothing would come over it either. It ends with the last one's deadline: each waits no longer than its own, and
+//! who leaves takes nobody along.
 //!
-//! The error of one read is its own. A second `TIME` stands at the end: had an answer got in between that was nobody's, all behind it would be off by one,
-//! and where one user's record is expected another's would be found out by its tag, but nothing would not.
+//! The error of one read is its own. A second `TIME` stands at the end: had an answer got in between that was nobody's, all behind it would be off by one.
+//! Another user's record would be found out by its tag; a missing one has no tag, and would be taken for this user's.
 
 use std::{
     mem,
@@ -18,6 +19,7 @@ use std::{
 
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
+    runtime::Handle,
     sync::oneshot,
     task::yield_now,
     time::{Instant, timeout_at},
@@ -63,6 +65,7 @@ impl Gathering {
     pub(super) async fn ask(
         &self,
         link: &MultiplexedConnection,
+        home: &Handle,
         reads: Vec<Cmd>,
         deadline: Instant,
     ) -> Result<StrictAnswer, Failure> {
@@ -71,17 +74,17 @@ impl Gathering {
         yield_now().await;
         let questions = self.close();
         if !questions.is_empty() {
-            tokio::spawn(send(link.clone(), questions));
+            home.spawn(send(link.clone(), questions));
         }
-        let gone = |_| Err(Failure::new(StoreErrorKind::Unavailable, true, "the runtime that asked has ended"));
+        let gone = |_| Err(Failure::new(StoreErrorKind::Unavailable, true, "the runtime of the connection has ended"));
         told.await.unwrap_or_else(gone)
     }
 
     fn join(&self, question: Question) {
         let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those at the end whose askers have left: so it never holds more than there are askers, however many leave before they send.
-        while questions.last().is_some_and(|last| last.answer.is_closed()) {
-            questions.pop();
+        // Should all leave before they send: so it never holds more than twice the askers that there were at once.
+        if questions.len() == questions.capacity() {
+            questions.retain(|question| !question.answer.is_closed());
         }
         questions.push(question);
     }
@@ -112,7 +115,12 @@ async fn send(mut link: MultiplexedConnection, mut questions: Vec<Question>) {
     };
     for (count, answer) in asked_by {
         let own: Vec<_> = between.by_ref().take(count).collect();
-        let own = now.clone().and_then(|now| Ok(StrictAnswer { now, values: without_errors(own)? }));
+        // Where the frame cannot be trusted, what it holds says nothing.
+        let own = now.clone().and_then(|now| {
+            let is_untrusted = now.as_ref().is_err_and(|failure| failure.kind == StoreErrorKind::Untrusted);
+            let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
+            Ok(StrictAnswer { now, values })
+        });
         // Whoever has left does not need it.
         let _ = answer.send(own);
     }
