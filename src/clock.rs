@@ -18,8 +18,8 @@ pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
 
-    /// The present moment or one up to [`ROUGHLY`] before it: for every request, which looks at the exact time only if it makes a difference. By as much as it lags
-    /// more, a token may be accepted past its `exp`.
+    /// The present moment or one up to [`ROUGHLY`] before it: for every request, which looks at the exact time only if it makes a difference.
+    /// By as much as it lags more, a token may be accepted past its `exp`.
     ///
     /// Default: [`now`](Self::now).
     fn now_roughly(&self) -> Timestamp {
@@ -142,8 +142,8 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 
 /// The operating system's clock.
 ///
-/// On Linux and Android it tells the time [roughly](Clock::now_roughly) as that of the kernel's last tick (`CLOCK_REALTIME_COARSE`), which is read in a fifth of the time. It
-/// lags by some milliseconds, and for a moment by more than [`ROUGHLY`] in a virtual machine that was stopped and goes on.
+/// On Linux and Android it tells the time [roughly](Clock::now_roughly) as that of the kernel's last tick (`CLOCK_REALTIME_COARSE`), which
+/// asks no hardware. It lags by some milliseconds, and for a moment by more than [`ROUGHLY`] in a virtual machine that was stopped and goes on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -117,7 +117,9 @@ async fn nobody_waits_for_one_whose_thread_is_busy_with_something_else() {
         });
         own.check("alice", "s", "j").await
     });
+    let began = Instant::now();
     while !is_busy.load(Ordering::SeqCst) {
+        assert!(began.elapsed() < Duration::from_secs(10), "the other task never runs");
         std::thread::yield_now();
     }
     let answer = tokio::time::timeout(Duration::from_secs(10), store.check("bob", "s", "j").into_future()).await;

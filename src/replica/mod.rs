@@ -63,8 +63,8 @@ use crate::{
     store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, TokenStore},
 };
 
-/// The most memory that the texts of revocations take, of all buckets: some 6 million sessions. (Their index comes on top, some 20 bytes for each.) Beyond it the oldest are forgotten, and tokens of their
-/// time are asked about in the store.
+/// The most memory that the texts of revocations take, of all buckets: some 6 million sessions. (Their index comes on top, some 20 bytes for
+/// each.) Beyond it the oldest are forgotten, and tokens of their time are asked about in the store.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// More than any store has.

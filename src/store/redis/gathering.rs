@@ -1,15 +1,15 @@
 //! Strict reads that are asked over one connection at about the same time, sent together: one time, one role and one write serve them all.
 //!
-//! Of the three things that a strict read asks ([`time_and_role`]), two are the same for everybody. And redis 1.8 writes what the first of many has sent
-//! before the second gets to send.
+//! Of the three things that a strict read asks ([`time_and_role`]), two are the same for everybody. And redis 1.8 writes what the first of many
+//! has sent before the second gets to send.
 //!
-//! Whoever asks lets those ask who are about to, and then sends what has gathered, unless another has sent it already. So all of it is sent after it was asked
-//! for, and after the same `TIME`; and nobody waits for one that has asked and whose thread is busy with something else. What is sent is in the hands of a task on
-//! the runtime of the connection, without which nothing would come over it either. It ends with the last one's deadline: each waits no longer than its own, and
-//! who leaves takes nobody along.
+//! Whoever asks lets those ask who are about to, and then sends what has gathered, unless another has sent it already. So all of it is sent after
+//! it was asked for, and after the same `TIME`; and nobody waits for one that has asked and whose thread is busy with something else. What is sent
+//! is in the hands of a task on the runtime of the connection, without which nothing would come over it either. It ends with the last one's
+//! deadline: each waits no longer than its own, and who leaves takes nobody along.
 //!
-//! The error of one read is its own. A second `TIME` stands at the end: had an answer got in between that was nobody's, all behind it would be off by one.
-//! Another user's record would be found out by its tag; a missing one has no tag, and would be taken for this user's.
+//! The error of one read is its own. A second `TIME` stands at the end: had an answer got in between that was nobody's, all behind it would be
+//! off by one. Another user's record would be found out by its tag; a missing one has no tag, and would be taken for this user's.
 
 use std::{
     mem,
