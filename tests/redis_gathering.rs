@@ -17,7 +17,7 @@ use futures_util::{
     future::{join, join_all},
 };
 use support::{RedisServer, redis_fixture::Fixture};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tower_bearer::{
     error::StoreErrorKind,
     store::{Deny, DenyQuery, ForeignId, RedisStore, SessionState, TokenStore},
@@ -95,6 +95,38 @@ async fn who_asked_first_and_left_takes_nobody_along() {
     let states = join_all((2..8).map(|number| state(&f, number))).await;
     assert!(states.iter().all(|state| matches!(state, SessionState::Active { .. })));
     assert_eq!(calls(&f, "hmget").await - reads, 6, "nothing is asked for those who left");
+}
+
+#[tokio::test]
+async fn who_left_leaves_no_healthy_connection_in_doubt() {
+    let f = Fixture::on(RedisServer::start()).await;
+    let store = RedisStore::builder(f.server.url()).buckets(1).connections(1).connect().await.unwrap();
+    let clients = async || {
+        let list: String = f.redis(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+        let ids: Vec<_> = list.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        ids
+    };
+    let check = || store.check("alice", "s", "j").into_future();
+    check().await.unwrap();
+    let (before, tasks) = (clients().await, Handle::current().metrics().num_alive_tasks());
+    let reads = calls(&f, "hmget").await;
+    // One leaves before anything is sent, and one that waits for its answer.
+    assert!(check().now_or_never().is_none());
+    let mut asked = check();
+    assert!((&mut asked).now_or_never().is_none());
+    tokio::task::yield_now().await;
+    assert!((&mut asked).now_or_never().is_none());
+    drop(asked);
+    let is_answered = async || (Handle::current().metrics().num_alive_tasks() == tasks).then_some(());
+    support::eventually("the answer is there", is_answered).await;
+    assert_eq!(calls(&f, "hmget").await - reads, 1);
+    // And once more before anything is sent, at the end.
+    assert!(check().now_or_never().is_none());
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::resume();
+    check().await.unwrap();
+    assert_eq!(clients().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

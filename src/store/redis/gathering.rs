@@ -13,7 +13,7 @@
 
 use std::{
     mem,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     vec,
 };
 
@@ -28,12 +28,17 @@ use tokio::{
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
-    store::redis::{failure::Failure, reply::Reply},
+    store::redis::{failure::Failure, liveness::Liveness, reply::Reply},
 };
 
 /// What is about to be sent over one connection.
-#[derive(Default)]
-pub(super) struct Gathering(Mutex<Vec<Question>>);
+pub(super) struct Gathering {
+    link: MultiplexedConnection,
+    /// Where the connection's driver runs.
+    home: Handle,
+    liveness: Arc<Liveness>,
+    questions: Mutex<Vec<Question>>,
+}
 
 /// The answers to some reads.
 pub(super) struct StrictAnswer {
@@ -61,42 +66,51 @@ pub(super) fn time_and_role() -> Pipeline {
 }
 
 impl Gathering {
+    pub(super) fn new(link: MultiplexedConnection, home: Handle, liveness: Arc<Liveness>) -> Self {
+        Self { link, home, liveness, questions: Mutex::default() }
+    }
+
     /// Asks for these reads, together with all who ask now.
-    pub(super) async fn ask(
-        &self,
-        link: &MultiplexedConnection,
-        home: &Handle,
-        reads: Vec<Cmd>,
-        deadline: Instant,
-    ) -> Result<StrictAnswer, Failure> {
+    pub(super) async fn ask(&self, reads: Vec<Cmd>, deadline: Instant) -> Result<StrictAnswer, Failure> {
         let (answer, told) = oneshot::channel();
         self.join(Question { reads, deadline, answer });
         yield_now().await;
         let questions = self.close();
-        if !questions.is_empty() {
-            home.spawn(send(link.clone(), questions));
+        if let Some(latest) = questions.iter().map(|question| question.deadline).max() {
+            self.liveness.asks();
+            self.home.spawn(send(self.link.clone(), Arc::clone(&self.liveness), questions, latest));
         }
         let gone = |_| Err(Failure::new(StoreErrorKind::Unavailable, true, "the runtime of the connection has ended"));
         told.await.unwrap_or_else(gone)
     }
 
     fn join(&self, question: Question) {
-        let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut questions = self.lock();
         // Should all leave before they send: so it never holds more than twice the askers that there were at once.
         if questions.len() == questions.capacity() {
-            questions.retain(|question| !question.answer.is_closed());
+            questions.retain(Question::is_waited_for);
         }
         questions.push(question);
     }
 
     fn close(&self) -> Vec<Question> {
-        mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut questions = mem::take(&mut *self.lock());
+        questions.retain(Question::is_waited_for);
+        questions
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn send(mut link: MultiplexedConnection, mut questions: Vec<Question>) {
-    questions.retain(|question| !question.answer.is_closed());
-    let Some(latest) = questions.iter().map(|question| question.deadline).max() else { return };
+impl Question {
+    fn is_waited_for(&self) -> bool {
+        !self.answer.is_closed()
+    }
+}
+
+async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, questions: Vec<Question>, latest: Instant) {
     let mut pipeline = time_and_role();
     pipeline.ignore_errors();
     let mut asked_by = Vec::with_capacity(questions.len());
@@ -108,6 +122,10 @@ async fn send(mut link: MultiplexedConnection, mut questions: Vec<Question>) {
     }
     pipeline.cmd("TIME");
     let asked = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut link)).await;
+    if let Ok(Ok(_)) = asked {
+        // Whether or not somebody still waits.
+        liveness.answered();
+    }
     let answered = asked.map_err(|_| Failure::timeout()).and_then(|answer| framed(answer?));
     let (now, mut between) = match answered {
         Ok((now, between)) => (Ok(now), between),

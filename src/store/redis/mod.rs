@@ -84,6 +84,7 @@ mod foreign;
 pub mod fuzzing;
 mod gathering;
 mod keys;
+mod liveness;
 mod log;
 mod nudges;
 mod origin;

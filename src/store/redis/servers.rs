@@ -56,37 +56,43 @@ impl Servers {
         }
     }
 
-    /// Asks for reads of one bucket, together with others that ask now. A read may always be repeated.
+    /// Asks for reads of one bucket, together with others that ask now.
     pub(super) async fn strict_read(
         &self,
         bucket: u32,
         reads: &[Cmd],
         deadline: Instant,
     ) -> Result<(StrictAnswer, Lease), Failure> {
-        let mut repeats = Repeats::default();
-        loop {
-            let outcome = match self.lease(bucket, deadline).await {
-                Ok(lease) => lease.strict_read(reads.to_vec(), deadline).await.map(|answer| (answer, lease)),
-                Err(failure) => Err(failure),
-            };
-            match outcome {
-                Err(failure) if self.may_repeat(bucket, &failure, true, &mut repeats, deadline).await => {}
-                outcome => return outcome,
-            }
-        }
+        let ask = |lease: Lease| async move {
+            let answer = lease.strict_read(reads.to_vec(), deadline).await?;
+            Ok((answer, lease))
+        };
+        self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Sends reads of one bucket in one go, and nothing beside them. A read may always be repeated.
+    /// Sends reads of one bucket in one go, and nothing beside them.
     pub(super) async fn read(
         &self,
         bucket: u32,
         pipeline: &Pipeline,
         deadline: Instant,
     ) -> Result<(Vec<Value>, Lease), Failure> {
+        let ask = |mut lease: Lease| async move {
+            let values = lease.pipeline(pipeline, deadline).await?;
+            Ok((values, lease))
+        };
+        self.repeatedly(bucket, deadline, ask).await
+    }
+
+    /// Asks a bucket's server what may always be asked again.
+    async fn repeatedly<T, F>(&self, bucket: u32, deadline: Instant, ask: impl Fn(Lease) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let mut repeats = Repeats::default();
         loop {
             let outcome = match self.lease(bucket, deadline).await {
-                Ok(mut lease) => lease.pipeline(pipeline, deadline).await.map(|values| (values, lease)),
+                Ok(lease) => ask(lease).await,
                 Err(failure) => Err(failure),
             };
             match outcome {
