@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use redis_server::RedisServer;
@@ -26,6 +27,7 @@ use tower::{Layer, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, KeySet, NewSession, RedisStore, TokenService, TokenStore, TokenType, tokens::ReplicaState,
 };
+use uuid::Uuid;
 
 const D: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 1000;
@@ -164,11 +166,13 @@ async fn fill(server: &RedisServer, count: usize) {
 
 async fn revoke_many(server: &RedisServer, tokens: &TokenService, count: usize) {
     let store = RedisStore::builder(server.url()).timeout(Duration::from_secs(10)).connect().await.unwrap();
-    stream::iter(0..count)
+    stream::iter(0..count as u128)
         .for_each_concurrent(256, |number| {
             let store = &store;
             async move {
-                store.revoke_session(&format!("u{number:07}"), &format!("{number:022}")).await.unwrap();
+                // Ids as this crate makes them, and users as most applications do.
+                let (user, session) = (Uuid::from_u128(number), URL_SAFE_NO_PAD.encode(number.to_be_bytes()));
+                store.revoke_session(&user.to_string(), &session).await.unwrap();
             }
         })
         .await;

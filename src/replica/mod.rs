@@ -3,7 +3,7 @@
 //! | file | subject |
 //! |--|--|
 //! | `leased` | the order in which requests read the lease and what is known, and in which both are written |
-//! | `denied` | the revocations known: exact, bounded, in little memory; the bytes of each are `denied/stored`'s |
+//! | `denied` | the revocations known: exact, bounded, in little memory; the bytes of each are `denied/stored`'s, those of an id `denied/id`'s |
 //! | `reader` | the log as it is read: chain, horizon, lease; no I/O and no clock |
 //! | `bucket` | these three together, for one bucket |
 //! | `follow` | the task that feeds the buckets of one server |
@@ -63,7 +63,7 @@ use crate::{
     store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, TokenStore},
 };
 
-/// The most memory that the texts of revocations take, of all buckets: some 6 million sessions. (Their index comes on top, some 20 bytes for
+/// The most memory that the ids of revocations take, of all buckets: some 4 to 8 million sessions. (Their index comes on top, some 20 bytes for
 /// each.) Beyond it the oldest are forgotten, and tokens of their time are asked about in the store.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 

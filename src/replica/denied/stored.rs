@@ -3,13 +3,21 @@
 
 use std::ops::Range;
 
-use super::{Name, Names, SEGMENT};
+use super::{
+    Name, Names, SEGMENT,
+    id::{self, Id},
+};
 use crate::{clock::Timestamp, store::Revocation};
 
-/// Kind (1), life (2), until in seconds (4), lengths of two texts (2 each).
-const HEAD: usize = 11;
-/// Follows the head of what has a strength: a generation or a time.
+/// Kind and forms of the ids (1), life (2), until in seconds (4).
+const HEAD: usize = 7;
+/// Follows the head of what has a strength: a generation or a time. Two ids come last.
 const NUMBER: usize = 8;
+/// In the first byte: three bits of kind, then two for the form of each id.
+const KIND: u8 = 0b111;
+const FORM: u8 = 0b11;
+const FIRST: u32 = 3;
+const SECOND: u32 = 5;
 /// Where the life stands.
 const LIFE: Range<usize> = 1..3;
 /// What the 4 bytes of an entry's until can tell.
@@ -34,27 +42,24 @@ pub(super) struct Stored<'a> {
     pub(super) life: u16,
     pub(super) until: Timestamp,
     pub(super) number: u64,
-    pub(super) first: &'a [u8],
-    pub(super) second: &'a [u8],
+    pub(super) first: Id<'a>,
+    pub(super) second: Id<'a>,
 }
 
 impl<'a> Stored<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
-        let (head, rest) = bytes.split_at_checked(HEAD)?;
-        let (kind, head) = head.split_first()?;
-        let kind = Kind::of(*kind)?;
+        let (tag, head) = bytes.split_first()?;
+        let kind = Kind::of(tag & KIND)?;
         let (life, head) = head.split_first_chunk::<2>()?;
-        let (until, head) = head.split_first_chunk::<4>()?;
-        let (first_len, head) = head.split_first_chunk::<2>()?;
-        let (second_len, _) = head.split_first_chunk::<2>()?;
-        let (number, texts) = if kind.has_strength() {
-            let (number, texts) = rest.split_first_chunk::<NUMBER>()?;
-            (u64::from_le_bytes(*number), texts)
+        let (until, rest) = head.split_first_chunk::<4>()?;
+        let (number, ids) = if kind.has_strength() {
+            let (number, ids) = rest.split_first_chunk::<NUMBER>()?;
+            (u64::from_le_bytes(*number), ids)
         } else {
             (0, rest)
         };
-        let (first, texts) = texts.split_at_checked(u16::from_le_bytes(*first_len).into())?;
-        let second = texts.get(..u16::from_le_bytes(*second_len).into())?;
+        let (first, rest) = Id::read(tag >> FIRST & FORM, ids)?;
+        let (second, _) = Id::read(tag >> SECOND & FORM, rest)?;
         Some(Self {
             kind,
             life: u16::from_le_bytes(*life),
@@ -68,17 +73,15 @@ impl<'a> Stored<'a> {
     /// `None` if it is longer than an entry may be.
     pub(super) fn written(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.len());
-        bytes.push(self.kind as u8);
+        bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
         bytes.extend_from_slice(&self.life.to_le_bytes());
         // Only what has been lost is told by it; it ends in the year 2106.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(&u16::try_from(self.first.len()).ok()?.to_le_bytes());
-        bytes.extend_from_slice(&u16::try_from(self.second.len()).ok()?.to_le_bytes());
         if self.kind.has_strength() {
             bytes.extend_from_slice(&self.number.to_le_bytes());
         }
-        bytes.extend_from_slice(self.first);
-        bytes.extend_from_slice(self.second);
+        self.first.write(&mut bytes)?;
+        self.second.write(&mut bytes)?;
         (bytes.len() <= SEGMENT).then_some(bytes)
     }
 
@@ -96,13 +99,14 @@ impl<'a> Stored<'a> {
 
     pub(super) fn is(&self, name: Name<'_>) -> bool {
         let is_one_of_many = matches!(self.kind, Kind::Session | Kind::Token);
-        let is_second = !is_one_of_many || self.second == name.second.as_bytes();
-        self.kind == name.kind && self.first == name.first.as_bytes() && is_second
+        let is_second = || !is_one_of_many || self.second == Id::of(name.second);
+        self.kind == name.kind && self.first == Id::of(name.first) && is_second()
     }
 
     pub(super) fn hash(&self, names: &Names) -> u32 {
-        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        names.hash(self.kind, text(self.first), text(self.second))
+        let (mut first, mut second) = ([0; id::LONGEST], [0; id::LONGEST]);
+        let (first, second) = (self.first.text(&mut first), self.second.text(&mut second));
+        names.hash(self.kind, first.unwrap_or_default(), second.unwrap_or_default())
     }
 }
 
@@ -137,8 +141,8 @@ pub(super) fn parts(revocation: &Revocation) -> (Kind, &str, &str, u64) {
 }
 
 pub(super) fn revocation(stored: Stored<'_>) -> Option<Revocation> {
-    let first = std::str::from_utf8(stored.first).ok()?.to_owned();
-    let second = std::str::from_utf8(stored.second).ok()?.to_owned();
+    let text = |id: Id<'_>| id.text(&mut [0; id::LONGEST]).map(str::to_owned);
+    let (first, second) = (text(stored.first)?, text(stored.second)?);
     let before = (stored.number != u64::MAX).then(|| Timestamp::from_millis(stored.number));
     Some(match stored.kind {
         Kind::Session => Revocation::Session { subject: first, sid: second },

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed},
 };
+use uuid::Uuid;
 
 use super::*;
 
@@ -16,6 +18,15 @@ const SEED: u64 = 1;
 /// Long enough that eight entries fill a segment.
 fn long(name: &str) -> String {
     format!("{name}{}", "-".repeat(4000))
+}
+
+/// In every form that ids are kept in.
+fn id(number: u8) -> String {
+    match number % 3 {
+        0 => format!("s{number}"),
+        1 => URL_SAFE_NO_PAD.encode([number; 16]),
+        _ => Uuid::from_bytes([number; 16]).to_string(),
+    }
 }
 
 fn secs(seconds: u64) -> Timestamp {
@@ -38,11 +49,11 @@ enum Step {
 
 fn revocation() -> impl Strategy<Value = Revocation> {
     let subject = || (0..3u8).prop_map(|number| long(&format!("u{number}")));
-    let id = || (0..12u8).prop_map(|number| format!("s{number}"));
+    let id = || (0..12u8).prop_map(id);
     prop_oneof![
         4 => (subject(), id()).prop_map(|(subject, sid)| Revocation::Session { subject, sid }),
         2 => (subject(), id()).prop_map(|(subject, jti)| Revocation::Token { subject, jti }),
-        3 => (subject(), 1..8u64, proptest::option::of((0..3u8).prop_map(|number| format!("s{number}"))))
+        3 => (subject(), 1..8u64, proptest::option::of((0..3u8).prop_map(self::id)))
             .prop_map(|(subject, generation, except)| Revocation::Subject { subject, generation, except }),
         2 => ((0..6u8).prop_map(|number| long(&format!("f{number}"))), proptest::option::of(1..8u64))
             .prop_map(|(id, before)| Revocation::Foreign { id, before: before.map(Timestamp::from_millis) }),
@@ -97,13 +108,12 @@ fn questions() -> Vec<Revocation> {
     let mut all = Vec::new();
     for number in 0..3 {
         let subject = long(&format!("u{number}"));
-        for id in 0..12 {
-            all.push(Revocation::Session { subject: subject.clone(), sid: format!("s{id}") });
-            all.push(Revocation::Token { subject: subject.clone(), jti: format!("s{id}") });
+        for id in (0..12).map(id) {
+            all.push(Revocation::Session { subject: subject.clone(), sid: id.clone() });
+            all.push(Revocation::Token { subject: subject.clone(), jti: id });
         }
         for generation in 0..8 {
-            for except in [None, Some("s0"), Some("s1"), Some("s2")] {
-                let except = except.map(Into::into);
+            for except in [None, Some(id(0)), Some(id(1)), Some(id(2))] {
                 all.push(Revocation::Subject { subject: subject.clone(), generation, except });
             }
         }
@@ -139,8 +149,8 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
         });
                 }
             }
-            let length: usize = denied.segments.iter().map(|segment| segment.texts.len()).sum();
-            prop_assert_eq!(denied.texts, length);
+            let length: usize = denied.segments.iter().map(|segment| segment.entries.len()).sum();
+            prop_assert_eq!(denied.bytes_of_entries, length);
             prop_assert!(length <= (segments + 1) * SEGMENT);
         }
         for asked in questions() {
@@ -153,7 +163,7 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
         (0..100).for_each(|_| {
             denied.sweep(secs(now + 100));
         });
-        prop_assert_eq!((denied.len(), denied.texts, denied.segments.len()), (0, 0, 0));
+        prop_assert_eq!((denied.len(), denied.bytes_of_entries, denied.segments.len()), (0, 0, 0));
     });
 }
 
@@ -185,6 +195,16 @@ fn what_the_log_tells_in_a_weaker_form_is_still_missing_in_it() {
     assert_eq!(missing, [(all(7, None), secs(95)), (foreign(7), secs(95))]);
     denied.insert(&all(7, None), secs(7), secs(90), 2).unwrap();
     assert_eq!(denied.missing(2, secs(10), 0, 9), [(foreign(7), secs(95))]);
+}
+
+#[test]
+fn what_is_missing_is_told_in_the_very_words_in_which_it_was_learnt() {
+    for number in 0..3 {
+        let mut denied = Denied::new(Names::default(), SEGMENT);
+        let told = session(&id(number), &id(number + 1));
+        denied.insert(&told, secs(1), secs(90), 1).unwrap();
+        assert_eq!(denied.missing(2, secs(2), 0, 9), [(told, secs(90))]);
+    }
 }
 
 #[test]
@@ -237,21 +257,25 @@ fn one_name_told_again_and_again_takes_the_place_of_one() {
     assert!(denied.bytes() < 3 * SEGMENT, "{}", denied.bytes());
 }
 
-/// Of a million sessions in 16 buckets; ids as this crate makes them.
+/// Of a million sessions in 16 buckets.
 #[test]
 fn a_million_revoked_sessions_fit_into_the_memory_that_is_stated() {
-    const ONE_BUCKET: usize = 1_000_000 / 16;
-    let bytes = |subject: fn(usize) -> String| {
+    const ONE_BUCKET: u128 = 1_000_000 / 16;
+    let bytes = |subject: fn(u128) -> String| {
         let mut denied = Denied::new(Names::default(), usize::MAX);
         for number in 0..ONE_BUCKET {
-            denied.insert(&session(&subject(number), &format!("{number:022}")), secs(1), secs(9), 0).unwrap();
+            // As this crate makes them.
+            let sid = URL_SAFE_NO_PAD.encode(number.to_be_bytes());
+            denied.insert(&session(&subject(number / 2), &sid), secs(1), secs(9), 0).unwrap();
         }
-        assert_eq!(denied.len(), ONE_BUCKET);
+        assert_eq!(denied.len() as u128, ONE_BUCKET);
         denied.bytes() * 16
     };
-    let short = bytes(|number| format!("{:08}", number / 2));
-    assert!(short <= 64_000_000, "{short}");
-    let uuids = bytes(|number| format!("{:036}", number / 2));
-    assert!(uuids <= 96_000_000, "{uuids}");
-    println!("{short} bytes with subjects of 8 characters, {uuids} with 36");
+    let numbers = bytes(|number| format!("{number:08}"));
+    let uuids = bytes(|number| Uuid::from_u128(number).to_string());
+    let texts = bytes(|number| format!("{number:036}"));
+    println!("{numbers} bytes with subjects of 8 characters, {uuids} with UUIDs, {texts} with 36 others");
+    assert!(numbers <= 54_000_000, "{numbers}");
+    assert!(uuids <= 60_000_000, "{uuids}");
+    assert!(texts <= 82_000_000, "{texts}");
 }

@@ -1,0 +1,159 @@
+//! An id in as few bytes as its form allows. Millions of them are kept, and most are 128 bits that stand in the log as text.
+//!
+//! Two ids are equal when, and only when, their texts are: what is kept as bits is a text that no other text has for its bits.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::{Uuid, fmt::Hyphenated};
+
+/// The longest text of 128 bits.
+pub(super) const LONGEST: usize = Hyphenated::LENGTH;
+const RANDOM: usize = 22;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Id<'a> {
+    /// Any text.
+    Text(&'a [u8]),
+    /// In base64url, as this crate makes its ids.
+    Random([u8; 16]),
+    /// As RFC 9562 section 4 has it written: hyphens, and small letters.
+    Uuid([u8; 16]),
+}
+
+impl<'a> Id<'a> {
+    pub(super) const EMPTY: Self = Self::Text(&[]);
+
+    pub(super) fn of(text: &'a str) -> Self {
+        let bits = match text.len() {
+            RANDOM => random(text).map(Self::Random),
+            Hyphenated::LENGTH => uuid(text).map(|uuid| Self::Uuid(uuid.into_bytes())),
+            _ => None,
+        };
+        bits.unwrap_or(Self::Text(text.as_bytes()))
+    }
+
+    /// Which of the forms it has, in two bits.
+    pub(super) fn form(&self) -> u8 {
+        match self {
+            Self::Text(_) => 0,
+            Self::Random(_) => 1,
+            Self::Uuid(_) => 2,
+        }
+    }
+
+    /// What was written in this form, and what stands behind it.
+    pub(super) fn read(form: u8, bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        match form {
+            0 => {
+                let (length, bytes) = bytes.split_first_chunk::<2>()?;
+                let (text, rest) = bytes.split_at_checked(u16::from_le_bytes(*length).into())?;
+                Some((Self::Text(text), rest))
+            }
+            1 => bytes.split_first_chunk().map(|(bits, rest)| (Self::Random(*bits), rest)),
+            2 => bytes.split_first_chunk().map(|(bits, rest)| (Self::Uuid(*bits), rest)),
+            _ => None,
+        }
+    }
+
+    /// `None` if it is longer than can be written.
+    pub(super) fn write(&self, to: &mut Vec<u8>) -> Option<()> {
+        match self {
+            Self::Text(text) => {
+                to.extend_from_slice(&u16::try_from(text.len()).ok()?.to_le_bytes());
+                to.extend_from_slice(text);
+            }
+            Self::Random(bits) | Self::Uuid(bits) => to.extend_from_slice(bits),
+        }
+        Some(())
+    }
+
+    /// How many bytes [`write`](Self::write) writes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => 2 + text.len(),
+            Self::Random(bits) | Self::Uuid(bits) => bits.len(),
+        }
+    }
+
+    /// Its text, which may have to be written into a buffer.
+    pub(super) fn text<'b>(&'b self, buffer: &'b mut [u8; LONGEST]) -> Option<&'b str> {
+        match self {
+            Self::Text(text) => std::str::from_utf8(text).ok(),
+            Self::Random(bits) => {
+                let length = URL_SAFE_NO_PAD.encode_slice(bits, buffer).ok()?;
+                std::str::from_utf8(buffer.get(..length)?).ok()
+            }
+            Self::Uuid(bits) => Some(Uuid::from_bytes(*bits).hyphenated().encode_lower(buffer)),
+        }
+    }
+}
+
+/// Bits that the last character has left over are zero, or it is refused.
+fn random(text: &str) -> Option<[u8; 16]> {
+    // As many as 22 characters may stand for, by the engine's own estimate.
+    let mut bits = [0; 18];
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bits).ok()?;
+    bits.get(..length)?.try_into().ok()
+}
+
+fn uuid(text: &str) -> Option<Uuid> {
+    let uuid = Uuid::try_parse(text).ok()?;
+    let mut canonical = [0; LONGEST];
+    (*uuid.hyphenated().encode_lower(&mut canonical) == *text).then_some(uuid)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn returns(text: &str) -> Id<'_> {
+        let id = Id::of(text);
+        let mut bytes = Vec::new();
+        id.write(&mut bytes).unwrap();
+        assert_eq!(bytes.len(), id.len());
+        bytes.push(7);
+        let (read, rest) = Id::read(id.form(), &bytes).unwrap();
+        assert_eq!((read, rest), (id, [7].as_slice()), "{text}");
+        assert_eq!(read.text(&mut [0; LONGEST]), Some(text));
+        id
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_is_the_same_text() {
+        for text in
+            ["", "alice", "é", &"x".repeat(255), "....................--", "________________________________..--"]
+        {
+            assert!(matches!(returns(text), Id::Text(_)), "{text}");
+        }
+        for bits in [[0; 16], [0xff; 16], *b"0123456789abcdef"] {
+            assert_eq!(returns(&URL_SAFE_NO_PAD.encode(bits)), Id::Random(bits));
+            assert_eq!(returns(&Uuid::from_bytes(bits).to_string()), Id::Uuid(bits));
+        }
+    }
+
+    #[test]
+    fn texts_that_stand_for_the_same_bits_are_different_ids() {
+        let uuid = "a1a2a3a4-b1b2-c1c2-d1d2-d3d4d5d6d7d8";
+        let others = [uuid.to_uppercase(), uuid.replace('-', ""), format!("{{{uuid}}}"), format!("urn:uuid:{uuid}")];
+        for other in &others {
+            assert!(matches!(returns(other), Id::Text(_)), "{other}");
+        }
+        let mixed = uuid.replacen('a', "A", 1);
+        assert_ne!(returns(&mixed), returns(uuid));
+        // The last character has four bits to spare.
+        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAAAA"), Id::Random(_)));
+        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAAAB"), Id::Text(_)));
+        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAA=="), Id::Text(_)));
+    }
+
+    #[test]
+    fn what_cannot_have_been_written_is_not_read() {
+        assert_eq!(Id::read(3, &[0; 16]), None);
+        for form in [1, 2] {
+            assert_eq!(Id::read(form, &[0; 15]), None);
+        }
+        assert_eq!(Id::read(0, &[1, 0]), None);
+        let long = "x".repeat(usize::from(u16::MAX) + 1);
+        assert_eq!(Id::of(&long).write(&mut Vec::new()), None);
+    }
+}
