@@ -121,11 +121,7 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
     let lost = pair(&revoker, "42").await;
     assert_eq!(lets_in(&watcher, &lost).await, Some(true));
     servers.is_replicated().await;
-    // What is written now is not sent to the replica, not even into its socket.
-    servers.replica.pause();
-    let mut admin = servers.primary.admin().await;
-    let cut: u32 = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).query_async(&mut admin).await.unwrap();
-    assert_eq!(cut, 1);
+    replicates_no_more(&servers).await;
     let revoked = revoker.revoke_session("42", lost.session_id()).await.unwrap();
     eventually("the node has read it", async || watcher.has_seen(&revoked.position).then_some(())).await;
     // Else the new primary would know it from the node that has revoked it.
@@ -150,4 +146,38 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
     })
     .await;
     assert_eq!(told, [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRestored { count: 1 }]);
+}
+
+#[tokio::test]
+async fn what_a_node_has_revoked_just_before_a_failover_is_told_to_the_new_primary() {
+    let mut servers = Replicated::start().await;
+    let events = Events::default();
+    let revoker = node_on(servers.sentinel.store().await, |builder| builder.on_event(events.hook()));
+    let (kept, lost) = (pair(&revoker, "42").await, pair(&revoker, "42").await);
+    servers.is_replicated().await;
+    replicates_no_more(&servers).await;
+    // Perhaps it is killed before its log is read once more.
+    revoker.revoke_session("42", lost.session_id()).await.unwrap();
+    servers.primary.kill();
+    servers.replica.resume();
+    let expected = [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRestored { count: 1 }];
+    let (killed, mut told) = (Instant::now(), Vec::new());
+    while told.len() < expected.len() {
+        told.extend(events.take());
+        assert!(killed.elapsed() < FAILOVER, "{told:?}; {:?}", revoker.status().await.replica);
+        assert_ne!(lets_in(&revoker, &kept).await, Some(false));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(told, expected);
+    let newcomer = node(&servers, Consistency::Strong).await;
+    assert_eq!(lets_in(&newcomer, &lost).await, Some(false));
+    assert_eq!(lets_in(&newcomer, &kept).await, Some(true));
+}
+
+/// What is written from now on is not sent to the replica, not even into its socket.
+async fn replicates_no_more(servers: &Replicated) {
+    servers.replica.pause();
+    let mut admin = servers.primary.admin().await;
+    let cut: u32 = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).query_async(&mut admin).await.unwrap();
+    assert_eq!(cut, 1);
 }

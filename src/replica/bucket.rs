@@ -74,6 +74,8 @@ pub(super) struct Outcome {
     pub(super) more: bool,
     /// All was applied for the first time since a break.
     pub(super) completed: bool,
+    /// The store may have lost something.
+    pub(super) has_lost: bool,
 }
 
 impl Bucket {
@@ -115,11 +117,31 @@ impl Bucket {
         self.apply(&mut reader, change);
     }
 
-    /// Decides nothing by what is known now.
-    pub(super) fn must_see(&self) {
+    /// This node has revoked something, and the store has confirmed it. It is known from here on, and not only when the log tells of it: the next request
+    /// on this node is refused; and should the store lose it before anybody has read it, it can be told it again. `position` is where it stands
+    /// in the log, if that is known.
+    pub(super) fn has_revoked(
+        &self,
+        revocation: &Revocation,
+        at: Timestamp,
+        until: Timestamp,
+        position: Option<&LogPosition>,
+    ) {
         let mut reader = self.reader();
-        reader.must_see();
-        self.known.end_lease();
+        let is_read = position.is_none_or(|position| reader.has_applied(&position.incarnation, position.sequence));
+        let life = if is_read && self.is_told(revocation, &reader) {
+            reader.life()
+        } else {
+            reader.expect(revocation.clone());
+            // Missing until it is told.
+            reader.earlier_life()
+        };
+        // As the log's entry is read.
+        let until = until.max(at.saturating_add(reader.keep()));
+        if self.known.change(|known| known.insert(revocation, at, until, life)).is_err() {
+            reader.must_see();
+            self.known.end_lease();
+        }
     }
 
     /// Decides nothing, unless this place of the log has been applied, until the log was read by a question that is yet to be asked: what the store
@@ -228,8 +250,13 @@ impl Bucket {
         self.known.change(|known| known.denied.is_restored(revocation, life));
     }
 
+    /// Whether the log has told this in its present life, or something stronger.
+    fn is_told(&self, revocation: &Revocation, reader: &Reader) -> bool {
+        self.known.read(|known, _| known.denied.life_of(revocation) == Some(reader.life()), || 0).0
+    }
+
     fn apply(&self, reader: &mut Reader, change: Change) -> Outcome {
-        let Change { broke, entries, bounds, lease, more, completed } = change;
+        let Change { broke, entries, bounds, lease, more, completed, due } = change;
         let life = reader.life();
         let applied = self.known.update(
             broke.is_some(),
@@ -249,7 +276,8 @@ impl Bucket {
             let _ = reader.unreadable();
             return Outcome { broke: Some(Break::Chain), ..Outcome::default() };
         }
-        Outcome { broke, more, completed }
+        let has_lost = completed || !due.iter().all(|revocation| self.is_told(revocation, reader));
+        Outcome { broke, more, completed, has_lost }
     }
 
     fn reader(&self) -> MutexGuard<'_, Reader> {

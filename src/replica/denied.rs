@@ -155,6 +155,13 @@ impl Denied {
         self.find(name).map(|stored| stored.number)
     }
 
+    /// In which life of the log this was read, or something stronger in its place.
+    pub(super) fn life_of(&self, revocation: &Revocation) -> Option<u16> {
+        let (kind, first, second, number) = parts(revocation);
+        let known = self.find(self.names.of(kind, first, second));
+        known.filter(|known| known.number >= number && known.second == Id::of(second)).map(|known| known.life)
+    }
+
     /// Learns a revocation that was logged `at` and matters to `until`, as read in this `life` of the log. What is known stays at least as long and
     /// as strict as it was.
     ///

@@ -147,7 +147,7 @@ impl Follower {
             Ok(page) => {
                 let staleness = saturating_millis(page.max_staleness);
                 self.replica.longest_staleness.fetch_max(staleness, Ordering::Relaxed);
-                let Outcome { broke, more, completed } = bucket.page(ask, page);
+                let Outcome { broke, more, completed, has_lost } = bucket.page(ask, page);
                 #[cfg(feature = "tracing")]
                 if let Some(why) = broke {
                     use super::reader::Break;
@@ -158,7 +158,7 @@ impl Follower {
                     };
                     tracing::warn!(bucket = number, "{what}; the bucket's log is read again from its beginning");
                 }
-                if completed {
+                if has_lost {
                     self.replica.lost.notify_one();
                 }
                 Applied { more, resync: broke.is_some() || (more && !completed), error: None }

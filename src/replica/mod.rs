@@ -17,8 +17,8 @@
 //! granted, and then requests ask the store. The clock is this node's own, counts the time for which the machine is suspended, and is never set
 //! ([`Clock::elapsed`]).
 //!
-//! What this node itself revokes ends its lease for that bucket until a fence that began later: what one request revoked, the next one on this node
-//! sees.
+//! What this node itself revokes it knows before it tells that it is done: so what one request revoked, the next one on this node refuses. And it is not
+//! lost with a store that fails before anybody has read its log.
 //!
 //! # What it does not know
 //!
@@ -60,7 +60,7 @@ use self::{
 };
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
-    store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, TokenStore},
+    store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, Revoked, TokenStore},
 };
 
 /// The most memory that the ids of revocations take, of all buckets: some 4 to 8 million sessions. (Their index comes on top, some 20 bytes for
@@ -264,12 +264,22 @@ impl Replica {
         }
     }
 
-    /// A subject's session has just ended by what this node did. No request that starts from now on is decided by what was known before.
-    pub(crate) fn has_changed(&self, bucket: u32) {
-        if let Some(known) = self.bucket(bucket) {
-            known.must_see();
+    /// The store has confirmed what this node has revoked. Every request that starts from now on is refused what it concerns.
+    pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
+        if let Some(bucket) = self.bucket(position.bucket) {
+            bucket.has_revoked(revocation, *now, *until, Some(position));
         }
-        self.wake(bucket);
+        self.wake(position.bucket);
+    }
+
+    /// The store has ended a session in something else that this node has asked for.
+    pub(crate) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp) {
+        let number = self.store.bucket_of(subject);
+        if let Some(bucket) = self.bucket(number) {
+            let ended = Revocation::Session { subject: subject.to_owned(), sid: session_id.to_owned() };
+            bucket.has_revoked(&ended, at, at, None);
+        }
+        self.wake(number);
     }
 
     /// No request that starts from now on is decided without what stands at this place of the log.

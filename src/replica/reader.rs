@@ -25,13 +25,16 @@
 //! The time for which entries are kept (`keep`) only grows. Those that were read before it grew, be it an earlier page of the same log, may be forgotten too
 //! early for tokens that live as long as is now allowed: so the horizon is moved to the moment of the growth.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use super::denied::NOT_OF_THE_LOG;
 use crate::{
     clock::Timestamp,
-    store::{LogCursor, LogEntry, LogPage},
+    store::{LogCursor, LogEntry, LogPage, Revocation},
 };
+
+/// Of so many revocations at most it is watched that the log tells them. The others are found missing with the next loss that shows.
+const MOST_EXPECTED: usize = 4096;
 
 /// What has been read of one bucket's log.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(super) struct Reader {
     /// The number of the last question, if its answer has not come.
     open: Option<u64>,
     asked: u64,
+    /// What the log has to tell yet, and the last question from before that was so.
+    expected: VecDeque<(u64, Revocation)>,
 }
 
 #[derive(Debug)]
@@ -93,6 +98,8 @@ pub(super) struct Change {
     pub(super) more: bool,
     /// All was applied for the first time since the last break.
     pub(super) completed: bool,
+    /// What the log must have told by now.
+    pub(super) due: Vec<Revocation>,
 }
 
 /// Which tokens may be decided.
@@ -123,11 +130,30 @@ impl Reader {
             was_read: false,
             open: None,
             asked: 0,
+            expected: VecDeque::new(),
         }
     }
 
     pub(super) fn life(&self) -> u16 {
         self.life
+    }
+
+    /// The store has confirmed a revocation: the log, read to its end by a question that is yet to be asked, tells of it; or it is lost.
+    pub(super) fn expect(&mut self, revocation: Revocation) {
+        if self.expected.len() == MOST_EXPECTED {
+            self.expected.pop_front();
+        }
+        self.expected.push_back((self.asked, revocation));
+    }
+
+    /// One that is told apart from this one.
+    pub(super) fn earlier_life(&self) -> u16 {
+        self.life.checked_sub(1).unwrap_or(NOT_OF_THE_LOG - 1)
+    }
+
+    /// How long entries matter at least.
+    pub(super) fn keep(&self) -> Duration {
+        self.keep
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -192,15 +218,14 @@ impl Reader {
             place = Some((entry.sequence, entry.nonce.clone()));
         }
         let is_at_end = place.as_ref().is_some_and(|(last, name)| *last == sequence && *name == head);
+        // An end that is behind what was read, or behind its own entries.
+        let goes_back = !is_at_end && place.as_ref().is_some_and(|(last, _)| *last >= sequence);
+        if goes_back || (!is_at_end && !has_entries && self.is_complete) {
+            return self.begin_anew(Break::Chain);
+        }
         if !is_at_end && !has_entries {
-            if self.is_complete {
-                return self.begin_anew(Break::Chain);
-            }
             // What follows was taken away, to the last.
             (place, horizon) = (Some((sequence, head)), horizon.max(at));
-        } else if !is_at_end && place.as_ref().is_none_or(|(last, _)| *last >= sequence) {
-            // An end that is behind its own entries: no page of one log.
-            return self.begin_anew(Break::Chain);
         }
         let is_done = is_at_end || !has_entries;
         let Some((sequence, head)) = place else { return self.begin_anew(Break::Chain) };
@@ -210,8 +235,10 @@ impl Reader {
         self.is_complete |= is_done;
         self.was_read |= is_done;
         let may_decide = is_done && !self.staleness.is_zero() && max_staleness >= self.staleness;
+        let due = self.expected.iter().take_while(|(asked, _)| is_done && *asked < ask.number).count();
         Change {
             broke: None,
+            due: self.expected.drain(..due).map(|(_, revocation)| revocation).collect(),
             entries,
             // Not before all is applied: a lease that was granted before the break may still be in a request's hands, and it must not meet the
             // horizon of a log that is read in part.

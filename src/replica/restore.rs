@@ -1,7 +1,8 @@
 //! The task that tells the store what it has lost.
 //!
 //! A restart from a snapshot, a failover to a replica that lagged, or an old backup brings revoked sessions back. Every node still knows the revocations
-//! that matter; once it has read the whole of the log that is there now, it tells the store those that are not in it. That is idempotent, and makes
+//! that matter; once it has read the whole of the log that is there now, or that goes on without what this node itself has revoked, it tells the store those
+//! that are not in it. That is idempotent, and makes
 //! nothing new: sessions that were opened since the revocation stay alive (by the server's time: if the new server's clock is behind that of the
 //! lost one, a session that was opened in between may end as well).
 

@@ -162,6 +162,10 @@ pub struct Revoked {
     pub now: Timestamp,
     /// Whether there was anything alive to revoke.
     pub found: bool,
+    /// What the log says of it.
+    pub revocation: Revocation,
+    /// Until when that matters, as [`LogEntry::until`].
+    pub until: Timestamp,
     /// Where it stands in the log. A node that has read the log up to here enforces it.
     pub position: LogPosition,
     /// The longest time for which any node may still decide by what it knew before. Zero: none does.

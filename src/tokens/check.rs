@@ -165,13 +165,6 @@ impl<C> Inner<C> {
         self.known(&Verified { claims: claims.clone(), route, alive_at: Timestamp::default() }).map(drop)
     }
 
-    /// A session of this subject has just been ended by what this node did.
-    pub(super) fn has_ended(&self, subject: &str) {
-        if let (Some(replica), Some(store)) = (&self.replica, &self.store) {
-            replica.has_changed(store.bucket_of(subject));
-        }
-    }
-
     /// Asks the store whether a token with these claims was revoked.
     fn ask_store(&self, verified: &Verified<C>, is_access: bool) -> Result<Asked, Error> {
         let claims = &verified.claims;

@@ -161,7 +161,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let future = async move {
                     let mut revoked = asked.await?;
                     if let Some(replica) = replica {
-                        replica.has_changed(revoked.position.bucket);
+                        replica.has_revoked(&revoked);
                         revoked.max_staleness = revoked.max_staleness.max(replica.longest_staleness());
                     }
                     Ok(revoked)

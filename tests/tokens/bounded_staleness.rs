@@ -7,7 +7,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, Error, MemoryStore, NewSession, TokenPolicy, TokenService, TokenStore, TokenType,
     clock::ManualClock,
-    error::StoreErrorKind,
+    error::{StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey},
     store::LogPosition,
     tokens::{Builder, ReplicaState, ReplicaStatus, SecurityEvent},
@@ -283,6 +283,34 @@ async fn what_a_store_has_lost_stays_in_force_and_is_told_to_it_again() {
     // Once is enough.
     reaches(tokens, ReplicaState::Leased).await;
     assert_eq!(log().await.sequence, 1);
+}
+
+#[tokio::test]
+async fn what_this_node_has_revoked_holds_though_the_store_loses_it_before_anybody_has_read_it() {
+    let events = Events::default();
+    let fixture = Fixture::with(|builder| bounded(builder).on_event(events.hook()));
+    let tokens = &fixture.tokens;
+    reaches(tokens, ReplicaState::Leased).await;
+    fixture.advance(1);
+    let (gone, stolen) = (pair(tokens).await, pair(tokens).await);
+    let next = tokens.refresh(stolen.refresh().as_str()).await.unwrap();
+    tokens.refresh(next.refresh().as_str()).await.unwrap();
+    cut_off(&fixture).await;
+    tokens.revoke_session("42", gone.session_id()).await.unwrap();
+    assert!(matches!(tokens.refresh(stolen.refresh().as_str()).await, Err(Error::Token(TokenError::Reused))));
+    let asked = fixture.store.checks();
+    for pair in [&gone, &stolen] {
+        assert_revoked(access(tokens, pair.access().as_str()).await);
+    }
+    assert_eq!(fixture.store.checks(), asked);
+    drop(events.take());
+    fixture.store.lose_everything();
+    fixture.store.answer(Behaviour::AtOnce);
+    let log = async || fixture.store.log(0, None).await.unwrap();
+    eventually("it is told again", async || (log().await.sequence == 2).then_some(())).await;
+    let told = eventually("the application is told", async || Some(events.take()).filter(|told| told.len() == 2)).await;
+    let expected = [SecurityEvent::RevocationsLost { count: 2 }, SecurityEvent::RevocationsRestored { count: 2 }];
+    assert_eq!(told, expected);
 }
 
 async fn assert_dead_or_unknown(tokens: &TokenService, token: &str) {

@@ -121,6 +121,7 @@ pub(super) async fn a_denial_is_logged(user: Subject) -> Outcome {
         let answer = deny(&user, id.clone(), LONG).await?;
         let logged = reader.read().await?;
         let right = match logged.as_slice() {
+            [entry] if entry.revocation != answer.revocation || entry.until != answer.until => false,
             [entry] => match &entry.revocation {
                 Revocation::Foreign { id, before } => {
                     ids.push(id.clone());

@@ -67,17 +67,21 @@ pub(super) async fn the_log_holds_the_changes_in_their_order(user: Subject) -> O
     Ok(())
 }
 
-pub(super) async fn an_answer_says_where_in_the_log_it_stands(user: Subject) -> Outcome {
+pub(super) async fn an_answer_says_where_in_the_log_it_stands_and_what_is_written_there(user: Subject) -> Outcome {
     let now = user.open("s").await?.now;
+    user.open("t").await?;
     let until = now.saturating_add(LONG);
     let mut reader = user.reader().await?;
     let answers = [
         user.store.revoke_token(&user.name, "j", until).await?,
         user.store.revoke_session(&user.name, "s").await?,
+        user.store.revoke_session(&user.name, "none").await?,
+        user.store.revoke_all(&user.name, Some("s")).await?,
+        user.store.revoke_all(&user.name, Some("t")).await?,
         user.store.revoke_all(&user.name, None).await?,
     ];
     let logged = reader.read().await?;
-    ensure!(logged.len() == answers.len(), "three were revoked: {logged:?}");
+    ensure!(logged.len() == answers.len(), "six were revoked: {logged:?}");
     for (entry, answer) in logged.iter().zip(&answers) {
         let position = &answer.position;
         ensure!(position.sequence == entry.sequence, "{answer:?} is {entry:?}");
@@ -85,6 +89,7 @@ pub(super) async fn an_answer_says_where_in_the_log_it_stands(user: Subject) -> 
         let page = user.store.log(position.bucket, None).await?;
         ensure!(page.incarnation == position.incarnation, "{answer:?} is of another life than {}", page.incarnation);
         ensure!(answer.now <= entry.at && entry.at < entry.until, "{answer:?} is {entry:?}");
+        ensure!(answer.revocation == entry.revocation && answer.until == entry.until, "{answer:?} is {entry:?}");
     }
     let token = logged.first().map(|entry| entry.until);
     ensure!(token == Some(until), "the token's entry matters until {until}, the log says {token:?}");

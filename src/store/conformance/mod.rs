@@ -241,7 +241,7 @@ rules! {
     log {
         the_log_is_dense_and_chained,
         the_log_holds_the_changes_in_their_order,
-        an_answer_says_where_in_the_log_it_stands,
+        an_answer_says_where_in_the_log_it_stands_and_what_is_written_there,
         an_unknown_bucket_or_cursor_does_no_harm,
         the_log_tells_for_how_long_it_is_kept,
         the_longest_staleness_is_told_and_only_grows,

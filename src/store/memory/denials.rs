@@ -38,11 +38,12 @@ impl Denials {
                 Some(self.denied.get(&name).map_or(now, |known| known.before.max(now)))
             }
         };
-        let position = log.append(now, Revocation::Foreign { id: name.as_ref().to_owned(), before }, until)?;
+        let revocation = Revocation::Foreign { id: name.as_ref().to_owned(), before };
+        let position = log.append(now, revocation.clone(), until)?;
         let known = self.denied.get(&name);
         let found = known.is_none_or(|known| known.until <= now || (before.is_some() && known.before < now));
         self.put(name, Denied { before: now, until });
-        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
+        Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
     }
 
     /// Denies again what may have been lost.

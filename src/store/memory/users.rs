@@ -218,7 +218,8 @@ impl Shard {
         log: &Log,
     ) -> Result<Revoked, StoreError> {
         let keep = log.keep();
-        let position = log.append(now, session_revocation(subject, sid), now.saturating_add(keep))?;
+        let (revocation, until) = (session_revocation(subject, sid), now.saturating_add(keep));
+        let position = log.append(now, revocation.clone(), until)?;
         let mut found = false;
         if let Some((subject, user)) = self.users.get_key_value(subject)
             && let Some((sid, session)) = user.sessions.get_key_value(sid)
@@ -227,7 +228,7 @@ impl Shard {
             let (subject, sid) = (subject.clone(), sid.clone());
             self.bury(&subject, &sid, now, keep);
         }
-        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
+        Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
     }
 
     pub(super) fn revoke_token(
@@ -240,7 +241,7 @@ impl Shard {
     ) -> Result<Revoked, StoreError> {
         let until = until.min(Timestamp::END_OF_TIME);
         let revocation = Revocation::Token { subject: subject.to_owned(), jti: jti.to_owned() };
-        let position = log.append(now, revocation, until)?;
+        let position = log.append(now, revocation.clone(), until)?;
         let (subject, user) = self.user(subject, now.saturating_add(log.keep()));
         user.until = user.until.max(until);
         let known = user.tokens.get_mut(jti);
@@ -252,7 +253,7 @@ impl Shard {
             user.tokens.insert(jti.clone(), RevokedToken { revoked_at: now, until, indexed: until });
             self.expiries.insert((until, subject, Expiring::Token(jti)));
         }
-        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
+        Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
     }
 
     pub(super) fn revoke_all(
@@ -275,7 +276,7 @@ impl Shard {
         });
         let revocation =
             Revocation::Subject { subject: subject.to_owned(), generation, except: except.map(ToOwned::to_owned) };
-        let position = log.append(now, revocation, until)?;
+        let position = log.append(now, revocation.clone(), until)?;
 
         let (_, user) = self.user(subject, until);
         user.generation = generation;
@@ -284,7 +285,7 @@ impl Shard {
             kept.generation = generation;
             user.highest = generation;
         }
-        Ok(Revoked { now, found, position, max_staleness: log.max_staleness() })
+        Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
     }
 
     pub(super) fn sessions(&self, subject: &str, page: &Page, now: Timestamp) -> SessionPage {

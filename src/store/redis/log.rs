@@ -261,8 +261,15 @@ fn parse(mut fields: Reply) -> Result<LogEntry, Failure> {
     }
     let mut values = Reply::of(Value::Array(values))?;
     let (sequence, nonce, previous) = (values.number()?, values.text()?, values.text()?);
-    let (previous_at, at, kind) = (values.time()?, values.time()?, values.text()?);
-    let (subject, object, extra, until) = (values.text()?, values.text()?, values.text()?, values.time()?);
+    let (previous_at, at) = (values.time()?, values.time()?);
+    let (revocation, until) = revocation(&mut values)?;
+    Ok(LogEntry { sequence, nonce, previous, previous_at, at, revocation, until })
+}
+
+/// Kind, subject, object, extra, until.
+pub(super) fn revocation(values: &mut Reply) -> Result<(Revocation, Timestamp), Failure> {
+    let (kind, subject, object) = (values.text()?, values.text()?, values.text()?);
+    let (extra, until) = (values.text()?, values.time()?);
     let revocation = match kind.as_str() {
         "s" => Revocation::Session { subject, sid: object },
         "t" => Revocation::Token { subject, jti: object },
@@ -278,7 +285,7 @@ fn parse(mut fields: Reply) -> Result<LogEntry, Failure> {
         }
         _ => return Err(malformed()),
     };
-    Ok(LogEntry { sequence, nonce, previous, previous_at, at, revocation, until })
+    Ok((revocation, until))
 }
 
 /// `<milliseconds>-<number>`, as streams name their entries.

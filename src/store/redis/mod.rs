@@ -26,8 +26,9 @@
 //!   refreshes are errors.
 //! * **It lost its data**: every session is unknown, hence refused; its log starts a new
 //!   [incarnation](crate::store::LogPage::incarnation).
-//! * **It fails over to a replica that lags**: what the replica had not received is lost, also revocations. Those who need
-//!   more run with `appendfsync always` and `min-replicas-to-write`.
+//! * **It fails over to a replica that lags**: what the replica had not received is lost, also revocations: a
+//!   [`TokenService`](crate::TokenService) that has made or read them tells the server again. Those who need more run with
+//!   `appendfsync always` and `min-replicas-to-write`.
 //!
 //! A user's whole state stands in one hash, so a check is one `HMGET`; and those of requests that come at the same moment travel together, behind one
 //! `TIME` and one `ROLE`. `keys` (in the source) says what stands where, and

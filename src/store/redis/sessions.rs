@@ -15,6 +15,7 @@ use crate::{
             failure::Failure,
             gathering::StrictAnswer,
             keys::{Keyspace, session_field, sid_of, token_field},
+            log,
             record::{Record, Tag, tag},
             reply::{Reply, decimal, malformed},
             scripts::{self, Script},
@@ -221,7 +222,9 @@ pub(super) fn revoked(bucket: u32, answered: Answered) -> Result<Revoked, StoreE
     }
     let found = rest.number()? != 0;
     let position = LogPosition { bucket, incarnation: rest.text()?, sequence: rest.number()? };
-    Ok(Revoked { now, found, position, max_staleness: rest.duration()? })
+    let max_staleness = rest.duration()?;
+    let (revocation, until) = log::revocation(&mut rest)?;
+    Ok(Revoked { now, found, revocation, until, position, max_staleness })
 }
 
 pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionPage, Failure> {

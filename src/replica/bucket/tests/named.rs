@@ -3,7 +3,7 @@
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use super::{
-    model::{Token, ms},
+    model::{Store, Token, ms},
     node::{STALENESS, Step, World},
 };
 use crate::{
@@ -47,10 +47,10 @@ use Step::{
 };
 
 #[test]
-fn what_this_node_revokes_is_not_blessed_by_an_answer_of_the_same_moment() {
+fn what_must_be_seen_is_not_blessed_by_an_answer_of_the_same_moment() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[Round, Ask, Answer(0), RevokeHere(0), Deliver(0)]);
+    world.steps(&[Round, Ask, Answer(0), RevokeSession(0), MustSeeLast, Deliver(0)]);
     assert_eq!(world.says(&token), Verdict::Unknown);
     world.steps(&[Round]);
     assert_eq!(world.says(&token), Verdict::Refused);
@@ -426,4 +426,39 @@ fn what_the_store_has_told_is_not_missing_there() {
     world.bucket.learn_refusal(&told, Timestamp::END_OF_TIME);
     world.steps(&[Unreadable, Round, Round]);
     assert_eq!(world.bucket.missing(at(0), 0, 9).1, []);
+}
+
+#[test]
+fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it() {
+    let mut world = World::new();
+    let token = world.token("u0");
+    world.steps(&[Round, Save, Ask, Answer(0), RevokeHere(0)]);
+    assert_eq!(world.says(&token), Verdict::Refused);
+    assert!(!world.step(Deliver(0)).has_lost, "it was asked before");
+    assert!(!world.step(Round).has_lost, "it was told");
+    let missing = |world: &World| world.bucket.missing(at(world.store.now), 0, 9).1.len();
+    assert_eq!(missing(&world), 0);
+    world.token("u0");
+    world.steps(&[Save, RevokeHere(0), RollBack(1)]);
+    assert!(world.step(Round).has_lost, "the log goes on from where it was read, without it");
+    assert_eq!(missing(&world), 1);
+    assert!(!world.step(Round).has_lost, "that is said once");
+}
+
+#[test]
+fn what_this_node_revokes_and_the_log_tells_is_kept_once() {
+    let mut store = Store::new();
+    let bucket = Bucket::new(Names::default(), ms(STALENESS), 1 << 20);
+    let read = |store: &Store| {
+        let ask = bucket.ask(ms(1));
+        bucket.page(&ask, store.page(store.meta(), ask.since()).0);
+    };
+    read(&store);
+    let revocation = Revocation::Session { subject: "u".to_owned(), sid: "s".to_owned() };
+    let entry = store.revoke(0, revocation);
+    // As one that the store has ended in something else.
+    bucket.has_revoked(&entry.revocation, entry.at, entry.at, None);
+    let size = bucket.size();
+    read(&store);
+    assert_eq!(bucket.size(), size);
 }

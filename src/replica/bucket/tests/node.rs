@@ -72,6 +72,8 @@ struct Revoked {
     /// The node was told to see it.
     must_be_seen: bool,
     is_seen: bool,
+    /// Since the store lost it, the node has said that something is lost.
+    is_missed: bool,
 }
 
 #[derive(Default)]
@@ -171,9 +173,10 @@ impl World {
                 }
             }
             Step::RevokeHere(number) => {
-                if let Some(revoked) = self.revoke_session(number) {
-                    self.bucket.must_see();
-                    self.revoked[revoked].must_be_seen = true;
+                if let Some(number) = self.revoke_session(number) {
+                    let (position, revoked) = (self.store.position(), &mut self.revoked[number]);
+                    (revoked.must_be_seen, revoked.is_seen) = (true, true);
+                    self.bucket.has_revoked(&revoked.revocation, at(revoked.at), at(revoked.until), Some(&position));
                 }
             }
             Step::MustSeeLast => {
@@ -286,6 +289,7 @@ impl World {
             confirmed: self.elapsed,
             must_be_seen: false,
             is_seen: false,
+            is_missed: false,
         });
         number
     }
@@ -307,6 +311,10 @@ impl World {
                     |revoked: &&mut Revoked| revoked.revocation == entry.revocation && revoked.at == entry.at.as_secs();
                 self.revoked.iter_mut().filter(is_it).for_each(|revoked| revoked.is_seen = true);
             }
+        }
+        for (number, revoked) in self.revoked.iter_mut().enumerate() {
+            let is_lost = !self.store.data.has.contains(&number);
+            revoked.is_missed = is_lost && (revoked.is_missed || outcome.has_lost);
         }
         let end = self.bucket.lease_end();
         if end != lease && end != 0 {
@@ -396,7 +404,22 @@ impl World {
         }
         assert!(at_once < enough, "asked at once {at_once} times");
         assert!(!self.step(Step::Round).more);
+        self.misses_what_is_lost();
         self.comes_to_decide();
+    }
+
+    /// Whatever session or token the node knows to be revoked, and the store has lost, it notices, and can tell the store again.
+    fn misses_what_is_lost(&self) {
+        let (_, missing) = self.bucket.missing(at(self.store.now), 0, usize::MAX);
+        let has: Vec<_> = self.store.data.has.iter().map(|number| &self.revoked[*number].revocation).collect();
+        for revoked in &self.revoked {
+            let is_single = matches!(revoked.revocation, Revocation::Session { .. } | Revocation::Token { .. });
+            let is_lost = !has.contains(&&revoked.revocation) && revoked.until > self.store.now;
+            let is_missing = || missing.iter().any(|(revocation, _)| *revocation == revoked.revocation);
+            if is_single && revoked.is_seen && is_lost {
+                assert!(is_missing() && revoked.is_missed, "{:?} is lost", revoked.revocation);
+            }
+        }
     }
 
     /// Tokens that are issued now are decided here.

@@ -6,7 +6,7 @@
 -- the memory of a log that is written faster than it grows old, for revocations are written even out of memory: a
 -- reader sees the hole by the chain, and asks the store about tokens of before.
 local MOST = 1000000
-local emitted = 0
+local emitted, told = 0, nil
 local function emit(kind, subject, object, extra, till)
   emitted = emitted + 1
   local nonce = NONCE
@@ -18,14 +18,15 @@ local function emit(kind, subject, object, extra, till)
     'prev', HEAD, 'prev_at', int(AT), 'at', int(at), 'kind', kind, 'sub', subject, 'obj', object, 'extra', extra,
     'until', int(till))
   live_until(LOG, NOW + KEEP)
-  SEQUENCE, HEAD, AT = SEQUENCE + 1, nonce, at
+  SEQUENCE, HEAD, AT, told = SEQUENCE + 1, nonce, at, { kind, subject, object, extra, int(till) }
   redis.call('HSET', META, 'seq', int(SEQUENCE), 'head', HEAD, 'at', int(AT))
   redis.call('XTRIM', LOG, 'MAXLEN', '~', MOST)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))
 end
 
+-- The last five: what the log says of it.
 local function revoked(found)
-  return { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS }
+  return { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS, unpack(told) }
 end
 
 local function republished()
