@@ -15,10 +15,11 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// | a token of a session that was never opened, made by whoever has the signing key | refused | accepted: a session of which the log does not speak is taken as alive |
 ///
 /// **The bound holds under every fault**: a request that starts `d` after a revocation was confirmed, or later, is not accepted on any node. It rests on no wall
-/// clock, and on no message that might be lost. Three things it cannot do: it speaks of revocations that the store still has (one that a
-/// failover has lost is told to it again by a node that has made or read it; if none of them lives, it is lost: run Redis with `appendfsync always` and replicas that are waited for, if that matters); an isolated old primary
-/// still answers, so in a Redis Cluster `cluster-node-timeout` comes on top, and under Sentinel `min-replicas-max-lag`, which has to be set; and a server
-/// clock that is put back by more than a minute may hide revocations from nodes that start then.
+/// clock, and on no message that might be lost. Three things it cannot do. It speaks of revocations that the store still has: one that a
+/// failover has lost is told to it again by a node that has made or read it; if none of them lives, it is lost (run Redis with
+/// `appendfsync always` and replicas that are waited for, if that matters). An isolated old primary still answers, so in a Redis Cluster
+/// `cluster-node-timeout` comes on top, and under Sentinel `min-replicas-max-lag`, which has to be set. And a server clock that is put back by
+/// more than a minute may hide revocations from nodes that start then.
 ///
 /// Where the record itself is needed, as for a transfer of money, let that route ask the store: [`AuthLayer::strong`](crate::AuthLayer::strong),
 /// [`TokenService::validate_token_strong`](super::TokenService::validate_token_strong). Whoever must not go on before a revocation holds everywhere awaits
