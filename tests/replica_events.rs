@@ -5,8 +5,12 @@
 
 mod support;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
+use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use support::{
     Events, Log, Proxy, RedisServer, eventually,
@@ -113,7 +117,7 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
         secrets.add(name, secret);
     }
 
-    // What this node revokes ends its lease for a moment, which is no change.
+    // What this node revokes is no change of its state.
     let admin = server.admin().await;
     for _ in 0..20 {
         let pair = pair(&tokens, SUBJECT).await;
@@ -218,4 +222,27 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
         assert_eq!(losses(&log), ["WARN count=2", "INFO count=2", "WARN count=1", "INFO count=1"].repeat(time));
     }
     secrets.must_not_be_in("the log", log.text());
+}
+
+/// The task that looks for losses runs when the log was read for the first time, while this node goes on to revoke.
+#[tokio::test]
+async fn what_a_node_has_just_revoked_is_not_taken_for_lost() {
+    let server = RedisServer::start();
+    let revoke_from_the_start_on = async |consistency| {
+        let events = Events::default();
+        let store = RedisStore::builder(server.url()).timeout(Duration::from_secs(10)).connect().await.unwrap();
+        let tokens = node_on(store, |builder| builder.consistency(consistency).on_event(events.hook()));
+        // Longer than that task hesitates.
+        let (tokens, end) = (&tokens, Instant::now() + Duration::from_millis(1500));
+        let revoke = |user: usize| async move {
+            for number in (0..).take_while(|_| Instant::now() < end) {
+                tokens.revoke_session(format!("{user}-{}", number % 100), number.to_string()).await.unwrap();
+            }
+        };
+        join_all((0..8).map(revoke)).await;
+        assert_eq!(events.take(), [], "{consistency:?}");
+    };
+    for consistency in [Consistency::Strong, BOUNDED] {
+        revoke_from_the_start_on(consistency).await;
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    denied::{Denied, NOT_OF_THE_LOG, Name, Names, TooLong},
+    denied::{Denied, NOT_OF_THE_LOG, Name, Names, TooLong, UNTOLD},
     leased::Leased,
     nanos,
     reader::{Ask, Bounds, Break, Change, Reader},
@@ -99,7 +99,7 @@ impl Bucket {
         let mut reader = self.reader();
         let now = page.now;
         let change = reader.page(ask, page);
-        let outcome = self.apply(&mut reader, change);
+        let outcome = self.apply(&mut reader, change, now);
         // Who has found nothing has to look again only if something went that the log had told.
         self.known.tend(|known| {
             let forgotten = known.denied.sweep(now);
@@ -114,27 +114,20 @@ impl Bucket {
     pub(super) fn unreadable(&self) {
         let mut reader = self.reader();
         let change = reader.unreadable();
-        self.apply(&mut reader, change);
+        self.apply(&mut reader, change, Timestamp::default());
     }
 
     /// This node has revoked something, and the store has confirmed it. It is known from here on, and not only when the log tells of it: the next request
-    /// on this node is refused; and should the store lose it before anybody has read it, it can be told it again. `position` is where it stands
-    /// in the log, if that is known.
-    pub(super) fn has_revoked(
-        &self,
-        revocation: &Revocation,
-        at: Timestamp,
-        until: Timestamp,
-        position: Option<&LogPosition>,
-    ) {
+    /// on this node is refused; and should the store lose it before anybody has read it, it can be told it again.
+    pub(super) fn has_revoked(&self, revocation: &Revocation, at: Timestamp, until: Timestamp) {
         let mut reader = self.reader();
-        let is_read = position.is_none_or(|position| reader.has_applied(&position.incarnation, position.sequence));
-        let life = if is_read && self.is_told(revocation, &reader) {
-            reader.life()
-        } else {
-            reader.expect(revocation.clone());
-            // Missing until it is told.
-            reader.earlier_life()
+        // The log may have been read before this was called.
+        let is_told = self.known.read(|known, _| known.denied.is_told(revocation, reader.life()), || 0).0;
+        let life = match is_told {
+            true => reader.life(),
+            false if reader.expect(revocation) => UNTOLD,
+            // Offered to the store at the next loss, which then may not be one.
+            false => reader.earlier_life(),
         };
         // As the log's entry is read.
         let until = until.max(at.saturating_add(reader.keep()));
@@ -250,14 +243,9 @@ impl Bucket {
         self.known.change(|known| known.denied.is_restored(revocation, life));
     }
 
-    /// Whether the log has told this in its present life, or something stronger.
-    fn is_told(&self, revocation: &Revocation, reader: &Reader) -> bool {
-        self.known.read(|known, _| known.denied.life_of(revocation) == Some(reader.life()), || 0).0
-    }
-
-    fn apply(&self, reader: &mut Reader, change: Change) -> Outcome {
+    fn apply(&self, reader: &mut Reader, change: Change, now: Timestamp) -> Outcome {
         let Change { broke, entries, bounds, lease, more, completed, due } = change;
-        let life = reader.life();
+        let (life, earlier) = (reader.life(), reader.earlier_life());
         let applied = self.known.update(
             broke.is_some(),
             |known| {
@@ -272,12 +260,18 @@ impl Bucket {
             },
             lease.map(nanos),
         );
+        let overdue = if due.is_empty() {
+            0
+        } else {
+            let is_overdue =
+                |known: &mut Known| due.iter().filter(|due| known.denied.is_overdue(due, now, earlier)).count();
+            self.known.tend(|known| (is_overdue(known), false))
+        };
         if applied.is_err() {
             let _ = reader.unreadable();
             return Outcome { broke: Some(Break::Chain), ..Outcome::default() };
         }
-        let has_lost = completed || !due.iter().all(|revocation| self.is_told(revocation, reader));
-        Outcome { broke, more, completed, has_lost }
+        Outcome { broke, more, completed, has_lost: completed || overdue > 0 }
     }
 
     fn reader(&self) -> MutexGuard<'_, Reader> {

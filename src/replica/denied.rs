@@ -36,6 +36,10 @@ const SWEPT_AT_ONCE: usize = 16;
 
 /// In place of a life of the log: the store has told it otherwise, and has it. So it is never missing there.
 pub(super) const NOT_OF_THE_LOG: u16 = u16::MAX;
+/// The log has yet to tell it: missing only when it was to be told by then.
+pub(super) const UNTOLD: u16 = NOT_OF_THE_LOG - 1;
+/// Lives of the log are numbered up to here.
+pub(super) const LAST_LIFE: u16 = UNTOLD - 1;
 
 /// What is revoked, with 32 bits of its keyed hash.
 #[derive(Clone, Copy, Debug)]
@@ -155,11 +159,32 @@ impl Denied {
         self.find(name).map(|stored| stored.number)
     }
 
-    /// In which life of the log this was read, or something stronger in its place.
-    pub(super) fn life_of(&self, revocation: &Revocation) -> Option<u16> {
-        let (kind, first, second, number) = parts(revocation);
-        let known = self.find(self.names.of(kind, first, second));
-        known.filter(|known| known.number >= number && known.second == Id::of(second)).map(|known| known.life)
+    /// Whether this was read in this life of the log, or something stronger in its place.
+    pub(super) fn is_told(&self, revocation: &Revocation, life: u16) -> bool {
+        let (.., number) = parts(revocation);
+        self.places_of(revocation)
+            .filter_map(|place| self.stored(place))
+            .any(|known| known.number >= number && known.life == life)
+    }
+
+    /// The log was to tell this by `now`. If it has not, and it matters, it is missing from here on, as one that was read in this life.
+    pub(super) fn is_overdue(&mut self, revocation: &Revocation, now: Timestamp, life: u16) -> bool {
+        let (.., number) = parts(revocation);
+        let is_it = |known: Stored<'_>| known.number == number && known.life == UNTOLD && known.until > now;
+        let Some(place) = self.places_of(revocation).find(|place| self.stored(*place).is_some_and(is_it)) else {
+            return false;
+        };
+        self.mark(place, life, Timestamp::default());
+        true
+    }
+
+    /// Where a revocation stands, or what was made of it: one that spares a session, when another came that does not spare that one.
+    fn places_of(&self, revocation: &Revocation) -> impl Iterator<Item = u32> {
+        let (kind, first, second, _) = parts(revocation);
+        let spares_it = |place: &u32| self.stored(*place).is_some_and(|known| known.second == Id::of(second));
+        let own = self.position(self.names.of(kind, first, second)).filter(spares_it);
+        let of_all = (kind == Kind::Others).then(|| self.position(self.names.of(Kind::Subject, first, "")));
+        own.into_iter().chain(of_all.flatten())
     }
 
     /// Learns a revocation that was logged `at` and matters to `until`, as read in this `life` of the log. What is known stays at least as long and
@@ -240,7 +265,8 @@ impl Denied {
     /// Revocations that matter at `now` and were not read in this `life` of the log: up to `limit`, after the first `skip`.
     pub(super) fn missing(&self, life: u16, now: Timestamp, skip: usize, limit: usize) -> Vec<(Revocation, Timestamp)> {
         let all = self.index.iter().filter_map(|slot| self.stored(slot.place));
-        let is_missing = |stored: &Stored<'_>| ![life, NOT_OF_THE_LOG].contains(&stored.life) && stored.until > now;
+        let is_there = [life, UNTOLD, NOT_OF_THE_LOG];
+        let is_missing = |stored: &Stored<'_>| !is_there.contains(&stored.life) && stored.until > now;
         let missing = all.filter(is_missing).skip(skip);
         missing.filter_map(|stored| Some((revocation(stored)?, stored.until))).take(limit).collect()
     }
@@ -249,8 +275,9 @@ impl Denied {
     pub(super) fn is_restored(&mut self, revocation: &Revocation, life: u16) {
         let (kind, first, second, number) = parts(revocation);
         let Some(place) = self.position(self.names.of(kind, first, second)) else { return };
-        // Meanwhile something stronger may have been learnt.
-        let is_it = |known: Stored<'_>| known.number == number && known.second == Id::of(second);
+        // Meanwhile something stronger may have been learnt, or it was revoked again.
+        let is_it =
+            |known: Stored<'_>| known.number == number && known.second == Id::of(second) && known.life != UNTOLD;
         if self.stored(place).is_some_and(is_it) {
             self.mark(place, life, Timestamp::default());
         }

@@ -267,19 +267,16 @@ impl Replica {
     /// The store has confirmed what this node has revoked. Every request that starts from now on is refused what it concerns.
     pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
         if let Some(bucket) = self.bucket(position.bucket) {
-            bucket.has_revoked(revocation, *now, *until, Some(position));
+            bucket.has_revoked(revocation, *now, *until);
         }
-        self.wake(position.bucket);
     }
 
     /// The store has ended a session in something else that this node has asked for.
-    pub(crate) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp) {
-        let number = self.store.bucket_of(subject);
-        if let Some(bucket) = self.bucket(number) {
+    pub(crate) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp, until: Timestamp) {
+        if let Some(bucket) = self.bucket(self.store.bucket_of(subject)) {
             let ended = Revocation::Session { subject: subject.to_owned(), sid: session_id.to_owned() };
-            bucket.has_revoked(&ended, at, at, None);
+            bucket.has_revoked(&ended, at, until);
         }
-        self.wake(number);
     }
 
     /// No request that starts from now on is decided without what stands at this place of the log.

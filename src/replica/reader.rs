@@ -11,6 +11,7 @@
 //! | entries that link to what was applied, each to the one before | they are applied |
 //! | more to be read | no lease yet, the next page is asked for at once |
 //! | all is applied, down to the last name | the **lease** is granted, to the question's moment and `staleness` |
+//! | no word of what this node itself has revoked, though the question was asked later | it is **lost**, and no break shows it: the log may go on from where it was read |
 //! | another incarnation; a number or name that does not link; an end that is behind what was applied | **a break**: no lease, and the whole log is read again |
 //!
 //! Numbers alone would not do: a promoted replica that lost two entries and wrote two others has the same numbers, and names of the stream that are
@@ -27,14 +28,14 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::denied::NOT_OF_THE_LOG;
+use super::denied::LAST_LIFE;
 use crate::{
     clock::Timestamp,
     store::{LogCursor, LogEntry, LogPage, Revocation},
 };
 
-/// Of so many revocations at most it is watched that the log tells them. The others are found missing with the next loss that shows.
-const MOST_EXPECTED: usize = 4096;
+/// Of so many revocations at most it is watched that the log tells them.
+pub(super) const MOST_EXPECTED: usize = 4096;
 
 /// What has been read of one bucket's log.
 #[derive(Debug)]
@@ -138,17 +139,19 @@ impl Reader {
         self.life
     }
 
-    /// The store has confirmed a revocation: the log, read to its end by a question that is yet to be asked, tells of it; or it is lost.
-    pub(super) fn expect(&mut self, revocation: Revocation) {
-        if self.expected.len() == MOST_EXPECTED {
-            self.expected.pop_front();
+    /// The store has confirmed a revocation: the log, read to its end by a question that is yet to be asked, tells of it; or it is lost. `false` if too
+    /// many are waited for already.
+    pub(super) fn expect(&mut self, revocation: &Revocation) -> bool {
+        let has_room = self.expected.len() < MOST_EXPECTED;
+        if has_room {
+            self.expected.push_back((self.asked, revocation.clone()));
         }
-        self.expected.push_back((self.asked, revocation));
+        has_room
     }
 
     /// One that is told apart from this one.
     pub(super) fn earlier_life(&self) -> u16 {
-        self.life.checked_sub(1).unwrap_or(NOT_OF_THE_LOG - 1)
+        self.life.checked_sub(1).unwrap_or(LAST_LIFE)
     }
 
     /// How long entries matter at least.
@@ -255,7 +258,7 @@ impl Reader {
         let more = std::mem::take(&mut self.is_complete);
         self.horizon = Timestamp::END_OF_TIME;
         if std::mem::take(&mut self.was_read) {
-            self.life = if self.life < NOT_OF_THE_LOG - 1 { self.life + 1 } else { 0 };
+            self.life = if self.life < LAST_LIFE { self.life + 1 } else { 0 };
         }
         Change { broke: Some(why), more, ..Change::default() }
     }

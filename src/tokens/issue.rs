@@ -145,9 +145,7 @@ impl<C> Inner<C> {
         match store.open(open).await? {
             Opened::Opened { now, generation, refresh_end, evicted } => {
                 for session_id in evicted {
-                    if let Some(replica) = &self.replica {
-                        replica.has_ended(&session.subject, &session_id, now);
-                    }
+                    self.has_ended(&session.subject, &session_id, now);
                     self.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
                 }
                 // A session that ends as it begins, by a clock at the end of time: its tokens would have no life either.

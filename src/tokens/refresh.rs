@@ -120,9 +120,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let successor = match mint.store.rotate(rotate).await? {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
             Rotated::Reused { now } => {
-                if let Some(replica) = &inner.replica {
-                    replica.has_ended(claims.subject(), &exchange.sid, now);
-                }
+                inner.has_ended(claims.subject(), &exchange.sid, now);
                 let (subject, session_id) = (claims.subject().to_owned(), exchange.sid);
                 inner.emit(&SecurityEvent::ReuseDetected { subject, session_id });
                 return Err(TokenError::Reused.into());

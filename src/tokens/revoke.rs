@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::{TokenPolicy, TokenService, builder::max_foreign_life};
 use crate::{
+    clock::Timestamp,
     error::Error,
     jwt::{JwtClaims, TokenType},
     store::{BoxFuture, Deny, ForeignId, Page, Revoked, SessionPage, SessionState, TokenStore},
@@ -176,6 +177,15 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 impl<C> super::service::Inner<C> {
     fn max_foreign_life(&self) -> Duration {
         max_foreign_life(&self.validation, self.lifetimes.after_end)
+    }
+
+    /// The store has ended a session in something else that it was asked for.
+    pub(super) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp) {
+        if let Some(replica) = &self.replica {
+            // As long as its tokens may live.
+            let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
+            replica.has_ended(subject, session_id, at, until);
+        }
     }
 }
 

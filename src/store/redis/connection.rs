@@ -13,7 +13,8 @@
 //! * an I/O error, or a reply that tells of another role or state of the server (`READONLY`, `MASTERDOWN`, `LOADING`,
 //!   `CLUSTERDOWN`): a new one may lead elsewhere;
 //! * twice the deadline of a call in which the server was asked and did not answer, whether or not those who asked are
-//!   still waiting: redis 1.8 keeps a connection that stopped answering for ever;
+//!   still waiting: redis 1.8 keeps a connection that stopped answering for ever. (A login, refresh or revocation that was left, and nothing
+//!   asked since, looks like that too, and costs a new connection; a check does not.)
 //! * an answer that does not belong to the question.
 //!
 //! Whoever is refused or gets no answer leaves a **doubt** that this is the server to ask: in a cluster it may have been

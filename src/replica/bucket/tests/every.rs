@@ -5,9 +5,10 @@ use super::node::{Step, World};
 /// `EVERY_DEPTH` goes deeper.
 const DEPTH: u32 = 4;
 
-const ALL: [Step; 15] = [
+const ALL: [Step; 16] = [
     Step::RevokeSession(0),
     Step::RevokeHere(0),
+    Step::Hear,
     Step::MustSeeLast,
     Step::Trim(1),
     Step::Remove(1),

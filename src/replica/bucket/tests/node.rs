@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::atomic::AtomicU64,
 };
 
@@ -33,8 +33,10 @@ pub(super) enum Step {
     RevokeAll(u8, Option<u8>),
     RevokeForeign(u8),
     RevokeForeignToken(u8),
-    /// This node itself revokes a session.
+    /// This node itself has something revoked.
     RevokeHere(u8),
+    /// It hears that it was.
+    Hear,
     /// This node is told the place of the last entry.
     MustSeeLast,
     Trim(u8),
@@ -103,6 +105,10 @@ pub(super) struct World {
     remembered: RefCell<BTreeMap<String, Remembered>>,
     /// What the store had when it gave the answer for which the lease was granted.
     granted: BTreeSet<usize>,
+    /// What this node has had revoked, and has not heard of.
+    unheard: VecDeque<usize>,
+    /// The store has lost nothing, nor has its log.
+    is_calm: bool,
 }
 
 impl World {
@@ -122,6 +128,8 @@ impl World {
             tokens: Vec::new(),
             remembered: RefCell::default(),
             granted: BTreeSet::new(),
+            unheard: VecDeque::new(),
+            is_calm: true,
         }
     }
 
@@ -142,6 +150,9 @@ impl World {
 
     pub(super) fn take(&mut self, step: Step) -> Outcome {
         let subject = |number: u8| format!("u{}", number % 2);
+        let loses =
+            |step| matches!(step, Step::Trim(_) | Step::Remove(_) | Step::TrimAll | Step::LoseAll | Step::RollBack(_));
+        self.is_calm &= !loses(step);
         match step {
             Step::Open(number) => drop(self.store.open(&subject(number))),
             Step::Mint(number, life) => {
@@ -173,10 +184,21 @@ impl World {
                 }
             }
             Step::RevokeHere(number) => {
-                if let Some(number) = self.revoke_session(number) {
-                    let (position, revoked) = (self.store.position(), &mut self.revoked[number]);
+                let before = self.revoked.len();
+                let what = number / 4;
+                match number % 4 {
+                    0 => drop(self.take(Step::RevokeSession(what))),
+                    1 => drop(self.take(Step::RevokeToken(what))),
+                    2 => drop(self.take(Step::RevokeAll(what % 3, Some(what)))),
+                    _ => drop(self.take(Step::RevokeForeignToken(what))),
+                }
+                self.unheard.extend(before..self.revoked.len());
+            }
+            Step::Hear => {
+                if let Some(number) = self.unheard.pop_front() {
+                    let revoked = &mut self.revoked[number];
                     (revoked.must_be_seen, revoked.is_seen) = (true, true);
-                    self.bucket.has_revoked(&revoked.revocation, at(revoked.at), at(revoked.until), Some(&position));
+                    self.bucket.has_revoked(&revoked.revocation, at(revoked.at), at(revoked.until));
                 }
             }
             Step::MustSeeLast => {
@@ -247,6 +269,7 @@ impl World {
         self.bucket = Bucket::new(self.names.clone(), ms(STALENESS), MAX_BYTES);
         (self.open, self.granted) = (None, BTreeSet::new());
         self.questions.clear();
+        self.unheard.clear();
         self.remembered.take();
         for revoked in &mut self.revoked {
             (revoked.is_seen, revoked.must_be_seen) = (false, false);
@@ -312,6 +335,7 @@ impl World {
                 self.revoked.iter_mut().filter(is_it).for_each(|revoked| revoked.is_seen = true);
             }
         }
+        assert!(!self.is_calm || outcome.completed || !outcome.has_lost, "nothing is lost");
         for (number, revoked) in self.revoked.iter_mut().enumerate() {
             let is_lost = !self.store.data.has.contains(&number);
             revoked.is_missed = is_lost && (revoked.is_missed || outcome.has_lost);
@@ -355,6 +379,8 @@ impl World {
 
     /// What must be true at any time. The last moment of a lease is looked at too: until then nothing more may come from the store.
     pub(super) fn check(&self) {
+        let missing = self.bucket.missing(at(self.store.now), 0, 1).1;
+        assert!(!self.is_calm || missing.is_empty(), "{missing:?} is not lost");
         let Data { has, .. } = &self.store.data;
         let moments = [self.elapsed, self.lease_end().saturating_sub(1).max(self.elapsed)];
         for token in self.tokens.iter().filter(|token| token.issued_at + token.life > self.store.now) {

@@ -25,7 +25,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any(), proptest::option::of(any())).prop_map(|(subject, except)| Step::RevokeAll(subject, except)),
         1 => any().prop_map(Step::RevokeForeign),
         1 => any().prop_map(Step::RevokeForeignToken),
-        1 => any().prop_map(Step::RevokeHere),
+        2 => (0..24u8).prop_map(Step::RevokeHere),
+        2 => Just(Step::Hear),
         1 => Just(Step::MustSeeLast),
     ];
     let is_lost = prop_oneof![
