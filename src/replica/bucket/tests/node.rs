@@ -183,24 +183,8 @@ impl World {
                     self.revoke(Revocation::Foreign { id: token.id, before: None });
                 }
             }
-            Step::RevokeHere(number) => {
-                let before = self.revoked.len();
-                let what = number / 4;
-                match number % 4 {
-                    0 => drop(self.take(Step::RevokeSession(what))),
-                    1 => drop(self.take(Step::RevokeToken(what))),
-                    2 => drop(self.take(Step::RevokeAll(what % 3, Some(what)))),
-                    _ => drop(self.take(Step::RevokeForeignToken(what))),
-                }
-                self.unheard.extend(before..self.revoked.len());
-            }
-            Step::Hear => {
-                if let Some(number) = self.unheard.pop_front() {
-                    let revoked = &mut self.revoked[number];
-                    (revoked.must_be_seen, revoked.is_seen) = (true, true);
-                    self.bucket.has_revoked(&revoked.revocation, at(revoked.at), at(revoked.until));
-                }
-            }
+            Step::RevokeHere(number) => self.revoke_here(number),
+            Step::Hear => self.hear(),
             Step::MustSeeLast => {
                 if self.store.data.sequence > 0 {
                     self.bucket.must_see_position(&self.store.position());
@@ -263,6 +247,26 @@ impl World {
             Step::Restart => self.restart(),
         }
         Outcome::default()
+    }
+
+    fn revoke_here(&mut self, number: u8) {
+        let (before, what) = (self.revoked.len(), number / 4);
+        let step = match number % 4 {
+            0 => Step::RevokeSession(what),
+            1 => Step::RevokeToken(what),
+            2 => Step::RevokeAll(what % 3, Some(what)),
+            _ => Step::RevokeForeignToken(what),
+        };
+        self.take(step);
+        self.unheard.extend(before..self.revoked.len());
+    }
+
+    fn hear(&mut self) {
+        if let Some(number) = self.unheard.pop_front() {
+            let revoked = &mut self.revoked[number];
+            (revoked.must_be_seen, revoked.is_seen) = (true, true);
+            self.bucket.has_revoked(&revoked.revocation, at(revoked.at), at(revoked.until));
+        }
     }
 
     fn restart(&mut self) {
