@@ -119,22 +119,28 @@ impl Bucket {
 
     /// This node has revoked something, and the store has confirmed it. It is known from here on, and not only when the log tells of it: the next request
     /// on this node is refused; and should the store lose it before anybody has read it, it can be told it again.
-    pub(super) fn has_revoked(&self, revocation: &Revocation, at: Timestamp, until: Timestamp) {
+    ///
+    /// Whether the lease had to be ended instead.
+    pub(super) fn has_revoked(&self, revocation: &Revocation, at: Timestamp, until: Timestamp) -> bool {
         let mut reader = self.reader();
-        // The log may have been read before this was called.
-        let is_told = self.known.read(|known, _| known.denied.is_told(revocation, reader.life()), || 0).0;
-        let life = match is_told {
-            true => reader.life(),
-            false if reader.expect(revocation) => UNTOLD,
+        let is_of = |life| self.known.read(|known, _| known.denied.is_told(revocation, life), || 0).0;
+        let life = if is_of(reader.life()) {
+            // The log was read before this was called.
+            reader.life()
+        } else if reader.expect(revocation) || is_of(UNTOLD) {
+            UNTOLD
+        } else {
             // Offered to the store at the next loss, which then may not be one.
-            false => reader.earlier_life(),
+            reader.earlier_life()
         };
         // As the log's entry is read.
         let until = until.max(at.saturating_add(reader.keep()));
-        if self.known.change(|known| known.insert(revocation, at, until, life)).is_err() {
+        let is_kept = self.known.change(|known| known.insert(revocation, at, until, life)).is_ok();
+        if !is_kept {
             reader.must_see();
             self.known.end_lease();
         }
+        !is_kept
     }
 
     /// Decides nothing, unless this place of the log has been applied, until the log was read by a question that is yet to be asked: what the store
@@ -227,7 +233,7 @@ impl Bucket {
         self.known.read(|known, _| (known.denied.len(), known.denied.bytes()), || 0).0
     }
 
-    /// Revocations that this node knows, and the log, read from its beginning, did not tell: up to `limit`, after the first `skip`; and in which life of
+    /// Revocations that this node knows, and the log, read from its beginning, did not tell when it had to: up to `limit`, after the first `skip`; and in which life of
     /// the log. None until it was read to its end.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
         let (life, is_complete) = {
@@ -260,18 +266,20 @@ impl Bucket {
             },
             lease.map(nanos),
         );
-        let overdue = if due.is_empty() {
-            0
-        } else {
-            let is_overdue =
-                |known: &mut Known| due.iter().filter(|due| known.denied.is_overdue(due, now, earlier)).count();
-            self.known.tend(|known| (is_overdue(known), false))
-        };
+        let mut missed = false;
+        for part in due.chunks(ENTRIES_AT_ONCE) {
+            self.known.tend(|known| {
+                for revocation in part {
+                    missed |= known.denied.miss_if_untold(revocation, now, earlier);
+                }
+                ((), false)
+            });
+        }
         if applied.is_err() {
             let _ = reader.unreadable();
             return Outcome { broke: Some(Break::Chain), ..Outcome::default() };
         }
-        Outcome { broke, more, completed, has_lost: completed || overdue > 0 }
+        Outcome { broke, more, completed, has_lost: completed || missed }
     }
 
     fn reader(&self) -> MutexGuard<'_, Reader> {

@@ -167,15 +167,15 @@ impl Denied {
             .any(|known| known.number >= number && known.life == life)
     }
 
-    /// The log was to tell this by `now`. If it has not, and it matters, it is missing from here on, as one that was read in this life.
-    pub(super) fn is_overdue(&mut self, revocation: &Revocation, now: Timestamp, life: u16) -> bool {
+    /// The log was to tell this by now. If it has not, it is missing from here on, as one that was read in this `earlier` life. Whether that is so,
+    /// and it still matters at `now`.
+    pub(super) fn miss_if_untold(&mut self, revocation: &Revocation, now: Timestamp, earlier: u16) -> bool {
         let (.., number) = parts(revocation);
-        let is_it = |known: Stored<'_>| known.number == number && known.life == UNTOLD && known.until > now;
-        let Some(place) = self.places_of(revocation).find(|place| self.stored(*place).is_some_and(is_it)) else {
-            return false;
-        };
-        self.mark(place, life, Timestamp::default());
-        true
+        let known = self.places_of(revocation).filter_map(|place| Some((place, self.stored(place)?)));
+        let untold = known.filter(|(_, known)| known.number == number && known.life == UNTOLD);
+        let Some((place, until)) = untold.map(|(place, known)| (place, known.until)).next() else { return false };
+        self.mark(place, earlier, Timestamp::default());
+        until > now
     }
 
     /// Where a revocation stands, or what was made of it: one that spares a session, when another came that does not spare that one.
@@ -262,7 +262,7 @@ impl Denied {
         forgotten
     }
 
-    /// Revocations that matter at `now` and were not read in this `life` of the log: up to `limit`, after the first `skip`.
+    /// Revocations that matter at `now`, were not read in this `life` of the log, and are not waited for in it: up to `limit`, after the first `skip`.
     pub(super) fn missing(&self, life: u16, now: Timestamp, skip: usize, limit: usize) -> Vec<(Revocation, Timestamp)> {
         let all = self.index.iter().filter_map(|slot| self.stored(slot.place));
         let is_there = [life, UNTOLD, NOT_OF_THE_LOG];
@@ -298,7 +298,7 @@ impl Denied {
         Stored::read(segment.entries.get(offset_of(place)..)?)
     }
 
-    /// An entry was told again, in this life of the log.
+    /// An entry is of this life of the log from here on: it was told again in it, or is missed since.
     fn mark(&mut self, place: u32, life: u16, at: Timestamp) {
         let (position, offset) = (self.segment_of(place), offset_of(place));
         let Some(segment) = self.segments.get_mut(position) else { return };

@@ -266,16 +266,18 @@ impl Replica {
 
     /// The store has confirmed what this node has revoked. Every request that starts from now on is refused what it concerns.
     pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
-        if let Some(bucket) = self.bucket(position.bucket) {
-            bucket.has_revoked(revocation, *now, *until);
+        let bucket = self.bucket(position.bucket);
+        if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until)) {
+            self.wake(position.bucket);
         }
     }
 
     /// The store has ended a session in something else that this node has asked for.
     pub(crate) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp, until: Timestamp) {
-        if let Some(bucket) = self.bucket(self.store.bucket_of(subject)) {
-            let ended = Revocation::Session { subject: subject.to_owned(), sid: session_id.to_owned() };
-            bucket.has_revoked(&ended, at, until);
+        let number = self.store.bucket_of(subject);
+        let ended = Revocation::Session { subject: subject.to_owned(), sid: session_id.to_owned() };
+        if self.bucket(number).is_some_and(|bucket| bucket.has_revoked(&ended, at, until)) {
+            self.wake(number);
         }
     }
 

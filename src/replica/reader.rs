@@ -34,7 +34,7 @@ use crate::{
     store::{LogCursor, LogEntry, LogPage, Revocation},
 };
 
-/// Of so many revocations at most it is watched that the log tells them.
+/// Of so many revocations at most it is watched that the log tells them. Beyond that they are missing until it does.
 pub(super) const MOST_EXPECTED: usize = 4096;
 
 /// What has been read of one bucket's log.
@@ -87,7 +87,8 @@ pub(super) enum Break {
     Chain,
 }
 
-/// What an answer means for what requests read. To be done in this order: end the lease if it says so, apply the entries and the bounds, grant the lease.
+/// What an answer means for what requests read. To be done in this order: end the lease if it says so, apply the entries and the bounds, grant the lease;
+/// look whether what is due was among the entries.
 #[derive(Debug, Default)]
 pub(super) struct Change {
     pub(super) broke: Option<Break>,

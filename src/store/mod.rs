@@ -102,6 +102,8 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 /// * Dropping a returned future leaves the change made or not made, never half made.
 /// * Nothing panics, whatever the arguments: subjects and ids are any text of 1 to 255 bytes.
 /// * Every way in which a session ends before its own expiry (revocation, reuse, eviction) writes the log.
+/// * Each [`Revoked`] stands in the log as an entry of its own, in the same words, also if it changed nothing: what a node has been told is revoked,
+///   and does not find there, it takes for lost.
 pub trait TokenStore: Send + Sync + 'static {
     /// Opens a session, whose counter is 0. An existing `sid` is never overwritten. With [`Open::max_sessions`], as many of the user's
     /// sessions as needed are evicted, those that were used longest ago first.

@@ -196,7 +196,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     }
 
     /// Whether this node has read a revocation in the store's log: then it holds here even if the store loses it, and under bounded staleness without
-    /// the store being asked. (What this node itself has revoked holds here at once.) `true` where no log is followed, as with the memory store under strong consistency.
+    /// the store being asked. What this node itself has revoked holds here at once, and is read at the next nudge or poll. `true` where no log is
+    /// followed, as with the memory store under strong consistency.
     #[must_use]
     pub fn has_seen(&self, position: &LogPosition) -> bool {
         self.inner.replica.as_ref().is_none_or(|replica| replica.has_seen(position))

@@ -85,7 +85,7 @@ impl<'a> Stored<'a> {
         (bytes.len() <= SEGMENT).then_some(bytes)
     }
 
-    /// An entry was told again, in this life of the log: written into its bytes.
+    /// An entry is of this life of the log from here on: written into its bytes.
     pub(super) fn mark(bytes: &mut [u8], life: u16) {
         if let Some(bytes) = bytes.get_mut(LIFE) {
             bytes.copy_from_slice(&life.to_le_bytes());

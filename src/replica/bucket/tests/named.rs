@@ -482,7 +482,7 @@ fn what_this_node_revokes_and_cannot_write_down_is_not_decided_here() {
     let (bucket, store) = a_read_bucket();
     assert_ne!(bucket.lease_end(), 0);
     let ask = bucket.ask(ms(1));
-    bucket.has_revoked(&session(&"s".repeat(1 << 16)), now(&store), now(&store));
+    assert!(bucket.has_revoked(&session(&"s".repeat(1 << 16)), now(&store), now(&store)));
     assert_eq!(bucket.lease_end(), 0);
     bucket.page(&ask, store.page(store.meta(), ask.since()).0);
     assert_eq!(bucket.lease_end(), 0, "it was asked before");
@@ -515,6 +515,59 @@ fn so_much_as_is_waited_for_is_bounded_and_the_rest_is_missing_until_it_is_told(
     assert_eq!(bucket.missing(now(&store), 0, many).1.len(), 10);
     assert!(read(&bucket, &store).has_lost);
     assert_eq!(bucket.missing(now(&store), 0, many + 1).1.len(), many);
+}
+
+#[test]
+fn what_is_revoked_again_when_no_more_can_be_waited_for_is_still_waited_for() {
+    let (bucket, store) = a_read_bucket();
+    for number in 0..MOST_EXPECTED {
+        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store));
+    }
+    bucket.has_revoked(&session("0"), now(&store), now(&store));
+    assert_eq!(bucket.missing(now(&store), 0, 9).1, []);
+    assert!(read(&bucket, &store).has_lost);
+}
+
+#[test]
+fn what_the_store_refuses_meanwhile_is_still_waited_for() {
+    let (bucket, store) = a_read_bucket();
+    bucket.has_revoked(&session("s"), now(&store), now(&store));
+    bucket.learn_refusal(&session("s"), Timestamp::END_OF_TIME);
+    assert!(read(&bucket, &store).has_lost);
+}
+
+#[test]
+fn what_is_past_its_use_is_not_lost_but_missing_should_the_clock_go_back() {
+    let (bucket, mut store) = a_read_bucket();
+    bucket.has_revoked(&session("s"), now(&store), now(&store));
+    // It keeps the other from being swept.
+    bucket.has_revoked(&session("t"), now(&store), Timestamp::END_OF_TIME);
+    store.now += store.data.keep + 1;
+    bucket.is_restored(&session("t"), 0);
+    assert!(read(&bucket, &store).has_lost, "the other");
+    store.now -= store.data.keep + 1;
+    assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 2);
+}
+
+#[test]
+fn however_often_a_log_begins_anew_what_is_missing_is_found() {
+    for is_told_in_even_lives in [false, true] {
+        let (bucket, empty) = a_read_bucket();
+        let mut store = empty.clone();
+        store.revoke(0, session("s"));
+        let anew = |store: &Store| {
+            bucket.unreadable();
+            read(&bucket, store);
+        };
+        if is_told_in_even_lives {
+            anew(&empty);
+        }
+        for _ in 0..=u16::MAX / 2 {
+            anew(&store);
+            anew(&empty);
+            assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 1);
+        }
+    }
 }
 
 #[test]
