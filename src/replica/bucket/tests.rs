@@ -1,5 +1,5 @@
 //! What a bucket promises, held against a store that loses things in every way that it can (`model`): by chance (`random`), for all short sequences
-//! (`every`), and for the sequences of the protocol by name (`named`).
+//! (`every`), for the sequences of the protocol by name (`named`), and for what the node itself has revoked (`own`).
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -7,6 +7,7 @@ mod every;
 mod model;
 mod named;
 mod node;
+mod own;
 mod random;
 
 impl super::Bucket {

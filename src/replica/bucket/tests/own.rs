@@ -1,0 +1,256 @@
+//! What this node itself has revoked: known at once, waited for in the log, and missed if a later question does not find it there.
+
+use super::{
+    model::{Store, ms},
+    node::{STALENESS, Step, World},
+};
+use crate::{
+    clock::Timestamp,
+    replica::{
+        bucket::{Bucket, Outcome, Verdict},
+        denied::Names,
+        reader::MOST_EXPECTED,
+    },
+    store::Revocation,
+};
+
+use Step::{Answer, Ask, Deliver, Hear, RevokeHere, RollBack, Round, Save};
+
+#[test]
+fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it() {
+    let mut world = World::new();
+    let token = world.token("u0");
+    world.steps(&[Round, Save, Ask, Answer(0), RevokeHere(0), Hear]);
+    assert_eq!(world.says(&token), Verdict::Refused);
+    assert!(!world.step(Deliver(0)).has_lost, "it was asked before");
+    assert!(!world.step(Round).has_lost, "it was told");
+    let missing = |world: &World| world.bucket.missing(now(&world.store), 0, 9).1.len();
+    assert_eq!(missing(&world), 0);
+    world.token("u0");
+    world.steps(&[Save, RevokeHere(0), Hear, RollBack(1)]);
+    assert!(world.step(Round).has_lost, "the log goes on from where it was read, without it");
+    assert_eq!(missing(&world), 1);
+    assert!(!world.step(Round).has_lost, "that is said once");
+}
+
+/// A bucket whose log was read, with nothing in it.
+fn a_read_bucket() -> (Bucket, Store) {
+    let mut store = Store::new();
+    store.data.max_staleness = STALENESS;
+    let bucket = Bucket::new(Names::default(), ms(STALENESS), 1 << 20);
+    read(&bucket, &store);
+    (bucket, store)
+}
+
+fn read(bucket: &Bucket, store: &Store) -> Outcome {
+    let ask = bucket.ask(ms(1));
+    bucket.page(&ask, store.page(store.meta(), ask.since()).0)
+}
+
+fn now(store: &Store) -> Timestamp {
+    Timestamp::from_secs(store.now)
+}
+
+fn session(sid: &str) -> Revocation {
+    Revocation::Session { subject: "u".to_owned(), sid: sid.to_owned() }
+}
+
+#[test]
+fn what_this_node_revokes_and_the_log_tells_is_kept_once() {
+    let (bucket, mut store) = a_read_bucket();
+    let entry = store.revoke(0, session("s"));
+    bucket.has_revoked(&entry.revocation, entry.at, entry.at);
+    let size = bucket.size();
+    read(&bucket, &store);
+    assert_eq!(bucket.size(), size);
+}
+
+#[test]
+fn what_this_node_revokes_and_cannot_write_down_is_not_decided_here() {
+    let (bucket, store) = a_read_bucket();
+    assert_ne!(bucket.lease_end(), 0);
+    let ask = bucket.ask(ms(1));
+    assert!(bucket.has_revoked(&session(&"s".repeat(1 << 16)), now(&store), now(&store)));
+    assert_eq!(bucket.lease_end(), 0);
+    bucket.page(&ask, store.page(store.meta(), ask.since()).0);
+    assert_eq!(bucket.lease_end(), 0, "it was asked before");
+    read(&bucket, &store);
+    assert_ne!(bucket.lease_end(), 0);
+}
+
+#[test]
+fn a_log_that_is_not_read_to_its_end_has_lost_nothing() {
+    let (bucket, mut store) = a_read_bucket();
+    for number in 0..5 {
+        let entry = store.revoke(number, session(&number.to_string()));
+        if number == 4 {
+            bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+        }
+    }
+    for _ in 0..4 {
+        assert!(!read(&bucket, &store).has_lost);
+    }
+    assert_eq!(bucket.missing(now(&store), 0, 9).1, []);
+}
+
+#[test]
+fn so_much_as_is_waited_for_is_bounded_and_the_rest_is_missing_until_it_is_told() {
+    let (bucket, store) = a_read_bucket();
+    let many = MOST_EXPECTED + 10;
+    for number in 0..many {
+        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store));
+    }
+    assert_eq!(bucket.missing(now(&store), 0, many).1.len(), 10);
+    assert!(read(&bucket, &store).has_lost);
+    assert_eq!(bucket.missing(now(&store), 0, many + 1).1.len(), many);
+}
+
+#[test]
+fn what_is_revoked_again_when_no_more_can_be_waited_for_is_still_waited_for() {
+    let (bucket, store) = a_read_bucket();
+    for number in 0..MOST_EXPECTED {
+        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store));
+    }
+    bucket.has_revoked(&session("0"), now(&store), now(&store));
+    assert_eq!(bucket.missing(now(&store), 0, 9).1, []);
+    assert!(read(&bucket, &store).has_lost);
+}
+
+#[test]
+fn what_the_store_refuses_meanwhile_is_still_waited_for() {
+    let (bucket, store) = a_read_bucket();
+    bucket.has_revoked(&session("s"), now(&store), now(&store));
+    bucket.learn_refusal(&session("s"), Timestamp::END_OF_TIME);
+    assert!(read(&bucket, &store).has_lost);
+}
+
+#[test]
+fn what_is_past_its_use_is_not_lost_but_missing_should_the_clock_go_back() {
+    let (bucket, mut store) = a_read_bucket();
+    bucket.has_revoked(&session("s"), now(&store), now(&store));
+    // It keeps the other from being swept.
+    bucket.has_revoked(&session("t"), now(&store), Timestamp::END_OF_TIME);
+    store.now += store.data.keep + 1;
+    bucket.is_restored(&session("t"), 0);
+    assert!(read(&bucket, &store).has_lost, "the other");
+    store.now -= store.data.keep + 1;
+    assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 2);
+}
+
+#[test]
+fn however_often_a_log_begins_anew_what_is_missing_is_found() {
+    for is_told_in_even_lives in [false, true] {
+        let (bucket, empty) = a_read_bucket();
+        let mut store = empty.clone();
+        store.revoke(0, session("s"));
+        let anew = |store: &Store| {
+            bucket.unreadable();
+            read(&bucket, store);
+        };
+        if is_told_in_even_lives {
+            anew(&empty);
+        }
+        for _ in 0..=u16::MAX / 2 {
+            anew(&store);
+            anew(&empty);
+            assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn of_two_that_spare_a_session_each_counts_as_told() {
+    // The second is opened after the first was spared, and spared in its place.
+    let revoke = |store: &mut Store| {
+        [0, 1].map(|number| {
+            let except = Some(store.open("u0"));
+            let entry = store.revoke(number, Revocation::Subject { subject: "u0".to_owned(), generation: 0, except });
+            assert!(matches!(entry.revocation, Revocation::Subject { except: Some(_), .. }));
+            entry
+        })
+    };
+    for heard_late in [false, true] {
+        let (bucket, mut store) = a_read_bucket();
+        let entries = revoke(&mut store);
+        if heard_late {
+            assert!(!read(&bucket, &store).has_lost);
+        }
+        for entry in &entries {
+            bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+        }
+        assert!(!read(&bucket, &store).has_lost);
+        assert_eq!(bucket.missing(now(&store), 0, 9).1, [], "heard late: {heard_late}");
+    }
+    // And each as lost.
+    let (bucket, mut store) = a_read_bucket();
+    store.save();
+    for entry in revoke(&mut store) {
+        bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+    }
+    store.roll_back(0);
+    assert!(read(&bucket, &store).has_lost);
+    assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 2);
+}
+
+#[test]
+fn one_that_spares_a_session_is_not_told_by_one_that_spares_another() {
+    let (bucket, mut store) = a_read_bucket();
+    let all_but = |sid| Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: Some(sid) };
+    store.save();
+    let spared = store.open("u0");
+    let lost = store.revoke(0, all_but(spared));
+    store.roll_back(0);
+    let spared = store.open("u0");
+    store.now += 1;
+    store.revoke(1, all_but(spared));
+    read(&bucket, &store);
+    bucket.has_revoked(&lost.revocation, lost.at, lost.until);
+    assert!(read(&bucket, &store).has_lost);
+    assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 1);
+}
+
+#[test]
+fn a_stronger_one_that_is_waited_for_is_not_lost_for_a_weaker_one_that_was_told() {
+    let (bucket, mut store) = a_read_bucket();
+    let mut revoke = |number| {
+        let all = Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: None };
+        let entry = store.revoke(number, all);
+        bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+        store.clone()
+    };
+    let weaker = revoke(0);
+    let ask = bucket.ask(ms(1));
+    let stronger = revoke(1);
+    assert!(!bucket.page(&ask, weaker.page(weaker.meta(), ask.since()).0).has_lost);
+    assert!(!read(&bucket, &stronger).has_lost);
+    assert_eq!(bucket.missing(now(&stronger), 0, 9).1, []);
+}
+
+#[test]
+fn what_was_told_in_a_weaker_form_is_lost_in_the_stronger() {
+    let (bucket, mut store) = a_read_bucket();
+    let all = || Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: None };
+    store.revoke(0, all());
+    read(&bucket, &store);
+    store.save();
+    let stronger = store.revoke(1, all());
+    bucket.has_revoked(&stronger.revocation, stronger.at, stronger.until);
+    store.roll_back(0);
+    assert!(read(&bucket, &store).has_lost);
+    assert_eq!(bucket.missing(now(&store), 0, 9).1, [(stronger.revocation, stronger.until)]);
+}
+
+#[test]
+fn what_is_revoked_again_while_it_is_restored_is_waited_for() {
+    let (bucket, mut store) = a_read_bucket();
+    store.save();
+    let entry = store.revoke(0, session("s"));
+    bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+    store.roll_back(0);
+    assert!(read(&bucket, &store).has_lost);
+    let (life, missing) = bucket.missing(now(&store), 0, 9);
+    assert_eq!(missing.len(), 1);
+    bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+    bucket.is_restored(&entry.revocation, life);
+    assert!(read(&bucket, &store).has_lost, "neither was there");
+}
