@@ -123,11 +123,11 @@ impl Bucket {
     /// Whether the lease had to be ended instead.
     pub(super) fn has_revoked(&self, revocation: &Revocation, at: Timestamp, until: Timestamp) -> bool {
         let mut reader = self.reader();
-        let is_of = |life| self.known.read(|known, _| known.denied.is_told(revocation, life), || 0).0;
+        let is_of = |life| self.known.read(|known, _| known.denied.is_of_life(revocation, life), || 0).0;
         let life = if is_of(reader.life()) {
             // The log was read before this was called.
             reader.life()
-        } else if reader.expect(revocation) || is_of(UNTOLD) {
+        } else if reader.wait_for(revocation) || is_of(UNTOLD) {
             UNTOLD
         } else {
             // Offered to the store at the next loss, which then may not be one.
@@ -233,8 +233,8 @@ impl Bucket {
         self.known.read(|known, _| (known.denied.len(), known.denied.bytes()), || 0).0
     }
 
-    /// Revocations that this node knows, and the log, read from its beginning, did not tell when it had to: up to `limit`, after the first `skip`; and in which life of
-    /// the log. None until it was read to its end.
+    /// Revocations that this node knows, and the log, read from its beginning, did not tell when it had to: up to `limit`, after the first `skip`;
+    /// and in which life of the log. None until it was read to its end.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
         let (life, is_complete) = {
             let reader = self.reader();

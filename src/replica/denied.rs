@@ -159,8 +159,8 @@ impl Denied {
         self.find(name).map(|stored| stored.number)
     }
 
-    /// Whether this was read in this life of the log, or something stronger in its place.
-    pub(super) fn is_told(&self, revocation: &Revocation, life: u16) -> bool {
+    /// Whether this is known as of this life of the log, or something stronger in its place.
+    pub(super) fn is_of_life(&self, revocation: &Revocation, life: u16) -> bool {
         let (.., number) = parts(revocation);
         self.places_of(revocation)
             .filter_map(|place| self.stored(place))

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Of so many revocations at most it is watched that the log tells them. Beyond that they are missing until it does.
-pub(super) const MOST_EXPECTED: usize = 4096;
+pub(super) const MOST_AWAITED: usize = 4096;
 
 /// What has been read of one bucket's log.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(super) struct Reader {
     open: Option<u64>,
     asked: u64,
     /// What the log has to tell yet, and the last question from before that was so.
-    expected: VecDeque<(u64, Revocation)>,
+    awaited: VecDeque<(u64, Revocation)>,
 }
 
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Reader {
             was_read: false,
             open: None,
             asked: 0,
-            expected: VecDeque::new(),
+            awaited: VecDeque::new(),
         }
     }
 
@@ -142,10 +142,10 @@ impl Reader {
 
     /// The store has confirmed a revocation: the log, read to its end by a question that is yet to be asked, tells of it; or it is lost. `false` if too
     /// many are waited for already.
-    pub(super) fn expect(&mut self, revocation: &Revocation) -> bool {
-        let has_room = self.expected.len() < MOST_EXPECTED;
+    pub(super) fn wait_for(&mut self, revocation: &Revocation) -> bool {
+        let has_room = self.awaited.len() < MOST_AWAITED;
         if has_room {
-            self.expected.push_back((self.asked, revocation.clone()));
+            self.awaited.push_back((self.asked, revocation.clone()));
         }
         has_room
     }
@@ -239,10 +239,10 @@ impl Reader {
         self.is_complete |= is_done;
         self.was_read |= is_done;
         let may_decide = is_done && !self.staleness.is_zero() && max_staleness >= self.staleness;
-        let due = self.expected.iter().take_while(|(asked, _)| is_done && *asked < ask.number).count();
+        let due = self.awaited.iter().take_while(|(asked, _)| is_done && *asked < ask.number).count();
         Change {
             broke: None,
-            due: self.expected.drain(..due).map(|(_, revocation)| revocation).collect(),
+            due: self.awaited.drain(..due).map(|(_, revocation)| revocation).collect(),
             entries,
             // Not before all is applied: a lease that was granted before the break may still be in a request's hands, and it must not meet the
             // horizon of a log that is read in part.

@@ -33,8 +33,7 @@ use crate::{clock::saturating_millis, error::ConfigError};
 ///
 /// A million revoked sessions take 52 MB of a node's memory if users have ids of 8 characters, 58 MB with UUIDs, 80 MB with other texts of 36 (counted by a test; only
 /// revocations that still matter are kept). Their ids take at most 256 MiB, some 4 to 8 million sessions; beyond it the oldest are forgotten, and tokens of their time
-/// are asked about in the store. See
-/// [`ReplicaStatus`](super::ReplicaStatus).
+/// are asked about in the store. See [`ReplicaStatus`](super::ReplicaStatus).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Consistency {
