@@ -70,6 +70,9 @@ pub trait UserAuthentication: Send + Sync + 'static {
     /// The user with these credentials; `None` if there is none, the password is wrong or the user may not log in.
     ///
     /// All of these must cost the same: use `PasswordHasher::verify_or_dummy`, which hashes for unknown users too.
+    ///
+    /// The login endpoint asks a second time if all of the user's sessions were revoked since it asked, or just before: what the first answer was made of
+    /// may have been changed with them.
     fn authenticate(
         &self,
         credentials: Credentials,

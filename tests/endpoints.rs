@@ -35,8 +35,17 @@ struct Users {
     failing: AtomicBool,
     panicking: AtomicBool,
     overloaded: AtomicBool,
-    /// Revokes all of the user's sessions while the password is being checked.
-    revoked_meanwhile: Mutex<Option<TokenService>>,
+    /// What happens while the password is being checked: one for each check, the last one first.
+    meanwhile: Mutex<Vec<Meanwhile>>,
+    /// The password is "new".
+    changed: AtomicBool,
+}
+
+/// All of the user's sessions are revoked, and a millisecond passes.
+struct Meanwhile {
+    tokens: TokenService,
+    clock: ManualClock,
+    changes_password: bool,
 }
 
 impl Users {
@@ -57,11 +66,14 @@ impl UserAuthentication for Users {
     type Claims = NoClaims;
 
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<String>, BoxError> {
-        let meanwhile = self.revoked_meanwhile.lock().unwrap().take();
-        if let Some(tokens) = meanwhile {
+        let is_right = credentials.password() == if self.changed.load(Ordering::SeqCst) { "new" } else { "right" };
+        let meanwhile = self.meanwhile.lock().unwrap().pop();
+        if let Some(Meanwhile { tokens, clock, changes_password }) = meanwhile {
+            self.changed.store(changes_password, Ordering::SeqCst);
             tokens.revoke_all_for_subject("42").await?;
+            clock.advance(Duration::from_millis(1));
         }
-        Ok(self.look_up()?.filter(|_| credentials.password() == "right"))
+        Ok(self.look_up()?.filter(|_| is_right))
     }
 
     async fn user_by_id(&self, _: &str) -> Result<Option<String>, BoxError> {
@@ -145,14 +157,35 @@ async fn a_deleted_user_gets_no_new_tokens_though_the_service_has_no_hook() {
 }
 
 #[tokio::test]
-async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_refused() {
+async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_the_account_is_then() {
+    for (revocations, changes_password, expected) in
+        [(1, false, StatusCode::OK), (1, true, StatusCode::UNAUTHORIZED), (2, false, StatusCode::UNAUTHORIZED)]
+    {
+        let house = house();
+        let Fixture { tokens, clock, .. } = &house.fixture;
+        let meanwhile = || Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password };
+        *house.users.meanwhile.lock().unwrap() = std::iter::repeat_with(meanwhile).take(revocations).collect();
+        let answer = send(house.endpoints.login(), form("username=u&password=right")).await;
+        assert_eq!(answer.status, expected, "{revocations} {changes_password}");
+        assert!(house.users.meanwhile.lock().unwrap().is_empty());
+        let sessions = tokens.sessions("42", Page::default()).await.unwrap().sessions;
+        assert_eq!(sessions.len(), usize::from(expected == StatusCode::OK), "{revocations} {changes_password}");
+        if expected != StatusCode::OK {
+            assert_eq!(answer.body["error"], "invalid_grant");
+        }
+    }
+}
+
+#[tokio::test]
+async fn if_the_store_fails_after_a_login_was_overtaken_that_is_our_fault() {
     let house = house();
-    *house.users.revoked_meanwhile.lock().unwrap() = Some(house.fixture.tokens.clone());
+    let Fixture { tokens, clock, store } = &house.fixture;
+    let meanwhile = Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password: false };
+    house.users.meanwhile.lock().unwrap().push(meanwhile);
+    store.answer_only("ping", Behaviour::Fails(StoreErrorKind::Timeout));
     let answer = send(house.endpoints.login(), form("username=u&password=right")).await;
-    assert_eq!((answer.status, &answer.body["error"]), (StatusCode::UNAUTHORIZED, &"invalid_grant".into()));
-    assert!(house.fixture.tokens.sessions("42", Page::default()).await.unwrap().sessions.is_empty());
-    house.fixture.advance(1);
-    log_in(&house).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{:?}", answer.body);
+    assert!(house.users.meanwhile.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::Error,
     middleware::{Refusal, RefusalKind, Refusals},
-    tokens::{NewSession, TokenPair, TokenService},
+    tokens::{AuthenticationStart, NewSession, TokenPair, TokenService},
     users::{Credentials, Grant, UserAuthentication},
 };
 
@@ -44,7 +44,7 @@ where
         let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
         match self.log_in(credentials, label(&parts.headers)).await {
             Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
-            // One answer to every wrong pair, and to a login that a revocation of all sessions overtook.
+            // One answer to every wrong pair, and to a login that revocations of all sessions overtook twice.
             Err(error) => {
                 let challenge = self.challenge.challenge(&Refusal::new(RefusalKind::NoCredentials));
                 Err(Failure::of_grant(&error, Some(challenge)))
@@ -60,6 +60,22 @@ where
 {
     async fn log_in(&self, credentials: Credentials, label: String) -> Result<TokenPair, Error> {
         let start = self.tokens.authentication_begins_now().await;
+        match self.log_in_since(start, credentials.clone(), label.clone()).await {
+            // Once more, by what the account is now: the password may have been changed with the revocation, or this login came right after it.
+            Err(Error::LoginSuperseded) => {
+                let start = self.tokens.authentication_begins_anew().await?;
+                self.log_in_since(start, credentials, label).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn log_in_since(
+        &self,
+        start: AuthenticationStart,
+        credentials: Credentials,
+        label: String,
+    ) -> Result<TokenPair, Error> {
         let found = AssertUnwindSafe(async {
             let user = self.users.authenticate(credentials).await?;
             Ok(user.map(|user| (self.users.user_id(&user), self.users.grant(&user))))

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::sleep;
+
 use super::{
     AuthenticationStart, OnRefresh, SecurityEvent, TokenPolicy,
     cache::VerifiedTokens,
@@ -57,6 +59,9 @@ pub struct TokenService<C = NoClaims> {
 
 /// How old the store's time may be that a login begins with, in ms.
 const LONGEST_UNASKED: u64 = 30_000;
+
+/// Longer than the millisecond in which times are counted, however the paces of two clocks differ.
+const A_MOMENT: Duration = Duration::from_millis(2);
 
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
@@ -127,8 +132,8 @@ impl<C> TokenService<C> {
     /// [`NewSession::authenticated_since`](super::NewSession::authenticated_since).
     ///
     /// It is the store's time as known without asking, which may lag: by 15 ms for each minute in which a `RedisStore` was
-    /// asked nothing. A login is refused if all sessions were revoked in that time just before it. The login endpoint
-    /// asks the store first; to do so too, await [`TokenStore::ping`] now and then.
+    /// asked nothing, and always by a moment. A login is refused ([`Error::LoginSuperseded`]) if all sessions were revoked in that time just before
+    /// it: authenticate again from the start then, as the login endpoint does, a little later.
     #[must_use]
     pub fn authentication_begins(&self) -> AuthenticationStart {
         AuthenticationStart(self.inner.store_now())
@@ -150,6 +155,17 @@ impl<C: Send + Sync + 'static> TokenService<C> {
             }
         }
         self.authentication_begins()
+    }
+
+    /// The moment at which an authentication begins anew, after one that was superseded: surely later than what superseded it. The store's time as known
+    /// without asking lags a little behind the store's, and both count whole milliseconds, so who was logged out everywhere and logs in again at once
+    /// may have begun *before* the revocation as far as anybody can tell.
+    pub(crate) async fn authentication_begins_anew(&self) -> Result<AuthenticationStart, Error> {
+        sleep(A_MOMENT).await;
+        if let Some(store) = &self.inner().store {
+            store.ping().await?;
+        }
+        Ok(self.authentication_begins())
     }
 
     /// Verifies a token and finds out whether it is alive: what the middleware does for every request. The store is asked, unless

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::clock::{Timestamp, saturating_millis};
+use crate::clock::Timestamp;
 
 /// An estimate that is never ahead.
 #[derive(Debug)]
@@ -47,15 +47,15 @@ impl ServerTime {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let known = best.map(|best| estimate(best, moment));
         let put_back = |known: Timestamp| known.saturating_since(answered) > self.oldest_answer;
-        if known.is_none_or(|known| answered >= known || put_back(known)) {
+        if known.is_none_or(|known| answered > known || put_back(known)) {
             *best = Some((answered, moment));
         }
     }
 }
 
 fn estimate((answered, came): (Timestamp, Instant), moment: Instant) -> Timestamp {
-    let passed = saturating_millis(moment.saturating_duration_since(came));
-    answered.saturating_add(Duration::from_millis(passed - passed.div_ceil(4096)))
+    let passed = moment.saturating_duration_since(came);
+    answered.saturating_add(passed - passed / 4096)
 }
 
 #[cfg(test)]
@@ -80,6 +80,15 @@ mod tests {
         let hour = 3_600_000;
         let drifted = hour - hour / 10_000;
         assert!(time.at(start + 3_600_000 * MS) < at(drifted));
+    }
+
+    #[test]
+    fn what_passes_between_answers_of_the_same_millisecond_counts() {
+        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        time.learn_at(at(0), start);
+        time.learn_at(at(0), start + MS * 9 / 10);
+        assert_eq!(time.at(start + MS * 9 / 10), at(0));
+        assert_eq!(time.at(start + MS * 11 / 10), at(1));
     }
 
     #[test]
