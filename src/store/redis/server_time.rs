@@ -55,7 +55,7 @@ impl ServerTime {
 
 fn estimate((answered, came): (Timestamp, Instant), moment: Instant) -> Timestamp {
     let passed = moment.saturating_duration_since(came);
-    answered.saturating_add(passed - passed / 4096)
+    answered.saturating_add(passed.saturating_sub(passed / 4096))
 }
 
 #[cfg(test)]
