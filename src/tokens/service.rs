@@ -157,9 +157,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.authentication_begins()
     }
 
-    /// The moment at which an authentication begins anew, after one that was superseded: surely later than what superseded it. The store's time as known
-    /// without asking lags a little behind the store's, and both count whole milliseconds, so who was logged out everywhere and logs in again at once
-    /// may have begun *before* the revocation as far as anybody can tell.
+    /// The moment at which an authentication begins anew, after one that was superseded, by a store that was just asked: later than what superseded it,
+    /// as far as the clocks of a cluster's primaries agree. The store's time as known without asking lags a little, and both count whole milliseconds, so
+    /// who was logged out everywhere and logs in again at once may have begun *before* the revocation as far as anybody can tell.
     pub(crate) async fn authentication_begins_anew(&self) -> Result<AuthenticationStart, Error> {
         sleep(A_MOMENT).await;
         if let Some(store) = &self.inner().store {
