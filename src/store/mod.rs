@@ -39,7 +39,7 @@ pub use self::log_position::InvalidLogPosition;
 pub use self::memory::MemoryStore;
 pub use self::model::{
     Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened,
-    Page, Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState, Successor,
+    Page, Revocation, Revoked, Rotate, Rotated, ServerId, SessionPage, SessionRecord, SessionState, Successor,
 };
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;

@@ -60,6 +60,23 @@ pub struct Checked {
     pub now: Timestamp,
     /// What has become of the session and the token.
     pub state: SessionState,
+    /// The server that answered; `None` if its identity is not known.
+    pub server: Option<ServerId>,
+}
+
+/// Identity of the server behind an answer. Another process at the same address has another one, and so has the same
+/// process after a failover.
+///
+/// A node combines answers of two connections only if both name the same server.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ServerId(u64);
+
+impl ServerId {
+    /// Creates an identity. The store chooses the number: equal numbers mean one server.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 /// What has become of a session, or of one access token of it.
@@ -274,6 +291,8 @@ pub struct Denial {
     pub revoked_before: Option<Timestamp>,
     /// Since when the store remembers. A token issued before may have been revoked in an earlier life of the store.
     pub born: Timestamp,
+    /// The server that answered; `None` if its identity is not known, or if several servers answered.
+    pub server: Option<ServerId>,
 }
 
 /// Where a reader of the log goes on. Opaque: take it from [`LogPage::next`].

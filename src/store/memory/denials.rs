@@ -79,7 +79,7 @@ impl Denials {
         self.denied.insert(name, denied);
     }
 
-    pub(super) fn denied(&self, query: DenyQuery, now: Timestamp, born: Timestamp) -> Denial {
+    pub(super) fn denied(&self, query: DenyQuery, now: Timestamp, log: &Log) -> Denial {
         let issuer = &query.issuer;
         let before = |id: ForeignId| {
             self.denied.get(name(issuer, &id).as_str()).filter(|denied| now < denied.until).map(|denied| denied.before)
@@ -90,7 +90,8 @@ impl Denials {
             now,
             token: query.jti.map(ForeignId::Token).and_then(before).is_some(),
             revoked_before: session.max(subject),
-            born,
+            born: log.born(),
+            server: Some(log.server()),
         }
     }
 

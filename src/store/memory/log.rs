@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::{LogCursor, LogEntry, LogPage, LogPosition, Revocation},
+    store::{LogCursor, LogEntry, LogPage, LogPosition, Revocation, ServerId},
 };
 
 /// The bucket's number.
@@ -34,6 +34,7 @@ const NONCE: usize = 16;
 /// entries is the order of the changes, and nobody sees the one without the other.
 pub(super) struct Log {
     incarnation: String,
+    server: ServerId,
     born: Timestamp,
     keep_millis: AtomicU64,
     /// The longest staleness that any node allows itself, in ms.
@@ -54,11 +55,17 @@ impl Log {
         let ring = Ring { entries: VecDeque::new(), sequence: 0, head: incarnation.clone(), at: born };
         Self {
             incarnation,
+            server: ServerId::new(RandomState::new().hash_one(0u8)),
             born,
             keep_millis: AtomicU64::new(saturating_millis(DEFAULT_KEEP)),
             staleness_millis: AtomicU64::new(0),
             ring: Mutex::new(ring),
         }
+    }
+
+    /// Identity of this store: it differs from that of a store that takes its place.
+    pub(super) fn server(&self) -> ServerId {
+        self.server
     }
 
     pub(super) fn born(&self) -> Timestamp {

@@ -154,7 +154,7 @@ impl TokenStore for MemoryStore {
 
     fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked> {
         let (shard, now) = self.read(subject);
-        Answer::Ready(Ok(Checked { now, state: shard.check(subject, sid, jti, now) }))
+        Answer::Ready(Ok(Checked { now, state: shard.check(subject, sid, jti, now), server: Some(self.log.server()) }))
     }
 
     fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
@@ -201,7 +201,7 @@ impl TokenStore for MemoryStore {
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
         let denials = self.denials.read().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
-        Answer::Ready(Ok(denials.denied(query, now, self.log.born())))
+        Answer::Ready(Ok(denials.denied(query, now, &self.log)))
     }
 
     fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {

@@ -45,6 +45,7 @@ impl Inner {
             token: one.token || other.token,
             revoked_before: one.revoked_before.max(other.revoked_before),
             born: one.born.max(other.born),
+            server: one.server.filter(|server| other.server == Some(*server)),
         };
         if let Some(denial) = try_join_all(known).await?.into_iter().reduce(together) {
             return Ok(denial);
@@ -87,6 +88,7 @@ impl Inner {
             token: is_token && value.is_some(),
             revoked_before: value.filter(|_| !is_token).map(Timestamp::from_millis),
             born: meta.born,
+            server: None,
         }))
     }
 }

@@ -193,7 +193,7 @@ pub(super) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
             refresh_end: record.refresh_end,
         },
     };
-    Ok(Checked { now, state })
+    Ok(Checked { now, state, server: None })
 }
 
 pub(super) fn rotated(Answered { now, status, mut rest }: Answered) -> Result<Rotated, StoreError> {
