@@ -172,6 +172,9 @@ pub enum StoreErrorKind {
     Layout,
     /// The server refused a command: for example rights that are missing. Fault: the operator's.
     Rejected,
+    /// This node asks the store as often as it may about tokens from before it followed the revocation log (see
+    /// [`max_questions`](crate::tokens::Builder::max_questions)). It passes by itself.
+    Overloaded,
 }
 
 impl StoreError {
@@ -206,6 +209,9 @@ impl fmt::Display for StoreError {
                 "the token store was set up with another layout; give every node the same prefix, version and buckets"
             }
             StoreErrorKind::Rejected => "the token store refused the command; check the rights of its user",
+            StoreErrorKind::Overloaded => {
+                "too many tokens have to be asked of the token store at once; it passes, or raise `max_questions`"
+            }
         })
     }
 }

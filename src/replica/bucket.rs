@@ -1,51 +1,80 @@
-//! One bucket of the replica: its reader, and what requests read.
+//! One bucket of the replica: its reader, and the data that requests read.
 
 use std::{
     mem,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use super::{
-    denied::{Denied, NOT_OF_THE_LOG, Name, Names, TooLong, UNTOLD},
+    denied::{Denied, EPOCH_LOCAL, EPOCH_LOST, EPOCH_PENDING, LAST_EPOCH, Name, Names},
+    history::{Gap, Horizon, Lost},
     leased::Leased,
     nanos,
-    reader::{Ask, Bounds, Break, Change, Reader},
+    reader::{Ask, BackAsk, Bounds, Break, Change, Era, Reader},
 };
 use crate::{
     clock::Timestamp,
-    store::{LogEntry, LogPage, LogPosition, Revocation},
+    store::{LogEntry, LogPage, LogPosition, Revocation, ServerId},
 };
 
-/// For so many entries requests wait at most.
+/// Requests wait for so many entries at most.
 const ENTRIES_AT_ONCE: usize = 64;
 
-/// A bucket. Lock order: the reader, then what is known.
+/// A bucket. Lock order: the reader, then the data.
 #[derive(Debug)]
 pub(super) struct Bucket {
     reader: Mutex<Reader>,
     known: Leased<Known>,
+    rules: Rules,
 }
 
-/// What is known of a bucket.
+/// Settings that all buckets of a replica share.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) staleness: Duration,
+    /// By how much the clocks of two servers of one store may differ.
+    pub(super) margin: Duration,
+    /// By how much this node's clock may differ from those of other issuers.
+    pub(super) leeway: Duration,
+    /// Counts the eras of all buckets.
+    pub(super) eras: Arc<AtomicU64>,
+}
+
+/// The data of a bucket.
 #[derive(Debug)]
 struct Known {
     denied: Denied,
     bounds: Bounds,
-    /// Of what was logged up to then, something had to go to keep memory bounded.
+    /// The count of eras when the current one began.
+    era_began: u64,
+    /// Of the revocations that were logged up to then, some were dropped to keep memory bounded.
     forgotten: Timestamp,
+    /// Entries that were left out: they cannot be read, or no valid token has such ids.
+    skipped: u64,
+    /// An entry was left out that has yet to be reported.
+    has_left_out: bool,
 }
 
-/// What the texts of a token say that its revocation goes by.
+/// The times of a token that decide if it may be judged here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
-    /// A moment, by the store's clock, at which it was not revoked: when it was issued, at the earliest, or later.
-    pub(super) alive_at: Timestamp,
+    pub(super) issued_at: Timestamp,
+    pub(super) alive: Alive,
     /// From `iat` to the last moment at which it is accepted.
     pub(super) life: Duration,
+}
+
+/// A confirmation by the store that a token was not revoked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Alive {
+    /// The store's time. The epoch if the store was never asked.
+    pub(super) at: Timestamp,
+    /// The count of eras when it came. A bucket does not count it once another era has begun.
+    pub(super) eras: u64,
 }
 
 /// The names under which one of our tokens may be denied.
@@ -56,51 +85,76 @@ pub(super) struct SessionNames<'a> {
     pub(super) token: Name<'a>,
 }
 
-/// What a bucket says of a token. Of several names under which one token may be denied, the greatest word counts.
+/// The answer of a bucket about a token. Of several names under which one token may be denied, the greatest counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Verdict {
     /// It is not revoked, and that may be relied on.
     Accepted,
-    /// Only the store knows.
+    /// Only the store knows, because it was issued before the log was followed.
+    BeforeHorizon,
+    /// Only the store knows, because there is no lease.
     Unknown,
     /// It is revoked.
     Refused,
 }
 
-/// What reading a page has led to.
+/// The result of applying a page.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
-    /// All was applied for the first time since a break.
-    pub(super) completed: bool,
-    /// The store may have lost something.
+    /// The store has lost revocations that this node holds.
     pub(super) has_lost: bool,
+    /// Entries were left out that may be news to the operator.
+    pub(super) has_skipped: bool,
 }
 
 impl Bucket {
-    pub(super) fn new(names: Names, staleness: Duration, max_bytes: usize) -> Self {
+    pub(super) fn new(names: Names, rules: Rules, max_bytes: usize) -> Self {
+        let horizon =
+            Horizon { own: Timestamp::END_OF_TIME, foreign: Timestamp::END_OF_TIME, gap: None };
         Self {
-            reader: Mutex::new(Reader::new(staleness)),
+            reader: Mutex::new(Reader::new(rules.staleness)),
             known: Leased::new(Known {
                 denied: Denied::new(names, max_bytes),
-                bounds: Bounds::default(),
+                bounds: Bounds { horizon, keep: Duration::ZERO, era: Era::default() },
+                era_began: u64::MAX,
                 forgotten: Timestamp::default(),
+                skipped: 0,
+                has_left_out: false,
             }),
+            rules,
         }
     }
 
-    pub(super) fn ask(&self, now: Duration) -> Ask {
-        self.reader().ask(now)
+    pub(super) fn ask(&self, now: Duration, limit: u32) -> Ask {
+        self.reader().ask(now, limit)
     }
 
-    /// Applies the answer to a question.
-    pub(super) fn page(&self, ask: &Ask, page: LogPage) -> Outcome {
+    /// Returns the next question backwards. There is none if nothing is left to be read, or no room for more.
+    pub(super) fn ask_back(&self, limit: u32) -> Option<BackAsk> {
         let mut reader = self.reader();
-        let now = page.now;
-        let change = reader.page(ask, page);
-        let outcome = self.apply(&mut reader, change, now);
-        // Who has found nothing has to look again only if something went that the log had told.
+        let ask = reader.ask_back(limit)?;
+        if self.known.read(|known, _| known.denied.is_full_for_another(), || 0).0 {
+            reader.stop_reading_back();
+            return None;
+        }
+        Some(ask)
+    }
+
+    /// Returns the time of the oldest entry that was read, and whether reading back is urgent, if there is more to be
+    /// read.
+    pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
+        self.reader().way_back()
+    }
+
+    /// Applies the answer to a question. `wall` is the time of this node's clock.
+    pub(super) fn page(&self, ask: &Ask, page: LogPage, wall: Timestamp) -> Outcome {
+        let mut reader = self.reader();
+        let (now, skipped) = (page.now, page.skipped);
+        let change = reader.page(ask, page, wall);
+        let outcome = self.apply(&reader, change, now, skipped);
+        // Cached verdicts are invalid only if the sweep removed log entries.
         self.known.tend(|known| {
             let forgotten = known.denied.sweep(now);
             let leaves_a_hole = forgotten > known.forgotten;
@@ -110,61 +164,70 @@ impl Bucket {
         outcome
     }
 
-    /// The store could not tell this bucket's log, or told what cannot be understood.
-    pub(super) fn unreadable(&self) {
+    /// Applies the answer to a question backwards.
+    pub(super) fn back_page(&self, ask: &BackAsk, page: LogPage) -> Outcome {
         let mut reader = self.reader();
-        let change = reader.unreadable();
-        self.apply(&mut reader, change, Timestamp::default());
+        let (now, skipped) = (page.now, page.skipped);
+        let change = reader.back_page(ask, page);
+        self.apply(&reader, change, now, skipped)
     }
 
-    /// This node has revoked something, and the store has confirmed it. It is known from here on, and not only when the log tells of it: the next request
-    /// on this node is refused; and should the store lose it before anybody has read it, it can be told it again.
+    /// Learns a revocation that this node has made and the store has confirmed: the next request on this node is
+    /// refused, and a store that loses it before anybody has read it can be told again.
     ///
-    /// Whether the lease had to be ended instead.
-    pub(super) fn has_revoked(&self, revocation: &Revocation, at: Timestamp, until: Timestamp) -> bool {
+    /// Returns true if the lease had to be ended instead.
+    pub(super) fn has_revoked(
+        &self,
+        revocation: &Revocation,
+        at: Timestamp,
+        until: Timestamp,
+        position: &LogPosition,
+    ) -> bool {
         let mut reader = self.reader();
-        let is_of = |life| self.known.read(|known, _| known.denied.is_of_life(revocation, life), || 0).0;
-        let life = if is_of(reader.life()) {
-            // The log was read before this was called.
-            reader.life()
-        } else if reader.wait_for(revocation) || is_of(UNTOLD) {
-            UNTOLD
+        let epochs = |known: &Known| known.denied.epochs_of(revocation).collect::<Vec<_>>();
+        let (epochs, _) = self.known.read(|known, _| epochs(known), || 0);
+        let told = epochs.iter().find(|epoch| **epoch == reader.epoch() || (!reader.is_broken() && **epoch <= LAST_EPOCH));
+        let epoch = if let Some(told) = told {
+            *told
+        } else if reader.track_pending(revocation, position) || epochs.contains(&EPOCH_PENDING) {
+            EPOCH_PENDING
         } else {
             // Offered to the store at the next loss, which then may not be one.
-            reader.earlier_life()
+            EPOCH_LOST
         };
         // As the log's entry is read.
         let until = until.max(at.saturating_add(reader.keep()));
-        let is_kept = self.known.change(|known| known.insert(revocation, at, until, life)).is_ok();
+        let is_kept = self.known.change(|known| known.insert(revocation, at, until, epoch));
         if !is_kept {
-            reader.must_see();
+            reader.require_later_answer();
             self.known.end_lease();
         }
         !is_kept
     }
 
-    /// Decides nothing, unless this place of the log has been applied, until the log was read by a question that is yet to be asked: what the store
-    /// has confirmed by now is in the answer.
+    /// Decides nothing, unless this position of the log was passed, until the log was read by a later question: what
+    /// the store has confirmed by now is in the answer.
     pub(super) fn must_see_position(&self, position: &LogPosition) {
         let mut reader = self.reader();
-        if !reader.has_applied(&position.incarnation, position.sequence) {
-            reader.must_see();
+        if !reader.has_passed(position) {
+            reader.require_later_answer();
             self.known.end_lease();
         }
     }
 
-    /// Whether this place of the log has been applied.
+    /// Returns true if the entry at this position was applied.
     pub(super) fn has_applied(&self, position: &LogPosition) -> bool {
-        self.reader().has_applied(&position.incarnation, position.sequence)
+        self.reader().has_applied(position)
     }
 
-    /// Whether one of our tokens may go on: it was accepted when this was noted, and nothing has been learnt since. Less work than to look once more.
+    /// Returns true if one of our tokens was accepted when this was noted, and nothing has been learnt since. Less work
+    /// than another look.
     #[inline]
     pub(super) fn still_accepts(&self, note: &AtomicU64, now: impl FnOnce() -> u64) -> bool {
         self.known.still(note.load(Ordering::Relaxed), now)
     }
 
-    /// What is known of one of our tokens. If nothing is known against it, that is noted.
+    /// Judges one of our tokens. If nothing is known against it, that is noted.
     pub(super) fn session_verdict(
         &self,
         facts: Facts,
@@ -177,109 +240,145 @@ impl Bucket {
         let is_denied = |denied: &Denied| {
             denied.is_outdated(subject, session, generation) || denied.contains(session) || denied.contains(token)
         };
-        let (verdict, version) = self.verdict(facts, now, is_denied);
+        let margin = self.rules.margin;
+        let covers = |known: &Known| known.covers_own(facts.issued_at, margin);
+        let (verdict, version) = self.verdict(facts, now, is_denied, covers);
         if verdict == Verdict::Accepted {
-            // What was found in one version stays true of it, whatever comes after and whoever else notes what.
+            // A result of one version stays true of it, whatever comes after and whoever else notes what.
             note.store(version, Ordering::Relaxed);
         }
         verdict
     }
 
-    /// What is known of a token by one of the names under which another issuer's tokens are revoked. `issued_at` is the earliest moment at which it
-    /// may have been issued, whatever its issuer's clock says.
-    pub(super) fn foreign_verdict(
-        &self,
-        facts: Facts,
-        name: Name<'_>,
-        issued_at: Timestamp,
-        now: impl FnOnce() -> u64,
-    ) -> Verdict {
-        self.verdict(facts, now, |denied| denied.foreign(name).is_some_and(|before| issued_at.as_millis() <= before)).0
+    /// Judges a token by one of the names under which another issuer's tokens are revoked.
+    pub(super) fn foreign_verdict(&self, facts: Facts, name: Name<'_>, now: impl FnOnce() -> u64) -> Verdict {
+        let leeway = self.rules.leeway;
+        // The earliest moment at which it may have been issued, whatever its issuer's clock says.
+        let issued_at = facts.issued_at.saturating_sub(leeway);
+        let is_denied = |denied: &Denied| denied.foreign(name).is_some_and(|before| issued_at.as_millis() <= before);
+        self.verdict(facts, now, is_denied, |known| issued_at > known.bounds.horizon.foreign.max(known.forgotten)).0
     }
 
-    /// And the version of what is known in which it was found.
+    /// Returns the verdict and the version of the data on which it rests.
     fn verdict(
         &self,
         facts: Facts,
         now: impl FnOnce() -> u64,
         is_denied: impl FnOnce(&Denied) -> bool,
+        covers: impl FnOnce(&Known) -> bool,
     ) -> (Verdict, u64) {
         let look = |known: &Known, version| {
-            let is_spoken_of = facts.alive_at > known.horizon() && facts.life <= known.bounds.keep;
-            (is_denied(&known.denied), is_spoken_of, version)
+            let is_covered = facts.life <= known.bounds.keep && (covers(known) || known.counts(facts.alive));
+            (is_denied(&known.denied), is_covered, version)
         };
-        let ((is_denied, is_spoken_of, version), may_decide) = self.known.read(look, now);
-        let verdict = match (is_denied, is_spoken_of && may_decide) {
-            (true, _) => Verdict::Refused,
-            (false, true) => Verdict::Accepted,
-            (false, false) => Verdict::Unknown,
+        let ((is_denied, is_covered, version), may_decide) = self.known.read(look, now);
+        let verdict = match (is_denied, may_decide, is_covered) {
+            (true, _, _) => Verdict::Refused,
+            (false, true, true) => Verdict::Accepted,
+            (false, true, false) => Verdict::BeforeHorizon,
+            (false, false, _) => Verdict::Unknown,
         };
         (verdict, version)
     }
 
-    /// The store has refused what nothing was known against. If it cannot be written down, the store is asked again.
-    pub(super) fn learn_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // To forget this one hides nothing that the log told, so it has no moment of its own; what has to go for it does.
-        let _ = self.known.change(|known| known.insert(revocation, Timestamp::default(), until, NOT_OF_THE_LOG));
+    /// Returns true if the log is read from this server.
+    pub(super) fn follows(&self, server: ServerId) -> bool {
+        self.known.read(|known, _| known.bounds.era.server == Some(server), || 0).0
     }
 
-    /// When the lease ends; 0 without one.
+    /// Learns that the store has refused a token. If there is no room, the store is asked again.
+    pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
+        // To forget this one hides nothing that the log told, so it has no time of its own.
+        self.known.change(|known| known.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
+    }
+
+    /// Returns the end of the lease; 0 without one.
     pub(super) fn lease_end(&self) -> u64 {
         self.known.lease_end()
     }
 
-    /// How many revocations are known, and the bytes that they take.
+    /// Returns the count of known revocations, and the bytes that they take.
     pub(super) fn size(&self) -> (usize, usize) {
         self.known.read(|known, _| (known.denied.len(), known.denied.bytes()), || 0).0
     }
 
-    /// Revocations that this node knows, and the log, read from its beginning, did not tell when it had to: up to `limit`, after the first `skip`;
-    /// and in which life of the log. None until it was read to its end.
+    /// Returns revocations that this node holds and the store has lost: up to `limit`, after the first `skip`; and the
+    /// current epoch.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
-        let (life, is_complete) = {
-            let reader = self.reader();
-            (reader.life(), reader.is_complete())
-        };
-        let limit = if is_complete { limit } else { 0 };
-        (life, self.known.read(|known, _| known.denied.missing(life, now, skip, limit), || 0).0)
+        let epoch = self.reader().epoch();
+        (epoch, self.known.read(|known, _| known.denied.missing(now, skip, limit), || 0).0)
     }
 
-    /// The store has confirmed that it knows this revocation again, which was missing in this life of the log.
-    pub(super) fn is_restored(&self, revocation: &Revocation, life: u16) {
-        self.known.change(|known| known.denied.is_restored(revocation, life));
+    /// Notes that the store has confirmed a lost revocation, which was missing in this epoch.
+    pub(super) fn is_restored(&self, revocation: &Revocation, epoch: u16) {
+        self.known.change(|known| known.denied.is_restored(revocation, epoch));
     }
 
-    fn apply(&self, reader: &mut Reader, change: Change, now: Timestamp) -> Outcome {
-        let Change { broke, entries, bounds, lease, more, completed, due } = change;
-        let (life, earlier) = (reader.life(), reader.earlier_life());
-        let applied = self.known.update(
+    fn apply(&self, reader: &Reader, change: Change, now: Timestamp, skipped: u32) -> Outcome {
+        let Change { epoch, broke, entries, bounds, lease, more, due, lost } = change;
+        let Ok(()) = self.known.update(
             broke.is_some(),
             |known| {
-                // A few at a time, for requests wait meanwhile.
+                // A few at a time, because requests wait meanwhile.
                 for part in entries.chunks(ENTRIES_AT_ONCE) {
-                    known.change(|known| known.learn(part, life))?;
+                    known.change(|known| known.learn(part, epoch));
                 }
                 if let Some(bounds) = bounds {
-                    known.tend(|known| ((), mem::replace(&mut known.bounds, bounds) != bounds));
+                    known.tend(|known| ((), known.rebound(bounds, &self.rules.eras)));
                 }
-                Ok::<(), TooLong>(())
+                Ok::<(), std::convert::Infallible>(())
             },
             lease.map(nanos),
         );
-        let mut missed = false;
+        let mut has_lost = false;
         for part in due.chunks(ENTRIES_AT_ONCE) {
             self.known.tend(|known| {
                 for revocation in part {
-                    missed |= known.denied.miss_if_untold(revocation, now, earlier);
+                    has_lost |= known.denied.mark_lost(revocation, now, |epoch| epoch == EPOCH_PENDING);
                 }
                 ((), false)
             });
         }
-        if applied.is_err() {
-            let _ = reader.unreadable();
-            return Outcome { broke: Some(Break::Chain), ..Outcome::default() };
+        if let Some(lost) = lost {
+            has_lost |= self.mark_lost(&lost, reader.epoch(), now);
         }
-        Outcome { broke, more, completed, has_lost: completed || missed }
+        let has_skipped = self.known.tend(|known| {
+            let is_first = skipped > 0 && known.skipped == 0;
+            known.skipped = known.skipped.saturating_add(skipped.into());
+            (is_first || mem::take(&mut known.has_left_out), false)
+        });
+        Outcome { broke, more, has_lost, has_skipped }
+    }
+
+    /// Marks what the store has lost. Returns true if any of it matters.
+    fn mark_lost(&self, lost: &Lost, current: u16, now: Timestamp) -> bool {
+        let is_told = |epoch: u16| epoch == current || epoch >= EPOCH_LOST;
+        let mut has_lost = false;
+        let mut of_all_segments = |is_lost: &dyn Fn(u16) -> bool| {
+            for number in self.known.read(|known, _| known.denied.segments().collect::<Vec<_>>(), || 0).0 {
+                self.known.tend(|known| {
+                    has_lost |= known.denied.mark_segment_lost(number, now, is_lost);
+                    ((), false)
+                });
+            }
+        };
+        match lost {
+            Lost::AllOfBefore => of_all_segments(&|epoch| !is_told(epoch)),
+            Lost::These { revocations, epochs } => {
+                if !epochs.is_empty() {
+                    of_all_segments(&|epoch| epochs.contains(&epoch) && !is_told(epoch));
+                }
+                for part in revocations.chunks(ENTRIES_AT_ONCE) {
+                    self.known.tend(|known| {
+                        for revocation in part {
+                            has_lost |= known.denied.mark_lost(revocation, now, |epoch| !is_told(epoch));
+                        }
+                        ((), false)
+                    });
+                }
+            }
+        }
+        has_lost
     }
 
     fn reader(&self) -> MutexGuard<'_, Reader> {
@@ -288,19 +387,50 @@ impl Bucket {
 }
 
 impl Known {
-    fn learn(&mut self, entries: &[LogEntry], life: u16) -> Result<(), TooLong> {
-        entries.iter().try_for_each(|entry| self.insert(&entry.revocation, entry.at, entry.until, life))
+    fn learn(&mut self, entries: &[LogEntry], epoch: u16) {
+        for entry in entries {
+            // An entry that is too long to be kept stops nobody: no valid token has such ids.
+            if !self.insert(&entry.revocation, entry.at, entry.until, epoch) {
+                self.skipped = self.skipped.saturating_add(1);
+                self.has_left_out = true;
+            }
+        }
     }
 
-    /// What had to go for it is not known any more: the horizon is moved in the same step.
-    fn insert(&mut self, revocation: &Revocation, at: Timestamp, until: Timestamp, life: u16) -> Result<(), TooLong> {
-        let forgotten = self.denied.insert(revocation, at, until, life)?;
-        self.forgotten = self.forgotten.max(forgotten.unwrap_or_default());
-        Ok(())
+    /// Inserts a revocation. If older ones are pushed out, the horizon moves in the same step. Returns false if the
+    /// entry is too long.
+    fn insert(&mut self, revocation: &Revocation, at: Timestamp, until: Timestamp, epoch: u16) -> bool {
+        let forgotten = self.denied.insert(revocation, at, until, epoch);
+        if let Ok(Some(forgotten)) = forgotten {
+            self.forgotten = self.forgotten.max(forgotten);
+        }
+        forgotten.is_ok()
     }
 
-    fn horizon(&self) -> Timestamp {
-        self.bounds.horizon.max(self.forgotten)
+    /// Puts other bounds in force. Returns true if cached verdicts are invalid.
+    fn rebound(&mut self, bounds: Bounds, eras: &AtomicU64) -> bool {
+        let before = mem::replace(&mut self.bounds, bounds);
+        if before.era != bounds.era || self.era_began == u64::MAX {
+            self.era_began = eras.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        }
+        before != bounds
+    }
+
+    /// Returns true if every revocation of one of our tokens issued at that time is known here, and its session was not
+    /// lost.
+    fn covers_own(&self, issued_at: Timestamp, margin: Duration) -> bool {
+        let Bounds { horizon, .. } = self.bounds;
+        let is_in = |gap: Gap| {
+            gap.from.saturating_sub(margin) < issued_at && issued_at <= gap.to.saturating_add(margin)
+        };
+        issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
+    }
+
+    /// Returns true if a confirmation by the store holds: it came in this era, after the horizon.
+    fn counts(&self, alive: Alive) -> bool {
+        let Bounds { horizon, .. } = self.bounds;
+        let after = horizon.own.max(self.forgotten).max(horizon.gap.map_or(Timestamp::default(), |gap| gap.to));
+        alive.eras >= self.era_began && alive.at > after
     }
 }
 

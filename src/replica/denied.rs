@@ -34,12 +34,14 @@ const NUMBER_MASK: u32 = (1 << (32 - OFFSET_BITS)) - 1;
 /// How many segments one sweep looks at.
 const SWEPT_AT_ONCE: usize = 16;
 
-/// In place of a life of the log: the store has told it otherwise, and has it. So it is never missing there.
-pub(super) const NOT_OF_THE_LOG: u16 = u16::MAX;
-/// The log has yet to tell it: missing only when it was to be told by then.
-pub(super) const UNTOLD: u16 = NOT_OF_THE_LOG - 1;
-/// Lives of the log are numbered up to here.
-pub(super) const LAST_LIFE: u16 = UNTOLD - 1;
+/// Epoch of entries that were learned from `check` instead of the log. They are never republished.
+pub(super) const EPOCH_LOCAL: u16 = u16::MAX;
+/// Epoch of this node's own revocations that the log has not told yet.
+pub(super) const EPOCH_PENDING: u16 = EPOCH_LOCAL - 1;
+/// Epoch of entries that the store has lost. They are to be republished.
+pub(super) const EPOCH_LOST: u16 = EPOCH_PENDING - 1;
+/// The last number of an epoch of the log.
+pub(super) const LAST_EPOCH: u16 = EPOCH_LOST - 1;
 
 /// What is revoked, with 32 bits of its keyed hash.
 #[derive(Clone, Copy, Debug)]
@@ -159,23 +161,48 @@ impl Denied {
         self.find(name).map(|stored| stored.number)
     }
 
-    /// Whether this is known as of this life of the log, or something stronger in its place.
-    pub(super) fn is_of_life(&self, revocation: &Revocation, life: u16) -> bool {
+    /// Returns the epochs under which this revocation, or a stronger one in its place, is held.
+    pub(super) fn epochs_of(&self, revocation: &Revocation) -> impl Iterator<Item = u16> {
         let (.., number) = parts(revocation);
-        self.places_of(revocation)
-            .filter_map(|place| self.stored(place))
-            .any(|known| known.number >= number && known.life == life)
+        let stored = self.places_of(revocation).filter_map(|place| self.stored(place));
+        stored.filter(move |known| known.number >= number).map(|known| known.epoch)
     }
 
-    /// The log was to tell this by now. If it has not, it is missing from here on, as one that was read in this `earlier` life. Whether that is so,
-    /// and it still matters at `now`.
-    pub(super) fn miss_if_untold(&mut self, revocation: &Revocation, now: Timestamp, earlier: u16) -> bool {
+    /// Marks a revocation as lost that is still held under one of the epochs for which `is_lost` is true. Returns true
+    /// if it was, and matters at `now`.
+    pub(super) fn mark_lost(&mut self, revocation: &Revocation, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (.., number) = parts(revocation);
         let known = self.places_of(revocation).filter_map(|place| Some((place, self.stored(place)?)));
-        let untold = known.filter(|(_, known)| known.number == number && known.life == UNTOLD);
-        let Some((place, until)) = untold.map(|(place, known)| (place, known.until)).next() else { return false };
-        self.mark(place, earlier, Timestamp::default());
+        let lost = known.filter(|(_, known)| known.number == number && is_lost(known.epoch));
+        let Some((place, until)) = lost.map(|(place, known)| (place, known.until)).next() else { return false };
+        self.mark(place, EPOCH_LOST, Timestamp::default());
         until > now
+    }
+
+    /// Returns the numbers of all segments, for [`mark_segment_lost`](Self::mark_segment_lost).
+    pub(super) fn segments(&self) -> impl Iterator<Item = u32> + use<> {
+        let (base, count) = (self.base, self.segments.len());
+        (0..).take(count).map(move |position: u32| base.wrapping_add(position) & NUMBER_MASK)
+    }
+
+    /// Marks all entries of one segment as lost whose epoch is one for which `is_lost` is true. Returns true if one of
+    /// them matters at `now`.
+    pub(super) fn mark_segment_lost(&mut self, number: u32, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
+        let (mut offset, mut found) = (0, false);
+        loop {
+            let place = (number << OFFSET_BITS) | offset;
+            let Some(stored) = self.stored(place) else { return found };
+            let (length, hash, is_over) = (stored.len(), stored.hash(&self.names), stored.until <= now);
+            // An entry that was replaced by a later one is in no index.
+            if is_lost(stored.epoch) && self.index.find(spread(hash), |slot| slot.place == place).is_some() {
+                self.mark(place, EPOCH_LOST, Timestamp::default());
+                found |= !is_over;
+            }
+            offset += u32::try_from(length).unwrap_or(u32::MAX);
+            if offset >= 1 << OFFSET_BITS {
+                return found;
+            }
+        }
     }
 
     /// Where a revocation stands, or what was made of it: one that spares a session, when another came that does not spare that one.
@@ -187,30 +214,35 @@ impl Denied {
         own.into_iter().chain(of_all.flatten())
     }
 
-    /// Learns a revocation that was logged `at` and matters to `until`, as read in this `life` of the log. What is known stays at least as long and
-    /// as strict as it was.
+    /// Returns true if one more entry would push out older ones.
+    pub(super) fn is_full_for_another(&self) -> bool {
+        self.is_full(SEGMENT)
+    }
+
+    /// Learns a revocation that was logged `at` and matters to `until`, as told in this `epoch` of the log. What is
+    /// known stays at least as long and as strict as it was.
     ///
-    /// If something had to go for it, this is until when that had been logged: of what was revoked up to then, not all is known any more.
+    /// Returns the time up to which not all is known any more, if older entries were pushed out.
     pub(super) fn insert(
         &mut self,
         revocation: &Revocation,
         at: Timestamp,
         until: Timestamp,
-        life: u16,
+        epoch: u16,
     ) -> Result<Option<Timestamp>, TooLong> {
         let (kind, first, second, number) = parts(revocation);
         let until = up_to_seconds(until);
-        let new = Stored { kind, life, until, number, first: Id::of(first), second: Id::of(second) };
+        let new = Stored { kind, epoch, until, number, first: Id::of(first), second: Id::of(second) };
         let name = self.names.of(kind, first, second);
         let Some(known) = self.find(name).filter(|known| known.second != new.second) else {
             return self.learn(name, new, at);
         };
         // Two exceptions: below the earlier generation all are dead but its own, whom the later one does not except.
-        let (known_life, known_until, known_number) = (known.life, known.until, known.number);
+        let (known_epoch, known_until, known_number) = (known.epoch, known.until, known.number);
         let earlier = if known_number < number {
             Stored {
                 kind: Kind::Subject,
-                life: known_life,
+                epoch: known_epoch,
                 until: known_until,
                 number: known_number,
                 second: Id::EMPTY,
@@ -231,13 +263,13 @@ impl Denied {
         let Some(place) = self.position(name) else { return self.put(name.hash, None, new, at) };
         let Some(known) = self.stored(place) else { return self.put(name.hash, Some(place), new, at) };
         // A log that tells the weaker one has not told what is known.
-        let is_weaker = new.number < known.number || new.life == NOT_OF_THE_LOG;
-        let life = if is_weaker { known.life } else { new.life };
+        let is_weaker = new.number < known.number || new.epoch == EPOCH_LOCAL;
+        let epoch = if is_weaker { known.epoch } else { new.epoch };
         if known.number >= new.number && known.until >= new.until.min(LAST_SECOND) {
-            self.mark(place, life, at);
+            self.mark(place, epoch, at);
             return Ok(None);
         }
-        new = Stored { life, until: known.until.max(new.until), number: known.number.max(new.number), ..new };
+        new = Stored { epoch, until: known.until.max(new.until), number: known.number.max(new.number), ..new };
         self.put(name.hash, Some(place), new, at)
     }
 
@@ -262,24 +294,22 @@ impl Denied {
         forgotten
     }
 
-    /// Revocations that matter at `now`, were not read in this `life` of the log, and are not waited for in it: up to `limit`, after the first `skip`.
-    pub(super) fn missing(&self, life: u16, now: Timestamp, skip: usize, limit: usize) -> Vec<(Revocation, Timestamp)> {
+    /// Returns the lost revocations that matter at `now`: up to `limit`, after the first `skip`.
+    pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> Vec<(Revocation, Timestamp)> {
         let all = self.index.iter().filter_map(|slot| self.stored(slot.place));
-        let is_there = [life, UNTOLD, NOT_OF_THE_LOG];
-        let is_missing = |stored: &Stored<'_>| !is_there.contains(&stored.life) && stored.until > now;
-        let missing = all.filter(is_missing).skip(skip);
+        let missing = all.filter(|stored| stored.epoch == EPOCH_LOST && stored.until > now).skip(skip);
         missing.filter_map(|stored| Some((revocation(stored)?, stored.until))).take(limit).collect()
     }
 
-    /// The store knows this revocation again.
-    pub(super) fn is_restored(&mut self, revocation: &Revocation, life: u16) {
+    /// Notes that the store knows a lost revocation again, as of this `epoch`.
+    pub(super) fn is_restored(&mut self, revocation: &Revocation, epoch: u16) {
         let (kind, first, second, number) = parts(revocation);
         let Some(place) = self.position(self.names.of(kind, first, second)) else { return };
         // Meanwhile something stronger may have been learnt, or it was revoked again.
         let is_it =
-            |known: Stored<'_>| known.number == number && known.second == Id::of(second) && known.life != UNTOLD;
+            |known: Stored<'_>| known.number == number && known.second == Id::of(second) && known.epoch == EPOCH_LOST;
         if self.stored(place).is_some_and(is_it) {
-            self.mark(place, life, Timestamp::default());
+            self.mark(place, epoch, Timestamp::default());
         }
     }
 
@@ -298,13 +328,13 @@ impl Denied {
         Stored::read(segment.entries.get(offset_of(place)..)?)
     }
 
-    /// An entry is of this life of the log from here on: it was told again in it, or is missed since.
-    fn mark(&mut self, place: u32, life: u16, at: Timestamp) {
+    /// Writes another epoch into an entry.
+    fn mark(&mut self, place: u32, epoch: u16, at: Timestamp) {
         let (position, offset) = (self.segment_of(place), offset_of(place));
         let Some(segment) = self.segments.get_mut(position) else { return };
         segment.logged = segment.logged.max(at);
         if let Some(bytes) = segment.entries.get_mut(offset..) {
-            Stored::mark(bytes, life);
+            Stored::mark(bytes, epoch);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The tasks that feed a replica: one for each server that holds a part of the log.
 
 use std::{
+    num::NonZeroU32,
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
@@ -15,19 +16,28 @@ use tokio::{
 use super::{
     OnNotice, Replica, Settings,
     bucket::Outcome,
-    reader::Ask,
+    pace::{BackPace, Schedule},
+    reader::{Ask, BackAsk, Break},
     report::{Health, Trouble},
     restore,
 };
 use crate::{
     clock::{Clock, jittered, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::{BoxFuture, LogCursor, LogFeed, LogPage, TokenStore},
+    store::{BoxFuture, LogFeed, LogPage, LogPages, LogQuery, TokenStore, bell::Bell},
 };
 
-/// Nudges that come faster than this are taken together: every read asks the server about all buckets.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A tick that comes later than this, and than the staleness, shows that the process or machine stood still.
+const STANDSTILL: Duration = Duration::from_secs(1);
+/// The most entries that one read asks for, of all buckets. On a link of 80 Mbit/s 1024 entries of 375 bytes take
+/// 40 ms, of a deadline of 150 ms at least.
+const ENTRIES_A_READ: u32 = 1024;
+/// A read that was late is repeated with half of the entries, down to these.
+const FEWEST_ENTRIES_A_READ: u32 = 32;
+/// The most entries of a page that is read backwards.
+const ENTRIES_A_BACK_PAGE: u32 = 256;
 
 /// The tasks of a replica. They end when this is dropped.
 #[derive(Debug)]
@@ -48,8 +58,12 @@ impl Followers {
         }
         let replica = Arc::new(Replica::new(Arc::clone(store), clock, &feeds, &settings, on_notice));
         let mut tasks = vec![runtime.spawn(restore::restore(Arc::clone(&replica))).abort_handle()];
+        let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         for (number, feed) in feeds.into_iter().enumerate() {
-            let follower = Follower { replica: Arc::clone(&replica), feed, number, settings };
+            let schedule = Schedule::new(feed.buckets(), settings.interval);
+            let replica = Arc::clone(&replica);
+            let (limit, back) = (ENTRIES_A_READ, BackPace::new(count));
+            let follower = Follower { replica, feed, number, settings, schedule, limit, back };
             tasks.push(runtime.spawn(follower.run()).abort_handle());
         }
         (replica, Self(tasks))
@@ -68,113 +82,185 @@ struct Follower {
     feed: Box<dyn LogFeed>,
     number: usize,
     settings: Settings,
+    schedule: Schedule,
+    /// The most entries of the next read.
+    limit: u32,
+    back: BackPace,
 }
 
 impl Follower {
     async fn run(mut self) {
         let Some(health) = self.replica.feeds.get(self.number) else { return };
         let wake = health.wake();
-        let _last_word = LastWord { replica: Arc::downgrade(&self.replica), number: self.number };
+        let _stopped = StoppedGuard { replica: Arc::downgrade(&self.replica), number: self.number };
         let mut failures = 0;
         loop {
+            self.notice_standstill();
             let began = Instant::now();
-            let read = self.read().await;
-            let more = match read {
-                Ok(more) => {
-                    failures = 0;
-                    more
+            let due = self.schedule.due(began);
+            if !due.is_empty() {
+                match self.read(&due).await {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        failures += 1;
+                        self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
+                        self.health().is_in(Trouble::Store(error.kind()));
+                        // Not woken: a server that is down is not asked more often because it is needed.
+                        self.schedule.delay(began + self.pause(failures));
+                    }
                 }
-                Err(error) => {
-                    failures += 1;
-                    self.health().is_in(Trouble::Store(error.kind()));
-                    false
-                }
-            };
-            self.replica.tell(self.health());
-            if more {
-                tokio::task::yield_now().await;
-            } else if failures > 0 {
-                // Not woken: a server that is down is not asked more often because it is needed.
-                sleep_until(began + self.pause(failures)).await;
-            } else {
-                tokio::select! {
-                    () = sleep_until(began + self.settings.interval) => {}
-                    () = self.feed.nudged() => {}
-                    () = wake.notified() => {}
-                }
-                sleep_until(began + SHORTEST_PAUSE.min(self.settings.interval)).await;
+                self.replica.report(self.health());
+            }
+            if failures > 0 {
+                let next = self.schedule.next();
+                pause_until(next).await;
+                continue;
+            }
+            let back = self.next_back_page();
+            if let Some(at) = back.filter(|at| *at <= Instant::now()) {
+                self.read_back(at).await;
+            }
+            let next = self.schedule.next();
+            let next = self.next_back_page().map_or(next, |back| back.min(next));
+            tokio::select! {
+                () = sleep_until(next) => {}
+                buckets = self.feed.nudged() => self.schedule.nudge(&buckets, Instant::now()),
+                buckets = wake.heard() => self.schedule.hurry(&buckets, Instant::now()),
+            }
+            pause_until(began + SHORTEST_PAUSE.min(self.settings.interval)).await;
+        }
+    }
+
+    /// Drops the connections after this node stood still: another server may have taken the place of the one they lead
+    /// to, without a word to this node.
+    fn notice_standstill(&mut self) {
+        let longest = self.settings.staleness.max(STANDSTILL);
+        if self.schedule.stood_still(self.replica.clock.elapsed(), longest) {
+            self.feed.suspect();
+        }
+    }
+
+    /// Reads the log of some buckets once.
+    async fn read(&mut self, due: &[u32]) -> Result<(), StoreError> {
+        // Before the question is sent: all that was confirmed by now is in the answer.
+        let now = self.replica.clock.elapsed();
+        let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
+        let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
+        let asks: Vec<(u32, Ask)> =
+            due.iter().filter_map(|number| Some((*number, self.replica.bucket(*number)?.ask(now, limit)))).collect();
+        let queries = asks.iter().map(|(number, ask)| (*number, ask.query().clone())).collect();
+        let pages = self.pages(queries).await?;
+        self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
+        let (mut unread, mut resync) = (None, false);
+        let is_silent = pages.iter().all(Result::is_err);
+        for ((number, ask), page) in asks.iter().zip(pages) {
+            let applied = self.apply(*number, ask, page);
+            if applied.more {
+                self.schedule.hurry(&[*number], Instant::now());
+            }
+            unread = applied.error.or(unread);
+            resync |= applied.resync;
+        }
+        match unread {
+            // A server that answers for none of its buckets is asked as seldom as one that is away.
+            Some(kind) if is_silent => Err(kind.into()),
+            unread => {
+                let trouble = unread.map(Trouble::Store).or(resync.then_some(Trouble::Resync));
+                self.health().was_read(now, due, trouble);
+                Ok(())
             }
         }
     }
 
-    /// Asks once. Whether there is more to be read at once.
-    async fn read(&mut self) -> Result<bool, StoreError> {
-        // Before the question is sent: all that was confirmed by now is in the answer.
-        let now = self.replica.clock.elapsed();
-        let numbers = self.feed.buckets().to_vec();
-        let asks: Vec<_> = numbers.iter().filter_map(|number| Some(self.replica.bucket(*number)?.ask(now))).collect();
-        let since: Vec<_> = asks.iter().map(|ask| ask.since().cloned()).collect();
+    async fn pages(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
+        let count = queries.len();
         // The feed has this deadline itself; one that does not keep it is not waited for either.
         let limit = self.settings.deadline.saturating_mul(2);
-        let pages = timeout(limit, self.feed.read(&since)).await.map_err(|_| StoreErrorKind::Timeout)??;
-        if pages.len() != asks.len() {
-            return Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each bucket"));
+        let pages = timeout(limit, self.feed.read(queries)).await.map_err(|_| StoreErrorKind::Timeout)??;
+        if pages.len() == count {
+            return Ok(pages);
         }
-        let (mut more, mut trouble) = (false, None);
-        let is_silent = pages.iter().all(Result::is_err);
-        for ((number, ask), page) in numbers.iter().zip(&asks).zip(pages) {
-            let outcome = self.apply(*number, ask, page);
-            more |= outcome.more;
-            trouble = match outcome.error {
-                Some(kind) => Some(Trouble::Store(kind)),
-                None if outcome.resync => trouble.or(Some(Trouble::Resync)),
-                None => trouble,
-            };
-        }
-        match trouble {
-            // A server that tells of none of its buckets is asked as seldom as one that is away.
-            Some(Trouble::Store(kind)) if is_silent => Err(kind.into()),
-            trouble => {
-                self.health().was_read(now, trouble);
-                Ok(more)
-            }
-        }
+        Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each query"))
     }
 
     fn apply(&self, number: u32, ask: &Ask, page: Result<LogPage, StoreError>) -> Applied {
         let Some(bucket) = self.replica.bucket(number) else { return Applied::default() };
         match page {
             Ok(page) => {
-                let staleness = saturating_millis(page.max_staleness);
-                self.replica.longest_staleness.fetch_max(staleness, Ordering::Relaxed);
-                let Outcome { broke, more, completed, has_lost } = bucket.page(ask, page);
-                #[cfg(feature = "tracing")]
-                if let Some(why) = broke {
-                    use super::reader::Break;
-
-                    let what = match why {
-                        Break::Incarnation => "the store has lost its data",
-                        Break::Chain => "the store's log is not the one that was read before",
-                    };
-                    tracing::warn!(bucket = number, "{what}; the bucket's log is read again from its beginning");
-                }
-                if has_lost {
-                    self.replica.lost.notify_one();
-                }
-                Applied { more, resync: broke.is_some() || (more && !completed), error: None }
+                self.replica.longest_staleness.fetch_max(saturating_millis(page.max_staleness), Ordering::Relaxed);
+                self.replica.longest_failover.fetch_max(saturating_millis(page.max_failover), Ordering::Relaxed);
+                let outcome = bucket.page(ask, page, self.replica.clock.now());
+                let resync = outcome.broke.is_some_and(|why| why != Break::Behind);
+                self.notice(number, &outcome);
+                Applied { more: outcome.more, resync, error: None }
             }
-            Err(error) => {
-                // What was merely late is asked again; what cannot be understood, or is another deployment's, has to be read anew.
-                if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
-                    bucket.unreadable();
-                }
-                Applied { error: Some(error.kind()), ..Applied::default() }
-            }
+            Err(error) => Applied { error: Some(error.kind()), ..Applied::default() },
         }
     }
 
-    /// After so many failures, from the beginning of the last read: doubling, up to a second under a long deadline, and never the same for two nodes. Not much longer than a read may
-    /// take: an attempt to connect goes on while somebody waits for it, so long pauses would have it begin again and again on a machine that is busy.
+    #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "they are for the log"))]
+    fn notice(&self, number: u32, outcome: &Outcome) {
+        #[cfg(feature = "tracing")]
+        if let Some(why) = outcome.broke {
+            let what = match why {
+                Break::Incarnation => "the store has lost its data",
+                Break::Chain => "the store's log is not the one that was read before",
+                Break::Behind => "the log grows faster than it is read",
+            };
+            if why == Break::Behind {
+                tracing::debug!(bucket = number, "{what}; this node goes on from its newest entry");
+            } else {
+                tracing::warn!(bucket = number, "{what}; this node goes on from its newest entry");
+            }
+        }
+        if outcome.has_skipped && !self.replica.has_skipped.swap(true, Ordering::Relaxed) {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(
+                bucket = number,
+                "the revocation log holds entries that cannot be read, or whose ids no valid token has; they are \
+                 skipped. Find out who writes to the keys of this prefix"
+            );
+        }
+        if outcome.has_lost {
+            self.replica.lost.notify_one();
+        }
+    }
+
+    /// Returns when the next page is to be read backwards, if there is more to be read.
+    fn next_back_page(&self) -> Option<Instant> {
+        let now = self.replica.store.now();
+        let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.bucket(*number)?.way_back());
+        buckets.map(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent)).min()
+    }
+
+    /// Reads one page backwards. A failure is not reported: the next read of the log meets it too.
+    async fn read_back(&mut self, at: Instant) {
+        let buckets = self.feed.buckets();
+        let start = self.back.turn(buckets.len());
+        let now = self.replica.store.now();
+        let is_next = |number: &&u32| {
+            let way = self.replica.bucket(**number).and_then(|bucket| bucket.way_back());
+            way.is_some_and(|(oldest, urgent)| self.back.next(now.saturating_since(oldest), urgent) <= at)
+        };
+        let Some(number) = buckets.iter().cycle().skip(start).take(buckets.len()).find(is_next).copied() else { return };
+        let limit = (self.limit / 4).clamp(2, ENTRIES_A_BACK_PAGE);
+        let ask: Option<BackAsk> = self.replica.bucket(number).and_then(|bucket| bucket.ask_back(limit));
+        let Some(ask) = ask else { return };
+        let Ok(mut pages) = self.pages(vec![(number, ask.query().clone())]).await else {
+            self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
+            return self.back.failed(Instant::now());
+        };
+        let (Some(Ok(page)), Some(bucket)) = (pages.pop(), self.replica.bucket(number)) else {
+            return self.back.failed(Instant::now());
+        };
+        self.back.took(&page.entries, Instant::now());
+        let outcome = bucket.back_page(&ask, page);
+        self.notice(number, &outcome);
+    }
+
+    /// Returns the pause after so many failures, from the beginning of the last read: doubling, up to a second under a
+    /// long deadline, and never the same for two nodes. Not much longer than a read may take: an attempt to connect goes
+    /// on while somebody waits for it, so with long pauses it would begin again and again on a busy machine.
     fn pause(&self, failures: u32) -> Duration {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
@@ -188,6 +274,15 @@ impl Follower {
     }
 }
 
+/// Waits until a moment, and yields if it has passed: no follower keeps a thread of the runtime for itself.
+async fn pause_until(moment: Instant) {
+    if moment > Instant::now() {
+        sleep_until(moment).await;
+    } else {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Applied {
     more: bool,
@@ -195,24 +290,24 @@ struct Applied {
     error: Option<StoreErrorKind>,
 }
 
-/// Says that the task has ended, whichever way it did.
-struct LastWord {
+/// Reports that the task has ended, whichever way it did.
+struct StoppedGuard {
     replica: Weak<Replica>,
     number: usize,
 }
 
-impl Drop for LastWord {
+impl Drop for StoppedGuard {
     fn drop(&mut self) {
         if let Some(replica) = self.replica.upgrade()
             && let Some(health) = replica.feeds.get(self.number)
         {
             health.is_in(Trouble::Stopped);
-            replica.tell(health);
+            replica.report(health);
         }
     }
 }
 
-/// Reads the log through the store itself, for one without feeds of its own.
+/// A feed that reads the log through the store itself, for a store without feeds of its own.
 struct StoreFeed {
     store: Arc<dyn TokenStore>,
     buckets: Vec<u32>,
@@ -223,13 +318,18 @@ impl LogFeed for StoreFeed {
         &self.buckets
     }
 
-    fn read(&mut self, since: &[Option<LogCursor>]) -> BoxFuture<Result<Vec<Result<LogPage, StoreError>>, StoreError>> {
-        let answers = self.buckets.iter().zip(since).map(|(bucket, since)| self.store.log(*bucket, since.clone()));
+    fn read(&mut self, queries: Vec<(u32, LogQuery)>) -> BoxFuture<Result<LogPages, StoreError>> {
+        let answers = queries.into_iter().map(|(bucket, query)| self.store.log(bucket, query));
         let answers: Vec<_> = answers.map(IntoFuture::into_future).collect();
         Box::pin(async move { Ok(join_all(answers).await) })
     }
 
-    fn nudged(&self) -> BoxFuture<()> {
+    fn nudged(&self) -> BoxFuture<Vec<u32>> {
         Box::pin(std::future::pending())
     }
+}
+
+/// The bell by which requests wake the reader of their bucket.
+pub(super) fn bell_of(feed: &dyn LogFeed) -> Arc<Bell> {
+    Bell::of(feed.buckets())
 }

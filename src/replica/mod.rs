@@ -1,35 +1,43 @@
-//! The local copy of the revocation log, and the lease under which it decides: no request asks the store while the lease lives.
+//! The local copy of the revocation log, and the lease under which it decides: no request asks the store while the lease
+//! lives.
 //!
 //! | file | subject |
 //! |--|--|
-//! | `leased` | the order in which requests read the lease and what is known, and in which both are written |
-//! | `denied` | the revocations known: exact, bounded, in little memory; the bytes of each are `denied/stored`'s, those of an id `denied/id`'s |
-//! | `reader` | the log as it is read: chain, horizon, lease; no I/O and no clock |
-//! | `bucket` | these three together, for one bucket |
+//! | `leased` | the order in which requests read the lease and the data, and in which both are written |
+//! | `denied` | the revocations that are known: exact, bounded, in little memory |
+//! | `reader` | the log as it is read: chain and lease; no I/O and no clock |
+//! | `history` | the span that was read without a hole, its horizon, and the way back to it after a break |
+//! | `bucket` | these together, for one bucket |
+//! | `pace` | when which bucket is read, and how fast older entries are read back |
 //! | `follow` | the task that feeds the buckets of one server |
-//! | `restore` | the task that tells the store what it has lost |
+//! | `questions` | the questions to the store that a raised horizon causes |
+//! | `restore` | the task that republishes what the store has lost |
 //!
 //! # Why the bound holds
 //!
-//! A lease is granted to `T0 + d`, where `T0` is a moment before the question was sent to whose answer all is applied. A request decides only while
-//! the lease lives, by what was known when it was granted, or later. So whoever is accepted at a moment `t` was not revoked by `T0 > t - d`: whatever was
-//! confirmed before `T0` is in the answer. Nothing that may fail between node and store lengthens that: it can only keep the next lease from being
-//! granted, and then requests ask the store. The clock is this node's own, counts the time for which the machine is suspended, and is never set
-//! ([`Clock::elapsed`]).
+//! A lease is granted to `T0 + d`, where `T0` is a moment before the question was sent whose answer is applied. A request
+//! decides only while the lease lives, by data of the time of the grant or later. So a token that is accepted at a
+//! moment `t` was not revoked by `T0 > t - d`: whatever was confirmed before `T0` is in the answer. No fault between node
+//! and store lengthens that: it can only prevent the next lease, and then requests ask the store. The clock is this
+//! node's own, counts the time for which the machine is suspended, and is never set
+//! ([`Clock::elapsed`](crate::clock::Clock::elapsed)).
 //!
-//! What this node itself revokes it knows before it tells that it is done: so what one request revoked, the next one on this node refuses. And it is not
-//! lost with a store that fails before anybody has read its log.
+//! A node knows its own revocations before it reports that they are done: what one request has revoked, the next one on
+//! this node refuses. And they are not lost with a store that fails before anybody has read its log.
 //!
 //! # What it does not know
 //!
-//! A session of which the log does not speak is taken as alive. Every way in which a session ends before its own expiry is logged, and no access
-//! token outlives its session; but a session that was never opened, for which somebody with the signing key has made a token, is found by the
-//! store alone.
+//! A session that the log does not name counts as alive. Every way in which a session ends before its own expiry is
+//! logged, and no access token outlives its session. But a session that was never opened, for which somebody with the
+//! signing key has made a token, is found by the store alone.
 
 mod bucket;
 mod denied;
 mod follow;
+mod history;
 mod leased;
+mod pace;
+mod questions;
 mod reader;
 mod report;
 mod restore;
@@ -44,23 +52,28 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    num::NonZeroU32,
     time::Duration,
 };
 
 use tokio::sync::Notify;
 
 pub use self::report::{ReplicaState, ReplicaStatus};
-pub(crate) use self::{bucket::Verdict, follow::Followers};
+pub(crate) use self::{
+    bucket::{Alive, Verdict},
+    follow::Followers,
+};
 use self::{
-    bucket::{Bucket, Facts, SessionNames},
+    bucket::{Bucket, Facts, Rules, SessionNames},
     denied::{Kind, Name, Names},
+    questions::Questions,
     report::Health,
 };
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
-    store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, Revoked, TokenStore},
+    store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, Revoked, ServerId, TokenStore, bell::Bell},
 };
 
 /// The most memory that the ids of revocations take, of all buckets: some 4 to 8 million sessions. (Their index comes on top, some 20 bytes for
@@ -80,13 +93,20 @@ pub(crate) struct Replica {
     /// The longest staleness that the store has ever told of, in ms: a store that loses its data has forgotten it, and nodes go by it until they
     /// notice.
     longest_staleness: AtomicU64,
+    /// The longest bound of a failover that the store has ever told, in ms.
+    longest_failover: AtomicU64,
     leeway: Duration,
+    /// Counts the eras of all buckets.
+    eras: Arc<AtomicU64>,
+    questions: Questions,
     /// One for each task that reads.
     feeds: Box<[Health]>,
-    /// For each bucket what wakes the task that reads it.
-    wakes: Box<[Arc<Notify>]>,
+    /// For each bucket the bell that wakes the task that reads it.
+    wakes: Box<[Arc<Bell>]>,
     /// Wakes the task that restores.
     lost: Notify,
+    /// Entries of the log were left out, and that was logged.
+    has_skipped: AtomicBool,
     on_notice: OnNotice,
 }
 
@@ -114,11 +134,14 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     /// How far the clocks of issuers and this node may differ.
     pub(crate) leeway: Duration,
+    /// How many tokens a second may be asked of the store because they were issued before the log was followed.
+    pub(crate) questions: NonZeroU32,
 }
 
 /// What a token says of itself, as far as its revocation goes by it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bearer<'a> {
+    pub(crate) issuer: &'a str,
     pub(crate) subject: &'a str,
     pub(crate) session_id: &'a str,
     pub(crate) token_id: &'a str,
@@ -156,17 +179,33 @@ impl Replica {
         let names = Names::default();
         let count = store.buckets().clamp(1, MOST_BUCKETS);
         let share = MAX_BYTES / usize::try_from(count).unwrap_or(1);
-        let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(names.clone(), settings.staleness, share)).collect();
-        let feeds: Box<[_]> = feeds.iter().map(|feed| Health::of(feed.buckets())).collect();
-        let wake_of = |bucket| feeds.iter().find(|health| health.buckets().contains(&bucket)).map(Health::wake);
-        let wakes = (0..count).map(|bucket| wake_of(bucket).unwrap_or_default()).collect();
-        let Settings { staleness, leeway, .. } = *settings;
-        let longest_staleness = AtomicU64::new(saturating_millis(staleness));
-        let lost = Notify::new();
-        Self { store, clock, names, buckets, staleness, longest_staleness, leeway, feeds, wakes, lost, on_notice }
+        let Settings { staleness, leeway, questions, .. } = *settings;
+        let eras = Arc::new(AtomicU64::new(0));
+        let rules = Rules { staleness, margin: store.clock_margin(), leeway, eras: Arc::clone(&eras) };
+        let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(names.clone(), rules.clone(), share)).collect();
+        let feeds: Box<[_]> = feeds.iter().map(|feed| Health::of(&**feed)).collect();
+        let bell_of = |bucket| feeds.iter().find(|health| health.buckets().contains(&bucket)).map(Health::wake);
+        let wakes = (0..count).map(|bucket| bell_of(bucket).unwrap_or_else(|| Bell::of(&[]))).collect();
+        Self {
+            store,
+            clock,
+            names,
+            buckets,
+            staleness,
+            longest_staleness: AtomicU64::new(saturating_millis(staleness)),
+            longest_failover: AtomicU64::new(0),
+            leeway,
+            eras,
+            questions: Questions::new(questions),
+            feeds,
+            wakes,
+            lost: Notify::new(),
+            has_skipped: AtomicBool::new(false),
+            on_notice,
+        }
     }
 
-    /// The longest time for which any node of which this one has heard may decide by what it knew.
+    /// Returns the longest time for which any node known to this one may decide by what it knew.
     pub(crate) fn longest_staleness(&self) -> Duration {
         Duration::from_millis(self.longest_staleness.load(Ordering::Relaxed))
     }
@@ -212,13 +251,24 @@ impl Replica {
         }
     }
 
-    /// What is known of a token. No I/O, no allocation.
+    /// Judges a token by what this node knows. No I/O.
     ///
-    /// `alive_at` is when the store last said that it is not revoked, the epoch if it was never asked. Whatever was revoked before the horizon, a token that was
-    /// alive after it was not: so one question is enough for each token of before.
-    pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive_at: Timestamp, note: &AtomicU64) -> Verdict {
+    /// `alive` is the store's last confirmation that it is not revoked. Whatever was revoked before the horizon, a token
+    /// that was alive after it was not: so one question is enough for each token from before.
+    pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
+        match self.verdict_given(route, bearer, alive, note) {
+            Verdict::BeforeHorizon => match self.questions.confirmed(bearer) {
+                Some(alive) => self.verdict_given(route, bearer, alive, note),
+                None => Verdict::BeforeHorizon,
+            },
+            verdict => verdict,
+        }
+    }
+
+    fn verdict_given(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         let now = || nanos(self.clock.elapsed());
         let life = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
+        let facts = Facts { issued_at: bearer.issued_at, alive, life };
         match route {
             Route::Session(route) => {
                 let Some(bucket) = self.bucket(route.bucket) else { return Verdict::Unknown };
@@ -227,16 +277,12 @@ impl Replica {
                     session: Name::hashed(route.session, Kind::Session, bearer.subject, bearer.session_id),
                     token: Name::hashed(route.token, Kind::Token, bearer.subject, bearer.token_id),
                 };
-                let facts = Facts { alive_at: bearer.issued_at.max(alive_at), life };
                 bucket.session_verdict(facts, names, bearer.generation, note, now)
             }
             Route::Foreign(names) => {
-                // Another issuer's clock may be ahead of the store's.
-                let issued_at = bearer.issued_at.saturating_sub(self.leeway);
-                let facts = Facts { alive_at: issued_at.max(alive_at), life };
                 let verdicts = names.iter().map(|(name, hash)| match self.bucket(name.bucket) {
                     Some(bucket) => {
-                        bucket.foreign_verdict(facts, Name::hashed(*hash, Kind::Foreign, &name.id, ""), issued_at, now)
+                        bucket.foreign_verdict(facts, Name::hashed(*hash, Kind::Foreign, &name.id, ""), now)
                     }
                     None => Verdict::Unknown,
                 });
@@ -245,43 +291,81 @@ impl Replica {
         }
     }
 
-    /// The store has told that one of our own tokens is revoked, or its session unknown. From here on it is refused without being asked about: once refused, a token stays so on
-    /// this node, though an answer about the log that was late may grant a lease under which its revocation is not known yet; and whoever repeats
-    /// a revoked token does not load the store.
-    ///
-    /// What is unknown is the session, whatever token of it was shown; what is revoked may be the token alone.
-    pub(crate) fn learn_refusal(&self, route: &Route, bearer: &Bearer<'_>, is_unknown: bool) {
+    /// Returns true if one more token from before the horizon may be asked of the store.
+    pub(crate) fn admits_question(&self) -> bool {
+        self.questions.admit(nanos(self.clock.elapsed()))
+    }
+
+    /// Takes the store's confirmation, at its time `at`, that a token is not revoked. It counts only if it came from
+    /// the server whose log this node reads. *A node follows the log of one server, while a strict read still reaches
+    /// the one that was replaced: the token would be accepted for good.*
+    pub(crate) fn confirm(
+        &self,
+        route: &Route,
+        bearer: &Bearer<'_>,
+        at: Timestamp,
+        server: Option<ServerId>,
+    ) -> Alive {
+        // Before the servers are compared: an era that begins in between does not count it.
+        let eras = self.eras.load(Ordering::Acquire);
+        let follows = |bucket: u32, server| self.bucket(bucket).is_some_and(|bucket| bucket.follows(server));
+        let counts = server.is_some_and(|server| match route {
+            Route::Session(route) => follows(route.bucket, server),
+            Route::Foreign(names) => names.iter().all(|(name, _)| follows(name.bucket, server)),
+        });
+        if !counts {
+            return Alive::default();
+        }
+        let alive = Alive { at, eras };
+        self.questions.confirm(bearer, alive);
+        alive
+    }
+
+    /// Notes that the store has refused one of our own tokens. From here on it is refused without a question: once
+    /// refused, a token stays so on this node, even if a late answer about the log grants a lease under which its
+    /// revocation is not known yet. And a client that repeats a revoked token does not load the store.
+    pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(SessionRoute { bucket, .. }) = route
             && let Some(bucket) = self.bucket(*bucket)
         {
-            let subject = bearer.subject.to_owned();
-            let refused = if is_unknown {
-                Revocation::Session { subject, sid: bearer.session_id.to_owned() }
-            } else {
-                Revocation::Token { subject, jti: bearer.token_id.to_owned() }
-            };
-            bucket.learn_refusal(&refused, bearer.expires_at.saturating_add(self.leeway));
+            let (subject, jti) = (bearer.subject.to_owned(), bearer.token_id.to_owned());
+            let until = bearer.expires_at.saturating_add(self.leeway);
+            bucket.record_refusal(&Revocation::Token { subject, jti }, until);
         }
     }
 
-    /// The store has confirmed what this node has revoked. Every request that starts from now on is refused what it concerns.
+    /// Notes that the store does not know the session. Briefly, because it may know it again: its data are being put
+    /// back, or an empty server stood at its address for a moment.
+    pub(crate) fn note_unknown(&self, bearer: &Bearer<'_>) {
+        self.questions.note_unknown(bearer, self.clock.elapsed());
+    }
+
+    /// Returns true if the store has just not known the session.
+    pub(crate) fn is_unknown(&self, bearer: &Bearer<'_>) -> bool {
+        self.questions.is_unknown(bearer, self.clock.elapsed())
+    }
+
+    /// Learns a revocation of this node that the store has confirmed. Every request that starts from now on is refused
+    /// what it concerns.
     pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
         let bucket = self.bucket(position.bucket);
-        if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until)) {
+        if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until, position)) {
             self.wake(position.bucket);
         }
     }
 
-    /// The store has ended a session in something else that this node has asked for.
+    /// Learns of a session that the store has ended in another operation of this node.
     pub(crate) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp, until: Timestamp) {
         let number = self.store.bucket_of(subject);
         let ended = Revocation::Session { subject: subject.to_owned(), sid: session_id.to_owned() };
-        if self.bucket(number).is_some_and(|bucket| bucket.has_revoked(&ended, at, until)) {
+        // The position of its entry is not known: it is judged when all is read.
+        let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
+        if self.bucket(number).is_some_and(|bucket| bucket.has_revoked(&ended, at, until, &position)) {
             self.wake(number);
         }
     }
 
-    /// No request that starts from now on is decided without what stands at this place of the log.
+    /// Decides nothing from now on without the entry at this position of the log.
     pub(crate) fn must_see(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
             bucket.must_see_position(position);
@@ -289,14 +373,14 @@ impl Replica {
         self.wake(position.bucket);
     }
 
-    /// Whether what stands at this place of the log has been applied.
+    /// Returns true if the entry at this position of the log has been applied.
     pub(crate) fn has_seen(&self, position: &LogPosition) -> bool {
         self.bucket(position.bucket).is_some_and(|bucket| bucket.has_applied(position))
     }
 
     fn wake(&self, bucket: u32) {
         if let Some(wake) = usize::try_from(bucket).ok().and_then(|bucket| self.wakes.get(bucket)) {
-            wake.notify_one();
+            wake.ring(bucket);
         }
     }
 

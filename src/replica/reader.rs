@@ -1,72 +1,92 @@
-//! The log of one bucket, as it is read: what has been applied of it, since when all is known, and whether that may be decided by. It has no clock and
-//! does no I/O.
+//! The log of one bucket, as it is read: chain, lease, and what an answer changes. It has no clock and does no I/O.
 //!
-//! A reader asks ([`ask`](Reader::ask)), and is told the answer ([`page`](Reader::page)). What an answer proves, it proves for the moment **before** the
-//! question was sent: all that the store had confirmed by then is in it. So a lease runs from there.
+//! A reader asks ([`ask`](Reader::ask)) and takes the answer ([`page`](Reader::page)). An answer proves something for the
+//! moment **before** the question was sent: all that the store had confirmed by then is in it. So a lease runs from
+//! there.
 //!
-//! # What can be found
+//! # What a page can show
 //!
 //! | in the page | what follows |
 //! |--|--|
-//! | entries that link to what was applied, each to the one before | they are applied |
-//! | more to be read | no lease yet, the next page is asked for at once |
-//! | all is applied, down to the last name | the **lease** is granted, to the question's moment and `staleness` |
-//! | no word of what this node itself has revoked, though the question was asked later | it is **lost**, and no break shows it: the log may go on from where it was read |
-//! | another incarnation; a number or name that does not link; an end that is behind what was applied | **a break**: no lease, and the whole log is read again |
+//! | no place is known yet | the reader starts at the newest entry; the **lease** is granted, and older entries are read back (`history`) |
+//! | entries that link to the last one applied, each to the one before | they are applied |
+//! | all is applied, down to the last name | the lease is granted, to the question's moment and `staleness` |
+//! | more to be read | no lease yet; the next page is asked for at once, and after some pages the reader jumps to the head |
+//! | another incarnation; a number or name that does not link; an end that is behind the last entry applied | a **break**: no lease, and the reader starts at the new head |
+//! | no entry of a revocation that this node itself has made, though the question was asked later | it is **lost** |
 //!
-//! Numbers alone would not do: a promoted replica that lost two entries and wrote two others has the same numbers, and names of the stream that are
-//! lower, so that a reader is told "nothing new".
+//! Numbers alone are not enough: a promoted replica that lost two entries and wrote two others has the same numbers, and
+//! lower ids of the stream, so that a reader would find nothing new.
 //!
 //! # The horizon
 //!
-//! From the log a reader learns since when it knows every revocation: since the time of the predecessor of the oldest entry after the last hole; where
-//! no entry is left, since the time of the last one ever written (the bucket's birth before the first). Tokens that were issued later are decided here, others are asked about
-//! in the store. So a resynchronisation ends by moving the horizon, never by waiting; and a log that was trimmed, which Redis does not tell, costs time and never truth.
+//! The reader knows every revocation after its horizon. Tokens that were issued later are decided here, others by the
+//! store. A node that starts knows none of the entries up to the head, and the head's time bounds them all. Each page
+//! that is read back lowers the horizon. After a break the store may have lost sessions as well, which no entry shows: so
+//! the horizon is the store's time **after** the read, until the old history is joined.
 //!
-//! The time for which entries are kept (`keep`) only grows. Those that were read before it grew, be it an earlier page of the same log, may be forgotten too
-//! early for tokens that live as long as is now allowed: so the horizon is moved to the moment of the growth.
+//! Entries are kept for `keep`, which only grows. When it has grown, the reader starts once more.
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::denied::LAST_LIFE;
+use super::{
+    denied::LAST_EPOCH,
+    history::{BackPage, Head, History, Horizon, Lost, Step},
+};
 use crate::{
     clock::Timestamp,
-    store::{LogCursor, LogEntry, LogPage, Revocation},
+    store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, Revocation, ServerId},
 };
 
-/// Of so many revocations at most it is watched that the log tells them. Beyond that they are missing until it does.
+/// So many own revocations at most are expected in the log. Beyond that they count as missing until the log has them.
 pub(super) const MOST_AWAITED: usize = 4096;
+/// After so many pages in a row that leave more to be read, the reader jumps to the head.
+const PAGES_IN_A_ROW: u32 = 4;
 
-/// What has been read of one bucket's log.
+/// The state of reading one bucket's log.
 #[derive(Debug)]
 pub(super) struct Reader {
-    /// How old what is known may be when it is decided by. Zero: it is never decided by.
+    /// Maximum age of the data that a local decision may use. Zero: nothing is decided here.
     staleness: Duration,
-    /// Where the log was left; `None` before anything was read.
+    /// The last entry that was applied; `None` before the head was read.
     place: Option<Place>,
-    /// Whether all was applied once since the last break.
-    is_complete: bool,
-    horizon: Timestamp,
+    history: History,
+    /// The sequence of the head from which the current epoch began.
+    head: u64,
     keep: Duration,
-    /// The answer to this question, and to those before it, grants nothing. Numbers and not times: a question and what must be seen may fall into
-    /// one moment of the clock.
+    /// `keep` has grown since all was read.
+    must_restart: bool,
+    server: Option<ServerId>,
+    /// The answers to this question and to earlier ones grant nothing. A number and not a time: a question and a
+    /// revocation may fall into one moment of the clock.
     outdated: u64,
-    /// How often the log was begun anew. Wraps; told apart are only this time and others.
-    life: u16,
-    /// Whether anything was read in this life.
+    /// Count of log restarts. It wraps.
+    epoch: u16,
+    /// True if anything was read in this epoch.
     was_read: bool,
-    /// The number of the last question, if its answer has not come.
+    /// The last question, if its answer has not come.
     open: Option<u64>,
     asked: u64,
-    /// What the log has to tell yet, and the last question from before that was so.
-    awaited: VecDeque<(u64, Revocation)>,
+    behind: u32,
+    awaited: VecDeque<Awaited>,
+}
+
+/// An own revocation that the log has not told yet.
+#[derive(Debug)]
+struct Awaited {
+    /// The last question from before it was confirmed.
+    asked: u64,
+    position: LogPosition,
+    revocation: Revocation,
 }
 
 #[derive(Debug)]
 struct Place {
     incarnation: String,
     sequence: u64,
-    head: String,
+    nonce: String,
+    /// The nonce of the entry before; `None` if the entry itself was not there.
+    previous: Option<String>,
     cursor: Option<LogCursor>,
 }
 
@@ -75,47 +95,70 @@ struct Place {
 pub(super) struct Ask {
     number: u64,
     began: Duration,
-    since: Option<LogCursor>,
+    query: LogQuery,
 }
 
-/// Why a log is read from its beginning.
+/// A question for a page that is read backwards.
+#[derive(Clone, Debug)]
+pub(super) struct BackAsk {
+    epoch: u16,
+    query: LogQuery,
+}
+
+/// The cause of a new start at the head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Break {
-    /// The store has begun another life.
+    /// The store has begun another incarnation.
     Incarnation,
-    /// The store has less than, or other things than, what was read before; or entries were taken away that had not been read.
+    /// The store has less than, or other things than, the reader has applied; or entries were removed unread.
     Chain,
+    /// The log has grown faster than it is read.
+    Behind,
 }
 
-/// What an answer means for what requests read. To be done in this order: end the lease if it says so, apply the entries and the bounds, grant the lease;
-/// look whether what is due was among the entries.
+/// The state changes that one page causes. The bucket applies them in this order: end the lease on a break, apply the
+/// entries and the bounds, grant the lease, mark what is lost.
 #[derive(Debug, Default)]
 pub(super) struct Change {
+    /// The epoch that has told the entries.
+    pub(super) epoch: u16,
     pub(super) broke: Option<Break>,
     pub(super) entries: Vec<LogEntry>,
     pub(super) bounds: Option<Bounds>,
-    /// From when on, by the clock of the questions, there is no lease any more.
+    /// The end of the new lease, by the clock of the questions.
     pub(super) lease: Option<Duration>,
     /// There is more to be read at once.
     pub(super) more: bool,
-    /// All was applied for the first time since the last break.
-    pub(super) completed: bool,
-    /// What the log must have told by now.
+    /// Own revocations that the log must have told by now.
     pub(super) due: Vec<Revocation>,
+    pub(super) lost: Option<Lost>,
 }
 
-/// Which tokens may be decided.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// Which tokens a node decides, and under which era a confirmation by the store counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
-    /// Every revocation after this moment is known.
-    pub(super) horizon: Timestamp,
-    /// Tokens that live longer are not spoken of long enough.
+    pub(super) horizon: Horizon,
+    /// Tokens that live longer are not in the log for long enough.
     pub(super) keep: Duration,
+    pub(super) era: Era,
+}
+
+/// A span of time in which one server answered for one history of the log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Era {
+    pub(super) epoch: u16,
+    pub(super) server: Option<ServerId>,
 }
 
 impl Ask {
-    pub(super) fn since(&self) -> Option<&LogCursor> {
-        self.since.as_ref()
+    pub(super) fn query(&self) -> &LogQuery {
+        &self.query
+    }
+}
+
+impl BackAsk {
+    pub(super) fn query(&self) -> &LogQuery {
+        &self.query
     }
 }
 
@@ -124,143 +167,271 @@ impl Reader {
         Self {
             staleness,
             place: None,
-            is_complete: false,
-            horizon: Timestamp::END_OF_TIME,
+            history: History::default(),
+            head: 0,
             keep: Duration::ZERO,
+            must_restart: false,
+            server: None,
             outdated: 0,
-            life: 0,
+            epoch: 0,
             was_read: false,
             open: None,
             asked: 0,
+            behind: 0,
             awaited: VecDeque::new(),
         }
     }
 
-    pub(super) fn life(&self) -> u16 {
-        self.life
+    pub(super) fn epoch(&self) -> u16 {
+        self.epoch
     }
 
-    /// The store has confirmed a revocation: the log, read to its end by a question that is yet to be asked, tells of it; or it is lost. `false` if too
-    /// many are waited for already.
-    pub(super) fn wait_for(&mut self, revocation: &Revocation) -> bool {
+    /// Returns true while the way back from a break has not ended.
+    pub(super) fn is_broken(&self) -> bool {
+        self.history.is_broken()
+    }
+
+    /// Expects an own revocation in the log. It is lost if the log, read to its end by a later question, does not have
+    /// it. Returns false if too many are expected already.
+    pub(super) fn track_pending(&mut self, revocation: &Revocation, position: &LogPosition) -> bool {
         let has_room = self.awaited.len() < MOST_AWAITED;
         if has_room {
-            self.awaited.push_back((self.asked, revocation.clone()));
+            let (position, revocation) = (position.clone(), revocation.clone());
+            self.awaited.push_back(Awaited { asked: self.asked, position, revocation });
         }
         has_room
     }
 
-    /// One that is told apart from this one.
-    pub(super) fn earlier_life(&self) -> u16 {
-        self.life.checked_sub(1).unwrap_or(LAST_LIFE)
-    }
-
-    /// How long entries matter at least.
+    /// Returns the least time for which entries matter.
     pub(super) fn keep(&self) -> Duration {
         self.keep
     }
 
-    pub(super) fn is_complete(&self) -> bool {
-        self.is_complete
-    }
-
-    /// The next question. An earlier one that was not answered is given up: its answer would say nothing more.
-    pub(super) fn ask(&mut self, now: Duration) -> Ask {
+    /// Returns the next question, with at most `limit` entries in its answer. An earlier question that was not answered
+    /// is given up: its answer would say nothing more.
+    pub(super) fn ask(&mut self, now: Duration, limit: u32) -> Ask {
         self.asked = self.asked.wrapping_add(1);
         self.open = Some(self.asked);
-        Ask { number: self.asked, began: now, since: self.place.as_ref().and_then(|place| place.cursor.clone()) }
+        if self.must_restart && !self.history.is_broken() {
+            self.place = None;
+        }
+        let query = match &self.place {
+            Some(place) => LogQuery::after(place.cursor.clone()).limit(limit),
+            None => LogQuery::newest(),
+        };
+        Ask { number: self.asked, began: now, query }
     }
 
-    /// What has just happened in the store must be seen before anything is decided: an answer to what was asked before this grants nothing. The lease
-    /// is to be ended by whoever calls this.
-    pub(super) fn must_see(&mut self) {
+    /// Returns the next question backwards, if there is more to be read.
+    pub(super) fn ask_back(&self, limit: u32) -> Option<BackAsk> {
+        let (cursor, _) = self.history.way_back()?;
+        Some(BackAsk { epoch: self.epoch, query: LogQuery::before(cursor.clone()).limit(limit) })
+    }
+
+    /// Returns the time of the oldest entry that was read, and whether reading back is urgent, if there is more to be
+    /// read.
+    pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
+        self.history.way_back().map(|(_, oldest)| (oldest, self.history.is_broken()))
+    }
+
+    /// Demands that whatever has just happened in the store is read before anything is decided: an answer to an earlier
+    /// question grants nothing. The caller ends the lease.
+    pub(super) fn require_later_answer(&mut self) {
         self.outdated = self.asked;
     }
 
-    /// Whether an entry of this incarnation has been applied.
-    pub(super) fn has_applied(&self, incarnation: &str, sequence: u64) -> bool {
-        let place = self.place.as_ref().filter(|_| self.is_complete);
-        place.is_some_and(|place| place.incarnation == incarnation && place.sequence >= sequence)
+    /// Returns true if the entry at this position was passed: it is applied, or no token that it concerns is decided
+    /// here.
+    pub(super) fn has_passed(&self, position: &LogPosition) -> bool {
+        let is_passed = |place: &Place| place.incarnation == position.incarnation && place.sequence >= position.sequence;
+        self.place.as_ref().is_some_and(is_passed)
     }
 
-    /// The bucket could not be read, or not understood: it is read anew, since nobody knows what is in it.
-    pub(super) fn unreadable(&mut self) -> Change {
-        self.open = None;
-        self.begin_anew(Break::Chain)
+    /// Returns true if the entry at this position was applied.
+    pub(super) fn has_applied(&self, position: &LogPosition) -> bool {
+        self.has_passed(position) && (position.sequence > self.head || !self.history.has_more_to_read())
     }
 
-    /// The answer to a question.
-    pub(super) fn page(&mut self, ask: &Ask, page: LogPage) -> Change {
+    /// Takes the answer to a question. `wall` is the time of this node's clock when it came.
+    pub(super) fn page(&mut self, ask: &Ask, page: LogPage, wall: Timestamp) -> Change {
         if self.open.take_if(|open| *open == ask.number).is_none() {
             return Change::default();
         }
-        let LogPage { now, incarnation, born, sequence, head, at, keep, max_staleness, mut entries, next } = page;
-        if self.place.as_ref().is_some_and(|place| place.incarnation != incarnation) {
-            return self.begin_anew(Break::Incarnation);
+        if self.place.is_none() {
+            return self.head_page(ask, page, wall);
         }
-        let has_grown = self.place.is_some() && keep > self.keep;
-        let (mut place, mut horizon) = match self.place.take() {
-            Some(place) => (Some((place.sequence, place.head)), self.horizon),
-            None => (None, born),
-        };
-        let has_entries = !entries.is_empty();
-        self.was_read |= has_entries;
-        self.keep = self.keep.max(keep);
-        for entry in &mut entries {
-            entry.until = entry.until.max(entry.at.saturating_add(self.keep));
-            let links = place.as_ref().is_some_and(|(sequence, head)| {
-                sequence.checked_add(1) == Some(entry.sequence) && *head == entry.previous
-            });
-            if !links {
-                let goes_back = place.as_ref().is_some_and(|(sequence, _)| entry.sequence <= *sequence);
-                if self.is_complete || goes_back {
-                    return self.begin_anew(Break::Chain);
-                }
-                // Before this one there is a hole, or the end of what is kept.
-                horizon = horizon.max(entry.previous_at);
+        self.next_page(ask, page)
+    }
+
+    /// Starts at the newest entry.
+    fn head_page(&mut self, ask: &Ask, page: LogPage, wall: Timestamp) -> Change {
+        let grew = self.grow(&page);
+        let gap = if std::mem::take(&mut self.must_restart) && !self.is_broken() { self.history.restart() } else { None };
+        // It has grown since the unit was frozen: what is known of that unit must be read once more when it is joined.
+        self.must_restart = grew && self.is_broken();
+        let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
+        let newest = entries.pop();
+        // Whichever is later: entries may have been written between the two reads.
+        let (sequence, nonce, at, newest) = match newest {
+            Some(entry) if entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head) => {
+                (entry.sequence, entry.nonce.clone(), entry.at.max(at), Some(entry))
             }
-            place = Some((entry.sequence, entry.nonce.clone()));
+            _ => (sequence, head, at, None),
+        };
+        let own = if self.is_broken() { now.max(at) } else { at };
+        let horizon = Horizon { own, foreign: wall.max(now), gap };
+        self.head = sequence;
+        self.server = server;
+        self.place = Some(Place {
+            incarnation,
+            sequence,
+            nonce: nonce.clone(),
+            previous: newest.as_ref().map(|entry| entry.previous.clone()),
+            cursor: next.clone(),
+        });
+        self.was_read = true;
+        let entries: Vec<_> = newest.into_iter().map(|entry| self.for_as_long_as_it_matters(entry)).collect();
+        let newest = entries.first().cloned().zip(next);
+        let revocation = entries.first().map(|entry| entry.revocation.clone());
+        let step = Step { sequence, nonce, at, revocation };
+        let lost = self.history.begin(Head { step, horizon, newest });
+        self.done(ask, max_staleness, entries, lost)
+    }
+
+    /// Goes on after the last entry.
+    fn next_page(&mut self, ask: &Ask, page: LogPage) -> Change {
+        if self.place.as_ref().is_some_and(|place| place.incarnation != page.incarnation) {
+            return self.restart_at_head(Break::Incarnation);
         }
-        let is_at_end = place.as_ref().is_some_and(|(last, name)| *last == sequence && *name == head);
-        // An end that is behind what was read, or behind its own entries.
-        let goes_back = !is_at_end && place.as_ref().is_some_and(|(last, _)| *last >= sequence);
-        if goes_back || (!is_at_end && !has_entries && self.is_complete) {
-            return self.begin_anew(Break::Chain);
+        if self.grow(&page) {
+            self.history.raise(page.now);
+            self.must_restart = true;
         }
-        if !is_at_end && !has_entries {
-            // What follows was taken away, to the last.
-            (place, horizon) = (Some((sequence, head)), horizon.max(at));
+        let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
+        let Some(mut place) = self.place.take() else { return Change::default() };
+        for entry in &entries {
+            let follows = place.sequence.checked_add(1) == Some(entry.sequence) && place.nonce == entry.previous;
+            // A script failed between the entry and `m`, and the next one took the same place: both are applied.
+            let is_sibling = place.sequence == entry.sequence && place.previous.as_ref() == Some(&entry.previous);
+            if !follows && !is_sibling {
+                return self.restart_at_head(Break::Chain);
+            }
+            place.sequence = entry.sequence;
+            place.nonce.clone_from(&entry.nonce);
+            place.previous = Some(entry.previous.clone());
         }
-        let is_done = is_at_end || !has_entries;
-        let Some((sequence, head)) = place else { return self.begin_anew(Break::Chain) };
-        self.place = Some(Place { incarnation, sequence, head, cursor: next });
-        self.horizon = if has_grown { horizon.max(now) } else { horizon };
-        let completed = is_done && !self.is_complete;
-        self.is_complete |= is_done;
-        self.was_read |= is_done;
-        let may_decide = is_done && !self.staleness.is_zero() && max_staleness >= self.staleness;
-        let due = self.awaited.iter().take_while(|(asked, _)| is_done && *asked < ask.number).count();
+        let is_at_end = place.sequence == sequence && place.nonce == head;
+        if !is_at_end && !more {
+            return self.restart_at_head(Break::Chain);
+        }
+        place.cursor = next;
+        self.place = Some(place);
+        self.server = server;
+        for entry in &entries {
+            self.history.advance(Step::of(entry));
+        }
+        let entries = entries.into_iter().map(|entry| self.for_as_long_as_it_matters(entry)).collect();
+        if is_at_end {
+            self.behind = 0;
+            return self.done(ask, max_staleness, entries, None);
+        }
+        self.behind += 1;
+        let epoch = self.epoch;
+        let broke = (self.behind > PAGES_IN_A_ROW).then(|| self.jump());
+        Change { epoch, broke, entries, more: true, ..Change::default() }
+    }
+
+    /// All is applied that the store had confirmed before the question.
+    fn done(&mut self, ask: &Ask, max_staleness: Duration, entries: Vec<LogEntry>, lost: Option<Lost>) -> Change {
+        let may_decide = !self.staleness.is_zero() && max_staleness >= self.staleness && ask.number > self.outdated;
         Change {
+            epoch: self.epoch,
             broke: None,
-            due: self.awaited.drain(..due).map(|(_, revocation)| revocation).collect(),
+            due: self.take_due(ask.number),
             entries,
-            // Not before all is applied: a lease that was granted before the break may still be in a request's hands, and it must not meet the
-            // horizon of a log that is read in part.
-            bounds: self.is_complete.then_some(Bounds { horizon: self.horizon, keep: self.keep }),
-            lease: (may_decide && ask.number > self.outdated).then(|| ask.began.saturating_add(self.staleness)),
-            more: !is_done,
-            completed,
+            bounds: self.bounds(),
+            lease: may_decide.then(|| ask.began.saturating_add(self.staleness)),
+            more: self.must_restart && !self.is_broken(),
+            lost,
         }
     }
 
-    fn begin_anew(&mut self, why: Break) -> Change {
-        self.place = None;
-        // At once after all had been read; a log that breaks again while it is read is read at the next tick.
-        let more = std::mem::take(&mut self.is_complete);
-        self.horizon = Timestamp::END_OF_TIME;
-        if std::mem::take(&mut self.was_read) {
-            self.life = if self.life < LAST_LIFE { self.life + 1 } else { 0 };
+    /// Takes a page that was asked for backwards.
+    pub(super) fn back_page(&mut self, ask: &BackAsk, page: LogPage) -> Change {
+        let is_of_this = |place: &Place| place.incarnation == page.incarnation;
+        if ask.epoch != self.epoch || self.must_restart || !self.place.as_ref().is_some_and(is_of_this) {
+            return Change::default();
         }
-        Change { broke: Some(why), more, ..Change::default() }
+        let asked = ask.query.cursor();
+        if self.history.way_back().is_none_or(|(cursor, _)| Some(cursor) != asked) {
+            return Change::default();
+        }
+        let LogPage { now, entries, more, next, .. } = page;
+        // Older entries concern no token that is alive.
+        let is_over = |entry: &LogEntry| entry.at.saturating_add(self.keep) < now;
+        let more = more && !entries.first().is_some_and(is_over);
+        let BackPage { entries, lost } = self.history.read_back(entries, more, next);
+        let entries = entries.into_iter().map(|entry| self.for_as_long_as_it_matters(entry)).collect();
+        let due = self.take_due(self.asked);
+        Change { epoch: self.epoch, due, entries, bounds: self.bounds(), lost, ..Change::default() }
+    }
+
+    /// Stops reading back: there is no room for more.
+    pub(super) fn stop_reading_back(&mut self) {
+        self.history.stop();
+    }
+
+    fn bounds(&self) -> Option<Bounds> {
+        let era = Era { epoch: self.epoch, server: self.server };
+        self.history.horizon().map(|horizon| Bounds { horizon, keep: self.keep, era })
+    }
+
+    /// Returns true if entries are kept for longer than when this was last read.
+    fn grow(&mut self, page: &LogPage) -> bool {
+        let has_grown = self.history.horizon().is_some() && page.keep > self.keep;
+        self.keep = self.keep.max(page.keep);
+        has_grown
+    }
+
+    fn for_as_long_as_it_matters(&self, mut entry: LogEntry) -> LogEntry {
+        entry.until = entry.until.max(entry.at.saturating_add(self.keep));
+        entry
+    }
+
+    /// Takes the own revocations that the answer to question `number` must have told. Those in the part that is still
+    /// to be read back are judged when that has ended. *A failover loses one, and the new server gives its number to
+    /// another: by the number it would count as seen.*
+    fn take_due(&mut self, number: u64) -> Vec<Revocation> {
+        let Some(place) = &self.place else { return Vec::new() };
+        let all_is_read = !self.history.has_more_to_read();
+        let mut due = Vec::new();
+        self.awaited.retain(|awaited| {
+            let is_after_the_head =
+                awaited.position.sequence > self.head && awaited.position.incarnation == place.incarnation;
+            let is_due = awaited.asked < number && (all_is_read || is_after_the_head);
+            if is_due {
+                due.push(awaited.revocation.clone());
+            }
+            !is_due
+        });
+        due
+    }
+
+    /// Leaves the place, to start at the head again.
+    fn restart_at_head(&mut self, why: Break) -> Change {
+        self.place = None;
+        self.history.freeze(why != Break::Behind, self.epoch);
+        self.behind = 0;
+        if std::mem::take(&mut self.was_read) {
+            self.epoch = if self.epoch < LAST_EPOCH { self.epoch + 1 } else { 0 };
+            // At once, the first time. A log that breaks again before its head was read is read at the next tick.
+            return Change { broke: Some(why), more: true, ..Change::default() };
+        }
+        Change { broke: Some(why), ..Change::default() }
+    }
+
+    fn jump(&mut self) -> Break {
+        self.restart_at_head(Break::Behind);
+        Break::Behind
     }
 }

@@ -6,10 +6,13 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::sync::Notify;
 
-use super::{Replica, nanos};
-use crate::{clock::saturating_millis, error::StoreErrorKind};
+use super::{Replica, follow::bell_of, nanos};
+use crate::{
+    clock::saturating_millis,
+    error::StoreErrorKind,
+    store::{LogFeed, bell::Bell},
+};
 
 /// How requests are decided now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -46,23 +49,23 @@ pub struct ReplicaStatus {
     pub last_read_ms: Option<u64>,
 }
 
-/// How a task that reads fares.
+/// The health of a task that reads the log.
 #[derive(Debug)]
 pub(super) struct Health {
-    buckets: Box<[u32]>,
-    wake: Arc<Notify>,
-    fares: Mutex<Fares>,
+    wake: Arc<Bell>,
+    state: Mutex<FeedHealth>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Fares {
-    last_read: Option<Duration>,
+#[derive(Clone, Debug)]
+struct FeedHealth {
+    /// Of each bucket when it was last read.
+    last_read: Vec<Option<Duration>>,
     trouble: Option<Trouble>,
-    /// What was last told to the log.
-    told: Option<(ReplicaState, Option<Trouble>)>,
+    /// The state that was last reported.
+    reported: Option<(ReplicaState, Option<Trouble>)>,
 }
 
-/// What keeps a lease away.
+/// The cause of a missing lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Trouble {
     NotRead,
@@ -72,30 +75,40 @@ pub(super) enum Trouble {
 }
 
 impl Health {
-    pub(super) fn of(buckets: &[u32]) -> Self {
-        let fares = Fares { last_read: None, trouble: Some(Trouble::NotRead), told: None };
-        Self { buckets: buckets.into(), wake: Arc::default(), fares: Mutex::new(fares) }
+    pub(super) fn of(feed: &dyn LogFeed) -> Self {
+        let wake = bell_of(feed);
+        let last_read = vec![None; wake.buckets().len()];
+        let state = FeedHealth { last_read, trouble: Some(Trouble::NotRead), reported: None };
+        Self { wake, state: Mutex::new(state) }
     }
 
     pub(super) fn buckets(&self) -> &[u32] {
-        &self.buckets
+        self.wake.buckets()
     }
 
-    pub(super) fn wake(&self) -> Arc<Notify> {
+    pub(super) fn wake(&self) -> Arc<Bell> {
         Arc::clone(&self.wake)
     }
 
-    pub(super) fn was_read(&self, now: Duration, trouble: Option<Trouble>) {
-        let mut fares = self.fares();
-        (fares.last_read, fares.trouble) = (Some(now), trouble);
+    /// Notes that these buckets were read. Trouble of others stays.
+    pub(super) fn was_read(&self, now: Duration, buckets: &[u32], trouble: Option<Trouble>) {
+        let mut state = self.state();
+        for (bucket, last) in self.buckets().iter().zip(&mut state.last_read) {
+            if buckets.contains(bucket) {
+                *last = Some(now);
+            }
+        }
+        if trouble.is_some() || buckets.len() == self.buckets().len() {
+            state.trouble = trouble;
+        }
     }
 
     pub(super) fn is_in(&self, trouble: Trouble) {
-        self.fares().trouble = Some(trouble);
+        self.state().trouble = Some(trouble);
     }
 
-    fn fares(&self) -> MutexGuard<'_, Fares> {
-        self.fares.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, FeedHealth> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,9 +116,7 @@ impl Trouble {
     fn reason(self) -> &'static str {
         match self {
             Self::NotRead => "the revocation log has not been read yet",
-            Self::Resync => {
-                "the revocation log is being read from its beginning: the store has lost or replaced what was known of it"
-            }
+            Self::Resync => "the store has lost or replaced its revocation log; the node reads it anew",
             Self::Stopped => {
                 "the task that reads the revocation log has ended: the runtime in which the service was built is gone, or the task failed"
             }
@@ -119,7 +130,7 @@ impl Trouble {
 }
 
 impl Replica {
-    /// How the replica fares.
+    /// Returns the state of the replica.
     pub(crate) fn status(&self) -> ReplicaStatus {
         let now = self.clock.elapsed();
         let (mut revocations, mut bytes) = (0, 0);
@@ -127,12 +138,13 @@ impl Replica {
             let size = bucket.size();
             (revocations, bytes) = (revocations + size.0, bytes + size.1);
         }
-        let all = self.feeds.iter().map(|feed| (self.state(feed, now), *feed.fares()));
         let (mut state, mut trouble, mut last_read) = (ReplicaState::Leased, None, Some(Duration::MAX));
-        for (its_state, fares) in all {
-            last_read = last_read.min(fares.last_read);
+        for feed in &self.feeds {
+            let its_state = self.state(feed, now);
+            let health = feed.state();
+            last_read = last_read.min(health.last_read.iter().copied().min().flatten());
             if its_state as u8 > state as u8 {
-                (state, trouble) = (its_state, fares.trouble);
+                (state, trouble) = (its_state, health.trouble);
             }
         }
         ReplicaStatus {
@@ -147,17 +159,17 @@ impl Replica {
         }
     }
 
-    /// Tells the log if the state of a feed's buckets has changed.
-    pub(super) fn tell(&self, feed: &Health) {
+    /// Logs the state of a feed's buckets if it has changed.
+    pub(super) fn report(&self, feed: &Health) {
         let state = self.state(feed, self.clock.elapsed());
-        let mut fares = feed.fares();
-        let trouble = fares.trouble.filter(|_| state != ReplicaState::Leased);
-        // A moment without lease, for a revocation made here, is nothing to tell.
-        if fares.told == Some((state, trouble)) || (state == ReplicaState::Strict && trouble.is_none()) {
+        let mut health = feed.state();
+        let trouble = health.trouble.filter(|_| state != ReplicaState::Leased);
+        // A moment without lease, for a revocation made here, is no change.
+        if health.reported == Some((state, trouble)) || (state == ReplicaState::Strict && trouble.is_none()) {
             return;
         }
-        fares.told = Some((state, trouble));
-        drop(fares);
+        health.reported = Some((state, trouble));
+        drop(health);
         #[cfg(feature = "tracing")]
         self.log(feed, state, trouble);
     }
@@ -165,7 +177,7 @@ impl Replica {
     #[cfg(feature = "tracing")]
     fn log(&self, feed: &Health, state: ReplicaState, trouble: Option<Trouble>) {
         let (now, is_leased) = (self.clock.elapsed(), state == ReplicaState::Leased);
-        let mut concerned = feed.buckets.iter().filter(|bucket| is_leased || !self.is_leased(**bucket, now)).peekable();
+        let mut concerned = feed.buckets().iter().filter(|bucket| is_leased || !self.is_leased(**bucket, now)).peekable();
         let first_bucket = concerned.peek().copied();
         let (buckets, reason) = (concerned.count(), trouble.map_or("", Trouble::reason));
         match state {
@@ -184,10 +196,10 @@ impl Replica {
     }
 
     fn state(&self, feed: &Health, now: Duration) -> ReplicaState {
-        if feed.buckets.iter().all(|bucket| self.is_leased(*bucket, now)) {
+        if feed.buckets().iter().all(|bucket| self.is_leased(*bucket, now)) {
             return ReplicaState::Leased;
         }
-        match feed.fares().trouble {
+        match feed.state().trouble {
             Some(Trouble::Store(_) | Trouble::Stopped) => ReplicaState::Unavailable,
             _ => ReplicaState::Strict,
         }

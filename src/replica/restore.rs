@@ -1,10 +1,10 @@
-//! The task that tells the store what it has lost.
+//! The task that republishes what the store has lost.
 //!
-//! A restart from a snapshot, a failover to a replica that lagged, or an old backup brings revoked sessions back. Every node still knows the revocations
-//! that matter; once it has read the whole of the log that is there now, or that goes on without what this node itself has revoked, it tells the store those
-//! that are not in it. That is idempotent, and makes
-//! nothing new: sessions that were opened since the revocation stay alive (by the server's time: if the new server's clock is behind that of the
-//! lost one, a session that was opened in between may end as well).
+//! A restart from a snapshot, a failover to a replica that lagged, or an old backup brings revoked sessions back. Every
+//! node still knows the revocations that matter. When it has joined the log that is there now, or read it to its end, it
+//! republishes those that are missing. That is idempotent, and makes nothing new: sessions that were opened since the
+//! revocation stay alive. (By the server's time: if the new server's clock is behind that of the lost one, a session
+//! that was opened in between may end as well.)
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
@@ -41,7 +41,7 @@ async fn restore_all(replica: &Replica, told: &mut [bool]) -> bool {
     for ((number, bucket), told) in (0..).zip(&replica.buckets).zip(told) {
         let mut refused = 0;
         loop {
-            let (life, missing) = bucket.missing(replica.store.now(), refused, BATCH);
+            let (epoch, missing) = bucket.missing(replica.store.now(), refused, BATCH);
             if missing.is_empty() {
                 break;
             }
@@ -54,7 +54,7 @@ async fn restore_all(replica: &Replica, told: &mut [bool]) -> bool {
                     let confirmed = replica.store.republish(number, revocation.clone(), until).into_future();
                     let is_confirmed = timeout(DEADLINE, confirmed).await.is_ok_and(|confirmed| confirmed.is_ok());
                     if is_confirmed {
-                        bucket.is_restored(&revocation, life);
+                        bucket.is_restored(&revocation, epoch);
                     }
                     is_confirmed
                 })

@@ -18,6 +18,7 @@
 //! Implement [`TokenStore`] and run the suite of the `conformance` module (feature `conformance`) against it:
 //! both stores of this crate pass exactly that suite.
 
+pub(crate) mod bell;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod log_position;
@@ -37,8 +38,9 @@ use futures_util::future::{Either, Ready, ready};
 
 pub use self::log_position::InvalidLogPosition;
 pub use self::memory::MemoryStore;
+pub(crate) use self::model::LogPart;
 pub use self::model::{
-    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened,
+    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, LogQuery, Open, Opened,
     Page, Revocation, Revoked, Rotate, Rotated, ServerId, SessionPage, SessionRecord, SessionState, Successor,
 };
 #[cfg(feature = "redis")]
@@ -133,8 +135,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// What is known against a token of another issuer.
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial>;
 
-    /// The revocation log of a bucket after `since`, oldest entry first; from its beginning without `since`.
-    fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage>;
+    /// Returns a part of the revocation log of a bucket.
+    fn log(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage>;
 
     /// Makes the store know again a revocation that it has lost: after a restart from older data, a failover, or the loss of all. `bucket` is the
     /// one whose log told of it. Idempotent: what the store knows already is not logged again, and what `until` is over for is ignored.
@@ -170,27 +172,42 @@ pub trait TokenStore: Send + Sync + 'static {
     /// [`LogPage::max_staleness`] and [`Revoked::max_staleness`] before any such node decides anything.
     fn allow_staleness(&self, staleness: Duration);
 
-    /// Readers of the log with connections of their own, together for all buckets, one for each server. Each read ends within `deadline`.
+    /// Returns readers of the log with connections of their own, together for all buckets, one for each server. Each
+    /// read ends within `deadline`.
     ///
-    /// None means that [`log`](Self::log) is as good: what a store without connections answers.
+    /// Empty if [`log`](Self::log) serves as well: the answer of a store without connections.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         let _ = deadline;
         Vec::new()
     }
+
+    /// Returns by how much the clocks of two servers that follow one another may differ. A token that was issued so
+    /// soon after a revocation is asked of the store. Default: 2 s.
+    fn clock_margin(&self) -> Duration {
+        Duration::from_secs(2)
+    }
 }
 
-/// Reads the log of those buckets that one server holds, on a connection of its own.
+/// A reader of the log of those buckets that one server holds, on a connection of its own.
 pub trait LogFeed: Send + 'static {
-    /// The buckets.
+    /// Returns the buckets.
     fn buckets(&self) -> &[u32];
 
-    /// For each of the [`buckets`](Self::buckets) the page after its cursor, in one round trip, within the deadline of the feed. It comes from the source of
-    /// truth: each page holds all that was written before this was called, but for what stands on a later page.
+    /// Reads one page for each query, in one round trip, within the deadline of the feed. The bucket of a query is one
+    /// of [`buckets`](Self::buckets).
     ///
-    /// An error in place of a page concerns that bucket alone.
-    fn read(&mut self, since: &[Option<LogCursor>]) -> BoxFuture<Result<Vec<Result<LogPage, StoreError>>, StoreError>>;
+    /// The answer comes from the source of truth, and from a server that may write: a page holds all that was written
+    /// before this was called, but for later pages. An error in place of a page concerns that bucket alone.
+    fn read(&mut self, queries: Vec<(u32, LogQuery)>) -> BoxFuture<Result<LogPages, StoreError>>;
 
-    /// Ends when the log may have grown: soon after it has, if all goes well; or for nothing, or never. What happened since the last such future was
-    /// dropped or ended is not forgotten.
-    fn nudged(&self) -> BoxFuture<()>;
+    /// Resolves with the buckets whose log may have grown. Wake-ups can be spurious, late or missing. One that comes
+    /// while nobody waits is kept for the next call.
+    fn nudged(&self) -> BoxFuture<Vec<u32>>;
+
+    /// Drops every connection, because this node was stopped for longer than it may rely on what it knew: the server
+    /// may have been replaced meanwhile.
+    fn suspect(&mut self) {}
 }
+
+/// The answer of [`LogFeed::read`]: a page or an error for each query.
+pub type LogPages = Vec<Result<LogPage, StoreError>>;

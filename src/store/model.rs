@@ -313,11 +313,98 @@ impl LogCursor {
     }
 }
 
+/// The part of a bucket's log that a reader asks for.
+///
+/// ```
+/// use tower_bearer::store::LogQuery;
+///
+/// let all = LogQuery::from_start();
+/// let small = LogQuery::newest();
+/// # drop((all, small));
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogQuery {
+    pub(crate) part: LogPart,
+    pub(crate) limit: u32,
+}
+
+/// Where a page of the log begins, and in which direction it goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum LogPart {
+    /// The newest entry alone.
+    Newest,
+    /// The oldest entries after a cursor.
+    After(Option<LogCursor>),
+    /// The newest entries before a cursor.
+    Before(LogCursor),
+}
+
+impl LogQuery {
+    /// The most entries that a page has.
+    pub const LARGEST: u32 = 1000;
+
+    /// Asks for the newest entry alone. A reader begins with it, however long the log is.
+    #[must_use]
+    pub const fn newest() -> Self {
+        Self { part: LogPart::Newest, limit: 1 }
+    }
+
+    /// Asks for the oldest entries that the log still holds.
+    #[must_use]
+    pub const fn from_start() -> Self {
+        Self { part: LogPart::After(None), limit: Self::LARGEST }
+    }
+
+    /// Asks for the entries after a cursor; without one, for the oldest of the log.
+    #[must_use]
+    pub fn after(cursor: impl Into<Option<LogCursor>>) -> Self {
+        Self { part: LogPart::After(cursor.into()), limit: Self::LARGEST }
+    }
+
+    /// Asks for the entries before a cursor, the newest of them first to be found. The page has them oldest first.
+    #[must_use]
+    pub const fn before(cursor: LogCursor) -> Self {
+        Self { part: LogPart::Before(cursor), limit: Self::LARGEST }
+    }
+
+    /// Limits the page to `entries`, 1 to [`LARGEST`](Self::LARGEST). Default: [`LARGEST`](Self::LARGEST).
+    #[must_use]
+    pub fn limit(mut self, entries: u32) -> Self {
+        self.limit = entries.clamp(1, Self::LARGEST);
+        self
+    }
+
+    /// Returns the cursor of the query, for a store of your own.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&LogCursor> {
+        match &self.part {
+            LogPart::Newest => None,
+            LogPart::After(cursor) => cursor.as_ref(),
+            LogPart::Before(cursor) => Some(cursor),
+        }
+    }
+
+    /// Returns true if the page is to hold the newest entries before the cursor, or before the end of the log.
+    #[must_use]
+    pub fn is_backwards(&self) -> bool {
+        !matches!(self.part, LogPart::After(_))
+    }
+
+    /// Returns the most entries that the page may hold.
+    #[must_use]
+    pub fn max_entries(&self) -> u32 {
+        self.limit
+    }
+}
+
 /// Part of a bucket's log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogPage {
-    /// The store's time: the log holds all that was written until then, or longer.
+    /// The store's time **after** everything else on the page was read: whatever is not on the page, and not told by
+    /// [`sequence`](Self::sequence), was written later.
     pub now: Timestamp,
+    /// The server that answered; `None` if its identity is not known.
+    pub server: Option<ServerId>,
     /// Which life of the store: another than before means that data was lost.
     pub incarnation: String,
     /// When this life began.
@@ -332,9 +419,18 @@ pub struct LogPage {
     pub keep: Duration,
     /// The longest time for which any node may decide by what it knew of the log that long ago. Zero: all ask the store.
     pub max_staleness: Duration,
-    /// The entries after the cursor, oldest first; not all of them if they are many.
+    /// The longest time for which a server of this deployment may be believed after another one took its place. Zero: no
+    /// server is ever replaced, or no node has declared how long.
+    pub max_failover: Duration,
+    /// The entries that were asked for, oldest first.
     pub entries: Vec<LogEntry>,
-    /// Where to go on.
+    /// How many entries were left out because they are no entries of this crate's, or cannot be read. The chain of the
+    /// others tells whether one of the log was among them.
+    pub skipped: u32,
+    /// Whether the page was cut at its limit: there is more in its direction.
+    pub more: bool,
+    /// Where to go on in the direction of the query: after the last entry found, or before the first. Of
+    /// [`LogQuery::newest`]: the newest entry itself, for both directions.
     pub next: Option<LogCursor>,
 }
 

@@ -2,7 +2,7 @@
 
 mod build;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
@@ -20,6 +20,7 @@ use crate::{
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
+const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 
 /// Configures a [`TokenService`]. Made by [`TokenService::builder`].
 ///
@@ -39,6 +40,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// | [`max_sessions`](Self::max_sessions) | no limit |
 /// | [`policy`](Self::policy) | [`TokenPolicy::Tracked`] |
 /// | [`consistency`](Self::consistency) | [`Consistency::Strong`] |
+/// | [`max_questions`](Self::max_questions) | 2000 a second |
 /// | [`verified_cache`](Self::verified_cache) | 65 536 tokens, 64 MiB |
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<C = NoClaims> {
@@ -57,6 +59,7 @@ pub struct Builder<C = NoClaims> {
     policy: TokenPolicy,
     consistency: Consistency,
     poll_interval: Option<Duration>,
+    max_questions: NonZeroU32,
     access_typ: Option<AccessTyp>,
     access_lifetime: Duration,
     refresh_lifetime: Duration,
@@ -94,6 +97,7 @@ impl TokenService<NoClaims> {
             policy: TokenPolicy::default(),
             consistency: Consistency::default(),
             poll_interval: None,
+            max_questions: DEFAULT_QUESTIONS,
             access_typ: None,
             access_lifetime: Duration::from_secs(30 * 60),
             refresh_lifetime: 7 * DAY,
@@ -137,6 +141,7 @@ impl Builder<NoClaims> {
             policy: self.policy,
             consistency: self.consistency,
             poll_interval: self.poll_interval,
+            max_questions: self.max_questions,
             access_typ: self.access_typ,
             access_lifetime: self.access_lifetime,
             refresh_lifetime: self.refresh_lifetime,
@@ -241,6 +246,17 @@ impl<C> Builder<C> {
     /// 25 ms, or a quarter of the staleness if that is shorter; under [`Consistency::Strong`] 250 ms.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = Some(interval);
+        self
+    }
+
+    /// Bounds how many tokens a second this node asks the store about because they were issued before it followed the
+    /// revocation log: after a start, or after the store has lost or replaced data. A token beyond it is answered 503
+    /// with `Retry-After`. Each token is asked about once. Default: 2000.
+    ///
+    /// It concerns [`Consistency::BoundedStaleness`] alone. *A failover makes all nodes ask at once, in front of a server
+    /// that has just begun to serve.*
+    pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
+        self.max_questions = per_second;
         self
     }
 

@@ -30,7 +30,11 @@ use quick_cache::{
 };
 use zeroize::Zeroizing;
 
-use crate::{clock::Timestamp, error::ConfigError, jwt::Claims, replica::Route};
+use crate::{
+    error::ConfigError,
+    jwt::Claims,
+    replica::{Alive, Route},
+};
 
 /// No token is shorter (see [`Validation::check`](crate::jwt::Validation::check)).
 const SHORTEST: usize = 64;
@@ -78,13 +82,13 @@ pub(super) struct Verified<C> {
     pub(super) claims: Claims<C>,
     /// Where the replica of the revocation log speaks of it: found once, since it never changes.
     pub(super) route: Option<Route>,
-    /// When the store last said that it is not revoked, by the store's clock; the epoch if it was never asked.
-    pub(super) alive_at: Timestamp,
+    /// The store's last confirmation that it is not revoked.
+    pub(super) alive: Alive,
 }
 
 impl<C> Clone for Verified<C> {
     fn clone(&self) -> Self {
-        Self { claims: self.claims.clone(), route: self.route.clone(), alive_at: self.alive_at }
+        Self { claims: self.claims.clone(), route: self.route.clone(), alive: self.alive }
     }
 }
 

@@ -24,8 +24,8 @@ use crate::{
     clock::Timestamp,
     error::{Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, TokenType},
-    replica::{Bearer, Replica, Route, Verdict},
-    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ForeignId, SessionState},
+    replica::{Alive, Bearer, Replica, Route, Verdict},
+    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ForeignId, ServerId, SessionState},
 };
 
 /// How fresh the word on a revocation has to be.
@@ -84,13 +84,17 @@ impl<C: Send + Sync + 'static> TokenService<C> {
             sought = sought.filter(|sought| sought.version() == keyring.version);
             let claims = inner.verify(&keyring, token, expected)?;
             let route = inner.route(&claims)?;
-            Verified { claims, route, alive_at: Timestamp::default() }
+            Verified { claims, route, alive: Alive::default() }
         };
         // Which of a session's refresh tokens is the newest, the log does not say.
         let decides_here = is_access && freshness == Freshness::AsConfigured;
-        let asked = match inner.known(&verified)? {
+        let local = inner.known(&verified)?;
+        let asked = match local {
             Known::Alive if decides_here => None,
-            _ => Some(inner.ask_store(&verified, is_access)?),
+            _ => {
+                inner.admit(&verified, is_access, decides_here && local == Known::BeforeHorizon)?;
+                Some(inner.ask_store(&verified, is_access)?)
+            }
         };
         // What the store has said is worth remembering where the replica can go on from it.
         let is_news =
@@ -103,7 +107,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let pending = Pending { tokens: self.clone(), verified, answer, to_keep, is_access };
                 return Ok(Some(AccessCheck::Pending(Box::new(pending))));
             }
-            Some(Asked::Alive { at }) => verified.alive_at = at,
+            Some(Asked::Alive(alive)) => verified.alive = alive,
             None => {}
         }
         if let Some(text) = to_keep {
@@ -113,18 +117,21 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     }
 }
 
-/// What the store has said of a token that it knows nothing against.
+/// The store's answer about a token that it does not refuse.
 enum Asked {
-    /// It was not revoked at this moment of the store's.
-    Alive { at: Timestamp },
-    /// That has yet to come.
+    /// It is not revoked.
+    Alive(Alive),
+    /// The answer has yet to come.
     Awaited(Awaited),
 }
 
-/// What this node knows of a token that it knows nothing against.
+/// The state of a token that this node knows nothing against.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Known {
     /// It is not revoked, and that may be relied on.
     Alive,
+    /// The store has to be asked, because the token is from before the log was followed.
+    BeforeHorizon,
     /// The store has to be asked.
     Nothing,
 }
@@ -143,26 +150,53 @@ impl<C> Inner<C> {
     }
 
     fn known(&self, verified: &Verified<C>) -> Result<Known, TokenError> {
-        let Verified { claims, route, alive_at } = verified;
+        let Verified { claims, route, alive } = verified;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(Known::Nothing) };
         if replica.still_accepts(route, claims.note()) {
             return Ok(Known::Alive);
         }
-        let bearer = match self.policy {
-            TokenPolicy::Denylist => bearer_of(claims, ""),
-            _ => bearer(claims).ok_or(NO_SESSION)?,
-        };
-        match replica.verdict(route, &bearer, *alive_at, claims.note()) {
+        match replica.verdict(route, &self.bearer(claims)?, *alive, claims.note()) {
             Verdict::Refused => Err(revoked(claims, None)),
             Verdict::Accepted => Ok(Known::Alive),
+            Verdict::BeforeHorizon => Ok(Known::BeforeHorizon),
             Verdict::Unknown => Ok(Known::Nothing),
+        }
+    }
+
+    fn bearer<'a>(&self, claims: &'a JwtClaims<C>) -> Result<Bearer<'a>, TokenError> {
+        match self.policy {
+            TokenPolicy::Denylist => Ok(bearer_of(claims, "")),
+            _ => bearer(claims).ok_or(NO_SESSION),
+        }
+    }
+
+    /// Decides if the store may be asked about a token now. Of the tokens from before the horizon a bounded number a
+    /// second may be; and a session that the store has just not known is not asked about again at once.
+    fn admit(&self, verified: &Verified<C>, is_access: bool, is_before_horizon: bool) -> Result<(), Error> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        if is_access && self.policy == TokenPolicy::Tracked && replica.is_unknown(&self.bearer(&verified.claims)?) {
+            return Err(TokenError::UnknownSession.into());
+        }
+        if is_before_horizon && !replica.admits_question() {
+            return Err(StoreError::new(StoreErrorKind::Overloaded).into());
+        }
+        Ok(())
+    }
+
+    /// Takes the store's confirmation that a token is not revoked.
+    fn confirm(&self, verified: &Verified<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
+        match (&self.replica, &verified.route) {
+            (Some(replica), Some(route)) if replica.decides() => {
+                Ok(replica.confirm(route, &self.bearer(&verified.claims)?, at, server))
+            }
+            _ => Ok(Alive::default()),
         }
     }
 
     /// Whatever becomes of the store, what this node knows to be revoked stays so: asked before a refresh, as before a check.
     pub(super) fn refuse_if_revoked(&self, claims: &Claims<C>) -> Result<(), TokenError> {
         let route = self.route(claims)?;
-        self.known(&Verified { claims: claims.clone(), route, alive_at: Timestamp::default() }).map(drop)
+        self.known(&Verified { claims: claims.clone(), route, alive: Alive::default() }).map(drop)
     }
 
     /// Asks the store whether a token with these claims was revoked.
@@ -170,7 +204,7 @@ impl<C> Inner<C> {
         let claims = &verified.claims;
         let leeway = self.validation.leeway_in_force();
         Ok(match (self.policy, &self.store) {
-            (TokenPolicy::Stateless, _) => Asked::Alive { at: Timestamp::default() },
+            (TokenPolicy::Stateless, _) => Asked::Alive(Alive::default()),
             // `build` lets neither of the other policies be without a store.
             (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
             (TokenPolicy::Tracked, Some(store)) => {
@@ -178,8 +212,8 @@ impl<C> Inner<C> {
                 match store.check(claims.subject(), sid, claims.token_id()) {
                     Answer::Ready(answer) => {
                         let checked = answer?;
-                        learn_refusal(self.replica.as_deref().filter(|_| is_access), verified, &checked);
-                        Asked::Alive { at: judge_session(claims, &checked)? }
+                        record_refusal(self.replica.as_deref().filter(|_| is_access), verified, &checked);
+                        Asked::Alive(self.confirm(verified, judge_session(claims, &checked)?)?)
                     }
                     Answer::Pending(answer) => Asked::Awaited(Awaited::Session(answer)),
                 }
@@ -190,7 +224,9 @@ impl<C> Inner<C> {
                 sid: claims.session_id().map(str::to_owned),
                 subject: Some(claims.subject().to_owned()),
             }) {
-                Answer::Ready(answer) => Asked::Alive { at: judge_denial(claims, &answer?, leeway)? },
+                Answer::Ready(answer) => {
+                    Asked::Alive(self.confirm(verified, judge_denial(claims, &answer?, leeway)?)?)
+                }
                 Answer::Pending(answer) => Asked::Awaited(Awaited::Denial(answer, leeway)),
             },
         })
@@ -205,6 +241,7 @@ fn bearer<C>(claims: &JwtClaims<C>) -> Option<Bearer<'_>> {
 
 fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a> {
     Bearer {
+        issuer: claims.issuer().unwrap_or_default(),
         subject: claims.subject(),
         session_id,
         token_id: claims.token_id(),
@@ -249,16 +286,17 @@ impl<C> Future for Pending<C> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { tokens, verified, answer, to_keep, is_access } = &mut *self;
         let inner = tokens.inner();
-        verified.alive_at = match answer {
+        let confirmation = match answer {
             Awaited::Session(answer) => {
                 let checked = ready!(answer.as_mut().poll(context))?;
-                learn_refusal(inner.replica.as_deref().filter(|_| *is_access), verified, &checked);
+                record_refusal(inner.replica.as_deref().filter(|_| *is_access), verified, &checked);
                 judge_session(&verified.claims, &checked)?
             }
             Awaited::Denial(answer, leeway) => {
                 judge_denial(&verified.claims, &ready!(answer.as_mut().poll(context))?, *leeway)?
             }
         };
+        verified.alive = inner.confirm(verified, confirmation)?;
         if let Some(text) = to_keep.take() {
             inner.verified.keep(text, verified.clone());
         }
@@ -267,22 +305,28 @@ impl<C> Future for Pending<C> {
     }
 }
 
-/// Once refused, an access token of ours stays so on this node.
-fn learn_refusal<C>(replica: Option<&Replica>, verified: &Verified<C>, checked: &Checked) {
-    if let (SessionState::Revoked { .. } | SessionState::Unknown, Some(replica), Some(route), Some(bearer)) =
-        (checked.state, replica, &verified.route, bearer(&verified.claims))
-    {
-        replica.learn_refusal(route, &bearer, checked.state == SessionState::Unknown);
+/// Notes that the store has refused an access token of ours. Once revoked, it stays so on this node.
+fn record_refusal<C>(replica: Option<&Replica>, verified: &Verified<C>, checked: &Checked) {
+    let (Some(replica), Some(route), Some(bearer)) = (replica, &verified.route, bearer(&verified.claims)) else {
+        return;
+    };
+    match checked.state {
+        SessionState::Revoked { .. } => replica.record_refusal(route, &bearer),
+        SessionState::Unknown => replica.note_unknown(&bearer),
+        SessionState::Active { .. } | SessionState::Expired => {}
     }
 }
 
-/// What the store's answer about a session of ours means for a token of it: the moment at which it was alive.
-pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<Timestamp, Error> {
+/// The store's time at which a token was alive, and the server that said so.
+type Confirmation = (Timestamp, Option<ServerId>);
+
+/// Judges a token of ours by the store's answer about its session.
+pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<Confirmation, Error> {
     match checked.state {
         SessionState::Active { counter, .. } => match claims.token_type() {
             // An older refresh token has a successor: it is spent, whoever holds it.
             Some(TokenType::Refresh) if refresh_counter(claims)? < counter => Err(revoked(claims, None).into()),
-            _ => Ok(checked.now),
+            _ => Ok((checked.now, checked.server)),
         },
         SessionState::Revoked { at } => Err(revoked(claims, at).into()),
         SessionState::Unknown => Err(TokenError::UnknownSession.into()),
@@ -293,7 +337,7 @@ pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Resu
 /// What is known against another issuer's token, and what it means (protocol section 6). The other issuer's clock may differ
 /// from the store's by the leeway: a token that may have been issued before the revocation, or before the store began to remember, counts as
 /// issued before it.
-fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<Timestamp, Error> {
+fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<Confirmation, Error> {
     let issued_at = claims.issued_at();
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
     if denial.token || before.is_some() {
@@ -302,7 +346,7 @@ fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> 
     if issued_at < denial.born.saturating_add(leeway) {
         return Err(TokenError::Claims("it was issued before the store began to remember revocations").into());
     }
-    Ok(denial.now)
+    Ok((denial.now, denial.server))
 }
 
 pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -> TokenError {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{clock::Timestamp, store::Revocation};
 
-/// Kind and forms of the ids (1), life (2), until in seconds (4).
+/// Kind and forms of the ids (1), epoch (2), until in seconds (4).
 const HEAD: usize = 7;
 /// Follows the head of what has a strength: a generation or a time. Two ids come last.
 const NUMBER: usize = 8;
@@ -18,8 +18,8 @@ const KIND: u8 = 0b111;
 const FORM: u8 = 0b11;
 const FIRST: u32 = 3;
 const SECOND: u32 = 5;
-/// Where the life stands.
-const LIFE: Range<usize> = 1..3;
+/// The bytes of the epoch.
+const EPOCH: Range<usize> = 1..3;
 /// What the 4 bytes of an entry's until can tell.
 pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 
@@ -39,7 +39,7 @@ pub(in crate::replica) enum Kind {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stored<'a> {
     pub(super) kind: Kind,
-    pub(super) life: u16,
+    pub(super) epoch: u16,
     pub(super) until: Timestamp,
     pub(super) number: u64,
     pub(super) first: Id<'a>,
@@ -50,7 +50,7 @@ impl<'a> Stored<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (tag, head) = bytes.split_first()?;
         let kind = Kind::of(tag & KIND)?;
-        let (life, head) = head.split_first_chunk::<2>()?;
+        let (epoch, head) = head.split_first_chunk::<2>()?;
         let (until, rest) = head.split_first_chunk::<4>()?;
         let (number, ids) = if kind.has_strength() {
             let (number, ids) = rest.split_first_chunk::<NUMBER>()?;
@@ -62,7 +62,7 @@ impl<'a> Stored<'a> {
         let (second, _) = Id::read(tag >> SECOND & FORM, rest)?;
         Some(Self {
             kind,
-            life: u16::from_le_bytes(*life),
+            epoch: u16::from_le_bytes(*epoch),
             until: Timestamp::from_secs(u32::from_le_bytes(*until).into()),
             number,
             first,
@@ -74,7 +74,7 @@ impl<'a> Stored<'a> {
     pub(super) fn written(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
-        bytes.extend_from_slice(&self.life.to_le_bytes());
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
         // Only what has been lost is told by it; it ends in the year 2106.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
         if self.kind.has_strength() {
@@ -85,10 +85,10 @@ impl<'a> Stored<'a> {
         (bytes.len() <= SEGMENT).then_some(bytes)
     }
 
-    /// An entry is of this life of the log from here on: written into its bytes.
-    pub(super) fn mark(bytes: &mut [u8], life: u16) {
-        if let Some(bytes) = bytes.get_mut(LIFE) {
-            bytes.copy_from_slice(&life.to_le_bytes());
+    /// Writes another epoch into the bytes of an entry.
+    pub(super) fn mark(bytes: &mut [u8], epoch: u16) {
+        if let Some(bytes) = bytes.get_mut(EPOCH) {
+            bytes.copy_from_slice(&epoch.to_le_bytes());
         }
     }
 

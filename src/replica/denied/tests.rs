@@ -62,7 +62,7 @@ fn revocation() -> impl Strategy<Value = Revocation> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (revocation(), 1..40u64).prop_map(|(revocation, life)| Step::Insert(revocation, life)),
+        6 => (revocation(), 1..40u64).prop_map(|(revocation, epoch)| Step::Insert(revocation, epoch)),
         1 => (1..20u64).prop_map(Step::Later),
     ]
 }
@@ -137,10 +137,10 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
         let (mut now, mut forgotten, mut told) = (1000, Timestamp::default(), Vec::new());
         for step in steps {
             match step {
-                Step::Insert(revocation, life) => {
-                    let gone = denied.insert(&revocation, secs(now), secs(now + life), 0).unwrap();
+                Step::Insert(revocation, epoch) => {
+                    let gone = denied.insert(&revocation, secs(now), secs(now + epoch), 0).unwrap();
                     forgotten = forgotten.max(gone.unwrap_or_default());
-                    told.push((revocation, secs(now), secs(now + life)));
+                    told.push((revocation, secs(now), secs(now + epoch)));
                 }
                 Step::Later(seconds) => {
                     now += seconds;

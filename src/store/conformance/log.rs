@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::StoreErrorKind,
-    store::{LogCursor, Revocation},
+    store::{LogCursor, LogQuery, Revocation},
 };
 
 pub(super) async fn the_log_is_dense_and_chained(user: Subject) -> Outcome {
@@ -86,7 +86,7 @@ pub(super) async fn an_answer_says_where_in_the_log_it_stands_and_what_is_writte
         let position = &answer.position;
         ensure!(position.sequence == entry.sequence, "{answer:?} is {entry:?}");
         ensure!(position.bucket < user.store.buckets(), "{answer:?} names no bucket");
-        let page = user.store.log(position.bucket, None).await?;
+        let page = user.store.log(position.bucket, LogQuery::from_start()).await?;
         ensure!(page.incarnation == position.incarnation, "{answer:?} is of another life than {}", page.incarnation);
         ensure!(answer.now <= entry.at && entry.at < entry.until, "{answer:?} is {entry:?}");
         ensure!(answer.revocation == entry.revocation && answer.until == entry.until, "{answer:?} is {entry:?}");
@@ -99,13 +99,13 @@ pub(super) async fn an_answer_says_where_in_the_log_it_stands_and_what_is_writte
 pub(super) async fn an_unknown_bucket_or_cursor_does_no_harm(user: Subject) -> Outcome {
     user.store.revoke_session(&user.name, "s").await?;
     for bucket in [user.store.buckets(), u32::MAX] {
-        let answer = user.store.log(bucket, None).await;
+        let answer = user.store.log(bucket, LogQuery::from_start()).await;
         let rejected = answer.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Rejected);
         ensure!(rejected, "there is a bucket {bucket}: {answer:?}");
     }
     for cursor in ["", "-", "0", "0-0", "18446744073709551616", "no cursor", "\r\n*"] {
         // An error, or the log from some place on. A panic would end the rule.
-        drop(user.store.log(0, Some(LogCursor::new(cursor))).await);
+        drop(user.store.log(0, LogQuery::after(LogCursor::new(cursor))).await);
     }
     // A reader sees a hole by the numbers, and the store still answers.
     user.reader().await?;
@@ -116,7 +116,7 @@ pub(super) async fn the_log_tells_for_how_long_it_is_kept(user: Subject) -> Outc
     for (asked, expected) in [(LONG * 30, LONG * 30), (LONG, LONG * 30), (LONG * 31, LONG * 31)] {
         user.store.keep_log_for(asked);
         let bucket = user.store.revoke_session(&user.name, "s").await?.position.bucket;
-        let page = user.store.log(bucket, None).await?;
+        let page = user.store.log(bucket, LogQuery::from_start()).await?;
         ensure!(page.keep >= expected, "asked for {asked:?}, it is kept for {:?}", page.keep);
     }
     Ok(())
@@ -127,7 +127,7 @@ pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: Subject) 
     for (allowed, expected) in [(LONG, LONG), (LONG / 2, LONG), (LONG * 2, LONG * 2)] {
         user.store.allow_staleness(allowed);
         // A reader alone makes it known.
-        let page = user.store.log(bucket, None).await?;
+        let page = user.store.log(bucket, LogQuery::from_start()).await?;
         ensure!(page.max_staleness >= expected, "{allowed:?} was allowed, the log says {:?}", page.max_staleness);
         let revoked = user.store.revoke_session(&user.name, "s").await?;
         ensure!(revoked.max_staleness >= expected, "{allowed:?} was allowed: {revoked:?}");
@@ -155,7 +155,7 @@ pub(super) async fn a_subject_has_one_bucket(user: Subject) -> Outcome {
         ];
         for position in positions {
             ensure!(position.bucket == bucket, "bucket {bucket} speaks of the user, and {position:?}");
-            let page = user.store.log(position.bucket, None).await?;
+            let page = user.store.log(position.bucket, LogQuery::from_start()).await?;
             ensure!(page.sequence >= position.sequence, "bucket {bucket} does not hold {position:?}");
         }
     }

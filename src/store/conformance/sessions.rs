@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    store::{Open, Opened, Revocation, Rotate, Rotated, SessionState},
+    store::{LogQuery, Open, Opened, Revocation, Rotate, Rotated, SessionState},
 };
 
 pub(super) async fn an_opened_session_is_active(user: Subject) -> Outcome {
@@ -241,7 +241,7 @@ pub(super) async fn time_does_not_go_back(user: Subject) -> Outcome {
             1 => user.store.check(&user.name, "s", "j").await?.now,
             2 => user.store.revoke_session(&user.name, "s").await?.now,
             3 => user.open(&n.to_string()).await?.now,
-            _ => user.store.log(0, None).await?.now,
+            _ => user.store.log(0, LogQuery::from_start()).await?.now,
         };
         ensure!(last <= now, "{now} came after {last}");
         ensure!(known <= now, "without asking the time was {known}, by the answer it is {now}");

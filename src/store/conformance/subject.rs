@@ -12,7 +12,7 @@ use super::{Broken, Outcome};
 use crate::{
     clock::Timestamp,
     store::{
-        LogCursor, LogEntry, Open, Opened, Page, Revocation, Rotate, Rotated, SessionRecord, SessionState, Successor,
+        LogCursor, LogEntry, LogQuery, Open, Opened, Page, Revocation, Rotate, Rotated, SessionRecord, SessionState, Successor,
         TokenStore,
     },
 };
@@ -149,7 +149,7 @@ impl Subject {
     pub(super) async fn reader(&self) -> Outcome<Reader> {
         let mut buckets = Vec::new();
         for bucket in 0..self.store.buckets() {
-            let page = self.store.log(bucket, None).await?;
+            let page = self.store.log(bucket, LogQuery::from_start()).await?;
             // Where the oldest entry that is kept does not follow the beginning, older ones were let go.
             let (sequence, head, at) = match page.entries.first() {
                 Some(oldest) => (oldest.sequence.saturating_sub(1), oldest.previous.clone(), oldest.previous_at),
@@ -204,7 +204,7 @@ impl Reader {
 impl Bucket {
     async fn read(&mut self, number: u32, subject: &Subject, entries: &mut Vec<LogEntry>) -> Outcome {
         for _ in 0..MANY_PAGES {
-            let page = subject.store.log(number, self.cursor.clone()).await?;
+            let page = subject.store.log(number, LogQuery::after(self.cursor.clone())).await?;
             super::ensure!(page.incarnation == self.incarnation, "the incarnation changed");
             super::ensure!(page.born <= page.at, "the log's last change is older than the store: {page:?}");
             let last = page.entries.is_empty();

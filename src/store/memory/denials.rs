@@ -150,7 +150,7 @@ mod tests {
         let deny = Deny { issuer: "i".to_owned(), id: ForeignId::Subject("1".to_owned()), keep };
         denials.deny(&deny, start, &log).unwrap();
         denials.deny(&deny, start.saturating_sub(keep / 2), &log).unwrap();
-        let page = log.page(None, &crate::clock::ManualClock::at(start));
+        let page = log.page(&crate::store::LogQuery::from_start(), &crate::clock::ManualClock::at(start));
         let befores: Vec<_> = page.entries.into_iter().map(|entry| entry.revocation).collect();
         assert!(
             befores.iter().all(|entry| matches!(entry, Revocation::Foreign { before, .. } if *before == Some(start)))

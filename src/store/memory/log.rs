@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::{LogCursor, LogEntry, LogPage, LogPosition, Revocation, ServerId},
+    store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Revocation, ServerId},
 };
 
 /// The bucket's number.
@@ -25,8 +25,6 @@ const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
 /// The most entries kept, about 20 MB. What is lost is safe to lose: readers see a hole by the numbers (protocol
 /// section 4).
 const MAX_ENTRIES: usize = 65_536;
-/// The most entries a page has.
-const PAGE: usize = 1000;
 /// A nonce's length in bytes.
 const NONCE: usize = 16;
 
@@ -124,15 +122,34 @@ impl Log {
         Ok(LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence })
     }
 
-    pub(super) fn page(&self, since: Option<&LogCursor>, clock: &dyn Clock) -> LogPage {
-        let after = since.and_then(|cursor| self.sequence_of(cursor)).unwrap_or(0);
+    pub(super) fn page(&self, query: &LogQuery, clock: &dyn Clock) -> LogPage {
         let ring = self.lock();
-        let now = clock.now();
-        let first = ring.entries.partition_point(|entry| entry.sequence <= after);
-        let entries: Vec<_> = ring.entries.iter().skip(first).take(PAGE).cloned().collect();
-        let reached = entries.last().map_or(ring.sequence, |entry| entry.sequence);
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        let sequence_of = |cursor: &LogCursor| self.sequence_of(cursor);
+        let range = match &query.part {
+            LogPart::Newest => ring.entries.len().saturating_sub(1)..ring.entries.len(),
+            LogPart::After(cursor) => {
+                let after = cursor.as_ref().and_then(sequence_of).unwrap_or(0);
+                let first = ring.entries.partition_point(|entry| entry.sequence <= after);
+                first..ring.entries.len().min(first.saturating_add(limit))
+            }
+            LogPart::Before(cursor) => {
+                let end = sequence_of(cursor).map_or(0, |before| {
+                    ring.entries.partition_point(|entry| entry.sequence < before)
+                });
+                end.saturating_sub(limit)..end
+            }
+        };
+        let entries: Vec<_> = ring.entries.range(range.clone()).cloned().collect();
+        let (more, reached) = match &query.part {
+            LogPart::Newest => (range.start > 0, Some(ring.sequence)),
+            LogPart::After(_) => {
+                (range.end < ring.entries.len(), Some(entries.last().map_or(ring.sequence, |entry| entry.sequence)))
+            }
+            LogPart::Before(_) => (range.start > 0, entries.first().map(|entry| entry.sequence)),
+        };
         LogPage {
-            now,
+            server: Some(self.server),
             incarnation: self.incarnation.clone(),
             born: self.born,
             sequence: ring.sequence,
@@ -140,8 +157,12 @@ impl Log {
             at: ring.at,
             keep: self.keep(),
             max_staleness: self.max_staleness(),
+            max_failover: Duration::ZERO,
             entries,
-            next: Some(LogCursor::new(format!("{}.{reached}", self.incarnation))),
+            skipped: 0,
+            more,
+            next: reached.map(|reached| LogCursor::new(format!("{}.{reached}", self.incarnation))),
+            now: clock.now(),
         }
     }
 
@@ -195,10 +216,10 @@ mod tests {
         let kept = start.saturating_add(Duration::from_secs(7200));
         log.append(kept, entry(2), kept).unwrap();
         let clock = ManualClock::at(kept);
-        assert_eq!(log.page(None, &clock).entries.len(), 2);
+        assert_eq!(log.page(&LogQuery::from_start(), &clock).entries.len(), 2);
         let later = kept.saturating_add(Duration::from_millis(1));
         log.append(later, entry(3), later).unwrap();
-        let page = log.page(None, &clock);
+        let page = log.page(&LogQuery::from_start(), &clock);
         assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(page.entries[0].previous_at, start, "the hole's bound is told");
     }
@@ -210,7 +231,7 @@ mod tests {
         for n in 0..=MAX_ENTRIES as u64 {
             log.append(start, entry(n), start).unwrap();
         }
-        let page = log.page(None, &ManualClock::at(start));
+        let page = log.page(&LogQuery::from_start(), &ManualClock::at(start));
         assert_eq!(page.entries[0].sequence, 2);
         assert_eq!(log.lock().entries.len(), MAX_ENTRIES);
     }
@@ -222,7 +243,7 @@ mod tests {
         let later = start.saturating_add(Duration::from_secs(1));
         log.append(later, entry(1), later).unwrap();
         log.append(start, entry(2), later).unwrap();
-        let page = log.page(None, &ManualClock::at(later));
+        let page = log.page(&LogQuery::from_start(), &ManualClock::at(later));
         assert_eq!((page.entries[1].at, page.entries[1].previous_at, page.at), (later, later, later));
     }
 
@@ -233,10 +254,10 @@ mod tests {
         one.append(start, entry(1), start).unwrap();
         let clock = ManualClock::at(start);
         for cursor in
-            [other.page(None, &clock).next.unwrap(), LogCursor::new(""), LogCursor::new("…18446744073709551616")]
+            [other.page(&LogQuery::from_start(), &clock).next.unwrap(), LogCursor::new(""), LogCursor::new("…18446744073709551616")]
         {
-            assert_eq!(one.page(Some(&cursor), &clock).entries.len(), 1);
+            assert_eq!(one.page(&LogQuery::after(cursor), &clock).entries.len(), 1);
         }
-        assert_eq!(one.page(one.page(None, &clock).next.as_ref(), &clock).entries, []);
+        assert_eq!(one.page(&LogQuery::after(one.page(&LogQuery::from_start(), &clock).next), &clock).entries, []);
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use self::{denials::Denials, log::Log, users::Shard};
 use super::{
-    Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, Open, Opened, Page,
+    Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogPage, LogQuery, Open, Opened, Page,
     Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
 };
 use crate::{
@@ -204,11 +204,11 @@ impl TokenStore for MemoryStore {
         Answer::Ready(Ok(denials.denied(query, now, &self.log)))
     }
 
-    fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {
+    fn log(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
         if bucket >= self.buckets() {
             return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
         }
-        Answer::Ready(Ok(self.log.page(since.as_ref(), &*self.clock)))
+        Answer::Ready(Ok(self.log.page(&query, &*self.clock)))
     }
 
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
@@ -255,5 +255,10 @@ impl TokenStore for MemoryStore {
 
     fn allow_staleness(&self, staleness: Duration) {
         self.log.allow_staleness(staleness);
+    }
+
+    /// Zero: no other server follows this one.
+    fn clock_margin(&self) -> Duration {
+        Duration::ZERO
     }
 }

@@ -39,7 +39,7 @@ use tokio::{
 use crate::{
     error::StoreErrorKind,
     store::{
-        BoxFuture,
+        BoxFuture, ServerId,
         redis::{
             failure::Failure,
             gathering::{Gathering, StrictAnswer},
@@ -215,6 +215,11 @@ impl Lease {
         let answer = timeout_at(deadline, self.line.gathering.ask(reads, deadline)).await;
         // That it answers, the task that sends has written down.
         answer.unwrap_or_else(|_| Err(Failure::timeout())).inspect_err(|failure| self.heed(failure))
+    }
+
+    /// Returns the identity of the server, if it is known.
+    pub(super) fn server(&self) -> Option<ServerId> {
+        None
     }
 
     /// Whether nothing has come over this connection for so long that it may have been closed unnoticed.

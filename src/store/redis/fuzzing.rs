@@ -34,7 +34,7 @@ pub fn reply(bytes: &[u8]) {
     let _ = gathering::framed(parts());
     let _ = sessions::checked(StrictAnswer { now: Ok(now), values: parts() }, tag("alice", "s1"));
     let _ = Reply::of(value.clone()).and_then(|fields| Meta::of(now, fields));
-    let _ = Reply::of(value.clone()).and_then(log::entries);
+    let _ = Reply::of(value.clone()).and_then(|answers| log::entries(answers, false));
     let script = || answered(value.clone(), "n").ok();
     let _ = script().map(sessions::rotated);
     let _ = script().map(|answer| sessions::revoked(0, answer));

@@ -1,7 +1,22 @@
-//! The revocation log of a bucket, and the hash that speaks of it.
+//! The revocation log of a bucket, and the hash that describes it.
 //!
-//! What `emit.lua` writes is read here strictly: an entry that lacks a field, or holds one in another form, fails the
-//! whole page. A reader that skipped it would take a revocation for read that it never understood.
+//! A **fence** is a read of the log on which a lease may rest. Its commands go out in one pipeline, in this order:
+//!
+//! | command | why there |
+//! |--|--|
+//! | `ROLE` | a demoted primary still answers on open connections, from data that grow old |
+//! | for each bucket `HMGET m`, then the entries | an entry that `m` counts is not missing then; one written in between is counted by [`Inner::page`] |
+//! | `PERSIST m` | the write check: a server that may not write does not answer for the log. `m` has no TTL, so nothing changes |
+//! | `TIME` | last, so that all that the page does not hold was written later |
+//!
+//! *`TIME` first, then a slow second half: a token is issued and revoked in between. `m` counts its entry, nobody
+//! applies it, and the token is later than the horizon.*
+//!
+//! A transaction would spare the counting, but Redis refuses transactions when it is out of memory (seen on 7.0.15),
+//! and revocations, which work then, must also be read.
+//!
+//! `emit.lua` writes entries. An entry of another form is skipped and counted: no valid token can match it. If an entry
+//! of this crate was damaged, the chain of the others shows the hole.
 
 use std::time::Duration;
 
@@ -12,12 +27,12 @@ use crate::{
     clock::{Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
     store::{
-        LogCursor, LogEntry, LogPage, Revocation,
+        LogCursor, LogEntry, LogPage, LogPart, LogQuery, Revocation, ServerId,
         redis::{
             Inner,
             call::Call,
             failure::Failure,
-            gathering::{StrictAnswer, time_and_role},
+            gathering::StrictAnswer,
             keys::LAYOUT,
             reply::{Reply, decimal, malformed},
             scripts,
@@ -25,10 +40,9 @@ use crate::{
     },
 };
 
-const ENTRIES_A_PAGE: u32 = 1000;
 const FIELDS: [&str; 10] = ["seq", "nonce", "prev", "prev_at", "at", "kind", "sub", "obj", "extra", "until"];
 
-/// What stands in a bucket's `m`, and the server's time.
+/// The contents of a bucket's `m`, and the server's time.
 pub(super) struct Meta {
     pub(super) now: Timestamp,
     pub(super) born: Timestamp,
@@ -40,10 +54,11 @@ pub(super) struct Meta {
     at: Timestamp,
     keep: Duration,
     max_staleness: Duration,
+    max_failover: Duration,
 }
 
 impl Meta {
-    /// Reads the answer to [`Inner::read_of_meta`]; no incarnation means that the bucket does not exist.
+    /// Reads the answer to [`Inner::read_of_meta`]. Without an incarnation the bucket does not exist.
     pub(super) fn of(now: Timestamp, mut fields: Reply) -> Result<Option<Self>, Failure> {
         let Some(incarnation) = fields.optional_text()? else { return Ok(None) };
         Ok(Some(Self {
@@ -57,10 +72,11 @@ impl Meta {
             at: fields.time()?,
             keep: fields.duration()?,
             max_staleness: fields.duration()?,
+            max_failover: fields.optional_number()?.map(Duration::from_millis).unwrap_or_default(),
         }))
     }
 
-    /// Counts an entry that follows the last one known.
+    /// Counts an entry that follows the last one counted.
     fn count(&mut self, entry: &LogEntry) {
         if self.sequence.checked_add(1) == Some(entry.sequence) && self.head == entry.previous {
             self.sequence = entry.sequence;
@@ -70,39 +86,50 @@ impl Meta {
     }
 }
 
-/// What a read told of a bucket's log.
+/// The answers about one bucket's log.
 pub(super) struct Told {
     /// `None` if the bucket does not exist.
     meta: Option<Meta>,
+    found: Found,
+}
+
+/// The entries that a range of the stream holds.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Oldest first.
     entries: Vec<LogEntry>,
-    last: Option<String>,
+    skipped: u32,
+    /// The ids of the oldest and the newest, those that were skipped included.
+    oldest: Option<String>,
+    newest: Option<String>,
+    count: u32,
 }
 
 impl Told {
-    /// Reads the two answers to [`Inner::ask_for_log`]. Both are taken whatever is in them, so that the next bucket's are not mistaken for them.
-    pub(super) fn parse(now: Timestamp, meta: Value, log: Value) -> Result<Self, Failure> {
+    /// Reads the two answers to [`Inner::ask_for_log`].
+    pub(super) fn parse(now: Timestamp, meta: Value, log: Value, query: &LogQuery) -> Result<Self, Failure> {
         let meta = Meta::of(now, Reply::of(meta)?)?;
-        let (entries, last) = entries(Reply::of(log)?)?;
-        Ok(Self { meta, entries, last })
+        Ok(Self { meta, found: entries(Reply::of(log)?, query.is_backwards())? })
+    }
+
+    /// Returns true if the newest entry is one that `m` does not count: a script has failed half-way, or runs now.
+    pub(super) fn is_ahead(&self, query: &LogQuery) -> bool {
+        let ahead = |meta: &Meta| self.found.entries.last().is_some_and(|entry| entry.sequence > meta.sequence);
+        query.part == LogPart::Newest && self.meta.as_ref().is_some_and(ahead)
     }
 }
 
 impl Inner {
-    pub(super) async fn log(
-        &self,
-        bucket: u32,
-        since: Option<LogCursor>,
-        deadline: Instant,
-    ) -> Result<LogPage, StoreError> {
+    pub(super) async fn log(&self, bucket: u32, query: LogQuery, deadline: Instant) -> Result<LogPage, StoreError> {
         self.bucket_exists(bucket)?;
-        is_cursor(since.as_ref())?;
-        if let Some(page) = self.read_log(bucket, since.clone(), deadline).await?
+        has_cursor_of_ours(&query)?;
+        if let Some(page) = self.read_log(bucket, &query, deadline).await?
             && self.is_heeded(&page)
         {
             return Ok(page);
         }
         self.touch(bucket, deadline).await?;
-        let page = self.read_log(bucket, since, deadline).await?;
+        let page = self.read_log(bucket, &query, deadline).await?;
         page.ok_or_else(|| vanished().into())
     }
 
@@ -113,13 +140,14 @@ impl Inner {
         Err(StoreError::new(StoreErrorKind::Rejected).with_source("no bucket of this store"))
     }
 
-    /// Whether the bucket knows what this node asks of every writer. A node that only reads would never tell otherwise.
+    /// Returns true if the bucket knows what this node demands of every writer. A node that only reads would never
+    /// write it otherwise.
     pub(super) fn is_heeded(&self, page: &LogPage) -> bool {
         saturating_millis(page.keep) >= self.keep_millis()
             && saturating_millis(page.max_staleness) >= self.staleness_millis()
     }
 
-    /// A bucket's `m` alone, made if it does not exist.
+    /// Reads a bucket's `m` alone, and makes it if it does not exist.
     pub(super) async fn meta(&self, bucket: u32, deadline: Instant) -> Result<Meta, StoreError> {
         if let Some(meta) = self.read_meta(bucket, deadline).await? {
             return Ok(meta);
@@ -137,7 +165,7 @@ impl Inner {
         self.same_layout(meta)
     }
 
-    /// Makes a bucket if it does not exist, and compares its layout.
+    /// Makes a bucket if it does not exist, compares its layout, and mends what a failed script left behind.
     pub(super) async fn touch(&self, bucket: u32, deadline: Instant) -> Result<(), StoreError> {
         let call = Call {
             script: &scripts::TOUCH,
@@ -153,17 +181,30 @@ impl Inner {
     pub(super) fn read_of_meta(&self, bucket: u32) -> Cmd {
         let mut read = redis::cmd("HMGET");
         read.arg(self.keys.meta(bucket));
-        read.arg(&["inc", "layout", "buckets", "born", "seq", "head", "at", "keep", "dmax"]);
+        read.arg(&["inc", "layout", "buckets", "born", "seq", "head", "at", "keep", "dmax", "fmax"]);
         read
     }
 
-    /// `m` first, then the entries: so none that `m` counts is missing. Those that were written in between are counted
-    /// by [`page`](Self::page). A transaction would spare that, but Redis refuses transactions when it is out of memory (seen on 7.0.15),
-    /// and revocations, which work then, must also be read.
-    pub(super) fn ask_for_log(&self, pipeline: &mut Pipeline, bucket: u32, since: Option<&LogCursor>) {
+    /// Adds the two reads of one bucket to a fence.
+    pub(super) fn ask_for_log(&self, pipeline: &mut Pipeline, bucket: u32, query: &LogQuery) {
         pipeline.add_command(self.read_of_meta(bucket));
-        let start = since.map_or_else(|| "-".to_owned(), |since| format!("({}", since.as_str()));
-        pipeline.cmd("XRANGE").arg(self.keys.log(bucket)).arg(start).arg("+").arg("COUNT").arg(ENTRIES_A_PAGE);
+        let key = self.keys.log(bucket);
+        let exclusive = |cursor: &LogCursor| format!("({}", cursor.as_str());
+        match &query.part {
+            LogPart::Newest => pipeline.cmd("XREVRANGE").arg(key).arg("+").arg("-"),
+            LogPart::After(cursor) => {
+                let start = cursor.as_ref().map_or_else(|| "-".to_owned(), exclusive);
+                pipeline.cmd("XRANGE").arg(key).arg(start).arg("+")
+            }
+            LogPart::Before(cursor) => pipeline.cmd("XREVRANGE").arg(key).arg(exclusive(cursor)).arg("-"),
+        };
+        pipeline.arg("COUNT").arg(query.limit);
+    }
+
+    /// Ends a fence.
+    pub(super) fn end_fence(&self, pipeline: &mut Pipeline, bucket: u32) {
+        pipeline.cmd("PERSIST").arg(self.keys.meta(bucket));
+        pipeline.cmd("TIME");
     }
 
     pub(super) fn same_layout(&self, meta: Option<Meta>) -> Result<Option<Meta>, StoreError> {
@@ -185,28 +226,37 @@ impl Inner {
     async fn read_log(
         &self,
         bucket: u32,
-        since: Option<LogCursor>,
+        query: &LogQuery,
         deadline: Instant,
     ) -> Result<Option<LogPage>, StoreError> {
-        let mut pipeline = time_and_role();
-        self.ask_for_log(&mut pipeline, bucket, since.as_ref());
+        let mut pipeline = begin_fence();
+        self.ask_for_log(&mut pipeline, bucket, query);
+        self.end_fence(&mut pipeline, bucket);
         let (values, lease) = self.servers.read(bucket, &pipeline, deadline).await?;
-        let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| {
-            let now = reply.time_of_primary()?;
-            Told::parse(now, reply.value()?, reply.value()?)
+        let outcome = Fence::of(values, 1).and_then(|fence| {
+            let (meta, log) = fence.answers.into_iter().next().ok_or_else(malformed)?;
+            Told::parse(fence.now, meta, log, query)
         });
-        self.page(outcome.inspect_err(|_| lease.distrust())?, since)
+        self.page(outcome.inspect_err(|_| lease.distrust())?, query, lease.server())
     }
 
-    /// The page that was told; `None` if the bucket does not exist.
-    pub(super) fn page(&self, told: Told, since: Option<LogCursor>) -> Result<Option<LogPage>, StoreError> {
-        let Told { meta, entries, last } = told;
+    /// Makes the page of the answers; `None` if the bucket does not exist.
+    pub(super) fn page(
+        &self,
+        told: Told,
+        query: &LogQuery,
+        server: Option<ServerId>,
+    ) -> Result<Option<LogPage>, StoreError> {
+        let Told { meta, found } = told;
         let Some(mut meta) = self.same_layout(meta)? else { return Ok(None) };
-        for entry in &entries {
+        for entry in &found.entries {
             meta.count(entry);
         }
+        let Found { entries, skipped, oldest, newest, count } = found;
+        let last = |cursor: &Option<LogCursor>| newest.clone().map(LogCursor).or_else(|| cursor.clone());
         Ok(Some(LogPage {
             now: meta.now,
+            server,
             incarnation: meta.incarnation,
             born: meta.born,
             sequence: meta.sequence,
@@ -214,38 +264,82 @@ impl Inner {
             at: meta.at,
             keep: meta.keep,
             max_staleness: meta.max_staleness,
+            max_failover: meta.max_failover,
             entries,
-            next: last.map(LogCursor).or(since),
+            skipped,
+            more: count >= query.limit,
+            next: match &query.part {
+                LogPart::Newest => newest.map(LogCursor),
+                LogPart::After(cursor) => last(cursor),
+                LogPart::Before(_) => oldest.map(LogCursor),
+            },
         }))
     }
 }
 
-/// Whether we can go on from there.
-pub(super) fn is_cursor(since: Option<&LogCursor>) -> Result<(), StoreError> {
-    if since.is_none_or(|since| is_stream_id(since.as_str())) {
+/// Begins a fence.
+pub(super) fn begin_fence() -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    pipeline.cmd("ROLE");
+    pipeline
+}
+
+/// The answers to a fence.
+pub(super) struct Fence {
+    pub(super) now: Timestamp,
+    /// Of each bucket its `m` and its entries.
+    pub(super) answers: Vec<(Value, Value)>,
+}
+
+impl Fence {
+    pub(super) fn of(values: Vec<Value>, buckets: usize) -> Result<Self, Failure> {
+        let mut reply = Reply::of(Value::Array(values))?;
+        reply.array()?.primary()?;
+        let answers = (0..buckets).map(|_| Ok((reply.value()?, reply.value()?))).collect::<Result<_, Failure>>()?;
+        // The write check: whatever number, the server may write.
+        reply.value()?.extract_error()?;
+        let now = reply.array()?.server_time()?;
+        Ok(Self { now, answers })
+    }
+}
+
+/// Refuses a cursor of another form.
+pub(super) fn has_cursor_of_ours(query: &LogQuery) -> Result<(), StoreError> {
+    if query.cursor().is_none_or(|cursor| is_stream_id(cursor.as_str())) {
         return Ok(());
     }
     Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"))
 }
 
-/// Whoever removes a bucket again as soon as it is made leaves the store without a life: nothing is concluded from that.
+/// The failure where a bucket is removed as soon as it is made. Nothing is concluded from that.
 pub(super) fn vanished() -> Failure {
     Failure::untrusted("a bucket that vanishes")
 }
 
-/// The entries of `XRANGE`, and the id of the last.
-pub(super) fn entries(mut answers: Reply) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
-    let (mut found, mut last) = (Vec::new(), None);
+/// Reads the answer to `XRANGE`, or to `XREVRANGE` if it is `backwards`.
+pub(super) fn entries(mut answers: Reply, backwards: bool) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    let mut first = None;
     while !answers.is_empty() {
         let mut entry = answers.array()?;
         let id = entry.text()?;
         if !is_stream_id(&id) {
             return Err(malformed());
         }
-        found.push(parse(entry.array()?)?);
-        last = Some(id);
+        match entry.array().and_then(parse) {
+            Ok(entry) => found.entries.push(entry),
+            Err(_) => found.skipped = found.skipped.saturating_add(1),
+        }
+        found.count = found.count.saturating_add(1);
+        first.get_or_insert_with(|| id.clone());
+        found.newest = Some(id);
     }
-    Ok((found, last))
+    found.oldest = first;
+    if backwards {
+        found.entries.reverse();
+        std::mem::swap(&mut found.oldest, &mut found.newest);
+    }
+    Ok(found)
 }
 
 fn parse(mut fields: Reply) -> Result<LogEntry, Failure> {

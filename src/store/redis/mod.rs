@@ -123,7 +123,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     store::{
-        Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogFeed, LogPage, Open, Opened, Page,
+        Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogFeed, LogPage, LogQuery, Open, Opened, Page,
         Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
     },
 };
@@ -272,8 +272,8 @@ impl TokenStore for RedisStore {
         self.call(|inner, deadline| async move { inner.denied(query, deadline).await })
     }
 
-    fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {
-        self.call(move |inner, deadline| async move { inner.log(bucket, since, deadline).await })
+    fn log(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
+        self.call(move |inner, deadline| async move { inner.log(bucket, query, deadline).await })
     }
 
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {

@@ -20,6 +20,7 @@ use crate::store::redis::primaries::Primaries;
 use crate::{
     clock::jittered,
     error::StoreErrorKind,
+    store::bell::Bell,
     store::redis::{
         Inner,
         failure::Failure,
@@ -39,15 +40,12 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 #[cfg(feature = "cluster")]
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Who is to be told when the log of some buckets has grown.
-pub(super) type Bell = (Vec<u32>, Arc<Notify>);
-
 /// Rings until it is dropped.
 pub(super) struct Subscription(JoinHandle<()>);
 
 impl Subscription {
     /// `None` where there can be none.
-    pub(super) fn start(inner: &Arc<Inner>, servers: &Arc<Servers>, bells: Vec<Bell>) -> Option<Self> {
+    pub(super) fn start(inner: &Arc<Inner>, servers: &Arc<Servers>, bells: Vec<Arc<Bell>>) -> Option<Self> {
         if !inner.origin.takes_subscriptions() {
             #[cfg(feature = "tracing")]
             tracing::info!("no nudges from Redis: the address behind a pool of the application's is not known");
@@ -78,7 +76,7 @@ impl Drop for Subscription {
 
 /// Keeps a subscription to each primary, each on its own: one that hangs takes only its own buckets' with it.
 #[cfg(feature = "cluster")]
-async fn ring_for_each(inner: &Arc<Inner>, primaries: &Primaries, bells: &[Bell]) {
+async fn ring_for_each(inner: &Arc<Inner>, primaries: &Primaries, bells: &[Arc<Bell>]) {
     let mut subscriptions: HashMap<(Address, Vec<u32>), Subscription> = HashMap::new();
     loop {
         // Why it fails is told to those who read.
@@ -86,7 +84,7 @@ async fn ring_for_each(inner: &Arc<Inner>, primaries: &Primaries, bells: &[Bell]
         subscriptions.retain(|(address, buckets), _| places.get(address) == Some(buckets));
         for (address, buckets) in places {
             subscriptions.entry((address, buckets)).or_insert_with_key(|(address, buckets)| {
-                let is_its = |(rung_for, _): &&Bell| rung_for.iter().all(|bucket| buckets.contains(bucket));
+                let is_its = |bell: &&Arc<Bell>| bell.buckets().iter().all(|bucket| buckets.contains(bucket));
                 let its = bells.iter().filter(is_its).cloned().collect();
                 let ringer = Ringer::new(Arc::clone(inner), Some(address.clone()), its);
                 Subscription(tokio::spawn(async move { ringer.run().await }))
@@ -96,20 +94,22 @@ async fn ring_for_each(inner: &Arc<Inner>, primaries: &Primaries, bells: &[Bell]
     }
 }
 
+type Channels = HashMap<String, (Arc<Bell>, u32)>;
+
 struct Ringer {
     inner: Arc<Inner>,
     /// The node of a cluster.
     node: Option<Address>,
-    /// Who is to be told of a push, by its channel.
-    channels: Arc<HashMap<String, Arc<Notify>>>,
-    bells: Vec<Bell>,
+    /// The bell and the bucket of each channel.
+    channels: Arc<Channels>,
+    bells: Vec<Arc<Bell>>,
 }
 
 impl Ringer {
-    fn new(inner: Arc<Inner>, node: Option<Address>, bells: Vec<Bell>) -> Self {
-        let channels = bells
-            .iter()
-            .flat_map(|(buckets, bell)| buckets.iter().map(|bucket| (inner.keys.channel(*bucket), Arc::clone(bell))));
+    fn new(inner: Arc<Inner>, node: Option<Address>, bells: Vec<Arc<Bell>>) -> Self {
+        let channels = bells.iter().flat_map(|bell| {
+            bell.buckets().iter().map(|bucket| (inner.keys.channel(*bucket), (Arc::clone(bell), *bucket)))
+        });
         Self { channels: Arc::new(channels.collect()), inner, node, bells }
     }
 
@@ -157,7 +157,7 @@ impl Ringer {
         let link = timeout(limit, source.connect()).await.map_err(|_| Failure::timeout())??;
         timeout(limit, self.subscribe(&link)).await.map_err(|_| Failure::timeout())??;
         // What was published before is not pushed.
-        self.bells.iter().for_each(|(_, bell)| bell.notify_one());
+        self.bells.iter().for_each(|bell| bell.ring_for_all());
         while timeout(PING_EVERY, ended.notified()).await.is_err() {
             timeout(self.inner.timeout, is_well(link.clone())).await.map_err(|_| Failure::timeout())??;
         }
@@ -176,15 +176,15 @@ impl Ringer {
 }
 
 /// Runs where the connection is read.
-fn ring(channels: &HashMap<String, Arc<Notify>>, ended: &Notify, push: &PushInfo) {
+fn ring(channels: &Channels, ended: &Notify, push: &PushInfo) {
     match push.kind {
         PushKind::SMessage => {
             let channel = push.data.first().and_then(|channel| match channel {
                 Value::BulkString(name) => std::str::from_utf8(name).ok(),
                 _ => None,
             });
-            if let Some(bell) = channel.and_then(|channel| channels.get(channel)) {
-                bell.notify_one();
+            if let Some((bell, bucket)) = channel.and_then(|channel| channels.get(channel)) {
+                bell.ring(*bucket);
             }
         }
         // A slot that moved to another node ends the subscription from the server's side.

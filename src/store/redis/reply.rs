@@ -79,11 +79,17 @@ impl Reply {
         Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
     }
 
-    /// The answers to [`time_and_role`](super::gathering::time_and_role).
+    /// Reads the answers to [`time_and_role`](super::gathering::time_and_role).
     pub(super) fn time_of_primary(&mut self) -> Result<Timestamp, Failure> {
         let now = self.array()?.server_time()?;
-        if self.array()?.text()? == "master" {
-            return Ok(now);
+        self.array()?.primary()?;
+        Ok(now)
+    }
+
+    /// Reads the answer to `ROLE`, and fails if it is not a primary's.
+    pub(super) fn primary(&mut self) -> Result<(), Failure> {
+        if self.text()? == "master" {
+            return Ok(());
         }
         Err(Failure::new(StoreErrorKind::Unavailable, true, "the server is not a primary"))
     }

@@ -165,7 +165,7 @@ impl<C> Builder<C> {
             };
             events::tell(hook.as_ref(), &event);
         });
-        let settings = replica::Settings { staleness, interval, deadline, leeway };
+        let settings = replica::Settings { staleness, interval, deadline, leeway, questions: self.max_questions };
         Ok(Some(Followers::start(&runtime, store, feeds, Arc::clone(&self.clock), settings, on_notice)))
     }
 

@@ -34,7 +34,7 @@ fn text(number: usize, len: usize) -> String {
 fn keep(cache: &VerifiedTokens<NoClaims>, text: &str, claims: &Claims) {
     cache.keep(
         cache.seek(text.as_bytes()).unwrap().to_text(),
-        Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() },
+        Verified { claims: claims.clone(), route: None, alive: Alive::default() },
     );
 }
 
@@ -132,7 +132,7 @@ fn a_text_is_found_by_all_of_it() {
     assert!(cache.find(&Sought { hash, version, bytes: other.as_bytes() }).is_none());
     cache.keep(
         Sought { hash, version, bytes: other.as_bytes() }.to_text(),
-        Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() },
+        Verified { claims: claims.clone(), route: None, alive: Alive::default() },
     );
     assert!(cache.find(&Sought { hash, version, bytes: other.as_bytes() }).is_some());
     assert!(has(&cache, &token));
@@ -144,7 +144,7 @@ fn what_was_verified_under_other_keys_is_not_found_also_if_it_is_kept_too_late()
     let claims = claims();
     let cache = cache_of(1000, 1_000_000);
     let token = text(1, 300);
-    let verified = || Verified { claims: claims.clone(), route: None, alive_at: Timestamp::default() };
+    let verified = || Verified { claims: claims.clone(), route: None, alive: Alive::default() };
     keep(&cache, &token, &claims);
     let before = cache.seek(token.as_bytes()).unwrap();
     cache.begin_anew(1);
@@ -183,7 +183,7 @@ fn keep_one_if_any(entries: usize, bytes: usize) {
     let cache = cache_of(entries, bytes);
     let token = text(1, SHORTEST);
     if let Some(sought) = cache.seek(token.as_bytes()) {
-        cache.keep(sought.to_text(), Verified { claims: claims(), route: None, alive_at: Timestamp::default() });
+        cache.keep(sought.to_text(), Verified { claims: claims(), route: None, alive: Alive::default() });
     }
     assert_eq!(cache.entries(), entries.min(1));
 }

@@ -1,0 +1,350 @@
+//! The span of a log that a node has applied without a hole, and the way back to it after a break.
+//!
+//! A node starts at the newest entry of a log, not at the oldest: one small read gives it a lease, however long the log
+//! is. The rest is read **backwards**, page by page. After a break (the store has lost or replaced data, or the node has
+//! fallen behind) the same holds: the node starts at the new head, and reads back until it meets an entry that it knows.
+//!
+//! # One unit
+//!
+//! The last places of the span and its horizon are one **unit**. A break freezes it: places that are read after the
+//! break enter it only when reading back has joined it. *Without that, a node takes its own new head for the common
+//! ancestor after `FLUSHALL`, and believes the old horizon.* If reading back ends without a join, the unit is given up,
+//! and the horizon of the new head holds. A second break before that discards the pages between.
+//!
+//! # What a join proves
+//!
+//! | of the old history | in the store |
+//! |--|--|
+//! | up to the entry that was met | there, so the old horizon holds again |
+//! | applied after it, and not read again | **lost**, to be republished at once |
+//! | sessions opened after it | perhaps lost: tokens issued between its time and the new head are asked of the store |
+
+use std::collections::VecDeque;
+
+use crate::{
+    clock::Timestamp,
+    store::{LogCursor, LogEntry, Revocation},
+};
+
+/// The places of a unit that a later join can meet. More is of no use: a store that lost more is read to its end.
+const TRAIL: usize = 1024;
+/// Epochs that broke again before they were joined. With more of them the unit is given up: the store flaps.
+const MOST_DISCARDED: usize = 64;
+
+/// An applied place of the log.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) sequence: u64,
+    pub(super) nonce: String,
+    pub(super) at: Timestamp,
+    /// `None` for the head of a log whose newest entry is not there.
+    pub(super) revocation: Option<Revocation>,
+}
+
+impl Step {
+    pub(super) fn of(entry: &LogEntry) -> Self {
+        Self {
+            sequence: entry.sequence,
+            nonce: entry.nonce.clone(),
+            at: entry.at,
+            revocation: Some(entry.revocation.clone()),
+        }
+    }
+}
+
+/// Which tokens a node decides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Horizon {
+    /// Every revocation after this moment of the store's time is known.
+    pub(super) own: Timestamp,
+    /// The same, for tokens that another issuer's clock has stamped: the later of the store's and this node's time when
+    /// the log was first read in this unit. Reading back does not lower it: how far the clocks differed then is not
+    /// known.
+    pub(super) foreign: Timestamp,
+    /// Sessions that were opened in this span may be lost.
+    pub(super) gap: Option<Gap>,
+}
+
+/// A span of the store's time: after `from`, up to and including `to`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Gap {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+}
+
+/// The link from the oldest entry that was read to the one before it.
+#[derive(Clone, Debug)]
+struct Back {
+    before: LogCursor,
+    sequence: u64,
+    previous: String,
+    previous_at: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+struct Unit {
+    trail: VecDeque<Step>,
+    horizon: Horizon,
+    /// `None` where there is nothing more to be read back.
+    back: Option<Back>,
+}
+
+/// The head of a log, from which reading begins.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) step: Step,
+    pub(super) horizon: Horizon,
+    /// The newest entry and its cursor, if it is the head.
+    pub(super) newest: Option<(LogEntry, LogCursor)>,
+}
+
+/// Why a unit was frozen.
+#[derive(Debug)]
+struct Frozen {
+    /// The store may have lost sessions.
+    loses: bool,
+    /// Epochs since the unit's last one.
+    discarded: Vec<u16>,
+    /// The unit that begins at the new head; `None` before that was read.
+    fresh: Option<Unit>,
+}
+
+/// A history of one bucket.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    unit: Option<Unit>,
+    frozen: Option<Frozen>,
+}
+
+/// The outcome of a break that was resolved.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Lost {
+    /// The old history was joined. These revocations, and all of these epochs, are missing in the store unless the
+    /// current epoch has told them.
+    These { revocations: Vec<Revocation>, epochs: Vec<u16> },
+    /// Nothing was joined: all that the current epoch has not told is missing.
+    AllOfBefore,
+}
+
+/// A page that was read backwards, as far as it linked.
+#[derive(Debug, Default)]
+pub(super) struct BackPage {
+    /// To be applied.
+    pub(super) entries: Vec<LogEntry>,
+    pub(super) lost: Option<Lost>,
+}
+
+impl History {
+    /// Returns the horizon that holds now; `None` before anything was read.
+    pub(super) fn horizon(&self) -> Option<Horizon> {
+        self.current().map(|unit| unit.horizon)
+    }
+
+    /// Returns true until the way back from a break has ended.
+    pub(super) fn is_broken(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    /// Returns true if older entries are still to be read.
+    pub(super) fn has_more_to_read(&self) -> bool {
+        self.is_broken() || self.unit.as_ref().is_some_and(|unit| unit.back.is_some())
+    }
+
+    /// Returns the cursor of the next page to be read backwards, and the time of the oldest entry that was read.
+    pub(super) fn way_back(&self) -> Option<(&LogCursor, Timestamp)> {
+        let back = self.current()?.back.as_ref()?;
+        Some((&back.before, back.previous_at))
+    }
+
+    fn current(&self) -> Option<&Unit> {
+        match &self.frozen {
+            Some(frozen) => frozen.fresh.as_ref(),
+            None => self.unit.as_ref(),
+        }
+    }
+
+    fn current_mut(&mut self) -> Option<&mut Unit> {
+        match &mut self.frozen {
+            Some(frozen) => frozen.fresh.as_mut(),
+            None => self.unit.as_mut(),
+        }
+    }
+
+    /// Freezes the unit. `loses` says that the store may have lost sessions, `epoch` is the one that ended.
+    pub(super) fn freeze(&mut self, loses: bool, epoch: u16) {
+        if self.unit.is_none() {
+            return;
+        }
+        match &mut self.frozen {
+            None => self.frozen = Some(Frozen { loses, discarded: Vec::new(), fresh: None }),
+            Some(frozen) => {
+                frozen.loses |= loses;
+                // An epoch in which nothing was read has told nothing.
+                if frozen.fresh.take().is_some() {
+                    frozen.discarded.push(epoch);
+                }
+            }
+        }
+    }
+
+    /// Begins at the head of a log.
+    pub(super) fn begin(&mut self, head: Head) -> Option<Lost> {
+        let Head { step, horizon, newest } = head;
+        let (place, nonce) = (step.sequence, step.nonce.clone());
+        let back = newest.map(|(entry, before)| Back {
+            before,
+            sequence: entry.sequence,
+            previous: entry.previous,
+            previous_at: entry.previous_at,
+        });
+        let mut unit = Unit { trail: VecDeque::from([step]), horizon, back };
+        let Some(frozen) = &mut self.frozen else {
+            unit.lower();
+            self.unit = Some(unit);
+            return None;
+        };
+        unit.drop_back_at_the_first();
+        frozen.fresh = Some(unit);
+        if frozen.discarded.len() > MOST_DISCARDED {
+            return self.give_up();
+        }
+        self.join(place, &nonce).or_else(|| self.give_up_at_the_end())
+    }
+
+    /// Adds an entry that follows the last one.
+    pub(super) fn advance(&mut self, step: Step) {
+        if let Some(unit) = self.current_mut() {
+            unit.push(step);
+        }
+    }
+
+    /// Raises the horizon to `now`, and lets go of the way back. Entries that were applied before may be forgotten too
+    /// early for tokens that live as long as is now allowed, so all is to be read once more.
+    pub(super) fn raise(&mut self, now: Timestamp) {
+        let fresh = self.frozen.as_mut().and_then(|frozen| frozen.fresh.as_mut());
+        for unit in self.unit.iter_mut().chain(fresh) {
+            unit.horizon.own = unit.horizon.own.max(now);
+        }
+    }
+
+    /// Forgets the span that was read, but for the sessions that may be lost: it is read once more, from the head on.
+    pub(super) fn restart(&mut self) -> Option<Gap> {
+        self.frozen = None;
+        self.unit.take().and_then(|unit| unit.horizon.gap)
+    }
+
+    /// Stops reading back, as there is no room for more.
+    pub(super) fn stop(&mut self) {
+        if let Some(unit) = self.current_mut() {
+            unit.back = None;
+        }
+    }
+
+    /// Takes a page that was read backwards: its entries, oldest first, and whether there is more before them.
+    pub(super) fn read_back(&mut self, entries: Vec<LogEntry>, more: bool, next: Option<LogCursor>) -> BackPage {
+        let mut page = BackPage::default();
+        let mut is_linked = true;
+        for entry in entries.into_iter().rev() {
+            let Some(back) = self.current_mut().and_then(|unit| unit.back.as_mut()) else { break };
+            if entry.sequence == back.sequence && entry.previous == back.previous {
+                // A sibling: a script failed between the entry and `m`, and the next one took the same place.
+                page.entries.push(entry);
+                continue;
+            }
+            is_linked = entry.sequence.checked_add(1) == Some(back.sequence) && entry.nonce == back.previous;
+            if !is_linked {
+                break;
+            }
+            back.sequence = entry.sequence;
+            back.previous.clone_from(&entry.previous);
+            back.previous_at = entry.previous_at;
+            let step = Step::of(&entry);
+            let (sequence, nonce) = (step.sequence, step.nonce.clone());
+            if let Some(unit) = self.current_mut().filter(|unit| unit.trail.len() < TRAIL) {
+                unit.trail.push_front(step);
+            }
+            page.entries.push(entry);
+            if self.is_broken() {
+                page.lost = self.join(sequence, &nonce);
+                if page.lost.is_some() {
+                    return page;
+                }
+            }
+        }
+        let is_broken = self.is_broken();
+        if let Some(unit) = self.current_mut() {
+            match (&mut unit.back, next) {
+                (Some(back), Some(next)) if is_linked && more => back.before = next,
+                // The oldest entry that the log holds, or the last one before a hole.
+                (back, _) => *back = None,
+            }
+            if let Some(oldest) = page.entries.last().filter(|_| !is_broken) {
+                unit.horizon.own = unit.horizon.own.min(oldest.previous_at);
+            }
+            unit.drop_back_at_the_first();
+        }
+        page.lost = self.give_up_at_the_end();
+        page
+    }
+
+    /// Joins the frozen unit, if it has this place.
+    fn join(&mut self, sequence: u64, nonce: &str) -> Option<Lost> {
+        let unit = self.unit.as_mut()?;
+        let is_it = |step: &Step| step.sequence == sequence && step.nonce == nonce;
+        let place = unit.trail.iter().rposition(is_it)?;
+        let Frozen { loses, discarded, fresh } = self.frozen.take()?;
+        let fresh = fresh?;
+        let joined_at = unit.trail.get(place).map(|step| step.at).unwrap_or_default();
+        let revocations = unit.trail.drain(place + 1..).filter_map(|step| step.revocation).collect();
+        for step in fresh.trail.into_iter().filter(|step| step.sequence > sequence) {
+            unit.push(step);
+        }
+        if loses {
+            let gap = Gap { from: joined_at, to: fresh.horizon.own };
+            unit.horizon.gap = Some(unit.horizon.gap.map_or(gap, |known| known.with(gap)));
+        }
+        Some(Lost::These { revocations, epochs: discarded })
+    }
+
+    /// Gives the frozen unit up if there is nothing more to be read back.
+    fn give_up_at_the_end(&mut self) -> Option<Lost> {
+        let fresh = self.frozen.as_ref()?.fresh.as_ref()?;
+        if fresh.back.is_some() { None } else { self.give_up() }
+    }
+
+    fn give_up(&mut self) -> Option<Lost> {
+        self.unit = self.frozen.take()?.fresh;
+        Some(Lost::AllOfBefore)
+    }
+}
+
+impl Unit {
+    fn push(&mut self, step: Step) {
+        if self.trail.len() >= TRAIL {
+            self.trail.pop_front();
+        }
+        self.trail.push_back(step);
+    }
+
+    /// Lowers the horizon to the entry before the newest, which is applied.
+    fn lower(&mut self) {
+        if let Some(back) = &self.back {
+            self.horizon.own = self.horizon.own.min(back.previous_at);
+        }
+        self.drop_back_at_the_first();
+    }
+
+    /// Nothing stands before the first entry of an incarnation.
+    fn drop_back_at_the_first(&mut self) {
+        if self.back.as_ref().is_some_and(|back| back.sequence <= 1) {
+            self.back = None;
+        }
+    }
+}
+
+impl Gap {
+    /// Returns the span from the beginning of the one to the end of the other.
+    fn with(self, other: Self) -> Self {
+        Self { from: self.from.min(other.from), to: self.to.max(other.to) }
+    }
+}

@@ -1,0 +1,235 @@
+//! The pace of reading: when which bucket is read, and how fast older entries are read back. No I/O.
+
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::store::{LogEntry, Revocation};
+
+/// A nudge makes a bucket be read at once, but not more often than this, or than the interval of polls if that is
+/// longer. *Five hundred revocations a second made each node read all buckets 300 times a second.*
+const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
+
+/// The next reads of the buckets of one feed.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    interval: Duration,
+    nudged: Duration,
+    turns: BTreeMap<u32, Turn>,
+    /// No read before this moment: the last one failed.
+    not_before: Option<Instant>,
+    /// When the schedule was last looked at, by the clock of the leases, and for how long it then had nothing to do.
+    looked: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    /// When the poll is due.
+    poll: Instant,
+    /// When the read for a nudge is due.
+    nudge: Option<Instant>,
+    /// The earliest moment for the next read for a nudge.
+    allowed: Instant,
+}
+
+impl Schedule {
+    pub(super) fn new(buckets: &[u32], interval: Duration) -> Self {
+        let now = Instant::now();
+        let turn = Turn { poll: now, nudge: None, allowed: now };
+        Self {
+            interval,
+            nudged: interval.max(SHORTEST_NUDGED),
+            turns: buckets.iter().map(|bucket| (*bucket, turn)).collect(),
+            not_before: None,
+            looked: None,
+        }
+    }
+
+    /// Schedules a read of buckets whose log may have grown.
+    pub(super) fn nudge(&mut self, buckets: &[u32], now: Instant) {
+        for bucket in buckets {
+            if let Some(turn) = self.turns.get_mut(bucket) {
+                let at = now.max(turn.allowed);
+                turn.nudge = Some(turn.nudge.map_or(at, |known| known.min(at)));
+            }
+        }
+    }
+
+    /// Schedules a read of buckets at once: a request waits for it, or there is more to be read.
+    pub(super) fn hurry(&mut self, buckets: &[u32], now: Instant) {
+        for bucket in buckets {
+            if let Some(turn) = self.turns.get_mut(bucket) {
+                turn.nudge = Some(now);
+            }
+        }
+    }
+
+    /// Puts all reads off.
+    pub(super) fn delay(&mut self, until: Instant) {
+        self.not_before = Some(until);
+    }
+
+    /// Takes the buckets that are due, and schedules their next poll.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<u32> {
+        if self.not_before.is_some_and(|moment| now < moment) {
+            return Vec::new();
+        }
+        let was_put_off = self.not_before.take().is_some();
+        // Polls that are nearly due go along: one round trip serves them all.
+        let soon = now + self.interval / 8;
+        let is_poll = was_put_off || self.turns.values().any(|turn| turn.poll <= now);
+        let mut due = Vec::new();
+        for (bucket, turn) in &mut self.turns {
+            let is_nudged = turn.nudge.is_some_and(|at| at <= now);
+            if is_nudged || was_put_off || (is_poll && turn.poll <= soon) {
+                due.push(*bucket);
+                if is_nudged {
+                    turn.allowed = now + self.nudged;
+                }
+                turn.nudge = None;
+                turn.poll = now + self.interval;
+            }
+        }
+        due
+    }
+
+    /// Returns when the next read is due.
+    pub(super) fn next(&self) -> Instant {
+        let next = self.turns.values().flat_map(|turn| turn.nudge.into_iter().chain([turn.poll])).min();
+        let next = next.unwrap_or_else(|| Instant::now() + self.interval);
+        self.not_before.map_or(next, |moment| next.max(moment))
+    }
+
+    /// Returns true if more time has passed since the last call than a poll and `longest` allow: the process stood
+    /// still.
+    pub(super) fn stood_still(&mut self, now: Duration, longest: Duration) -> bool {
+        let looked = self.looked.replace(now);
+        let most = self.interval.saturating_add(longest).saturating_mul(2);
+        looked.is_some_and(|looked| now.saturating_sub(looked) > most)
+    }
+}
+
+/// Entries of this age are read back at once after a start, up to [`BURST`].
+const AT_ONCE: Duration = Duration::from_secs(600);
+/// The bytes that one node reads back at once after a start. *Nodes that start together on a full log would read it all
+/// at the same time, in front of the requests of the others.*
+const BURST: u64 = 2 << 20;
+/// The rate in bytes a second of all that is read back after that.
+const RATE: u64 = 1_000_000;
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// The bytes of an entry besides its ids.
+const OVERHEAD: u64 = 250;
+
+/// The pace at which one feed reads older entries back.
+#[derive(Debug)]
+pub(super) struct BackPace {
+    /// Shares of the burst and the rate: one for each feed.
+    feeds: u64,
+    burst: u64,
+    next: Instant,
+    /// No page before this moment: the last one failed.
+    not_before: Instant,
+    turn: usize,
+}
+
+impl BackPace {
+    pub(super) fn new(feeds: NonZeroU32) -> Self {
+        let feeds = u64::from(feeds.get());
+        let now = Instant::now();
+        Self { feeds, burst: BURST.checked_div(feeds).unwrap_or(BURST), next: now, not_before: now, turn: 0 }
+    }
+
+    /// Returns when the next page is to be read, whose entries have this age. After a break it is `is_urgent`: until the
+    /// old history is joined, each token is asked of the store.
+    pub(super) fn next(&self, age: Duration, is_urgent: bool) -> Instant {
+        let is_at_once = age <= AT_ONCE && self.burst > 0;
+        if is_urgent || is_at_once { self.not_before } else { self.next.max(self.not_before) }
+    }
+
+    /// Returns the place of the bucket whose turn it is.
+    pub(super) fn turn(&mut self, buckets: usize) -> usize {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn.checked_rem(buckets).unwrap_or(0)
+    }
+
+    /// Counts a page.
+    pub(super) fn took(&mut self, entries: &[LogEntry], now: Instant) {
+        let bytes = entries.iter().map(size_of_entry).sum::<u64>();
+        self.burst = self.burst.saturating_sub(bytes);
+        let nanos = bytes.saturating_mul(self.feeds).saturating_mul(1_000_000_000 / RATE);
+        self.next = self.next.max(now) + Duration::from_nanos(nanos);
+    }
+
+    /// Waits a while after a failure.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.not_before = now + AFTER_FAILURE;
+    }
+}
+
+fn size_of_entry(entry: &LogEntry) -> u64 {
+    let ids = match &entry.revocation {
+        Revocation::Session { subject, sid: id } | Revocation::Token { subject, jti: id } => subject.len() + id.len(),
+        Revocation::Subject { subject, except, .. } => subject.len() + except.as_ref().map_or(0, String::len),
+        Revocation::Foreign { id, .. } => id.len(),
+    };
+    OVERHEAD.saturating_add(u64::try_from(ids).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_nudge_is_read_at_once_and_not_again_before_its_time() {
+        let mut schedule = Schedule::new(&[0, 1, 2], 25 * MS);
+        let start = Instant::now();
+        assert_eq!(schedule.due(start), [0, 1, 2]);
+        assert_eq!(schedule.due(start + MS), []);
+        schedule.nudge(&[1], start + MS);
+        assert_eq!(schedule.next(), start + MS);
+        assert_eq!(schedule.due(start + MS), [1]);
+        schedule.nudge(&[1, 7], start + 2 * MS);
+        assert_eq!(schedule.due(start + 20 * MS), []);
+        assert_eq!(schedule.due(start + 25 * MS), [0, 2], "a poll");
+        assert_eq!(schedule.due(start + 26 * MS), [1]);
+        schedule.hurry(&[1], start + 27 * MS);
+        assert_eq!(schedule.due(start + 27 * MS), [1], "a request waits for it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_of_nudges_costs_as_many_reads_as_the_documentation_says() {
+        for (interval, reads) in [(25, 80), (250, 8)] {
+            let mut schedule = Schedule::new(&[0, 1, 2], interval * MS);
+            let (start, mut count) = (Instant::now(), 0);
+            for tick in 0..1000 {
+                let now = start + tick * MS;
+                schedule.nudge(&[0, 1, 2], now);
+                count += usize::from(!schedule.due(now).is_empty());
+            }
+            assert!(count <= reads, "{count} reads in a second at {interval} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_nothing_is_read_before_its_time_and_then_all_is() {
+        let mut schedule = Schedule::new(&[0, 1], 25 * MS);
+        let start = Instant::now();
+        schedule.due(start);
+        schedule.delay(start + 100 * MS);
+        schedule.hurry(&[0], start + MS);
+        assert_eq!(schedule.due(start + 99 * MS), []);
+        assert_eq!(schedule.next(), start + 100 * MS);
+        assert_eq!(schedule.due(start + 100 * MS), [0, 1]);
+    }
+
+    #[test]
+    fn a_process_that_stood_still_is_noticed() {
+        let mut schedule = Schedule::new(&[0], 25 * MS);
+        assert!(!schedule.stood_still(MS, 1000 * MS));
+        assert!(!schedule.stood_still(1000 * MS, 1000 * MS));
+        assert!(schedule.stood_still(4000 * MS, 1000 * MS));
+    }
+}

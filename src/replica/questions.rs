@@ -1,0 +1,126 @@
+//! The questions to the store that a raised horizon causes: their rate, and their answers.
+//!
+//! A start, or a break of the log, raises the horizon. Each token that was issued before it is then asked of the store
+//! once. *A failover raises the horizon on all nodes at once, in front of a server that has just begun to serve.* So each
+//! node asks at a bounded rate, and keeps the answers in a bounded map of its own: the verified-token cache may be too
+//! small for all tokens that are alive.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use quick_cache::sync::Cache;
+
+use super::{Bearer, bucket::Alive, nanos};
+
+/// The most confirmed tokens that are kept: some 10 MB.
+const CONFIRMED: usize = 1 << 17;
+/// The most unknown sessions that are kept.
+const UNKNOWN: usize = 1 << 14;
+/// How long a session stays unknown that the store did not know for a moment. A store whose data are being put back
+/// must not end sessions for longer.
+const UNKNOWN_FOR: Duration = Duration::from_secs(2);
+const SECOND: u64 = 1_000_000_000;
+
+/// The rate of questions, and their answers.
+pub(super) struct Questions {
+    /// Nanoseconds from one question to the next.
+    interval: u64,
+    /// The time, by the clock of the leases, at which the rate allows the next question if none was saved up.
+    next: AtomicU64,
+    hashers: [RandomState; 2],
+    confirmed: Cache<u128, Alive>,
+    /// Until when a session counts as unknown.
+    unknown: Cache<u128, u64>,
+    /// The end of the last one.
+    last_unknown: AtomicU64,
+}
+
+impl Questions {
+    pub(super) fn new(per_second: NonZeroU32) -> Self {
+        Self {
+            interval: SECOND / u64::from(per_second.get()),
+            next: AtomicU64::new(0),
+            hashers: [RandomState::new(), RandomState::new()],
+            confirmed: Cache::new(CONFIRMED),
+            unknown: Cache::new(UNKNOWN),
+            last_unknown: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns true if one more question may be asked. Up to a second's worth may be asked at once.
+    pub(super) fn admit(&self, now: u64) -> bool {
+        let admit = |next: u64| {
+            let next = next.max(now.saturating_sub(SECOND));
+            (next <= now).then(|| next.saturating_add(self.interval))
+        };
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
+    }
+
+    /// Returns the last confirmation of a token.
+    pub(super) fn confirmed(&self, bearer: &Bearer<'_>) -> Option<Alive> {
+        self.confirmed.get(&self.token(bearer))
+    }
+
+    /// Keeps a confirmation.
+    pub(super) fn confirm(&self, bearer: &Bearer<'_>, alive: Alive) {
+        self.confirmed.insert(self.token(bearer), alive);
+    }
+
+    /// Returns true if the store has just not known the session.
+    pub(super) fn is_unknown(&self, bearer: &Bearer<'_>, now: Duration) -> bool {
+        let now = nanos(now);
+        now < self.last_unknown.load(Ordering::Relaxed)
+            && self.unknown.get(&self.session(bearer)).is_some_and(|until| now < until)
+    }
+
+    /// Notes that the store does not know the session.
+    pub(super) fn note_unknown(&self, bearer: &Bearer<'_>, now: Duration) {
+        let until = nanos(now.saturating_add(UNKNOWN_FOR));
+        self.unknown.insert(self.session(bearer), until);
+        self.last_unknown.fetch_max(until, Ordering::Relaxed);
+    }
+
+    fn token(&self, bearer: &Bearer<'_>) -> u128 {
+        self.hash(&("token", bearer.issuer, bearer.subject, bearer.session_id, bearer.token_id))
+    }
+
+    fn session(&self, bearer: &Bearer<'_>) -> u128 {
+        self.hash(&("session", bearer.subject, bearer.session_id))
+    }
+
+    /// 128 bits under keys that nobody knows: two names do not share them.
+    fn hash(&self, name: &impl std::hash::Hash) -> u128 {
+        let [high, low] = self.hashers.each_ref().map(|hasher| u128::from(hasher.hash_one(name)));
+        high << 64 | low
+    }
+}
+
+impl fmt::Debug for Questions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Questions").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn asked(questions: &Questions, at: u64) -> usize {
+        (0..10_000).filter(|_| questions.admit(at)).count()
+    }
+
+    #[test]
+    fn no_more_questions_are_asked_than_the_rate_allows() {
+        let questions = Questions::new(NonZeroU32::new(100).unwrap());
+        assert_eq!(asked(&questions, 10 * SECOND), 101);
+        assert_eq!(asked(&questions, 10 * SECOND), 0);
+        assert_eq!(asked(&questions, 10 * SECOND + SECOND / 2), 50);
+        assert_eq!(asked(&questions, 100 * SECOND), 101, "no more than a second's worth is saved up");
+    }
+}
