@@ -255,8 +255,8 @@ async fn a_connection_that_gave_one_answer_to_the_wrong_question_gives_no_other(
     for by_rotation in [true, false] {
         grown_up(&store).await;
         proxy.freeze_replies();
-        // As many as a check asks for: two times, a role and the record.
-        proxy.forge_reply(b"*0\r\n*0\r\n*0\r\n*0\r\n");
+        // As many as a check asks for: two times, a role, the record and the write check.
+        proxy.forge_reply(b"*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n");
         let error = if by_rotation {
             store.rotate(rotation("bob", "s2", 1, Duration::ZERO)).await.unwrap_err()
         } else {

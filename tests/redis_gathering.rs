@@ -52,10 +52,11 @@ async fn with_sessions() -> Fixture {
 }
 
 #[tokio::test]
-async fn requests_at_once_share_a_time_and_a_role_and_each_has_its_own_answer() {
+async fn requests_at_once_share_a_time_a_role_and_a_write_check_and_each_has_its_own_answer() {
     let f = with_sessions().await;
     f.store.revoke_session(&user(7), "s").await.unwrap();
     let (roles, times, reads) = (calls(&f, "role").await, calls(&f, "time").await, calls(&f, "hmget").await);
+    let checks = calls(&f, "persist").await;
     let states = join_all((0..=USERS).map(|number| state(&f, number))).await;
     for (number, state) in states.into_iter().enumerate() {
         match number {
@@ -64,7 +65,8 @@ async fn requests_at_once_share_a_time_and_a_role_and_each_has_its_own_answer() 
             _ => assert!(matches!(state, SessionState::Active { .. }), "{number}: {state:?}"),
         }
     }
-    // On each of the two connections one role, and a time before and behind.
+    // On each of the two connections one role, one write check, and a time before and behind.
+    assert!((1..=2).contains(&(calls(&f, "persist").await - checks)));
     assert!(calls(&f, "role").await - roles <= 2);
     assert!(calls(&f, "time").await - times <= 4);
     assert_eq!(calls(&f, "hmget").await - reads, USERS as u64 + 1);

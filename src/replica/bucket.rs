@@ -1,7 +1,7 @@
 //! One bucket of the replica: its reader, and the data that requests read.
 
 use std::{
-    mem,
+    mem, slice,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -103,6 +103,8 @@ pub(crate) enum Verdict {
 pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
+    /// The count of entries that were applied: the newest of the page.
+    pub(super) applied: usize,
     /// The store has lost revocations that this node holds.
     pub(super) has_lost: bool,
     /// Entries were left out that may be news to the operator.
@@ -315,12 +317,12 @@ impl Bucket {
     }
 
     fn apply(&self, reader: &Reader, change: Change, now: Timestamp, skipped: u32) -> Outcome {
-        let Change { epoch, broke, entries, bounds, lease, more, due, lost } = change;
+        let Change { epoch, broke, entries, again, bounds, lease, more, due, lost } = change;
         let Ok(()) = self.known.update(
             broke.is_some(),
             |known| {
                 // A few at a time, because requests wait meanwhile.
-                for part in entries.chunks(ENTRIES_AT_ONCE) {
+                for part in entries.chunks(ENTRIES_AT_ONCE).chain(again.as_ref().map(slice::from_ref)) {
                     known.change(|known| known.learn(part, epoch));
                 }
                 if let Some(bounds) = bounds {
@@ -347,7 +349,7 @@ impl Bucket {
             known.skipped = known.skipped.saturating_add(skipped.into());
             (is_first || mem::take(&mut known.has_left_out), false)
         });
-        Outcome { broke, more, has_lost, has_skipped }
+        Outcome { broke, more, applied: entries.len(), has_lost, has_skipped }
     }
 
     /// Marks what the store has lost. Returns true if any of it matters.

@@ -72,21 +72,22 @@ pub(super) struct Gap {
     pub(super) to: Timestamp,
 }
 
-/// The link from the oldest entry that was read to the one before it.
+/// The link from an entry that was read to the one before it.
 #[derive(Clone, Debug)]
-struct Back {
-    before: LogCursor,
-    sequence: u64,
-    previous: String,
-    previous_at: Timestamp,
+pub(super) struct Link {
+    /// The cursor of the entry, or of an older one.
+    pub(super) before: LogCursor,
+    pub(super) sequence: u64,
+    pub(super) previous: String,
+    pub(super) previous_at: Timestamp,
 }
 
 #[derive(Clone, Debug)]
 struct Unit {
     trail: VecDeque<Step>,
     horizon: Horizon,
-    /// `None` where there is nothing more to be read back.
-    back: Option<Back>,
+    /// The link of the oldest entry that was read; `None` where nothing more is to be read back.
+    back: Option<Link>,
 }
 
 /// The head of a log, from which reading begins.
@@ -94,8 +95,8 @@ struct Unit {
 pub(super) struct Head {
     pub(super) step: Step,
     pub(super) horizon: Horizon,
-    /// The newest entry and its cursor, if it is the head.
-    pub(super) newest: Option<(LogEntry, LogCursor)>,
+    /// The link of the newest entry, if that is the head.
+    pub(super) link: Option<Link>,
 }
 
 /// Why a unit was frozen.
@@ -189,15 +190,9 @@ impl History {
 
     /// Begins at the head of a log.
     pub(super) fn begin(&mut self, head: Head) -> Option<Lost> {
-        let Head { step, horizon, newest } = head;
+        let Head { step, horizon, link } = head;
         let (place, nonce) = (step.sequence, step.nonce.clone());
-        let back = newest.map(|(entry, before)| Back {
-            before,
-            sequence: entry.sequence,
-            previous: entry.previous,
-            previous_at: entry.previous_at,
-        });
-        let mut unit = Unit { trail: VecDeque::from([step]), horizon, back };
+        let mut unit = Unit { trail: VecDeque::from([step]), horizon, back: link };
         let Some(frozen) = &mut self.frozen else {
             unit.lower();
             self.unit = Some(unit);
@@ -218,8 +213,8 @@ impl History {
         }
     }
 
-    /// Raises the horizon to `now`, and lets go of the way back. Entries that were applied before may be forgotten too
-    /// early for tokens that live as long as is now allowed, so all is to be read once more.
+    /// Raises the horizon to `now`. Entries that were applied before may be forgotten too early for tokens that live as
+    /// long as is now allowed.
     pub(super) fn raise(&mut self, now: Timestamp) {
         let fresh = self.frozen.as_mut().and_then(|frozen| frozen.fresh.as_mut());
         for unit in self.unit.iter_mut().chain(fresh) {
@@ -227,10 +222,14 @@ impl History {
         }
     }
 
-    /// Forgets the span that was read, but for the sessions that may be lost: it is read once more, from the head on.
-    pub(super) fn restart(&mut self) -> Option<Gap> {
-        self.frozen = None;
-        self.unit.take().and_then(|unit| unit.horizon.gap)
+    /// Reads the span once more, from its newest entry on, and returns that entry's step, to be applied again. `link`
+    /// leads from there to the entry before.
+    pub(super) fn read_again(&mut self, link: Link) -> Option<Step> {
+        let unit = self.current_mut()?;
+        let newest = unit.trail.back().filter(|step| step.revocation.is_some()).cloned()?;
+        unit.back = Some(link);
+        unit.lower();
+        Some(newest)
     }
 
     /// Stops reading back, as there is no room for more.

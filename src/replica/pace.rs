@@ -187,14 +187,13 @@ mod tests {
         let mut schedule = Schedule::new(&[0, 1, 2], 25 * MS);
         let start = Instant::now();
         assert_eq!(schedule.due(start), [0, 1, 2]);
-        assert_eq!(schedule.due(start + MS), []);
+        assert_eq!(schedule.due(start + MS).len(), 0);
         schedule.nudge(&[1], start + MS);
         assert_eq!(schedule.next(), start + MS);
         assert_eq!(schedule.due(start + MS), [1]);
         schedule.nudge(&[1, 7], start + 2 * MS);
-        assert_eq!(schedule.due(start + 20 * MS), []);
-        assert_eq!(schedule.due(start + 25 * MS), [0, 2], "a poll");
-        assert_eq!(schedule.due(start + 26 * MS), [1]);
+        assert_eq!(schedule.due(start + 20 * MS).len(), 0);
+        assert_eq!(schedule.due(start + 25 * MS), [0, 1, 2], "a poll reads it as well");
         schedule.hurry(&[1], start + 27 * MS);
         assert_eq!(schedule.due(start + 27 * MS), [1], "a request waits for it");
     }
@@ -220,7 +219,7 @@ mod tests {
         schedule.due(start);
         schedule.delay(start + 100 * MS);
         schedule.hurry(&[0], start + MS);
-        assert_eq!(schedule.due(start + 99 * MS), []);
+        assert_eq!(schedule.due(start + 99 * MS).len(), 0);
         assert_eq!(schedule.next(), start + 100 * MS);
         assert_eq!(schedule.due(start + 100 * MS), [0, 1]);
     }

@@ -25,13 +25,14 @@
 //! that is read back lowers the horizon. After a break the store may have lost sessions as well, which no entry shows: so
 //! the horizon is the store's time **after** the read, until the old history is joined.
 //!
-//! Entries are kept for `keep`, which only grows. When it has grown, the reader starts once more.
+//! Entries are kept for `keep`, which only grows. When it has grown, the horizon is raised, and all is read back once
+//! more.
 
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
     denied::LAST_EPOCH,
-    history::{BackPage, Head, History, Horizon, Lost, Step},
+    history::{BackPage, Head, History, Horizon, Link, Lost, Step},
 };
 use crate::{
     clock::Timestamp,
@@ -54,8 +55,8 @@ pub(super) struct Reader {
     /// The sequence of the head from which the current epoch began.
     head: u64,
     keep: Duration,
-    /// `keep` has grown since all was read.
-    must_restart: bool,
+    /// `keep` has grown, and what was read before is to be read once more.
+    must_read_again: bool,
     server: Option<ServerId>,
     /// The answers to this question and to earlier ones grant nothing. A number and not a time: a question and a
     /// revocation may fall into one moment of the clock.
@@ -85,8 +86,8 @@ struct Place {
     incarnation: String,
     sequence: u64,
     nonce: String,
-    /// The nonce of the entry before; `None` if the entry itself was not there.
-    previous: Option<String>,
+    /// The nonce of the entry before, and its time; `None` if the entry itself was not there.
+    previous: Option<(String, Timestamp)>,
     cursor: Option<LogCursor>,
 }
 
@@ -124,6 +125,8 @@ pub(super) struct Change {
     pub(super) epoch: u16,
     pub(super) broke: Option<Break>,
     pub(super) entries: Vec<LogEntry>,
+    /// An entry of before, to be applied once more because it is kept for longer now.
+    pub(super) again: Option<LogEntry>,
     pub(super) bounds: Option<Bounds>,
     /// The end of the new lease, by the clock of the questions.
     pub(super) lease: Option<Duration>,
@@ -150,6 +153,13 @@ pub(super) struct Era {
     pub(super) server: Option<ServerId>,
 }
 
+impl Place {
+    fn link(&self) -> Option<Link> {
+        let (previous, previous_at) = self.previous.clone()?;
+        Some(Link { before: self.cursor.clone()?, sequence: self.sequence, previous, previous_at })
+    }
+}
+
 impl Ask {
     pub(super) fn query(&self) -> &LogQuery {
         &self.query
@@ -170,7 +180,7 @@ impl Reader {
             history: History::default(),
             head: 0,
             keep: Duration::ZERO,
-            must_restart: false,
+            must_read_again: false,
             server: None,
             outdated: 0,
             epoch: 0,
@@ -212,9 +222,6 @@ impl Reader {
     pub(super) fn ask(&mut self, now: Duration, limit: u32) -> Ask {
         self.asked = self.asked.wrapping_add(1);
         self.open = Some(self.asked);
-        if self.must_restart && !self.history.is_broken() {
-            self.place = None;
-        }
         let query = match &self.place {
             Some(place) => LogQuery::after(place.cursor.clone()).limit(limit),
             None => LogQuery::newest(),
@@ -265,37 +272,32 @@ impl Reader {
 
     /// Starts at the newest entry.
     fn head_page(&mut self, ask: &Ask, page: LogPage, wall: Timestamp) -> Change {
-        let grew = self.grow(&page);
-        let gap = if std::mem::take(&mut self.must_restart) && !self.is_broken() { self.history.restart() } else { None };
-        // It has grown since the unit was frozen: what is known of that unit must be read once more when it is joined.
-        self.must_restart = grew && self.is_broken();
+        self.grow(&page);
         let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
-        let newest = entries.pop();
         // Whichever is later: entries may have been written between the two reads.
-        let (sequence, nonce, at, newest) = match newest {
-            Some(entry) if entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head) => {
-                (entry.sequence, entry.nonce.clone(), entry.at.max(at), Some(entry))
-            }
-            _ => (sequence, head, at, None),
+        let is_head = |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
+        let newest = entries.pop().filter(is_head).map(|entry| self.for_as_long_as_it_matters(entry));
+        let step = match &newest {
+            Some(entry) => Step { at: entry.at.max(at), ..Step::of(entry) },
+            None => Step { sequence, nonce: head, at, revocation: None },
         };
-        let own = if self.is_broken() { now.max(at) } else { at };
-        let horizon = Horizon { own, foreign: wall.max(now), gap };
-        self.head = sequence;
-        self.server = server;
-        self.place = Some(Place {
+        let own = if self.is_broken() { now.max(step.at) } else { step.at };
+        let horizon = Horizon { own, foreign: wall.max(now), gap: None };
+        let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));
+        let place = Place {
             incarnation,
-            sequence,
-            nonce: nonce.clone(),
-            previous: newest.as_ref().map(|entry| entry.previous.clone()),
-            cursor: next.clone(),
-        });
+            sequence: step.sequence,
+            nonce: step.nonce.clone(),
+            previous,
+            cursor: next,
+        };
+        let link = place.link();
+        self.head = step.sequence;
+        self.server = server;
+        self.place = Some(place);
         self.was_read = true;
-        let entries: Vec<_> = newest.into_iter().map(|entry| self.for_as_long_as_it_matters(entry)).collect();
-        let newest = entries.first().cloned().zip(next);
-        let revocation = entries.first().map(|entry| entry.revocation.clone());
-        let step = Step { sequence, nonce, at, revocation };
-        let lost = self.history.begin(Head { step, horizon, newest });
-        self.done(ask, max_staleness, entries, lost)
+        let lost = self.history.begin(Head { step, horizon, link });
+        self.done(ask, max_staleness, newest.into_iter().collect(), lost)
     }
 
     /// Goes on after the last entry.
@@ -303,22 +305,20 @@ impl Reader {
         if self.place.as_ref().is_some_and(|place| place.incarnation != page.incarnation) {
             return self.restart_at_head(Break::Incarnation);
         }
-        if self.grow(&page) {
-            self.history.raise(page.now);
-            self.must_restart = true;
-        }
+        self.grow(&page);
         let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
         let Some(mut place) = self.place.take() else { return Change::default() };
         for entry in &entries {
             let follows = place.sequence.checked_add(1) == Some(entry.sequence) && place.nonce == entry.previous;
             // A script failed between the entry and `m`, and the next one took the same place: both are applied.
-            let is_sibling = place.sequence == entry.sequence && place.previous.as_ref() == Some(&entry.previous);
+            let is_sibling = place.sequence == entry.sequence
+                && place.previous.as_ref().is_some_and(|(previous, _)| *previous == entry.previous);
             if !follows && !is_sibling {
                 return self.restart_at_head(Break::Chain);
             }
             place.sequence = entry.sequence;
             place.nonce.clone_from(&entry.nonce);
-            place.previous = Some(entry.previous.clone());
+            place.previous = Some((entry.previous.clone(), entry.previous_at));
         }
         let is_at_end = place.sequence == sequence && place.nonce == head;
         if !is_at_end && !more {
@@ -343,15 +343,17 @@ impl Reader {
 
     /// All is applied that the store had confirmed before the question.
     fn done(&mut self, ask: &Ask, max_staleness: Duration, entries: Vec<LogEntry>, lost: Option<Lost>) -> Change {
+        let again = self.read_again();
         let may_decide = !self.staleness.is_zero() && max_staleness >= self.staleness && ask.number > self.outdated;
         Change {
             epoch: self.epoch,
             broke: None,
             due: self.take_due(ask.number),
             entries,
+            again,
             bounds: self.bounds(),
             lease: may_decide.then(|| ask.began.saturating_add(self.staleness)),
-            more: self.must_restart && !self.is_broken(),
+            more: false,
             lost,
         }
     }
@@ -359,7 +361,7 @@ impl Reader {
     /// Takes a page that was asked for backwards.
     pub(super) fn back_page(&mut self, ask: &BackAsk, page: LogPage) -> Change {
         let is_of_this = |place: &Place| place.incarnation == page.incarnation;
-        if ask.epoch != self.epoch || self.must_restart || !self.place.as_ref().is_some_and(is_of_this) {
+        if ask.epoch != self.epoch || !self.place.as_ref().is_some_and(is_of_this) {
             return Change::default();
         }
         let asked = ask.query.cursor();
@@ -372,8 +374,9 @@ impl Reader {
         let more = more && !entries.first().is_some_and(is_over);
         let BackPage { entries, lost } = self.history.read_back(entries, more, next);
         let entries = entries.into_iter().map(|entry| self.for_as_long_as_it_matters(entry)).collect();
+        let again = self.read_again();
         let due = self.take_due(self.asked);
-        Change { epoch: self.epoch, due, entries, bounds: self.bounds(), lost, ..Change::default() }
+        Change { epoch: self.epoch, due, entries, again, bounds: self.bounds(), lost, ..Change::default() }
     }
 
     /// Stops reading back: there is no room for more.
@@ -386,11 +389,26 @@ impl Reader {
         self.history.horizon().map(|horizon| Bounds { horizon, keep: self.keep, era })
     }
 
-    /// Returns true if entries are kept for longer than when this was last read.
-    fn grow(&mut self, page: &LogPage) -> bool {
-        let has_grown = self.history.horizon().is_some() && page.keep > self.keep;
+    /// Notes for how long entries are kept. If that has grown, no token is decided by what was read before.
+    fn grow(&mut self, page: &LogPage) {
+        if self.history.horizon().is_some() && page.keep > self.keep {
+            self.history.raise(page.now);
+            self.must_read_again = true;
+        }
         self.keep = self.keep.max(page.keep);
-        has_grown
+    }
+
+    /// Begins to read all once more, if that is due, and returns the newest entry, to be applied again.
+    fn read_again(&mut self) -> Option<LogEntry> {
+        if !self.must_read_again || self.is_broken() {
+            return None;
+        }
+        self.must_read_again = false;
+        let place = self.place.as_ref()?;
+        let (previous, previous_at) = place.previous.clone()?;
+        let Step { sequence, nonce, at, revocation } = self.history.read_again(place.link()?)?;
+        let until = at.saturating_add(self.keep);
+        Some(LogEntry { sequence, nonce, previous, previous_at, at, revocation: revocation?, until })
     }
 
     fn for_as_long_as_it_matters(&self, mut entry: LogEntry) -> LogEntry {

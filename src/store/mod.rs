@@ -172,6 +172,21 @@ pub trait TokenStore: Send + Sync + 'static {
     /// [`LogPage::max_staleness`] and [`Revoked::max_staleness`] before any such node decides anything.
     fn allow_staleness(&self, staleness: Duration);
 
+    /// Returns how much longer than the staleness that it allows itself a node may believe a server that was replaced.
+    /// A revocation holds on every node after both. `Err` tells why nobody knows.
+    ///
+    /// Default: an error, for the store has not said.
+    fn failover_bound(&self) -> Result<Duration, String> {
+        Err("the store does not tell how long a server that was replaced may be believed".to_owned())
+    }
+
+    /// Returns what an operator should mend, in sentences without secrets. No I/O.
+    ///
+    /// Default: nothing.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns readers of the log with connections of their own, together for all buckets, one for each server. Each
     /// read ends within `deadline`.
     ///

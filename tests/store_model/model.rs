@@ -165,7 +165,7 @@ impl User {
         Ok(())
     }
 
-    fn check(&self, sid: &str, jti: &str, Checked { now, state }: &Checked) -> Verdict {
+    fn check(&self, sid: &str, jti: &str, Checked { now, state, .. }: &Checked) -> Verdict {
         let until = self.tokens.get(jti).copied().unwrap_or_default();
         let is_right = |standing: Standing| {
             if *now < until {

@@ -13,6 +13,6 @@ mod random;
 impl super::Bucket {
     /// Since when every revocation is known.
     fn horizon(&self) -> crate::clock::Timestamp {
-        self.known.read(|known, _| known.horizon(), || 0).0
+        self.known.read(|known, _| known.bounds.horizon.own.max(known.forgotten), || 0).0
     }
 }

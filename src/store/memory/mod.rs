@@ -237,6 +237,11 @@ impl TokenStore for MemoryStore {
         self.log.keep_for(keep);
     }
 
+    /// Zero: one process is never replaced by another.
+    fn failover_bound(&self) -> Result<Duration, String> {
+        Ok(Duration::ZERO)
+    }
+
     fn name(&self) -> &'static str {
         "memory"
     }

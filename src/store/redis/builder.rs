@@ -19,10 +19,12 @@ use crate::{
         redis::{
             Inner, RedisStore,
             call::Call,
-            failure::Failure,
+            failover::{Deployment, Failover},
+            guard::Guard,
+            info::{property, text},
             keys::{ForeignKey, Keyspace},
-            origin::{Origin, Terms},
-            reply::{Reply, malformed},
+            origin::{Origin, Place, Terms},
+            reply::Reply,
             scripts,
             server_time::ServerTime,
             servers::Servers,
@@ -41,6 +43,16 @@ const TOUCHES_AT_ONCE: usize = 64;
 /// revocation when it ends, however long its user looked for the second factor.
 const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
 const OLDEST_VERSION: u32 = 7;
+#[cfg(feature = "sentinel")]
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(5);
+#[cfg(feature = "sentinel")]
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
+#[cfg(feature = "sentinel")]
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+#[cfg(feature = "cluster")]
+const SHORTEST_NODE_TIMEOUT: Duration = Duration::from_millis(1);
+#[cfg(feature = "cluster")]
+const LONGEST_NODE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The store could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -56,43 +68,53 @@ pub enum ConnectError {
 
 /// The settings of a [`RedisStore`].
 pub struct RedisStoreBuilder {
-    origin: Origin,
+    place: Place,
     prefix: String,
     buckets: u32,
     timeout: Duration,
     connections: usize,
     allow_eviction: bool,
+    failover: Option<Failover>,
+    #[cfg(feature = "sentinel")]
+    sentinel_patience: Option<Duration>,
+    #[cfg(feature = "cluster")]
+    cluster_node_timeout: Option<Duration>,
 }
 
 impl RedisStoreBuilder {
     pub(super) fn new(url: &str) -> Self {
-        Self::from(Origin::Url(url.to_owned()))
+        Self::from(Place::Url(url.to_owned()))
     }
 
     #[cfg(feature = "cluster")]
     pub(super) fn cluster(urls: Vec<String>) -> Self {
-        Self::from(Origin::Cluster(urls))
+        Self::from(Place::Cluster(urls))
     }
 
     #[cfg(feature = "sentinel")]
     pub(super) fn sentinel(urls: Vec<String>, master: String) -> Self {
-        Self::from(Origin::Sentinel { urls, master, credentials: None })
+        Self::from(Place::Sentinel { urls, master, credentials: None })
     }
 
     /// Uses a pool of your own. See [Your own pool](super#your-own-pool).
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
-        Self::from(Origin::Pool(pool))
+        Self::from(Place::Pool(pool))
     }
 
-    fn from(origin: Origin) -> Self {
+    fn from(place: Place) -> Self {
         Self {
-            origin,
+            place,
             prefix: "tb".to_owned(),
             buckets: DEFAULT_BUCKETS,
             timeout: DEFAULT_TIMEOUT,
             connections: DEFAULT_CONNECTIONS,
             allow_eviction: false,
+            failover: None,
+            #[cfg(feature = "sentinel")]
+            sentinel_patience: None,
+            #[cfg(feature = "cluster")]
+            cluster_node_timeout: None,
         }
     }
 
@@ -101,7 +123,7 @@ impl RedisStoreBuilder {
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        if let Origin::Sentinel { credentials, .. } = &mut self.origin {
+        if let Place::Sentinel { credentials, .. } = &mut self.place {
             *credentials = Some((user.into(), password.into()));
         }
         self
@@ -150,6 +172,40 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// Declares how the server behind the URL can be replaced by another one. Default: undeclared, and then nobody knows
+    /// for how long this node may believe a server that was replaced.
+    ///
+    /// Not with sentinels or a cluster, which tell it themselves.
+    #[must_use]
+    pub fn failover(mut self, failover: Failover) -> Self {
+        self.failover = Some(failover);
+        self
+    }
+
+    /// Sets how old the word of the sentinels may be when this node goes by it: 1 s to a minute. Default: 5 s.
+    ///
+    /// A majority of them must have named the primary within this time, else requests and revocations are refused
+    /// (503). A node that is cut off from the sentinels believes an old primary for no longer. The sentinels need a
+    /// durable disk: one that forgets may vote for an old primary again.
+    #[cfg(feature = "sentinel")]
+    #[must_use]
+    pub fn sentinel_patience(mut self, patience: Duration) -> Self {
+        self.sentinel_patience = Some(patience);
+        self
+    }
+
+    /// Declares the cluster's `cluster-node-timeout`, up to 10 minutes. Default: read with `CONFIG GET`, if the user
+    /// has the right to it.
+    ///
+    /// A primary that was cut off serves for this long. `CLUSTER FAILOVER TAKEOVER` replaces a primary without a vote:
+    /// the bound does not hold for it.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn cluster_node_timeout(mut self, timeout: Duration) -> Self {
+        self.cluster_node_timeout = Some(timeout);
+        self
+    }
+
     /// Connects, and checks that the server is fit for this: its version, its eviction policy, the rights of the user
     /// (`ROLE` is among what is needed, and in a cluster `CLUSTER SLOTS`; `INFO`, `SPUBLISH` and `SSUBSCRIBE` are not), and that no other layout or number of buckets is
     /// in use under the prefix.
@@ -168,7 +224,8 @@ impl RedisStoreBuilder {
             return Err(ConfigError::new("connections", problem, remedy).into());
         }
         let allow_eviction = self.allow_eviction;
-        let origin = Arc::new(self.origin);
+        let guard = Guard::new(keys.clone(), self.deployment()?);
+        let origin = Arc::new(Origin::new(self.place, guard));
         let inner = Inner {
             keys,
             servers: Servers::new(&origin, Terms::new(self.timeout, self.connections), self.buckets)?,
@@ -185,6 +242,49 @@ impl RedisStoreBuilder {
     }
 }
 
+impl RedisStoreBuilder {
+    /// Returns how a primary can be replaced. Refuses declarations that do not fit the way of connecting.
+    fn deployment(&self) -> Result<Deployment, ConfigError> {
+        let unfit = |setting, how| {
+            Err(ConfigError::new(setting, format!("is set, and the store connects {how}"), "leave it out"))
+        };
+        #[cfg(feature = "cluster")]
+        match (&self.place, self.cluster_node_timeout) {
+            (Place::Cluster(_), _) if self.failover.is_some() => {
+                return unfit("failover", "to a cluster, which tells it itself");
+            }
+            (Place::Cluster(_), Some(timeout))
+                if !(SHORTEST_NODE_TIMEOUT..=LONGEST_NODE_TIMEOUT).contains(&timeout) =>
+            {
+                let (problem, remedy) = (format!("is {timeout:?}"), "give the servers' `cluster-node-timeout`");
+                return Err(ConfigError::new("cluster_node_timeout", problem, remedy));
+            }
+            (Place::Cluster(_), node_timeout) => return Ok(Deployment::Cluster { node_timeout }),
+            (_, Some(_)) => return unfit("cluster_node_timeout", "to no cluster"),
+            _ => {}
+        }
+        #[cfg(feature = "sentinel")]
+        match (&self.place, self.sentinel_patience) {
+            (Place::Sentinel { .. }, _) if self.failover.is_some() => {
+                return unfit("failover", "through sentinels, which tell it themselves");
+            }
+            (Place::Sentinel { .. }, patience) => {
+                let patience = patience.unwrap_or(DEFAULT_PATIENCE);
+                if (SHORTEST_PATIENCE..=LONGEST_PATIENCE).contains(&patience) {
+                    return Ok(Deployment::Sentinel { patience });
+                }
+                let problem = format!("is {patience:?}");
+                return Err(ConfigError::new("sentinel_patience", problem, "choose 1 s to a minute; 5 s is usual"));
+            }
+            (_, Some(_)) => return unfit("sentinel_patience", "without sentinels"),
+            _ => {}
+        }
+        #[cfg(not(any(feature = "cluster", feature = "sentinel")))]
+        let _: fn(&'static str, &'static str) -> Result<Deployment, ConfigError> = unfit;
+        Deployment::declared(self.failover)
+    }
+}
+
 impl fmt::Debug for RedisStoreBuilder {
     /// Shows no URL and no password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -194,6 +294,7 @@ impl fmt::Debug for RedisStoreBuilder {
             .field("timeout", &self.timeout)
             .field("connections", &self.connections)
             .field("allow_eviction", &self.allow_eviction)
+            .field("failover", &self.failover)
             .finish_non_exhaustive()
     }
 }
@@ -290,14 +391,6 @@ impl Inner {
     }
 }
 
-fn text(value: Value) -> Result<String, Failure> {
-    match value {
-        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Value::VerbatimString { text, .. } => Ok(text),
-        _ => Err(malformed()),
-    }
-}
-
 /// The version in `INFO server` if it is too old. Valkey tells the Redis version that it is compatible with, and its own.
 fn old_version(server: &str) -> Option<&str> {
     let recent = |version: &&str| {
@@ -309,10 +402,6 @@ fn old_version(server: &str) -> Option<&str> {
     };
     let versions = || ["redis_version", "valkey_version"].into_iter().filter_map(|name| property(server, name));
     if versions().any(|version| recent(&version)) { None } else { versions().next().or(Some("unknown")) }
-}
-
-fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 #[cfg(test)]

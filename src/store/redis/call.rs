@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use crate::{
     clock::{Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::redis::{Inner, failure::Failure, keys::LAYOUT, reply::Reply, scripts::Script, servers::Repeats},
+    store::redis::{
+        Inner, failure::Failure, keys::LAYOUT, moment::Moment, reply::Reply, scripts::Script, servers::Repeats,
+    },
 };
 
 /// A script to be run on a bucket.
@@ -80,7 +82,7 @@ impl Inner {
             answer.now.inspect_err(|_| awake.distrust())?;
             lease = awake;
         }
-        let nonce = nonce()?;
+        let (nonce, asked) = (nonce()?, Moment::now());
         let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
         let command = |name: &str, script: &str| self.command(call, name, script, &nonce, ends);
         let value = match lease.command(&command("EVALSHA", call.script.hash()), deadline).await {
@@ -91,6 +93,7 @@ impl Inner {
             outcome => outcome,
         }?;
         let answered = answered(value, &nonce).inspect_err(|_| lease.distrust())?;
+        lease.confirm(asked)?;
         self.time.learn(answered.now);
         Ok(answered)
     }

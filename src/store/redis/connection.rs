@@ -33,7 +33,7 @@ use futures_util::{FutureExt, TryFutureExt, future::Shared};
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     runtime::Handle,
-    time::{Instant, error::Elapsed, timeout_at},
+    time::{Instant, error::Elapsed, timeout, timeout_at},
 };
 
 use crate::{
@@ -42,8 +42,11 @@ use crate::{
         BoxFuture, ServerId,
         redis::{
             failure::Failure,
-            gathering::{Gathering, StrictAnswer},
+            gathering::{Gathered, Gathering, StrictAnswer},
+            guard::{Guard, ServerState},
+            identity,
             liveness::Liveness,
+            moment::Moment,
             origin::Terms,
             source::Source,
         },
@@ -57,8 +60,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// not tell a call that was never sent from one whose answer was lost.
 const REST: Duration = Duration::from_secs(1);
 
-/// A connection, and the runtime that was there when it was made: its driver runs on it.
-type Made = (MultiplexedConnection, Handle);
+/// A connection that was just made, and what is known of it.
+#[derive(Clone)]
+struct Made {
+    link: MultiplexedConnection,
+    /// The runtime that was there when it was made: its driver runs on it.
+    home: Handle,
+    server: Option<ServerId>,
+    /// The guard's time when it began to be made.
+    suspicions: u64,
+}
 
 type Attempt = Shared<BoxFuture<Result<Made, Failure>>>;
 
@@ -70,7 +81,10 @@ pub(super) struct Connections {
     connect_timeout: Duration,
     /// A connection that has been asked and has not answered for longer than this is given up.
     patience: Duration,
+    identifies: bool,
     doubt: Arc<AtomicBool>,
+    guard: Arc<Guard>,
+    server: Arc<ServerState>,
 }
 
 struct Slot(Mutex<State>);
@@ -97,6 +111,8 @@ struct Line {
     liveness: Arc<Liveness>,
     /// What is asked over it together.
     gathering: Arc<Gathering>,
+    server: Option<ServerId>,
+    suspicions: u64,
 }
 
 /// A connection that a call may use.
@@ -104,10 +120,12 @@ pub(super) struct Lease {
     slot: Arc<Slot>,
     line: Line,
     doubt: Arc<AtomicBool>,
+    guard: Arc<Guard>,
+    server: Arc<ServerState>,
 }
 
 impl Connections {
-    pub(super) fn new(source: Source, terms: &Terms) -> Self {
+    pub(super) fn new(source: Source, terms: &Terms, guard: &Arc<Guard>) -> Self {
         let slots = (0..terms.connections.max(1)).map(|_| Arc::default()).collect();
         // Behind sentinels an attempt may have to try several addresses. Whoever waits for it waits no longer for that.
         let connect_timeout = if source.has_many_addresses() { terms.timeout.saturating_mul(4) } else { terms.timeout };
@@ -117,8 +135,16 @@ impl Connections {
             next: AtomicUsize::new(0),
             connect_timeout,
             patience: terms.patience,
+            identifies: terms.identifies,
             doubt: Arc::default(),
+            guard: Arc::clone(guard),
+            server: Arc::default(),
         }
+    }
+
+    /// Returns the rules by which answers count.
+    pub(super) fn guard(&self) -> &Arc<Guard> {
+        &self.guard
     }
 
     /// How many connections there are at most.
@@ -145,7 +171,13 @@ impl Connections {
         if outcome.is_err() {
             self.doubt.store(true, Ordering::Relaxed);
         }
-        outcome.map(|(slot, line)| Lease { slot: Arc::clone(slot), line, doubt: Arc::clone(&self.doubt) })
+        outcome.map(|(slot, line)| Lease {
+            slot: Arc::clone(slot),
+            line,
+            doubt: Arc::clone(&self.doubt),
+            guard: Arc::clone(&self.guard),
+            server: Arc::clone(&self.server),
+        })
     }
 
     async fn find(&self, deadline: Instant) -> Result<(&Arc<Slot>, Line), Failure> {
@@ -154,7 +186,7 @@ impl Connections {
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
             match slot.look(self, || self.attempt()) {
                 Found::Line(line) => return Ok((slot, line)),
-                Found::New(attempt) => return wait(slot, &attempt, deadline).await,
+                Found::New(attempt) => return wait(slot, &attempt, &self.guard, deadline).await,
                 Found::Others(attempt) => others = others.or(Some((slot, attempt))),
                 // There is nothing to be dropped: a call that may be repeated has no reason to look here again.
                 Found::Pause(mut failure) => {
@@ -164,21 +196,30 @@ impl Connections {
             }
         }
         match others {
-            Some((slot, attempt)) => wait(slot, &attempt, deadline).await,
+            Some((slot, attempt)) => wait(slot, &attempt, &self.guard, deadline).await,
             None => outcome,
         }
     }
 
     fn attempt(&self) -> Attempt {
-        let (source, limit) = (Arc::clone(&self.source), self.connect_timeout);
-        let connect = async move {
-            match tokio::time::timeout(limit, source.connect()).await {
-                Ok(outcome) => outcome.map(|link| (link, Handle::current())),
-                Err(_) => Err(Failure::timeout()),
-            }
+        let (source, limit, guard) = (Arc::clone(&self.source), self.connect_timeout, Arc::clone(&self.guard));
+        let identifies = self.identifies;
+        let make = async move {
+            let suspicions = guard.suspicions();
+            let link = source.connect().await?;
+            let run_id = if identifies { identity::run_id(link.clone()).await? } else { None };
+            let server = run_id.map(|run_id| identity::server_id(&run_id, None));
+            Ok(Made { link, home: Handle::current(), server, suspicions })
         };
+        let connect = async move { timeout(limit, make).await.unwrap_or_else(|_| Err(Failure::timeout())) };
         let boxed: BoxFuture<_> = Box::pin(connect);
         boxed.shared()
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.guard.forget(&self.server);
     }
 }
 
@@ -188,38 +229,85 @@ impl fmt::Debug for Connections {
     }
 }
 
-async fn wait<'a>(slot: &'a Arc<Slot>, attempt: &Attempt, deadline: Instant) -> Result<(&'a Arc<Slot>, Line), Failure> {
+async fn wait<'a>(
+    slot: &'a Arc<Slot>,
+    attempt: &Attempt,
+    guard: &Guard,
+    deadline: Instant,
+) -> Result<(&'a Arc<Slot>, Line), Failure> {
     let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
-    slot.settle(attempt, connected).map(|line| (slot, line))
+    slot.settle(attempt, connected, guard).map(|line| (slot, line))
 }
 
 impl Lease {
     /// Sends a command and waits for its answer.
     pub(super) async fn command(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Failure> {
+        let asked = Moment::now();
         self.line.liveness.asks();
         let answer = command.query_async::<Value>(&mut self.line.link).map_err(Failure::from);
         let answer = timeout_at(deadline, answer).await;
-        self.report(answer)
+        self.report(asked, answer)
     }
 
     /// Sends commands in one go and waits for all answers.
     pub(super) async fn pipeline(&mut self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
+        let asked = Moment::now();
         self.line.liveness.asks();
         let answer = pipeline.query_async::<Vec<Value>>(&mut self.line.link).map_err(Failure::from);
         let answer = timeout_at(deadline, answer).await;
-        self.report(answer)
+        self.report(asked, answer)
     }
 
-    /// Asks for these reads together with all who ask now over this connection.
-    pub(super) async fn strict_read(&self, reads: Vec<Cmd>, deadline: Instant) -> Result<StrictAnswer, Failure> {
-        let answer = timeout_at(deadline, self.line.gathering.ask(reads, deadline)).await;
+    /// Asks for these reads of a bucket together with all who ask now over this connection. An answer that does not
+    /// count is an error.
+    pub(super) async fn strict_read(
+        &self,
+        bucket: u32,
+        reads: Vec<Cmd>,
+        deadline: Instant,
+    ) -> Result<StrictAnswer, Failure> {
+        let write_check = self.guard.write_check(bucket);
+        let gathered = timeout_at(deadline, self.line.gathering.ask(reads, write_check, deadline)).await;
         // That it answers, the task that sends has written down.
-        answer.unwrap_or_else(|_| Err(Failure::timeout())).inspect_err(|failure| self.heed(failure))
+        let gathered = gathered.unwrap_or_else(|_| Err(Failure::timeout())).inspect_err(|failure| self.heed(failure));
+        let Gathered { answer, write_check, asked } = gathered?;
+        // An answer of no primary, or nobody's, is found out by whoever reads it.
+        if answer.now.is_ok() {
+            self.judge(&write_check, asked)?;
+        }
+        Ok(answer)
     }
 
-    /// Returns the identity of the server, if it is known.
+    /// Judges an answer that came over this connection: whether what was read in the same pipeline counts.
+    ///
+    /// How the reader of the log uses it: take [`Moment::now`] before the pipeline is made, end the pipeline with
+    /// [`Guard::write_check`] of one of its buckets and `TIME`, both after all reads, and send it with
+    /// [`pipeline`](Self::pipeline) (errors ignored, so that the check's own error is among the values). When the
+    /// answer has come and `ROLE` and `TIME` were read, call this with the value in the check's place. An error means:
+    /// no lease and no `alive_at` by this answer. The connection was then dropped if it had to be; do not call
+    /// [`distrust`](Self::distrust) on top, for a connection that is merely too young must stay.
+    pub(super) fn judge(&self, write_check: &Value, asked: Moment) -> Result<(), Failure> {
+        let checked = self.guard.judge_check(write_check, &self.server).inspect_err(|failure| self.heed(failure));
+        checked.and_then(|()| self.confirm(asked))
+    }
+
+    /// Judges an answer that needs no write check, because it told of a write. An error means that nothing is
+    /// confirmed: what was written may be lost.
+    pub(super) fn confirm(&self, asked: Moment) -> Result<(), Failure> {
+        let unavailable = |broken, text| Failure::new(StoreErrorKind::Unavailable, broken, text);
+        let outcome = if self.line.suspicions != self.guard.suspicions() {
+            Err(unavailable(true, "the connection is older than a pause of this node"))
+        } else if !self.line.liveness.counts(asked) {
+            Err(unavailable(false, "the server has not answered without a gap for 2 s yet"))
+        } else {
+            Ok(())
+        };
+        outcome.inspect_err(|failure| self.heed(failure))
+    }
+
+    /// Returns the identity of the server; `None` if it does not tell.
     pub(super) fn server(&self) -> Option<ServerId> {
-        None
+        self.line.server
     }
 
     /// Whether nothing has come over this connection for so long that it may have been closed unnoticed.
@@ -233,11 +321,11 @@ impl Lease {
         self.slot.drop_line(&self.line);
     }
 
-    fn report<T>(&self, answer: Result<Result<T, Failure>, Elapsed>) -> Result<T, Failure> {
+    fn report<T>(&self, asked: Moment, answer: Result<Result<T, Failure>, Elapsed>) -> Result<T, Failure> {
         let answer = answer.unwrap_or_else(|_| Err(Failure::timeout()));
         // An error of the server's is an answer too.
         if answer.as_ref().err().is_none_or(|failure| !failure.broken && failure.kind != StoreErrorKind::Timeout) {
-            self.line.liveness.answered();
+            self.line.liveness.answered(asked);
         }
         answer.inspect_err(|failure| self.heed(failure))
     }
@@ -253,10 +341,15 @@ impl Lease {
 }
 
 impl Line {
-    fn new((link, home): Made) -> Self {
-        let liveness = Arc::new(Liveness::new());
+    fn new(Made { link, home, server, suspicions }: Made, guard: &Guard) -> Self {
+        let liveness = Arc::new(Liveness::new(guard.needs_continuity()));
         let gathering = Arc::new(Gathering::new(link.clone(), home, Arc::clone(&liveness)));
-        Self { link, liveness, gathering }
+        Self { link, liveness, gathering, server, suspicions }
+    }
+
+    /// Whether a call may use it.
+    fn is_usable(&self, limits: &Connections) -> bool {
+        self.suspicions == limits.guard.suspicions() && !self.liveness.is_silent(limits.patience)
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -284,7 +377,7 @@ impl Slot {
     fn look(&self, limits: &Connections, connect: impl FnOnce() -> Attempt) -> Found {
         let mut state = self.lock();
         let pause = match &*state {
-            State::Ready(line) if !line.liveness.is_silent(limits.patience) => return Found::Line(line.clone()),
+            State::Ready(line) if line.is_usable(limits) => return Found::Line(line.clone()),
             State::Ready(_) => SHORTEST_PAUSE,
             // One that is waited for has ended by then. Nobody knows in what state one is that was left half-way.
             State::Connecting { started, pause, .. } if started.elapsed() > limits.connect_timeout => *pause,
@@ -300,12 +393,12 @@ impl Slot {
     }
 
     /// Writes down how an attempt ended. The first of those who waited for it does so; the others find it done.
-    fn settle(&self, attempt: &Attempt, outcome: Result<Made, Failure>) -> Result<Line, Failure> {
+    fn settle(&self, attempt: &Attempt, outcome: Result<Made, Failure>, guard: &Guard) -> Result<Line, Failure> {
         let mut state = self.lock();
         match &*state {
             State::Connecting { attempt: current, pause, .. } if current.ptr_eq(attempt) => match outcome {
                 Ok(made) => {
-                    let line = Line::new(made);
+                    let line = Line::new(made, guard);
                     *state = State::Ready(line.clone());
                     Ok(line)
                 }
@@ -348,6 +441,7 @@ fn given_up() -> Failure {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::store::redis::{failover::Deployment, keys::Keyspace};
 
     #[tokio::test]
     async fn a_call_that_finds_every_slot_pausing_has_no_reason_to_look_again() {
@@ -356,7 +450,8 @@ mod tests {
         let url = format!("redis://127.0.0.1:{}/", listener.local_addr().unwrap().port());
         drop(listener);
         let pool = deadpool_redis::Config::from_url(url).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
-        let connections = Connections::new(Source::Pool(pool), &Terms::new(Duration::from_secs(1), 1));
+        let guard = Guard::new(Keyspace::new("tb", 1).unwrap(), Deployment::Undeclared);
+        let connections = Connections::new(Source::Pool(pool), &Terms::new(Duration::from_secs(1), 1), &guard.into());
         let deadline = Instant::now() + Duration::from_secs(1);
         assert!(connections.lease(deadline).await.err().unwrap().broken, "the attempt itself");
         let failure = connections.lease(deadline).await.err().unwrap();

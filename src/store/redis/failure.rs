@@ -35,6 +35,17 @@ impl Failure {
         Self::new(StoreErrorKind::Untrusted, true, what)
     }
 
+    /// Makes of it the failure of a server that is not the one to ask: its connection goes, for a new one may lead
+    /// elsewhere.
+    pub(super) fn of_the_wrong_server(self) -> Self {
+        Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
+    }
+
+    /// Returns the error's code, or a text of this crate's own.
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
     /// Whether the server does not know the script.
     pub(super) fn is_unknown_script(&self) -> bool {
         self.code == "NOSCRIPT"

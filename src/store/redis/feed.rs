@@ -9,7 +9,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use redis::{Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -19,12 +18,10 @@ use crate::{
         bell::Bell,
         redis::{
             Inner,
-            connection::Lease,
-            failure::Failure,
-            log::{Fence, Told, begin_fence, has_cursor_of_ours, vanished},
+            log::{Answers, Told, has_cursor_of_ours, vanished},
             nudges::Subscription,
             origin::Terms,
-            servers::{Repeats, Servers},
+            servers::Servers,
         },
     },
 };
@@ -95,6 +92,10 @@ impl LogFeed for Feed {
         let bell = Arc::clone(&self.bell);
         Box::pin(async move { bell.heard().await })
     }
+
+    fn suspect(&mut self) {
+        self.reader.servers.suspect();
+    }
 }
 
 /// A query about a bucket.
@@ -148,63 +149,18 @@ impl Reader {
     /// Sends one fence. A bucket that cannot be read leaves the others and the connection as they are: the same would
     /// be met on every connection.
     async fn ask(&self, questions: &[Question], deadline: Instant) -> Result<Vec<Answered>, StoreError> {
-        let Some((first, _)) = questions.first() else { return Ok(Vec::new()) };
-        let mut pipeline = begin_fence();
-        for (bucket, query) in questions {
-            self.inner.ask_for_log(&mut pipeline, *bucket, query);
+        if questions.is_empty() {
+            return Ok(Vec::new());
         }
-        self.inner.end_fence(&mut pipeline, *first);
-        let (values, lease) = match self.read_all(*first, &mut pipeline, deadline).await {
-            Err(failure) if is_one_buckets(&failure) => {
-                return Ok(questions.iter().map(|_| Err(failure.clone().into())).collect());
-            }
-            outcome => outcome?,
-        };
-        let fence = Fence::of(values, questions.len()).inspect_err(|_| lease.distrust())?;
+        let (fence, lease) = self.inner.read_fence(&self.servers, questions, deadline).await?;
         self.inner.time.learn(fence.now);
-        let page = |((_, query), (meta, log)): (&Question, (Value, Value))| {
-            let [meta, log] = [meta, log].map(|value| value.extract_error().map_err(Failure::from));
-            let told = Told::parse(fence.now, meta?, log?, query)?;
+        let page = |((_, query), answers): (&Question, Answers)| {
+            let told = Told::parse(fence.now, answers, query)?;
             let is_ahead = told.is_ahead(query);
             Ok((self.inner.page(told, query, lease.server())?, is_ahead))
         };
         Ok(questions.iter().zip(fence.answers).map(page).collect())
     }
-
-    /// Where there are several buckets, an error of one bucket alone is among the values. Any other is met as in a read
-    /// without such errors: the connection goes if it must, and the read is repeated if that may help.
-    async fn read_all(
-        &self,
-        first: u32,
-        pipeline: &mut Pipeline,
-        deadline: Instant,
-    ) -> Result<(Vec<Value>, Lease), Failure> {
-        if self.buckets.len() > 1 {
-            pipeline.ignore_errors();
-        }
-        let mut repeats = Repeats::default();
-        loop {
-            let (values, lease) = self.servers.read(first, pipeline, deadline).await?;
-            let Some(failure) = values.iter().find_map(error_of_all) else { return Ok((values, lease)) };
-            if failure.broken {
-                lease.distrust();
-            }
-            if !self.servers.may_repeat(first, &failure, true, &mut repeats, deadline).await {
-                return Err(failure);
-            }
-        }
-    }
-}
-
-fn error_of_all(value: &Value) -> Option<Failure> {
-    let Value::ServerError(error) = value else { return None };
-    Some(Failure::from(RedisError::from(error.clone()))).filter(|failure| !is_one_buckets(failure))
-}
-
-/// Returns true if a server's error comes from the values under a bucket's keys (`WRONGTYPE`). Whatever else cannot be
-/// trusted breaks the connection.
-fn is_one_buckets(failure: &Failure) -> bool {
-    failure.kind == StoreErrorKind::Untrusted && !failure.broken
 }
 
 fn existing(told: Answered) -> Result<LogPage, StoreError> {

@@ -88,7 +88,7 @@ impl Inner {
             token: is_token && value.is_some(),
             revoked_before: value.filter(|_| !is_token).map(Timestamp::from_millis),
             born: meta.born,
-            server: None,
+            server: lease.server(),
         }))
     }
 }

@@ -11,6 +11,7 @@ use super::{
     record::{Record, tag},
     reply::Reply,
     sessions,
+    write_check::write_check,
 };
 
 /// Reads any bytes as the record of a session. The tag is put in front, else nothing would get past it.
@@ -32,6 +33,7 @@ pub fn reply(bytes: &[u8]) {
     };
     let now = Timestamp::default();
     let _ = gathering::framed(parts());
+    let _ = write_check(&value, true);
     let _ = sessions::checked(StrictAnswer { now: Ok(now), values: parts() }, tag("alice", "s1"));
     let _ = Reply::of(value.clone()).and_then(|fields| Meta::of(now, fields));
     let _ = Reply::of(value.clone()).and_then(|answers| log::entries(answers, false));

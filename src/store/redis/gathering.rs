@@ -1,7 +1,9 @@
-//! Strict reads that are asked over one connection at about the same time, sent together: one time, one role and one write serve them all.
+//! Strict reads that are asked over one connection at about the same time, sent together: one time, one role and one
+//! write check serve them all.
 //!
-//! Of the three things that a strict read asks ([`time_and_role`]), two are the same for everybody. And redis 1.8 writes what the first of many
-//! has sent before the second gets to send.
+//! Of what a strict read asks, only its own read differs from the others' ([`time_and_role`],
+//! [`write_check`](super::write_check)). And redis 1.8 writes what the first of many has sent before the second gets to
+//! send.
 //!
 //! Whoever asks lets those ask who are about to, and then sends what has gathered, unless another has sent it already. So all of it is sent after
 //! it was asked for, and after the same `TIME`; and nobody waits for one that has asked and whose thread is busy with something else. What is sent
@@ -28,7 +30,12 @@ use tokio::{
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
-    store::redis::{failure::Failure, liveness::Liveness, reply::Reply},
+    store::redis::{
+        failure::Failure,
+        liveness::Liveness,
+        moment::Moment,
+        reply::{Reply, malformed},
+    },
 };
 
 /// What is about to be sent over one connection.
@@ -47,10 +54,21 @@ pub(super) struct StrictAnswer {
     pub(super) values: Vec<Value>,
 }
 
+/// The answers to some reads, and what they rest on.
+pub(super) struct Gathered {
+    pub(super) answer: StrictAnswer,
+    /// The answer to the write check after them.
+    pub(super) write_check: Value,
+    /// A moment before they were sent.
+    pub(super) asked: Moment,
+}
+
 struct Question {
     reads: Vec<Cmd>,
+    /// Sent if this is the first question of a batch.
+    write_check: Cmd,
     deadline: Instant,
-    answer: oneshot::Sender<Result<StrictAnswer, Failure>>,
+    answer: oneshot::Sender<Result<Gathered, Failure>>,
 }
 
 /// The beginning of every read that a decision rests on.
@@ -70,10 +88,11 @@ impl Gathering {
         Self { link, home, liveness, questions: Mutex::default() }
     }
 
-    /// Asks for these reads, together with all who ask now.
-    pub(super) async fn ask(&self, reads: Vec<Cmd>, deadline: Instant) -> Result<StrictAnswer, Failure> {
+    /// Asks for these reads, together with all who ask now. Any caller's write check is as good as another's: it speaks
+    /// of the server.
+    pub(super) async fn ask(&self, reads: Vec<Cmd>, write_check: Cmd, deadline: Instant) -> Result<Gathered, Failure> {
         let (answer, told) = oneshot::channel();
-        self.join(Question { reads, deadline, answer });
+        self.join(Question { reads, write_check, deadline, answer });
         yield_now().await;
         let questions = self.close();
         if let Some(latest) = questions.iter().map(|question| question.deadline).max() {
@@ -111,25 +130,30 @@ impl Question {
 }
 
 async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, questions: Vec<Question>, latest: Instant) {
+    let asked = Moment::now();
     let mut pipeline = time_and_role();
     pipeline.ignore_errors();
-    let mut asked_by = Vec::with_capacity(questions.len());
-    for Question { reads, answer, .. } in questions {
-        asked_by.push((reads.len(), answer));
-        for read in reads {
+    let (mut asked_by, mut write_check) = (Vec::with_capacity(questions.len()), None);
+    for question in questions {
+        asked_by.push((question.reads.len(), question.answer));
+        for read in question.reads {
             pipeline.add_command(read);
         }
+        write_check.get_or_insert(question.write_check);
+    }
+    if let Some(write_check) = write_check {
+        pipeline.add_command(write_check);
     }
     pipeline.cmd("TIME");
-    let asked = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut link)).await;
-    if let Ok(Ok(_)) = asked {
+    let outcome = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut link)).await;
+    if let Ok(Ok(_)) = outcome {
         // Whether or not somebody still waits.
-        liveness.answered();
+        liveness.answered(asked);
     }
-    let answered = asked.map_err(|_| Failure::timeout()).and_then(|answer| framed(answer?));
-    let (now, mut between) = match answered {
-        Ok((now, between)) => (Ok(now), between),
-        Err(failure) => (Err(failure), Vec::new().into_iter()),
+    let answered = outcome.map_err(|_| Failure::timeout()).and_then(|answer| framed(answer?));
+    let (now, mut between, write_check) = match answered {
+        Ok(Framed { now, between, write_check }) => (Ok(now), between, write_check),
+        Err(failure) => (Err(failure), Vec::new().into_iter(), Value::Nil),
     };
     for (count, answer) in asked_by {
         let own: Vec<_> = between.by_ref().take(count).collect();
@@ -137,16 +161,26 @@ async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, question
         let own = now.clone().and_then(|now| {
             let is_untrusted = now.as_ref().is_err_and(|failure| failure.kind == StoreErrorKind::Untrusted);
             let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
-            Ok(StrictAnswer { now, values })
+            Ok(Gathered { answer: StrictAnswer { now, values }, write_check: write_check.clone(), asked })
         });
         // Whoever has left does not need it.
         let _ = answer.send(own);
     }
 }
 
-/// What `TIME`, `ROLE` and the last `TIME` mean, and the answers between them.
-pub(super) fn framed(mut values: Vec<Value>) -> Result<(Result<Timestamp, Failure>, vec::IntoIter<Value>), Failure> {
+/// The parts of the answer to a batch.
+pub(super) struct Framed {
+    /// As in [`StrictAnswer`].
+    pub(super) now: Result<Timestamp, Failure>,
+    /// The answers to the reads.
+    pub(super) between: vec::IntoIter<Value>,
+    pub(super) write_check: Value,
+}
+
+/// Splits the answer to a batch: `TIME`, `ROLE`, the reads, the write check and the last `TIME`.
+pub(super) fn framed(mut values: Vec<Value>) -> Result<Framed, Failure> {
     let last = values.pop().map(Value::extract_error).transpose()?;
+    let write_check = values.pop().ok_or_else(malformed)?;
     let mut values = values.into_iter();
     let first = without_errors(values.by_ref().take(2).collect())?;
     let now = Reply::of(Value::Array(first)).and_then(|mut reply| {
@@ -154,7 +188,7 @@ pub(super) fn framed(mut values: Vec<Value>) -> Result<(Result<Timestamp, Failur
         Reply::of(last.unwrap_or(Value::Nil))?.server_time()?;
         Ok(now)
     });
-    Ok((now, values))
+    Ok(Framed { now, between: values, write_check })
 }
 
 fn without_errors(values: Vec<Value>) -> Result<Vec<Value>, Failure> {
@@ -175,25 +209,26 @@ mod tests {
         let time = Value::Array(vec![bulk("1767225660"), bulk("1000")]);
         let role = Value::Array(vec![bulk("master"), Value::Int(0), Value::Array(Vec::new())]);
         let nothing = || Value::Array(vec![Value::Nil, Value::Nil, Value::Nil]);
-        vec![time.clone(), role, nothing(), nothing(), time]
+        vec![time.clone(), role, nothing(), nothing(), Value::Int(0), time]
     }
 
     #[test]
     fn what_stands_between_the_times_are_the_answers() {
-        let (now, between) = framed(answers()).unwrap();
+        let Framed { now, between, write_check } = framed(answers()).unwrap();
         assert_eq!(now.unwrap(), Timestamp::from_millis(1_767_225_660_001));
-        assert_eq!(between.len(), 2);
+        assert_eq!((between.len(), write_check), (2, Value::Int(0)));
     }
 
     #[test]
     fn an_answer_that_is_nobodys_is_noticed_wherever_it_got_in() {
-        for stray in [Value::Nil, Value::Okay, Value::Array(vec![Value::Nil, Value::Nil, Value::Nil])] {
-            for place in 0..5 {
+        let nothing = Value::Array(vec![Value::Nil, Value::Nil, Value::Nil]);
+        for stray in [Value::Nil, Value::Okay, Value::Int(0), nothing] {
+            for place in 0..6 {
                 let mut values = answers();
                 values.insert(place, stray.clone());
                 // As many as were asked for; the true last one is still on its way.
                 values.pop();
-                let now = framed(values).map(|(now, _)| now);
+                let now = framed(values).map(|framed| framed.now);
                 assert!(!matches!(now, Ok(Ok(_))), "at {place}: {stray:?}");
             }
         }

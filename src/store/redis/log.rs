@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -31,11 +31,14 @@ use crate::{
         redis::{
             Inner,
             call::Call,
+            connection::Lease,
             failure::Failure,
             gathering::StrictAnswer,
             keys::LAYOUT,
+            moment::Moment,
             reply::{Reply, decimal, malformed},
             scripts,
+            servers::{Repeats, Servers},
         },
     },
 };
@@ -107,7 +110,9 @@ pub(super) struct Found {
 
 impl Told {
     /// Reads the two answers to [`Inner::ask_for_log`].
-    pub(super) fn parse(now: Timestamp, meta: Value, log: Value, query: &LogQuery) -> Result<Self, Failure> {
+    pub(super) fn parse(now: Timestamp, answers: Answers, query: &LogQuery) -> Result<Self, Failure> {
+        let [meta, log] = answers.map(|value| value.extract_error().map_err(Failure::from));
+        let (meta, log) = (meta?, log?);
         let meta = Meta::of(now, Reply::of(meta)?)?;
         Ok(Self { meta, found: entries(Reply::of(log)?, query.is_backwards())? })
     }
@@ -201,10 +206,45 @@ impl Inner {
         pipeline.arg("COUNT").arg(query.limit);
     }
 
-    /// Ends a fence.
-    pub(super) fn end_fence(&self, pipeline: &mut Pipeline, bucket: u32) {
-        pipeline.cmd("PERSIST").arg(self.keys.meta(bucket));
+    /// Sends one fence and reads its frame. The answers of each bucket may be errors of that bucket alone.
+    ///
+    /// Any other error is met as in a read without such errors: the connection goes if it must, and the read is repeated
+    /// if that may help.
+    pub(super) async fn read_fence(
+        &self,
+        servers: &Servers,
+        questions: &[(u32, LogQuery)],
+        deadline: Instant,
+    ) -> Result<(Fence, Lease), Failure> {
+        let (first, _) = questions.first().ok_or_else(malformed)?;
+        let asked = Moment::now();
+        let mut pipeline = Pipeline::new();
+        pipeline.ignore_errors();
+        pipeline.cmd("ROLE");
+        for (bucket, query) in questions {
+            self.ask_for_log(&mut pipeline, *bucket, query);
+        }
+        pipeline.add_command(self.origin.guard().write_check(*first));
         pipeline.cmd("TIME");
+        let mut repeats = Repeats::default();
+        loop {
+            let (values, lease) = servers.read(*first, &pipeline, deadline).await?;
+            let failure = match Fence::of(values, questions.len()) {
+                Ok(fence) => match lease.judge(&fence.write_check, asked) {
+                    Ok(()) => return Ok((fence, lease)),
+                    Err(failure) => failure,
+                },
+                Err(failure) => {
+                    if failure.broken {
+                        lease.distrust();
+                    }
+                    failure
+                }
+            };
+            if !servers.may_repeat(*first, &failure, true, &mut repeats, deadline).await {
+                return Err(failure);
+            }
+        }
     }
 
     pub(super) fn same_layout(&self, meta: Option<Meta>) -> Result<Option<Meta>, StoreError> {
@@ -229,15 +269,9 @@ impl Inner {
         query: &LogQuery,
         deadline: Instant,
     ) -> Result<Option<LogPage>, StoreError> {
-        let mut pipeline = begin_fence();
-        self.ask_for_log(&mut pipeline, bucket, query);
-        self.end_fence(&mut pipeline, bucket);
-        let (values, lease) = self.servers.read(bucket, &pipeline, deadline).await?;
-        let outcome = Fence::of(values, 1).and_then(|fence| {
-            let (meta, log) = fence.answers.into_iter().next().ok_or_else(malformed)?;
-            Told::parse(fence.now, meta, log, query)
-        });
-        self.page(outcome.inspect_err(|_| lease.distrust())?, query, lease.server())
+        let (fence, lease) = self.read_fence(&self.servers, &[(bucket, query.clone())], deadline).await?;
+        let answers = fence.answers.into_iter().next().ok_or_else(malformed)?;
+        self.page(Told::parse(fence.now, answers, query)?, query, lease.server())
     }
 
     /// Makes the page of the answers; `None` if the bucket does not exist.
@@ -277,30 +311,41 @@ impl Inner {
     }
 }
 
-/// Begins a fence.
-pub(super) fn begin_fence() -> Pipeline {
-    let mut pipeline = Pipeline::new();
-    pipeline.cmd("ROLE");
-    pipeline
-}
+/// The answers about one bucket: its `m` and its entries.
+pub(super) type Answers = [Value; 2];
 
 /// The answers to a fence.
 pub(super) struct Fence {
     pub(super) now: Timestamp,
-    /// Of each bucket its `m` and its entries.
-    pub(super) answers: Vec<(Value, Value)>,
+    /// Of each bucket.
+    pub(super) answers: Vec<Answers>,
+    write_check: Value,
 }
 
 impl Fence {
-    pub(super) fn of(values: Vec<Value>, buckets: usize) -> Result<Self, Failure> {
+    fn of(values: Vec<Value>, buckets: usize) -> Result<Self, Failure> {
         let mut reply = Reply::of(Value::Array(values))?;
-        reply.array()?.primary()?;
-        let answers = (0..buckets).map(|_| Ok((reply.value()?, reply.value()?))).collect::<Result<_, Failure>>()?;
-        // The write check: whatever number, the server may write.
-        reply.value()?.extract_error()?;
-        let now = reply.array()?.server_time()?;
-        Ok(Self { now, answers })
+        let role = reply.value()?.extract_error()?;
+        let answers = (0..buckets).map(|_| Ok([reply.value()?, reply.value()?])).collect::<Result<Vec<_>, Failure>>()?;
+        let write_check = reply.value()?;
+        let time = reply.value()?.extract_error()?;
+        if !reply.is_empty() {
+            return Err(malformed());
+        }
+        if let Some(failure) = answers.iter().flatten().find_map(error_of_all) {
+            return Err(failure);
+        }
+        Reply::of(role)?.primary()?;
+        Ok(Self { now: Reply::of(time)?.server_time()?, answers, write_check })
     }
+}
+
+/// Returns the failure if a value is an error that does not concern one bucket alone.
+fn error_of_all(value: &Value) -> Option<Failure> {
+    let Value::ServerError(error) = value else { return None };
+    // What stands under a bucket's keys (`WRONGTYPE`) is its own. Whatever else cannot be trusted breaks the connection.
+    let is_one_buckets = |failure: &Failure| failure.kind == StoreErrorKind::Untrusted && !failure.broken;
+    Some(Failure::from(RedisError::from(error.clone()))).filter(|failure| !is_one_buckets(failure))
 }
 
 /// Refuses a cursor of another form.

@@ -78,15 +78,21 @@
 mod builder;
 mod call;
 mod connection;
+mod continuity;
+mod failover;
 mod failure;
 mod feed;
 mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gathering;
+mod guard;
+mod identity;
+mod info;
 mod keys;
 mod liveness;
 mod log;
+mod moment;
 mod nudges;
 mod origin;
 #[cfg(feature = "cluster")]
@@ -101,6 +107,7 @@ mod sessions;
 mod source;
 #[cfg(feature = "cluster")]
 mod topology;
+mod write_check;
 
 use std::{
     fmt,
@@ -114,7 +121,10 @@ use std::{
 
 use tokio::time::Instant;
 
-pub use self::builder::{ConnectError, RedisStoreBuilder};
+pub use self::{
+    builder::{ConnectError, RedisStoreBuilder},
+    failover::Failover,
+};
 use self::{
     call::whole_millis, keys::Keyspace, origin::Origin, server_time::ServerTime, servers::Servers,
     sessions::SessionQuestion,
@@ -291,6 +301,16 @@ impl TokenStore for RedisStore {
     /// It reaches a bucket of the server with the next write to it or the next read of its log.
     fn keep_log_for(&self, keep: Duration) {
         self.inner.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
+    }
+
+    /// As [`Failover`] says of one address; [`sentinel_patience`](RedisStoreBuilder::sentinel_patience) behind sentinels;
+    /// `cluster-node-timeout` in a cluster.
+    fn failover_bound(&self) -> Result<Duration, String> {
+        self.inner.origin.guard().bound()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.inner.origin.guard().warnings()
     }
 
     fn name(&self) -> &'static str {

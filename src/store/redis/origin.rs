@@ -12,13 +12,22 @@ use redis::{
 
 #[cfg(feature = "sentinel")]
 use crate::store::redis::source::Sentinels;
-use crate::{error::ConfigError, store::redis::source::Source};
+use crate::{
+    error::ConfigError,
+    store::redis::{guard::Guard, source::Source},
+};
 
 /// How many commands may wait for a connection's writer. The default of 50 is for one caller, not for a server.
 const PIPELINE_BUFFER: usize = 1024;
 
-/// What the application named. It holds passwords, and is never shown.
-pub(super) enum Origin {
+/// Where the servers are, and the rules by which their answers count.
+pub(super) struct Origin {
+    place: Place,
+    guard: Arc<Guard>,
+}
+
+/// The address that the application named. It holds passwords, and is never shown.
+pub(super) enum Place {
     Url(String),
     /// Made by the application: only it knows the address.
     Pool(Pool),
@@ -46,23 +55,34 @@ pub(super) struct Terms {
     pub(super) connections: usize,
     /// A connection that owes an answer for longer than this is given up.
     pub(super) patience: Duration,
+    /// Whether each server is asked who it is.
+    pub(super) identifies: bool,
     /// Who gets the server's pushes; with somebody the protocol is RESP3. Such a connection carries nothing else: a push can take the
     /// place of an answer (redis 1.8). A pool of the application's is as it is.
     pub(super) pushes: Option<Arc<dyn Fn(PushInfo) + Send + Sync>>,
 }
 
 impl Origin {
+    pub(super) fn new(place: Place, guard: Guard) -> Self {
+        Self { place, guard: Arc::new(guard) }
+    }
+
+    /// Returns the rules by which answers count.
+    pub(super) fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
     /// Where connections to the server come from; in a cluster, to one of its nodes.
     pub(super) fn source(&self, node: Option<&Address>, terms: &Terms) -> Result<Source, ConfigError> {
         // Only a cluster has several.
         let _ = node;
-        Ok(match self {
-            Self::Url(url) => Source::Pool(pool(address(url)?, terms)?),
-            Self::Pool(pool) => Source::Pool(pool.clone()),
+        Ok(match &self.place {
+            Place::Url(url) => Source::Pool(pool(address(url)?, terms)?),
+            Place::Pool(pool) => Source::Pool(pool.clone()),
             #[cfg(feature = "cluster")]
-            Self::Cluster(urls) => Source::Pool(pool(info_of(node, urls)?, terms)?),
+            Place::Cluster(urls) => Source::Pool(pool(info_of(node, urls)?, terms)?),
             #[cfg(feature = "sentinel")]
-            Self::Sentinel { urls, master, credentials } => {
+            Place::Sentinel { urls, master, credentials } => {
                 Source::Sentinel(Box::new(sentinels(urls, master, credentials.as_ref(), terms)?))
             }
         })
@@ -71,22 +91,22 @@ impl Origin {
     /// The nodes of a cluster that the application named; none if this is no cluster.
     #[cfg(feature = "cluster")]
     pub(super) fn nodes(&self) -> Result<Vec<Address>, ConfigError> {
-        match self {
-            Self::Cluster(urls) => nodes(urls),
+        match &self.place {
+            Place::Cluster(urls) => nodes(urls),
             _ => Ok(Vec::new()),
         }
     }
 
     /// Whether connections can be made that receive pushes.
     pub(super) fn takes_subscriptions(&self) -> bool {
-        !matches!(self, Self::Pool(_))
+        !matches!(self.place, Place::Pool(_))
     }
 
     /// Whether the buckets are spread over servers.
     pub(super) fn is_cluster(&self) -> bool {
-        match self {
+        match self.place {
             #[cfg(feature = "cluster")]
-            Self::Cluster(_) => true,
+            Place::Cluster(_) => true,
             _ => false,
         }
     }
@@ -94,7 +114,7 @@ impl Origin {
 
 impl Terms {
     pub(super) fn new(timeout: Duration, connections: usize) -> Self {
-        Self { timeout, connections, patience: timeout.saturating_mul(2), pushes: None }
+        Self { timeout, connections, patience: timeout.saturating_mul(2), identifies: true, pushes: None }
     }
 
     fn protocol(&self) -> ProtocolVersion {

@@ -24,6 +24,7 @@ use crate::{
         redis::{
             connection::{Connections, Lease},
             failure::Failure,
+            guard::Guard,
             origin::{Address, Origin, Terms},
             topology::{self, Topology},
         },
@@ -64,6 +65,8 @@ struct Table {
     pause: Duration,
     /// Another node is asked first each time.
     turn: usize,
+    /// All of it was learnt in this time of the guard's.
+    suspicions: u64,
 }
 
 impl Primaries {
@@ -75,8 +78,14 @@ impl Primaries {
             last: None,
             pause: SHORTEST_PAUSE,
             turn: 0,
+            suspicions: origin.guard().suspicions(),
         };
         Ok(Self { named: origin.nodes()?, origin, terms, buckets, table: Mutex::new(table) })
+    }
+
+    /// Returns the rules by which answers count.
+    pub(super) fn guard(&self) -> &Arc<Guard> {
+        self.origin.guard()
     }
 
     /// How many connections there are to one primary at most.
@@ -86,6 +95,7 @@ impl Primaries {
 
     /// A connection to the primary of a bucket.
     pub(super) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease, Failure> {
+        self.forget_if_suspected();
         let known = self.table().primary(bucket);
         let primary = match known {
             Some(primary) if !primary.connections.is_doubted() => primary,
@@ -150,6 +160,19 @@ impl Primaries {
         self.settle(&question, answer)
     }
 
+    /// Forgets who the primaries are, and a question that was asked before, after [`Servers::suspect`].
+    ///
+    /// [`Servers::suspect`]: super::servers::Servers::suspect
+    fn forget_if_suspected(&self) {
+        let suspicions = self.guard().suspicions();
+        let mut table = self.table();
+        if table.suspicions != suspicions {
+            table.suspicions = suspicions;
+            table.primaries = Vec::new();
+            (table.question, table.last) = (None, None);
+        }
+    }
+
     /// It moves on only while somebody waits for it.
     fn question(&self, nodes: Vec<Address>) -> Question {
         let (origin, terms, buckets) = (Arc::clone(&self.origin), self.terms.clone(), self.buckets);
@@ -204,7 +227,7 @@ impl Primaries {
     fn primary(&self, address: &Address) -> Result<Primary, Failure> {
         let unusable = |_| Failure::new(StoreErrorKind::Rejected, false, "an address that cannot be used");
         let source = self.origin.source(Some(address), &self.terms).map_err(unusable)?;
-        Ok(Primary { address: address.clone(), connections: Connections::new(source, &self.terms) })
+        Ok(Primary { address: address.clone(), connections: Connections::new(source, &self.terms, self.guard()) })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

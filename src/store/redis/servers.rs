@@ -44,7 +44,7 @@ impl Servers {
         if origin.is_cluster() {
             return Ok(Self::Cluster(Primaries::new(Arc::clone(origin), terms, buckets)?));
         }
-        Ok(Self::One(Connections::new(origin.source(None, &terms)?, &terms)))
+        Ok(Self::One(Connections::new(origin.source(None, &terms)?, &terms, origin.guard())))
     }
 
     /// A connection to the server of a bucket.
@@ -56,7 +56,8 @@ impl Servers {
         }
     }
 
-    /// Asks for reads of one bucket, together with others that ask now.
+    /// Asks for reads of one bucket, together with others that ask now. An answer that does not count is an error: see
+    /// [`Lease::judge`].
     pub(super) async fn strict_read(
         &self,
         bucket: u32,
@@ -64,7 +65,7 @@ impl Servers {
         deadline: Instant,
     ) -> Result<(StrictAnswer, Lease), Failure> {
         let ask = |lease: Lease| async move {
-            let answer = lease.strict_read(reads.to_vec(), deadline).await?;
+            let answer = lease.strict_read(bucket, reads.to_vec(), deadline).await?;
             Ok((answer, lease))
         };
         self.repeatedly(bucket, deadline, ask).await
@@ -144,6 +145,19 @@ impl Servers {
                 primaries.follow(bucket, deadline).await;
                 true
             }
+        }
+    }
+
+    /// Drops every connection of the store, and lets no answer count that was asked for before. Sentinels, or the nodes
+    /// of a cluster, are asked anew which server is the primary.
+    ///
+    /// To be called after this node was frozen for longer than the staleness that it allows itself: whatever it knew of
+    /// the servers is as old as that. One call serves requests and feeds, which share the guard.
+    pub(super) fn suspect(&self) {
+        match self {
+            Self::One(connections) => connections.guard().suspect(),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(primaries) => primaries.guard().suspect(),
         }
     }
 

@@ -78,7 +78,7 @@ impl Inner {
         let (answer, lease) = self.servers.strict_read(bucket, &[read], deadline).await?;
         let checked = checked(answer, tag).inspect_err(|_| lease.distrust())?;
         self.time.learn(checked.now);
-        Ok(checked)
+        Ok(Checked { server: lease.server(), ..checked })
     }
 
     pub(super) async fn rotate(&self, rotate: Rotate, deadline: Instant) -> Result<Rotated, StoreError> {

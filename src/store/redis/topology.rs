@@ -52,8 +52,9 @@ pub(super) async fn ask(
 
 async fn ask_one(origin: &Origin, terms: &Terms, node: &Address, buckets: u32) -> Result<Topology, Failure> {
     let unusable = |_| Failure::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
-    let terms = Terms { connections: 1, ..terms.clone() };
-    let connections = Connections::new(origin.source(Some(node), &terms).map_err(unusable)?, &terms);
+    // Nobody decides by what this connection tells of itself.
+    let terms = Terms { connections: 1, identifies: false, ..terms.clone() };
+    let connections = Connections::new(origin.source(Some(node), &terms).map_err(unusable)?, &terms, origin.guard());
     let deadline = Instant::now() + terms.timeout;
     let mut lease = connections.lease(deadline).await?;
     parse(lease.command(redis::cmd("CLUSTER").arg("SLOTS"), deadline).await?, node, buckets)

@@ -5,7 +5,7 @@ use super::node::{Step, World};
 /// `EVERY_DEPTH` goes deeper.
 const DEPTH: u32 = 4;
 
-const ALL: [Step; 16] = [
+const ALL: [Step; 18] = [
     Step::RevokeSession(0),
     Step::RevokeHere(0),
     Step::Hear,
@@ -22,6 +22,8 @@ const ALL: [Step; 16] = [
     Step::Answer(0),
     Step::Deliver(0),
     Step::Round,
+    Step::AskBack,
+    Step::DeliverBack,
 ];
 
 /// Three sessions, of which a snapshot still knows the second and third after they are revoked.

@@ -8,11 +8,11 @@ use std::{
 
 use crate::{
     clock::Timestamp,
-    store::{LogCursor, LogEntry, LogPage, LogPosition, Revocation},
+    store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Revocation, ServerId},
 };
 
-/// So few entries has a page.
-const PAGE: usize = 2;
+/// The most entries of a page.
+pub(super) const PAGE: u32 = 2;
 pub(super) const START: u64 = 10_000;
 
 pub(super) fn ms(millis: u64) -> Duration {
@@ -33,6 +33,8 @@ pub(super) struct Store {
     pub(super) now: u64,
     pub(super) data: Data,
     pub(super) snapshots: Vec<Data>,
+    /// The server that answers: another one whenever data are lost.
+    server: u64,
     names: u64,
     sessions: u64,
 }
@@ -78,14 +80,14 @@ pub(super) struct Token {
 /// The first half of what a store answers.
 #[derive(Clone)]
 pub(super) struct Meta {
-    now: u64,
+    server: ServerId,
     data: Data,
 }
 
 impl Store {
     pub(super) fn new() -> Self {
         let mut store =
-            Self { now: START, data: Data::new(START, "", 20), snapshots: Vec::new(), names: 0, sessions: 0 };
+            Self { now: START, data: Data::new(START, "", 20), snapshots: Vec::new(), server: 0, names: 0, sessions: 0 };
         store.lose_all();
         store
     }
@@ -97,6 +99,7 @@ impl Store {
 
     /// What is lost is lost; a store comes up empty.
     pub(super) fn lose_all(&mut self) {
+        self.server += 1;
         let incarnation = self.name();
         let Data { keep, max_staleness, .. } = self.data;
         self.data = Data { max_staleness, ..Data::new(self.now, &incarnation, keep) };
@@ -110,7 +113,17 @@ impl Store {
     pub(super) fn roll_back(&mut self, snapshot: usize) {
         if let Some(data) = self.snapshots.get(snapshot) {
             self.data = data.clone();
+            self.server += 1;
         }
+    }
+
+    /// Replaces the server by another one that has the same data.
+    pub(super) fn fail_over(&mut self) {
+        self.server += 1;
+    }
+
+    pub(super) fn server(&self) -> ServerId {
+        ServerId::new(self.server)
     }
 
     pub(super) fn open(&mut self, subject: &str) -> String {
@@ -200,23 +213,44 @@ impl Store {
     }
 
     pub(super) fn meta(&self) -> Meta {
-        Meta { now: self.now, data: self.data.clone() }
+        Meta { server: self.server(), data: self.data.clone() }
     }
 
-    /// The rest of an answer, and what the store had not lost when it began to answer. `m` and the log are read one after the other: what was logged
-    /// in between is counted.
-    pub(super) fn page(&self, meta: Meta, since: Option<&LogCursor>) -> (LogPage, BTreeSet<usize>) {
-        let after = since.map_or(0, |since| since.as_str().parse().unwrap());
-        let found: Vec<_> = self.data.log.iter().filter(|(id, _)| *id > after).take(PAGE).collect();
+    /// Returns the rest of an answer, and what the store had not lost when it began to answer. `m` and the log are read
+    /// one after the other: an entry that was written in between is counted.
+    pub(super) fn page(&self, meta: Meta, query: &LogQuery) -> (LogPage, BTreeSet<usize>) {
+        let number = |cursor: &LogCursor| cursor.as_str().parse::<u64>().unwrap();
+        let limit = usize::try_from(query.limit).unwrap();
+        let log = &self.data.log;
+        let range = match &query.part {
+            LogPart::Newest => log.len().saturating_sub(1)..log.len(),
+            LogPart::After(cursor) => {
+                let after = cursor.as_ref().map_or(0, number);
+                let first = log.partition_point(|(id, _)| *id <= after);
+                first..log.len().min(first + limit)
+            }
+            LogPart::Before(cursor) => {
+                let end = log.partition_point(|(id, _)| *id < number(cursor));
+                end.saturating_sub(limit)..end
+            }
+        };
+        let found = &log[range.clone()];
         let Data { incarnation, born, mut sequence, mut head, at: mut last, keep, max_staleness, has, .. } = meta.data;
-        for (_, entry) in &found {
+        for (_, entry) in found {
             if entry.sequence == sequence + 1 && entry.previous == head {
                 (sequence, head, last) = (entry.sequence, entry.nonce.clone(), entry.at.as_secs());
             }
         }
-        let next = found.last().map(|(id, _)| LogCursor::new(id.to_string())).or_else(|| since.cloned());
+        let cursor = |found: Option<&(u64, LogEntry)>| found.map(|(id, _)| LogCursor::new(id.to_string()));
+        let next = match &query.part {
+            LogPart::Newest => cursor(found.last()),
+            LogPart::After(since) => cursor(found.last()).or_else(|| since.clone()),
+            LogPart::Before(_) => cursor(found.first()),
+        };
         let page = LogPage {
-            now: at(meta.now),
+            // After all that was read.
+            now: at(self.now),
+            server: Some(meta.server),
             incarnation,
             born: at(born),
             sequence,
@@ -224,7 +258,10 @@ impl Store {
             at: at(last),
             keep: seconds(keep),
             max_staleness: ms(max_staleness),
-            entries: found.into_iter().map(|(_, entry)| entry.clone()).collect(),
+            max_failover: Duration::ZERO,
+            entries: found.iter().map(|(_, entry)| entry.clone()).collect(),
+            skipped: 0,
+            more: found.len() >= limit,
             next,
         };
         (page, has)

@@ -1,20 +1,23 @@
 //! The sequences of the protocol that concern a reader, and those that the search has found, each by its name.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use super::{
-    model::{Token, ms},
-    node::{STALENESS, Step, World},
+    model::{PAGE, Token, ms},
+    node::{STALENESS, Step, World, rules},
 };
 use crate::{
     clock::Timestamp,
     replica::{
-        bucket::{Bucket, Facts, Known, SessionNames, Verdict},
+        bucket::{Alive, Bucket, Facts, Known, SessionNames, Verdict},
         denied::{Kind, Names},
         leased::Leased,
         reader::Break,
     },
-    store::{LogPage, Revocation},
+    store::{LogPage, LogQuery, Revocation},
 };
 
 /// The life of a token that the store's log speaks of for long enough.
@@ -42,22 +45,22 @@ impl World {
 }
 
 use Step::{
-    Answer, Ask, Begin, Deliver, Elapse, Grow, Later, LoseAll, MustSeeLast, Remove, Restart, RevokeAll, RevokeSession,
-    RollBack, Round, Save, Trim, TrimAll, Unreadable,
+    Answer, Ask, AskBack, Begin, Check, Deliver, DeliverBack, Elapse, FailOver, Grow, Later, LoseAll, MustSeeLast, ReadAll, Remove, Restart, RevokeAll,
+    RevokeSession, RollBack, Round, Save, Trim, TrimAll,
 };
 
 #[test]
 fn what_must_be_seen_is_not_blessed_by_an_answer_of_the_same_moment() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[Round, Ask, Answer(0), RevokeSession(0), MustSeeLast, Deliver(0)]);
+    world.steps(&[ReadAll, Ask, Answer(0), RevokeSession(0), MustSeeLast, Deliver(0)]);
     assert_eq!(world.says(&token), Verdict::Unknown);
-    world.steps(&[Round]);
+    world.steps(&[ReadAll]);
     assert_eq!(world.says(&token), Verdict::Refused);
 }
 
 #[test]
-fn a_time_that_grows_while_the_log_is_read_moves_the_horizon() {
+fn a_time_that_grows_has_all_read_once_more() {
     let mut world = World::new();
     let session = world.store.open("u0");
     world.store.now += 1;
@@ -66,8 +69,41 @@ fn a_time_that_grows_while_the_log_is_read_moves_the_horizon() {
     (0..5).for_each(|_| drop(world.token("u1")));
     world.steps(&[RevokeSession(0); 6]);
     // Three pages. What the first two tell is past its use by the time that is known so far, and goes.
-    world.steps(&[Round, Later(30), Round, Grow(60), Round]);
-    assert_eq!(world.says(&long), Verdict::Unknown);
+    world.steps(&[ReadAll, Later(30), ReadAll, Grow(60), ReadAll]);
+    assert_eq!(world.says(&long), Verdict::Refused);
+}
+
+#[test]
+fn sessions_that_the_store_may_have_lost_are_asked_about_after_the_old_history_is_joined() {
+    let mut world = World::new();
+    let (old, _) = (world.token("u0"), world.token("u1"));
+    world.steps(&[RevokeSession(1), ReadAll, Later(5), Save, Later(5)]);
+    let lost = world.token("u0");
+    world.steps(&[Later(5)]);
+    assert_eq!([&old, &lost].map(|token| world.says(token)), [Verdict::Accepted; 2]);
+    // The data vanish for a moment, and come back without the second session.
+    world.steps(&[LoseAll, RollBack(0), ReadAll]);
+    assert_eq!([&old, &lost].map(|token| world.says(token)), [Verdict::Accepted; 2], "no break shows it");
+    world.steps(&[LoseAll, Round, RollBack(0), Round, Round, Later(1)]);
+    assert_eq!([&old, &lost].map(|token| world.says(token)), [Verdict::Accepted, Verdict::BeforeHorizon]);
+    let young = world.token("u0");
+    assert_eq!(world.says(&young), Verdict::Accepted);
+}
+
+#[test]
+fn a_confirmation_counts_only_from_the_server_whose_log_is_read_and_in_its_era() {
+    let mut world = World::new();
+    let (token, _, other) = (world.token("u0"), world.token("u1"), world.token("u0"));
+    world.steps(&[Later(1), RevokeSession(1), TrimAll, Later(1), Check(0), ReadAll]);
+    assert_eq!(world.says(&token), Verdict::BeforeHorizon, "it was asked before the log was followed");
+    world.steps(&[Check(0)]);
+    assert_eq!(world.says(&token), Verdict::Accepted);
+    world.steps(&[FailOver, Check(2)]);
+    assert_eq!(world.says(&other), Verdict::BeforeHorizon, "another server than that of the log has answered");
+    world.steps(&[ReadAll]);
+    assert_eq!([&token, &other].map(|token| world.says(token)), [Verdict::BeforeHorizon; 2], "another era");
+    world.steps(&[Check(0)]);
+    assert_eq!(world.says(&token), Verdict::Accepted);
 }
 
 #[test]
@@ -78,12 +114,12 @@ fn an_exception_made_after_a_loss_does_not_save_who_is_known_to_be_revoked() {
         Later(1),
         Save,
         RevokeAll(0, Some(0)),
-        Round,
+        ReadAll,
         Later(1),
         RollBack(0),
         RevokeAll(0, Some(1)),
-        Round,
-        Round,
+        ReadAll,
+        ReadAll,
     ]);
     assert_eq!(world.says(&victim), Verdict::Refused);
     assert_eq!(world.says(&thief), Verdict::Refused);
@@ -93,13 +129,13 @@ fn an_exception_made_after_a_loss_does_not_save_who_is_known_to_be_revoked() {
 fn a_promoted_replica_with_the_same_numbers_is_a_break() {
     let mut world = World::new();
     let (lost, kept) = (world.token("u0"), world.token("u1"));
-    world.steps(&[Save, RevokeSession(0), Round, RollBack(0)]);
+    world.steps(&[Save, RevokeSession(0), ReadAll, RollBack(0)]);
     assert_eq!(world.says(&lost), Verdict::Refused);
     // The other history has the same number of entries, under ids that are not higher.
     world.steps(&[RevokeSession(1)]);
-    assert!(world.step(Round).broke.is_some());
+    assert!(world.step(ReadAll).broke.is_some());
     assert_eq!(world.says(&kept), Verdict::Unknown, "not decided before all is read again");
-    world.steps(&[Round]);
+    world.steps(&[ReadAll]);
     assert_eq!([world.says(&lost), world.says(&kept)], [Verdict::Refused; 2]);
 }
 
@@ -107,8 +143,8 @@ fn a_promoted_replica_with_the_same_numbers_is_a_break() {
 fn flushall_then_a_new_node_accepts_nothing_of_before() {
     let mut world = World::new();
     let (revoked, other) = (world.token("u0"), world.token("u1"));
-    world.steps(&[RevokeSession(0), Later(1), LoseAll, Restart, Round, Round]);
-    assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Unknown; 2]);
+    world.steps(&[RevokeSession(0), Later(1), LoseAll, Restart, ReadAll, ReadAll]);
+    assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::BeforeHorizon; 2]);
     let young = world.token("u1");
     assert_eq!(world.says(&young), Verdict::Accepted);
 }
@@ -117,26 +153,27 @@ fn flushall_then_a_new_node_accepts_nothing_of_before() {
 fn flushall_under_a_node_ends_its_lease_and_not_what_it_knows() {
     let mut world = World::new();
     let (revoked, other) = (world.token("u0"), world.token("u1"));
-    world.steps(&[RevokeSession(0), Round]);
+    world.steps(&[RevokeSession(0), ReadAll]);
     assert_eq!(world.says(&other), Verdict::Accepted);
     world.steps(&[LoseAll]);
-    assert_eq!(world.step(Round).broke, Some(Break::Incarnation));
+    assert_eq!(world.step(ReadAll).broke, Some(Break::Incarnation));
     assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Refused, Verdict::Unknown]);
-    world.steps(&[Round]);
-    assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Refused, Verdict::Unknown]);
+    world.steps(&[ReadAll]);
+    assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Refused, Verdict::BeforeHorizon]);
 }
 
 #[test]
-fn a_log_trimmed_under_the_reader_moves_the_horizon() {
+fn a_log_trimmed_while_it_is_read_backwards_leaves_the_horizon_at_the_hole() {
     let mut world = World::new();
     let tokens = [0; 6].map(|_| world.token("u0"));
     for _ in 0..6 {
         world.steps(&[Later(1), RevokeSession(0)]);
     }
-    // The first of three pages has been read when the entries 1, 2, 3 and 5 are taken away.
-    world.steps(&[Round, Trim(3), Remove(1), Round]);
-    let (read, taken) = (Verdict::Refused, Verdict::Unknown);
-    assert_eq!(tokens.map(|token| world.says(&token)), [read, read, taken, read, taken, read]);
+    // The newest entry has been read when the entries 1, 2, 3 and 5 are taken away.
+    world.steps(&[Round, Trim(3), Remove(1), AskBack, DeliverBack]);
+    let (read, taken) = (Verdict::Refused, Verdict::BeforeHorizon);
+    assert_eq!(tokens.map(|token| world.says(&token)), [taken, taken, taken, taken, taken, read]);
+    assert_eq!(world.bucket.way_back(), None);
     let young = world.token("u0");
     assert_eq!(world.says(&young), Verdict::Accepted);
 }
@@ -147,10 +184,10 @@ fn a_log_that_was_trimmed_to_the_last_before_a_node_came_says_since_when_it_spea
     let (revoked, old) = (world.token("u0"), world.token("u1"));
     world.steps(&[RevokeSession(0), TrimAll, Later(1)]);
     let young = world.token("u1");
-    world.steps(&[Round]);
+    world.steps(&[ReadAll]);
     assert_eq!(
         [revoked, old, young].map(|token| world.says(&token)),
-        [Verdict::Unknown, Verdict::Unknown, Verdict::Accepted]
+        [Verdict::BeforeHorizon, Verdict::BeforeHorizon, Verdict::Accepted]
     );
 }
 
@@ -166,11 +203,11 @@ fn an_entry_that_was_taken_from_the_middle_is_a_hole_though_the_numbers_after_it
         Later(1),
         RevokeSession(0),
         Remove(1),
-        Round,
+        ReadAll,
     ]);
     assert_eq!(
         [first, second, third].map(|token| world.says(&token)),
-        [Verdict::Refused, Verdict::Unknown, Verdict::Refused]
+        [Verdict::BeforeHorizon, Verdict::BeforeHorizon, Verdict::Refused]
     );
 }
 
@@ -181,13 +218,13 @@ fn a_rollout_with_mixed_lifetimes_decides_no_token_that_lives_longer_than_is_spo
     world.store.now += 1;
     let long = world.store.mint(&session, 60);
     world.tokens.push(long.clone());
-    world.steps(&[Round]);
-    assert_eq!(world.says(&long), Verdict::Unknown, "it lives longer than entries are kept");
+    world.steps(&[ReadAll]);
+    assert_eq!(world.says(&long), Verdict::BeforeHorizon, "it lives longer than entries are kept");
     // It is revoked under the short time. That is forgotten before a node comes whose tokens live so long.
-    world.steps(&[RevokeSession(0), Round, Later(30), Round]);
-    assert_eq!(world.says(&long), Verdict::Unknown);
-    world.steps(&[Grow(60), Round]);
-    assert_eq!(world.says(&long), Verdict::Unknown);
+    world.steps(&[RevokeSession(0), ReadAll, Later(30), ReadAll]);
+    assert_eq!(world.says(&long), Verdict::BeforeHorizon);
+    world.steps(&[Grow(60), ReadAll]);
+    assert_eq!(world.says(&long), Verdict::Refused);
     let session = world.store.open("u1");
     world.store.now += 1;
     let young = world.store.mint(&session, 60);
@@ -198,7 +235,7 @@ fn a_rollout_with_mixed_lifetimes_decides_no_token_that_lives_longer_than_is_spo
 fn an_entry_of_an_earlier_life_still_refuses() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[Save, RevokeSession(0), Round, RollBack(0), Round, Round, LoseAll, Round, Round, Unreadable, Round]);
+    world.steps(&[Save, RevokeSession(0), ReadAll, RollBack(0), ReadAll, ReadAll, LoseAll, ReadAll, ReadAll, LoseAll, ReadAll, ReadAll]);
     assert_eq!(world.says(&token), Verdict::Refused);
 }
 
@@ -228,7 +265,7 @@ fn an_answer_that_comes_late_or_twice_says_nothing() {
 fn a_revocation_between_the_halves_of_an_answer_is_counted() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[Round, Ask, Begin(0), RevokeSession(0), Answer(0)]);
+    world.steps(&[ReadAll, Ask, Begin(0), RevokeSession(0), Answer(0)]);
     assert!(world.step(Deliver(0)).broke.is_none());
     assert_eq!(world.says(&token), Verdict::Refused);
 }
@@ -237,7 +274,7 @@ fn a_revocation_between_the_halves_of_an_answer_is_counted() {
 fn a_store_that_is_lost_between_the_halves_of_an_answer_is_a_break() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[Round, RevokeSession(0), Ask, Begin(0), LoseAll, Answer(0)]);
+    world.steps(&[ReadAll, RevokeSession(0), Ask, Begin(0), LoseAll, Answer(0)]);
     assert!(world.step(Deliver(0)).broke.is_some());
     assert_eq!(world.says(&token), Verdict::Unknown);
 }
@@ -246,9 +283,9 @@ fn a_store_that_is_lost_between_the_halves_of_an_answer_is_a_break() {
 fn the_place_of_a_revocation_is_waited_for() {
     let mut world = World::new();
     let (revoked, other) = (world.token("u0"), world.token("u1"));
-    world.steps(&[Round, RevokeSession(0), MustSeeLast]);
+    world.steps(&[ReadAll, RevokeSession(0), MustSeeLast]);
     assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Unknown; 2]);
-    world.steps(&[Round, MustSeeLast]);
+    world.steps(&[ReadAll, MustSeeLast]);
     assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Refused, Verdict::Accepted]);
 }
 
@@ -257,7 +294,7 @@ fn nothing_is_decided_before_every_node_may_know_for_how_long_it_was() {
     let mut world = World::new();
     let token = world.token("u0");
     world.store.data.max_staleness = STALENESS - 1;
-    world.steps(&[Round]);
+    world.steps(&[ReadAll]);
     assert_eq!(world.says(&token), Verdict::Unknown);
 }
 
@@ -267,26 +304,27 @@ fn a_log_in_which_the_same_entries_come_again_is_not_read_without_end() {
     (0..4).for_each(|_| drop(world.token("u0")));
     world.steps(&[RevokeSession(0), RevokeSession(0), RevokeSession(0), RevokeSession(0)]);
     // A store that does not know its own cursors.
-    let (page, _) = world.store.page(world.store.meta(), None);
+    let (page, _) = world.store.page(world.store.meta(), &LogQuery::from_start());
     let at_once = (0..20).filter(|_| {
-        let ask = world.bucket.ask(ms(world.elapsed));
-        world.bucket.page(&ask, page.clone()).more
+        let ask = world.bucket.ask(ms(world.elapsed), PAGE);
+        world.bucket.page(&ask, page.clone(), at(0)).more
     });
     assert_eq!(at_once.count(), 10, "every other time it is waited");
 }
 
 #[test]
-fn an_entry_that_is_too_long_to_be_kept_leaves_the_bucket_undecided() {
+fn an_entry_that_no_valid_token_can_match_stops_nobody() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[Round]);
+    world.steps(&[ReadAll]);
     assert_eq!(world.says(&token), Verdict::Accepted);
     for length in [40_000, 70_000] {
         world.store.revoke(0, Revocation::Session { subject: "u1".into(), sid: "s".repeat(length) });
-        let ask = world.bucket.ask(ms(world.elapsed));
-        let (page, _) = world.store.page(world.store.meta(), ask.since());
-        assert_eq!(world.bucket.page(&ask, page).broke, Some(Break::Chain));
-        assert_eq!(world.says(&token), Verdict::Unknown);
+        let ask = world.bucket.ask(ms(world.elapsed), PAGE);
+        let (page, _) = world.store.page(world.store.meta(), ask.query());
+        let outcome = world.bucket.page(&ask, page, at(0));
+        assert_eq!((outcome.broke, outcome.has_skipped), (None, true));
+        assert_eq!(world.says(&token), Verdict::Accepted);
     }
 }
 
@@ -297,32 +335,41 @@ fn an_entry_written_under_a_shorter_time_counts_for_the_longer_one() {
     world.store.now += 1;
     let long = world.store.mint(&session, 60);
     world.tokens.push(long.clone());
-    world.steps(&[RevokeSession(0), Grow(60), Round, Later(30), Round]);
+    world.steps(&[RevokeSession(0), Grow(60), ReadAll, Later(30), ReadAll]);
     assert_eq!(world.says(&long), Verdict::Refused);
 }
 
 #[test]
-fn a_log_read_in_part_tells_nothing_to_a_request_that_still_holds_the_lease_of_before() {
+fn after_a_loss_only_tokens_of_after_the_read_are_decided_until_the_old_history_is_joined() {
     let mut world = World::new();
-    world.steps(&[LoseAll, Later(5), LoseAll, Round]);
-    let before = world.bucket.horizon();
-    (0..4).for_each(|_| drop(world.token("u0")));
-    world.steps(&[RevokeSession(0), RevokeSession(0), RevokeSession(0), RevokeSession(0), TrimAll]);
-    (0..4).for_each(|_| drop(world.token("u0")));
-    world.steps(&[RevokeSession(0), RevokeSession(0), RevokeSession(0), Round]);
-    assert!(world.step(Round).more);
-    assert_eq!(world.bucket.horizon(), before);
+    let before = world.token("u0");
+    world.steps(&[RevokeSession(0), ReadAll, Later(1), Save]);
+    let lost = world.token("u0");
+    world.steps(&[Later(1)]);
+    for _ in 0..4 {
+        world.token("u1");
+    }
+    world.steps(&[RollBack(0)]);
+    for _ in 0..4 {
+        world.token("u2");
+    }
+    world.steps(&[RevokeSession(1), RevokeSession(1), RevokeSession(1), Later(1), Round, LoseAll, Round]);
+    let young = world.token("u3");
     world.steps(&[Round]);
-    assert!(world.bucket.horizon() > before);
+    assert_eq!([before, lost, young].map(|token| world.says(&token)), [
+        Verdict::Refused,
+        Verdict::BeforeHorizon,
+        Verdict::BeforeHorizon
+    ]);
 }
 
 #[test]
 fn a_promoted_replica_that_has_written_more_is_a_break_though_its_numbers_go_on() {
     let mut world = World::new();
     let (lost, kept, later) = (world.token("u0"), world.token("u1"), world.token("u1"));
-    world.steps(&[Save, RevokeSession(0), Round, RollBack(0), RevokeSession(1), RevokeSession(1)]);
-    assert!(world.step(Round).broke.is_some());
-    world.steps(&[Round]);
+    world.steps(&[Save, RevokeSession(0), ReadAll, RollBack(0), RevokeSession(1), RevokeSession(1)]);
+    assert!(world.step(ReadAll).broke.is_some());
+    world.steps(&[ReadAll]);
     assert_eq!([lost, kept, later].map(|token| world.says(&token)), [Verdict::Refused; 3]);
 }
 
@@ -334,7 +381,7 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
     let position = world.store.position();
     world.steps(&[LoseAll]);
     drop(world.token("u0"));
-    world.steps(&[RevokeSession(0), Round]);
+    world.steps(&[RevokeSession(0), ReadAll]);
     let young = world.token("u1");
     assert_eq!(world.says(&young), Verdict::Accepted);
     world.bucket.must_see_position(&position);
@@ -344,17 +391,19 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
 /// A bucket with room for two segments that knows the end of a thousand sessions of `u`, `0` first, and may decide; and what it says of a token of a session.
 fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     let names = Names::default();
-    let bucket = Bucket::new(names.clone(), ms(STALENESS), 1 << 16);
+    let bucket = Bucket::new(names.clone(), rules(&Arc::default()), 1 << 16);
     let session = |number: u64| Revocation::Session { subject: "u".to_owned(), sid: number.to_string() };
     let learn = |known: &Leased<Known>| {
         known.change(|known| {
             known.bounds.keep = Duration::from_secs(3600);
-            (0..1000).try_for_each(|number| known.insert(&session(number), at(1000 + number), at(1_000_000), 0))
+            known.bounds.horizon.own = at(0);
+            assert!((0..1000).all(|number| known.insert(&session(number), at(1000 + number), at(1_000_000), 0)));
+            Ok::<(), ()>(())
         })
     };
     bucket.known.update(false, learn, Some(u64::MAX)).unwrap();
     let says = move |bucket: &Bucket, session: &str, note: &AtomicU64| {
-        let facts = Facts { alive_at: at(999), life: Duration::from_secs(60) };
+        let facts = Facts { issued_at: at(999), alive: Alive::default(), life: Duration::from_secs(60) };
         let name = |kind, id| names.of(kind, "u", id);
         let (subject, session, token) = (name(Kind::Subject, ""), name(Kind::Session, session), name(Kind::Token, "t"));
         bucket.session_verdict(facts, SessionNames { subject, session, token }, 0, note, || 0)
@@ -374,6 +423,10 @@ fn nothing_new(now: u64) -> LogPage {
         keep: Duration::from_secs(3600),
         max_staleness: ms(STALENESS),
         entries: Vec::new(),
+        server: None,
+        max_failover: Duration::ZERO,
+        skipped: 0,
+        more: false,
         next: None,
     }
 }
@@ -388,23 +441,23 @@ fn a_server_clock_that_jumps_ahead_and_back_revives_nobody() {
     let says = |bucket| says(bucket, "0", &AtomicU64::new(0));
     assert_eq!(says(&bucket), Verdict::Refused);
     for now in [1_000_001, 2000] {
-        bucket.page(&bucket.ask(ms(1)), nothing_new(now));
+        bucket.page(&bucket.ask(ms(1), PAGE), nothing_new(now), at(0));
     }
     assert!(bucket.lease_end() > 0);
-    assert_eq!(says(&bucket), Verdict::Unknown, "forgotten too early, and so asked about");
+    assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten too early, and so asked about");
 }
 
 #[test]
 fn who_was_found_good_is_looked_at_again_once_something_was_forgotten() {
     let (bucket, says) = a_full_bucket();
     let note = AtomicU64::new(0);
-    bucket.page(&bucket.ask(ms(1)), nothing_new(2000));
+    bucket.page(&bucket.ask(ms(1), PAGE), nothing_new(2000), at(0));
     assert_eq!(says(&bucket, "another", &note), Verdict::Accepted);
-    bucket.page(&bucket.ask(ms(2)), nothing_new(2001));
+    bucket.page(&bucket.ask(ms(2), PAGE), nothing_new(2001), at(0));
     assert!(bucket.still_accepts(&note, || 0), "nothing has happened");
-    bucket.page(&bucket.ask(ms(3)), nothing_new(1_000_001));
+    bucket.page(&bucket.ask(ms(3), PAGE), nothing_new(1_000_001), at(0));
     assert!(!bucket.still_accepts(&note, || 0));
-    assert_eq!(says(&bucket, "another", &note), Verdict::Unknown);
+    assert_eq!(says(&bucket, "another", &note), Verdict::BeforeHorizon);
 }
 
 #[test]
@@ -413,17 +466,17 @@ fn a_refusal_that_is_written_down_moves_the_horizon_past_what_has_to_go_for_it()
     let says = |bucket| says(bucket, "0", &AtomicU64::new(0));
     for number in 0..10_000 {
         let token = Revocation::Token { subject: "u".to_owned(), jti: number.to_string() };
-        bucket.learn_refusal(&token, at(1_000_000));
+        bucket.record_refusal(&token, at(1_000_000));
     }
-    assert_eq!(says(&bucket), Verdict::Unknown, "forgotten, and so asked about");
+    assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten, and so asked about");
 }
 
 #[test]
 fn what_the_store_has_told_is_not_missing_there() {
     let mut world = World::new();
-    world.steps(&[Round]);
+    world.steps(&[ReadAll]);
     let told = Revocation::Token { subject: "nobody".to_owned(), jti: "n".to_owned() };
-    world.bucket.learn_refusal(&told, Timestamp::END_OF_TIME);
-    world.steps(&[Unreadable, Round, Round]);
+    world.bucket.record_refusal(&told, Timestamp::END_OF_TIME);
+    world.steps(&[LoseAll, ReadAll, ReadAll]);
     assert_eq!(world.bucket.missing(at(0), 0, 9).1, []);
 }

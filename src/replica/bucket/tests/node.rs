@@ -3,17 +3,18 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::atomic::AtomicU64,
+    sync::{Arc, atomic::{AtomicU64, Ordering}},
+    time::Duration,
 };
 
-use super::model::{Data, Meta, START, Store, Token, at, ms, seconds};
+use super::model::{Data, Meta, PAGE, START, Store, Token, at, ms, seconds};
 use crate::{
     replica::{
-        bucket::{Bucket, Facts, Outcome, SessionNames, Verdict},
+        bucket::{Alive, Bucket, Facts, Outcome, Rules, SessionNames, Verdict},
         denied::{Kind, Names},
-        reader::Ask,
+        reader::{Ask, BackAsk},
     },
-    store::{LogPage, Revocation},
+    store::{LogPage, LogPosition, Revocation},
 };
 
 /// What the node allows itself.
@@ -61,7 +62,14 @@ pub(super) enum Step {
     Deliver(u8),
     /// One question and its answer.
     Round,
-    Unreadable,
+    /// One question and its answer, then all pages backwards.
+    ReadAll,
+    /// The node asks for a page backwards, and the store answers.
+    AskBack,
+    /// That answer arrives, however late.
+    DeliverBack,
+    /// Another server with the same data takes the place of the first.
+    FailOver,
     Restart,
 }
 
@@ -69,6 +77,7 @@ struct Revoked {
     revocation: Revocation,
     at: u64,
     until: u64,
+    position: LogPosition,
     /// When that was confirmed, by the node's clock.
     confirmed: u64,
     /// The node was told to see it.
@@ -80,8 +89,8 @@ struct Revoked {
 
 #[derive(Default)]
 struct Remembered {
-    /// When the store last said that the token is alive.
-    alive_at: u64,
+    /// The store's last word that the token is alive.
+    alive: Alive,
     note: AtomicU64,
 }
 
@@ -99,6 +108,9 @@ pub(super) struct World {
     questions: Vec<(Ask, Question)>,
     /// The question whose answer is waited for.
     open: Option<usize>,
+    /// The answers to questions backwards that have not arrived.
+    backwards: Vec<(BackAsk, LogPage)>,
+    eras: Arc<AtomicU64>,
     revoked: Vec<Revoked>,
     pub(super) tokens: Vec<Token>,
     /// What the node has in mind beside a token, by the token's id.
@@ -116,7 +128,8 @@ impl World {
         let mut store = Store::new();
         store.data.max_staleness = STALENESS;
         let names = Names::default();
-        let bucket = Bucket::new(names.clone(), ms(STALENESS), MAX_BYTES);
+        let eras = Arc::default();
+        let bucket = Bucket::new(names.clone(), rules(&eras), MAX_BYTES);
         Self {
             store,
             bucket,
@@ -124,6 +137,8 @@ impl World {
             elapsed: 1000,
             questions: Vec::new(),
             open: None,
+            backwards: Vec::new(),
+            eras,
             revoked: Vec::new(),
             tokens: Vec::new(),
             remembered: RefCell::default(),
@@ -207,11 +222,15 @@ impl World {
             Step::Elapse(millis) => self.elapsed += u64::from(millis),
             Step::Check(number) => {
                 if let Some(token) = pick(&self.tokens, number).filter(|token| self.is_alive(token)) {
-                    self.remembered.borrow_mut().entry(token.id).or_default().alive_at = self.store.now;
+                    let eras = self.eras.load(Ordering::Acquire);
+                    if self.bucket.follows(self.store.server()) {
+                        let alive = Alive { at: at(self.store.now), eras };
+                        self.remembered.borrow_mut().entry(token.id).or_default().alive = alive;
+                    }
                 }
             }
             Step::Ask => {
-                let ask = self.bucket.ask(ms(self.elapsed));
+                let ask = self.bucket.ask(ms(self.elapsed), PAGE);
                 self.open = Some(self.questions.len());
                 self.questions.push((ask, Question::Asked));
             }
@@ -226,10 +245,10 @@ impl World {
             Step::Answer(number) => {
                 self.take(Step::Begin(number));
                 let answer = match self.question(number) {
-                    Some((ask, Question::Begun(meta))) => (meta.clone(), ask.since().cloned()),
+                    Some((ask, Question::Begun(meta))) => (meta.clone(), ask.query().clone()),
                     _ => return Outcome::default(),
                 };
-                let (page, has) = self.store.page(answer.0, answer.1.as_ref());
+                let (page, has) = self.store.page(answer.0, &answer.1);
                 if let Some((_, question)) = self.question(number) {
                     *question = Question::Answered(page, has);
                 }
@@ -240,10 +259,28 @@ impl World {
                 self.take(Step::Answer(0));
                 return self.deliver(0);
             }
-            Step::Unreadable => {
-                self.open = None;
-                self.bucket.unreadable();
+            Step::ReadAll => {
+                let mut outcome = self.take(Step::Round);
+                self.backwards.clear();
+                while outcome.broke.is_none() && self.bucket.way_back().is_some() {
+                    self.take(Step::AskBack);
+                    outcome.has_lost |= self.take(Step::DeliverBack).has_lost;
+                }
+                return outcome;
             }
+            Step::AskBack => {
+                if let Some(ask) = self.bucket.ask_back(PAGE) {
+                    let (page, _) = self.store.page(self.store.meta(), ask.query());
+                    self.backwards.push((ask, page));
+                }
+            }
+            Step::DeliverBack => {
+                if !self.backwards.is_empty() {
+                    let (ask, page) = self.backwards.remove(0);
+                    return self.deliver_back(&ask, page);
+                }
+            }
+            Step::FailOver => self.store.fail_over(),
             Step::Restart => self.restart(),
         }
         Outcome::default()
@@ -265,12 +302,13 @@ impl World {
         if let Some(number) = self.unheard.pop_front() {
             let revoked = &mut self.revoked[number];
             (revoked.must_be_seen, revoked.is_seen) = (true, true);
-            self.bucket.has_revoked(&revoked.revocation, at(revoked.at), at(revoked.until));
+            self.bucket.has_revoked(&revoked.revocation, at(revoked.at), at(revoked.until), &revoked.position);
         }
     }
 
     fn restart(&mut self) {
-        self.bucket = Bucket::new(self.names.clone(), ms(STALENESS), MAX_BYTES);
+        self.bucket = Bucket::new(self.names.clone(), rules(&self.eras), MAX_BYTES);
+        self.backwards.clear();
         (self.open, self.granted) = (None, BTreeSet::new());
         self.questions.clear();
         self.unheard.clear();
@@ -313,6 +351,7 @@ impl World {
             revocation: entry.revocation,
             at: entry.at.as_secs(),
             until: entry.until.as_secs(),
+            position: self.store.position(),
             confirmed: self.elapsed,
             must_be_seen: false,
             is_seen: false,
@@ -331,19 +370,11 @@ impl World {
         }
         let lease = self.bucket.lease_end();
         let entries = page.entries.clone();
-        let outcome = self.bucket.page(&ask, page);
-        if is_open && outcome.broke.is_none() {
-            for entry in &entries {
-                let is_it =
-                    |revoked: &&mut Revoked| revoked.revocation == entry.revocation && revoked.at == entry.at.as_secs();
-                self.revoked.iter_mut().filter(is_it).for_each(|revoked| revoked.is_seen = true);
-            }
+        let outcome = self.bucket.page(&ask, page, at(self.store.now));
+        if outcome.applied > 0 {
+            self.saw(&entries);
         }
-        assert!(!self.is_calm || outcome.completed || !outcome.has_lost, "nothing is lost");
-        for (number, revoked) in self.revoked.iter_mut().enumerate() {
-            let is_lost = !self.store.data.has.contains(&number);
-            revoked.is_missed = is_lost && (revoked.is_missed || outcome.has_lost);
-        }
+        self.notes_loss(outcome);
         let end = self.bucket.lease_end();
         if end != lease && end != 0 {
             self.granted = has;
@@ -351,17 +382,39 @@ impl World {
         outcome
     }
 
+    fn deliver_back(&mut self, ask: &BackAsk, page: LogPage) -> Outcome {
+        let entries = page.entries.clone();
+        let outcome = self.bucket.back_page(ask, page);
+        self.saw(&entries[entries.len() - outcome.applied..]);
+        self.notes_loss(outcome);
+        outcome
+    }
+
+    fn saw(&mut self, entries: &[crate::store::LogEntry]) {
+        for entry in entries {
+            let is_it =
+                |revoked: &&mut Revoked| revoked.revocation == entry.revocation && revoked.at == entry.at.as_secs();
+            self.revoked.iter_mut().filter(is_it).for_each(|revoked| revoked.is_seen = true);
+        }
+    }
+
+    fn notes_loss(&mut self, outcome: Outcome) {
+        assert!(!self.is_calm || !outcome.has_lost, "nothing is lost");
+        for (number, revoked) in self.revoked.iter_mut().enumerate() {
+            let is_lost = !self.store.data.has.contains(&number);
+            revoked.is_missed = is_lost && (revoked.is_missed || outcome.has_lost);
+        }
+    }
+
     /// What the bucket says of a token at a moment of the node's clock.
     pub(super) fn verdict(&self, token: &Token, elapsed: u64) -> Verdict {
         let mut all = self.remembered.borrow_mut();
-        let Remembered { alive_at, note } = all.entry(token.id.clone()).or_default();
-        let facts = Facts { alive_at: at(token.issued_at.max(*alive_at)), life: seconds(token.life) };
+        let Remembered { alive, note } = all.entry(token.id.clone()).or_default();
+        let facts = Facts { issued_at: at(token.issued_at), alive: *alive, life: seconds(token.life) };
         let now = || elapsed * 1_000_000;
         if token.is_foreign {
             let name = |id| self.names.of(Kind::Foreign, id, "");
-            let issued_at = at(token.issued_at);
-            let verdicts =
-                [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), issued_at, now));
+            let verdicts = [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), now));
             return verdicts.into_iter().max().unwrap();
         }
         let still_accepts = self.bucket.still_accepts(note, now);
@@ -424,15 +477,17 @@ impl World {
 
     /// With a store in which nothing happens and that answers, a lease is there soon, and nobody asks without end.
     pub(super) fn settles(&mut self) {
-        let (mut questions, mut at_once) = (0, 0);
-        let enough = self.store.length() / 2 + 4;
-        while questions == 0 || self.lease_end() < self.elapsed + STALENESS {
+        let mut questions = 0;
+        // A page backwards has two entries, and each break begins anew.
+        let enough = self.store.length() / 2 + 8;
+        while questions == 0 || self.lease_end() < self.elapsed + STALENESS || self.bucket.way_back().is_some() {
             (questions, self.elapsed, self.store.now) = (questions + 1, self.elapsed + 1, self.store.now + 1);
-            let outcome = self.step(Step::Round);
-            at_once += usize::from(outcome.more);
-            assert!(questions <= enough, "no lease after {questions} questions");
+            self.step(Step::Round);
+            self.backwards.clear();
+            self.step(Step::AskBack);
+            self.step(Step::DeliverBack);
+            assert!(questions <= enough, "no rest after {questions} questions");
         }
-        assert!(at_once < enough, "asked at once {at_once} times");
         assert!(!self.step(Step::Round).more);
         self.misses_what_is_lost();
         self.comes_to_decide();
@@ -464,4 +519,9 @@ impl World {
 
 fn pick<T: Clone>(all: &[T], number: u8) -> Option<T> {
     all.get(usize::from(number) % all.len().max(1)).cloned()
+}
+
+/// The settings of the node. Its clocks and the store's are one.
+pub(super) fn rules(eras: &Arc<AtomicU64>) -> Rules {
+    Rules { staleness: ms(STALENESS), margin: Duration::ZERO, leeway: Duration::ZERO, eras: Arc::clone(eras) }
 }

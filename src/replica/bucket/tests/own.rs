@@ -1,8 +1,10 @@
 //! What this node itself has revoked: known at once, waited for in the log, and missed if a later question does not find it there.
 
+use std::sync::Arc;
+
 use super::{
-    model::{Store, ms},
-    node::{STALENESS, Step, World},
+    model::{PAGE, Store, ms},
+    node::{STALENESS, Step, World, rules},
 };
 use crate::{
     clock::Timestamp,
@@ -11,41 +13,51 @@ use crate::{
         denied::Names,
         reader::MOST_AWAITED,
     },
-    store::Revocation,
+    store::{LogPosition, Revocation},
 };
 
-use Step::{Answer, Ask, Deliver, Hear, RevokeHere, RollBack, Round, Save};
+use Step::{Answer, Ask, Deliver, Hear, RevokeHere, RollBack, ReadAll, Save};
 
 #[test]
 fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[Round, Save, Ask, Answer(0), RevokeHere(0), Hear]);
+    world.steps(&[ReadAll, Save, Ask, Answer(0), RevokeHere(0), Hear]);
     assert_eq!(world.says(&token), Verdict::Refused);
     assert!(!world.step(Deliver(0)).has_lost, "it was asked before");
-    assert!(!world.step(Round).has_lost, "it was told");
+    assert!(!world.step(ReadAll).has_lost, "it was told");
     let missing = |world: &World| world.bucket.missing(now(&world.store), 0, 9).1.len();
     assert_eq!(missing(&world), 0);
     world.token("u0");
     world.steps(&[Save, RevokeHere(0), Hear, RollBack(1)]);
-    assert!(world.step(Round).has_lost, "the log goes on from where it was read, without it");
+    assert!(world.step(ReadAll).has_lost, "the log goes on from where it was read, without it");
     assert_eq!(missing(&world), 1);
-    assert!(!world.step(Round).has_lost, "that is said once");
+    assert!(!world.step(ReadAll).has_lost, "that is said once");
 }
 
 /// A bucket whose log was read, with nothing in it.
 fn a_read_bucket() -> (Bucket, Store) {
     let mut store = Store::new();
     store.data.max_staleness = STALENESS;
-    let bucket = Bucket::new(Names::default(), ms(STALENESS), 1 << 20);
+    let bucket = Bucket::new(Names::default(), rules(&Arc::default()), 1 << 20);
     read(&bucket, &store);
     (bucket, store)
 }
 
+/// Reads the log once, and then all that is to be read backwards.
 fn read(bucket: &Bucket, store: &Store) -> Outcome {
-    let ask = bucket.ask(ms(1));
-    bucket.page(&ask, store.page(store.meta(), ask.since()).0)
+    let ask = bucket.ask(ms(1), PAGE);
+    let mut outcome = bucket.page(&ask, store.page(store.meta(), ask.query()).0, now(store));
+    while outcome.broke.is_none()
+        && let Some(ask) = bucket.ask_back(PAGE)
+    {
+        outcome.has_lost |= bucket.back_page(&ask, store.page(store.meta(), ask.query()).0).has_lost;
+    }
+    outcome
 }
+
+/// A position of which the reader cannot tell where it is: its entry is expected once all is read.
+const POS: LogPosition = LogPosition { bucket: 0, incarnation: String::new(), sequence: 0 };
 
 fn now(store: &Store) -> Timestamp {
     Timestamp::from_secs(store.now)
@@ -69,7 +81,7 @@ fn whatever_this_node_revokes_is_waited_for() {
     for revocation in all {
         let (bucket, store) = a_read_bucket();
         let until = now(&store).saturating_add(ms(1_000_000));
-        bucket.has_revoked(&revocation, now(&store), until);
+        bucket.has_revoked(&revocation, now(&store), until, &POS);
         assert_eq!(bucket.missing(now(&store), 0, 9).1, []);
         assert!(read(&bucket, &store).has_lost, "{revocation:?}");
         assert_eq!(bucket.missing(now(&store), 0, 9).1, [(revocation, until)]);
@@ -80,7 +92,7 @@ fn whatever_this_node_revokes_is_waited_for() {
 fn what_this_node_revokes_and_the_log_tells_is_kept_once() {
     let (bucket, mut store) = a_read_bucket();
     let entry = store.revoke(0, session("s"));
-    bucket.has_revoked(&entry.revocation, entry.at, entry.at);
+    bucket.has_revoked(&entry.revocation, entry.at, entry.at, &POS);
     let size = bucket.size();
     read(&bucket, &store);
     assert_eq!(bucket.size(), size);
@@ -90,10 +102,10 @@ fn what_this_node_revokes_and_the_log_tells_is_kept_once() {
 fn what_this_node_revokes_and_cannot_write_down_is_not_decided_here() {
     let (bucket, store) = a_read_bucket();
     assert_ne!(bucket.lease_end(), 0);
-    let ask = bucket.ask(ms(1));
-    assert!(bucket.has_revoked(&session(&"s".repeat(1 << 16)), now(&store), now(&store)));
+    let ask = bucket.ask(ms(1), PAGE);
+    assert!(bucket.has_revoked(&session(&"s".repeat(1 << 16)), now(&store), now(&store), &POS));
     assert_eq!(bucket.lease_end(), 0);
-    bucket.page(&ask, store.page(store.meta(), ask.since()).0);
+    bucket.page(&ask, store.page(store.meta(), ask.query()).0, now(&store));
     assert_eq!(bucket.lease_end(), 0, "it was asked before");
     read(&bucket, &store);
     assert_ne!(bucket.lease_end(), 0);
@@ -105,7 +117,7 @@ fn a_log_that_is_not_read_to_its_end_has_lost_nothing() {
     for number in 0..5 {
         let entry = store.revoke(number, session(&number.to_string()));
         if number == 4 {
-            bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+            bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
         }
     }
     for _ in 0..4 {
@@ -119,7 +131,7 @@ fn so_much_as_is_waited_for_is_bounded_and_the_rest_is_missing_until_it_is_told(
     let (bucket, store) = a_read_bucket();
     let many = MOST_AWAITED + 10;
     for number in 0..many {
-        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store));
+        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store), &POS);
     }
     assert_eq!(bucket.missing(now(&store), 0, many).1.len(), 10);
     assert!(read(&bucket, &store).has_lost);
@@ -130,9 +142,9 @@ fn so_much_as_is_waited_for_is_bounded_and_the_rest_is_missing_until_it_is_told(
 fn what_is_revoked_again_when_no_more_can_be_waited_for_is_still_waited_for() {
     let (bucket, store) = a_read_bucket();
     for number in 0..MOST_AWAITED {
-        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store));
+        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store), &POS);
     }
-    bucket.has_revoked(&session("0"), now(&store), now(&store));
+    bucket.has_revoked(&session("0"), now(&store), now(&store), &POS);
     assert_eq!(bucket.missing(now(&store), 0, 9).1, []);
     assert!(read(&bucket, &store).has_lost);
 }
@@ -140,17 +152,17 @@ fn what_is_revoked_again_when_no_more_can_be_waited_for_is_still_waited_for() {
 #[test]
 fn what_the_store_refuses_meanwhile_is_still_waited_for() {
     let (bucket, store) = a_read_bucket();
-    bucket.has_revoked(&session("s"), now(&store), now(&store));
-    bucket.learn_refusal(&session("s"), Timestamp::END_OF_TIME);
+    bucket.has_revoked(&session("s"), now(&store), now(&store), &POS);
+    bucket.record_refusal(&session("s"), Timestamp::END_OF_TIME);
     assert!(read(&bucket, &store).has_lost);
 }
 
 #[test]
 fn what_is_past_its_use_is_not_lost_but_missing_should_the_clock_go_back() {
     let (bucket, mut store) = a_read_bucket();
-    bucket.has_revoked(&session("s"), now(&store), now(&store));
+    bucket.has_revoked(&session("s"), now(&store), now(&store), &POS);
     // It keeps the other from being swept.
-    bucket.has_revoked(&session("t"), now(&store), Timestamp::END_OF_TIME);
+    bucket.has_revoked(&session("t"), now(&store), Timestamp::END_OF_TIME, &POS);
     store.now += store.data.keep + 1;
     bucket.is_restored(&session("t"), 0);
     assert!(read(&bucket, &store).has_lost, "the other");
@@ -160,22 +172,21 @@ fn what_is_past_its_use_is_not_lost_but_missing_should_the_clock_go_back() {
 
 #[test]
 fn however_often_a_log_begins_anew_what_is_missing_is_found() {
-    for is_told_in_even_lives in [false, true] {
-        let (bucket, empty) = a_read_bucket();
-        let mut store = empty.clone();
-        store.revoke(0, session("s"));
-        let anew = |store: &Store| {
-            bucket.unreadable();
-            read(&bucket, store);
-        };
-        if is_told_in_even_lives {
-            anew(&empty);
-        }
-        for _ in 0..=u16::MAX / 2 {
-            anew(&store);
-            anew(&empty);
-            assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 1);
-        }
+    let (bucket, mut store) = a_read_bucket();
+    let mut empty = store.clone();
+    // Its own incarnation.
+    empty.lose_all();
+    store.revoke(0, session("s"));
+    read(&bucket, &store);
+    let anew = |store: &Store| {
+        assert!(read(&bucket, store).broke.is_some());
+        read(&bucket, store)
+    };
+    for _ in 0..=u16::MAX / 2 {
+        assert!(anew(&empty).has_lost);
+        assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 1);
+        anew(&store);
+        assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 0);
     }
 }
 
@@ -197,7 +208,7 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
             assert!(!read(&bucket, &store).has_lost);
         }
         for entry in &entries {
-            bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+            bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
         }
         assert!(!read(&bucket, &store).has_lost);
         assert_eq!(bucket.missing(now(&store), 0, 9).1, [], "heard late: {heard_late}");
@@ -206,7 +217,7 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
     let (bucket, mut store) = a_read_bucket();
     store.save();
     for entry in revoke(&mut store) {
-        bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+        bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
     }
     store.roll_back(0);
     assert!(read(&bucket, &store).has_lost);
@@ -225,7 +236,7 @@ fn one_that_spares_a_session_is_not_told_by_one_that_spares_another() {
     store.now += 1;
     store.revoke(1, all_but(spared));
     read(&bucket, &store);
-    bucket.has_revoked(&lost.revocation, lost.at, lost.until);
+    bucket.has_revoked(&lost.revocation, lost.at, lost.until, &POS);
     assert!(read(&bucket, &store).has_lost);
     assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 1);
 }
@@ -236,13 +247,13 @@ fn a_stronger_one_that_is_waited_for_is_not_lost_for_a_weaker_one_that_was_told(
     let mut revoke = |number| {
         let all = Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: None };
         let entry = store.revoke(number, all);
-        bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+        bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
         store.clone()
     };
     let weaker = revoke(0);
-    let ask = bucket.ask(ms(1));
+    let ask = bucket.ask(ms(1), PAGE);
     let stronger = revoke(1);
-    assert!(!bucket.page(&ask, weaker.page(weaker.meta(), ask.since()).0).has_lost);
+    assert!(!bucket.page(&ask, weaker.page(weaker.meta(), ask.query()).0, now(&weaker)).has_lost);
     assert!(!read(&bucket, &stronger).has_lost);
     assert_eq!(bucket.missing(now(&stronger), 0, 9).1, []);
 }
@@ -255,7 +266,7 @@ fn what_was_told_in_a_weaker_form_is_lost_in_the_stronger() {
     read(&bucket, &store);
     store.save();
     let stronger = store.revoke(1, all());
-    bucket.has_revoked(&stronger.revocation, stronger.at, stronger.until);
+    bucket.has_revoked(&stronger.revocation, stronger.at, stronger.until, &POS);
     store.roll_back(0);
     assert!(read(&bucket, &store).has_lost);
     assert_eq!(bucket.missing(now(&store), 0, 9).1, [(stronger.revocation, stronger.until)]);
@@ -266,12 +277,12 @@ fn what_is_revoked_again_while_it_is_restored_is_waited_for() {
     let (bucket, mut store) = a_read_bucket();
     store.save();
     let entry = store.revoke(0, session("s"));
-    bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+    bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
     store.roll_back(0);
     assert!(read(&bucket, &store).has_lost);
     let (life, missing) = bucket.missing(now(&store), 0, 9);
     assert_eq!(missing.len(), 1);
-    bucket.has_revoked(&entry.revocation, entry.at, entry.until);
+    bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
     bucket.is_restored(&entry.revocation, life);
     assert!(read(&bucket, &store).has_lost, "neither was there");
 }

@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Save),
         2 => any().prop_map(Step::RollBack),
         1 => prop_oneof![Just(30u8), Just(40), Just(80)].prop_map(Step::Grow),
-        1 => Just(Step::Unreadable),
+        1 => Just(Step::FailOver),
         1 => Just(Step::Restart),
     ];
     let is_read = prop_oneof![
@@ -46,6 +46,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3u8).prop_map(Step::Answer),
         3 => (0..3u8).prop_map(Step::Deliver),
         5 => Just(Step::Round),
+        3 => Just(Step::AskBack),
+        3 => Just(Step::DeliverBack),
         2 => any().prop_map(Step::Check),
     ];
     let passes = prop_oneof![time().prop_map(Step::Later), time().prop_map(Step::Elapse)];

@@ -7,7 +7,7 @@ local META, LOG, USER, LABELS, DENIED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS
 local missing = {}
 for _, command in ipairs({
   { 'TIME' }, { 'ROLE' },
-  { 'HMGET', META, 'inc' }, { 'HSET', META, 'inc', '' },
+  { 'HMGET', META, 'inc' }, { 'HSET', META, 'inc', '' }, { 'PERSIST', META },
   { 'XADD', LOG, '*', 'seq', '1' }, { 'XTRIM', LOG, 'MAXLEN', '1' }, { 'XRANGE', LOG, '-', '+' }, { 'DEL', LOG },
   { 'PEXPIRETIME', USER }, { 'PEXPIREAT', USER, '1' },
   { 'HGET', USER, 'g' }, { 'HMGET', USER, 'g' }, { 'HSET', USER, 'g', '1' }, { 'HDEL', USER, 'g' },

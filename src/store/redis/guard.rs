@@ -1,0 +1,173 @@
+//! What makes an answer count: the server takes writes, has not been stopped, and is the primary that sentinels name.
+//!
+//! Each store has one guard. All connections share it, those of requests and those that read the revocation log.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+
+use crate::store::redis::{
+    failover::Deployment,
+    failure::Failure,
+    keys::Keyspace,
+    write_check::{Unchecked, write_check},
+};
+
+/// The rules by which answers count, and what operators are told of them.
+pub(super) struct Guard {
+    keys: Keyspace,
+    deployment: Mutex<Deployment>,
+    may_be_unchecked: bool,
+    needs_continuity: bool,
+    /// Counts the times at which every connection had to go.
+    suspicions: AtomicU64,
+    unchecked: Mutex<UncheckedServers>,
+}
+
+/// How many servers are served unchecked now, and why the latest of them is.
+#[derive(Default)]
+struct UncheckedServers {
+    count: usize,
+    latest: Option<Unchecked>,
+}
+
+/// Whether one server is served unchecked. Clones do not exist: it belongs to the connections to that server.
+#[derive(Default)]
+pub(super) struct ServerState {
+    is_unchecked: AtomicBool,
+}
+
+impl Guard {
+    pub(super) fn new(keys: Keyspace, deployment: Deployment) -> Self {
+        Self {
+            keys,
+            may_be_unchecked: deployment.may_be_unchecked(),
+            needs_continuity: deployment.needs_continuity(),
+            deployment: Mutex::new(deployment),
+            suspicions: AtomicU64::new(0),
+            unchecked: Mutex::default(),
+        }
+    }
+
+    /// Returns the command that ends every read on which a decision rests. It changes nothing.
+    pub(super) fn write_check(&self, bucket: u32) -> Cmd {
+        let mut check = redis::cmd("PERSIST");
+        check.arg(self.keys.meta(bucket));
+        check
+    }
+
+    /// Judges the answer to a write check of this server. Tells operators if its state has changed.
+    pub(super) fn judge_check(&self, answer: &Value, server: &ServerState) -> Result<(), Failure> {
+        let unchecked = write_check(answer, self.may_be_unchecked)?;
+        let is_unchecked = unchecked.is_some();
+        // Seldom: a load costs the many healthy answers less than a swap.
+        if server.is_unchecked.load(Ordering::Relaxed) != is_unchecked
+            && server.is_unchecked.swap(is_unchecked, Ordering::Relaxed) != is_unchecked
+        {
+            self.count(unchecked);
+        }
+        Ok(())
+    }
+
+    /// Forgets a server whose connections end.
+    pub(super) fn forget(&self, server: &ServerState) {
+        if server.is_unchecked.swap(false, Ordering::Relaxed) {
+            self.count(None);
+        }
+    }
+
+    fn count(&self, unchecked: Option<Unchecked>) {
+        let mut servers = lock(&self.unchecked);
+        let before = servers.count;
+        if let Some(reason) = unchecked {
+            servers.count += 1;
+            servers.latest = Some(reason);
+        } else {
+            servers.count = before.saturating_sub(1);
+        }
+        let after = servers.count;
+        drop(servers);
+        #[cfg(feature = "tracing")]
+        match (before, after, unchecked) {
+            (0, _, Some(reason)) => tracing::warn!("{}", reason.text()),
+            (_, 0, None) => tracing::info!("the Redis server takes writes again"),
+            _ => {}
+        }
+        let _ = (before, after);
+    }
+
+    pub(super) fn deployment(&self) -> Deployment {
+        *lock(&self.deployment)
+    }
+
+    /// Whether the connections are to be kept warm.
+    pub(super) fn needs_continuity(&self) -> bool {
+        self.needs_continuity
+    }
+
+    /// Returns the number of the present time: a connection of an earlier one is not used any more.
+    pub(super) fn suspicions(&self) -> u64 {
+        self.suspicions.load(Ordering::Acquire)
+    }
+
+    /// Starts a new time. See [`Servers::suspect`](super::servers::Servers::suspect).
+    pub(super) fn suspect(&self) {
+        self.suspicions.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Returns how much longer than the staleness an old primary may be believed, or the reason why nobody knows.
+    pub(super) fn bound(&self) -> Result<Duration, String> {
+        self.deployment().bound().map_err(str::to_owned)
+    }
+
+    /// Returns what an operator should mend.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let servers = lock(&self.unchecked);
+        let unchecked = servers.latest.filter(|_| servers.count > 0);
+        unchecked.map(|reason| reason.text().to_owned()).into_iter().collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn misconf() -> Value {
+        redis::parse_redis_value(b"-MISCONF its disk is full\r\n").unwrap()
+    }
+
+    #[test]
+    fn a_warning_stands_as_long_as_one_server_is_served_unchecked() {
+        let guard = Guard::new(Keyspace::new("tb", 1).unwrap(), Deployment::Single);
+        let servers = [ServerState::default(), ServerState::default()];
+        assert!(guard.warnings().is_empty());
+        for server in &servers {
+            guard.judge_check(&misconf(), server).unwrap();
+            guard.judge_check(&misconf(), server).unwrap();
+            assert_eq!(guard.warnings().len(), 1);
+        }
+        guard.judge_check(&Value::Int(0), &servers[0]).unwrap();
+        assert!(guard.warnings()[0].contains("MISCONF"));
+        guard.forget(&servers[1]);
+        assert!(guard.warnings().is_empty());
+    }
+
+    #[test]
+    fn behind_an_address_that_moves_a_full_disk_hides_what_the_check_is_for() {
+        let max_lag = Duration::from_secs(1);
+        let guard = Guard::new(Keyspace::new("tb", 1).unwrap(), Deployment::Replicas { max_lag });
+        assert!(guard.judge_check(&misconf(), &ServerState::default()).is_err());
+        assert!(guard.warnings().is_empty());
+    }
+}
