@@ -19,7 +19,7 @@ use tower_bearer::{
     Consistency, Error, NewSession, TokenPair, TokenType,
     error::{StoreError, StoreErrorKind},
     store::{
-        Deny, DenyQuery, ForeignId, LogFeed, LogPage, Page, RedisStore, Rotated, SessionState, TokenStore,
+        Deny, DenyQuery, ForeignId, LogFeed, LogPage, LogQuery, Page, RedisStore, Rotated, SessionState, TokenStore,
         redis::ConnectError,
     },
 };
@@ -138,7 +138,7 @@ async fn users_of_every_bucket_are_served_by_three_nodes() {
     }
     let mut logged = 0;
     for bucket in 0..store.buckets() {
-        logged += store.log(bucket, None).await.unwrap().entries.len();
+        logged += store.log(bucket, LogQuery::from_start()).await.unwrap().entries.len();
     }
     assert_eq!(logged, 40 * 3);
     for node in &cluster.nodes {
@@ -201,7 +201,8 @@ async fn feeds(store: &RedisStore) -> Vec<Box<dyn LogFeed>> {
 }
 
 async fn read(feed: &mut dyn LogFeed) -> Result<LogPage, StoreError> {
-    feed.read(&[None]).await.and_then(|mut pages| pages.pop().unwrap())
+    let bucket = feed.buckets()[0];
+    feed.read(vec![(bucket, LogQuery::from_start())]).await.and_then(|mut pages| pages.pop().unwrap())
 }
 
 async fn is_read(feed: &mut dyn LogFeed) -> LogPage {

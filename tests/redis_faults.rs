@@ -18,7 +18,7 @@ use support::{
 use tower_bearer::{
     error::StoreErrorKind,
     store::{
-        Deny, ForeignId, Opened, RedisStore, Rotate, Rotated, SessionState, TokenStore,
+        Deny, ForeignId, LogQuery, Opened, RedisStore, Rotate, Rotated, SessionState, TokenStore,
         redis::{ConnectError, RedisStoreBuilder},
     },
 };
@@ -325,12 +325,12 @@ async fn a_dead_server_costs_its_callers_no_time() {
 async fn a_restart_without_data_refuses_every_session_and_the_store_goes_on() {
     let mut f = Fixture::new().await;
     f.open("alice", "s1").await;
-    let before = f.store.log(0, None).await.unwrap().incarnation;
+    let before = f.store.log(0, LogQuery::from_start()).await.unwrap().incarnation;
     f.server.restart();
     recovered(&f.store).await;
     assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
     f.open("alice", "s2").await;
-    assert_ne!(f.store.log(0, None).await.unwrap().incarnation, before);
+    assert_ne!(f.store.log(0, LogQuery::from_start()).await.unwrap().incarnation, before);
 }
 
 #[tokio::test]
@@ -396,7 +396,7 @@ async fn reads_of_a_server_that_became_a_replica_are_refused_though_its_connecti
     f.redis::<()>(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]).await;
     let unavailable = |kind| assert_eq!(kind, StoreErrorKind::Unavailable);
     unavailable(f.store.check("alice", "s1", "j").await.unwrap_err().kind());
-    unavailable(f.store.log(0, None).await.unwrap_err().kind());
+    unavailable(f.store.log(0, LogQuery::from_start()).await.unwrap_err().kind());
 }
 
 #[tokio::test]
@@ -510,7 +510,7 @@ async fn nodes_with_other_buckets_are_refused() {
     layout(first.open(session("alice", "s1")).await.unwrap_err());
     layout(first.revoke_all("alice", None).await.unwrap_err());
     layout(first.sessions("alice", tower_bearer::store::Page::default()).await.unwrap_err());
-    layout(first.log(0, None).await.unwrap_err());
+    layout(first.log(0, LogQuery::from_start()).await.unwrap_err());
 }
 
 #[tokio::test]

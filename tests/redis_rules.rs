@@ -11,8 +11,8 @@ use tower_bearer::{
     clock::Timestamp,
     error::StoreErrorKind,
     store::{
-        Deny, DenyQuery, ForeignId, Open, Opened, Page, RedisStore, Revocation, Rotate, Rotated, SessionState,
-        TokenStore,
+        Deny, DenyQuery, ForeignId, LogQuery, Open, Opened, Page, RedisStore, Revocation, Rotate, Rotated,
+        SessionState, TokenStore,
     },
 };
 
@@ -371,7 +371,7 @@ async fn a_revocation_that_cannot_write_the_log_leaves_no_hole() {
     f.store.revoke_session("alice", "s1").await.unwrap_err();
     assert!(f.is_revoked("alice", "s1").await, "the deletion came first");
     f.redis::<()>(&["RENAME", "aside", "tb:{0}:log"]).await;
-    assert_eq!(f.store.log(0, None).await.unwrap().sequence, 1);
+    assert_eq!(f.store.log(0, LogQuery::from_start()).await.unwrap().sequence, 1);
     f.store.revoke_session("alice", "s1").await.unwrap();
     assert_eq!(f.log().await.len(), 2);
 }
@@ -545,7 +545,7 @@ async fn times_in_the_log_do_not_go_back_with_the_clock() {
     let ahead = f.store.now().saturating_add(24 * HOUR);
     f.redis::<()>(&["HSET", "tb:{0}:m", "at", &ahead.as_millis().to_string()]).await;
     f.store.revoke_session("alice", "s1").await.unwrap();
-    let entry = f.store.log(0, None).await.unwrap().entries.remove(1);
+    let entry = f.store.log(0, LogQuery::from_start()).await.unwrap().entries.remove(1);
     assert_eq!((entry.previous_at, entry.at), (ahead, ahead));
 }
 
@@ -735,7 +735,7 @@ async fn a_listing_of_many_comes_in_pages_and_a_foreign_cursor_begins_anew() {
 #[tokio::test]
 async fn the_log_is_a_chain_from_the_incarnation_on() {
     let f = Fixture::new().await;
-    let empty = f.store.log(0, None).await.unwrap();
+    let empty = f.store.log(0, LogQuery::from_start()).await.unwrap();
     assert_eq!((empty.sequence, empty.at, empty.entries.len()), (0, empty.born, 0));
     assert_eq!(empty.head, empty.incarnation);
     f.open("alice", "s1").await;
@@ -747,10 +747,10 @@ async fn the_log_is_a_chain_from_the_incarnation_on() {
     assert_eq!(log.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((&log[0].previous, log[0].previous_at), (&empty.incarnation, empty.born));
     assert_eq!(log[0].at, first.now);
-    let page = f.store.log(0, None).await.unwrap();
-    let rest = f.store.log(0, page.next.clone()).await.unwrap();
+    let page = f.store.log(0, LogQuery::from_start()).await.unwrap();
+    let rest = f.store.log(0, LogQuery::after(page.next.clone())).await.unwrap();
     assert_eq!((rest.entries.len(), rest.next), (0, page.next));
-    assert!(f.store.log(1, None).await.is_err(), "there is one bucket");
+    assert!(f.store.log(1, LogQuery::from_start()).await.is_err(), "there is one bucket");
 }
 
 #[tokio::test]
@@ -763,9 +763,9 @@ async fn a_long_log_comes_in_pages() {
         });
         futures_util::future::join_all(revocations).await;
     }
-    let first = f.store.log(0, None).await.unwrap();
+    let first = f.store.log(0, LogQuery::from_start()).await.unwrap();
     assert_eq!((first.entries.len(), first.sequence), (1000, 1200));
-    let second = f.store.log(0, first.next).await.unwrap();
+    let second = f.store.log(0, LogQuery::after(first.next)).await.unwrap();
     assert_eq!((second.entries[0].sequence, second.entries.len()), (1001, 200));
 }
 
@@ -805,11 +805,16 @@ async fn what_is_older_than_keep_is_trimmed() {
 }
 
 #[tokio::test]
-async fn a_log_entry_that_is_not_understood_fails_the_page() {
+async fn an_entry_of_another_form_is_skipped_and_counted_and_stops_nobody() {
     let f = Fixture::new().await;
     f.store.revoke_session("alice", "s1").await.unwrap();
     f.redis::<String>(&["XADD", "tb:{0}:log", "*", "seq", "2"]).await;
-    assert_eq!(f.store.log(0, None).await.unwrap_err().kind(), StoreErrorKind::Untrusted);
+    f.store.revoke_session("alice", "s2").await.unwrap();
+    let page = f.store.log(0, LogQuery::from_start()).await.unwrap();
+    assert_eq!((page.entries.len(), page.skipped, page.sequence), (2, 1, 2));
+    f.redis::<String>(&["XADD", "tb:{0}:log", "*", "more", "x"]).await;
+    let newest = f.store.log(0, LogQuery::newest()).await.unwrap();
+    assert_eq!((newest.entries.len(), newest.skipped, newest.sequence), (0, 1, 2));
 }
 
 #[tokio::test]
@@ -817,10 +822,10 @@ async fn lost_data_starts_a_new_incarnation_and_an_empty_log() {
     let f = Fixture::new().await;
     f.open("alice", "s1").await;
     f.store.revoke_session("alice", "s0").await.unwrap();
-    let before = f.store.log(0, None).await.unwrap();
+    let before = f.store.log(0, LogQuery::from_start()).await.unwrap();
     f.redis::<()>(&["FLUSHALL"]).await;
     assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
-    let after = f.store.log(0, None).await.unwrap();
+    let after = f.store.log(0, LogQuery::from_start()).await.unwrap();
     assert_ne!(before.incarnation, after.incarnation);
     assert!(after.born >= before.at);
     assert_eq!((after.sequence, after.entries.len()), (0, 0));

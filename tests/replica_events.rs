@@ -37,7 +37,7 @@ const NO_ANSWER: &str = "WARN Unavailable 16 from 0: the store does not answer i
 const AWAY: &str = "WARN Unavailable 16 from 0: the store is unavailable";
 const REFUSED: &str = "WARN Unavailable 16 from 0: the store refuses to be read: check the rights of its user";
 const ONE_BUCKET: &str = "WARN Unavailable 1 from 3: the store's log cannot be understood";
-const RESYNC: &str = "WARN Strict 16 from 0: the revocation log is being read from its beginning: the store has lost or replaced what was known of it";
+const RESYNC: &str = "WARN Strict 16 from 0: the store has lost or replaced its revocation log; the node reads it anew";
 
 /// What was told of states: level, state, number of buckets, first bucket, reason.
 fn states(log: &Log) -> Vec<String> {

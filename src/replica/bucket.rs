@@ -113,8 +113,7 @@ pub(super) struct Outcome {
 
 impl Bucket {
     pub(super) fn new(names: Names, rules: Rules, max_bytes: usize) -> Self {
-        let horizon =
-            Horizon { own: Timestamp::END_OF_TIME, foreign: Timestamp::END_OF_TIME, gap: None };
+        let horizon = Horizon { own: Timestamp::END_OF_TIME, foreign: Timestamp::END_OF_TIME, gap: None };
         Self {
             reader: Mutex::new(Reader::new(rules.staleness)),
             known: Leased::new(Known {
@@ -174,6 +173,13 @@ impl Bucket {
         self.apply(&reader, change, now, skipped)
     }
 
+    /// Ends the lease, because the store's answer about this bucket could not be read. Only a later one grants another.
+    pub(super) fn unreadable(&self) {
+        let mut reader = self.reader();
+        reader.require_later_answer();
+        self.known.end_lease();
+    }
+
     /// Learns a revocation that this node has made and the store has confirmed: the next request on this node is
     /// refused, and a store that loses it before anybody has read it can be told again.
     ///
@@ -188,7 +194,8 @@ impl Bucket {
         let mut reader = self.reader();
         let epochs = |known: &Known| known.denied.epochs_of(revocation).collect::<Vec<_>>();
         let (epochs, _) = self.known.read(|known, _| epochs(known), || 0);
-        let told = epochs.iter().find(|epoch| **epoch == reader.epoch() || (!reader.is_broken() && **epoch <= LAST_EPOCH));
+        let told =
+            epochs.iter().find(|epoch| **epoch == reader.epoch() || (!reader.is_broken() && **epoch <= LAST_EPOCH));
         let epoch = if let Some(told) = told {
             *told
         } else if reader.track_pending(revocation, position) || epochs.contains(&EPOCH_PENDING) {
@@ -422,9 +429,8 @@ impl Known {
     /// lost.
     fn covers_own(&self, issued_at: Timestamp, margin: Duration) -> bool {
         let Bounds { horizon, .. } = self.bounds;
-        let is_in = |gap: Gap| {
-            gap.from.saturating_sub(margin) < issued_at && issued_at <= gap.to.saturating_add(margin)
-        };
+        let is_in =
+            |gap: Gap| gap.from.saturating_sub(margin) < issued_at && issued_at <= gap.to.saturating_add(margin);
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 

@@ -60,7 +60,7 @@ impl Followers {
         let mut tasks = vec![runtime.spawn(restore::restore(Arc::clone(&replica))).abort_handle()];
         let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         for (number, feed) in feeds.into_iter().enumerate() {
-            let schedule = Schedule::new(feed.buckets(), settings.interval);
+            let schedule = Schedule::new(feed.buckets(), settings.interval, !settings.staleness.is_zero());
             let replica = Arc::clone(&replica);
             let (limit, back) = (ENTRIES_A_READ, BackPace::new(count));
             let follower = Follower { replica, feed, number, settings, schedule, limit, back };
@@ -194,7 +194,13 @@ impl Follower {
                 self.notice(number, &outcome);
                 Applied { more: outcome.more, resync, error: None }
             }
-            Err(error) => Applied { error: Some(error.kind()), ..Applied::default() },
+            Err(error) => {
+                // An answer that was merely late proves nothing. One that cannot be read may be another deployment's.
+                if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
+                    bucket.unreadable();
+                }
+                Applied { error: Some(error.kind()), ..Applied::default() }
+            }
         }
     }
 
@@ -242,7 +248,9 @@ impl Follower {
             let way = self.replica.bucket(**number).and_then(|bucket| bucket.way_back());
             way.is_some_and(|(oldest, urgent)| self.back.next(now.saturating_since(oldest), urgent) <= at)
         };
-        let Some(number) = buckets.iter().cycle().skip(start).take(buckets.len()).find(is_next).copied() else { return };
+        let Some(number) = buckets.iter().cycle().skip(start).take(buckets.len()).find(is_next).copied() else {
+            return;
+        };
         let limit = (self.limit / 4).clamp(2, ENTRIES_A_BACK_PAGE);
         let ask: Option<BackAsk> = self.replica.bucket(number).and_then(|bucket| bucket.ask_back(limit));
         let Some(ask) = ask else { return };

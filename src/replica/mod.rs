@@ -50,11 +50,11 @@ mod sync {
 
 use std::{
     fmt,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    num::NonZeroU32,
     time::Duration,
 };
 
@@ -299,13 +299,7 @@ impl Replica {
     /// Takes the store's confirmation, at its time `at`, that a token is not revoked. It counts only if it came from
     /// the server whose log this node reads. *A node follows the log of one server, while a strict read still reaches
     /// the one that was replaced: the token would be accepted for good.*
-    pub(crate) fn confirm(
-        &self,
-        route: &Route,
-        bearer: &Bearer<'_>,
-        at: Timestamp,
-        server: Option<ServerId>,
-    ) -> Alive {
+    pub(crate) fn confirm(&self, route: &Route, bearer: &Bearer<'_>, at: Timestamp, server: Option<ServerId>) -> Alive {
         // Before the servers are compared: an era that begins in between does not count it.
         let eras = self.eras.load(Ordering::Acquire);
         let follows = |bucket: u32, server| self.bucket(bucket).is_some_and(|bucket| bucket.follows(server));

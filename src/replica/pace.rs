@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::store::{LogEntry, Revocation};
 
-/// A nudge makes a bucket be read at once, but not more often than this, or than the interval of polls if that is
-/// longer. *Five hundred revocations a second made each node read all buckets 300 times a second.*
+/// A nudge makes a bucket be read at once, but not more often than this. Where nothing is decided here, the log is
+/// followed only to know what the store may lose: then not more often than it is polled. *Five hundred revocations a second made each node read all buckets 300 times a second.*
 const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 
 /// The next reads of the buckets of one feed.
@@ -33,12 +33,12 @@ struct Turn {
 }
 
 impl Schedule {
-    pub(super) fn new(buckets: &[u32], interval: Duration) -> Self {
+    pub(super) fn new(buckets: &[u32], interval: Duration, decides: bool) -> Self {
         let now = Instant::now();
         let turn = Turn { poll: now, nudge: None, allowed: now };
         Self {
             interval,
-            nudged: interval.max(SHORTEST_NUDGED),
+            nudged: if decides { SHORTEST_NUDGED } else { interval.max(SHORTEST_NUDGED) },
             turns: buckets.iter().map(|bucket| (*bucket, turn)).collect(),
             not_before: None,
             looked: None,
@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_nudge_is_read_at_once_and_not_again_before_its_time() {
-        let mut schedule = Schedule::new(&[0, 1, 2], 25 * MS);
+        let mut schedule = Schedule::new(&[0, 1, 2], 25 * MS, true);
         let start = Instant::now();
         assert_eq!(schedule.due(start), [0, 1, 2]);
         assert_eq!(schedule.due(start + MS).len(), 0);
@@ -200,8 +200,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_of_nudges_costs_as_many_reads_as_the_documentation_says() {
-        for (interval, reads) in [(25, 80), (250, 8)] {
-            let mut schedule = Schedule::new(&[0, 1, 2], interval * MS);
+        for (interval, decides, reads) in [(25, true, 80), (1000, true, 42), (250, false, 8)] {
+            let mut schedule = Schedule::new(&[0, 1, 2], interval * MS, decides);
             let (start, mut count) = (Instant::now(), 0);
             for tick in 0..1000 {
                 let now = start + tick * MS;
@@ -214,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_failure_nothing_is_read_before_its_time_and_then_all_is() {
-        let mut schedule = Schedule::new(&[0, 1], 25 * MS);
+        let mut schedule = Schedule::new(&[0, 1], 25 * MS, true);
         let start = Instant::now();
         schedule.due(start);
         schedule.delay(start + 100 * MS);
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_process_that_stood_still_is_noticed() {
-        let mut schedule = Schedule::new(&[0], 25 * MS);
+        let mut schedule = Schedule::new(&[0], 25 * MS, true);
         assert!(!schedule.stood_still(MS, 1000 * MS));
         assert!(!schedule.stood_still(1000 * MS, 1000 * MS));
         assert!(schedule.stood_still(4000 * MS, 1000 * MS));

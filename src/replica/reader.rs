@@ -250,7 +250,8 @@ impl Reader {
     /// Returns true if the entry at this position was passed: it is applied, or no token that it concerns is decided
     /// here.
     pub(super) fn has_passed(&self, position: &LogPosition) -> bool {
-        let is_passed = |place: &Place| place.incarnation == position.incarnation && place.sequence >= position.sequence;
+        let is_passed =
+            |place: &Place| place.incarnation == position.incarnation && place.sequence >= position.sequence;
         self.place.as_ref().is_some_and(is_passed)
     }
 
@@ -275,7 +276,8 @@ impl Reader {
         self.grow(&page);
         let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
         // Whichever is later: entries may have been written between the two reads.
-        let is_head = |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
+        let is_head =
+            |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
         let newest = entries.pop().filter(is_head).map(|entry| self.for_as_long_as_it_matters(entry));
         let step = match &newest {
             Some(entry) => Step { at: entry.at.max(at), ..Step::of(entry) },
@@ -284,13 +286,7 @@ impl Reader {
         let own = if self.is_broken() { now.max(step.at) } else { step.at };
         let horizon = Horizon { own, foreign: wall.max(now), gap: None };
         let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));
-        let place = Place {
-            incarnation,
-            sequence: step.sequence,
-            nonce: step.nonce.clone(),
-            previous,
-            cursor: next,
-        };
+        let place = Place { incarnation, sequence: step.sequence, nonce: step.nonce.clone(), previous, cursor: next };
         let link = place.link();
         self.head = step.sequence;
         self.server = server;

@@ -177,7 +177,8 @@ impl Replica {
     #[cfg(feature = "tracing")]
     fn log(&self, feed: &Health, state: ReplicaState, trouble: Option<Trouble>) {
         let (now, is_leased) = (self.clock.elapsed(), state == ReplicaState::Leased);
-        let mut concerned = feed.buckets().iter().filter(|bucket| is_leased || !self.is_leased(**bucket, now)).peekable();
+        let mut concerned =
+            feed.buckets().iter().filter(|bucket| is_leased || !self.is_leased(**bucket, now)).peekable();
         let first_bucket = concerned.peek().copied();
         let (buckets, reason) = (concerned.count(), trouble.map_or("", Trouble::reason));
         match state {

@@ -40,8 +40,9 @@ pub use self::log_position::InvalidLogPosition;
 pub use self::memory::MemoryStore;
 pub(crate) use self::model::LogPart;
 pub use self::model::{
-    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, LogQuery, Open, Opened,
-    Page, Revocation, Revoked, Rotate, Rotated, ServerId, SessionPage, SessionRecord, SessionState, Successor,
+    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, LogQuery,
+    Open, Opened, Page, Revocation, Revoked, Rotate, Rotated, ServerId, SessionPage, SessionRecord, SessionState,
+    Successor,
 };
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;

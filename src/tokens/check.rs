@@ -224,9 +224,7 @@ impl<C> Inner<C> {
                 sid: claims.session_id().map(str::to_owned),
                 subject: Some(claims.subject().to_owned()),
             }) {
-                Answer::Ready(answer) => {
-                    Asked::Alive(self.confirm(verified, judge_denial(claims, &answer?, leeway)?)?)
-                }
+                Answer::Ready(answer) => Asked::Alive(self.confirm(verified, judge_denial(claims, &answer?, leeway)?)?),
                 Answer::Pending(answer) => Asked::Awaited(Awaited::Denial(answer, leeway)),
             },
         })

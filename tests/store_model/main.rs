@@ -29,7 +29,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use tokio::{runtime::Runtime, sync::Barrier};
 use tower_bearer::{
     clock::{ManualClock, Timestamp},
-    store::{LogEntry, MemoryStore, Open, Revocation, Rotate, TokenStore},
+    store::{LogEntry, LogQuery, MemoryStore, Open, Revocation, Rotate, TokenStore},
 };
 
 use self::{
@@ -265,7 +265,7 @@ impl LogReader {
         let mut all: Vec<LogEntry> = Vec::new();
         for (bucket, cursor) in (0..).zip(&mut self.cursors) {
             loop {
-                let page = store.log(bucket, cursor.clone()).await.unwrap();
+                let page = store.log(bucket, LogQuery::after(cursor.clone())).await.unwrap();
                 *cursor = page.next.or(cursor.take());
                 if page.entries.is_empty() {
                     break;

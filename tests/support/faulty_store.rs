@@ -13,19 +13,20 @@ use tower_bearer::{
     clock::{Clock, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
-        Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogPage, MemoryStore, Open,
-        Opened, Page, Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
+        Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogPage, LogQuery, MemoryStore, Open, Opened,
+        Page, Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
     },
 };
 
 /// Every way in which a store can fail.
-pub const STORE_ERRORS: [StoreErrorKind; 6] = [
+pub const STORE_ERRORS: [StoreErrorKind; 7] = [
     StoreErrorKind::Unavailable,
     StoreErrorKind::Timeout,
     StoreErrorKind::OutOfMemory,
     StoreErrorKind::Untrusted,
     StoreErrorKind::Layout,
     StoreErrorKind::Rejected,
+    StoreErrorKind::Overloaded,
 ];
 
 /// How the store answers.
@@ -241,8 +242,8 @@ impl TokenStore for FaultyStore {
         self.ask("denied", move |store| store.denied(query))
     }
 
-    fn log(&self, bucket: u32, since: Option<LogCursor>) -> StoreAnswer<LogPage> {
-        self.ask("log", move |store| store.log(bucket, since))
+    fn log(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
+        self.ask("log", move |store| store.log(bucket, query))
     }
 
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
@@ -283,5 +284,9 @@ impl TokenStore for FaultyStore {
         let mut wishes = self.0.wishes.lock().unwrap();
         wishes.1 = wishes.1.max(staleness);
         self.memory().allow_staleness(staleness);
+    }
+
+    fn clock_margin(&self) -> Duration {
+        self.memory().clock_margin()
     }
 }

@@ -7,7 +7,8 @@ use tower_bearer::{
     TokenService,
     clock::Timestamp,
     store::{
-        LogEntry, Open, Opened, Page, RedisStore, Rotate, Rotated, SessionRecord, SessionState, Successor, TokenStore,
+        LogEntry, LogQuery, Open, Opened, Page, RedisStore, Rotate, Rotated, SessionRecord, SessionState, Successor,
+        TokenStore,
     },
     tokens::Builder,
 };
@@ -84,7 +85,7 @@ impl Fixture {
 
     /// The whole log of the one bucket; its chain is checked on the way.
     pub async fn log(&self) -> Vec<LogEntry> {
-        let page = self.store.log(0, None).await.expect("the log");
+        let page = self.store.log(0, LogQuery::from_start()).await.expect("the log");
         if let Some(last) = page.entries.last() {
             assert_eq!((page.sequence, &page.head, page.at), (last.sequence, &last.nonce, last.at));
         }

@@ -9,7 +9,7 @@ use tower_bearer::{
     clock::ManualClock,
     error::{StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey},
-    store::LogPosition,
+    store::{LogPosition, LogQuery},
     tokens::{Builder, ReplicaState, ReplicaStatus, SecurityEvent},
 };
 
@@ -271,7 +271,7 @@ async fn what_a_store_has_lost_stays_in_force_and_is_told_to_it_again() {
     fixture.store.lose_everything();
     assert_dead_or_unknown(tokens, gone.access().as_str()).await;
     assert!(tokens.refresh(gone.refresh().as_str()).await.is_err());
-    let log = async || fixture.store.log(0, None).await.unwrap();
+    let log = async || fixture.store.log(0, LogQuery::from_start()).await.unwrap();
     eventually("it is told again", async || (log().await.sequence == 1).then_some(())).await;
     assert_eq!(
         log().await.entries[0].revocation,
@@ -306,7 +306,7 @@ async fn what_this_node_has_revoked_holds_though_the_store_loses_it_before_anybo
     drop(events.take());
     fixture.store.lose_everything();
     fixture.store.answer(Behaviour::AtOnce);
-    let log = async || fixture.store.log(0, None).await.unwrap();
+    let log = async || fixture.store.log(0, LogQuery::from_start()).await.unwrap();
     eventually("it is told again", async || (log().await.sequence == 2).then_some(())).await;
     let told = eventually("the application is told", async || Some(events.take()).filter(|told| told.len() == 2)).await;
     let expected = [SecurityEvent::RevocationsLost { count: 2 }, SecurityEvent::RevocationsRestored { count: 2 }];

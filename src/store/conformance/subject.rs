@@ -12,8 +12,8 @@ use super::{Broken, Outcome};
 use crate::{
     clock::Timestamp,
     store::{
-        LogCursor, LogEntry, LogQuery, Open, Opened, Page, Revocation, Rotate, Rotated, SessionRecord, SessionState, Successor,
-        TokenStore,
+        LogCursor, LogEntry, LogQuery, Open, Opened, Page, Revocation, Rotate, Rotated, SessionRecord, SessionState,
+        Successor, TokenStore,
     },
 };
 

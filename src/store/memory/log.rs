@@ -134,9 +134,8 @@ impl Log {
                 first..ring.entries.len().min(first.saturating_add(limit))
             }
             LogPart::Before(cursor) => {
-                let end = sequence_of(cursor).map_or(0, |before| {
-                    ring.entries.partition_point(|entry| entry.sequence < before)
-                });
+                let end = sequence_of(cursor)
+                    .map_or(0, |before| ring.entries.partition_point(|entry| entry.sequence < before));
                 end.saturating_sub(limit)..end
             }
         };
@@ -253,9 +252,11 @@ mod tests {
         let (one, other) = (Log::new(start), Log::new(start));
         one.append(start, entry(1), start).unwrap();
         let clock = ManualClock::at(start);
-        for cursor in
-            [other.page(&LogQuery::from_start(), &clock).next.unwrap(), LogCursor::new(""), LogCursor::new("…18446744073709551616")]
-        {
+        for cursor in [
+            other.page(&LogQuery::from_start(), &clock).next.unwrap(),
+            LogCursor::new(""),
+            LogCursor::new("…18446744073709551616"),
+        ] {
             assert_eq!(one.page(&LogQuery::after(cursor), &clock).entries.len(), 1);
         }
         assert_eq!(one.page(&LogQuery::after(one.page(&LogQuery::from_start(), &clock).next), &clock).entries, []);

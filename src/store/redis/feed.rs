@@ -123,9 +123,8 @@ impl Reader {
     /// Returns true for a bucket that is not made yet, that was made by a node which asked for less, or whose `m` lags
     /// behind its log.
     fn needs_touch(&self, told: &Answered) -> bool {
-        told.as_ref().is_ok_and(|(page, is_ahead)| {
-            *is_ahead || page.as_ref().is_none_or(|page| !self.inner.is_heeded(page))
-        })
+        told.as_ref()
+            .is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !self.inner.is_heeded(page)))
     }
 
     /// Seldom: when the deployment is new, its data are lost, or this node asks for more than any before.
@@ -141,7 +140,11 @@ impl Reader {
         let second = self.ask(&again, deadline).await?;
         let mut second = touches.into_iter().zip(second).map(|(touched, told)| touched.and_then(|()| existing(told)));
         let pages = first.into_iter().map(|told| {
-            if self.needs_touch(&told) { second.next().unwrap_or_else(|| Err(vanished().into())) } else { existing(told) }
+            if self.needs_touch(&told) {
+                second.next().unwrap_or_else(|| Err(vanished().into()))
+            } else {
+                existing(told)
+            }
         });
         Ok(pages.collect())
     }

@@ -263,12 +263,7 @@ impl Inner {
         }
     }
 
-    async fn read_log(
-        &self,
-        bucket: u32,
-        query: &LogQuery,
-        deadline: Instant,
-    ) -> Result<Option<LogPage>, StoreError> {
+    async fn read_log(&self, bucket: u32, query: &LogQuery, deadline: Instant) -> Result<Option<LogPage>, StoreError> {
         let (fence, lease) = self.read_fence(&self.servers, &[(bucket, query.clone())], deadline).await?;
         let answers = fence.answers.into_iter().next().ok_or_else(malformed)?;
         self.page(Told::parse(fence.now, answers, query)?, query, lease.server())
@@ -326,7 +321,8 @@ impl Fence {
     fn of(values: Vec<Value>, buckets: usize) -> Result<Self, Failure> {
         let mut reply = Reply::of(Value::Array(values))?;
         let role = reply.value()?.extract_error()?;
-        let answers = (0..buckets).map(|_| Ok([reply.value()?, reply.value()?])).collect::<Result<Vec<_>, Failure>>()?;
+        let answers =
+            (0..buckets).map(|_| Ok([reply.value()?, reply.value()?])).collect::<Result<Vec<_>, Failure>>()?;
         let write_check = reply.value()?;
         let time = reply.value()?.extract_error()?;
         if !reply.is_empty() {

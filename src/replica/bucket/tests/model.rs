@@ -86,8 +86,14 @@ pub(super) struct Meta {
 
 impl Store {
     pub(super) fn new() -> Self {
-        let mut store =
-            Self { now: START, data: Data::new(START, "", 20), snapshots: Vec::new(), server: 0, names: 0, sessions: 0 };
+        let mut store = Self {
+            now: START,
+            data: Data::new(START, "", 20),
+            snapshots: Vec::new(),
+            server: 0,
+            names: 0,
+            sessions: 0,
+        };
         store.lose_all();
         store
     }

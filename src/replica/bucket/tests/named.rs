@@ -45,8 +45,8 @@ impl World {
 }
 
 use Step::{
-    Answer, Ask, AskBack, Begin, Check, Deliver, DeliverBack, Elapse, FailOver, Grow, Later, LoseAll, MustSeeLast, ReadAll, Remove, Restart, RevokeAll,
-    RevokeSession, RollBack, Round, Save, Trim, TrimAll,
+    Answer, Ask, AskBack, Begin, Check, Deliver, DeliverBack, Elapse, FailOver, Grow, Later, LoseAll, MustSeeLast,
+    ReadAll, Remove, Restart, RevokeAll, RevokeSession, RollBack, Round, Save, Trim, TrimAll,
 };
 
 #[test]
@@ -235,7 +235,20 @@ fn a_rollout_with_mixed_lifetimes_decides_no_token_that_lives_longer_than_is_spo
 fn an_entry_of_an_earlier_life_still_refuses() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[Save, RevokeSession(0), ReadAll, RollBack(0), ReadAll, ReadAll, LoseAll, ReadAll, ReadAll, LoseAll, ReadAll, ReadAll]);
+    world.steps(&[
+        Save,
+        RevokeSession(0),
+        ReadAll,
+        RollBack(0),
+        ReadAll,
+        ReadAll,
+        LoseAll,
+        ReadAll,
+        ReadAll,
+        LoseAll,
+        ReadAll,
+        ReadAll,
+    ]);
     assert_eq!(world.says(&token), Verdict::Refused);
 }
 
@@ -356,11 +369,10 @@ fn after_a_loss_only_tokens_of_after_the_read_are_decided_until_the_old_history_
     world.steps(&[RevokeSession(1), RevokeSession(1), RevokeSession(1), Later(1), Round, LoseAll, Round]);
     let young = world.token("u3");
     world.steps(&[Round]);
-    assert_eq!([before, lost, young].map(|token| world.says(&token)), [
-        Verdict::Refused,
-        Verdict::BeforeHorizon,
-        Verdict::BeforeHorizon
-    ]);
+    assert_eq!(
+        [before, lost, young].map(|token| world.says(&token)),
+        [Verdict::Refused, Verdict::BeforeHorizon, Verdict::BeforeHorizon]
+    );
 }
 
 #[test]

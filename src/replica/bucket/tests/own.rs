@@ -16,7 +16,7 @@ use crate::{
     store::{LogPosition, Revocation},
 };
 
-use Step::{Answer, Ask, Deliver, Hear, RevokeHere, RollBack, ReadAll, Save};
+use Step::{Answer, Ask, Deliver, Hear, ReadAll, RevokeHere, RollBack, Save};
 
 #[test]
 fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it() {
