@@ -23,7 +23,7 @@ use crate::{
             guard::Guard,
             info::{property, text},
             keys::{ForeignKey, Keyspace},
-            origin::{Origin, Place, Terms},
+            origin::{self, Origin, Place, Terms},
             reply::Reply,
             scripts,
             server_time::ServerTime,
@@ -224,7 +224,10 @@ impl RedisStoreBuilder {
             return Err(ConfigError::new("connections", problem, remedy).into());
         }
         let allow_eviction = self.allow_eviction;
-        let guard = Guard::new(keys.clone(), self.deployment()?);
+        let deployment = self.deployment()?;
+        let guard = Guard::new(keys.clone(), deployment);
+        #[cfg(feature = "sentinel")]
+        let guard = guard.with_watch(origin::watch(&self.place, deployment, self.timeout)?);
         let origin = Arc::new(Origin::new(self.place, guard));
         let inner = Inner {
             keys,
@@ -235,6 +238,7 @@ impl RedisStoreBuilder {
             keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
             staleness: AtomicU64::new(0),
         };
+        inner.servers.settle().await.map_err(StoreError::from)?;
         inner.check_server(allow_eviction).await?;
         inner.check_rights().await?;
         inner.touch_all().await?;

@@ -75,6 +75,8 @@ impl Inner {
 
     async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
         let mut lease = self.servers.lease(call.bucket, deadline).await?;
+        // What could not be confirmed afterwards is not even begun.
+        lease.confirm(Moment::now())?;
         if !call.repeatable && lease.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
             let reads = [self.read_of_meta(call.bucket)];

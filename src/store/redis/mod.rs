@@ -101,12 +101,16 @@ mod record;
 mod reply;
 mod republish;
 mod scripts;
+#[cfg(feature = "sentinel")]
+mod sentinels;
 mod server_time;
 mod servers;
 mod sessions;
 mod source;
 #[cfg(feature = "cluster")]
 mod topology;
+#[cfg(feature = "sentinel")]
+mod votes;
 mod write_check;
 
 use std::{
