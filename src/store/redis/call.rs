@@ -105,7 +105,7 @@ impl Inner {
         command.arg(script).arg(call.keys.len() + 2);
         command.arg(self.keys.meta(call.bucket)).arg(self.keys.log(call.bucket)).arg(&call.keys);
         command.arg(nonce).arg(LAYOUT).arg(self.keys.buckets()).arg(self.keep_millis());
-        command.arg(self.staleness_millis());
+        command.arg(format!("{}:{}", self.staleness_millis(), self.failover_millis()));
         command.arg(self.keys.channel(call.bucket));
         command.arg(ends.map(|ends| ends.as_millis().to_string()).unwrap_or_default());
         for argument in &call.arguments {

@@ -27,7 +27,8 @@ use crate::store::redis::{
 /// The rules by which answers count, and what operators are told of them.
 pub(super) struct Guard {
     keys: Keyspace,
-    deployment: Mutex<Deployment>,
+    deployment: Deployment,
+    seen: Mutex<Seen>,
     may_be_unchecked: bool,
     settling: Option<Duration>,
     /// Counts the times at which every connection had to go.
@@ -36,6 +37,19 @@ pub(super) struct Guard {
     /// The sentinels, where there are any.
     #[cfg(feature = "sentinel")]
     watch: Option<Arc<Watch>>,
+}
+
+/// What the servers' settings were when they were last looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// How many replicas there were when the store connected.
+    pub(super) replicas: Option<u64>,
+    /// Why the declared failover bounds nothing.
+    pub(super) voids: Option<String>,
+    /// `cluster-node-timeout`, where it is needed and told.
+    pub(super) node_timeout: Option<Duration>,
+    /// Why revocations may be dropped.
+    pub(super) evicts: Option<String>,
 }
 
 /// How many servers are served unchecked now, and why the latest of them is.
@@ -57,7 +71,8 @@ impl Guard {
             keys,
             may_be_unchecked: deployment.may_be_unchecked(),
             settling: deployment.settling(),
-            deployment: Mutex::new(deployment),
+            deployment,
+            seen: Mutex::default(),
             suspicions: AtomicU64::new(0),
             unchecked: Mutex::default(),
             #[cfg(feature = "sentinel")]
@@ -147,7 +162,7 @@ impl Guard {
     }
 
     pub(super) fn deployment(&self) -> Deployment {
-        *lock(&self.deployment)
+        self.deployment
     }
 
     /// Returns for how long a server must have answered without a gap before its answers count, if that matters.
@@ -171,14 +186,46 @@ impl Guard {
 
     /// Returns how much longer than the staleness an old primary may be believed, or the reason why nobody knows.
     pub(super) fn bound(&self) -> Result<Duration, String> {
-        self.deployment().bound().map_err(str::to_owned)
+        let seen = lock(&self.seen);
+        if let Some(reason) = &seen.voids {
+            return Err(reason.clone());
+        }
+        match (self.deployment, seen.node_timeout) {
+            #[cfg(feature = "cluster")]
+            (Deployment::Cluster { node_timeout: None }, node_timeout) => Deployment::Cluster { node_timeout }.bound(),
+            (deployment, _) => deployment.bound(),
+        }
+        .map_err(str::to_owned)
+    }
+
+    /// Returns how many replicas there were when the store connected.
+    pub(super) fn seen_replicas(&self) -> Option<u64> {
+        lock(&self.seen).replicas
+    }
+
+    /// Notes what the servers' settings are now. What is new stands in the log.
+    pub(super) fn has_seen(&self, seen: Seen) {
+        let before = std::mem::replace(&mut *lock(&self.seen), seen.clone());
+        #[cfg(feature = "tracing")]
+        {
+            if let Some(reason) = seen.voids.filter(|reason| before.voids.as_ref() != Some(reason)) {
+                tracing::warn!(reason, "an old primary may be believed for longer than `failover` declares");
+            }
+            if let Some(text) = seen.evicts.filter(|_| before.evicts.is_none()) {
+                tracing::warn!("{text}");
+            }
+        }
+        #[cfg(not(feature = "tracing"))]
+        drop((before, seen));
     }
 
     /// Returns what an operator should mend.
     pub(super) fn warnings(&self) -> Vec<String> {
         let servers = lock(&self.unchecked);
         let unchecked = servers.latest.filter(|_| servers.count > 0);
+        let seen = lock(&self.seen);
         let warnings = unchecked.map(|reason| reason.text().to_owned()).into_iter();
+        let warnings = warnings.chain(seen.voids.clone()).chain(seen.evicts.clone());
         #[cfg(feature = "sentinel")]
         let warnings = warnings.chain(self.watch.as_ref().and_then(|watch| watch.trouble()));
         warnings.collect()

@@ -92,6 +92,7 @@ mod info;
 mod keys;
 mod liveness;
 mod log;
+mod lookout;
 mod moment;
 mod nudges;
 mod origin;
@@ -117,7 +118,7 @@ use std::{
     fmt,
     future::Future,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -130,7 +131,7 @@ pub use self::{
     failover::Failover,
 };
 use self::{
-    call::whole_millis, keys::Keyspace, origin::Origin, server_time::ServerTime, servers::Servers,
+    call::whole_millis, keys::Keyspace, lookout::Lookout, origin::Origin, server_time::ServerTime, servers::Servers,
     sessions::SessionQuestion,
 };
 use crate::{
@@ -161,6 +162,8 @@ struct Inner {
     keep: AtomicU64,
     /// For how long this node decides by what it knew of the log, in ms.
     staleness: AtomicU64,
+    /// Looks at the servers' settings. Set when the store has connected.
+    lookout: OnceLock<Lookout>,
 }
 
 impl RedisStore {
@@ -225,6 +228,11 @@ impl Inner {
 
     fn staleness_millis(&self) -> u64 {
         self.staleness.load(Ordering::Relaxed)
+    }
+
+    /// Returns how much longer this node may believe a server that was replaced; 0 if nobody knows.
+    fn failover_millis(&self) -> u64 {
+        self.origin.guard().bound().map_or(0, whole_millis)
     }
 }
 
