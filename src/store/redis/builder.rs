@@ -29,6 +29,7 @@ use crate::{
             scripts,
             server_time::ServerTime,
             servers::Servers,
+            urls,
         },
     },
 };
@@ -70,6 +71,8 @@ pub enum ConnectError {
 /// The settings of a [`RedisStore`].
 pub struct RedisStoreBuilder {
     place: Place,
+    /// Why the URL cannot be used.
+    problem: Option<ConfigError>,
     prefix: String,
     buckets: u32,
     timeout: Duration,
@@ -84,7 +87,10 @@ pub struct RedisStoreBuilder {
 
 impl RedisStoreBuilder {
     pub(super) fn new(url: &str) -> Self {
-        Self::from(Place::Url(url.to_owned()))
+        match urls::place(url) {
+            Ok(place) => Self::from(place),
+            Err(problem) => Self { problem: Some(problem), ..Self::from(Place::Url(String::new())) },
+        }
     }
 
     #[cfg(feature = "cluster")]
@@ -106,6 +112,7 @@ impl RedisStoreBuilder {
     fn from(place: Place) -> Self {
         Self {
             place,
+            problem: None,
             prefix: "tb".to_owned(),
             buckets: DEFAULT_BUCKETS,
             timeout: DEFAULT_TIMEOUT,
@@ -214,7 +221,10 @@ impl RedisStoreBuilder {
     /// # Errors
     ///
     /// [`ConnectError::Config`] for what has to be changed, [`ConnectError::Store`] if the server cannot be reached.
-    pub async fn connect(self) -> Result<RedisStore, ConnectError> {
+    pub async fn connect(mut self) -> Result<RedisStore, ConnectError> {
+        if let Some(problem) = self.problem.take() {
+            return Err(problem.into());
+        }
         let keys = Keyspace::new(&self.prefix, self.buckets)?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
             let problem = format!("is {:?}", self.timeout);

@@ -110,6 +110,7 @@ mod sessions;
 mod source;
 #[cfg(feature = "cluster")]
 mod topology;
+mod urls;
 #[cfg(feature = "sentinel")]
 mod votes;
 mod write_check;
@@ -176,8 +177,22 @@ impl RedisStore {
         Self::builder(url).connect().await
     }
 
-    /// Starts with the URL of a server: `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS (feature
-    /// `tls`), or `unix://`.
+    /// Starts with a URL.
+    ///
+    /// | URL | servers |
+    /// |--|--|
+    /// | `redis://[user:password@]host[:port][/db]`, `unix://` | one server |
+    /// | `redis-sentinel://[user:password@]host[:port][,host:port..][/db]#name` | the primary that sentinels call `name` |
+    /// | `redis-cluster://[user:password@]host[:port][,host:port..]` | a cluster, found through some of its nodes |
+    ///
+    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`), the second to sentinels and servers
+    /// alike. Sentinels need the feature `sentinel`, a cluster the feature `cluster`.
+    ///
+    /// User and password are those of the servers. Sentinels are asked without, or with `sentinel_user` and
+    /// `sentinel_password` if the URL has these parameters before the `#`. What has a meaning in URLs is
+    /// percent-encoded.
+    ///
+    /// A URL that cannot be used is an error of [`connect`](RedisStoreBuilder::connect).
     #[must_use]
     pub fn builder(url: impl AsRef<str>) -> RedisStoreBuilder {
         RedisStoreBuilder::new(url.as_ref())
