@@ -3,7 +3,9 @@
 //! | variable | meaning | default |
 //! |--|--|--|
 //! | `BIND` | address to listen on | the example's own |
-//! | `REDIS_URL` | `redis://` or `rediss://`; of a cluster some nodes, with commas | absent: sessions in memory |
+//! | `REDIS_URL` | `redis://` or `rediss://`; `redis-sentinel://host:port,host:port#name`; `redis-cluster://host:port,host:port`, or the URLs of some nodes with commas | absent: sessions in memory |
+//! | `FAILOVER` | how the server behind `REDIS_URL` can be replaced: `single`, or `replicas:<min-replicas-max-lag in seconds>` | undeclared |
+//! | `SENTINEL_PATIENCE_SECONDS` | how old the word of the sentinels may be | 5 |
 //! | `REDIS_PREFIX` | the prefix of all keys | `tb` |
 //! | `CONSISTENCY` | `strong`: every request asks the store; `bounded:<milliseconds>`: none does, and a revocation holds everywhere after that time | `strong` |
 //! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::settings` | a random secret; audience and issuer `tower-bearer-example` |
@@ -18,6 +20,7 @@ use tower_bearer::{
     BoxError, Consistency, KeySet, MemoryStore, RedisStore, TokenService,
     jwt::{Algorithm, SigningKey},
     settings::Settings,
+    store::redis::{ConnectError, Failover},
     tokens::Builder,
 };
 use tracing_subscriber::EnvFilter;
@@ -61,12 +64,43 @@ async fn with_store(builder: Builder) -> Result<(Builder, &'static str), BoxErro
     let prefix = variable("REDIS_PREFIX")?.unwrap_or_else(|| "tb".to_owned());
     let nodes: Vec<&str> = url.split(',').map(str::trim).collect();
     let store = match nodes.as_slice() {
-        [url] => RedisStore::builder(url),
-        nodes => RedisStore::cluster(nodes.iter().copied()),
+        // The commas of `redis-sentinel:` and `redis-cluster:` are their own.
+        [first, _, ..] if first.starts_with("redis:") || first.starts_with("rediss:") => {
+            RedisStore::cluster(nodes.iter().copied())
+        }
+        _ => RedisStore::builder(url.trim()),
     };
-    let connected = store.prefix(prefix).connect().await;
-    let store = connected.map_err(|error| format!("REDIS_URL or REDIS_PREFIX: {:?}", Failure::from(error)))?;
+    let mut store = store.prefix(prefix);
+    if let Some(failover) = failover()? {
+        store = store.failover(failover);
+    }
+    if let Some(seconds) = parsed("SENTINEL_PATIENCE_SECONDS")? {
+        store = store.sentinel_patience(Duration::from_secs(seconds));
+    }
+    let store = store.connect().await.map_err(|error| {
+        let variable = match &error {
+            ConnectError::Config(error) => match error.setting() {
+                "prefix" => "REDIS_PREFIX",
+                "failover" => "FAILOVER",
+                "sentinel_patience" => "SENTINEL_PATIENCE_SECONDS",
+                _ => "REDIS_URL",
+            },
+            _ => "REDIS_URL",
+        };
+        format!("{variable}: {:?}", Failure::from(error))
+    })?;
     Ok((builder.store(store), "redis"))
+}
+
+/// How the Redis server can be replaced.
+fn failover() -> Result<Option<Failover>, BoxError> {
+    let Some(text) = variable("FAILOVER")? else { return Ok(None) };
+    let seconds = text.strip_prefix("replicas:").and_then(|seconds| seconds.parse().ok());
+    match (&*text, seconds) {
+        ("single", _) => Ok(Some(Failover::Single)),
+        (_, Some(seconds)) => Ok(Some(Failover::Replicas { max_lag: Duration::from_secs(seconds) })),
+        _ => Err(format!("FAILOVER is `{text}`; give `single` or `replicas:<seconds>`").into()),
+    }
 }
 
 /// The settings of the crate, and where they leave the key open, one that lives as long as this process.

@@ -204,9 +204,16 @@ pub struct Revoke {
 }
 
 impl Revoke {
-    /// Ends only when the revocation holds on every node: after the longest staleness that any node of the deployment has ever allowed itself, and at
-    /// once if none has any. (A store keeps that time for the life of its data: if a node was once allowed an hour, this waits an hour; by hand it is lowered in the `dmax` of
-    /// each bucket's `m`, when no such node runs any more.) The error is that of the revocation; if this is dropped while it waits, the revocation has been confirmed.
+    /// Ends only when the revocation holds on every node.
+    ///
+    /// It waits for the longest staleness that any node of the deployment has ever allowed itself, and for the longest
+    /// time for which one may believe a server that was replaced ([`Status::bound_ms`](super::Status::bound_ms)). It
+    /// ends at once if both are zero. Where that time is unknown (`bound_ms` is `None`), this cannot wait for it.
+    ///
+    /// A store keeps both for the life of its data: if a node was once allowed an hour, this waits an hour. When no such
+    /// node runs any more, lower `dmax` and `fmax` in each bucket's `m` by hand.
+    ///
+    /// The error is that of the revocation. If this is dropped while it waits, the revocation has been confirmed.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -223,7 +230,8 @@ impl Revoke {
         let future = async move {
             let revoked = self.future.await?;
             // The clocks of two nodes run at the same pace, but for a few parts in ten thousand.
-            sleep(revoked.max_staleness.saturating_add(revoked.max_staleness / 1000)).await;
+            let longest = revoked.max_staleness.saturating_add(revoked.max_failover);
+            sleep(longest.saturating_add(longest / 1000)).await;
             Ok(revoked)
         };
         Self { future: Box::pin(future) }

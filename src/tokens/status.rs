@@ -1,11 +1,15 @@
 //! What an operator wants to know: is the store answering, which keys are in use, how consistent are checks.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::{ReplicaStatus, TokenPolicy, TokenService};
-use crate::error::{StoreError, StoreErrorKind};
+use crate::{
+    clock::saturating_millis,
+    error::{StoreError, StoreErrorKind},
+    store::TokenStore,
+};
 
 /// The state of a [`TokenService`]: the successor of `get_security_status`. It holds no secret and serializes to JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +26,13 @@ pub struct Status {
     /// How a revocation takes effect: `strong` (every request asks the store), `bounded` (by [`replica`](Self::replica)) or `none` (signature and claims alone
     /// decide).
     pub consistency: &'static str,
+    /// The longest time, in milliseconds, after which a revocation made anywhere holds on this node, whatever fails:
+    /// the staleness and how long a replaced server may be believed. `None` if nobody knows.
+    pub bound_ms: Option<u64>,
+    /// Why nobody knows, and what to do.
+    pub bound_reason: Option<String>,
+    /// What an operator should mend. Requests may be served all the same.
+    pub warnings: Vec<String>,
     /// Under bounded staleness: what this node knows of revocations, and whether it decides by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaStatus>,
@@ -75,6 +86,11 @@ impl<C> TokenService<C> {
         let keyring = inner.keyring.load();
         let replica =
             inner.replica.as_ref().map(|replica| replica.status()).filter(|status| status.staleness_bound_ms > 0);
+        let staleness = replica.as_ref().map_or(0, |replica| replica.staleness_bound_ms);
+        let (bound_ms, bound_reason) = match bound(inner.policy, inner.store.as_deref()) {
+            Ok(failover) => (Some(staleness.saturating_add(millis_rounded_up(failover))), None),
+            Err(reason) => (None, Some(reason)),
+        };
         let latency = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Status {
             status: if error.is_none() { "ok" } else { "unavailable" },
@@ -87,6 +103,9 @@ impl<C> TokenService<C> {
                 TokenPolicy::Tracked | TokenPolicy::Denylist => "strong",
                 TokenPolicy::Stateless => "none",
             },
+            bound_ms,
+            bound_reason,
+            warnings: inner.store.as_ref().map(|store| store.warnings()).unwrap_or_default(),
             replica,
             signing_key: keyring
                 .signer
@@ -102,5 +121,30 @@ impl<C> TokenService<C> {
             verified_tokens: inner.verified.entries(),
             verified_tokens_bytes: inner.verified.bytes(),
         }
+    }
+}
+
+/// Returns how much longer than the staleness a server that was replaced may be believed.
+fn bound(policy: TokenPolicy, store: Option<&dyn TokenStore>) -> Result<Duration, String> {
+    match (policy, store) {
+        (TokenPolicy::Stateless, _) | (_, None) => {
+            Err("the policy `Stateless` looks at no revocation: tokens are good until they expire".to_owned())
+        }
+        (TokenPolicy::Tracked | TokenPolicy::Denylist, Some(store)) => store.failover_bound(),
+    }
+}
+
+fn millis_rounded_up(duration: Duration) -> u64 {
+    saturating_millis(duration.saturating_add(Duration::from_nanos(999_999)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_millisecond_counts_as_a_whole_one() {
+        let millis = |nanos| millis_rounded_up(Duration::from_nanos(nanos));
+        assert_eq!([millis(0), millis(1), millis(1_000_000), millis(1_000_001)], [0, 1, 1, 2]);
     }
 }

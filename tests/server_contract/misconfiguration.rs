@@ -57,6 +57,20 @@ fn a_setting_that_cannot_work_is_named() {
         (&[secret, ("RUST_LOG", "info,=[")], "RUST_LOG"),
         (&[secret, ("BIND", "localhost")], "BIND"),
         (&[secret, ("REDIS_URL", "http://127.0.0.1/")], "REDIS_URL"),
+        (&[secret, ("REDIS_URL", "redis-sentinel://127.0.0.1:1")], "REDIS_URL"),
+        (&[secret, ("REDIS_URL", "redis-sentinel://127.0.0.1:1#main"), ("FAILOVER", "single")], "FAILOVER"),
+        (&[secret, ("REDIS_URL", "redis-cluster://127.0.0.1:1/1")], "REDIS_URL"),
+        (&[secret, ("REDIS_URL", "redis://127.0.0.1:1/"), ("FAILOVER", "replica")], "FAILOVER"),
+        (&[secret, ("REDIS_URL", "redis://127.0.0.1:1/"), ("FAILOVER", "replicas:")], "FAILOVER"),
+        (&[secret, ("REDIS_URL", "redis://127.0.0.1:1/"), ("FAILOVER", "replicas:0")], "FAILOVER"),
+        (
+            &[secret, ("REDIS_URL", "redis://127.0.0.1:1/"), ("SENTINEL_PATIENCE_SECONDS", "5")],
+            "SENTINEL_PATIENCE_SECONDS",
+        ),
+        (
+            &[secret, ("REDIS_URL", "redis-sentinel://127.0.0.1:1#main"), ("SENTINEL_PATIENCE_SECONDS", "0")],
+            "SENTINEL_PATIENCE_SECONDS",
+        ),
     ];
     for (variables, named) in rows {
         let output = refuses_to_start(variables, named);

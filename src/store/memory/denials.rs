@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -43,7 +44,15 @@ impl Denials {
         let known = self.denied.get(&name);
         let found = known.is_none_or(|known| known.until <= now || (before.is_some() && known.before < now));
         self.put(name, Denied { before: now, until });
-        Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
+        Ok(Revoked {
+            now,
+            found,
+            revocation,
+            until,
+            position,
+            max_staleness: log.max_staleness(),
+            max_failover: Duration::ZERO,
+        })
     }
 
     /// Denies again what may have been lost.

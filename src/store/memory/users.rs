@@ -228,7 +228,15 @@ impl Shard {
             let (subject, sid) = (subject.clone(), sid.clone());
             self.bury(&subject, &sid, now, keep);
         }
-        Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
+        Ok(Revoked {
+            now,
+            found,
+            revocation,
+            until,
+            position,
+            max_staleness: log.max_staleness(),
+            max_failover: Duration::ZERO,
+        })
     }
 
     pub(super) fn revoke_token(
@@ -253,7 +261,15 @@ impl Shard {
             user.tokens.insert(jti.clone(), RevokedToken { revoked_at: now, until, indexed: until });
             self.expiries.insert((until, subject, Expiring::Token(jti)));
         }
-        Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
+        Ok(Revoked {
+            now,
+            found,
+            revocation,
+            until,
+            position,
+            max_staleness: log.max_staleness(),
+            max_failover: Duration::ZERO,
+        })
     }
 
     pub(super) fn revoke_all(
@@ -285,7 +301,15 @@ impl Shard {
             kept.generation = generation;
             user.highest = generation;
         }
-        Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
+        Ok(Revoked {
+            now,
+            found,
+            revocation,
+            until,
+            position,
+            max_staleness: log.max_staleness(),
+            max_failover: Duration::ZERO,
+        })
     }
 
     pub(super) fn sessions(&self, subject: &str, page: &Page, now: Timestamp) -> SessionPage {

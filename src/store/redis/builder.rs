@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -21,13 +21,15 @@ use crate::{
             call::Call,
             failover::{Deployment, Failover},
             guard::Guard,
-            info::{property, text},
+            info::property,
             keys::{ForeignKey, Keyspace},
-            origin::{Origin, Place, Terms},
+            lookout::Lookout,
+            origin::{self, Origin, Place, Terms},
             reply::Reply,
             scripts,
             server_time::ServerTime,
             servers::Servers,
+            urls,
         },
     },
 };
@@ -69,6 +71,8 @@ pub enum ConnectError {
 /// The settings of a [`RedisStore`].
 pub struct RedisStoreBuilder {
     place: Place,
+    /// Why the URL cannot be used.
+    problem: Option<ConfigError>,
     prefix: String,
     buckets: u32,
     timeout: Duration,
@@ -83,7 +87,10 @@ pub struct RedisStoreBuilder {
 
 impl RedisStoreBuilder {
     pub(super) fn new(url: &str) -> Self {
-        Self::from(Place::Url(url.to_owned()))
+        match urls::place(url) {
+            Ok(place) => Self::from(place),
+            Err(problem) => Self { problem: Some(problem), ..Self::from(Place::Url(String::new())) },
+        }
     }
 
     #[cfg(feature = "cluster")]
@@ -105,6 +112,7 @@ impl RedisStoreBuilder {
     fn from(place: Place) -> Self {
         Self {
             place,
+            problem: None,
             prefix: "tb".to_owned(),
             buckets: DEFAULT_BUCKETS,
             timeout: DEFAULT_TIMEOUT,
@@ -213,7 +221,10 @@ impl RedisStoreBuilder {
     /// # Errors
     ///
     /// [`ConnectError::Config`] for what has to be changed, [`ConnectError::Store`] if the server cannot be reached.
-    pub async fn connect(self) -> Result<RedisStore, ConnectError> {
+    pub async fn connect(mut self) -> Result<RedisStore, ConnectError> {
+        if let Some(problem) = self.problem.take() {
+            return Err(problem.into());
+        }
         let keys = Keyspace::new(&self.prefix, self.buckets)?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
             let problem = format!("is {:?}", self.timeout);
@@ -224,7 +235,10 @@ impl RedisStoreBuilder {
             return Err(ConfigError::new("connections", problem, remedy).into());
         }
         let allow_eviction = self.allow_eviction;
-        let guard = Guard::new(keys.clone(), self.deployment()?);
+        let deployment = self.deployment()?;
+        let guard = Guard::new(keys.clone(), deployment);
+        #[cfg(feature = "sentinel")]
+        let guard = guard.with_watch(origin::watch(&self.place, deployment, self.timeout)?);
         let origin = Arc::new(Origin::new(self.place, guard));
         let inner = Inner {
             keys,
@@ -234,11 +248,22 @@ impl RedisStoreBuilder {
             timeout: self.timeout,
             keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
             staleness: AtomicU64::new(0),
+            lookout: OnceLock::new(),
         };
+        inner.servers.settle().await.map_err(StoreError::from)?;
         inner.check_server(allow_eviction).await?;
         inner.check_rights().await?;
+        // Before the buckets are touched: they are told of the bound.
+        inner.origin.guard().has_seen(inner.look().await?);
         inner.touch_all().await?;
-        Ok(RedisStore { inner: inner.into() })
+        let inner = Arc::new(inner);
+        #[cfg(feature = "tracing")]
+        if let Err(reason) = inner.origin.guard().bound() {
+            let text = "nobody knows for how long a Redis server that was replaced is believed";
+            tracing::warn!(reason, "{text}");
+        }
+        let _ = inner.lookout.set(Lookout::start(&inner));
+        Ok(RedisStore { inner })
     }
 }
 
@@ -311,7 +336,11 @@ impl Inner {
     }
 
     async fn check_server(&self, allow_eviction: bool) -> Result<(), ConnectError> {
-        let Some(server) = self.info("server").await? else { return Ok(()) };
+        let Some(server) = self.info("server").await? else {
+            #[cfg(feature = "tracing")]
+            tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
+            return Ok(());
+        };
         if let Some(version) = server.iter().find_map(|text| old_version(text)) {
             let remedy = format!("use Redis {OLDEST_VERSION}.0 or later, or Valkey");
             return Err(ConfigError::new("url", format!("leads to a server of version {version:.20}"), remedy).into());
@@ -327,8 +356,7 @@ impl Inner {
             )
             .into());
         }
-        #[cfg(feature = "tracing")]
-        tracing::warn!(policy, "the Redis server may evict sessions and revocations; set maxmemory-policy noeviction");
+        // Told by the look that follows.
         Ok(())
     }
 
@@ -354,25 +382,6 @@ impl Inner {
         }
         let problem = format!("names a user who has no right to {} on the keys of this prefix", missing.join(", "));
         Err(ConfigError::new("url", problem, "grant it with ACL SETUSER").into())
-    }
-
-    /// A section of `INFO`, from each server; `None` if we have no right to ask.
-    async fn info(&self, section: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let deadline = Instant::now() + self.timeout;
-        let mut texts = Vec::new();
-        for bucket in self.servers.one_bucket_each(deadline).await? {
-            let mut lease = self.servers.lease(bucket, deadline).await?;
-            match lease.command(redis::cmd("INFO").arg(section), deadline).await {
-                Ok(value) => texts.push(text(value)?),
-                Err(failure) if failure.is_forbidden() => {
-                    #[cfg(feature = "tracing")]
-                    tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
-                    return Ok(None);
-                }
-                Err(failure) => return Err(failure.into()),
-            }
-        }
-        Ok(Some(texts))
     }
 
     /// Makes the buckets that do not exist, and compares the layout of those that do.

@@ -75,6 +75,8 @@ impl Inner {
 
     async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
         let mut lease = self.servers.lease(call.bucket, deadline).await?;
+        // What could not be confirmed afterwards is not even begun.
+        lease.confirm(Moment::now())?;
         if !call.repeatable && lease.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
             let reads = [self.read_of_meta(call.bucket)];
@@ -103,7 +105,7 @@ impl Inner {
         command.arg(script).arg(call.keys.len() + 2);
         command.arg(self.keys.meta(call.bucket)).arg(self.keys.log(call.bucket)).arg(&call.keys);
         command.arg(nonce).arg(LAYOUT).arg(self.keys.buckets()).arg(self.keep_millis());
-        command.arg(self.staleness_millis());
+        command.arg(format!("{}:{}", self.staleness_millis(), self.failover_millis()));
         command.arg(self.keys.channel(call.bucket));
         command.arg(ends.map(|ends| ends.as_millis().to_string()).unwrap_or_default());
         for argument in &call.arguments {

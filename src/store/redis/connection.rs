@@ -20,6 +20,8 @@
 //! Whoever is refused or gets no answer leaves a **doubt** that this is the server to ask: in a cluster it may have been
 //! replaced, or the bucket have moved.
 
+mod warm;
+
 use std::{
     fmt,
     sync::{
@@ -33,9 +35,10 @@ use futures_util::{FutureExt, TryFutureExt, future::Shared};
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     runtime::Handle,
-    time::{Instant, error::Elapsed, timeout, timeout_at},
+    time::{Instant, error::Elapsed, sleep, timeout, timeout_at},
 };
 
+use self::warm::Keeper;
 use crate::{
     error::StoreErrorKind,
     store::{
@@ -47,6 +50,7 @@ use crate::{
             identity,
             liveness::Liveness,
             moment::Moment,
+            origin::Agreed,
             origin::Terms,
             source::Source,
         },
@@ -60,6 +64,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// not tell a call that was never sent from one whose answer was lost.
 const REST: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether answers count, when connecting.
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
+
 /// A connection that was just made, and what is known of it.
 #[derive(Clone)]
 struct Made {
@@ -67,14 +74,23 @@ struct Made {
     /// The runtime that was there when it was made: its driver runs on it.
     home: Handle,
     server: Option<ServerId>,
+    /// The word of the sentinels by which it was made.
+    word: Option<Agreed>,
     /// The guard's time when it began to be made.
     suspicions: u64,
 }
 
 type Attempt = Shared<BoxFuture<Result<Made, Failure>>>;
 
-/// The shared connections.
+/// The shared connections to one server.
 pub(super) struct Connections {
+    lines: Arc<Lines>,
+    /// Where they are kept warm.
+    keeper: Mutex<Option<Keeper>>,
+}
+
+/// The connections, and the rules by which they are made.
+struct Lines {
     source: Arc<Source>,
     slots: Box<[Arc<Slot>]>,
     next: AtomicUsize,
@@ -112,6 +128,7 @@ struct Line {
     /// What is asked over it together.
     gathering: Arc<Gathering>,
     server: Option<ServerId>,
+    word: Option<Arc<Agreed>>,
     suspicions: u64,
 }
 
@@ -129,7 +146,7 @@ impl Connections {
         let slots = (0..terms.connections.max(1)).map(|_| Arc::default()).collect();
         // Behind sentinels an attempt may have to try several addresses. Whoever waits for it waits no longer for that.
         let connect_timeout = if source.has_many_addresses() { terms.timeout.saturating_mul(4) } else { terms.timeout };
-        Self {
+        let lines = Lines {
             source: Arc::new(source),
             slots,
             next: AtomicUsize::new(0),
@@ -139,51 +156,95 @@ impl Connections {
             doubt: Arc::default(),
             guard: Arc::clone(guard),
             server: Arc::default(),
-        }
+        };
+        Self { lines: Arc::new(lines), keeper: Mutex::new(None) }
     }
 
     /// Returns the rules by which answers count.
     pub(super) fn guard(&self) -> &Arc<Guard> {
-        &self.guard
+        &self.lines.guard
     }
 
     /// How many connections there are at most.
     pub(super) fn count(&self) -> usize {
-        self.slots.len()
+        self.lines.slots.len()
     }
 
     /// Whether somebody was refused or got no answer since this was last trusted.
     #[cfg(feature = "cluster")]
     pub(super) fn is_doubted(&self) -> bool {
-        self.doubt.load(Ordering::Relaxed)
+        self.lines.doubt.load(Ordering::Relaxed)
     }
 
     /// This is the server to ask, after all.
     #[cfg(feature = "cluster")]
     pub(super) fn trust(&self) {
-        self.doubt.store(false, Ordering::Relaxed);
+        self.lines.doubt.store(false, Ordering::Relaxed);
     }
 
     /// A connection, made if there is none. The slots take turns; one that pauses after a failure is passed over, and one
     /// for which others wait is left to them if another will do.
     pub(super) async fn lease(&self, deadline: Instant) -> Result<Lease, Failure> {
-        let outcome = self.find(deadline).await;
+        self.keep_warm();
+        let outcome = self.lines.find(deadline).await;
         if outcome.is_err() {
-            self.doubt.store(true, Ordering::Relaxed);
+            self.lines.doubt.store(true, Ordering::Relaxed);
         }
-        outcome.map(|(slot, line)| Lease {
+        outcome.map(|(slot, line)| self.lines.lease(slot, line))
+    }
+
+    /// Waits until an answer of the server counts. An error if that takes much longer than it should.
+    pub(super) async fn settle(&self) -> Result<(), Failure> {
+        let Some(settling) = self.guard().settling() else { return Ok(()) };
+        let ends = Instant::now() + settling.saturating_mul(2) + self.lines.connect_timeout;
+        loop {
+            let lease = self.lease(Instant::now() + self.lines.connect_timeout).await?;
+            let rest = lease.line.liveness.settles_in();
+            if rest.is_zero() {
+                return Ok(());
+            }
+            if Instant::now() >= ends {
+                return Err(Failure::new(StoreErrorKind::Unavailable, false, UNSETTLED));
+            }
+            sleep(rest.min(LONGEST_LOOK)).await;
+        }
+    }
+
+    /// Sees to it that the connections are kept warm, if that matters: on the present runtime, for a former one may have
+    /// ended.
+    fn keep_warm(&self) {
+        if self.guard().settling().is_none() {
+            return;
+        }
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if !keeper.as_ref().is_some_and(Keeper::is_at_work) {
+            *keeper = Some(Keeper::start(&self.lines));
+        }
+    }
+}
+
+impl Lines {
+    fn lease(&self, slot: &Arc<Slot>, line: Line) -> Lease {
+        Lease {
             slot: Arc::clone(slot),
             line,
             doubt: Arc::clone(&self.doubt),
             guard: Arc::clone(&self.guard),
             server: Arc::clone(&self.server),
-        })
+        }
     }
 
     async fn find(&self, deadline: Instant) -> Result<(&Arc<Slot>, Line), Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
+        // Where others are made by the keeper, one whose answers count is not passed over for one whose do not.
+        let slots = || self.slots.iter().cycle().skip(turn).take(self.slots.len());
+        if self.guard.settling().is_some()
+            && let Some(found) = slots().find_map(|slot| Some((slot, slot.settled(self)?)))
+        {
+            return Ok(found);
+        }
         let (mut outcome, mut others) = (Err(never_tried()), None);
-        for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
+        for slot in slots() {
             match slot.look(self, || self.attempt()) {
                 Found::Line(line) => return Ok((slot, line)),
                 Found::New(attempt) => return wait(slot, &attempt, &self.guard, deadline).await,
@@ -206,10 +267,11 @@ impl Connections {
         let identifies = self.identifies;
         let make = async move {
             let suspicions = guard.suspicions();
-            let link = source.connect().await?;
+            let (link, word) = source.connect_by_word().await?;
             let run_id = if identifies { identity::run_id(link.clone()).await? } else { None };
-            let server = run_id.map(|run_id| identity::server_id(&run_id, None));
-            Ok(Made { link, home: Handle::current(), server, suspicions })
+            let under = word.as_ref().map(|word| (word.era, word.epoch));
+            let server = run_id.map(|run_id| identity::server_id(&run_id, under));
+            Ok(Made { link, home: Handle::current(), server, word, suspicions })
         };
         let connect = async move { timeout(limit, make).await.unwrap_or_else(|_| Err(Failure::timeout())) };
         let boxed: BoxFuture<_> = Box::pin(connect);
@@ -219,13 +281,13 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        self.guard.forget(&self.server);
+        self.guard().forget(&self.lines.server);
     }
 }
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("slots", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Connections").field("slots", &self.count()).finish_non_exhaustive()
     }
 }
 
@@ -266,6 +328,8 @@ impl Lease {
         reads: Vec<Cmd>,
         deadline: Instant,
     ) -> Result<StrictAnswer, Failure> {
+        // Where no answer would count, nothing is asked.
+        self.confirm(Moment::now())?;
         let write_check = self.guard.write_check(bucket);
         let gathered = timeout_at(deadline, self.line.gathering.ask(reads, write_check, deadline)).await;
         // That it answers, the task that sends has written down.
@@ -298,9 +362,9 @@ impl Lease {
         let outcome = if self.line.suspicions != self.guard.suspicions() {
             Err(unavailable(true, "the connection is older than a pause of this node"))
         } else if !self.line.liveness.counts(asked) {
-            Err(unavailable(false, "the server has not answered without a gap for 2 s yet"))
+            Err(unavailable(false, UNSETTLED))
         } else {
-            Ok(())
+            self.guard.confirm(self.line.word.as_deref())
         };
         outcome.inspect_err(|failure| self.heed(failure))
     }
@@ -341,15 +405,17 @@ impl Lease {
 }
 
 impl Line {
-    fn new(Made { link, home, server, suspicions }: Made, guard: &Guard) -> Self {
-        let liveness = Arc::new(Liveness::new(guard.needs_continuity()));
+    fn new(Made { link, home, server, word, suspicions }: Made, guard: &Guard) -> Self {
+        let liveness = Arc::new(Liveness::new(guard.settling()));
         let gathering = Arc::new(Gathering::new(link.clone(), home, Arc::clone(&liveness)));
-        Self { link, liveness, gathering, server, suspicions }
+        Self { link, liveness, gathering, server, word: word.map(Arc::new), suspicions }
     }
 
     /// Whether a call may use it.
-    fn is_usable(&self, limits: &Connections) -> bool {
-        self.suspicions == limits.guard.suspicions() && !self.liveness.is_silent(limits.patience)
+    fn is_usable(&self, limits: &Lines) -> bool {
+        self.suspicions == limits.guard.suspicions()
+            && !self.liveness.is_silent(limits.patience)
+            && !limits.guard.names_another(self.word.as_deref())
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -374,7 +440,15 @@ impl Default for Slot {
 }
 
 impl Slot {
-    fn look(&self, limits: &Connections, connect: impl FnOnce() -> Attempt) -> Found {
+    /// A connection whose answers count.
+    fn settled(&self, limits: &Lines) -> Option<Line> {
+        match &*self.lock() {
+            State::Ready(line) if line.is_usable(limits) && line.liveness.settles_in().is_zero() => Some(line.clone()),
+            _ => None,
+        }
+    }
+
+    fn look(&self, limits: &Lines, connect: impl FnOnce() -> Attempt) -> Found {
         let mut state = self.lock();
         let pause = match &*state {
             State::Ready(line) if line.is_usable(limits) => return Found::Line(line.clone()),
@@ -428,6 +502,8 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+const UNSETTLED: &str = "the server has not answered without a gap for long enough: wait for some seconds";
 
 fn never_tried() -> Failure {
     Failure::new(StoreErrorKind::Unavailable, true, "not connected")

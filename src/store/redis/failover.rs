@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::ConfigError;
+use crate::{error::ConfigError, store::redis::continuity};
 
 /// How the server behind an address can be replaced by another one.
 ///
@@ -13,7 +13,7 @@ use crate::error::ConfigError;
 /// | declared | condition | bound on top of the staleness |
 /// |--|--|--|
 /// | [`Single`](Self::Single) | one server, never replaced | none |
-/// | [`Replicas`](Self::Replicas) | `min-replicas-to-write` covers every replica that may attach | `max_lag` and 2 s |
+/// | [`Replicas`](Self::Replicas) | `min-replicas-to-write` covers every replica that may attach | `max_lag` and 4 s |
 /// | nothing | | unknown |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -27,9 +27,12 @@ pub enum Failover {
     /// and `min-replicas-to-write 1`, both primaries took writes for 36 s. The price: while one replica is away,
     /// writes and strict reads are refused (503).
     ///
-    /// A new connection counts only 2 s after it was made, so [`connect`](super::RedisStoreBuilder::connect) takes 2 s
-    /// longer. A server that has not answered for a second counts again 2 s after its next answer. Each connection
-    /// costs four `PING` a second.
+    /// A new connection counts only `max_lag` and 3 s after it was made, and
+    /// [`connect`](super::RedisStoreBuilder::connect) waits for that. A server that has not answered for half a second
+    /// counts again as long after its next answer: until then requests and revocations are refused (503). Each
+    /// connection costs seven `PING` a second.
+    ///
+    /// A replica's acknowledgements must not be delayed by the network: what arrives late counts as new.
     Replicas {
         /// The servers' `min-replicas-max-lag`: 1 s to 10 minutes.
         max_lag: Duration,
@@ -38,10 +41,6 @@ pub enum Failover {
 
 const SHORTEST_LAG: Duration = Duration::from_secs(1);
 const LONGEST_LAG: Duration = Duration::from_secs(600);
-
-/// A primary that was stopped accepts writes for up to a second after it goes on, and a pause of up to a second is not
-/// noticed here.
-const RESUMED: Duration = Duration::from_secs(2);
 
 /// The deployment, as declared or as the way of connecting tells.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,23 +78,27 @@ impl Deployment {
         }
     }
 
-    /// Whether connections are to be kept warm, for a server's check counts only after it has answered for a while.
-    pub(super) fn needs_continuity(self) -> bool {
-        matches!(self, Self::Replicas { .. })
+    /// Returns for how long a server must have answered without a gap before its check counts, if that matters.
+    /// Connections are then kept warm.
+    pub(super) fn settling(self) -> Option<Duration> {
+        match self {
+            Self::Replicas { max_lag } => Some(continuity::settling(max_lag)),
+            _ => None,
+        }
     }
 
     /// Whether a server may be believed that refuses writes for a reason that says nothing of its role.
     ///
     /// With sentinels it is: they say which server is the primary. With replicas the reason may hide NOREPLICAS.
     pub(super) fn may_be_unchecked(self) -> bool {
-        !self.needs_continuity()
+        self.settling().is_none()
     }
 
     /// Returns how much longer than the staleness an old primary may be believed, or the reason why nobody knows.
     pub(super) fn bound(self) -> Result<Duration, &'static str> {
         match self {
             Self::Single => Ok(Duration::ZERO),
-            Self::Replicas { max_lag } => Ok(max_lag + RESUMED),
+            Self::Replicas { max_lag } => Ok(continuity::bound(max_lag)),
             #[cfg(feature = "sentinel")]
             Self::Sentinel { patience } => Ok(patience),
             #[cfg(feature = "cluster")]
@@ -121,7 +124,7 @@ mod tests {
         let bound = |failover| Deployment::declared(failover).unwrap().bound();
         assert_eq!(bound(Some(Failover::Single)).unwrap(), Duration::ZERO);
         let max_lag = Duration::from_secs(1);
-        assert_eq!(bound(Some(Failover::Replicas { max_lag })).unwrap(), Duration::from_secs(3));
+        assert_eq!(bound(Some(Failover::Replicas { max_lag })).unwrap(), Duration::from_secs(5));
         assert!(bound(None).unwrap_err().contains("Failover::Single"));
         #[cfg(feature = "sentinel")]
         assert_eq!(Deployment::Sentinel { patience: max_lag }.bound().unwrap(), max_lag);

@@ -46,6 +46,11 @@ impl Failure {
         &self.code
     }
 
+    /// Whether there was no answer in time.
+    pub(super) fn is_late(&self) -> bool {
+        self.kind == StoreErrorKind::Timeout
+    }
+
     /// Whether the server does not know the script.
     pub(super) fn is_unknown_script(&self) -> bool {
         self.code == "NOSCRIPT"

@@ -2,6 +2,8 @@
 //!
 //! Each store has one guard. All connections share it, those of requests and those that read the revocation log.
 
+#[cfg(feature = "sentinel")]
+use std::sync::Arc;
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -12,22 +14,42 @@ use std::{
 
 use redis::{Cmd, Value};
 
+#[cfg(feature = "sentinel")]
+use crate::store::redis::sentinels::Watch;
 use crate::store::redis::{
     failover::Deployment,
     failure::Failure,
     keys::Keyspace,
+    origin::Agreed,
     write_check::{Unchecked, write_check},
 };
 
 /// The rules by which answers count, and what operators are told of them.
 pub(super) struct Guard {
     keys: Keyspace,
-    deployment: Mutex<Deployment>,
+    deployment: Deployment,
+    seen: Mutex<Seen>,
     may_be_unchecked: bool,
-    needs_continuity: bool,
+    settling: Option<Duration>,
     /// Counts the times at which every connection had to go.
     suspicions: AtomicU64,
     unchecked: Mutex<UncheckedServers>,
+    /// The sentinels, where there are any.
+    #[cfg(feature = "sentinel")]
+    watch: Option<Arc<Watch>>,
+}
+
+/// What the servers' settings were when they were last looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// How many replicas there were when the store connected.
+    pub(super) replicas: Option<u64>,
+    /// Why the declared failover bounds nothing.
+    pub(super) voids: Option<String>,
+    /// `cluster-node-timeout`, where it is needed and told.
+    pub(super) node_timeout: Option<Duration>,
+    /// Why revocations may be dropped.
+    pub(super) evicts: Option<String>,
 }
 
 /// How many servers are served unchecked now, and why the latest of them is.
@@ -48,11 +70,48 @@ impl Guard {
         Self {
             keys,
             may_be_unchecked: deployment.may_be_unchecked(),
-            needs_continuity: deployment.needs_continuity(),
-            deployment: Mutex::new(deployment),
+            settling: deployment.settling(),
+            deployment,
+            seen: Mutex::default(),
             suspicions: AtomicU64::new(0),
             unchecked: Mutex::default(),
+            #[cfg(feature = "sentinel")]
+            watch: None,
         }
+    }
+
+    /// Believes a server only as long as a majority of these sentinels names it.
+    #[cfg(feature = "sentinel")]
+    pub(super) fn with_watch(self, watch: Option<Watch>) -> Self {
+        Self { watch: watch.map(Arc::new), ..self }
+    }
+
+    /// Returns the sentinels, where there are any.
+    #[cfg(feature = "sentinel")]
+    pub(super) fn watch(&self) -> Option<&Arc<Watch>> {
+        self.watch.as_ref()
+    }
+
+    /// Judges an answer of the server that sentinels named by `word`, now that it has come.
+    #[cfg_attr(not(feature = "sentinel"), allow(clippy::unused_self, reason = "only sentinels have a word"))]
+    pub(super) fn confirm(&self, word: Option<&Agreed>) -> Result<(), Failure> {
+        #[cfg(feature = "sentinel")]
+        if let (Some(watch), Some(word)) = (&self.watch, word) {
+            return watch.confirm(word);
+        }
+        let _ = word;
+        Ok(())
+    }
+
+    /// Whether sentinels name another server than they did by `word`.
+    #[cfg_attr(not(feature = "sentinel"), allow(clippy::unused_self, reason = "only sentinels have a word"))]
+    pub(super) fn names_another(&self, word: Option<&Agreed>) -> bool {
+        #[cfg(feature = "sentinel")]
+        if let (Some(watch), Some(word)) = (&self.watch, word) {
+            return watch.names_another(word);
+        }
+        let _ = word;
+        false
     }
 
     /// Returns the command that ends every read on which a decision rests. It changes nothing.
@@ -103,12 +162,12 @@ impl Guard {
     }
 
     pub(super) fn deployment(&self) -> Deployment {
-        *lock(&self.deployment)
+        self.deployment
     }
 
-    /// Whether the connections are to be kept warm.
-    pub(super) fn needs_continuity(&self) -> bool {
-        self.needs_continuity
+    /// Returns for how long a server must have answered without a gap before its answers count, if that matters.
+    pub(super) fn settling(&self) -> Option<Duration> {
+        self.settling
     }
 
     /// Returns the number of the present time: a connection of an earlier one is not used any more.
@@ -119,18 +178,57 @@ impl Guard {
     /// Starts a new time. See [`Servers::suspect`](super::servers::Servers::suspect).
     pub(super) fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::AcqRel);
+        #[cfg(feature = "sentinel")]
+        if let Some(watch) = &self.watch {
+            watch.suspect();
+        }
     }
 
     /// Returns how much longer than the staleness an old primary may be believed, or the reason why nobody knows.
     pub(super) fn bound(&self) -> Result<Duration, String> {
-        self.deployment().bound().map_err(str::to_owned)
+        let seen = lock(&self.seen);
+        if let Some(reason) = &seen.voids {
+            return Err(reason.clone());
+        }
+        match (self.deployment, seen.node_timeout) {
+            #[cfg(feature = "cluster")]
+            (Deployment::Cluster { node_timeout: None }, node_timeout) => Deployment::Cluster { node_timeout }.bound(),
+            (deployment, _) => deployment.bound(),
+        }
+        .map_err(str::to_owned)
+    }
+
+    /// Returns how many replicas there were when the store connected.
+    pub(super) fn seen_replicas(&self) -> Option<u64> {
+        lock(&self.seen).replicas
+    }
+
+    /// Notes what the servers' settings are now. What is new stands in the log.
+    pub(super) fn has_seen(&self, seen: Seen) {
+        let before = std::mem::replace(&mut *lock(&self.seen), seen.clone());
+        #[cfg(feature = "tracing")]
+        {
+            if let Some(reason) = seen.voids.filter(|reason| before.voids.as_ref() != Some(reason)) {
+                tracing::warn!(reason, "an old primary may be believed for longer than `failover` declares");
+            }
+            if let Some(text) = seen.evicts.filter(|_| before.evicts.is_none()) {
+                tracing::warn!("{text}");
+            }
+        }
+        #[cfg(not(feature = "tracing"))]
+        drop((before, seen));
     }
 
     /// Returns what an operator should mend.
     pub(super) fn warnings(&self) -> Vec<String> {
         let servers = lock(&self.unchecked);
         let unchecked = servers.latest.filter(|_| servers.count > 0);
-        unchecked.map(|reason| reason.text().to_owned()).into_iter().collect()
+        let seen = lock(&self.seen);
+        let warnings = unchecked.map(|reason| reason.text().to_owned()).into_iter();
+        let warnings = warnings.chain(seen.voids.clone()).chain(seen.evicts.clone());
+        #[cfg(feature = "sentinel")]
+        let warnings = warnings.chain(self.watch.as_ref().and_then(|watch| watch.trouble()));
+        warnings.collect()
     }
 }
 

@@ -28,12 +28,12 @@ pub(super) struct Liveness {
 
 impl Liveness {
     /// Starts with a connection that was made now.
-    pub(super) fn new(needs_continuity: bool) -> Self {
+    pub(super) fn new(settling: Option<Duration>) -> Self {
         Self {
             made: Instant::now(),
             asked: AtomicU64::new(0),
             answered: AtomicU64::new(0),
-            continuity: needs_continuity.then(|| Mutex::new(Continuity::new(Moment::now()))),
+            continuity: settling.map(|settling| Mutex::new(Continuity::new(Moment::now(), settling))),
         }
     }
 

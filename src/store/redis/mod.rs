@@ -92,6 +92,7 @@ mod info;
 mod keys;
 mod liveness;
 mod log;
+mod lookout;
 mod moment;
 mod nudges;
 mod origin;
@@ -101,19 +102,24 @@ mod record;
 mod reply;
 mod republish;
 mod scripts;
+#[cfg(feature = "sentinel")]
+mod sentinels;
 mod server_time;
 mod servers;
 mod sessions;
 mod source;
 #[cfg(feature = "cluster")]
 mod topology;
+mod urls;
+#[cfg(feature = "sentinel")]
+mod votes;
 mod write_check;
 
 use std::{
     fmt,
     future::Future,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -126,7 +132,7 @@ pub use self::{
     failover::Failover,
 };
 use self::{
-    call::whole_millis, keys::Keyspace, origin::Origin, server_time::ServerTime, servers::Servers,
+    call::whole_millis, keys::Keyspace, lookout::Lookout, origin::Origin, server_time::ServerTime, servers::Servers,
     sessions::SessionQuestion,
 };
 use crate::{
@@ -157,6 +163,8 @@ struct Inner {
     keep: AtomicU64,
     /// For how long this node decides by what it knew of the log, in ms.
     staleness: AtomicU64,
+    /// Looks at the servers' settings. Set when the store has connected.
+    lookout: OnceLock<Lookout>,
 }
 
 impl RedisStore {
@@ -169,8 +177,22 @@ impl RedisStore {
         Self::builder(url).connect().await
     }
 
-    /// Starts with the URL of a server: `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS (feature
-    /// `tls`), or `unix://`.
+    /// Starts with a URL.
+    ///
+    /// | URL | servers |
+    /// |--|--|
+    /// | `redis://[user:password@]host[:port][/db]`, `unix://` | one server |
+    /// | `redis-sentinel://[user:password@]host[:port][,host:port..][/db]#name` | the primary that sentinels call `name` |
+    /// | `redis-cluster://[user:password@]host[:port][,host:port..]` | a cluster, found through some of its nodes |
+    ///
+    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`), the second to sentinels and servers
+    /// alike. Sentinels need the feature `sentinel`, a cluster the feature `cluster`.
+    ///
+    /// User and password are those of the servers. Sentinels are asked without, or with `sentinel_user` and
+    /// `sentinel_password` if the URL has these parameters before the `#`. What has a meaning in URLs is
+    /// percent-encoded.
+    ///
+    /// A URL that cannot be used is an error of [`connect`](RedisStoreBuilder::connect).
     #[must_use]
     pub fn builder(url: impl AsRef<str>) -> RedisStoreBuilder {
         RedisStoreBuilder::new(url.as_ref())
@@ -221,6 +243,11 @@ impl Inner {
 
     fn staleness_millis(&self) -> u64 {
         self.staleness.load(Ordering::Relaxed)
+    }
+
+    /// Returns how much longer this node may believe a server that was replaced; 0 if nobody knows.
+    fn failover_millis(&self) -> u64 {
+        self.origin.guard().bound().map_or(0, whole_millis)
     }
 }
 

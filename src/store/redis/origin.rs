@@ -11,7 +11,11 @@ use redis::{
 };
 
 #[cfg(feature = "sentinel")]
-use crate::store::redis::source::Sentinels;
+use crate::store::redis::{
+    failover::Deployment,
+    sentinels::{self, Watch},
+    source::Named,
+};
 use crate::{
     error::ConfigError,
     store::redis::{guard::Guard, source::Source},
@@ -45,6 +49,16 @@ pub(super) enum Place {
 
 /// The host and port by which a node of a cluster is known to the others.
 pub(super) type Address = (String, u16);
+
+/// The word of a majority of sentinels: which server is the primary.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[cfg_attr(not(feature = "sentinel"), allow(dead_code, reason = "only sentinels make it"))]
+pub(super) struct Agreed {
+    /// Counts how often all sentinels were replaced by others.
+    pub(super) era: u64,
+    pub(super) address: Address,
+    pub(super) epoch: u64,
+}
 
 /// What is demanded of connections.
 #[derive(Clone)]
@@ -82,8 +96,10 @@ impl Origin {
             #[cfg(feature = "cluster")]
             Place::Cluster(urls) => Source::Pool(pool(info_of(node, urls)?, terms)?),
             #[cfg(feature = "sentinel")]
-            Place::Sentinel { urls, master, credentials } => {
-                Source::Sentinel(Box::new(sentinels(urls, master, credentials.as_ref(), terms)?))
+            Place::Sentinel { urls, credentials, .. } => {
+                let server = behind_sentinels(urls, credentials.as_ref(), terms)?;
+                let watch = self.guard.watch().ok_or_else(invalid_url)?;
+                Source::Sentinel(Box::new(Named { watch: Arc::clone(watch), server, settings: terms.settings() }))
             }
         })
     }
@@ -198,25 +214,40 @@ fn nodes(urls: &[String]) -> Result<Vec<Address>, ConfigError> {
     Ok(nodes)
 }
 
+/// Returns the watch over the sentinels, if these are sentinels.
 #[cfg(feature = "sentinel")]
-fn sentinels(
+pub(super) fn watch(place: &Place, deployment: Deployment, timeout: Duration) -> Result<Option<Watch>, ConfigError> {
+    let (Place::Sentinel { urls, master, .. }, Deployment::Sentinel { patience }) = (place, deployment) else {
+        return Ok(None);
+    };
+    let terms = Terms::new(timeout, 1);
+    let mut named = Vec::new();
+    for info in addresses(urls)? {
+        if sentinels::address_of(&info).is_none() {
+            return Err(ConfigError::new("urls", "name a socket of this machine", "write redis://host:port/"));
+        }
+        // A sentinel has no databases: one that was given belongs to the servers.
+        let redis = info.redis_settings().clone().set_db(0);
+        named.push(info.set_tcp_settings(terms.tcp()).set_redis_settings(redis));
+    }
+    Ok(Some(Watch::new(named, master.clone(), terms.settings(), patience, timeout)))
+}
+
+/// Returns how the servers are met that sentinels name: with the TLS of the sentinels' URLs and credentials of their own.
+/// The address is still that of a sentinel.
+#[cfg(feature = "sentinel")]
+fn behind_sentinels(
     urls: &[String],
-    master: &str,
     credentials: Option<&(String, String)>,
     terms: &Terms,
-) -> Result<Sentinels, ConfigError> {
-    let mut server = redis::RedisConnectionInfo::default().set_protocol(terms.protocol());
+) -> Result<redis::ConnectionInfo, ConfigError> {
+    let named = addresses(urls)?.into_iter().next().ok_or_else(invalid_url)?;
+    let mut redis = redis::RedisConnectionInfo::default().set_protocol(terms.protocol());
+    redis = redis.set_db(named.redis_settings().db());
     if let Some((user, password)) = credentials {
-        server = server.set_username(user).set_password(password);
+        redis = redis.set_username(user).set_password(password);
     }
-    Ok(Sentinels {
-        addresses: addresses(urls)?,
-        master: master.to_owned(),
-        server,
-        tcp: terms.tcp(),
-        settings: terms.settings(),
-        turn: 0.into(),
-    })
+    Ok(named.set_tcp_settings(terms.tcp()).set_redis_settings(redis))
 }
 
 #[cfg(any(feature = "cluster", feature = "sentinel"))]

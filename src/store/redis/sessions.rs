@@ -224,7 +224,8 @@ pub(super) fn revoked(bucket: u32, answered: Answered) -> Result<Revoked, StoreE
     let position = LogPosition { bucket, incarnation: rest.text()?, sequence: rest.number()? };
     let max_staleness = rest.duration()?;
     let (revocation, until) = log::revocation(&mut rest)?;
-    Ok(Revoked { now, found, revocation, until, position, max_staleness })
+    let max_failover = rest.duration()?;
+    Ok(Revoked { now, found, revocation, until, position, max_staleness, max_failover })
 }
 
 pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionPage, Failure> {

@@ -1,15 +1,17 @@
-//! Where connections to a server come from: a pool in front of it, or Sentinel, which names it.
+//! Where connections to a server come from: a pool in front of it, or the sentinels' word.
 //!
-//! deadpool's own pool for the latter cannot be given deadlines, pings every node at each checkout, and keeps a demoted
-//! primary (it answers a ping as well); so there the connections are made here.
+//! Neither deadpool's pool for sentinels is used nor redis' client for them. The former cannot be given deadlines, pings
+//! every node at each checkout, and keeps a demoted primary. The latter believes one sentinel.
 
 #[cfg(feature = "sentinel")]
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use deadpool_redis::Pool;
 use redis::aio::MultiplexedConnection;
 
-use crate::store::redis::failure::Failure;
+#[cfg(feature = "sentinel")]
+use crate::store::redis::sentinels::{self, Watch};
+use crate::store::redis::{failure::Failure, origin::Agreed};
 
 /// Makes connections.
 pub(super) enum Source {
@@ -17,52 +19,42 @@ pub(super) enum Source {
     Pool(Pool),
     /// The primary that sentinels name.
     #[cfg(feature = "sentinel")]
-    Sentinel(Box<Sentinels>),
+    Sentinel(Box<Named>),
 }
 
-/// Who is asked for the primary, and how that is connected to.
+/// How the primary is met that sentinels name.
 #[cfg(feature = "sentinel")]
-pub(super) struct Sentinels {
-    pub(super) addresses: Vec<redis::ConnectionInfo>,
-    pub(super) master: String,
-    pub(super) server: redis::RedisConnectionInfo,
-    pub(super) tcp: redis::io::tcp::TcpSettings,
+pub(super) struct Named {
+    pub(super) watch: Arc<Watch>,
+    /// With the address of a sentinel in place of the primary's.
+    pub(super) server: redis::ConnectionInfo,
     pub(super) settings: redis::AsyncConnectionConfig,
-    pub(super) turn: AtomicUsize,
 }
 
 impl Source {
-    /// A connection that any number of calls share.
+    /// Makes a connection that any number of calls share.
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
+        Ok(self.connect_by_word().await?.0)
+    }
+
+    /// Makes a connection, and tells by which word of the sentinels, if there are sentinels.
+    pub(super) async fn connect_by_word(&self) -> Result<(MultiplexedConnection, Option<Agreed>), Failure> {
         match self {
             // Taken for good: given back, it would be lent to somebody who blocks it.
-            Self::Pool(pool) => Ok(deadpool_redis::Connection::take(pool.get().await?)),
+            Self::Pool(pool) => Ok((deadpool_redis::Connection::take(pool.get().await?), None)),
             #[cfg(feature = "sentinel")]
-            Self::Sentinel(sentinels) => Ok(sentinels.connect().await?),
+            Self::Sentinel(named) => {
+                let agreed = named.watch.primary().await?;
+                let (host, port) = agreed.address.clone();
+                let client = redis::Client::open(sentinels::at(&named.server, host, port))?;
+                let link = client.get_multiplexed_async_connection_with_config(&named.settings).await?;
+                Ok((link, Some(agreed)))
+            }
         }
     }
 
-    /// Whether connecting may mean to try one address after the other.
+    /// Whether connecting may mean to ask others first.
     pub(super) fn has_many_addresses(&self) -> bool {
         !matches!(self, Self::Pool(_))
-    }
-}
-
-#[cfg(feature = "sentinel")]
-impl Sentinels {
-    /// Asks one sentinel after the other, another one first each time, so that one that hangs does not use up every
-    /// attempt. The answer is believed if the server itself says that it is a primary.
-    async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
-        use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-
-        let mut addresses = self.addresses.clone();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(addresses.len()).unwrap_or(0);
-        addresses.rotate_left(turn);
-        let server = SentinelNodeConnectionInfo::default()
-            .set_redis_connection_info(self.server.clone())
-            .set_tcp_settings(self.tcp.clone());
-        let mut client =
-            SentinelClient::build(addresses, self.master.clone(), Some(server), SentinelServerType::Master)?;
-        Ok(client.get_async_connection_with_config(&self.settings).await?)
     }
 }

@@ -24,9 +24,11 @@ local function emit(kind, subject, object, extra, till)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))
 end
 
--- The last five: what the log says of it.
+-- After the seven: the five that the log says of it, and MAX_FAILOVER.
 local function revoked(found)
-  return { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS, unpack(told) }
+  local answer = { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS, unpack(told) }
+  answer[#answer + 1] = MAX_FAILOVER
+  return answer
 end
 
 local function republished()

@@ -1,6 +1,7 @@
 -- Every script that writes starts with this: who asks, what time it is, and whether the store is ours.
 --
--- KEYS: 1 m, 2 log.   ARGV: 1 nonce, 2 layout, 3 buckets, 4 keep, 5 dmax, 6 channel, 7 deadline ('' for none).
+-- KEYS: 1 m, 2 log.   ARGV: 1 nonce, 2 layout, 3 buckets, 4 keep, 5 '<dmax>:<fmax>', 6 channel, 7 deadline ('' for
+-- none).
 -- Answers: nonce, status, now, and what the status brings.
 local META, LOG = KEYS[1], KEYS[2]
 local NONCE = ARGV[1]
@@ -18,13 +19,16 @@ local function later(duration)
   return math.min(NOW + duration, 253402300800000)
 end
 
-local meta = redis.call('HMGET', META, 'inc', 'layout', 'buckets', 'seq', 'head', 'at', 'keep', 'born', 'dmax')
+-- The longest staleness of any node, and the longest time for which one may believe a server that was replaced.
+local DMAX, FMAX = string.match(ARGV[5], '^(%d+):(%d+)$')
+
+local meta = redis.call('HMGET', META, 'inc', 'layout', 'buckets', 'seq', 'head', 'at', 'keep', 'born', 'dmax', 'fmax')
 if not meta[1] then
   -- A new life: what an earlier one left in the log has no place in its chain.
   redis.call('DEL', LOG)
-  meta = { NONCE, ARGV[2], ARGV[3], '0', NONCE, int(NOW), ARGV[4], int(NOW), ARGV[5] }
+  meta = { NONCE, ARGV[2], ARGV[3], '0', NONCE, int(NOW), ARGV[4], int(NOW), DMAX, FMAX }
   redis.call('HSET', META, 'inc', meta[1], 'layout', meta[2], 'buckets', meta[3], 'seq', meta[4], 'head', meta[5],
-    'at', meta[6], 'keep', meta[7], 'born', meta[8], 'dmax', meta[9])
+    'at', meta[6], 'keep', meta[7], 'born', meta[8], 'dmax', meta[9], 'fmax', meta[10])
 elseif meta[2] ~= ARGV[2] or meta[3] ~= ARGV[3] then
   return { NONCE, 'layout', NOW, meta[2] or '', meta[3] or '' }
 end
@@ -32,16 +36,22 @@ end
 local INCARNATION, BORN = meta[1], tonumber(meta[8])
 local SEQUENCE, HEAD, AT = tonumber(meta[4]), meta[5], tonumber(meta[6])
 local KEEP, MAX_STALENESS = tonumber(meta[7]), tonumber(meta[9])
-if not (BORN and SEQUENCE and HEAD and AT and KEEP and MAX_STALENESS) then
+-- Nodes of an earlier version write none.
+local MAX_FAILOVER = tonumber(meta[10] or '0')
+if not (BORN and SEQUENCE and HEAD and AT and KEEP and MAX_STALENESS and MAX_FAILOVER) then
   return { NONCE, 'untrusted', NOW }
 end
 if KEEP < tonumber(ARGV[4]) then
   KEEP = tonumber(ARGV[4])
   redis.call('HSET', META, 'keep', ARGV[4])
 end
-if MAX_STALENESS < tonumber(ARGV[5]) then
-  MAX_STALENESS = tonumber(ARGV[5])
-  redis.call('HSET', META, 'dmax', ARGV[5])
+if MAX_STALENESS < tonumber(DMAX) then
+  MAX_STALENESS = tonumber(DMAX)
+  redis.call('HSET', META, 'dmax', DMAX)
+end
+if MAX_FAILOVER < tonumber(FMAX) then
+  MAX_FAILOVER = tonumber(FMAX)
+  redis.call('HSET', META, 'fmax', FMAX)
 end
 
 if ARGV[7] ~= '' and NOW > tonumber(ARGV[7]) then

@@ -1,0 +1,53 @@
+//! Connections that are kept warm, where a server counts only after it has answered without a gap.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use super::{Found, Lines, Slot, wait};
+
+/// A third of the longest gap: a ping that comes late leaves time for another one.
+const PING_EVERY: Duration = Duration::from_millis(150);
+
+/// The tasks that keep the connections to one server warm, one for each connection. They end when this is dropped.
+pub(super) struct Keeper(Vec<JoinHandle<()>>);
+
+impl Keeper {
+    /// Starts the tasks on the present runtime.
+    pub(super) fn start(lines: &Arc<Lines>) -> Self {
+        let keep = |slot: &Arc<Slot>| tokio::spawn(keep(Arc::clone(lines), Arc::clone(slot)));
+        Self(lines.slots.iter().map(keep).collect())
+    }
+
+    /// Whether its runtime still exists.
+    pub(super) fn is_at_work(&self) -> bool {
+        !self.0.iter().any(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Connects if there is no connection, and pings it if there is one.
+async fn keep(lines: Arc<Lines>, slot: Arc<Slot>) {
+    loop {
+        let began = Instant::now();
+        match slot.look(&lines, || lines.attempt()) {
+            Found::Line(line) => {
+                // Its outcome stands in the connection's own books.
+                let _ = lines.lease(&slot, line).command(&redis::cmd("PING"), began + lines.patience).await;
+            }
+            Found::New(attempt) | Found::Others(attempt) => {
+                let _ = wait(&slot, &attempt, &lines.guard, began + lines.connect_timeout).await;
+            }
+            Found::Pause(_) => {}
+        }
+        sleep_until(began + PING_EVERY).await;
+    }
+}

@@ -1,0 +1,175 @@
+//! How the replacement of a server is declared, and what the store tells of the bound that follows.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{
+    RedisServer, eventually,
+    redis_fixture::{self, open},
+    redis_server::free_port,
+};
+use tower_bearer::{
+    Consistency, MemoryStore, TokenService,
+    store::{
+        RedisStore, TokenStore,
+        redis::{ConnectError, Failover},
+    },
+    tokens::TokenPolicy,
+};
+
+const LAG: Duration = Duration::from_secs(1);
+
+/// A primary that takes writes as long as it has one replica, and that replica.
+async fn primary_with_replica() -> (RedisServer, RedisServer) {
+    let primary = RedisServer::start_with(&["--min-replicas-to-write", "1", "--min-replicas-max-lag", "1"]);
+    let replica = replica_of(&primary).await;
+    (primary, replica)
+}
+
+async fn replica_of(primary: &RedisServer) -> RedisServer {
+    let replica = RedisServer::start_with(&[
+        "--replicaof",
+        &format!("127.0.0.1 {}", primary.port()),
+        "--repl-diskless-sync-delay",
+        "0",
+    ]);
+    let mut admin = replica.admin().await;
+    eventually("the replica follows", async || {
+        let info: String = redis::cmd("INFO").arg("replication").query_async(&mut admin).await.ok()?;
+        info.contains("master_link_status:up").then_some(())
+    })
+    .await;
+    replica
+}
+
+async fn refused(builder: tower_bearer::store::redis::RedisStoreBuilder) -> String {
+    match builder.connect().await {
+        Err(ConnectError::Config(error)) => error.setting().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_declaration_that_does_not_fit_is_a_mistake() {
+    let url = format!("redis://127.0.0.1:{}/", free_port());
+    for max_lag in [Duration::ZERO, Duration::from_secs(3600)] {
+        assert_eq!(refused(RedisStore::builder(&url).failover(Failover::Replicas { max_lag })).await, "failover");
+    }
+    #[cfg(feature = "sentinel")]
+    {
+        let sentinels = || RedisStore::sentinel([url.clone()], "main");
+        assert_eq!(refused(sentinels().failover(Failover::Single)).await, "failover");
+        for patience in [Duration::from_millis(999), Duration::from_secs(61)] {
+            assert_eq!(refused(sentinels().sentinel_patience(patience)).await, "sentinel_patience");
+        }
+        assert_eq!(refused(RedisStore::builder(&url).sentinel_patience(LAG)).await, "sentinel_patience");
+        assert_eq!(refused(RedisStore::sentinel(["unix:///s"], "main")).await, "urls");
+    }
+    #[cfg(feature = "cluster")]
+    {
+        let cluster = || RedisStore::cluster([url.clone()]);
+        assert_eq!(refused(cluster().failover(Failover::Single)).await, "failover");
+        assert_eq!(refused(cluster().cluster_node_timeout(Duration::ZERO)).await, "cluster_node_timeout");
+        assert_eq!(refused(RedisStore::builder(&url).cluster_node_timeout(LAG)).await, "cluster_node_timeout");
+    }
+}
+
+#[tokio::test]
+async fn the_bound_is_that_of_the_staleness_and_the_failover() {
+    let server = RedisServer::start();
+    let bounded = Consistency::BoundedStaleness(Duration::from_millis(250));
+    let single = RedisStore::builder(server.url()).failover(Failover::Single).connect().await.unwrap();
+    for (consistency, bound) in [(Consistency::Strong, 0), (bounded, 250)] {
+        let tokens = redis_fixture::node_on(single.clone(), |builder| builder.consistency(consistency));
+        let status = tokens.status().await;
+        assert_eq!((status.bound_ms, status.bound_reason), (Some(bound), None));
+        assert!(status.warnings.is_empty(), "{:?}", status.warnings);
+    }
+    let undeclared = RedisStore::connect(server.url()).await.unwrap();
+    let status = redis_fixture::node_on(undeclared, |builder| builder).status().await;
+    assert_eq!(status.bound_ms, None);
+    assert!(status.bound_reason.unwrap().contains("Failover::Single"));
+}
+
+#[tokio::test]
+async fn the_memory_store_has_a_bound_and_the_policy_without_a_store_has_none() {
+    let secret = "a TEST secret that is long enough for HS256";
+    let memory = TokenService::builder().secret(secret).store(MemoryStore::default()).build().unwrap();
+    assert_eq!(memory.status().await.bound_ms, Some(0));
+    let stateless = TokenService::builder().secret(secret).policy(TokenPolicy::Stateless).build().unwrap();
+    let status = stateless.status().await;
+    assert_eq!(status.bound_ms, None);
+    assert!(status.bound_reason.unwrap().contains("Stateless"));
+}
+
+#[tokio::test]
+async fn the_longest_bound_of_any_node_stands_in_m_and_everywhere_waits_for_it() {
+    let (primary, _replica) = primary_with_replica().await;
+    let single = RedisStore::builder(primary.url()).failover(Failover::Single).connect().await.unwrap();
+    let revoked = single.revoke_session("alice", "s1").await.unwrap();
+    assert_eq!(revoked.max_failover, Duration::ZERO);
+    let replicas = Failover::Replicas { max_lag: LAG };
+    let began = Instant::now();
+    let moved = RedisStore::builder(primary.url()).failover(replicas).connect().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(moved.failover_bound(), Ok(Duration::from_secs(5)));
+    let revoked = single.revoke_session("alice", "s1").await.unwrap();
+    assert_eq!(revoked.max_failover, Duration::from_secs(5));
+    let mut admin = primary.admin().await;
+    for bucket in 0..16 {
+        let told: Vec<u64> = redis::cmd("HMGET")
+            .arg(format!("tb:{{{bucket}}}:m"))
+            .arg(&["dmax", "fmax"])
+            .query_async(&mut admin)
+            .await
+            .unwrap();
+        assert_eq!(told, [0, 5000], "{bucket}");
+    }
+    let tokens = redis_fixture::node_on(single, |builder| builder);
+    let began = Instant::now();
+    tokens.revoke_session("alice", "s1").everywhere().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_bucket_of_an_earlier_version_has_no_fmax_and_gets_one() {
+    let server = RedisServer::start();
+    let store = RedisStore::builder(server.url()).buckets(1).connect().await.unwrap();
+    let mut admin = server.admin().await;
+    redis::cmd("HDEL").arg("tb:{0}:m").arg("fmax").exec_async(&mut admin).await.unwrap();
+    assert_eq!(store.revoke_session("alice", "s1").await.unwrap().max_failover, Duration::ZERO);
+    open(&store, "alice", "s1").await;
+}
+
+#[tokio::test]
+async fn one_replica_more_than_is_covered_voids_the_bound() {
+    let (primary, _replica) = primary_with_replica().await;
+    let replicas = Failover::Replicas { max_lag: LAG };
+    let store = RedisStore::builder(primary.url()).failover(replicas).connect().await.unwrap();
+    assert!(store.failover_bound().is_ok() && store.warnings().is_empty());
+    let _other = replica_of(&primary).await;
+    let reason = eventually("the bound is void", async || store.failover_bound().err()).await;
+    assert!(reason.contains("2 replicas"), "{reason}");
+    assert_eq!(store.warnings(), [reason]);
+    // What it serves it goes on to serve.
+    open(&store, "alice", "s1").await;
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_no_replica_has_no_bound() {
+    let server = RedisServer::start();
+    let replicas = Failover::Replicas { max_lag: LAG };
+    let store = RedisStore::builder(server.url()).failover(replicas).connect().await.unwrap();
+    assert!(store.failover_bound().unwrap_err().contains("min-replicas-to-write is 0"));
+}
+
+#[tokio::test]
+async fn a_server_that_may_drop_revocations_stands_in_the_warnings() {
+    let server = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    let store = RedisStore::builder(server.url()).allow_eviction(true).connect().await.unwrap();
+    let warnings = store.warnings();
+    assert!(warnings.iter().any(|warning| warning.contains("allkeys-lru")), "{warnings:?}");
+}
