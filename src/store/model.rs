@@ -183,7 +183,8 @@ pub struct Revoked {
     pub revocation: Revocation,
     /// Until when that matters, as [`LogEntry::until`].
     pub until: Timestamp,
-    /// Where it stands in the log. A node that has read the log up to here enforces it.
+    /// Where it stands in the log: further back than the newest entry if it was revoked before. A node that has read the
+    /// log up to here enforces it.
     pub position: LogPosition,
     /// The longest time for which any node may still decide by what it knew before. Zero: none does.
     pub max_staleness: Duration,
@@ -241,9 +242,9 @@ pub struct SessionRecord {
 pub enum ForeignId {
     /// One token, by its `jti`.
     Token(String),
-    /// A session, by its `sid`: its tokens issued until now.
+    /// A session, by its `sid`: its tokens issued until the end of the current half second.
     Session(String),
-    /// A subject: its tokens issued until now.
+    /// A subject: its tokens issued until the end of the current half second.
     Subject(String),
 }
 
@@ -263,7 +264,8 @@ pub struct Deny {
     pub issuer: String,
     /// What is revoked.
     pub id: ForeignId,
-    /// How long to remember it: as long as a token that it concerns may live, and leeway and margin.
+    /// How long to remember it at least: as long as a token that it concerns may live, and leeway and margin. Zero if
+    /// its time is over: then nothing is written.
     pub keep: Duration,
 }
 

