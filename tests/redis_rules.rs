@@ -872,6 +872,29 @@ async fn the_log_is_kept_as_long_as_the_node_with_the_longest_tokens_needs() {
 }
 
 #[tokio::test]
+async fn what_a_node_revoked_lives_in_the_store_as_long_as_the_node_with_the_longest_tokens_needs() {
+    let f = Fixture::new().await;
+    f.store.keep_log_for(10 * HOUR);
+    f.open("alice", "s1").await;
+    f.store.revoke_session("alice", "s0").await.unwrap();
+    let other = RedisStore::builder(f.server.url()).buckets(1).connect().await.unwrap();
+    let short = Duration::from_millis(50);
+    other.deny(Deny { keep: short, ..deny(ISSUER, ForeignId::Subject("1".into())) }).await.unwrap();
+    other.deny(Deny { keep: short, ..deny(ISSUER, ForeignId::Token("1".into())) }).await.unwrap();
+    other.revoke_token("bob", "j1", other.now().saturating_add(short)).await.unwrap();
+    let keys: Vec<String> = f.redis(&["KEYS", "tb:{0}:[du]:*"]).await;
+    assert_eq!(keys.len(), 4);
+    for key in keys {
+        let ttl: i64 = f.redis(&["TTL", &key]).await;
+        assert!(ttl > 10 * 3600 - 10, "{key}: {ttl}");
+    }
+    let log = f.log().await;
+    assert!(log.iter().all(|entry| entry.at.saturating_add(10 * HOUR) <= entry.until), "{log:?}");
+    let mark: String = f.redis(&["HGET", "tb:{0}:u:bob", "!j1"]).await;
+    assert_eq!(mark, format!("{}.4", log[3].until.as_millis()));
+}
+
+#[tokio::test]
 async fn what_is_older_than_keep_is_trimmed() {
     let f = Fixture::new().await;
     let old = f.store.now().saturating_sub(3 * HOUR).as_millis();

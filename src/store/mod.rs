@@ -38,8 +38,9 @@ use futures_util::future::{Either, Ready, ready};
 pub use self::log_position::InvalidLogPosition;
 pub use self::memory::MemoryStore;
 pub use self::model::{
-    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, Open, Opened,
-    Page, Revocation, Revoked, Rotate, Rotated, ServerId, SessionPage, SessionRecord, SessionState, Successor,
+    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, KeptLonger, LogCursor, LogEntry, LogPage, LogPosition,
+    Open, Opened, Page, Revocation, Revoked, Rotate, Rotated, ServerId, SessionPage, SessionRecord, SessionState,
+    Successor,
 };
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;

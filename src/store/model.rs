@@ -293,8 +293,29 @@ pub struct Denial {
     pub revoked_before: Option<Timestamp>,
     /// Since when the store remembers. A token issued before may have been revoked in an earlier life of the store.
     pub born: Timestamp,
+    /// When the store was last asked to remember revocations for longer; `None` if it always did for as long as now.
+    pub kept_longer: Option<KeptLonger>,
     /// The server that answered; `None` if its identity is not known, or if several servers answered.
     pub server: Option<ServerId>,
+}
+
+/// A time from which revocations are remembered for longer than before.
+///
+/// A token of a long life that was issued before may have been revoked, and its revocation forgotten.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeptLonger {
+    /// The time.
+    pub since: Timestamp,
+    /// For how long what was revoked before is remembered at least.
+    pub before: Duration,
+}
+
+impl KeptLonger {
+    /// Joins two changes into one that promises no more than either.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { since: self.since.max(other.since), before: self.before.min(other.before) }
+    }
 }
 
 /// Where a reader of the log goes on. Opaque: take it from [`LogPage::next`].

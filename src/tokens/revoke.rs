@@ -52,8 +52,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);
         match (claims.token_type(), claims.session_id()) {
             _ if inner.policy == TokenPolicy::Denylist => {
-                // Remembered as long as the token could be accepted, whatever its issuer's clock and ours say.
-                let keep = inner.max_foreign_life();
+                // Remembered as long as the token could be accepted, whatever its issuer's clock and ours say. Not at all
+                // if that time is over.
+                let until = until.saturating_add(inner.validation.leeway_in_force());
+                let keep = until.saturating_since(inner.store_now()).min(inner.max_foreign_life());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
                 let id = ForeignId::Token(claims.token_id().to_owned());
                 self.revoke(move |store| async move { Ok(store.deny(Deny { issuer, id, keep }).await?) })

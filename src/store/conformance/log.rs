@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::StoreErrorKind,
-    store::{LogCursor, Revocation},
+    store::{Deny, DenyQuery, ForeignId, LogCursor, Revocation},
 };
 
 pub(super) async fn the_log_is_dense_and_chained(user: Subject) -> Outcome {
@@ -139,6 +139,25 @@ pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: Subject) 
     ];
     for revoked in revoked {
         ensure!(revoked.max_staleness >= LONG * 2, "{revoked:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn what_was_revoked_before_the_log_was_kept_longer_is_told_as_such(user: Subject) -> Outcome {
+    let issuer = format!("https://issuer.example/{}", user.name);
+    let deny = Deny { issuer: issuer.clone(), id: ForeignId::Token("j".to_owned()), keep: LONG };
+    let bucket = user.store.deny(deny).await?.position.bucket;
+    let before = user.store.log(bucket, None).await?.keep;
+    user.store.keep_log_for(before.saturating_add(LONG));
+    let asked = user.store.ping().await?;
+    for _ in 0..2 {
+        let query = DenyQuery { issuer: issuer.clone(), jti: Some("j".to_owned()), sid: None, subject: None };
+        let denial = user.store.denied(query).await?;
+        let told = denial.kept_longer;
+        let right = told.is_some_and(|kept| kept.before <= before && kept.since <= denial.now);
+        ensure!(right, "kept for {before:?} until {asked}, then longer: {denial:?}");
+        let keep = user.store.log(bucket, None).await?.keep;
+        ensure!(keep >= before.saturating_add(LONG), "{keep:?}");
     }
     Ok(())
 }

@@ -227,6 +227,7 @@ rules! {
         a_token_that_has_expired_is_not_logged,
         a_session_past_its_end_is_revoked_and_logged_once,
         no_caller_makes_the_log_of_a_subject_grow_fast,
+        what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept,
         a_revoked_token_leaves_its_session_alive,
         a_revoked_token_is_remembered_until_its_time,
         a_revoked_token_of_a_lost_session_is_revoked,
@@ -251,6 +252,7 @@ rules! {
         an_unknown_bucket_or_cursor_does_no_harm,
         the_log_tells_for_how_long_it_is_kept,
         the_longest_staleness_is_told_and_only_grows,
+        what_was_revoked_before_the_log_was_kept_longer_is_told_as_such,
         a_subject_has_one_bucket,
     }
     republish {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    store::{Deny, ForeignId, Opened, Revocation, Rotated, SessionState},
+    store::{Deny, DenyQuery, ForeignId, Opened, Revocation, Rotated, SessionState},
 };
 
 fn session(user: &Subject, sid: &str) -> Revocation {
@@ -312,4 +312,45 @@ pub(super) async fn generations_only_rise(user: Subject) -> Outcome {
         last = *generation;
     }
     Ok(())
+}
+
+pub(super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept(user: Subject) -> Outcome {
+    // Another node accepts tokens for this long.
+    user.store.keep_log_for(LONG * 40);
+    let soon = user.open("s").await?.now.saturating_add(SHORT);
+    user.open_as(crate::store::Open { idle: SHORT, ..user.session("t") }).await?;
+    let mut reader = user.reader().await?;
+    let issuer = format!("https://issuer.example/{}", user.name);
+    let (id, token) = (ForeignId::Subject("u".to_owned()), ForeignId::Token("x".to_owned()));
+    user.store.revoke_token(&user.name, "j", soon).await?;
+    user.store.revoke_session(&user.name, "t").await?;
+    for id in [id.clone(), token.clone()] {
+        user.store.deny(Deny { issuer: issuer.clone(), id, keep: SHORT }).await?;
+    }
+    user.store.republish(user.store.bucket_of(&user.name), token_of(&user, "again"), soon).await?;
+    let name = user.store.foreign_name(&issuer, &ForeignId::Token("again".to_owned()));
+    user.store.republish(name.bucket, Revocation::Foreign { id: name.id, before: None }, soon).await?;
+    let logged = reader.read().await?;
+    let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
+    ensure!(lasts && logged.len() == 6, "the log says {logged:?}");
+    user.wait_until(soon.saturating_add(SHORT)).await?;
+    // Changes are when a store lets go of what is over.
+    for n in 0..4 {
+        user.open(&format!("another {n}")).await?;
+    }
+    for jti in ["j", "again"] {
+        let state = user.token_state("s", jti).await?;
+        ensure!(matches!(state, SessionState::Revoked { .. }), "the token {jti} is {state:?}");
+    }
+    ensure!(user.is_revoked("t").await?, "the session is {:?}", user.state("t").await?);
+    for jti in ["x", "again"] {
+        let (jti, subject) = (Some(jti.to_owned()), Some("u".to_owned()));
+        let denial = user.store.denied(DenyQuery { issuer: issuer.clone(), jti, sid: None, subject }).await?;
+        ensure!(denial.token && denial.revoked_before.is_some(), "{denial:?}");
+    }
+    Ok(())
+}
+
+fn token_of(user: &Subject, jti: &str) -> Revocation {
+    Revocation::Token { subject: user.name.clone(), jti: jti.to_owned() }
 }

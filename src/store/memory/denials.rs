@@ -13,13 +13,14 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::StoreError,
-    store::{Denial, Deny, DenyQuery, ForeignId, Revocation, Revoked},
+    store::{Denial, Deny, DenyQuery, ForeignId, KeptLonger, Revocation, Revoked},
 };
 
 #[derive(Default)]
 pub(super) struct Denials {
     denied: HashMap<Arc<str>, Denied>,
     expiries: BTreeSet<(Timestamp, Arc<str>)>,
+    kept_longer: Option<KeptLonger>,
 }
 
 struct Denied {
@@ -62,6 +63,14 @@ impl Denials {
         let position = log.append(now, revocation.clone(), until)?;
         self.put(name, Denied { before: before.unwrap_or(now), until, sequence: position.sequence });
         Ok(Revoked { now, found, revocation, until, position, max_staleness: log.max_staleness() })
+    }
+
+    /// Notes that what is revoked from now on is remembered for `keep`, and no longer for `before` only.
+    pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
+        let grown = KeptLonger { since: now, before };
+        // Where that is still so for an earlier change, the shortest time counts.
+        let last = self.kept_longer.filter(|last| now < later(last.since, keep));
+        self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
 
     /// Denies again what may have been lost.
@@ -111,6 +120,7 @@ impl Denials {
             token: query.jti.map(ForeignId::Token).and_then(before).is_some(),
             revoked_before: session.max(subject),
             born: log.born(),
+            kept_longer: self.kept_longer,
             server: Some(log.server()),
         }
     }

@@ -4,7 +4,7 @@
 //! {prefix}:{b}:u:<sub>   HASH    a user: generations, sessions, revoked tokens
 //! {prefix}:{b}:i:<sub>   HASH    the labels of the user's sessions
 //! {prefix}:{b}:d:<hash>  STRING  something of another issuer's that was revoked
-//! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, dmax
+//! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from, dmax
 //! {prefix}:{b}:log       STREAM  the revocation log
 //! {prefix}:{b}:ch        shard channel: a nudge at every entry
 //! ```

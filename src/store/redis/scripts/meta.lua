@@ -37,8 +37,17 @@ if not (BORN and SEQUENCE and HEAD and AT and KEEP and MAX_STALENESS) then
   return { NONCE, 'untrusted', NOW }
 end
 if KEEP < tonumber(ARGV[4]) then
-  KEEP = tonumber(ARGV[4])
   redis.call('HSET', META, 'keep', ARGV[4])
+  if SEQUENCE > 0 then
+    -- What was revoked until now is remembered for the shorter time. Where that is still so for an earlier change, the
+    -- shortest time counts.
+    local last, from = redis.call('HMGET', META, 'grew', 'from'), KEEP
+    if tonumber(last[1]) and NOW < tonumber(last[1]) + tonumber(ARGV[4]) then
+      from = math.min(from, tonumber(last[2]) or 0)
+    end
+    redis.call('HSET', META, 'grew', int(NOW), 'from', int(from))
+  end
+  KEEP = tonumber(ARGV[4])
 end
 if MAX_STALENESS < tonumber(ARGV[5]) then
   MAX_STALENESS = tonumber(ARGV[5])
