@@ -16,7 +16,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
-use support::{Behaviour, Fixture, fixture::START};
+use support::{Behaviour, Events, Fixture, fixture::START};
 use tower::{Service, ServiceExt};
 use tower_bearer::{
     AuthLayer, BoxError, NewSession, NoClaims, TokenPolicy, TokenService, TokenType,
@@ -25,6 +25,7 @@ use tower_bearer::{
     error::{PasswordError, StoreErrorKind},
     jwt::AccessTyp,
     store::Page,
+    tokens::{Builder, SecurityEvent},
     users::{Credentials, Grant, UserAuthentication},
 };
 
@@ -70,6 +71,8 @@ impl UserAuthentication for Users {
         let meanwhile = self.meanwhile.lock().unwrap().pop();
         if let Some(Meanwhile { tokens, clock, changes_password }) = meanwhile {
             self.changed.store(changes_password, Ordering::SeqCst);
+            // A revocation that ends nothing would overtake no login a second time.
+            tokens.create_token_pair(NewSession::of("42")).await?;
             tokens.revoke_all_for_subject("42").await?;
             clock.advance(Duration::from_millis(1));
         }
@@ -96,7 +99,11 @@ struct House {
 }
 
 fn house() -> House {
-    let fixture = Fixture::new();
+    house_with(|builder| builder)
+}
+
+fn house_with(configure: impl FnOnce(Builder) -> Builder) -> House {
+    let fixture = Fixture::with(configure);
     let users = Arc::new(Users::default());
     let auth = AuthLayer::new(fixture.tokens.clone()).realm("house").unwrap();
     let endpoints = Endpoints::new(&auth, Arc::clone(&users));
@@ -161,7 +168,8 @@ async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_
     for (revocations, changes_password, expected) in
         [(1, false, StatusCode::OK), (1, true, StatusCode::UNAUTHORIZED), (2, false, StatusCode::UNAUTHORIZED)]
     {
-        let house = house();
+        let events = Events::default();
+        let house = house_with(|builder| builder.on_event(events.hook()));
         let Fixture { tokens, clock, .. } = &house.fixture;
         let meanwhile = || Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password };
         *house.users.meanwhile.lock().unwrap() = std::iter::repeat_with(meanwhile).take(revocations).collect();
@@ -173,6 +181,8 @@ async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_
         if expected != StatusCode::OK {
             assert_eq!(answer.body["error"], "invalid_grant");
         }
+        let overtaken = SecurityEvent::LoginOvertaken { subject: "42".to_owned() };
+        assert_eq!(events.take(), if revocations == 2 { vec![overtaken] } else { Vec::new() });
     }
 }
 

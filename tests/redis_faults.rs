@@ -504,7 +504,7 @@ async fn nodes_with_other_buckets_are_refused() {
     let mut admin = server.admin().await;
     for bucket in 0..16 {
         let key = format!("tb:{{{bucket}}}:m");
-        redis::cmd("HSET").arg(key).arg("layout").arg("2").exec_async(&mut admin).await.unwrap();
+        redis::cmd("HSET").arg(key).arg("layout").arg("3").exec_async(&mut admin).await.unwrap();
     }
     let layout = |error: tower_bearer::error::StoreError| assert_eq!(error.kind(), StoreErrorKind::Layout);
     layout(first.open(session("alice", "s1")).await.unwrap_err());

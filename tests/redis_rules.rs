@@ -33,7 +33,8 @@ async fn a_session_lives_from_open_to_revocation() {
     assert!(matches!(f.rotate("alice", "s1", 0).await, Rotated::Revoked { at: Some(at), .. } if at == revoked.now));
     let again = f.store.revoke_session("alice", "s1").await.unwrap();
     assert!(!again.found);
-    assert_eq!((revoked.position.sequence, again.position.sequence), (1, 2));
+    assert_eq!(again.position, revoked.position, "it names the entry that is there");
+    assert_eq!(f.log().await.len(), 1);
     assert_eq!(f.log().await[0].revocation, Revocation::Session { subject: "alice".into(), sid: "s1".into() });
 }
 
@@ -47,7 +48,7 @@ async fn every_key_has_a_time_to_live_but_m() {
     f.store.revoke_all("dave", None).await.unwrap();
     f.rotate("alice", "s2", 0).await;
     let keys: Vec<String> = f.redis(&["KEYS", "*"]).await;
-    assert_eq!(keys.len(), 6, "{keys:?}");
+    assert_eq!(keys.len(), 7, "{keys:?}");
     for key in keys {
         let ttl: i64 = f.redis(&["PTTL", &key]).await;
         assert_eq!(ttl == -1, key == "tb:{0}:m", "{key}: {ttl}");
@@ -106,7 +107,13 @@ async fn a_jti_stays_revoked_up_to_its_end_and_other_writes_do_not_prune_it() {
     // An earlier end does not shorten it.
     f.store.revoke_token("alice", "j1", until.saturating_sub(HOUR)).await.unwrap();
     assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
+    // Nor does its own end, before the longest time for which any node accepts a token: `keep`.
     pass(&f.store, until).await;
+    assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
+    let mark: String = f.redis(&["HGET", "tb:{0}:u:alice", "!j1"]).await;
+    let (till, sequence) = mark.split_once('.').unwrap();
+    assert_eq!((till.parse::<u64>().unwrap(), sequence), (f.log().await[0].until.as_millis(), "1"));
+    f.redis::<()>(&["HSET", "tb:{0}:u:alice", "!j1", &format!("{}.1", until.as_millis())]).await;
     assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Active { .. }));
     f.open("alice", "s3").await;
     let left: bool = f.redis(&["HEXISTS", "tb:{0}:u:alice", "!j1"]).await;
@@ -346,7 +353,83 @@ async fn a_revocation_is_logged_even_if_there_was_nothing_to_delete() {
     let f = Fixture::new().await;
     assert!(!f.store.revoke_session("alice", "lost").await.unwrap().found);
     assert_eq!(f.log().await[0].revocation, Revocation::Session { subject: "alice".into(), sid: "lost".into() });
-    assert_eq!(f.state("alice", "lost").await, SessionState::Unknown);
+    assert!(f.is_revoked("alice", "lost").await, "a repetition finds that it was revoked");
+    f.store.revoke_session("alice", "lost").await.unwrap();
+    assert_eq!(f.log().await.len(), 1);
+    assert!(matches!(f.store.open(session("alice", "lost")).await.unwrap(), Opened::Exists { .. }));
+}
+
+#[tokio::test]
+async fn after_the_log_was_lost_with_its_m_the_same_revocations_are_logged_again() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let until = f.store.now().saturating_add(2 * HOUR);
+    let revoke = async || {
+        f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap();
+        f.store.revoke_session("alice", "s1").await.unwrap();
+        f.store.revoke_token("alice", "j1", until).await.unwrap();
+        f.store.revoke_all("alice", None).await.unwrap();
+    };
+    for _ in 0..2 {
+        for _ in 0..3 {
+            revoke().await;
+        }
+        let log = f.log().await;
+        assert_eq!(log.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3, 4], "{log:?}");
+        f.redis::<()>(&["DEL", "tb:{0}:m"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_mark_in_the_form_of_layout_1_is_read_and_written_anew() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    let until = f.store.now().saturating_add(2 * HOUR);
+    f.redis::<()>(&["HSET", "tb:{0}:u:alice", "!j1", &until.as_millis().to_string()]).await;
+    assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
+    assert!(!f.store.revoke_token("alice", "j1", until).await.unwrap().found);
+    assert_eq!(f.log().await.len(), 1, "no entry of this log spoke of it");
+    f.store.revoke_token("alice", "j1", until).await.unwrap();
+    assert_eq!(f.log().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_repeated_revocation_of_all_does_not_refuse_logins_that_began_since() {
+    let f = Fixture::new().await;
+    f.open("alice", "kept").await;
+    let first = f.store.revoke_all("alice", Some("kept")).await.unwrap();
+    pass(&f.store, first.now).await;
+    let began = f.store.ping().await.unwrap();
+    let login = |sid, began| Open { authentication_began: Some(began), ..session("alice", sid) };
+    f.store.revoke_all("alice", Some("kept")).await.unwrap();
+    assert!(matches!(f.store.open(login("a", began)).await.unwrap(), Opened::Opened { .. }));
+    f.store.revoke_all("alice", Some("kept")).await.unwrap();
+    assert!(f.is_revoked("alice", "a").await);
+    // Long after the last one, a login is under way that knows nothing of it.
+    let past = began.saturating_sub(Duration::from_secs(10)).as_millis().to_string();
+    f.redis::<()>(&["HSET", "tb:{0}:u:alice", "r", &past]).await;
+    let sequence = f.store.log(0, LogQuery::from_start()).await.unwrap().sequence;
+    let began = f.store.ping().await.unwrap();
+    f.store.revoke_all("alice", Some("kept")).await.unwrap();
+    assert!(matches!(f.store.open(login("b", began)).await.unwrap(), Opened::Superseded { .. }));
+    assert_eq!(
+        f.store.log(0, LogQuery::from_start()).await.unwrap().sequence,
+        sequence,
+        "and it writes nothing to the log"
+    );
+}
+
+#[tokio::test]
+async fn a_generation_that_was_put_back_ends_what_the_next_revoke_all_finds() {
+    let f = Fixture::new().await;
+    let old = f.open("alice", "old").await;
+    pass(&f.store, f.store.ping().await.unwrap()).await;
+    f.open("alice", "new").await;
+    let lost = Revocation::Subject { subject: "alice".into(), generation: old + 1, except: None };
+    f.store.republish(0, lost, f.store.now().saturating_add(HOUR)).await.unwrap();
+    assert!(f.is_revoked("alice", "old").await && f.is_active("alice", "new").await);
+    assert!(f.store.revoke_all("alice", None).await.unwrap().found);
+    assert!(f.is_revoked("alice", "new").await);
 }
 
 #[tokio::test]
@@ -793,6 +876,29 @@ async fn the_log_is_kept_as_long_as_the_node_with_the_longest_tokens_needs() {
 }
 
 #[tokio::test]
+async fn what_a_node_revoked_lives_in_the_store_as_long_as_the_node_with_the_longest_tokens_needs() {
+    let f = Fixture::new().await;
+    f.store.keep_log_for(10 * HOUR);
+    f.open("alice", "s1").await;
+    f.store.revoke_session("alice", "s0").await.unwrap();
+    let other = RedisStore::builder(f.server.url()).buckets(1).connect().await.unwrap();
+    let short = Duration::from_millis(50);
+    other.deny(Deny { keep: short, ..deny(ISSUER, ForeignId::Subject("1".into())) }).await.unwrap();
+    other.deny(Deny { keep: short, ..deny(ISSUER, ForeignId::Token("1".into())) }).await.unwrap();
+    other.revoke_token("bob", "j1", other.now().saturating_add(short)).await.unwrap();
+    let keys: Vec<String> = f.redis(&["KEYS", "tb:{0}:[du]:*"]).await;
+    assert_eq!(keys.len(), 4);
+    for key in keys {
+        let ttl: i64 = f.redis(&["TTL", &key]).await;
+        assert!(ttl > 10 * 3600 - 10, "{key}: {ttl}");
+    }
+    let log = f.log().await;
+    assert!(log.iter().all(|entry| entry.at.saturating_add(10 * HOUR) <= entry.until), "{log:?}");
+    let mark: String = f.redis(&["HGET", "tb:{0}:u:bob", "!j1"]).await;
+    assert_eq!(mark, format!("{}.4", log[3].until.as_millis()));
+}
+
+#[tokio::test]
 async fn what_is_older_than_keep_is_trimmed() {
     let f = Fixture::new().await;
     let old = f.store.now().saturating_sub(3 * HOUR).as_millis();
@@ -889,13 +995,15 @@ async fn a_denied_subject_or_session_is_dead_up_to_that_moment() {
     let f = Fixture::new().await;
     let first = f.store.deny(deny(ISSUER, ForeignId::Subject("1".into()))).await.unwrap();
     let denial = f.store.denied(query(ISSUER, "j", "s", "1")).await.unwrap();
-    assert_eq!(denial.revoked_before, Some(first.now));
-    pass(&f.store, first.now).await;
+    let end_of_half_a_second = |moment: Timestamp| Timestamp::from_millis(moment.as_millis() / 500 * 500 + 499);
+    assert_eq!(denial.revoked_before, Some(end_of_half_a_second(first.now)));
+    pass(&f.store, end_of_half_a_second(first.now)).await;
     let second = f.store.deny(deny(ISSUER, ForeignId::Session("s".into()))).await.unwrap();
     let denial = f.store.denied(query(ISSUER, "j", "s", "1")).await.unwrap();
-    assert_eq!(denial.revoked_before, Some(second.now), "the later of both");
+    assert_eq!(denial.revoked_before, Some(end_of_half_a_second(second.now)), "the later of both");
     let log = f.log().await;
-    assert!(matches!(&log[0].revocation, Revocation::Foreign { before, .. } if *before == Some(first.now)));
+    let moment = Some(end_of_half_a_second(first.now));
+    assert!(matches!(&log[0].revocation, Revocation::Foreign { before, .. } if *before == moment));
 }
 
 #[tokio::test]

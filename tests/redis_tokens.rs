@@ -4,14 +4,14 @@
 
 mod support;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use support::{
     RedisServer,
     fixture::{AUDIENCE, ISSUER, SECRET},
 };
 use tower_bearer::{
-    Error, NewSession, RedisStore, TokenPair, TokenService, TokenType,
+    Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenType,
     error::{StoreErrorKind, TokenError},
 };
 
@@ -23,7 +23,7 @@ async fn node(server: &RedisServer) -> TokenService {
 
 /// Waits longer for an answer than the default: what ends in an error here has lost, and was not merely late.
 async fn node_without_grace(server: &RedisServer) -> TokenService {
-    support::redis_fixture::node(&server.url(), |builder| builder.reuse_grace(std::time::Duration::ZERO)).await
+    support::redis_fixture::node(&server.url(), |builder| builder.reuse_grace(Duration::ZERO)).await
 }
 
 async fn log_in(tokens: &TokenService) -> TokenPair {
@@ -149,4 +149,65 @@ async fn without_redis_every_operation_is_a_store_error_and_gives_no_token() {
         "{kinds:?}"
     );
     assert_eq!(tokens.status().await.status, "unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_on_a_node_with_another_access_lifetime_gives_the_same_expiry() {
+    let server = RedisServer::start();
+    let with = async |seconds| {
+        let life = Duration::from_secs(seconds);
+        support::redis_fixture::node(&server.url(), |builder| builder.access_lifetime(life)).await
+    };
+    let nodes = [with(2).await, with(7200).await];
+    for (first, second) in [(0, 1), (1, 0)] {
+        let start = log_in(&nodes[first]).await;
+        let successor = nodes[first].refresh(start.refresh().as_str()).await.unwrap();
+        let replayed = nodes[second].refresh(start.refresh().as_str()).await.unwrap();
+        let claims = |pair: &TokenPair| nodes[0].decode_token(pair.access().as_str()).unwrap();
+        let (one, two) = (claims(&successor), claims(&replayed));
+        assert_eq!((one.token_id(), one.expires_at()), (two.token_id(), two.expires_at()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_of_short_lifetimes_revoked_is_refused_by_all_that_run_and_by_one_that_starts_later() {
+    const MATRIX: [(u64, u64, Option<u64>); 3] = [(1, 0, None), (7200, 5, Some(50)), (86_400, 30, Some(200))];
+    let server = RedisServer::start();
+    let node = async |(life, leeway, staleness): (u64, u64, Option<u64>)| {
+        support::redis_fixture::node(&server.url(), |builder| {
+            let builder = builder.access_lifetime(Duration::from_secs(life)).leeway(Duration::from_secs(leeway));
+            match staleness {
+                Some(millis) => builder.consistency(Consistency::BoundedStaleness(Duration::from_millis(millis))),
+                None => builder,
+            }
+        })
+        .await
+    };
+    let mut nodes = vec![node(MATRIX[0]).await, node(MATRIX[1]).await];
+    let (mut dead, live) = (Vec::new(), log_in(&nodes[1]).await);
+    for by in [0, 1] {
+        for kind in ["token", "session", "all"] {
+            // All of a user's sessions: so each has a user.
+            let session = NewSession::of(format!("{kind} by {by}"));
+            let pair = nodes[1].create_token_pair(session).await.unwrap();
+            let revoke = match kind {
+                "token" => nodes[by].revoke_token(pair.access().as_str()),
+                "session" => nodes[by].revoke_session(format!("{kind} by {by}"), pair.session_id()),
+                _ => nodes[by].revoke_all_for_subject(format!("{kind} by {by}")),
+            };
+            revoke.everywhere().await.unwrap();
+            dead.push((format!("{kind} by {by}"), pair));
+        }
+    }
+    nodes.push(node(MATRIX[2]).await);
+    // The life of a token of the first node, several times.
+    for _ in 0..8 {
+        for (number, tokens) in nodes.iter().enumerate() {
+            for (what, pair) in &dead {
+                assert!(!lives(tokens, pair.access().as_str(), TokenType::Access).await, "{what} on node {number}");
+            }
+            assert!(lives(tokens, live.access().as_str(), TokenType::Access).await, "the other one on node {number}");
+        }
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
 }

@@ -60,22 +60,27 @@ where
 {
     async fn log_in(&self, credentials: Credentials, label: String) -> Result<TokenPair, Error> {
         let start = self.tokens.authentication_begins_now().await;
-        match self.log_in_since(start, credentials.clone(), label.clone()).await {
-            // Once more, by what the account is now: the password may have been changed with the revocation, or this login came right after it.
-            Err(Error::LoginSuperseded) => {
-                let start = self.tokens.authentication_begins_anew().await?;
-                self.log_in_since(start, credentials, label).await
-            }
-            outcome => outcome,
+        let (_, outcome) = self.log_in_since(start, credentials.clone(), label.clone()).await?;
+        if !matches!(outcome, Err(Error::LoginSuperseded)) {
+            return outcome;
         }
+        // Once more, by what the account is now: the password may have been changed with the revocation, or this login
+        // came right after it.
+        let start = self.tokens.authentication_begins_anew().await?;
+        let (id, outcome) = self.log_in_since(start, credentials, label).await?;
+        if matches!(outcome, Err(Error::LoginSuperseded)) {
+            self.tokens.login_was_overtaken(id);
+        }
+        outcome
     }
 
+    /// Authenticates, and opens a session for the user with the id that it answers.
     async fn log_in_since(
         &self,
         start: AuthenticationStart,
         credentials: Credentials,
         label: String,
-    ) -> Result<TokenPair, Error> {
+    ) -> Result<(String, Result<TokenPair, Error>), Error> {
         let found = AssertUnwindSafe(async {
             let user = self.users.authenticate(credentials).await?;
             Ok(user.map(|user| (self.users.user_id(&user), self.users.grant(&user))))
@@ -86,8 +91,8 @@ where
             Ok(Err(error)) => return Err(Error::of_application(error)),
             Err(_) => return Err(Error::Application("the user lookup panicked".into())),
         };
-        let session = NewSession::of(id).claims(claims).scope(scope).label(label).authenticated_since(start);
-        self.tokens.create_token_pair(session).await
+        let session = NewSession::of(&id).claims(claims).scope(scope).label(label).authenticated_since(start);
+        Ok((id, self.tokens.create_token_pair(session).await))
     }
 }
 

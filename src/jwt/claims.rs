@@ -18,8 +18,8 @@ use super::{Scope, json::Name, members::Members};
 use crate::{clock::Timestamp, error::TokenError};
 
 /// Names that the crate writes and reads itself: custom claims cannot have them.
-const RESERVED: [&str; 13] =
-    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "cnf"];
+const RESERVED: [&str; 14] =
+    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"];
 
 /// The claims of a token that was verified: its signature, times, issuer, audience and kind, and with
 /// [`TokenService`](crate::TokenService) also that it is not revoked.
@@ -152,6 +152,7 @@ pub struct JwtClaims<C = NoClaims> {
     pub(super) generation: Option<u64>,
     pub(super) scope: Scope,
     pub(super) client_id: Option<String>,
+    pub(super) access_lifetime: Option<Duration>,
     pub(super) custom: C,
 }
 
@@ -179,6 +180,7 @@ impl<C> JwtClaims<C> {
             generation: None,
             scope: Scope::default(),
             client_id: None,
+            access_lifetime: None,
             custom,
         }
     }
@@ -230,6 +232,13 @@ impl<C> JwtClaims<C> {
     #[must_use]
     pub fn with_client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// Sets `atl`, cut to whole seconds: how long the access tokens live that a refresh token is exchanged for.
+    #[must_use]
+    pub fn with_access_lifetime(mut self, lifetime: Duration) -> Self {
+        self.access_lifetime = Some(Duration::from_secs(lifetime.as_secs()));
         self
     }
 
@@ -305,6 +314,12 @@ impl<C> JwtClaims<C> {
         self.client_id.as_deref()
     }
 
+    /// `atl`: how long the access tokens live that a refresh token of this crate is exchanged for.
+    #[must_use]
+    pub fn access_lifetime(&self) -> Option<Duration> {
+        self.access_lifetime
+    }
+
     /// The application's own claims.
     #[must_use]
     pub fn custom(&self) -> &C {
@@ -371,6 +386,9 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
         if let Some(generation) = self.generation {
             map.serialize_entry("gen", &generation)?;
         }
+        if let Some(lifetime) = self.access_lifetime {
+            map.serialize_entry("atl", &lifetime.as_secs())?;
+        }
         for (name, value) in &custom {
             map.serialize_entry(name, value)?;
         }
@@ -401,6 +419,7 @@ impl<C: DeserializeOwned> JwtClaims<C> {
             generation: members.generation,
             scope: members.scope.unwrap_or_default(),
             client_id: members.client_id,
+            access_lifetime: members.access_lifetime,
             custom,
         })
     }

@@ -1,6 +1,6 @@
 //! Reading a claims set: an object without duplicate members, every registered claim of its RFC's type, needed or not (RFC 7519 section 4).
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use serde::{
     Deserialize,
@@ -31,6 +31,7 @@ pub(super) struct Members {
     pub(super) generation: Option<u64>,
     pub(super) scope: Option<Scope>,
     pub(super) client_id: Option<String>,
+    pub(super) access_lifetime: Option<Duration>,
     pub(super) custom: Map<String, Value>,
 }
 
@@ -54,6 +55,7 @@ impl Members {
             "gen" => self.generation.is_some(),
             "scope" => self.scope.is_some(),
             "client_id" => self.client_id.is_some(),
+            "atl" => self.access_lifetime.is_some() || self.custom.contains_key("atl"),
             custom => self.custom.contains_key(custom),
         }
     }
@@ -96,6 +98,13 @@ impl<'de> Visitor<'de> for MembersVisitor {
                     members.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
                 }
                 "client_id" => members.client_id = Some(map.next_value()?),
+                // This crate's own name: what another issuer means by it is the application's to read.
+                "atl" => match map.next_value::<Value>()? {
+                    Value::Number(seconds) if seconds.is_u64() => {
+                        members.access_lifetime = seconds.as_u64().map(Duration::from_secs);
+                    }
+                    other => drop(members.custom.insert(name.clone().into_owned(), other)),
+                },
                 // A token bound to a key must not be taken without proof of that key (RFC 7800, RFC 9449 section 7.2).
                 "cnf" => return json::refuse(&mut map, "bound to a key"),
                 _ => drop(members.custom.insert(name.clone().into_owned(), map.next_value()?)),

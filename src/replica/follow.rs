@@ -219,6 +219,10 @@ impl Follower {
                 tracing::warn!(bucket = number, "{what}; this node goes on from its newest entry");
             }
         }
+        #[cfg(feature = "tracing")]
+        if outcome.applied > 0 {
+            tracing::trace!(bucket = number, entries = outcome.applied, "entries of the revocation log were applied");
+        }
         if outcome.has_skipped && !self.replica.has_skipped.swap(true, Ordering::Relaxed) {
             #[cfg(feature = "tracing")]
             tracing::warn!(

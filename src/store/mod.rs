@@ -40,9 +40,9 @@ pub use self::log_position::InvalidLogPosition;
 pub use self::memory::MemoryStore;
 pub(crate) use self::model::LogPart;
 pub use self::model::{
-    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogCursor, LogEntry, LogPage, LogPosition, LogQuery,
-    Open, Opened, Page, Revocation, Revoked, Rotate, Rotated, ServerId, SessionPage, SessionRecord, SessionState,
-    Successor,
+    Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, KeptLonger, LogCursor, LogEntry, LogPage, LogPosition,
+    LogQuery, Open, Opened, Page, Revocation, Revoked, Rotate, Rotated, ServerId, SessionPage, SessionRecord,
+    SessionState, Successor,
 };
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
@@ -105,8 +105,20 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 /// * Dropping a returned future leaves the change made or not made, never half made.
 /// * Nothing panics, whatever the arguments: subjects and ids are any text of 1 to 255 bytes.
 /// * Every way in which a session ends before its own expiry (revocation, reuse, eviction) writes the log.
-/// * Each [`Revoked`] stands in the log as an entry of its own, in the same words, also if it changed nothing: what a node has been told is revoked,
-///   and does not find there, it takes for lost.
+/// * Each [`Revoked`] names an entry of the log and has its words. A node that has been told of a revocation, and does not
+///   find it there, takes it for lost.
+/// * **What changes nothing writes nothing.** A revocation writes no entry and moves no time if its entry stands in the log
+///   already. The answer then has [`found`](Revoked::found) `false` and names that entry:
+///   - a session that was revoked before, alone or with all others. A session that the store does not know is logged: its
+///     record may have been lost while its tokens live. The store remembers it as revoked from then on.
+///   - a token that was revoked before for at least that long. A token whose time is over has no entry: the answer names
+///     the newest one.
+///   - all sessions of a user, if none was opened since the last time and the kept one is the same or dead.
+///   - something of another issuer's that was denied up to this half second, for at least that long.
+/// * So no caller makes the entries that concern one session, token, subject or foreign id grow faster than two a second.
+///   What is alive, what the store does not know, and a longer time than before are exceptions.
+/// * What is revoked is remembered for at least as long as [`keep_log_for`](TokenStore::keep_log_for) asks, whatever the
+///   call says: another node may accept a token for longer than the caller does.
 pub trait TokenStore: Send + Sync + 'static {
     /// Opens a session, whose counter is 0. An existing `sid` is never overwritten. With [`Open::max_sessions`], as many of the user's
     /// sessions as needed are evicted, those that were used longest ago first.
@@ -118,10 +130,10 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Exchanges a refresh token's counter for the next one. See [`Rotate`] for the rule.
     fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated>;
 
-    /// Ends one session. Idempotent; logged even if there was nothing to end.
+    /// Ends one session. Idempotent; logged even if the store does not know it.
     fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked>;
 
-    /// Revokes one access token by its `jti`, and remembers it to `until`. Idempotent.
+    /// Revokes one access token by its `jti`, and remembers it to `until` at least. Idempotent.
     fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked>;
 
     /// Ends all sessions of a user, but `except`. One step, however many there are.

@@ -183,7 +183,8 @@ pub struct Revoked {
     pub revocation: Revocation,
     /// Until when that matters, as [`LogEntry::until`].
     pub until: Timestamp,
-    /// Where it stands in the log. A node that has read the log up to here enforces it.
+    /// Where it stands in the log: further back than the newest entry if it was revoked before. A node that has read the
+    /// log up to here enforces it.
     pub position: LogPosition,
     /// The longest time for which any node may still decide by what it knew before. Zero: none does.
     pub max_staleness: Duration,
@@ -244,9 +245,9 @@ pub struct SessionRecord {
 pub enum ForeignId {
     /// One token, by its `jti`.
     Token(String),
-    /// A session, by its `sid`: its tokens issued until now.
+    /// A session, by its `sid`: its tokens issued until the end of the current half second.
     Session(String),
-    /// A subject: its tokens issued until now.
+    /// A subject: its tokens issued until the end of the current half second.
     Subject(String),
 }
 
@@ -266,7 +267,8 @@ pub struct Deny {
     pub issuer: String,
     /// What is revoked.
     pub id: ForeignId,
-    /// How long to remember it: as long as a token that it concerns may live, and leeway and margin.
+    /// How long to remember it at least: as long as a token that it concerns may live, and leeway and margin. Zero if
+    /// its time is over: then nothing is written.
     pub keep: Duration,
 }
 
@@ -294,8 +296,29 @@ pub struct Denial {
     pub revoked_before: Option<Timestamp>,
     /// Since when the store remembers. A token issued before may have been revoked in an earlier life of the store.
     pub born: Timestamp,
+    /// When the store was last asked to remember revocations for longer; `None` if it always did for as long as now.
+    pub kept_longer: Option<KeptLonger>,
     /// The server that answered; `None` if its identity is not known, or if several servers answered.
     pub server: Option<ServerId>,
+}
+
+/// A time from which revocations are remembered for longer than before.
+///
+/// A token of a long life that was issued before may have been revoked, and its revocation forgotten.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeptLonger {
+    /// The time.
+    pub since: Timestamp,
+    /// For how long what was revoked before is remembered at least.
+    pub before: Duration,
+}
+
+impl KeptLonger {
+    /// Joins two changes into one that promises no more than either.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { since: self.since.max(other.since), before: self.before.min(other.before) }
+    }
 }
 
 /// Where a reader of the log goes on. Opaque: take it from [`LogPage::next`].

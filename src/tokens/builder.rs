@@ -6,7 +6,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
-pub(super) use self::build::{check_lifetime, max_foreign_life};
+pub(super) use self::build::{LONGEST_LIFETIME, check_lifetime, max_foreign_life};
 use super::{
     Consistency, OnRefresh, SecurityEvent, TokenPolicy, TokenService, Verdict, cache::CacheBounds, events::OnEvent,
     validator::Validator,

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, TokenType},
     replica::{Alive, Bearer, Replica, Route, Verdict},
-    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ForeignId, ServerId, SessionState},
+    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ForeignId, KeptLonger, ServerId, SessionState},
 };
 
 /// How fresh the word on a revocation has to be.
@@ -343,6 +343,14 @@ fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> 
     }
     if issued_at < denial.born.saturating_add(leeway) {
         return Err(TokenError::Claims("it was issued before the store began to remember revocations").into());
+    }
+    // A node that accepts longer lives than those before it may have been the last to start.
+    let is_too_old = |kept: &KeptLonger| {
+        issued_at < kept.since.saturating_add(leeway)
+            && issued_at.saturating_add(kept.before) <= denial.now.saturating_add(leeway)
+    };
+    if denial.kept_longer.as_ref().is_some_and(is_too_old) {
+        return Err(TokenError::Claims("it is older than the revocations that the store remembers of its time").into());
     }
     Ok((denial.now, denial.server))
 }

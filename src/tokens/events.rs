@@ -31,6 +31,12 @@ pub enum SecurityEvent {
         /// Which session.
         session_id: String,
     },
+    /// A correct login that revocations of all sessions overtook twice. It was refused: the user, or a thief with a session
+    /// of the user, revokes all sessions again and again.
+    LoginOvertaken {
+        /// The user who logged in.
+        subject: String,
+    },
     /// The store has lost revocations that this node knows: it came back from older data, or another server took its place. They stay in force on
     /// this node, and the store is told them again. What no node has known is lost.
     RevocationsLost {

@@ -8,14 +8,14 @@ use zeroize::Zeroizing;
 
 use super::{
     IssuedToken, NewSession, SecurityEvent, TokenPair, TokenService,
-    builder::check_lifetime,
+    builder::{LONGEST_LIFETIME, check_lifetime},
     keyring::{Keyring, Signer},
     service::Inner,
 };
 use crate::{
     clock::Timestamp,
     error::{Error, StoreError, StoreErrorKind, TokenError},
-    jwt::{JwtClaims, Scope, SigningKey, TokenType, Validation, is_id},
+    jwt::{Claims, JwtClaims, Scope, SigningKey, TokenType, Validation, is_id},
     store::{Open, Opened, TokenStore},
 };
 
@@ -37,8 +37,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let (mint, scope) = inner.draft(&keyring, &session)?;
         let lifetime = inner.access_lifetime(&session)?;
         let opened = inner.open(mint.store, &session, inner.lifetimes.idle, inner.session_end(&session)?).await?;
-        let identity = opened.identity(&session.subject);
-        let access = mint.access(&identity, &scope, &session.custom, lifetime)?;
+        let identity = opened.identity(&session.subject, lifetime);
+        let access = mint.access(&identity, &scope, &session.custom)?;
         let refresh = mint.refresh(&identity, &scope, &session.custom)?;
         Ok(TokenPair { access, refresh, session_id: opened.sid })
     }
@@ -58,8 +58,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         // The session outlives the token by the leeway, within which the token is still accepted.
         let end = lifetime.saturating_add(inner.validation.leeway_in_force());
         let opened = inner.open(mint.store, &session, end, end).await?;
-        let identity = opened.identity(&session.subject);
-        mint.access(&identity, &scope, &session.custom, lifetime)
+        let identity = opened.identity(&session.subject, lifetime);
+        mint.access(&identity, &scope, &session.custom)
     }
 
     /// Opens a session and makes its refresh token only: for a client that is to fetch its access tokens itself.
@@ -108,6 +108,12 @@ impl<C> Inner<C> {
             .ok_or(Error::Issue("the scope must be tokens of printable ASCII with one space between two".into()))?;
         mint.check(&session.subject, &scope, &session.custom)?;
         Ok((mint, scope))
+    }
+
+    /// Returns how long the access tokens live that a refresh token is exchanged for. Tokens of older versions do not say.
+    pub(super) fn access_lifetime_of(&self, refresh: &Claims<C>) -> Duration {
+        let lifetime = refresh.access_lifetime().unwrap_or(self.lifetimes.access);
+        lifetime.min(self.validation.max_access_lifetime_in_force())
     }
 
     fn access_lifetime(&self, session: &NewSession<C>) -> Result<Duration, Error> {
@@ -170,7 +176,7 @@ struct Session {
 }
 
 impl Session {
-    fn identity<'a>(&'a self, subject: &'a str) -> Identity<'a> {
+    fn identity<'a>(&'a self, subject: &'a str, access_lifetime: Duration) -> Identity<'a> {
         Identity {
             subject,
             sid: &self.sid,
@@ -178,12 +184,13 @@ impl Session {
             generation: self.generation,
             issued_at: self.now,
             session_end: self.refresh_end,
+            access_lifetime,
             now: self.now,
         }
     }
 }
 
-/// What makes a token this token and no other. All of it comes from the session's record.
+/// The identity of a token: all of it comes from the session's record and the refresh token.
 pub(super) struct Identity<'a> {
     pub(super) subject: &'a str,
     pub(super) sid: &'a str,
@@ -193,6 +200,9 @@ pub(super) struct Identity<'a> {
     pub(super) issued_at: Timestamp,
     /// When the session ends if it is not used again.
     pub(super) session_end: Timestamp,
+    /// How long the session's access tokens live. It is fixed at login and travels in the refresh token, so that a replay
+    /// on a node with another setting gives no later `exp`.
+    pub(super) access_lifetime: Duration,
     /// The store's time of the answer.
     pub(super) now: Timestamp,
 }
@@ -220,6 +230,7 @@ impl Mint<'_> {
             generation: u64::MAX,
             issued_at: Timestamp::default(),
             session_end: Timestamp::END_OF_TIME,
+            access_lifetime: LONGEST_LIFETIME,
             now: Timestamp::default(),
         };
         // A random part and a suffix are the longest that follow a counter.
@@ -246,10 +257,9 @@ impl Mint<'_> {
         identity: &Identity<'_>,
         scope: &Scope,
         custom: &C,
-        lifetime: Duration,
     ) -> Result<IssuedToken, Error> {
         let jti = format!("{}.a", identity.jti_stem());
-        self.access_with_id(jti, identity, scope, custom, lifetime)
+        self.access_with_id(jti, identity, scope, custom)
     }
 
     /// An access token with an id of its own, beside the one that belongs to the refresh token.
@@ -259,9 +269,8 @@ impl Mint<'_> {
         identity: &Identity<'_>,
         scope: &Scope,
         custom: &C,
-        lifetime: Duration,
     ) -> Result<IssuedToken, Error> {
-        let expires_at = identity.issued_at.saturating_add(lifetime).min(identity.session_end);
+        let expires_at = identity.issued_at.saturating_add(identity.access_lifetime).min(identity.session_end);
         let claims = self.claims(identity, TokenType::Access, jti, expires_at, scope, custom);
         let token = self.signer.access.encode(self.key, &claims)?;
         Ok(IssuedToken {
@@ -309,6 +318,9 @@ impl Mint<'_> {
         }
         if let Some(client_id) = self.client_id {
             claims = claims.with_client_id(client_id);
+        }
+        if token_type == TokenType::Refresh {
+            claims = claims.with_access_lifetime(identity.access_lifetime);
         }
         claims
     }

@@ -137,10 +137,11 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             generation: successor.generation,
             issued_at: successor.issued_at,
             session_end: successor.refresh_end,
+            access_lifetime: inner.access_lifetime_of(claims),
             now: successor.now,
         };
         identity.has_time_left()?;
-        let access = mint.access(&identity, &exchange.scope, exchange.custom(), inner.lifetimes.access)?;
+        let access = mint.access(&identity, &exchange.scope, exchange.custom())?;
         let refresh = mint.refresh(&identity, &exchange.scope, exchange.custom())?;
         Ok(TokenPair { access, refresh, session_id: exchange.sid })
     }
@@ -170,12 +171,13 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             generation,
             issued_at: checked.now,
             session_end: refresh_end,
+            access_lifetime: inner.access_lifetime_of(claims),
             now: checked.now,
         };
         identity.has_time_left()?;
         // Unlike the successors of a rotation these are many, so each has an id of its own, by which it can be revoked alone.
         let jti = format!("{sid}.{}.{}.a", exchange.counter, random_id()?);
-        mint.access_with_id(jti, &identity, &exchange.scope, exchange.custom(), inner.lifetimes.access)
+        mint.access_with_id(jti, &identity, &exchange.scope, exchange.custom())
     }
 
     /// What comes between the token's text and the store: the application's word, and whether tokens of that can be made.

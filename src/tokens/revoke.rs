@@ -52,8 +52,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);
         match (claims.token_type(), claims.session_id()) {
             _ if inner.policy == TokenPolicy::Denylist => {
-                // Remembered as long as the token could be accepted, whatever its issuer's clock and ours say.
-                let keep = inner.max_foreign_life();
+                // Remembered as long as the token could be accepted, whatever its issuer's clock and ours say. Not at all
+                // if that time is over.
+                let until = until.saturating_add(inner.validation.leeway_in_force());
+                let keep = until.saturating_since(inner.store_now()).min(inner.max_foreign_life());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
                 let id = ForeignId::Token(claims.token_id().to_owned());
                 self.revoke(move |store| async move { Ok(store.deny(Deny { issuer, id, keep }).await?) })
@@ -162,7 +164,12 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let future = async move {
                     let mut revoked = asked.await?;
                     if let Some(replica) = replica {
-                        replica.has_revoked(&revoked);
+                        // What was revoked before may stand in a part of the log that was read long ago. The
+                        // replica would wait for the log to tell it again, and take it for lost.
+                        let is_over = revoked.until <= revoked.now;
+                        if !is_over && !replica.has_seen(&revoked.position) {
+                            replica.has_revoked(&revoked);
+                        }
                         revoked.max_staleness = revoked.max_staleness.max(replica.longest_staleness());
                     }
                     Ok(revoked)

@@ -168,6 +168,13 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         Ok(self.authentication_begins())
     }
 
+    /// Tells the application of a correct login that was superseded twice.
+    pub(crate) fn login_was_overtaken(&self, subject: String) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(subject, "a correct login was refused: revocations of all sessions overtook it twice");
+        self.inner().emit(&SecurityEvent::LoginOvertaken { subject });
+    }
+
     /// Verifies a token and finds out whether it is alive: what the middleware does for every request. The store is asked, unless
     /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness) is configured and this node may decide.
     ///

@@ -295,7 +295,9 @@ async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     let claims = support::fixture::read_part(&fixture.access("read").await, 1);
     let marker = "a marked claim that no error may show";
     secrets.add("a claim", marker);
-    for name in ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "cnf"] {
+    for name in
+        ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"]
+    {
         for value in [json!(marker), json!({ marker: marker }), json!([marker, 1]), json!([[marker]])] {
             let mut claims = claims.clone();
             claims[name] = value;

@@ -1,7 +1,7 @@
 //! What a store should be, said as simply as it can be: no expiry index, no tombstones, no locks. It is given a call
 //! and the answer, and says whether the answer is right at the time that the answer itself tells.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tower_bearer::{
     clock::Timestamp,
@@ -21,6 +21,8 @@ pub struct User {
     highest: u64,
     /// When all sessions were last revoked.
     revoked_at: Option<Timestamp>,
+    /// The exception of the last revocation of all sessions, and whether no session was opened since.
+    last_end: Option<(Option<String>, bool)>,
     sessions: BTreeMap<String, Session>,
     /// Revoked tokens, and until when.
     tokens: BTreeMap<String, Timestamp>,
@@ -37,9 +39,10 @@ struct Session {
     counter: u32,
     label: String,
     revoked: Option<Timestamp>,
-    /// Revoked when its time was over: a store may say the one or the other.
-    revoked_late: bool,
 }
+
+/// For how long both stores remember what was revoked, if nobody asks for more.
+const KEEP: Duration = Duration::from_secs(3600);
 
 /// What a session is, at a moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,13 +109,8 @@ impl User {
     /// What a store may say: it may let go of what is over at any time.
     fn permitted(&self, sid: &str, now: Timestamp) -> Vec<Standing> {
         let mut permitted = vec![self.standing(sid, now)];
-        if let Some(session) = self.sessions.get(sid) {
-            if session.refresh_end <= now {
-                permitted.push(Standing::Missing);
-            }
-            if session.revoked_late {
-                permitted.push(Standing::Dead(None));
-            }
+        if self.sessions.get(sid).is_some_and(|session| session.refresh_end <= now) {
+            permitted.push(Standing::Missing);
         }
         permitted
     }
@@ -156,11 +154,13 @@ impl User {
             counter: 0,
             label: open.label.clone(),
             revoked: None,
-            revoked_late: false,
         };
         let right = (session.generation, session.refresh_end) == (*generation, *refresh_end);
         ensure(right, || format!("expected was {session:?}"))?;
         self.highest = session.generation;
+        if let Some((_, is_last)) = &mut self.last_end {
+            *is_last = false;
+        }
         self.sessions.insert(open.sid.clone(), session);
         Ok(())
     }
@@ -229,27 +229,56 @@ impl User {
 
     fn revoke_session(&mut self, subject: &str, sid: &str, reply: &Revoked) -> Verdict {
         let standing = self.standing(sid, reply.now);
-        self.end(subject, sid, reply.now);
+        let own = Revocation::Session { subject: subject.to_owned(), sid: sid.to_owned() };
+        let session = self.sessions.get(sid);
+        let ended_alone = session.is_some_and(|session| session.revoked.is_some());
+        // A store that has let go of what is over logs it as a session that it does not know.
+        let ended_with_all = !ended_alone
+            && session.is_some_and(|session| session.generation < self.generation)
+            && matches!(reply.revocation, Revocation::Subject { generation, .. } if generation == self.generation);
+        if !ended_alone && !ended_with_all {
+            ensure(standing != Standing::Dead(None) || self.is_over(sid, reply.now), || {
+                "it ended with all".to_owned()
+            })?;
+            self.end(subject, sid, reply.now);
+        }
+        ensure(reply.revocation == own || ended_with_all, || format!("it is {own:?}"))?;
         let live = standing == Standing::Live;
         ensure(reply.found == live, || format!("it was {standing:?}"))
     }
 
+    fn is_over(&self, sid: &str, now: Timestamp) -> bool {
+        self.sessions.get(sid).is_none_or(|session| session.refresh_end <= now)
+    }
+
     fn revoke_token(&mut self, subject: &str, jti: &str, until: Timestamp, reply: &Revoked) -> Verdict {
-        let known = self.tokens.entry(jti.to_owned()).or_default();
-        let news = *known <= reply.now && reply.now < until;
-        let right = reply.found == news;
-        *known = until.max(*known);
-        let (subject, jti) = (subject.to_owned(), jti.to_owned());
-        self.log.push(Revocation::Token { subject, jti });
-        ensure(right, || format!("that it was to be found is {news}"))
+        let known = self.tokens.get(jti).copied().unwrap_or_default();
+        let news = reply.now < until && known < until;
+        if news {
+            let least = until.max(reply.now.saturating_add(KEEP));
+            ensure(reply.until == least, || format!("it is remembered until {least}"))?;
+            self.tokens.insert(jti.to_owned(), reply.until);
+            self.log.push(Revocation::Token { subject: subject.to_owned(), jti: jti.to_owned() });
+        }
+        let found = news && known <= reply.now;
+        ensure(reply.found == found, || format!("that it was to be found is {found}"))
     }
 
     fn revoke_all(&mut self, subject: &str, except: Option<&str>, reply: &Revoked) -> Verdict {
         let live = self.live(reply.now);
-        let except = except.filter(|sid| live.iter().any(|live| live == sid)).map(ToOwned::to_owned);
+        let is_live = |kept: &str| live.iter().any(|sid| *sid == kept);
+        if let Some((kept, true)) = &self.last_end
+            && kept.as_deref().is_none_or(|kept| Some(kept) == except || !is_live(kept))
+        {
+            let (generation, except) = (self.generation, kept.clone());
+            let expected = Revocation::Subject { subject: subject.to_owned(), generation, except };
+            return ensure(!reply.found && reply.revocation == expected, || format!("{expected:?} changes nothing"));
+        }
+        let except = except.filter(|sid| is_live(sid)).map(ToOwned::to_owned);
         let found = live.len() > usize::from(except.is_some());
         self.generation = self.generation.max(self.highest).max(reply.now.as_millis()) + 1;
         self.revoked_at = Some(reply.now);
+        self.last_end = Some((except.clone(), true));
         if let Some(kept) = except.as_ref().and_then(|sid| self.sessions.get_mut(sid)) {
             kept.generation = self.generation;
             self.highest = self.generation;
@@ -281,16 +310,21 @@ impl User {
         }
     }
 
-    /// A session is revoked, and it is logged whatever it was.
+    /// A session is revoked and logged, whatever it was. From then on it is remembered.
     fn end(&mut self, subject: &str, sid: &str, now: Timestamp) {
-        let standing = self.standing(sid, now);
-        if let Some(session) = self.sessions.get_mut(sid) {
-            match standing {
-                Standing::Live => session.revoked = Some(now),
-                Standing::Expired => session.revoked_late = true,
-                Standing::Dead(_) | Standing::Missing => {}
-            }
-        }
+        let end = now.saturating_add(KEEP);
+        let unknown = Session {
+            generation: self.generation,
+            opened_at: now,
+            rotated_at: now,
+            refresh_end: end,
+            absolute_end: end,
+            counter: 0,
+            label: String::new(),
+            revoked: None,
+        };
+        let session = self.sessions.entry(sid.to_owned()).or_insert(unknown);
+        (session.revoked, session.refresh_end) = (Some(now), end);
         self.log.push(Revocation::Session { subject: subject.to_owned(), sid: sid.to_owned() });
     }
 }

@@ -9,6 +9,7 @@ mod cache;
 mod configuration;
 mod faults;
 mod issue;
+mod lifetimes;
 mod policies;
 mod refresh;
 mod refresh_hook;

@@ -220,8 +220,14 @@ rules! {
     }
     revocation {
         a_revoked_session_is_revoked,
-        a_revocation_is_idempotent_and_logged_each_time,
+        a_repeated_revocation_writes_nothing_and_names_the_first_entry,
+        what_ended_with_all_sessions_needs_no_entry_of_its_own,
+        every_session_opened_between_two_revoke_alls_is_ended_by_the_second,
         a_revocation_that_finds_nothing_is_logged,
+        a_token_that_has_expired_is_not_logged,
+        a_session_past_its_end_is_revoked_and_logged_once,
+        no_caller_makes_the_log_of_a_subject_grow_fast,
+        what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept,
         a_revoked_token_leaves_its_session_alive,
         a_revoked_token_is_remembered_until_its_time,
         a_revoked_token_of_a_lost_session_is_revoked,
@@ -234,7 +240,8 @@ rules! {
         a_denied_token_is_denied,
         a_denied_subject_or_session_is_denied_up_to_the_last_denial,
         issuers_and_kinds_are_kept_apart,
-        a_denial_ends_with_its_time,
+        a_denial_is_remembered_for_its_time,
+        a_repeated_denial_writes_nothing_within_half_a_second,
         a_denial_is_logged,
         the_log_calls_what_is_denied_by_its_name,
     }
@@ -245,6 +252,7 @@ rules! {
         an_unknown_bucket_or_cursor_does_no_harm,
         the_log_tells_for_how_long_it_is_kept,
         the_longest_staleness_is_told_and_only_grows,
+        what_was_revoked_before_the_log_was_kept_longer_is_told_as_such,
         a_subject_has_one_bucket,
     }
     republish {

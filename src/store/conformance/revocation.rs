@@ -4,14 +4,13 @@ use super::{
     Broken, Outcome, ensure,
     subject::{LONG, SHORT, Subject},
 };
-use crate::store::{Revocation, Rotated, SessionState};
+use crate::{
+    clock::Timestamp,
+    store::{Deny, DenyQuery, ForeignId, Opened, Revocation, Rotated, SessionState},
+};
 
 fn session(user: &Subject, sid: &str) -> Revocation {
     Revocation::Session { subject: user.name.clone(), sid: sid.to_owned() }
-}
-
-fn token(user: &Subject, jti: &str) -> Revocation {
-    Revocation::Token { subject: user.name.clone(), jti: jti.to_owned() }
 }
 
 pub(super) async fn a_revoked_session_is_revoked(user: Subject) -> Outcome {
@@ -32,44 +31,147 @@ pub(super) async fn a_revoked_session_is_revoked(user: Subject) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn a_revocation_is_idempotent_and_logged_each_time(user: Subject) -> Outcome {
+pub(super) async fn a_repeated_revocation_writes_nothing_and_names_the_first_entry(user: Subject) -> Outcome {
     let until = user.open("s").await?.now.saturating_add(LONG);
+    user.open("kept").await?;
     let mut reader = user.reader().await?;
-    for expected in [true, false] {
-        let found = user.store.revoke_token(&user.name, "j", until).await?.found;
-        ensure!(found == expected, "the token: found is {found}, expected {expected}");
+    for call in ["token", "session", "absent", "all but one", "all but a dead one", "all"] {
+        if call == "all but a dead one" {
+            user.store.revoke_session(&user.name, "kept").await?;
+            user.open("opened since").await?;
+            reader.read().await?;
+        }
+        let mut first = None;
+        for n in 0..4 {
+            let answer = match call {
+                "token" => user.store.revoke_token(&user.name, "j", until).await?,
+                "session" => user.store.revoke_session(&user.name, "s").await?,
+                "absent" => user.store.revoke_session(&user.name, "absent").await?,
+                "all but one" => user.store.revoke_all(&user.name, Some("kept")).await?,
+                "all but a dead one" => user.store.revoke_all(&user.name, Some("kept")).await?,
+                _ => user.store.revoke_all(&user.name, None).await?,
+            };
+            let logged = reader.read().await?;
+            let first = first.get_or_insert_with(|| answer.clone());
+            let same = (&answer.position, &answer.revocation) == (&first.position, &first.revocation);
+            ensure!(same, "{call}: first {first:?}, then {answer:?}");
+            ensure!(n == 0 || !answer.found, "{call}: a repetition found something: {answer:?}");
+            // The end of all sessions but a dead one is that of all.
+            let expected = usize::from(n == 0 && call != "all");
+            ensure!(logged.len() == expected, "{call}, call {n}: the log says {logged:?}");
+            ensure!(answer.now <= answer.until, "{call}: it never mattered: {answer:?}");
+        }
+        if call == "all but one" {
+            user.open("another").await?;
+            let again = user.store.revoke_all(&user.name, Some("kept")).await?;
+            ensure!(again.found && reader.read().await?.len() == 1, "a session opened since was not ended: {again:?}");
+        }
     }
-    for expected in [true, false] {
-        let found = user.store.revoke_session(&user.name, "s").await?.found;
-        ensure!(found == expected, "the session: found is {found}, expected {expected}");
+    Ok(())
+}
+
+pub(super) async fn what_ended_with_all_sessions_needs_no_entry_of_its_own(user: Subject) -> Outcome {
+    user.open("s").await?;
+    user.open("kept").await?;
+    let all = user.store.revoke_all(&user.name, Some("kept")).await?;
+    user.open("since").await?;
+    let mut reader = user.reader().await?;
+    let answer = user.store.revoke_session(&user.name, "s").await?;
+    let right = !answer.found && (&answer.position, &answer.revocation) == (&all.position, &all.revocation);
+    ensure!(right, "all ended with {all:?}, one of them with {answer:?}");
+    ensure!(reader.read().await?.is_empty(), "it was logged");
+    for sid in ["kept", "since"] {
+        ensure!(user.is_active(sid).await?, "{sid} is {:?}", user.state(sid).await?);
+        ensure!(user.store.revoke_session(&user.name, sid).await?.found, "{sid} was not found");
     }
-    user.open("t").await?;
-    for expected in [true, false] {
-        let found = user.store.revoke_all(&user.name, None).await?.found;
-        ensure!(found == expected, "all: found is {found}, expected {expected}");
+    ensure!(reader.revocations().await? == [session(&user, "kept"), session(&user, "since")], "they are not logged");
+    Ok(())
+}
+
+pub(super) async fn every_session_opened_between_two_revoke_alls_is_ended_by_the_second(user: Subject) -> Outcome {
+    // Within one millisecond too, in which the clock tells nothing.
+    for n in 0..50 {
+        let (one, other) = (format!("{n}.a"), format!("{n}.b"));
+        user.open(&one).await?;
+        let kept = (n % 2 == 0).then_some(one.as_str());
+        user.store.revoke_all(&user.name, kept).await?;
+        user.store.revoke_all(&user.name, kept).await?;
+        user.open(&other).await?;
+        let revoked = user.store.revoke_all(&user.name, kept).await?;
+        ensure!(revoked.found, "round {n}: {revoked:?}");
+        ensure!(user.is_revoked(&other).await?, "round {n}: {:?}", user.state(&other).await?);
+        ensure!(user.is_active(&one).await? == kept.is_some(), "round {n}: {:?}", user.state(&one).await?);
     }
-    let logged = reader.revocations().await?;
-    let (singly, all) = logged.split_at_checked(4).unwrap_or_default();
-    let right = singly == [token(&user, "j"), token(&user, "j"), session(&user, "s"), session(&user, "s")]
-        && matches!(all, [Revocation::Subject { except: None, .. }, Revocation::Subject { except: None, .. }]);
-    ensure!(right, "the log says {logged:?}");
     Ok(())
 }
 
 pub(super) async fn a_revocation_that_finds_nothing_is_logged(user: Subject) -> Outcome {
-    let now = user.store.ping().await?;
     let mut reader = user.reader().await?;
     let session_found = user.store.revoke_session(&user.name, "s").await?.found;
-    // Over already: there is nothing to remember.
-    user.store.revoke_token(&user.name, "j", now.saturating_sub(LONG)).await?;
     let all_found = user.store.revoke_all(&user.name, Some("s")).await?.found;
     ensure!(!session_found && !all_found, "something was found");
     let logged = reader.revocations().await?;
     let right = match logged.as_slice() {
-        [a, b, Revocation::Subject { except: None, .. }] => *a == session(&user, "s") && *b == token(&user, "j"),
+        [one, Revocation::Subject { except: None, .. }] => *one == session(&user, "s"),
         _ => false,
     };
     ensure!(right, "the log says {logged:?}");
+    // It may have been lost, and its tokens live: so it is never opened again.
+    let reopened = user.store.open(user.session("s")).await?;
+    ensure!(matches!(reopened, Opened::Exists { .. }), "what was revoked was opened: {reopened:?}");
+    ensure!(!user.is_active("s").await?, "it is alive");
+    Ok(())
+}
+
+pub(super) async fn a_token_that_has_expired_is_not_logged(user: Subject) -> Outcome {
+    let now = user.open("s").await?.now;
+    let head = user.store.revoke_session(&user.name, "another").await?.position;
+    let mut reader = user.reader().await?;
+    for until in [now.saturating_sub(LONG), now, Timestamp::default()] {
+        let revoked = user.store.revoke_token(&user.name, "j", until).await?;
+        ensure!(!revoked.found && revoked.position == head, "until {until}, the head is {head:?}: {revoked:?}");
+    }
+    ensure!(reader.read().await?.is_empty(), "it was logged");
+    let state = user.token_state("s", "j").await?;
+    ensure!(matches!(state, SessionState::Active { .. }), "it was marked: {state:?}");
+    Ok(())
+}
+
+pub(super) async fn a_session_past_its_end_is_revoked_and_logged_once(user: Subject) -> Outcome {
+    let opening = user.open_as(crate::store::Open { idle: SHORT, ..user.session("s") }).await?;
+    user.wait_until(opening.refresh_end).await?;
+    let mut reader = user.reader().await?;
+    for _ in 0..3 {
+        ensure!(!user.store.revoke_session(&user.name, "s").await?.found, "it was alive");
+    }
+    let logged = reader.revocations().await?;
+    ensure!(logged == [session(&user, "s")], "the log says {logged:?}");
+    ensure!(user.is_revoked("s").await?, "it is {:?}", user.state("s").await?);
+    Ok(())
+}
+
+pub(super) async fn no_caller_makes_the_log_of_a_subject_grow_fast(user: Subject) -> Outcome {
+    let until = user.open("mine").await?.now.saturating_add(LONG);
+    user.open("other").await?;
+    let issuer = format!("https://issuer.example/{}", user.name);
+    let started = user.store.ping().await?;
+    let mut reader = user.reader().await?;
+    for _ in 0..200 {
+        user.store.revoke_session(&user.name, "other").await?;
+        user.store.revoke_token(&user.name, "j", until).await?;
+        user.store.revoke_token(&user.name, "expired", started).await?;
+        user.store.revoke_all(&user.name, Some("mine")).await?;
+        for id in [ForeignId::Subject("u".to_owned()), ForeignId::Session("s".to_owned())] {
+            user.store.deny(Deny { issuer: issuer.clone(), id, keep: LONG }).await?;
+        }
+    }
+    let lasted = user.store.ping().await?.saturating_since(started);
+    let logged = reader.read().await?.into_iter().map(|entry| entry.revocation);
+    let (denied, own): (Vec<_>, Vec<_>) = logged.partition(|entry| matches!(entry, Revocation::Foreign { .. }));
+    ensure!(own.len() == 3, "one session, one token, all but one: the log says {own:?}");
+    let windows = lasted.as_millis() / 500 + 2;
+    ensure!(denied.len() as u128 <= 2 * windows, "in {lasted:?} two ids have {} entries", denied.len());
+    ensure!(user.is_active("mine").await?, "it is {:?}", user.state("mine").await?);
     Ok(())
 }
 
@@ -99,10 +201,9 @@ pub(super) async fn a_revoked_token_is_remembered_until_its_time(user: Subject) 
     user.store.revoke_token(&user.name, "not shorter", late).await?;
     user.store.revoke_token(&user.name, "not shorter", soon).await?;
     loop {
+        // Not only until then: another node may accept the token for longer.
         let checked = user.store.check(&user.name, "s", "soon").await?;
         if soon <= checked.now {
-            let state = checked.state;
-            ensure!(matches!(state, SessionState::Active { .. }), "after its time the mark says {state:?}");
             break;
         }
         let revoked = matches!(checked.state, SessionState::Revoked { .. });
@@ -181,6 +282,7 @@ pub(super) async fn an_exception_that_is_not_alive_is_not_named(user: Subject) -
     let expired = user.open_as(crate::store::Open { idle: SHORT, ..user.session("expired") }).await?;
     user.wait_until(expired.refresh_end).await?;
     for sid in ["revoked", "ended with all", "expired", "never opened", "another's"] {
+        user.open(&format!("before {sid}")).await?;
         let mut reader = user.reader().await?;
         user.store.revoke_all(&user.name, Some(sid)).await?;
         let logged = reader.revocations().await?;
@@ -210,4 +312,45 @@ pub(super) async fn generations_only_rise(user: Subject) -> Outcome {
         last = *generation;
     }
     Ok(())
+}
+
+pub(super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept(user: Subject) -> Outcome {
+    // Another node accepts tokens for this long.
+    user.store.keep_log_for(LONG * 40);
+    let soon = user.open("s").await?.now.saturating_add(SHORT);
+    user.open_as(crate::store::Open { idle: SHORT, ..user.session("t") }).await?;
+    let mut reader = user.reader().await?;
+    let issuer = format!("https://issuer.example/{}", user.name);
+    let (id, token) = (ForeignId::Subject("u".to_owned()), ForeignId::Token("x".to_owned()));
+    user.store.revoke_token(&user.name, "j", soon).await?;
+    user.store.revoke_session(&user.name, "t").await?;
+    for id in [id.clone(), token.clone()] {
+        user.store.deny(Deny { issuer: issuer.clone(), id, keep: SHORT }).await?;
+    }
+    user.store.republish(user.store.bucket_of(&user.name), token_of(&user, "again"), soon).await?;
+    let name = user.store.foreign_name(&issuer, &ForeignId::Token("again".to_owned()));
+    user.store.republish(name.bucket, Revocation::Foreign { id: name.id, before: None }, soon).await?;
+    let logged = reader.read().await?;
+    let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
+    ensure!(lasts && logged.len() == 6, "the log says {logged:?}");
+    user.wait_until(soon.saturating_add(SHORT)).await?;
+    // Changes are when a store lets go of what is over.
+    for n in 0..4 {
+        user.open(&format!("another {n}")).await?;
+    }
+    for jti in ["j", "again"] {
+        let state = user.token_state("s", jti).await?;
+        ensure!(matches!(state, SessionState::Revoked { .. }), "the token {jti} is {state:?}");
+    }
+    ensure!(user.is_revoked("t").await?, "the session is {:?}", user.state("t").await?);
+    for jti in ["x", "again"] {
+        let (jti, subject) = (Some(jti.to_owned()), Some("u".to_owned()));
+        let denial = user.store.denied(DenyQuery { issuer: issuer.clone(), jti, sid: None, subject }).await?;
+        ensure!(denial.token && denial.revoked_before.is_some(), "{denial:?}");
+    }
+    Ok(())
+}
+
+fn token_of(user: &Subject, jti: &str) -> Revocation {
+    Revocation::Token { subject: user.name.clone(), jti: jti.to_owned() }
 }

@@ -13,37 +13,63 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::StoreError,
-    store::{Denial, Deny, DenyQuery, ForeignId, Revocation, Revoked},
+    store::{Denial, Deny, DenyQuery, ForeignId, KeptLonger, Revocation, Revoked},
 };
 
 #[derive(Default)]
 pub(super) struct Denials {
     denied: HashMap<Arc<str>, Denied>,
     expiries: BTreeSet<(Timestamp, Arc<str>)>,
+    kept_longer: Option<KeptLonger>,
 }
 
 struct Denied {
     /// For a session or a subject, tokens issued at or before this moment are dead; for a token it says nothing.
     before: Timestamp,
     until: Timestamp,
+    /// The log entry that says so.
+    sequence: u64,
 }
+
+/// The length of the windows that [`window_end`] speaks of: with it one id has two log entries a second at most.
+const WINDOW_MILLIS: u64 = 500;
 
 impl Denials {
     pub(super) fn deny(&mut self, deny: &Deny, now: Timestamp, log: &Log) -> Result<Revoked, StoreError> {
-        let until = later(now, deny.keep);
         let name: Arc<str> = name(&deny.issuer, &deny.id).into();
+        let known = self.denied.get(&name).filter(|known| now < known.until);
+        let end = window_end(now);
         let before = match &deny.id {
             ForeignId::Token(_) => None,
             // What was denied before the clock was put back stays denied.
-            ForeignId::Session(_) | ForeignId::Subject(_) => {
-                Some(self.denied.get(&name).map_or(now, |known| known.before.max(now)))
-            }
+            ForeignId::Session(_) | ForeignId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
+        let wanted = later(end, deny.keep);
         let revocation = Revocation::Foreign { id: name.as_ref().to_owned(), before };
+        let unchanged = |position, until, revocation| {
+            Ok(Revoked {
+                now,
+                found: false,
+                revocation,
+                until,
+                position,
+                max_staleness: log.max_staleness(),
+                max_failover: Duration::ZERO,
+            })
+        };
+        if deny.keep.is_zero() {
+            return unchanged(log.position(None), now, revocation);
+        }
+        if let Some(known) = known
+            && wanted <= known.until
+            && before.is_none_or(|before| before == known.before)
+        {
+            return unchanged(log.position(Some(known.sequence)), known.until, revocation);
+        }
+        let until = wanted.max(later(now, log.keep())).max(known.map_or(wanted, |known| known.until));
+        let found = known.is_none_or(|known| before.is_some() && known.before < now);
         let position = log.append(now, revocation.clone(), until)?;
-        let known = self.denied.get(&name);
-        let found = known.is_none_or(|known| known.until <= now || (before.is_some() && known.before < now));
-        self.put(name, Denied { before: now, until });
+        self.put(name, Denied { before: before.unwrap_or(now), until, sequence: position.sequence });
         Ok(Revoked {
             now,
             found,
@@ -53,6 +79,14 @@ impl Denials {
             max_staleness: log.max_staleness(),
             max_failover: Duration::ZERO,
         })
+    }
+
+    /// Notes that what is revoked from now on is remembered for `keep`, and no longer for `before` only.
+    pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
+        let grown = KeptLonger { since: now, before };
+        // Where that is still so for an earlier change, the shortest time counts.
+        let last = self.kept_longer.filter(|last| now < later(last.since, keep));
+        self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
 
     /// Denies again what may have been lost.
@@ -72,16 +106,18 @@ impl Denials {
             return Ok(());
         }
         let before = before.map(|before| known.map_or(before, |known| known.before.max(before)));
-        log.append(now, Revocation::Foreign { id: name.to_owned(), before }, until)?;
-        self.put(name.into(), Denied { before: before.unwrap_or(now), until });
+        let until = until.max(later(now, log.keep()));
+        let position = log.append(now, Revocation::Foreign { id: name.to_owned(), before }, until)?;
+        self.put(name.into(), Denied { before: before.unwrap_or(now), until, sequence: position.sequence });
         Ok(())
     }
 
-    /// What is denied twice is denied for the longer time and up to the later moment.
+    /// Writes an entry. What is denied twice is denied for the longer time and up to the later moment.
     fn put(&mut self, name: Arc<str>, denied: Denied) {
         let mut denied = denied;
         if let Some(known) = self.denied.get(&name) {
-            denied = Denied { before: known.before.max(denied.before), until: known.until.max(denied.until) };
+            denied.before = known.before.max(denied.before);
+            denied.until = known.until.max(denied.until);
             self.expiries.remove(&(known.until, name.clone()));
         }
         self.expiries.insert((denied.until, name.clone()));
@@ -100,6 +136,7 @@ impl Denials {
             token: query.jti.map(ForeignId::Token).and_then(before).is_some(),
             revoked_before: session.max(subject),
             born: log.born(),
+            kept_longer: self.kept_longer,
             server: Some(log.server()),
         }
     }
@@ -116,6 +153,17 @@ impl Denials {
     }
 }
 
+/// Returns the end of the half second in which a denial happens: the moment up to which it ends tokens.
+///
+/// Repeated calls for one id within it change nothing, and the tokens issued until each of them are dead. A token issued
+/// after the call in that half second is refused too. `iat` has whole seconds and the end is one millisecond before the
+/// next half, so to an issuer that writes whole seconds this makes no difference: the token would have the `iat` of the
+/// call.
+fn window_end(now: Timestamp) -> Timestamp {
+    let past = now.as_millis() % WINDOW_MILLIS;
+    now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))
+}
+
 /// One name for issuer, kind and id. The issuer's length keeps apart what would read the same when put together.
 pub(super) fn name(issuer: &str, id: &ForeignId) -> String {
     let (kind, id) = match id {
@@ -127,10 +175,8 @@ pub(super) fn name(issuer: &str, id: &ForeignId) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -146,7 +192,7 @@ mod tests {
         denials.prune(start);
         assert_eq!(denials.denied.len(), 100);
         for _ in 0..100 {
-            denials.prune(start.saturating_add(keep));
+            denials.prune(start.saturating_add(log.keep()).saturating_add(keep));
         }
         assert_eq!((denials.denied.len(), denials.expiries.len()), (0, 0));
     }
@@ -162,9 +208,13 @@ mod tests {
         let page = log.page(&crate::store::LogQuery::from_start(), &crate::clock::ManualClock::at(start));
         let befores: Vec<_> = page.entries.into_iter().map(|entry| entry.revocation).collect();
         assert!(
-            befores.iter().all(|entry| matches!(entry, Revocation::Foreign { before, .. } if *before == Some(start)))
+            befores.iter().all(|entry| matches!(entry, Revocation::Foreign { before, .. } if *before >= Some(start)))
         );
-        assert_eq!(befores.len(), 2);
+        assert_eq!(befores.len(), 1, "the second call changed nothing");
+        let deny = Deny { keep: 2 * keep, ..deny };
+        denials.deny(&deny, start.saturating_sub(keep / 2), &log).unwrap();
+        let page = log.page(&crate::store::LogQuery::from_start(), &crate::clock::ManualClock::at(start));
+        assert_eq!(page.entries[1].revocation, befores[0], "an earlier moment never takes the place of a later one");
     }
 
     #[test]

@@ -122,6 +122,12 @@ impl Log {
         Ok(LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence })
     }
 
+    /// Returns the position of an entry that was written before; of the newest one without a sequence.
+    pub(super) fn position(&self, sequence: Option<u64>) -> LogPosition {
+        let sequence = sequence.unwrap_or_else(|| self.lock().sequence);
+        LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence }
+    }
+
     pub(super) fn page(&self, query: &LogQuery, clock: &dyn Clock) -> LogPage {
         let ring = self.lock();
         let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);

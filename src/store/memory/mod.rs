@@ -234,7 +234,15 @@ impl TokenStore for MemoryStore {
     }
 
     fn keep_log_for(&self, keep: Duration) {
-        self.log.keep_for(keep);
+        let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
+        let before = self.log.keep();
+        if before < keep {
+            self.log.keep_for(keep);
+            // Before the first revocation nothing can be forgotten.
+            if self.log.position(None).sequence > 0 {
+                denials.keep_longer(self.clock.now(), before, keep);
+            }
+        }
     }
 
     /// Zero: one process is never replaced by another.

@@ -16,12 +16,17 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     store::{
-        Open, Opened, Page, Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState, Successor,
+        LogPosition, Open, Opened, Page, Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord,
+        SessionState, Successor,
     },
 };
 
 /// How many records whose time is over each change removes. A change adds fewer, so none are left behind for ever.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
+/// A repetition of `revoke_all` that ends nothing moves the time by which logins are refused only if that is older. A
+/// login takes less time, so nobody can refuse every login of a user by repeating the call. A password change long after
+/// the last revocation still overtakes the logins that began before it.
+const LONGEST_LOGIN: Duration = Duration::from_secs(10);
 /// How many records a page of a listing looks at, if the caller does not say.
 const DEFAULT_PAGE: usize = 100;
 /// And at most, since the shard is locked meanwhile.
@@ -59,12 +64,24 @@ struct User {
     /// `o`: the highest generation that any session was given. Without it, a session that was opened before the clock
     /// was put back would survive a `revoke_all` that comes after.
     highest: u64,
-    /// When `revoke_all` last wrote the generation.
+    /// `r`: until when a login must have begun to be refused.
     revoked_at: Option<Timestamp>,
+    /// `e`: the last revocation of all sessions.
+    last_end: Option<EndOfAll>,
     /// Until when something that the generations concern may be alive.
     until: Timestamp,
     sessions: BTreeMap<Arc<str>, Session>,
     tokens: HashMap<Arc<str>, RevokedToken>,
+}
+
+/// A revocation of all sessions, as the log has it.
+struct EndOfAll {
+    at: Timestamp,
+    sequence: u64,
+    /// The session that was kept.
+    except: Option<Arc<str>>,
+    /// No session was opened since.
+    is_last: bool,
 }
 
 struct Session {
@@ -76,6 +93,8 @@ struct Session {
     counter: u32,
     /// Set: what is left is a tombstone, by which a late request learns what became of the session.
     revoked_at: Option<Timestamp>,
+    /// The log entry that tells of its end, once it was revoked.
+    sequence: u64,
     label: String,
     indexed: Timestamp,
 }
@@ -83,6 +102,8 @@ struct Session {
 struct RevokedToken {
     revoked_at: Timestamp,
     until: Timestamp,
+    /// The log entry that says so.
+    sequence: u64,
     indexed: Timestamp,
 }
 
@@ -113,12 +134,16 @@ impl Shard {
             absolute_end,
             counter: 0,
             revoked_at: None,
+            sequence: 0,
             label: open.label,
             indexed: refresh_end,
         };
         let sid: Arc<str> = open.sid.into();
         user.highest = generation;
         user.until = user.until.max(refresh_end);
+        if let Some(last) = &mut user.last_end {
+            last.is_last = false;
+        }
         user.sessions.insert(sid.clone(), session);
         self.expiries.insert((refresh_end, subject, Expiring::Session(sid)));
         Ok(Opened::Opened { now, generation, refresh_end, evicted: evicted.iter().map(ToString::to_string).collect() })
@@ -152,9 +177,10 @@ impl Shard {
 
         let until = now.saturating_add(log.keep());
         let entries = evicted.iter().map(|sid| (session_revocation(&open.subject, sid), until)).collect();
-        log.append_all(now, entries)?;
-        for sid in &evicted {
-            self.bury(&subject, sid, now, log.keep());
+        let last = log.append_all(now, entries)?.sequence;
+        let first = last.saturating_sub(evicted.len() as u64);
+        for (sequence, sid) in (first.saturating_add(1)..).zip(&evicted) {
+            self.bury(&subject, sid, sequence, now, log.keep());
         }
         Ok(evicted)
     }
@@ -218,16 +244,29 @@ impl Shard {
         log: &Log,
     ) -> Result<Revoked, StoreError> {
         let keep = log.keep();
-        let (revocation, until) = (session_revocation(subject, sid), now.saturating_add(keep));
-        let position = log.append(now, revocation.clone(), until)?;
-        let mut found = false;
-        if let Some((subject, user)) = self.users.get_key_value(subject)
-            && let Some((sid, session)) = user.sessions.get_key_value(sid)
-        {
-            found = session.is_live(user.generation, now);
-            let (subject, sid) = (subject.clone(), sid.clone());
-            self.bury(&subject, &sid, now, keep);
+        let revocation = session_revocation(subject, sid);
+        let known = self.users.get(subject).and_then(|user| Some((user, user.sessions.get_key_value(sid)?)));
+        if let Some((user, (_, session))) = known {
+            if let Some(at) = session.revoked_at {
+                return Ok(unchanged(now, revocation, later(at, keep), Some(session.sequence), log));
+            }
+            if session.generation < user.generation
+                && let Some(last) = &user.last_end
+            {
+                return Ok(unchanged(now, user.last_revocation(subject), later(now, keep), Some(last.sequence), log));
+            }
         }
+        let known = known.map(|(user, (sid, session))| (sid.clone(), session.is_live(user.generation, now)));
+        let until = later(now, keep);
+        let position = log.append(now, revocation.clone(), until)?;
+        let found = if let Some((sid, is_live)) = known {
+            let (subject, _) = self.user(subject, until);
+            self.bury(&subject, &sid, position.sequence, now, keep);
+            is_live
+        } else {
+            self.bury_unknown(subject, sid, position.sequence, now, keep);
+            false
+        };
         Ok(Revoked {
             now,
             found,
@@ -243,22 +282,30 @@ impl Shard {
         &mut self,
         subject: &str,
         jti: &str,
-        until: Timestamp,
+        wanted: Timestamp,
         now: Timestamp,
         log: &Log,
     ) -> Result<Revoked, StoreError> {
-        let until = until.min(Timestamp::END_OF_TIME);
+        let wanted = wanted.min(Timestamp::END_OF_TIME);
         let revocation = Revocation::Token { subject: subject.to_owned(), jti: jti.to_owned() };
+        if wanted <= now {
+            return Ok(unchanged(now, revocation, wanted, None, log));
+        }
+        let known = self.users.get(subject).and_then(|user| user.tokens.get(jti));
+        if let Some(known) = known.filter(|known| wanted <= known.until) {
+            return Ok(unchanged(now, revocation, known.until, Some(known.sequence), log));
+        }
+        let found = known.is_none_or(|known| known.until <= now);
+        // Another node may accept the token for longer than the caller does.
+        let until = wanted.max(later(now, log.keep()));
         let position = log.append(now, revocation.clone(), until)?;
-        let (subject, user) = self.user(subject, now.saturating_add(log.keep()));
-        user.until = user.until.max(until);
-        let known = user.tokens.get_mut(jti);
-        let found = now < until && known.as_ref().is_none_or(|known| known.until <= now);
-        if let Some(known) = known {
-            known.until = known.until.max(until);
+        let sequence = position.sequence;
+        let (subject, user) = self.user(subject, until);
+        if let Some(known) = user.tokens.get_mut(jti) {
+            (known.until, known.sequence) = (until, sequence);
         } else {
             let jti: Arc<str> = jti.into();
-            user.tokens.insert(jti.clone(), RevokedToken { revoked_at: now, until, indexed: until });
+            user.tokens.insert(jti.clone(), RevokedToken { revoked_at: now, until, sequence, indexed: until });
             self.expiries.insert((until, subject, Expiring::Token(jti)));
         }
         Ok(Revoked {
@@ -279,27 +326,29 @@ impl Shard {
         now: Timestamp,
         log: &Log,
     ) -> Result<Revoked, StoreError> {
-        let until = now.saturating_add(log.keep());
+        let until = later(now, log.keep());
+        if let Some(user) = self.users.get_mut(subject)
+            && let Some(last) = user.last_end.as_ref().filter(|last| last.is_last)
+            && last.except.as_deref().is_none_or(|kept| Some(kept) == except || !user.is_alive(kept, now))
+        {
+            let (sequence, revocation) = (last.sequence, user.last_revocation(subject));
+            if user.revoked_at.is_none_or(|at| LONGEST_LOGIN <= now.saturating_since(at)) {
+                user.revoked_at = Some(now);
+                user.until = user.until.max(until);
+            }
+            return Ok(unchanged(now, revocation, until, Some(sequence), log));
+        }
         let user = self.users.get(subject);
         let (old, highest) = user.map_or((0, 0), |user| (user.generation, user.highest));
         let generation = old.max(highest).max(now.as_millis()).saturating_add(1);
-        let is_live =
-            |sid: &str| user.and_then(|user| user.sessions.get(sid)).is_some_and(|session| session.is_live(old, now));
         // A session that is dead already must not be named: replicas would revive it.
-        let except = except.filter(|sid| is_live(sid));
+        let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
         let found = user.is_some_and(|user| {
             user.sessions.iter().any(|(sid, session)| Some(&**sid) != except && session.is_live(old, now))
         });
-        let revocation =
-            Revocation::Subject { subject: subject.to_owned(), generation, except: except.map(ToOwned::to_owned) };
-        let position = log.append(now, revocation.clone(), until)?;
-
-        let (_, user) = self.user(subject, until);
-        user.generation = generation;
-        user.revoked_at = Some(now);
-        if let Some(kept) = except.and_then(|sid| user.sessions.get_mut(sid)) {
-            kept.generation = generation;
-            user.highest = generation;
+        let (revocation, position) = self.end_all(subject, generation, except, true, now, log)?;
+        if let Some(user) = self.users.get_mut(subject) {
+            user.revoked_at = Some(now);
         }
         Ok(Revoked {
             now,
@@ -310,6 +359,33 @@ impl Shard {
             max_staleness: log.max_staleness(),
             max_failover: Duration::ZERO,
         })
+    }
+
+    /// Ends all sessions of an earlier generation but `except`, which is alive. `is_last`: no other session is alive then.
+    fn end_all(
+        &mut self,
+        subject: &str,
+        generation: u64,
+        except: Option<&str>,
+        is_last: bool,
+        now: Timestamp,
+        log: &Log,
+    ) -> Result<(Revocation, LogPosition), StoreError> {
+        let until = later(now, log.keep());
+        let revocation =
+            Revocation::Subject { subject: subject.to_owned(), generation, except: except.map(ToOwned::to_owned) };
+        let position = log.append(now, revocation.clone(), until)?;
+        let (_, user) = self.user(subject, until);
+        user.generation = generation;
+        user.last_end =
+            Some(EndOfAll { at: now, sequence: position.sequence, except: except.map(Into::into), is_last });
+        if let Some(kept) = except.and_then(|sid| user.sessions.get_mut(sid))
+            && kept.generation < generation
+        {
+            kept.generation = generation;
+            user.highest = user.highest.max(generation);
+        }
+        Ok((revocation, position))
     }
 
     pub(super) fn sessions(&self, subject: &str, page: &Page, now: Timestamp) -> SessionPage {
@@ -387,23 +463,47 @@ impl Shard {
         }
     }
 
+    /// Makes a tombstone of a session that the store does not know, so that a repetition changes nothing.
+    fn bury_unknown(&mut self, subject: &str, sid: &str, sequence: u64, now: Timestamp, keep: Duration) {
+        let end = later(now, keep);
+        let (subject, user) = self.user(subject, end);
+        let sid: Arc<str> = sid.into();
+        let ended = Session {
+            generation: user.generation,
+            opened_at: now,
+            rotated_at: now,
+            refresh_end: end,
+            absolute_end: end,
+            counter: 0,
+            revoked_at: Some(now),
+            sequence,
+            label: String::new(),
+            indexed: end,
+        };
+        user.sessions.insert(sid.clone(), ended);
+        self.expiries.insert((end, subject, Expiring::Session(sid)));
+    }
+
     /// Makes a tombstone of a session. The first revocation counts.
-    fn bury(&mut self, subject: &Arc<str>, sid: &Arc<str>, now: Timestamp, keep: Duration) {
+    fn bury(&mut self, subject: &Arc<str>, sid: &Arc<str>, sequence: u64, now: Timestamp, keep: Duration) {
         let Some(user) = self.users.get_mut(subject) else { return };
         let Some(session) = user.sessions.get_mut(sid) else { return };
         if session.revoked_at.is_some() {
             return;
         }
-        let kept = now.saturating_add(keep);
-        session.revoked_at = user.revoked_at.filter(|_| session.generation < user.generation).or(Some(now));
+        let end = later(now, keep);
+        session.revoked_at = Some(now);
+        session.sequence = sequence;
         session.label = String::new();
-        session.absolute_end = session.absolute_end.min(kept);
-        session.refresh_end = session.refresh_end.min(kept);
-        if session.refresh_end < session.indexed {
+        session.absolute_end = end;
+        session.refresh_end = end;
+        user.until = user.until.max(end);
+        // A tombstone that lives on is put back when its turn comes.
+        if end < session.indexed {
             let expiring = Expiring::Session(sid.clone());
             self.expiries.remove(&(session.indexed, subject.clone(), expiring.clone()));
-            session.indexed = session.refresh_end;
-            self.expiries.insert((session.indexed, subject.clone(), expiring));
+            session.indexed = end;
+            self.expiries.insert((end, subject.clone(), expiring));
         }
     }
 }
@@ -411,7 +511,22 @@ impl Shard {
 impl User {
     /// When the session died, if it did.
     fn death_of(&self, session: &Session) -> Option<Timestamp> {
-        session.revoked_at.or_else(|| self.revoked_at.filter(|_| session.generation < self.generation))
+        let last = self.last_end.as_ref().filter(|_| session.generation < self.generation);
+        session.revoked_at.or_else(|| last.map(|last| last.at))
+    }
+
+    fn is_alive(&self, sid: &str, now: Timestamp) -> bool {
+        self.sessions.get(sid).is_some_and(|session| session.is_live(self.generation, now))
+    }
+
+    /// Returns what the log says of the last revocation of all sessions.
+    fn last_revocation(&self, subject: &str) -> Revocation {
+        let except = self.last_end.as_ref().and_then(|last| last.except.as_deref());
+        Revocation::Subject {
+            subject: subject.to_owned(),
+            generation: self.generation,
+            except: except.map(ToOwned::to_owned),
+        }
     }
 }
 
@@ -441,6 +556,12 @@ impl Session {
             label: self.label.clone(),
         }
     }
+}
+
+/// Answers a revocation that would change nothing with the entry that says so already; without one, with the newest.
+fn unchanged(now: Timestamp, revocation: Revocation, until: Timestamp, sequence: Option<u64>, log: &Log) -> Revoked {
+    let (position, max_staleness) = (log.position(sequence), log.max_staleness());
+    Revoked { now, found: false, revocation, until, position, max_staleness, max_failover: Duration::ZERO }
 }
 
 /// What ends in so long, at the latest at the end of time.

@@ -1,5 +1,7 @@
 //! Tokens of other issuers: what is denied, under a hash of issuer, kind and value.
 
+use std::time::Duration;
+
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
@@ -7,14 +9,14 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     store::{
-        Denial, Deny, DenyQuery, ForeignId, Revoked,
+        Denial, Deny, DenyQuery, ForeignId, KeptLonger, Revoked,
         redis::{
             Inner,
             call::{Call, millis},
             gathering::StrictAnswer,
             keys::ForeignKey,
             log::{Meta, vanished},
-            reply::Reply,
+            reply::{Reply, leading_number, malformed},
             scripts,
             sessions::revoked,
         },
@@ -45,6 +47,10 @@ impl Inner {
             token: one.token || other.token,
             revoked_before: one.revoked_before.max(other.revoked_before),
             born: one.born.max(other.born),
+            kept_longer: match (one.kept_longer, other.kept_longer) {
+                (Some(one), Some(other)) => Some(one.and(other)),
+                (one, other) => one.or(other),
+            },
             server: one.server.filter(|server| other.server == Some(*server)),
         };
         if let Some(denial) = try_join_all(known).await?.into_iter().reduce(together) {
@@ -66,7 +72,7 @@ impl Inner {
         denial.ok_or_else(|| vanished().into())
     }
 
-    /// `None` if the bucket does not exist yet.
+    /// Returns `None` if the bucket does not exist yet, or does not know for how long this node wants it to remember.
     async fn read_denial(
         &self,
         key: &ForeignKey,
@@ -75,19 +81,30 @@ impl Inner {
     ) -> Result<Option<Denial>, StoreError> {
         let mut entry = redis::cmd("GET");
         entry.arg(self.keys.denied(key));
-        let reads = [self.read_of_meta(key.bucket), entry];
+        let mut kept = redis::cmd("HMGET");
+        kept.arg(self.keys.meta(key.bucket)).arg("keep").arg("grew").arg("from");
+        let reads = [self.read_of_meta(key.bucket), entry, kept];
         let (StrictAnswer { now, values }, lease) = self.servers.strict_read(key.bucket, &reads, deadline).await?;
         let outcome = Reply::of(redis::Value::Array(values)).and_then(|mut reply| {
             let meta = Meta::of(now?, reply.array()?)?;
-            Ok((meta, reply.optional_number()?))
+            let value = reply.bytes()?.map(|value| leading_number(&value).ok_or_else(malformed)).transpose()?;
+            let mut kept = reply.array()?;
+            let (keep, grew, from) = (kept.optional_number()?, kept.optional_number()?, kept.optional_number()?);
+            let is_heeded = keep.is_some_and(|keep| keep >= self.keep_millis());
+            let kept_longer = grew.map(|grew| KeptLonger {
+                since: Timestamp::from_millis(grew),
+                before: Duration::from_millis(from.unwrap_or_default()),
+            });
+            Ok((meta, value, is_heeded, kept_longer))
         });
-        let (meta, value) = outcome.inspect_err(|_| lease.distrust())?;
-        let Some(meta) = self.same_layout(meta)? else { return Ok(None) };
+        let (meta, value, is_heeded, kept_longer) = outcome.inspect_err(|_| lease.distrust())?;
+        let Some(meta) = self.same_layout(meta)?.filter(|_| is_heeded) else { return Ok(None) };
         Ok(Some(Denial {
             now: meta.now,
             token: is_token && value.is_some(),
             revoked_before: value.filter(|_| !is_token).map(Timestamp::from_millis),
             born: meta.born,
+            kept_longer,
             server: lease.server(),
         }))
     }

@@ -4,7 +4,7 @@
 //! {prefix}:{b}:u:<sub>   HASH    a user: generations, sessions, revoked tokens
 //! {prefix}:{b}:i:<sub>   HASH    the labels of the user's sessions
 //! {prefix}:{b}:d:<hash>  STRING  something of another issuer's that was revoked
-//! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, dmax, fmax
+//! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from, dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
 //! {prefix}:{b}:ch        shard channel: a nudge at every entry
 //! ```
@@ -21,9 +21,10 @@
 //! |--|--|
 //! | `g` | the first generation that is alive; written by `revoke_all` only |
 //! | `o` | the highest generation that was given to a session |
-//! | `r` | when `revoke_all` last wrote `g`, in ms |
+//! | `r` | until when a login must have begun to be refused, in ms; written by `revoke_all` |
+//! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the kept session>`; `;` for `:` once a session was opened |
 //! | `c` | where pruning goes on |
-//! | `!<jti>` | until when this access token is revoked, in ms |
+//! | `!<jti>` | until when this access token is revoked, in ms; `.` and the entry's sequence |
 //! | `<sid>`; `=<sid>` if it is one byte long or starts with `!` or `=` | a session's record |
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -32,7 +33,7 @@ use sha2::{Digest, Sha256};
 use crate::{error::ConfigError, store::ForeignId};
 
 /// The layout that this code reads and writes. It stands in every `m`.
-pub(super) const LAYOUT: &str = "1";
+pub(super) const LAYOUT: &str = "2";
 
 const MAX_PREFIX: usize = 64;
 /// More buckets than a large cluster has nodes bring nothing: each one costs the readers of the log a request.
@@ -170,8 +171,8 @@ mod tests {
 
     #[test]
     fn no_two_things_share_a_field() {
-        let ids = ["g", "o", "r", "c", "!", "=", "=g", "==g", "!x", "=!x", "x", "ab", "!!x", "=ab"];
-        let mut fields: HashSet<String> = ["g", "o", "r", "c"].map(str::to_owned).into();
+        let ids = ["g", "o", "r", "e", "c", "!", "=", "=g", "==g", "!x", "=!x", "x", "ab", "!!x", "=ab"];
+        let mut fields: HashSet<String> = ["g", "o", "r", "e", "c"].map(str::to_owned).into();
         for id in ids {
             assert!(fields.insert(session_field(id)), "{id}");
             assert!(fields.insert(token_field(id)), "{id}");

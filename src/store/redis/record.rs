@@ -8,7 +8,7 @@
 //! | 8 | tag: the start of SHA-256 over subject and sid |
 //! | 8 | generation |
 //! | 8 | opened, in ms of the server's clock, as all times here |
-//! | 8 | absolute end |
+//! | 8 | absolute end; of a session whose end stands in the log: the sequence of that entry |
 //! | 8 | refresh end: when the session ends if it is not used; never beyond the absolute end |
 //! | 8 | last rotation; of a revoked session: when it was revoked |
 //! | 4 | counter of the refresh token that comes next |

@@ -103,6 +103,11 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// Reads the number before the first dot. In a value that speaks of a revocation, the sequence of its entry follows.
+pub(super) fn leading_number(value: &[u8]) -> Option<u64> {
+    value.split(|byte| *byte == b'.').next().and_then(decimal)
+}
+
 pub(super) fn malformed() -> Failure {
     Failure::untrusted("an answer of another form than expected")
 }
@@ -116,6 +121,13 @@ mod tests {
         assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
         for text in ["", "+1", "-1", " 1", "1 ", "1e3", "0x1", "18446744073709551616", "1.0"] {
             assert_eq!(decimal(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_number_before_the_dot_is_read_with_and_without_one() {
+        for (text, number) in [("17.3", Some(17)), ("17", Some(17)), (".3", None), ("x.3", None), ("", None)] {
+            assert_eq!(leading_number(text.as_bytes()), number, "{text}");
         }
     }
 }

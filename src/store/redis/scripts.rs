@@ -58,7 +58,7 @@ scripts! {
     /// Lists a page of a user's sessions.
     SESSIONS = "#!lua flags=no-writes", "sessions.lua";;
     /// Revokes something of another issuer's.
-    DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "deny.lua";;
+    DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "foreign.lua", "deny.lua";;
     /// Ends a session whose end the store may have lost.
     REPUBLISH_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_session.lua";;
     /// Revokes an access token whose mark the store may have lost.
@@ -66,7 +66,7 @@ scripts! {
     /// Puts back a generation that the store may have lost.
     REPUBLISH_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_all.lua";;
     /// Denies something of another issuer's of which the store may have lost it.
-    REPUBLISH_FOREIGN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "republish_foreign.lua";;
+    REPUBLISH_FOREIGN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "foreign.lua", "republish_foreign.lua";;
     /// Tells which rights are missing.
     RIGHTS = "#!lua flags=no-writes", "rights.lua";;
     /// Makes a bucket, or compares its layout.

@@ -17,7 +17,7 @@ use crate::{
             keys::{Keyspace, session_field, sid_of, token_field},
             log,
             record::{Record, Tag, tag},
-            reply::{Reply, decimal, malformed},
+            reply::{Reply, decimal, leading_number, malformed},
             scripts::{self, Script},
         },
     },
@@ -108,7 +108,7 @@ impl Inner {
         sid: &str,
         deadline: Instant,
     ) -> Result<Revoked, StoreError> {
-        let arguments = vec![session_field(sid).into_bytes()];
+        let arguments = vec![session_field(sid).into_bytes(), tag(subject, sid).to_vec()];
         let call = self.user_call(&scripts::REVOKE_SESSION, subject, arguments).repeatable();
         revoked(call.bucket, self.run(&call, deadline).await?)
     }
@@ -177,7 +177,7 @@ pub(super) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
         None => None,
     };
     // A mark that cannot be read is one all the same.
-    let token_revoked = mark.is_some_and(|until| decimal(&until).is_none_or(|until| now.as_millis() < until));
+    let token_revoked = mark.is_some_and(|mark| leading_number(&mark).is_none_or(|until| now.as_millis() < until));
     let state = match record {
         Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
         // revoke_all at the time t sets the generation t + 1.

@@ -27,7 +27,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// Longer grace windows are a licence to reuse: the widest found in comparable systems.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
 /// 100 years: beyond it a lifetime is a mistake, and below it no sum of times overflows.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub(in crate::tokens) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl<C> Builder<C> {
     /// Builds the service. With a store whose log is to be followed, as that of Redis is under either [`Consistency`](crate::Consistency), it is to be called inside

@@ -24,11 +24,18 @@ local function emit(kind, subject, object, extra, till)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))
 end
 
--- After the seven: the five that the log says of it, and MAX_FAILOVER.
+-- Answers a revocation. After the seven: the five that the log says of it, and MAX_FAILOVER.
 local function revoked(found)
   local answer = { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS, unpack(told) }
   answer[#answer + 1] = MAX_FAILOVER
   return answer
+end
+
+-- Answers a revocation that would change nothing, with the entry that says so already.
+local function unchanged(sequence, kind, subject, object, extra, till)
+  return {
+    NONCE, 'ok', NOW, 0, INCARNATION, sequence, MAX_STALENESS, kind, subject, object, extra, int(till), MAX_FAILOVER,
+  }
 end
 
 local function republished()

@@ -15,8 +15,9 @@ local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 -- The end of time of the Rust side: no sum of times goes beyond it.
+local END_OF_TIME = 253402300800000
 local function later(duration)
-  return math.min(NOW + duration, 253402300800000)
+  return math.min(NOW + duration, END_OF_TIME)
 end
 
 -- The longest staleness of any node, and the longest time for which one may believe a server that was replaced.
@@ -42,8 +43,17 @@ if not (BORN and SEQUENCE and HEAD and AT and KEEP and MAX_STALENESS and MAX_FAI
   return { NONCE, 'untrusted', NOW }
 end
 if KEEP < tonumber(ARGV[4]) then
-  KEEP = tonumber(ARGV[4])
   redis.call('HSET', META, 'keep', ARGV[4])
+  if SEQUENCE > 0 then
+    -- What was revoked until now is remembered for the shorter time. Where that is still so for an earlier change, the
+    -- shortest time counts.
+    local last, from = redis.call('HMGET', META, 'grew', 'from'), KEEP
+    if tonumber(last[1]) and NOW < tonumber(last[1]) + tonumber(ARGV[4]) then
+      from = math.min(from, tonumber(last[2]) or 0)
+    end
+    redis.call('HSET', META, 'grew', int(NOW), 'from', int(from))
+  end
+  KEEP = tonumber(ARGV[4])
 end
 if MAX_STALENESS < tonumber(DMAX) then
   MAX_STALENESS = tonumber(DMAX)

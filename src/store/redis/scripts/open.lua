@@ -59,7 +59,13 @@ local record = {
   tag = tag, generation = math.max(NOW, GENERATION, HIGHEST), opened = NOW, absolute = later(absolute),
   refresh = math.min(later(idle), later(absolute)), rotated = NOW, counter = 0, flags = 0,
 }
-redis.call('HSET', USER, field, encode(record), 'o', int(record.generation))
+local fields = { field, encode(record), 'o', int(record.generation) }
+local said, kept = string.match(fences[4] or '', '^([^:]*):(.*)$')
+if said then
+  -- A revocation of all sessions has something to end from here on.
+  fields[5], fields[6] = 'e', said .. ';' .. kept
+end
+redis.call('HSET', USER, unpack(fields))
 local last = math.max(NOW, record.refresh) + KEEP
 live_until(USER, last)
 if label ~= '' then

@@ -12,13 +12,6 @@ local kept = field ~= '' and decode(redis.call('HGET', USER, field))
 if kept and not alive(kept) then
   kept = false
 end
-redis.call('HSET', USER, 'g', int(generation), 'r', int(math.max(ALL_REVOKED, math.min(NOW, generation - 1))))
-live_until(USER, NOW + KEEP)
-if kept and kept.generation < generation then
-  kept.generation = generation
-  redis.call('HSET', USER, field, encode(kept), 'o', int(math.max(HIGHEST, generation)))
-end
-emit('u', SUBJECT, kept and sid_of(field) or '', int(generation), NOW + KEEP)
-GENERATION = generation
+end_all(generation, math.max(ALL_REVOKED, math.min(NOW, generation - 1)), field, kept, ';')
 prune()
 return republished()

@@ -9,11 +9,8 @@ end
 local r = decode(redis.call('HGET', USER, field))
 if r and is_unlogged(r) then
   log_end(field, r)
-elseif not (r and was_revoked(r)) then
-  end_session(field, r or {
-    tag = ARGV[10], generation = GENERATION, opened = NOW, absolute = NOW, refresh = NOW, rotated = NOW, counter = 0,
-    flags = 0,
-  })
+elseif not (r and (was_revoked(r) or (r.generation < GENERATION and last_end_of_all()))) then
+  end_session(field, r or tombstone(ARGV[10]))
 end
 prune()
 return republished()

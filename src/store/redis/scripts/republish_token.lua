@@ -1,13 +1,15 @@
 
 -- Marks an access token whose mark may have been lost.   ARGV: 9 jti, 10 until.
-local jti, till = ARGV[9], tonumber(ARGV[10])
+local jti, wanted = ARGV[9], tonumber(ARGV[10])
 local mark = '!' .. jti
-local known = tonumber(redis.call('HGET', USER, mark) or '0') or 0
-if till <= NOW or till <= known then
+local known, sequence = read_mark(redis.call('HGET', USER, mark))
+if wanted <= NOW or (known and known >= wanted and sequence and sequence <= SEQUENCE) then
   return republished()
 end
+local till = math.max(wanted, known or 0, NOW + KEEP)
 redis.call('HSET', USER, mark, int(till))
-live_until(USER, math.max(NOW + KEEP, till))
+live_until(USER, till)
 emit('t', SUBJECT, jti, '', till)
+redis.call('HSET', USER, mark, int(till) .. '.' .. int(SEQUENCE))
 prune()
 return republished()

@@ -1,14 +1,33 @@
 
--- Ends all sessions of a user but one, by a generation that none of them has. Nothing is unlinked: the marks of single
--- tokens must outlive it.   ARGV: 9 field of the session that stays ('' for none).
+-- Ends all sessions of a user but one, by a generation that none of them has. Looks at 128 fields at most.
+-- ARGV: 9 field of the session that stays ('' for none).
 local field = ARGV[9]
+-- A repetition that ends nothing moves `r` only if it is older than this. A login takes less time, so nobody can refuse
+-- every login of a user by repeating the call. A password change long after the last revocation still overtakes the
+-- logins that began before it.
+local LONGEST_LOGIN = 10000
+
 local kept = field ~= '' and decode(redis.call('HGET', USER, field))
 if kept and not alive(kept) then
   kept = false
 end
 
--- Exact for as many fields as are quickly looked at. Beyond that: whether a session was opened since the last time, or
--- one was spared then that is not spared now.
+local last = last_end_of_all()
+local is_last = last and last.is_last
+local spared = is_last and last.field ~= '' and last.field ~= field and decode(redis.call('HGET', USER, last.field))
+if spared and not alive(spared) then
+  spared = false
+end
+if is_last and not spared then
+  if NOW - ALL_REVOKED >= LONGEST_LOGIN then
+    redis.call('HSET', USER, 'r', int(NOW))
+    live_until(USER, NOW + KEEP)
+  end
+  return unchanged(last.sequence, 'u', SUBJECT, sid_of(last.field), int(GENERATION), NOW + KEEP)
+end
+
+-- Exact for as many fields as are quickly looked at. Beyond that: whether a session was spared the last time, or opened
+-- since.
 local found
 if redis.call('HLEN', USER) <= 128 then
   found = false
@@ -18,16 +37,9 @@ if redis.call('HLEN', USER) <= 128 then
     found = found or (r and alive(r))
   end
 else
-  found = HIGHEST > GENERATION or (HIGHEST == GENERATION and HIGHEST > 0 and not kept)
+  found = is_last or HIGHEST > 0
 end
 
-GENERATION = math.max(GENERATION, HIGHEST, NOW) + 1
-redis.call('HSET', USER, 'g', int(GENERATION), 'r', int(NOW))
-live_until(USER, NOW + KEEP)
-if kept then
-  kept.generation = GENERATION
-  redis.call('HSET', USER, field, encode(kept), 'o', int(GENERATION))
-end
-emit('u', SUBJECT, kept and sid_of(field) or '', int(GENERATION), NOW + KEEP)
+end_all(math.max(GENERATION, HIGHEST, NOW) + 1, NOW, field, kept, ':')
 prune()
 return revoked(found)

@@ -1,20 +1,25 @@
 
--- Ends one session, and logs it even if there was nothing to end: a record that was lost is still alive elsewhere, in
--- the tokens.   ARGV: 9 field.
-local field = ARGV[9]
-local text = redis.call('HGET', USER, field)
-local r = decode(text)
+-- Ends one session, and logs it unless the log says so already. A record that is absent is logged too, since it may have
+-- been lost while its tokens live; it is made anew, ended, so that a repetition changes nothing.
+-- ARGV: 9 field, 10 tag.
+local field, tag = ARGV[9], ARGV[10]
+local r = decode(redis.call('HGET', USER, field))
+if r and r.tag ~= tag then
+  r = nil
+end
+if r and was_revoked(r) and not is_unlogged(r) then
+  return unchanged(r.absolute, 's', SUBJECT, sid_of(field), '', r.rotated + KEEP)
+end
+local all = last_end_of_all()
+if r and not was_revoked(r) and r.generation < GENERATION and all then
+  return unchanged(all.sequence, 'u', SUBJECT, sid_of(all.field), int(GENERATION), NOW + KEEP)
+end
 local found = r and alive(r)
-if found then
-  end_session(field, r)
-elseif r and is_unlogged(r) then
+if r and is_unlogged(r) then
   log_end(field, r)
 else
-  if text and not r then
-    redis.call('HDEL', USER, field)
-    redis.call('HDEL', LABELS, field)
-  end
-  emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
+  -- An expired one too: its access tokens may be accepted within the leeway.
+  end_session(field, r or tombstone(tag))
 end
 prune()
 return revoked(found)

@@ -1,10 +1,19 @@
 
 -- Revokes one access token.   ARGV: 9 jti, 10 until.
-local jti, till = ARGV[9], tonumber(ARGV[10])
+local jti, wanted = ARGV[9], tonumber(ARGV[10])
+if wanted <= NOW then
+  return unchanged(SEQUENCE, 't', SUBJECT, jti, '', wanted)
+end
 local mark = '!' .. jti
-local known = tonumber(redis.call('HGET', USER, mark) or '0') or 0
-redis.call('HSET', USER, mark, int(math.max(known, till)))
-live_until(USER, math.max(NOW + KEEP, known, till))
+local known, sequence = read_mark(redis.call('HGET', USER, mark))
+if known and known >= wanted and sequence and sequence <= SEQUENCE then
+  return unchanged(sequence, 't', SUBJECT, jti, '', known)
+end
+-- Another node may accept the token for longer than the caller does.
+local till = math.max(wanted, known or 0, NOW + KEEP)
+redis.call('HSET', USER, mark, int(till))
+live_until(USER, till)
 emit('t', SUBJECT, jti, '', till)
+redis.call('HSET', USER, mark, int(till) .. '.' .. int(SEQUENCE))
 prune()
-return revoked(known <= NOW and till > NOW)
+return revoked((known or 0) <= NOW)

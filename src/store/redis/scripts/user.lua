@@ -2,8 +2,9 @@
 -- A user's sessions.   KEYS: 3 user, 4 labels.   ARGV: 8 subject.
 local USER, LABELS, SUBJECT = KEYS[3], KEYS[4], ARGV[8]
 
-local fences = redis.call('HMGET', USER, 'g', 'o', 'r')
--- The first generation that is alive, the highest that was ever given to a session, and when all were revoked.
+local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e')
+-- The first generation that is alive, the highest that was ever given to a session, and the time up to which logins
+-- that have begun are refused.
 local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
 local ALL_REVOKED = tonumber(fences[3] or '-1')
 if not (GENERATION and HIGHEST and ALL_REVOKED) then
@@ -38,15 +39,17 @@ local function was_revoked(r)
   return r.flags % 2 == 1
 end
 
+-- Returns whether a session has ended and the log does not say so. A sequence above the newest one is of a log that was
+-- lost together with its `m`.
 local function is_unlogged(r)
-  return was_revoked(r) and r.flags < LOGGED
+  return was_revoked(r) and (r.flags < LOGGED or r.absolute > SEQUENCE)
 end
 
 local function alive(r)
   return not was_revoked(r) and r.generation >= GENERATION and NOW < r.refresh
 end
 
--- keys.rs: 'g', 'o', 'r', 'c' are ours, '!' starts the mark of a token, '=' escapes a session's id.
+-- keys.rs: 'g', 'o', 'r', 'e', 'c' are ours, '!' starts the mark of a token, '=' escapes a session's id.
 local function is_session(field)
   return #field > 1 and string.sub(field, 1, 1) ~= '!'
 end
@@ -58,11 +61,11 @@ local function sid_of(field)
   return field
 end
 
--- Logs the end of a session, and that it is logged: if the first fails (a right that is missing), the session is dead
--- all the same, and whoever looks at it next logs it.
+-- Logs the end of a session, then notes the entry's sequence in the record, in place of the absolute end. If the first
+-- step fails (a right that is missing), the session is dead all the same, and the next script that meets it logs it.
 local function log_end(field, r)
   emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
-  r.flags = r.flags + LOGGED
+  r.flags, r.absolute = REVOKED + LOGGED, SEQUENCE
   redis.call('HSET', USER, field, encode(r))
 end
 
@@ -76,13 +79,59 @@ local function end_session(field, r)
   log_end(field, r)
 end
 
--- Whether a field has nothing more to tell. What has ended is known for `keep` more.
+-- Makes the record of an ended session that the store does not know.
+local function tombstone(tag)
+  return {
+    tag = tag, generation = GENERATION, opened = NOW, absolute = NOW, refresh = NOW, rotated = NOW, counter = 0,
+    flags = 0,
+  }
+end
+
+-- Reads a token's mark: until when it is revoked, and the sequence of the entry that says so (nil in the form of layout
+-- 1). Returns nil if there is none or if it cannot be read.
+local function read_mark(value)
+  local till, sequence = string.match(value or '', '^(%d+)%.?(%d*)$')
+  return tonumber(till), tonumber(sequence)
+end
+
+-- Reads the last revocation of all sessions, if its entry stands in the log: the entry's sequence, the field of the
+-- session that was kept ('' for none), and whether no session was opened since. Otherwise returns nil.
+local function last_end_of_all()
+  local sequence, generation, is_last, field = string.match(fences[4] or '', '^(%d+)%.(%d+)([:;])(.*)$')
+  sequence = tonumber(sequence)
+  if not sequence or tonumber(generation) ~= GENERATION or sequence > SEQUENCE then
+    return nil
+  end
+  return { sequence = sequence, field = field, is_last = is_last == ':' }
+end
+
+-- Ends all sessions of an earlier generation but `kept` (a live record at `field`, or false), and logs it. Nothing is
+-- unlinked: the marks of single tokens must outlive it. `state` is ':' if no other session is alive then, else ';'.
+local function end_all(generation, revoked, field, kept, state)
+  redis.call('HSET', USER, 'g', int(generation), 'r', int(revoked))
+  live_until(USER, NOW + KEEP)
+  if kept then
+    if kept.generation < generation then
+      kept.generation = generation
+      redis.call('HSET', USER, field, encode(kept), 'o', int(math.max(HIGHEST, generation)))
+    end
+  else
+    field = ''
+  end
+  emit('u', SUBJECT, sid_of(field), int(generation), NOW + KEEP)
+  GENERATION = generation
+  -- Last: it tells that the entry stands in the log.
+  redis.call('HSET', USER, 'e', int(SEQUENCE) .. '.' .. int(generation) .. state .. field)
+end
+
+-- Returns whether a field has nothing more to tell. What has ended is known for `keep` more.
 local function is_over(field, value)
   if not is_session(field) then
-    return string.sub(field, 1, 1) == '!' and (tonumber(value) or 0) <= NOW
+    return string.sub(field, 1, 1) == '!' and (read_mark(value) or 0) <= NOW
   end
   local r = decode(value)
-  return not r or r.refresh + KEEP <= NOW or (r.generation < GENERATION and GENERATION + KEEP <= NOW)
+  return not r or math.max(r.refresh, r.rotated) + KEEP <= NOW
+    or (r.generation < GENERATION and GENERATION + KEEP <= NOW)
 end
 
 -- Removes a few fields that are over. Whatever stands in them, it never makes the script fail.
