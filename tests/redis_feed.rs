@@ -4,7 +4,10 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
 use redis::aio::MultiplexedConnection;
 use support::{
@@ -60,8 +63,11 @@ async fn is_nudged(feed: &dyn LogFeed) -> bool {
 
 /// Revokes a session and demands a nudge for it. Whoever has just subscribed is nudged once: that is taken before.
 async fn a_revocation_nudges(store: &RedisStore, feed: &dyn LogFeed) {
+    static SESSIONS: AtomicUsize = AtomicUsize::new(0);
     assert!(is_nudged(feed).await, "a new subscription nudges: what was published before is not pushed");
-    store.revoke_session("alice", "s1").await.unwrap();
+    // Another one each time: a repetition changes nothing.
+    let session = SESSIONS.fetch_add(1, Ordering::Relaxed).to_string();
+    store.revoke_session("alice", &session).await.unwrap();
     assert!(is_nudged(feed).await, "the revocation nudges");
 }
 

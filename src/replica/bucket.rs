@@ -430,7 +430,7 @@ impl Known {
     fn covers_own(&self, issued_at: Timestamp, margin: Duration) -> bool {
         let Bounds { horizon, .. } = self.bounds;
         let is_in =
-            |gap: Gap| gap.from.saturating_sub(margin) < issued_at && issued_at <= gap.to.saturating_add(margin);
+            |gap: Gap| gap.from.saturating_sub(margin) <= issued_at && issued_at <= gap.to.saturating_add(margin);
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 

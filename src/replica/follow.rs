@@ -39,6 +39,9 @@ const FEWEST_ENTRIES_A_READ: u32 = 32;
 /// The most entries of a page that is read backwards.
 const ENTRIES_A_BACK_PAGE: u32 = 256;
 
+#[cfg(feature = "tracing")]
+const GOES_ON: &str = "this node goes on from its newest entry";
+
 /// The tasks of a replica. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Followers(Vec<AbortHandle>);
@@ -190,7 +193,7 @@ impl Follower {
                 self.replica.longest_staleness.fetch_max(saturating_millis(page.max_staleness), Ordering::Relaxed);
                 self.replica.longest_failover.fetch_max(saturating_millis(page.max_failover), Ordering::Relaxed);
                 let outcome = bucket.page(ask, page, self.replica.clock.now());
-                let resync = outcome.broke.is_some_and(|why| why != Break::Behind);
+                let resync = outcome.broke.is_some_and(|why| matches!(why, Break::Incarnation | Break::Chain));
                 self.notice(number, &outcome);
                 Applied { more: outcome.more, resync, error: None }
             }
@@ -208,15 +211,15 @@ impl Follower {
     fn notice(&self, number: u32, outcome: &Outcome) {
         #[cfg(feature = "tracing")]
         if let Some(why) = outcome.broke {
-            let what = match why {
-                Break::Incarnation => "the store has lost its data",
-                Break::Chain => "the store's log is not the one that was read before",
-                Break::Behind => "the log grows faster than it is read",
-            };
-            if why == Break::Behind {
-                tracing::debug!(bucket = number, "{what}; this node goes on from its newest entry");
-            } else {
-                tracing::warn!(bucket = number, "{what}; this node goes on from its newest entry");
+            match why {
+                Break::Incarnation => {
+                    tracing::warn!(bucket = number, "the store has lost its data; {GOES_ON}");
+                }
+                Break::Chain => {
+                    tracing::warn!(bucket = number, "the store's log is not the one that was read before; {GOES_ON}");
+                }
+                Break::Server => tracing::info!(bucket = number, "another server answers for the store; {GOES_ON}"),
+                Break::Behind => tracing::debug!(bucket = number, "the log grows faster than it is read; {GOES_ON}"),
             }
         }
         #[cfg(feature = "tracing")]

@@ -65,7 +65,7 @@ pub(super) struct Horizon {
     pub(super) gap: Option<Gap>,
 }
 
-/// A span of the store's time: after `from`, up to and including `to`.
+/// A span of the store's time, with both ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Gap {
     pub(super) from: Timestamp,

@@ -54,6 +54,8 @@ impl Questions {
 
     /// Returns true if one more question may be asked. Up to a second's worth may be asked at once.
     pub(super) fn admit(&self, now: u64) -> bool {
+        // A node begins with a second's worth.
+        let now = now.saturating_add(SECOND);
         let admit = |next: u64| {
             let next = next.max(now.saturating_sub(SECOND));
             (next <= now).then(|| next.saturating_add(self.interval))

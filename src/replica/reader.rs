@@ -12,7 +12,7 @@
 //! | entries that link to the last one applied, each to the one before | they are applied |
 //! | all is applied, down to the last name | the lease is granted, to the question's moment and `staleness` |
 //! | more to be read | no lease yet; the next page is asked for at once, and after some pages the reader jumps to the head |
-//! | another incarnation; a number or name that does not link; an end that is behind the last entry applied | a **break**: no lease, and the reader starts at the new head |
+//! | another incarnation or server; a number or name that does not link; an end that is behind the last entry applied | a **break**: no lease, and the reader starts at the new head |
 //! | no entry of a revocation that this node itself has made, though the question was asked later | it is **lost** |
 //!
 //! Numbers alone are not enough: a promoted replica that lost two entries and wrote two others has the same numbers, and
@@ -113,6 +113,8 @@ pub(super) enum Break {
     Incarnation,
     /// The store has less than, or other things than, the reader has applied; or entries were removed unread.
     Chain,
+    /// Another server answers. Its log may go on from the same place, and still lack sessions of the one before.
+    Server,
     /// The log has grown faster than it is read.
     Behind,
 }
@@ -275,6 +277,7 @@ impl Reader {
     fn head_page(&mut self, ask: &Ask, page: LogPage, wall: Timestamp) -> Change {
         self.grow(&page);
         let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
+        let max_failover = page.max_failover;
         // Whichever is later: entries may have been written between the two reads.
         let is_head =
             |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
@@ -283,7 +286,8 @@ impl Reader {
             Some(entry) => Step { at: entry.at.max(at), ..Step::of(entry) },
             None => Step { sequence, nonce: head, at, revocation: None },
         };
-        let own = if self.is_broken() { now.max(step.at) } else { step.at };
+        // Until that time another node may have opened sessions on a server that was replaced.
+        let own = if self.is_broken() { now.max(step.at).saturating_add(max_failover) } else { step.at };
         let horizon = Horizon { own, foreign: wall.max(now), gap: None };
         let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));
         let place = Place { incarnation, sequence: step.sequence, nonce: step.nonce.clone(), previous, cursor: next };
@@ -300,6 +304,9 @@ impl Reader {
     fn next_page(&mut self, ask: &Ask, page: LogPage) -> Change {
         if self.place.as_ref().is_some_and(|place| place.incarnation != page.incarnation) {
             return self.restart_at_head(Break::Incarnation);
+        }
+        if self.server.is_some() && self.server != page.server {
+            return self.restart_at_head(Break::Server);
         }
         self.grow(&page);
         let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
@@ -371,8 +378,7 @@ impl Reader {
         let BackPage { entries, lost } = self.history.read_back(entries, more, next);
         let entries = entries.into_iter().map(|entry| self.for_as_long_as_it_matters(entry)).collect();
         let again = self.read_again();
-        let due = self.take_due(self.asked);
-        Change { epoch: self.epoch, due, entries, again, bounds: self.bounds(), lost, ..Change::default() }
+        Change { epoch: self.epoch, entries, again, bounds: self.bounds(), lost, ..Change::default() }
     }
 
     /// Stops reading back: there is no room for more.

@@ -67,6 +67,8 @@ pub(super) enum Step {
     Round,
     /// One question and its answer, then all pages backwards.
     ReadAll,
+    /// The node asks for a page backwards, and has it at once.
+    Back,
     /// The node asks for a page backwards, and the store answers.
     AskBack,
     /// That answer arrives, however late.
@@ -270,6 +272,11 @@ impl World {
                     outcome.has_lost |= self.take(Step::DeliverBack).has_lost;
                 }
                 return outcome;
+            }
+            Step::Back => {
+                self.backwards.clear();
+                self.take(Step::AskBack);
+                return self.take(Step::DeliverBack);
             }
             Step::AskBack => {
                 if let Some(ask) = self.bucket.ask_back(PAGE) {
