@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -13,6 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
+    time::{Instant, sleep_until},
 };
 
 const UNLIMITED: i64 = i64::MAX;
@@ -48,9 +50,32 @@ struct Direction {
     budget: AtomicI64,
     /// How many bytes may still pass before this direction freezes.
     hold: AtomicI64,
+    wire: Mutex<Option<Wire>>,
     /// What is put in before the next bytes.
     forged: Mutex<Vec<u8>>,
     passed: AtomicU64,
+}
+
+/// A link of bounded speed.
+#[derive(Clone, Copy)]
+struct Wire {
+    bytes_per_second: u64,
+    /// When it has sent all that it was given.
+    free: Instant,
+}
+
+impl Direction {
+    /// Waits for as long as the wire takes to send so many bytes after those before.
+    async fn send(&self, bytes: usize) {
+        let free = {
+            let mut wire = self.wire.lock().expect("no panic");
+            let Some(wire) = wire.as_mut() else { return };
+            let takes = Duration::from_nanos(bytes as u64 * 1_000_000_000 / wire.bytes_per_second);
+            wire.free = wire.free.max(Instant::now()) + takes;
+            wire.free
+        };
+        sleep_until(free).await;
+    }
 }
 
 impl Proxy {
@@ -142,6 +167,11 @@ impl Proxy {
         self.state.replies.forged.lock().expect("no panic").extend_from_slice(reply);
     }
 
+    /// Makes the link as slow as this towards the client, as if all connections shared one wire.
+    pub fn slow_replies(&self, bytes_per_second: u64) {
+        *self.state.replies.wire.lock().expect("no panic") = Some(Wire { bytes_per_second, free: Instant::now() });
+    }
+
     /// Takes a limit back that was not reached.
     pub fn unlimited(&self) {
         self.state.requests.budget.store(UNLIMITED, Ordering::SeqCst);
@@ -179,6 +209,7 @@ impl Default for Direction {
             budget: AtomicI64::new(UNLIMITED),
             hold: AtomicI64::new(UNLIMITED),
             forged: Mutex::default(),
+            wire: Mutex::default(),
             passed: AtomicU64::new(0),
         }
     }
@@ -225,6 +256,7 @@ async fn pump(
         if state.silenced.load(Ordering::SeqCst) != born {
             continue;
         }
+        direction.send(read).await;
         let hold = direction.hold.load(Ordering::SeqCst);
         if hold != UNLIMITED {
             let first = usize::try_from(hold).unwrap_or(0).min(read);
