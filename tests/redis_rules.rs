@@ -455,6 +455,70 @@ async fn a_revocation_that_cannot_write_the_log_leaves_no_hole() {
     assert_eq!(f.log().await.len(), 2);
 }
 
+/// The log as the stream has it, whatever `m` counts: sequences and predecessors.
+async fn stream(f: &Fixture) -> Vec<(String, String)> {
+    let entries: Vec<(String, HashMap<String, String>)> = f.redis(&["XRANGE", "tb:{0}:log", "-", "+"]).await;
+    entries.into_iter().map(|(_, fields)| (fields["seq"].clone(), fields["prev"].clone())).collect()
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_counted_is_taken_back() {
+    let f = Fixture::new().await;
+    f.open("alice", "s1").await;
+    f.store.deny(deny(ISSUER, ForeignId::Token("j0".into()))).await.unwrap();
+    // A right that is withdrawn at run time: the entry is written, `m` is not.
+    f.redis::<()>(&["ACL", "SETUSER", "default", "-hset"]).await;
+    for n in 1..4 {
+        let id = ForeignId::Token(format!("j{n}"));
+        f.store.deny(deny(ISSUER, id)).await.unwrap_err();
+        assert_eq!(stream(&f).await.len(), 1, "call {n}");
+    }
+    f.redis::<()>(&["ACL", "SETUSER", "default", "+hset"]).await;
+    f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap();
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    assert_eq!(f.log().await.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_log_whose_expiry_cannot_be_set_is_written_all_the_same() {
+    let f = Fixture::new().await;
+    for sid in ["s1", "s2", "s3"] {
+        f.open("alice", sid).await;
+    }
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    f.redis::<()>(&["ACL", "SETUSER", "default", "-pexpireat", "-pexpiretime", "-xtrim"]).await;
+    // The user's own key: that failure comes before the entry.
+    f.store.revoke_session("alice", "s2").await.unwrap_err();
+    assert!(f.is_revoked("alice", "s2").await);
+    f.redis::<()>(&["ACL", "SETUSER", "default", "+pexpiretime"]).await;
+    f.store.revoke_session("alice", "s2").await.unwrap();
+    f.store.revoke_session("alice", "s3").await.unwrap();
+    f.redis::<()>(&["ACL", "SETUSER", "default", "+pexpireat", "+xtrim"]).await;
+    let sids: Vec<_> = f.log().await.into_iter().map(|entry| entry.revocation).collect();
+    let ended = |sid: &str| Revocation::Session { subject: "alice".into(), sid: sid.into() };
+    assert_eq!(sids, ["s1", "s2", "s3"].map(ended));
+}
+
+#[tokio::test]
+async fn an_entry_that_was_not_counted_is_adopted_by_the_next_write() {
+    let f = Fixture::new().await;
+    f.store.revoke_session("alice", "s1").await.unwrap();
+    f.redis::<()>(&["ACL", "SETUSER", "default", "-hset", "-xdel"]).await;
+    f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap_err();
+    f.redis::<()>(&["ACL", "SETUSER", "default", "+hset", "+xdel"]).await;
+    assert_eq!(stream(&f).await.len(), 2);
+    let counted: String = f.redis(&["HGET", "tb:{0}:m", "seq"]).await;
+    assert_eq!(counted, "1");
+    let next = f.store.revoke_session("alice", "s2").await.unwrap();
+    assert_eq!(next.position.sequence, 3);
+    let log = f.log().await;
+    assert_eq!(log.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    // What does not follow is left to the readers, who see it.
+    f.redis::<()>(&["HSET", "tb:{0}:m", "head", "another"]).await;
+    f.store.revoke_session("alice", "s3").await.unwrap();
+    assert_eq!(stream(&f).await.last().unwrap(), &("4".to_owned(), "another".to_owned()));
+}
+
 // ---- Rotation ----------------------------------------------------------------------------------------------------
 
 #[tokio::test]

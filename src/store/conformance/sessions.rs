@@ -129,7 +129,7 @@ pub(super) async fn max_sessions_counts_only_the_living(user: Subject) -> Outcom
 }
 
 pub(super) async fn a_new_cap_ends_the_excess_over_some_logins(user: Subject) -> Outcome {
-    const SESSIONS: usize = 700;
+    const SESSIONS: usize = 300;
     for n in 0..SESSIONS {
         user.open(&format!("session {n}")).await?;
         user.store.revoke_token(&user.name, &format!("token {n}"), Timestamp::END_OF_TIME).await?;

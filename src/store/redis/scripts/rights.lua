@@ -9,6 +9,7 @@ for _, command in ipairs({
   { 'TIME' }, { 'ROLE' },
   { 'HMGET', META, 'inc' }, { 'HSET', META, 'inc', '' },
   { 'XADD', LOG, '*', 'seq', '1' }, { 'XTRIM', LOG, 'MAXLEN', '1' }, { 'XRANGE', LOG, '-', '+' }, { 'DEL', LOG },
+  { 'XREVRANGE', LOG, '+', '-' }, { 'XDEL', LOG, '0-1' },
   { 'PEXPIRETIME', USER }, { 'PEXPIREAT', USER, '1' },
   { 'HGET', USER, 'g' }, { 'HMGET', USER, 'g' }, { 'HSET', USER, 'g', '1' }, { 'HDEL', USER, 'g' },
   { 'HEXISTS', USER, 'g' }, { 'HGETALL', USER }, { 'HLEN', USER }, { 'HSCAN', USER, '0' },
