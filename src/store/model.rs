@@ -259,6 +259,14 @@ pub struct ForeignName {
     pub id: String,
 }
 
+impl ForeignId {
+    /// Its text.
+    pub(super) fn as_str(&self) -> &str {
+        let (Self::Token(id) | Self::Session(id) | Self::Subject(id)) = self;
+        id
+    }
+}
+
 /// A token, session or subject of another issuer, to be revoked.
 #[derive(Clone, Debug)]
 pub struct Deny {

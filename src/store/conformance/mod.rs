@@ -269,6 +269,7 @@ rules! {
         subjects_of_any_text_are_kept_apart,
         sessions_and_tokens_of_any_text_are_kept_apart,
         the_longest_names_are_kept_apart,
+        names_that_no_token_can_have_are_rejected,
     }
     concurrency {
         fifty_rotations_at_once_yield_one_successor,
