@@ -247,6 +247,12 @@ pub enum Error {
     /// The session asked for cannot be issued as asked: a subject, scope, lifetime or claim is not allowed.
     #[error("the session cannot be issued: {0}")]
     Issue(Cow<'static, str>),
+    /// An id that no token can have. Nothing was sent to the store.
+    #[error("the {id} must be 1 to 255 bytes without control characters; give it as the token or the listing has it")]
+    InvalidId {
+        /// Which one: `subject`, `session id` or `token id`.
+        id: &'static str,
+    },
     /// The signing key failed.
     #[error("the token could not be signed")]
     Signing,
@@ -262,7 +268,8 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The client's: its token or its credentials are no good (401; at the token endpoint 400 or 401).
+    /// The client's: its token or its credentials are no good (401; at the token endpoint 400 or 401), or an id that it
+    /// named is none (400).
     Client,
     /// The store's: try again later (503).
     Store,
@@ -275,7 +282,7 @@ impl Error {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Token(_) | Self::InvalidCredentials | Self::LoginSuperseded => Fault::Client,
+            Self::Token(_) | Self::InvalidCredentials | Self::LoginSuperseded | Self::InvalidId { .. } => Fault::Client,
             Self::Store(_) | Self::Password(PasswordError::Overloaded) => Fault::Store,
             Self::Issue(_) | Self::Signing | Self::Application(_) | Self::Password(_) => Fault::Internal,
         }
@@ -305,7 +312,9 @@ impl Error {
             Self::Token(error) => error.code(),
             Self::Store(_) => "DB_ERROR",
             Self::InvalidCredentials | Self::LoginSuperseded => "INVALID_CREDENTIALS",
-            Self::Issue(_) | Self::Signing | Self::Application(_) | Self::Password(_) => "AUTHENTICATION_ERROR",
+            Self::Issue(_) | Self::InvalidId { .. } | Self::Signing | Self::Application(_) | Self::Password(_) => {
+                "AUTHENTICATION_ERROR"
+            }
         }
     }
 }

@@ -53,6 +53,9 @@ impl Failure {
 
     /// The failure that an error is, at an endpoint whose client has been authenticated.
     pub(super) fn of_operation(error: &Error) -> Self {
+        if matches!(error, Error::InvalidId { .. }) {
+            return Self::InvalidRequest;
+        }
         #[cfg(feature = "tracing")]
         {
             use std::error::Error as _;

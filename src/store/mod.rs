@@ -46,7 +46,13 @@ pub use self::model::{
 };
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
-use crate::{clock::Timestamp, error::StoreError};
+use crate::{
+    clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
+};
+
+/// The longest subject or id in bytes.
+const LONGEST_ID: usize = 255;
 
 /// A boxed future that may be sent between threads and borrows nothing.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -103,7 +109,9 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///   with [`Timeout`](crate::error::StoreErrorKind::Timeout) or [`Unavailable`](crate::error::StoreErrorKind::Unavailable)
 ///   may or may not have been made. Revocations are idempotent and are to be repeated.
 /// * Dropping a returned future leaves the change made or not made, never half made.
-/// * Nothing panics, whatever the arguments: subjects and ids are any text of 1 to 255 bytes.
+/// * Nothing panics, whatever the arguments. Subjects and ids are any text of 1 to 255 bytes. A change that names another
+///   one is [`Rejected`](crate::error::StoreErrorKind::Rejected), and nothing is written: every reader of the log would
+///   have to read it.
 /// * Every way in which a session ends before its own expiry (revocation, reuse, eviction) writes the log.
 /// * Each [`Revoked`] names an entry of the log and has its words. A node that has been told of a revocation, and does not
 ///   find it there, takes it for lost.
@@ -214,6 +222,24 @@ pub trait TokenStore: Send + Sync + 'static {
     fn clock_margin(&self) -> Duration {
         Duration::from_secs(2)
     }
+}
+
+/// Refuses subjects and ids that are empty or longer than a token can have.
+fn check_ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Result<(), StoreError> {
+    if ids.into_iter().all(|id| (1..=LONGEST_ID).contains(&id.len())) {
+        return Ok(());
+    }
+    Err(StoreError::new(StoreErrorKind::Rejected).with_source("a subject or id that is not 1 to 255 bytes long"))
+}
+
+/// Returns the ids in a revocation. The name of something foreign has a length of the store's own.
+fn ids_of(revocation: &Revocation) -> impl Iterator<Item = &str> {
+    let (first, second) = match revocation {
+        Revocation::Session { subject, sid: id } | Revocation::Token { subject, jti: id } => (subject, Some(id)),
+        Revocation::Subject { subject, except, .. } => (subject, except.as_ref()),
+        Revocation::Foreign { .. } => return None.into_iter().chain(None),
+    };
+    Some(first.as_str()).into_iter().chain(second.map(String::as_str))
 }
 
 /// A reader of the log of those buckets that one server holds, on a connection of its own.

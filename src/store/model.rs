@@ -19,9 +19,11 @@ pub struct Open {
     /// session is refused if all sessions of the user were revoked at or after that moment: else a login that had
     /// checked the old password would outlive the change of it.
     pub authentication_began: Option<Timestamp>,
-    /// How many live sessions the user may have, this one included. If there are far more of them, because there was no
-    /// such bound before, one call ends 256 and the next ones go on. With a bound, no more than about 64 sessions that
-    /// have ended are remembered: the others, oldest first, become [`Unknown`](SessionState::Unknown).
+    /// How many live sessions the user may have, this one included. Those that were used longest ago are evicted.
+    ///
+    /// The work of one call is bounded, so the cap is exact up to that bound: one call looks at some hundred sessions and
+    /// evicts 100 at most. If there are more, because there was no cap before, each further call reduces the excess until
+    /// none is left. Under a cap of more than 900, sessions that have expired a short while ago may count as live.
     pub max_sessions: Option<NonZeroU32>,
     /// What the caller wants to read in the listing: a device, an address. Up to 1 KiB.
     pub label: String,
@@ -258,6 +260,14 @@ pub struct ForeignName {
     pub bucket: u32,
     /// The `id` of its [`Revocation::Foreign`].
     pub id: String,
+}
+
+impl ForeignId {
+    /// Its text.
+    pub(super) fn as_str(&self) -> &str {
+        let (Self::Token(id) | Self::Session(id) | Self::Subject(id)) = self;
+        id
+    }
 }
 
 /// A token, session or subject of another issuer, to be revoked.

@@ -15,7 +15,7 @@ use super::{TokenPolicy, TokenService, builder::max_foreign_life};
 use crate::{
     clock::Timestamp,
     error::Error,
-    jwt::{JwtClaims, TokenType},
+    jwt::{JwtClaims, TokenType, is_id},
     store::{BoxFuture, Deny, ForeignId, Page, Revoked, SessionPage, SessionState, TokenStore},
 };
 
@@ -44,10 +44,17 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds. [`Error::InvalidId`] if
+    /// an id is none.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_claims(&self, claims: &JwtClaims<C>) -> Revoke {
         let inner = self.inner();
+        // Claims that were verified have good ids; others can be made.
+        let sid = claims.session_id().map(|sid| (SESSION_ID, sid));
+        let ids = [(SUBJECT, claims.subject()), (TOKEN_ID, claims.token_id())];
+        if let Err(error) = check_ids(ids.into_iter().chain(sid)) {
+            return Revoke::failed(error);
+        }
         let subject = claims.subject().to_owned();
         let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);
         match (claims.token_type(), claims.session_id()) {
@@ -75,11 +82,17 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds. [`Error::InvalidId`] if
+    /// an id is none.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<String>, session_id: impl Into<String>) -> Revoke {
         let (subject, sid) = (subject.into(), session_id.into());
-        if self.inner().policy == TokenPolicy::Denylist {
+        let is_foreign = self.inner().policy == TokenPolicy::Denylist;
+        let owner = Some((SUBJECT, subject.as_str())).filter(|_| !is_foreign);
+        if let Err(error) = check_ids(owner.into_iter().chain([(SESSION_ID, sid.as_str())])) {
+            return Revoke::failed(error);
+        }
+        if is_foreign {
             return self.deny(ForeignId::Session(sid));
         }
         self.revoke(move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
@@ -92,7 +105,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds. [`Error::InvalidId`] if
+    /// an id is none.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject(&self, subject: impl ToString) -> Revoke {
         self.revoke_all(subject.to_string(), None)
@@ -113,9 +127,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`] if the store did not answer; [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject
+    /// [`Error::InvalidId`] if an id is none; [`Error::Store`] if the store did not answer; [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject
     /// "1" is not our user 1.
     pub async fn sessions(&self, subject: &str, page: Page) -> Result<SessionPage, Error> {
+        check_ids([(SUBJECT, subject)])?;
         Ok(self.own_store()?.sessions(subject, page).await?)
     }
 
@@ -125,6 +140,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// As [`sessions`](Self::sessions).
     pub async fn has_session(&self, subject: &str, session_id: &str) -> Result<bool, Error> {
+        check_ids([(SUBJECT, subject), (SESSION_ID, session_id)])?;
         let checked = self.own_store()?.check(subject, session_id, "").await?;
         Ok(matches!(checked.state, SessionState::Active { .. }))
     }
@@ -138,6 +154,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     }
 
     fn revoke_all(&self, subject: String, except: Option<String>) -> Revoke {
+        let spared = except.as_deref().map(|sid| (SESSION_ID, sid));
+        if let Err(error) = check_ids([(SUBJECT, subject.as_str())].into_iter().chain(spared)) {
+            return Revoke::failed(error);
+        }
         if self.inner().policy == TokenPolicy::Denylist {
             return match except {
                 None => self.deny(ForeignId::Subject(subject)),
@@ -193,6 +213,18 @@ impl<C> super::service::Inner<C> {
             let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
             replica.has_ended(subject, session_id, at, until);
         }
+    }
+}
+
+const SUBJECT: &str = "subject";
+const SESSION_ID: &str = "session id";
+const TOKEN_ID: &str = "token id";
+
+/// Refuses ids that no token can have, before the store is asked: it would keep them, and every node would read them.
+fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
+    match ids.into_iter().find(|(_, text)| !is_id(text)) {
+        Some((id, _)) => Err(Error::InvalidId { id }),
+        None => Ok(()),
     }
 }
 

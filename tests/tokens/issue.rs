@@ -36,6 +36,8 @@ async fn a_pair_says_who_for_whom_until_when_and_of_which_session() {
         let mut claims = read_part(token.as_str(), 1);
         let generation = claims.as_object_mut().unwrap().remove("gen").unwrap();
         assert!(generation.is_u64());
+        let access_lifetime = claims.as_object_mut().unwrap().remove("atl");
+        assert_eq!(access_lifetime, (kind == "refresh").then(|| json!(1800)), "{kind}");
         let expected = json!({
             "iss": ISSUER, "aud": AUDIENCE, "sub": "42", "type": kind, "sid": sid, "jti": format!("{sid}.0.{}", &kind[..1]),
             "iat": now, "exp": now + life, "scope": "read write", "client_id": "app",

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use tower_bearer::{Error, NewSession, TokenService, TokenType, error::TokenError, store::Page};
+use tower_bearer::{
+    Error, NewSession, NoClaims, TokenPolicy, TokenService, TokenType, error::TokenError, jwt::JwtClaims, store::Page,
+};
 
 use crate::{
     access, assert_alive, assert_dead, assert_revoked, pair, refresh,
-    support::{Behaviour, Fixture},
+    support::{
+        Behaviour, Fixture,
+        fixture::{START, builder},
+    },
 };
 
 #[tokio::test]
@@ -237,4 +242,51 @@ async fn logout_rotation_and_revoke_all_racing_leave_no_live_token() {
         }
     }
     assert!(rotated > 0, "nothing ever raced");
+}
+
+#[tokio::test]
+async fn ids_that_no_token_can_have_are_refused_before_the_store_is_asked() {
+    let fixture = Fixture::new();
+    let tokens = &fixture.tokens;
+    let long = "x".repeat(256);
+    let longest = "x".repeat(40_000);
+    let before = fixture.store.calls();
+    for bad in ["", long.as_str(), &longest, "a\nb", "a\0", "\u{85}"] {
+        let made = |subject: &str, jti: &str, sid: &str| {
+            let life = Duration::from_secs(60);
+            let claims = JwtClaims::new(subject, jti, TokenType::Access, START, life, NoClaims {});
+            claims.with_session(sid, 0)
+        };
+        let outcomes = [
+            ("subject", tokens.revoke_session(bad, "s").await.err()),
+            ("session id", tokens.revoke_session("42", bad).await.err()),
+            ("subject", tokens.revoke_all_for_subject(bad).await.err()),
+            ("subject", tokens.revoke_all_for_subject_except(bad, "s").await.err()),
+            ("session id", tokens.revoke_all_for_subject_except("42", bad).await.err()),
+            ("subject", tokens.revoke_claims(&made(bad, "j", "s")).await.err()),
+            ("token id", tokens.revoke_claims(&made("42", bad, "s")).await.err()),
+            ("session id", tokens.revoke_claims(&made("42", "j", bad)).await.err()),
+            ("subject", tokens.sessions(bad, Page::default()).await.err()),
+            ("subject", tokens.has_session(bad, "s").await.err()),
+            ("session id", tokens.has_session("42", bad).await.err()),
+        ];
+        for (expected, error) in outcomes {
+            assert!(
+                matches!(&error, Some(Error::InvalidId { id }) if *id == expected),
+                "{expected} {bad:.9?}: {error:?}"
+            );
+        }
+        assert!(matches!(tokens.create_token_pair(NewSession::of(bad)).await, Err(Error::Issue(_))));
+        assert!(matches!(tokens.create_access_token(NewSession::of(bad)).await, Err(Error::Issue(_))));
+        assert!(matches!(tokens.create_refresh_token(NewSession::of(bad)).await, Err(Error::Issue(_))));
+        let denylist =
+            builder(&fixture.clock).policy(TokenPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
+        for revoke in [denylist.revoke_session("", bad), denylist.revoke_all_for_subject(bad)] {
+            assert!(matches!(revoke.await, Err(Error::InvalidId { .. })));
+        }
+    }
+    assert_eq!(fixture.store.calls(), before);
+    let text = Error::InvalidId { id: "session id" }.to_string();
+    assert!(text.starts_with("the session id must be 1 to 255 bytes without control characters; "), "{text}");
+    tokens.revoke_session("42", "x".repeat(255)).await.unwrap();
 }

@@ -199,6 +199,7 @@ rules! {
         the_absolute_end_bounds_the_idle_one,
         max_sessions_evicts_those_used_longest_ago_and_logs_it,
         max_sessions_counts_only_the_living,
+        a_new_cap_ends_the_excess_over_some_logins,
         a_login_that_began_before_a_revoke_all_is_superseded,
         the_listing_tells_what_is_known_of_a_session,
         the_listing_holds_live_sessions_only,
@@ -268,6 +269,7 @@ rules! {
         subjects_of_any_text_are_kept_apart,
         sessions_and_tokens_of_any_text_are_kept_apart,
         the_longest_names_are_kept_apart,
+        names_that_no_token_can_have_are_rejected,
     }
     concurrency {
         fifty_rotations_at_once_yield_one_successor,

@@ -4,7 +4,10 @@ use super::{
     Outcome, ensure,
     subject::{LONG, Subject},
 };
-use crate::store::{Revocation, Rotated, SessionState};
+use crate::{
+    error::StoreErrorKind,
+    store::{Deny, ForeignId, Revocation, Rotate, Rotated, SessionState},
+};
 
 /// What has been mistaken for something else before: patterns, protocol, scripts, separators, a store's own fields.
 const ODD: &[&str] = &[
@@ -184,5 +187,56 @@ pub(super) async fn the_longest_names_are_kept_apart(user: Subject) -> Outcome {
             ensure!(user.is_active(other).await?, "the session {name:?} was revoked, and {other:?} with it");
         }
     }
+    Ok(())
+}
+
+pub(super) async fn names_that_no_token_can_have_are_rejected(user: Subject) -> Outcome {
+    user.open("s").await?;
+    let long = "x".repeat(256);
+    let longer = "x".repeat(40_000);
+    let until = user.store.ping().await?.saturating_add(LONG);
+    let bucket = user.store.bucket_of(&user.name);
+    let mut reader = user.reader().await?;
+    for bad in ["", &long, &longer] {
+        let (name, owned) = (user.name.as_str(), || bad.to_owned());
+        let rotate = |subject: &str, sid: &str| Rotate {
+            subject: subject.to_owned(),
+            sid: sid.to_owned(),
+            counter: 0,
+            idle: LONG,
+            grace: LONG,
+        };
+        let deny = |id| Deny { issuer: "https://issuer.example".to_owned(), id, keep: LONG };
+        let stranger = user.other(bad);
+        let session = |subject: &str, sid| Revocation::Session { subject: subject.to_owned(), sid };
+        let except =
+            Revocation::Subject { subject: name.to_owned(), generation: u64::MAX >> 20, except: Some(owned()) };
+        let bucket_of_bad = user.store.bucket_of(bad);
+        let outcomes = [
+            ("open", user.store.open(stranger.session("s")).await.err()),
+            ("open sid", user.store.open(user.session(bad)).await.err()),
+            ("rotate", user.store.rotate(rotate(bad, "s")).await.err()),
+            ("rotate sid", user.store.rotate(rotate(name, bad)).await.err()),
+            ("revoke_session", user.store.revoke_session(bad, "s").await.err()),
+            ("revoke_session sid", user.store.revoke_session(name, bad).await.err()),
+            ("revoke_token", user.store.revoke_token(bad, "j", until).await.err()),
+            ("revoke_token jti", user.store.revoke_token(name, bad, until).await.err()),
+            ("revoke_all", user.store.revoke_all(bad, None).await.err()),
+            ("revoke_all except", user.store.revoke_all(name, Some(bad)).await.err()),
+            ("deny jti", user.store.deny(deny(ForeignId::Token(owned()))).await.err()),
+            ("deny sid", user.store.deny(deny(ForeignId::Session(owned()))).await.err()),
+            ("deny sub", user.store.deny(deny(ForeignId::Subject(owned()))).await.err()),
+            ("republish", user.store.republish(bucket_of_bad, session(bad, "s".to_owned()), until).await.err()),
+            ("republish sid", user.store.republish(bucket, session(name, owned()), until).await.err()),
+            ("republish except", user.store.republish(bucket, except, until).await.err()),
+        ];
+        for (what, error) in outcomes {
+            let rejected = error.as_ref().is_some_and(|error| error.kind() == StoreErrorKind::Rejected);
+            ensure!(rejected, "{what} with a name of {} bytes: {error:?}", bad.len());
+        }
+    }
+    let logged = reader.read().await?;
+    ensure!(logged.is_empty(), "the log says {logged:?}");
+    ensure!(user.is_active("s").await?, "it is {:?}", user.state("s").await?);
     Ok(())
 }

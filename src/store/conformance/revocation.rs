@@ -317,16 +317,17 @@ pub(super) async fn generations_only_rise(user: Subject) -> Outcome {
 pub(super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept(user: Subject) -> Outcome {
     // Another node accepts tokens for this long.
     user.store.keep_log_for(LONG * 40);
-    let soon = user.open("s").await?.now.saturating_add(SHORT);
+    user.open("s").await?;
     user.open_as(crate::store::Open { idle: SHORT, ..user.session("t") }).await?;
     let mut reader = user.reader().await?;
     let issuer = format!("https://issuer.example/{}", user.name);
     let (id, token) = (ForeignId::Subject("u".to_owned()), ForeignId::Token("x".to_owned()));
-    user.store.revoke_token(&user.name, "j", soon).await?;
     user.store.revoke_session(&user.name, "t").await?;
-    for id in [id.clone(), token.clone()] {
+    for id in [id, token] {
         user.store.deny(Deny { issuer: issuer.clone(), id, keep: SHORT }).await?;
     }
+    let soon = user.store.ping().await?.saturating_add(SHORT * 6);
+    user.store.revoke_token(&user.name, "j", soon).await?;
     user.store.republish(user.store.bucket_of(&user.name), token_of(&user, "again"), soon).await?;
     let name = user.store.foreign_name(&issuer, &ForeignId::Token("again".to_owned()));
     user.store.republish(name.bucket, Revocation::Foreign { id: name.id, before: None }, soon).await?;

@@ -128,6 +128,31 @@ pub(super) async fn max_sessions_counts_only_the_living(user: Subject) -> Outcom
     Ok(())
 }
 
+pub(super) async fn a_new_cap_ends_the_excess_over_some_logins(user: Subject) -> Outcome {
+    const SESSIONS: usize = 300;
+    for n in 0..SESSIONS {
+        user.open(&format!("session {n}")).await?;
+        user.store.revoke_token(&user.name, &format!("token {n}"), Timestamp::END_OF_TIME).await?;
+    }
+    let cap = NonZeroU32::MIN.saturating_add(1);
+    let (mut alive, mut evicted) = (SESSIONS, BTreeSet::new());
+    for n in 0..100 {
+        let opening = user.open_capped(&format!("login {n}"), cap).await?;
+        alive = alive.saturating_add(1).saturating_sub(opening.evicted.len());
+        for sid in opening.evicted {
+            ensure!(user.is_revoked(&sid).await?, "{sid} was evicted and is {:?}", user.state(&sid).await?);
+            ensure!(evicted.insert(sid.clone()), "{sid} was evicted twice");
+        }
+        let live = user.live().await?;
+        ensure!(live.len() == alive, "login {n}: {} are alive, and not {alive}", live.len());
+        ensure!(live.contains(&format!("login {n}")), "login {n} has no session");
+        if alive == 2 {
+            return Ok(());
+        }
+    }
+    Err(super::Broken(format!("100 logins under a cap of 2 leave {alive} of {SESSIONS} sessions")))
+}
+
 pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: Subject) -> Outcome {
     let began = user.store.ping().await?;
     let late = |sid, began| Open { authentication_began: Some(began), ..user.session(sid) };

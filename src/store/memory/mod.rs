@@ -14,7 +14,7 @@ use std::{
 use self::{denials::Denials, log::Log, users::Shard};
 use super::{
     Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogPage, LogQuery, Open, Opened, Page,
-    Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
+    Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore, check_ids, ids_of,
 };
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
@@ -146,6 +146,9 @@ impl fmt::Debug for MemoryStore {
 
 impl TokenStore for MemoryStore {
     fn open(&self, open: Open) -> StoreAnswer<Opened> {
+        if let Err(error) = check_ids([open.subject.as_str(), &open.sid]) {
+            return Answer::Ready(Err(error));
+        }
         let (mut shard, now) = self.write(&open.subject);
         let answer = shard.open(open, now, &self.log);
         shard.prune(now);
@@ -158,6 +161,9 @@ impl TokenStore for MemoryStore {
     }
 
     fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
+        if let Err(error) = check_ids([rotate.subject.as_str(), &rotate.sid]) {
+            return Answer::Ready(Err(error));
+        }
         let (mut shard, now) = self.write(&rotate.subject);
         let answer = shard.rotate(&rotate, now, &self.log);
         shard.prune(now);
@@ -165,6 +171,9 @@ impl TokenStore for MemoryStore {
     }
 
     fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject, sid]) {
+            return Answer::Ready(Err(error));
+        }
         let (mut shard, now) = self.write(subject);
         let answer = shard.revoke_session(subject, sid, now, &self.log);
         shard.prune(now);
@@ -172,6 +181,9 @@ impl TokenStore for MemoryStore {
     }
 
     fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject, jti]) {
+            return Answer::Ready(Err(error));
+        }
         let (mut shard, now) = self.write(subject);
         let answer = shard.revoke_token(subject, jti, until, now, &self.log);
         shard.prune(now);
@@ -179,6 +191,9 @@ impl TokenStore for MemoryStore {
     }
 
     fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject].into_iter().chain(except)) {
+            return Answer::Ready(Err(error));
+        }
         let (mut shard, now) = self.write(subject);
         let answer = shard.revoke_all(subject, except, now, &self.log);
         shard.prune(now);
@@ -191,6 +206,9 @@ impl TokenStore for MemoryStore {
     }
 
     fn deny(&self, deny: Deny) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([deny.id.as_str()]) {
+            return Answer::Ready(Err(error));
+        }
         let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         let answer = denials.deny(&deny, now, &self.log);
@@ -212,6 +230,9 @@ impl TokenStore for MemoryStore {
     }
 
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        if let Err(error) = check_ids(ids_of(&revocation)) {
+            return Answer::Ready(Err(error));
+        }
         if bucket >= self.buckets() {
             return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
         }

@@ -33,17 +33,26 @@ const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
 /// What a cursor of a listing starts with; the id of the last session that was looked at follows.
 const CURSOR: &str = "after ";
-/// How many ended sessions of a user with a bound are remembered: a login under a bound looks at all of them.
-const DEAD: usize = 64;
-/// How many sessions one login ends at most.
-const EVICTED: usize = 256;
+/// How many sessions a login under a cap looks at, and `revoke_all`: the shard is locked meanwhile. Under a large cap it
+/// is up to `MOST_LOOKED_AT`.
+const LOOKED_AT: usize = 200;
+const MOST_LOOKED_AT: usize = 1000;
+/// How many sessions one login ends at most. What it leaves, the next ones go on with.
+const EVICTED: usize = 100;
+/// How many members of a discarded index each change drops.
+const DROPPED_PER_CHANGE: usize = 64;
 
 /// Some of the users.
 #[derive(Default)]
 pub(super) struct Shard {
     users: HashMap<Arc<str>, User>,
     expiries: Expiries,
+    /// Indexes of sessions that all ended at once, to be dropped a little at a time.
+    discarded: Vec<Index>,
 }
+
+/// Sessions by last rotation, then by when they were opened.
+type Index = BTreeSet<(Timestamp, Timestamp, Arc<str>)>;
 
 /// When to look at a record again: it has one entry here, at the moment of its `indexed` field. A record that lives
 /// longer than its entry says is put back when its turn comes, so using a session does not touch the index.
@@ -71,6 +80,8 @@ struct User {
     /// Until when something that the generations concern may be alive.
     until: Timestamp,
     sessions: BTreeMap<Arc<str>, Session>,
+    /// All live sessions, and some that have expired or ended with all others.
+    live: Index,
     tokens: HashMap<Arc<str>, RevokedToken>,
 }
 
@@ -144,33 +155,29 @@ impl Shard {
         if let Some(last) = &mut user.last_end {
             last.is_last = false;
         }
+        user.live.insert(session.place(&sid));
         user.sessions.insert(sid.clone(), session);
         self.expiries.insert((refresh_end, subject, Expiring::Session(sid)));
         Ok(Opened::Opened { now, generation, refresh_end, evicted: evicted.iter().map(ToString::to_string).collect() })
     }
 
-    /// Makes room for one more session: ends those that were used longest ago.
+    /// Ends the sessions that were used longest ago, until there is room for one more.
     fn evict(&mut self, open: &Open, now: Timestamp, log: &Log) -> Result<Vec<Arc<str>>, StoreError> {
-        let Some((subject, user)) = self.users.get_key_value(open.subject.as_str()) else { return Ok(Vec::new()) };
         let Some(max_sessions) = open.max_sessions else { return Ok(Vec::new()) };
+        let cap = usize::try_from(max_sessions.get()).unwrap_or(usize::MAX);
+        let Some((subject, _)) = self.users.get_key_value(open.subject.as_str()) else { return Ok(Vec::new()) };
         let subject = subject.clone();
-        let (mut live, mut dead) = (Vec::new(), Vec::new());
-        for (sid, session) in &user.sessions {
-            if session.is_live(user.generation, now) {
-                live.push((session.rotated_at, session.opened_at, sid.clone()));
-            } else {
-                dead.push((user.death_of(session).unwrap_or(session.rotated_at), sid.clone()));
-            }
+        let Some(user) = self.users.get_mut(&subject) else { return Ok(Vec::new()) };
+        let looked_at = cap.saturating_add(EVICTED).clamp(LOOKED_AT, MOST_LOOKED_AT);
+        let (live, gone): (Vec<_>, Vec<_>) =
+            user.live.iter().take(looked_at).cloned().partition(|(.., sid)| user.is_alive(sid, now));
+        for place in &gone {
+            user.live.remove(place);
         }
-        dead.sort_unstable();
-        dead.truncate(dead.len().saturating_sub(DEAD));
-        live.sort_unstable();
-        let others = usize::try_from(max_sessions.get()).unwrap_or(usize::MAX).saturating_sub(1);
-        live.truncate(live.len().saturating_sub(others).min(EVICTED));
-        for (_, sid) in dead {
-            self.forget(&subject, &sid);
-        }
-        let evicted: Vec<Arc<str>> = live.into_iter().map(|(_, _, sid)| sid).collect();
+        // Those that were not looked at may have expired, so they count only under a cap that is larger than the look.
+        let count = if cap.saturating_add(EVICTED) > MOST_LOOKED_AT { user.live.len() } else { live.len() };
+        let excess = count.saturating_add(1).saturating_sub(cap).min(EVICTED);
+        let evicted: Vec<Arc<str>> = live.into_iter().take(excess).map(|(.., sid)| sid).collect();
         if evicted.is_empty() {
             return Ok(evicted);
         }
@@ -208,7 +215,10 @@ impl Shard {
 
     pub(super) fn rotate(&mut self, rotate: &Rotate, now: Timestamp, log: &Log) -> Result<Rotated, StoreError> {
         let Some(user) = self.users.get_mut(rotate.subject.as_str()) else { return Ok(Rotated::Unknown { now }) };
-        let Some(session) = user.sessions.get(rotate.sid.as_str()) else { return Ok(Rotated::Unknown { now }) };
+        let Some((sid, session)) = user.sessions.get_key_value(rotate.sid.as_str()) else {
+            return Ok(Rotated::Unknown { now });
+        };
+        let sid = sid.clone();
         if let Some(at) = user.death_of(session) {
             return Ok(Rotated::Revoked { now, at: Some(at) });
         }
@@ -225,8 +235,10 @@ impl Shard {
         if let Some(next) = next
             && rotate.counter >= session.counter
         {
+            user.live.remove(&session.place(&sid));
             session.counter = next;
             session.rotated_at = now;
+            user.live.insert(session.place(&sid));
             session.refresh_end = later(now, rotate.idle).min(session.absolute_end);
             user.until = user.until.max(session.refresh_end);
             return Ok(Rotated::Rotated(session.successor(now)));
@@ -343,8 +355,10 @@ impl Shard {
         let generation = old.max(highest).max(now.as_millis()).saturating_add(1);
         // A session that is dead already must not be named: replicas would revive it.
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
+        // Of more sessions than these some are likely alive, and to look at each would take time that grows with them.
         let found = user.is_some_and(|user| {
-            user.sessions.iter().any(|(sid, session)| Some(&**sid) != except && session.is_live(old, now))
+            let mut first = user.live.iter().take(LOOKED_AT);
+            user.live.len() > LOOKED_AT || first.any(|(.., sid)| Some(&**sid) != except && user.is_alive(sid, now))
         });
         let (revocation, position) = self.end_all(subject, generation, except, true, now, log)?;
         if let Some(user) = self.users.get_mut(subject) {
@@ -379,12 +393,16 @@ impl Shard {
         user.generation = generation;
         user.last_end =
             Some(EndOfAll { at: now, sequence: position.sequence, except: except.map(Into::into), is_last });
-        if let Some(kept) = except.and_then(|sid| user.sessions.get_mut(sid))
-            && kept.generation < generation
+        let ended = if is_last { std::mem::take(&mut user.live) } else { Index::new() };
+        let kept = except.and_then(|sid| Some((user.sessions.get_key_value(sid)?.0.clone(), sid)));
+        if let Some((name, sid)) = kept
+            && let Some(kept) = user.sessions.get_mut(sid)
         {
-            kept.generation = generation;
-            user.highest = user.highest.max(generation);
+            kept.generation = kept.generation.max(generation);
+            user.highest = user.highest.max(kept.generation);
+            user.live.insert(kept.place(&name));
         }
+        self.discarded.push(ended);
         Ok((revocation, position))
     }
 
@@ -411,6 +429,10 @@ impl Shard {
 
     /// Removes a few of the records whose time is over.
     pub(super) fn prune(&mut self, now: Timestamp) {
+        if let Some(discarded) = self.discarded.last_mut() {
+            (0..DROPPED_PER_CHANGE).for_each(|_| drop(discarded.pop_first()));
+            self.discarded.pop_if(|discarded| discarded.is_empty());
+        }
         for _ in 0..PRUNED_PER_CHANGE {
             if self.expiries.first().is_none_or(|(due, ..)| now < *due) {
                 return;
@@ -433,7 +455,11 @@ impl Shard {
                 continue;
             }
             match &expiring {
-                Expiring::Session(sid) => drop(user.sessions.remove(sid)),
+                Expiring::Session(sid) => {
+                    if let Some(session) = user.sessions.remove(sid) {
+                        user.live.remove(&session.place(sid));
+                    }
+                }
                 Expiring::Token(jti) => drop(user.tokens.remove(jti)),
                 // Nothing it owns outlives `until`, and what ends with it came first.
                 Expiring::User => drop(self.users.remove(&subject)),
@@ -453,14 +479,6 @@ impl Shard {
         });
         user.until = user.until.max(until);
         (name, user)
-    }
-
-    /// Removes a session that has ended, before its time.
-    fn forget(&mut self, subject: &Arc<str>, sid: &Arc<str>) {
-        let session = self.users.get_mut(subject).and_then(|user| user.sessions.remove(sid));
-        if let Some(session) = session {
-            self.expiries.remove(&(session.indexed, subject.clone(), Expiring::Session(sid.clone())));
-        }
     }
 
     /// Makes a tombstone of a session that the store does not know, so that a repetition changes nothing.
@@ -492,6 +510,7 @@ impl Shard {
             return;
         }
         let end = later(now, keep);
+        user.live.remove(&session.place(sid));
         session.revoked_at = Some(now);
         session.sequence = sequence;
         session.label = String::new();
@@ -531,6 +550,11 @@ impl User {
 }
 
 impl Session {
+    /// Returns where it stands in the index of live sessions.
+    fn place(&self, sid: &Arc<str>) -> (Timestamp, Timestamp, Arc<str>) {
+        (self.rotated_at, self.opened_at, sid.clone())
+    }
+
     /// Alive, where `generation` is the user's.
     fn is_live(&self, generation: u64, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.generation >= generation && now < self.refresh_end
@@ -574,7 +598,7 @@ fn session_revocation(subject: &str, sid: &str) -> Revocation {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -651,24 +675,79 @@ mod tests {
         assert!(matches!(shard.open(login("d", at(4)), at(5), &log).unwrap(), Opened::Opened { .. }));
     }
 
+    fn capped(sid: &str, cap: u32) -> Open {
+        Open { max_sessions: std::num::NonZeroU32::new(cap), ..open("alice", sid) }
+    }
+
     #[test]
-    fn logins_under_a_cap_end_and_leave_a_bounded_number_of_sessions() {
+    fn a_login_under_a_new_cap_ends_a_bounded_number_of_sessions_and_the_next_ones_the_rest() {
         let (log, mut shard) = (Log::new(START), Shard::default());
-        let capped = |sid: &str| Open { max_sessions: std::num::NonZeroU32::new(2), ..open("alice", sid) };
         for n in 0..600 {
             shard.open(open("alice", &n.to_string()), START, &log).unwrap();
         }
-        for expected in [EVICTED, EVICTED, 600 - 2 * EVICTED + 1, 1] {
-            let sid = format!("under a cap, {expected} {}", shard.expiries.len());
-            let Opened::Opened { evicted, .. } = shard.open(capped(&sid), START, &log).unwrap() else {
-                unreachable!("the login {sid} failed")
+        let (mut alive, mut logins) = (600, 0);
+        while alive > 2 {
+            logins += 1;
+            let Opened::Opened { evicted, .. } = shard.open(capped(&format!("l{logins}"), 2), START, &log).unwrap()
+            else {
+                unreachable!("login {logins} failed")
             };
-            assert_eq!(evicted.len(), expected);
+            assert!(!evicted.is_empty() && evicted.len() <= EVICTED, "login {logins} evicted {}", evicted.len());
+            alive = alive + 1 - evicted.len();
+            assert_eq!(shard.users["alice"].live.len(), alive);
         }
-        for n in 0..200 {
-            shard.open(capped(&format!("later {n}")), START.saturating_add(DAY / 1000 * (n / 9)), &log).unwrap();
+        assert!(logins < 8, "{logins}");
+    }
+
+    #[test]
+    fn what_one_call_looks_at_is_bounded_and_what_it_discards_is_dropped_little_by_little() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        for n in 0..5000 {
+            shard.open(open("alice", &n.to_string()), START, &log).unwrap();
+            shard
+                .open(Open { idle: Duration::from_secs(1), ..open("alice", &format!("short {n}")) }, START, &log)
+                .unwrap();
         }
-        assert_eq!(sizes(&shard), (1, 2 + DEAD + 1, 0, 2 + DEAD + 2));
+        let later = START.saturating_add(DAY / 2);
+        for cap in [150, 101, 99] {
+            let opened = shard.open(capped(&format!("cap {cap}"), cap), later, &log).unwrap();
+            let Opened::Opened { evicted, .. } = opened else { unreachable!("{opened:?}") };
+            // It looks at 250 of 10 000 at most, half of which have expired.
+            assert!(evicted.len() <= EVICTED, "cap {cap}: {}", evicted.len());
+        }
+        let before = shard.users["alice"].live.len();
+        assert!(shard.revoke_all("alice", Some("cap 99"), later, &log).unwrap().found);
+        assert_eq!((shard.users["alice"].live.len(), shard.discarded[0].len()), (1, before));
+        shard.prune(later);
+        assert_eq!(shard.discarded[0].len(), before - DROPPED_PER_CHANGE);
+        (0..200).for_each(|_| shard.prune(later));
+        assert!(shard.discarded.is_empty());
+    }
+
+    #[test]
+    fn the_index_of_live_sessions_is_kept_by_every_change() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        let index = |shard: &Shard| -> Vec<String> {
+            shard.users["alice"].live.iter().map(|(.., sid)| sid.to_string()).collect()
+        };
+        for sid in ["a", "b", "c"] {
+            shard.open(open("alice", sid), START, &log).unwrap();
+        }
+        let later = START.saturating_add(DAY / 2);
+        let (subject, sid) = ("alice".to_owned(), "a".to_owned());
+        shard.rotate(&Rotate { subject, sid, counter: 0, idle: DAY, grace: Duration::ZERO }, later, &log).unwrap();
+        assert_eq!(index(&shard), ["b", "c", "a"]);
+        shard.revoke_session("alice", "b", later, &log).unwrap();
+        assert_eq!(index(&shard), ["c", "a"]);
+        let lost = shard.users["alice"].generation + 1;
+        shard.republish_all("alice", lost, None, later, &log).unwrap();
+        assert_eq!(index(&shard), ["c", "a"], "they were opened later, or are found dead at the next look");
+        (0..8).for_each(|_| shard.prune(START.saturating_add(DAY)));
+        assert_eq!(index(&shard), ["a"], "the other one has expired");
+        shard.revoke_all("alice", Some("a"), later, &log).unwrap();
+        assert_eq!(index(&shard), ["a"]);
+        shard.revoke_all("alice", None, later, &log).unwrap();
+        assert!(index(&shard).is_empty());
     }
 
     #[test]

@@ -367,7 +367,12 @@ impl Inner {
         let call = Call {
             script: &scripts::RIGHTS,
             bucket: 0,
-            keys: vec![self.keys.user(0, "0"), self.keys.labels(0, "0"), self.keys.denied(&denied)],
+            keys: vec![
+                self.keys.user(0, "0"),
+                self.keys.labels(0, "0"),
+                self.keys.denied(&denied),
+                self.keys.index(0, "0"),
+            ],
             arguments: Vec::new(),
             expires: false,
             repeatable: true,

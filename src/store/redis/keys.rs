@@ -3,6 +3,7 @@
 //! ```text
 //! {prefix}:{b}:u:<sub>   HASH    a user: generations, sessions, revoked tokens
 //! {prefix}:{b}:i:<sub>   HASH    the labels of the user's sessions
+//! {prefix}:{b}:s:<sub>   ZSET    the user's live sessions by last rotation, where a cap was ever in use
 //! {prefix}:{b}:d:<hash>  STRING  something of another issuer's that was revoked
 //! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from, dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
@@ -23,6 +24,7 @@
 //! | `o` | the highest generation that was given to a session |
 //! | `r` | until when a login must have begun to be refused, in ms; written by `revoke_all` |
 //! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the kept session>`; `;` for `:` once a session was opened |
+//! | `x` | how far the index of live sessions is built: a cursor, or `done`; absent where no cap was ever in use |
 //! | `c` | where pruning goes on |
 //! | `!<jti>` | until when this access token is revoked, in ms; `.` and the entry's sequence |
 //! | `<sid>`; `=<sid>` if it is one byte long or starts with `!` or `=` | a session's record |
@@ -110,6 +112,11 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:i:{subject}", self.prefix)
     }
 
+    /// Names the index of a user's live sessions.
+    pub(super) fn index(&self, bucket: u32, subject: &str) -> String {
+        format!("{}:{{{bucket}}}:s:{subject}", self.prefix)
+    }
+
     pub(super) fn denied(&self, key: &ForeignKey) -> String {
         format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
     }
@@ -171,8 +178,8 @@ mod tests {
 
     #[test]
     fn no_two_things_share_a_field() {
-        let ids = ["g", "o", "r", "e", "c", "!", "=", "=g", "==g", "!x", "=!x", "x", "ab", "!!x", "=ab"];
-        let mut fields: HashSet<String> = ["g", "o", "r", "e", "c"].map(str::to_owned).into();
+        let ids = ["g", "o", "r", "e", "x", "c", "!", "=", "=g", "==g", "!x", "=!x", "ab", "!!x", "=ab"];
+        let mut fields: HashSet<String> = ["g", "o", "r", "e", "x", "c"].map(str::to_owned).into();
         for id in ids {
             assert!(fields.insert(session_field(id)), "{id}");
             assert!(fields.insert(token_field(id)), "{id}");
@@ -183,10 +190,10 @@ mod tests {
     #[test]
     fn no_two_subjects_share_a_key_and_the_hash_tag_is_the_bucket() {
         let keys = Keyspace::new("tb", 16).unwrap();
-        let subjects = ["", "a", "u:a", "{3}", "}:u:{", "a:i:b", "\r\n", "m", "log"];
+        let subjects = ["", "a", "u:a", "{3}", "}:u:{", "a:i:b", "s:a", "\r\n", "m", "log"];
         let mut all: HashSet<String> = HashSet::new();
         for subject in subjects {
-            for key in [keys.user(3, subject), keys.labels(3, subject)] {
+            for key in [keys.user(3, subject), keys.labels(3, subject), keys.index(3, subject)] {
                 assert!(key.starts_with("tb:{3}:"), "{key}");
                 assert!(all.insert(key));
             }

@@ -141,7 +141,7 @@ use crate::{
     error::StoreError,
     store::{
         Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogFeed, LogPage, LogQuery, Open, Opened, Page,
-        Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
+        Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore, check_ids, ids_of,
     },
 };
 
@@ -266,6 +266,9 @@ impl fmt::Debug for RedisStore {
 
 impl TokenStore for RedisStore {
     fn open(&self, open: Open) -> StoreAnswer<Opened> {
+        if let Err(error) = check_ids([open.subject.as_str(), &open.sid]) {
+            return StoreAnswer::Ready(Err(error));
+        }
         self.call(|inner, deadline| async move { inner.open(open, deadline).await })
     }
 
@@ -275,15 +278,24 @@ impl TokenStore for RedisStore {
     }
 
     fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
+        if let Err(error) = check_ids([rotate.subject.as_str(), &rotate.sid]) {
+            return StoreAnswer::Ready(Err(error));
+        }
         self.call(|inner, deadline| async move { inner.rotate(rotate, deadline).await })
     }
 
     fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject, sid]) {
+            return StoreAnswer::Ready(Err(error));
+        }
         let (subject, sid) = (subject.to_owned(), sid.to_owned());
         self.call(|inner, deadline| async move { inner.revoke_session(&subject, &sid, deadline).await })
     }
 
     fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject, jti]) {
+            return StoreAnswer::Ready(Err(error));
+        }
         let (subject, jti) = (subject.to_owned(), jti.to_owned());
         self.call(move |inner, deadline| async move { inner.revoke_token(&subject, &jti, until, deadline).await })
     }
@@ -292,6 +304,9 @@ impl TokenStore for RedisStore {
     /// tells whether a session was opened since the last time, or one was kept then that is not kept now. To look at
     /// each would take time that grows with them.
     fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject].into_iter().chain(except)) {
+            return StoreAnswer::Ready(Err(error));
+        }
         let (subject, except) = (subject.to_owned(), except.map(str::to_owned));
         self.call(|inner, deadline| async move { inner.revoke_all(&subject, except.as_deref(), deadline).await })
     }
@@ -303,6 +318,9 @@ impl TokenStore for RedisStore {
     }
 
     fn deny(&self, deny: Deny) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([deny.id.as_str()]) {
+            return StoreAnswer::Ready(Err(error));
+        }
         self.call(|inner, deadline| async move { inner.deny(deny, deadline).await })
     }
 
@@ -315,6 +333,9 @@ impl TokenStore for RedisStore {
     }
 
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        if let Err(error) = check_ids(ids_of(&revocation)) {
+            return StoreAnswer::Ready(Err(error));
+        }
         self.call(move |inner, deadline| async move { inner.republish(bucket, revocation, until, deadline).await })
     }
 

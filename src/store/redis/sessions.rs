@@ -157,7 +157,11 @@ impl Inner {
         Call {
             script,
             bucket,
-            keys: vec![self.keys.user(bucket, subject), self.keys.labels(bucket, subject)],
+            keys: vec![
+                self.keys.user(bucket, subject),
+                self.keys.labels(bucket, subject),
+                self.keys.index(bucket, subject),
+            ],
             arguments,
             expires: false,
             repeatable: false,

@@ -1,26 +1,53 @@
 
--- Writes the log. First the entry, then what speaks of it: a script that fails half-way keeps its earlier writes, and
--- a number without its entry would be a hole for ever. The nudge comes last and may fail (no right to the channel).
+-- Writes the log. First the entry, then `m`, which speaks of it: a number without its entry would be a hole for ever. A
+-- script that fails half-way keeps its earlier writes, so an entry that `m` cannot count is taken back. The nudge comes
+-- last and may fail (no right to the channel).
 --
 -- Times in the log never go back, else the time of a predecessor would not bound what was lost before it. MOST bounds
 -- the memory of a log that is written faster than it grows old, for revocations are written even out of memory: a
 -- reader sees the hole by the chain, and asks the store about tokens of before.
 local MOST = 1000000
 local emitted, told = 0, nil
+
+-- Counts the newest entry if it follows what `m` counts: a script of an older version, or one that could not take its
+-- entry back, ended between the two. Otherwise the next entry would have the same number and predecessor, and every
+-- reader would see a broken chain for as long as both are kept.
+local function adopt()
+  local newest = redis.pcall('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
+  if newest.err or not newest[1] then
+    return
+  end
+  local entry = {}
+  for i = 1, #newest[1][2], 2 do
+    entry[newest[1][2][i]] = newest[1][2][i + 1]
+  end
+  local at = tonumber(entry.at)
+  if tonumber(entry.seq) == SEQUENCE + 1 and entry.prev == HEAD and entry.nonce and at then
+    SEQUENCE, HEAD, AT = SEQUENCE + 1, entry.nonce, at
+  end
+end
+
 local function emit(kind, subject, object, extra, till)
   emitted = emitted + 1
   local nonce = NONCE
   if emitted > 1 then
     nonce = NONCE .. '.' .. emitted
+  else
+    adopt()
   end
   local at = math.max(NOW, AT)
-  redis.call('XADD', LOG, 'MINID', '~', int(math.max(NOW - KEEP, 0)), '*', 'seq', int(SEQUENCE + 1), 'nonce', nonce,
-    'prev', HEAD, 'prev_at', int(AT), 'at', int(at), 'kind', kind, 'sub', subject, 'obj', object, 'extra', extra,
-    'until', int(till))
-  live_until(LOG, NOW + KEEP)
+  local id = redis.call('XADD', LOG, 'MINID', '~', int(math.max(NOW - KEEP, 0)), '*', 'seq', int(SEQUENCE + 1),
+    'nonce', nonce, 'prev', HEAD, 'prev_at', int(AT), 'at', int(at), 'kind', kind, 'sub', subject, 'obj', object,
+    'extra', extra, 'until', int(till))
+  local counted = redis.pcall('HSET', META, 'seq', int(SEQUENCE + 1), 'head', nonce, 'at', int(at))
+  if type(counted) == 'table' and counted.err then
+    redis.pcall('XDEL', LOG, id)
+    error(counted)
+  end
   SEQUENCE, HEAD, AT, told = SEQUENCE + 1, nonce, at, { kind, subject, object, extra, int(till) }
-  redis.call('HSET', META, 'seq', int(SEQUENCE), 'head', HEAD, 'at', int(AT))
-  redis.call('XTRIM', LOG, 'MAXLEN', '~', MOST)
+  -- The entry stands: a log that lives longer than it must, or is longer, does no harm.
+  pcall(live_until, LOG, NOW + KEEP)
+  redis.pcall('XTRIM', LOG, 'MAXLEN', '~', MOST)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))
 end
 

@@ -1,6 +1,6 @@
 
--- Opens a session.   ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 began ('' if not told), 14 max sessions (0: no
--- cap), 15 label.
+-- Opens a session. With a cap it looks at 512 fields and 1000 members of the index at most, and evicts 100 sessions.
+-- ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 began ('' if not told), 14 max sessions (0: no cap), 15 label.
 local field, tag, label = ARGV[9], ARGV[10], ARGV[15]
 local idle, absolute, cap = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[14])
 
@@ -17,28 +17,58 @@ if redis.call('HEXISTS', USER, field) == 1 then
   return { NONCE, 'exists', NOW }
 end
 
--- With a cap everything is looked at, so what is looked at must be bounded: of ended sessions the newest DEAD stay, the
--- others become unknown, which is refused as well; and one call ends at most EVICTED, the next ones go on.
-local DEAD, EVICTED = 64, 256
-local evicted = {}
-if cap > 0 then
-  local live, dead = {}, {}
-  local all = redis.call('HGETALL', USER)
-  for i = 1, #all, 2 do
-    local r = is_session(all[i]) and decode(all[i + 1])
-    if r and alive(r) then
-      live[#live + 1] = { field = all[i], record = r }
-    elseif is_session(all[i]) then
-      if r and is_unlogged(r) then
-        log_end(all[i], r)
-      end
-      dead[#dead + 1] = { field = all[i], rotated = r and r.rotated or 0 }
+-- A bound for each login: what one leaves, the next ones go on with.
+local SMALL, PAGE, LOOKED_AT, MOST_LOOKED_AT, EVICTED = 512, 192, 200, 1000, 100
+
+-- Builds the index: at once if the user has few fields, otherwise a page at a time.
+local function build_index()
+  local page, cursor
+  if redis.call('HLEN', USER) <= SMALL then
+    page, cursor = redis.call('HGETALL', USER), 'done'
+  else
+    local scanned = redis.pcall('HSCAN', USER, string.match(INDEXED or '', '^%d+$') or '0', 'COUNT', PAGE)
+    if scanned.err then
+      scanned = redis.call('HSCAN', USER, '0', 'COUNT', PAGE)
+    end
+    page, cursor = scanned[2], scanned[1] == '0' and 'done' or scanned[1]
+  end
+  index_live(page)
+  redis.call('HSET', USER, 'x', cursor)
+  INDEXED = cursor
+  for i = 1, #page, 2 do
+    local r = is_session(page[i]) and decode(page[i + 1])
+    if r and is_unlogged(r) then
+      log_end(page[i], r)
     end
   end
-  table.sort(dead, function(a, b) return a.rotated < b.rotated end)
-  for i = 1, #dead - DEAD do
-    redis.call('HDEL', USER, dead[i].field)
-    redis.call('HDEL', LABELS, dead[i].field)
+end
+
+-- Ends the sessions that were used longest ago, until there is room for one more, and returns their ids.
+local function make_room()
+  local fields = redis.call('ZRANGE', INDEX, 0, math.min(math.max(LOOKED_AT, cap + EVICTED), MOST_LOOKED_AT) - 1)
+  if #fields == 0 then
+    return {}
+  end
+  local values = redis.call('HMGET', USER, unpack(fields))
+  local live, gone = {}, {}
+  for i, member in ipairs(fields) do
+    local r = decode(values[i])
+    if r and alive(r) then
+      live[#live + 1] = { field = member, record = r }
+    else
+      if r and is_unlogged(r) then
+        log_end(member, r)
+      end
+      gone[#gone + 1] = member
+    end
+  end
+  if #gone > 0 then
+    redis.call('ZREM', INDEX, unpack(gone))
+  end
+  -- Members that were not looked at may have expired, so they count only under a cap that is larger than the look.
+  local count = #live
+  if cap + EVICTED > MOST_LOOKED_AT then
+    count = redis.call('ZCARD', INDEX)
   end
   table.sort(live, function(a, b)
     if a.record.rotated ~= b.record.rotated then
@@ -49,10 +79,20 @@ if cap > 0 then
     end
     return sid_of(a.field) < sid_of(b.field)
   end)
-  for i = 1, math.min(#live - cap + 1, EVICTED) do
+  local evicted = {}
+  for i = 1, math.min(count - cap + 1, EVICTED, #live) do
     end_session(live[i].field, live[i].record)
     evicted[i] = sid_of(live[i].field)
   end
+  return evicted
+end
+
+local evicted = {}
+if cap > 0 then
+  if INDEXED ~= 'done' then
+    build_index()
+  end
+  evicted = make_room()
 end
 
 local record = {
@@ -68,6 +108,10 @@ end
 redis.call('HSET', USER, unpack(fields))
 local last = math.max(NOW, record.refresh) + KEEP
 live_until(USER, last)
+if INDEXED then
+  redis.call('ZADD', INDEX, int(NOW), field)
+  live_until(INDEX, last)
+end
 if label ~= '' then
   redis.call('HSET', LABELS, field, label)
   live_until(LABELS, last)

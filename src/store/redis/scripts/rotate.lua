@@ -46,6 +46,10 @@ if counter >= r.counter and counter < 4294967295 then
   if redis.call('EXISTS', LABELS) == 1 then
     live_until(LABELS, last)
   end
+  if INDEXED then
+    redis.call('ZADD', INDEX, int(NOW), field)
+    live_until(INDEX, last)
+  end
   prune()
   return successor('rotated')
 end

@@ -1,12 +1,17 @@
 
--- A user's sessions.   KEYS: 3 user, 4 labels.   ARGV: 8 subject.
-local USER, LABELS, SUBJECT = KEYS[3], KEYS[4], ARGV[8]
+-- A user's sessions.   KEYS: 3 user, 4 labels, 5 index.   ARGV: 8 subject.
+--
+-- Redis runs one script at a time: so each looks at a bounded number of fields, however many the user has. A page of
+-- HSCAN is bounded by its COUNT, and for a hash in the compact encoding by the server's hash-max-listpack-entries.
+local USER, LABELS, INDEX, SUBJECT = KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 
-local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e')
+local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e', 'x')
 -- The first generation that is alive, the highest that was ever given to a session, and the time up to which logins
 -- that have begun are refused.
 local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
 local ALL_REVOKED = tonumber(fences[3] or '-1')
+-- How far the index of live sessions is built: false where no cap was ever in use, 'done', or a cursor of HSCAN.
+local INDEXED = fences[5]
 if not (GENERATION and HIGHEST and ALL_REVOKED) then
   return { NONCE, 'untrusted', NOW }
 end
@@ -49,7 +54,7 @@ local function alive(r)
   return not was_revoked(r) and r.generation >= GENERATION and NOW < r.refresh
 end
 
--- keys.rs: 'g', 'o', 'r', 'e', 'c' are ours, '!' starts the mark of a token, '=' escapes a session's id.
+-- keys.rs: 'g', 'o', 'r', 'e', 'x', 'c' are ours, '!' starts the mark of a token, '=' escapes a session's id.
 local function is_session(field)
   return #field > 1 and string.sub(field, 1, 1) ~= '!'
 end
@@ -77,6 +82,30 @@ local function end_session(field, r)
   redis.call('HDEL', LABELS, field)
   live_until(USER, NOW + KEEP)
   log_end(field, r)
+  -- Last: an eviction that could not be logged is found in the index by the next one.
+  if INDEXED then
+    redis.call('ZREM', INDEX, field)
+  end
+end
+
+-- Adds the live sessions among these fields and values to the index.
+local function index_live(page)
+  local members, last = {}, 0
+  for i = 1, #page, 2 do
+    local r = is_session(page[i]) and decode(page[i + 1])
+    if r and alive(r) then
+      members[#members + 1] = int(r.rotated)
+      members[#members + 1] = page[i]
+      last = math.max(last, r.refresh)
+    end
+  end
+  -- The stack of Lua does not hold more arguments at once.
+  for i = 1, #members, 1000 do
+    redis.call('ZADD', INDEX, unpack(members, i, math.min(i + 999, #members)))
+  end
+  if #members > 0 then
+    live_until(INDEX, last + KEEP)
+  end
 end
 
 -- Makes the record of an ended session that the store does not know.
@@ -110,6 +139,14 @@ end
 local function end_all(generation, revoked, field, kept, state)
   redis.call('HSET', USER, 'g', int(generation), 'r', int(revoked))
   live_until(USER, NOW + KEEP)
+  if INDEXED and state == ':' then
+    redis.call('UNLINK', INDEX)
+    redis.call('HSET', USER, 'x', 'done')
+    if kept then
+      redis.call('ZADD', INDEX, int(kept.rotated), field)
+      live_until(INDEX, kept.refresh + KEEP)
+    end
+  end
   if kept then
     if kept.generation < generation then
       kept.generation = generation
@@ -134,7 +171,8 @@ local function is_over(field, value)
     or (r.generation < GENERATION and GENERATION + KEEP <= NOW)
 end
 
--- Removes a few fields that are over. Whatever stands in them, it never makes the script fail.
+-- Removes a few fields that are over, and adds live sessions that an index lacks (a backup that was restored, a script
+-- that ended half-way). Whatever stands in them, it never makes the script fail.
 local function prune()
   local pruned = pcall(function()
     local cursor = redis.call('HGET', USER, 'c') or '0'
@@ -146,7 +184,13 @@ local function prune()
       if is_over(page[2][i], page[2][i + 1]) then
         redis.call('HDEL', USER, page[2][i])
         redis.call('HDEL', LABELS, page[2][i])
+        if INDEXED then
+          redis.call('ZREM', INDEX, page[2][i])
+        end
       end
+    end
+    if INDEXED then
+      index_live(page[2])
     end
     if page[1] ~= cursor then
       redis.call('HSET', USER, 'c', page[1])
