@@ -1,10 +1,11 @@
-//! A TCP proxy that misbehaves on command: it freezes, or cuts every connection after a number of bytes.
+//! A TCP proxy that misbehaves on command: it freezes, leads elsewhere, or cuts every connection after some bytes.
 
 use std::{
-    net::Ipv4Addr,
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +43,10 @@ struct State {
     silenced: AtomicU64,
     /// New connections are accepted and nothing passes through them.
     holds_new: watch::Sender<bool>,
+    /// From these addresses nothing passes: their connections stay open, and are closed when that is over.
+    blocked: watch::Sender<HashSet<IpAddr>>,
+    /// Where new connections lead.
+    server_port: AtomicU16,
 }
 
 struct Direction {
@@ -89,8 +94,10 @@ impl Proxy {
             cut: watch::Sender::new(0),
             silenced: AtomicU64::new(0),
             holds_new: watch::Sender::new(false),
+            blocked: watch::Sender::default(),
+            server_port: AtomicU16::new(server_port),
         });
-        let acceptor = tokio::spawn(accept(listener, server_port, Arc::clone(&state)));
+        let acceptor = tokio::spawn(accept(listener, Arc::clone(&state)));
         Self { port, state, acceptor }
     }
 
@@ -135,6 +142,21 @@ impl Proxy {
     /// Lets nothing pass through new connections until [`resume`](Self::resume); they stay open.
     pub fn hold_new_connections(&self) {
         self.state.holds_new.send_replace(true);
+    }
+
+    /// Parts the network: nothing passes from or to these addresses any more, and nobody is told.
+    pub fn block(&self, sources: &[&str]) {
+        self.state.blocked.send_replace(sources.iter().map(|ip| ip.parse().expect("an address")).collect());
+    }
+
+    /// Joins the network again: connections that were silent are closed.
+    pub fn unblock(&self) {
+        self.state.blocked.send_replace(HashSet::new());
+    }
+
+    /// Leads new connections to another server. Those of now stay.
+    pub fn move_to(&self, server_port: u16) {
+        self.state.server_port.store(server_port, Ordering::SeqCst);
     }
 
     /// Closes every connection now. New ones are served.
@@ -215,22 +237,40 @@ impl Default for Direction {
     }
 }
 
-async fn accept(listener: TcpListener, server_port: u16, state: Arc<State>) {
-    while let Ok((client, _)) = listener.accept().await {
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    while let Ok((client, source)) = listener.accept().await {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let mut cut = state.cut.subscribe();
             if state.holds_new.subscribe().wait_for(|holds| !holds).await.is_err() {
                 return;
             }
+            let (ip, mut blocked) = (source.ip(), state.blocked.subscribe());
+            if blocked.borrow().contains(&ip) {
+                let _ = blocked.wait_for(|blocked| !blocked.contains(&ip)).await;
+                return;
+            }
+            let server_port = state.server_port.load(Ordering::SeqCst);
             let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
+            let pumps = async {
+                tokio::select! {
+                    () = pump(from_client, to_server, &state, &state.requests) => (),
+                    () = pump(from_server, to_client, &state, &state.replies) => (),
+                }
+            };
+            tokio::pin!(pumps);
             tokio::select! {
-                () = pump(from_client, to_server, &state, &state.requests) => (),
-                () = pump(from_server, to_client, &state, &state.replies) => (),
+                () = &mut pumps => return,
+                _ = cut.changed() => return,
+                _ = blocked.wait_for(|blocked| blocked.contains(&ip)) => (),
+            }
+            // Open and silent: what the pumps hold is dropped with them.
+            tokio::select! {
                 _ = cut.changed() => (),
+                _ = blocked.wait_for(|blocked| !blocked.contains(&ip)) => (),
             }
         });
     }

@@ -26,7 +26,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -66,6 +66,9 @@ const REST: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether answers count, when connecting.
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
+
+/// The number of the next connection.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A connection that was just made, and what is known of it.
 #[derive(Clone)]
@@ -130,6 +133,7 @@ struct Line {
     server: Option<ServerId>,
     word: Option<Arc<Agreed>>,
     suspicions: u64,
+    number: u64,
 }
 
 /// A connection that a call may use.
@@ -369,6 +373,13 @@ impl Lease {
         outcome.inspect_err(|failure| self.heed(failure))
     }
 
+    /// Returns the number of this connection, which no other one of this process has. Two connections to one server may
+    /// have been made before and after a failover.
+    #[allow(dead_code, reason = "the task that follows the log is to tell its connections apart")]
+    pub(super) fn connection(&self) -> u64 {
+        self.line.number
+    }
+
     /// Returns the identity of the server; `None` if it does not tell.
     pub(super) fn server(&self) -> Option<ServerId> {
         self.line.server
@@ -408,7 +419,15 @@ impl Line {
     fn new(Made { link, home, server, word, suspicions }: Made, guard: &Guard) -> Self {
         let liveness = Arc::new(Liveness::new(guard.settling()));
         let gathering = Arc::new(Gathering::new(link.clone(), home, Arc::clone(&liveness)));
-        Self { link, liveness, gathering, server, word: word.map(Arc::new), suspicions }
+        Self {
+            link,
+            liveness,
+            gathering,
+            server,
+            word: word.map(Arc::new),
+            suspicions,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// Whether a call may use it.

@@ -35,6 +35,9 @@ pub enum Failover {
     /// A replica's acknowledgements must not be delayed by the network: what arrives late counts as new.
     Replicas {
         /// The servers' `min-replicas-max-lag`: 1 s to 10 minutes.
+        ///
+        /// 2 s or more is wise: a replica acknowledges once a second, so under 1 s a busy one counts as lost now and
+        /// then.
         max_lag: Duration,
     },
 }

@@ -78,13 +78,15 @@ impl Watch {
         patience: Duration,
         limit: Duration,
     ) -> Self {
+        let count = named.iter().filter_map(address_of).collect::<HashSet<_>>().len();
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
         let shared = Shared {
             named,
             master,
             settings,
             wait: limit.min(LONGEST_WAIT),
             interval: LONGEST_INTERVAL.min(patience / 4),
-            votes: Mutex::new(Votes::new(patience)),
+            votes: Mutex::new(Votes::new(patience, count)),
             troubles: Mutex::default(),
             poke: watch::Sender::new(0),
             answers: watch::Sender::new(0),

@@ -51,6 +51,8 @@ pub(super) struct Votes {
     patience: Duration,
     /// Counts how often a majority of unknown sentinels has taken the place of all that were known.
     era: u64,
+    /// How many sentinels the application named: there are as many, whatever one says that has just started.
+    named: u64,
     sentinels: HashMap<String, Sentinel>,
     /// What was asked before this moment does not count.
     not_before: Option<Moment>,
@@ -60,8 +62,8 @@ pub(super) struct Votes {
 type Party<'a> = (&'a Address, u64, HashSet<&'a str>);
 
 impl Votes {
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { patience, era: 0, sentinels: HashMap::new(), not_before: None }
+    pub(super) fn new(patience: Duration, named: u64) -> Self {
+        Self { patience, era: 0, named, sentinels: HashMap::new(), not_before: None }
     }
 
     /// Notes the answer of a sentinel.
@@ -120,9 +122,10 @@ impl Votes {
         text
     }
 
-    /// The greatest number of sentinels that any of them has told of, itself included.
+    /// The greatest number of sentinels that any of them has told of, itself included, or that the application named.
     fn total(&self) -> u64 {
-        self.sentinels.values().map(|sentinel| sentinel.others.saturating_add(1)).max().unwrap_or(0)
+        let told = self.sentinels.values().map(|sentinel| sentinel.others.saturating_add(1)).max();
+        told.unwrap_or(0).max(self.named)
     }
 
     fn needed(&self) -> u64 {
@@ -155,24 +158,28 @@ impl Votes {
         parties
     }
 
-    fn is_majority(&self, (_, _, party): &Party<'_>) -> bool {
-        u64::try_from(party.len()).unwrap_or(u64::MAX) >= self.needed()
+    fn is_enough(&self, sentinels: usize) -> bool {
+        u64::try_from(sentinels).unwrap_or(u64::MAX) >= self.needed()
     }
 
-    /// Unknown sentinels alone are none, unless none is known yet: see [`settle`](Self::settle).
+    /// Unknown sentinels do not count beside known ones: one that was made anew names what it was configured with.
     fn majority(&self, now: Moment) -> Option<Party<'_>> {
         let floor = self.floor();
-        let is_first = self.sentinels.values().all(|sentinel| !sentinel.is_established);
-        let is_known = |id: &&str| self.sentinels.get(*id).is_some_and(|sentinel| sentinel.is_established);
-        self.parties(|_| true, now)
-            .into_iter()
-            .find(|party| party.1 >= floor && self.is_majority(party) && (is_first || party.2.iter().any(is_known)))
+        let is_first = self.is_first();
+        let counts = |id: &&&str| is_first || self.sentinels.get(**id).is_some_and(|sentinel| sentinel.is_established);
+        let mut parties = self.parties(|_| true, now).into_iter();
+        parties.find(|(_, epoch, party)| *epoch >= floor && self.is_enough(party.iter().filter(counts).count()))
     }
 
-    /// Makes those known who are part of a majority. If a majority of unknown ones agrees, and none with a known one in
-    /// it, the sentinels were made anew: all others are forgotten, with their epochs.
+    /// Whether no majority was ever found.
+    fn is_first(&self) -> bool {
+        self.sentinels.values().all(|sentinel| !sentinel.is_established)
+    }
+
+    /// Makes those known who agree with a majority. If the known ones have none and a majority of unknown ones agrees,
+    /// the sentinels were made anew: all others are forgotten, with their epochs.
     fn settle(&mut self, now: Moment) {
-        let is_first = self.sentinels.values().all(|sentinel| !sentinel.is_established);
+        let is_first = self.is_first();
         if let Some((_, _, party)) = self.majority(now) {
             let party: HashSet<String> = party.into_iter().map(str::to_owned).collect();
             let joining = self.sentinels.iter_mut().filter(|(id, _)| is_first || party.contains(*id));
@@ -180,7 +187,7 @@ impl Votes {
             return;
         }
         let unknown = self.parties(|sentinel| !sentinel.is_established, now);
-        if !unknown.iter().any(|party| self.is_majority(party)) {
+        if !unknown.iter().any(|(_, _, party)| self.is_enough(party.len())) {
             return;
         }
         self.sentinels.retain(|_, sentinel| !sentinel.is_established);
@@ -226,7 +233,7 @@ mod tests {
 
     /// Three sentinels that name the primary 1 of epoch 1.
     fn three() -> Votes {
-        let mut votes = Votes::new(PATIENCE);
+        let mut votes = Votes::new(PATIENCE, 1);
         ["a", "b", "c"].iter().for_each(|id| record(&mut votes, id, 1, 1, 1000));
         votes
     }
@@ -242,7 +249,7 @@ mod tests {
 
     #[test]
     fn one_of_three_is_no_majority_nor_are_two_names_of_one() {
-        let mut votes = Votes::new(PATIENCE);
+        let mut votes = Votes::new(PATIENCE, 1);
         record(&mut votes, "a", 1, 1, 1000);
         record(&mut votes, "a", 1, 1, 1001);
         assert_eq!(port(&votes, 1001), None);
@@ -252,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_largest_number_that_was_told_counts_also_of_one_that_is_silent() {
-        let mut votes = Votes::new(PATIENCE);
+        let mut votes = Votes::new(PATIENCE, 1);
         votes.record("a", vote(0, 1, 1, 4), Moment::at(0));
         record(&mut votes, "b", 1, 1, 6000);
         record(&mut votes, "c", 1, 1, 6000);
@@ -263,7 +270,7 @@ mod tests {
 
     #[test]
     fn those_who_name_another_epoch_or_address_are_no_part_of_a_majority() {
-        let mut votes = Votes::new(PATIENCE);
+        let mut votes = Votes::new(PATIENCE, 1);
         record(&mut votes, "a", 1, 1, 1000);
         record(&mut votes, "b", 1, 2, 1000);
         record(&mut votes, "c", 2, 2, 1000);
@@ -326,6 +333,28 @@ mod tests {
     }
 
     #[test]
+    fn there_are_as_many_sentinels_as_the_application_named() {
+        let mut votes = Votes::new(PATIENCE, 3);
+        votes.record("a", vote(1000, 1, 1, 0), Moment::at(1000));
+        assert_eq!(port(&votes, 1000), None, "one that has just started knows no other");
+        votes.record("b", vote(1000, 1, 1, 1), Moment::at(1000));
+        assert_eq!(port(&votes, 1000), Some(1));
+    }
+
+    #[test]
+    fn one_that_was_made_anew_does_not_complete_a_majority() {
+        let mut votes = three();
+        record(&mut votes, "a", 1, 1, 9000);
+        record(&mut votes, "x", 1, 1, 9000);
+        assert_eq!(port(&votes, 9000), None);
+        record(&mut votes, "b", 1, 1, 9001);
+        assert_eq!(port(&votes, 9001), Some(1), "two known ones");
+        record(&mut votes, "a", 1, 1, 20_000);
+        record(&mut votes, "x", 1, 1, 20_000);
+        assert_eq!(port(&votes, 20_000), Some(1), "and it is known since");
+    }
+
+    #[test]
     fn sentinels_that_are_replaced_one_by_one_start_nothing_over() {
         let mut votes = three();
         for (step, id) in ["x", "y", "z"].into_iter().enumerate() {
@@ -373,7 +402,7 @@ mod tests {
 
     #[test]
     fn however_many_ids_there_are_few_are_remembered() {
-        let mut votes = Votes::new(PATIENCE);
+        let mut votes = Votes::new(PATIENCE, 1);
         (0..1000).for_each(|n| record(&mut votes, &format!("s{n}"), 1, 1, n));
         assert_eq!(votes.sentinels.len(), MOST);
     }
@@ -398,7 +427,7 @@ mod tests {
     fn known(askings: &[Asking], switched: &[u64], now: u64) -> Votes {
         let mut came: Vec<_> = askings.iter().filter(|asking| asking.came <= now).collect();
         came.sort_by_key(|asking| asking.came);
-        let mut votes = Votes::new(PATIENCE);
+        let mut votes = Votes::new(PATIENCE, 1);
         for Asking { sentinel, asked, reached, came } in came {
             let new = *reached >= switched[*sentinel];
             let others = switched.len() as u64 - 1;
