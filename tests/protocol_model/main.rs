@@ -1,0 +1,99 @@
+//! Protocol 7.1 and 7.2 as executable models, which a search checks within small bounds.
+//!
+//! With all rules no state breaks the promise: no node accepts a token later than the bound after
+//! the confirmation of its revocation. Each test takes one rule out, and demands that the search
+//! finds a violation. `cargo test --test protocol_model -- --nocapture` prints the traces.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::struct_excessive_bools,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod replicas;
+mod rules;
+mod search;
+
+use std::time::Instant;
+
+use self::{
+    replicas::Replicas,
+    rules::{Rule, Rules},
+    search::{Model, Report},
+};
+
+/// Demands that no state within `depth` steps breaks the promise.
+fn holds(name: &str, model: &impl Model, depth: usize) {
+    let report = timed(name, || search::violation(model, depth));
+    assert!(report.found.is_none(), "{name}: the promise is broken");
+}
+
+/// Demands that some state within `depth` steps breaks the promise.
+fn breaks(name: &str, model: &impl Model, depth: usize) {
+    let report = timed(name, || search::violation(model, depth));
+    assert!(report.found.is_some(), "{name}: no violation was found");
+}
+
+/// Demands that a goal state is reached.
+fn reaches(name: &str, model: &impl Model, depth: usize) {
+    let report = timed(name, || search::goal(model, depth));
+    assert!(report.found.is_some(), "{name}: the goal was not reached");
+}
+
+fn timed(name: &str, search: impl FnOnce() -> Report) -> Report {
+    let start = Instant::now();
+    let report = search();
+    let Report { states, depth, is_complete, ref found } = report;
+    let end = if is_complete { "all states" } else { "to this depth" };
+    println!("{name}: {states} states, depth {depth}, {end}, {:?}", start.elapsed());
+    if let Some((what, steps)) = found {
+        println!("  {what}, after {} steps:\n    {}", steps.len(), steps.join("\n    "));
+    }
+    report
+}
+
+const REPLICAS_DEPTH: usize = 60;
+
+fn replicas(rules: Rules) -> Replicas {
+    Replicas { rules, is_calm: false }
+}
+
+#[test]
+fn with_all_rules_min_replicas_bounds_an_isolated_primary() {
+    holds("replicas", &replicas(Rules::all()), REPLICAS_DEPTH);
+}
+
+#[test]
+fn in_a_calm_world_a_node_believes_its_primary() {
+    reaches("replicas, calm", &Replicas { rules: Rules::all(), is_calm: true }, REPLICAS_DEPTH);
+}
+
+#[test]
+fn without_the_write_check_an_isolated_primary_is_believed() {
+    breaks("write check", &replicas(Rules::without(Rule::WriteCheck)), REPLICAS_DEPTH);
+}
+
+#[test]
+fn without_the_gap_rule_a_stopped_primary_accepts_the_queued_check() {
+    breaks("gap rule", &replicas(Rules::without(Rule::GapRule)), REPLICAS_DEPTH);
+}
+
+#[test]
+fn with_two_seconds_of_waiting_a_queued_acknowledgement_outlasts_them() {
+    breaks("wait covers lag", &replicas(Rules::without(Rule::WaitCoversLag)), REPLICAS_DEPTH);
+}
+
+#[test]
+fn with_gaps_measured_from_answers_a_stop_hides_in_a_slow_answer() {
+    breaks("gap by question", &replicas(Rules::without(Rule::GapByQuestion)), REPLICAS_DEPTH);
+}
+
+#[test]
+fn with_another_replica_an_isolated_primary_writes_for_ever() {
+    breaks("all replicas", &replicas(Rules::without(Rule::AllReplicas)), REPLICAS_DEPTH);
+}
