@@ -22,7 +22,7 @@ mod search;
 use std::time::Instant;
 
 use self::{
-    replicas::Replicas,
+    replicas::{Faults, Replicas},
     rules::{Rule, Rules},
     search::{Model, Report},
 };
@@ -60,7 +60,7 @@ fn timed(name: &str, search: impl FnOnce() -> Report) -> Report {
 const REPLICAS_DEPTH: usize = 60;
 
 fn replicas(rules: Rules) -> Replicas {
-    Replicas { rules, is_calm: false }
+    Replicas { rules, faults: Faults::CutAndStop }
 }
 
 #[test]
@@ -69,8 +69,14 @@ fn with_all_rules_min_replicas_bounds_an_isolated_primary() {
 }
 
 #[test]
+fn without_stops_the_lag_and_two_seconds_bound_an_isolated_primary() {
+    let model = Replicas { rules: Rules::all(), faults: Faults::Cut };
+    holds("replicas, no stops", &model, REPLICAS_DEPTH);
+}
+
+#[test]
 fn in_a_calm_world_a_node_believes_its_primary() {
-    reaches("replicas, calm", &Replicas { rules: Rules::all(), is_calm: true }, REPLICAS_DEPTH);
+    reaches("replicas, calm", &Replicas { rules: Rules::all(), faults: Faults::None }, REPLICAS_DEPTH);
 }
 
 #[test]

@@ -5,10 +5,16 @@
 //! and run again. Node B confirms one revocation on R2. Node A asks R1, and each question carries
 //! the write check.
 //!
-//! One step of time is one second. Ages are counted up to a limit, so the search ends by itself.
-//! Redis compares ages in whole seconds, so a replica counts until its age is `MAX_LAG + 1`.
+//! One step of time is one second. Ages are counted up to a limit, so the search sees all states.
+//! Limits belong to the time that they end. What the model knows of Redis:
 //!
-//! The model gives the time of the last question that counts. A lease adds `d` to it.
+//! * It counts its replicas once in each second that it runs, and keeps the count in between.
+//! * It compares ages in whole seconds, so a replica counts until its age is `MAX_LAG + 1`.
+//! * It dates an acknowledgement by when it reads it. One that waited in the socket of a stopped
+//!   primary is new when that primary runs again (seen on 7.0.15).
+//!
+//! A server that runs again counts its replicas once before it stops again.
+//! The bound here is that of the last question that counts. A lease adds `d` to it.
 
 use super::{
     rules::{Rule, Rules},
@@ -16,8 +22,13 @@ use super::{
 };
 
 const MAX_LAG: u8 = 1;
-/// A lag; one second of rounding and one until the next count; two that a stop can hide.
-pub const BOUND: u8 = MAX_LAG + 4;
+/// What a stop that no gap shows adds: the time between two questions, and that to the answer.
+const HIDDEN_STOP: u8 = 2 * GAP;
+/// The lag, one second of rounding, one until the next count, and two hidden stops: the first
+/// while the last acknowledgement waits, the second while the last count stands.
+pub const BOUND: u8 = BOUND_WITHOUT_STOPS + 2 * HIDDEN_STOP;
+const BOUND_WITHOUT_STOPS: u8 = MAX_LAG + 2;
+const WAIT: u8 = MAX_LAG + 2 + HIDDEN_STOP;
 const LONG: u8 = BOUND + 1;
 /// The longest time between two questions, and between a question and its answer.
 const GAP: u8 = 1;
@@ -27,11 +38,10 @@ pub struct State {
     is_linked: bool,
     is_promoted: bool,
     is_running: bool,
-    /// R1 has counted its replicas in this second.
-    has_counted: bool,
-    /// R1 was stopped since it last counted, and how many questions it has answered since it runs.
+    /// R1 has run for a second since it last counted its replicas.
+    must_count: bool,
+    /// R1 was stopped since it last counted.
     was_stopped: bool,
-    has_answered: bool,
     /// The replicas that R1 has counted suffice.
     is_good: bool,
     ack_age: u8,
@@ -77,21 +87,33 @@ pub enum Step {
     AConnectsAnew,
 }
 
+/// The faults that may happen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Faults {
+    None,
+    Cut,
+    CutAndStop,
+}
+
 pub struct Replicas {
     pub rules: Rules,
-    /// Nothing stops and no link is cut.
-    pub is_calm: bool,
+    pub faults: Faults,
 }
 
 impl Replicas {
+    /// Returns the wait. Both its ends are in it, so it is one step longer than the rule says.
     fn wait(&self) -> u8 {
         if !self.rules.has(Rule::GapRule) {
             0
         } else if self.rules.has(Rule::WaitCoversLag) {
-            MAX_LAG + 2
+            WAIT + 1
         } else {
-            2
+            2 + 1
         }
+    }
+
+    fn bound(&self) -> u8 {
+        if self.faults == Faults::CutAndStop { BOUND } else { BOUND_WITHOUT_STOPS }
     }
 
     fn hears(&self, state: &mut State, question: Question) {
@@ -107,7 +129,7 @@ impl Replicas {
         let counts = !is_late && !question.after_gap && !question.while_waiting;
         if counts || !self.rules.has(Rule::GapRule) {
             state.has_believed = true;
-            state.is_broken = question.since_confirmed.is_some_and(|time| time > BOUND);
+            state.is_broken = question.since_confirmed.is_some_and(|time| time > self.bound());
         }
         state.asked_before = question.age;
         state.answered_before = 0;
@@ -122,7 +144,7 @@ impl Replicas {
 
     fn tick(state: &mut State) {
         let older = |age: u8| (age + 1).min(LONG);
-        state.has_counted = false;
+        state.must_count |= state.is_running;
         state.ack_age = (state.ack_age + 1).min(MAX_LAG + 2);
         state.confirmed = state.confirmed.map(older);
         state.asked_before = (state.asked_before + 1).min(GAP + 1);
@@ -143,9 +165,8 @@ impl Model for Replicas {
             is_linked: true,
             is_promoted: false,
             is_running: true,
-            has_counted: true,
+            must_count: false,
             was_stopped: false,
-            has_answered: false,
             is_good: true,
             ack_age: 0,
             has_queued_ack: false,
@@ -165,16 +186,15 @@ impl Model for Replicas {
             change(&mut after);
             next.push((step, after));
         };
-        if !state.is_running || (state.has_counted && !state.has_queued_ack) {
+        if !state.is_running || (!state.must_count && !state.has_queued_ack) {
             push(Step::Tick, &Self::tick);
         }
-        if state.is_running && !state.has_counted {
+        if state.is_running && !state.has_queued_ack {
             push(Step::R1CountsItsReplicas, &|state| {
                 let has_other = !self.rules.has(Rule::AllReplicas);
                 state.is_good = state.ack_age <= MAX_LAG + 1 || has_other;
-                state.has_counted = true;
+                state.must_count = false;
                 state.was_stopped = false;
-                state.has_answered = false;
             });
         }
         if state.is_linked && !state.is_promoted {
@@ -205,9 +225,8 @@ impl Model for Replicas {
                 });
             }),
             Some(question) if question.answer.is_none() => {
-                if state.is_running && !(state.was_stopped && state.has_answered) {
+                if state.is_running {
                     push(Step::R1AnswersA, &|state| {
-                        state.has_answered = state.was_stopped;
                         state.question = Some(Question { answer: Some(state.is_good), ..question });
                     });
                 }
@@ -217,16 +236,17 @@ impl Model for Replicas {
                 self.hears(state, question);
             }),
         }
-        if self.is_calm {
+        if self.faults == Faults::None {
             return;
         }
         push(Step::AConnectsAnew, &|state| Self::connects(state));
-        if state.is_running {
+        if self.faults == Faults::CutAndStop && state.is_running && !state.was_stopped {
             push(Step::R1Stops, &|state| state.is_running = false);
-        } else {
+        }
+        if !state.is_running {
             push(Step::R1RunsAgain, &|state| {
                 state.is_running = true;
-                state.was_stopped = !state.has_counted;
+                state.was_stopped = true;
             });
         }
         if state.is_linked {
