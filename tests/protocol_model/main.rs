@@ -15,6 +15,7 @@
     reason = "tests"
 )]
 
+mod log;
 mod replicas;
 mod rules;
 mod search;
@@ -23,6 +24,7 @@ mod sentinels;
 use std::time::Instant;
 
 use self::{
+    log::Log,
     replicas::{Faults, Replicas},
     rules::{Rule, Rules},
     search::{Model, Report},
@@ -179,4 +181,119 @@ fn without_the_epoch_of_each_id_new_sentinels_are_never_believed() {
     let model = sentinels(Rules::without(Rule::EpochPerId), fault);
     let report = timed("epoch per id", || search::goal(&model, 8));
     assert!(report.found.is_none(), "new sentinels are believed");
+}
+
+fn log(rules: Rules) -> Log {
+    Log {
+        rules,
+        is_fresh: false,
+        skew: [0, 0],
+        failovers: 1,
+        flushes: 0,
+        entries: 3,
+        ticks: 4,
+        is_strong: false,
+        has_strict_reads: true,
+        has_own: true,
+    }
+}
+
+/// Returns a model in which A only follows the log, without the rule.
+fn follower(rule: Rule) -> Log {
+    Log { has_strict_reads: false, has_own: false, ..log(Rules::without(rule)) }
+}
+
+fn starter(rule: Rule) -> Log {
+    Log { is_fresh: true, failovers: 0, ..follower(rule) }
+}
+
+const LOG_DEPTH: usize = 13;
+
+#[test]
+fn with_all_rules_a_node_that_follows_the_log_keeps_the_bound() {
+    holds("log", &log(Rules::all()), 8);
+}
+
+#[test]
+fn with_all_rules_a_node_that_starts_keeps_the_bound() {
+    holds("log, start", &Log { is_fresh: true, skew: [1, 0], ..log(Rules::all()) }, 8);
+}
+
+#[test]
+fn with_all_rules_a_flush_keeps_the_bound() {
+    holds("log, flush", &Log { failovers: 0, flushes: 1, ..log(Rules::all()) }, 8);
+}
+
+#[test]
+fn with_all_rules_sessions_that_a_failover_loses_are_asked_of_the_store() {
+    holds("log, strong", &Log { is_strong: true, ..log(Rules::all()) }, 8);
+}
+
+#[test]
+fn in_a_calm_world_a_node_accepts_a_new_token() {
+    let calm = Log { failovers: 0, ..log(Rules::all()) };
+    reaches("log, calm", &Log { is_fresh: true, ..calm }, LOG_DEPTH);
+    reaches("log, after a failover", &log(Rules::all()), LOG_DEPTH);
+    reaches("log, after a flush", &Log { flushes: 1, ..calm }, LOG_DEPTH);
+}
+
+#[test]
+fn with_time_before_the_reads_a_revocation_falls_between_them() {
+    breaks("time after reads", &starter(Rule::TimeAfterReads), LOG_DEPTH);
+}
+
+#[test]
+fn without_the_margin_a_fast_clock_makes_tokens_look_young() {
+    let model = Log { skew: [1, 0], failovers: 1, ..starter(Rule::ClockMargin) };
+    breaks("margin", &model, LOG_DEPTH);
+}
+
+#[test]
+fn without_the_cursor_the_chain_breaks_for_ever() {
+    breaks("cursor", &starter(Rule::Cursor), LOG_DEPTH);
+}
+
+#[test]
+fn without_the_kept_deny_set_a_break_forgets_a_revocation() {
+    breaks("kept deny set", &follower(Rule::KeptDenySet), LOG_DEPTH);
+}
+
+#[test]
+fn without_the_era_an_old_primary_confirms_a_revoked_token() {
+    let model = Log { has_strict_reads: true, ..follower(Rule::Era) };
+    breaks("era", &model, LOG_DEPTH);
+}
+
+#[test]
+fn without_the_frozen_list_a_node_finds_its_own_head_as_the_ancestor() {
+    let model = Log { failovers: 0, flushes: 1, ..follower(Rule::FrozenList) };
+    breaks("frozen list, flush", &model, LOG_DEPTH);
+    breaks("frozen list, failover", &follower(Rule::FrozenList), LOG_DEPTH);
+}
+
+#[test]
+fn without_the_gap_of_a_join_a_lost_session_is_accepted() {
+    breaks("gap of join", &Log { is_strong: true, ..follower(Rule::GapOfJoin) }, LOG_DEPTH);
+}
+
+#[test]
+fn with_numbers_instead_of_nonces_another_entry_goes_unread() {
+    breaks("nonce chain", &follower(Rule::NonceChain), LOG_DEPTH);
+}
+
+#[test]
+fn without_judging_at_the_end_a_lost_own_revocation_is_seen_by_its_number() {
+    let model = Log { has_own: true, ..follower(Rule::OwnJudgedAtEnd) };
+    breaks("own judged at end", &model, LOG_DEPTH);
+}
+
+#[test]
+fn with_judging_at_the_head_everything_known_is_republished() {
+    breaks("missing judged at end", &follower(Rule::MissingJudgedAtEnd), LOG_DEPTH);
+}
+
+#[test]
+fn with_time_after_a_strict_read_a_revocation_falls_between_them() {
+    let model = Log { has_strict_reads: true, ..starter(Rule::StrictDatedBefore) };
+    breaks("strict read dated before", &model, LOG_DEPTH);
 }
