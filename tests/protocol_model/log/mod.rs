@@ -80,6 +80,8 @@ pub struct Log {
     pub has_strict_reads: bool,
     /// A revokes and republishes.
     pub has_own: bool,
+    /// A must notice each revocation that the store has lost.
+    pub must_notice: bool,
 }
 
 impl Log {
@@ -121,14 +123,14 @@ impl Model for Log {
                 return Some("A accepts a revoked token later than the bound");
             }
         }
-        let has_lost = state.a.has_unnoticed_loss(&state.world);
+        let has_lost = self.must_notice && state.a.has_unnoticed_loss(&state.world);
         has_lost.then_some("A does not notice that the store has lost a revocation that it knows")
     }
 
     fn is_goal(&self, state: &State) -> bool {
-        // Decided by A alone, and minted after a failover or flush, if there are any.
+        // A alone decides on a new token, and has read all of the log after each fault.
         let world = &state.world;
         let had_faults = world.failovers == self.failovers && world.flushes == self.flushes;
-        had_faults && world.iat[1].is_some() && state.a.accepts(self, world, 1)
+        had_faults && state.a.is_settled(world) && world.iat[1].is_some() && state.a.accepts(self, world, 1)
     }
 }

@@ -112,15 +112,19 @@ impl Node {
         self.lease.is_some() && self.deny & (1 << token) == 0 && (is_young || is_confirmed)
     }
 
-    /// Returns true if A has read all of the primary's log, and knows a revocation that is not in
-    /// it, and does not know that.
-    pub fn has_unnoticed_loss(&self, world: &World) -> bool {
+    /// Returns true if A has read all of the primary's log, and has judged its own revocations.
+    pub fn is_settled(&self, world: &World) -> bool {
         let server = &world.servers[world.primary];
         let is_at_head = self.place.is_some_and(|place| {
             place.nonce == server.head && place.incarnation == server.incarnation
         });
-        let is_settled = is_at_head && self.has_judged && self.fence == world.primary;
-        is_settled && self.deny & !world.revoked(world.primary) & !self.missing != 0
+        is_at_head && self.has_judged && self.fence == world.primary
+    }
+
+    /// Returns true if A has read all of the primary's log, and knows a revocation that is not in
+    /// it, and does not know that.
+    pub fn has_unnoticed_loss(&self, world: &World) -> bool {
+        self.is_settled(world) && self.deny & !world.revoked(world.primary) & !self.missing != 0
     }
 
     fn starts_era(&mut self, model: &Log) {
@@ -196,8 +200,11 @@ impl Node {
     }
 
     /// Judges own revocations, after a fence that has read all there is.
-    fn judges_own(&mut self) {
+    fn judges_own(&mut self, model: &Log, world: &World) {
         if self.back.is_none() {
+            if let Some(place) = self.place.filter(|_| !model.has(Rule::OwnJudgedAtEnd)) {
+                self.forgets_own_by_number(world, world.entry(place.nonce).seq);
+            }
             for token in TOKENS {
                 let is_missing = self.own[token].take().is_some();
                 self.missing |= u8::from(is_missing) << token;
@@ -401,7 +408,7 @@ impl State {
         let State { world, a, .. } = self;
         if a.reads_on(model, world, place) {
             a.lease = Some(LEASE);
-            a.judges_own();
+            a.judges_own(model, world);
         } else {
             a.breaks(model);
             if world.failovers + world.flushes == 0 {

@@ -5,7 +5,9 @@ use super::{BOUND, Log, PATIENCE, SERVERS, State, Step, TOKENS};
 /// The number of entries that the table can hold.
 pub const MOST: usize = 5;
 /// The model's time when it starts. Earlier times are those of the past.
-const START: u8 = 3;
+const START: u8 = 4;
+/// When the first token was minted: later than H and the margin, earlier than a gap.
+const MINTED: u8 = 2;
 /// The token that was revoked before the model starts.
 const PAST: usize = 2;
 
@@ -63,7 +65,7 @@ impl World {
             replaced: PATIENCE + 1,
             failovers: 0,
             flushes: 0,
-            iat: [Some(START + model.skew[0]), None],
+            iat: [Some(MINTED), None],
             confirmed: 0,
             due: [None; 2],
         }
