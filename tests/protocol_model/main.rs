@@ -90,7 +90,7 @@ fn without_the_write_check_an_isolated_primary_is_believed() {
 
 #[test]
 fn without_the_gap_rule_a_stopped_primary_accepts_the_queued_check() {
-    breaks("gap rule", &replicas(Rules::without(Rule::GapRule)), REPLICAS_DEPTH);
+    breaks("gap rule", &replicas(Rules::without(Rule::Silence)), REPLICAS_DEPTH);
 }
 
 #[test]
@@ -280,6 +280,23 @@ fn without_the_gap_of_a_join_a_lost_session_is_accepted() {
 }
 
 #[test]
+fn without_the_gap_of_a_move_a_session_is_lost_without_a_break() {
+    breaks("gap of move", &Log { is_strong: true, ..follower(Rule::GapOfMove) }, LOG_DEPTH);
+}
+
+#[test]
+fn without_the_margins_of_a_gap_a_late_login_on_the_old_primary_is_accepted() {
+    let model = Log { is_strong: true, skew: [1, 0], ..follower(Rule::GapMargins) };
+    breaks("gap margins", &model, LOG_DEPTH);
+}
+
+#[test]
+fn without_keeping_the_gap_a_second_break_forgets_it() {
+    let base = Log { is_strong: true, failovers: 2, entries: 5, ..follower(Rule::GapKept) };
+    breaks("gap kept", &Log { ticks: 6, ..base }, 18);
+}
+
+#[test]
 fn with_numbers_instead_of_nonces_another_entry_goes_unread() {
     breaks("nonce chain", &follower(Rule::NonceChain), LOG_DEPTH);
 }
@@ -299,4 +316,33 @@ fn with_judging_at_the_head_everything_known_is_republished() {
 fn with_time_after_a_strict_read_a_revocation_falls_between_them() {
     let model = Log { has_strict_reads: true, ..starter(Rule::StrictDatedBefore) };
     breaks("strict read dated before", &model, LOG_DEPTH);
+}
+
+/// Searches further than the other tests: `PROTOCOL_MODEL_DEPTH` steps, in each configuration.
+#[test]
+#[ignore = "takes minutes and gigabytes; for changes of the protocol"]
+fn with_all_rules_the_bound_is_kept_in_deep_searches() {
+    let depth = std::env::var("PROTOCOL_MODEL_DEPTH").map_or(10, |depth| depth.parse().unwrap());
+    let all = Log { ticks: 5, entries: 4, ..log(Rules::all()) };
+    let follows = Log { has_strict_reads: false, has_own: false, ..all };
+    let flush = Log { failovers: 0, flushes: 1, ..follows };
+    for (name, model, more) in [
+        ("follows", follows, 3),
+        ("follows, fast first", Log { skew: [1, 0], ..follows }, 3),
+        ("follows, fast second", Log { skew: [0, 1], ..follows }, 3),
+        ("two failovers", Log { failovers: 2, ..follows }, 3),
+        ("failover and flush", Log { flushes: 1, ..follows }, 3),
+        ("strong, two failovers", Log { is_strong: true, failovers: 2, ..follows }, 3),
+        ("strong, fast first", Log { is_strong: true, skew: [1, 0], ..follows }, 3),
+        ("own", Log { has_own: true, ..follows }, 2),
+        ("own, flush", Log { has_own: true, ..flush }, 3),
+        ("own, two failovers", Log { has_own: true, failovers: 2, entries: 5, ..follows }, 2),
+        ("start", Log { is_fresh: true, skew: [1, 0], ..follows }, 3),
+        ("start, flush", Log { is_fresh: true, ..flush }, 3),
+        ("strict", Log { has_strict_reads: true, entries: 3, ..follows }, 1),
+        ("strict, start", Log { has_strict_reads: true, is_fresh: true, ..follows }, 1),
+        ("all", all, 0),
+    ] {
+        holds(name, &model, depth + more);
+    }
 }

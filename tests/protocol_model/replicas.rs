@@ -103,7 +103,7 @@ pub struct Replicas {
 impl Replicas {
     /// Returns the wait. Both its ends are in it, so it is one step longer than the rule says.
     fn wait(&self) -> u8 {
-        if !self.rules.has(Rule::GapRule) {
+        if !self.rules.has(Rule::Silence) {
             0
         } else if self.rules.has(Rule::WaitCoversLag) {
             WAIT + 1
@@ -127,7 +127,7 @@ impl Replicas {
             state.wait = self.wait();
         }
         let counts = !is_late && !question.after_gap && !question.while_waiting;
-        if counts || !self.rules.has(Rule::GapRule) {
+        if counts || !self.rules.has(Rule::Silence) {
             state.has_believed = true;
             state.is_broken = question.since_confirmed.is_some_and(|time| time > self.bound());
         }

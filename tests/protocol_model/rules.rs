@@ -33,6 +33,12 @@ pub enum Rule {
     FrozenList,
     /// After a joined break, tokens from the ancestor's time to the new H are asked of the store.
     GapOfJoin,
+    /// A change of the fence's server opens such a gap as well, if the chain does not break.
+    GapOfMove,
+    /// The gap is kept with the list and its H, and grows with the next break.
+    GapKept,
+    /// The gap is wider by the margin on both sides, and by the patience at its end.
+    GapMargins,
     /// Entries are told apart by nonces, and not by numbers alone.
     NonceChain,
     /// An own revocation in the unread part is judged when reading back ends.
@@ -42,7 +48,7 @@ pub enum Rule {
     /// A strict read is dated by a `TIME` before its read.
     StrictDatedBefore,
     /// A server that was silent, late or newly connected is not believed for a while.
-    GapRule,
+    Silence,
     /// That while is as long as the replicas' lag, and 2 s.
     WaitCoversLag,
     /// A gap is measured between the times at which the node asked.
@@ -63,7 +69,7 @@ impl Rules {
 
     /// Returns all rules except `rule`.
     pub fn without(rule: Rule) -> Self {
-        Self(u32::MAX & !(1 << rule as u32))
+        Self(!(1 << rule as u32))
     }
 
     /// Returns true if `rule` is kept.

@@ -76,6 +76,7 @@ pub struct State {
     confirms_on_replaced: bool,
 }
 
+#[allow(dead_code, reason = "a trace prints the fields")]
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     Tick,
@@ -127,9 +128,7 @@ impl Sentinels {
             } else {
                 same().map(|heard| heard.count).max().unwrap_or(3)
             };
-            vote.server == server
-                && same().count() > usize::from(count / 2)
-                && self.is_high_enough(state, vote)
+            vote.server == server && same().count() > usize::from(count / 2) && self.is_high_enough(state, vote)
         })
     }
 
@@ -200,7 +199,9 @@ impl Sentinels {
                 push(Step::AllAreCreatedAnew, &|state| {
                     state.had_fault = true;
                     state.last = Vote { generation: 1, epoch: 0, ..state.last };
-                    ALL.map(|index| Self::changes(state, index, state.last));
+                    for index in ALL {
+                        Self::changes(state, index, state.last);
+                    }
                     state.superseded = [None; 3];
                 });
             }

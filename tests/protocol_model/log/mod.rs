@@ -40,6 +40,7 @@ enum Broken {
     RepublishesWhatIsThere,
 }
 
+#[allow(dead_code, reason = "a trace prints the fields")]
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     Tick,
@@ -95,7 +96,7 @@ impl Model for Log {
     type Step = Step;
 
     fn initial(&self) -> State {
-        let world = World::new(self);
+        let world = World::new();
         State { a: Node::new(self, &world), world, broken: None }
     }
 

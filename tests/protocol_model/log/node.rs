@@ -1,6 +1,6 @@
 //! Node A: its fence, its horizon, its strict reads, and its own revocations.
 
-use super::{Broken, LEASE, Log, MARGIN, Rule, State, Step, TOKENS, World};
+use super::{Broken, LEASE, Log, MARGIN, PATIENCE, Rule, State, Step, TOKENS, World};
 
 /// The list of places, with the H and the gap that belong to them.
 #[derive(Clone, Copy, Debug, Default, Hash)]
@@ -45,8 +45,11 @@ struct Strict {
 
 #[derive(Clone, Debug, Hash)]
 pub struct Node {
+    /// The servers of both connections, and the number of failovers before each was opened.
     fence: usize,
     strict: usize,
+    fence_config: u8,
+    strict_config: u8,
     place: Option<Place>,
     half: Option<Half>,
     lease: Option<u8>,
@@ -77,6 +80,8 @@ impl Node {
         Self {
             fence: 0,
             strict: 0,
+            fence_config: 0,
+            strict_config: 0,
             place: follows.then_some(Place { nonce, incarnation: 0, cursor: 1 }),
             half: None,
             lease: follows.then_some(LEASE),
@@ -106,7 +111,9 @@ impl Node {
     pub fn accepts(&self, model: &Log, world: &World, token: usize) -> bool {
         let Some(iat) = world.iat[token] else { return false };
         let margin = if model.has(Rule::ClockMargin) { MARGIN } else { 0 };
-        let is_in_gap = self.gap.is_some_and(|gap| gap.from <= iat + margin && iat <= gap.to + margin);
+        let around = if model.has(Rule::GapMargins) { MARGIN } else { 0 };
+        let is_within = |gap: Gap| gap.from <= iat + around && iat <= gap.to + around;
+        let is_in_gap = self.gap.is_some_and(is_within);
         let is_young = iat > self.h + margin && !is_in_gap;
         let is_confirmed = self.alive_at[token].is_some_and(|time| time > self.h);
         self.lease.is_some() && self.deny & (1 << token) == 0 && (is_young || is_confirmed)
@@ -115,10 +122,9 @@ impl Node {
     /// Returns true if A has read all of the primary's log, and has judged its own revocations.
     pub fn is_settled(&self, world: &World) -> bool {
         let server = &world.servers[world.primary];
-        let is_at_head = self.place.is_some_and(|place| {
-            place.nonce == server.head && place.incarnation == server.incarnation
-        });
-        is_at_head && self.has_judged && self.fence == world.primary
+        let is_at_head =
+            self.place.is_some_and(|place| place.nonce == server.head && place.incarnation == server.incarnation);
+        is_at_head && self.has_judged && self.fence_config == world.failovers
     }
 
     /// Returns true if A has read all of the primary's log, and knows a revocation that is not in
@@ -139,10 +145,10 @@ impl Node {
 
     /// Asks the store about tokens that another server may have lost with their sessions.
     fn opens_gap(&mut self, model: &Log, world: &World) {
-        if let Some(place) = self.place.filter(|_| model.has(Rule::GapOfJoin)) {
+        if let Some(place) = self.place.filter(|_| model.has(Rule::GapOfMove)) {
             let time = world.entry(place.nonce).time;
             let from = self.gap.map_or(time, |gap| gap.from.min(time));
-            self.gap = Some(Gap { from, to: world.clock(model, self.fence) });
+            self.gap = Some(Gap { from, to: world.clock(model, self.fence) + model.late() });
             if self.back.is_none() {
                 self.list.gap = self.gap;
             }
@@ -181,9 +187,10 @@ impl Node {
         let kept = kept.filter(is_known).fold(0, |nonces, nonce| nonces | (1 << nonce));
         self.back = None;
         if let Some(nonce) = ancestor {
-            let (time, h) = (world.entry(nonce).time, self.h);
+            // Other nodes believe the old primary for the patience, and log in there.
+            let (time, h) = (world.entry(nonce).time, self.h + model.late());
             self.gap = model.has(Rule::GapOfJoin).then(|| Gap {
-                from: self.list.gap.map_or(time, |gap| gap.from.min(time)),
+                from: self.list.gap.filter(|_| model.has(Rule::GapKept)).map_or(time, |gap| gap.from.min(time)),
                 to: self.gap.map_or(h, |gap| gap.to.max(h)),
             });
             self.h = self.list.h;
@@ -298,20 +305,29 @@ impl Node {
 }
 
 impl Log {
+    /// Returns for how long other nodes log in on a primary that this node has left.
+    fn late(&self) -> u8 {
+        if self.has(Rule::GapMargins) { PATIENCE } else { 0 }
+    }
+
     pub fn node_steps(&self, state: &State, push: &mut impl FnMut(Step, &dyn Fn(&mut State))) {
         let State { world, a, .. } = state;
-        let can_fence = world.is_vouched(a.fence);
-        if a.fence != world.primary {
+        let can_fence = world.is_vouched_since(a.fence_config);
+        if a.fence_config != world.failovers {
             push(Step::AMovesItsFence, &|state| {
                 let State { world, a, .. } = state;
                 a.fence = world.primary;
+                a.fence_config = world.failovers;
                 a.half = None;
                 a.starts_era(self);
                 a.opens_gap(self, world);
             });
         }
-        if a.strict != world.primary && self.has_strict_reads {
-            push(Step::AMovesItsStrictReads, &|state| state.a.strict = state.world.primary);
+        if a.strict_config != world.failovers && self.has_strict_reads {
+            push(Step::AMovesItsStrictReads, &|state| {
+                state.a.strict = state.world.primary;
+                state.a.strict_config = state.world.failovers;
+            });
         }
         match (a.half, a.place) {
             (Some(half), _) if can_fence => push(Step::AEndsTheHeadStart, &|state| {
@@ -329,9 +345,7 @@ impl Log {
             _ => {}
         }
         let is_there = |nonce: u8| {
-            let is_same = a.place.is_some_and(|place| {
-                place.incarnation == world.servers[a.fence].incarnation
-            });
+            let is_same = a.place.is_some_and(|place| place.incarnation == world.servers[a.fence].incarnation);
             is_same && (nonce == 0 || world.log(a.fence).any(|other| other == nonce))
         };
         if let Some(nonce) = a.back.filter(|nonce| can_fence && is_there(*nonce)) {
@@ -361,7 +375,7 @@ impl Log {
                     a.alive_at[asked.token] = Some(time);
                 }
             });
-        } else if world.is_vouched(a.strict) {
+        } else if world.is_vouched_since(a.strict_config) {
             for token in TOKENS.into_iter().filter(|token| world.iat[*token].is_some()) {
                 push(Step::AReadsStrictly(token), &|state| {
                     let State { world, a, .. } = state;
@@ -381,12 +395,12 @@ impl Log {
         }
         for token in TOKENS {
             let is_revoked = world.confirmed & (1 << token) != 0;
-            if world.is_vouched(a.strict) && world.iat[token].is_some() && !is_revoked {
+            if world.is_vouched_since(a.strict_config) && world.iat[token].is_some() && !is_revoked {
                 push(Step::ARevokes { token, server: a.strict }, &|state| {
                     state.revokes(self, token, state.a.strict);
                 });
             }
-            if world.is_vouched(a.fence) && a.place.is_some() && a.missing & (1 << token) != 0 {
+            if world.is_vouched_since(a.fence_config) && a.place.is_some() && a.missing & (1 << token) != 0 {
                 push(Step::ARepublishes(token), &|state| {
                     state.a.missing &= !(1 << token);
                     state.revokes(self, token, state.a.fence);

@@ -51,7 +51,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(model: &Log) -> Self {
+    pub fn new() -> Self {
         let mut table = [Entry::default(); MOST];
         table[0] = Entry { token: PAST, seq: 1, before: 0, time: 1 };
         let server = Server { incarnation: 0, born: 0, head: 1, alive: 0b01 };
@@ -78,6 +78,11 @@ impl World {
     /// Returns true if a node may still believe `server`.
     pub fn is_vouched(&self, server: usize) -> bool {
         server == self.primary || (self.failovers > 0 && self.replaced <= PATIENCE)
+    }
+
+    /// Returns true if a node may still believe a connection from before the later failovers.
+    pub fn is_vouched_since(&self, config: u8) -> bool {
+        config == self.failovers || (config + 1 == self.failovers && self.replaced <= PATIENCE)
     }
 
     pub fn entry(&self, nonce: u8) -> Entry {
