@@ -147,7 +147,8 @@ impl Node {
     fn opens_gap(&mut self, model: &Log, world: &World) {
         if let Some(place) = self.place.filter(|_| model.has(Rule::GapOfMove)) {
             let time = world.entry(place.nonce).time;
-            let from = self.gap.map_or(time, |gap| gap.from.min(time));
+            let old = self.gap.filter(|_| model.has(Rule::GapKept));
+            let from = old.map_or(time, |gap| gap.from.min(time));
             self.gap = Some(Gap { from, to: world.clock(model, self.fence) + model.late() });
             if self.back.is_none() {
                 self.list.gap = self.gap;
@@ -255,7 +256,9 @@ impl Node {
         self.lease = LEASE.checked_sub(half.age);
         // The time of the newest entry alone would do while one clock never runs back.
         self.h = if half.place.is_some() { time.max(head.time) } else { time };
-        self.gap = None;
+        // Sessions of an old primary may be younger than H, and lost.
+        let had_list = self.list.nonces != 0;
+        self.gap = had_list.then(|| Gap { from: self.h, to: self.h + model.late() });
         if !model.has(Rule::FrozenList) {
             self.list.nonces |= 1 << place.nonce;
         }
