@@ -64,7 +64,7 @@ fn timed(name: &str, search: impl FnOnce() -> Report) -> Report {
 const REPLICAS_DEPTH: usize = 200;
 
 fn replicas(rules: Rules) -> Replicas {
-    Replicas { rules, faults: Faults::CutAndStop }
+    Replicas { rules, faults: Faults::CutAndStop, can_prove: false }
 }
 
 #[test]
@@ -74,13 +74,25 @@ fn with_all_rules_min_replicas_bounds_an_isolated_primary() {
 
 #[test]
 fn without_stops_the_lag_and_two_seconds_bound_an_isolated_primary() {
-    let model = Replicas { rules: Rules::all(), faults: Faults::Cut };
+    let model = Replicas { rules: Rules::all(), faults: Faults::Cut, can_prove: false };
     holds("replicas, no stops", &model, REPLICAS_DEPTH);
 }
 
 #[test]
+fn a_write_that_all_replicas_acknowledge_ends_the_wait() {
+    let model = Replicas { can_prove: true, ..replicas(Rules::all()) };
+    holds("replicas, with WAIT", &model, REPLICAS_DEPTH);
+    let calm = Replicas { faults: Faults::None, ..model };
+    reaches("replicas, calm, with WAIT", &calm, 4);
+}
+
+#[test]
 fn in_a_calm_world_a_node_believes_its_primary() {
-    reaches("replicas, calm", &Replicas { rules: Rules::all(), faults: Faults::None }, REPLICAS_DEPTH);
+    reaches(
+        "replicas, calm",
+        &Replicas { rules: Rules::all(), faults: Faults::None, can_prove: false },
+        REPLICAS_DEPTH,
+    );
 }
 
 #[test]

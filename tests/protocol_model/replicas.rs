@@ -85,6 +85,7 @@ pub enum Step {
     R1AnswersA,
     AHears,
     AConnectsAnew,
+    AWaitsForTheReplicas,
 }
 
 /// The faults that may happen.
@@ -98,6 +99,8 @@ pub enum Faults {
 pub struct Replicas {
     pub rules: Rules,
     pub faults: Faults,
+    /// A may end its wait by a write of its own that all replicas acknowledge (`WAIT`).
+    pub can_prove: bool,
 }
 
 impl Replicas {
@@ -204,6 +207,16 @@ impl Model for Replicas {
                 } else {
                     state.has_queued_ack = true;
                 }
+            });
+        }
+        if self.can_prove && state.is_linked && !state.is_promoted && state.is_running {
+            push(Step::AWaitsForTheReplicas, &|state| {
+                state.has_queued_ack = false;
+                state.ack_age = 0;
+                state.question = None;
+                state.wait = 0;
+                state.asked_before = 0;
+                state.answered_before = 0;
             });
         }
         if state.is_running && state.has_queued_ack {

@@ -1,7 +1,7 @@
 //! Protocol 7.2 with sentinels: which primary the nodes believe.
 //!
-//! Three sentinels each name a primary with a config epoch. A failover needs two votes, and only its
-//! leader knows of it at first: each other sentinel adopts it at any later time, or never. That is
+//! Three sentinels each name a primary with a config epoch. A failover needs two votes, and only
+//! its leader knows of it at first: each other sentinel adopts it at any later time, or never. That is
 //! how the model cuts sentinels off from each other, and R1 with node A from the rest.
 //!
 //! Node A reads. It asks the sentinels one by one; one question at a time can be slow. Node B
@@ -13,8 +13,8 @@
 //! epoch, because a failover may lose what was not replicated; and B must have confirmed it under
 //! that epoch, or a majority of sentinels must have reached it.
 //!
-//! The promise of writers: B does not confirm on a primary longer than the patience after a majority
-//! has gone beyond it.
+//! The promise of writers: B does not confirm on a primary longer than the patience after a
+//! majority has gone beyond it.
 
 use super::{
     rules::{Rule, Rules},

@@ -5,7 +5,7 @@
 //! `PATIENCE` more steps. A flush empties the primary. The clocks of both servers may differ by the
 //! margin.
 //!
-//! Node A reads: by fences on one connection, by strict reads on another. Node B and A revoke tokens.
+//! Node A reads: by fences on one connection, by strict reads on another. Both A and B revoke.
 //! An entry of a log is known by its nonce; the table of all entries holds its predecessor, so the
 //! head's nonce stands for a whole log.
 
