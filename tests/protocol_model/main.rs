@@ -1,8 +1,19 @@
 //! Protocol 7.1 and 7.2 as executable models, which a search checks within small bounds.
 //!
-//! With all rules no state breaks the promise: no node accepts a token later than the bound after
-//! the confirmation of its revocation. Each test takes one rule out, and demands that the search
-//! finds a violation. `cargo test --test protocol_model -- --nocapture` prints the traces.
+//! Promise: no node accepts a token later than the bound after the confirmation of its revocation.
+//! With all rules no state breaks it. Each other test takes one rule out, and demands that the
+//! search finds a violation. Tests of a calm world demand that nodes still accept live tokens.
+//! `cargo test --test protocol_model -- --nocapture` prints the traces, each the shortest there is.
+//!
+//! | model | covers | time step |
+//! |--|--|--|
+//! | `log` | 7.1: head start, horizon, reading back, era, own revocations | any |
+//! | `sentinels` | 7.2: majorities, epochs, slow answers | the patience |
+//! | `replicas` | 7.2: `min-replicas-to-write`, stopped primaries | one second |
+//!
+//! Not modelled: Cluster, tokens of other issuers, `revoke_all`, trimmed logs and growth of `keep`,
+//! server clocks that step, more than one revoking node that remembers, a node's own frozen
+//! process, and limits on the number of questions.
 
 #![allow(
     clippy::unwrap_used,
@@ -207,6 +218,7 @@ fn log(rules: Rules) -> Log {
         is_strong: false,
         has_strict_reads: true,
         has_own: true,
+        has_pages: false,
         must_notice: true,
     }
 }
@@ -287,6 +299,12 @@ fn without_the_frozen_list_a_node_finds_its_own_head_as_the_ancestor() {
 }
 
 #[test]
+fn without_the_epoch_of_a_page_an_old_page_hides_a_loss() {
+    let model = Log { flushes: 1, must_notice: true, ..starter(Rule::PageOfEpoch) };
+    breaks("page of epoch", &Log { has_pages: true, ..model }, LOG_DEPTH);
+}
+
+#[test]
 fn without_the_gap_of_a_join_a_lost_session_is_accepted() {
     breaks("gap of join", &Log { is_strong: true, ..follower(Rule::GapOfJoin) }, LOG_DEPTH);
 }
@@ -351,6 +369,8 @@ fn with_all_rules_the_bound_is_kept_in_deep_searches() {
         ("own, two failovers", Log { has_own: true, failovers: 2, entries: 5, ..follows }, 2),
         ("start", Log { is_fresh: true, skew: [1, 0], ..follows }, 3),
         ("start, flush", Log { is_fresh: true, ..flush }, 3),
+        ("pages", Log { has_pages: true, ..follows }, 2),
+        ("pages, flush", Log { has_pages: true, is_fresh: true, ..flush }, 2),
         ("strict", Log { has_strict_reads: true, entries: 3, ..follows }, 1),
         ("strict, start", Log { has_strict_reads: true, is_fresh: true, ..follows }, 1),
         ("all", all, 0),

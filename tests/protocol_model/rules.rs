@@ -39,6 +39,8 @@ pub enum Rule {
     GapKept,
     /// The gap is wider by the margin on both sides, and by the patience at its end.
     GapMargins,
+    /// A page that was read back counts only in the epoch in which it was asked.
+    PageOfEpoch,
     /// Entries are told apart by nonces, and not by numbers alone.
     NonceChain,
     /// An own revocation in the unread part is judged when reading back ends.

@@ -57,6 +57,8 @@ pub enum Step {
     AEndsTheHeadStart,
     AFences,
     AReadsBack,
+    AAsksForAPage,
+    AHearsThePage,
     AReadsStrictly(usize),
     AHearsTheStrictRead,
     ARepublishes(usize),
@@ -81,6 +83,8 @@ pub struct Log {
     pub has_strict_reads: bool,
     /// A revokes and republishes.
     pub has_own: bool,
+    /// A page that A reads back can be slow.
+    pub has_pages: bool,
     /// A must notice each revocation that the store has lost.
     pub must_notice: bool,
 }

@@ -59,6 +59,8 @@ pub struct Node {
     gap: Option<Gap>,
     /// The next nonce to read back, until the node has joined its list or the log's end.
     back: Option<u8>,
+    /// The nonce of a page that was asked for, while the epoch lasts or not.
+    page: Option<(u8, bool)>,
     list: List,
     /// The nonces of this epoch, until then.
     fresh: u8,
@@ -90,6 +92,7 @@ impl Node {
             h: 0,
             gap: None,
             back: None,
+            page: None,
             list: List { nonces: if follows { 1 << nonce } else { 0 }, ..List::default() },
             fresh: 0,
             deny: if follows { 1 << world.entry(nonce).token } else { 0 },
@@ -166,6 +169,7 @@ impl Node {
         if !model.has(Rule::KeptDenySet) {
             self.deny = 0;
         }
+        self.page = self.page.map(|(nonce, _)| (nonce, false));
         self.starts_era(model);
     }
 
@@ -234,21 +238,41 @@ impl Log {
             }),
             _ => {}
         }
-        let is_there = |nonce: u8| {
-            let is_same = a.place.is_some_and(|place| place.incarnation == world.servers[a.fence].incarnation);
-            is_same && (nonce == 0 || world.log(a.fence).any(|other| other == nonce))
-        };
-        if let Some(nonce) = a.back.filter(|nonce| can_fence && is_there(*nonce)) {
-            push(Step::AReadsBack, &|state| {
-                state.a.reads_back(self, &state.world, nonce);
-                state.judges(self);
-            });
-        }
+        self.back_steps(state, push);
         if self.has_strict_reads {
             self.strict_steps(state, push);
         }
         if self.has_own {
             self.own_steps(state, push);
+        }
+    }
+
+    fn back_steps(&self, state: &State, push: &mut impl FnMut(Step, &dyn Fn(&mut State))) {
+        let State { world, a, .. } = state;
+        let is_there = |nonce: u8| {
+            let incarnation = world.servers[a.fence].incarnation;
+            let is_same = a.place.is_some_and(|place| place.incarnation == incarnation);
+            is_same && (nonce == 0 || world.log(a.fence).any(|other| other == nonce))
+        };
+        let can_read = |nonce: &u8| world.is_vouched_since(a.fence_config) && is_there(*nonce);
+        if let Some(nonce) = a.back.filter(can_read) {
+            push(Step::AReadsBack, &|state| {
+                state.a.reads_back(self, &state.world, nonce);
+                state.judges(self);
+            });
+            if self.has_pages && a.page.is_none() {
+                push(Step::AAsksForAPage, &|state| state.a.page = Some((nonce, true)));
+            }
+        }
+        if let Some((nonce, is_of_epoch)) = a.page {
+            push(Step::AHearsThePage, &|state| {
+                state.a.page = None;
+                let is_next = is_of_epoch && state.a.back == Some(nonce);
+                let is_trusted = !self.has(Rule::PageOfEpoch) && state.a.back.is_some();
+                if is_next || is_trusted {
+                    state.a.reads_back(self, &state.world, nonce);
+                }
+            });
         }
     }
 
