@@ -158,7 +158,7 @@ fn with_all_rules_all_states_of_one_failover_keep_the_bound() {
 fn with_all_rules_a_node_survives_what_sentinels_forget() {
     for fault in [Fault::Forgets, Fault::CreatedAnew, Fault::KnowsNoOthers] {
         let model = Sentinels { failovers: 1, ..sentinels(Rules::all(), fault) };
-        holds(&format!("sentinels, {fault:?}"), &model, 9);
+        holds(&format!("sentinels, {fault:?}"), &model, 8);
     }
 }
 
