@@ -4,44 +4,65 @@ use std::time::Duration;
 
 use crate::{clock::saturating_millis, error::ConfigError};
 
-/// When a revocation takes effect on other nodes, and what a request pays for it.
+/// When a revocation takes effect on other nodes, and the cost of a request.
 ///
 /// | | `Strong` | `BoundedStaleness(d)` |
 /// |--|--|--|
-/// | a request | asks the store: one round trip | asks nobody, whether its token was seen before or not |
+/// | a request | asks the store: one round trip | asks nobody, even about a token that is new |
 /// | a revocation made on this node | holds at once | holds at once |
-/// | one made on another node, all well | holds at once | a round trip and a few ms later; at most one [poll](super::Builder::poll_interval) if nudges are lost |
+/// | one made on another node, all well | holds at once | a round trip and a few ms later; at most one [poll](super::Builder::poll_interval) later if nudges are lost |
 /// | store or network hang or restart | requests are refused (503) | decided here for up to `d` more, then asked of the store as under `Strong` |
-/// | a token of a session that was never opened, made by whoever has the signing key | refused | accepted: a session of which the log does not speak is taken as alive |
+/// | a token of a session that was never opened, made with the signing key | refused | accepted: a session that the log does not name counts as alive |
 ///
-/// **The bound holds under every fault**: a request that starts `d` after a revocation was confirmed, or later, is not accepted on any node. It rests on no wall
-/// clock, and on no message that might be lost. Three things it cannot do. It speaks of revocations that the store still has: one that a
-/// failover has lost is told to it again by a node that has made or read it; if none of them lives, it is lost (run Redis with
-/// `appendfsync always` and replicas that are waited for, if that matters). An isolated old primary still answers, so in a Redis Cluster
-/// `cluster-node-timeout` comes on top, and under Sentinel `min-replicas-max-lag`, which has to be set. And a server clock that is put back by
-/// more than a minute may hide revocations from nodes that start then.
+/// # The bound
 ///
-/// Where the record itself is needed, as for a transfer of money, let that route ask the store: [`AuthLayer::strong`](crate::AuthLayer::strong),
-/// [`TokenService::validate_token_strong`](super::TokenService::validate_token_strong). Whoever must not go on before a revocation holds everywhere awaits
-/// [`Revoke::everywhere`](super::Revoke::everywhere).
+/// A request that starts later than the bound after a revocation was confirmed is not accepted on any node, whatever
+/// fails. The bound is `d` (nothing under `Strong`) **plus the time for which an old primary may be believed**, which
+/// depends on the deployment: see [`Failover`](crate::store::redis::Failover) for one server, `RedisStore::sentinel` and
+/// `RedisStore::cluster` for the others. [`Status::bound_ms`](super::Status::bound_ms) has the sum as a number, or the
+/// reason why there is none. It rests on no wall clock, and on no message that might be lost.
 ///
-/// Under either, each node of a store with a log of its own (Redis) follows that log in a task: to tell the store what it has lost (see
-/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)), and under bounded staleness to decide by it. The task runs on the Tokio runtime in which
-/// [`build`](super::Builder::build) was called, and ends with the last handle of the service. Each poll asks Redis for all buckets in one round trip: about
-/// 50 µs of the server's time, 40 times a second from each node under bounded staleness, 4 times under `Strong`; in a cluster each bucket is asked about by
-/// itself.
+/// It covers revocations that the store still has. A failover can lose one that was confirmed; a node that has made or
+/// read it republishes it. If none of them lives, it is lost: run Redis with `appendfsync always` and replicas that are
+/// waited for, if that matters. A server clock that is put back by more than two seconds may hide revocations from nodes
+/// that start then.
 ///
-/// A million revoked sessions take 52 MB of a node's memory if users have ids of 8 characters, 58 MB with UUIDs, 80 MB with other texts of 36 (counted by a test; only
-/// revocations that still matter are kept). Their ids take at most 256 MiB, some 4 to 8 million sessions; beyond it the oldest are forgotten, and tokens of their time
-/// are asked about in the store. See [`ReplicaStatus`](super::ReplicaStatus).
+/// Where the record itself is needed, as for a transfer of money, let that route ask the store:
+/// [`AuthLayer::strong`](crate::AuthLayer::strong),
+/// [`TokenService::validate_token_strong`](super::TokenService::validate_token_strong). To go on only when a revocation
+/// holds everywhere, await [`Revoke::everywhere`](super::Revoke::everywhere).
+///
+/// # A start, and a loss
+///
+/// A node starts at the newest entry of the log, and has its lease after one small read, however long the log is. Until
+/// it has read back the older entries, tokens that were issued before the last revocation are asked of the store, once
+/// each. The same holds after a failover or a loss of data: then tokens that were issued until that moment are asked
+/// about, because their sessions may be lost. A node asks at most
+/// [`max_questions`](super::Builder::max_questions) a second for these reasons, and answers 503 beyond it.
+///
+/// # Costs
+///
+/// Each node of a store with a log of its own (Redis) follows that log in a task: to republish what the store loses (see
+/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)), and under bounded staleness to decide by
+/// it. The task runs on the Tokio runtime in which [`build`](super::Builder::build) was called, and ends with the last
+/// handle of the service.
+///
+/// A poll asks Redis for all buckets in one round trip: 40 times a second from each node under bounded staleness, 4 times
+/// under `Strong`. A revocation makes nodes read its bucket at once, as often again at most. In a cluster each bucket is
+/// asked about by itself. `cargo bench --bench following` measures both.
+///
+/// A million revoked sessions take 52 MB of a node's memory if users have ids of 8 characters, 58 MB with UUIDs, 80 MB
+/// with other texts of 36 (counted by a test). Only revocations that still matter are kept. Their ids take at most
+/// 256 MiB, some 4 to 8 million sessions. Beyond it the oldest are dropped, and tokens of their time are asked of the
+/// store. See [`ReplicaStatus`](super::ReplicaStatus).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Consistency {
     /// Every request asks the store.
     #[default]
     Strong,
-    /// This node decides by what it knew no longer than this ago: 20 ms to an hour, cut to whole milliseconds. A second is a good choice: it bridges a failover, and nobody
-    /// notices it.
+    /// This node decides by data of at most this age: 20 ms to an hour, cut to whole milliseconds. A second is a good
+    /// choice: it bridges a failover, and nobody notices it.
     BoundedStaleness(Duration),
 }
 
@@ -64,7 +85,7 @@ pub(super) struct Pace {
 }
 
 impl Consistency {
-    /// How the log is followed.
+    /// Returns the pace at which the log is followed.
     pub(super) fn pace(self, interval: Option<Duration>) -> Result<Pace, ConfigError> {
         let Self::BoundedStaleness(staleness) = self else {
             return Ok(Pace {

@@ -1,0 +1,158 @@
+//! The cost of following the revocation log: `cargo bench --bench following`, some three minutes; `-- quick` with a
+//! tenth of everything.
+//!
+//! * reads of the log a second, and the CPU of Redis, for four nodes at 0, 50 and 500 revocations a second, strong and
+//!   bounded;
+//! * the start of eight nodes at once on a log of a million entries: the time to the last lease, and strict checks of
+//!   another node meanwhile, beside the same checks while nothing starts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
+#![allow(clippy::print_stdout, reason = "its result is a table")]
+
+#[path = "../tests/support/redis_server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
+mod redis_server;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, future::join_all, stream};
+use redis::aio::MultiplexedConnection;
+use redis_server::RedisServer;
+use tokio::time::{interval, sleep};
+use tower_bearer::{
+    Consistency, NewSession, RedisStore, TokenService, TokenStore, TokenType, tokens::ReplicaState,
+};
+
+const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
+const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "quick" || argument == "--test");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        println!("four nodes; reads of a bucket's log a second of each, and the CPU of Redis (with the revocations' own)");
+        for (name, consistency) in [("strong", Consistency::Strong), ("bounded:1000", BOUNDED)] {
+            for rate in [0, 50, 500] {
+                follow(name, consistency, rate, Duration::from_secs(if quick { 1 } else { 10 })).await;
+            }
+        }
+        start(if quick { 100_000 } else { 1_000_000 }).await;
+    });
+}
+
+async fn node(url: &str, consistency: Consistency) -> TokenService {
+    let store = RedisStore::builder(url).timeout(Duration::from_secs(5)).connect().await.unwrap();
+    TokenService::builder().secret(SECRET).store(store).consistency(consistency).build().unwrap()
+}
+
+/// Reads of the log (commands) and the CPU of the server in microseconds, since its start.
+async fn costs(admin: &mut MultiplexedConnection) -> (u64, f64) {
+    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(admin).await.unwrap();
+    let cpu: String = redis::cmd("INFO").arg("cpu").query_async(admin).await.unwrap();
+    let calls = |name: &str| -> u64 {
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
+        line.and_then(|rest| rest.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
+    };
+    let seconds = |name: &str| -> f64 {
+        let line = cpu.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+        line.map_or(0.0, |seconds| seconds.trim().parse().unwrap())
+    };
+    (calls("xrange") + calls("xrevrange"), seconds("used_cpu_user") + seconds("used_cpu_sys"))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for reading")]
+async fn follow(name: &str, consistency: Consistency, rate: u64, time: Duration) {
+    let server = RedisServer::start();
+    let mut admin = server.admin().await;
+    let url = server.url();
+    let nodes = join_all((0..4).map(|_| node(&url, consistency))).await;
+    let store = RedisStore::connect(server.url()).await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    let (before, began) = (costs(&mut admin).await, Instant::now());
+    if rate == 0 {
+        sleep(time).await;
+    } else {
+        let mut tick = interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
+        for number in 0..rate * time.as_secs() {
+            tick.tick().await;
+            store.revoke_session(&format!("user-{number}"), &number.to_string()).await.unwrap();
+        }
+    }
+    let (after, seconds) = (costs(&mut admin).await, began.elapsed().as_secs_f64());
+    println!(
+        "{name:>12}, {rate:>3} revocations/s: {:>6.0} reads/s a node, Redis {:>5.1} % of a core",
+        (after.0 - before.0) as f64 / seconds / nodes.len() as f64,
+        (after.1 - before.1) / seconds * 100.0,
+    );
+}
+
+async fn start(entries: usize) {
+    let server = RedisServer::start();
+    let store = RedisStore::builder(server.url()).timeout(Duration::from_secs(5)).connect().await.unwrap();
+    let began = Instant::now();
+    stream::iter(0..entries)
+        .for_each_concurrent(256, |number| {
+            let store = &store;
+            async move {
+                store.revoke_session(&format!("user-{number}"), &format!("session-{number:022}")).await.unwrap();
+            }
+        })
+        .await;
+    println!("\n{entries} entries written in {:?}", began.elapsed());
+    let strict = node(&server.url(), Consistency::Strong).await;
+    let pair = strict.create_token_pair(NewSession::of("somebody")).await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let idle = checks(&strict, pair.access().as_str(), Duration::from_secs(4)).await;
+
+    let is_done = Arc::new(AtomicBool::new(false));
+    let busy = tokio::spawn({
+        let (strict, token, is_done) = (strict.clone(), pair.access().as_str().to_owned(), Arc::clone(&is_done));
+        async move {
+            let mut times = Vec::new();
+            while !is_done.load(Ordering::Relaxed) {
+                times.extend(checks(&strict, &token, Duration::from_millis(50)).await);
+            }
+            times
+        }
+    });
+    let began = Instant::now();
+    let url = server.url();
+    let start = |_| async {
+        let tokens = node(&url, BOUNDED).await;
+        while tokens.status().await.replica.unwrap().state != ReplicaState::Leased {
+            sleep(Duration::from_millis(5)).await;
+        }
+        (tokens, began.elapsed())
+    };
+    let nodes = join_all((0..8).map(start)).await;
+    let last = nodes.iter().map(|(_, after)| *after).max().unwrap();
+    // They go on to read what is older.
+    sleep(Duration::from_secs(4)).await;
+    is_done.store(true, Ordering::Relaxed);
+    let busy = busy.await.unwrap();
+    println!("eight nodes at once: the last one leased after {last:?}");
+    report("strict checks, nothing starts", idle);
+    report("strict checks, eight nodes start and read back", busy);
+}
+
+async fn checks(tokens: &TokenService, token: &str, time: Duration) -> Vec<Duration> {
+    let (end, mut times) = (Instant::now() + time, Vec::new());
+    while Instant::now() < end {
+        let began = Instant::now();
+        tokens.validate_token(token, TokenType::Access).await.unwrap();
+        times.push(began.elapsed());
+        sleep(Duration::from_millis(1)).await;
+    }
+    times
+}
+
+fn report(name: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 1000];
+    println!("{name}: p50 {:?}, p99 {:?}, p99.9 {:?}, of {}", at(500), at(990), at(999), times.len());
+}
