@@ -24,9 +24,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use redis::aio::MultiplexedConnection;
 use redis_server::RedisServer;
 use tokio::time::{interval, sleep};
-use tower_bearer::{
-    Consistency, NewSession, RedisStore, TokenService, TokenStore, TokenType, tokens::ReplicaState,
-};
+use tower_bearer::{Consistency, NewSession, RedisStore, TokenService, TokenStore, TokenType, tokens::ReplicaState};
 
 const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
@@ -35,7 +33,9 @@ fn main() {
     let quick = std::env::args().any(|argument| argument == "quick" || argument == "--test");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        println!("four nodes; reads of a bucket's log a second of each, and the CPU of Redis (with the revocations' own)");
+        println!(
+            "four nodes; reads of a bucket's log a second of each, and the CPU of Redis (with the revocations' own)"
+        );
         for (name, consistency) in [("strong", Consistency::Strong), ("bounded:1000", BOUNDED)] {
             for rate in [0, 50, 500] {
                 follow(name, consistency, rate, Duration::from_secs(if quick { 1 } else { 10 })).await;

@@ -36,8 +36,8 @@ const STANDSTILL: Duration = Duration::from_secs(1);
 const ENTRIES_A_READ: u32 = 1024;
 /// A read that was late is repeated with half of the entries, down to these.
 const FEWEST_ENTRIES_A_READ: u32 = 32;
-/// The most entries of a page that is read backwards.
-const ENTRIES_A_BACK_PAGE: u32 = 256;
+/// The most entries of a page that is read backwards: few, because requests wait while one is read and applied.
+const ENTRIES_A_BACK_PAGE: u32 = 64;
 
 #[cfg(feature = "tracing")]
 const GOES_ON: &str = "this node goes on from its newest entry";

@@ -109,11 +109,13 @@ impl Schedule {
     }
 }
 
-/// Entries of this age are read back at once after a start, up to [`BURST`].
-const AT_ONCE: Duration = Duration::from_secs(600);
-/// The bytes that one node reads back at once after a start. *Nodes that start together on a full log would read it all
-/// at the same time, in front of the requests of the others.*
-const BURST: u64 = 2 << 20;
+/// After a start, entries up to this age are read back first, at [`FIRST_RATE`] and up to [`FIRST`].
+const RECENT: Duration = Duration::from_secs(600);
+/// The bytes that one node reads back first. *Nodes that start together on a full log would read it all at the same
+/// time, in front of the requests of the others.*
+const FIRST: u64 = 2 << 20;
+/// Bytes a second.
+const FIRST_RATE: u64 = 4_000_000;
 /// The rate in bytes a second of all that is read back after that.
 const RATE: u64 = 1_000_000;
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -123,12 +125,15 @@ const OVERHEAD: u64 = 250;
 /// The pace at which one feed reads older entries back.
 #[derive(Debug)]
 pub(super) struct BackPace {
-    /// Shares of the burst and the rate: one for each feed.
+    /// The feeds of this node share the rates.
     feeds: u64,
-    burst: u64,
+    /// The bytes that may still be read at the first rate.
+    first: u64,
     next: Instant,
-    /// No page before this moment: the last one failed.
+    /// No page before this moment, unless it is urgent.
     not_before: Instant,
+    /// No page before this moment: the last one failed.
+    failed_until: Instant,
     turn: usize,
 }
 
@@ -136,14 +141,22 @@ impl BackPace {
     pub(super) fn new(feeds: NonZeroU32) -> Self {
         let feeds = u64::from(feeds.get());
         let now = Instant::now();
-        Self { feeds, burst: BURST.checked_div(feeds).unwrap_or(BURST), next: now, not_before: now, turn: 0 }
+        Self {
+            feeds,
+            first: FIRST.checked_div(feeds).unwrap_or(FIRST),
+            next: now,
+            not_before: now,
+            failed_until: now,
+            turn: 0,
+        }
     }
 
     /// Returns when the next page is to be read, whose entries have this age. After a break it is `is_urgent`: until the
     /// old history is joined, each token is asked of the store.
     pub(super) fn next(&self, age: Duration, is_urgent: bool) -> Instant {
-        let is_at_once = age <= AT_ONCE && self.burst > 0;
-        if is_urgent || is_at_once { self.not_before } else { self.next.max(self.not_before) }
+        let is_first = age <= RECENT && self.first > 0;
+        let paced = if is_first { self.not_before } else { self.next };
+        if is_urgent { self.failed_until } else { paced.max(self.failed_until) }
     }
 
     /// Returns the place of the bucket whose turn it is.
@@ -155,14 +168,15 @@ impl BackPace {
     /// Counts a page.
     pub(super) fn took(&mut self, entries: &[LogEntry], now: Instant) {
         let bytes = entries.iter().map(size_of_entry).sum::<u64>();
-        self.burst = self.burst.saturating_sub(bytes);
-        let nanos = bytes.saturating_mul(self.feeds).saturating_mul(1_000_000_000 / RATE);
-        self.next = self.next.max(now) + Duration::from_nanos(nanos);
+        self.first = self.first.saturating_sub(bytes);
+        let takes = |rate| Duration::from_nanos(bytes.saturating_mul(self.feeds).saturating_mul(1_000_000_000 / rate));
+        self.next = self.next.max(now) + takes(RATE);
+        self.not_before = now + takes(FIRST_RATE);
     }
 
     /// Waits a while after a failure.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.not_before = now + AFTER_FAILURE;
+        self.failed_until = now + AFTER_FAILURE;
     }
 }
 
