@@ -15,6 +15,7 @@ use std::{
 use futures_util::StreamExt;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, Value};
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
@@ -121,7 +122,11 @@ impl Watch {
                 let text = "the sentinels name another primary than the one that answered";
                 Err(Failure::new(StoreErrorKind::Unavailable, true, text))
             }
-            None => Err(self.shared.disagreement()),
+            None => {
+                // Nobody asks any more if the runtime has ended on which that was done.
+                self.start();
+                Err(self.shared.disagreement())
+            }
         }
     }
 
@@ -142,11 +147,14 @@ impl Watch {
         (!is_agreed).then(|| self.shared.explain())
     }
 
-    /// A runtime that ends takes the tasks along: then they start anew on the present one.
+    /// Sees to it that the sentinels are asked. A runtime that ends takes the tasks along: then they start anew on the
+    /// present one.
     fn start(&self) {
         let mut task = lock(&self.task);
-        if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(ask_all(Arc::clone(&self.shared))));
+        if task.as_ref().is_none_or(JoinHandle::is_finished)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            *task = Some(runtime.spawn(ask_all(Arc::clone(&self.shared))));
         }
     }
 }
