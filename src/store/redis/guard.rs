@@ -93,7 +93,10 @@ impl Guard {
     }
 
     /// Judges an answer of the server that sentinels named by `word`, now that it has come.
-    #[cfg_attr(not(feature = "sentinel"), allow(clippy::unused_self, reason = "only sentinels have a word"))]
+    #[cfg_attr(
+        not(feature = "sentinel"),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only sentinels have a word")
+    )]
     pub(super) fn confirm(&self, word: Option<&Agreed>) -> Result<(), Failure> {
         #[cfg(feature = "sentinel")]
         if let (Some(watch), Some(word)) = (&self.watch, word) {
@@ -237,7 +240,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     convert::Infallible,
-    fmt,
+    fmt::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -190,7 +190,8 @@ impl Shared {
     fn explain(&self) -> String {
         let mut text = self.votes().explain(Moment::now());
         for ((host, port), trouble) in lock(&self.troubles).iter().take(MOST) {
-            text.push_str(&format!("; {host}:{port}: {trouble}"));
+            // Writing to a text does not fail.
+            let _ = write!(text, "; {host}:{port}: {trouble}");
         }
         text
     }
@@ -369,7 +370,10 @@ async fn ask(
         let others = shared.learn(asked, answered.map_err(|_| Failure::timeout())??)?;
         *last_answer = Instant::now();
         lock(&shared.troubles).remove(address);
-        others.into_iter().for_each(|other| drop(found.try_send(other)));
+        for other in others {
+            // They are named again with the next answer.
+            let _ = found.try_send(other);
+        }
         let _ = timeout(shared.interval, poked.changed()).await;
         sleep(SPACING).await;
     }
