@@ -17,8 +17,8 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// **The bound holds under every fault**: a request that starts `d` after a revocation was confirmed, or later, is not accepted on any node. It rests on no wall
 /// clock, and on no message that might be lost. Three things it cannot do. It speaks of revocations that the store still has: one that a
 /// failover has lost is told to it again by a node that has made or read it; if none of them lives, it is lost (run Redis with
-/// `appendfsync always` and replicas that are waited for, if that matters). An isolated old primary still answers, so in a Redis Cluster
-/// `cluster-node-timeout` comes on top, and under Sentinel `min-replicas-max-lag`, which has to be set. And a server clock that is put back by
+/// `appendfsync always` and replicas that are waited for, if that matters). An old primary that was cut off still answers, so the time for which
+/// a node may believe it comes on top: [`Status::bound_ms`](super::Status::bound_ms) is the sum. And a server clock that is put back by
 /// more than a minute may hide revocations from nodes that start then.
 ///
 /// Where the record itself is needed, as for a transfer of money, let that route ask the store: [`AuthLayer::strong`](crate::AuthLayer::strong),

@@ -252,11 +252,11 @@ impl RedisStoreBuilder {
             staleness: AtomicU64::new(0),
             lookout: OnceLock::new(),
         };
-        inner.servers.settle().await.map_err(StoreError::from)?;
         inner.check_server(allow_eviction).await?;
-        inner.check_rights().await?;
-        // Before the buckets are touched: they are told of the bound.
+        // Before the buckets are touched, which are told of the bound.
         inner.origin.guard().has_seen(inner.look().await?);
+        inner.servers.settle().await.map_err(StoreError::from)?;
+        inner.check_rights().await?;
         inner.touch_all().await?;
         let inner = Arc::new(inner);
         #[cfg(feature = "tracing")]
