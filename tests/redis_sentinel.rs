@@ -7,12 +7,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{
-    RedisServer,
+    RedisServer, eventually,
     redis_fixture::{GRACE, open, rotation, successor},
     redis_server::free_port,
-    sentinel::{Replicated, Sentinel},
+    sentinel::{MASTER, Replicated, Sentinel},
 };
-use tower_bearer::store::{SessionState, TokenStore};
+use tower_bearer::store::{RedisStore, SessionState, TokenStore};
 
 #[tokio::test]
 async fn after_a_failover_the_store_goes_on_with_the_new_primary() {
@@ -46,4 +46,35 @@ async fn a_demoted_primary_answers_no_check() {
     let nobody = free_port().to_string();
     redis::cmd("REPLICAOF").arg("127.0.0.1").arg(nobody).exec_async(&mut admin).await.unwrap();
     store.check("alice", "s1", "j").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn sentinels_and_servers_have_passwords_of_their_own() {
+    let server = RedisServer::start();
+    let sentinel = Sentinel::start(server.port());
+    let mut asked = eventually("the sentinel answers", async || {
+        let client = redis::Client::open(sentinel.url()).unwrap();
+        client.get_multiplexed_async_connection().await.ok()
+    })
+    .await;
+    let set = ["SET", MASTER, "auth-pass", "TEST-of-servers"];
+    redis::cmd("SENTINEL").arg(&set).exec_async(&mut asked).await.unwrap();
+    let set = ["SETUSER", "default", "resetpass", ">TEST-of-sentinels"];
+    redis::cmd("ACL").arg(&set).exec_async(&mut asked).await.unwrap();
+    let mut admin = server.admin().await;
+    let set = ["SET", "requirepass", "TEST-of-servers"];
+    redis::cmd("CONFIG").arg(&set).exec_async(&mut admin).await.unwrap();
+
+    let url = |servers: &str, sentinels: &str| {
+        let host = sentinel.url().trim_start_matches("redis://").trim_end_matches('/').to_owned();
+        format!("redis-sentinel://{servers}{host}/0{sentinels}#{MASTER}")
+    };
+    let (servers, sentinels) = (":TEST-of-servers@", "?sentinel_password=TEST-of-sentinels");
+    let store =
+        eventually("the store connects", async || RedisStore::connect(url(servers, sentinels)).await.ok()).await;
+    open(&store, "alice", "s1").await;
+    for wrong in [url("", sentinels), url(servers, ""), url(":TEST-wrong@", sentinels)] {
+        let error = RedisStore::connect(wrong).await.unwrap_err();
+        assert!(!format!("{error:?}").contains("TEST"), "{error:?}");
+    }
 }

@@ -6,7 +6,10 @@ mod support;
 
 use std::{fs, time::Duration};
 
-use support::{RedisServer, eventually, redis_fixture::Fixture};
+use support::{
+    RedisServer, eventually,
+    redis_fixture::{Fixture, open},
+};
 use tower_bearer::{
     error::StoreErrorKind,
     store::{
@@ -138,4 +141,43 @@ async fn a_server_that_does_not_tell_who_it_is_serves_all_the_same() {
     let url = format!("redis://app:test-password@127.0.0.1:{}/", server.port());
     let store = RedisStore::builder(url).timeout(Duration::from_secs(2)).connect().await.unwrap();
     assert_eq!(store.check("alice", "s1", "j").await.unwrap().server, None);
+}
+
+/// What the documentation of the store says that its user needs.
+const RIGHTS: &str = "~tb:* &tb:* +@read +@write +@connection +@scripting +@pubsub -@dangerous +role +info +time";
+
+async fn user_with(server: &RedisServer, rights: &str) -> String {
+    let mut admin = server.admin().await;
+    let mut command = redis::cmd("ACL");
+    command.arg(&["SETUSER", "app", "reset", "on", ">test-password"]).arg(rights.split(' ').collect::<Vec<_>>());
+    command.exec_async(&mut admin).await.unwrap();
+    format!("redis://app:test-password@127.0.0.1:{}/", server.port())
+}
+
+#[tokio::test]
+async fn the_rights_in_the_documentation_are_enough() {
+    let server = RedisServer::start();
+    let url = user_with(&server, RIGHTS).await;
+    let store = RedisStore::builder(url).failover(Failover::Single).connect().await.unwrap();
+    open(&store, "alice", "s1").await;
+    let checked = store.check("alice", "s1", "j").await.unwrap();
+    assert!(checked.server.is_some() && matches!(checked.state, SessionState::Active { .. }));
+    store.revoke_session("alice", "s1").await.unwrap();
+    store.log(store.bucket_of("alice"), None).await.unwrap();
+    for feed in store.feeds(Duration::from_secs(1)) {
+        let nudged = tokio::time::timeout(Duration::from_secs(10), feed.nudged()).await;
+        assert!(nudged.is_ok(), "the subscription was refused");
+    }
+    assert_eq!(store.warnings(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_right_to_persist_that_is_taken_away_costs_no_reads_and_stands_in_the_warnings() {
+    let server = RedisServer::start();
+    let url = user_with(&server, RIGHTS).await;
+    let store = RedisStore::builder(url).failover(Failover::Single).connect().await.unwrap();
+    user_with(&server, &format!("{RIGHTS} -persist")).await;
+    eventually("the store goes on", async || store.check("alice", "s1", "j").await.ok()).await;
+    let warnings = store.warnings();
+    assert!(warnings.iter().any(|warning| warning.contains("PERSIST")), "{warnings:?}");
 }

@@ -194,9 +194,11 @@ pub trait TokenStore: Send + Sync + 'static {
     fn allow_staleness(&self, staleness: Duration);
 
     /// Returns how much longer than the staleness that it allows itself a node may believe a server that was replaced.
-    /// A revocation holds on every node after both. `Err` tells why nobody knows.
+    /// A revocation holds on this node after both. No I/O.
     ///
-    /// Default: an error, for the store has not said.
+    /// # Errors
+    ///
+    /// Why nobody knows, in a sentence for operators. The default does not know.
     fn failover_bound(&self) -> Result<Duration, String> {
         Err("the store does not tell how long a server that was replaced may be believed".to_owned())
     }

@@ -149,7 +149,7 @@ async fn a_primary_that_was_stopped_and_replaced_is_not_believed_if_the_node_dec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_of_the_primary_costs_some_seconds_of_service_and_no_more() {
+async fn a_pause_of_the_primary_costs_a_moment_of_service_and_no_more() {
     let servers = Pair::start().await;
     let kept = kept(&servers, Consistency::Strong).await;
     let live = opened(&kept, "42").await;
@@ -157,6 +157,5 @@ async fn a_pause_of_the_primary_costs_some_seconds_of_service_and_no_more() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     servers.old.resume();
     assert_eq!(lets_in(&kept, &live).await, None, "after a gap nothing counts");
-    kept.revoke_session("42", "another").await.unwrap_err();
     println!("served again {:?} after a pause", serves_again(&kept, &live).await);
 }

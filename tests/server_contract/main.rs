@@ -7,6 +7,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "sentinel")]
+mod failover;
 mod input;
 mod keys;
 mod lifecycle;

@@ -11,6 +11,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::Value;
 use tokio::time::Instant;
 
+#[cfg(feature = "sentinel")]
+use crate::store::redis::origin::watch;
 use crate::{
     clock::{Timestamp, saturating_millis},
     error::{ConfigError, StoreError, StoreErrorKind},
@@ -24,7 +26,7 @@ use crate::{
             info::property,
             keys::{ForeignKey, Keyspace},
             lookout::Lookout,
-            origin::{self, Origin, Place, Terms},
+            origin::{Origin, Place, Terms},
             reply::Reply,
             scripts,
             server_time::ServerTime,
@@ -238,7 +240,7 @@ impl RedisStoreBuilder {
         let deployment = self.deployment()?;
         let guard = Guard::new(keys.clone(), deployment);
         #[cfg(feature = "sentinel")]
-        let guard = guard.with_watch(origin::watch(&self.place, deployment, self.timeout)?);
+        let guard = guard.with_watch(watch(&self.place, deployment, self.timeout)?);
         let origin = Arc::new(Origin::new(self.place, guard));
         let inner = Inner {
             keys,
@@ -250,11 +252,11 @@ impl RedisStoreBuilder {
             staleness: AtomicU64::new(0),
             lookout: OnceLock::new(),
         };
-        inner.servers.settle().await.map_err(StoreError::from)?;
         inner.check_server(allow_eviction).await?;
-        inner.check_rights().await?;
-        // Before the buckets are touched: they are told of the bound.
+        // Before the buckets are touched, which are told of the bound.
         inner.origin.guard().has_seen(inner.look().await?);
+        inner.servers.settle().await.map_err(StoreError::from)?;
+        inner.check_rights().await?;
         inner.touch_all().await?;
         let inner = Arc::new(inner);
         #[cfg(feature = "tracing")]

@@ -535,18 +535,79 @@ fn given_up() -> Failure {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+
     use super::*;
     use crate::store::redis::{failover::Deployment, keys::Keyspace};
+
+    /// A server that refuses every command, and the URL to meet it at.
+    async fn refusing() -> (JoinHandle<()>, String) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("redis://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut lines = BufReader::new(stream).lines();
+                    // Each command is an array.
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        if line.starts_with('*') && lines.get_mut().write_all(b"-ERR no\r\n").await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        (server, url)
+    }
+
+    fn connections(url: &str, deployment: Deployment) -> Connections {
+        let pool = deadpool_redis::Config::from_url(url).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
+        let guard = Guard::new(Keyspace::new("tb", 1).unwrap(), deployment);
+        Connections::new(Source::Pool(pool), &Terms::new(Duration::from_secs(1), 1), &guard.into())
+    }
+
+    #[tokio::test]
+    async fn after_a_pause_of_this_node_no_connection_of_before_counts_or_is_used() {
+        let (_server, url) = refusing().await;
+        let connections = connections(&url, Deployment::Single);
+        let lease = async || connections.lease(Instant::now() + Duration::from_secs(10)).await.unwrap();
+        let before = lease().await;
+        assert_eq!(before.server(), None, "it does not tell who it is");
+        before.judge(&Value::Int(0), Moment::now()).unwrap();
+        assert_eq!(lease().await.connection(), before.connection());
+        connections.guard().suspect();
+        assert!(before.judge(&Value::Int(0), Moment::now()).unwrap_err().broken);
+        // One that was given up is not made again at once.
+        sleep(SHORTEST_PAUSE).await;
+        let after = lease().await;
+        assert_ne!(after.connection(), before.connection());
+        after.judge(&Value::Int(0), Moment::now()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_to_an_address_that_moves_does_not_count_and_stays() {
+        let (_server, url) = refusing().await;
+        let connections = connections(&url, Deployment::Replicas { max_lag: Duration::from_secs(1) });
+        let lease = async || connections.lease(Instant::now() + Duration::from_secs(10)).await.unwrap();
+        let first = lease().await;
+        let failure = first.judge(&Value::Int(0), Moment::now()).unwrap_err();
+        assert_eq!((failure.kind, failure.broken), (StoreErrorKind::Unavailable, false));
+        assert_eq!(lease().await.connection(), first.connection());
+        let keeper = connections.keeper.lock().unwrap().as_ref().map(Keeper::is_at_work);
+        assert_eq!(keeper, Some(true));
+    }
 
     #[tokio::test]
     async fn a_call_that_finds_every_slot_pausing_has_no_reason_to_look_again() {
         // Bound and not served: a connection to it is refused once it is closed.
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("redis://127.0.0.1:{}/", listener.local_addr().unwrap().port());
         drop(listener);
-        let pool = deadpool_redis::Config::from_url(url).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
-        let guard = Guard::new(Keyspace::new("tb", 1).unwrap(), Deployment::Undeclared);
-        let connections = Connections::new(Source::Pool(pool), &Terms::new(Duration::from_secs(1), 1), &guard.into());
+        let connections = connections(&url, Deployment::Undeclared);
         let deadline = Instant::now() + Duration::from_secs(1);
         assert!(connections.lease(deadline).await.err().unwrap().broken, "the attempt itself");
         let failure = connections.lease(deadline).await.err().unwrap();

@@ -8,6 +8,9 @@
 //! With `g` the [`LONGEST_GAP`], a model search over all states gives the least wait (`max_lag` + 2 s + 2 `g`) and the
 //! bound that follows (`max_lag` + 2 s + 4 `g`): a stop of up to 2 `g` stays unseen, between two questions and before
 //! an answer. It rests on acknowledgements that the network does not delay.
+//!
+//! The wait ends early when all replicas have acknowledged a write of this node (`WAIT`): they still follow this server,
+//! so none of them has replaced it.
 
 use std::time::Duration;
 
@@ -36,13 +39,15 @@ pub(super) struct Continuity {
     /// The first answer of the connection, or the latest one after a gap.
     unbroken_since: Moment,
     last_asked: Moment,
+    /// When a write was asked for that all replicas have acknowledged, with no gap since.
+    proved: Option<Moment>,
 }
 
 impl Continuity {
     /// Starts with a connection whose server has just answered for the first time. The connection itself shows nothing:
     /// the kernel of a stopped server accepts it.
     pub(super) fn new(first_answer: Moment, settling: Duration) -> Self {
-        Self { settling, unbroken_since: first_answer, last_asked: first_answer }
+        Self { settling, unbroken_since: first_answer, last_asked: first_answer, proved: None }
     }
 
     /// Notes the answer to a question. A late answer, and the first one after a gap, start the wait anew.
@@ -52,8 +57,18 @@ impl Continuity {
     pub(super) fn answered(&mut self, asked: Moment, now: Moment) {
         if asked.since(self.last_asked) > LONGEST_GAP || now.since(asked) > LONGEST_GAP {
             self.unbroken_since = now;
+            self.proved = None;
         }
         self.last_asked = self.last_asked.max(asked);
+    }
+
+    /// Notes that all replicas have acknowledged a write that was asked for at this moment.
+    ///
+    /// To be called after its answer was noted: a late one proves nothing.
+    pub(super) fn proved(&mut self, asked: Moment) {
+        if asked >= self.unbroken_since && self.proved.is_none() {
+            self.proved = Some(asked);
+        }
     }
 
     /// Returns whether the write check of a question counts that was asked at this moment.
@@ -65,7 +80,8 @@ impl Continuity {
 
     /// Returns the moment from which on questions count, if no gap comes in between.
     pub(super) fn settled_at(&self) -> Moment {
-        self.unbroken_since + self.settling
+        let settled = self.unbroken_since + self.settling;
+        self.proved.map_or(settled, |proved| proved.min(settled))
     }
 }
 
@@ -138,6 +154,31 @@ mod tests {
         assert!(continuity.counts(Moment::at(6400)));
         continuity.answered(Moment::at(6901), Moment::at(6902));
         assert!(!continuity.counts(Moment::at(6901)));
+    }
+
+    #[test]
+    fn a_write_that_all_replicas_have_acknowledged_ends_the_wait() {
+        let mut continuity = warm(600);
+        continuity.answered(Moment::at(700), Moment::at(710));
+        continuity.proved(Moment::at(700));
+        assert!(!continuity.counts(Moment::at(699)));
+        assert!(continuity.counts(Moment::at(700)));
+    }
+
+    #[test]
+    fn after_a_gap_it_takes_another_proof_and_a_late_answer_is_none() {
+        let mut continuity = warm(600);
+        continuity.answered(Moment::at(700), Moment::at(710));
+        continuity.proved(Moment::at(700));
+        continuity.answered(Moment::at(800), Moment::at(1301));
+        continuity.proved(Moment::at(800));
+        assert!(!continuity.counts(Moment::at(1301)));
+        continuity.answered(Moment::at(1200), Moment::at(1302));
+        continuity.proved(Moment::at(1200));
+        assert!(!continuity.counts(Moment::at(1302)), "asked before the answer that ended the gap");
+        continuity.answered(Moment::at(1310), Moment::at(1311));
+        continuity.proved(Moment::at(1310));
+        assert!(continuity.counts(Moment::at(1310)));
     }
 
     #[test]

@@ -27,10 +27,10 @@ pub enum Failover {
     /// and `min-replicas-to-write 1`, both primaries took writes for 36 s. The price: while one replica is away,
     /// writes and strict reads are refused (503).
     ///
-    /// A new connection counts only `max_lag` and 3 s after it was made, and
-    /// [`connect`](super::RedisStoreBuilder::connect) waits for that. A server that has not answered for half a second
-    /// counts again as long after its next answer: until then requests and revocations are refused (503). Each
-    /// connection costs seven `PING` a second.
+    /// A new connection counts only once all replicas have acknowledged a write (`WAIT`), or `max_lag` and 3 s after it
+    /// was made; [`connect`](super::RedisStoreBuilder::connect) waits for that. So does a connection whose server has not
+    /// answered for half a second: until then requests and revocations are refused (503). Each connection costs seven
+    /// `PING` a second.
     ///
     /// A replica's acknowledgements must not be delayed by the network: what arrives late counts as new.
     Replicas {

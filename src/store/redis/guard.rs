@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 
 #[cfg(feature = "sentinel")]
 use crate::store::redis::sentinels::Watch;
@@ -23,6 +23,10 @@ use crate::store::redis::{
     origin::Agreed,
     write_check::{Unchecked, write_check},
 };
+
+/// Replicas that have not acknowledged a write within this time are asked again.
+const PROOF_WAIT_MILLIS: u32 = 100;
+const PROOF_LIFE_MILLIS: u32 = 60_000;
 
 /// The rules by which answers count, and what operators are told of them.
 pub(super) struct Guard {
@@ -46,6 +50,8 @@ pub(super) struct Seen {
     pub(super) replicas: Option<u64>,
     /// Why the declared failover bounds nothing.
     pub(super) voids: Option<String>,
+    /// How many replicas must acknowledge a write to prove that all of them follow the server. `None` if nobody knows.
+    pub(super) covered: Option<u64>,
     /// `cluster-node-timeout`, where it is needed and told.
     pub(super) node_timeout: Option<Duration>,
     /// Why revocations may be dropped.
@@ -93,7 +99,10 @@ impl Guard {
     }
 
     /// Judges an answer of the server that sentinels named by `word`, now that it has come.
-    #[cfg_attr(not(feature = "sentinel"), allow(clippy::unused_self, reason = "only sentinels have a word"))]
+    #[cfg_attr(
+        not(feature = "sentinel"),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only sentinels have a word")
+    )]
     pub(super) fn confirm(&self, word: Option<&Agreed>) -> Result<(), Failure> {
         #[cfg(feature = "sentinel")]
         if let (Some(watch), Some(word)) = (&self.watch, word) {
@@ -119,6 +128,17 @@ impl Guard {
         let mut check = redis::cmd("PERSIST");
         check.arg(self.keys.meta(bucket));
         check
+    }
+
+    /// Returns a write for which the server waits until all its replicas have acknowledged it, and how many these are.
+    /// `None` if nobody knows how many. It blocks its connection for up to [`PROOF_WAIT_MILLIS`].
+    pub(super) fn proof(&self) -> Option<(Pipeline, u64)> {
+        let covered = lock(&self.seen).covered?;
+        let mut pipeline = Pipeline::with_capacity(2);
+        // A key of its own, which goes by itself: nothing else is concerned.
+        pipeline.cmd("SET").arg(self.keys.proof()).arg("").arg("PX").arg(PROOF_LIFE_MILLIS);
+        pipeline.cmd("WAIT").arg(covered).arg(PROOF_WAIT_MILLIS);
+        Some((pipeline, covered))
     }
 
     /// Judges the answer to a write check of this server. Tells operators if its state has changed.
@@ -237,7 +257,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
 

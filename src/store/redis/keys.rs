@@ -8,6 +8,7 @@
 //! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from, dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
 //! {prefix}:{b}:ch        shard channel: a nudge at every entry
+//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`continuity`)
 //! ```
 //!
 //! `{b}` is the bucket's number in braces, literally: the hash tag by which Redis Cluster keeps all of it in one slot.
@@ -94,6 +95,10 @@ impl Keyspace {
 
     pub(super) fn meta(&self, bucket: u32) -> String {
         format!("{}:{{{bucket}}}:m", self.prefix)
+    }
+
+    pub(super) fn proof(&self) -> String {
+        format!("{}:{{0}}:w", self.prefix)
     }
 
     pub(super) fn log(&self, bucket: u32) -> String {

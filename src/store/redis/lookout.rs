@@ -113,6 +113,8 @@ impl Inner {
                 let replication = self.replication().await?;
                 seen.replicas = seen.replicas.or(replication.connected);
                 seen.voids = replication.voids(max_lag, seen.replicas);
+                let covered = replication.least.or(seen.replicas).filter(|covered| *covered > 0);
+                seen.covered = covered.filter(|_| seen.voids.is_none());
             }
             #[cfg(feature = "cluster")]
             Deployment::Cluster { node_timeout: None } => seen.node_timeout = self.node_timeout().await?,

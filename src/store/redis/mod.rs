@@ -20,6 +20,21 @@
 //! moved) still answers on open connections, from data that grow old: such an answer is refused and its connection
 //! dropped.
 //!
+//! A primary that was cut off keeps its role. So every read ends with a write that changes nothing, and behind sentinels
+//! a majority of them must name the server. For how long an old primary may be believed all the same is the subject of
+//! [`Failover`] and [`failover_bound`](crate::store::TokenStore::failover_bound).
+//!
+//! # Rights
+//!
+//! The user needs these rights, here for the prefix `tb`:
+//!
+//! ```text
+//! ~tb:* &tb:* +@read +@write +@connection +@scripting +@pubsub -@dangerous +role +info +time
+//! ```
+//!
+//! In a cluster `+cluster|slots` as well. With `+config|get` the store reads the settings on which the bound of a
+//! failover rests.
+//!
 //! * **The server is away**: every call is an error, within the deadline or at once. Nothing has to be restarted when it
 //!   comes back.
 //! * **It is out of memory**: revocations work, also the one that follows from a refresh token used twice; logins and
@@ -203,8 +218,8 @@ impl RedisStore {
     ///
     /// All that belongs to a user stands in one slot. While that slot moves to another node, calls for its bucket may be
     /// [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each primary has connections of its own, so one that hangs or is dead takes
-    /// only the users of its own slots with it, until the cluster has replaced it. An isolated primary still answers for as long as
-    /// `cluster-node-timeout`: that much later it may learn of a revocation.
+    /// only the users of its own slots with it, until the cluster has replaced it. A primary that was cut off still answers for as long as
+    /// `cluster-node-timeout`: see [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
     ///
     /// The nodes are asked with `CLUSTER SLOTS`, and met by the host and port that they announce there, with the credentials and the TLS of the
     /// URLs.
@@ -216,8 +231,13 @@ impl RedisStore {
 
     /// Starts with the URLs of sentinels and the name under which they know the primary.
     ///
-    /// An isolated primary still calls itself one: set `min-replicas-to-write` and `min-replicas-max-lag`, or no library
-    /// can bound for how long its clients see old data.
+    /// A majority of all sentinels must have named the primary within
+    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience): of those in these URLs, or of as many as they tell
+    /// of. The URLs hold the user and password of the sentinels; those of the servers are given with
+    /// [`credentials`](RedisStoreBuilder::credentials). TLS (`rediss://`) and the database of the first URL are the
+    /// servers' too.
+    ///
+    /// [`builder`](Self::builder) takes all of it as one URL.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn sentinel<U: Into<String>>(

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     convert::Infallible,
-    fmt,
+    fmt::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,6 +15,7 @@ use std::{
 use futures_util::StreamExt;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, Value};
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
@@ -121,7 +122,11 @@ impl Watch {
                 let text = "the sentinels name another primary than the one that answered";
                 Err(Failure::new(StoreErrorKind::Unavailable, true, text))
             }
-            None => Err(self.shared.disagreement()),
+            None => {
+                // Nobody asks any more if the runtime has ended on which that was done.
+                self.start();
+                Err(self.shared.disagreement())
+            }
         }
     }
 
@@ -142,11 +147,14 @@ impl Watch {
         (!is_agreed).then(|| self.shared.explain())
     }
 
-    /// A runtime that ends takes the tasks along: then they start anew on the present one.
+    /// Sees to it that the sentinels are asked. A runtime that ends takes the tasks along: then they start anew on the
+    /// present one.
     fn start(&self) {
         let mut task = lock(&self.task);
-        if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(ask_all(Arc::clone(&self.shared))));
+        if task.as_ref().is_none_or(JoinHandle::is_finished)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            *task = Some(runtime.spawn(ask_all(Arc::clone(&self.shared))));
         }
     }
 }
@@ -182,7 +190,8 @@ impl Shared {
     fn explain(&self) -> String {
         let mut text = self.votes().explain(Moment::now());
         for ((host, port), trouble) in lock(&self.troubles).iter().take(MOST) {
-            text.push_str(&format!("; {host}:{port}: {trouble}"));
+            // Writing to a text does not fail.
+            let _ = write!(text, "; {host}:{port}: {trouble}");
         }
         text
     }
@@ -361,7 +370,10 @@ async fn ask(
         let others = shared.learn(asked, answered.map_err(|_| Failure::timeout())??)?;
         *last_answer = Instant::now();
         lock(&shared.troubles).remove(address);
-        others.into_iter().for_each(|other| drop(found.try_send(other)));
+        for other in others {
+            // They are named again with the next answer.
+            let _ = found.try_send(other);
+        }
         let _ = timeout(shared.interval, poked.changed()).await;
         sleep(SPACING).await;
     }

@@ -24,7 +24,7 @@ const MAX_MOVES: u32 = 3;
 pub(super) enum Servers {
     One(Connections),
     #[cfg(feature = "cluster")]
-    Cluster(Primaries),
+    Cluster(Box<Primaries>),
 }
 
 /// How often a call has been repeated, and why.
@@ -42,7 +42,7 @@ impl Servers {
     pub(super) fn new(origin: &Arc<Origin>, terms: Terms, buckets: u32) -> Result<Self, ConfigError> {
         #[cfg(feature = "cluster")]
         if origin.is_cluster() {
-            return Ok(Self::Cluster(Primaries::new(Arc::clone(origin), terms, buckets)?));
+            return Ok(Self::Cluster(Box::new(Primaries::new(Arc::clone(origin), terms, buckets)?)));
         }
         Ok(Self::One(Connections::new(origin.source(None, &terms)?, &terms, origin.guard())))
     }

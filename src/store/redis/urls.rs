@@ -1,10 +1,13 @@
 //! URLs that name several servers: of sentinels and of a cluster.
 
+#[cfg(feature = "sentinel")]
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::{error::ConfigError, store::redis::origin::Place};
 
+#[cfg(feature = "sentinel")]
 const SENTINEL_PORT: u16 = 26379;
+#[cfg(feature = "cluster")]
 const SERVER_PORT: u16 = 6379;
 
 /// Reads a URL of any kind. One that names a single server is left as it is.
@@ -20,6 +23,7 @@ pub(super) fn place(url: &str) -> Result<Place, ConfigError> {
 }
 
 /// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, as they are written.
+#[cfg(any(feature = "sentinel", feature = "cluster"))]
 struct Parts<'a> {
     user: Option<&'a str>,
     hosts: Vec<(&'a str, u16)>,
@@ -28,6 +32,7 @@ struct Parts<'a> {
     fragment: &'a str,
 }
 
+#[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn parts(rest: &str, default_port: u16) -> Result<Parts<'_>, ConfigError> {
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -41,6 +46,7 @@ fn parts(rest: &str, default_port: u16) -> Result<Parts<'_>, ConfigError> {
     Ok(Parts { user, hosts, path, query, fragment })
 }
 
+#[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn host_and_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
     let (host, port) = match text.rsplit_once(':') {
         // The colons of an address in brackets are its own.
@@ -69,8 +75,7 @@ fn sentinels(scheme: &str, rest: &str) -> Result<Place, ConfigError> {
 }
 
 #[cfg(not(feature = "sentinel"))]
-fn sentinels(_: &str, rest: &str) -> Result<Place, ConfigError> {
-    let _ = parts(rest, SENTINEL_PORT)?;
+fn sentinels(_: &str, _: &str) -> Result<Place, ConfigError> {
     Err(ConfigError::new("url", "names sentinels, which this build cannot ask", "enable the feature `sentinel`"))
 }
 
@@ -122,12 +127,12 @@ fn cluster(scheme: &str, rest: &str) -> Result<Place, ConfigError> {
 }
 
 #[cfg(not(feature = "cluster"))]
-fn cluster(_: &str, rest: &str) -> Result<Place, ConfigError> {
-    let _ = parts(rest, SERVER_PORT)?;
+fn cluster(_: &str, _: &str) -> Result<Place, ConfigError> {
     Err(ConfigError::new("url", "names a cluster, which this build does not know", "enable the feature `cluster`"))
 }
 
 /// Without the URL: it may hold a password.
+#[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn problem(problem: &'static str) -> ConfigError {
     let remedy = "write redis://host:port/, redis-sentinel://host:port,host:port#name or redis-cluster://host:port";
     ConfigError::new("url", problem, remedy)

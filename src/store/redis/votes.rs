@@ -227,6 +227,12 @@ mod tests {
         votes.record(id, vote(asked, port, epoch, 2), Moment::at(asked));
     }
 
+    fn record_all(votes: &mut Votes, ids: &[&str], port: u16, epoch: u64, asked: u64) {
+        for id in ids {
+            record(votes, id, port, epoch, asked);
+        }
+    }
+
     fn port(votes: &Votes, now: u64) -> Option<u16> {
         votes.primary(Moment::at(now)).map(|agreed| agreed.address.1)
     }
@@ -234,7 +240,7 @@ mod tests {
     /// Three sentinels that name the primary 1 of epoch 1.
     fn three() -> Votes {
         let mut votes = Votes::new(PATIENCE, 1);
-        ["a", "b", "c"].iter().for_each(|id| record(&mut votes, id, 1, 1, 1000));
+        record_all(&mut votes, &["a", "b", "c"], 1, 1, 1000);
         votes
     }
 
@@ -315,7 +321,7 @@ mod tests {
     #[test]
     fn sentinels_made_anew_start_over_once_a_majority_of_them_agrees() {
         let mut votes = three();
-        ["a", "b", "c"].iter().for_each(|id| record(&mut votes, id, 1, 7, 1000));
+        record_all(&mut votes, &["a", "b", "c"], 1, 7, 1000);
         let before = votes.primary(Moment::at(1000)).unwrap();
         record(&mut votes, "x", 1, 0, 9000);
         assert_eq!(port(&votes, 9000), None, "one alone");
@@ -360,7 +366,7 @@ mod tests {
         for (step, id) in ["x", "y", "z"].into_iter().enumerate() {
             let now = 10_000 * (step as u64 + 1);
             let stays = [["b", "c"], ["c", "x"], ["x", "y"]][step];
-            stays.iter().for_each(|id| record(&mut votes, id, 1, 1, now));
+            record_all(&mut votes, &stays, 1, 1, now);
             record(&mut votes, id, 1, 1, now);
             let agreed = votes.primary(Moment::at(now)).unwrap();
             assert_eq!((agreed.era, agreed.address.1), (0, 1), "{id}");
@@ -380,14 +386,14 @@ mod tests {
     #[test]
     fn what_was_forgotten_does_not_come_back_and_epochs_stay() {
         let mut votes = three();
-        ["a", "b", "c"].iter().for_each(|id| record(&mut votes, id, 2, 2, 1500));
+        record_all(&mut votes, &["a", "b", "c"], 2, 2, 1500);
         votes.forget(Moment::at(2000));
         assert_eq!(port(&votes, 2000), None);
-        ["a", "b", "c"].iter().for_each(|id| record(&mut votes, id, 2, 2, 1999));
+        record_all(&mut votes, &["a", "b", "c"], 2, 2, 1999);
         assert_eq!(port(&votes, 2001), None, "asked before");
-        ["a", "b", "c"].iter().for_each(|id| record(&mut votes, id, 1, 1, 2001));
+        record_all(&mut votes, &["a", "b", "c"], 1, 1, 2001);
         assert_eq!(port(&votes, 2001), None, "an earlier epoch");
-        ["a", "b", "c"].iter().for_each(|id| record(&mut votes, id, 2, 2, 2002));
+        record_all(&mut votes, &["a", "b", "c"], 2, 2, 2002);
         assert_eq!(port(&votes, 2002), Some(2));
     }
 
@@ -403,7 +409,9 @@ mod tests {
     #[test]
     fn however_many_ids_there_are_few_are_remembered() {
         let mut votes = Votes::new(PATIENCE, 1);
-        (0..1000).for_each(|n| record(&mut votes, &format!("s{n}"), 1, 1, n));
+        for n in 0..1000 {
+            record(&mut votes, &format!("s{n}"), 1, 1, n);
+        }
         assert_eq!(votes.sentinels.len(), MOST);
     }
 

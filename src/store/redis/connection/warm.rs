@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use redis::Value;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
-use super::{Found, Lines, Slot, wait};
+use super::{Found, Line, Lines, Slot, wait};
+use crate::store::redis::moment::Moment;
 
 /// A third of the longest gap: a ping that comes late leaves time for another one.
 const PING_EVERY: Duration = Duration::from_millis(150);
@@ -39,15 +41,32 @@ async fn keep(lines: Arc<Lines>, slot: Arc<Slot>) {
     loop {
         let began = Instant::now();
         match slot.look(&lines, || lines.attempt()) {
-            Found::Line(line) => {
-                // Its outcome stands in the connection's own books.
-                let _ = lines.lease(&slot, line).command(&redis::cmd("PING"), began + lines.patience).await;
-            }
+            Found::Line(line) => ping(&lines, &slot, line, began + lines.patience).await,
             Found::New(attempt) | Found::Others(attempt) => {
                 let _ = wait(&slot, &attempt, &lines.guard, began + lines.connect_timeout).await;
             }
             Found::Pause(_) => {}
         }
         sleep_until(began + PING_EVERY).await;
+    }
+}
+
+/// Asks the server for a sign of life. As long as its answers do not count, that is a write which all its replicas are
+/// to acknowledge: it ends the wait. The connection is then used by nobody else whom that would block.
+async fn ping(lines: &Lines, slot: &Arc<Slot>, line: Line, deadline: Instant) {
+    let liveness = Arc::clone(&line.liveness);
+    let mut lease = lines.lease(slot, line);
+    let proof = lines.guard.proof().filter(|_| !liveness.settles_in().is_zero());
+    let Some((write, all)) = proof else {
+        // Its outcome stands in the connection's own books.
+        let _ = lease.command(&redis::cmd("PING"), deadline).await;
+        return;
+    };
+    let asked = Moment::now();
+    if let Ok(values) = lease.pipeline(&write, deadline).await
+        && let Some(Value::Int(acknowledged)) = values.last()
+        && u64::try_from(*acknowledged).is_ok_and(|acknowledged| acknowledged >= all)
+    {
+        liveness.proved(asked);
     }
 }
