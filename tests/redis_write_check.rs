@@ -13,7 +13,7 @@ use support::{
 use tower_bearer::{
     error::StoreErrorKind,
     store::{
-        DenyQuery, RedisStore, SessionState, TokenStore,
+        DenyQuery, LogQuery, RedisStore, SessionState, TokenStore,
         redis::{ConnectError, Failover},
     },
 };
@@ -163,7 +163,7 @@ async fn the_rights_in_the_documentation_are_enough() {
     let checked = store.check("alice", "s1", "j").await.unwrap();
     assert!(checked.server.is_some() && matches!(checked.state, SessionState::Active { .. }));
     store.revoke_session("alice", "s1").await.unwrap();
-    store.log(store.bucket_of("alice"), None).await.unwrap();
+    store.log(store.bucket_of("alice"), LogQuery::from_start()).await.unwrap();
     for feed in store.feeds(Duration::from_secs(1)) {
         let nudged = tokio::time::timeout(Duration::from_secs(10), feed.nudged()).await;
         assert!(nudged.is_ok(), "the subscription was refused");
