@@ -58,7 +58,8 @@ async fn is_nudged(feed: &dyn LogFeed) -> bool {
     tokio::time::timeout(Duration::from_secs(30), feed.nudged()).await.is_ok()
 }
 
-/// Revokes a session and demands a nudge for it. A new subscription is nudged once: that is taken before.
+/// Revokes a session and demands a nudge for it. A new subscription is nudged once: that is taken
+/// before.
 async fn a_revocation_nudges(store: &RedisStore, feed: &dyn LogFeed) {
     assert!(is_nudged(feed).await, "a new subscription nudges: what was published before is not pushed");
     // A session of its own each time: a repetition writes nothing.
