@@ -707,6 +707,28 @@ mod tests {
     }
 
     #[test]
+    fn a_repetition_that_ends_nothing_refuses_no_login_that_began_since_but_those_of_long_ago() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        let at = |seconds| START.saturating_add(Duration::from_secs(seconds));
+        let login = |sid, began| Open { authentication_began: Some(began), ..open("alice", sid) };
+        shard.open(open("alice", "kept"), START, &log).unwrap();
+        let first = shard.revoke_all("alice", Some("kept"), START, &log).unwrap();
+        for seconds in 2..10 {
+            let again = shard.revoke_all("alice", Some("kept"), at(seconds), &log).unwrap();
+            assert_eq!((again.found, &again.position), (false, &first.position));
+        }
+        assert!(matches!(shard.open(login("a", at(1)), at(9), &log).unwrap(), Opened::Opened { .. }));
+        let second = shard.revoke_all("alice", Some("kept"), at(9), &log).unwrap();
+        assert!(second.found && second.position.sequence == 2);
+        // Long after that, a login is under way that knows nothing of it.
+        assert_eq!(shard.revoke_all("alice", Some("kept"), at(19), &log).unwrap().position, second.position);
+        assert!(matches!(shard.open(login("b", at(18)), at(20), &log).unwrap(), Opened::Superseded { .. }));
+        assert!(
+            matches!(shard.check("alice", "a", "j", at(20)), SessionState::Revoked { at: Some(told) } if told == at(9))
+        );
+    }
+
+    #[test]
     fn the_index_of_live_sessions_is_kept_by_every_change() {
         let (log, mut shard) = (Log::new(START), Shard::default());
         let index = |shard: &Shard| -> Vec<String> {
