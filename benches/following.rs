@@ -104,22 +104,29 @@ async fn start(entries: usize) {
         })
         .await;
     println!("\n{entries} entries written in {:?}", began.elapsed());
-    let strict = node(&server.url(), Consistency::Strong).await;
-    let pair = strict.create_token_pair(NewSession::of("somebody")).await.unwrap();
     sleep(Duration::from_secs(2)).await;
-    let idle = checks(&strict, pair.access().as_str(), Duration::from_secs(4)).await;
-
+    // A node on a thread of its own, as it would be on a machine of its own.
+    let (started, has_started) = tokio::sync::oneshot::channel();
     let is_done = Arc::new(AtomicBool::new(false));
-    let busy = tokio::spawn({
-        let (strict, token, is_done) = (strict.clone(), pair.access().as_str().to_owned(), Arc::clone(&is_done));
-        async move {
-            let mut times = Vec::new();
-            while !is_done.load(Ordering::Relaxed) {
-                times.extend(checks(&strict, &token, Duration::from_millis(50)).await);
-            }
-            times
+    let checker = std::thread::spawn({
+        let (is_done, url) = (Arc::clone(&is_done), server.url());
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let strict = node(&url, Consistency::Strong).await;
+                let pair = strict.create_token_pair(NewSession::of("somebody")).await.unwrap();
+                let token = pair.access().as_str();
+                let idle = checks(&strict, token, Duration::from_secs(4)).await;
+                started.send(()).unwrap();
+                let mut busy = Vec::new();
+                while !is_done.load(Ordering::Relaxed) {
+                    busy.extend(checks(&strict, token, Duration::from_millis(50)).await);
+                }
+                (idle, busy)
+            })
         }
     });
+    has_started.await.unwrap();
     let began = Instant::now();
     let url = server.url();
     let start = |_| async {
@@ -134,7 +141,7 @@ async fn start(entries: usize) {
     // They go on to read what is older.
     sleep(Duration::from_secs(4)).await;
     is_done.store(true, Ordering::Relaxed);
-    let busy = busy.await.unwrap();
+    let (idle, busy) = tokio::task::spawn_blocking(|| checker.join().unwrap()).await.unwrap();
     println!("eight nodes at once: the last one leased after {last:?}");
     report("strict checks, nothing starts", idle);
     report("strict checks, eight nodes start and read back", busy);

@@ -268,8 +268,8 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The client's: its token or its credentials are no good (401; at the token endpoint 400 or 401), or an id that it
-    /// named is none (400).
+    /// The client's: its token or its credentials are no good (401; at the token endpoint 400 or
+    /// 401), or an id that it named is none (400).
     Client,
     /// The store's: try again later (503).
     Store,

@@ -1,4 +1,5 @@
-//! The work of one script, for a user who has very much. In a binary of its own: it keeps a server busy for seconds.
+//! The work of one script, for a user who has very much. In a binary of its own: it keeps a server
+//! busy for seconds.
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -61,7 +61,8 @@ async fn is_nudged(feed: &dyn LogFeed) -> bool {
     tokio::time::timeout(Duration::from_secs(30), feed.nudged()).await.is_ok()
 }
 
-/// Revokes a session and demands a nudge for it. A new subscription is nudged once: that is taken before.
+/// Revokes a session and demands a nudge for it. A new subscription is nudged once: that is taken
+/// before.
 async fn a_revocation_nudges(store: &RedisStore, feed: &dyn LogFeed) {
     static SESSIONS: AtomicUsize = AtomicUsize::new(0);
     assert!(is_nudged(feed).await, "a new subscription nudges: what was published before is not pushed");

@@ -64,8 +64,8 @@ where
         if !matches!(outcome, Err(Error::LoginSuperseded)) {
             return outcome;
         }
-        // Once more, by what the account is now: the password may have been changed with the revocation, or this login
-        // came right after it.
+        // Once more, by what the account is now: the password may have been changed with the
+        // revocation, or this login came right after it.
         let start = self.tokens.authentication_begins_anew().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {

@@ -235,7 +235,8 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `atl`, cut to whole seconds: how long the access tokens live that a refresh token is exchanged for.
+    /// Sets `atl`, cut to whole seconds: how long the access tokens live that a refresh token is
+    /// exchanged for.
     #[must_use]
     pub fn with_access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(Duration::from_secs(lifetime.as_secs()));

@@ -98,7 +98,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
                     members.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
                 }
                 "client_id" => members.client_id = Some(map.next_value()?),
-                // This crate's own name: what another issuer means by it is the application's to read.
+                // This crate's own name: what another issuer means by it is the application's to
+                // read.
                 "atl" => match map.next_value::<Value>()? {
                     Value::Number(seconds) if seconds.is_u64() => {
                         members.access_lifetime = seconds.as_u64().map(Duration::from_secs);

@@ -103,30 +103,39 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///
 /// # Contract
 ///
-/// * Each method is one atomic step, whatever runs beside it, and ends within a deadline of the store's own.
+/// * Each method is one atomic step, whatever runs beside it, and ends within a deadline of the
+///   store's own.
 /// * **Linearizable**: a call that starts after another has answered sees what the other did.
-/// * An error means that nothing may be concluded: not that a token is good, not that it is bad. A change that ended
-///   with [`Timeout`](crate::error::StoreErrorKind::Timeout) or [`Unavailable`](crate::error::StoreErrorKind::Unavailable)
-///   may or may not have been made. Revocations are idempotent and are to be repeated.
+/// * An error means that nothing may be concluded: not that a token is good, not that it is bad. A
+///   change that ended with [`Timeout`](crate::error::StoreErrorKind::Timeout) or
+///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable) may or may not have been made.
+///   Revocations are idempotent and are to be repeated.
 /// * Dropping a returned future leaves the change made or not made, never half made.
-/// * Nothing panics, whatever the arguments. Subjects and ids are any text of 1 to 255 bytes. A change that names another
-///   one is [`Rejected`](crate::error::StoreErrorKind::Rejected), and nothing is written: every reader of the log would
-///   have to read it.
-/// * Every way in which a session ends before its own expiry (revocation, reuse, eviction) writes the log.
-/// * Each [`Revoked`] names an entry of the log and has its words. A node that has been told of a revocation, and does not
-///   find it there, takes it for lost.
-/// * **What changes nothing writes nothing.** A revocation writes no entry and moves no time if its entry stands in the log
-///   already. The answer then has [`found`](Revoked::found) `false` and names that entry:
-///   - a session that was revoked before, alone or with all others. A session that the store does not know is logged: its
-///     record may have been lost while its tokens live. The store remembers it as revoked from then on.
-///   - a token that was revoked before for at least that long. A token whose time is over has no entry: the answer names
-///     the newest one.
-///   - all sessions of a user, if none was opened since the last time and the kept one is the same or dead.
-///   - something of another issuer's that was denied up to this half second, for at least that long.
-/// * So no caller makes the entries that concern one session, token, subject or foreign id grow faster than two a second.
-///   What is alive, what the store does not know, and a longer time than before are exceptions.
-/// * What is revoked is remembered for at least as long as [`keep_log_for`](TokenStore::keep_log_for) asks, whatever the
-///   call says: another node may accept a token for longer than the caller does.
+/// * Nothing panics, whatever the arguments. Subjects and ids are any text of 1 to 255 bytes. A
+///   change that names another one is [`Rejected`](crate::error::StoreErrorKind::Rejected), and
+///   nothing is written: every reader of the log would have to read it.
+/// * Every way in which a session ends before its own expiry (revocation, reuse, eviction) writes
+///   the log.
+/// * Each [`Revoked`] names an entry of the log and has its words. A node that has been told of a
+///   revocation, and does not find it there, takes it for lost.
+/// * **What changes nothing writes nothing.** A revocation writes no entry and moves no time if its
+///   entry stands in the log already. The answer then has [`found`](Revoked::found) `false` and
+///   names that entry:
+///   - a session that was revoked before, alone or with all others. A session that the store does
+///     not know is logged: its record may have been lost while its tokens live. The store remembers
+///     it as revoked from then on.
+///   - a token that was revoked before for at least that long. A token whose time is over has no
+///     entry: the answer names the newest one.
+///   - all sessions of a user, if none was opened since the last time and the kept one is the same
+///     or dead.
+///   - something of another issuer's that was denied up to this half second, for at least that
+///     long.
+/// * So no caller makes the entries that concern one session, token, subject or foreign id grow
+///   faster than two a second. What is alive, what the store does not know, and a longer time than
+///   before are exceptions.
+/// * What is revoked is remembered for at least as long as
+///   [`keep_log_for`](TokenStore::keep_log_for) asks, whatever the call says: another node may
+///   accept a token for longer than the caller does.
 pub trait TokenStore: Send + Sync + 'static {
     /// Opens a session, whose counter is 0. An existing `sid` is never overwritten. With [`Open::max_sessions`], as many of the user's
     /// sessions as needed are evicted, those that were used longest ago first.

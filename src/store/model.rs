@@ -19,11 +19,13 @@ pub struct Open {
     /// session is refused if all sessions of the user were revoked at or after that moment: else a login that had
     /// checked the old password would outlive the change of it.
     pub authentication_began: Option<Timestamp>,
-    /// How many live sessions the user may have, this one included. Those that were used longest ago are evicted.
+    /// How many live sessions the user may have, this one included. Those that were used longest
+    /// ago are evicted.
     ///
-    /// The work of one call is bounded, so the cap is exact up to that bound: one call looks at some hundred sessions and
-    /// evicts 100 at most. If there are more, because there was no cap before, each further call reduces the excess until
-    /// none is left. Under a cap of more than 900, sessions that have expired a short while ago may count as live.
+    /// The work of one call is bounded, so the cap is exact up to that bound: one call looks at
+    /// some hundred sessions and evicts 100 at most. If there are more, because there was no cap
+    /// before, each further call reduces the excess until none is left. Under a cap of more than
+    /// 900, sessions that have expired a short while ago may count as live.
     pub max_sessions: Option<NonZeroU32>,
     /// What the caller wants to read in the listing: a device, an address. Up to 1 KiB.
     pub label: String,
@@ -179,14 +181,15 @@ pub struct Successor {
 pub struct Revoked {
     /// The store's time.
     pub now: Timestamp,
-    /// Whether there was anything alive to revoke.
+    /// Whether there was anything alive to revoke. Where that would take a look at very many
+    /// sessions, a store may answer `true` if there may have been.
     pub found: bool,
     /// What the log says of it.
     pub revocation: Revocation,
     /// Until when that matters, as [`LogEntry::until`].
     pub until: Timestamp,
-    /// Where it stands in the log: further back than the newest entry if it was revoked before. A node that has read the
-    /// log up to here enforces it.
+    /// Where it stands in the log: further back than the newest entry if it was revoked before. A
+    /// node that has read the log up to here enforces it.
     pub position: LogPosition,
     /// The longest time for which any node may still decide by what it knew before. Zero: none does.
     pub max_staleness: Duration,
@@ -277,8 +280,8 @@ pub struct Deny {
     pub issuer: String,
     /// What is revoked.
     pub id: ForeignId,
-    /// How long to remember it at least: as long as a token that it concerns may live, and leeway and margin. Zero if
-    /// its time is over: then nothing is written.
+    /// How long to remember it at least: as long as a token that it concerns may live, and leeway
+    /// and margin. Zero if its time is over: then nothing is written.
     pub keep: Duration,
 }
 
@@ -306,7 +309,8 @@ pub struct Denial {
     pub revoked_before: Option<Timestamp>,
     /// Since when the store remembers. A token issued before may have been revoked in an earlier life of the store.
     pub born: Timestamp,
-    /// When the store was last asked to remember revocations for longer; `None` if it always did for as long as now.
+    /// When the store was last asked to remember revocations for longer; `None` if it always did
+    /// for as long as now.
     pub kept_longer: Option<KeptLonger>,
     /// The server that answered; `None` if its identity is not known, or if several servers answered.
     pub server: Option<ServerId>,
@@ -314,7 +318,8 @@ pub struct Denial {
 
 /// A time from which revocations are remembered for longer than before.
 ///
-/// A token of a long life that was issued before may have been revoked, and its revocation forgotten.
+/// A token of a long life that was issued before may have been revoked, and its revocation
+/// forgotten.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct KeptLonger {
     /// The time.

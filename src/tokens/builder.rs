@@ -267,7 +267,12 @@ impl<C> Builder<C> {
         self
     }
 
-    /// How long an access token lives. Whole seconds.
+    /// Sets how long an access token lives. Whole seconds.
+    ///
+    /// A session keeps the life with which it was opened: after a change, tokens of older sessions live
+    /// as long as before. [`max_access_lifetime`](Self::max_access_lifetime) bounds them too.
+    ///
+    /// Nodes that share a store may differ in it, and in the leeway by less than a minute.
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = lifetime;
         self

@@ -31,8 +31,8 @@ pub enum SecurityEvent {
         /// Which session.
         session_id: String,
     },
-    /// A correct login that revocations of all sessions overtook twice. It was refused: the user, or a thief with a session
-    /// of the user, revokes all sessions again and again.
+    /// A correct login that revocations of all sessions overtook twice. It was refused: the user,
+    /// or a thief with a session of the user, revokes all sessions again and again.
     LoginOvertaken {
         /// The user who logged in.
         subject: String,

@@ -110,7 +110,8 @@ impl<C> Inner<C> {
         Ok((mint, scope))
     }
 
-    /// Returns how long the access tokens live that a refresh token is exchanged for. Tokens of older versions do not say.
+    /// Returns how long the access tokens live that a refresh token is exchanged for. Tokens of
+    /// older versions do not say.
     pub(super) fn access_lifetime_of(&self, refresh: &Claims<C>) -> Duration {
         let lifetime = refresh.access_lifetime().unwrap_or(self.lifetimes.access);
         lifetime.min(self.validation.max_access_lifetime_in_force())
@@ -200,8 +201,8 @@ pub(super) struct Identity<'a> {
     pub(super) issued_at: Timestamp,
     /// When the session ends if it is not used again.
     pub(super) session_end: Timestamp,
-    /// How long the session's access tokens live. It is fixed at login and travels in the refresh token, so that a replay
-    /// on a node with another setting gives no later `exp`.
+    /// How long the session's access tokens live. It is fixed at login and travels in the refresh
+    /// token, so that a replay on a node with another setting gives no later `exp`.
     pub(super) access_lifetime: Duration,
     /// The store's time of the answer.
     pub(super) now: Timestamp,

@@ -44,8 +44,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds. [`Error::InvalidId`] if
-    /// an id is none.
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// [`Error::InvalidId`] if an id is none.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_claims(&self, claims: &JwtClaims<C>) -> Revoke {
         let inner = self.inner();
@@ -59,8 +59,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);
         match (claims.token_type(), claims.session_id()) {
             _ if inner.policy == TokenPolicy::Denylist => {
-                // Remembered as long as the token could be accepted, whatever its issuer's clock and ours say. Not at all
-                // if that time is over.
+                // Remembered as long as the token could be accepted, whatever its issuer's clock
+                // and ours say. Not at all if that time is over.
                 let until = until.saturating_add(inner.validation.leeway_in_force());
                 let keep = until.saturating_since(inner.store_now()).min(inner.max_foreign_life());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
@@ -77,13 +77,13 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes a session: its refresh token and all its access tokens. Idempotent.
     ///
-    /// It does nothing to a session of another subject; but under [`TokenPolicy::Denylist`], where nobody knows whose a session is, the subject is
-    /// not looked at.
+    /// It does nothing to a session of another subject; but under [`TokenPolicy::Denylist`], where
+    /// nobody knows whose a session is, the subject is not looked at.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds. [`Error::InvalidId`] if
-    /// an id is none.
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// [`Error::InvalidId`] if an id is none.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<String>, session_id: impl Into<String>) -> Revoke {
         let (subject, sid) = (subject.into(), session_id.into());
@@ -98,15 +98,15 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.revoke(move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
     }
 
-    /// Revokes all sessions of a user, one step however many there are: on a password change (after the new password was stored), a lost device,
-    /// a disabled account. Idempotent.
+    /// Revokes all sessions of a user, one step however many there are: on a password change (after
+    /// the new password was stored), a lost device, a disabled account. Idempotent.
     ///
     /// A login or refresh that is under way at the same time does not survive it.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds. [`Error::InvalidId`] if
-    /// an id is none.
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// [`Error::InvalidId`] if an id is none.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject(&self, subject: impl ToString) -> Revoke {
         self.revoke_all(subject.to_string(), None)
@@ -123,12 +123,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.revoke_all(subject.to_string(), Some(session_id.into()))
     }
 
-    /// The user's live sessions, a page at a time, in no particular order. Dropping the future changes nothing.
+    /// The user's live sessions, a page at a time, in no particular order. Dropping the future
+    /// changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidId`] if an id is none; [`Error::Store`] if the store did not answer; [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject
-    /// "1" is not our user 1.
+    /// [`Error::InvalidId`] if an id is none; [`Error::Store`] if the store did not answer;
+    /// [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject "1"
+    /// is not our user 1.
     pub async fn sessions(&self, subject: &str, page: Page) -> Result<SessionPage, Error> {
         check_ids([(SUBJECT, subject)])?;
         Ok(self.own_store()?.sessions(subject, page).await?)
@@ -184,8 +186,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let future = async move {
                     let mut revoked = asked.await?;
                     if let Some(replica) = replica {
-                        // What was revoked before may stand in a part of the log that was read long ago. The
-                        // replica would wait for the log to tell it again, and take it for lost.
+                        // What was revoked before may stand in a part of the log that was read long
+                        // ago. The replica would wait for the log to tell it again, and take it for
+                        // lost.
                         let is_over = revoked.until <= revoked.now;
                         if !is_over && !replica.has_seen(&revoked.position) {
                             replica.has_revoked(&revoked);
@@ -220,7 +223,8 @@ const SUBJECT: &str = "subject";
 const SESSION_ID: &str = "session id";
 const TOKEN_ID: &str = "token id";
 
-/// Refuses ids that no token can have, before the store is asked: it would keep them, and every node would read them.
+/// Refuses ids that no token can have, before the store is asked: it would keep them, and every
+/// node would read them.
 fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
     match ids.into_iter().find(|(_, text)| !is_id(text)) {
         Some((id, _)) => Err(Error::InvalidId { id }),

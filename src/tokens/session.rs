@@ -85,13 +85,14 @@ impl<C> NewSession<C> {
         self
     }
 
-    /// Sets the life of the session's access tokens, instead of the configured one. Whole seconds, at most
-    /// [`Builder::max_access_lifetime`](super::Builder::max_access_lifetime).
+    /// Sets the life of the session's access tokens, instead of the configured one. Whole seconds,
+    /// at most [`Builder::max_access_lifetime`](super::Builder::max_access_lifetime).
     ///
-    /// It holds for the life of the session: a refresh gives access tokens of the same life, whatever is configured then.
+    /// It holds for the life of the session: a refresh gives access tokens of the same life,
+    /// whatever is configured then.
     ///
-    /// A life longer than the configured one of every node makes each request ask the store: the revocation log is kept
-    /// for tokens of configured lives.
+    /// A life longer than the configured one of every node makes each request ask the store: the
+    /// revocation log is kept for tokens of configured lives.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(lifetime);

@@ -82,6 +82,9 @@ async fn isu_01_every_token_says_who_for_whom_until_when_and_of_which_session() 
             assert_eq!(claims.get("client_id"), client.map(|client| json!(client)).as_ref(), "{what}");
             let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
             names.retain(|name| *name != "client_id");
+            // How long its access tokens live is for the refresh token alone to say.
+            assert_eq!(claims.get("atl"), (kind == TokenType::Refresh).then(|| json!(1800)).as_ref(), "{what}");
+            names.retain(|name| *name != "atl");
             names.sort_unstable();
             assert_eq!(names, ["aud", "exp", "gen", "iat", "iss", "jti", "scope", "sid", "sub", "type"], "{what}");
         }

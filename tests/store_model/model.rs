@@ -21,7 +21,8 @@ pub struct User {
     highest: u64,
     /// When all sessions were last revoked.
     revoked_at: Option<Timestamp>,
-    /// The exception of the last revocation of all sessions, and whether no session was opened since.
+    /// The exception of the last revocation of all sessions, and whether no session was opened
+    /// since.
     last_end: Option<(Option<String>, bool)>,
     sessions: BTreeMap<String, Session>,
     /// Revoked tokens, and until when.

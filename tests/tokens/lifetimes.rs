@@ -1,5 +1,5 @@
-//! Nodes whose settings differ share one store: what one of them revoked is refused by all, for as long as any of them
-//! accepts the token.
+//! Nodes whose settings differ share one store: what one of them revoked is refused by all, for as
+//! long as any of them accepts the token.
 
 use std::time::Duration;
 
@@ -198,7 +198,8 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
             let by = &nodes[revoking];
             match kind {
                 "token" => {
-                    // A node takes no token that lives longer than it allows: then its id is not known there.
+                    // A node takes no token that lives longer than it allows: then its id is not
+                    // known there.
                     for (_, token) in dead.iter().filter(|(life, _)| *life <= NODES[revoking].life) {
                         by.revoke_token(token).everywhere().await.unwrap();
                     }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use tower_bearer::{
-    Error, NewSession, NoClaims, TokenPolicy, TokenService, TokenType, error::TokenError, jwt::JwtClaims, store::Page,
+    Consistency, Error, NewSession, NoClaims, TokenPolicy, TokenService, TokenType, error::TokenError, jwt::JwtClaims,
+    store::Page, tokens::SecurityEvent,
 };
 
 use crate::{
     access, assert_alive, assert_dead, assert_revoked, pair, refresh,
     support::{
-        Behaviour, Fixture,
+        Behaviour, Events, Fixture, eventually,
         fixture::{START, builder},
     },
 };
@@ -289,4 +290,36 @@ async fn ids_that_no_token_can_have_are_refused_before_the_store_is_asked() {
     let text = Error::InvalidId { id: "session id" }.to_string();
     assert!(text.starts_with("the session id must be 1 to 255 bytes without control characters; "), "{text}");
     tokens.revoke_session("42", "x".repeat(255)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_repeated_revocation_is_not_taken_for_lost() {
+    let events = Events::default();
+    let fixture = Fixture::with(|builder| {
+        builder.on_event(events.hook()).consistency(Consistency::BoundedStaleness(Duration::from_millis(50)))
+    });
+    let tokens = &fixture.tokens;
+    let (session, token) = (pair(tokens).await, pair(tokens).await);
+    fixture.advance(10);
+    // Each is read before it is repeated, and the log after that.
+    for round in 0..4 {
+        let revoked = [
+            tokens.revoke_session("42", session.session_id()).await.unwrap(),
+            tokens.revoke_token(token.access().as_str()).await.unwrap(),
+            tokens.revoke_all_for_subject_except("42", token.session_id()).await.unwrap(),
+            tokens.revoke_session("42", "unknown").await.unwrap(),
+            tokens.revoke_session("43", round.to_string()).await.unwrap(),
+        ];
+        for revoked in revoked {
+            eventually("the log is read", async || tokens.has_seen(&revoked.position).then_some(())).await;
+        }
+        assert_revoked(access(tokens, token.access().as_str()).await);
+    }
+    // What is over is not remembered at all.
+    fixture.advance(24 * 3600);
+    tokens.revoke_token(token.access().as_str()).await.unwrap();
+    let last = tokens.revoke_session("43", "last").await.unwrap();
+    eventually("the log is read", async || tokens.has_seen(&last.position).then_some(())).await;
+    let told = events.take();
+    assert!(!told.iter().any(|event| matches!(event, SecurityEvent::RevocationsLost { .. })), "{told:?}");
 }

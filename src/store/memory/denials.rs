@@ -31,7 +31,8 @@ struct Denied {
     sequence: u64,
 }
 
-/// The length of the windows that [`window_end`] speaks of: with it one id has two log entries a second at most.
+/// The length of the windows that [`window_end`] speaks of: with it one id has two log entries a
+/// second at most.
 const WINDOW_MILLIS: u64 = 500;
 
 impl Denials {
@@ -81,7 +82,8 @@ impl Denials {
         })
     }
 
-    /// Notes that what is revoked from now on is remembered for `keep`, and no longer for `before` only.
+    /// Notes that what is revoked from now on is remembered for `keep`, and no longer for `before`
+    /// only.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
         // Where that is still so for an earlier change, the shortest time counts.
@@ -112,7 +114,8 @@ impl Denials {
         Ok(())
     }
 
-    /// Writes an entry. What is denied twice is denied for the longer time and up to the later moment.
+    /// Writes an entry. What is denied twice is denied for the longer time and up to the later
+    /// moment.
     fn put(&mut self, name: Arc<str>, denied: Denied) {
         let mut denied = denied;
         if let Some(known) = self.denied.get(&name) {
@@ -153,12 +156,13 @@ impl Denials {
     }
 }
 
-/// Returns the end of the half second in which a denial happens: the moment up to which it ends tokens.
+/// Returns the end of the half second in which a denial happens: the moment up to which it ends
+/// tokens.
 ///
-/// Repeated calls for one id within it change nothing, and the tokens issued until each of them are dead. A token issued
-/// after the call in that half second is refused too. `iat` has whole seconds and the end is one millisecond before the
-/// next half, so to an issuer that writes whole seconds this makes no difference: the token would have the `iat` of the
-/// call.
+/// Repeated calls for one id within it change nothing, and the tokens issued until each of them are
+/// dead. A token issued after the call in that half second is refused too. `iat` has whole seconds
+/// and the end is one millisecond before the next half, so to an issuer that writes whole seconds
+/// this makes no difference: the token would have the `iat` of the call.
 fn window_end(now: Timestamp) -> Timestamp {
     let past = now.as_millis() % WINDOW_MILLIS;
     now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))

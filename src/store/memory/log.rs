@@ -25,6 +25,8 @@ const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
 /// The most entries kept, about 20 MB. What is lost is safe to lose: readers see a hole by the numbers (protocol
 /// section 4).
 const MAX_ENTRIES: usize = 65_536;
+/// The most entries that one change drops because they are old: the log is locked meanwhile.
+const DROPPED_PER_CHANGE: usize = 256;
 /// A nonce's length in bytes.
 const NONCE: usize = 16;
 
@@ -116,13 +118,18 @@ impl Log {
             ring.entries.push_back(LogEntry { sequence, nonce, previous, previous_at, at, revocation, until });
         }
         let oldest = at.saturating_sub(self.keep());
-        while ring.entries.len() > MAX_ENTRIES || ring.entries.front().is_some_and(|entry| entry.at < oldest) {
+        let mut most_dropped = DROPPED_PER_CHANGE;
+        while ring.entries.len() > MAX_ENTRIES
+            || (most_dropped > 0 && ring.entries.front().is_some_and(|entry| entry.at < oldest))
+        {
             ring.entries.pop_front();
+            most_dropped = most_dropped.saturating_sub(1);
         }
         Ok(LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence })
     }
 
-    /// Returns the position of an entry that was written before; of the newest one without a sequence.
+    /// Returns the position of an entry that was written before; of the newest one without a
+    /// sequence.
     pub(super) fn position(&self, sequence: Option<u64>) -> LogPosition {
         let sequence = sequence.unwrap_or_else(|| self.lock().sequence);
         LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence }

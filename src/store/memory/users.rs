@@ -23,9 +23,10 @@ use crate::{
 
 /// How many records whose time is over each change removes. A change adds fewer, so none are left behind for ever.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
-/// A repetition of `revoke_all` that ends nothing moves the time by which logins are refused only if that is older. A
-/// login takes less time, so nobody can refuse every login of a user by repeating the call. A password change long after
-/// the last revocation still overtakes the logins that began before it.
+/// A repetition of `revoke_all` that ends nothing moves the time by which logins are refused only
+/// if that is older. A login takes less time, so nobody can refuse every login of a user by
+/// repeating the call. A password change long after the last revocation still overtakes the logins
+/// that began before it.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
 /// How many records a page of a listing looks at, if the caller does not say.
 const DEFAULT_PAGE: usize = 100;
@@ -33,8 +34,8 @@ const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
 /// What a cursor of a listing starts with; the id of the last session that was looked at follows.
 const CURSOR: &str = "after ";
-/// How many sessions a login under a cap looks at, and `revoke_all`: the shard is locked meanwhile. Under a large cap it
-/// is up to `MOST_LOOKED_AT`.
+/// How many sessions a login under a cap looks at, and `revoke_all`: the shard is locked meanwhile.
+/// Under a large cap it is up to `MOST_LOOKED_AT`.
 const LOOKED_AT: usize = 200;
 const MOST_LOOKED_AT: usize = 1000;
 /// How many sessions one login ends at most. What it leaves, the next ones go on with.
@@ -174,7 +175,8 @@ impl Shard {
         for place in &gone {
             user.live.remove(place);
         }
-        // Those that were not looked at may have expired, so they count only under a cap that is larger than the look.
+        // Those that were not looked at may have expired, so they count only under a cap that is
+        // larger than the look.
         let count = if cap.saturating_add(EVICTED) > MOST_LOOKED_AT { user.live.len() } else { live.len() };
         let excess = count.saturating_add(1).saturating_sub(cap).min(EVICTED);
         let evicted: Vec<Arc<str>> = live.into_iter().take(excess).map(|(.., sid)| sid).collect();
@@ -355,7 +357,8 @@ impl Shard {
         let generation = old.max(highest).max(now.as_millis()).saturating_add(1);
         // A session that is dead already must not be named: replicas would revive it.
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
-        // Of more sessions than these some are likely alive, and to look at each would take time that grows with them.
+        // Of more sessions than these some are likely alive, and to look at each would take time
+        // that grows with them.
         let found = user.is_some_and(|user| {
             let mut first = user.live.iter().take(LOOKED_AT);
             user.live.len() > LOOKED_AT || first.any(|(.., sid)| Some(&**sid) != except && user.is_alive(sid, now))
@@ -375,7 +378,8 @@ impl Shard {
         })
     }
 
-    /// Ends all sessions of an earlier generation but `except`, which is alive. `is_last`: no other session is alive then.
+    /// Ends all sessions of an earlier generation but `except`, which is alive. `is_last`: no other
+    /// session is alive then.
     fn end_all(
         &mut self,
         subject: &str,
@@ -481,7 +485,8 @@ impl Shard {
         (name, user)
     }
 
-    /// Makes a tombstone of a session that the store does not know, so that a repetition changes nothing.
+    /// Makes a tombstone of a session that the store does not know, so that a repetition changes
+    /// nothing.
     fn bury_unknown(&mut self, subject: &str, sid: &str, sequence: u64, now: Timestamp, keep: Duration) {
         let end = later(now, keep);
         let (subject, user) = self.user(subject, end);
@@ -582,7 +587,8 @@ impl Session {
     }
 }
 
-/// Answers a revocation that would change nothing with the entry that says so already; without one, with the newest.
+/// Answers a revocation that would change nothing with the entry that says so already; without one,
+/// with the newest.
 fn unchanged(now: Timestamp, revocation: Revocation, until: Timestamp, sequence: Option<u64>, log: &Log) -> Revoked {
     let (position, max_staleness) = (log.position(sequence), log.max_staleness());
     Revoked { now, found: false, revocation, until, position, max_staleness, max_failover: Duration::ZERO }
@@ -722,6 +728,28 @@ mod tests {
         assert_eq!(shard.discarded[0].len(), before - DROPPED_PER_CHANGE);
         (0..200).for_each(|_| shard.prune(later));
         assert!(shard.discarded.is_empty());
+    }
+
+    #[test]
+    fn a_repetition_that_ends_nothing_refuses_no_login_that_began_since_but_those_of_long_ago() {
+        let (log, mut shard) = (Log::new(START), Shard::default());
+        let at = |seconds| START.saturating_add(Duration::from_secs(seconds));
+        let login = |sid, began| Open { authentication_began: Some(began), ..open("alice", sid) };
+        shard.open(open("alice", "kept"), START, &log).unwrap();
+        let first = shard.revoke_all("alice", Some("kept"), START, &log).unwrap();
+        for seconds in 2..10 {
+            let again = shard.revoke_all("alice", Some("kept"), at(seconds), &log).unwrap();
+            assert_eq!((again.found, &again.position), (false, &first.position));
+        }
+        assert!(matches!(shard.open(login("a", at(1)), at(9), &log).unwrap(), Opened::Opened { .. }));
+        let second = shard.revoke_all("alice", Some("kept"), at(9), &log).unwrap();
+        assert!(second.found && second.position.sequence == 2);
+        // Long after that, a login is under way that knows nothing of it.
+        assert_eq!(shard.revoke_all("alice", Some("kept"), at(19), &log).unwrap().position, second.position);
+        assert!(matches!(shard.open(login("b", at(18)), at(20), &log).unwrap(), Opened::Superseded { .. }));
+        assert!(
+            matches!(shard.check("alice", "a", "j", at(20)), SessionState::Revoked { at: Some(told) } if told == at(9))
+        );
     }
 
     #[test]

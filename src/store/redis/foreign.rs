@@ -64,21 +64,22 @@ impl Inner {
     async fn known_against(&self, issuer: &str, id: ForeignId, deadline: Instant) -> Result<Denial, StoreError> {
         let key = self.keys.foreign(issuer, &id);
         let is_token = matches!(id, ForeignId::Token(_));
-        if let Some(denial) = self.read_denial(&key, is_token, deadline).await? {
+        if let Some((denial, true)) = self.read_denial(&key, is_token, deadline).await? {
             return Ok(denial);
         }
         self.touch(key.bucket, deadline).await?;
         let denial = self.read_denial(&key, is_token, deadline).await?;
-        denial.ok_or_else(|| vanished().into())
+        denial.map(|(denial, _)| denial).ok_or_else(|| vanished().into())
     }
 
-    /// Returns `None` if the bucket does not exist yet, or does not know for how long this node wants it to remember.
+    /// Returns what is known, and whether the bucket remembers for as long as this node wants;
+    /// `None` if it does not exist yet.
     async fn read_denial(
         &self,
         key: &ForeignKey,
         is_token: bool,
         deadline: Instant,
-    ) -> Result<Option<Denial>, StoreError> {
+    ) -> Result<Option<(Denial, bool)>, StoreError> {
         let mut entry = redis::cmd("GET");
         entry.arg(self.keys.denied(key));
         let mut kept = redis::cmd("HMGET");
@@ -98,14 +99,15 @@ impl Inner {
             Ok((meta, value, is_heeded, kept_longer))
         });
         let (meta, value, is_heeded, kept_longer) = outcome.inspect_err(|_| lease.distrust())?;
-        let Some(meta) = self.same_layout(meta)?.filter(|_| is_heeded) else { return Ok(None) };
-        Ok(Some(Denial {
+        let Some(meta) = self.same_layout(meta)? else { return Ok(None) };
+        let denial = Denial {
             now: meta.now,
             token: is_token && value.is_some(),
             revoked_before: value.filter(|_| !is_token).map(Timestamp::from_millis),
             born: meta.born,
             kept_longer,
             server: lease.server(),
-        }))
+        };
+        Ok(Some((denial, is_heeded)))
     }
 }

@@ -11,13 +11,15 @@
 //! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`continuity`)
 //! ```
 //!
-//! `{b}` is the bucket's number in braces, literally: the hash tag by which Redis Cluster keeps all of it in one slot.
-//! A prefix holds no brace, so the first brace of a key is always that one.
+//! `{b}` is the bucket's number in braces, literally: the hash tag by which Redis Cluster keeps all
+//! of it in one slot. A prefix holds no brace, so the first brace of a key is always that one.
 //!
-//! **The bucket** of a subject is the number in the first four bytes (big-endian) of its SHA-256, modulo the number of
-//! buckets. It never changes: another rule would look for every session in another place.
+//! **The bucket** of a subject is the number in the first four bytes (big-endian) of its SHA-256,
+//! modulo the number of buckets. It never changes: another rule would look for every session in
+//! another place.
 //!
-//! Fields of a user's hash, told apart by their first byte, so that no id can be mistaken for another thing:
+//! Fields of a user's hash, told apart by their first byte, so that no id can be mistaken for
+//! another thing:
 //!
 //! | field | holds |
 //! |--|--|

@@ -67,9 +67,11 @@
 //!
 //! # Sessions that ended
 //!
-//! A revoked session leaves its record behind, marked, with its end cut to that moment; so a check answers *revoked* and
-//! since when, instead of *unknown*. The record names the entry of the log that tells of its end. A repeated revocation
-//! finds it there and writes nothing. What has ended in any way is pruned by later writes once it has been over for as long
+//! A revoked session leaves its record behind, marked, with its end cut to that moment. So a check
+//! answers *revoked* and since when, instead of *unknown*. The record names the entry of the log
+//! that tells of its end. A repeated revocation finds it there and writes nothing.
+//!
+//! What has ended in any way is pruned by later writes once it has been over for as long
 //! as [`keep_log_for`](crate::store::TokenStore::keep_log_for) asks; a user who never comes back vanishes as a whole, since every key but the
 //! bucket's `m` has a time to live.
 //!
@@ -320,9 +322,9 @@ impl TokenStore for RedisStore {
         self.call(move |inner, deadline| async move { inner.revoke_token(&subject, &jti, until, deadline).await })
     }
 
-    /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions, revoked tokens). Beyond that it
-    /// tells whether a session was opened since the last time, or one was kept then that is not kept now. To look at
-    /// each would take time that grows with them.
+    /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions, revoked
+    /// tokens). Beyond that it tells whether a session was opened since the last time, or one was
+    /// kept then that is not kept now. To look at each would take time that grows with them.
     fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
         if let Err(error) = check_ids([subject].into_iter().chain(except)) {
             return StoreAnswer::Ready(Err(error));

@@ -103,7 +103,8 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Reads the number before the first dot. In a value that speaks of a revocation, the sequence of its entry follows.
+/// Reads the number before the first dot. In a value that speaks of a revocation, the sequence of
+/// its entry follows.
 pub(super) fn leading_number(value: &[u8]) -> Option<u64> {
     value.split(|byte| *byte == b'.').next().and_then(decimal)
 }

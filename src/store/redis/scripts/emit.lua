@@ -1,17 +1,19 @@
 
--- Writes the log. First the entry, then `m`, which speaks of it: a number without its entry would be a hole for ever. A
--- script that fails half-way keeps its earlier writes, so an entry that `m` cannot count is taken back. The nudge comes
--- last and may fail (no right to the channel).
+-- Writes the log. First the entry, then `m`, which speaks of it: a number without its entry would
+-- be a hole for ever. A script that fails half-way keeps its earlier writes, so an entry that `m`
+-- cannot count is taken back. The nudge comes last and may fail (no right to the channel).
 --
--- Times in the log never go back, else the time of a predecessor would not bound what was lost before it. MOST bounds
--- the memory of a log that is written faster than it grows old, for revocations are written even out of memory: a
--- reader sees the hole by the chain, and asks the store about tokens of before.
+-- Times in the log never go back, else the time of a predecessor would not bound what was lost
+-- before it. MOST bounds the memory of a log that is written faster than it grows old, for
+-- revocations are written even out of memory: a reader sees the hole by the chain, and asks the
+-- store about tokens of before.
 local MOST = 1000000
 local emitted, told = 0, nil
 
--- Counts the newest entry if it follows what `m` counts: a script of an older version, or one that could not take its
--- entry back, ended between the two. Otherwise the next entry would have the same number and predecessor, and every
--- reader would see a broken chain for as long as both are kept.
+-- Counts the newest entry if it follows what `m` counts: a script of an older version, or one that
+-- could not take its entry back, ended between the two. Otherwise the next entry would have the
+-- same number and predecessor, and every reader would see a broken chain for as long as both are
+-- kept.
 local function adopt()
   local newest = redis.pcall('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
   if newest.err or not newest[1] then

@@ -45,8 +45,8 @@ end
 if KEEP < tonumber(ARGV[4]) then
   redis.call('HSET', META, 'keep', ARGV[4])
   if SEQUENCE > 0 then
-    -- What was revoked until now is remembered for the shorter time. Where that is still so for an earlier change, the
-    -- shortest time counts.
+    -- What was revoked until now is remembered for the shorter time. Where that is still so for an
+    -- earlier change, the shortest time counts.
     local last, from = redis.call('HMGET', META, 'grew', 'from'), KEEP
     if tonumber(last[1]) and NOW < tonumber(last[1]) + tonumber(ARGV[4]) then
       from = math.min(from, tonumber(last[2]) or 0)

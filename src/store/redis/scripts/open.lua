@@ -1,6 +1,8 @@
 
--- Opens a session. With a cap it looks at 512 fields and 1000 members of the index at most, and evicts 100 sessions.
--- ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 began ('' if not told), 14 max sessions (0: no cap), 15 label.
+-- Opens a session. With a cap it looks at 512 fields and 1000 members of the index at most, and
+-- evicts 100 sessions.
+-- ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 began ('' if not told), 14 max sessions (0: no
+-- cap), 15 label.
 local field, tag, label = ARGV[9], ARGV[10], ARGV[15]
 local idle, absolute, cap = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[14])
 
@@ -43,7 +45,8 @@ local function build_index()
   end
 end
 
--- Ends the sessions that were used longest ago, until there is room for one more, and returns their ids.
+-- Ends the sessions that were used longest ago, until there is room for one more, and returns their
+-- ids.
 local function make_room()
   local fields = redis.call('ZRANGE', INDEX, 0, math.min(math.max(LOOKED_AT, cap + EVICTED), MOST_LOOKED_AT) - 1)
   if #fields == 0 then
@@ -65,7 +68,8 @@ local function make_room()
   if #gone > 0 then
     redis.call('ZREM', INDEX, unpack(gone))
   end
-  -- Members that were not looked at may have expired, so they count only under a cap that is larger than the look.
+  -- Members that were not looked at may have expired, so they count only under a cap that is larger
+  -- than the look.
   local count = #live
   if cap + EVICTED > MOST_LOOKED_AT then
     count = redis.call('ZCARD', INDEX)

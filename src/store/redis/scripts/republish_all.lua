@@ -1,5 +1,6 @@
 
 -- Puts back a generation that may have been lost. Never a new one, which would end the sessions that were opened since.
+-- Looks at one record and a page of pruning.
 --
 -- revoke_all set the generation one above its own time, at least: so logins that began by then are refused, and later
 -- ones are not. Logged for `keep`, not only for as long as the entry that was lost: where sessions came back alive, tokens

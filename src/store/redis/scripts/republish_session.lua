@@ -1,7 +1,9 @@
 
--- Ends a session that the store was told of before and may have lost: a record that was lost is made again, ended, so that
--- of many nodes that come with it only the first writes. Logged for `keep`, not only for as long as the entry that was
--- lost: where the record came back alive, tokens were minted since.   ARGV: 9 field, 10 tag, 11 until.
+-- Ends a session that the store was told of before and may have lost. A record that was lost is
+-- made again, ended, so that of many nodes that come with it only the first writes. Logged for
+-- `keep`, not only for as long as the entry that was lost: where the record came back alive, tokens
+-- were minted since. Looks at one record and a page of pruning.
+-- ARGV: 9 field, 10 tag, 11 until.
 local field = ARGV[9]
 if tonumber(ARGV[11]) <= NOW then
   return republished()

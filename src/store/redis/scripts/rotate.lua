@@ -1,6 +1,7 @@
 
--- Exchanges a counter. MAY_ADVANCE is false in the script that runs out of memory: it revokes on reuse, and else only
--- tells what it found.   ARGV: 9 field, 10 tag, 11 counter, 12 idle, 13 grace.
+-- Exchanges a counter. Looks at one record and a page of pruning. MAY_ADVANCE is false in the
+-- script that runs out of memory: it revokes on reuse, and else only tells what it found.
+-- ARGV: 9 field, 10 tag, 11 counter, 12 idle, 13 grace.
 local field, tag, counter = ARGV[9], ARGV[10], tonumber(ARGV[11])
 local idle, grace = tonumber(ARGV[12]), tonumber(ARGV[13])
 

@@ -1,7 +1,9 @@
--- Lists a page of a user's fields with their labels. Writes nothing. Looks at about `limit` fields: the caller bounds it.
--- For a hash in the compact encoding the server's hash-max-listpack-entries bounds it.
+-- Lists a page of a user's fields with their labels. Writes nothing. Looks at about `limit` fields:
+-- the caller bounds it. For a hash in the compact encoding the server's hash-max-listpack-entries
+-- bounds it.
 --
--- KEYS: 1 m, 2 log, 3 user, 4 labels.   ARGV: 1 nonce, 2 layout, 3 buckets, 4-7 unused here, 8 subject, 9 cursor, 10 limit.
+-- KEYS: 1 m, 2 log, 3 user, 4 labels.
+-- ARGV: 1 nonce, 2 layout, 3 buckets, 4-7 unused here, 8 subject, 9 cursor, 10 limit.
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local meta = redis.call('HMGET', KEYS[1], 'layout', 'buckets')

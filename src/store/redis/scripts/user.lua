@@ -1,16 +1,18 @@
 
 -- A user's sessions.   KEYS: 3 user, 4 labels, 5 index.   ARGV: 8 subject.
 --
--- Redis runs one script at a time: so each looks at a bounded number of fields, however many the user has. A page of
--- HSCAN is bounded by its COUNT, and for a hash in the compact encoding by the server's hash-max-listpack-entries.
+-- Redis runs one script at a time: so each looks at a bounded number of fields, however many the
+-- user has. A page of HSCAN is bounded by its COUNT, and for a hash in the compact encoding by the
+-- server's hash-max-listpack-entries.
 local USER, LABELS, INDEX, SUBJECT = KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 
 local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e', 'x')
--- The first generation that is alive, the highest that was ever given to a session, and the time up to which logins
--- that have begun are refused.
+-- The first generation that is alive, the highest that was ever given to a session, and the time up
+-- to which logins that have begun are refused.
 local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
 local ALL_REVOKED = tonumber(fences[3] or '-1')
--- How far the index of live sessions is built: false where no cap was ever in use, 'done', or a cursor of HSCAN.
+-- How far the index of live sessions is built: false where no cap was ever in use, 'done', or a
+-- cursor of HSCAN.
 local INDEXED = fences[5]
 if not (GENERATION and HIGHEST and ALL_REVOKED) then
   return { NONCE, 'untrusted', NOW }
@@ -44,8 +46,8 @@ local function was_revoked(r)
   return r.flags % 2 == 1
 end
 
--- Returns whether a session has ended and the log does not say so. A sequence above the newest one is of a log that was
--- lost together with its `m`.
+-- Returns whether a session has ended and the log does not say so. A sequence above the newest one
+-- is of a log that was lost together with its `m`.
 local function is_unlogged(r)
   return was_revoked(r) and (r.flags < LOGGED or r.absolute > SEQUENCE)
 end
@@ -54,7 +56,8 @@ local function alive(r)
   return not was_revoked(r) and r.generation >= GENERATION and NOW < r.refresh
 end
 
--- keys.rs: 'g', 'o', 'r', 'e', 'x', 'c' are ours, '!' starts the mark of a token, '=' escapes a session's id.
+-- keys.rs: 'g', 'o', 'r', 'e', 'x', 'c' are ours, '!' starts the mark of a token, '=' escapes a
+-- session's id.
 local function is_session(field)
   return #field > 1 and string.sub(field, 1, 1) ~= '!'
 end
@@ -66,8 +69,9 @@ local function sid_of(field)
   return field
 end
 
--- Logs the end of a session, then notes the entry's sequence in the record, in place of the absolute end. If the first
--- step fails (a right that is missing), the session is dead all the same, and the next script that meets it logs it.
+-- Logs the end of a session, then notes the entry's sequence in the record, in place of the
+-- absolute end. If the first step fails (a right that is missing), the session is dead all the
+-- same, and the next script that meets it logs it.
 local function log_end(field, r)
   emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
   r.flags, r.absolute = REVOKED + LOGGED, SEQUENCE
@@ -116,15 +120,16 @@ local function tombstone(tag)
   }
 end
 
--- Reads a token's mark: until when it is revoked, and the sequence of the entry that says so (nil in the form of layout
--- 1). Returns nil if there is none or if it cannot be read.
+-- Reads a token's mark: until when it is revoked, and the sequence of the entry that says so (nil
+-- in the form of layout 1). Returns nil if there is none or if it cannot be read.
 local function read_mark(value)
   local till, sequence = string.match(value or '', '^(%d+)%.?(%d*)$')
   return tonumber(till), tonumber(sequence)
 end
 
--- Reads the last revocation of all sessions, if its entry stands in the log: the entry's sequence, the field of the
--- session that was kept ('' for none), and whether no session was opened since. Otherwise returns nil.
+-- Reads the last revocation of all sessions, if its entry stands in the log: the entry's sequence,
+-- the field of the session that was kept ('' for none), and whether no session was opened since.
+-- Otherwise returns nil.
 local function last_end_of_all()
   local sequence, generation, is_last, field = string.match(fences[4] or '', '^(%d+)%.(%d+)([:;])(.*)$')
   sequence = tonumber(sequence)
@@ -134,8 +139,9 @@ local function last_end_of_all()
   return { sequence = sequence, field = field, is_last = is_last == ':' }
 end
 
--- Ends all sessions of an earlier generation but `kept` (a live record at `field`, or false), and logs it. Nothing is
--- unlinked: the marks of single tokens must outlive it. `state` is ':' if no other session is alive then, else ';'.
+-- Ends all sessions of an earlier generation but `kept` (a live record at `field`, or false), and
+-- logs it. Nothing is unlinked: the marks of single tokens must outlive it. `state` is ':' if no
+-- other session is alive then, else ';'.
 local function end_all(generation, revoked, field, kept, state)
   redis.call('HSET', USER, 'g', int(generation), 'r', int(revoked))
   live_until(USER, NOW + KEEP)
@@ -171,8 +177,8 @@ local function is_over(field, value)
     or (r.generation < GENERATION and GENERATION + KEEP <= NOW)
 end
 
--- Removes a few fields that are over, and adds live sessions that an index lacks (a backup that was restored, a script
--- that ended half-way). Whatever stands in them, it never makes the script fail.
+-- Removes a few fields that are over, and adds live sessions that an index lacks (a backup that was
+-- restored, a script that ended half-way). Whatever stands in them, it never makes the script fail.
 local function prune()
   local pruned = pcall(function()
     local cursor = redis.call('HGET', USER, 'c') or '0'
