@@ -187,8 +187,9 @@ pub struct Revoked {
     pub position: LogPosition,
     /// The longest time for which any node may still decide by what it knew before. Zero: none does.
     pub max_staleness: Duration,
-    /// The longest time for which any node may in addition believe a server that was replaced, as far as the nodes know
-    /// it. See [`TokenStore::failover_bound`](super::TokenStore::failover_bound).
+    /// The longest time for which any node may in addition believe a server that was replaced, as
+    /// far as the nodes know it. See
+    /// [`TokenStore::failover_bound`](super::TokenStore::failover_bound).
     pub max_failover: Duration,
 }
 

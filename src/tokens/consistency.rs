@@ -14,12 +14,15 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// | store or network hang or restart | requests are refused (503) | decided here for up to `d` more, then asked of the store as under `Strong` |
 /// | a token of a session that was never opened, made by whoever has the signing key | refused | accepted: a session of which the log does not speak is taken as alive |
 ///
-/// **The bound holds under every fault**: a request that starts `d` after a revocation was confirmed, or later, is not accepted on any node. It rests on no wall
-/// clock, and on no message that might be lost. Three things it cannot do. It speaks of revocations that the store still has: one that a
-/// failover has lost is told to it again by a node that has made or read it; if none of them lives, it is lost (run Redis with
-/// `appendfsync always` and replicas that are waited for, if that matters). An old primary that was cut off still answers, so the time for which
-/// a node may believe it comes on top: [`Status::bound_ms`](super::Status::bound_ms) is the sum. And a server clock that is put back by
-/// more than a minute may hide revocations from nodes that start then.
+/// **The bound holds under every fault**: a request that starts `d` after a revocation was
+/// confirmed, or later, is not accepted on any node. It rests on no wall clock, and on no message
+/// that might be lost. Three things it cannot do. It speaks of revocations that the store still
+/// has: one that a failover has lost is told to it again by a node that has made or read it; if
+/// none of them lives, it is lost (run Redis with `appendfsync always` and replicas that are waited
+/// for, if that matters). An old primary that was cut off still answers, so the time for which a
+/// node may believe it comes on top: [`Status::bound_ms`](super::Status::bound_ms) is the sum. And
+/// a server clock that is put back by more than a minute may hide revocations from nodes that start
+/// then.
 ///
 /// Where the record itself is needed, as for a transfer of money, let that route ask the store: [`AuthLayer::strong`](crate::AuthLayer::strong),
 /// [`TokenService::validate_token_strong`](super::TokenService::validate_token_strong). Whoever must not go on before a revocation holds everywhere awaits

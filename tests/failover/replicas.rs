@@ -73,7 +73,8 @@ impl Pair {
 
 async fn kept(servers: &Pair, consistency: Consistency) -> TokenService {
     let began = Instant::now();
-    // A replica acknowledges once a second: under a lag of one, a busy machine is enough for a refusal.
+    // A replica acknowledges once a second: under a lag of one, a busy machine is enough for a
+    // refusal.
     let store = eventually("the node connects", async || servers.store().connect().await.ok()).await;
     println!("connected after {:?}", began.elapsed());
     node_on(store, |builder| builder.consistency(consistency))
@@ -124,7 +125,8 @@ async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency:
     let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
     servers.is_replicated().await;
     servers.old.pause();
-    // The replica's acknowledgement of each second waits in the socket of the primary, which dates it when it reads it.
+    // The replica's acknowledgement of each second waits in the socket of the primary, which dates
+    // it when it reads it.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
