@@ -480,3 +480,22 @@ async fn a_cluster_without_nodes_is_a_mistake() {
     let outcome = RedisStore::cluster(Vec::<String>::new()).connect().await;
     assert!(matches!(outcome, Err(ConnectError::Config(error)) if error.setting() == "urls"));
 }
+
+#[tokio::test]
+async fn the_bound_of_a_failover_is_the_node_timeout_declared_or_read() {
+    let cluster = Cluster::start().await;
+    let read = cluster.store().await;
+    assert_eq!(read.failover_bound(), Ok(Duration::from_secs(5)));
+    // The longest of any primary.
+    run::<()>(&cluster.nodes[1], &["CONFIG", "SET", "cluster-node-timeout", "7000"]).await;
+    assert_eq!(cluster.store().await.failover_bound(), Ok(Duration::from_secs(7)));
+    for node in &cluster.nodes {
+        let rights = ["SETUSER", "app", "on", ">test-password", "~*", "&*", "+@all", "-config"];
+        run::<()>(node, &[&["ACL"], &rights[..]].concat()).await;
+    }
+    let url = || format!("redis://app:test-password@127.0.0.1:{}/", cluster.nodes[0].port());
+    let unknown = RedisStore::cluster([url()]).connect().await.unwrap();
+    assert!(unknown.failover_bound().unwrap_err().contains("cluster_node_timeout"));
+    let declared = RedisStore::cluster([url()]).cluster_node_timeout(Duration::from_secs(9));
+    assert_eq!(declared.connect().await.unwrap().failover_bound(), Ok(Duration::from_secs(9)));
+}

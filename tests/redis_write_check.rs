@@ -1,4 +1,5 @@
-//! A server that may not write is not believed either: the write check at the end of every strict read.
+//! A server that may not write is not believed either: the write check at the end of every strict
+//! read.
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -78,7 +79,8 @@ async fn without_the_right_to_persist_nothing_connects() {
     assert!(matches!(&error, ConnectError::Config(error) if error.to_string().contains("persist")), "{error:?}");
 }
 
-/// Takes the folder away into which a server saves, so that it can save no more, whoever it runs as.
+/// Takes the folder away into which a server saves, so that it can save no more, whoever it runs
+/// as.
 async fn fills_its_disk(f: &Fixture) {
     f.redis::<()>(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "yes"]).await;
     // The check for writes is made only where there are points at which to save.

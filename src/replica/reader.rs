@@ -58,6 +58,7 @@ pub(super) struct Reader {
     /// `keep` has grown, and what was read before is to be read once more.
     must_read_again: bool,
     server: Option<ServerId>,
+    connection: u64,
     /// The answers to this question and to earlier ones grant nothing. A number and not a time: a question and a
     /// revocation may fall into one moment of the clock.
     outdated: u64,
@@ -153,6 +154,7 @@ pub(super) struct Bounds {
 pub(super) struct Era {
     pub(super) epoch: u16,
     pub(super) server: Option<ServerId>,
+    pub(super) connection: u64,
 }
 
 impl Place {
@@ -184,6 +186,7 @@ impl Reader {
             keep: Duration::ZERO,
             must_read_again: false,
             server: None,
+            connection: 0,
             outdated: 0,
             epoch: 0,
             was_read: false,
@@ -293,7 +296,7 @@ impl Reader {
         let place = Place { incarnation, sequence: step.sequence, nonce: step.nonce.clone(), previous, cursor: next };
         let link = place.link();
         self.head = step.sequence;
-        self.server = server;
+        (self.server, self.connection) = (server, page.connection);
         self.place = Some(place);
         self.was_read = true;
         let lost = self.history.begin(Head { step, horizon, link });
@@ -329,7 +332,7 @@ impl Reader {
         }
         place.cursor = next;
         self.place = Some(place);
-        self.server = server;
+        (self.server, self.connection) = (server, page.connection);
         for entry in &entries {
             self.history.advance(Step::of(entry));
         }
@@ -387,7 +390,7 @@ impl Reader {
     }
 
     fn bounds(&self) -> Option<Bounds> {
-        let era = Era { epoch: self.epoch, server: self.server };
+        let era = Era { epoch: self.epoch, server: self.server, connection: self.connection };
         self.history.horizon().map(|horizon| Bounds { horizon, keep: self.keep, era })
     }
 

@@ -202,12 +202,12 @@ pub trait TokenStore: Send + Sync + 'static {
     /// [`LogPage::max_staleness`] and [`Revoked::max_staleness`] before any such node decides anything.
     fn allow_staleness(&self, staleness: Duration);
 
-    /// Returns how much longer than the staleness that it allows itself a node may believe a server that was replaced.
-    /// A revocation holds on this node after both. No I/O.
+    /// Returns how much longer than the staleness that it allows itself a node may believe a server
+    /// that was replaced. A revocation holds on this node after both. No I/O.
     ///
     /// # Errors
     ///
-    /// Why nobody knows, in a sentence for operators. The default does not know.
+    /// The reason why the time is unknown, in a sentence for operators. The default returns one.
     fn failover_bound(&self) -> Result<Duration, String> {
         Err("the store does not tell how long a server that was replaced may be believed".to_owned())
     }

@@ -193,8 +193,9 @@ pub struct Revoked {
     pub position: LogPosition,
     /// The longest time for which any node may still decide by what it knew before. Zero: none does.
     pub max_staleness: Duration,
-    /// The longest time for which any node may in addition believe a server that was replaced, as far as the nodes know
-    /// it. See [`TokenStore::failover_bound`](super::TokenStore::failover_bound).
+    /// The longest time for which any node may in addition believe a server that was replaced, as
+    /// far as the nodes know it. See
+    /// [`TokenStore::failover_bound`](super::TokenStore::failover_bound).
     pub max_failover: Duration,
 }
 
@@ -446,6 +447,9 @@ pub struct LogPage {
     pub now: Timestamp,
     /// The server that answered; `None` if its identity is not known.
     pub server: Option<ServerId>,
+    /// The connection over which it answered, by a number that no other one has: between two connections to one server
+    /// another may have taken its place for a while. Zero for a store without connections.
+    pub connection: u64,
     /// Which life of the store: another than before means that data was lost.
     pub incarnation: String,
     /// When this life began.

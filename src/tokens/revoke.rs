@@ -249,14 +249,17 @@ pub struct Revoke {
 impl Revoke {
     /// Ends only when the revocation holds on every node.
     ///
-    /// It waits for the longest staleness that any node of the deployment has ever allowed itself, and for the longest
-    /// time for which one may believe a server that was replaced ([`Status::bound_ms`](super::Status::bound_ms)). It
-    /// ends at once if both are zero. Where that time is unknown (`bound_ms` is `None`), this cannot wait for it.
+    /// It waits for the longest staleness that any node of the deployment has ever allowed itself,
+    /// and for the longest time for which one may believe a server that was replaced
+    /// ([`Status::bound_ms`](super::Status::bound_ms)). It ends at once if both are zero. Where
+    /// that time is unknown (`bound_ms` is `None`), this cannot wait for it.
     ///
-    /// A store keeps both for the life of its data: if a node was once allowed an hour, this waits an hour. When no such
-    /// node runs any more, lower `dmax` and `fmax` in each bucket's `m` by hand.
+    /// A store keeps both for the life of its data: if a node was once allowed an hour, this waits
+    /// an hour. When no such node runs any more, lower `dmax` and `fmax` in each bucket's `m` by
+    /// hand.
     ///
-    /// The error is that of the revocation. If this is dropped while it waits, the revocation has been confirmed.
+    /// The error is that of the revocation. If this is dropped while it waits, the revocation has
+    /// been confirmed.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -26,10 +26,11 @@ pub struct Status {
     /// How a revocation takes effect: `strong` (every request asks the store), `bounded` (by [`replica`](Self::replica)) or `none` (signature and claims alone
     /// decide).
     pub consistency: &'static str,
-    /// The longest time, in milliseconds, after which a revocation made anywhere holds on this node, whatever fails:
-    /// the staleness and how long a replaced server may be believed. `None` if nobody knows.
+    /// The longest time, in milliseconds, until a revocation made anywhere holds on this node,
+    /// whatever fails. It is the staleness and the time for which a replaced server may be
+    /// believed. `None` if it is unknown.
     pub bound_ms: Option<u64>,
-    /// Why nobody knows, and what to do.
+    /// Why `bound_ms` is unknown, and what to do.
     pub bound_reason: Option<String>,
     /// What an operator should mend. Requests may be served all the same.
     pub warnings: Vec<String>,
@@ -59,7 +60,7 @@ pub struct KeyStatus {
 }
 
 impl Status {
-    /// Whether requests can be checked now.
+    /// Returns whether requests can be checked now.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.store_error_kind.is_none()

@@ -1,8 +1,9 @@
-//! An old primary is not believed: what a node accepts that was left on the wrong side of a failover.
+//! An old primary is not believed: what a node accepts that was left on the wrong side of a
+//! failover.
 //!
-//! The bound is that of the status: `bound_ms` after a revocation was confirmed on the other side, no request may be
-//! accepted that starts then. Each test keeps the node on the old primary, which goes on to serve and to call itself a
-//! primary.
+//! The bound is that of the status: `bound_ms` after a revocation was confirmed on the other side,
+//! no request may be accepted that starts then. Each test keeps the node on the old primary, which
+//! goes on to serve and to call itself a primary.
 #![cfg(all(feature = "redis", feature = "sentinel"))]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -36,8 +37,9 @@ async fn bound(tokens: &TokenService) -> Duration {
     Duration::from_millis(status.bound_ms.unwrap_or_else(|| panic!("no bound: {:?}", status.bound_reason)))
 }
 
-/// Asks a node about a revoked token for so long, and demands that it is refused from `bound` after the confirmation on.
-/// Returns how long after the confirmation the last request started that was let in.
+/// Asks a node about a revoked token for so long, and demands that it is refused from `bound` after
+/// the confirmation on. Returns how long after the confirmation the last request started that was
+/// let in.
 async fn holds_the_bound(
     tokens: &TokenService,
     revoked: &TokenPair,
@@ -57,7 +59,8 @@ async fn holds_the_bound(
     last
 }
 
-/// Waits until a live token is let in, and returns how long that took. The limit is generous: a machine may be busy.
+/// Waits until a live token is let in, and returns how long that took. The limit is generous: a
+/// machine may be busy.
 async fn serves_again(tokens: &TokenService, live: &TokenPair) -> Duration {
     let began = Instant::now();
     support::eventually("the live token is let in", async || (lets_in(tokens, live).await == Some(true)).then_some(()))

@@ -73,7 +73,8 @@ impl Pair {
 
 async fn kept(servers: &Pair, consistency: Consistency) -> TokenService {
     let began = Instant::now();
-    // A replica acknowledges once a second: under a lag of one, a busy machine is enough for a refusal.
+    // A replica acknowledges once a second: under a lag of one, a busy machine is enough for a
+    // refusal.
     let store = eventually("the node connects", async || servers.store().connect().await.ok()).await;
     println!("connected after {:?}", began.elapsed());
     node_on(store, |builder| builder.consistency(consistency))
@@ -112,7 +113,6 @@ async fn a_primary_without_its_replica_is_not_believed_beyond_the_bound_if_each_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the fence of the replica does not judge its answers yet"]
 async fn a_primary_without_its_replica_is_not_believed_beyond_the_bound_if_the_node_decides_itself() {
     an_old_primary_without_replicas_is_believed_no_longer_than_the_bound(Consistency::BoundedStaleness(D)).await;
 }
@@ -124,7 +124,8 @@ async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency:
     let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
     servers.is_replicated().await;
     servers.old.pause();
-    // The replica's acknowledgement of each second waits in the socket of the primary, which dates it when it reads it.
+    // The replica's acknowledgement of each second waits in the socket of the primary, which dates
+    // it when it reads it.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
@@ -143,7 +144,6 @@ async fn a_primary_that_was_stopped_and_replaced_is_not_believed_if_each_request
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the fence of the replica does not judge its answers yet"]
 async fn a_primary_that_was_stopped_and_replaced_is_not_believed_if_the_node_decides_itself() {
     a_primary_that_was_stopped_is_not_believed_when_it_goes_on(Consistency::BoundedStaleness(D)).await;
 }

@@ -61,7 +61,6 @@ async fn a_node_kept_on_the_old_primary_accepts_nothing_beyond_the_bound_if_each
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the fence of the replica does not judge its answers yet"]
 async fn a_node_kept_on_the_old_primary_accepts_nothing_beyond_the_bound_if_it_decides_itself() {
     an_old_primary_is_believed_no_longer_than_the_bound(Consistency::BoundedStaleness(D)).await;
 }

@@ -1,9 +1,9 @@
 //! A primary, its replica and three sentinels, in a network that can be parted.
 //!
-//! All of it is the loopback address, so sides are told apart by the source of a connection: sentinels come from
-//! 127.0.0.2, the replica from 127.0.0.3, and nodes from 127.0.0.1. Everybody meets the primary and the sentinels through
-//! proxies, which are the addresses that sentinels know and tell. Only the node of the other side asks the sentinels at
-//! their own ports.
+//! All of it is the loopback address, so sides are told apart by the source of a connection:
+//! sentinels come from 127.0.0.2, the replica from 127.0.0.3, and nodes from 127.0.0.1. Everybody
+//! meets the primary and the sentinels through proxies, which are the addresses that sentinels know
+//! and tell. Only the node of the other side asks the sentinels at their own ports.
 
 use std::{
     fs,
@@ -117,7 +117,8 @@ impl Trio {
         RedisStore::sentinel(self.sentinels.iter().map(|sentinel| sentinel.proxy.url()), MASTER)
     }
 
-    /// A store of a node on the side of the sentinels. The first one that it is told of is not there.
+    /// A store of a node on the side of the sentinels. The first one that it is told of is not
+    /// there.
     pub(crate) fn with_the_sentinels(&self) -> RedisStoreBuilder {
         let nobody = format!("redis://127.0.0.1:{}/", free_port());
         RedisStore::sentinel([nobody].into_iter().chain(self.sentinels.iter().map(Sentinel::url)), MASTER)

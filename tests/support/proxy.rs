@@ -1,4 +1,5 @@
-//! A TCP proxy that misbehaves on command: it freezes, leads elsewhere, or cuts every connection after some bytes.
+//! A TCP proxy that misbehaves on command: it freezes, leads elsewhere, or cuts every connection
+//! after some bytes.
 
 use std::{
     collections::HashSet,
@@ -43,7 +44,8 @@ struct State {
     silenced: AtomicU64,
     /// New connections are accepted and nothing passes through them.
     holds_new: watch::Sender<bool>,
-    /// From these addresses nothing passes: their connections stay open, and are closed when that is over.
+    /// From these addresses nothing passes: their connections stay open, and are closed when that
+    /// is over.
     blocked: watch::Sender<HashSet<IpAddr>>,
     /// Where new connections lead.
     server_port: AtomicU16,

@@ -162,6 +162,7 @@ impl Log {
         };
         LogPage {
             server: Some(self.server),
+            connection: 0,
             incarnation: self.incarnation.clone(),
             born: self.born,
             sequence: ring.sequence,

@@ -182,8 +182,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Declares how the server behind the URL can be replaced by another one. Default: undeclared, and then nobody knows
-    /// for how long this node may believe a server that was replaced.
+    /// Declares how the server behind the URL can be replaced by another one. Default: undeclared.
+    /// Then the time is unknown for which this node may believe a server that was replaced.
     ///
     /// Not with sentinels or a cluster, which tell it themselves.
     #[must_use]
@@ -192,11 +192,13 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets how old the word of the sentinels may be when this node goes by it: 1 s to a minute. Default: 5 s.
+    /// Sets the maximum age of the sentinels' answers by which this node decides: 1 s to a minute.
+    /// Default: 5 s.
     ///
-    /// A majority of them must have named the primary within this time, else requests and revocations are refused
-    /// (503). A node that is cut off from the sentinels believes an old primary for no longer. The sentinels need a
-    /// durable disk: one that forgets may vote for an old primary again.
+    /// A majority of them must have named the primary within this time, else requests and
+    /// revocations are refused (503). A node that is cut off from the sentinels believes an old
+    /// primary for no longer. The sentinels need a durable disk: one that forgets may vote for an
+    /// old primary again.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn sentinel_patience(mut self, patience: Duration) -> Self {
@@ -204,11 +206,11 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Declares the cluster's `cluster-node-timeout`, up to 10 minutes. Default: read with `CONFIG GET`, if the user
-    /// has the right to it.
+    /// Declares the cluster's `cluster-node-timeout`, up to 10 minutes. Default: read with `CONFIG
+    /// GET`, if the user has the right to it.
     ///
-    /// A primary that was cut off serves for this long. `CLUSTER FAILOVER TAKEOVER` replaces a primary without a vote:
-    /// the bound does not hold for it.
+    /// A primary that was cut off serves for this long. `CLUSTER FAILOVER TAKEOVER` replaces a
+    /// primary without a vote: the bound does not hold for it.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster_node_timeout(mut self, timeout: Duration) -> Self {
@@ -261,7 +263,7 @@ impl RedisStoreBuilder {
         let inner = Arc::new(inner);
         #[cfg(feature = "tracing")]
         if let Err(reason) = inner.origin.guard().bound() {
-            let text = "nobody knows for how long a Redis server that was replaced is believed";
+            let text = "the time is unknown for which a Redis server that was replaced may be believed";
             tracing::warn!(reason, "{text}");
         }
         let _ = inner.lookout.set(Lookout::start(&inner));
@@ -270,7 +272,8 @@ impl RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    /// Returns how a primary can be replaced. Refuses declarations that do not fit the way of connecting.
+    /// Returns how a primary can be replaced. Refuses declarations that do not fit the way of
+    /// connecting.
     fn deployment(&self) -> Result<Deployment, ConfigError> {
         let unfit = |setting, how| {
             Err(ConfigError::new(setting, format!("is set, and the store connects {how}"), "leave it out"))

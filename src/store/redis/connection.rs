@@ -197,7 +197,8 @@ impl Connections {
         outcome.map(|(slot, line)| self.lines.lease(slot, line))
     }
 
-    /// Waits until an answer of the server counts. An error if that takes much longer than it should.
+    /// Waits until an answer of the server counts. An error if that takes much longer than it
+    /// should.
     pub(super) async fn settle(&self) -> Result<(), Failure> {
         let Some(settling) = self.guard().settling() else { return Ok(()) };
         let ends = Instant::now() + settling.saturating_mul(2) + self.lines.connect_timeout;
@@ -214,8 +215,8 @@ impl Connections {
         }
     }
 
-    /// Sees to it that the connections are kept warm, if that matters: on the present runtime, for a former one may have
-    /// ended.
+    /// Sees to it that the connections are kept warm, if that matters: on the present runtime, for
+    /// a former one may have ended.
     fn keep_warm(&self) {
         if self.guard().settling().is_none() {
             return;
@@ -240,7 +241,8 @@ impl Lines {
 
     async fn find(&self, deadline: Instant) -> Result<(&Arc<Slot>, Line), Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
-        // Where others are made by the keeper, one whose answers count is not passed over for one whose do not.
+        // Where others are made by the keeper, one whose answers count is not passed over for one
+        // whose do not.
         let slots = || self.slots.iter().cycle().skip(turn).take(self.slots.len());
         if self.guard.settling().is_some()
             && let Some(found) = slots().find_map(|slot| Some((slot, slot.settled(self)?)))
@@ -324,8 +326,8 @@ impl Lease {
         self.report(asked, answer)
     }
 
-    /// Asks for these reads of a bucket together with all who ask now over this connection. An answer that does not
-    /// count is an error.
+    /// Asks for these reads of a bucket together with all who ask now over this connection. An
+    /// answer that does not count is an error.
     pub(super) async fn strict_read(
         &self,
         bucket: u32,
@@ -346,21 +348,23 @@ impl Lease {
         Ok(answer)
     }
 
-    /// Judges an answer that came over this connection: whether what was read in the same pipeline counts.
+    /// Judges an answer that came over this connection: whether what was read in the same pipeline
+    /// counts.
     ///
-    /// How the reader of the log uses it: take [`Moment::now`] before the pipeline is made, end the pipeline with
-    /// [`Guard::write_check`] of one of its buckets and `TIME`, both after all reads, and send it with
-    /// [`pipeline`](Self::pipeline) (errors ignored, so that the check's own error is among the values). When the
-    /// answer has come and `ROLE` and `TIME` were read, call this with the value in the check's place. An error means:
-    /// no lease and no `alive_at` by this answer. The connection was then dropped if it had to be; do not call
+    /// How the reader of the log uses it: take [`Moment::now`] before the pipeline is made, end the
+    /// pipeline with [`Guard::write_check`] of one of its buckets and `TIME`, both after all reads,
+    /// and send it with [`pipeline`](Self::pipeline) (errors ignored, so that the check's own error
+    /// is among the values). When the answer has come and `ROLE` and `TIME` were read, call this
+    /// with the value in the check's place. An error means: no lease and no `alive_at` by this
+    /// answer. The connection was then dropped if it had to be; do not call
     /// [`distrust`](Self::distrust) on top, for a connection that is merely too young must stay.
     pub(super) fn judge(&self, write_check: &Value, asked: Moment) -> Result<(), Failure> {
         let checked = self.guard.judge_check(write_check, &self.server).inspect_err(|failure| self.heed(failure));
         checked.and_then(|()| self.confirm(asked))
     }
 
-    /// Judges an answer that needs no write check, because it told of a write. An error means that nothing is
-    /// confirmed: what was written may be lost.
+    /// Judges an answer that needs no write check, because it told of a write. An error means that
+    /// nothing is confirmed: what was written may be lost.
     pub(super) fn confirm(&self, asked: Moment) -> Result<(), Failure> {
         let unavailable = |broken, text| Failure::new(StoreErrorKind::Unavailable, broken, text);
         let outcome = if self.line.suspicions != self.guard.suspicions() {
@@ -373,9 +377,8 @@ impl Lease {
         outcome.inspect_err(|failure| self.heed(failure))
     }
 
-    /// Returns the number of this connection, which no other one of this process has. Two connections to one server may
-    /// have been made before and after a failover.
-    #[allow(dead_code, reason = "the task that follows the log is to tell its connections apart")]
+    /// Returns the number of this connection, which no other one of this process has. Two
+    /// connections to one server may have been made before and after a failover.
     pub(super) fn connection(&self) -> u64 {
         self.line.number
     }

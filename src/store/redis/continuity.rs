@@ -1,16 +1,18 @@
 //! The time for which a server has answered without a gap.
 //!
-//! Under [`Failover::Replicas`](super::Failover) a primary that was stopped may accept writes for a while after it goes
-//! on, though another one has replaced it. An acknowledgement of its replica that had arrived during the stop is dated
-//! when it is read, and counts for `min-replicas-max-lag` and up to a second more (measured on Redis 7.0). So the write
-//! check of a server counts only once that server has answered without a gap for longer than that.
+//! Under [`Failover::Replicas`](super::Failover) a primary that was stopped may accept writes for a
+//! while after it goes on, though another one has replaced it. Acknowledgements of its replica may
+//! have arrived during the stop. The primary dates them when it reads them, so they count for
+//! `min-replicas-max-lag` and up to a second more (measured on Redis 7.0). So the write check of a
+//! server counts only once that server has answered without a gap for longer than that.
 //!
-//! With `g` the [`LONGEST_GAP`], a model search over all states gives the least wait (`max_lag` + 2 s + 2 `g`) and the
-//! bound that follows (`max_lag` + 2 s + 4 `g`): a stop of up to 2 `g` stays unseen, between two questions and before
-//! an answer. It rests on acknowledgements that the network does not delay.
+//! With `g` the [`LONGEST_GAP`], a model search over all states gives `max_lag` + 2 s + 2 `g` as
+//! the least wait. The bound that follows is `max_lag` + 2 s + 4 `g`. A stop of up to 2 `g` stays
+//! unseen: `g` between two questions, and `g` before an answer. It rests on acknowledgements that
+//! the network does not delay.
 //!
-//! The wait ends early when all replicas have acknowledged a write of this node (`WAIT`): they still follow this server,
-//! so none of them has replaced it.
+//! The wait ends early when all replicas have acknowledged a write of this node (`WAIT`). They
+//! still follow this server, so none of them has replaced it.
 
 use std::time::Duration;
 
@@ -32,7 +34,8 @@ pub(super) fn bound(max_lag: Duration) -> Duration {
     max_lag + COUNTED + 4 * LONGEST_GAP
 }
 
-/// The questions that one connection has answered, as far as they show that its server was not stopped.
+/// The questions that one connection has answered, as far as they show that its server was not
+/// stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Continuity {
     settling: Duration,
@@ -44,16 +47,17 @@ pub(super) struct Continuity {
 }
 
 impl Continuity {
-    /// Starts with a connection whose server has just answered for the first time. The connection itself shows nothing:
-    /// the kernel of a stopped server accepts it.
+    /// Starts with a connection whose server has just answered for the first time. The connection
+    /// itself shows nothing: the kernel of a stopped server accepts it.
     pub(super) fn new(first_answer: Moment, settling: Duration) -> Self {
         Self { settling, unbroken_since: first_answer, last_asked: first_answer, proved: None }
     }
 
-    /// Notes the answer to a question. A late answer, and the first one after a gap, start the wait anew.
+    /// Notes the answer to a question. A late answer, and the first one after a gap, start the wait
+    /// anew.
     ///
-    /// A gap is measured from question to question: from an answer to the next question, a slow answer would hide part
-    /// of a stop.
+    /// A gap is measured from question to question: from an answer to the next question, a slow
+    /// answer would hide part of a stop.
     pub(super) fn answered(&mut self, asked: Moment, now: Moment) {
         if asked.since(self.last_asked) > LONGEST_GAP || now.since(asked) > LONGEST_GAP {
             self.unbroken_since = now;

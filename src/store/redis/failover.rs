@@ -1,4 +1,5 @@
-//! The ways in which a primary can be replaced, and how much longer an old one may be believed under each.
+//! The ways in which a primary can be replaced, and how much longer an old one may be believed
+//! under each.
 
 use std::time::Duration;
 
@@ -6,9 +7,10 @@ use crate::{error::ConfigError, store::redis::continuity};
 
 /// How the server behind an address can be replaced by another one.
 ///
-/// A client cannot see that. An old primary that was cut off answers reads for ever, and calls itself a primary. So
-/// the deployment is declared, and [`failover_bound`](crate::store::TokenStore::failover_bound) tells how long an old
-/// primary may be believed under it. Sentinels and a Redis Cluster need no declaration.
+/// A client cannot see that. An old primary that was cut off answers reads for ever, and calls
+/// itself a primary. So the application declares the deployment.
+/// [`failover_bound`](crate::store::TokenStore::failover_bound) gives the time for which a node may
+/// believe an old primary under it. Sentinels and a Redis Cluster need no declaration.
 ///
 /// | declared | condition | bound on top of the staleness |
 /// |--|--|--|
@@ -20,24 +22,26 @@ use crate::{error::ConfigError, store::redis::continuity};
 pub enum Failover {
     /// One server that no other one ever replaces. It may restart.
     Single,
-    /// An address that moves from a primary to one of its replicas: a virtual IP, a name, a managed service.
+    /// An address that moves from a primary to one of its replicas: a virtual IP, a name, a managed
+    /// service.
     ///
-    /// The server needs `min-replicas-to-write` of at least the number of replicas that may ever attach, and
-    /// `min-replicas-max-lag` of at most `max_lag`. A lower number bounds nothing: with one primary, three replicas
-    /// and `min-replicas-to-write 1`, both primaries took writes for 36 s. The price: while one replica is away,
-    /// writes and strict reads are refused (503).
+    /// The server needs `min-replicas-to-write` of at least the number of replicas that may ever
+    /// attach, and `min-replicas-max-lag` of at most `max_lag`. A lower number bounds nothing: with
+    /// one primary, three replicas and `min-replicas-to-write 1`, both primaries took writes for 36
+    /// s. The price: while one replica is away, writes and strict reads are refused (503).
     ///
-    /// A new connection counts only once all replicas have acknowledged a write (`WAIT`), or `max_lag` and 3 s after it
-    /// was made; [`connect`](super::RedisStoreBuilder::connect) waits for that. So does a connection whose server has not
-    /// answered for half a second: until then requests and revocations are refused (503). Each connection costs seven
-    /// `PING` a second.
+    /// A new connection counts only once all replicas have acknowledged a write (`WAIT`), or
+    /// `max_lag` and 3 s after it was made; [`connect`](super::RedisStoreBuilder::connect) waits
+    /// for that. So does a connection whose server has not answered for half a second: until then
+    /// requests and revocations are refused (503). Each connection costs seven `PING` a second.
     ///
-    /// A replica's acknowledgements must not be delayed by the network: what arrives late counts as new.
+    /// A replica's acknowledgements must not be delayed by the network: what arrives late counts as
+    /// new.
     Replicas {
         /// The servers' `min-replicas-max-lag`: 1 s to 10 minutes.
         ///
-        /// 2 s or more is wise: a replica acknowledges once a second, so under 1 s a busy one counts as lost now and
-        /// then.
+        /// 2 s or more is wise: a replica acknowledges once a second, so under 1 s a busy one
+        /// counts as lost now and then.
         max_lag: Duration,
     },
 }
@@ -81,8 +85,8 @@ impl Deployment {
         }
     }
 
-    /// Returns for how long a server must have answered without a gap before its check counts, if that matters.
-    /// Connections are then kept warm.
+    /// Returns for how long a server must have answered without a gap before its check counts, if
+    /// that matters. Connections are then kept warm.
     pub(super) fn settling(self) -> Option<Duration> {
         match self {
             Self::Replicas { max_lag } => Some(continuity::settling(max_lag)),
@@ -90,14 +94,17 @@ impl Deployment {
         }
     }
 
-    /// Whether a server may be believed that refuses writes for a reason that says nothing of its role.
+    /// Returns whether a server may be believed that refuses writes for a reason that says nothing
+    /// of its role.
     ///
-    /// With sentinels it is: they say which server is the primary. With replicas the reason may hide NOREPLICAS.
+    /// With sentinels it is: they say which server is the primary. With replicas the reason may
+    /// hide NOREPLICAS.
     pub(super) fn may_be_unchecked(self) -> bool {
         self.settling().is_none()
     }
 
-    /// Returns how much longer than the staleness an old primary may be believed, or the reason why nobody knows.
+    /// Returns how much longer than the staleness an old primary may be believed, or the reason why
+    /// that is unknown.
     pub(super) fn bound(self) -> Result<Duration, &'static str> {
         match self {
             Self::Single => Ok(Duration::ZERO),

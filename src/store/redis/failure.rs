@@ -35,8 +35,8 @@ impl Failure {
         Self::new(StoreErrorKind::Untrusted, true, what)
     }
 
-    /// Makes of it the failure of a server that is not the one to ask: its connection goes, for a new one may lead
-    /// elsewhere.
+    /// Makes of it the failure of a server that is not the one to ask: its connection goes, for a
+    /// new one may lead elsewhere.
     pub(super) fn of_the_wrong_server(self) -> Self {
         Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
     }

@@ -160,7 +160,7 @@ impl Reader {
         let page = |((_, query), answers): (&Question, Answers)| {
             let told = Told::parse(fence.now, answers, query)?;
             let is_ahead = told.is_ahead(query);
-            Ok((self.inner.page(told, query, lease.server())?, is_ahead))
+            Ok((self.inner.page(told, query, &lease)?, is_ahead))
         };
         Ok(questions.iter().zip(fence.answers).map(page).collect())
     }

@@ -1,9 +1,9 @@
-//! Strict reads that are asked over one connection at about the same time, sent together: one time, one role and one
-//! write check serve them all.
+//! Strict reads that are asked over one connection at about the same time, sent together: one time,
+//! one role and one write check serve them all.
 //!
 //! Of what a strict read asks, only its own read differs from the others' ([`time_and_role`],
-//! [`write_check`](super::write_check)). And redis 1.8 writes what the first of many has sent before the second gets to
-//! send.
+//! [`write_check`](super::write_check)). And redis 1.8 writes what the first of many has sent
+//! before the second gets to send.
 //!
 //! Whoever asks lets those ask who are about to, and then sends what has gathered, unless another has sent it already. So all of it is sent after
 //! it was asked for, and after the same `TIME`; and nobody waits for one that has asked and whose thread is busy with something else. What is sent
@@ -88,8 +88,8 @@ impl Gathering {
         Self { link, home, liveness, questions: Mutex::default() }
     }
 
-    /// Asks for these reads, together with all who ask now. Any caller's write check is as good as another's: it speaks
-    /// of the server.
+    /// Asks for these reads, together with all who ask now. Any caller's write check is as good as
+    /// another's: it speaks of the server.
     pub(super) async fn ask(&self, reads: Vec<Cmd>, write_check: Cmd, deadline: Instant) -> Result<Gathered, Failure> {
         let (answer, told) = oneshot::channel();
         self.join(Question { reads, write_check, deadline, answer });

@@ -1,6 +1,8 @@
-//! What makes an answer count: the server takes writes, has not been stopped, and is the primary that sentinels name.
+//! What makes an answer count: the server takes writes, has not been stopped, and is the primary
+//! that sentinels name.
 //!
-//! Each store has one guard. All connections share it, those of requests and those that read the revocation log.
+//! Each store has one guard. All connections share it, those of requests and those that read the
+//! revocation log.
 
 #[cfg(feature = "sentinel")]
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use crate::store::redis::{
 const PROOF_WAIT_MILLIS: u32 = 100;
 const PROOF_LIFE_MILLIS: u32 = 60_000;
 
-/// The rules by which answers count, and what operators are told of them.
+/// The rules by which answers count, and the warnings for operators that follow from them.
 pub(super) struct Guard {
     keys: Keyspace,
     deployment: Deployment,
@@ -50,7 +52,8 @@ pub(super) struct Seen {
     pub(super) replicas: Option<u64>,
     /// Why the declared failover bounds nothing.
     pub(super) voids: Option<String>,
-    /// How many replicas must acknowledge a write to prove that all of them follow the server. `None` if nobody knows.
+    /// How many replicas must acknowledge a write to prove that all of them follow the server.
+    /// `None` if the number is unknown.
     pub(super) covered: Option<u64>,
     /// `cluster-node-timeout`, where it is needed and told.
     pub(super) node_timeout: Option<Duration>,
@@ -65,7 +68,7 @@ struct UncheckedServers {
     latest: Option<Unchecked>,
 }
 
-/// Whether one server is served unchecked. Clones do not exist: it belongs to the connections to that server.
+/// The state of one server's write check. It belongs to the connections to that server.
 #[derive(Default)]
 pub(super) struct ServerState {
     is_unchecked: AtomicBool,
@@ -112,7 +115,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether sentinels name another server than they did by `word`.
+    /// Returns whether sentinels name another server than they did by `word`.
     #[cfg_attr(not(feature = "sentinel"), allow(clippy::unused_self, reason = "only sentinels have a word"))]
     pub(super) fn names_another(&self, word: Option<&Agreed>) -> bool {
         #[cfg(feature = "sentinel")]
@@ -130,8 +133,9 @@ impl Guard {
         check
     }
 
-    /// Returns a write for which the server waits until all its replicas have acknowledged it, and how many these are.
-    /// `None` if nobody knows how many. It blocks its connection for up to [`PROOF_WAIT_MILLIS`].
+    /// Returns a write for which the server waits until all its replicas have acknowledged it, and
+    /// how many these are. `None` if the number is unknown. It blocks its connection for up to
+    /// [`PROOF_WAIT_MILLIS`].
     pub(super) fn proof(&self) -> Option<(Pipeline, u64)> {
         let covered = lock(&self.seen).covered?;
         let mut pipeline = Pipeline::with_capacity(2);
@@ -185,7 +189,8 @@ impl Guard {
         self.deployment
     }
 
-    /// Returns for how long a server must have answered without a gap before its answers count, if that matters.
+    /// Returns for how long a server must have answered without a gap before its answers count, if
+    /// that matters.
     pub(super) fn settling(&self) -> Option<Duration> {
         self.settling
     }
@@ -204,7 +209,8 @@ impl Guard {
         }
     }
 
-    /// Returns how much longer than the staleness an old primary may be believed, or the reason why nobody knows.
+    /// Returns how much longer than the staleness an old primary may be believed, or the reason why
+    /// that is unknown.
     pub(super) fn bound(&self) -> Result<Duration, String> {
         let seen = lock(&self.seen);
         if let Some(reason) = &seen.voids {
@@ -223,7 +229,7 @@ impl Guard {
         lock(&self.seen).replicas
     }
 
-    /// Notes what the servers' settings are now. What is new stands in the log.
+    /// Notes what the servers' settings are now. Logs what is new.
     pub(super) fn has_seen(&self, seen: Seen) {
         let before = std::mem::replace(&mut *lock(&self.seen), seen.clone());
         #[cfg(feature = "tracing")]

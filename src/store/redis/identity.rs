@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Asks a server for the random name of its process (`run_id`). `None` if it does not tell: the user has no right to
-/// `INFO`, or a proxy answers.
+/// Asks a server for the random name of its process (`run_id`). `None` if it does not tell: the
+/// user has no right to `INFO`, or a proxy answers.
 pub(super) async fn run_id(mut link: MultiplexedConnection) -> Result<Option<String>, Failure> {
     let answer = redis::cmd("INFO").arg("server").query_async::<Value>(&mut link).await.map_err(Failure::from);
     match answer {

@@ -55,14 +55,16 @@ impl Liveness {
         }
     }
 
-    /// Notes that all replicas have acknowledged a write that was asked for at this moment and answered in time.
+    /// Notes that all replicas have acknowledged a write that was asked for at this moment and
+    /// answered in time.
     pub(super) fn proved(&self, asked: Moment) {
         if let Some(continuity) = &self.continuity {
             continuity.lock().unwrap_or_else(PoisonError::into_inner).proved(asked);
         }
     }
 
-    /// Returns whether the server had answered without a gap for long enough when it was asked, and has since.
+    /// Returns whether the server had answered without a gap for long enough when it was asked, and
+    /// has since.
     pub(super) fn counts(&self, asked: Moment) -> bool {
         self.continuity().is_none_or(|continuity| continuity.counts(asked))
     }

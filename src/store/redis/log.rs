@@ -27,7 +27,7 @@ use crate::{
     clock::{Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
     store::{
-        LogCursor, LogEntry, LogPage, LogPart, LogQuery, Revocation, ServerId,
+        LogCursor, LogEntry, LogPage, LogPart, LogQuery, Revocation,
         redis::{
             Inner,
             call::Call,
@@ -266,7 +266,7 @@ impl Inner {
     async fn read_log(&self, bucket: u32, query: &LogQuery, deadline: Instant) -> Result<Option<LogPage>, StoreError> {
         let (fence, lease) = self.read_fence(&self.servers, &[(bucket, query.clone())], deadline).await?;
         let answers = fence.answers.into_iter().next().ok_or_else(malformed)?;
-        self.page(Told::parse(fence.now, answers, query)?, query, lease.server())
+        self.page(Told::parse(fence.now, answers, query)?, query, &lease)
     }
 
     /// Makes the page of the answers; `None` if the bucket does not exist.
@@ -274,7 +274,7 @@ impl Inner {
         &self,
         told: Told,
         query: &LogQuery,
-        server: Option<ServerId>,
+        lease: &Lease,
     ) -> Result<Option<LogPage>, StoreError> {
         let Told { meta, found } = told;
         let Some(mut meta) = self.same_layout(meta)? else { return Ok(None) };
@@ -285,7 +285,8 @@ impl Inner {
         let last = |cursor: &Option<LogCursor>| newest.clone().map(LogCursor).or_else(|| cursor.clone());
         Ok(Some(LogPage {
             now: meta.now,
-            server,
+            server: lease.server(),
+            connection: lease.connection(),
             incarnation: meta.incarnation,
             born: meta.born,
             sequence: meta.sequence,

@@ -1,8 +1,8 @@
 //! Settings of the servers on which the promises rest, looked at when connecting and now and then.
 //!
-//! They can change at run time, and then nothing fails: a replica more than `min-replicas-to-write` covers, or an
-//! eviction policy that drops revocations. What is found stands in
-//! [`warnings`](crate::store::TokenStore::warnings), and in the log when it changes.
+//! They can change at run time, and then nothing fails: a replica more than `min-replicas-to-write`
+//! covers, or an eviction policy that drops revocations. The findings are part of
+//! [`warnings`](crate::store::TokenStore::warnings). A change is logged.
 
 use std::{
     sync::{Arc, Weak},
@@ -62,7 +62,7 @@ async fn look_for_ever(inner: Weak<Inner>, pause: Duration) {
     }
 }
 
-/// What a primary tells of its replicas.
+/// The replicas of a primary, and the settings by which it waits for them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Replication {
     /// `None` without the right to `INFO`.
@@ -74,10 +74,11 @@ struct Replication {
 }
 
 impl Replication {
-    /// Returns why the declared `max_lag` bounds nothing. `at_first` is how many replicas there were when connecting.
+    /// Returns why the declared `max_lag` bounds nothing. `at_first` is how many replicas there
+    /// were when connecting.
     fn voids(self, declared: Duration, at_first: Option<u64>) -> Option<String> {
         let Some(connected) = self.connected else {
-            return Some("nobody knows how many replicas the server has: grant the user `INFO`".to_owned());
+            return Some("the number of the server's replicas is unknown: grant the user `INFO`".to_owned());
         };
         if self.least == Some(0) {
             return Some(
@@ -152,8 +153,8 @@ impl Inner {
         Ok(longest.filter(|longest| !longest.is_zero()))
     }
 
-    /// A number among the settings of a bucket's server; `None` without the right to `CONFIG GET`, which many managed
-    /// services do not have at all.
+    /// A number among the settings of a bucket's server; `None` without the right to `CONFIG GET`,
+    /// which many managed services do not have at all.
     async fn setting(&self, name: &str, bucket: u32) -> Result<Option<u64>, StoreError> {
         let deadline = Instant::now() + self.timeout;
         let mut lease = self.servers.lease(bucket, deadline).await?;

@@ -20,9 +20,10 @@
 //! moved) still answers on open connections, from data that grow old: such an answer is refused and its connection
 //! dropped.
 //!
-//! A primary that was cut off keeps its role. So every read ends with a write that changes nothing, and behind sentinels
-//! a majority of them must name the server. For how long an old primary may be believed all the same is the subject of
-//! [`Failover`] and [`failover_bound`](crate::store::TokenStore::failover_bound).
+//! A primary that was cut off keeps its role. So every read ends with a write that changes nothing,
+//! and behind sentinels a majority of them must name the server. For how long an old primary may be
+//! believed all the same is the subject of [`Failover`] and
+//! [`failover_bound`](crate::store::TokenStore::failover_bound).
 //!
 //! # Rights
 //!
@@ -32,8 +33,8 @@
 //! ~tb:* &tb:* +@read +@write +@connection +@scripting +@pubsub -@dangerous +role +info +time
 //! ```
 //!
-//! In a cluster `+cluster|slots` as well. With `+config|get` the store reads the settings on which the bound of a
-//! failover rests.
+//! In a cluster `+cluster|slots` as well. With `+config|get` the store reads the settings on which
+//! the bound of a failover rests.
 //!
 //! * **The server is away**: every call is an error, within the deadline or at once. Nothing has to be restarted when it
 //!   comes back.
@@ -203,12 +204,13 @@ impl RedisStore {
     /// | `redis-sentinel://[user:password@]host[:port][,host:port..][/db]#name` | the primary that sentinels call `name` |
     /// | `redis-cluster://[user:password@]host[:port][,host:port..]` | a cluster, found through some of its nodes |
     ///
-    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`), the second to sentinels and servers
-    /// alike. Sentinels need the feature `sentinel`, a cluster the feature `cluster`.
+    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`), the second to
+    /// sentinels and servers alike. Sentinels need the feature `sentinel`, a cluster the feature
+    /// `cluster`.
     ///
-    /// User and password are those of the servers. Sentinels are asked without, or with `sentinel_user` and
-    /// `sentinel_password` if the URL has these parameters before the `#`. What has a meaning in URLs is
-    /// percent-encoded.
+    /// User and password are those of the servers. Sentinels are asked without, or with
+    /// `sentinel_user` and `sentinel_password` if the URL has these parameters before the `#`. What
+    /// has a meaning in URLs is percent-encoded.
     ///
     /// A URL that cannot be used is an error of [`connect`](RedisStoreBuilder::connect).
     #[must_use]
@@ -218,10 +220,12 @@ impl RedisStore {
 
     /// Starts with URLs of some nodes of a Redis Cluster; the others are found through them.
     ///
-    /// All that belongs to a user stands in one slot. While that slot moves to another node, calls for its bucket may be
-    /// [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each primary has connections of its own, so one that hangs or is dead takes
-    /// only the users of its own slots with it, until the cluster has replaced it. A primary that was cut off still answers for as long as
-    /// `cluster-node-timeout`: see [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
+    /// All that belongs to a user stands in one slot. While that slot moves to another node, calls
+    /// for its bucket may be [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each
+    /// primary has connections of its own, so one that hangs or is dead takes only the users of its
+    /// own slots with it, until the cluster has replaced it. A primary that was cut off still
+    /// answers for as long as `cluster-node-timeout`: see
+    /// [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
     ///
     /// The nodes are asked with `CLUSTER SLOTS`, and met by the host and port that they announce there, with the credentials and the TLS of the
     /// URLs.
@@ -234,10 +238,10 @@ impl RedisStore {
     /// Starts with the URLs of sentinels and the name under which they know the primary.
     ///
     /// A majority of all sentinels must have named the primary within
-    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience): of those in these URLs, or of as many as they tell
-    /// of. The URLs hold the user and password of the sentinels; those of the servers are given with
-    /// [`credentials`](RedisStoreBuilder::credentials). TLS (`rediss://`) and the database of the first URL are the
-    /// servers' too.
+    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience): of those in these URLs, or of
+    /// as many as they tell of. The URLs hold the user and password of the sentinels; those of the
+    /// servers are given with [`credentials`](RedisStoreBuilder::credentials). TLS (`rediss://`)
+    /// and the database of the first URL are the servers' too.
     ///
     /// [`builder`](Self::builder) takes all of it as one URL.
     #[cfg(feature = "sentinel")]
@@ -374,7 +378,8 @@ impl TokenStore for RedisStore {
         self.inner.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
     }
 
-    /// As [`Failover`] says of one address; [`sentinel_patience`](RedisStoreBuilder::sentinel_patience) behind sentinels;
+    /// As [`Failover`] says of one address;
+    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience) behind sentinels;
     /// `cluster-node-timeout` in a cluster.
     fn failover_bound(&self) -> Result<Duration, String> {
         self.inner.origin.guard().bound()

@@ -4,9 +4,11 @@ use std::{ops::Add, time::Duration};
 
 use crate::clock::{Clock, SystemClock};
 
-/// A moment of this node's own clock, which nobody sets and which counts the time of a suspended machine.
+/// A moment of this node's own clock, which nobody sets and which counts the time of a suspended
+/// machine.
 ///
-/// `Instant` stops with the machine on Linux: an answer of before would still look fresh after hours.
+/// `Instant` stops with the machine on Linux: an answer of before would still look fresh after
+/// hours.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Moment(Duration);
 

@@ -233,8 +233,8 @@ pub(super) fn watch(place: &Place, deployment: Deployment, timeout: Duration) ->
     Ok(Some(Watch::new(named, master.clone(), terms.settings(), patience, timeout)))
 }
 
-/// Returns how the servers are met that sentinels name: with the TLS of the sentinels' URLs and credentials of their own.
-/// The address is still that of a sentinel.
+/// Returns how the servers are met that sentinels name: with the TLS of the sentinels' URLs and
+/// credentials of their own. The address is still that of a sentinel.
 #[cfg(feature = "sentinel")]
 fn behind_sentinels(
     urls: &[String],

@@ -160,7 +160,8 @@ impl Primaries {
         self.settle(&question, answer)
     }
 
-    /// Forgets who the primaries are, and a question that was asked before, after [`Servers::suspect`].
+    /// Forgets who the primaries are, and a question that was asked before, after
+    /// [`Servers::suspect`].
     ///
     /// [`Servers::suspect`]: super::servers::Servers::suspect
     fn forget_if_suspected(&self) {

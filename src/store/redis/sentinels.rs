@@ -1,8 +1,9 @@
 //! The sentinels: which primary a majority of them names, asked each second and at every change.
 //!
-//! Each sentinel has a task of its own, so that one that hangs takes nobody along. A task asks over one connection and
-//! listens for `+switch-master` over another; what it hears there only makes all tasks ask at once. The sentinels that
-//! were named tell of the others. All tasks belong to the [`Watch`] and end with it.
+//! Each sentinel has a task of its own, so that one that hangs takes nobody along. A task asks over
+//! one connection and listens for `+switch-master` over another; what it hears there only makes all
+//! tasks ask at once. The application names some sentinels; their answers name the others. All
+//! tasks belong to the [`Watch`] and end with it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -95,8 +96,8 @@ impl Watch {
         Self { shared: Arc::new(shared), task: Mutex::new(None) }
     }
 
-    /// Returns the primary that a majority names, waiting for the answers no longer than a sentinel may take. To be
-    /// called inside a Tokio runtime, on which the sentinels are then asked.
+    /// Returns the primary that a majority names, waiting for the answers no longer than a sentinel
+    /// may take. To be called inside a Tokio runtime, on which the sentinels are then asked.
     pub(super) async fn primary(&self) -> Result<Agreed, Failure> {
         self.start();
         let mut answers = self.shared.answers.subscribe();
@@ -112,8 +113,9 @@ impl Watch {
         timeout(self.shared.wait, asked).await.ok().flatten().ok_or_else(|| self.shared.disagreement())
     }
 
-    /// Judges an answer of the primary that the sentinels once named: whether a majority still does. An error tells why
-    /// not; its connection is to be dropped if a majority names another one.
+    /// Judges an answer of the primary that the sentinels once named: whether a majority still
+    /// does. An error tells why not; its connection is to be dropped if a majority names another
+    /// one.
     pub(super) fn confirm(&self, agreed: &Agreed) -> Result<(), Failure> {
         let names = self.shared.votes().names(agreed, Moment::now());
         match names {
@@ -147,8 +149,8 @@ impl Watch {
         (!is_agreed).then(|| self.shared.explain())
     }
 
-    /// Sees to it that the sentinels are asked. A runtime that ends takes the tasks along: then they start anew on the
-    /// present one.
+    /// Sees to it that the sentinels are asked. A runtime that ends takes the tasks along: then
+    /// they start anew on the present one.
     fn start(&self) {
         let mut task = lock(&self.task);
         if task.as_ref().is_none_or(JoinHandle::is_finished)
@@ -219,7 +221,8 @@ impl Shared {
     }
 }
 
-/// Reads the answer of a sentinel: its id, what it says of the primary, and the addresses of the others.
+/// Reads the answer of a sentinel: its id, what it says of the primary, and the addresses of the
+/// others.
 fn answer(asked: Moment, values: Vec<Value>) -> Result<(String, Vote, Vec<Address>), Failure> {
     let mut reply = Reply::of(Value::Array(values))?;
     let id = reply.text()?;
@@ -269,7 +272,7 @@ async fn ask_all(shared: Arc<Shared>) {
     }
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // As when connecting: an error is told there.
+    // Connecting fails without a majority, and says why.
     let mut is_told = true;
     loop {
         tokio::select! {
@@ -323,7 +326,8 @@ async fn ask_one(
         if last_answer > begun {
             pause = SHORTEST_PAUSE;
         }
-        // It ends early if there is a change; a sentinel that is away is not asked more often for that than `SPACING`.
+        // It ends early if there is a change; a sentinel that is away is not asked more often for
+        // that than `SPACING`.
         let _ = timeout(jittered(pause), poked.changed()).await;
         sleep(SPACING).await;
         pause = pause.saturating_mul(2).min(LONGEST_INTERVAL);

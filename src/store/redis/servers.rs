@@ -56,8 +56,8 @@ impl Servers {
         }
     }
 
-    /// Asks for reads of one bucket, together with others that ask now. An answer that does not count is an error: see
-    /// [`Lease::judge`].
+    /// Asks for reads of one bucket, together with others that ask now. An answer that does not
+    /// count is an error: see [`Lease::judge`].
     pub(super) async fn strict_read(
         &self,
         bucket: u32,
@@ -157,12 +157,12 @@ impl Servers {
         }
     }
 
-    /// Drops every connection of the store, and lets no answer count that was asked for before. Sentinels, or the nodes
-    /// of a cluster, are asked anew which server is the primary.
+    /// Drops every connection of the store, and lets no answer count that was asked for before.
+    /// Sentinels, or the nodes of a cluster, are asked anew which server is the primary.
     ///
-    /// To be called after this node was frozen for longer than the staleness that it allows itself: whatever it knew of
-    /// the servers is as old as that. One call serves requests and feeds, which share the guard.
-    #[allow(dead_code, reason = "the task that follows the log is to call it")]
+    /// To be called after this node was frozen for longer than the staleness that it allows itself:
+    /// whatever it knew of the servers is as old as that. One call serves requests and feeds, which
+    /// share the guard.
     pub(super) fn suspect(&self) {
         match self {
             Self::One(connections) => connections.guard().suspect(),

@@ -1,7 +1,8 @@
 //! Where connections to a server come from: a pool in front of it, or the sentinels' word.
 //!
-//! Neither deadpool's pool for sentinels is used nor redis' client for them. The former cannot be given deadlines, pings
-//! every node at each checkout, and keeps a demoted primary. The latter believes one sentinel.
+//! Neither deadpool's pool for sentinels is used nor redis' client for them. The former cannot be
+//! given deadlines, pings every node at each checkout, and keeps a demoted primary. The latter
+//! believes one sentinel.
 
 #[cfg(feature = "sentinel")]
 use std::sync::Arc;

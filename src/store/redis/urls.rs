@@ -22,7 +22,8 @@ pub(super) fn place(url: &str) -> Result<Place, ConfigError> {
     }
 }
 
-/// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, as they are written.
+/// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, as they
+/// are written.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 struct Parts<'a> {
     user: Option<&'a str>,

@@ -1,10 +1,11 @@
 //! The words of the sentinels, and the primary on which a majority of them agrees.
 //!
-//! No I/O and no clock: [`sentinels`](super::sentinels) asks, and every question has the moment at which it was asked.
+//! No I/O and no clock: [`sentinels`](super::sentinels) asks, and every question has the moment at
+//! which it was asked.
 //!
-//! Two majorities have a sentinel in common. So once a majority names a new primary, each majority for the old one
-//! holds a word that is older than that, and ends `patience` after it was asked for. It rests on sentinels that do not
-//! forget: none of them may name an earlier epoch again.
+//! Two majorities have a sentinel in common. So once a majority names a new primary, each majority
+//! for the old one includes an older answer. That majority ends when this answer is `patience` old.
+//! It rests on sentinels that do not forget: none of them may name an earlier epoch again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,7 +34,7 @@ pub(super) struct Vote {
     pub(super) others: u64,
 }
 
-/// What is known of one sentinel.
+/// The latest answer of one sentinel, and the memory of earlier ones.
 #[derive(Debug)]
 struct Sentinel {
     /// `None` if what it said was forgotten.
@@ -51,7 +52,8 @@ pub(super) struct Votes {
     patience: Duration,
     /// Counts how often a majority of unknown sentinels has taken the place of all that were known.
     era: u64,
-    /// How many sentinels the application named: there are as many, whatever one says that has just started.
+    /// How many sentinels the application named: there are as many, whatever one says that has just
+    /// started.
     named: u64,
     sentinels: HashMap<String, Sentinel>,
     /// What was asked before this moment does not count.
@@ -83,13 +85,14 @@ impl Votes {
         self.settle(now);
     }
 
-    /// Forgets what the sentinels have said. What is known of their epochs stays.
+    /// Forgets the answers of the sentinels, but not the highest epoch of each.
     pub(super) fn forget(&mut self, now: Moment) {
         self.not_before = Some(now);
         self.sentinels.values_mut().for_each(|sentinel| sentinel.vote = None);
     }
 
-    /// Returns whether a majority names this primary now, or names another one; `None` if there is no majority.
+    /// Returns whether a majority names this primary now, or names another one; `None` if there is
+    /// no majority.
     pub(super) fn names(&self, agreed: &Agreed, now: Moment) -> Option<bool> {
         let (address, epoch, _) = self.majority(now)?;
         Some(self.era == agreed.era && epoch == agreed.epoch && *address == agreed.address)
@@ -122,7 +125,8 @@ impl Votes {
         text
     }
 
-    /// The greatest number of sentinels that any of them has told of, itself included, or that the application named.
+    /// The greatest number of sentinels that any of them has told of, itself included, or that the
+    /// application named.
     fn total(&self) -> u64 {
         let told = self.sentinels.values().map(|sentinel| sentinel.others.saturating_add(1)).max();
         told.unwrap_or(0).max(self.named)
@@ -162,7 +166,8 @@ impl Votes {
         u64::try_from(sentinels).unwrap_or(u64::MAX) >= self.needed()
     }
 
-    /// Unknown sentinels do not count beside known ones: one that was made anew names what it was configured with.
+    /// Unknown sentinels do not count beside known ones: one that was made anew names what it was
+    /// configured with.
     fn majority(&self, now: Moment) -> Option<Party<'_>> {
         let floor = self.floor();
         let is_first = self.is_first();
@@ -171,13 +176,14 @@ impl Votes {
         parties.find(|(_, epoch, party)| *epoch >= floor && self.is_enough(party.iter().filter(counts).count()))
     }
 
-    /// Whether no majority was ever found.
+    /// Returns whether no majority was ever found.
     fn is_first(&self) -> bool {
         self.sentinels.values().all(|sentinel| !sentinel.is_established)
     }
 
-    /// Makes those known who agree with a majority. If the known ones have none and a majority of unknown ones agrees,
-    /// the sentinels were made anew: all others are forgotten, with their epochs.
+    /// Makes those known who agree with a majority. If the known ones have none and a majority of
+    /// unknown ones agrees, the sentinels were made anew: all others are forgotten, with their
+    /// epochs.
     fn settle(&mut self, now: Moment) {
         let is_first = self.is_first();
         if let Some((_, _, party)) = self.majority(now) {
@@ -415,7 +421,8 @@ mod tests {
         assert_eq!(votes.sentinels.len(), MOST);
     }
 
-    /// One question of a node to a sentinel: when it was asked, when the sentinel answered, when the answer came.
+    /// One question of a node to a sentinel: when it was asked, when the sentinel answered, when
+    /// the answer came.
     #[derive(Clone, Debug)]
     struct Asking {
         sentinel: usize,
@@ -431,7 +438,8 @@ mod tests {
         proptest::collection::vec(one, 1..80)
     }
 
-    /// What a node knows at a moment, if each sentinel went over to the new primary at the moment in `switched`.
+    /// Returns the votes that a node has at a moment. Each sentinel goes over to the new primary at
+    /// its moment in `switched`.
     fn known(askings: &[Asking], switched: &[u64], now: u64) -> Votes {
         let mut came: Vec<_> = askings.iter().filter(|asking| asking.came <= now).collect();
         came.sort_by_key(|asking| asking.came);
@@ -446,7 +454,8 @@ mod tests {
     }
 
     proptest! {
-        /// The bound: once any node goes by the new primary, none goes by the old one longer than patience.
+        /// The bound: once any node goes by the new primary, none goes by the old one longer than
+        /// patience.
         #[test]
         fn no_node_goes_by_the_old_primary_longer_than_patience_after_another_goes_by_the_new(
             switched in proptest::collection::vec(0..20_000_u64, 3..6),

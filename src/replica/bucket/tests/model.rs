@@ -257,6 +257,7 @@ impl Store {
             // After all that was read.
             now: at(self.now),
             server: Some(meta.server),
+            connection: 0,
             incarnation,
             born: at(born),
             sequence,

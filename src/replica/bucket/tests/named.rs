@@ -434,6 +434,7 @@ fn nothing_new(now: u64) -> LogPage {
         max_staleness: ms(STALENESS),
         entries: Vec::new(),
         server: None,
+        connection: 0,
         max_failover: Duration::ZERO,
         skipped: 0,
         more: false,

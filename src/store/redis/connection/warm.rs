@@ -14,7 +14,8 @@ use crate::store::redis::moment::Moment;
 /// A third of the longest gap: a ping that comes late leaves time for another one.
 const PING_EVERY: Duration = Duration::from_millis(150);
 
-/// The tasks that keep the connections to one server warm, one for each connection. They end when this is dropped.
+/// The tasks that keep the connections to one server warm, one for each connection. They end when
+/// this is dropped.
 pub(super) struct Keeper(Vec<JoinHandle<()>>);
 
 impl Keeper {
@@ -24,7 +25,7 @@ impl Keeper {
         Self(lines.slots.iter().map(keep).collect())
     }
 
-    /// Whether its runtime still exists.
+    /// Returns whether the runtime of the tasks still exists.
     pub(super) fn is_at_work(&self) -> bool {
         !self.0.iter().any(JoinHandle::is_finished)
     }
@@ -51,14 +52,15 @@ async fn keep(lines: Arc<Lines>, slot: Arc<Slot>) {
     }
 }
 
-/// Asks the server for a sign of life. As long as its answers do not count, that is a write which all its replicas are
-/// to acknowledge: it ends the wait. The connection is then used by nobody else whom that would block.
+/// Asks the server for a sign of life. As long as its answers do not count, that is a write which
+/// all its replicas are to acknowledge: it ends the wait. The connection is then used by nobody
+/// else whom that would block.
 async fn ping(lines: &Lines, slot: &Arc<Slot>, line: Line, deadline: Instant) {
     let liveness = Arc::clone(&line.liveness);
     let mut lease = lines.lease(slot, line);
     let proof = lines.guard.proof().filter(|_| !liveness.settles_in().is_zero());
     let Some((write, all)) = proof else {
-        // Its outcome stands in the connection's own books.
+        // `command` notes the outcome for the connection.
         let _ = lease.command(&redis::cmd("PING"), deadline).await;
         return;
     };
