@@ -365,7 +365,9 @@ async fn after_the_log_was_lost_with_its_m_the_same_revocations_are_logged_again
     f.open("alice", "s1").await;
     let until = f.store.now().saturating_add(2 * HOUR);
     let revoke = async || {
-        f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap();
+        // For less than it is remembered: a later call asks for no longer time.
+        let denied = Deny { keep: HOUR / 2, ..deny(ISSUER, ForeignId::Token("j1".into())) };
+        f.store.deny(denied).await.unwrap();
         f.store.revoke_session("alice", "s1").await.unwrap();
         f.store.revoke_token("alice", "j1", until).await.unwrap();
         f.store.revoke_all("alice", None).await.unwrap();

@@ -47,9 +47,8 @@ pub(super) async fn a_repeated_revocation_writes_nothing_and_names_the_first_ent
                 "token" => user.store.revoke_token(&user.name, "j", until).await?,
                 "session" => user.store.revoke_session(&user.name, "s").await?,
                 "absent" => user.store.revoke_session(&user.name, "absent").await?,
-                "all but one" => user.store.revoke_all(&user.name, Some("kept")).await?,
-                "all but a dead one" => user.store.revoke_all(&user.name, Some("kept")).await?,
-                _ => user.store.revoke_all(&user.name, None).await?,
+                "all" => user.store.revoke_all(&user.name, None).await?,
+                _ => user.store.revoke_all(&user.name, Some("kept")).await?,
             };
             let logged = reader.read().await?;
             let first = first.get_or_insert_with(|| answer.clone());
