@@ -2,8 +2,8 @@
 
 use super::node::{Step, World};
 
-/// `EVERY_DEPTH` goes deeper.
-const DEPTH: u32 = 4;
+/// `EVERY_DEPTH` goes deeper: `scripts/test.sh` sets 4 in one of its runs.
+const DEPTH: u32 = 3;
 
 const ALL: [Step; 17] = [
     Step::RevokeSession(0),
