@@ -104,6 +104,7 @@ pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
     /// The count of entries that were applied: the newest of the page.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "it is for the log"))]
     pub(super) applied: usize,
     /// The store has lost revocations that this node holds.
     pub(super) has_lost: bool,

@@ -234,6 +234,16 @@ impl World {
                     }
                 }
             }
+            Step::FailOver => self.store.fail_over(),
+            Step::Restart => self.restart(),
+            reads => return self.read(reads),
+        }
+        Outcome::default()
+    }
+
+    /// Takes a step of reading the log.
+    fn read(&mut self, step: Step) -> Outcome {
+        match step {
             Step::Ask => {
                 let ask = self.bucket.ask(ms(self.elapsed), PAGE);
                 self.open = Some(self.questions.len());
@@ -290,8 +300,7 @@ impl World {
                     return self.deliver_back(&ask, page);
                 }
             }
-            Step::FailOver => self.store.fail_over(),
-            Step::Restart => self.restart(),
+            _ => unreachable!("{step:?} reads nothing"),
         }
         Outcome::default()
     }
