@@ -1,12 +1,22 @@
 #!/usr/bin/env bash
-# live_mutants.sh [RUNS [MUTANT...]]: does the live oracle (tests/bounded_staleness) see what it is there for? A copy of the project is broken in one
-# way at a time, by a patch of `scripts/live_mutants`, and asked for revoked tokens under the faults that can show it. Each mutant (default: all) must be
-# caught in each of RUNS (default: 1), and caught means: tokens were let in after the bound, so many as it says. Before them the copy as it is must pass.
+# live_mutants.sh [RUNS [MUTANT...]]: shows that the tests on live servers can fail. A copy of the project is broken in
+# one way at a time, by a patch of `scripts/live_mutants`, and asked for revoked tokens under the faults that can show
+# it. Each mutant (default: all) must be caught in each of RUNS (default: 1): under the oracle by tokens that were let in
+# after the bound, in the other suites by a test that fails. Before them the copy as it is must pass.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/packages.sh
 
-# The faults that can show a mutant, by the names of their tests.
+# The test binary that can show a mutant.
+suite_of() {
+  case $1 in
+    no_majority) echo failover ;;
+    no_write_check) echo redis_write_check ;;
+    *) echo bounded_staleness ;;
+  esac
+}
+
+# The tests that can show a mutant, by parts of their names.
 faults_of() {
   case $1 in
     control) echo nudges_are_cut killed_in_a_storm late_answer cut_off_and_frozen trimmed_under_its_readers ;;
@@ -14,7 +24,9 @@ faults_of() {
     map_before_lease) echo late_answer cut_off_and_frozen ;;
     chain_not_checked | end_not_checked) echo trimmed_under_its_readers ;;
     lease_from_the_answer | lease_never_ends_*) echo late_answer ;;
-    *) fail "no fault is known that shows $1" ;;
+    no_majority) echo kept_on_the_old_primary ;;
+    no_write_check) echo has_lost_its_replicas ;;
+    *) fail "no test is known that shows $1" ;;
   esac
 }
 
@@ -45,15 +57,25 @@ cd "$work/copy"
 export CARGO_TARGET_DIR=$work/target CARGO_INCREMENTAL=0 GIT_CEILING_DIRECTORIES=$work
 
 build() {
-  cargo test --locked --quiet --test bounded_staleness --no-run 2>"$work/log" || {
+  cargo test --locked --quiet --all-features --test "$(suite_of "$1")" --no-run 2>"$work/log" || {
     cat "$work/log" >&2
     fail "$1 does not compile"
   }
 }
 
-# Runs the oracle under the faults of a mutant. What it says stands in the log.
+# Runs the tests that can show a mutant, with their output in the log.
 oracle() {
-  cargo test --locked --quiet --test bounded_staleness --no-fail-fast -- --nocapture --test-threads=1 $(faults_of "$1") >"$work/log" 2>&1
+  cargo test --locked --quiet --all-features --test "$(suite_of "$1")" --no-fail-fast -- --nocapture --test-threads=1 \
+    $(faults_of "$1") >"$work/log" 2>&1
+}
+
+# Prints how a mutant was caught; nothing if it was not.
+caught_by() {
+  if [ "$(suite_of "$1")" = bounded_staleness ]; then
+    awk 'sub(/: let in after the bound: /, ":") { count = gsub(/,/, ""); sub(/:.*/, ""); printf "%s%s: %d", more, $0, count + 1; more = ", " }' "$work/log"
+  else
+    awk '/^test result: FAILED/ { print $6, "of", $4 + $6, "tests failed" }' "$work/log"
+  fi
 }
 
 show_log() {
@@ -74,6 +96,19 @@ for ((run = 1; run <= runs; run++)); do
   fi
 done
 
+# The suites beside the oracle, on the copy as it is.
+for mutant in "$@"; do
+  if [ "$(suite_of "$mutant")" != bounded_staleness ]; then
+    build "$mutant"
+    if oracle "$mutant" && ! grep -q '^running 0 tests' "$work/log"; then
+      echo "control of $mutant: passed"
+    else
+      echo "control of $mutant: FAILED"
+      show_log
+    fi
+  fi
+done
+
 for mutant in "$@"; do
   # Applied exactly or not at all.
   git apply "$patches/$mutant.patch" || fail "$mutant: the patch does not fit the code any more"
@@ -81,7 +116,7 @@ for mutant in "$@"; do
   build "$mutant"
   for ((run = 1; run <= runs; run++)); do
     oracle "$mutant" || true
-    caught=$(awk 'sub(/: let in after the bound: /, ":") { count = gsub(/,/, ""); sub(/:.*/, ""); printf "%s%s: %d", more, $0, count + 1; more = ", " }' "$work/log")
+    caught=$(caught_by "$mutant")
     if [ -n "$caught" ]; then
       echo "$mutant, run $run: caught ($caught)"
     else

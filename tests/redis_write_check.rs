@@ -9,14 +9,16 @@ use std::{fs, time::Duration};
 
 use support::{
     RedisServer, eventually,
-    redis_fixture::{Fixture, open},
+    redis_fixture::{Fixture, node, open},
 };
 use tower_bearer::{
+    Consistency, Error, NewSession, TokenType,
     error::StoreErrorKind,
     store::{
         DenyQuery, LogQuery, RedisStore, SessionState, TokenStore,
         redis::{ConnectError, Failover},
     },
+    tokens::ReplicaState,
 };
 
 async fn is_alive(f: &Fixture) {
@@ -40,6 +42,31 @@ async fn a_primary_that_has_lost_its_replicas_answers_no_strict_read() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     f.redis::<()>(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
     is_alive(&f).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_has_lost_its_replicas_grants_no_lease() {
+    let server = RedisServer::start();
+    let tokens =
+        node(&server.url(), |builder| builder.consistency(Consistency::BoundedStaleness(Duration::from_millis(500))))
+            .await;
+    let is_leased = async || tokens.status().await.replica.unwrap().state == ReplicaState::Leased;
+    eventually("a lease", async || is_leased().await.then_some(())).await;
+    let pair = tokens.create_token_pair(NewSession::of("alice")).await.unwrap();
+    let validate = async || tokens.validate_token(pair.access().as_str(), TokenType::Access).await;
+    validate().await.unwrap();
+    let mut admin = server.admin().await;
+    let mut demand = async |replicas: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg(&["SET", "min-replicas-to-write", replicas]).query_async::<()>(&mut admin).await.unwrap();
+    };
+    demand("1").await;
+    eventually("nothing is decided any more", async || matches!(validate().await, Err(Error::Store(_))).then_some(()))
+        .await;
+    assert!(!is_leased().await);
+    demand("0").await;
+    eventually("it is served again", async || validate().await.ok()).await;
+    eventually("a lease", async || is_leased().await.then_some(())).await;
 }
 
 #[tokio::test]
