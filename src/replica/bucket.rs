@@ -21,7 +21,7 @@ use crate::{
     store::{LogEntry, LogPage, LogPosition, Revocation, ServerId},
 };
 
-/// Requests wait for so many entries at most.
+/// Upper bound of the entries that one write lock applies, because requests wait meanwhile.
 const ENTRIES_AT_ONCE: usize = 64;
 
 /// A bucket. Lock order: the reader, then the data.
@@ -36,9 +36,9 @@ pub(super) struct Bucket {
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) staleness: Duration,
-    /// By how much the clocks of two servers of one store may differ.
+    /// The largest difference between the clocks of two servers of one store.
     pub(super) margin: Duration,
-    /// By how much this node's clock may differ from those of other issuers.
+    /// The largest difference between the clocks of this node and of other issuers.
     pub(super) leeway: Duration,
     /// Counts the eras of all buckets.
     pub(super) eras: Arc<AtomicU64>,
@@ -51,11 +51,11 @@ struct Known {
     bounds: Bounds,
     /// The count of eras when the current one began.
     era_began: u64,
-    /// Of the revocations that were logged up to then, some were dropped to keep memory bounded.
+    /// The end of the span of which the node dropped revocations to keep memory bounded.
     forgotten: Timestamp,
-    /// Entries that were left out: they cannot be read, or no valid token has such ids.
+    /// Count of entries that were skipped: they cannot be read, or no valid token has such ids.
     skipped: u64,
-    /// An entry was left out that has yet to be reported.
+    /// An entry was skipped and is yet to be reported.
     has_left_out: bool,
 }
 
@@ -85,16 +85,17 @@ pub(super) struct SessionNames<'a> {
     pub(super) token: Name<'a>,
 }
 
-/// The answer of a bucket about a token. Of several names under which one token may be denied, the greatest counts.
+/// The answer of a bucket about a token. If one token may be denied under several names, the
+/// greatest answer counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Verdict {
-    /// It is not revoked, and that may be relied on.
+    /// The token is not revoked, as of the lease.
     Accepted,
-    /// Only the store knows, because it was issued before the log was followed.
+    /// Only the store can tell, because the token was issued before the horizon.
     BeforeHorizon,
-    /// Only the store knows, because there is no lease.
+    /// Only the store can tell, because there is no lease.
     Unknown,
-    /// It is revoked.
+    /// The token is revoked.
     Refused,
 }
 
@@ -108,7 +109,7 @@ pub(super) struct Outcome {
     pub(super) applied: usize,
     /// The store has lost revocations that this node holds.
     pub(super) has_lost: bool,
-    /// Entries were left out that may be news to the operator.
+    /// Entries were skipped that may be news to the operator.
     pub(super) has_skipped: bool,
 }
 
@@ -133,7 +134,8 @@ impl Bucket {
         self.reader().ask(now, limit)
     }
 
-    /// Returns the next question backwards. There is none if nothing is left to be read, or no room for more.
+    /// Returns the next question backwards. There is none if nothing is left to be read, or no room
+    /// for more.
     pub(super) fn ask_back(&self, limit: u32) -> Option<BackAsk> {
         let mut reader = self.reader();
         let ask = reader.ask_back(limit)?;
@@ -144,8 +146,8 @@ impl Bucket {
         Some(ask)
     }
 
-    /// Returns the time of the oldest entry that was read, and whether reading back is urgent, if there is more to be
-    /// read.
+    /// Returns the time of the oldest entry that was read, and whether reading back is urgent, if
+    /// there is more to be read.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.reader().way_back()
     }
@@ -156,7 +158,7 @@ impl Bucket {
         let (now, skipped) = (page.now, page.skipped);
         let change = reader.page(ask, page, wall);
         let outcome = self.apply(&reader, change, now, skipped);
-        // Cached verdicts are invalid only if the sweep removed log entries.
+        // Invalidates cached verdicts only if the sweep removed log entries.
         self.known.tend(|known| {
             let forgotten = known.denied.sweep(now);
             let leaves_a_hole = forgotten > known.forgotten;
@@ -174,15 +176,17 @@ impl Bucket {
         self.apply(&reader, change, now, skipped)
     }
 
-    /// Ends the lease, because the store's answer about this bucket could not be read. Only a later one grants another.
+    /// Ends the lease, because the store's answer about this bucket could not be read. Only a later
+    /// answer grants another.
     pub(super) fn unreadable(&self) {
         let mut reader = self.reader();
         reader.require_later_answer();
         self.known.end_lease();
     }
 
-    /// Learns a revocation that this node has made and the store has confirmed: the next request on this node is
-    /// refused, and a store that loses it before anybody has read it can be told again.
+    /// Adds a revocation that this node has made and the store has confirmed. The next request on
+    /// this node is refused. If the store loses the entry before any node has read it, this node
+    /// republishes it.
     ///
     /// Returns true if the lease had to be ended instead.
     pub(super) fn has_revoked(
@@ -202,10 +206,10 @@ impl Bucket {
         } else if reader.track_pending(revocation, position) || epochs.contains(&EPOCH_PENDING) {
             EPOCH_PENDING
         } else {
-            // Offered to the store at the next loss, which then may not be one.
+            // Republished at the next loss, whether or not the store has lost this one.
             EPOCH_LOST
         };
-        // As the log's entry is read.
+        // The same end as that of an entry read from the log.
         let until = until.max(at.saturating_add(reader.keep()));
         let is_kept = self.known.change(|known| known.insert(revocation, at, until, epoch));
         if !is_kept {
@@ -215,8 +219,8 @@ impl Bucket {
         !is_kept
     }
 
-    /// Decides nothing, unless this position of the log was passed, until the log was read by a later question: what
-    /// the store has confirmed by now is in the answer.
+    /// Ends the lease, unless this position of the log was passed, until a later question has read
+    /// the log. The answer to that contains every revocation that the store has confirmed by now.
     pub(super) fn must_see_position(&self, position: &LogPosition) {
         let mut reader = self.reader();
         if !reader.has_passed(position) {
@@ -230,14 +234,14 @@ impl Bucket {
         self.reader().has_applied(position)
     }
 
-    /// Returns true if one of our tokens was accepted when this was noted, and nothing has been learnt since. Less work
-    /// than another look.
+    /// Returns true if one of our tokens was accepted when this was noted, and nothing has been
+    /// learnt since. Cheaper than another look at the deny set.
     #[inline]
     pub(super) fn still_accepts(&self, note: &AtomicU64, now: impl FnOnce() -> u64) -> bool {
         self.known.still(note.load(Ordering::Relaxed), now)
     }
 
-    /// Judges one of our tokens. If nothing is known against it, that is noted.
+    /// Judges one of our tokens. Notes it if the deny set holds nothing against it.
     pub(super) fn session_verdict(
         &self,
         facts: Facts,
@@ -254,7 +258,8 @@ impl Bucket {
         let covers = |known: &Known| known.covers_own(facts.issued_at, margin);
         let (verdict, version) = self.verdict(facts, now, is_denied, covers);
         if verdict == Verdict::Accepted {
-            // A result of one version stays true of it, whatever comes after and whoever else notes what.
+            // The result for one version stays true of it, also if another request notes a later
+            // one.
             note.store(version, Ordering::Relaxed);
         }
         verdict
@@ -296,9 +301,9 @@ impl Bucket {
         self.known.read(|known, _| known.bounds.era.server == Some(server), || 0).0
     }
 
-    /// Learns that the store has refused a token. If there is no room, the store is asked again.
+    /// Adds a token that the store has refused. If there is no room, the store is asked again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // To forget this one hides nothing that the log told, so it has no time of its own.
+        // A forgotten entry of this kind hides nothing of the log, so it has no time of its own.
         self.known.change(|known| known.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
@@ -307,13 +312,13 @@ impl Bucket {
         self.known.lease_end()
     }
 
-    /// Returns the count of known revocations, and the bytes that they take.
+    /// Returns the count of revocations in the deny set, and the bytes that they take.
     pub(super) fn size(&self) -> (usize, usize) {
         self.known.read(|known, _| (known.denied.len(), known.denied.bytes()), || 0).0
     }
 
-    /// Returns revocations that this node holds and the store has lost: up to `limit`, after the first `skip`; and the
-    /// current epoch.
+    /// Returns revocations that this node holds and the store has lost: up to `limit`, after the
+    /// first `skip`; and the current epoch.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
         let epoch = self.reader().epoch();
         (epoch, self.known.read(|known, _| known.denied.missing(now, skip, limit), || 0).0)
@@ -360,7 +365,7 @@ impl Bucket {
         Outcome { broke, more, applied: entries.len(), has_lost, has_skipped }
     }
 
-    /// Marks what the store has lost. Returns true if any of it matters.
+    /// Marks the entries that the store has lost. Returns true if any of them still matters.
     fn mark_lost(&self, lost: &Lost, current: u16, now: Timestamp) -> bool {
         let is_told = |epoch: u16| epoch == current || epoch >= EPOCH_LOST;
         let mut has_lost = false;
@@ -399,7 +404,8 @@ impl Bucket {
 impl Known {
     fn learn(&mut self, entries: &[LogEntry], epoch: u16) {
         for entry in entries {
-            // An entry that is too long to be kept stops nobody: no valid token has such ids.
+            // An entry that is too long to be kept does not stop the node: no valid token has such
+            // ids.
             if !self.insert(&entry.revocation, entry.at, entry.until, epoch) {
                 self.skipped = self.skipped.saturating_add(1);
                 self.has_left_out = true;
@@ -407,8 +413,8 @@ impl Known {
         }
     }
 
-    /// Inserts a revocation. If older ones are pushed out, the horizon moves in the same step. Returns false if the
-    /// entry is too long.
+    /// Inserts a revocation. If older ones are pushed out, the horizon moves in the same step.
+    /// Returns false if the entry is too long.
     fn insert(&mut self, revocation: &Revocation, at: Timestamp, until: Timestamp, epoch: u16) -> bool {
         let forgotten = self.denied.insert(revocation, at, until, epoch);
         if let Ok(Some(forgotten)) = forgotten {
@@ -426,8 +432,8 @@ impl Known {
         before != bounds
     }
 
-    /// Returns true if every revocation of one of our tokens issued at that time is known here, and its session was not
-    /// lost.
+    /// Returns true if every revocation of one of our tokens issued at that time is known here, and
+    /// its session was not lost.
     fn covers_own(&self, issued_at: Timestamp, margin: Duration) -> bool {
         let Bounds { horizon, .. } = self.bounds;
         let is_in =

@@ -1,17 +1,24 @@
-//! The revocations that a node knows: an index over their entries, in as little memory as an exact answer allows.
+//! The deny set: an index over the revocations that a node holds, in as little memory as an exact
+//! answer allows.
 //!
-//! Entries stand one after the other in **segments** of 32 KiB, in the order in which they were learnt; the index holds for each 32 bits of a keyed hash and
-//! the place of its entry, whose ids are compared in full: so nothing is refused for a hash alone, and the index grows without looking at the entries. A
-//! revocation leaves only by time: a segment goes as a whole once the last of what it holds is past its use. (That what is past its use is refused for a
-//! while longer harms nobody: no token that it concerns is alive.) Nothing else is ever taken out, whatever becomes of the store, with one exception:
+//! Entries lie one after the other in **segments** of 32 KiB, in the order in which they were
+//! learnt. For each entry the index holds 32 bits of a keyed hash and its place. A lookup compares
+//! the ids in full: so nothing is refused for a hash alone, and the index grows without a look at
+//! the entries.
 //!
-//! **Memory is bounded.** When a bucket's entries exceed their share, its oldest segment goes early, and [`insert`](Denied::insert) tells until when it had been written:
-//! the horizon is moved there, so that tokens of before are asked about in the store.
+//! A revocation leaves only by time: a segment goes as a whole once its last entry is past its use.
+//! (To refuse an entry for a while longer harms nobody: no token that it concerns is alive.)
+//! Nothing else is ever removed, whatever happens to the store, with one exception:
 //!
-//! An entry's bytes, and what they say, are the subject of `stored`; how an id stands among them, that of `id`.
+//! **Memory is bounded.** When a bucket's entries exceed their share, its oldest segment goes
+//! early, and [`insert`](Denied::insert) returns the time of its newest entry. The horizon moves
+//! there, so that the store is asked about older tokens.
 //!
-//! A million revoked sessions in 16 buckets take 52 MB if users have ids of 8 characters, 58 MB with UUIDs, 80 MB with other texts of 36: counted by a test. (With UUIDs
-//! also measured, by `cargo bench --bench staleness`.)
+//! `stored` defines the bytes of an entry, and `id` those of an id within it.
+//!
+//! A million revoked sessions in 16 buckets take 52 MB if users have ids of 8 characters. With
+//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB. A test counts that. (`cargo
+//! bench --bench staleness` also measures it with UUIDs.)
 
 mod id;
 mod stored;
@@ -25,25 +32,25 @@ pub(super) use self::stored::Kind;
 use self::stored::{LAST_SECOND, Stored, parts, revocation, up_to_seconds};
 use crate::{clock::Timestamp, store::Revocation};
 
-/// A segment's size, and so the longest entry. A store's ids have at most 255 bytes.
+/// The size of a segment, and so of the longest entry. A store's ids have at most 255 bytes.
 const SEGMENT: usize = 1 << OFFSET_BITS;
 const OFFSET_BITS: u32 = 15;
-/// Segments are numbered in the bits that a place has left, round and round.
+/// Segment numbers use the bits of a place that the offset leaves, and wrap.
 const MAX_SEGMENTS: usize = 1 << (32 - OFFSET_BITS);
 const NUMBER_MASK: u32 = (1 << (32 - OFFSET_BITS)) - 1;
-/// How many segments one sweep looks at.
+/// The count of segments that one sweep looks at.
 const SWEPT_AT_ONCE: usize = 16;
 
 /// Epoch of entries that were learned from `check` instead of the log. They are never republished.
 pub(super) const EPOCH_LOCAL: u16 = u16::MAX;
-/// Epoch of this node's own revocations that the log has not told yet.
+/// Epoch of this node's own revocations that the log does not have yet.
 pub(super) const EPOCH_PENDING: u16 = EPOCH_LOCAL - 1;
 /// Epoch of entries that the store has lost. They are to be republished.
 pub(super) const EPOCH_LOST: u16 = EPOCH_PENDING - 1;
 /// The last number of an epoch of the log.
 pub(super) const LAST_EPOCH: u16 = EPOCH_LOST - 1;
 
-/// What is revoked, with 32 bits of its keyed hash.
+/// The name of a revoked thing, with 32 bits of its keyed hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Name<'a> {
     pub(super) hash: u32,
@@ -57,7 +64,8 @@ pub(super) struct Name<'a> {
 pub(super) struct Names(RandomState);
 
 impl Names {
-    /// `second` counts for sessions and tokens. All that is known of a subject stands under one hash.
+    /// Returns the hash of a name. `second` counts for sessions and tokens. All entries of a
+    /// subject share one hash.
     pub(super) fn hash(&self, kind: Kind, first: &str, second: &str) -> u32 {
         let (kind, second) = match kind {
             Kind::Session | Kind::Token => (kind, second),
@@ -76,7 +84,7 @@ impl Names {
 }
 
 impl<'a> Name<'a> {
-    /// A name whose hash was computed before.
+    /// Makes a name whose hash was computed before.
     pub(super) fn hashed(hash: u32, kind: Kind, first: &'a str, second: &'a str) -> Self {
         Self { hash, kind, first, second }
     }
@@ -92,7 +100,7 @@ pub(super) struct Denied {
     base: u32,
     bytes_of_entries: usize,
     max_bytes: usize,
-    /// Where the next sweep goes on.
+    /// The segment at which the next sweep goes on.
     swept: usize,
 }
 
@@ -106,13 +114,14 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Segment {
     entries: Vec<u8>,
-    /// The last moment at which anything in it matters.
+    /// The last moment at which any of its entries matters.
     last: Timestamp,
     /// When the newest of its entries was logged.
     logged: Timestamp,
 }
 
-/// An entry that is longer than a store's ids allow. It was not taken, so nothing may be decided without it.
+/// An entry that is longer than a store's ids allow. It was not inserted, so nothing may be decided
+/// without it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct TooLong;
 
@@ -129,23 +138,24 @@ impl Denied {
         }
     }
 
-    /// How many revocations there are.
+    /// Returns the count of revocations.
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// The memory in use, in bytes.
+    /// Returns the memory in use, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let segments = self.segments.iter().map(|segment| segment.entries.capacity()).sum::<usize>();
         segments + self.segments.capacity() * size_of::<Segment>() + self.index.allocation_size()
     }
 
-    /// Whether a session, or one of our tokens, is revoked by itself.
+    /// Returns true if a session, or one of our tokens, is revoked by itself.
     pub(super) fn contains(&self, name: Name<'_>) -> bool {
         self.find(name).is_some()
     }
 
-    /// Whether a session died, and its tokens of this generation, when its subject's did.
+    /// Returns true if a revocation of the subject ended this session and its tokens of this
+    /// generation.
     pub(super) fn is_outdated(&self, subject: Name<'_>, session: Name<'_>, generation: u64) -> bool {
         let all = self.index.iter_hash(spread(subject.hash)).filter(|slot| slot.hash == subject.hash);
         let is_of_it = |stored: &Stored<'_>| stored.first == Id::of(subject.first) && generation < stored.number;
@@ -156,7 +166,8 @@ impl Denied {
         })
     }
 
-    /// What is known against something of another issuer's: the moment until which it must have been issued to be dead; `u64::MAX` for a token.
+    /// Returns the moment up to which a thing of another issuer must have been issued to be
+    /// revoked; `u64::MAX` for a token.
     pub(super) fn foreign(&self, name: Name<'_>) -> Option<u64> {
         self.find(name).map(|stored| stored.number)
     }
@@ -168,8 +179,8 @@ impl Denied {
         stored.filter(move |known| known.number >= number).map(|known| known.epoch)
     }
 
-    /// Marks a revocation as lost that is still held under one of the epochs for which `is_lost` is true. Returns true
-    /// if it was, and matters at `now`.
+    /// Marks a revocation as lost if its epoch is one for which `is_lost` is true. Returns true if
+    /// it was marked and matters at `now`.
     pub(super) fn mark_lost(&mut self, revocation: &Revocation, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (.., number) = parts(revocation);
         let known = self.places_of(revocation).filter_map(|place| Some((place, self.stored(place)?)));
@@ -185,8 +196,8 @@ impl Denied {
         (0..).take(count).map(move |position: u32| base.wrapping_add(position) & NUMBER_MASK)
     }
 
-    /// Marks all entries of one segment as lost whose epoch is one for which `is_lost` is true. Returns true if one of
-    /// them matters at `now`.
+    /// Marks as lost all entries of one segment whose epoch is one for which `is_lost` is true.
+    /// Returns true if one of them matters at `now`.
     pub(super) fn mark_segment_lost(&mut self, number: u32, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (mut offset, mut found) = (0, false);
         loop {
@@ -205,7 +216,8 @@ impl Denied {
         }
     }
 
-    /// Where a revocation stands, or what was made of it: one that spares a session, when another came that does not spare that one.
+    /// Returns the place of a revocation, or of the entry into which it was merged. Two revocations
+    /// that each spare another session become one that spares none.
     fn places_of(&self, revocation: &Revocation) -> impl Iterator<Item = u32> {
         let (kind, first, second, _) = parts(revocation);
         let spares_it = |place: &u32| self.stored(*place).is_some_and(|known| known.second == Id::of(second));
@@ -219,10 +231,11 @@ impl Denied {
         self.is_full(SEGMENT)
     }
 
-    /// Learns a revocation that was logged `at` and matters to `until`, as told in this `epoch` of the log. What is
-    /// known stays at least as long and as strict as it was.
+    /// Inserts a revocation that was logged `at` and matters to `until`, as read in this `epoch` of
+    /// the log. An entry stays at least as long and as strict as it was.
     ///
-    /// Returns the time up to which not all is known any more, if older entries were pushed out.
+    /// If older entries were pushed out, returns the time up to which the deny set is no longer
+    /// complete.
     pub(super) fn insert(
         &mut self,
         revocation: &Revocation,
@@ -237,7 +250,8 @@ impl Denied {
         let Some(known) = self.find(name).filter(|known| known.second != new.second) else {
             return self.learn(name, new, at);
         };
-        // Two exceptions: below the earlier generation all are dead but its own, whom the later one does not except.
+        // Two exceptions. Below the earlier generation all sessions are revoked but the one that it
+        // spares, and the later revocation does not spare that one.
         let (known_epoch, known_until, known_number) = (known.epoch, known.until, known.number);
         let earlier = if known_number < number {
             Stored {
@@ -258,11 +272,11 @@ impl Denied {
         Ok(forgotten)
     }
 
-    /// Learns what is known already, perhaps, in another strength.
+    /// Inserts an entry, or merges it with one of the same name and another strength.
     fn learn(&mut self, name: Name<'_>, mut new: Stored<'_>, at: Timestamp) -> Result<Option<Timestamp>, TooLong> {
         let Some(place) = self.position(name) else { return self.put(name.hash, None, new, at) };
         let Some(known) = self.stored(place) else { return self.put(name.hash, Some(place), new, at) };
-        // A log that tells the weaker one has not told what is known.
+        // A log that has only the weaker one does not contain the entry that is held.
         let is_weaker = new.number < known.number || new.epoch == EPOCH_LOCAL;
         let epoch = if is_weaker { known.epoch } else { new.epoch };
         if known.number >= new.number && known.until >= new.until.min(LAST_SECOND) {
@@ -273,8 +287,9 @@ impl Denied {
         self.put(name.hash, Some(place), new, at)
     }
 
-    /// Lets go of what is past its use at `now`: a few segments at a time. Of what was logged up to the moment that it gives, not all is known any more: it is long
-    /// past for every token that is alive, unless the server's clock has jumped.
+    /// Removes entries that are past their use at `now`, a few segments at a time. Returns the time
+    /// up to which logged entries may have been removed. That is long past for every token that is
+    /// alive, unless the server's clock has jumped.
     pub(super) fn sweep(&mut self, now: Timestamp) -> Timestamp {
         let mut forgotten = Timestamp::default();
         for _ in 0..SWEPT_AT_ONCE.min(self.segments.len()) {
@@ -301,11 +316,11 @@ impl Denied {
         missing.filter_map(|stored| Some((revocation(stored)?, stored.until))).take(limit).collect()
     }
 
-    /// Notes that the store knows a lost revocation again, as of this `epoch`.
+    /// Notes that the store has a lost revocation again, as of this `epoch`.
     pub(super) fn is_restored(&mut self, revocation: &Revocation, epoch: u16) {
         let (kind, first, second, number) = parts(revocation);
         let Some(place) = self.position(self.names.of(kind, first, second)) else { return };
-        // Meanwhile something stronger may have been learnt, or it was revoked again.
+        // Meanwhile a stronger revocation may have been learnt, or it was revoked again.
         let is_it =
             |known: Stored<'_>| known.number == number && known.second == Id::of(second) && known.epoch == EPOCH_LOST;
         if self.stored(place).is_some_and(is_it) {
@@ -338,7 +353,7 @@ impl Denied {
         }
     }
 
-    /// Writes an entry, and has the index point to it instead of `instead_of`.
+    /// Writes an entry, and points the index to it instead of `instead_of`.
     fn put(
         &mut self,
         hash: u32,
@@ -379,7 +394,7 @@ impl Denied {
         Ok(forgotten)
     }
 
-    /// Takes a segment's entries out of the index, and their bytes out of memory.
+    /// Removes a segment's entries from the index, and frees their bytes.
     fn clear(&mut self, position: usize) {
         let number = self.base.wrapping_add(u32::try_from(position).unwrap_or_default()) & NUMBER_MASK;
         let Some(segment) = self.segments.get_mut(position) else { return };
@@ -418,7 +433,8 @@ fn offset_of(place: u32) -> usize {
     (place & ((1 << OFFSET_BITS) - 1)) as usize
 }
 
-/// The 64 bits that the index wants: it takes its first guess from the highest, its place from the lowest.
+/// Returns the 64 bits that the index wants: its first guess uses the highest bits, its place the
+/// lowest.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

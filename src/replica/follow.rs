@@ -29,14 +29,16 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A tick that comes later than this, and than the staleness, shows that the process or machine stood still.
+/// A tick that comes later than this, and than the staleness, shows that the process or machine
+/// stood still.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// The most entries that one read asks for, of all buckets. On a link of 80 Mbit/s 1024 entries of 375 bytes take
-/// 40 ms, of a deadline of 150 ms at least.
+/// The most entries that one read asks for, of all buckets. On a network of 80 Mbit/s 1024 entries
+/// of 375 bytes take 40 ms, of a deadline of 150 ms at least.
 const ENTRIES_A_READ: u32 = 1024;
 /// A read that was late is repeated with half of the entries, down to these.
 const FEWEST_ENTRIES_A_READ: u32 = 32;
-/// The most entries of a page that is read backwards: few, because requests wait while one is read and applied.
+/// The most entries of a page that is read backwards: few, because requests wait while one is read
+/// and applied.
 const ENTRIES_A_BACK_PAGE: u32 = 64;
 
 #[cfg(feature = "tracing")]
@@ -47,7 +49,8 @@ const GOES_ON: &str = "this node goes on from its newest entry";
 pub(crate) struct Followers(Vec<AbortHandle>);
 
 impl Followers {
-    /// Makes a replica of the store's log and starts to follow that over these feeds, on this runtime.
+    /// Makes a replica of the store's log, and starts to follow the log over these feeds, on this
+    /// runtime.
     pub(crate) fn start(
         runtime: &Handle,
         store: &Arc<dyn TokenStore>,
@@ -108,7 +111,8 @@ impl Follower {
                         failures += 1;
                         self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
                         self.health().is_in(Trouble::Store(error.kind()));
-                        // Not woken: a server that is down is not asked more often because it is needed.
+                        // Wake-ups do not shorten this pause: a server that is down is not asked
+                        // more often because requests need it.
                         self.schedule.delay(began + self.pause(failures));
                     }
                 }
@@ -134,8 +138,8 @@ impl Follower {
         }
     }
 
-    /// Drops the connections after this node stood still: another server may have taken the place of the one they lead
-    /// to, without a word to this node.
+    /// Drops the connections after this node stood still: meanwhile another server may have
+    /// replaced theirs, without notice to this node.
     fn notice_standstill(&mut self) {
         let longest = self.settings.staleness.max(STANDSTILL);
         if self.schedule.stood_still(self.replica.clock.elapsed(), longest) {
@@ -145,7 +149,8 @@ impl Follower {
 
     /// Reads the log of some buckets once.
     async fn read(&mut self, due: &[u32]) -> Result<(), StoreError> {
-        // Before the question is sent: all that was confirmed by now is in the answer.
+        // Taken before the question is sent: the answer contains all revocations that were
+        // confirmed by now.
         let now = self.replica.clock.elapsed();
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
@@ -177,7 +182,7 @@ impl Follower {
 
     async fn pages(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
         let count = queries.len();
-        // The feed has this deadline itself; one that does not keep it is not waited for either.
+        // The feed applies this deadline itself. This limit is for a feed that does not.
         let limit = self.settings.deadline.saturating_mul(2);
         let pages = timeout(limit, self.feed.read(queries)).await.map_err(|_| StoreErrorKind::Timeout)??;
         if pages.len() == count {
@@ -198,7 +203,8 @@ impl Follower {
                 Applied { more: outcome.more, resync, error: None }
             }
             Err(error) => {
-                // An answer that was merely late proves nothing. One that cannot be read may be another deployment's.
+                // A late answer proves nothing. One that cannot be read may be another
+                // deployment's.
                 if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
                     bucket.unreadable();
                 }
@@ -239,7 +245,8 @@ impl Follower {
         }
     }
 
-    /// Returns when the next page is to be read backwards, if there is more to be read.
+    /// Returns the time at which the next page is to be read backwards, if there is more to be
+    /// read.
     fn next_back_page(&self) -> Option<Instant> {
         let now = self.replica.store.now();
         let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.bucket(*number)?.way_back());
@@ -273,9 +280,10 @@ impl Follower {
         self.notice(number, &outcome);
     }
 
-    /// Returns the pause after so many failures, from the beginning of the last read: doubling, up to a second under a
-    /// long deadline, and never the same for two nodes. Not much longer than a read may take: an attempt to connect goes
-    /// on while somebody waits for it, so with long pauses it would begin again and again on a busy machine.
+    /// Returns the pause after so many failures, from the beginning of the last read. It doubles,
+    /// up to a second under a long deadline, and is never the same for two nodes. It is not much
+    /// longer than a read may take: an attempt to connect proceeds only while a task waits for it.
+    /// With long pauses it would begin again and again on a busy machine.
     fn pause(&self, failures: u32) -> Duration {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
@@ -283,13 +291,14 @@ impl Follower {
     }
 
     fn health(&self) -> &Health {
-        // One was made for each feed.
+        // Each feed has one.
         #[allow(clippy::indexing_slicing, reason = "`run` has found it")]
         &self.replica.feeds[self.number]
     }
 }
 
-/// Waits until a moment, and yields if it has passed: no follower keeps a thread of the runtime for itself.
+/// Waits until a moment, and yields if it has passed: no follower keeps a thread of the runtime for
+/// itself.
 async fn pause_until(moment: Instant) {
     if moment > Instant::now() {
         sleep_until(moment).await;
@@ -305,7 +314,7 @@ struct Applied {
     error: Option<StoreErrorKind>,
 }
 
-/// Reports that the task has ended, whichever way it did.
+/// Reports the end of the task, whatever its cause.
 struct StoppedGuard {
     replica: Weak<Replica>,
     number: usize,
@@ -344,7 +353,7 @@ impl LogFeed for StoreFeed {
     }
 }
 
-/// The bell by which requests wake the reader of their bucket.
+/// Returns the bell by which requests wake the reader of their bucket.
 pub(super) fn bell_of(feed: &dyn LogFeed) -> Arc<Bell> {
     Bell::of(feed.buckets())
 }

@@ -1,23 +1,25 @@
 //! The span of a log that a node has applied without a hole, and the way back to it after a break.
 //!
-//! A node starts at the newest entry of a log, not at the oldest: one small read gives it a lease, however long the log
-//! is. The rest is read **backwards**, page by page. After a break (the store has lost or replaced data, or the node has
-//! fallen behind) the same holds: the node starts at the new head, and reads back until it meets an entry that it knows.
+//! A node starts at the newest entry of a log, not at the oldest. So one small read gives it a
+//! lease, however long the log is. The rest is read **backwards**, page by page. A break means that
+//! the store has lost or replaced data, or that the node has fallen behind. The node then starts at
+//! the new head, and reads back until it meets an entry that it knows.
 //!
 //! # One unit
 //!
-//! The last places of the span and its horizon are one **unit**. A break freezes it: places that are read after the
-//! break enter it only when reading back has joined it. *Without that, a node takes its own new head for the common
-//! ancestor after `FLUSHALL`, and believes the old horizon.* If reading back ends without a join, the unit is given up,
-//! and the horizon of the new head holds. A second break before that discards the pages between.
+//! The last places of the span and its horizon are one **unit**. A break freezes it. Places that
+//! are read after the break enter it only when reading back has joined it. *Without that, a node
+//! takes its own new head for the common ancestor after `FLUSHALL`, and believes the old horizon.*
+//! If reading back ends without a join, the unit is given up, and the horizon of the new head
+//! holds. A second break before that discards the pages between.
 //!
-//! # What a join proves
+//! # Conclusions from a join
 //!
-//! | of the old history | in the store |
+//! | part of the old history | in the store |
 //! |--|--|
-//! | up to the entry that was met | there, so the old horizon holds again |
+//! | up to the entry that was met | present, so the old horizon holds again |
 //! | applied after it, and not read again | **lost**, to be republished at once |
-//! | sessions opened after it | perhaps lost: tokens issued between its time and the new head are asked of the store |
+//! | sessions opened after it | perhaps lost: the store decides tokens from then to the new head |
 
 use std::collections::VecDeque;
 
@@ -26,9 +28,11 @@ use crate::{
     store::{LogCursor, LogEntry, Revocation},
 };
 
-/// The places of a unit that a later join can meet. More is of no use: a store that lost more is read to its end.
+/// Upper bound of the places of a unit that a later join can meet. More is of no use: a store that
+/// lost more is read to its end.
 const TRAIL: usize = 1024;
-/// Epochs that broke again before they were joined. With more of them the unit is given up: the store flaps.
+/// Upper bound of the epochs that broke again before they were joined. With more of them the unit
+/// is given up: the store flaps.
 const MOST_DISCARDED: usize = 64;
 
 /// An applied place of the log.
@@ -37,7 +41,7 @@ pub(super) struct Step {
     pub(super) sequence: u64,
     pub(super) nonce: String,
     pub(super) at: Timestamp,
-    /// `None` for the head of a log whose newest entry is not there.
+    /// `None` for the head of a log whose newest entry is gone.
     pub(super) revocation: Option<Revocation>,
 }
 
@@ -52,14 +56,14 @@ impl Step {
     }
 }
 
-/// Which tokens a node decides.
+/// The times that bound which tokens a node decides.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Horizon {
-    /// Every revocation after this moment of the store's time is known.
+    /// The node holds every revocation after this moment of the store's time.
     pub(super) own: Timestamp,
-    /// The same, for tokens that another issuer's clock has stamped: the later of the store's and this node's time when
-    /// the log was first read in this unit. Reading back does not lower it: how far the clocks differed then is not
-    /// known.
+    /// The same, for tokens that another issuer's clock has stamped. It is the later of the store's
+    /// and this node's time when the log was first read in this unit. Reading back does not lower
+    /// it, because the difference of the clocks at that time is unknown.
     pub(super) foreign: Timestamp,
     /// Sessions that were opened in this span may be lost.
     pub(super) gap: Option<Gap>,
@@ -86,7 +90,7 @@ pub(super) struct Link {
 struct Unit {
     trail: VecDeque<Step>,
     horizon: Horizon,
-    /// The link of the oldest entry that was read; `None` where nothing more is to be read back.
+    /// The link of the oldest entry that was read; `None` if nothing more is to be read back.
     back: Option<Link>,
 }
 
@@ -99,7 +103,7 @@ pub(super) struct Head {
     pub(super) link: Option<Link>,
 }
 
-/// Why a unit was frozen.
+/// The state of a frozen unit.
 #[derive(Debug)]
 struct Frozen {
     /// The store may have lost sessions.
@@ -120,14 +124,14 @@ pub(super) struct History {
 /// The outcome of a break that was resolved.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Lost {
-    /// The old history was joined. These revocations, and all of these epochs, are missing in the store unless the
-    /// current epoch has told them.
+    /// The old history was joined. The store lacks these revocations and all of these epochs,
+    /// except what was read in the current epoch.
     These { revocations: Vec<Revocation>, epochs: Vec<u16> },
-    /// Nothing was joined: all that the current epoch has not told is missing.
+    /// Nothing was joined: the store lacks everything that was not read in the current epoch.
     AllOfBefore,
 }
 
-/// A page that was read backwards, as far as it linked.
+/// A page that was read backwards, as far as its entries link.
 #[derive(Debug, Default)]
 pub(super) struct BackPage {
     /// To be applied.
@@ -151,7 +155,8 @@ impl History {
         self.is_broken() || self.unit.as_ref().is_some_and(|unit| unit.back.is_some())
     }
 
-    /// Returns the cursor of the next page to be read backwards, and the time of the oldest entry that was read.
+    /// Returns the cursor of the next page to be read backwards, and the time of the oldest entry
+    /// that was read.
     pub(super) fn way_back(&self) -> Option<(&LogCursor, Timestamp)> {
         let back = self.current()?.back.as_ref()?;
         Some((&back.before, back.previous_at))
@@ -171,7 +176,8 @@ impl History {
         }
     }
 
-    /// Freezes the unit. `loses` says that the store may have lost sessions, `epoch` is the one that ended.
+    /// Freezes the unit. `loses` is true if the store may have lost sessions; `epoch` is the one
+    /// that ended.
     pub(super) fn freeze(&mut self, loses: bool, epoch: u16) {
         if self.unit.is_none() {
             return;
@@ -180,7 +186,7 @@ impl History {
             None => self.frozen = Some(Frozen { loses, discarded: Vec::new(), fresh: None }),
             Some(frozen) => {
                 frozen.loses |= loses;
-                // An epoch in which nothing was read has told nothing.
+                // An epoch in which nothing was read holds no entries.
                 if frozen.fresh.take().is_some() {
                     frozen.discarded.push(epoch);
                 }
@@ -213,8 +219,8 @@ impl History {
         }
     }
 
-    /// Raises the horizon to `now`. Entries that were applied before may be forgotten too early for tokens that live as
-    /// long as is now allowed.
+    /// Raises the horizon to `now`. Entries that were applied before may be forgotten too early for
+    /// tokens that live as long as is now allowed.
     pub(super) fn raise(&mut self, now: Timestamp) {
         let fresh = self.frozen.as_mut().and_then(|frozen| frozen.fresh.as_mut());
         for unit in self.unit.iter_mut().chain(fresh) {
@@ -222,8 +228,8 @@ impl History {
         }
     }
 
-    /// Reads the span once more, from its newest entry on, and returns that entry's step, to be applied again. `link`
-    /// leads from there to the entry before.
+    /// Begins to read the span once more, from its newest entry on, and returns that entry's step,
+    /// to be applied again. `link` leads from there to the entry before.
     pub(super) fn read_again(&mut self, link: Link) -> Option<Step> {
         let unit = self.current_mut()?;
         let newest = unit.trail.back().filter(|step| step.revocation.is_some()).cloned()?;
@@ -239,14 +245,16 @@ impl History {
         }
     }
 
-    /// Takes a page that was read backwards: its entries, oldest first, and whether there is more before them.
+    /// Applies a page that was read backwards: its entries, oldest first. `more` is true if the log
+    /// has older ones.
     pub(super) fn read_back(&mut self, entries: Vec<LogEntry>, more: bool, next: Option<LogCursor>) -> BackPage {
         let mut page = BackPage::default();
         let mut is_linked = true;
         for entry in entries.into_iter().rev() {
             let Some(back) = self.current_mut().and_then(|unit| unit.back.as_mut()) else { break };
             if entry.sequence == back.sequence && entry.previous == back.previous {
-                // A sibling: a script failed between the entry and `m`, and the next one took the same place.
+                // A sibling: a script failed between the entry and `m`, and the next script took
+                // the same place.
                 page.entries.push(entry);
                 continue;
             }
@@ -286,7 +294,7 @@ impl History {
         page
     }
 
-    /// Joins the frozen unit, if it has this place.
+    /// Joins the frozen unit, if it contains this place.
     fn join(&mut self, sequence: u64, nonce: &str) -> Option<Lost> {
         let unit = self.unit.as_mut()?;
         let is_it = |step: &Step| step.sequence == sequence && step.nonce == nonce;
@@ -305,7 +313,7 @@ impl History {
         Some(Lost::These { revocations, epochs: discarded })
     }
 
-    /// Gives the frozen unit up if there is nothing more to be read back.
+    /// Gives the frozen unit up if nothing more is to be read back.
     fn give_up_at_the_end(&mut self) -> Option<Lost> {
         let fresh = self.frozen.as_ref()?.fresh.as_ref()?;
         if fresh.back.is_some() { None } else { self.give_up() }
@@ -333,7 +341,7 @@ impl Unit {
         self.drop_back_at_the_first();
     }
 
-    /// Nothing stands before the first entry of an incarnation.
+    /// Drops the link before the first entry of an incarnation, which has no predecessor.
     fn drop_back_at_the_first(&mut self) {
         if self.back.as_ref().is_some_and(|back| back.sequence <= 1) {
             self.back = None;
@@ -342,7 +350,7 @@ impl Unit {
 }
 
 impl Gap {
-    /// Returns the span from the beginning of the one to the end of the other.
+    /// Returns the span from the earlier beginning to the later end.
     fn with(self, other: Self) -> Self {
         Self { from: self.from.min(other.from), to: self.to.max(other.to) }
     }

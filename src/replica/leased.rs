@@ -1,21 +1,28 @@
-//! What requests read: a lease, and what is known under it. The order in which both are read and written is the subject of this file.
+//! A value that requests read under a lease. This file defines the order in which value and lease
+//! are read and written.
 //!
-//! The applier writes what it has learnt **and then** the lease (Release). A request loads the lease (Acquire), **then** looks at what is known,
-//! then at the time. So whatever was known when the lease was granted is seen by every request that the lease lets decide. In the other order a request could
-//! look at the map, be overtaken by a revocation and the lease that followed it, and bless the old map by the fresh lease.
+//! The applier writes the value **and then** the lease (Release). A request loads the lease
+//! (Acquire), **then** looks at the value, then at the time. So every request that decides by a
+//! lease sees the value that was there when the lease was granted. In the other order, a request
+//! could look at the map and be overtaken by a revocation and the lease that follows it. The fresh
+//! lease would then approve the old map.
 //!
-//! Each change of what is known has a **version**, counted before the lease is written. Whoever has looked at one version and found nothing need not look
-//! at it again ([`still`](Leased::still)): so a token that is used again and again takes no lock, and cores that read one bucket write nothing that they share.
+//! Each change of the value has a **version**, counted before the lease is written. A request that
+//! has found nothing in one version need not look at it again ([`still`](Leased::still)). So a
+//! token that is used again and again takes no lock, and cores that read one bucket write nothing
+//! that they share.
 //!
-//! The file stands alone and takes its primitives from `super::sync`, so that loom runs this very code (`tests/replica_order.rs`).
+//! The file depends on nothing else and takes its primitives from `super::sync`, so that loom runs
+//! this very code (`tests/replica_order.rs`).
 
 use super::sync::{AtomicU64, Ordering, PoisonError, RwLock};
 
-/// A value that may be decided by while a lease lives. Times are nanoseconds of one clock that never goes back; 0 is no lease.
+/// A value that requests may decide by while a lease lives. Times are nanoseconds of one clock that
+/// never goes back; 0 is no lease.
 #[derive(Debug)]
 pub(super) struct Leased<T> {
     lease: AtomicU64,
-    /// Of the value: counted from 1, while the value is locked.
+    /// The version of the value: counted from 1, while the value is locked.
     version: AtomicU64,
     value: RwLock<T>,
 }
@@ -25,32 +32,36 @@ impl<T> Leased<T> {
         Self { lease: AtomicU64::new(0), version: AtomicU64::new(1), value: RwLock::new(value) }
     }
 
-    /// What `look` finds in the value of a version, and whether it may be decided by.
+    /// Returns the result of `look` at the value and its version, and true if a request may decide
+    /// by it.
     pub(super) fn read<R>(&self, look: impl FnOnce(&T, u64) -> R, now: impl FnOnce() -> u64) -> (R, bool) {
         let lease = self.lease.load(Ordering::Acquire);
         let value = self.value.read().unwrap_or_else(PoisonError::into_inner);
         let found = look(&value, self.version.load(Ordering::Relaxed));
         drop(value);
-        // The clock is read last, and not at all without a lease: a request that slept in between does not decide.
+        // The clock is read last, and not at all without a lease: a request that slept in between
+        // does not decide.
         (found, lease != 0 && now() < lease)
     }
 
-    /// Whether the value is still that of a version, and may be decided by. No value has version 0.
+    /// Returns true if the value still has this version, and a request may decide by it. No value
+    /// has version 0.
     pub(super) fn still(&self, version: u64, now: impl FnOnce() -> u64) -> bool {
         let lease = self.lease.load(Ordering::Acquire);
         lease != 0 && self.version.load(Ordering::Acquire) == version && now() < lease
     }
 
-    /// Changes the value. What a lease that lives says of it must stay true.
+    /// Changes the value. The change must keep true whatever a living lease vouches for.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
-        // First, should `change` not come to its end. Nobody looks meanwhile.
+        // Counted first, in case `change` panics. The lock keeps readers away meanwhile.
         self.version.fetch_add(1, Ordering::Release);
         change(&mut value)
     }
 
-    /// Changes the value, and tells whether who has found nothing in it has to look again. Counted after the change, which tells; but before any lease that
-    /// rests on it.
+    /// Changes the value. `change` also returns true if it invalidates earlier looks at the value.
+    /// The version is counted after the change, which decides that, but before any lease that rests
+    /// on it.
     pub(super) fn tend<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
         let (result, look_again) = change(&mut value);
@@ -60,8 +71,9 @@ impl<T> Leased<T> {
         result
     }
 
-    /// What an answer about the log brings: the lease ends if it `breaks` with what was known; then `learn` writes what was learnt; then, if that
-    /// succeeded, the new lease is granted, under which all of that may be decided by until its end.
+    /// Applies an answer about the log. Ends the lease if the answer `breaks` with the value. Then
+    /// `learn` writes the new data. If that succeeds, grants the new lease, under which requests
+    /// may decide by all of that.
     pub(super) fn update<E>(
         &self,
         breaks: bool,
@@ -78,17 +90,17 @@ impl<T> Leased<T> {
         Ok(())
     }
 
-    /// To be called after the change that makes it true.
+    /// Grants a lease. To be called after the change on which it rests.
     fn grant(&self, end: u64) {
         self.lease.store(end, Ordering::Release);
     }
 
-    /// A request that loads the lease after this does not decide.
+    /// Ends the lease. A request that loads the lease after this does not decide.
     pub(super) fn end_lease(&self) {
         self.lease.store(0, Ordering::Release);
     }
 
-    /// When the lease ends; 0 without one.
+    /// Returns the end of the lease; 0 without one.
     pub(super) fn lease_end(&self) -> u64 {
         self.lease.load(Ordering::Acquire)
     }

@@ -1,12 +1,12 @@
-//! The local copy of the revocation log, and the lease under which it decides: no request asks the store while the lease
-//! lives.
+//! The local copy of the revocation log, and the lease under which the node decides: while the
+//! lease lives, no request asks the store.
 //!
 //! | file | subject |
 //! |--|--|
-//! | `leased` | the order in which requests read the lease and the data, and in which both are written |
-//! | `denied` | the revocations that are known: exact, bounded, in little memory |
+//! | `leased` | the order in which requests read the lease and the data, and their writers write |
+//! | `denied` | the deny set: exact, bounded, in little memory |
 //! | `reader` | the log as it is read: chain and lease; no I/O and no clock |
-//! | `history` | the span that was read without a hole, its horizon, and the way back to it after a break |
+//! | `history` | the span that was read without a hole, its horizon, the way back after a break |
 //! | `bucket` | these together, for one bucket |
 //! | `pace` | when which bucket is read, and how fast older entries are read back |
 //! | `follow` | the task that feeds the buckets of one server |
@@ -15,21 +15,23 @@
 //!
 //! # Why the bound holds
 //!
-//! A lease is granted to `T0 + d`, where `T0` is a moment before the question was sent whose answer is applied. A request
-//! decides only while the lease lives, by data of the time of the grant or later. So a token that is accepted at a
-//! moment `t` was not revoked by `T0 > t - d`: whatever was confirmed before `T0` is in the answer. No fault between node
-//! and store lengthens that: it can only prevent the next lease, and then requests ask the store. The clock is this
-//! node's own, counts the time for which the machine is suspended, and is never set
+//! A lease is granted to `T0 + d`. `T0` is a moment before the node sent the question whose answer
+//! it applies. A request decides only while the lease lives, by data of the time of the grant or
+//! later. So a token that is accepted at a moment `t` was not revoked by `T0 > t - d`. Every
+//! revocation that was confirmed before `T0` is in the answer. No fault between node and store
+//! lengthens that: it can only prevent the next lease, and then requests ask the store. The clock
+//! is this node's own, counts the time for which the machine is suspended, and is never set
 //! ([`Clock::elapsed`](crate::clock::Clock::elapsed)).
 //!
-//! A node knows its own revocations before it reports that they are done: what one request has revoked, the next one on
-//! this node refuses. And they are not lost with a store that fails before anybody has read its log.
+//! A node learns its own revocations before it reports that they are done. The next request on this
+//! node refuses what the last one has revoked. And they are not lost with a store that fails before
+//! any node has read its log.
 //!
-//! # What it does not know
+//! # Limits
 //!
-//! A session that the log does not name counts as alive. Every way in which a session ends before its own expiry is
-//! logged, and no access token outlives its session. But a session that was never opened, for which somebody with the
-//! signing key has made a token, is found by the store alone.
+//! A session that the log does not name counts as alive. Every way in which a session ends before
+//! its own expiry is logged, and no access token outlives its session. But a token for a session
+//! that was never opened, made by somebody with the signing key, is found by the store alone.
 
 mod bucket;
 mod denied;
@@ -76,8 +78,9 @@ use crate::{
     store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, Revoked, ServerId, TokenStore, bell::Bell},
 };
 
-/// The most memory that the ids of revocations take, of all buckets: some 4 to 8 million sessions. (Their index comes on top, some 20 bytes for
-/// each.) Beyond it the oldest are forgotten, and tokens of their time are asked about in the store.
+/// Upper bound of the memory that the ids of revocations take, in all buckets: some 4 to 8 million
+/// sessions. (Their index adds some 20 bytes for each.) Beyond it the oldest are forgotten, and the
+/// node asks the store about tokens of their time.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// More than any store has.
@@ -90,10 +93,10 @@ pub(crate) struct Replica {
     names: Names,
     buckets: Box<[Bucket]>,
     staleness: Duration,
-    /// The longest staleness that the store has ever told of, in ms: a store that loses its data has forgotten it, and nodes go by it until they
-    /// notice.
+    /// The longest staleness that the store has ever reported, in ms. A store that loses its data
+    /// has forgotten it, and nodes keep using it until they notice.
     longest_staleness: AtomicU64,
-    /// The longest bound of a failover that the store has ever told, in ms.
+    /// The longest failover bound that the store has ever reported, in ms.
     longest_failover: AtomicU64,
     leeway: Duration,
     /// Counts the eras of all buckets.
@@ -101,44 +104,45 @@ pub(crate) struct Replica {
     questions: Questions,
     /// One for each task that reads.
     feeds: Box<[Health]>,
-    /// For each bucket the bell that wakes the task that reads it.
+    /// The bell of each bucket, which wakes the task that reads that bucket.
     wakes: Box<[Arc<Bell>]>,
-    /// Wakes the task that restores.
+    /// Wakes the task that republishes.
     lost: Notify,
-    /// Entries of the log were left out, and that was logged.
+    /// True once the node has logged that entries of the log were skipped.
     has_skipped: AtomicBool,
     on_notice: OnNotice,
 }
 
-/// Is told what an operator should know.
+/// A callback for events that an operator should know.
 pub(crate) type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
 
-/// What has happened to the store's memory.
+/// A change of the store's memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Notice {
-    /// Revocations that this node knows are missing in the store's log.
+    /// So many revocations that this node holds are missing in the store's log.
     Lost(usize),
-    /// The store has been told so many of them again.
+    /// This node has republished so many of them.
     Restored(usize),
 }
 
-/// How a replica works.
+/// Configuration of a replica.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// How old what is known may be when it is decided by; zero: everything is asked of the store, and the log is followed only to tell the store what it
-    /// has lost.
+    /// Maximum age of the data that a local decision may use. Zero: every request asks the store,
+    /// and the node follows the log only to republish what the store loses.
     pub(crate) staleness: Duration,
-    /// How often the log is read if nothing happens.
+    /// The interval of reads if nothing happens.
     pub(crate) interval: Duration,
-    /// How long a read may take.
+    /// The deadline of one read.
     pub(crate) deadline: Duration,
-    /// How far the clocks of issuers and this node may differ.
+    /// The largest difference between the clocks of issuers and of this node.
     pub(crate) leeway: Duration,
-    /// How many tokens a second may be asked of the store because they were issued before the log was followed.
+    /// The highest rate, in tokens a second, of questions about tokens that were issued before the
+    /// horizon.
     pub(crate) questions: NonZeroU32,
 }
 
-/// What a token says of itself, as far as its revocation goes by it.
+/// The claims of a token on which its revocation depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bearer<'a> {
     pub(crate) issuer: &'a str,
@@ -150,12 +154,12 @@ pub(crate) struct Bearer<'a> {
     pub(crate) expires_at: Timestamp,
 }
 
-/// Where a token's revocation stands, found once for a token: its names' buckets and hashes.
+/// The buckets and hashes of a token's names, computed once for a token.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
-    /// One of our own.
+    /// A token of our own.
     Session(SessionRoute),
-    /// Another issuer's: by each name under which it may be denied.
+    /// Another issuer's token: each name under which it may be denied.
     Foreign(Arc<[(ForeignName, u32)]>),
 }
 
@@ -205,17 +209,17 @@ impl Replica {
         }
     }
 
-    /// Returns the longest time for which any node known to this one may decide by what it knew.
+    /// Returns the longest time for which any node known to this one may decide by old data.
     pub(crate) fn longest_staleness(&self) -> Duration {
         Duration::from_millis(self.longest_staleness.load(Ordering::Relaxed))
     }
 
-    /// Whether it may ever decide.
+    /// Returns true if the replica may ever decide.
     pub(crate) fn decides(&self) -> bool {
         !self.staleness.is_zero()
     }
 
-    /// Where the revocation of one of our own tokens would stand.
+    /// Returns the route of one of our own tokens.
     pub(crate) fn route(&self, bearer: &Bearer<'_>) -> Route {
         let Bearer { subject, session_id, token_id, .. } = *bearer;
         Route::Session(SessionRoute {
@@ -226,7 +230,7 @@ impl Replica {
         })
     }
 
-    /// Where the revocation of another issuer's token would stand.
+    /// Returns the route of another issuer's token.
     pub(crate) fn foreign_route(&self, issuer: &str, ids: impl IntoIterator<Item = ForeignId>) -> Route {
         let names = ids.into_iter().map(|id| {
             let name = self.store.foreign_name(issuer, &id);
@@ -236,9 +240,11 @@ impl Replica {
         Route::Foreign(names.collect())
     }
 
-    /// Whether a token may go on that was accepted here before: nothing has been learnt since that might concern it. No I/O, no lock, no allocation.
+    /// Returns true if the token was accepted here before, and the bucket has since learnt nothing
+    /// that might concern it. No I/O, no lock, no allocation.
     ///
-    /// `note` is where [`verdict`](Self::verdict) has noted that it was, of this token and by this replica.
+    /// `note` is the cell into which [`verdict`](Self::verdict) of this replica wrote when it
+    /// accepted this token.
     #[inline]
     pub(crate) fn still_accepts(&self, route: &Route, note: &AtomicU64) -> bool {
         match route {
@@ -246,15 +252,15 @@ impl Replica {
                 let bucket = self.bucket(route.bucket);
                 bucket.is_some_and(|bucket| bucket.still_accepts(note, || nanos(self.clock.elapsed())))
             }
-            // By several buckets at once.
+            // Its names lie in several buckets at once.
             Route::Foreign(_) => false,
         }
     }
 
-    /// Judges a token by what this node knows. No I/O.
+    /// Returns the verdict of the deny set on a token. No I/O.
     ///
-    /// `alive` is the store's last confirmation that it is not revoked. Whatever was revoked before the horizon, a token
-    /// that was alive after it was not: so one question is enough for each token from before.
+    /// `alive` is the store's last confirmation that it is not revoked. A token that was alive
+    /// after the horizon was not revoked before it: so one question is enough for each older token.
     pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         match self.verdict_given(route, bearer, alive, note) {
             Verdict::BeforeHorizon => match self.questions.confirmed(bearer) {
@@ -296,11 +302,13 @@ impl Replica {
         self.questions.admit(nanos(self.clock.elapsed()))
     }
 
-    /// Takes the store's confirmation, at its time `at`, that a token is not revoked. It counts only if it came from
-    /// the server whose log this node reads. *A node follows the log of one server, while a strict read still reaches
-    /// the one that was replaced: the token would be accepted for good.*
+    /// Records the store's confirmation, at its time `at`, that a token is not revoked. It counts
+    /// only if it came from the server whose log this node reads. *A node follows the log of one
+    /// server, while a strict read still reaches the one that was replaced. The token would be
+    /// accepted for good.*
     pub(crate) fn confirm(&self, route: &Route, bearer: &Bearer<'_>, at: Timestamp, server: Option<ServerId>) -> Alive {
-        // Before the servers are compared: an era that begins in between does not count it.
+        // Loaded before the servers are compared: an era that begins in between voids the
+        // confirmation.
         let eras = self.eras.load(Ordering::Acquire);
         let follows = |bucket: u32, server| self.bucket(bucket).is_some_and(|bucket| bucket.follows(server));
         let counts = server.is_some_and(|server| match route {
@@ -315,9 +323,9 @@ impl Replica {
         alive
     }
 
-    /// Notes that the store has refused one of our own tokens. From here on it is refused without a question: once
-    /// refused, a token stays so on this node, even if a late answer about the log grants a lease under which its
-    /// revocation is not known yet. And a client that repeats a revoked token does not load the store.
+    /// Notes that the store has refused one of our own tokens. From here on it is refused without a
+    /// question. A late answer about the log may grant a lease before the node knows the
+    /// revocation. And a client that repeats a revoked token does not load the store.
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(SessionRoute { bucket, .. }) = route
             && let Some(bucket) = self.bucket(*bucket)
@@ -328,19 +336,20 @@ impl Replica {
         }
     }
 
-    /// Notes that the store does not know the session. Briefly, because it may know it again: its data are being put
-    /// back, or an empty server stood at its address for a moment.
+    /// Notes that the store does not know the session. The note is brief, because the store may
+    /// know it again. Its data may be on their way back, or an empty server may have answered for a
+    /// moment.
     pub(crate) fn note_unknown(&self, bearer: &Bearer<'_>) {
         self.questions.note_unknown(bearer, self.clock.elapsed());
     }
 
-    /// Returns true if the store has just not known the session.
+    /// Returns true if the store did not know the session a moment ago.
     pub(crate) fn is_unknown(&self, bearer: &Bearer<'_>) -> bool {
         self.questions.is_unknown(bearer, self.clock.elapsed())
     }
 
-    /// Learns a revocation of this node that the store has confirmed. Every request that starts from now on is refused
-    /// what it concerns.
+    /// Adds a revocation of this node that the store has confirmed. Every request that starts from
+    /// now on is refused what it concerns.
     pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
         let bucket = self.bucket(position.bucket);
         if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until, position)) {
@@ -348,18 +357,18 @@ impl Replica {
         }
     }
 
-    /// Learns of a session that the store has ended in another operation of this node.
+    /// Adds the end of a session that the store has ended in another operation of this node.
     pub(crate) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp, until: Timestamp) {
         let number = self.store.bucket_of(subject);
         let ended = Revocation::Session { subject: subject.to_owned(), sid: session_id.to_owned() };
-        // The position of its entry is not known: it is judged when all is read.
+        // The position of its entry is not known: it is judged once the whole log is read.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
         if self.bucket(number).is_some_and(|bucket| bucket.has_revoked(&ended, at, until, &position)) {
             self.wake(number);
         }
     }
 
-    /// Decides nothing from now on without the entry at this position of the log.
+    /// Ends the lease until the entry at this position of the log is read.
     pub(crate) fn must_see(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
             bucket.must_see_position(position);

@@ -1,4 +1,5 @@
-//! The pace of reading: when which bucket is read, and how fast older entries are read back. No I/O.
+//! The pace of reading: when which bucket is read, and how fast older entries are read back. No
+//! I/O.
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
@@ -6,8 +7,9 @@ use tokio::time::Instant;
 
 use crate::store::{LogEntry, Revocation};
 
-/// A nudge makes a bucket be read at once, but not more often than this. Where nothing is decided here, the log is
-/// followed only to know what the store may lose: then not more often than it is polled. *Five hundred revocations a second made each node read all buckets 300 times a second.*
+/// The shortest time between two reads of a bucket that nudges cause. A replica that decides
+/// nothing follows the log only to republish, and so reads at most once per poll interval. *Five
+/// hundred revocations a second made each node read all buckets 300 times a second.*
 const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 
 /// The next reads of the buckets of one feed.
@@ -18,7 +20,7 @@ pub(super) struct Schedule {
     turns: BTreeMap<u32, Turn>,
     /// No read before this moment: the last one failed.
     not_before: Option<Instant>,
-    /// When the schedule was last looked at, by the clock of the leases, and for how long it then had nothing to do.
+    /// The time of the last look at the schedule, by the clock of the leases.
     looked: Option<Duration>,
 }
 
@@ -75,7 +77,7 @@ impl Schedule {
             return Vec::new();
         }
         let was_put_off = self.not_before.take().is_some();
-        // Polls that are nearly due go along: one round trip serves them all.
+        // Polls that are nearly due are included: one round trip serves them all.
         let soon = now + self.interval / 8;
         let is_poll = was_put_off || self.turns.values().any(|turn| turn.poll <= now);
         let mut due = Vec::new();
@@ -93,15 +95,15 @@ impl Schedule {
         due
     }
 
-    /// Returns when the next read is due.
+    /// Returns the time at which the next read is due.
     pub(super) fn next(&self) -> Instant {
         let next = self.turns.values().flat_map(|turn| turn.nudge.into_iter().chain([turn.poll])).min();
         let next = next.unwrap_or_else(|| Instant::now() + self.interval);
         self.not_before.map_or(next, |moment| next.max(moment))
     }
 
-    /// Returns true if more time has passed since the last call than a poll and `longest` allow: the process stood
-    /// still.
+    /// Returns true if more time has passed since the last call than a poll and `longest` allow:
+    /// the process stood still.
     pub(super) fn stood_still(&mut self, now: Duration, longest: Duration) -> bool {
         let looked = self.looked.replace(now);
         let most = self.interval.saturating_add(longest).saturating_mul(2);
@@ -109,14 +111,15 @@ impl Schedule {
     }
 }
 
-/// After a start, entries up to this age are read back first, at [`FIRST_RATE`] and up to [`FIRST`].
+/// After a start, entries up to this age are read back first, at [`FIRST_RATE`] and up to
+/// [`FIRST`].
 const RECENT: Duration = Duration::from_secs(600);
-/// The bytes that one node reads back first. *Nodes that start together on a full log would read it all at the same
-/// time, in front of the requests of the others.*
+/// The bytes that one node reads back first. *Nodes that start together on a full log would read it
+/// all at the same time, in front of the requests of the others.*
 const FIRST: u64 = 2 << 20;
 /// Bytes a second.
 const FIRST_RATE: u64 = 4_000_000;
-/// The rate in bytes a second of all that is read back after that.
+/// The rate in bytes a second of all further entries that are read back.
 const RATE: u64 = 1_000_000;
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// The bytes of an entry besides its ids.
@@ -151,8 +154,9 @@ impl BackPace {
         }
     }
 
-    /// Returns when the next page is to be read, whose entries have this age. After a break it is `is_urgent`: until the
-    /// old history is joined, each token is asked of the store.
+    /// Returns the time at which the next page is to be read, whose entries have this age. After a
+    /// break it is `is_urgent`: until the old history is joined, the store is asked about each
+    /// token.
     pub(super) fn next(&self, age: Duration, is_urgent: bool) -> Instant {
         let is_first = age <= RECENT && self.first > 0;
         let paced = if is_first { self.not_before } else { self.next };

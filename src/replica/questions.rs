@@ -1,9 +1,10 @@
 //! The questions to the store that a raised horizon causes: their rate, and their answers.
 //!
-//! A start, or a break of the log, raises the horizon. Each token that was issued before it is then asked of the store
-//! once. *A failover raises the horizon on all nodes at once, in front of a server that has just begun to serve.* So each
-//! node asks at a bounded rate, and keeps the answers in a bounded map of its own: the verified-token cache may be too
-//! small for all tokens that are alive.
+//! A start, or a break of the log, raises the horizon. The node then asks the store once about each
+//! token that was issued before it. *A failover raises the horizon on all nodes at once, in front
+//! of a server that has just begun to serve.* So each node asks at a bounded rate, and keeps the
+//! answers in a bounded map of its own. The verified-token cache may be too small for all tokens
+//! that are alive.
 
 use std::{
     fmt,
@@ -21,8 +22,8 @@ use super::{Bearer, bucket::Alive, nanos};
 const CONFIRMED: usize = 1 << 17;
 /// The most unknown sessions that are kept.
 const UNKNOWN: usize = 1 << 14;
-/// How long a session stays unknown that the store did not know for a moment. A store whose data are being put back
-/// must not end sessions for longer.
+/// The time for which a session stays unknown that the store did not know for a moment. A store
+/// whose data are being put back must not end sessions for longer.
 const UNKNOWN_FOR: Duration = Duration::from_secs(2);
 const SECOND: u64 = 1_000_000_000;
 
@@ -30,13 +31,14 @@ const SECOND: u64 = 1_000_000_000;
 pub(super) struct Questions {
     /// Nanoseconds from one question to the next.
     interval: u64,
-    /// The time, by the clock of the leases, at which the rate allows the next question if none was saved up.
+    /// The time, by the clock of the leases, at which the rate allows the next question if none was
+    /// saved up.
     next: AtomicU64,
     hashers: [RandomState; 2],
     confirmed: Cache<u128, Alive>,
-    /// Until when a session counts as unknown.
+    /// The time until which each session counts as unknown.
     unknown: Cache<u128, u64>,
-    /// The end of the last one.
+    /// The latest end of an unknown session.
     last_unknown: AtomicU64,
 }
 
@@ -73,7 +75,7 @@ impl Questions {
         self.confirmed.insert(self.token(bearer), alive);
     }
 
-    /// Returns true if the store has just not known the session.
+    /// Returns true if the store did not know the session a moment ago.
     pub(super) fn is_unknown(&self, bearer: &Bearer<'_>, now: Duration) -> bool {
         let now = nanos(now);
         now < self.last_unknown.load(Ordering::Relaxed)
@@ -95,7 +97,7 @@ impl Questions {
         self.hash(&("session", bearer.subject, bearer.session_id))
     }
 
-    /// 128 bits under keys that nobody knows: two names do not share them.
+    /// Returns 128 bits under random keys, which two names do not share.
     fn hash(&self, name: &impl std::hash::Hash) -> u128 {
         let [high, low] = self.hashers.each_ref().map(|hasher| u128::from(hasher.hash_one(name)));
         high << 64 | low

@@ -1,32 +1,36 @@
-//! The log of one bucket, as it is read: chain, lease, and what an answer changes. It has no clock and does no I/O.
+//! The log of one bucket, as it is read: chain, lease, and the changes that an answer causes. It
+//! has no clock and does no I/O.
 //!
-//! A reader asks ([`ask`](Reader::ask)) and takes the answer ([`page`](Reader::page)). An answer proves something for the
-//! moment **before** the question was sent: all that the store had confirmed by then is in it. So a lease runs from
-//! there.
+//! A reader asks ([`ask`](Reader::ask)) and takes the answer ([`page`](Reader::page)). An answer
+//! proves something for the moment **before** the question was sent: it contains every revocation
+//! that the store had confirmed by then. So a lease runs from there.
 //!
-//! # What a page can show
+//! # Conclusions from a page
 //!
-//! | in the page | what follows |
+//! | in the page | conclusion |
 //! |--|--|
-//! | no place is known yet | the reader starts at the newest entry; the **lease** is granted, and older entries are read back (`history`) |
+//! | any entry, and the reader has no place | it starts at the newest: **lease**, then reads back |
 //! | entries that link to the last one applied, each to the one before | they are applied |
-//! | all is applied, down to the last name | the lease is granted, to the question's moment and `staleness` |
-//! | more to be read | no lease yet; the next page is asked for at once, and after some pages the reader jumps to the head |
-//! | another incarnation or server; a number or name that does not link; an end that is behind the last entry applied | a **break**: no lease, and the reader starts at the new head |
-//! | no entry of a revocation that this node itself has made, though the question was asked later | it is **lost** |
+//! | all is applied, down to the last nonce | lease, to the question's moment plus `staleness` |
+//! | more to be read | no lease; the next page at once, and after some pages a jump to the head |
+//! | another incarnation or server | **break**: no lease, and the reader starts at the new head |
+//! | a number or nonce that does not link | break |
+//! | an end that is behind the last entry applied | break |
+//! | no entry of this node's own revocation, in a later question | that is **lost** |
 //!
-//! Numbers alone are not enough: a promoted replica that lost two entries and wrote two others has the same numbers, and
-//! lower ids of the stream, so that a reader would find nothing new.
+//! Numbers alone are not enough. A promoted replica that lost two entries and wrote two others has
+//! the same numbers, and lower ids of the stream. A reader would find nothing new.
 //!
 //! # The horizon
 //!
-//! The reader knows every revocation after its horizon. Tokens that were issued later are decided here, others by the
-//! store. A node that starts knows none of the entries up to the head, and the head's time bounds them all. Each page
-//! that is read back lowers the horizon. After a break the store may have lost sessions as well, which no entry shows: so
-//! the horizon is the store's time **after** the read, until the old history is joined.
+//! The reader knows every revocation after its horizon. The node decides tokens that were issued
+//! later, the store all others. A node that starts knows none of the entries up to the head, and
+//! the head's time bounds them all. Each page that is read back lowers the horizon. After a break
+//! the store may have lost sessions as well, which no entry shows. So the horizon is the store's
+//! time **after** the read, until the old history is joined.
 //!
-//! Entries are kept for `keep`, which only grows. When it has grown, the horizon is raised, and all is read back once
-//! more.
+//! Entries are kept for `keep`, which only grows. When it has grown, the horizon is raised, and all
+//! is read back once more.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -39,7 +43,8 @@ use crate::{
     store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, Revocation, ServerId},
 };
 
-/// So many own revocations at most are expected in the log. Beyond that they count as missing until the log has them.
+/// Upper bound of the own revocations that are awaited in the log. Beyond it they count as missing
+/// until the log has them.
 pub(super) const MOST_AWAITED: usize = 4096;
 /// After so many pages in a row that leave more to be read, the reader jumps to the head.
 const PAGES_IN_A_ROW: u32 = 4;
@@ -55,12 +60,12 @@ pub(super) struct Reader {
     /// The sequence of the head from which the current epoch began.
     head: u64,
     keep: Duration,
-    /// `keep` has grown, and what was read before is to be read once more.
+    /// `keep` has grown, and the span is to be read once more.
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// The answers to this question and to earlier ones grant nothing. A number and not a time: a question and a
-    /// revocation may fall into one moment of the clock.
+    /// The answers to this question and to earlier ones grant nothing. A number and not a time: a
+    /// question and a revocation may fall into one moment of the clock.
     outdated: u64,
     /// Count of log restarts. It wraps.
     epoch: u16,
@@ -73,10 +78,10 @@ pub(super) struct Reader {
     awaited: VecDeque<Awaited>,
 }
 
-/// An own revocation that the log has not told yet.
+/// An own revocation that the log does not have yet.
 #[derive(Debug)]
 struct Awaited {
-    /// The last question from before it was confirmed.
+    /// The last question that was asked before the store confirmed it.
     asked: u64,
     position: LogPosition,
     revocation: Revocation,
@@ -87,7 +92,7 @@ struct Place {
     incarnation: String,
     sequence: u64,
     nonce: String,
-    /// The nonce of the entry before, and its time; `None` if the entry itself was not there.
+    /// The nonce of the entry before, and its time; `None` if the entry itself was gone.
     previous: Option<(String, Timestamp)>,
     cursor: Option<LogCursor>,
 }
@@ -112,39 +117,42 @@ pub(super) struct BackAsk {
 pub(super) enum Break {
     /// The store has begun another incarnation.
     Incarnation,
-    /// The store has less than, or other things than, the reader has applied; or entries were removed unread.
+    /// The store has less than the reader has applied, or other entries; or entries were removed
+    /// unread.
     Chain,
-    /// Another server answers. Its log may go on from the same place, and still lack sessions of the one before.
+    /// Another server answers. Its log may continue at the same place, and still lack sessions of
+    /// the one before.
     Server,
     /// The log has grown faster than it is read.
     Behind,
 }
 
-/// The state changes that one page causes. The bucket applies them in this order: end the lease on a break, apply the
-/// entries and the bounds, grant the lease, mark what is lost.
+/// The state changes that one page causes. The bucket first ends the lease on a break. Then it
+/// applies the entries and the bounds, grants the lease, and marks the lost entries.
 #[derive(Debug, Default)]
 pub(super) struct Change {
-    /// The epoch that has told the entries.
+    /// The epoch in which the entries were read.
     pub(super) epoch: u16,
     pub(super) broke: Option<Break>,
     pub(super) entries: Vec<LogEntry>,
-    /// An entry of before, to be applied once more because it is kept for longer now.
+    /// An earlier entry, to be applied once more because it is kept for longer now.
     pub(super) again: Option<LogEntry>,
     pub(super) bounds: Option<Bounds>,
     /// The end of the new lease, by the clock of the questions.
     pub(super) lease: Option<Duration>,
     /// There is more to be read at once.
     pub(super) more: bool,
-    /// Own revocations that the log must have told by now.
+    /// Own revocations that the log must have by now.
     pub(super) due: Vec<Revocation>,
     pub(super) lost: Option<Lost>,
 }
 
-/// Which tokens a node decides, and under which era a confirmation by the store counts.
+/// The bounds of the tokens that a node decides, and the era in which a confirmation by the store
+/// counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
     pub(super) horizon: Horizon,
-    /// Tokens that live longer are not in the log for long enough.
+    /// Upper bound of the life of a token: the log does not keep entries for longer.
     pub(super) keep: Duration,
     pub(super) era: Era,
 }
@@ -206,8 +214,8 @@ impl Reader {
         self.history.is_broken()
     }
 
-    /// Expects an own revocation in the log. It is lost if the log, read to its end by a later question, does not have
-    /// it. Returns false if too many are expected already.
+    /// Awaits an own revocation in the log. It is lost if a later question reads the log to its end
+    /// and does not find it. Returns false if too many are awaited already.
     pub(super) fn track_pending(&mut self, revocation: &Revocation, position: &LogPosition) -> bool {
         let has_room = self.awaited.len() < MOST_AWAITED;
         if has_room {
@@ -222,8 +230,8 @@ impl Reader {
         self.keep
     }
 
-    /// Returns the next question, with at most `limit` entries in its answer. An earlier question that was not answered
-    /// is given up: its answer would say nothing more.
+    /// Returns the next question, with at most `limit` entries in its answer. An earlier question
+    /// without an answer is given up: its answer would prove nothing more.
     pub(super) fn ask(&mut self, now: Duration, limit: u32) -> Ask {
         self.asked = self.asked.wrapping_add(1);
         self.open = Some(self.asked);
@@ -240,20 +248,20 @@ impl Reader {
         Some(BackAsk { epoch: self.epoch, query: LogQuery::before(cursor.clone()).limit(limit) })
     }
 
-    /// Returns the time of the oldest entry that was read, and whether reading back is urgent, if there is more to be
-    /// read.
+    /// Returns the time of the oldest entry that was read, and true if reading back is urgent;
+    /// `None` if no more is to be read.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.history.way_back().map(|(_, oldest)| (oldest, self.history.is_broken()))
     }
 
-    /// Demands that whatever has just happened in the store is read before anything is decided: an answer to an earlier
-    /// question grants nothing. The caller ends the lease.
+    /// Voids the answers to all questions so far: they grant no lease, because they may lack the
+    /// latest event in the store. The caller ends the lease.
     pub(super) fn require_later_answer(&mut self) {
         self.outdated = self.asked;
     }
 
-    /// Returns true if the entry at this position was passed: it is applied, or no token that it concerns is decided
-    /// here.
+    /// Returns true if the entry at this position was passed: it is applied, or no token that it
+    /// concerns is decided here.
     pub(super) fn has_passed(&self, position: &LogPosition) -> bool {
         let is_passed =
             |place: &Place| place.incarnation == position.incarnation && place.sequence >= position.sequence;
@@ -265,7 +273,7 @@ impl Reader {
         self.has_passed(position) && (position.sequence > self.head || !self.history.has_more_to_read())
     }
 
-    /// Takes the answer to a question. `wall` is the time of this node's clock when it came.
+    /// Applies the answer to a question. `wall` is the time of this node's clock when it came.
     pub(super) fn page(&mut self, ask: &Ask, page: LogPage, wall: Timestamp) -> Change {
         if self.open.take_if(|open| *open == ask.number).is_none() {
             return Change::default();
@@ -281,7 +289,7 @@ impl Reader {
         self.grow(&page);
         let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
         let max_failover = page.max_failover;
-        // Whichever is later: entries may have been written between the two reads.
+        // The later of the two: entries may have been written between the two reads.
         let is_head =
             |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
         let newest = entries.pop().filter(is_head).map(|entry| self.for_as_long_as_it_matters(entry));
@@ -303,7 +311,7 @@ impl Reader {
         self.done(ask, max_staleness, newest.into_iter().collect(), lost)
     }
 
-    /// Goes on after the last entry.
+    /// Continues after the last entry.
     fn next_page(&mut self, ask: &Ask, page: LogPage) -> Change {
         if self.place.as_ref().is_some_and(|place| place.incarnation != page.incarnation) {
             return self.restart_at_head(Break::Incarnation);
@@ -316,7 +324,8 @@ impl Reader {
         let Some(mut place) = self.place.take() else { return Change::default() };
         for entry in &entries {
             let follows = place.sequence.checked_add(1) == Some(entry.sequence) && place.nonce == entry.previous;
-            // A script failed between the entry and `m`, and the next one took the same place: both are applied.
+            // A script failed between the entry and `m`, and the next one took the same place: both
+            // are applied.
             let is_sibling = place.sequence == entry.sequence
                 && place.previous.as_ref().is_some_and(|(previous, _)| *previous == entry.previous);
             if !follows && !is_sibling {
@@ -347,7 +356,8 @@ impl Reader {
         Change { epoch, broke, entries, more: true, ..Change::default() }
     }
 
-    /// All is applied that the store had confirmed before the question.
+    /// Concludes an answer after which every entry is applied that the store had confirmed before
+    /// the question.
     fn done(&mut self, ask: &Ask, max_staleness: Duration, entries: Vec<LogEntry>, lost: Option<Lost>) -> Change {
         let again = self.read_again();
         let may_decide = !self.staleness.is_zero() && max_staleness >= self.staleness && ask.number > self.outdated;
@@ -364,7 +374,7 @@ impl Reader {
         }
     }
 
-    /// Takes a page that was asked for backwards.
+    /// Applies a page that was asked for backwards.
     pub(super) fn back_page(&mut self, ask: &BackAsk, page: LogPage) -> Change {
         let is_of_this = |place: &Place| place.incarnation == page.incarnation;
         if ask.epoch != self.epoch || !self.place.as_ref().is_some_and(is_of_this) {
@@ -394,7 +404,8 @@ impl Reader {
         self.history.horizon().map(|horizon| Bounds { horizon, keep: self.keep, era })
     }
 
-    /// Notes for how long entries are kept. If that has grown, no token is decided by what was read before.
+    /// Notes the time for which the log keeps entries. If that has grown, the entries read before
+    /// no longer decide any token.
     fn grow(&mut self, page: &LogPage) {
         if self.history.horizon().is_some() && page.keep > self.keep {
             self.history.raise(page.now);
@@ -403,7 +414,8 @@ impl Reader {
         self.keep = self.keep.max(page.keep);
     }
 
-    /// Begins to read all once more, if that is due, and returns the newest entry, to be applied again.
+    /// Begins to read the span once more, if that is due, and returns the newest entry, to be
+    /// applied again.
     fn read_again(&mut self) -> Option<LogEntry> {
         if !self.must_read_again || self.is_broken() {
             return None;
@@ -421,9 +433,9 @@ impl Reader {
         entry
     }
 
-    /// Takes the own revocations that the answer to question `number` must have told. Those in the part that is still
-    /// to be read back are judged when that has ended. *A failover loses one, and the new server gives its number to
-    /// another: by the number it would count as seen.*
+    /// Takes the own revocations that the answer to question `number` must contain. Those in the
+    /// part that is still to be read back are judged when that has ended. *A failover loses one,
+    /// and the new server gives its number to another: by the number it would count as seen.*
     fn take_due(&mut self, number: u64) -> Vec<Revocation> {
         let Some(place) = &self.place else { return Vec::new() };
         let all_is_read = !self.history.has_more_to_read();
@@ -440,14 +452,15 @@ impl Reader {
         due
     }
 
-    /// Leaves the place, to start at the head again.
+    /// Drops the place, to start at the head again.
     fn restart_at_head(&mut self, why: Break) -> Change {
         self.place = None;
         self.history.freeze(why != Break::Behind, self.epoch);
         self.behind = 0;
         if std::mem::take(&mut self.was_read) {
             self.epoch = if self.epoch < LAST_EPOCH { self.epoch + 1 } else { 0 };
-            // At once, the first time. A log that breaks again before its head was read is read at the next tick.
+            // At once, the first time. A log that breaks again before its head was read waits for
+            // the next tick.
             return Change { broke: Some(why), more: true, ..Change::default() };
         }
         Change { broke: Some(why), ..Change::default() }

@@ -1,4 +1,4 @@
-//! In which state a replica is, and why: for `status` and for the log.
+//! The state of a replica and its reason, for `status` and for the log.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,38 +14,40 @@ use crate::{
     store::{LogFeed, bell::Bell},
 };
 
-/// How requests are decided now.
+/// The way in which requests are decided now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ReplicaState {
-    /// By what this node knows, without asking the store.
+    /// By the replica, without asking the store.
     Leased,
     /// By the store, at every request: for all users, or for those of some buckets.
     Strict,
-    /// The revocation log, or that of some buckets, cannot be read. Requests ask the store, and are refused (503) if that does not answer either.
+    /// The revocation log, or that of some buckets, cannot be read. Requests ask the store, and are
+    /// refused (503) if that does not answer either.
     Unavailable,
 }
 
-/// The local copy of the revocation log.
+/// The state of the local copy of the revocation log.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ReplicaStatus {
-    /// How requests are decided now.
+    /// The way in which requests are decided now.
     pub state: ReplicaState,
-    /// Why not by what this node knows.
+    /// The reason why the replica does not decide.
     pub reason: Option<&'static str>,
-    /// How old what this node knows may be when it decides by it, in milliseconds.
+    /// Maximum age of the data that a local decision may use, in milliseconds.
     pub staleness_bound_ms: u64,
-    /// How many buckets are decided here.
+    /// Count of the buckets whose requests are decided here.
     pub leased_buckets: usize,
-    /// How many there are.
+    /// Count of all buckets.
     pub buckets: usize,
-    /// How many revocations are known.
+    /// Count of the revocations in the deny set.
     pub revocations: usize,
-    /// How much memory they take, in bytes.
+    /// The memory that they take, in bytes.
     pub bytes: usize,
-    /// How long ago the log was last read, in milliseconds; of several servers, where that is longest. Absent if it never was.
+    /// Time since the log was last read, in milliseconds; of several servers, the longest. Absent
+    /// if it never was.
     pub last_read_ms: Option<u64>,
 }
 
@@ -58,7 +60,7 @@ pub(super) struct Health {
 
 #[derive(Clone, Debug)]
 struct FeedHealth {
-    /// Of each bucket when it was last read.
+    /// The time of the last read of each bucket.
     last_read: Vec<Option<Duration>>,
     trouble: Option<Trouble>,
     /// The state that was last reported.
@@ -164,7 +166,7 @@ impl Replica {
         let state = self.state(feed, self.clock.elapsed());
         let mut health = feed.state();
         let trouble = health.trouble.filter(|_| state != ReplicaState::Leased);
-        // A moment without lease, for a revocation made here, is no change.
+        // A moment without lease, because of a revocation made here, is not reported.
         if health.reported == Some((state, trouble)) || (state == ReplicaState::Strict && trouble.is_none()) {
             return;
         }

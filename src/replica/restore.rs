@@ -1,10 +1,11 @@
-//! The task that republishes what the store has lost.
+//! The task that republishes the revocations that the store has lost.
 //!
-//! A restart from a snapshot, a failover to a replica that lagged, or an old backup brings revoked sessions back. Every
-//! node still knows the revocations that matter. When it has joined the log that is there now, or read it to its end, it
-//! republishes those that are missing. That is idempotent, and makes nothing new: sessions that were opened since the
-//! revocation stay alive. (By the server's time: if the new server's clock is behind that of the lost one, a session
-//! that was opened in between may end as well.)
+//! A restart from a snapshot, a failover to a replica that lagged, or an old backup brings revoked
+//! sessions back. Every node still holds the revocations that matter. Once it has joined the log
+//! that is there now, or read it to its end, it republishes those that are missing. That is
+//! idempotent, and makes nothing new: sessions that were opened since the revocation stay alive.
+//! (By the server's time. If the new server's clock is behind that of the lost one, a session that
+//! was opened in between may end as well.)
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
@@ -14,12 +15,14 @@ use tokio::time::{sleep, timeout};
 use super::{Notice, Replica};
 use crate::clock::jittered;
 
-/// All nodes see the loss at once. The first one that tells the store spares the others the work: they find it in the log.
+/// The mean pause before a node republishes. All nodes see the loss at once; the first one to
+/// republish spares the others the work, as they find the entries in the log.
 const HESITATION: Duration = Duration::from_millis(400);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 8;
 const BATCH: usize = 4096;
-/// A store has a deadline of its own; one that does not keep it is not waited for either.
+/// Deadline of one revocation. A store has a shorter one of its own; this is for a store that does
+/// not.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs until it is aborted.
@@ -28,14 +31,15 @@ pub(super) async fn restore(replica: Arc<Replica>) {
         replica.lost.notified().await;
         sleep(jittered(HESITATION)).await;
         let mut told = vec![false; replica.buckets.len()];
-        // What the store refuses is offered again until it is past its use; no bucket waits for another's.
+        // A revocation that the store refuses is offered again until it is past its use. No bucket
+        // waits for another's.
         while !restore_all(&replica, &mut told).await {
             sleep(jittered(AFTER_FAILURE)).await;
         }
     }
 }
 
-/// Whether nothing is missing any more.
+/// Republishes the missing revocations of all buckets. Returns true if nothing is missing any more.
 async fn restore_all(replica: &Replica, told: &mut [bool]) -> bool {
     let mut is_done = true;
     for ((number, bucket), told) in (0..).zip(&replica.buckets).zip(told) {
@@ -77,9 +81,9 @@ impl Replica {
         #[cfg(feature = "tracing")]
         match notice {
             Notice::Lost(count) => {
-                tracing::warn!(count, "the store has lost revocations that this node knows; it is told them again");
+                tracing::warn!(count, "the store has lost revocations that this node knows; it republishes them");
             }
-            Notice::Restored(count) => tracing::info!(count, "the store knows revocations again"),
+            Notice::Restored(count) => tracing::info!(count, "lost revocations were republished to the store"),
         }
         (self.on_notice)(notice);
     }

@@ -1,4 +1,4 @@
-//! Wakes the reader of a log, and names the buckets that it is to read.
+//! A bell that wakes the reader of a log, and names the buckets that it is to read.
 
 use std::{
     collections::BTreeSet,
@@ -7,7 +7,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// A bell for the reader of some buckets. What rings while nobody listens is kept for the next who does.
+/// A bell for the reader of some buckets. A ring that no task awaits is kept for the next one that
+/// does.
 #[derive(Debug)]
 pub(crate) struct Bell {
     buckets: Vec<u32>,

@@ -1,22 +1,24 @@
-//! Where sessions live: the [`TokenStore`] trait and its two implementations.
+//! The [`TokenStore`] trait, which keeps sessions, and its two implementations.
 //!
-//! One login opens one **session** (`sid`): the family of its refresh tokens and of the access tokens minted from
-//! them. The store keeps one [`SessionRecord`] a session, not one a token, so minting an access token writes nothing
-//! and revoking a user is one step, however many tokens there are.
+//! One login opens one **session** (`sid`): the family of its refresh tokens and of the access
+//! tokens minted from them. The store keeps one [`SessionRecord`] a session, not one a token. So
+//! minting an access token writes nothing, and revoking a user is one step, however many tokens
+//! there are.
 //!
 //! | store | for | a revocation holds on |
 //! |--|--|--|
 //! | `MemoryStore` | one process: tests, tools, small services | this process, until it ends |
 //! | `RedisStore` | many nodes, sessions that outlive a restart | every node |
 //!
-//! A store knows nothing of JWTs or HTTP. It keeps its own clock (Redis `TIME`, or the [`Clock`](crate::clock::Clock)
-//! given to the memory store), every answer carries that clock's time, and every lifetime is measured by it: nodes
-//! whose clocks differ still agree on who is logged in.
+//! A store knows nothing of JWTs or HTTP. It keeps its own clock: Redis `TIME`, or the
+//! [`Clock`](crate::clock::Clock) given to the memory store. Every answer carries that clock's
+//! time, and every lifetime is measured by it. So nodes whose clocks differ still agree which
+//! sessions are alive.
 //!
 //! # A store of your own
 //!
-//! Implement [`TokenStore`] and run the suite of the `conformance` module (feature `conformance`) against it:
-//! both stores of this crate pass exactly that suite.
+//! Implement [`TokenStore`] and run the suite of the `conformance` module (feature `conformance`)
+//! against it: both stores of this crate pass exactly that suite.
 
 pub(crate) mod bell;
 #[cfg(feature = "conformance")]
@@ -57,13 +59,14 @@ const LONGEST_ID: usize = 255;
 /// A boxed future that may be sent between threads and borrows nothing.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 
-/// What a store's methods answer with.
+/// The answer of a store's method.
 pub type StoreAnswer<T> = Answer<Result<T, StoreError>>;
 
-/// An answer that is there at once, or that has to be waited for.
+/// An answer that is there at once, or that has to be awaited.
 ///
-/// A store in memory boxes nothing; a store behind a network boxes one future, which borrows nothing, so that it can
-/// stand in a response future beside the `Arc` that made it. `.await` works on either.
+/// A store in memory boxes nothing. A store behind a network boxes one future, which borrows
+/// nothing, so that a response future can hold it beside the `Arc` that made it. `.await` works on
+/// either.
 pub enum Answer<T> {
     /// The answer.
     Ready(T),
@@ -99,13 +102,13 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
     }
 }
 
-/// Keeps sessions and revocations.
+/// A store of sessions and revocations.
 ///
 /// # Contract
 ///
 /// * Each method is one atomic step, whatever runs beside it, and ends within a deadline of the
 ///   store's own.
-/// * **Linearizable**: a call that starts after another has answered sees what the other did.
+/// * **Linearizable**: a call that starts after another has answered sees the effects of the other.
 /// * An error means that nothing may be concluded: not that a token is good, not that it is bad. A
 ///   change that ended with [`Timeout`](crate::error::StoreErrorKind::Timeout) or
 ///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable) may or may not have been made.
@@ -116,10 +119,10 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///   nothing is written: every reader of the log would have to read it.
 /// * Every way in which a session ends before its own expiry (revocation, reuse, eviction) writes
 ///   the log.
-/// * Each [`Revoked`] names an entry of the log and has its words. A node that has been told of a
+/// * Each [`Revoked`] names an entry of the log and repeats its revocation. A node that knows of a
 ///   revocation, and does not find it there, takes it for lost.
-/// * **What changes nothing writes nothing.** A revocation writes no entry and moves no time if its
-///   entry stands in the log already. The answer then has [`found`](Revoked::found) `false` and
+/// * **A call that changes nothing writes nothing.** A revocation writes no entry and moves no time
+///   if the log already has its entry. The answer then has [`found`](Revoked::found) `false` and
 ///   names that entry:
 ///   - a session that was revoked before, alone or with all others. A session that the store does
 ///     not know is logged: its record may have been lost while its tokens live. The store remembers
@@ -128,20 +131,20 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///     entry: the answer names the newest one.
 ///   - all sessions of a user, if none was opened since the last time and the kept one is the same
 ///     or dead.
-///   - something of another issuer's that was denied up to this half second, for at least that
-///     long.
+///   - a thing of another issuer that was denied up to this half second, for at least that long.
 /// * So no caller makes the entries that concern one session, token, subject or foreign id grow
-///   faster than two a second. What is alive, what the store does not know, and a longer time than
-///   before are exceptions.
-/// * What is revoked is remembered for at least as long as
-///   [`keep_log_for`](TokenStore::keep_log_for) asks, whatever the call says: another node may
-///   accept a token for longer than the caller does.
+///   faster than two a second. Exceptions are live sessions and tokens, those that the store does
+///   not know, and a longer time than before.
+/// * A revocation is remembered for at least as long as [`keep_log_for`](TokenStore::keep_log_for)
+///   asks, whatever the call says: another node may accept a token for longer than the caller does.
 pub trait TokenStore: Send + Sync + 'static {
-    /// Opens a session, whose counter is 0. An existing `sid` is never overwritten. With [`Open::max_sessions`], as many of the user's
-    /// sessions as needed are evicted, those that were used longest ago first.
+    /// Opens a session, whose counter is 0. An existing `sid` is never overwritten. With
+    /// [`Open::max_sessions`], the store evicts as many of the user's sessions as needed, those
+    /// that were used longest ago first.
     fn open(&self, open: Open) -> StoreAnswer<Opened>;
 
-    /// What has become of a session and of one access token of it: one round trip, from the source of truth.
+    /// Returns the state of a session and of one access token of it: one round trip, from the
+    /// source of truth.
     fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked>;
 
     /// Exchanges a refresh token's counter for the next one. See [`Rotate`] for the rule.
@@ -156,71 +159,75 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Ends all sessions of a user, but `except`. One step, however many there are.
     fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked>;
 
-    /// The user's live sessions, a page at a time, in no particular order.
+    /// Lists the user's live sessions, a page at a time, in no particular order.
     fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage>;
 
     /// Revokes a token, a session or a subject of another issuer. Idempotent.
     fn deny(&self, deny: Deny) -> StoreAnswer<Revoked>;
 
-    /// What is known against a token of another issuer.
+    /// Returns the revocations that concern a token of another issuer.
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial>;
 
     /// Returns a part of the revocation log of a bucket.
     fn log(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage>;
 
-    /// Makes the store know again a revocation that it has lost: after a restart from older data, a failover, or the loss of all. `bucket` is the
-    /// one whose log told of it. Idempotent: what the store knows already is not logged again, and what `until` is over for is ignored.
+    /// Writes a revocation again that the store has lost: after a restart from older data, a
+    /// failover, or the loss of all. `bucket` is the one whose log had it. Idempotent: an entry
+    /// that the store still has is not logged again, and one whose `until` is over is ignored.
     ///
-    /// Never a new revocation: what was opened after the one that was lost lives. Nor does it end earlier: where what was revoked came
-    /// back alive, tokens were issued since, so the entry of a session or a subject matters for as long as that of a new revocation.
+    /// This is never a new revocation: a session that was opened after the lost one lives. Nor does
+    /// it end earlier. If a revoked session came back alive, tokens were issued since. So the entry
+    /// of a session or a subject matters for as long as that of a new revocation.
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()>;
 
     /// Asks the store whether it answers, and for its time.
     fn ping(&self) -> StoreAnswer<Timestamp>;
 
-    /// The store's time as best known without asking. Never ahead of the time that the store would answer now, unless its clock was
-    /// put back.
+    /// Returns the store's time as best known without asking. Never ahead of the time that the
+    /// store would answer now, unless its clock was put back.
     fn now(&self) -> Timestamp;
 
-    /// Log entries are to be kept for at least `keep`: the longest life of an access token and its leeway. It only
-    /// ever grows.
+    /// Keeps log entries for at least `keep` from now on: the longest life of an access token and
+    /// its leeway. The time only ever grows.
     fn keep_log_for(&self, keep: Duration);
 
-    /// What this store is called in status reports.
+    /// Returns the name of this store in status reports.
     fn name(&self) -> &'static str;
 
-    /// In how many buckets the log is kept: [`log`](Self::log) takes `0..buckets()`.
+    /// Returns the count of buckets of the log: [`log`](Self::log) takes `0..buckets()`.
     fn buckets(&self) -> u32;
 
-    /// The bucket whose log speaks of this subject, its sessions and their tokens. Never another one.
+    /// Returns the bucket whose log has the revocations of this subject, its sessions and their
+    /// tokens. Never another one.
     fn bucket_of(&self, subject: &str) -> u32;
 
-    /// How the log calls something of another issuer's, and in which bucket.
+    /// Returns the name of another issuer's thing in the log, and its bucket.
     fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName;
 
-    /// A node of this deployment decides by what it knew of the log up to `staleness` ago. It only ever grows, and stands in
-    /// [`LogPage::max_staleness`] and [`Revoked::max_staleness`] before any such node decides anything.
+    /// Records that a node of this deployment decides by data of the log up to `staleness` old. The
+    /// time only ever grows. [`LogPage::max_staleness`] and [`Revoked::max_staleness`] contain it
+    /// before any such node decides anything.
     fn allow_staleness(&self, staleness: Duration);
 
-    /// Returns how much longer than the staleness that it allows itself a node may believe a server
-    /// that was replaced. A revocation holds on this node after both. No I/O.
+    /// Returns the longest time for which a node may believe a server that was replaced, beyond its
+    /// own staleness. A revocation holds on this node after both. No I/O.
     ///
     /// # Errors
     ///
     /// The reason why the time is unknown, in a sentence for operators. The default returns one.
     fn failover_bound(&self) -> Result<Duration, String> {
-        Err("the store does not tell how long a server that was replaced may be believed".to_owned())
+        Err("the store does not say how long a node may believe a server that was replaced".to_owned())
     }
 
-    /// Returns what an operator should mend, in sentences without secrets. No I/O.
+    /// Returns the defects that an operator should mend, in sentences without secrets. No I/O.
     ///
     /// Default: nothing.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Returns readers of the log with connections of their own, together for all buckets, one for each server. Each
-    /// read ends within `deadline`.
+    /// Returns readers of the log with connections of their own, one for each server and together
+    /// for all buckets. Each read ends within `deadline`.
     ///
     /// Empty if [`log`](Self::log) serves as well: the answer of a store without connections.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
@@ -228,14 +235,14 @@ pub trait TokenStore: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Returns by how much the clocks of two servers that follow one another may differ. A token that was issued so
-    /// soon after a revocation is asked of the store. Default: 2 s.
+    /// Returns the largest difference between the clocks of two servers that follow one another.
+    /// The store is asked about a token that was issued so soon after a revocation. Default: 2 s.
     fn clock_margin(&self) -> Duration {
         Duration::from_secs(2)
     }
 }
 
-/// Refuses subjects and ids that are empty or longer than a token can have.
+/// Rejects subjects and ids that are empty or longer than a token can have.
 fn check_ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Result<(), StoreError> {
     if ids.into_iter().all(|id| (1..=LONGEST_ID).contains(&id.len())) {
         return Ok(());
@@ -243,7 +250,7 @@ fn check_ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Result<(), StoreErro
     Err(StoreError::new(StoreErrorKind::Rejected).with_source("a subject or id that is not 1 to 255 bytes long"))
 }
 
-/// Returns the ids in a revocation. The name of something foreign has a length of the store's own.
+/// Returns the ids in a revocation. The name of a foreign thing has a length of the store's own.
 fn ids_of(revocation: &Revocation) -> impl Iterator<Item = &str> {
     let (first, second) = match revocation {
         Revocation::Session { subject, sid: id } | Revocation::Token { subject, jti: id } => (subject, Some(id)),
@@ -258,19 +265,20 @@ pub trait LogFeed: Send + 'static {
     /// Returns the buckets.
     fn buckets(&self) -> &[u32];
 
-    /// Reads one page for each query, in one round trip, within the deadline of the feed. The bucket of a query is one
-    /// of [`buckets`](Self::buckets).
+    /// Reads one page for each query, in one round trip, within the deadline of the feed. The
+    /// bucket of a query is one of [`buckets`](Self::buckets).
     ///
-    /// The answer comes from the source of truth, and from a server that may write: a page holds all that was written
-    /// before this was called, but for later pages. An error in place of a page concerns that bucket alone.
+    /// The answer comes from the source of truth, and from a server that may write. Together with
+    /// later pages, a page holds all that was written before this call. An error in place of a page
+    /// concerns that bucket alone.
     fn read(&mut self, queries: Vec<(u32, LogQuery)>) -> BoxFuture<Result<LogPages, StoreError>>;
 
-    /// Resolves with the buckets whose log may have grown. Wake-ups can be spurious, late or missing. One that comes
-    /// while nobody waits is kept for the next call.
+    /// Resolves with the buckets whose log may have grown. Wake-ups can be spurious, late or
+    /// missing. A wake-up that comes while no task waits is kept for the next call.
     fn nudged(&self) -> BoxFuture<Vec<u32>>;
 
-    /// Drops every connection, because this node was stopped for longer than it may rely on what it knew: the server
-    /// may have been replaced meanwhile.
+    /// Drops every connection, because this node stood still for longer than its data may be old:
+    /// the server may have been replaced meanwhile.
     fn suspect(&mut self) {}
 }
 

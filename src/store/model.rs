@@ -1,4 +1,4 @@
-//! What stores are asked and what they answer.
+//! The arguments and answers of stores.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -7,42 +7,44 @@ use crate::clock::Timestamp;
 /// A session to be opened.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// Whose session it is.
+    /// The user whose session it is.
     pub subject: String,
     /// The session's id: unique, never used before.
     pub sid: String,
-    /// How long the session lives without being used.
+    /// The time for which the session lives without being used.
     pub idle: Duration,
-    /// How long the session lives at most.
+    /// The longest life of the session.
     pub absolute: Duration,
-    /// When the authentication that leads to this session began, by [`TokenStore::now`](super::TokenStore::now). The
-    /// session is refused if all sessions of the user were revoked at or after that moment: else a login that had
-    /// checked the old password would outlive the change of it.
+    /// The time at which the authentication that leads to this session began, by
+    /// [`TokenStore::now`](super::TokenStore::now). The session is refused if all sessions of the
+    /// user were revoked at or after that moment. Otherwise a login that had checked the old
+    /// password would outlive a password change.
     pub authentication_began: Option<Timestamp>,
-    /// How many live sessions the user may have, this one included. Those that were used longest
-    /// ago are evicted.
+    /// The highest count of live sessions of the user, this one included. Those that were used
+    /// longest ago are evicted.
     ///
-    /// The work of one call is bounded, so the cap is exact up to that bound: one call looks at
+    /// The work of one call is bounded, and the cap is exact up to that bound. One call looks at
     /// some hundred sessions and evicts 100 at most. If there are more, because there was no cap
     /// before, each further call reduces the excess until none is left. Under a cap of more than
     /// 900, sessions that have expired a short while ago may count as live.
     pub max_sessions: Option<NonZeroU32>,
-    /// What the caller wants to read in the listing: a device, an address. Up to 1 KiB.
+    /// The caller's text for the listing: a device, an address. Up to 1 KiB.
     pub label: String,
 }
 
-/// How opening a session ended.
+/// The result of opening a session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Opened {
     /// The session is open.
     Opened {
         /// The store's time.
         now: Timestamp,
-        /// The user's generation: a later [`revoke_all`](super::TokenStore::revoke_all) has a higher one.
+        /// The user's generation: a later [`revoke_all`](super::TokenStore::revoke_all) has a
+        /// higher one.
         generation: u64,
-        /// When the session ends if it is not used.
+        /// The end of the session if it is not used.
         refresh_end: Timestamp,
-        /// The sessions that had to end for it.
+        /// The sessions that were evicted for it.
         evicted: Vec<String>,
     },
     /// All of the user's sessions were revoked since the authentication began. Nothing was opened.
@@ -50,7 +52,7 @@ pub enum Opened {
         /// The store's time.
         now: Timestamp,
     },
-    /// There is a session of this id already. Nothing was opened.
+    /// A session with this id exists already. Nothing was opened.
     Exists {
         /// The store's time.
         now: Timestamp,
@@ -62,14 +64,14 @@ pub enum Opened {
 pub struct Checked {
     /// The store's time: the state is the one of this moment or later.
     pub now: Timestamp,
-    /// What has become of the session and the token.
+    /// The state of the session and the token.
     pub state: SessionState,
     /// The server that answered; `None` if its identity is not known.
     pub server: Option<ServerId>,
 }
 
-/// Identity of the server behind an answer. Another process at the same address has another one, and so has the same
-/// process after a failover.
+/// Identity of the server behind an answer. Another process at the same address has another one,
+/// and so has the same process after a failover.
 ///
 /// A node combines answers of two connections only if both name the same server.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -83,24 +85,24 @@ impl ServerId {
     }
 }
 
-/// What has become of a session, or of one access token of it.
+/// The state of a session, or of one access token of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SessionState {
     /// Alive.
     Active {
-        /// The generation in which the session stands.
+        /// The generation of the session.
         generation: u64,
         /// The counter of its newest refresh token.
         counter: u32,
-        /// When the session ends if it is not used again.
+        /// The end of the session if it is not used again.
         refresh_end: Timestamp,
     },
     /// The session, the token or all of the user's sessions were revoked.
     Revoked {
-        /// When, if the store still knows.
+        /// The time of the revocation, if the store still knows it.
         at: Option<Timestamp>,
     },
-    /// The store knows no such session.
+    /// The store has no such session.
     Unknown,
     /// The session's own time is over.
     Expired,
@@ -111,26 +113,26 @@ pub enum SessionState {
 /// With `n` the counter of the record and `k` the one presented:
 ///
 /// * `k = n`: the record moves to `n + 1`.
-/// * `k = n - 1`, and the record moved to `n` less than `grace` ago: the same successor again. Two tabs, or a client that
-///   lost the answer, get one token; the window does not slide.
-/// * `k > n`: the record was rolled back (a restored snapshot, a failover): the token, whose signature is good, knows better. The
-///   record moves to `k + 1`.
+/// * `k = n - 1`, and the record moved to `n` less than `grace` ago: the same successor again. Two
+///   tabs, or a client that lost the answer, get one token; the window does not slide.
+/// * `k > n`: the record was rolled back (a restored snapshot, a failover). The token, whose
+///   signature is good, is newer. The record moves to `k + 1`.
 /// * anything else is reuse: the session ends.
 #[derive(Clone, Debug)]
 pub struct Rotate {
-    /// Whose session it is.
+    /// The user whose session it is.
     pub subject: String,
     /// The session.
     pub sid: String,
     /// The counter of the refresh token that was presented.
     pub counter: u32,
-    /// How long the session lives on without being used.
+    /// The time for which the session lives on without being used.
     pub idle: Duration,
-    /// For how long the predecessor gets the same successor again. Zero: never.
+    /// The time for which the predecessor gets the same successor again. Zero: never.
     pub grace: Duration,
 }
 
-/// How a rotation ended.
+/// The result of a rotation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rotated {
     /// The record has moved on.
@@ -146,10 +148,10 @@ pub enum Rotated {
     Revoked {
         /// The store's time.
         now: Timestamp,
-        /// When it was, if the store still knows.
+        /// The time of the revocation, if the store still knows it.
         at: Option<Timestamp>,
     },
-    /// The store knows no such session.
+    /// The store has no such session.
     Unknown {
         /// The store's time.
         now: Timestamp,
@@ -161,16 +163,17 @@ pub enum Rotated {
     },
 }
 
-/// The identity of the tokens that follow a rotation: all of it comes from the record, so a repeated request gets it again.
+/// The identity of the tokens that follow a rotation. All of it comes from the record, so a
+/// repeated request gets it again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Successor {
     /// The counter of the new refresh token.
     pub counter: u32,
-    /// The generation in which the session stands.
+    /// The generation of the session.
     pub generation: u64,
-    /// When the record moved to this counter: the new tokens' `iat`.
+    /// The time at which the record moved to this counter: the new tokens' `iat`.
     pub issued_at: Timestamp,
-    /// When the session ends if it is not used again: the new refresh token's `exp`.
+    /// The end of the session if it is not used again: the new refresh token's `exp`.
     pub refresh_end: Timestamp,
     /// The store's time. Later than `issued_at` if this is a replay.
     pub now: Timestamp,
@@ -181,17 +184,17 @@ pub struct Successor {
 pub struct Revoked {
     /// The store's time.
     pub now: Timestamp,
-    /// Whether there was anything alive to revoke. Where that would take a look at very many
-    /// sessions, a store may answer `true` if there may have been.
+    /// True if there was anything alive to revoke. If an exact answer would take a look at very
+    /// many sessions, a store may answer `true` if there may have been.
     pub found: bool,
-    /// What the log says of it.
+    /// The revocation, as its log entry has it.
     pub revocation: Revocation,
-    /// Until when that matters, as [`LogEntry::until`].
+    /// The end of the time for which it matters, as [`LogEntry::until`].
     pub until: Timestamp,
-    /// Where it stands in the log: further back than the newest entry if it was revoked before. A
+    /// The position of its entry in the log: before the newest entry if it was revoked before. A
     /// node that has read the log up to here enforces it.
     pub position: LogPosition,
-    /// The longest time for which any node may still decide by what it knew before. Zero: none does.
+    /// The longest time for which any node may still decide by older data. Zero: none does.
     pub max_staleness: Duration,
     /// The longest time for which any node may in addition believe a server that was replaced, as
     /// far as the nodes know it. See
@@ -199,24 +202,26 @@ pub struct Revoked {
     pub max_failover: Duration,
 }
 
-/// A place in the revocation log.
+/// A position in the revocation log.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct LogPosition {
     /// The bucket whose log it is.
     pub bucket: u32,
-    /// Which life of the store: a store that lost its data starts a new one.
+    /// Identity of the store's data set: a store that lost its data starts a new one.
     pub incarnation: String,
     /// The entry's number: dense, from 1.
     pub sequence: u64,
 }
 
-/// Which part of a listing.
+/// The part of a listing that a caller asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// Where to go on: the [`SessionPage::next`] of the page before; `None` for the first. A text that is no such cursor begins anew: it may
-    /// come from a client, and is no fault of the store.
+    /// The position at which to go on: the [`SessionPage::next`] of the page before; `None` for the
+    /// first. A text that is no such cursor begins anew: it may come from a client, and is no fault
+    /// of the store.
     pub cursor: Option<String>,
-    /// About how many records to look at; 0 means 100. A page may hold fewer, even none, and still have a next one.
+    /// The approximate count of records to look at; 0 means 100. A page may hold fewer, even none,
+    /// and still have a next one.
     pub limit: u32,
 }
 
@@ -225,7 +230,7 @@ pub struct Page {
 pub struct SessionPage {
     /// The live sessions of this part.
     pub sessions: Vec<SessionRecord>,
-    /// Where to go on; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     pub next: Option<String>,
 }
 
@@ -234,19 +239,19 @@ pub struct SessionPage {
 pub struct SessionRecord {
     /// The session's id.
     pub sid: String,
-    /// When it was opened.
+    /// The time at which it was opened.
     pub opened_at: Timestamp,
-    /// When its refresh token was last rotated; when it was opened, if never.
+    /// The time at which its refresh token was last rotated; the time of its opening, if never.
     pub last_rotated_at: Timestamp,
-    /// When it ends if it is not used again.
+    /// The end of the session if it is not used again.
     pub expires_at: Timestamp,
-    /// When it ends in any case.
+    /// The end of the session in any case.
     pub absolute_end: Timestamp,
-    /// The caller's own words for it.
+    /// The caller's own text for it.
     pub label: String,
 }
 
-/// Something of another issuer's that can be revoked.
+/// A thing of another issuer that can be revoked.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ForeignId {
     /// One token, by its `jti`.
@@ -257,17 +262,17 @@ pub enum ForeignId {
     Subject(String),
 }
 
-/// How the log calls something of another issuer's.
+/// The name of another issuer's thing in the log.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ForeignName {
-    /// The bucket whose log speaks of it.
+    /// The bucket whose log has its revocations.
     pub bucket: u32,
     /// The `id` of its [`Revocation::Foreign`].
     pub id: String,
 }
 
 impl ForeignId {
-    /// Its text.
+    /// Returns its text.
     pub(super) fn as_str(&self) -> &str {
         let (Self::Token(id) | Self::Session(id) | Self::Subject(id)) = self;
         id
@@ -279,10 +284,10 @@ impl ForeignId {
 pub struct Deny {
     /// The issuer (`iss`), so that its subject "1" is not our user 1.
     pub issuer: String,
-    /// What is revoked.
+    /// The thing to be revoked.
     pub id: ForeignId,
-    /// How long to remember it at least: as long as a token that it concerns may live, and leeway
-    /// and margin. Zero if its time is over: then nothing is written.
+    /// The shortest time for which to remember it: the longest life of a token that it concerns,
+    /// plus leeway and margin. Zero if its time is over: then nothing is written.
     pub keep: Duration,
 }
 
@@ -299,21 +304,24 @@ pub struct DenyQuery {
     pub subject: Option<String>,
 }
 
-/// What is known against a token of another issuer.
+/// The revocations that concern a token of another issuer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Denial {
-    /// The store's time: what is told is what was known at this moment or later.
+    /// The store's time: the answer is the state of this moment or later.
     pub now: Timestamp,
-    /// The token itself was revoked.
+    /// True if the token itself was revoked.
     pub token: bool,
-    /// Its subject or session was revoked at this moment: tokens issued at or before it are dead.
+    /// The time at which its subject or session was revoked: tokens issued at or before it are
+    /// dead.
     pub revoked_before: Option<Timestamp>,
-    /// Since when the store remembers. A token issued before may have been revoked in an earlier life of the store.
+    /// The time since which the store remembers. A token issued before may have been revoked in an
+    /// earlier incarnation of the store.
     pub born: Timestamp,
-    /// When the store was last asked to remember revocations for longer; `None` if it always did
-    /// for as long as now.
+    /// The time at which the store was last asked to remember revocations for longer; `None` if it
+    /// always did for as long as now.
     pub kept_longer: Option<KeptLonger>,
-    /// The server that answered; `None` if its identity is not known, or if several servers answered.
+    /// The server that answered; `None` if its identity is not known, or if several servers
+    /// answered.
     pub server: Option<ServerId>,
 }
 
@@ -325,7 +333,7 @@ pub struct Denial {
 pub struct KeptLonger {
     /// The time.
     pub since: Timestamp,
-    /// For how long what was revoked before is remembered at least.
+    /// The shortest time for which earlier revocations are remembered.
     pub before: Duration,
 }
 
@@ -337,18 +345,18 @@ impl KeptLonger {
     }
 }
 
-/// Where a reader of the log goes on. Opaque: take it from [`LogPage::next`].
+/// The position at which a reader of the log goes on. Opaque: take it from [`LogPage::next`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogCursor(pub(crate) String);
 
 impl LogCursor {
-    /// A cursor of a store of your own.
+    /// Creates a cursor, for a store of your own.
     #[must_use]
     pub fn new(cursor: impl Into<String>) -> Self {
         Self(cursor.into())
     }
 
-    /// The cursor's text.
+    /// Returns the cursor's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -370,7 +378,7 @@ pub struct LogQuery {
     pub(crate) limit: u32,
 }
 
-/// Where a page of the log begins, and in which direction it goes.
+/// The position at which a page of the log begins, and its direction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum LogPart {
     /// The newest entry alone.
@@ -403,13 +411,15 @@ impl LogQuery {
         Self { part: LogPart::After(cursor.into()), limit: Self::LARGEST }
     }
 
-    /// Asks for the entries before a cursor, the newest of them first to be found. The page has them oldest first.
+    /// Asks for the entries before a cursor, and of these for the newest. The page has them oldest
+    /// first.
     #[must_use]
     pub const fn before(cursor: LogCursor) -> Self {
         Self { part: LogPart::Before(cursor), limit: Self::LARGEST }
     }
 
-    /// Limits the page to `entries`, 1 to [`LARGEST`](Self::LARGEST). Default: [`LARGEST`](Self::LARGEST).
+    /// Limits the page to `entries`, 1 to [`LARGEST`](Self::LARGEST). Default:
+    /// [`LARGEST`](Self::LARGEST).
     #[must_use]
     pub fn limit(mut self, entries: u32) -> Self {
         self.limit = entries.clamp(1, Self::LARGEST);
@@ -426,7 +436,8 @@ impl LogQuery {
         }
     }
 
-    /// Returns true if the page is to hold the newest entries before the cursor, or before the end of the log.
+    /// Returns true if the page is to hold the newest entries before the cursor, or before the end
+    /// of the log.
     #[must_use]
     pub fn is_backwards(&self) -> bool {
         !matches!(self.part, LogPart::After(_))
@@ -442,46 +453,50 @@ impl LogQuery {
 /// Part of a bucket's log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogPage {
-    /// The store's time **after** everything else on the page was read: whatever is not on the page, and not told by
-    /// [`sequence`](Self::sequence), was written later.
+    /// The store's time **after** everything else on the page was read. An entry that is not on the
+    /// page, and not counted by [`sequence`](Self::sequence), was written later.
     pub now: Timestamp,
     /// The server that answered; `None` if its identity is not known.
     pub server: Option<ServerId>,
-    /// The connection over which it answered, by a number that no other one has: between two connections to one server
-    /// another may have taken its place for a while. Zero for a store without connections.
+    /// The connection over which it answered, by a number that no other one has. Between two
+    /// connections to one server, another may have taken its place for a while. Zero for a store
+    /// without connections.
     pub connection: u64,
-    /// Which life of the store: another than before means that data was lost.
+    /// Identity of the store's data set. Another one than before means that data was lost.
     pub incarnation: String,
-    /// When this life began.
+    /// The time at which this incarnation began.
     pub born: Timestamp,
     /// The number of the last entry ever written.
     pub sequence: u64,
     /// The nonce of the last entry ever written; the incarnation's name before the first.
     pub head: String,
-    /// When the last entry was written; `born` before the first.
+    /// The time at which the last entry was written; `born` before the first.
     pub at: Timestamp,
-    /// For how long entries are kept: for the longest that any node ever asked. Of tokens that live longer the log does not tell all.
+    /// The time for which entries are kept: the longest that any node ever asked for. The log is
+    /// not complete for tokens that live longer.
     pub keep: Duration,
-    /// The longest time for which any node may decide by what it knew of the log that long ago. Zero: all ask the store.
+    /// The longest time for which any node may decide by older data of the log. Zero: all ask the
+    /// store.
     pub max_staleness: Duration,
-    /// The longest time for which a server of this deployment may be believed after another one took its place. Zero: no
-    /// server is ever replaced, or no node has declared how long.
+    /// The longest time for which a node may believe a server of this deployment after another one
+    /// took its place. Zero: no server is ever replaced, or no node has declared how long.
     pub max_failover: Duration,
     /// The entries that were asked for, oldest first.
     pub entries: Vec<LogEntry>,
-    /// How many entries were left out because they are no entries of this crate's, or cannot be read. The chain of the
-    /// others tells whether one of the log was among them.
+    /// The count of entries that were skipped because they are not this crate's, or cannot be read.
+    /// The chain of the others shows whether one of the log was among them.
     pub skipped: u32,
-    /// Whether the page was cut at its limit: there is more in its direction.
+    /// True if the page was cut at its limit: there is more in its direction.
     pub more: bool,
-    /// Where to go on in the direction of the query: after the last entry found, or before the first. Of
-    /// [`LogQuery::newest`]: the newest entry itself, for both directions.
+    /// The position at which to go on in the direction of the query: after the last entry found, or
+    /// before the first. For [`LogQuery::newest`]: the newest entry itself, for both directions.
     pub next: Option<LogCursor>,
 }
 
 /// One entry of the revocation log.
 ///
-/// Entries form a chain: each names the one before it, so that a reader sees a hole even if its numbers were given out again.
+/// Entries form a chain: each names the one before it. So a reader sees a hole even if its numbers
+/// were given out again.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogEntry {
     /// The entry's number: dense, from 1.
@@ -490,43 +505,43 @@ pub struct LogEntry {
     pub nonce: String,
     /// The name of the entry before; of the incarnation, for the first.
     pub previous: String,
-    /// When the entry before was written.
+    /// The time at which the entry before was written.
     pub previous_at: Timestamp,
-    /// When this entry was written.
+    /// The time at which this entry was written.
     pub at: Timestamp,
-    /// What was revoked.
+    /// The revocation.
     pub revocation: Revocation,
-    /// Until when the entry matters: no token that it concerns lives longer.
+    /// The end of the time for which the entry matters: no token that it concerns lives longer.
     pub until: Timestamp,
 }
 
-/// What an entry of the log revokes.
+/// The revocation that an entry of the log records.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Revocation {
     /// A session.
     Session {
-        /// Whose.
+        /// The user whose session it is.
         subject: String,
-        /// Which.
+        /// The session's id.
         sid: String,
     },
     /// One access token.
     Token {
-        /// Whose.
+        /// The user whose token it is.
         subject: String,
-        /// Which.
+        /// The token's id.
         jti: String,
     },
     /// All sessions of a user opened in an earlier generation.
     Subject {
-        /// Whose.
+        /// The user.
         subject: String,
         /// The first generation that is alive.
         generation: u64,
         /// A session that stays alive: named only if it was alive then.
         except: Option<String>,
     },
-    /// Something of another issuer's, by the hash under which it is stored.
+    /// A thing of another issuer, by the hash under which it is stored.
     Foreign {
         /// The hash.
         id: String,

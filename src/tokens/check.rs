@@ -1,11 +1,14 @@
-//! What every request goes through: a token's text, then whether it was revoked.
+//! The check of every request: its token's text, then its revocation.
 //!
-//! | step | who tells | costs |
+//! | step | source | cost |
 //! |--|--|--|
-//! | text, signature, claims | the verified-token cache; for a token that is not there, its keys | a lookup, or a signature |
+//! | text, signature, claims | the verified-token cache, or the keys | a lookup, or a signature |
 //! | times | the clock | |
-//! | revocation | the replica, whose word **refuses** whatever else holds, and **accepts** while its lease lives; otherwise the store | a comparison while nothing was learnt, a lookup, or a round trip |
-//! | the application's validator | | |
+//! | revocation | the replica, or the store | a comparison, a lookup, or a round trip |
+//! | validator | the application | |
+//!
+//! The replica **refuses** a token in its deny set whatever else holds. It **accepts** one while
+//! its lease lives: by one comparison while nothing was learnt, otherwise by a lookup.
 
 use std::{
     future::Future,
@@ -28,28 +31,28 @@ use crate::{
     store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ForeignId, KeptLonger, ServerId, SessionState},
 };
 
-/// How fresh the word on a revocation has to be.
+/// The source that decides if a token was revoked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Freshness {
-    /// As the service is configured.
+    /// As the service is configured: the replica, if its lease lives.
     AsConfigured,
-    /// The store's.
+    /// The store, always.
     Strong,
 }
 
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Begins the check of a token: done at once, or when the store has answered.
+    /// Begins the check of a token. It is done at once, or when the store has answered.
     pub(crate) fn check(&self, token: &str, expected: TokenType, freshness: Freshness) -> AccessCheck<C> {
         match self.begin_check(token.as_bytes(), || Some(token), expected, freshness) {
             Ok(Some(check)) => check,
-            // There is a text: it was given.
+            // The text was given, so there is one.
             Ok(None) => AccessCheck::Done(Err(TokenError::Malformed("no text").into())),
             Err(error) => AccessCheck::Done(Err(error)),
         }
     }
 
-    /// Begins the check of an access token of which only the bytes are there. They are read, by `read`, if they are not known as a token's; `None` if they are
-    /// no text of a token.
+    /// Begins the check of an access token given as raw bytes. Calls `read` only on a cache miss.
+    /// Returns `None` if `read` does: the bytes are no text of a token.
     pub(crate) fn check_bytes<'t>(
         &self,
         bytes: &'t [u8],
@@ -60,7 +63,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
             .unwrap_or_else(|error| Some(AccessCheck::Done(Err(error))))
     }
 
-    /// What is remembered of the bytes or verified in the text, then whether it was revoked; then it is remembered, and the application asked.
+    /// Looks the token up in the cache, or verifies its text. Then checks its revocation, caches
+    /// it, and asks the application's validator.
     fn begin_check<'t>(
         &self,
         bytes: &'t [u8],
@@ -70,7 +74,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ) -> Result<Option<AccessCheck<C>>, Error> {
         let inner = self.inner();
         let is_access = expected == TokenType::Access;
-        // Only access tokens are remembered: a refresh token is used once, and an access token in its place has to be found to be one.
+        // Only access tokens are cached. A refresh token is used once, and an access token
+        // presented as one must be recognized as such.
         let mut sought = if is_access { inner.verified.seek(bytes) } else { None };
         let found = sought.as_ref().and_then(|sought| inner.verified.find(sought));
         let is_first_use = found.is_none();
@@ -80,13 +85,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         } else {
             let Some(token) = read() else { return Ok(None) };
             let keyring = inner.keyring.load();
-            // Keys that were replaced just now verify it, but it is remembered only under those it was sought under.
+            // Keys that were replaced just now verify it. But it is cached only under the key
+            // version of the lookup.
             sought = sought.filter(|sought| sought.version() == keyring.version);
             let claims = inner.verify(&keyring, token, expected)?;
             let route = inner.route(&claims)?;
             Verified { claims, route, alive: Alive::default() }
         };
-        // Which of a session's refresh tokens is the newest, the log does not say.
+        // The log does not record which of a session's refresh tokens is the newest.
         let decides_here = is_access && freshness == Freshness::AsConfigured;
         let local = inner.known(&verified)?;
         let asked = match local {
@@ -96,11 +102,11 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 Some(inner.ask_store(&verified, is_access)?)
             }
         };
-        // What the store has said is worth remembering where the replica can go on from it.
+        // The store's answer is cached if the replica can build on it.
         let is_news =
             is_first_use || (asked.is_some() && inner.replica.as_ref().is_some_and(|replica| replica.decides()));
         let to_keep = sought.filter(|_| is_news).map(|sought| sought.to_text());
-        // What a refresh token may still do is `on_refresh`'s to say.
+        // `on_refresh` decides about refresh tokens.
         let validator = inner.validator.as_ref().filter(|_| is_access);
         match asked {
             Some(Asked::Awaited(answer)) => {
@@ -125,19 +131,19 @@ enum Asked {
     Awaited(Awaited),
 }
 
-/// The state of a token that this node knows nothing against.
+/// The state of a token that the deny set does not refuse.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Known {
-    /// It is not revoked, and that may be relied on.
+    /// The token is not revoked, as of the lease.
     Alive,
-    /// The store has to be asked, because the token is from before the log was followed.
+    /// The store has to be asked, because the token was issued before the horizon.
     BeforeHorizon,
     /// The store has to be asked.
     Nothing,
 }
 
 impl<C> Inner<C> {
-    /// Where the replica, if there is one, would know of a token's revocation.
+    /// Returns the route by which the replica, if there is one, finds a token's revocation.
     fn route(&self, claims: &JwtClaims<C>) -> Result<Option<Route>, TokenError> {
         let Some(replica) = &self.replica else { return Ok(None) };
         Ok(Some(match self.policy {
@@ -170,8 +176,9 @@ impl<C> Inner<C> {
         }
     }
 
-    /// Decides if the store may be asked about a token now. Of the tokens from before the horizon a bounded number a
-    /// second may be; and a session that the store has just not known is not asked about again at once.
+    /// Returns an error if the store may not be asked about a token now. A bounded number of tokens
+    /// from before the horizon may be asked about in a second. A session that the store did not
+    /// know a moment ago is not asked about again at once.
     fn admit(&self, verified: &Verified<C>, is_access: bool, is_before_horizon: bool) -> Result<(), Error> {
         let Some(replica) = &self.replica else { return Ok(()) };
         if is_access && self.policy == TokenPolicy::Tracked && replica.is_unknown(&self.bearer(&verified.claims)?) {
@@ -183,7 +190,7 @@ impl<C> Inner<C> {
         Ok(())
     }
 
-    /// Takes the store's confirmation that a token is not revoked.
+    /// Records the store's confirmation that a token is not revoked.
     fn confirm(&self, verified: &Verified<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
         match (&self.replica, &verified.route) {
             (Some(replica), Some(route)) if replica.decides() => {
@@ -193,7 +200,8 @@ impl<C> Inner<C> {
         }
     }
 
-    /// Whatever becomes of the store, what this node knows to be revoked stays so: asked before a refresh, as before a check.
+    /// Refuses a token that this node knows to be revoked, whatever happens to the store. Called
+    /// before a refresh, as before a check.
     pub(super) fn refuse_if_revoked(&self, claims: &Claims<C>) -> Result<(), TokenError> {
         let route = self.route(claims)?;
         self.known(&Verified { claims: claims.clone(), route, alive: Alive::default() }).map(drop)
@@ -205,7 +213,7 @@ impl<C> Inner<C> {
         let leeway = self.validation.leeway_in_force();
         Ok(match (self.policy, &self.store) {
             (TokenPolicy::Stateless, _) => Asked::Alive(Alive::default()),
-            // `build` lets neither of the other policies be without a store.
+            // `build` rejects either of the other policies without a store.
             (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
             (TokenPolicy::Tracked, Some(store)) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
@@ -249,7 +257,7 @@ fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a>
     }
 }
 
-/// By what another issuer's token may be denied.
+/// Returns the ids by which another issuer's token may be denied.
 fn foreign_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ForeignId> {
     let token = ForeignId::Token(claims.token_id().to_owned());
     let subject = ForeignId::Subject(claims.subject().to_owned());
@@ -263,12 +271,12 @@ pub(crate) enum AccessCheck<C> {
     Pending(Box<Pending<C>>),
 }
 
-/// A check that waits for the store. It borrows nothing, so it can stand in a response future.
+/// A check that waits for the store. It borrows nothing, so a response future can hold it.
 pub(crate) struct Pending<C> {
     tokens: TokenService<C>,
     verified: Verified<C>,
     answer: Awaited,
-    /// The text, to be remembered if the store accepts it.
+    /// The text, to be cached if the store accepts the token.
     to_keep: Option<Text>,
     is_access: bool,
 }
@@ -303,7 +311,8 @@ impl<C> Future for Pending<C> {
     }
 }
 
-/// Notes that the store has refused an access token of ours. Once revoked, it stays so on this node.
+/// Notes that the store has refused an access token of ours. Once revoked, it stays so on this
+/// node.
 fn record_refusal<C>(replica: Option<&Replica>, verified: &Verified<C>, checked: &Checked) {
     let (Some(replica), Some(route), Some(bearer)) = (replica, &verified.route, bearer(&verified.claims)) else {
         return;
@@ -315,14 +324,14 @@ fn record_refusal<C>(replica: Option<&Replica>, verified: &Verified<C>, checked:
     }
 }
 
-/// The store's time at which a token was alive, and the server that said so.
+/// The store's time at which a token was alive, and the server that answered.
 type Confirmation = (Timestamp, Option<ServerId>);
 
 /// Judges a token of ours by the store's answer about its session.
 pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<Confirmation, Error> {
     match checked.state {
         SessionState::Active { counter, .. } => match claims.token_type() {
-            // An older refresh token has a successor: it is spent, whoever holds it.
+            // An older refresh token has a successor: it is spent, whichever client holds it.
             Some(TokenType::Refresh) if refresh_counter(claims)? < counter => Err(revoked(claims, None).into()),
             _ => Ok((checked.now, checked.server)),
         },
@@ -332,9 +341,9 @@ pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Resu
     }
 }
 
-/// What is known against another issuer's token, and what it means (protocol section 6). The other issuer's clock may differ
-/// from the store's by the leeway: a token that may have been issued before the revocation, or before the store began to remember, counts as
-/// issued before it.
+/// Judges another issuer's token by the store's answer (protocol section 6). The other issuer's
+/// clock may differ from the store's by the leeway. So a token that may have been issued before the
+/// revocation, or before the store began to remember, counts as issued before it.
 fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<Confirmation, Error> {
     let issued_at = claims.issued_at();
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
@@ -359,7 +368,7 @@ pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -
     TokenError::Revoked { token_id: claims.token_id().to_owned(), revoked_at }
 }
 
-/// The counter of a refresh token, which stands in its `jti`: `<sid>.<counter>.r`.
+/// Returns the counter of a refresh token, which is part of its `jti`: `<sid>.<counter>.r`.
 pub(super) fn refresh_counter<C>(claims: &JwtClaims<C>) -> Result<u32, TokenError> {
     claims
         .session_id()

@@ -1,5 +1,6 @@
-//! What a bucket promises, held against a store that loses things in every way that it can (`model`): by chance (`random`), for all short sequences
-//! (`every`), for the sequences of the protocol by name (`named`), and for what the node itself has revoked (`own`).
+//! The promises of a bucket, tested against a store that loses things in every way that it can
+//! (`model`). The steps come by chance (`random`), for all short sequences (`every`), for the
+//! sequences of the protocol by name (`named`), and for the node's own revocations (`own`).
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -11,7 +12,7 @@ mod own;
 mod random;
 
 impl super::Bucket {
-    /// Since when every revocation is known.
+    /// Returns the time since which every revocation is known.
     fn horizon(&self) -> crate::clock::Timestamp {
         self.known.read(|known, _| known.bounds.horizon.own.max(known.forgotten), || 0).0
     }

@@ -1,6 +1,8 @@
-//! An id in as few bytes as its form allows. Millions of them are kept, and most are 128 bits that stand in the log as text.
+//! An id in as few bytes as its form allows. Millions of them are kept, and the log has most of
+//! them as texts of 128 bits.
 //!
-//! Two ids are equal when, and only when, their texts are: what is kept as bits is a text that no other text has for its bits.
+//! Two ids are equal if and only if their texts are. An id is kept as bits only if no other text
+//! decodes to the same bits.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::{Uuid, fmt::Hyphenated};
@@ -15,7 +17,7 @@ pub(super) enum Id<'a> {
     Text(&'a [u8]),
     /// In base64url, as this crate makes its ids.
     Random([u8; 16]),
-    /// As RFC 9562 section 4 has it written: hyphens, and small letters.
+    /// In the form of RFC 9562 section 4: hyphens, and small letters.
     Uuid([u8; 16]),
 }
 
@@ -31,7 +33,7 @@ impl<'a> Id<'a> {
         bits.unwrap_or(Self::Text(text.as_bytes()))
     }
 
-    /// Which of the forms it has, in two bits.
+    /// Returns the number of its form, in two bits.
     pub(super) fn form(&self) -> u8 {
         match self {
             Self::Text(_) => 0,
@@ -40,7 +42,7 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// What was written in this form, and what stands behind it.
+    /// Reads an id that was written in this form. Returns it with the bytes behind it.
     pub(super) fn read(form: u8, bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         match form {
             0 => {
@@ -54,7 +56,7 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// `None` if it is longer than can be written.
+    /// Appends the id to `to`. Returns `None` if it is too long to be written.
     pub(super) fn write(&self, to: &mut Vec<u8>) -> Option<()> {
         match self {
             Self::Text(text) => {
@@ -66,7 +68,7 @@ impl<'a> Id<'a> {
         Some(())
     }
 
-    /// How many bytes [`write`](Self::write) writes.
+    /// Returns the count of bytes that [`write`](Self::write) writes.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Text(text) => 2 + text.len(),
@@ -74,7 +76,7 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// Its text, which may have to be written into a buffer.
+    /// Returns its text, which may have to be written into `buffer`.
     pub(super) fn text<'b>(&'b self, buffer: &'b mut [u8; LONGEST]) -> Option<&'b str> {
         match self {
             Self::Text(text) => std::str::from_utf8(text).ok(),
@@ -87,9 +89,10 @@ impl<'a> Id<'a> {
     }
 }
 
-/// Bits that the last character has left over are zero, or it is refused.
+/// Decodes a text of 22 characters. Rejects one whose last character has bits left over that are
+/// not zero.
 fn random(text: &str) -> Option<[u8; 16]> {
-    // As many as 22 characters may stand for, by the engine's own estimate.
+    // The engine's own estimate of the bytes of 22 characters.
     let mut bits = [0; 18];
     let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bits).ok()?;
     bits.get(..length)?.try_into().ok()

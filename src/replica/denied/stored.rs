@@ -1,5 +1,5 @@
-//! The bytes of an entry: how a revocation stands in a segment, and what is read from them. Where the segments are, and which entry is found, is the
-//! index's business.
+//! The bytes of an entry: how a revocation is written into a segment and read from it. The index
+//! finds segments and entries.
 
 use std::ops::Range;
 
@@ -11,7 +11,8 @@ use crate::{clock::Timestamp, store::Revocation};
 
 /// Kind and forms of the ids (1), epoch (2), until in seconds (4).
 const HEAD: usize = 7;
-/// Follows the head of what has a strength: a generation or a time. Two ids come last.
+/// The size of a generation or time. It follows the head of an entry that has a strength. Two ids
+/// come last.
 const NUMBER: usize = 8;
 /// In the first byte: three bits of kind, then two for the form of each id.
 const KIND: u8 = 0b111;
@@ -20,7 +21,7 @@ const FIRST: u32 = 3;
 const SECOND: u32 = 5;
 /// The bytes of the epoch.
 const EPOCH: Range<usize> = 1..3;
-/// What the 4 bytes of an entry's until can tell.
+/// The latest time that the 4 bytes of an entry's `until` can hold.
 pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -31,11 +32,12 @@ pub(in crate::replica) enum Kind {
     /// All sessions of a subject, of before a generation.
     Subject = 3,
     Foreign = 4,
-    /// The same, but one session. Beside the former and not in its place: what excepts a session must not bring back one that is known to be dead.
+    /// The same, but one session. It is held beside the former and not in its place. An exception
+    /// for a session must not bring back one that is known to be dead.
     Others = 5,
 }
 
-/// An entry as it stands in a segment.
+/// An entry as it lies in a segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stored<'a> {
     pub(super) kind: Kind,
@@ -70,12 +72,12 @@ impl<'a> Stored<'a> {
         })
     }
 
-    /// `None` if it is longer than an entry may be.
+    /// Returns its bytes, or `None` if it is longer than an entry may be.
     pub(super) fn written(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        // Only what has been lost is told by it; it ends in the year 2106.
+        // Used only to select what is to be republished. It ends in the year 2106.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
         if self.kind.has_strength() {
             bytes.extend_from_slice(&self.number.to_le_bytes());
@@ -111,7 +113,8 @@ impl<'a> Stored<'a> {
 }
 
 impl Kind {
-    /// A session or a token is revoked, and that is all.
+    /// Returns true unless the kind is a session or a token, which is revoked or not, and nothing
+    /// between.
     fn has_strength(self) -> bool {
         !matches!(self, Self::Session | Self::Token)
     }
@@ -127,7 +130,7 @@ pub(super) fn up_to_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_secs(at.as_millis().div_ceil(1000))
 }
 
-/// Kind, texts, and the number that tells how strict it is.
+/// Returns its kind, its texts, and the number that is its strength.
 pub(super) fn parts(revocation: &Revocation) -> (Kind, &str, &str, u64) {
     match revocation {
         Revocation::Session { subject, sid } => (Kind::Session, subject, sid, 0),

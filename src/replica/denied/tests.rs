@@ -1,4 +1,4 @@
-//! What is denied, against a plain list of all that was ever told.
+//! The deny set, tested against a plain list of all revocations that were inserted.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -15,12 +15,12 @@ use super::*;
 
 const SEED: u64 = 1;
 
-/// Long enough that eight entries fill a segment.
+/// Returns a name so long that eight entries fill a segment.
 fn long(name: &str) -> String {
     format!("{name}{}", "-".repeat(4000))
 }
 
-/// In every form that ids are kept in.
+/// Returns an id, in each form in which ids are kept.
 fn id(number: u8) -> String {
     match number % 3 {
         0 => format!("s{number}"),
@@ -67,7 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A question about a token, and what the revocations that it must hear say.
+/// Returns the deny set's answer about a token that the revocation `asked` must hit.
 fn says(denied: &Denied, asked: &Revocation) -> bool {
     let name = |kind, first: &str, second: &str| denied.names.hash(kind, first, second);
     match asked {
@@ -83,7 +83,7 @@ fn says(denied: &Denied, asked: &Revocation) -> bool {
             let of_subject = Name::hashed(name(Kind::Subject, subject, ""), Kind::Subject, subject, "");
             denied.is_outdated(of_subject, Name::hashed(0, Kind::Session, subject, sid), *generation)
         }
-        // Something that was issued then.
+        // A thing that was issued then.
         Revocation::Foreign { id, before } => {
             let found = denied.foreign(Name::hashed(name(Kind::Foreign, id, ""), Kind::Foreign, id, ""));
             found.is_some_and(|until| before.map_or(u64::MAX, Timestamp::as_millis) <= until)
@@ -180,7 +180,7 @@ fn of_two_exceptions_each_loses_to_the_other() {
     }
 }
 
-/// The log was read to its end in epoch 2.
+/// Marks as lost all that was not read in epoch 2, after the log was read to its end.
 fn is_read(denied: &mut Denied, now: Timestamp) {
     for number in denied.segments().collect::<Vec<_>>() {
         denied.mark_segment_lost(number, now, |epoch| epoch < 2);
@@ -268,7 +268,7 @@ fn one_name_told_again_and_again_takes_the_place_of_one() {
     assert!(denied.bytes() < 3 * SEGMENT, "{}", denied.bytes());
 }
 
-/// Of a million sessions in 16 buckets.
+/// For a million sessions in 16 buckets.
 #[test]
 fn a_million_revoked_sessions_fit_into_the_memory_that_is_stated() {
     const ONE_BUCKET: u128 = 1_000_000 / 16;

@@ -1,8 +1,9 @@
-//! The promises, for every short sequence of what may happen, from each of several states.
+//! The promises, for every short sequence of events, from each of several states.
 
 use super::node::{Step, World};
 
-/// `EVERY_DEPTH` goes deeper: `scripts/test.sh` sets 4 in one of its runs.
+/// The length of the sequences. `EVERY_DEPTH` overrides it: `scripts/test.sh` sets 4 in one of its
+/// runs.
 const DEPTH: u32 = 3;
 
 const ALL: [Step; 17] = [
@@ -84,7 +85,7 @@ fn every_short_sequence_keeps_the_promises_from_a_question_under_way() {
     keep_the_promises_from(3);
 }
 
-/// What has been looked at leaves notes behind: so it is looked at from the start on.
+/// Checks from the start on, because each check leaves notes behind.
 fn try_out(start: &[Step], steps: &[Step]) {
     let mut world = World::new();
     for step in start {

@@ -1,5 +1,6 @@
-//! A store of one bucket, as the protocol describes it, and the ways in which it loses its memory. Its times are whole seconds, for a node lets go of
-//! what is past its use in whole seconds; the node's own are milliseconds.
+//! A store of one bucket, as the protocol describes it, and the ways in which it loses its memory.
+//! Its times are whole seconds, because a node forgets entries that are past their use in whole
+//! seconds. The node's own times are milliseconds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +40,7 @@ pub(super) struct Store {
     sessions: u64,
 }
 
-/// What a store keeps.
+/// The data of a store.
 #[derive(Clone)]
 pub(super) struct Data {
     pub(super) incarnation: String,
@@ -49,13 +50,15 @@ pub(super) struct Data {
     at: u64,
     pub(super) keep: u64,
     pub(super) max_staleness: u64,
-    /// With the id by which the stream knows it: the next number, so that another history has the same ones.
+    /// Each entry with its id in the stream: the next number, so that another history has the same
+    /// ones.
     log: Vec<(u64, LogEntry)>,
     last_id: u64,
     generations: BTreeMap<String, u64>,
     sessions: BTreeMap<String, Session>,
     before: BTreeMap<String, u64>,
-    /// The numbers of the revocations that it has not lost; what leaves the log alone is not lost.
+    /// The numbers of the revocations that it has not lost. An entry that leaves the log alone is
+    /// not lost.
     pub(super) has: BTreeSet<usize>,
 }
 
@@ -77,7 +80,7 @@ pub(super) struct Token {
     pub(super) is_foreign: bool,
 }
 
-/// The first half of what a store answers.
+/// The first half of a store's answer.
 #[derive(Clone)]
 pub(super) struct Meta {
     server: ServerId,
@@ -103,7 +106,7 @@ impl Store {
         format!("n{}", self.names)
     }
 
-    /// What is lost is lost; a store comes up empty.
+    /// Loses all data: the store comes up empty.
     pub(super) fn lose_all(&mut self) {
         self.server += 1;
         let incarnation = self.name();
@@ -115,7 +118,7 @@ impl Store {
         self.snapshots.push(self.data.clone());
     }
 
-    /// The store is what it was when it was saved; its nodes have told it again what they allow themselves.
+    /// Restores a snapshot of the store. Its nodes report their staleness again.
     pub(super) fn roll_back(&mut self, snapshot: usize) {
         if let Some(data) = self.snapshots.get(snapshot) {
             self.data = data.clone();
@@ -145,7 +148,7 @@ impl Store {
         self.data.sessions.keys().cloned().collect()
     }
 
-    /// A token of a session that is alive.
+    /// Issues a token of a session that is alive.
     pub(super) fn mint(&mut self, session: &str, life: u64) -> Token {
         let Session { subject, generation } = self.data.sessions[session].clone();
         let (id, session) = (self.name(), session.to_owned());
@@ -157,7 +160,7 @@ impl Store {
         Token { subject, session, id, generation: 0, issued_at: self.now, life, is_foreign: true }
     }
 
-    /// Whether it would let a token pass of which it knows no revocation.
+    /// Returns true if the store would accept the token unless it knew a revocation of it.
     pub(super) fn knows(&self, token: &Token) -> bool {
         if token.is_foreign {
             token.issued_at >= self.data.born
@@ -166,7 +169,7 @@ impl Store {
         }
     }
 
-    /// The entry of a revocation, which has the given number.
+    /// Writes the entry of a revocation, which has the given number.
     pub(super) fn revoke(&mut self, number: usize, what: Revocation) -> LogEntry {
         let mut what = what;
         match &mut what {
@@ -222,8 +225,9 @@ impl Store {
         Meta { server: self.server(), data: self.data.clone() }
     }
 
-    /// Returns the rest of an answer, and what the store had not lost when it began to answer. `m` and the log are read
-    /// one after the other: an entry that was written in between is counted.
+    /// Returns the rest of an answer, and the revocations that the store had not lost when it began
+    /// to answer. `m` and the log are read one after the other: an entry that was written in
+    /// between is counted.
     pub(super) fn page(&self, meta: Meta, query: &LogQuery) -> (LogPage, BTreeSet<usize>) {
         let number = |cursor: &LogCursor| cursor.as_str().parse::<u64>().unwrap();
         let limit = usize::try_from(query.limit).unwrap();
@@ -254,7 +258,7 @@ impl Store {
             LogPart::Before(_) => cursor(found.first()),
         };
         let page = LogPage {
-            // After all that was read.
+            // After all reads.
             now: at(self.now),
             server: Some(meta.server),
             connection: 0,
@@ -315,7 +319,7 @@ impl Data {
 }
 
 impl Token {
-    /// Whether this revocation is of this token.
+    /// Returns true if this revocation is of this token.
     pub(super) fn is_meant_by(&self, revocation: &Revocation) -> bool {
         match revocation {
             Revocation::Session { subject, sid } => {

@@ -1,4 +1,5 @@
-//! The sequences of the protocol that concern a reader, and those that the search has found, each by its name.
+//! The sequences of the protocol that concern a reader, and those that the search has found, each
+//! by its name.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -20,7 +21,7 @@ use crate::{
     store::{LogPage, LogQuery, Revocation},
 };
 
-/// The life of a token that the store's log speaks of for long enough.
+/// A life of tokens for which the store's log keeps entries long enough.
 const LIFE: u8 = 20;
 
 impl World {
@@ -30,7 +31,7 @@ impl World {
         }
     }
 
-    /// A token of a new session.
+    /// Issues a token of a new session.
     pub(super) fn token(&mut self, subject: &str) -> Token {
         let session = self.store.open(subject);
         self.store.now += 1;
@@ -68,7 +69,8 @@ fn a_time_that_grows_has_all_read_once_more() {
     world.tokens.push(long.clone());
     (0..5).for_each(|_| drop(world.token("u1")));
     world.steps(&[RevokeSession(0); 6]);
-    // Three pages. What the first two tell is past its use by the time that is known so far, and goes.
+    // Three pages. The entries of the first two are past their use by the time that is known so
+    // far, and go.
     world.steps(&[ReadAll, Later(30), ReadAll, Grow(60), ReadAll]);
     assert_eq!(world.says(&long), Verdict::Refused);
 }
@@ -218,7 +220,8 @@ fn a_rollout_with_mixed_lifetimes_decides_no_token_that_lives_longer_than_is_spo
     world.tokens.push(long.clone());
     world.steps(&[ReadAll]);
     assert_eq!(world.says(&long), Verdict::BeforeHorizon, "it lives longer than entries are kept");
-    // It is revoked under the short time. That is forgotten before a node comes whose tokens live so long.
+    // It is revoked under the short time. That is forgotten before a node comes whose tokens live
+    // so long.
     world.steps(&[RevokeSession(0), ReadAll, Later(30), ReadAll]);
     assert_eq!(world.says(&long), Verdict::BeforeHorizon);
     world.steps(&[Grow(60), ReadAll]);
@@ -398,7 +401,8 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
     assert_eq!(world.says(&young), Verdict::Unknown);
 }
 
-/// A bucket with room for two segments that knows the end of a thousand sessions of `u`, `0` first, and may decide; and what it says of a token of a session.
+/// Returns a bucket with room for two segments that knows the end of a thousand sessions of `u`,
+/// `0` first, and may decide; and a function that returns its verdict on a token of a session.
 fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     let names = Names::default();
     let bucket = Bucket::new(names.clone(), rules(&Arc::default()), 1 << 16);
@@ -421,7 +425,7 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     (bucket, says)
 }
 
-/// The answer of a store with an empty log whose clock shows `now`.
+/// Returns the answer of a store with an empty log whose clock shows `now`.
 fn nothing_new(now: u64) -> LogPage {
     LogPage {
         now: at(now),

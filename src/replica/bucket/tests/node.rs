@@ -1,4 +1,5 @@
-//! A node beside the store of `model`: questions and answers that come late, twice or never, and after each step what must be true.
+//! A node beside the store of `model`: questions and answers that come late, twice or never, and a
+//! check of the promises after each step.
 
 use std::{
     cell::RefCell,
@@ -20,13 +21,13 @@ use crate::{
     store::{LogPage, LogPosition, Revocation},
 };
 
-/// What the node allows itself.
+/// The staleness of the node.
 pub(super) const STALENESS: u64 = 50;
 const MAX_BYTES: usize = 1 << 20;
-/// How many tokens are kept in mind, the newest.
+/// The count of tokens that are remembered, the newest.
 const TOKENS: usize = 24;
 
-/// One thing that happens. Indices are taken of what there is, round and round.
+/// One event. Indices wrap around the count of things that there are.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Open(u8),
@@ -37,11 +38,11 @@ pub(super) enum Step {
     RevokeAll(u8, Option<u8>),
     RevokeForeign(u8),
     RevokeForeignToken(u8),
-    /// This node itself has something revoked.
+    /// This node itself makes a revocation.
     RevokeHere(u8),
-    /// It hears that it was.
+    /// It receives the confirmation.
     Hear,
-    /// This node is told the place of the last entry.
+    /// This node must see the position of the last entry.
     MustSeeLast,
     Trim(u8),
     Remove(u8),
@@ -54,7 +55,7 @@ pub(super) enum Step {
     Later(u8),
     /// The node's clock runs.
     Elapse(u8),
-    /// A request's token is asked about in the store.
+    /// The store is asked about a request's token.
     Check(u8),
     Ask,
     /// The store begins to answer a question.
@@ -83,18 +84,18 @@ struct Revoked {
     at: u64,
     until: u64,
     position: LogPosition,
-    /// When that was confirmed, by the node's clock.
+    /// The time of the confirmation, by the node's clock.
     confirmed: u64,
-    /// The node was told to see it.
+    /// The node must see it before it decides.
     must_be_seen: bool,
     is_seen: bool,
-    /// Since the store lost it, the node has said that something is lost.
+    /// Since the store lost it, the node has reported a loss.
     is_missed: bool,
 }
 
 #[derive(Default)]
 struct Remembered {
-    /// The store's last word that the token is alive.
+    /// The store's last confirmation that the token is alive.
     alive: Alive,
     note: AtomicU64,
 }
@@ -111,18 +112,18 @@ pub(super) struct World {
     names: Names,
     pub(super) elapsed: u64,
     questions: Vec<(Ask, Question)>,
-    /// The question whose answer is waited for.
+    /// The question whose answer is awaited.
     open: Option<usize>,
     /// The answers to questions backwards that have not arrived.
     backwards: Vec<(BackAsk, LogPage)>,
     eras: Arc<AtomicU64>,
     revoked: Vec<Revoked>,
     pub(super) tokens: Vec<Token>,
-    /// What the node has in mind beside a token, by the token's id.
+    /// The node's notes beside a token, by the token's id.
     remembered: RefCell<BTreeMap<String, Remembered>>,
-    /// What the store had when it gave the answer for which the lease was granted.
+    /// The revocations that the store had when it gave the answer for which the lease was granted.
     granted: BTreeSet<usize>,
-    /// What this node has had revoked, and has not heard of.
+    /// This node's own revocations whose confirmation is yet to come.
     unheard: VecDeque<usize>,
     /// The store has lost nothing, nor has its log.
     is_calm: bool,
@@ -161,7 +162,7 @@ impl World {
         world
     }
 
-    /// Takes a step, and looks whether all is as it must be.
+    /// Takes a step, and checks the promises.
     pub(super) fn step(&mut self, step: Step) -> Outcome {
         let outcome = self.take(step);
         self.check();
@@ -344,13 +345,13 @@ impl World {
         self.tokens.push(token);
     }
 
-    /// Whether the store would let a token pass.
+    /// Returns true if the store would accept the token.
     fn is_alive(&self, token: &Token) -> bool {
         let is_meant = |number: &usize| token.is_meant_by(&self.revoked[*number].revocation);
         !self.store.data.has.iter().any(is_meant) && self.store.knows(token)
     }
 
-    /// The newest question is 0.
+    /// Returns a question; the newest is 0.
     fn question(&mut self, number: u8) -> Option<&mut (Ask, Question)> {
         let count = self.questions.len();
         self.questions.get_mut(count.checked_sub(1 + usize::from(number) % count.max(1))?)
@@ -425,7 +426,7 @@ impl World {
         }
     }
 
-    /// What the bucket says of a token at a moment of the node's clock.
+    /// Returns the bucket's verdict on a token at a moment of the node's clock.
     pub(super) fn verdict(&self, token: &Token, elapsed: u64) -> Verdict {
         let mut all = self.remembered.borrow_mut();
         let Remembered { alive, note } = all.entry(token.id.clone()).or_default();
@@ -448,12 +449,13 @@ impl World {
         verdict
     }
 
-    /// When the lease ends, in milliseconds.
+    /// Returns the end of the lease, in milliseconds.
     pub(super) fn lease_end(&self) -> u64 {
         self.bucket.lease_end() / 1_000_000
     }
 
-    /// What must be true at any time. The last moment of a lease is looked at too: until then nothing more may come from the store.
+    /// Checks the promises that hold at any time. The last moment of a lease is checked too: until
+    /// then no more answers of the store may come.
     pub(super) fn check(&self) {
         let missing = self.bucket.missing(at(self.store.now), 0, 1).1;
         assert!(!self.is_calm || missing.is_empty(), "{missing:?} is not lost");
@@ -466,7 +468,8 @@ impl World {
                 let verdict = self.verdict(token, moment);
                 for (number, revoked) in &revoked {
                     let is_due = revoked.must_be_seen || revoked.confirmed + STALENESS <= moment;
-                    // A token of a session that came to life again is not meant by what the store has forgotten.
+                    // A token of a session that came to life again is not hit by a revocation that
+                    // the store has forgotten.
                     let was_told = self.granted.contains(number) && token.issued_at <= revoked.at;
                     let must_be_known = (has.contains(number) && is_due) || was_told;
                     assert!(
@@ -494,7 +497,8 @@ impl World {
         }
     }
 
-    /// With a store in which nothing happens and that answers, a lease is there soon, and nobody asks without end.
+    /// Checks that the node soon has a lease, and stops asking, with a store that answers and in
+    /// which nothing happens.
     pub(super) fn settles(&mut self) {
         let mut questions = 0;
         // A page backwards has two entries, and each break begins anew.
@@ -512,7 +516,8 @@ impl World {
         self.comes_to_decide();
     }
 
-    /// Whatever session or token the node knows to be revoked, and the store has lost, it notices, and can tell the store again.
+    /// Checks that the node notices each revocation that it knows and the store has lost, and can
+    /// republish it.
     fn misses_what_is_lost(&self) {
         let (_, missing) = self.bucket.missing(at(self.store.now), 0, usize::MAX);
         let has: Vec<_> = self.store.data.has.iter().map(|number| &self.revoked[*number].revocation).collect();
@@ -526,7 +531,7 @@ impl World {
         }
     }
 
-    /// Tokens that are issued now are decided here.
+    /// Checks that tokens that are issued now are decided here.
     fn comes_to_decide(&mut self) {
         // A user of whom the node knows nothing from before the store lost its memory.
         self.store.now += 1;

@@ -1,4 +1,5 @@
-//! What this node itself has revoked: known at once, waited for in the log, and missed if a later question does not find it there.
+//! The node's own revocations: known at once, awaited in the log, and missed if a later question
+//! does not find them there.
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it()
     assert!(!world.step(ReadAll).has_lost, "that is said once");
 }
 
-/// A bucket whose log was read, with nothing in it.
+/// Returns a bucket whose log was read, with nothing in it.
 fn a_read_bucket() -> (Bucket, Store) {
     let mut store = Store::new();
     store.data.max_staleness = STALENESS;
@@ -45,7 +46,7 @@ fn a_read_bucket() -> (Bucket, Store) {
     (bucket, store)
 }
 
-/// Reads the log, after a break once more, and then all that is to be read backwards.
+/// Reads the log, after a break once more, and then everything that remains backwards.
 fn read(bucket: &Bucket, store: &Store) -> Outcome {
     let ask = bucket.ask(ms(1), PAGE);
     let mut outcome = bucket.page(&ask, store.page(store.meta(), ask.query()).0, now(store));
@@ -59,7 +60,7 @@ fn read(bucket: &Bucket, store: &Store) -> Outcome {
     outcome
 }
 
-/// A position of which the reader cannot tell where it is: its entry is expected once all is read.
+/// A position that the reader cannot place: its entry is expected once all is read.
 const POS: LogPosition = LogPosition { bucket: 0, incarnation: String::new(), sequence: 0 };
 
 fn now(store: &Store) -> Timestamp {

@@ -1,4 +1,4 @@
-//! The promises, for whatever happens in whatever order.
+//! The promises, for random events in random order.
 
 use proptest::{
     prelude::*,
@@ -9,7 +9,7 @@ use super::node::{Step, World};
 
 const CASES: u32 = 2500;
 const STEPS: usize = 60;
-/// What fails is printed, in short; `PROPTEST_RNG_SEED` seeks elsewhere.
+/// Seed of the search. A failure is printed, in short; `PROPTEST_RNG_SEED` searches elsewhere.
 const SEED: u64 = 1;
 
 fn step() -> impl Strategy<Value = Step> {
