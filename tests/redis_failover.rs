@@ -152,7 +152,7 @@ async fn a_bucket_of_an_earlier_version_has_no_fmax_and_gets_one() {
     let mut admin = server.admin().await;
     redis::cmd("HDEL").arg("tb:{0}:m").arg("fmax").exec_async(&mut admin).await.unwrap();
     assert_eq!(store.revoke_session("alice", "s1").await.unwrap().max_failover, Duration::ZERO);
-    open(&store, "alice", "s1").await;
+    open(&store, "alice", "s2").await;
 }
 
 #[tokio::test]
