@@ -14,7 +14,7 @@ use support::{
 use tower_bearer::{
     Consistency, MemoryStore, TokenService,
     store::{
-        RedisStore, TokenStore,
+        LogQuery, RedisStore, TokenStore,
         redis::{ConnectError, Failover},
     },
     tokens::TokenPolicy,
@@ -135,13 +135,24 @@ async fn the_longest_bound_of_any_node_stands_in_m_and_everywhere_waits_for_it()
 }
 
 #[tokio::test]
+async fn a_node_that_only_reads_tells_its_bound_again_to_a_store_that_has_forgotten_it() {
+    let (primary, _replica) = primary_with_replica().await;
+    let replicas = Failover::Replicas { max_lag: LAG };
+    let moved = RedisStore::builder(primary.url()).failover(replicas).connect().await.unwrap();
+    let bound = moved.failover_bound().unwrap();
+    let mut admin = primary.admin().await;
+    redis::cmd("HSET").arg("tb:{0}:m").arg("fmax").arg(0).exec_async(&mut admin).await.unwrap();
+    assert_eq!(moved.log(0, LogQuery::newest()).await.unwrap().max_failover, bound);
+}
+
+#[tokio::test]
 async fn a_bucket_of_an_earlier_version_has_no_fmax_and_gets_one() {
     let server = RedisServer::start();
     let store = RedisStore::builder(server.url()).buckets(1).connect().await.unwrap();
     let mut admin = server.admin().await;
     redis::cmd("HDEL").arg("tb:{0}:m").arg("fmax").exec_async(&mut admin).await.unwrap();
     assert_eq!(store.revoke_session("alice", "s1").await.unwrap().max_failover, Duration::ZERO);
-    open(&store, "alice", "s1").await;
+    open(&store, "alice", "s2").await;
 }
 
 #[tokio::test]

@@ -135,11 +135,12 @@ impl Bucket {
     }
 
     /// Returns the next question backwards. There is none if nothing is left to be read, or no room
-    /// for more.
+    /// for more after a start.
     pub(super) fn ask_back(&self, limit: u32) -> Option<BackAsk> {
         let mut reader = self.reader();
         let ask = reader.ask_back(limit)?;
-        if self.known.read(|known, _| known.denied.is_full_for_another(), || 0).0 {
+        // After a break it goes on to the end of the way, for until then nothing can be found to be lost.
+        if !reader.is_broken() && self.known.read(|known, _| known.denied.is_full_for_another(), || 0).0 {
             reader.stop_reading_back();
             return None;
         }
@@ -232,6 +233,11 @@ impl Bucket {
     /// Returns true if the entry at this position was applied.
     pub(super) fn has_applied(&self, position: &LogPosition) -> bool {
         self.reader().has_applied(position)
+    }
+
+    /// Returns true if an own revocation, of which the store has told this position, was applied.
+    pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
+        self.reader().has_applied_own(revocation, position)
     }
 
     /// Returns true if one of our tokens was accepted when this was noted, and nothing has been

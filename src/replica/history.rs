@@ -194,6 +194,21 @@ impl History {
         }
     }
 
+    /// Notes that another server has answered since the unit was frozen: it may lack sessions.
+    pub(super) fn may_have_lost(&mut self) {
+        if let Some(frozen) = &mut self.frozen {
+            frozen.loses = true;
+        }
+    }
+
+    /// Returns true if the places that are remembered have this number, and none of them this revocation.
+    pub(super) fn tells_another(&self, sequence: u64, revocation: &Revocation) -> bool {
+        let trail = self.current().into_iter().flat_map(|unit| &unit.trail);
+        let mut told =
+            trail.filter(|step| step.sequence == sequence).filter_map(|step| step.revocation.as_ref()).peekable();
+        told.peek().is_some() && !told.any(|told| told == revocation)
+    }
+
     /// Begins at the head of a log.
     pub(super) fn begin(&mut self, head: Head) -> Option<Lost> {
         let Head { step, horizon, link } = head;
@@ -225,6 +240,14 @@ impl History {
         let fresh = self.frozen.as_mut().and_then(|frozen| frozen.fresh.as_mut());
         for unit in self.unit.iter_mut().chain(fresh) {
             unit.horizon.own = unit.horizon.own.max(now);
+        }
+    }
+
+    /// Forgets a gap that ended by `moment`: no token that was issued in it is alive. *A node that
+    /// has seen two failovers a month apart would ask about every token of that month.*
+    pub(super) fn forget_gap_up_to(&mut self, moment: Timestamp) {
+        if let Some(unit) = &mut self.unit {
+            unit.horizon.gap = unit.horizon.gap.filter(|gap| moment < gap.to);
         }
     }
 

@@ -350,8 +350,11 @@ impl Replica {
 
     /// Adds a revocation of this node that the store has confirmed. Every request that starts from
     /// now on is refused what it concerns.
+    ///
+    /// The entry of a repeated revocation may be in a part of the log that was read long ago. The
+    /// replica would wait for the log to tell it again, and take it for lost.
     pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
-        let bucket = self.bucket(position.bucket);
+        let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
         if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until, position)) {
             self.wake(position.bucket);
         }

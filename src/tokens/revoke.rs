@@ -186,11 +186,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let future = async move {
                     let mut revoked = asked.await?;
                     if let Some(replica) = replica {
-                        // What was revoked before may stand in a part of the log that was read long
-                        // ago. The replica would wait for the log to tell it again, and take it for
-                        // lost.
-                        let is_over = revoked.until <= revoked.now;
-                        if !is_over && !replica.has_seen(&revoked.position) {
+                        if revoked.until > revoked.now {
                             replica.has_revoked(&revoked);
                         }
                         revoked.max_staleness = revoked.max_staleness.max(replica.longest_staleness());

@@ -91,6 +91,34 @@ fn sessions_that_the_store_may_have_lost_are_asked_about_after_the_old_history_i
 }
 
 #[test]
+fn a_second_failover_long_after_the_first_does_not_have_the_tokens_in_between_asked_about() {
+    let mut world = World::new();
+    drop(world.token("u1"));
+    world.steps(&[RevokeSession(0), ReadAll, Later(5), FailOver, ReadAll, ReadAll, Later(100)]);
+    let between = world.token("u0");
+    drop(world.token("u1"));
+    world.steps(&[Later(1), RevokeSession(1), Later(1), ReadAll]);
+    assert_eq!(world.says(&between), Verdict::Accepted);
+    world.steps(&[FailOver, ReadAll, ReadAll]);
+    assert_eq!(world.says(&between), Verdict::Accepted);
+}
+
+#[test]
+fn a_server_that_takes_over_while_the_head_is_jumped_to_may_lack_sessions() {
+    let mut world = World::new();
+    let old = world.token("u0");
+    (0..13).for_each(|_| drop(world.token("u1")));
+    world.steps(&[ReadAll]);
+    world.steps(&[RevokeSession(1); 12]);
+    world.steps(&[Later(1), Save, Later(1)]);
+    let lost = world.token("u0");
+    world.steps(&[Round; 4]);
+    assert_eq!(world.step(Round).broke, Some(Break::Behind));
+    world.steps(&[RollBack(0), ReadAll, ReadAll, Later(1)]);
+    assert_eq!([&old, &lost].map(|token| world.says(token)), [Verdict::Accepted, Verdict::BeforeHorizon]);
+}
+
+#[test]
 fn a_confirmation_counts_only_from_the_server_whose_log_is_read_and_in_its_era() {
     let mut world = World::new();
     let (token, _, other) = (world.token("u0"), world.token("u1"), world.token("u0"));
