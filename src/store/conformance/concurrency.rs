@@ -1,4 +1,4 @@
-//! What holds when much happens at once.
+//! Rules about calls that run at once.
 
 use std::{
     num::NonZeroU32,
@@ -240,7 +240,7 @@ pub(super) async fn revocations_at_once_are_all_logged(user: Subject) -> Outcome
     let mut positions: Vec<_> = at_once(calls).await?.into_iter().flatten().collect();
     positions.sort_unstable_by_key(|position| (position.bucket, position.sequence));
     positions.dedup();
-    ensure!(positions.len() == 150, "150 answers name {} places in the log", positions.len());
+    ensure!(positions.len() == 150, "150 answers name {} positions in the log", positions.len());
 
     let logged = reader.read().await?;
     for one in &users {
@@ -259,7 +259,7 @@ pub(super) async fn revocations_at_once_are_all_logged(user: Subject) -> Outcome
 
 pub(super) async fn a_dropped_call_is_done_or_not_done(user: Subject) -> Outcome {
     for n in 0..30u64 {
-        // Some are dropped at once, some are let go a little further, most of them are done.
+        // Some are dropped at once, some a little later, most of them are done.
         let patience = Duration::from_micros(n * 50);
         let (sid, fresh) = (format!("s{n}"), format!("t{n}"));
         user.open(&sid).await?;

@@ -11,7 +11,7 @@ use crate::{
     store::{Denial, Deny, DenyQuery, ForeignId, Revocation, Revoked},
 };
 
-/// An issuer that no other rule knows.
+/// Returns an issuer that no other rule uses.
 fn issuer(user: &Subject) -> String {
     format!("https://issuer.example/{}", user.name)
 }
@@ -50,7 +50,7 @@ pub(super) async fn a_denied_token_is_denied(user: Subject) -> Outcome {
     Ok(())
 }
 
-/// The moment up to which an answer says that tokens are dead: half a second after it at most.
+/// Returns the moment up to which an answer ends tokens: half a second after it at most.
 fn moment_of(answer: &Revoked) -> Outcome<Timestamp> {
     let Revocation::Foreign { before: Some(before), .. } = &answer.revocation else {
         return Err(Broken(format!("it names no moment: {answer:?}")));
@@ -97,7 +97,7 @@ pub(super) async fn a_repeated_denial_writes_nothing_within_half_a_second(user: 
         let found = answers.iter().filter(|answer| answer.found).count();
         ensure!((1..=logged.len()).contains(&found), "{found} of {} entries found something", logged.len());
     }
-    // There is nothing to remember.
+    // Nothing is to be remembered.
     let mut reader = user.reader().await?;
     let nothing = deny(&user, ForeignId::Token("over".to_owned()), Duration::ZERO).await?;
     ensure!(!nothing.found && reader.read().await?.is_empty(), "what is over was logged: {nothing:?}");
@@ -114,7 +114,7 @@ pub(super) async fn issuers_and_kinds_are_kept_apart(user: Subject) -> Outcome {
     let other = DenyQuery { issuer: format!("{}/", issuer(&user)), jti: one("1"), sid: one("1"), subject: one("1") };
     let denial = user.store.denied(other).await?;
     ensure!(!denial.token && denial.revoked_before.is_none(), "another issuer was denied: {denial:?}");
-    // The end of the issuer is not the beginning of the id.
+    // The end of the issuer must not run into the beginning of the id.
     let joined = DenyQuery { issuer: format!("{}1", issuer(&user)), jti: None, sid: None, subject: one("") };
     let denial = user.store.denied(joined).await?;
     ensure!(denial.revoked_before.is_none(), "issuer and id run together: {denial:?}");
@@ -196,7 +196,7 @@ pub(super) async fn the_log_calls_what_is_denied_by_its_name(user: Subject) -> O
         let position = deny(&user, id, LONG).await?.position;
         let logged = reader.read().await?;
         let named = |revocation: &Revocation| matches!(revocation, Revocation::Foreign { id, .. } if *id == name.id);
-        ensure!(position.bucket == name.bucket, "{name:?} stands at {position:?}");
+        ensure!(position.bucket == name.bucket, "{name:?} is at {position:?}");
         ensure!(logged.iter().all(|entry| named(&entry.revocation)) && logged.len() == 1, "{name:?}: {logged:?}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The revocation log. That every kind of ending is logged is said by the rules of each.
+//! Rules about the revocation log. The rules of each kind of ending demand that it is logged.
 
 use std::num::NonZeroU32;
 
@@ -12,13 +12,13 @@ use crate::{
 };
 
 pub(super) async fn the_log_is_dense_and_chained(user: Subject) -> Outcome {
-    // More than a page has, likely.
+    // Likely more than one page.
     const ENTRIES: u32 = 1500;
     let mut reader = user.reader().await?;
     for n in 0..ENTRIES {
         user.store.revoke_session(&user.name, &n.to_string()).await?;
     }
-    // The reader sees to the numbers, the chain, the times and the end of each page.
+    // The reader checks the numbers, the chain, the times and the end of each page.
     let logged = reader.read().await?;
     let mut nonces: Vec<_> = logged.iter().map(|entry| &entry.nonce).collect();
     nonces.sort_unstable();
@@ -47,7 +47,7 @@ pub(super) async fn the_log_holds_the_changes_in_their_order(user: Subject) -> O
     user.rotate("b", 1, LONG).await?;
     user.store.revoke_all(&user.name, None).await?;
     user.store.revoke_session(&user.name, "a").await?;
-    // The line before, and what follows, revokes nothing and writes nothing.
+    // The call before, and those that follow, revoke nothing and write nothing.
     user.open("c").await?;
     user.advance("c", 0).await?;
     user.rotate("c", 0, LONG).await?;
@@ -88,7 +88,11 @@ pub(super) async fn an_answer_says_where_in_the_log_it_stands_and_what_is_writte
         ensure!(position.sequence == entry.sequence, "{answer:?} is {entry:?}");
         ensure!(position.bucket < user.store.buckets(), "{answer:?} names no bucket");
         let page = user.store.log(position.bucket, LogQuery::from_start()).await?;
-        ensure!(page.incarnation == position.incarnation, "{answer:?} is of another life than {}", page.incarnation);
+        ensure!(
+            page.incarnation == position.incarnation,
+            "{answer:?} is of another incarnation than {}",
+            page.incarnation
+        );
         ensure!(answer.now <= entry.at && entry.at < entry.until, "{answer:?} is {entry:?}");
         ensure!(answer.revocation == entry.revocation && answer.until == entry.until, "{answer:?} is {entry:?}");
     }
@@ -105,7 +109,7 @@ pub(super) async fn an_unknown_bucket_or_cursor_does_no_harm(user: Subject) -> O
         ensure!(rejected, "there is a bucket {bucket}: {answer:?}");
     }
     for cursor in ["", "-", "0", "0-0", "18446744073709551616", "no cursor", "\r\n*"] {
-        // An error, or the log from some place on. A panic would end the rule.
+        // Returns an error, or the log from some place on. A panic would end the rule.
         drop(user.store.log(0, LogQuery::after(LogCursor::new(cursor))).await);
     }
     // A reader sees a hole by the numbers, and the store still answers.
@@ -174,7 +178,7 @@ pub(super) async fn a_subject_has_one_bucket(user: Subject) -> Outcome {
             user.store.revoke_all(&user.name, None).await?.position,
         ];
         for position in positions {
-            ensure!(position.bucket == bucket, "bucket {bucket} speaks of the user, and {position:?}");
+            ensure!(position.bucket == bucket, "bucket {bucket} is the user's, not {position:?}");
             let page = user.store.log(position.bucket, LogQuery::from_start()).await?;
             ensure!(page.sequence >= position.sequence, "bucket {bucket} does not hold {position:?}");
         }

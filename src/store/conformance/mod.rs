@@ -1,9 +1,10 @@
 //! The suite that every [`TokenStore`] must pass: its contract, rule by rule.
 //!
-//! Each [`Rule`] is named after what it demands, and a failure names the rule. The suite needs a Tokio runtime; on one
-//! with several threads what runs at once really does. The store's clock has to run, but need not be settable: the rules use
-//! short lifetimes and wait for the store's own time. They use subjects of their own, so the store need not be empty,
-//! and nothing else should be made of their leavings.
+//! Each [`Rule`] is named after its demand, and a failure names the rule. The suite needs a Tokio
+//! runtime; with several threads, simultaneous calls really run at once. The store's clock has to
+//! run, but need not be settable: the rules use short lifetimes and wait for the store's own time.
+//! They use subjects of their own, so the store need not be empty. They leave data behind that
+//! serves no other purpose.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -11,7 +12,8 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() {
-//! conformance::run(async || Arc::new(MemoryStore::default()) as Arc<dyn TokenStore>).await.unwrap();
+//! let new_store = async || Arc::new(MemoryStore::default()) as Arc<dyn TokenStore>;
+//! conformance::run(new_store).await.unwrap();
 //! # }
 //! ```
 //!
@@ -23,7 +25,8 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() {
-//! let rule = conformance::rules().iter().find(|rule| rule.name() == "a_grace_of_zero_never_replays").unwrap();
+//! let name = "a_grace_of_zero_never_replays";
+//! let rule = conformance::rules().iter().find(|rule| rule.name() == name).unwrap();
 //! rule.check(Arc::new(MemoryStore::default())).await.unwrap();
 //! # }
 //! ```
@@ -43,10 +46,11 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use super::{BoxFuture, TokenStore};
 use crate::error::StoreError;
 
-/// How long a rule may take before it counts as broken: every call is to end within a deadline of the store's own.
+/// The time after which a rule counts as broken: every call is to end within a deadline of the
+/// store's own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs all rules, each on what `new_store` answers: a new store each time, or the same.
+/// Runs all rules, each on a store that `new_store` returns: a new one each time, or the same.
 ///
 /// # Errors
 ///
@@ -59,30 +63,30 @@ pub async fn run(new_store: impl AsyncFn() -> Arc<dyn TokenStore>) -> Result<(),
     if violations.is_empty() { Ok(()) } else { Err(Violations(violations)) }
 }
 
-/// All rules.
+/// Returns all rules.
 #[must_use]
 pub fn rules() -> &'static [Rule] {
     RULES
 }
 
-/// Something that every store must do.
+/// A demand on every store.
 pub struct Rule {
     name: &'static str,
     check: fn(Arc<dyn TokenStore>) -> BoxFuture<Outcome>,
 }
 
 impl Rule {
-    /// What the rule demands.
+    /// Returns the rule's name, which states its demand.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Checks whether a store keeps the rule.
+    /// Checks if a store keeps the rule.
     ///
     /// # Errors
     ///
-    /// What the store did instead; also if it panicked, answered with an error or took too long.
+    /// The store's behaviour instead; also if it panicked, answered with an error or took too long.
     pub async fn check(&self, store: Arc<dyn TokenStore>) -> Result<(), Violation> {
         let mut task = tokio::spawn((self.check)(store));
         let what = match tokio::time::timeout(PATIENCE, &mut task).await {
@@ -112,7 +116,7 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// The rule's name.
+    /// Returns the rule's name.
     #[must_use]
     pub fn rule(&self) -> &'static str {
         self.rule
@@ -132,7 +136,7 @@ impl Error for Violation {}
 pub struct Violations(Vec<Violation>);
 
 impl Violations {
-    /// One by one.
+    /// Returns an iterator over the violations.
     pub fn iter(&self) -> impl Iterator<Item = &Violation> {
         self.0.iter()
     }
@@ -146,7 +150,7 @@ impl fmt::Display for Violations {
 }
 
 impl fmt::Debug for Violations {
-    /// As for people: it is what `unwrap()` shows in a test.
+    /// Formats it as for people, because `unwrap()` shows this in a test.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -154,10 +158,10 @@ impl fmt::Debug for Violations {
 
 impl Error for Violations {}
 
-/// How a rule ended.
+/// The result of a rule.
 type Outcome<T = ()> = Result<T, Broken>;
 
-/// What a store did instead of what the rule demands.
+/// A store's behaviour that breaks a rule.
 struct Broken(String);
 
 impl From<StoreError> for Broken {
@@ -172,7 +176,7 @@ impl From<tokio::task::JoinError> for Broken {
     }
 }
 
-/// Ends the rule unless this holds.
+/// Ends the rule unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($what:tt)+) => {
         if !$condition {

@@ -9,7 +9,8 @@ use crate::{
     store::{Deny, ForeignId, Revocation, Rotate, Rotated, SessionState},
 };
 
-/// What has been mistaken for something else before: patterns, protocol, scripts, separators, a store's own fields.
+/// Texts that have been mistaken for other things before: patterns, protocol, scripts, separators,
+/// a store's own fields.
 const ODD: &[&str] = &[
     "*",
     "?",
@@ -106,7 +107,8 @@ const ODD: &[&str] = &[
 ];
 
 pub(super) async fn subjects_of_any_text_are_kept_apart(user: Subject) -> Outcome {
-    // The raw names, since a prefix would tame some; so the session's id has to be what no other run uses.
+    // The raw names, since a prefix would tame some; so the session's id has to be one that no
+    // other run uses.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;
@@ -114,7 +116,7 @@ pub(super) async fn subjects_of_any_text_are_kept_apart(user: Subject) -> Outcom
     let mut reader = user.reader().await?;
     for (n, name) in ODD.iter().enumerate() {
         let one = user.other(*name);
-        // Whatever was taken for this one, was revoked before.
+        // A subject that was taken for this one was revoked before.
         ensure!(one.is_active(sid).await?, "{name:?} was taken for one of {:?}", ODD.get(..n));
         ensure!(one.live().await?.contains(sid), "{name:?}: not listed");
         ensure!(matches!(one.rotate(sid, 0, LONG).await?, Rotated::Rotated(_)), "{name:?}: does not rotate");

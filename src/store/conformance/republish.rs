@@ -1,5 +1,5 @@
-//! Revocations that were lost and are told again. Nothing can be lost here: a revocation that the store never knew stands for one that it has
-//! forgotten.
+//! Rules about republished revocations. Nothing can be lost here: a revocation that the store never
+//! had stands for one that it has lost.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ pub(super) async fn a_lost_denial_is_told_again_once(user: Subject) -> Outcome {
             let right = logged.len() == expected && logged.iter().all(|entry| until <= entry.until);
             ensure!(right, "{id:?}: {expected} expected, logged {logged:?}");
         }
-        // An earlier moment or end is known; later ones are not.
+        // An earlier moment or end changes nothing; later ones do.
         let earlier = before.map(|before| before.saturating_sub(SHORT));
         let known = Revocation::Foreign { id: user.store.foreign_name(&issuer, &id).id, before: earlier };
         user.store.republish(name.bucket, known, until.saturating_sub(SHORT)).await?;

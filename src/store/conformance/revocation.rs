@@ -1,4 +1,4 @@
-//! Revoking a session, a token, all of a user's.
+//! Rules about revoking a session, a token, and all sessions of a user.
 
 use super::{
     Broken, Outcome, ensure,
@@ -55,7 +55,7 @@ pub(super) async fn a_repeated_revocation_writes_nothing_and_names_the_first_ent
             let same = (&answer.position, &answer.revocation) == (&first.position, &first.revocation);
             ensure!(same, "{call}: first {first:?}, then {answer:?}");
             ensure!(n == 0 || !answer.found, "{call}: a repetition found something: {answer:?}");
-            // The end of all sessions but a dead one is that of all.
+            // To end all sessions but a dead one is to end all.
             let expected = usize::from(n == 0 && call != "all");
             ensure!(logged.len() == expected, "{call}, call {n}: the log says {logged:?}");
             ensure!(answer.now <= answer.until, "{call}: it never mattered: {answer:?}");
@@ -88,7 +88,7 @@ pub(super) async fn what_ended_with_all_sessions_needs_no_entry_of_its_own(user:
 }
 
 pub(super) async fn every_session_opened_between_two_revoke_alls_is_ended_by_the_second(user: Subject) -> Outcome {
-    // Within one millisecond too, in which the clock tells nothing.
+    // Within one millisecond too, in which the clock cannot order them.
     for n in 0..50 {
         let (one, other) = (format!("{n}.a"), format!("{n}.b"));
         user.open(&one).await?;
@@ -115,7 +115,7 @@ pub(super) async fn a_revocation_that_finds_nothing_is_logged(user: Subject) -> 
         _ => false,
     };
     ensure!(right, "the log says {logged:?}");
-    // It may have been lost, and its tokens live: so it is never opened again.
+    // Its record may have been lost while its tokens live: so it is never opened again.
     let reopened = user.store.open(user.session("s")).await?;
     ensure!(matches!(reopened, Opened::Exists { .. }), "what was revoked was opened: {reopened:?}");
     ensure!(!user.is_active("s").await?, "it is alive");
@@ -209,7 +209,7 @@ pub(super) async fn a_revoked_token_is_remembered_until_its_time(user: Subject) 
         ensure!(revoked, "before its time the mark says {:?}", checked.state);
         tokio::time::sleep(SHORT / 30).await;
     }
-    // Changes are when a store lets go of what is over.
+    // A store removes records whose time is over when it makes changes.
     user.open("another").await?;
     for jti in ["longer", "not shorter"] {
         let state = user.token_state("s", jti).await?;
@@ -334,7 +334,7 @@ pub(super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept
     let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
     ensure!(lasts && logged.len() == 6, "the log says {logged:?}");
     user.wait_until(soon.saturating_add(SHORT)).await?;
-    // Changes are when a store lets go of what is over.
+    // A store removes records whose time is over when it makes changes.
     for n in 0..4 {
         user.open(&format!("another {n}")).await?;
     }

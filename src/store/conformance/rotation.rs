@@ -1,4 +1,4 @@
-//! The rule of [`Rotate`].
+//! Rules about [`Rotate`].
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::store::{Open, Revocation, Rotate, Rotated, SessionState, Successor};
 
-/// Whether two answers name the same tokens.
+/// Returns true if two answers name the same tokens.
 fn same(one: &Successor, other: &Successor) -> bool {
     Successor { now: one.now, ..*other } == *one
 }

@@ -1,4 +1,4 @@
-//! Opening, checking and listing.
+//! Rules about opening, checking and listing.
 
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
@@ -61,7 +61,7 @@ pub(super) async fn a_session_that_is_not_used_ends(user: Subject) -> Outcome {
     loop {
         let checked = user.store.check(&user.name, "s", "j").await?;
         if opening.refresh_end <= checked.now {
-            // A store may let go of what is over at any time after.
+            // A store may remove a session at any time after its end.
             let over = matches!(checked.state, SessionState::Expired | SessionState::Unknown);
             ensure!(over, "at its end it is {:?}", checked.state);
             break;
@@ -87,7 +87,7 @@ pub(super) async fn the_absolute_end_bounds_the_idle_one(user: Subject) -> Outco
 }
 
 pub(super) async fn max_sessions_evicts_those_used_longest_ago_and_logs_it(user: Subject) -> Outcome {
-    // Moments of their own for each, or their order would be open.
+    // Each at a moment of its own; otherwise their order would be open.
     for sid in ["a", "b", "c", "d"] {
         let opening = user.open(sid).await?;
         user.wait_until(opening.now.saturating_add(Duration::from_millis(2))).await?;

@@ -1,4 +1,4 @@
-//! A user of the store under test, and the words in which the rules speak of it.
+//! A user of the store under test, and the helpers that the rules share.
 
 use std::{
     collections::BTreeSet,
@@ -21,12 +21,12 @@ use crate::{
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// A lifetime to be waited for.
 pub(super) const SHORT: Duration = Duration::from_millis(300);
-/// How long to sleep at most before the store is asked again for its time.
+/// The longest sleep before the store is asked again for its time.
 const NAP: Duration = Duration::from_millis(20);
-/// How many pages a listing or a log of the suite may have.
+/// Upper bound of the pages of a listing or a log of the suite.
 const MANY_PAGES: usize = 100_000;
 
-/// A user that no other rule knows.
+/// A user that no other rule uses.
 #[derive(Clone)]
 pub(super) struct Subject {
     pub(super) store: Arc<dyn TokenStore>,
@@ -47,12 +47,12 @@ impl Subject {
         Self { store, name }
     }
 
-    /// Another user of the same store.
+    /// Returns another user of the same store.
     pub(super) fn other(&self, name: impl Into<String>) -> Self {
         Self { store: self.store.clone(), name: name.into() }
     }
 
-    /// A session that lives for long, not opened yet.
+    /// Returns a session that lives for long, not opened yet.
     pub(super) fn session(&self, sid: &str) -> Open {
         Open {
             subject: self.name.clone(),
@@ -111,12 +111,12 @@ impl Subject {
         }
     }
 
-    /// All pages of the listing.
+    /// Returns all pages of the listing.
     pub(super) async fn listing(&self, limit: u32) -> Outcome<Vec<SessionRecord>> {
         self.listing_from(None, limit).await
     }
 
-    /// All pages of the listing from a cursor on.
+    /// Returns all pages of the listing from a cursor on.
     pub(super) async fn listing_from(&self, mut cursor: Option<String>, limit: u32) -> Outcome<Vec<SessionRecord>> {
         let mut sessions = Vec::new();
         for _ in 0..MANY_PAGES {
@@ -130,7 +130,7 @@ impl Subject {
         Err(Broken("the listing has no end".to_owned()))
     }
 
-    /// The ids of the live sessions.
+    /// Returns the ids of the live sessions.
     pub(super) async fn live(&self) -> Outcome<BTreeSet<String>> {
         Ok(self.listing(0).await?.into_iter().map(|session| session.sid).collect())
     }
@@ -150,7 +150,8 @@ impl Subject {
         let mut buckets = Vec::new();
         for bucket in 0..self.store.buckets() {
             let page = self.store.log(bucket, LogQuery::from_start()).await?;
-            // Where the oldest entry that is kept does not follow the beginning, older ones were let go.
+            // If the oldest entry that is kept does not follow the beginning, older ones were
+            // dropped.
             let (sequence, head, at) = match page.entries.first() {
                 Some(oldest) => (oldest.sequence.saturating_sub(1), oldest.previous.clone(), oldest.previous_at),
                 None => (page.sequence, page.head, page.at),
@@ -163,7 +164,7 @@ impl Subject {
     }
 }
 
-/// Reads the log of all buckets, and sees to it that nothing is missing.
+/// A reader of the log of all buckets, which checks that nothing is missing.
 pub(super) struct Reader {
     subject: Subject,
     buckets: Vec<Bucket>,
@@ -172,14 +173,14 @@ pub(super) struct Reader {
 struct Bucket {
     incarnation: String,
     cursor: Option<LogCursor>,
-    /// Of the last entry that was read.
+    /// The sequence of the last entry that was read.
     sequence: u64,
     head: String,
     at: Timestamp,
 }
 
 impl Reader {
-    /// What was written since the last time, bucket by bucket.
+    /// Returns the entries written since the last time, bucket by bucket.
     pub(super) async fn read(&mut self) -> Outcome<Vec<LogEntry>> {
         let mut entries = Vec::new();
         for (number, bucket) in (0..).zip(&mut self.buckets) {
@@ -188,7 +189,7 @@ impl Reader {
         Ok(entries)
     }
 
-    /// What was written since the last time that revokes something of this user's, in its order.
+    /// Returns the revocations of this user that were written since the last time, in their order.
     pub(super) async fn revocations(&mut self) -> Outcome<Vec<Revocation>> {
         let name = self.subject.name.clone();
         let ours = move |revocation: &Revocation| match revocation {
@@ -212,7 +213,8 @@ impl Bucket {
                 self.follow(&entry, page.now)?;
                 entries.push(entry);
             }
-            // Without a cursor the log would start again; that happens only while there is nothing to read.
+            // Without a cursor the log would start again. That happens only while there is nothing
+            // to read.
             self.cursor = page.next.or(self.cursor.take());
             if last {
                 super::ensure!(

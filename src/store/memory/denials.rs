@@ -1,4 +1,4 @@
-//! What the memory store knows against tokens of other issuers (protocol section 6).
+//! The memory store's revocations of tokens of other issuers (protocol section 6).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,15 +24,15 @@ pub(super) struct Denials {
 }
 
 struct Denied {
-    /// For a session or a subject, tokens issued at or before this moment are dead; for a token it says nothing.
+    /// Tokens of the session or subject issued at or before this moment are dead. Without meaning
+    /// for a token.
     before: Timestamp,
     until: Timestamp,
-    /// The log entry that says so.
+    /// The sequence of its log entry.
     sequence: u64,
 }
 
-/// The length of the windows that [`window_end`] speaks of: with it one id has two log entries a
-/// second at most.
+/// The length of the windows of [`window_end`]: they limit one id to two log entries a second.
 const WINDOW_MILLIS: u64 = 500;
 
 impl Denials {
@@ -42,7 +42,7 @@ impl Denials {
         let end = window_end(now);
         let before = match &deny.id {
             ForeignId::Token(_) => None,
-            // What was denied before the clock was put back stays denied.
+            // A denial from before the clock was put back stays in force.
             ForeignId::Session(_) | ForeignId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
         let wanted = later(end, deny.keep);
@@ -82,16 +82,15 @@ impl Denials {
         })
     }
 
-    /// Notes that what is revoked from now on is remembered for `keep`, and no longer for `before`
-    /// only.
+    /// Notes that revocations from now on are remembered for `keep`, instead of `before`.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
-        // Where that is still so for an earlier change, the shortest time counts.
+        // If the time of an earlier change is not over yet, the shortest time counts.
         let last = self.kept_longer.filter(|last| now < later(last.since, keep));
         self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
 
-    /// Denies again what may have been lost.
+    /// Denies again a thing whose denial may have been lost.
     pub(super) fn republish(
         &mut self,
         name: &str,
@@ -114,8 +113,8 @@ impl Denials {
         Ok(())
     }
 
-    /// Writes an entry. What is denied twice is denied for the longer time and up to the later
-    /// moment.
+    /// Writes an entry. A thing that is denied twice is denied for the longer time and up to the
+    /// later moment.
     fn put(&mut self, name: Arc<str>, denied: Denied) {
         let mut denied = denied;
         if let Some(known) = self.denied.get(&name) {
@@ -160,15 +159,16 @@ impl Denials {
 /// tokens.
 ///
 /// Repeated calls for one id within it change nothing, and the tokens issued until each of them are
-/// dead. A token issued after the call in that half second is refused too. `iat` has whole seconds
-/// and the end is one millisecond before the next half, so to an issuer that writes whole seconds
+/// dead. A token issued after the call in that half second is refused too. `iat` has whole seconds,
+/// and the end is one millisecond before the next half. So to an issuer that writes whole seconds
 /// this makes no difference: the token would have the `iat` of the call.
 fn window_end(now: Timestamp) -> Timestamp {
     let past = now.as_millis() % WINDOW_MILLIS;
     now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))
 }
 
-/// One name for issuer, kind and id. The issuer's length keeps apart what would read the same when put together.
+/// Returns one name for issuer, kind and id. It contains the issuer's length, so that no two
+/// triples have the same name.
 pub(super) fn name(issuer: &str, id: &ForeignId) -> String {
     let (kind, id) = match id {
         ForeignId::Token(id) => ("jti", id),

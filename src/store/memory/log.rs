@@ -20,18 +20,19 @@ use crate::{
 
 /// The bucket's number.
 const BUCKET: u32 = 0;
-/// How long entries are kept if nobody asks for more.
+/// The time for which entries are kept if no caller asks for more.
 const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
-/// The most entries kept, about 20 MB. What is lost is safe to lose: readers see a hole by the numbers (protocol
-/// section 4).
+/// The most entries kept, about 20 MB. Dropping more is safe: readers see a hole by the numbers
+/// (protocol section 4).
 const MAX_ENTRIES: usize = 65_536;
 /// The most entries that one change drops because they are old: the log is locked meanwhile.
 const DROPPED_PER_CHANGE: usize = 256;
 /// A nonce's length in bytes.
 const NONCE: usize = 16;
 
-/// The log. Its own lock is taken last, inside the critical section of the change that is logged: so the order of the
-/// entries is the order of the changes, and nobody sees the one without the other.
+/// The log. Its own lock is taken last, inside the critical section of the change that is logged.
+/// So the order of the entries is the order of the changes, and no caller sees one without the
+/// other.
 pub(super) struct Log {
     incarnation: String,
     server: ServerId,
@@ -63,7 +64,7 @@ impl Log {
         }
     }
 
-    /// Identity of this store: it differs from that of a store that takes its place.
+    /// Returns the identity of this store: it differs from that of a store that takes its place.
     pub(super) fn server(&self) -> ServerId {
         self.server
     }
@@ -88,8 +89,8 @@ impl Log {
         self.staleness_millis.fetch_max(saturating_millis(staleness), Ordering::SeqCst);
     }
 
-    /// Writes one entry. To be called before the change is made, under the lock of what changes: an error means that
-    /// nothing was written, and nothing may be changed.
+    /// Writes one entry. To be called before the change is made, under the lock of the changed
+    /// data. An error means that nothing was written, and nothing may be changed.
     pub(super) fn append(
         &self,
         now: Timestamp,
@@ -99,7 +100,7 @@ impl Log {
         self.append_all(now, vec![(revocation, until)])
     }
 
-    /// Writes all of these entries, or none. Answers with the place of the last.
+    /// Writes all of these entries, or none. Returns the position of the last.
     pub(super) fn append_all(
         &self,
         now: Timestamp,
@@ -107,8 +108,8 @@ impl Log {
     ) -> Result<LogPosition, StoreError> {
         let nonces = random_names(revocations.len())?;
         let mut ring = self.lock();
-        // Another shard may have read the clock later and come first. Times in the log never go back, else the time of
-        // a predecessor would not bound what was lost before it.
+        // Another shard may have read the clock later and come first. Times in the log never go
+        // back. Otherwise the time of a predecessor would not bound the entries lost before it.
         let at = now.max(ring.at);
         for ((revocation, until), nonce) in revocations.into_iter().zip(nonces) {
             ring.sequence = ring.sequence.saturating_add(1);
@@ -179,7 +180,8 @@ impl Log {
         }
     }
 
-    /// A cursor of another life of the store, or one that cannot be read, starts from the beginning.
+    /// Returns the sequence in a cursor, or `None` for a cursor of another incarnation or form.
+    /// Such a cursor starts from the beginning.
     fn sequence_of(&self, cursor: &LogCursor) -> Option<u64> {
         let sequence = cursor.as_str().strip_prefix(&self.incarnation)?.strip_prefix('.')?;
         sequence.parse().ok()
@@ -190,8 +192,9 @@ impl Log {
     }
 }
 
-/// A name for this life of the store. It is no secret, it only has to be another one next time: without random numbers
-/// of the operating system, those with which the standard library seeds its maps will do.
+/// Returns a name for this incarnation of the store. It is no secret, it only has to be another one
+/// next time. If the operating system has no random numbers, the seeds of the standard library's
+/// maps serve as well.
 fn incarnation() -> String {
     random_names(1).ok().and_then(|mut names| names.pop()).unwrap_or_else(|| {
         let (first, second) = (RandomState::new(), RandomState::new());

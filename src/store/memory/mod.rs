@@ -1,4 +1,4 @@
-//! Sessions in this process's memory.
+//! A store of sessions in this process's memory.
 
 mod denials;
 mod log;
@@ -21,17 +21,18 @@ use crate::{
     error::{StoreError, StoreErrorKind},
 };
 
-/// Over how many locks the users are spread: more than there are likely to be cores.
+/// The count of locks over which the users are spread: more than there are likely to be cores.
 const SHARDS: usize = 64;
 
-/// Keeps sessions in memory: for one process, and until it ends.
+/// A store of sessions in memory: for one process, and until it ends.
 ///
-/// Every answer is there at once ([`Answer::Ready`]), and none is an error unless the operating system has no random
-/// numbers to give or [`log`](TokenStore::log) is asked for a bucket other than 0.
+/// Every answer is there at once ([`Answer::Ready`]). None is an error unless the operating system
+/// has no random numbers to give or [`log`](TokenStore::log) is asked for a bucket other than 0.
 ///
-/// It does not grow for ever: every change also removes a few of those records whose time is over. The revocation log
-/// holds what [`keep_log_for`](TokenStore::keep_log_for) asks for (one hour if nobody does), and at most
-/// 65 536 entries: a reader that finds the oldest gone sees the hole by the numbers and asks the store instead.
+/// It does not grow for ever: every change also removes a few of the records whose time is over.
+/// The revocation log keeps entries for the time that [`keep_log_for`](TokenStore::keep_log_for)
+/// asks for (default: one hour), and at most 65 536 of them. A reader that finds the oldest gone
+/// sees the hole by the numbers and asks the store instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,17 +52,20 @@ const SHARDS: usize = 64;
 ///         label: "a phone".to_owned(),
 ///     })
 ///     .await?;
-/// assert!(matches!(store.check("alice", "s1", "s1.0.a").await?.state, SessionState::Active { .. }));
+/// let checked = store.check("alice", "s1", "s1.0.a").await?;
+/// assert!(matches!(checked.state, SessionState::Active { .. }));
 ///
 /// store.revoke_all("alice", None).await?;
-/// assert!(matches!(store.check("alice", "s1", "s1.0.a").await?.state, SessionState::Revoked { .. }));
+/// let checked = store.check("alice", "s1", "s1.0.a").await?;
+/// assert!(matches!(checked.state, SessionState::Revoked { .. }));
 /// # Ok(())
 /// # }
 /// ```
 pub struct MemoryStore {
     clock: Box<dyn Clock>,
     hasher: RandomState,
-    /// A user's records stand in one shard, so that each change is one critical section. Lock order: shard, then log.
+    /// A user's records lie in one shard, so that each change is one critical section. Lock order:
+    /// shard, then log.
     shards: [RwLock<Shard>; SHARDS],
     /// Under one lock, because a query asks for up to three records at one moment.
     denials: RwLock<Denials>,
@@ -69,10 +73,10 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store that takes its time from `clock`.
+    /// Creates an empty store that takes its time from `clock`.
     ///
-    /// The clock is read while a lock is held, so that a user's changes happen in the order of their times: it must
-    /// not call the store.
+    /// The store reads the clock while it holds a lock, so that a user's changes happen in the
+    /// order of their times. So the clock must not call the store.
     #[must_use]
     pub fn with_clock(clock: impl Clock) -> Self {
         let born = clock.now();
@@ -85,8 +89,8 @@ impl MemoryStore {
         }
     }
 
-    // A poisoned lock is taken all the same: what runs under it does not panic, but for a clock that does, and that is
-    // read before anything is changed.
+    // A poisoned lock is taken all the same: code under it does not panic, except a clock, and that
+    // is read before anything is changed.
 
     fn read(&self, subject: &str) -> (RwLockReadGuard<'_, Shard>, Timestamp) {
         let shard = self.shard(subject).read().unwrap_or_else(PoisonError::into_inner);
@@ -132,7 +136,7 @@ impl MemoryStore {
 }
 
 impl Default for MemoryStore {
-    /// An empty store that takes its time from the operating system's clock.
+    /// Creates an empty store that takes its time from the operating system's clock.
     fn default() -> Self {
         Self::with_clock(SystemClock)
     }
@@ -266,7 +270,7 @@ impl TokenStore for MemoryStore {
         }
     }
 
-    /// Zero: one process is never replaced by another.
+    /// Returns zero: one process is never replaced by another.
     fn failover_bound(&self) -> Result<Duration, String> {
         Ok(Duration::ZERO)
     }
@@ -291,7 +295,7 @@ impl TokenStore for MemoryStore {
         self.log.allow_staleness(staleness);
     }
 
-    /// Zero: no other server follows this one.
+    /// Returns zero: no other server follows this one.
     fn clock_margin(&self) -> Duration {
         Duration::ZERO
     }

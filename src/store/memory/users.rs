@@ -1,6 +1,7 @@
-//! The rules of the memory store: what each question and each change means for a user's records.
+//! The rules of the memory store: the effect of each question and each change on a user's records.
 //!
-//! All of it runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one moment `now`.
+//! All of it runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one moment
+//! `now`.
 
 mod republish;
 
@@ -21,26 +22,27 @@ use crate::{
     },
 };
 
-/// How many records whose time is over each change removes. A change adds fewer, so none are left behind for ever.
+/// The count of records whose time is over that each change removes. A change adds fewer, so none
+/// are left behind for ever.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
 /// A repetition of `revoke_all` that ends nothing moves the time by which logins are refused only
-/// if that is older. A login takes less time, so nobody can refuse every login of a user by
-/// repeating the call. A password change long after the last revocation still overtakes the logins
-/// that began before it.
+/// if that is older than this. A login takes less time, so no caller can refuse every login of a
+/// user by repeating the call. A password change long after the last revocation still overtakes the
+/// logins that began before it.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
-/// How many records a page of a listing looks at, if the caller does not say.
+/// The count of records that a page of a listing looks at by default.
 const DEFAULT_PAGE: usize = 100;
-/// And at most, since the shard is locked meanwhile.
+/// The highest count of the same, since the shard is locked meanwhile.
 const LARGEST_PAGE: usize = 1000;
-/// What a cursor of a listing starts with; the id of the last session that was looked at follows.
+/// The start of a cursor of a listing; the id of the last session that was looked at follows.
 const CURSOR: &str = "after ";
-/// How many sessions a login under a cap looks at, and `revoke_all`: the shard is locked meanwhile.
-/// Under a large cap it is up to `MOST_LOOKED_AT`.
+/// The count of sessions that `revoke_all` looks at, and a login under a cap: the shard is locked
+/// meanwhile. Under a large cap it is up to `MOST_LOOKED_AT`.
 const LOOKED_AT: usize = 200;
 const MOST_LOOKED_AT: usize = 1000;
-/// How many sessions one login ends at most. What it leaves, the next ones go on with.
+/// The most sessions that one login ends. The next logins end the rest.
 const EVICTED: usize = 100;
-/// How many members of a discarded index each change drops.
+/// The count of members of a discarded index that each change drops.
 const DROPPED_PER_CHANGE: usize = 64;
 
 /// Some of the users.
@@ -55,8 +57,9 @@ pub(super) struct Shard {
 /// Sessions by last rotation, then by when they were opened.
 type Index = BTreeSet<(Timestamp, Timestamp, Arc<str>)>;
 
-/// When to look at a record again: it has one entry here, at the moment of its `indexed` field. A record that lives
-/// longer than its entry says is put back when its turn comes, so using a session does not touch the index.
+/// The times at which to look at records again: a record has one entry here, at the moment of its
+/// `indexed` field. A record that lives longer than its entry says is put back when its turn comes,
+/// so using a session does not touch the index.
 type Expiries = BTreeSet<(Timestamp, Arc<str>, Expiring)>;
 
 /// In this order at one moment: a user goes after what it owns.
@@ -71,14 +74,14 @@ enum Expiring {
 struct User {
     /// `g`: sessions of an earlier generation are dead. Only `revoke_all` writes it.
     generation: u64,
-    /// `o`: the highest generation that any session was given. Without it, a session that was opened before the clock
-    /// was put back would survive a `revoke_all` that comes after.
+    /// `o`: the highest generation that any session was given. Without it, a session that was
+    /// opened before the clock was put back would survive a `revoke_all` that comes after.
     highest: u64,
-    /// `r`: until when a login must have begun to be refused.
+    /// `r`: logins that began up to this time are refused.
     revoked_at: Option<Timestamp>,
     /// `e`: the last revocation of all sessions.
     last_end: Option<EndOfAll>,
-    /// Until when something that the generations concern may be alive.
+    /// The end of the time for which anything that the generations concern may be alive.
     until: Timestamp,
     sessions: BTreeMap<Arc<str>, Session>,
     /// All live sessions, and some that have expired or ended with all others.
@@ -103,9 +106,9 @@ struct Session {
     refresh_end: Timestamp,
     absolute_end: Timestamp,
     counter: u32,
-    /// Set: what is left is a tombstone, by which a late request learns what became of the session.
+    /// Set: the record is a tombstone, from which a late request learns how the session ended.
     revoked_at: Option<Timestamp>,
-    /// The log entry that tells of its end, once it was revoked.
+    /// The sequence of the log entry of its end, once it was revoked.
     sequence: u64,
     label: String,
     indexed: Timestamp,
@@ -114,7 +117,7 @@ struct Session {
 struct RevokedToken {
     revoked_at: Timestamp,
     until: Timestamp,
-    /// The log entry that says so.
+    /// The sequence of its log entry.
     sequence: u64,
     indexed: Timestamp,
 }
@@ -123,7 +126,7 @@ impl Shard {
     pub(super) fn open(&mut self, open: Open, now: Timestamp, log: &Log) -> Result<Opened, StoreError> {
         let keep = log.keep();
         if let Some(user) = self.users.get_mut(open.subject.as_str()) {
-            // A revocation that is to come was made before the clock was put back: at the latest now.
+            // A revocation in the future was made before the clock was put back: at the latest now.
             user.revoked_at = user.revoked_at.map(|at| at.min(now));
             if user.revoked_at.zip(open.authentication_began).is_some_and(|(revoked, began)| began <= revoked) {
                 return Ok(Opened::Superseded { now });
@@ -175,7 +178,7 @@ impl Shard {
         for place in &gone {
             user.live.remove(place);
         }
-        // Those that were not looked at may have expired, so they count only under a cap that is
+        // Sessions that were not looked at may have expired. So they count only under a cap that is
         // larger than the look.
         let count = if cap.saturating_add(EVICTED) > MOST_LOOKED_AT { user.live.len() } else { live.len() };
         let excess = count.saturating_add(1).saturating_sub(cap).min(EVICTED);
@@ -245,7 +248,7 @@ impl Shard {
             user.until = user.until.max(session.refresh_end);
             return Ok(Rotated::Rotated(session.successor(now)));
         }
-        // Reuse; or the counter's end, after which reuse could not be seen any more.
+        // Reuse. Or the counter's end, after which reuse could not be detected any more.
         self.revoke_session(&rotate.subject, &rotate.sid, now, log)?;
         Ok(Rotated::Reused { now })
     }
@@ -357,8 +360,8 @@ impl Shard {
         let generation = old.max(highest).max(now.as_millis()).saturating_add(1);
         // A session that is dead already must not be named: replicas would revive it.
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
-        // Of more sessions than these some are likely alive, and to look at each would take time
-        // that grows with them.
+        // If there are more sessions than these, some are likely alive. To look at each would take
+        // time that grows with them.
         let found = user.is_some_and(|user| {
             let mut first = user.live.iter().take(LOOKED_AT);
             user.live.len() > LOOKED_AT || first.any(|(.., sid)| Some(&**sid) != except && user.is_alive(sid, now))
@@ -465,7 +468,7 @@ impl Shard {
                     }
                 }
                 Expiring::Token(jti) => drop(user.tokens.remove(jti)),
-                // Nothing it owns outlives `until`, and what ends with it came first.
+                // Nothing that it owns outlives `until`, and whatever ends with it came first.
                 Expiring::User => drop(self.users.remove(&subject)),
             }
         }
@@ -533,7 +536,7 @@ impl Shard {
 }
 
 impl User {
-    /// When the session died, if it did.
+    /// Returns the time of the session's death, if it died.
     fn death_of(&self, session: &Session) -> Option<Timestamp> {
         let last = self.last_end.as_ref().filter(|_| session.generation < self.generation);
         session.revoked_at.or_else(|| last.map(|last| last.at))
@@ -543,7 +546,7 @@ impl User {
         self.sessions.get(sid).is_some_and(|session| session.is_live(self.generation, now))
     }
 
-    /// Returns what the log says of the last revocation of all sessions.
+    /// Returns the log's form of the last revocation of all sessions.
     fn last_revocation(&self, subject: &str) -> Revocation {
         let except = self.last_end.as_ref().and_then(|last| last.except.as_deref());
         Revocation::Subject {
@@ -555,12 +558,12 @@ impl User {
 }
 
 impl Session {
-    /// Returns where it stands in the index of live sessions.
+    /// Returns its place in the index of live sessions.
     fn place(&self, sid: &Arc<str>) -> (Timestamp, Timestamp, Arc<str>) {
         (self.rotated_at, self.opened_at, sid.clone())
     }
 
-    /// Alive, where `generation` is the user's.
+    /// Returns true if it is alive, given the user's `generation`.
     fn is_live(&self, generation: u64, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.generation >= generation && now < self.refresh_end
     }
@@ -587,14 +590,14 @@ impl Session {
     }
 }
 
-/// Answers a revocation that would change nothing with the entry that says so already; without one,
-/// with the newest.
+/// Answers a revocation that would change nothing with the entry that is there already; without
+/// one, with the newest.
 fn unchanged(now: Timestamp, revocation: Revocation, until: Timestamp, sequence: Option<u64>, log: &Log) -> Revoked {
     let (position, max_staleness) = (log.position(sequence), log.max_staleness());
     Revoked { now, found: false, revocation, until, position, max_staleness, max_failover: Duration::ZERO }
 }
 
-/// What ends in so long, at the latest at the end of time.
+/// Returns the moment after `duration`, at the latest the end of time.
 pub(super) fn later(now: Timestamp, duration: Duration) -> Timestamp {
     now.saturating_add(duration).min(Timestamp::END_OF_TIME)
 }

@@ -1,4 +1,4 @@
-//! One call: a script or a read, from the question to an answer that belongs to it.
+//! One call: a script or a read, from the question to the answer that belongs to it.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ pub(super) struct Call {
     pub(super) keys: Vec<String>,
     /// The arguments after the seven of `meta.lua`.
     pub(super) arguments: Vec<Vec<u8>>,
-    /// Whether the script refuses to run once nobody waits for it any more.
+    /// True if the script rejects the call after its caller has given up.
     pub(super) expires: bool,
-    /// Whether the call may be made again after its connection broke, not knowing whether it ran.
+    /// True if the call may be repeated after its connection broke, when it is unknown if it ran.
     pub(super) repeatable: bool,
 }
 
@@ -38,7 +38,7 @@ impl Call {
     }
 }
 
-/// What a script answered.
+/// The answer of a script.
 pub(super) struct Answered {
     pub(super) now: Timestamp,
     pub(super) status: String,
@@ -48,8 +48,9 @@ pub(super) struct Answered {
 impl Inner {
     /// Runs a script.
     ///
-    /// Resent in these cases only: the server did not know the script; it ran too late and said so, thus did nothing; or
-    /// [`Servers::may_repeat`](super::servers::Servers::may_repeat).
+    /// It is sent again in three cases only: the server did not know the script; it ran too late,
+    /// reported so, and thus did nothing; or
+    /// [`Servers::may_repeat`](super::servers::Servers::may_repeat) allows it.
     pub(super) async fn run(&self, call: &Call, deadline: Instant) -> Result<Answered, StoreError> {
         let (mut was_late, mut repeats) = (false, Repeats::default());
         loop {
@@ -75,7 +76,7 @@ impl Inner {
 
     async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
         let mut lease = self.servers.lease(call.bucket, deadline).await?;
-        // What could not be confirmed afterwards is not even begun.
+        // A call that could not be confirmed afterwards is not even begun.
         lease.confirm(Moment::now())?;
         if !call.repeatable && lease.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
@@ -133,7 +134,7 @@ pub(super) fn answered(value: Value, nonce: &str) -> Result<Answered, Failure> {
     Ok(Answered { now, status, rest: reply })
 }
 
-/// 128 random bits, as text.
+/// Returns 128 random bits, as text.
 fn nonce() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
@@ -141,17 +142,17 @@ fn nonce() -> Result<String, Failure> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// A moment, as an argument of a script.
+/// Returns a moment as an argument of a script.
 pub(super) fn decimals(time: Timestamp) -> Vec<u8> {
     time.as_millis().min(Timestamp::END_OF_TIME.as_millis()).to_string().into_bytes()
 }
 
-/// A duration, as an argument of a script.
+/// Returns a duration as an argument of a script.
 pub(super) fn millis(duration: Duration) -> Vec<u8> {
     whole_millis(duration).to_string().into_bytes()
 }
 
-/// A duration in whole milliseconds, at most the whole time there is.
+/// Returns a duration in whole milliseconds, at most the end of time.
 pub(super) fn whole_millis(duration: Duration) -> u64 {
     saturating_millis(duration).min(Timestamp::END_OF_TIME.as_millis())
 }

@@ -1,10 +1,10 @@
-//! Reads of the log for a replica, on connections of their own: a page of the log does not delay the requests' reads,
-//! and what delays those does not delay this.
+//! Reads of the log for a replica, on connections of their own. So a page of the log and the
+//! requests' reads do not delay one another.
 //!
-//! In a cluster each bucket has a feed, and those of one primary share a connection, which carries their reads side by
-//! side: a bucket that moves, or whose primary is gone, concerns no other. Where one read asks about several buckets, an
-//! error of one bucket alone (somebody wrote a value of another type under its keys) replaces its answer. Any other error
-//! is that of the whole read.
+//! In a cluster each bucket has a feed, and those of one primary share a connection, which carries
+//! their reads side by side. A bucket that moves, or whose primary is gone, affects no other. Where
+//! one read asks about several buckets, an error of one bucket alone (a value of another type under
+//! its keys) replaces its answer. Any other error is that of the whole read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,8 +40,8 @@ struct Reader {
     buckets: Vec<u32>,
 }
 
-/// Makes the feeds of a store. There are none if the servers' address, which was good once, cannot be used any more:
-/// then the log is read over the connections of all.
+/// Makes the feeds of a store. There are none if the servers' address, which was usable once, is
+/// not any more. The log is then read over the connections of the requests.
 pub(super) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     match servers(inner, deadline) {
         Ok(servers) => feeds_over(inner, &servers.into(), deadline),
@@ -68,9 +68,9 @@ fn feeds_over(inner: &Arc<Inner>, servers: &Arc<Servers>, deadline: Duration) ->
     bells.into_iter().map(feed).collect()
 }
 
-/// Makes the connections of the feeds. A read is given up at its deadline, and a connection that owes an answer for
-/// twice that. Only connecting may take longer, from read to read: a slow network would never be connected to
-/// otherwise.
+/// Makes the connections of the feeds. A read is given up at its deadline, and a connection that
+/// owes an answer after twice that. Only connecting may take longer, from read to read: otherwise a
+/// slow network would never be connected to.
 fn servers(inner: &Inner, deadline: Duration) -> Result<Servers, ConfigError> {
     let terms = Terms::new(inner.timeout.max(deadline), 1);
     let terms = Terms { patience: deadline.saturating_mul(2), ..terms };
@@ -101,7 +101,8 @@ impl LogFeed for Feed {
 /// A query about a bucket.
 type Question = (u32, LogQuery);
 
-/// The answer to it: the page if the bucket exists, and whether `m` lags behind the newest entry.
+/// The answer to a question: the page if the bucket exists, and true if `m` lags behind the newest
+/// entry.
 type Answered = Result<(Option<LogPage>, bool), StoreError>;
 
 impl Reader {
@@ -120,14 +121,15 @@ impl Reader {
         self.touch_and_ask(&questions, first, deadline).await
     }
 
-    /// Returns true for a bucket that is not made yet, that was made by a node which asked for less, or whose `m` lags
-    /// behind its log.
+    /// Returns true for a bucket that does not exist yet, was made by a node with lower demands, or
+    /// has an `m` that lags behind its log.
     fn needs_touch(&self, told: &Answered) -> bool {
         told.as_ref()
             .is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !self.inner.is_heeded(page)))
     }
 
-    /// Seldom: when the deployment is new, its data are lost, or this node asks for more than any before.
+    /// Touches the buckets that need it, and asks about them again. Rare: the deployment is new,
+    /// its data are lost, or this node demands more than any before.
     async fn touch_and_ask(
         &self,
         questions: &[Question],
@@ -149,8 +151,8 @@ impl Reader {
         Ok(pages.collect())
     }
 
-    /// Sends one fence. A bucket that cannot be read leaves the others and the connection as they are: the same would
-    /// be met on every connection.
+    /// Sends one fence. A bucket that cannot be read does not affect the others and the connection:
+    /// the same error would occur on every connection.
     async fn ask(&self, questions: &[Question], deadline: Instant) -> Result<Vec<Answered>, StoreError> {
         if questions.is_empty() {
             return Ok(Vec::new());

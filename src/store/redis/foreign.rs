@@ -1,4 +1,4 @@
-//! Tokens of other issuers: what is denied, under a hash of issuer, kind and value.
+//! Denials of other issuers' tokens, under a hash of issuer, kind and value.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Inner {
         if let Some(denial) = try_join_all(known).await?.into_iter().reduce(together) {
             return Ok(denial);
         }
-        // Nothing was asked about: then all that can be told is how long the store remembers.
+        // The query names nothing. So the answer is only the time since which the store remembers.
         let Meta { now, born, .. } = self.meta(0, deadline).await?;
         Ok(Denial { now, born, ..Denial::default() })
     }
@@ -72,7 +72,7 @@ impl Inner {
         denial.map(|(denial, _)| denial).ok_or_else(|| vanished().into())
     }
 
-    /// Returns what is known, and whether the bucket remembers for as long as this node wants;
+    /// Returns the denial, and true if the bucket remembers for as long as this node demands;
     /// `None` if it does not exist yet.
     async fn read_denial(
         &self,

@@ -1,17 +1,19 @@
-//! Strict reads that are asked over one connection at about the same time, sent together: one time,
-//! one role and one write check serve them all.
+//! Batches of strict reads: reads that are asked over one connection at about the same time are
+//! sent together. One time, one role and one write check serve them all.
 //!
-//! Of what a strict read asks, only its own read differs from the others' ([`time_and_role`],
-//! [`write_check`](super::write_check)). And redis 1.8 writes what the first of many has sent
-//! before the second gets to send.
+//! Of the commands of a strict read, only its own read differs from the others' ([`time_and_role`],
+//! [`write_check`](super::write_check)). Without a batch, redis 1.8 writes the first of many
+//! questions before the second one can be sent.
 //!
-//! Whoever asks lets those ask who are about to, and then sends what has gathered, unless another has sent it already. So all of it is sent after
-//! it was asked for, and after the same `TIME`; and nobody waits for one that has asked and whose thread is busy with something else. What is sent
-//! is in the hands of a task on the runtime of the connection, without which nothing would come over it either. It ends with the last one's
-//! deadline: each waits no longer than its own, and who leaves takes nobody along.
+//! Each caller enqueues its question, yields once, then sends the batch unless another caller
+//! already did. So every question is sent after it was asked, and after the same `TIME`. No caller
+//! waits for one whose thread is busy. A task on the runtime of the connection sends the batch;
+//! without that runtime the connection would carry nothing either. The task ends with the latest
+//! deadline. Each caller waits until its own deadline, and one that leaves affects no other.
 //!
-//! The error of one read is its own. A second `TIME` stands at the end: had an answer got in between that was nobody's, all behind it would be
-//! off by one. Another user's record would be found out by its tag; a missing one has no tag, and would be taken for this user's.
+//! The error of one read is its own. A second `TIME` comes last: a stray answer in between would
+//! shift all answers behind it by one. The tag would expose another user's record. A missing record
+//! has no tag, and would be taken for this user's.
 
 use std::{
     mem,
@@ -38,10 +40,10 @@ use crate::{
     },
 };
 
-/// What is about to be sent over one connection.
+/// The questions that wait to be sent over one connection.
 pub(super) struct Gathering {
     link: MultiplexedConnection,
-    /// Where the connection's driver runs.
+    /// The runtime of the connection's driver.
     home: Handle,
     liveness: Arc<Liveness>,
     questions: Mutex<Vec<Question>>,
@@ -49,12 +51,13 @@ pub(super) struct Gathering {
 
 /// The answers to some reads.
 pub(super) struct StrictAnswer {
-    /// The server's time before them. A failure, which is no reason to ask again, if it cannot be read or the server is no primary.
+    /// The server's time before the reads. A failure if it cannot be read or the server is no
+    /// primary; that is no reason to ask again.
     pub(super) now: Result<Timestamp, Failure>,
     pub(super) values: Vec<Value>,
 }
 
-/// The answers to some reads, and what they rest on.
+/// The answers to some reads, with their write check and time.
 pub(super) struct Gathered {
     pub(super) answer: StrictAnswer,
     /// The answer to the write check after them.
@@ -71,11 +74,12 @@ struct Question {
     answer: oneshot::Sender<Result<Gathered, Failure>>,
 }
 
-/// The beginning of every read that a decision rests on.
+/// The first commands of every read on which a decision rests.
 ///
-/// `TIME` comes first, because other clients' commands may run between two of a pipeline: so the state is the one of
-/// that moment or later, and what the answer allows is not dated after a revocation that it has not seen. `ROLE`, because
-/// after `REPLICAOF` an open connection still answers, from data that grow old.
+/// `TIME` comes first, because other clients' commands may run between two of a pipeline. So the
+/// state is the one of that moment or later, and the answer is not dated after a revocation that it
+/// lacks. `ROLE`, because after `REPLICAOF` an open connection still answers, from data that grow
+/// old.
 pub(super) fn time_and_role() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(4);
     pipeline.cmd("TIME");
@@ -88,8 +92,8 @@ impl Gathering {
         Self { link, home, liveness, questions: Mutex::default() }
     }
 
-    /// Asks for these reads, together with all who ask now. Any caller's write check is as good as
-    /// another's: it speaks of the server.
+    /// Asks for these reads, in one batch with all simultaneous questions. One write check serves
+    /// the batch: it concerns the server, not the caller.
     pub(super) async fn ask(&self, reads: Vec<Cmd>, write_check: Cmd, deadline: Instant) -> Result<Gathered, Failure> {
         let (answer, told) = oneshot::channel();
         self.join(Question { reads, write_check, deadline, answer });
@@ -105,7 +109,8 @@ impl Gathering {
 
     fn join(&self, question: Question) {
         let mut questions = self.lock();
-        // Should all leave before they send: so it never holds more than twice the askers that there were at once.
+        // In case all callers leave before they send. So it never holds more than twice the callers
+        // that there were at once.
         if questions.len() == questions.capacity() {
             questions.retain(Question::is_waited_for);
         }
@@ -147,7 +152,7 @@ async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, question
     pipeline.cmd("TIME");
     let outcome = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut link)).await;
     if let Ok(Ok(_)) = outcome {
-        // Whether or not somebody still waits.
+        // Whether or not a caller still waits.
         liveness.answered(asked);
     }
     let answered = outcome.map_err(|_| Failure::timeout()).and_then(|answer| framed(answer?));
@@ -157,13 +162,13 @@ async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, question
     };
     for (count, answer) in asked_by {
         let own: Vec<_> = between.by_ref().take(count).collect();
-        // Where the frame cannot be trusted, what it holds says nothing.
+        // If the frame cannot be trusted, neither can its contents.
         let own = now.clone().and_then(|now| {
             let is_untrusted = now.as_ref().is_err_and(|failure| failure.kind == StoreErrorKind::Untrusted);
             let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
             Ok(Gathered { answer: StrictAnswer { now, values }, write_check: write_check.clone(), asked })
         });
-        // Whoever has left does not need it.
+        // A caller that has left does not need it.
         let _ = answer.send(own);
     }
 }
@@ -204,7 +209,7 @@ mod tests {
         Value::BulkString(text.into())
     }
 
-    /// As a primary answers two reads of which nothing is known.
+    /// Returns a primary's answers to two reads of absent keys.
     fn answers() -> Vec<Value> {
         let time = Value::Array(vec![bulk("1767225660"), bulk("1000")]);
         let role = Value::Array(vec![bulk("master"), Value::Int(0), Value::Array(Vec::new())]);

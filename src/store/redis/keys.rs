@@ -1,11 +1,12 @@
-//! What is stored under which name.
+//! The keys of the store and their contents.
 //!
 //! ```text
 //! {prefix}:{b}:u:<sub>   HASH    a user: generations, sessions, revoked tokens
 //! {prefix}:{b}:i:<sub>   HASH    the labels of the user's sessions
-//! {prefix}:{b}:s:<sub>   ZSET    the user's live sessions by last rotation, where a cap was ever in use
-//! {prefix}:{b}:d:<hash>  STRING  something of another issuer's that was revoked
-//! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from, dmax, fmax
+//! {prefix}:{b}:s:<sub>   ZSET    the user's live sessions by last rotation, if a cap was in use
+//! {prefix}:{b}:d:<hash>  STRING  a revoked thing of another issuer
+//! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from,
+//!                                dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
 //! {prefix}:{b}:ch        shard channel: a nudge at every entry
 //! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`continuity`)
@@ -15,33 +16,37 @@
 //! of it in one slot. A prefix holds no brace, so the first brace of a key is always that one.
 //!
 //! **The bucket** of a subject is the number in the first four bytes (big-endian) of its SHA-256,
-//! modulo the number of buckets. It never changes: another rule would look for every session in
-//! another place.
+//! modulo the number of buckets. It never changes: by another rule, the store would find no
+//! session.
 //!
-//! Fields of a user's hash, told apart by their first byte, so that no id can be mistaken for
-//! another thing:
+//! The fields of a user's hash. Their first byte gives their kind, so that no id can be mistaken
+//! for another thing:
 //!
-//! | field | holds |
+//! | field | contents |
 //! |--|--|
 //! | `g` | the first generation that is alive; written by `revoke_all` only |
 //! | `o` | the highest generation that was given to a session |
-//! | `r` | until when a login must have begun to be refused, in ms; written by `revoke_all` |
-//! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the kept session>`; `;` for `:` once a session was opened |
-//! | `x` | how far the index of live sessions is built: a cursor, or `done`; absent where no cap was ever in use |
-//! | `c` | where pruning goes on |
-//! | `!<jti>` | until when this access token is revoked, in ms; `.` and the entry's sequence |
-//! | `<sid>`; `=<sid>` if it is one byte long or starts with `!` or `=` | a session's record |
+//! | `r` | logins that began up to this time are refused, in ms; written by `revoke_all` |
+//! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the kept session>` |
+//! | `x` | progress of the index of live sessions: a cursor, `done`, or absent without any cap |
+//! | `c` | the position at which pruning goes on |
+//! | `!<jti>` | end of the revocation of this access token, in ms; `.` and the entry's sequence |
+//! | `<sid>` | a session's record |
+//! | `=<sid>` | the same, if the `sid` is one byte long or starts with `!` or `=` |
+//!
+//! `e` has `;` for `:` once a session was opened.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::{error::ConfigError, store::ForeignId};
 
-/// The layout that this code reads and writes. It stands in every `m`.
+/// The layout that this code reads and writes. Every `m` contains it.
 pub(super) const LAYOUT: &str = "2";
 
 const MAX_PREFIX: usize = 64;
-/// More buckets than a large cluster has nodes bring nothing: each one costs the readers of the log a request.
+/// More buckets than a large cluster has nodes are of no use: each one costs the readers of the log
+/// a request.
 const MAX_BUCKETS: u32 = 1024;
 
 /// The names of one deployment.
@@ -51,7 +56,7 @@ pub(super) struct Keyspace {
     buckets: u32,
 }
 
-/// Something of another issuer's: its hash, and the bucket that the hash falls into.
+/// A thing of another issuer: its hash, and the bucket that the hash falls into.
 pub(super) struct ForeignKey {
     pub(super) bucket: u32,
     pub(super) hash: String,
@@ -119,7 +124,7 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:i:{subject}", self.prefix)
     }
 
-    /// Names the index of a user's live sessions.
+    /// Returns the key of the index of a user's live sessions.
     pub(super) fn index(&self, bucket: u32, subject: &str) -> String {
         format!("{}:{{{bucket}}}:s:{subject}", self.prefix)
     }
@@ -128,7 +133,8 @@ impl Keyspace {
         format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
     }
 
-    /// The hash covers the issuer, so that its subject "1" is not another issuer's, nor our user 1.
+    /// Returns the key of another issuer's thing. Its hash covers the issuer, so that its subject
+    /// "1" is not another issuer's, nor our user 1.
     pub(super) fn foreign(&self, issuer: &str, id: &ForeignId) -> ForeignKey {
         let (kind, value) = match id {
             ForeignId::Token(value) => ("jti", value),
@@ -145,7 +151,8 @@ impl Keyspace {
     }
 }
 
-/// The SHA-256 of several texts, each led by its length, so that no two lists of texts give the same bytes.
+/// Returns the SHA-256 of several texts, each after its length, so that no two lists of texts give
+/// the same bytes.
 pub(super) fn hash_of_parts(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -155,17 +162,17 @@ pub(super) fn hash_of_parts(parts: &[&str]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// The field of a session's record.
+/// Returns the field of a session's record.
 pub(super) fn session_field(sid: &str) -> String {
     if sid.len() < 2 || sid.starts_with(['!', '=']) { format!("={sid}") } else { sid.to_owned() }
 }
 
-/// The session whose record stands in `field`.
+/// Returns the session whose record is in `field`.
 pub(super) fn sid_of(field: &str) -> &str {
     field.strip_prefix('=').unwrap_or(field)
 }
 
-/// The field of a revoked access token.
+/// Returns the field of a revoked access token.
 pub(super) fn token_field(jti: &str) -> String {
     format!("!{jti}")
 }

@@ -1,22 +1,26 @@
 //! The revocation log of a bucket, and the hash that describes it.
 //!
-//! A **fence** is a read of the log on which a lease may rest. Its commands go out in one pipeline, in this order:
+//! A **fence** is a read of the log on which a lease may rest. Its commands go out in one pipeline,
+//! in this order:
 //!
-//! | command | why there |
+//! | command | reason |
 //! |--|--|
 //! | `ROLE` | a demoted primary still answers on open connections, from data that grow old |
-//! | for each bucket `HMGET m`, then the entries | an entry that `m` counts is not missing then; one written in between is counted by [`Inner::page`] |
-//! | `PERSIST m` | the write check: a server that may not write does not answer for the log. `m` has no TTL, so nothing changes |
-//! | `TIME` | last, so that all that the page does not hold was written later |
+//! | for each bucket `HMGET m`, then the entries | every entry that `m` counts is there |
+//! | `PERSIST m` | the write check: a server that may not write does not answer for the log |
+//! | `TIME` | last, so that all entries that the page lacks were written later |
 //!
-//! *`TIME` first, then a slow second half: a token is issued and revoked in between. `m` counts its entry, nobody
-//! applies it, and the token is later than the horizon.*
+//! [`Inner::page`] counts an entry that was written between `HMGET` and the read of the entries.
+//! `m` has no TTL, so `PERSIST` changes nothing.
 //!
-//! A transaction would spare the counting, but Redis refuses transactions when it is out of memory (seen on 7.0.15),
-//! and revocations, which work then, must also be read.
+//! *`TIME` first, then a slow second half: a token is issued and revoked in between. `m` counts its
+//! entry, no node applies it, and the token is later than the horizon.*
 //!
-//! `emit.lua` writes entries. An entry of another form is skipped and counted: no valid token can match it. If an entry
-//! of this crate was damaged, the chain of the others shows the hole.
+//! A transaction would spare the counting. But Redis refuses transactions when it is out of memory
+//! (seen on 7.0.15), and revocations, which work then, must also be read.
+//!
+//! `emit.lua` writes entries. An entry of another form is skipped and counted: no valid token can
+//! match it. If an entry of this crate was damaged, the chain of the others shows the hole.
 
 use std::time::Duration;
 
@@ -61,7 +65,8 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// Reads the answer to [`Inner::read_of_meta`]. Without an incarnation the bucket does not exist.
+    /// Reads the answer to [`Inner::read_of_meta`]. Without an incarnation the bucket does not
+    /// exist.
     pub(super) fn of(now: Timestamp, mut fields: Reply) -> Result<Option<Self>, Failure> {
         let Some(incarnation) = fields.optional_text()? else { return Ok(None) };
         Ok(Some(Self {
@@ -117,7 +122,8 @@ impl Told {
         Ok(Self { meta, found: entries(Reply::of(log)?, query.is_backwards())? })
     }
 
-    /// Returns true if the newest entry is one that `m` does not count: a script has failed half-way, or runs now.
+    /// Returns true if `m` does not count the newest entry: a script has failed half-way, or runs
+    /// now.
     pub(super) fn is_ahead(&self, query: &LogQuery) -> bool {
         let ahead = |meta: &Meta| self.found.entries.last().is_some_and(|entry| entry.sequence > meta.sequence);
         query.part == LogPart::Newest && self.meta.as_ref().is_some_and(ahead)
@@ -145,8 +151,8 @@ impl Inner {
         Err(StoreError::new(StoreErrorKind::Rejected).with_source("no bucket of this store"))
     }
 
-    /// Returns true if the bucket knows what this node demands of every writer. A node that only reads would never
-    /// write it otherwise.
+    /// Returns true if the bucket has the values that this node demands of every writer. A node
+    /// that only reads would never write them otherwise.
     pub(super) fn is_heeded(&self, page: &LogPage) -> bool {
         saturating_millis(page.keep) >= self.keep_millis()
             && saturating_millis(page.max_staleness) >= self.staleness_millis()
@@ -171,7 +177,8 @@ impl Inner {
         self.same_layout(meta)
     }
 
-    /// Makes a bucket if it does not exist, compares its layout, and mends what a failed script left behind.
+    /// Makes a bucket if it does not exist, compares its layout, and mends the state that a failed
+    /// script left behind.
     pub(super) async fn touch(&self, bucket: u32, deadline: Instant) -> Result<(), StoreError> {
         let call = Call {
             script: &scripts::TOUCH,
@@ -207,10 +214,11 @@ impl Inner {
         pipeline.arg("COUNT").arg(query.limit);
     }
 
-    /// Sends one fence and reads its frame. The answers of each bucket may be errors of that bucket alone.
+    /// Sends one fence and reads its frame. The answers of each bucket may be errors of that bucket
+    /// alone.
     ///
-    /// Any other error is met as in a read without such errors: the connection goes if it must, and the read is repeated
-    /// if that may help.
+    /// Any other error is handled as in a read without such errors. The connection goes if it must,
+    /// and the read is repeated if that may help.
     pub(super) async fn read_fence(
         &self,
         servers: &Servers,
@@ -336,12 +344,13 @@ impl Fence {
 /// Returns the failure if a value is an error that does not concern one bucket alone.
 fn error_of_all(value: &Value) -> Option<Failure> {
     let Value::ServerError(error) = value else { return None };
-    // What stands under a bucket's keys (`WRONGTYPE`) is its own. Whatever else cannot be trusted breaks the connection.
+    // A value of another type under a bucket's keys (`WRONGTYPE`) is that bucket's own error. Any
+    // other answer that cannot be trusted breaks the connection.
     let is_one_buckets = |failure: &Failure| failure.kind == StoreErrorKind::Untrusted && !failure.broken;
     Some(Failure::from(RedisError::from(error.clone()))).filter(|failure| !is_one_buckets(failure))
 }
 
-/// Refuses a cursor of another form.
+/// Rejects a cursor of another form.
 pub(super) fn has_cursor_of_ours(query: &LogQuery) -> Result<(), StoreError> {
     if query.cursor().is_none_or(|cursor| is_stream_id(cursor.as_str())) {
         return Ok(());
@@ -349,7 +358,8 @@ pub(super) fn has_cursor_of_ours(query: &LogQuery) -> Result<(), StoreError> {
     Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"))
 }
 
-/// The failure where a bucket is removed as soon as it is made. Nothing is concluded from that.
+/// Returns the failure of a bucket that is removed as soon as it is made. Nothing is concluded from
+/// that.
 pub(super) fn vanished() -> Failure {
     Failure::untrusted("a bucket that vanishes")
 }
@@ -398,7 +408,7 @@ fn parse(mut fields: Reply) -> Result<LogEntry, Failure> {
     Ok(LogEntry { sequence, nonce, previous, previous_at, at, revocation, until })
 }
 
-/// Kind, subject, object, extra, until.
+/// Reads kind, subject, object, extra and `until`.
 pub(super) fn revocation(values: &mut Reply) -> Result<(Revocation, Timestamp), Failure> {
     let (kind, subject, object) = (values.text()?, values.text()?, values.text()?);
     let (extra, until) = (values.text()?, values.time()?);
@@ -420,7 +430,7 @@ pub(super) fn revocation(values: &mut Reply) -> Result<(Revocation, Timestamp), 
     Ok((revocation, until))
 }
 
-/// `<milliseconds>-<number>`, as streams name their entries.
+/// Returns true for `<milliseconds>-<number>`, the form of the ids of stream entries.
 fn is_stream_id(text: &str) -> bool {
     let parts = text.split_once('-');
     parts.is_some_and(|(time, number)| decimal(time.as_bytes()).is_some() && decimal(number.as_bytes()).is_some())

@@ -1,4 +1,4 @@
-//! Sessions and revocations in Redis (7.0 or later) or Valkey.
+//! A store of sessions and revocations in Redis (7.0 or later) or Valkey.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -8,22 +8,23 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! Every change is one Lua script over keys of one slot, with Redis `TIME` as its clock: nobody sees half of it, and what
-//! is acknowledged is seen by every later call on every node. Should a command inside a script fail (a right that is
-//! missing), what came before it stays: the order is such that a session has ended before its end is logged, and whoever
-//! meets it next logs it. Every call ends within one deadline ([`RedisStoreBuilder::timeout`]), whatever the server or
-//! the network does.
+//! Every change is one Lua script over keys of one slot, with Redis `TIME` as its clock. No client
+//! sees half of it, and every later call on every node sees a change that was acknowledged. If a
+//! command inside a script fails (a right that is missing), the commands before it stay. Their
+//! order is such that a session has ended before its end is logged, and the next script that meets
+//! it logs it. Every call ends within one deadline ([`RedisStoreBuilder::timeout`]), whatever the
+//! server or the network does.
 //!
-//! Every read asks the server for its role too, because a primary that was demoted (behind a name or an address that
-//! moved) still answers on open connections, from data that grow old: such an answer is refused and its connection
-//! dropped.
+//! Every read asks the server for its role too. A primary that was demoted (behind a name or an
+//! address that moved) still answers on open connections, from data that grow old. Such an answer
+//! is rejected and its connection dropped.
 //!
 //! A primary that was cut off keeps its role. So every read ends with a write that changes nothing,
-//! and behind sentinels a majority of them must name the server. For how long an old primary may be
-//! believed all the same is the subject of [`Failover`] and
-//! [`failover_bound`](crate::store::TokenStore::failover_bound).
+//! and behind sentinels a majority of them must name the server. [`Failover`] and
+//! [`failover_bound`](crate::store::TokenStore::failover_bound) bound the time for which a node may
+//! believe an old primary all the same.
 //!
 //! # Rights
 //!
@@ -36,63 +37,76 @@
 //! In a cluster `+cluster|slots` as well. With `+config|get` the store reads the settings on which
 //! the bound of a failover rests.
 //!
-//! * **The server is away**: every call is an error, within the deadline or at once. Nothing has to be restarted when it
-//!   comes back.
-//! * **It is out of memory**: revocations work, also the one that follows from a refresh token used twice; logins and
-//!   refreshes are errors.
+//! # Failures
+//!
+//! * **The server is away**: every call is an error, within the deadline or at once. Nothing has to
+//!   be restarted when it comes back.
+//! * **It is out of memory**: revocations work, also the one that follows from a refresh token used
+//!   twice; logins and refreshes are errors.
 //! * **It lost its data**: every session is unknown, hence refused; its log starts a new
 //!   [incarnation](crate::store::LogPage::incarnation).
-//! * **It fails over to a replica that lags**: what the replica had not received is lost, also revocations: a
-//!   [`TokenService`](crate::TokenService) that has made or read them tells the server again. Those who need more run with
-//!   `appendfsync always` and `min-replicas-to-write`.
+//! * **It fails over to a replica that lags**: the data that the replica had not received are lost,
+//!   also revocations. A [`TokenService`](crate::TokenService) that has made or read these
+//!   revocations republishes them. If that is not enough, run the server with `appendfsync always`
+//!   and `min-replicas-to-write`.
 //!
-//! A user's whole state stands in one hash, so a check is one `HMGET`; and those of requests that come at the same moment travel together, behind one
-//! `TIME` and one `ROLE`. `keys` (in the source) says what stands where, and
-//! `record` what a session's record holds: it is no token, and neither tokens nor parts of them are ever stored.
+//! # Storage
+//!
+//! A user's whole state is one hash, so a check is one `HMGET`. The checks of requests that come at
+//! the same moment form a batch, behind one `TIME` and one `ROLE`. `keys` (in the source) lists the
+//! keys, and `record` the contents of a session's record. The record is no token, and neither
+//! tokens nor parts of them are ever stored.
 //!
 //! # Generations
 //!
-//! `revoke_all` is one step however many sessions there are: it sets the user's generation `g` above that of each session,
-//! and a record of a lower generation is dead. `g` is written by `revoke_all` alone; a session gets the greatest of the
-//! server's time, `g`, and the highest generation that any session of this user ever had (`o`), all in milliseconds; and
-//! `revoke_all` sets `g` one above the greatest of the three. Each part is needed:
+//! `revoke_all` is one step however many sessions there are. It sets the user's generation `g`
+//! above that of each session, and a record of a lower generation is dead. `g` is written by
+//! `revoke_all` alone. A session gets the greatest of the server's time, `g`, and `o`, all in
+//! milliseconds. `o` is the highest generation that any session of this user ever had. `revoke_all`
+//! sets `g` one above the greatest of the three. Each part is needed:
 //!
-//! * Had a first login written `g`, another login that began a moment earlier would look as if all sessions had been
-//!   revoked since.
-//! * Had a session the generation 0 while no `g` exists, then after a loss of data new sessions would be refused by what
-//!   nodes still remember of an earlier `revoke_all`.
-//! * Without `o`, a server clock that is put back would let `revoke_all` set a `g` below the sessions it is to end.
+//! * If a first login wrote `g`, another login that began a moment earlier would look as if all
+//!   sessions had been revoked since.
+//! * If a session had the generation 0 while no `g` exists, then after a loss of data an earlier
+//!   `revoke_all` that nodes still remember would end new sessions.
+//! * Without `o`, a server clock that is put back would let `revoke_all` set a `g` below the
+//!   sessions it is to end.
 //!
-//! Whether a login that is under way was overtaken by a `revoke_all` is told by the time of that (`r`), not by `g`, which
-//! stays ahead of the clock after the clock was ahead once, and would refuse every login until then.
+//! The time of a `revoke_all` (`r`) decides if it overtook a login that is under way. `g` cannot
+//! decide that: it stays ahead of the clock after the clock was ahead once, and would refuse every
+//! login until then.
 //!
 //! # Sessions that ended
 //!
 //! A revoked session leaves its record behind, marked, with its end cut to that moment. So a check
-//! answers *revoked* and since when, instead of *unknown*. The record names the entry of the log
-//! that tells of its end. A repeated revocation finds it there and writes nothing.
+//! answers *revoked* and the time of that, instead of *unknown*. The record names the log entry of
+//! its end. A repeated revocation finds it there and writes nothing.
 //!
-//! What has ended in any way is pruned by later writes once it has been over for as long
-//! as [`keep_log_for`](crate::store::TokenStore::keep_log_for) asks; a user who never comes back vanishes as a whole, since every key but the
-//! bucket's `m` has a time to live.
+//! Later writes prune records that have been over for as long as
+//! [`keep_log_for`](crate::store::TokenStore::keep_log_for) asks. A user who never comes back
+//! vanishes as a whole, since every key but the bucket's `m` has a time to live.
 //!
 //! # Time
 //!
-//! What could harm if it ran late (opening, rotating, revoking all) carries its deadline in the server's own time and
-//! refuses to run after it: so after a [`Timeout`](crate::error::StoreErrorKind::Timeout) it may have happened, but does not happen later,
-//! unless the server's clock is put back. The server's time is estimated from its answers, never ahead
-//! ([`now`](crate::store::TokenStore::now)), and behind by 15 ms for each minute in which nothing was asked.
+//! Some operations could harm if they ran late: opening, rotating, revoking all. They carry their
+//! deadline in the server's own time, and the server rejects them after it. So after a
+//! [`Timeout`](crate::error::StoreErrorKind::Timeout) such an operation may have happened. It does
+//! not happen later, unless the server's clock is put back. The server's time is estimated from its
+//! answers, never ahead ([`now`](crate::store::TokenStore::now)), and behind by 15 ms for each
+//! minute without a call.
 //!
 //! # TLS
 //!
-//! With the feature `tls` and a `rediss://` URL. The server's certificate must be signed by an authority that the system trusts; the variable
-//! `SSL_CERT_FILE` names a file of others. If the application has not chosen a `rustls` crypto provider for its process, the first such URL chooses
-//! AWS-LC.
+//! TLS needs the feature `tls` and a `rediss://` URL. The server's certificate must be signed by an
+//! authority that the system trusts; the variable `SSL_CERT_FILE` names a file of others. If the
+//! application has not chosen a `rustls` crypto provider for its process, the first such URL
+//! chooses AWS-LC.
 //!
 //! # Your own pool
 //!
-//! [`RedisStoreBuilder::from_pool`] takes a [`deadpool_redis::Pool`] that you made. A few connections are taken from it for
-//! good; they must not be set up to receive pushes (no subscriptions, no client-side caching).
+//! [`RedisStoreBuilder::from_pool`] takes a [`deadpool_redis::Pool`] that you made. The store takes
+//! a few connections from it for good. They must not be set up to receive pushes (no subscriptions,
+//! no client-side caching).
 
 mod builder;
 mod call;
@@ -163,26 +177,26 @@ use crate::{
     },
 };
 
-/// Sessions in Redis. See the [module](self). Its clones share everything.
+/// A store of sessions in Redis. See the [module](self). Its clones share everything.
 #[derive(Clone)]
 pub struct RedisStore {
     inner: Arc<Inner>,
 }
 
-/// What the clones share.
+/// The state that the clones share.
 struct Inner {
     keys: Keyspace,
-    /// Where the servers are, for those who want connections of their own.
+    /// The servers' addresses, for tasks with connections of their own.
     origin: Arc<Origin>,
     servers: Servers,
     time: ServerTime,
     /// The whole time that a call may take.
     timeout: Duration,
-    /// For how long the log is kept, in ms.
+    /// The time for which the log is kept, in ms.
     keep: AtomicU64,
-    /// For how long this node decides by what it knew of the log, in ms.
+    /// The largest age of the data by which this node decides locally, in ms.
     staleness: AtomicU64,
-    /// Looks at the servers' settings. Set when the store has connected.
+    /// Watches the servers' settings. Set when the store has connected.
     lookout: OnceLock<Lookout>,
 }
 
@@ -198,19 +212,19 @@ impl RedisStore {
 
     /// Starts with a URL.
     ///
-    /// | URL | servers |
-    /// |--|--|
-    /// | `redis://[user:password@]host[:port][/db]`, `unix://` | one server |
-    /// | `redis-sentinel://[user:password@]host[:port][,host:port..][/db]#name` | the primary that sentinels call `name` |
-    /// | `redis-cluster://[user:password@]host[:port][,host:port..]` | a cluster, found through some of its nodes |
+    /// * `redis://[user:password@]host[:port][/db]` and `unix://`: one server.
+    /// * `redis-sentinel://[user:password@]host[:port][,host:port..][/db]#name`: the primary that
+    ///   sentinels call `name`.
+    /// * `redis-cluster://[user:password@]host[:port][,host:port..]`: a cluster, found through some
+    ///   of its nodes.
     ///
     /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`), the second to
     /// sentinels and servers alike. Sentinels need the feature `sentinel`, a cluster the feature
     /// `cluster`.
     ///
     /// User and password are those of the servers. Sentinels are asked without, or with
-    /// `sentinel_user` and `sentinel_password` if the URL has these parameters before the `#`. What
-    /// has a meaning in URLs is percent-encoded.
+    /// `sentinel_user` and `sentinel_password` if the URL has these parameters before the `#`.
+    /// Percent-encode the characters that have a meaning in URLs.
     ///
     /// A URL that cannot be used is an error of [`connect`](RedisStoreBuilder::connect).
     #[must_use]
@@ -220,15 +234,15 @@ impl RedisStore {
 
     /// Starts with URLs of some nodes of a Redis Cluster; the others are found through them.
     ///
-    /// All that belongs to a user stands in one slot. While that slot moves to another node, calls
-    /// for its bucket may be [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each
-    /// primary has connections of its own, so one that hangs or is dead takes only the users of its
-    /// own slots with it, until the cluster has replaced it. A primary that was cut off still
-    /// answers for as long as `cluster-node-timeout`: see
+    /// All data of a user are in one slot. While that slot moves to another node, calls for its
+    /// bucket may be [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each primary has
+    /// connections of its own. So one that hangs or is dead affects only the users of its own
+    /// slots, until the cluster has replaced it. A primary that was cut off still answers for as
+    /// long as `cluster-node-timeout`: see
     /// [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
     ///
-    /// The nodes are asked with `CLUSTER SLOTS`, and met by the host and port that they announce there, with the credentials and the TLS of the
-    /// URLs.
+    /// The store asks the nodes with `CLUSTER SLOTS`. It connects to the host and port that they
+    /// announce there, with the credentials and the TLS of the URLs.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
@@ -239,7 +253,7 @@ impl RedisStore {
     ///
     /// A majority of all sentinels must have named the primary within
     /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience): of those in these URLs, or of
-    /// as many as they tell of. The URLs hold the user and password of the sentinels; those of the
+    /// as many as they report. The URLs hold the user and password of the sentinels; those of the
     /// servers are given with [`credentials`](RedisStoreBuilder::credentials). TLS (`rediss://`)
     /// and the database of the first URL are the servers' too.
     ///
@@ -272,14 +286,15 @@ impl Inner {
         self.staleness.load(Ordering::Relaxed)
     }
 
-    /// Returns how much longer this node may believe a server that was replaced; 0 if nobody knows.
+    /// Returns the longest time for which this node may believe a server that was replaced; 0 if it
+    /// is unknown.
     fn failover_millis(&self) -> u64 {
         self.origin.guard().bound().map_or(0, whole_millis)
     }
 }
 
 impl fmt::Debug for RedisStore {
-    /// Shows no URL and no password.
+    /// Formats it without URL and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("prefix", &self.inner.keys.prefix())
@@ -326,9 +341,11 @@ impl TokenStore for RedisStore {
         self.call(move |inner, deadline| async move { inner.revoke_token(&subject, &jti, until, deadline).await })
     }
 
-    /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions, revoked
-    /// tokens). Beyond that it tells whether a session was opened since the last time, or one was
-    /// kept then that is not kept now. To look at each would take time that grows with them.
+    /// Ends all sessions of a user, but `except`.
+    ///
+    /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions,
+    /// revoked tokens). Beyond that it is true if a session was opened since the last time, or one
+    /// was kept then that is not kept now. To look at each would take time that grows with them.
     fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
         if let Err(error) = check_ids([subject].into_iter().chain(except)) {
             return StoreAnswer::Ready(Err(error));
@@ -337,7 +354,8 @@ impl TokenStore for RedisStore {
         self.call(|inner, deadline| async move { inner.revoke_all(&subject, except.as_deref(), deadline).await })
     }
 
-    /// A session may be listed twice if sessions come and go between two pages (`HSCAN`).
+    /// Lists the user's live sessions. A session may be listed twice if sessions come and go
+    /// between two pages (`HSCAN`).
     fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage> {
         let subject = subject.to_owned();
         self.call(|inner, deadline| async move { inner.sessions(&subject, page, deadline).await })
@@ -373,13 +391,14 @@ impl TokenStore for RedisStore {
         self.inner.time.now()
     }
 
-    /// It reaches a bucket of the server with the next write to it or the next read of its log.
+    /// Keeps log entries for at least `keep`. That reaches a bucket of the server with the next
+    /// write to it or the next read of its log.
     fn keep_log_for(&self, keep: Duration) {
         self.inner.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
     }
 
-    /// As [`Failover`] says of one address;
-    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience) behind sentinels;
+    /// Returns the bound of [`Failover`] for one address,
+    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience) behind sentinels, and
     /// `cluster-node-timeout` in a cluster.
     fn failover_bound(&self) -> Result<Duration, String> {
         self.inner.origin.guard().bound()
@@ -406,17 +425,22 @@ impl TokenStore for RedisStore {
         ForeignName { bucket: key.bucket, id: key.hash }
     }
 
-    /// It reaches a bucket of the server with the next write to it or the next read of its log.
+    /// Records this node's staleness. That reaches a bucket of the server with the next write to it
+    /// or the next read of its log.
     fn allow_staleness(&self, staleness: Duration) {
         self.inner.staleness.fetch_max(whole_millis(staleness), Ordering::Relaxed);
     }
 
-    /// Behind one address, or sentinels: one feed, over one connection. In a cluster: one a bucket, for buckets move between servers one by one,
-    /// over one connection to each primary.
+    /// Returns the feeds of the log. Behind one address, or sentinels: one feed, over one
+    /// connection. In a cluster: one feed a bucket, because buckets move between servers one by
+    /// one, over one connection to each primary.
     ///
-    /// To be called inside a Tokio runtime, on which subscriptions for nudges then live until the feeds are dropped. There are none with
-    /// [a pool of your own](RedisStoreBuilder::from_pool), whose address is not known, without the right to `SSUBSCRIBE` to the
-    /// channels of the prefix, and with a server that knows no RESP3.
+    /// To be called inside a Tokio runtime. Subscriptions for nudges then live on it until the
+    /// feeds are dropped. There are no subscriptions in three cases:
+    ///
+    /// * with [a pool of your own](RedisStoreBuilder::from_pool), whose address is not known,
+    /// * without the right to `SSUBSCRIBE` to the channels of the prefix,
+    /// * with a server that knows no RESP3.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         feed::feeds(&self.inner, deadline)
     }

@@ -1,8 +1,10 @@
-//! Nudges: at every entry of a log its script publishes to the bucket's channel, and who listens reads the log at once instead of at the next tick.
+//! Nudges: at every entry of a log its script publishes to the bucket's channel. Subscribers then
+//! read the log at once instead of at the next tick.
 //!
-//! Nothing rests on them: a nudge may be lost, late or for nothing. They come over a connection that carries nothing else, because redis 1.8
-//! can take a push for the answer to a command. In a cluster there is one to each primary, as far as the feeds have found out which those are: a
-//! bucket that moves is without nudges for a second or two.
+//! Nothing rests on them: a nudge may be lost, late or spurious. They come over a connection that
+//! carries nothing else, because redis 1.8 can take a push for the answer to a command. In a
+//! cluster there is one connection to each primary that the feeds have found. A bucket that moves
+//! is without nudges for a second or two.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -32,19 +34,19 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// What was refused (a right, the protocol) is seldom granted soon.
+/// The pause after a refused subscription: a missing right or protocol is seldom granted soon.
 const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
-/// How long a subscription may be dead before it is noticed, and the timeout.
+/// The longest time for which a dead subscription goes unnoticed, except for the timeout.
 const PING_EVERY: Duration = Duration::from_secs(1);
-/// How often it is seen to that each primary of a cluster has a subscription to its buckets.
+/// The interval at which each primary of a cluster gets a subscription to its buckets.
 #[cfg(feature = "cluster")]
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Rings until it is dropped.
+/// A task that rings the bells until it is dropped.
 pub(super) struct Subscription(JoinHandle<()>);
 
 impl Subscription {
-    /// `None` where there can be none.
+    /// Starts the task. Returns `None` if there can be no subscription.
     pub(super) fn start(inner: &Arc<Inner>, servers: &Arc<Servers>, bells: Vec<Arc<Bell>>) -> Option<Self> {
         if !inner.origin.takes_subscriptions() {
             #[cfg(feature = "tracing")]
@@ -74,12 +76,13 @@ impl Drop for Subscription {
     }
 }
 
-/// Keeps a subscription to each primary, each on its own: one that hangs takes only its own buckets' with it.
+/// Keeps a subscription to each primary, each in a task of its own: one that hangs affects only its
+/// own buckets.
 #[cfg(feature = "cluster")]
 async fn ring_for_each(inner: &Arc<Inner>, primaries: &Primaries, bells: &[Arc<Bell>]) {
     let mut subscriptions: HashMap<(Address, Vec<u32>), Subscription> = HashMap::new();
     loop {
-        // Why it fails is told to those who read.
+        // A failure is reported to the readers.
         let places = primaries.places(Instant::now() + inner.timeout).await.unwrap_or_default();
         subscriptions.retain(|(address, buckets), _| places.get(address) == Some(buckets));
         for (address, buckets) in places {
@@ -142,7 +145,7 @@ impl Ringer {
         }
     }
 
-    /// Connects, subscribes, and ends when the subscription has.
+    /// Connects, subscribes, and returns when the subscription has ended.
     async fn listen(&self) -> Result<(), Failure> {
         // Each connection has its own, so that the end of one is not taken for the end of the next.
         let ended = Arc::new(Notify::new());
@@ -156,7 +159,7 @@ impl Ringer {
         let limit = self.inner.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
         let link = timeout(limit, source.connect()).await.map_err(|_| Failure::timeout())??;
         timeout(limit, self.subscribe(&link)).await.map_err(|_| Failure::timeout())??;
-        // What was published before is not pushed.
+        // Messages that were published before are not pushed.
         self.bells.iter().for_each(|bell| bell.ring_for_all());
         while timeout(PING_EVERY, ended.notified()).await.is_err() {
             timeout(self.inner.timeout, is_well(link.clone())).await.map_err(|_| Failure::timeout())??;
@@ -164,7 +167,7 @@ impl Ringer {
         Ok(())
     }
 
-    /// To one channel at a time: redis 1.8 expects one answer a command.
+    /// Subscribes to one channel at a time: redis 1.8 expects one answer a command.
     async fn subscribe(&self, link: &MultiplexedConnection) -> Result<(), Failure> {
         let subscriptions = self.channels.keys().map(|channel| {
             let mut link = link.clone();
@@ -175,7 +178,7 @@ impl Ringer {
     }
 }
 
-/// Runs where the connection is read.
+/// Handles a push. Runs in the task that reads the connection.
 fn ring(channels: &Channels, ended: &Notify, push: &PushInfo) {
     match push.kind {
         PushKind::SMessage => {
@@ -187,13 +190,13 @@ fn ring(channels: &Channels, ended: &Notify, push: &PushInfo) {
                 bell.ring(*bucket);
             }
         }
-        // A slot that moved to another node ends the subscription from the server's side.
+        // The server ends the subscription if the slot moved to another node.
         PushKind::Disconnection | PushKind::SUnsubscribe => ended.notify_one(),
         _ => {}
     }
 }
 
-/// An error if the connection is dead, or leads to a server that is a primary no more.
+/// Returns an error if the connection is dead, or leads to a server that is no longer a primary.
 async fn is_well(mut link: MultiplexedConnection) -> Result<(), Failure> {
     let answer = redis::cmd("ROLE").query_async::<Value>(&mut link).await?;
     if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(Failure::untrusted("not a primary")) }

@@ -1,12 +1,15 @@
-//! The primaries of a cluster, each over connections of its own: one that hangs or is dead takes only its own buckets with it.
+//! The primaries of a cluster, each over connections of its own: one that hangs or is dead affects
+//! only its own buckets.
 //!
-//! redis has a connection to a whole cluster, and it is not used: while one primary hangs it lets the calls to all others wait, for more than a
-//! second at a time (1.8, measured).
+//! redis has a connection to a whole cluster, which is not used. While one primary hangs, that
+//! delays the calls to all others, for more than a second at a time (1.8, measured).
 //!
-//! Which primary holds a bucket is asked when the first call needs it, and again when there is **doubt** whether that is still the one to
-//! ask: it answered `MOVED` or another error that tells of a state, or not at all. One question is asked at a time, for all who wait for it, and after
-//! it none for a moment that doubles up to a second as long as there is doubt; until then everybody goes on with what is known. Who is told `MOVED` knows
-//! that this is wrong, and asks again after the shortest moment.
+//! The nodes are asked which primary holds a bucket when the first call needs it, and again when
+//! there is **doubt**. Doubt means that the primary answered `MOVED` or another error about its
+//! state, or not at all. One question is asked at a time, for all callers that wait for it. After
+//! it, no question is asked for a pause that doubles up to a second as long as there is doubt.
+//! Until then all calls use the old answer. A caller that got `MOVED` knows that the answer is
+//! wrong, and asks again after the shortest pause.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -40,7 +43,8 @@ type Question = Shared<BoxFuture<Result<Arc<Topology>, Failure>>>;
 pub(super) struct Primaries {
     origin: Arc<Origin>,
     terms: Terms,
-    /// The nodes that the application named: where to begin, and where to begin again should all others be gone.
+    /// The nodes that the application named: the first to be asked, and again if all others are
+    /// gone.
     named: Vec<Address>,
     buckets: u32,
     table: Mutex<Table>,
@@ -51,21 +55,21 @@ struct Primary {
     connections: Connections,
 }
 
-/// What is known of the cluster.
+/// The node's view of the cluster.
 struct Table {
     /// By bucket.
     primaries: Vec<Option<Arc<Primary>>>,
-    /// All nodes that the last answer told of.
+    /// All nodes in the last answer.
     nodes: Vec<Address>,
-    /// The question that is being asked, and since when.
+    /// The question that is being asked, and the time at which it began.
     question: Option<(Question, Instant)>,
-    /// When and how the last one ended.
+    /// The time and result of the last one.
     last: Option<(Instant, Result<(), Failure>)>,
-    /// How long after it nobody asks again who has no better reason than doubt.
+    /// The pause after it before doubt alone is a reason to ask again.
     pause: Duration,
     /// Another node is asked first each time.
     turn: usize,
-    /// All of it was learnt in this time of the guard's.
+    /// The guard's count of suspicions when all of it was learnt.
     suspicions: u64,
 }
 
@@ -88,12 +92,12 @@ impl Primaries {
         self.origin.guard()
     }
 
-    /// How many connections there are to one primary at most.
+    /// Returns the most connections to one primary.
     pub(super) fn count(&self) -> usize {
         self.terms.connections
     }
 
-    /// A connection to the primary of a bucket.
+    /// Returns a connection to the primary of a bucket.
     pub(super) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease, Failure> {
         self.forget_if_suspected();
         let known = self.table().primary(bucket);
@@ -101,7 +105,7 @@ impl Primaries {
             Some(primary) if !primary.connections.is_doubted() => primary,
             _ => {
                 let outcome = self.ask(None, deadline).await;
-                // If nobody tells of another one, the one that is known is asked all the same.
+                // If no answer names another one, the known one is asked all the same.
                 let unknown = || Failure::new(StoreErrorKind::Unavailable, false, "no primary holds the bucket");
                 self.table().primary(bucket).ok_or_else(|| outcome.err().unwrap_or_else(unknown))?
             }
@@ -109,7 +113,7 @@ impl Primaries {
         primary.connections.lease(deadline).await
     }
 
-    /// After `MOVED`: asks where the bucket is now. The node that said so knows best.
+    /// Asks for a bucket's new primary, after `MOVED`. The node that answered so knows best.
     pub(super) async fn follow(&self, bucket: u32, deadline: Instant) {
         let (first, last) = {
             let table = self.table();
@@ -121,7 +125,7 @@ impl Primaries {
         let _ = self.ask(first.as_ref().map(|primary| &primary.address), deadline).await;
     }
 
-    /// Which buckets each primary holds, as far as is known.
+    /// Returns the known buckets of each primary.
     pub(super) async fn places(&self, deadline: Instant) -> Result<HashMap<Address, Vec<u32>>, Failure> {
         if self.table().primaries.is_empty() {
             self.ask(None, deadline).await?;
@@ -135,13 +139,14 @@ impl Primaries {
         Ok(places)
     }
 
-    /// Asks the nodes, together with all who ask now, and writes down what they tell. `first` is one that has said itself that the bucket is
-    /// elsewhere.
+    /// Asks the nodes, together with all simultaneous callers, and stores their answer. `first` is
+    /// a node that has answered itself that the bucket is elsewhere.
     async fn ask(&self, first: Option<&Address>, deadline: Instant) -> Result<(), Failure> {
         let question = {
             let mut table = self.table();
             match &table.question {
-                // One that is waited for has ended by then. One that everybody has left may have been answered long ago.
+                // A question that a caller waits for has ended by then. One that all callers have
+                // left may have been answered long ago.
                 Some((question, began)) if began.elapsed() <= self.limit() => question.clone(),
                 _ => {
                     let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };
@@ -160,8 +165,7 @@ impl Primaries {
         self.settle(&question, answer)
     }
 
-    /// Forgets who the primaries are, and a question that was asked before, after
-    /// [`Servers::suspect`].
+    /// Forgets the primaries, and a question that was asked before, after [`Servers::suspect`].
     ///
     /// [`Servers::suspect`]: super::servers::Servers::suspect
     fn forget_if_suspected(&self) {
@@ -174,7 +178,7 @@ impl Primaries {
         }
     }
 
-    /// It moves on only while somebody waits for it.
+    /// Makes a question. It proceeds only while a caller waits for it.
     fn question(&self, nodes: Vec<Address>) -> Question {
         let (origin, terms, buckets) = (Arc::clone(&self.origin), self.terms.clone(), self.buckets);
         let limit = self.limit();
@@ -186,12 +190,14 @@ impl Primaries {
         boxed.shared()
     }
 
-    /// Each node has the timeout, and others may have come before it.
+    /// Returns the time limit of a question: each node has the timeout, and others may have come
+    /// before it.
     fn limit(&self) -> Duration {
         self.terms.timeout.saturating_mul(2)
     }
 
-    /// The first of those who waited for an answer writes it down; the others find it done.
+    /// Stores an answer. The first of the callers that waited for it does so; the others find it
+    /// done.
     fn settle(&self, question: &Question, answer: Result<Arc<Topology>, Failure>) -> Result<(), Failure> {
         let mut table = self.table();
         if !table.question.as_ref().is_some_and(|(current, _)| current.ptr_eq(question)) {
@@ -199,7 +205,7 @@ impl Primaries {
         }
         table.question = None;
         let outcome = answer.and_then(|topology| self.primaries(&table, &topology).map(|found| (topology, found)));
-        // A question that comes long after the last one is another matter.
+        // A question long after the last one starts with the shortest pause again.
         let is_new = table.last.as_ref().is_none_or(|(ended, _)| ended.elapsed() > LONGEST_PAUSE.saturating_mul(2));
         table.pause = if is_new { SHORTEST_PAUSE } else { table.pause.saturating_mul(2).min(LONGEST_PAUSE) };
         let outcome = outcome.map(|(topology, found)| {
@@ -211,7 +217,7 @@ impl Primaries {
         outcome
     }
 
-    /// Whoever is a primary still keeps its connections.
+    /// Returns the primaries of an answer. One that is a primary still keeps its connections.
     fn primaries(&self, table: &Table, topology: &Topology) -> Result<Vec<Option<Arc<Primary>>>, Failure> {
         let known = table.primaries.iter().flatten();
         let mut known: HashMap<_, _> = known.map(|primary| (&primary.address, Arc::clone(primary))).collect();
@@ -241,7 +247,7 @@ impl Table {
         self.primaries.get(usize::try_from(bucket).ok()?)?.clone()
     }
 
-    /// In which order the nodes are asked: whom there is doubt about comes last.
+    /// Returns the nodes in the order in which they are asked: those in doubt come last.
     fn turns(&mut self, named: &[Address], first: Option<&Address>) -> Vec<Address> {
         let mut nodes = self.nodes.clone();
         nodes.extend(named.iter().filter(|node| !self.nodes.contains(node)).cloned());

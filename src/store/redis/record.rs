@@ -1,21 +1,21 @@
 //! A session's record, as the scripts write it (`user.lua`) and the strict read reads it.
 //!
-//! 53 bytes, big-endian. More than 64 would double what a session costs: Redis then leaves its compact encoding of small
-//! hashes (measured on 7.0: 120 bytes a session against 239).
+//! 53 bytes, big-endian. More than 64 would double the memory of a session, because Redis then
+//! leaves its compact encoding of small hashes. (Measured on 7.0: 120 bytes a session against 239.)
 //!
-//! | bytes | what |
+//! | bytes | contents |
 //! |--|--|
 //! | 8 | tag: the start of SHA-256 over subject and sid |
 //! | 8 | generation |
 //! | 8 | opened, in ms of the server's clock, as all times here |
-//! | 8 | absolute end; of a session whose end stands in the log: the sequence of that entry |
-//! | 8 | refresh end: when the session ends if it is not used; never beyond the absolute end |
-//! | 8 | last rotation; of a revoked session: when it was revoked |
+//! | 8 | absolute end; once its end is in the log: the sequence of that entry |
+//! | 8 | refresh end: the end of the session if it is not used; never beyond the absolute end |
+//! | 8 | last rotation; of a revoked session: the time of its revocation |
 //! | 4 | counter of the refresh token that comes next |
-//! | 1 | flags: bit 0 for a revoked session, bit 1 once its end stands in the log |
+//! | 1 | flags: bit 0 for a revoked session, bit 1 once its end is in the log |
 //!
-//! The tag makes a record tell whose it is: redis 1.8 can, in rare states, hand one caller the answer to another
-//! caller's question. A record that is not the one asked for is never used.
+//! The tag names the owner of a record: redis 1.8 can, in rare states, hand one caller the answer
+//! to another caller's question. A record of another session than the one asked for is never used.
 
 use crate::{clock::Timestamp, store::redis::keys::hash_of_parts};
 
@@ -38,7 +38,7 @@ pub(super) struct Record {
     flags: u8,
 }
 
-/// The tag of a session.
+/// Returns the tag of a session.
 pub(super) fn tag(subject: &str, sid: &str) -> Tag {
     let hash = hash_of_parts(&[subject, sid]);
     std::array::from_fn(|index| hash.get(index).copied().unwrap_or_default())

@@ -1,4 +1,5 @@
-//! Reading a server's answer piece by piece. Anything unexpected is a [`Failure`], never a guess.
+//! A reader of a server's answer, piece by piece. Anything unexpected is a [`Failure`], never a
+//! guess.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ impl Reply {
         Self::of(self.value()?)
     }
 
-    /// Bytes; `None` for nil.
+    /// Reads bytes; `None` for nil.
     pub(super) fn bytes(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         match self.value()? {
             Value::Nil => Ok(None),
@@ -60,17 +61,17 @@ impl Reply {
         self.optional_number()?.ok_or_else(malformed)
     }
 
-    /// A time in milliseconds.
+    /// Reads a time in milliseconds.
     pub(super) fn time(&mut self) -> Result<Timestamp, Failure> {
         self.number().map(Timestamp::from_millis)
     }
 
-    /// A duration in milliseconds.
+    /// Reads a duration in milliseconds.
     pub(super) fn duration(&mut self) -> Result<Duration, Failure> {
         self.number().map(Duration::from_millis)
     }
 
-    /// The answer of `TIME`: seconds and microseconds.
+    /// Reads the answer to `TIME`: seconds and microseconds.
     pub(super) fn server_time(&mut self) -> Result<Timestamp, Failure> {
         let (seconds, micros) = (self.number()?, self.number()?);
         if !self.is_empty() {
@@ -95,7 +96,7 @@ impl Reply {
     }
 }
 
-/// Plain decimal digits: no sign, no space.
+/// Parses plain decimal digits: no sign, no space.
 pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -103,8 +104,8 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Reads the number before the first dot. In a value that speaks of a revocation, the sequence of
-/// its entry follows.
+/// Reads the number before the first dot. In the value of a revocation, the sequence of its entry
+/// follows.
 pub(super) fn leading_number(value: &[u8]) -> Option<u64> {
     value.split(|byte| *byte == b'.').next().and_then(decimal)
 }

@@ -1,4 +1,4 @@
-//! Revocations that the store has lost, told to it again by a node that still knows them.
+//! Revocations that the store has lost, republished by a node that still holds them.
 
 use tokio::time::Instant;
 

@@ -1,10 +1,10 @@
 //! The scripts: constant texts, so that a server keeps one of each and no value ever becomes code.
 //!
-//! | first line | refused when out of memory | which |
+//! | first line | refused when out of memory | scripts |
 //! |--|--|--|
-//! | `#!lua` | yes, whole: nothing of it has run | what makes something new |
+//! | `#!lua` | yes, whole: nothing of it has run | those that open or rotate |
 //! | `#!lua flags=allow-oom` | no | revocations |
-//! | `#!lua flags=no-writes` | no | what only reads |
+//! | `#!lua flags=no-writes` | no | those that only read |
 
 use std::sync::LazyLock;
 
@@ -47,7 +47,7 @@ scripts! {
     OPEN = "#!lua", "meta.lua", "emit.lua", "user.lua", "open.lua";;
     /// Exchanges a refresh token's counter.
     ROTATE = "#!lua", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = true", "rotate.lua";;
-    /// The same question out of memory: revokes on reuse, and else changes nothing.
+    /// Decides the same question out of memory: revokes on reuse, and otherwise changes nothing.
     ROTATE_OUT_OF_MEMORY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = false", "rotate.lua";;
     /// Ends one session.
     REVOKE_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_session.lua";;
@@ -57,7 +57,7 @@ scripts! {
     REVOKE_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_all.lua";;
     /// Lists a page of a user's sessions.
     SESSIONS = "#!lua flags=no-writes", "sessions.lua";;
-    /// Revokes something of another issuer's.
+    /// Revokes a thing of another issuer.
     DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "foreign.lua", "deny.lua";;
     /// Ends a session whose end the store may have lost.
     REPUBLISH_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_session.lua";;
@@ -65,9 +65,9 @@ scripts! {
     REPUBLISH_TOKEN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_token.lua";;
     /// Puts back a generation that the store may have lost.
     REPUBLISH_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_all.lua";;
-    /// Denies something of another issuer's of which the store may have lost it.
+    /// Denies a thing of another issuer again, whose denial the store may have lost.
     REPUBLISH_FOREIGN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "foreign.lua", "republish_foreign.lua";;
-    /// Tells which rights are missing.
+    /// Returns the rights that are missing.
     RIGHTS = "#!lua flags=no-writes", "rights.lua";;
     /// Makes a bucket, or compares its layout.
     TOUCH = "#!lua flags=allow-oom", "meta.lua", "touch.lua";;

@@ -1,11 +1,13 @@
 //! The server's time, as best known without asking it.
 //!
-//! Every answer carries the server's time of a moment before it came. So *that time plus what has passed here since* is
-//! never ahead of the server's clock, as long as both clocks run at the same pace: and of all answers the one that
-//! came fastest tells most. Paces differ a little (quartz: under 100 parts in a million), so what has passed here counts
-//! for 1/4096 less; any answer that comes fast corrects that again.
+//! Every answer carries the server's time of a moment before it came. So *that time plus the time
+//! that has passed here since* is never ahead of the server's clock, if both clocks run equally
+//! fast. Of all answers, the one that came fastest is the most exact. Paces differ a little
+//! (quartz: under 100 parts in a million), so the time that has passed here counts for 1/4096 less.
+//! Any answer that comes fast corrects that again.
 //!
-//! A server clock that is put back by more than an answer may take is noticed and followed.
+//! A server clock that is put back by more than the longest time of an answer is noticed and
+//! followed.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -14,12 +16,12 @@ use std::{
 
 use crate::clock::Timestamp;
 
-/// An estimate that is never ahead.
+/// An estimate of the server's time that is never ahead.
 #[derive(Debug)]
 pub(super) struct ServerTime {
-    /// The server's time in an answer, and when that came. None before the first.
+    /// The server's time in an answer, and the time at which that came. None before the first.
     best: Mutex<Option<(Timestamp, Instant)>>,
-    /// An answer is never older than this.
+    /// The longest age of an answer.
     oldest_answer: Duration,
 }
 
@@ -28,7 +30,7 @@ impl ServerTime {
         Self { best: Mutex::new(None), oldest_answer }
     }
 
-    /// The estimate for this moment; the Unix epoch before any answer.
+    /// Returns the estimate for this moment; the Unix epoch before any answer.
     pub(super) fn now(&self) -> Timestamp {
         self.at(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! The servers on which the buckets stand: one, or the primaries of a cluster.
+//! The servers that hold the buckets: one, or the primaries of a cluster.
 
 use std::{fmt, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// How often a call follows a slot of a cluster that moves.
+/// The most moves of a cluster's slot that one call follows.
 const MAX_MOVES: u32 = 3;
 
 /// Connections to every server that holds buckets.
@@ -27,7 +27,7 @@ pub(super) enum Servers {
     Cluster(Box<Primaries>),
 }
 
-/// How often a call has been repeated, and why.
+/// The count of repetitions of a call, by cause.
 #[derive(Default)]
 pub(super) struct Repeats {
     broken: usize,
@@ -47,7 +47,7 @@ impl Servers {
         Ok(Self::One(Connections::new(origin.source(None, &terms)?, &terms, origin.guard())))
     }
 
-    /// A connection to the server of a bucket.
+    /// Returns a connection to the server of a bucket.
     pub(super) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease, Failure> {
         match self {
             Self::One(connections) => connections.lease(deadline).await,
@@ -56,7 +56,7 @@ impl Servers {
         }
     }
 
-    /// Asks for reads of one bucket, together with others that ask now. An answer that does not
+    /// Asks for reads of one bucket, in one batch with simultaneous ones. An answer that does not
     /// count is an error: see [`Lease::judge`].
     pub(super) async fn strict_read(
         &self,
@@ -85,7 +85,7 @@ impl Servers {
         self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Asks a bucket's server what may always be asked again.
+    /// Runs `ask` on a bucket's server, and repeats it where that helps. `ask` must be repeatable.
     async fn repeatedly<T, F>(&self, bucket: u32, deadline: Instant, ask: impl Fn(Lease) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -103,8 +103,9 @@ impl Servers {
         }
     }
 
-    /// Whether a call that failed is to be made again: a cluster's node did not run it, being the wrong one; or, for what is `repeatable`, the
-    /// connection broke (once for each connection: after a restart of the server all of them are broken).
+    /// Returns true if a call that failed is to be made again. That is so if a cluster's node did
+    /// not run it, being the wrong one. For a `repeatable` call it is also so if the connection
+    /// broke, once for each connection: after a restart of the server all of them are broken.
     pub(super) async fn may_repeat(
         &self,
         bucket: u32,
@@ -124,7 +125,7 @@ impl Servers {
         false
     }
 
-    /// A bucket of each server.
+    /// Returns one bucket of each server.
     pub(super) async fn one_bucket_each(&self, deadline: Instant) -> Result<Vec<u32>, Failure> {
         match self {
             Self::One(_) => Ok(vec![0]),
@@ -136,7 +137,7 @@ impl Servers {
         }
     }
 
-    /// Looks where a bucket has moved to. Not where there is only one place.
+    /// Finds the node to which a bucket has moved. Returns false if there is only one server.
     async fn follow(&self, bucket: u32, deadline: Instant) -> bool {
         match self {
             Self::One(_) => false,
@@ -157,12 +158,11 @@ impl Servers {
         }
     }
 
-    /// Drops every connection of the store, and lets no answer count that was asked for before.
-    /// Sentinels, or the nodes of a cluster, are asked anew which server is the primary.
+    /// Drops every connection of the store, and voids all answers to earlier questions. Sentinels,
+    /// or the nodes of a cluster, are asked anew which server is the primary.
     ///
-    /// To be called after this node was frozen for longer than the staleness that it allows itself:
-    /// whatever it knew of the servers is as old as that. One call serves requests and feeds, which
-    /// share the guard.
+    /// To be called after this node was frozen for longer than its staleness: its data about the
+    /// servers are as old as that. One call serves requests and feeds, which share the guard.
     pub(super) fn suspect(&self) {
         match self {
             Self::One(connections) => connections.guard().suspect(),
@@ -171,7 +171,7 @@ impl Servers {
         }
     }
 
-    /// How many connections there are to one server at most.
+    /// Returns the most connections to one server.
     fn count(&self) -> usize {
         match self {
             Self::One(connections) => connections.count(),

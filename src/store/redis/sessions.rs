@@ -1,4 +1,4 @@
-//! Sessions of our own: what is asked of the scripts, and what their answers mean.
+//! Sessions of our own: the arguments of the scripts, and the meaning of their answers.
 
 use redis::{Cmd, Value};
 use tokio::time::Instant;
@@ -26,11 +26,12 @@ use crate::{
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1000;
 
-/// Whether a session lives, as it is asked: written while the names are only borrowed, for each request asks it.
+/// A question about a session's state. It is built while the names are only borrowed, because each
+/// request asks it.
 pub(super) struct SessionQuestion {
     bucket: u32,
     read: Cmd,
-    /// The record in the answer has it.
+    /// The tag that the record in the answer must have.
     tag: Tag,
 }
 
@@ -72,7 +73,8 @@ impl Inner {
         }
     }
 
-    /// The strict read: one round trip, and no script, which would cost the server ten times as much.
+    /// Asks a strict read: one round trip, and no script, which would cost the server ten times as
+    /// much.
     pub(super) async fn check(&self, question: SessionQuestion, deadline: Instant) -> Result<Checked, StoreError> {
         let SessionQuestion { bucket, read, tag } = question;
         let (answer, lease) = self.servers.strict_read(bucket, &[read], deadline).await?;
@@ -90,7 +92,8 @@ impl Inner {
             millis(rotate.grace),
         ];
         let mut call = self.user_call(&scripts::ROTATE, &rotate.subject, arguments).expiring();
-        // Whoever asks again within the grace gets the same successor. Later it would be reuse.
+        // A caller that asks again within the grace gets the same successor. Later it would be
+        // reuse.
         call.repeatable = rotate.grace > self.timeout.saturating_mul(2);
         let outcome = match self.run(&call, deadline).await {
             Err(error) if error.kind() == StoreErrorKind::OutOfMemory => {
@@ -132,7 +135,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Revoked, StoreError> {
         let arguments = vec![except.map(session_field).unwrap_or_default().into_bytes()];
-        // It carries the deadline, so a repetition cannot come after the caller has given up and others logged in.
+        // It carries the deadline, so a repetition cannot come after the caller has given up and
+        // others logged in.
         let call = self.user_call(&scripts::REVOKE_ALL, subject, arguments).expiring().repeatable();
         revoked(call.bucket, self.run(&call, deadline).await?)
     }
@@ -184,7 +188,7 @@ pub(super) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
     let token_revoked = mark.is_some_and(|mark| leading_number(&mark).is_none_or(|until| now.as_millis() < until));
     let state = match record {
         Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
-        // revoke_all at the time t sets the generation t + 1.
+        // `revoke_all` at the time t sets the generation t + 1.
         Some(record) if record.generation < generation => {
             SessionState::Revoked { at: Some(Timestamp::from_millis(generation.saturating_sub(1))) }
         }
@@ -218,7 +222,7 @@ pub(super) fn rotated(Answered { now, status, mut rest }: Answered) -> Result<Ro
     }
 }
 
-/// What every revocation answers.
+/// Reads the answer that all revocations have.
 pub(super) fn revoked(bucket: u32, answered: Answered) -> Result<Revoked, StoreError> {
     let Answered { now, status, mut rest } = answered;
     if status != "ok" {
@@ -239,7 +243,7 @@ pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionP
     while !found.is_empty() {
         let (field, record, label) = (found.text()?, found.bytes()?, found.text()?);
         let sid = sid_of(&field);
-        // A record that cannot be read is no session: the check refuses it too.
+        // A record that cannot be read is no session: the check rejects it too.
         let record = record.and_then(|record| Record::parse(&record, tag(subject, sid)));
         if let Some(record) = record.filter(|record| record.is_alive(generation, now)) {
             sessions.push(SessionRecord {

@@ -1,4 +1,4 @@
-//! Where connections to a server come from: a pool in front of it, or the sentinels' word.
+//! The sources of connections to a server: a pool in front of it, or the sentinels' word.
 //!
 //! Neither deadpool's pool for sentinels is used nor redis' client for them. The former cannot be
 //! given deadlines, pings every node at each checkout, and keeps a demoted primary. The latter
@@ -14,7 +14,7 @@ use redis::aio::MultiplexedConnection;
 use crate::store::redis::sentinels::{self, Watch};
 use crate::store::redis::{failure::Failure, origin::Agreed};
 
-/// Makes connections.
+/// A source of connections.
 pub(super) enum Source {
     /// One server.
     Pool(Pool),
@@ -23,7 +23,7 @@ pub(super) enum Source {
     Sentinel(Box<Named>),
 }
 
-/// How the primary is met that sentinels name.
+/// The connection settings of the primary that sentinels name.
 #[cfg(feature = "sentinel")]
 pub(super) struct Named {
     pub(super) watch: Arc<Watch>,
@@ -38,10 +38,11 @@ impl Source {
         Ok(self.connect_by_word().await?.0)
     }
 
-    /// Makes a connection, and tells by which word of the sentinels, if there are sentinels.
+    /// Makes a connection. Returns it with the sentinels' agreement on its address, if there are
+    /// sentinels.
     pub(super) async fn connect_by_word(&self) -> Result<(MultiplexedConnection, Option<Agreed>), Failure> {
         match self {
-            // Taken for good: given back, it would be lent to somebody who blocks it.
+            // Taken for good: a connection given back would be lent to a caller that blocks it.
             Self::Pool(pool) => Ok((deadpool_redis::Connection::take(pool.get().await?), None)),
             #[cfg(feature = "sentinel")]
             Self::Sentinel(named) => {
@@ -54,7 +55,7 @@ impl Source {
         }
     }
 
-    /// Whether connecting may mean to ask others first.
+    /// Returns true if connecting may mean to ask others first.
     pub(super) fn has_many_addresses(&self) -> bool {
         !matches!(self, Self::Pool(_))
     }

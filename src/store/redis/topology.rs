@@ -1,4 +1,4 @@
-//! Which primary of a cluster holds which bucket, as its nodes tell.
+//! The topology of a cluster: the primary that holds each bucket, by the answer of its nodes.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use crate::{
     },
 };
 
-/// A node that has not answered for so long is not waited for alone.
+/// The time after which the next node is asked as well.
 const STAGGER: Duration = Duration::from_millis(50);
 const SLOTS: u16 = 16384;
 
-/// What one node tells.
+/// The answer of one node.
 pub(super) struct Topology {
-    /// The primary of each bucket; none where the cluster has none.
+    /// The primary of each bucket; `None` if the cluster has none.
     pub(super) primaries: Vec<Option<Address>>,
     /// All nodes that hold slots, replicas as well.
     pub(super) nodes: Vec<Address>,
 }
 
-/// The answer of the node that is the first to give one, each over a short-lived connection.
+/// Returns the first answer of any of the nodes, each over a short-lived connection.
 pub(super) async fn ask(
     origin: &Origin,
     terms: &Terms,
@@ -52,7 +52,7 @@ pub(super) async fn ask(
 
 async fn ask_one(origin: &Origin, terms: &Terms, node: &Address, buckets: u32) -> Result<Topology, Failure> {
     let unusable = |_| Failure::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
-    // Nobody decides by what this connection tells of itself.
+    // No decision rests on the identity of this connection.
     let terms = Terms { connections: 1, identifies: false, ..terms.clone() };
     let connections = Connections::new(origin.source(Some(node), &terms).map_err(unusable)?, &terms, origin.guard());
     let deadline = Instant::now() + terms.timeout;
@@ -60,7 +60,8 @@ async fn ask_one(origin: &Origin, terms: &Terms, node: &Address, buckets: u32) -
     parse(lease.command(redis::cmd("CLUSTER").arg("SLOTS"), deadline).await?, node, buckets)
 }
 
-/// Reads the answer of `CLUSTER SLOTS`: for each range its first and last slot, its primary, and its replicas.
+/// Reads the answer of `CLUSTER SLOTS`: for each range its first and last slot, its primary, and
+/// its replicas.
 fn parse(answer: Value, asked: &Address, buckets: u32) -> Result<Topology, Failure> {
     let mut ranges = Reply::of(answer)?;
     let mut topology = Topology { primaries: vec![None; buckets.try_into().unwrap_or(0)], nodes: Vec::new() };
@@ -85,26 +86,26 @@ fn parse(answer: Value, asked: &Address, buckets: u32) -> Result<Topology, Failu
         }
     }
     if topology.primaries.iter().all(Option::is_none) {
-        // One that was taken out of the cluster, or has not met the others yet.
+        // A node that was taken out of the cluster, or has not met the others yet.
         return Err(Failure::new(StoreErrorKind::Unavailable, false, "a node that knows of no primary"));
     }
     Ok(topology)
 }
 
-/// None if the node does not know it itself.
+/// Reads a node's address. Returns `None` if the node does not know it itself.
 fn address(mut node: Reply, asked: &Address) -> Result<Option<Address>, Failure> {
     let (host, port) = (node.optional_text()?.unwrap_or_default(), node.number()?);
     let Ok(port) = u16::try_from(port) else { return Ok(None) };
     Ok(match host.as_str() {
         _ if port == 0 => None,
         "?" => None,
-        // The one by which it was asked.
+        // The address by which it was asked.
         "" => Some((asked.0.clone(), port)),
         _ => Some((host, port)),
     })
 }
 
-/// The slot of a bucket: CRC-16/XMODEM of its keys' hash tag, the bucket's number.
+/// Returns the slot of a bucket: CRC-16/XMODEM of its keys' hash tag, the bucket's number.
 fn slot(bucket: u32) -> u16 {
     crc16(bucket.to_string().as_bytes()) % SLOTS
 }
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn a_slot_is_the_one_of_the_cluster_specification() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
-        // What `CLUSTER KEYSLOT tb:{0}:m` and so on answer.
+        // The answers of `CLUSTER KEYSLOT tb:{0}:m` and so on.
         assert_eq!([0, 1, 9, 10, 1023].map(slot), [13907, 9842, 10106, 247, 14911]);
     }
 
