@@ -115,7 +115,8 @@ pub(super) struct Outcome {
 
 impl Bucket {
     pub(super) fn new(names: Names, rules: Rules, max_bytes: usize) -> Self {
-        let horizon = Horizon { own: Timestamp::END_OF_TIME, foreign: Timestamp::END_OF_TIME, gap: None };
+        let never = Timestamp::END_OF_TIME;
+        let horizon = Horizon { since: never, own: never, foreign: never, gap: None };
         Self {
             reader: Mutex::new(Reader::new(rules.staleness)),
             known: Leased::new(Known {
@@ -447,11 +448,10 @@ impl Known {
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 
-    /// Returns true if a confirmation by the store holds: it came in this era, after the horizon.
+    /// Returns true if a confirmation by the store holds: it came in this era, and every later revocation is known. A
+    /// session that this server knows is not one that it lacks.
     fn counts(&self, alive: Alive) -> bool {
-        let Bounds { horizon, .. } = self.bounds;
-        let after = horizon.own.max(self.forgotten).max(horizon.gap.map_or(Timestamp::default(), |gap| gap.to));
-        alive.eras >= self.era_began && alive.at > after
+        alive.eras >= self.era_began && alive.at > self.bounds.horizon.since.max(self.forgotten)
     }
 }
 

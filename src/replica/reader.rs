@@ -304,9 +304,10 @@ impl Reader {
             Some(entry) => Step { at: entry.at.max(at), ..Step::of(entry) },
             None => Step { sequence, nonce: head, at, revocation: None },
         };
+        let since = if self.is_broken() { now.max(step.at) } else { step.at };
         // Until that time another node may have opened sessions on a server that was replaced.
-        let own = if self.is_broken() { now.max(step.at).saturating_add(max_failover) } else { step.at };
-        let horizon = Horizon { own, foreign: wall.max(now), gap: None };
+        let own = if self.is_broken() { since.saturating_add(max_failover) } else { since };
+        let horizon = Horizon { since, own, foreign: wall.max(now), gap: None };
         let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));
         let place = Place { incarnation, sequence: step.sequence, nonce: step.nonce.clone(), previous, cursor: next };
         let link = place.link();
