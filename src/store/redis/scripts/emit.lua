@@ -1,19 +1,19 @@
 
--- Writes the log. First the entry, then `m`, which speaks of it: a number without its entry would
--- be a hole for ever. A script that fails half-way keeps its earlier writes, so an entry that `m`
--- cannot count is taken back. The nudge comes last and may fail (no right to the channel).
+-- Writes the log. First the entry, then `m`, which counts it: a number without its entry would be a
+-- hole for ever. A script that fails half-way keeps its earlier writes. So an entry that `m` cannot
+-- count is taken back. The nudge comes last and may fail (no right to the channel).
 --
--- Times in the log never go back, else the time of a predecessor would not bound what was lost
--- before it. MOST bounds the memory of a log that is written faster than it grows old, for
--- revocations are written even out of memory: a reader sees the hole by the chain, and asks the
--- store about tokens of before.
+-- Times in the log never go back. Otherwise the time of a predecessor would not bound the entries
+-- lost before it. MOST bounds the memory of a log that is written faster than it grows old, because
+-- revocations are written even out of memory. A reader sees the hole by the chain, and asks the
+-- store about older tokens.
 local MOST = 1000000
 local emitted, told = 0, nil
 
--- Counts the newest entry if it follows what `m` counts: a script of an older version, or one that
--- could not take its entry back, ended between the two. Otherwise the next entry would have the
--- same number and predecessor, and every reader would see a broken chain for as long as both are
--- kept.
+-- Counts the newest entry if it follows the last one that `m` counts. A script of an older version,
+-- or one that could not take its entry back, may have ended between the two. Without this, the next
+-- entry would have the same number and predecessor. Every reader would then see a broken chain for
+-- as long as both are kept.
 local function adopt()
   local newest = redis.pcall('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
   if newest.err or not newest[1] then
@@ -47,20 +47,20 @@ local function emit(kind, subject, object, extra, till)
     error(counted)
   end
   SEQUENCE, HEAD, AT, told = SEQUENCE + 1, nonce, at, { kind, subject, object, extra, int(till) }
-  -- The entry stands: a log that lives longer than it must, or is longer, does no harm.
+  -- The entry is written: a log that lives longer than it must, or is longer, does no harm.
   pcall(live_until, LOG, NOW + KEEP)
   redis.pcall('XTRIM', LOG, 'MAXLEN', '~', MOST)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))
 end
 
--- Answers a revocation. After the seven: the five that the log says of it, and MAX_FAILOVER.
+-- Answers a revocation. After the seven: the five fields of its log entry, and MAX_FAILOVER.
 local function revoked(found)
   local answer = { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS, unpack(told) }
   answer[#answer + 1] = MAX_FAILOVER
   return answer
 end
 
--- Answers a revocation that would change nothing, with the entry that says so already.
+-- Answers a revocation that would change nothing, with the entry that is there already.
 local function unchanged(sequence, kind, subject, object, extra, till)
   return {
     NONCE, 'ok', NOW, 0, INCARNATION, sequence, MAX_STALENESS, kind, subject, object, extra, int(till), MAX_FAILOVER,

@@ -1,8 +1,8 @@
--- Every script that writes starts with this: who asks, what time it is, and whether the store is ours.
+-- The start of every script that writes: the call, the time, and a check that the store is ours.
 --
--- KEYS: 1 m, 2 log.   ARGV: 1 nonce, 2 layout, 3 buckets, 4 keep, 5 '<dmax>:<fmax>', 6 channel, 7 deadline ('' for
--- none).
--- Answers: nonce, status, now, and what the status brings.
+-- KEYS: 1 m, 2 log. ARGV: 1 nonce, 2 layout, 3 buckets, 4 keep, 5 '<dmax>:<fmax>', 6 channel, 7
+-- deadline ('' for none).
+-- Answers: nonce, status, now, and the fields of the status.
 local META, LOG = KEYS[1], KEYS[2]
 local NONCE = ARGV[1]
 
@@ -20,12 +20,13 @@ local function later(duration)
   return math.min(NOW + duration, END_OF_TIME)
 end
 
--- The longest staleness of any node, and the longest time for which one may believe a server that was replaced.
+-- The longest staleness of any node, and the longest time for which one may believe a server that
+-- was replaced.
 local DMAX, FMAX = string.match(ARGV[5], '^(%d+):(%d+)$')
 
 local meta = redis.call('HMGET', META, 'inc', 'layout', 'buckets', 'seq', 'head', 'at', 'keep', 'born', 'dmax', 'fmax')
 if not meta[1] then
-  -- A new life: what an earlier one left in the log has no place in its chain.
+  -- A new incarnation: entries that an earlier one left in the log are not in its chain.
   redis.call('DEL', LOG)
   meta = { NONCE, ARGV[2], ARGV[3], '0', NONCE, int(NOW), ARGV[4], int(NOW), DMAX, FMAX }
   redis.call('HSET', META, 'inc', meta[1], 'layout', meta[2], 'buckets', meta[3], 'seq', meta[4], 'head', meta[5],
@@ -45,8 +46,8 @@ end
 if KEEP < tonumber(ARGV[4]) then
   redis.call('HSET', META, 'keep', ARGV[4])
   if SEQUENCE > 0 then
-    -- What was revoked until now is remembered for the shorter time. Where that is still so for an
-    -- earlier change, the shortest time counts.
+    -- Revocations until now are remembered for the shorter time. If the time of an earlier change
+    -- is not over yet, the shortest time counts.
     local last, from = redis.call('HMGET', META, 'grew', 'from'), KEEP
     if tonumber(last[1]) and NOW < tonumber(last[1]) + tonumber(ARGV[4]) then
       from = math.min(from, tonumber(last[2]) or 0)
@@ -68,7 +69,7 @@ if ARGV[7] ~= '' and NOW > tonumber(ARGV[7]) then
   return { NONCE, 'late', NOW }
 end
 
--- Sees to it that a key lives to at least `at`, and never shortens its life.
+-- Makes a key live to at least `at`, and never shortens its life.
 local function live_until(key, at)
   if redis.call('PEXPIRETIME', key) < at then
     redis.call('PEXPIREAT', key, int(at))

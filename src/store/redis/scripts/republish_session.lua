@@ -1,8 +1,8 @@
 
--- Ends a session that the store was told of before and may have lost. A record that was lost is
--- made again, ended, so that of many nodes that come with it only the first writes. Logged for
--- `keep`, not only for as long as the entry that was lost: where the record came back alive, tokens
--- were minted since. Looks at one record and a page of pruning.
+-- Ends a session whose end the store may have lost. A record that was lost is made again, ended, so
+-- that of many nodes that republish it only the first writes. Logged for `keep`, not only for as
+-- long as the entry that was lost: if the record came back alive, tokens were minted since. Looks
+-- at one record and a page of pruning.
 -- ARGV: 9 field, 10 tag, 11 until.
 local field = ARGV[9]
 if tonumber(ARGV[11]) <= NOW then

@@ -4,7 +4,7 @@
 -- ARGV: 9 field of the session that stays ('' for none).
 local field = ARGV[9]
 -- A repetition that ends nothing moves `r` only if it is older than this. A login takes less time,
--- so nobody can refuse every login of a user by repeating the call. A password change long after
+-- so no caller can refuse every login of a user by repeating the call. A password change long after
 -- the last revocation still overtakes the logins that began before it.
 local LONGEST_LOGIN = 10000
 
@@ -27,7 +27,7 @@ if is_last and not spared then
   return unchanged(last.sequence, 'u', SUBJECT, sid_of(last.field), int(GENERATION), NOW + KEEP)
 end
 
--- Exact for as many fields as are quickly looked at. Beyond that: whether a session was spared the
+-- Exact for a count of fields that takes little time. Beyond that: true if a session was spared the
 -- last time, or opened since.
 local found
 if redis.call('HLEN', USER) <= 128 then

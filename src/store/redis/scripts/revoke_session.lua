@@ -1,6 +1,6 @@
 
--- Ends one session, and logs it unless the log says so already. A record that is absent is logged
--- too, since it may have been lost while its tokens live; it is made anew, ended, so that a
+-- Ends one session, and logs it unless the log has its end already. A record that is absent is
+-- logged too, since it may have been lost while its tokens live. It is made anew, ended, so that a
 -- repetition changes nothing. Looks at one record and a page of pruning.
 -- ARGV: 9 field, 10 tag.
 local field, tag = ARGV[9], ARGV[10]

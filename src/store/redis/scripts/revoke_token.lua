@@ -1,5 +1,5 @@
 
--- Revokes one access token. Looks at one mark and a page of pruning.   ARGV: 9 jti, 10 until.
+-- Revokes one access token. Looks at one mark and a page of pruning. ARGV: 9 jti, 10 until.
 local jti, wanted = ARGV[9], tonumber(ARGV[10])
 if wanted <= NOW then
   return unchanged(SEQUENCE, 't', SUBJECT, jti, '', wanted)

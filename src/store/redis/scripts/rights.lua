@@ -1,7 +1,7 @@
--- Which of the commands that the scripts and reads need are not allowed. Writes nothing.
+-- Returns those commands of the scripts and reads that the user may not run. Writes nothing.
 --
--- KEYS: 1 m, 2 log, 3 user, 4 labels, 5 denied, 6 index.   ARGV: 1 nonce; 2-7 as in meta.lua,
--- unused here.
+-- KEYS: 1 m, 2 log, 3 user, 4 labels, 5 denied, 6 index. ARGV: 1 nonce; 2-7 as in meta.lua, unused
+-- here.
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local META, LOG, USER, LABELS, DENIED, INDEX = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

@@ -1,6 +1,6 @@
 
 -- Exchanges a counter. Looks at one record and a page of pruning. MAY_ADVANCE is false in the
--- script that runs out of memory: it revokes on reuse, and else only tells what it found.
+-- script that runs out of memory: it revokes on reuse, and otherwise changes nothing.
 -- ARGV: 9 field, 10 tag, 11 counter, 12 idle, 13 grace.
 local field, tag, counter = ARGV[9], ARGV[10], tonumber(ARGV[11])
 local idle, grace = tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -34,8 +34,8 @@ end
 if counter == r.counter - 1 and math.max(NOW - r.rotated, 0) < grace then
   return successor('replayed')
 end
--- Ahead of the record: it was rolled back, and the token, whose signature is good, knows better. The last number that
--- four bytes hold has no successor.
+-- Ahead of the record: it was rolled back, and the token, whose signature is good, is newer. The
+-- last number that four bytes hold has no successor.
 if counter >= r.counter and counter < 4294967295 then
   if not MAY_ADVANCE then
     return { NONCE, 'full', NOW }

@@ -1,3 +1,3 @@
 
--- Nothing more: the bucket exists and is ours.
+-- The bucket exists and is ours. There is nothing more to do.
 return { NONCE, 'ok', NOW, INCARNATION, BORN }

@@ -1,7 +1,7 @@
 
--- A user's sessions.   KEYS: 3 user, 4 labels, 5 index.   ARGV: 8 subject.
+-- A user's sessions. KEYS: 3 user, 4 labels, 5 index. ARGV: 8 subject.
 --
--- Redis runs one script at a time: so each looks at a bounded number of fields, however many the
+-- Redis runs one script at a time. So each looks at a bounded number of fields, however many the
 -- user has. A page of HSCAN is bounded by its COUNT, and for a hash in the compact encoding by the
 -- server's hash-max-listpack-entries.
 local USER, LABELS, INDEX, SUBJECT = KEYS[3], KEYS[4], KEYS[5], ARGV[8]
@@ -11,21 +11,21 @@ local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e', 'x')
 -- to which logins that have begun are refused.
 local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
 local ALL_REVOKED = tonumber(fences[3] or '-1')
--- How far the index of live sessions is built: false where no cap was ever in use, 'done', or a
--- cursor of HSCAN.
+-- The progress of the index of live sessions: false if no cap was ever in use, 'done', or a cursor
+-- of HSCAN.
 local INDEXED = fences[5]
 if not (GENERATION and HIGHEST and ALL_REVOKED) then
   return { NONCE, 'untrusted', NOW }
 end
 
--- record.rs says what stands where.
+-- record.rs describes the layout.
 local RECORD, RECORD_SIZE = '>c8I8I8I8I8I8I4B', 53
 
 local function encode(r)
   return struct.pack(RECORD, r.tag, r.generation, r.opened, r.absolute, r.refresh, r.rotated, r.counter, r.flags)
 end
 
--- The record, or nil if there is none or if it cannot be read.
+-- Returns the record, or nil if there is none or if it cannot be read.
 local function decode(text)
   if not text or #text ~= RECORD_SIZE then
     return nil
@@ -46,8 +46,8 @@ local function was_revoked(r)
   return r.flags % 2 == 1
 end
 
--- Returns whether a session has ended and the log does not say so. A sequence above the newest one
--- is of a log that was lost together with its `m`.
+-- Returns true if a session has ended and the log does not have its end. A sequence above the
+-- newest one is of a log that was lost together with its `m`.
 local function is_unlogged(r)
   return was_revoked(r) and (r.flags < LOGGED or r.absolute > SEQUENCE)
 end
@@ -78,7 +78,8 @@ local function log_end(field, r)
   redis.call('HSET', USER, field, encode(r))
 end
 
--- Ends a session. Its record stays, as large as it was, to tell a revoked session from an unknown one.
+-- Ends a session. Its record stays, as large as it was, to distinguish a revoked session from an
+-- unknown one.
 local function end_session(field, r)
   r.flags, r.rotated = r.flags + REVOKED, NOW
   r.refresh, r.absolute = math.min(r.refresh, NOW), math.min(r.absolute, NOW)
@@ -120,15 +121,15 @@ local function tombstone(tag)
   }
 end
 
--- Reads a token's mark: until when it is revoked, and the sequence of the entry that says so (nil
--- in the form of layout 1). Returns nil if there is none or if it cannot be read.
+-- Reads a token's mark: the end of its revocation, and the sequence of its entry (nil in the form
+-- of layout 1). Returns nil if there is none or if it cannot be read.
 local function read_mark(value)
   local till, sequence = string.match(value or '', '^(%d+)%.?(%d*)$')
   return tonumber(till), tonumber(sequence)
 end
 
--- Reads the last revocation of all sessions, if its entry stands in the log: the entry's sequence,
--- the field of the session that was kept ('' for none), and whether no session was opened since.
+-- Reads the last revocation of all sessions, if its entry is in the log: the entry's sequence, the
+-- field of the session that was kept ('' for none), and true if no session was opened since.
 -- Otherwise returns nil.
 local function last_end_of_all()
   local sequence, generation, is_last, field = string.match(fences[4] or '', '^(%d+)%.(%d+)([:;])(.*)$')
@@ -163,11 +164,11 @@ local function end_all(generation, revoked, field, kept, state)
   end
   emit('u', SUBJECT, sid_of(field), int(generation), NOW + KEEP)
   GENERATION = generation
-  -- Last: it tells that the entry stands in the log.
+  -- Last: it proves that the entry is in the log.
   redis.call('HSET', USER, 'e', int(SEQUENCE) .. '.' .. int(generation) .. state .. field)
 end
 
--- Returns whether a field has nothing more to tell. What has ended is known for `keep` more.
+-- Returns true if a field is no longer needed. An ended record is kept for `keep` more.
 local function is_over(field, value)
   if not is_session(field) then
     return string.sub(field, 1, 1) == '!' and (read_mark(value) or 0) <= NOW
@@ -178,7 +179,8 @@ local function is_over(field, value)
 end
 
 -- Removes a few fields that are over, and adds live sessions that an index lacks (a backup that was
--- restored, a script that ended half-way). Whatever stands in them, it never makes the script fail.
+-- restored, a script that ended half-way). Whatever the fields contain, it never makes the script
+-- fail.
 local function prune()
   local pruned = pcall(function()
     local cursor = redis.call('HGET', USER, 'c') or '0'
