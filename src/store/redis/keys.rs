@@ -8,7 +8,7 @@
 //! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from, dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
 //! {prefix}:{b}:ch        shard channel: a nudge at every entry
-//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`continuity`)
+//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`proofs`)
 //! ```
 //!
 //! `{b}` is the bucket's number in braces, literally: the hash tag by which Redis Cluster keeps all

@@ -148,15 +148,6 @@ impl Servers {
         }
     }
 
-    /// Waits until answers count, after connecting.
-    pub(super) async fn settle(&self) -> Result<(), Failure> {
-        match self {
-            Self::One(connections) => connections.settle().await,
-            #[cfg(feature = "cluster")]
-            Self::Cluster(_) => Ok(()),
-        }
-    }
-
     /// Drops every connection of the store, and lets no answer count that was asked for before.
     /// Sentinels, or the nodes of a cluster, are asked anew which server is the primary.
     ///
