@@ -39,7 +39,7 @@ impl Pair {
         let old = RedisServer::start_with(&[&conditions[..], &["--repl-diskless-sync-delay", "0"]].concat());
         let (address, replication) = (Proxy::start(old.port()).await, Proxy::start(old.port()).await);
         let primary = format!("127.0.0.1 {}", replication.port());
-        let of_it = ["--replicaof", &primary, "--bind-source-addr", REPLICA];
+        let of_it = ["--replicaof", &primary, "--bind-source-addr", REPLICA, "--repl-diskless-sync-delay", "0"];
         let new = RedisServer::start_with(&of_it);
         Self { old, new, address, replication }
     }
@@ -200,4 +200,27 @@ async fn a_replica_that_is_away_stops_the_service_if_each_request_asks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_away_stops_the_service_if_the_node_decides_itself() {
     a_replica_that_is_away_stops_the_service_until_it_is_back(Consistency::BoundedStaleness(D)).await;
+}
+
+/// The old primary takes writes without its replica, and the node has connections to both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
+    let servers = Pair::start().await;
+    let kept = kept(&servers, Consistency::Strong).await;
+    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    servers.is_replicated().await;
+    let mut admin = servers.old.admin().await;
+    redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "0"]).exec_async(&mut admin).await.unwrap();
+    servers.replication.block(&[REPLICA]);
+    servers.promote_and_revoke(revoked.session_id()).await;
+    let proves = async || {
+        let warnings = kept.status().await.warnings;
+        !warnings.iter().any(|warning| warning.contains("replicas have acknowledged"))
+    };
+    eventually("the old primary proves nothing", async || (!proves().await).then_some(())).await;
+    // Connections that are open still lead to the old primary.
+    let _replica = servers.move_address().await;
+    eventually("the new primary is proved", async || proves().await.then_some(())).await;
+    assert_eq!(lets_in(&kept, &revoked).await, Some(false));
+    assert_eq!(lets_in(&kept, &live).await, Some(true));
 }

@@ -215,9 +215,11 @@ impl Connections {
         let make = async move {
             let suspicions = guard.suspicions();
             let (link, word) = source.connect_by_word().await?;
-            let run_id = if identifies { identity::run_id(link.clone()).await? } else { None };
+            // Only proofs need the time for which it has been the primary.
+            let with_term = guard.deployment().max_lag().is_some();
+            let name = if identifies { identity::name(link.clone(), with_term).await? } else { None };
             let under = word.as_ref().map(|word| (word.era, word.epoch));
-            let server = run_id.map(|run_id| identity::server_id(&run_id, under));
+            let server = name.map(|name| identity::server_id(&name, under));
             Ok(Made { link, home: Handle::current(), server, word, suspicions })
         };
         let connect = async move { timeout(limit, make).await.unwrap_or_else(|_| Err(Failure::timeout())) };
@@ -511,7 +513,7 @@ mod tests {
         connections.guard().suspect();
         assert!(before.judge(&Value::Int(0), Moment::now()).unwrap_err().broken);
         // One that was given up is not made again at once.
-        sleep(SHORTEST_PAUSE).await;
+        tokio::time::sleep(SHORTEST_PAUSE).await;
         let after = lease().await;
         assert_ne!(after.connection(), before.connection());
         after.judge(&Value::Int(0), Moment::now()).unwrap();

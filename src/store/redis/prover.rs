@@ -21,7 +21,7 @@ use crate::{
         connection::{Connections, Lease},
         failure::Failure,
         guard::Guard,
-        info,
+        identity, info,
         keys::Keyspace,
         moment::Moment,
         origin::{Origin, Terms},
@@ -178,42 +178,45 @@ impl Prober {
             Ok(values) => values,
             Err(failure) => return Some(self.failed(&failure, write.name())),
         };
-        let Ok([replication, written, acknowledged]) = <[Value; 3]>::try_from(values) else {
+        let Ok([written, acknowledged, server, replication]) = <[Value; 4]>::try_from(values) else {
             return Some(self.failed(&malformed(), write.name()));
         };
-        match online_replicas(replication) {
-            Ok(replicas) => self.guard.cover(replicas),
-            Err(failure) => return Some(self.failed(&failure, "INFO")),
-        }
         match written.extract_error().map_err(Failure::from) {
             Ok(Value::Int(0)) => return None,
             Ok(Value::Int(_) | Value::Okay) => {}
             Ok(_) => return Some(self.failed(&malformed(), write.name())),
             Err(failure) => return Some(self.failed(&failure, write.name())),
         }
-        Some(match acknowledged.extract_error().map_err(Failure::from) {
-            Ok(Value::Int(count)) => {
-                let is_proof = self.guard.acknowledged(lease.server(), asked, u64::try_from(count).unwrap_or(0));
-                match lease.server() {
-                    None => Probed::Unidentified,
-                    Some(_) if is_proof => Probed::Proved,
-                    Some(_) => Probed::Short,
-                }
-            }
-            Ok(_) => self.failed(&malformed(), "WAIT"),
-            Err(failure) => self.failed(&failure, "WAIT"),
+        let count = match acknowledged.extract_error().map_err(Failure::from) {
+            Ok(Value::Int(count)) => u64::try_from(count).unwrap_or(0),
+            Ok(_) => return Some(self.failed(&malformed(), "WAIT")),
+            Err(failure) => return Some(self.failed(&failure, "WAIT")),
+        };
+        let (server, replication) = match (section(server), section(replication)) {
+            (Ok(server), Ok(replication)) => (server, replication),
+            (Err(failure), _) | (_, Err(failure)) => return Some(self.failed(&failure, "INFO")),
+        };
+        self.guard.cover(online_replicas(&replication));
+        let server = identity::name_of_term(&server, &replication).map(|name| identity::server_id(&name, None));
+        Some(match (server, self.guard.acknowledged(server, asked, count)) {
+            (None, _) => Probed::Unidentified,
+            (Some(_), true) => Probed::Proved,
+            (Some(_), false) => Probed::Short,
         })
     }
 
+    /// Returns the write and what follows it. `INFO` is last: the server was the primary of this
+    /// name until then, so no other one confirmed a revocation before the write.
     fn question(&self, write: Write) -> Pipeline {
-        let mut pipeline = Pipeline::with_capacity(3);
+        let mut pipeline = Pipeline::with_capacity(4);
         pipeline.ignore_errors();
-        pipeline.cmd("INFO").arg("replication");
         match write {
             Write::Prolong => pipeline.cmd("PEXPIRE").arg(&self.key).arg(LIFE_MILLIS),
             Write::Create => pipeline.cmd("SET").arg(&self.key).arg(1).arg("PX").arg(LIFE_MILLIS),
         };
         pipeline.cmd("WAIT").arg(self.guard.replicas()).arg(saturating_millis(self.wait));
+        pipeline.cmd("INFO").arg("server");
+        pipeline.cmd("INFO").arg("replication");
         pipeline
     }
 
@@ -223,19 +226,23 @@ impl Prober {
     }
 }
 
-/// Returns how many replicas follow the server. One that still loads its first copy does not.
-fn online_replicas(answer: Value) -> Result<u64, Failure> {
-    let text = info::text(answer.extract_error()?)?;
+fn section(answer: Value) -> Result<String, Failure> {
+    info::text(answer.extract_error()?)
+}
+
+/// Returns how many replicas follow the server, from `INFO replication`. One that still loads its
+/// first copy does not.
+fn online_replicas(replication: &str) -> u64 {
     let is_replica = |line: &&str| {
         let name = line.split_once(':').and_then(|(name, _)| name.strip_prefix("slave"));
         name.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    let online = text.lines().filter(is_replica).filter(|line| line.split(',').any(|field| field == "state=online"));
-    Ok(u64::try_from(online.count()).unwrap_or(u64::MAX))
+    let online =
+        replication.lines().filter(is_replica).filter(|line| line.split(',').any(|field| field == "state=online"));
+    u64::try_from(online.count()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -246,7 +253,6 @@ mod tests {
                     slave1:ip=10.0.0.2,port=6379,state=wait_bgsave,offset=0,lag=0\r\n\
                     slave12:ip=10.0.0.3,port=6379,state=online,offset=0,lag=9\r\n\
                     slave_read_only:1\r\nmaster_repl_offset:14\r\n";
-        assert_eq!(online_replicas(Value::BulkString(text.into())).unwrap(), 2);
-        assert!(online_replicas(Value::Nil).is_err());
+        assert_eq!(online_replicas(text), 2);
     }
 }
