@@ -114,6 +114,7 @@ impl Reader {
             }
             has_cursor_of_ours(query)?;
         }
+        self.inner.keep_proving();
         let first = self.ask(&questions, deadline).await?;
         if first.iter().all(|told| !self.needs_touch(told)) {
             return Ok(first.into_iter().map(existing).collect());
