@@ -24,18 +24,20 @@ const LAG: Duration = Duration::from_secs(1);
 
 /// A primary that takes writes as long as it has one replica, and that replica.
 async fn primary_with_replica() -> (RedisServer, RedisServer) {
-    let primary = RedisServer::start_with(&["--min-replicas-to-write", "1", "--min-replicas-max-lag", "1"]);
+    let primary = primary_that_demands("1");
     let replica = replica_of(&primary).await;
     (primary, replica)
 }
 
+/// A primary that takes writes as long as it has this many replicas.
+fn primary_that_demands(replicas: &str) -> RedisServer {
+    let demands = ["--min-replicas-to-write", replicas, "--min-replicas-max-lag", "1"];
+    // Else a replica waits for five seconds.
+    RedisServer::start_with(&[&demands[..], &["--repl-diskless-sync-delay", "0"]].concat())
+}
+
 async fn replica_of(primary: &RedisServer) -> RedisServer {
-    let replica = RedisServer::start_with(&[
-        "--replicaof",
-        &format!("127.0.0.1 {}", primary.port()),
-        "--repl-diskless-sync-delay",
-        "0",
-    ]);
+    let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
     let mut admin = replica.admin().await;
     eventually("the replica follows", async || {
         let info: String = redis::cmd("INFO").arg("replication").query_async(&mut admin).await.ok()?;
@@ -190,7 +192,7 @@ async fn without_its_replicas_a_server_is_not_connected_to_and_the_error_counts_
     let error = cause(RedisStore::builder(server.url()).failover(replicas)).await;
     println!("given up after {:?}", began.elapsed());
     assert!(error.contains("0 of 1 replicas"), "{error}");
-    let server = RedisServer::start_with(&["--min-replicas-to-write", "2"]);
+    let server = primary_that_demands("2");
     let _replica = replica_of(&server).await;
     let error = cause(RedisStore::builder(server.url()).failover(replicas)).await;
     assert!(error.contains("0 of 2 replicas") && error.contains("NOREPLICAS"), "{error}");
@@ -198,7 +200,7 @@ async fn without_its_replicas_a_server_is_not_connected_to_and_the_error_counts_
 
 #[tokio::test]
 async fn a_server_that_demands_fewer_replicas_than_it_has_voids_the_bound() {
-    let server = RedisServer::start();
+    let server = primary_that_demands("0");
     let _replica = replica_of(&server).await;
     let replicas = Failover::Replicas { max_lag: LAG };
     let store = RedisStore::builder(server.url()).failover(replicas).connect().await.unwrap();
@@ -220,6 +222,19 @@ async fn a_user_without_the_right_to_a_proof_is_a_mistake_that_names_the_right()
         assert!(matches!(error, ConnectError::Config(_)), "{text}");
         assert!(text.contains(&command.to_uppercase()), "{text}");
     }
+}
+
+#[tokio::test]
+async fn the_rights_that_the_security_notes_name_are_enough_for_proofs() {
+    let (server, _replica) = primary_with_replica().await;
+    let notes = include_str!("../SECURITY.md").replace("\n  ", " ");
+    let rights = notes.split('`').find(|text| text.starts_with("~tb:*")).unwrap();
+    let mut set = redis::cmd("ACL");
+    set.arg(&["SETUSER", "node", "reset", "on", ">secret"]).arg(rights.split(' ').collect::<Vec<_>>());
+    set.exec_async(&mut server.admin().await).await.unwrap();
+    let url = server.url().replace("redis://", "redis://node:secret@");
+    let store = RedisStore::builder(url).failover(Failover::Replicas { max_lag: LAG }).connect().await.unwrap();
+    open(&store, "alice", "s1").await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! |--|--|--|
 //! | `BIND` | address to listen on | the example's own |
 //! | `REDIS_URL` | `redis://` or `rediss://`; `redis-sentinel://host:port,host:port#name`; `redis-cluster://host:port,host:port`, or the URLs of some nodes with commas | absent: sessions in memory |
-//! | `FAILOVER` | how the server behind `REDIS_URL` can be replaced: `single`, or `replicas:<min-replicas-max-lag in seconds>` | undeclared |
+//! | `FAILOVER` | how the server behind `REDIS_URL` can be replaced: `single`, or `replicas:<max_lag in seconds>`; 1 is fine | undeclared |
 //! | `SENTINEL_PATIENCE_SECONDS` | how old the word of the sentinels may be | 5 |
 //! | `REDIS_PREFIX` | the prefix of all keys | `tb` |
 //! | `CONSISTENCY` | `strong`: every request asks the store; `bounded:<milliseconds>`: none does, and a revocation holds everywhere after that time | `strong` |

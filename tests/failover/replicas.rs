@@ -59,7 +59,7 @@ impl Pair {
 
     /// Leads the address to the new primary, which has a replica of its own. The old primary is left
     /// as it is.
-    async fn move_address(&self) -> RedisServer {
+    fn move_address(&self) -> RedisServer {
         let primary = format!("127.0.0.1 {}", self.new.port());
         let replica = RedisServer::start_with(&["--replicaof", &primary]);
         self.address.move_to(self.new.port());
@@ -112,7 +112,7 @@ async fn an_old_primary_without_replicas_is_believed_no_longer_than_the_bound(co
     println!("last let in {last:?} after the revocation; the bound is {bound:?}");
     assert_eq!(lets_in(&kept, &live).await, None, "the old primary is still there, and serves nothing");
 
-    let _replica = servers.move_address().await;
+    let _replica = servers.move_address();
     println!("served again {:?} after the address moved", serves_again(&kept, &live).await);
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));
 }
@@ -146,7 +146,7 @@ async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency:
     let last = holds_the_bound(&kept, &revoked, confirmed, bound, confirmed.elapsed() + WATCHED).await;
     assert_eq!(last, Duration::ZERO);
     assert_eq!(lets_in(&kept, &live).await, None);
-    let _replica = servers.move_address().await;
+    let _replica = servers.move_address();
     println!("served again {:?} after the address moved", serves_again(&kept, &live).await);
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));
 }
@@ -219,7 +219,7 @@ async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
     };
     eventually("the old primary proves nothing", async || (!proves().await).then_some(())).await;
     // Connections that are open still lead to the old primary.
-    let _replica = servers.move_address().await;
+    let _replica = servers.move_address();
     eventually("the new primary is proved", async || proves().await.then_some(())).await;
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));
     assert_eq!(lets_in(&kept, &live).await, Some(true));

@@ -210,7 +210,6 @@ impl Replicas {
             Server::R1 => match state.role {
                 // Both replicas follow it, and all their acknowledgements are one step.
                 Role::PrimaryAgain => push(Step::R1AnswersTheProof, &|state| answers(state, Server::R1)),
-                Role::Healed => {}
                 Role::Primary if !probe.is_written => push(Step::R1Writes, &|state| {
                     state.probe = Some(Probe { is_written: true, ..probe });
                     for ack in &mut state.acks {
@@ -223,7 +222,7 @@ impl Replicas {
                 Role::Primary if self.is_acknowledged(state) => {
                     push(Step::R1AnswersTheProof, &|state| answers(state, Server::R1));
                 }
-                Role::Primary => {}
+                Role::Primary | Role::Healed => {}
             },
         }
     }

@@ -29,13 +29,23 @@ async fn health_tells_the_bound_or_why_there_is_none() {
 
 #[tokio::test]
 async fn an_address_that_moves_is_declared_with_its_lag() {
-    let server = RedisServer::start_with(&["--min-replicas-to-write", "0"]);
-    let declared =
-        Server::start(&[("REDIS_URL", &server.url()), ("FAILOVER", "replicas:2"), ("CONSISTENCY", "strong")]);
-    let told = health(&declared).await;
+    let server = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]);
+    let _replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {}", server.port())]);
+    let mut admin = server.admin().await;
+    eventually("the replica follows", async || {
+        let info: String = redis::cmd("INFO").arg("replication").query_async(&mut admin).await.ok()?;
+        info.contains("state=online").then_some(())
+    })
+    .await;
+    let start =
+        || Server::start(&[("REDIS_URL", &server.url()), ("FAILOVER", "replicas:1"), ("CONSISTENCY", "strong")]);
+    let told = health(&start()).await;
     assert_eq!(told["bound_ms"], Value::Null, "min-replicas-to-write is 0");
     assert!(told["bound_reason"].as_str().unwrap().contains("min-replicas-to-write"));
     assert_eq!(told["warnings"].as_array().unwrap().len(), 1);
+    redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "1"]).exec_async(&mut admin).await.unwrap();
+    let told = health(&start()).await;
+    assert_eq!((&told["bound_ms"], &told["warnings"]), (&json!(1000), &json!([])));
 }
 
 #[tokio::test]

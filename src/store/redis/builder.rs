@@ -219,9 +219,13 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Connects, and checks that the server is fit for this: its version, its eviction policy, the rights of the user
-    /// (`ROLE` is among what is needed, and in a cluster `CLUSTER SLOTS`; `INFO`, `SPUBLISH` and `SSUBSCRIBE` are not), and that no other layout or number of buckets is
-    /// in use under the prefix.
+    /// Connects, and checks that the server is fit for this: its version, its eviction policy, and
+    /// the rights of the user. No other layout or number of buckets may be in use under the prefix.
+    ///
+    /// `ROLE` is among the rights that are needed, and in a cluster `CLUSTER SLOTS`. `SPUBLISH` and
+    /// `SSUBSCRIBE` are not, and `INFO` only under [`Failover::Replicas`]. There the store also
+    /// waits until all replicas have acknowledged a write. If they do not within
+    /// [`timeout`](Self::timeout) and half of `max_lag`, the error says how many have.
     ///
     /// # Errors
     ///

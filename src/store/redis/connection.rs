@@ -115,6 +115,7 @@ enum State {
 struct Line {
     link: MultiplexedConnection,
     liveness: Arc<Liveness>,
+    made: Moment,
     /// What is asked over it together.
     gathering: Arc<Gathering>,
     server: Option<ServerId>,
@@ -307,7 +308,9 @@ impl Lease {
 
     fn trust(&self, asked: Moment) -> Result<(), Failure> {
         let outcome = if self.line.suspicions == self.guard.suspicions() {
-            self.guard.proved(self.line.server, asked).and_then(|()| self.guard.confirm(self.line.word.as_deref()))
+            self.guard
+                .proved(self.line.server, asked, self.line.made)
+                .and_then(|()| self.guard.confirm(self.line.word.as_deref()))
         } else {
             let text = "the connection is older than a pause of this node";
             Err(Failure::new(StoreErrorKind::Unavailable, true, text))
@@ -363,6 +366,7 @@ impl Line {
         Self {
             link,
             liveness,
+            made: Moment::now(),
             gathering,
             server,
             word: word.map(Arc::new),

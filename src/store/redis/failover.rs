@@ -45,6 +45,7 @@ pub enum Failover {
     /// What is not covered:
     ///
     /// * A replica that attaches and is promoted between two looks, a quarter of a second apart.
+    /// * A replica that attaches in place of a promoted one, where the number counts only one.
     /// * The promotion of a replica of a replica.
     Replicas {
         /// The longest time since all replicas have acknowledged a write of this node: 1 s to 10

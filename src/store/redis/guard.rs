@@ -179,14 +179,16 @@ impl Guard {
         self.deployment
     }
 
-    /// Judges by its proof an answer of this server that was asked for at this moment.
-    pub(super) fn proved(&self, server: Option<ServerId>, asked: Moment) -> Result<(), Failure> {
+    /// Judges by its proof an answer of this server that was asked for at this moment, over a
+    /// connection that was `made` before.
+    pub(super) fn proved(&self, server: Option<ServerId>, asked: Moment, made: Moment) -> Result<(), Failure> {
         let Some(proofs) = &self.proofs else { return Ok(()) };
         let (broken, text) = match lock(proofs).judge(server, asked) {
             Ok(()) => return Ok(()),
             Err(Unproved::Unidentified) => (false, "the server does not tell its identity: grant the user INFO"),
             Err(Unproved::Old) => (false, "not all replicas have acknowledged a write lately"),
-            Err(Unproved::OtherServer) => (true, "the address leads to another server now"),
+            // A newer connection may be the first that leads to the next primary.
+            Err(Unproved::OtherServer(proved)) => (proved > made, "the replicas follow another server"),
         };
         Err(Failure::new(StoreErrorKind::Unavailable, broken, text))
     }

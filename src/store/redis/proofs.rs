@@ -18,7 +18,8 @@
 //!
 //! The number of replicas is the condition: the larger of `min-replicas-to-write` and the most that
 //! the node ever saw. Each probe looks at them. What remains is a replica that attaches and is
-//! promoted between two probes, and one that takes the place of a promoted one in the count.
+//! promoted between two probes, and one that attaches in place of a promoted one, if neither number
+//! counts both.
 
 use std::time::Duration;
 
@@ -55,8 +56,9 @@ pub(super) enum Unproved {
     Unidentified,
     /// There is no proof that is young enough.
     Old,
-    /// There is one, of another server: the address leads there now.
-    OtherServer,
+    /// There is one, of another server, which was asked at this moment. Connections that are older
+    /// lead to a server of before.
+    OtherServer(Moment),
 }
 
 impl Proofs {
@@ -97,7 +99,7 @@ impl Proofs {
     pub(super) fn judge(&self, server: Option<ServerId>, asked: Moment) -> Result<(), Unproved> {
         let server = server.ok_or(Unproved::Unidentified)?;
         let young = self.newest.filter(|proof| self.is_young(*proof, asked)).ok_or(Unproved::Old)?;
-        if young.server == server { Ok(()) } else { Err(Unproved::OtherServer) }
+        if young.server == server { Ok(()) } else { Err(Unproved::OtherServer(young.asked)) }
     }
 
     /// Returns why no answer counts at this moment, if none does.
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_proof_of_one_server_is_none_of_another() {
-        assert_eq!(proved().judge(Some(ServerId::new(2)), at(500)), Err(Unproved::OtherServer));
+        assert_eq!(proved().judge(Some(ServerId::new(2)), at(500)), Err(Unproved::OtherServer(at(500))));
         assert_eq!(proved().judge(Some(ServerId::new(2)), at(1501)), Err(Unproved::Old));
     }
 
@@ -169,7 +171,7 @@ mod tests {
         let (mut proofs, other) = (proved(), Some(ServerId::new(2)));
         assert!(proofs.acknowledged(other, at(600), 1));
         assert_eq!(proofs.judge(other, at(600)), Ok(()));
-        assert_eq!(proofs.judge(SERVER, at(600)), Err(Unproved::OtherServer));
+        assert_eq!(proofs.judge(SERVER, at(600)), Err(Unproved::OtherServer(at(600))));
     }
 
     #[test]
