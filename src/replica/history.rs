@@ -201,7 +201,8 @@ impl History {
     /// Returns true if the places that are remembered have this number, and none of them this revocation.
     pub(super) fn tells_another(&self, sequence: u64, revocation: &Revocation) -> bool {
         let trail = self.current().into_iter().flat_map(|unit| &unit.trail);
-        let mut told = trail.filter(|step| step.sequence == sequence).filter_map(|step| step.revocation.as_ref()).peekable();
+        let mut told =
+            trail.filter(|step| step.sequence == sequence).filter_map(|step| step.revocation.as_ref()).peekable();
         told.peek().is_some() && !told.any(|told| told == revocation)
     }
 

@@ -271,12 +271,7 @@ impl Inner {
     }
 
     /// Makes the page of the answers; `None` if the bucket does not exist.
-    pub(super) fn page(
-        &self,
-        told: Told,
-        query: &LogQuery,
-        lease: &Lease,
-    ) -> Result<Option<LogPage>, StoreError> {
+    pub(super) fn page(&self, told: Told, query: &LogQuery, lease: &Lease) -> Result<Option<LogPage>, StoreError> {
         let Told { meta, found } = told;
         let Some(mut meta) = self.same_layout(meta)? else { return Ok(None) };
         for entry in &found.entries {
