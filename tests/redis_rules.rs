@@ -259,6 +259,20 @@ async fn a_session_opened_after_revoke_all_lives_and_those_before_do_not() {
 }
 
 #[tokio::test]
+async fn the_session_that_was_spared_keeps_its_name_however_many_are_opened_since() {
+    let f = Fixture::new().await;
+    f.open("alice", "a:b").await;
+    f.open("alice", "dead").await;
+    f.store.revoke_all("alice", Some("a:b")).await.unwrap();
+    for sid in ["s1", "s2"] {
+        f.open("alice", sid).await;
+        let told = f.store.revoke_session("alice", "dead").await.unwrap().revocation;
+        let Revocation::Subject { except, .. } = told else { panic!("{told:?}") };
+        assert_eq!(except.as_deref(), Some("a:b"));
+    }
+}
+
+#[tokio::test]
 async fn revoke_all_tells_whether_there_was_anything_to_end() {
     let f = Fixture::new().await;
     assert!(!f.store.revoke_all("alice", None).await.unwrap().found);

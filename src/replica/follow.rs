@@ -275,7 +275,7 @@ impl Follower {
         let (Some(Ok(page)), Some(bucket)) = (pages.pop(), self.replica.bucket(number)) else {
             return self.back.failed(Instant::now());
         };
-        self.back.took(&page.entries, Instant::now());
+        self.back.took(&page.entries, page.skipped, Instant::now());
         let outcome = bucket.back_page(&ask, page);
         self.notice(number, &outcome);
     }

@@ -169,9 +169,11 @@ impl BackPace {
         self.turn.checked_rem(buckets).unwrap_or(0)
     }
 
-    /// Counts a page.
-    pub(super) fn took(&mut self, entries: &[LogEntry], now: Instant) {
+    /// Counts a page, and the entries of it that were left out. *A page of such alone cost nothing, and the next one was
+    /// asked for at once.*
+    pub(super) fn took(&mut self, entries: &[LogEntry], skipped: u32, now: Instant) {
         let bytes = entries.iter().map(size_of_entry).sum::<u64>();
+        let bytes = bytes.saturating_add(OVERHEAD.saturating_mul(skipped.into())).max(OVERHEAD);
         self.first = self.first.saturating_sub(bytes);
         let takes = |rate| Duration::from_nanos(bytes.saturating_mul(self.feeds).saturating_mul(1_000_000_000 / rate));
         self.next = self.next.max(now) + takes(RATE);
@@ -240,6 +242,17 @@ mod tests {
         assert_eq!(schedule.due(start + 99 * MS).len(), 0);
         assert_eq!(schedule.next(), start + 100 * MS);
         assert_eq!(schedule.due(start + 100 * MS), [0, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_of_entries_that_nobody_can_read_are_paced_as_others_are() {
+        let mut pace = BackPace::new(NonZeroU32::MIN);
+        let start = Instant::now();
+        pace.took(&[], 64, start);
+        assert_eq!(pace.next(Duration::ZERO, false), start + 4 * MS);
+        assert_eq!(pace.next(2 * RECENT, false), start + 16 * MS);
+        pace.took(&[], 0, start);
+        assert!(pace.next(2 * RECENT, false) > start + 16 * MS, "nor is an empty page free");
     }
 
     #[test]

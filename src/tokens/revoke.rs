@@ -101,7 +101,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// Revokes all sessions of a user, one step however many there are: on a password change (after
     /// the new password was stored), a lost device, a disabled account. Idempotent.
     ///
-    /// A login or refresh that is under way at the same time does not survive it.
+    /// A login or refresh that is under way at the same time does not survive it. One exception: within ten seconds of the
+    /// last call, if no session was opened since, a call changes nothing, and a login that began between the two goes on.
+    /// (Otherwise a thief could refuse every login of the owner by repeating the call.)
     ///
     /// # Errors
     ///

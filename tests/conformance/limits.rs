@@ -386,6 +386,7 @@ mod on_redis {
                 "\"time\"",
                 "\"role\"",
                 "\"echo\"",
+                "\"info\"",
                 "\"ping\"",
                 "monitor",
                 "+ok",

@@ -105,7 +105,7 @@ local record = {
   refresh = math.min(later(idle), later(absolute)), rotated = NOW, counter = 0, flags = 0,
 }
 local fields = { field, encode(record), 'o', int(record.generation) }
-local said, kept = string.match(fences[4] or '', '^([^:]*):(.*)$')
+local said, kept = string.match(fences[4] or '', '^([%d.]*):(.*)$')
 if said then
   -- A revocation of all sessions has a session to end from here on.
   fields[5], fields[6] = 'e', said .. ';' .. kept
