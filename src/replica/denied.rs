@@ -7,8 +7,8 @@
 //! the entries.
 //!
 //! A revocation leaves only by time: a segment goes as a whole once its last entry is past its use.
-//! (To refuse an entry for a while longer harms nobody: no token that it concerns is alive.)
-//! Nothing else is ever removed, whatever happens to the store, with one exception:
+//! To refuse an entry for a while longer does no harm: no token that it concerns is alive. Nothing
+//! else is ever removed, whatever happens to the store, with one exception.
 //!
 //! **Memory is bounded.** When a bucket's entries exceed their share, its oldest segment goes
 //! early, and [`insert`](Denied::insert) returns the time of its newest entry. The horizon moves

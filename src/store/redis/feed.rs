@@ -121,8 +121,8 @@ impl Reader {
         self.touch_and_ask(&questions, first, deadline).await
     }
 
-    /// Returns true for a bucket that does not exist yet, was made by a node with lower demands, or
-    /// has an `m` that lags behind its log.
+    /// Returns true for a bucket that does not exist yet, or was made by a node with lower demands.
+    /// Also if its `m` lags behind its log.
     fn needs_touch(&self, told: &Answered) -> bool {
         told.as_ref()
             .is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !self.inner.is_heeded(page)))
