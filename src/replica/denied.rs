@@ -17,8 +17,8 @@
 //! `stored` defines the bytes of an entry, and `id` those of an id within it.
 //!
 //! A million revoked sessions in 16 buckets take 52 MB if users have ids of 8 characters. With
-//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB. A test counts that. (`cargo
-//! bench --bench staleness` also measures it with UUIDs.)
+//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB. A test counts that.
+//! (`cargo bench --bench staleness` also measures it with UUIDs.)
 
 mod id;
 mod stored;
@@ -116,7 +116,7 @@ struct Segment {
     entries: Vec<u8>,
     /// The last moment at which any of its entries matters.
     last: Timestamp,
-    /// When the newest of its entries was logged.
+    /// The time at which the newest of its entries was logged.
     logged: Timestamp,
 }
 

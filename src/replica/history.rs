@@ -134,7 +134,7 @@ pub(super) enum Lost {
 /// A page that was read backwards, as far as its entries link.
 #[derive(Debug, Default)]
 pub(super) struct BackPage {
-    /// To be applied.
+    /// The entries to be applied.
     pub(super) entries: Vec<LogEntry>,
     pub(super) lost: Option<Lost>,
 }

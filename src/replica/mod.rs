@@ -119,9 +119,9 @@ pub(crate) type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
 /// A change of the store's memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Notice {
-    /// So many revocations that this node holds are missing in the store's log.
+    /// The count of revocations that this node holds and the store's log lacks.
     Lost(usize),
-    /// This node has republished so many of them.
+    /// The count of those that this node has republished.
     Restored(usize),
 }
 
@@ -297,7 +297,7 @@ impl Replica {
         }
     }
 
-    /// Returns true if one more token from before the horizon may be asked of the store.
+    /// Returns true if the store may be asked about one more token from before the horizon.
     pub(crate) fn admits_question(&self) -> bool {
         self.questions.admit(nanos(self.clock.elapsed()))
     }
@@ -348,8 +348,8 @@ impl Replica {
         self.questions.is_unknown(bearer, self.clock.elapsed())
     }
 
-    /// Adds a revocation of this node that the store has confirmed. Every request that starts from
-    /// now on is refused what it concerns.
+    /// Adds a revocation of this node that the store has confirmed. It holds for every request that
+    /// starts from now on.
     pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
         let bucket = self.bucket(position.bucket);
         if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until, position)) {

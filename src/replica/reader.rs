@@ -46,7 +46,8 @@ use crate::{
 /// Upper bound of the own revocations that are awaited in the log. Beyond it they count as missing
 /// until the log has them.
 pub(super) const MOST_AWAITED: usize = 4096;
-/// After so many pages in a row that leave more to be read, the reader jumps to the head.
+/// The count of pages in a row that leave more to be read, after which the reader jumps to the
+/// head.
 const PAGES_IN_A_ROW: u32 = 4;
 
 /// The state of reading one bucket's log.

@@ -49,7 +49,7 @@ const SHORTEST: usize = 64;
 /// The count of longest tokens for which a shard has room, if the bound of bytes allows it. A shard
 /// keeps nothing that is larger than itself.
 const LONGEST_IN_A_SHARD: u64 = 8;
-/// With fewer entries in each, `quick_cache` takes fewer shards.
+/// The fewest entries in a shard: with fewer in each, `quick_cache` takes fewer shards.
 const ENTRIES_IN_A_SHARD: u64 = 32;
 
 /// Bounds of the cache.

@@ -84,7 +84,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(25);
 /// The default under `Strong`, where the log only shows what the store may lose.
 const INTERVAL_IF_STRONG: Duration = Duration::from_millis(250);
-/// With a shorter one, a machine that is busy would never finish connecting.
+/// The shortest deadline: with a shorter one, a machine that is busy would never finish connecting.
 const SHORTEST_DEADLINE: Duration = Duration::from_millis(150);
 const LONGEST_DEADLINE: Duration = Duration::from_millis(500);
 

@@ -137,7 +137,7 @@ impl<C> TokenService<C> {
 fn bound(policy: TokenPolicy, store: Option<&dyn TokenStore>) -> Result<Duration, String> {
     match (policy, store) {
         (TokenPolicy::Stateless, _) | (_, None) => {
-            Err("the policy `Stateless` looks at no revocation: tokens are good until they expire".to_owned())
+            Err("the policy `Stateless` checks no revocations: tokens are good until they expire".to_owned())
         }
         (TokenPolicy::Tracked | TokenPolicy::Denylist, Some(store)) => store.failover_bound(),
     }

@@ -148,7 +148,7 @@ impl<C> Builder<C> {
             }
             return Err(ConfigError::new(
                 "consistency",
-                "is given, but the policy `Stateless` knows no revocation",
+                "is given, but the policy `Stateless` checks no revocations",
                 "leave one of them out",
             ));
         };
