@@ -87,7 +87,9 @@ async fn a_read_tells_all_buckets_and_goes_on_where_the_last_one_ended() {
     }
     let after = pages(&mut feed).await;
     for (page, bucket) in after.iter().zip(0..) {
-        assert_eq!(*page, LogPage { now: page.now, ..store.log(bucket, LogQuery::from_start()).await.unwrap() });
+        let asked = store.log(bucket, LogQuery::from_start()).await.unwrap();
+        assert_ne!(page.connection, asked.connection);
+        assert_eq!(*page, LogPage { now: page.now, connection: page.connection, ..asked });
         for entry in &page.entries {
             let Revocation::Session { subject, .. } = &entry.revocation else { panic!("{entry:?}") };
             assert_eq!(store.bucket_of(subject), bucket);
@@ -324,6 +326,25 @@ fn only_bucket_3_is_an_error(pages: &[Result<LogPage, StoreError>]) {
     for (page, bucket) in pages.iter().zip(0..) {
         assert_eq!(page.is_err(), bucket == 3, "{bucket}: {page:?}");
     }
+}
+
+#[tokio::test]
+async fn without_the_right_to_info_each_connection_counts_as_a_server_of_its_own() {
+    let server = RedisServer::start();
+    let admin = server.admin().await;
+    run::<()>(&admin, &["ACL", "SETUSER", "app", "on", ">test-password", "+@all", "-info", "~*", "&*"]).await;
+    let store = RedisStore::connect(format!("redis://app:test-password@127.0.0.1:{}/", server.port())).await.unwrap();
+    let mut feed = feed(&store, DEADLINE);
+    let first = pages(&mut feed).await[0].server;
+    assert_eq!(pages(&mut feed).await[0].server, first);
+    run::<()>(&admin, &["CLIENT", "KILL", "USER", "app"]).await;
+    let second = eventually("it is read again", async || {
+        let pages = read_from_the_start(&mut feed).await.ok()?;
+        pages.into_iter().next()?.ok()?.server
+    })
+    .await;
+    assert_ne!(Some(second), first, "another server may stand there");
+    assert_eq!(store.log(0, LogQuery::newest()).await.unwrap().server, None);
 }
 
 /// What a store's error says of its cause.

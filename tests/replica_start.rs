@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use redis::aio::MultiplexedConnection;
@@ -78,10 +78,11 @@ async fn a_node_is_leased_after_one_small_read_whatever_the_log_holds() {
     let proxy = Proxy::start(server.port()).await;
     let store = store(&proxy.url()).await;
     proxy.slow_replies(LINK);
-    let before = proxy.reply_bytes();
+    let (before, began) = (proxy.reply_bytes(), Instant::now());
     let tokens = node_on(store, bounded);
     leased(&tokens).await;
     let bytes = proxy.reply_bytes() - before;
+    println!("leased after {:?} and {bytes} bytes", began.elapsed());
     assert!(bytes < 1_000_000, "{bytes} bytes were read for the lease; the log has 5 MB");
     // What it has not read yet, the store is asked about.
     assert!(is_refused(&tokens, &revoked).await);

@@ -105,6 +105,7 @@ pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
     /// The count of entries that were applied: the newest of the page.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "it is for the log"))]
     pub(super) applied: usize,
     /// The store has lost revocations that this node holds.
     pub(super) has_lost: bool,
@@ -114,7 +115,8 @@ pub(super) struct Outcome {
 
 impl Bucket {
     pub(super) fn new(names: Names, rules: Rules, max_bytes: usize) -> Self {
-        let horizon = Horizon { own: Timestamp::END_OF_TIME, foreign: Timestamp::END_OF_TIME, gap: None };
+        let never = Timestamp::END_OF_TIME;
+        let horizon = Horizon { since: never, own: never, foreign: never, gap: None };
         Self {
             reader: Mutex::new(Reader::new(rules.staleness)),
             known: Leased::new(Known {
@@ -134,11 +136,12 @@ impl Bucket {
     }
 
     /// Returns the next question backwards. There is none if nothing is left to be read, or no room
-    /// for more.
+    /// for more after a start.
     pub(super) fn ask_back(&self, limit: u32) -> Option<BackAsk> {
         let mut reader = self.reader();
         let ask = reader.ask_back(limit)?;
-        if self.known.read(|known, _| known.denied.is_full_for_another(), || 0).0 {
+        // After a break it goes on to the end of the way, for until then nothing can be found to be lost.
+        if !reader.is_broken() && self.known.read(|known, _| known.denied.is_full_for_another(), || 0).0 {
             reader.stop_reading_back();
             return None;
         }
@@ -231,6 +234,11 @@ impl Bucket {
     /// Returns true if the entry at this position was applied.
     pub(super) fn has_applied(&self, position: &LogPosition) -> bool {
         self.reader().has_applied(position)
+    }
+
+    /// Returns true if an own revocation, of which the store has told this position, was applied.
+    pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
+        self.reader().has_applied_own(revocation, position)
     }
 
     /// Returns true if one of our tokens was accepted when this was noted, and nothing has been
@@ -440,11 +448,10 @@ impl Known {
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 
-    /// Returns true if a confirmation by the store holds: it came in this era, after the horizon.
+    /// Returns true if a confirmation by the store holds: it came in this era, and every later revocation is known. A
+    /// session that this server knows is not one that it lacks.
     fn counts(&self, alive: Alive) -> bool {
-        let Bounds { horizon, .. } = self.bounds;
-        let after = horizon.own.max(self.forgotten).max(horizon.gap.map_or(Timestamp::default(), |gap| gap.to));
-        alive.eras >= self.era_began && alive.at > after
+        alive.eras >= self.era_began && alive.at > self.bounds.horizon.since.max(self.forgotten)
     }
 }
 

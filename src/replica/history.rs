@@ -60,6 +60,9 @@ impl Step {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Horizon {
     /// The node holds every revocation after this moment of the store's time.
+    pub(super) since: Timestamp,
+    /// Our own tokens that were issued later are decided here: `since`, and after a break the moment
+    /// up to which another node may have opened sessions on a server that was replaced.
     pub(super) own: Timestamp,
     /// The same, for tokens that another issuer's clock has stamped. It is the later of the store's
     /// and this node's time when the log was first read in this unit. Reading back does not lower
@@ -194,6 +197,21 @@ impl History {
         }
     }
 
+    /// Notes that another server has answered since the unit was frozen: it may lack sessions.
+    pub(super) fn may_have_lost(&mut self) {
+        if let Some(frozen) = &mut self.frozen {
+            frozen.loses = true;
+        }
+    }
+
+    /// Returns true if the places that are remembered have this number, and none of them this revocation.
+    pub(super) fn tells_another(&self, sequence: u64, revocation: &Revocation) -> bool {
+        let trail = self.current().into_iter().flat_map(|unit| &unit.trail);
+        let mut told =
+            trail.filter(|step| step.sequence == sequence).filter_map(|step| step.revocation.as_ref()).peekable();
+        told.peek().is_some() && !told.any(|told| told == revocation)
+    }
+
     /// Begins at the head of a log.
     pub(super) fn begin(&mut self, head: Head) -> Option<Lost> {
         let Head { step, horizon, link } = head;
@@ -224,7 +242,16 @@ impl History {
     pub(super) fn raise(&mut self, now: Timestamp) {
         let fresh = self.frozen.as_mut().and_then(|frozen| frozen.fresh.as_mut());
         for unit in self.unit.iter_mut().chain(fresh) {
+            unit.horizon.since = unit.horizon.since.max(now);
             unit.horizon.own = unit.horizon.own.max(now);
+        }
+    }
+
+    /// Forgets a gap that ended by `moment`: no token that was issued in it is alive. *A node that
+    /// has seen two failovers a month apart would ask about every token of that month.*
+    pub(super) fn forget_gap_up_to(&mut self, moment: Timestamp) {
+        if let Some(unit) = &mut self.unit {
+            unit.horizon.gap = unit.horizon.gap.filter(|gap| moment < gap.to);
         }
     }
 
@@ -286,7 +313,7 @@ impl History {
                 (back, _) => *back = None,
             }
             if let Some(oldest) = page.entries.last().filter(|_| !is_broken) {
-                unit.horizon.own = unit.horizon.own.min(oldest.previous_at);
+                unit.horizon.lower(oldest.previous_at);
             }
             unit.drop_back_at_the_first();
         }
@@ -320,7 +347,12 @@ impl History {
     }
 
     fn give_up(&mut self) -> Option<Lost> {
-        self.unit = self.frozen.take()?.fresh;
+        let Frozen { loses, fresh, .. } = self.frozen.take()?;
+        self.unit = fresh;
+        if loses && let Some(Unit { horizon, .. }) = &mut self.unit {
+            // Reading all once more lowers the horizon, and brings no session back.
+            horizon.gap = Some(Gap { from: Timestamp::default(), to: horizon.own });
+        }
         Some(Lost::AllOfBefore)
     }
 }
@@ -336,7 +368,7 @@ impl Unit {
     /// Lowers the horizon to the entry before the newest, which is applied.
     fn lower(&mut self) {
         if let Some(back) = &self.back {
-            self.horizon.own = self.horizon.own.min(back.previous_at);
+            self.horizon.lower(back.previous_at);
         }
         self.drop_back_at_the_first();
     }
@@ -346,6 +378,13 @@ impl Unit {
         if self.back.as_ref().is_some_and(|back| back.sequence <= 1) {
             self.back = None;
         }
+    }
+}
+
+impl Horizon {
+    fn lower(&mut self, moment: Timestamp) {
+        self.since = self.since.min(moment);
+        self.own = self.own.min(moment);
     }
 }
 

@@ -350,8 +350,11 @@ impl Replica {
 
     /// Adds a revocation of this node that the store has confirmed. It holds for every request that
     /// starts from now on.
+    ///
+    /// The entry of a repeated revocation may be in a part of the log that was read long ago. The
+    /// replica would await it in the log, and take it for lost.
     pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
-        let bucket = self.bucket(position.bucket);
+        let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
         if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until, position)) {
             self.wake(position.bucket);
         }

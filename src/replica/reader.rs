@@ -274,6 +274,13 @@ impl Reader {
         self.has_passed(position) && (position.sequence > self.head || !self.history.has_more_to_read())
     }
 
+    /// Returns true if the own revocation at this position was applied. *A server that is about to
+    /// be replaced confirms it, and the new one gives its number to another: by the number it would
+    /// count as read.*
+    pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
+        self.has_applied(position) && !self.history.tells_another(position.sequence, revocation)
+    }
+
     /// Applies the answer to a question. `wall` is the time of this node's clock when it came.
     pub(super) fn page(&mut self, ask: &Ask, page: LogPage, wall: Timestamp) -> Change {
         if self.open.take_if(|open| *open == ask.number).is_none() {
@@ -298,13 +305,17 @@ impl Reader {
             Some(entry) => Step { at: entry.at.max(at), ..Step::of(entry) },
             None => Step { sequence, nonce: head, at, revocation: None },
         };
+        let since = if self.is_broken() { now.max(step.at) } else { step.at };
         // Until that time another node may have opened sessions on a server that was replaced.
-        let own = if self.is_broken() { now.max(step.at).saturating_add(max_failover) } else { step.at };
-        let horizon = Horizon { own, foreign: wall.max(now), gap: None };
+        let own = if self.is_broken() { since.saturating_add(max_failover) } else { since };
+        let horizon = Horizon { since, own, foreign: wall.max(now), gap: None };
         let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));
         let place = Place { incarnation, sequence: step.sequence, nonce: step.nonce.clone(), previous, cursor: next };
         let link = place.link();
         self.head = step.sequence;
+        if self.server.is_some() && self.server != server {
+            self.history.may_have_lost();
+        }
         (self.server, self.connection) = (server, page.connection);
         self.place = Some(place);
         self.was_read = true;
@@ -321,6 +332,8 @@ impl Reader {
             return self.restart_at_head(Break::Server);
         }
         self.grow(&page);
+        // Long enough for every token of that span to be dead, wherever clocks stand.
+        self.history.forget_gap_up_to(page.now.saturating_sub(self.keep.saturating_mul(2)));
         let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
         let Some(mut place) = self.place.take() else { return Change::default() };
         for entry in &entries {

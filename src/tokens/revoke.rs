@@ -190,11 +190,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let future = async move {
                     let mut revoked = asked.await?;
                     if let Some(replica) = replica {
-                        // The entry of an earlier revocation may lie in a part of the log that was
-                        // read long ago. The replica would await it in the log, and take it for
-                        // lost.
-                        let is_over = revoked.until <= revoked.now;
-                        if !is_over && !replica.has_seen(&revoked.position) {
+                        if revoked.until > revoked.now {
                             replica.has_revoked(&revoked);
                         }
                         revoked.max_staleness = revoked.max_staleness.max(replica.longest_staleness());

@@ -9,7 +9,7 @@
 //! |--|--|--|
 //! | `log` | 7.1: head start, horizon, reading back, era, own revocations | any |
 //! | `sentinels` | 7.2: majorities, epochs, slow answers | the patience |
-//! | `replicas` | 7.2: `min-replicas-to-write`, stopped primaries | one second |
+//! | `replicas` | 7.2: proofs by `WAIT`, stopped primaries | one second |
 //!
 //! Not modelled: Cluster, tokens of other issuers, `revoke_all`, trimmed logs and growth of `keep`,
 //! server clocks that step, more than one revoking node that remembers, a node's own frozen
@@ -36,7 +36,7 @@ use std::time::Instant;
 
 use self::{
     log::Log,
-    replicas::{Faults, Replicas},
+    replicas::{BOUND, Replicas},
     rules::{Rule, Rules},
     search::{Model, Report},
     sentinels::{Fault, Sentinels},
@@ -75,60 +75,62 @@ fn timed(name: &str, search: impl FnOnce() -> Report) -> Report {
 const REPLICAS_DEPTH: usize = 200;
 
 fn replicas(rules: Rules) -> Replicas {
-    Replicas { rules, faults: Faults::CutAndStop, can_prove: false }
+    Replicas { rules, has_faults: true, is_healed: false, bound: BOUND }
+}
+
+fn breaks_replicas(name: &str, rule: Rule) {
+    breaks(name, &replicas(Rules::without(rule)), REPLICAS_DEPTH);
 }
 
 #[test]
-fn with_all_rules_min_replicas_bounds_an_isolated_primary() {
+fn with_all_rules_proofs_bound_a_primary_that_was_cut_off_or_stopped() {
     holds("replicas", &replicas(Rules::all()), REPLICAS_DEPTH);
 }
 
 #[test]
-fn without_stops_the_lag_and_two_seconds_bound_an_isolated_primary() {
-    let model = Replicas { rules: Rules::all(), faults: Faults::Cut, can_prove: false };
-    holds("replicas, no stops", &model, REPLICAS_DEPTH);
+fn with_all_rules_proofs_bound_a_primary_that_is_healed_and_promoted_again() {
+    holds("replicas, healed", &Replicas { is_healed: true, ..replicas(Rules::all()) }, REPLICAS_DEPTH);
 }
 
 #[test]
-fn a_write_that_all_replicas_acknowledge_ends_the_wait() {
-    let model = Replicas { can_prove: true, ..replicas(Rules::all()) };
-    holds("replicas, with WAIT", &model, REPLICAS_DEPTH);
-    let calm = Replicas { faults: Faults::None, ..model };
-    reaches("replicas, calm, with WAIT", &calm, 4);
+fn a_shorter_bound_does_not_hold() {
+    breaks("shorter bound", &Replicas { bound: BOUND - 1, ..replicas(Rules::all()) }, REPLICAS_DEPTH);
 }
 
 #[test]
 fn in_a_calm_world_a_node_believes_its_primary() {
-    reaches(
-        "replicas, calm",
-        &Replicas { rules: Rules::all(), faults: Faults::None, can_prove: false },
-        REPLICAS_DEPTH,
-    );
+    reaches("replicas, calm", &Replicas { has_faults: false, ..replicas(Rules::all()) }, REPLICAS_DEPTH);
 }
 
 #[test]
-fn without_the_write_check_an_isolated_primary_is_believed() {
-    breaks("write check", &replicas(Rules::without(Rule::WriteCheck)), REPLICAS_DEPTH);
+fn without_the_age_of_the_proof_an_isolated_primary_is_believed() {
+    breaks_replicas("age of proof", Rule::ProofAge);
 }
 
 #[test]
-fn without_the_gap_rule_a_stopped_primary_accepts_the_queued_check() {
-    breaks("gap rule", &replicas(Rules::without(Rule::Silence)), REPLICAS_DEPTH);
+fn with_a_proof_dated_by_its_answer_a_slow_answer_is_believed_too_long() {
+    breaks_replicas("proof dated by question", Rule::ProofDatedByQuestion);
 }
 
 #[test]
-fn with_two_seconds_of_waiting_a_queued_acknowledgement_outlasts_them() {
-    breaks("wait covers lag", &replicas(Rules::without(Rule::WaitCoversLag)), REPLICAS_DEPTH);
+fn with_one_of_several_replicas_a_primary_without_the_promoted_one_is_believed() {
+    breaks_replicas("all replicas", Rule::AllReplicas);
 }
 
 #[test]
-fn with_gaps_measured_from_answers_a_stop_hides_in_a_slow_answer() {
-    breaks("gap by question", &replicas(Rules::without(Rule::GapByQuestion)), REPLICAS_DEPTH);
+fn with_acknowledgements_of_earlier_writes_a_stopped_primary_proves_itself() {
+    breaks_replicas("ack of this write", Rule::AckOfThisWrite);
 }
 
 #[test]
-fn with_another_replica_an_isolated_primary_writes_for_ever() {
-    breaks("all replicas", &replicas(Rules::without(Rule::AllReplicas)), REPLICAS_DEPTH);
+fn without_the_server_of_the_proof_the_new_primary_vouches_for_the_old_one() {
+    breaks_replicas("proof of server", Rule::ProofOfServer);
+}
+
+#[test]
+fn without_the_term_of_the_server_its_second_time_vouches_for_its_first() {
+    let model = Replicas { is_healed: true, ..replicas(Rules::without(Rule::ServerOfTerm)) };
+    breaks("server of term", &model, REPLICAS_DEPTH);
 }
 
 const SENTINELS_DEPTH: usize = 12;

@@ -1,19 +1,15 @@
-//! Protocol 7.2 for an address that moves, with `min-replicas-to-write`.
+//! Protocol 7.2 for an address that moves: proofs by `WAIT`.
 //!
-//! R1 is the primary that node A reads; R2 is its replica. The link between them can be cut, R2 can
-//! be promoted, and R2 takes writes at once: a new replica has attached to it. R1 can be stopped
-//! and run again. Node B confirms one revocation on R2. Node A asks R1, and each question carries
-//! the write check.
+//! R1 is the primary that node A reads. R2 and R3 are its replicas. R2 can be promoted, with or
+//! without a cut before it, and node B then confirms one revocation there. R1 can be stopped and
+//! run again, be made a replica of R2 (which heals it), and be promoted once more.
 //!
-//! One step of time is one second. Ages are counted up to a limit, so the search sees all states.
-//! Limits belong to the time that they end. What the model knows of Redis:
+//! Node A has two connections: one asks for proofs, and one reads. Each leads to R1 or to R2. A
+//! proof is a write that all replicas of its server acknowledge. Each acknowledgement waits in a
+//! socket for as long as the search likes. So does each question and each answer.
 //!
-//! * It counts its replicas once in each second that it runs, and keeps the count in between.
-//! * It compares ages in whole seconds, so a replica counts until its age is `MAX_LAG + 1`.
-//! * It dates an acknowledgement by when it reads it. One that waited in the socket of a stopped
-//!   primary is new when that primary runs again (seen on 7.0.15).
-//!
-//! A server that runs again counts its replicas once before it stops again.
+//! R2 has replicas of its own as soon as `NewReplicasFollowR2`. Their acknowledgements are one step.
+//! One step of time is a second. Ages are counted up to a limit, so the search sees all states.
 //! The bound here is that of the last question that counts. A lease adds `d` to it.
 
 use super::{
@@ -21,141 +17,317 @@ use super::{
     search::Model,
 };
 
-const MAX_LAG: u8 = 1;
-/// What a stop that no gap shows adds: the time between two questions, and that to the answer.
-const HIDDEN_STOP: u8 = 2 * GAP;
-/// The lag, one second of rounding, one until the next count, and two hidden stops: the first
-/// while the last acknowledgement waits, the second while the last count stands.
-pub const BOUND: u8 = BOUND_WITHOUT_STOPS + 2 * HIDDEN_STOP;
-const BOUND_WITHOUT_STOPS: u8 = MAX_LAG + 2;
-const WAIT: u8 = MAX_LAG + 2 + HIDDEN_STOP;
-const LONG: u8 = BOUND + 1;
-/// The longest time between two questions, and between a question and its answer.
-const GAP: u8 = 1;
+const MAX_LAG: u8 = 2;
+pub const BOUND: u8 = MAX_LAG;
+/// A gives a question up that is older.
+const DEADLINE: u8 = 2;
+/// Beyond this no two ages differ for any rule.
+const LONG: u8 = DEADLINE + MAX_LAG + 1;
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Server {
+    R1,
+    R2,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Role {
+    Primary,
+    /// Made a replica of R2, whose data it has.
+    Healed,
+    PrimaryAgain,
+}
+
+/// What a replica has acknowledged, and whether R1 has read it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Ack {
+    /// Nothing that is on its way.
+    None,
+    /// A write before that of the present proof.
+    Earlier,
+    /// That of the present proof.
+    This,
+    /// R1 has read one that counts.
+    Read,
+}
 
 #[derive(Clone, Debug, Hash)]
 pub struct State {
+    role: Role,
+    is_running: bool,
+    /// R2's link to R1 passes.
     is_linked: bool,
     is_promoted: bool,
-    is_running: bool,
-    /// R1 has run for a second since it last counted its replicas.
-    must_count: bool,
-    /// R1 was stopped since it last counted.
-    was_stopped: bool,
-    /// The replicas that R1 has counted suffice.
-    is_good: bool,
-    ack_age: u8,
-    /// R2's acknowledgement waits in the socket of R1, which is stopped.
-    has_queued_ack: bool,
+    r2_has_replicas: bool,
+    /// Of R2 and of R3.
+    acks: [Ack; 2],
     /// Time since B confirmed the revocation.
     confirmed: Option<u8>,
+    /// Where A's connections lead.
+    prover: Server,
+    reader: Server,
+    probe: Option<Probe>,
+    proof: Option<Proof>,
     question: Option<Question>,
-    /// Time since the question of the last answer, and since that answer.
-    asked_before: u8,
-    answered_before: u8,
-    /// Time for which no answer counts.
-    wait: u8,
     has_believed: bool,
     is_broken: bool,
 }
 
 #[derive(Clone, Copy, Debug, Hash)]
+struct Probe {
+    age: u8,
+    /// R1 has made the write.
+    is_written: bool,
+    /// The server and its term as a primary, once it has answered that all have acknowledged.
+    proved: Option<(Server, bool)>,
+}
+
+#[derive(Clone, Copy, Debug, Hash)]
+struct Proof {
+    age: u8,
+    server: (Server, bool),
+}
+
+#[derive(Clone, Copy, Debug, Hash)]
 struct Question {
     age: u8,
-    after_gap: bool,
-    while_waiting: bool,
     /// Time from the confirmation to this question.
     since_confirmed: Option<u8>,
-    /// What R1 said to the write check.
-    answer: Option<bool>,
+    answer: Option<Answer>,
+}
+
+#[derive(Clone, Copy, Debug, Hash)]
+struct Answer {
+    /// The server and its term as a primary.
+    server: (Server, bool),
+    has_revocation: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     Tick,
-    R1CountsItsReplicas,
-    R2Acknowledges,
-    R1ReadsTheQueuedAck,
     R1Stops,
     R1RunsAgain,
     LinkIsCut,
     R2IsPromoted,
+    NewReplicasFollowR2,
     BConfirmsOnR2,
-    AAsksR1,
-    R1AnswersA,
+    R1IsMadeAReplicaOfR2,
+    R1IsPromotedAgain,
+    AAsksForAProof,
+    R1Writes,
+    R2Acknowledges,
+    R3Acknowledges,
+    R1ReadsTheAckOfR2,
+    R1ReadsTheAckOfR3,
+    R1AnswersTheProof,
+    R2AnswersTheProof,
+    AHearsTheProof,
+    AProvesElsewhere,
+    AAsks,
+    TheServerAnswers,
     AHears,
-    AConnectsAnew,
-    AWaitsForTheReplicas,
-}
-
-/// The faults that may happen.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Faults {
-    None,
-    Cut,
-    CutAndStop,
+    AReadsElsewhere,
 }
 
 pub struct Replicas {
     pub rules: Rules,
-    pub faults: Faults,
-    /// A may end its wait by a write of its own that all replicas acknowledge (`WAIT`).
-    pub can_prove: bool,
+    /// R2 may be promoted, and R1 be stopped and cut off.
+    pub has_faults: bool,
+    /// R1 may be a replica of R2, and be promoted again.
+    pub is_healed: bool,
+    /// The longest time from the confirmation to a question whose answer counts without it.
+    pub bound: u8,
 }
 
 impl Replicas {
-    /// Returns the wait. Both its ends are in it, so it is one step longer than the rule says.
-    fn wait(&self) -> u8 {
-        if !self.rules.has(Rule::Silence) {
-            0
-        } else if self.rules.has(Rule::WaitCoversLag) {
-            WAIT + 1
-        } else {
-            2 + 1
-        }
+    /// Returns the server as the node tells it from others.
+    fn identity(&self, state: &State, server: Server) -> (Server, bool) {
+        let is_again = server == Server::R1 && state.role == Role::PrimaryAgain;
+        (server, is_again && self.rules.has(Rule::ServerOfTerm))
     }
 
-    fn bound(&self) -> u8 {
-        if self.faults == Faults::CutAndStop { BOUND } else { BOUND_WITHOUT_STOPS }
+    fn is_acknowledged(&self, state: &State) -> bool {
+        let count = state.acks.iter().filter(|ack| **ack == Ack::Read).count();
+        count == state.acks.len() || (count > 0 && !self.rules.has(Rule::AllReplicas))
     }
 
-    fn hears(&self, state: &mut State, question: Question) {
-        let is_refused = self.rules.has(Rule::WriteCheck) && question.answer == Some(false);
-        let is_late = question.age > GAP;
-        if is_refused {
-            Self::connects(state);
-            return;
-        }
-        if is_late || question.after_gap {
-            state.wait = self.wait();
-        }
-        let counts = !is_late && !question.after_gap && !question.while_waiting;
-        if counts || !self.rules.has(Rule::Silence) {
+    fn hears(&self, state: &mut State, question: Question, answer: Answer) {
+        let counts = state.proof.is_some_and(|proof| {
+            let is_young = proof.age <= question.age.saturating_add(MAX_LAG) || !self.rules.has(Rule::ProofAge);
+            let is_same = proof.server == answer.server || !self.rules.has(Rule::ProofOfServer);
+            is_young && is_same
+        });
+        if counts {
             state.has_believed = true;
-            state.is_broken = question.since_confirmed.is_some_and(|time| time > self.bound());
+            let is_late = question.since_confirmed.is_some_and(|time| time > self.bound);
+            state.is_broken |= is_late && !answer.has_revocation;
         }
-        state.asked_before = question.age;
-        state.answered_before = 0;
-    }
-
-    /// Drops what is in flight. The first answer on a new connection comes after a gap.
-    fn connects(state: &mut State) {
-        state.question = None;
-        state.asked_before = GAP + 1;
-        state.answered_before = GAP + 1;
     }
 
     fn tick(state: &mut State) {
         let older = |age: u8| (age + 1).min(LONG);
-        state.must_count |= state.is_running;
-        state.ack_age = (state.ack_age + 1).min(MAX_LAG + 2);
         state.confirmed = state.confirmed.map(older);
-        state.asked_before = (state.asked_before + 1).min(GAP + 1);
-        state.answered_before = (state.answered_before + 1).min(GAP + 1);
-        state.wait = state.wait.saturating_sub(1);
-        if let Some(question) = &mut state.question {
-            question.age = (question.age + 1).min(GAP + 1);
+        for age in [
+            state.probe.as_mut().map(|probe| &mut probe.age),
+            state.proof.as_mut().map(|proof| &mut proof.age),
+            state.question.as_mut().map(|question| &mut question.age),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *age = older(*age);
         }
+        state.question = state.question.filter(|question| question.age <= DEADLINE);
+    }
+
+    /// Appends the steps of a proof.
+    fn proof_steps(&self, state: &State, push: &mut impl FnMut(Step, &dyn Fn(&mut State))) {
+        let Some(probe) = state.probe else {
+            push(Step::AAsksForAProof, &|state| {
+                state.probe = Some(Probe { age: 0, is_written: false, proved: None });
+            });
+            return;
+        };
+        if let Some(server) = probe.proved {
+            push(Step::AHearsTheProof, &|state| {
+                let age = if self.rules.has(Rule::ProofDatedByQuestion) { probe.age } else { 0 };
+                state.proof = Some(Proof { age, server });
+                state.probe = None;
+            });
+            return;
+        }
+        let answers = |state: &mut State, server| {
+            state.probe = Some(Probe { proved: Some(self.identity(state, server)), ..probe });
+        };
+        match state.prover {
+            Server::R2 => {
+                if state.r2_has_replicas && state.role != Role::PrimaryAgain {
+                    push(Step::R2AnswersTheProof, &|state| answers(state, Server::R2));
+                }
+            }
+            Server::R1 if !state.is_running => {}
+            Server::R1 => match state.role {
+                // Both replicas follow it, and all their acknowledgements are one step.
+                Role::PrimaryAgain => push(Step::R1AnswersTheProof, &|state| answers(state, Server::R1)),
+                Role::Healed => {}
+                Role::Primary if !probe.is_written => push(Step::R1Writes, &|state| {
+                    state.probe = Some(Probe { is_written: true, ..probe });
+                    for ack in &mut state.acks {
+                        *ack = match *ack {
+                            Ack::This | Ack::Earlier => Ack::Earlier,
+                            Ack::Read | Ack::None => Ack::None,
+                        };
+                    }
+                }),
+                Role::Primary if self.is_acknowledged(state) => {
+                    push(Step::R1AnswersTheProof, &|state| answers(state, Server::R1));
+                }
+                Role::Primary => {}
+            },
+        }
+    }
+
+    /// Appends the steps of acknowledgements.
+    fn ack_steps(&self, state: &State, push: &mut impl FnMut(Step, &dyn Fn(&mut State))) {
+        let is_written = state.probe.is_some_and(|probe| probe.is_written && probe.proved.is_none());
+        let follows = [state.is_linked && !state.is_promoted, true];
+        let acknowledges = [Step::R2Acknowledges, Step::R3Acknowledges];
+        let reads = [Step::R1ReadsTheAckOfR2, Step::R1ReadsTheAckOfR3];
+        for replica in 0..state.acks.len() {
+            if state.role != Role::Primary {
+                continue;
+            }
+            let ack = state.acks[replica];
+            if follows[replica] && ack == Ack::None {
+                push(acknowledges[replica], &|state| {
+                    state.acks[replica] = if is_written { Ack::This } else { Ack::Earlier };
+                });
+            }
+            if state.is_running && matches!(ack, Ack::Earlier | Ack::This) {
+                push(reads[replica], &|state| {
+                    let counts = ack == Ack::This || (is_written && !self.rules.has(Rule::AckOfThisWrite));
+                    state.acks[replica] = if counts { Ack::Read } else { Ack::None };
+                });
+            }
+        }
+    }
+
+    /// Appends the steps of a read.
+    fn read_steps(&self, state: &State, push: &mut impl FnMut(Step, &dyn Fn(&mut State))) {
+        match state.question {
+            None => push(Step::AAsks, &|state| {
+                state.question = Some(Question { age: 0, since_confirmed: state.confirmed, answer: None });
+            }),
+            Some(question) => match question.answer {
+                None => {
+                    let is_answered = match state.reader {
+                        Server::R1 => state.is_running && state.role != Role::Healed,
+                        Server::R2 => state.role != Role::PrimaryAgain,
+                    };
+                    if is_answered {
+                        push(Step::TheServerAnswers, &|state| {
+                            let has_revocation = match state.reader {
+                                Server::R1 => state.role == Role::PrimaryAgain,
+                                Server::R2 => true,
+                            } && state.confirmed.is_some();
+                            let server = self.identity(state, state.reader);
+                            let answer = Some(Answer { server, has_revocation });
+                            state.question = Some(Question { answer, ..question });
+                        });
+                    }
+                }
+                Some(answer) => push(Step::AHears, &|state| {
+                    state.question = None;
+                    self.hears(state, question, answer);
+                }),
+            },
+        }
+    }
+
+    /// Appends the steps that only a failover has.
+    fn fault_steps(&self, state: &State, push: &mut impl FnMut(Step, &dyn Fn(&mut State))) {
+        if state.is_running {
+            push(Step::R1Stops, &|state| state.is_running = false);
+        } else {
+            push(Step::R1RunsAgain, &|state| state.is_running = true);
+        }
+        if state.is_linked {
+            push(Step::LinkIsCut, &|state| state.is_linked = false);
+        }
+        if !state.is_promoted {
+            push(Step::R2IsPromoted, &|state| state.is_promoted = true);
+            return;
+        }
+        if !state.r2_has_replicas {
+            push(Step::NewReplicasFollowR2, &|state| state.r2_has_replicas = true);
+        }
+        if state.confirmed.is_none() && state.role == Role::Primary {
+            push(Step::BConfirmsOnR2, &|state| state.confirmed = Some(0));
+        }
+        if self.is_healed && state.is_running && state.confirmed.is_some() {
+            match state.role {
+                Role::Primary => push(Step::R1IsMadeAReplicaOfR2, &|state| {
+                    state.role = Role::Healed;
+                    state.acks = [Ack::None; 2];
+                    // Redis ends what a client waits for.
+                    if state.prover == Server::R1 && state.probe.is_some_and(|probe| probe.proved.is_none()) {
+                        state.probe = None;
+                    }
+                }),
+                Role::Healed => push(Step::R1IsPromotedAgain, &|state| state.role = Role::PrimaryAgain),
+                Role::PrimaryAgain => {}
+            }
+        }
+        let other = |server| if server == Server::R1 { Server::R2 } else { Server::R1 };
+        push(Step::AProvesElsewhere, &|state| {
+            state.prover = other(state.prover);
+            state.probe = None;
+        });
+        push(Step::AReadsElsewhere, &|state| {
+            state.reader = other(state.reader);
+            state.question = None;
+        });
     }
 }
 
@@ -165,19 +337,18 @@ impl Model for Replicas {
 
     fn initial(&self) -> State {
         State {
+            role: Role::Primary,
+            is_running: true,
             is_linked: true,
             is_promoted: false,
-            is_running: true,
-            must_count: false,
-            was_stopped: false,
-            is_good: true,
-            ack_age: 0,
-            has_queued_ack: false,
+            r2_has_replicas: false,
+            acks: [Ack::None; 2],
             confirmed: None,
+            prover: Server::R1,
+            reader: Server::R1,
+            probe: None,
+            proof: None,
             question: None,
-            asked_before: GAP + 1,
-            answered_before: GAP + 1,
-            wait: 0,
             has_believed: false,
             is_broken: false,
         }
@@ -189,90 +360,17 @@ impl Model for Replicas {
             change(&mut after);
             next.push((step, after));
         };
-        if !state.is_running || (!state.must_count && !state.has_queued_ack) {
-            push(Step::Tick, &Self::tick);
-        }
-        if state.is_running && !state.has_queued_ack {
-            push(Step::R1CountsItsReplicas, &|state| {
-                let has_other = !self.rules.has(Rule::AllReplicas);
-                state.is_good = state.ack_age <= MAX_LAG + 1 || has_other;
-                state.must_count = false;
-                state.was_stopped = false;
-            });
-        }
-        if state.is_linked && !state.is_promoted {
-            push(Step::R2Acknowledges, &|state| {
-                if state.is_running {
-                    state.ack_age = 0;
-                } else {
-                    state.has_queued_ack = true;
-                }
-            });
-        }
-        if self.can_prove && state.is_linked && !state.is_promoted && state.is_running {
-            push(Step::AWaitsForTheReplicas, &|state| {
-                state.has_queued_ack = false;
-                state.ack_age = 0;
-                state.question = None;
-                state.wait = 0;
-                state.asked_before = 0;
-                state.answered_before = 0;
-            });
-        }
-        if state.is_running && state.has_queued_ack {
-            push(Step::R1ReadsTheQueuedAck, &|state| {
-                state.has_queued_ack = false;
-                state.ack_age = 0;
-            });
-        }
-        match state.question {
-            None => push(Step::AAsksR1, &|state| {
-                let by_question = self.rules.has(Rule::GapByQuestion);
-                let before = if by_question { state.asked_before } else { state.answered_before };
-                state.question = Some(Question {
-                    age: 0,
-                    after_gap: before > GAP,
-                    while_waiting: state.wait > 0,
-                    since_confirmed: state.confirmed,
-                    answer: None,
-                });
-            }),
-            Some(question) if question.answer.is_none() => {
-                if state.is_running {
-                    push(Step::R1AnswersA, &|state| {
-                        state.question = Some(Question { answer: Some(state.is_good), ..question });
-                    });
-                }
-            }
-            Some(question) => push(Step::AHears, &|state| {
-                state.question = None;
-                self.hears(state, question);
-            }),
-        }
-        if self.faults == Faults::None {
-            return;
-        }
-        push(Step::AConnectsAnew, &|state| Self::connects(state));
-        if self.faults == Faults::CutAndStop && state.is_running && !state.was_stopped {
-            push(Step::R1Stops, &|state| state.is_running = false);
-        }
-        if !state.is_running {
-            push(Step::R1RunsAgain, &|state| {
-                state.is_running = true;
-                state.was_stopped = true;
-            });
-        }
-        if state.is_linked {
-            push(Step::LinkIsCut, &|state| state.is_linked = false);
-        } else if !state.is_promoted {
-            push(Step::R2IsPromoted, &|state| state.is_promoted = true);
-        } else if state.confirmed.is_none() {
-            push(Step::BConfirmsOnR2, &|state| state.confirmed = Some(0));
+        push(Step::Tick, &Self::tick);
+        self.proof_steps(state, &mut push);
+        self.ack_steps(state, &mut push);
+        self.read_steps(state, &mut push);
+        if self.has_faults {
+            self.fault_steps(state, &mut push);
         }
     }
 
     fn violation(&self, state: &State) -> Option<&'static str> {
-        state.is_broken.then_some("A believes R1 later than the bound after B's confirmation")
+        state.is_broken.then_some("A accepts what B has revoked, later than the bound after B's confirmation")
     }
 
     fn is_goal(&self, state: &State) -> bool {

@@ -9,8 +9,6 @@ pub enum Rule {
     ClockMargin,
     /// The place of a head start comes with the id of the newest entry.
     Cursor,
-    /// Each read ends with a write that a server without its replicas refuses.
-    WriteCheck,
     /// A read counts only if a majority of sentinels has named its server.
     ReaderMajority,
     /// A confirmation counts only if a majority of sentinels has named its server.
@@ -49,14 +47,18 @@ pub enum Rule {
     MissingJudgedAtEnd,
     /// A strict read is dated by a `TIME` before its read.
     StrictDatedBefore,
-    /// A server that was silent, late or newly connected is not believed for a while.
-    Silence,
-    /// That while is as long as the replicas' lag, and 2 s.
-    WaitCoversLag,
-    /// A gap is measured between the times at which the node asked.
-    GapByQuestion,
-    /// The write check demands all replicas that may attach.
+    /// An answer counts only by a proof that is at most `max_lag` older than its question.
+    ProofAge,
+    /// A proof is dated by when the node asked for it.
+    ProofDatedByQuestion,
+    /// A proof takes the acknowledgements of all replicas.
     AllReplicas,
+    /// A proof takes acknowledgements of its own write. Those of earlier ones do not count.
+    AckOfThisWrite,
+    /// An answer counts only by a proof of the same server.
+    ProofOfServer,
+    /// A server that is promoted again is another server.
+    ServerOfTerm,
 }
 
 /// The rules that a model keeps.

@@ -27,6 +27,7 @@ use crate::{
             keys::{ForeignKey, Keyspace},
             lookout::Lookout,
             origin::{Origin, Place, Terms},
+            prover::Prover,
             reply::Reply,
             scripts,
             server_time::ServerTime,
@@ -244,6 +245,7 @@ impl RedisStoreBuilder {
         #[cfg(feature = "sentinel")]
         let guard = guard.with_watch(watch(&self.place, deployment, self.timeout)?);
         let origin = Arc::new(Origin::new(self.place, guard));
+        let prover = Prover::new(&origin, &keys, self.timeout)?;
         let inner = Inner {
             keys,
             servers: Servers::new(&origin, Terms::new(self.timeout, self.connections), self.buckets)?,
@@ -253,11 +255,14 @@ impl RedisStoreBuilder {
             keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
             staleness: AtomicU64::new(0),
             lookout: OnceLock::new(),
+            prover,
         };
         inner.check_server(allow_eviction).await?;
         // Before the buckets are touched, which are told of the bound.
         inner.origin.guard().has_seen(inner.look().await?);
-        inner.servers.settle().await.map_err(StoreError::from)?;
+        if let Some(prover) = &inner.prover {
+            prover.begin().await?;
+        }
         inner.check_rights().await?;
         inner.touch_all().await?;
         let inner = Arc::new(inner);

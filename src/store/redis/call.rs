@@ -9,9 +9,7 @@ use tokio::time::Instant;
 use crate::{
     clock::{Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::redis::{
-        Inner, failure::Failure, keys::LAYOUT, moment::Moment, reply::Reply, scripts::Script, servers::Repeats,
-    },
+    store::redis::{Inner, failure::Failure, keys::LAYOUT, reply::Reply, scripts::Script, servers::Repeats},
 };
 
 /// A script to be run on a bucket.
@@ -77,7 +75,7 @@ impl Inner {
     async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
         let mut lease = self.servers.lease(call.bucket, deadline).await?;
         // A call that could not be confirmed afterwards is not even begun.
-        lease.confirm(Moment::now())?;
+        lease.confirm()?;
         if !call.repeatable && lease.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
             let reads = [self.read_of_meta(call.bucket)];
@@ -85,7 +83,7 @@ impl Inner {
             answer.now.inspect_err(|_| awake.distrust())?;
             lease = awake;
         }
-        let (nonce, asked) = (nonce()?, Moment::now());
+        let nonce = nonce()?;
         let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
         let command = |name: &str, script: &str| self.command(call, name, script, &nonce, ends);
         let value = match lease.command(&command("EVALSHA", call.script.hash()), deadline).await {
@@ -96,7 +94,7 @@ impl Inner {
             outcome => outcome,
         }?;
         let answered = answered(value, &nonce).inspect_err(|_| lease.distrust())?;
-        lease.confirm(asked)?;
+        lease.confirm()?;
         self.time.learn(answered.now);
         Ok(answered)
     }

@@ -20,8 +20,6 @@
 //! Whoever is refused or gets no answer leaves a **doubt** that this is the server to ask: in a cluster it may have been
 //! replaced, or the bucket have moved.
 
-mod warm;
-
 use std::{
     fmt,
     sync::{
@@ -35,10 +33,9 @@ use futures_util::{FutureExt, TryFutureExt, future::Shared};
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     runtime::Handle,
-    time::{Instant, error::Elapsed, sleep, timeout, timeout_at},
+    time::{Instant, error::Elapsed, timeout, timeout_at},
 };
 
-use self::warm::Keeper;
 use crate::{
     error::StoreErrorKind,
     store::{
@@ -64,9 +61,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// not tell a call that was never sent from one whose answer was lost.
 const REST: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether answers count, when connecting.
-const LONGEST_LOOK: Duration = Duration::from_millis(100);
-
 /// The number of the next connection.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -85,15 +79,8 @@ struct Made {
 
 type Attempt = Shared<BoxFuture<Result<Made, Failure>>>;
 
-/// The shared connections to one server.
+/// The shared connections to one server, and the rules by which they are made.
 pub(super) struct Connections {
-    lines: Arc<Lines>,
-    /// Where they are kept warm.
-    keeper: Mutex<Option<Keeper>>,
-}
-
-/// The connections, and the rules by which they are made.
-struct Lines {
     source: Arc<Source>,
     slots: Box<[Arc<Slot>]>,
     next: AtomicUsize,
@@ -150,7 +137,7 @@ impl Connections {
         let slots = (0..terms.connections.max(1)).map(|_| Arc::default()).collect();
         // Behind sentinels an attempt may have to try several addresses. Whoever waits for it waits no longer for that.
         let connect_timeout = if source.has_many_addresses() { terms.timeout.saturating_mul(4) } else { terms.timeout };
-        let lines = Lines {
+        Self {
             source: Arc::new(source),
             slots,
             next: AtomicUsize::new(0),
@@ -160,100 +147,54 @@ impl Connections {
             doubt: Arc::default(),
             guard: Arc::clone(guard),
             server: Arc::default(),
-        };
-        Self { lines: Arc::new(lines), keeper: Mutex::new(None) }
+        }
     }
 
     /// Returns the rules by which answers count.
     pub(super) fn guard(&self) -> &Arc<Guard> {
-        &self.lines.guard
+        &self.guard
     }
 
     /// How many connections there are at most.
     pub(super) fn count(&self) -> usize {
-        self.lines.slots.len()
+        self.slots.len()
     }
 
     /// Whether somebody was refused or got no answer since this was last trusted.
     #[cfg(feature = "cluster")]
     pub(super) fn is_doubted(&self) -> bool {
-        self.lines.doubt.load(Ordering::Relaxed)
+        self.doubt.load(Ordering::Relaxed)
     }
 
     /// This is the server to ask, after all.
     #[cfg(feature = "cluster")]
     pub(super) fn trust(&self) {
-        self.lines.doubt.store(false, Ordering::Relaxed);
+        self.doubt.store(false, Ordering::Relaxed);
     }
 
     /// A connection, made if there is none. The slots take turns; one that pauses after a failure is passed over, and one
     /// for which others wait is left to them if another will do.
     pub(super) async fn lease(&self, deadline: Instant) -> Result<Lease, Failure> {
-        self.keep_warm();
-        let outcome = self.lines.find(deadline).await;
+        let outcome = self.find(deadline).await;
         if outcome.is_err() {
-            self.lines.doubt.store(true, Ordering::Relaxed);
+            self.doubt.store(true, Ordering::Relaxed);
         }
-        outcome.map(|(slot, line)| self.lines.lease(slot, line))
-    }
-
-    /// Waits until an answer of the server counts. An error if that takes much longer than it
-    /// should.
-    pub(super) async fn settle(&self) -> Result<(), Failure> {
-        let Some(settling) = self.guard().settling() else { return Ok(()) };
-        let ends = Instant::now() + settling.saturating_mul(2) + self.lines.connect_timeout;
-        loop {
-            let lease = self.lease(Instant::now() + self.lines.connect_timeout).await?;
-            let rest = lease.line.liveness.settles_in();
-            if rest.is_zero() {
-                return Ok(());
-            }
-            if Instant::now() >= ends {
-                return Err(Failure::new(StoreErrorKind::Unavailable, false, UNSETTLED));
-            }
-            sleep(rest.min(LONGEST_LOOK)).await;
-        }
-    }
-
-    /// Sees to it that the connections are kept warm, if that matters: on the present runtime, for
-    /// a former one may have ended.
-    fn keep_warm(&self) {
-        if self.guard().settling().is_none() {
-            return;
-        }
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        if !keeper.as_ref().is_some_and(Keeper::is_at_work) {
-            *keeper = Some(Keeper::start(&self.lines));
-        }
-    }
-}
-
-impl Lines {
-    fn lease(&self, slot: &Arc<Slot>, line: Line) -> Lease {
-        Lease {
+        outcome.map(|(slot, line)| Lease {
             slot: Arc::clone(slot),
             line,
             doubt: Arc::clone(&self.doubt),
             guard: Arc::clone(&self.guard),
             server: Arc::clone(&self.server),
-        }
+        })
     }
 
     async fn find(&self, deadline: Instant) -> Result<(&Arc<Slot>, Line), Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
-        // Where others are made by the keeper, one whose answers count is not passed over for one
-        // whose do not.
-        let slots = || self.slots.iter().cycle().skip(turn).take(self.slots.len());
-        if self.guard.settling().is_some()
-            && let Some(found) = slots().find_map(|slot| Some((slot, slot.settled(self)?)))
-        {
-            return Ok(found);
-        }
         let (mut outcome, mut others) = (Err(never_tried()), None);
-        for slot in slots() {
+        for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
             match slot.look(self, || self.attempt()) {
                 Found::Line(line) => return Ok((slot, line)),
-                Found::New(attempt) => return wait(slot, &attempt, &self.guard, deadline).await,
+                Found::New(attempt) => return wait(slot, &attempt, deadline).await,
                 Found::Others(attempt) => others = others.or(Some((slot, attempt))),
                 // There is nothing to be dropped: a call that may be repeated has no reason to look here again.
                 Found::Pause(mut failure) => {
@@ -263,7 +204,7 @@ impl Lines {
             }
         }
         match others {
-            Some((slot, attempt)) => wait(slot, &attempt, &self.guard, deadline).await,
+            Some((slot, attempt)) => wait(slot, &attempt, deadline).await,
             None => outcome,
         }
     }
@@ -274,9 +215,11 @@ impl Lines {
         let make = async move {
             let suspicions = guard.suspicions();
             let (link, word) = source.connect_by_word().await?;
-            let run_id = if identifies { identity::run_id(link.clone()).await? } else { None };
+            // Only proofs need the time for which it has been the primary.
+            let with_term = guard.deployment().max_lag().is_some();
+            let name = if identifies { identity::name(link.clone(), with_term).await? } else { None };
             let under = word.as_ref().map(|word| (word.era, word.epoch));
-            let server = run_id.map(|run_id| identity::server_id(&run_id, under));
+            let server = name.map(|name| identity::server_id(&name, under));
             Ok(Made { link, home: Handle::current(), server, word, suspicions })
         };
         let connect = async move { timeout(limit, make).await.unwrap_or_else(|_| Err(Failure::timeout())) };
@@ -287,7 +230,7 @@ impl Lines {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        self.guard().forget(&self.lines.server);
+        self.guard.forget(&self.server);
     }
 }
 
@@ -297,33 +240,26 @@ impl fmt::Debug for Connections {
     }
 }
 
-async fn wait<'a>(
-    slot: &'a Arc<Slot>,
-    attempt: &Attempt,
-    guard: &Guard,
-    deadline: Instant,
-) -> Result<(&'a Arc<Slot>, Line), Failure> {
+async fn wait<'a>(slot: &'a Arc<Slot>, attempt: &Attempt, deadline: Instant) -> Result<(&'a Arc<Slot>, Line), Failure> {
     let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| Failure::timeout())?;
-    slot.settle(attempt, connected, guard).map(|line| (slot, line))
+    slot.settle(attempt, connected).map(|line| (slot, line))
 }
 
 impl Lease {
     /// Sends a command and waits for its answer.
     pub(super) async fn command(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Failure> {
-        let asked = Moment::now();
         self.line.liveness.asks();
         let answer = command.query_async::<Value>(&mut self.line.link).map_err(Failure::from);
         let answer = timeout_at(deadline, answer).await;
-        self.report(asked, answer)
+        self.report(answer)
     }
 
     /// Sends commands in one go and waits for all answers.
     pub(super) async fn pipeline(&mut self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
-        let asked = Moment::now();
         self.line.liveness.asks();
         let answer = pipeline.query_async::<Vec<Value>>(&mut self.line.link).map_err(Failure::from);
         let answer = timeout_at(deadline, answer).await;
-        self.report(asked, answer)
+        self.report(answer)
     }
 
     /// Asks for these reads of a bucket together with all who ask now over this connection. An
@@ -335,7 +271,7 @@ impl Lease {
         deadline: Instant,
     ) -> Result<StrictAnswer, Failure> {
         // Where no answer would count, nothing is asked.
-        self.confirm(Moment::now())?;
+        self.confirm()?;
         let write_check = self.guard.write_check(bucket);
         let gathered = timeout_at(deadline, self.line.gathering.ask(reads, write_check, deadline)).await;
         // That it answers, the task that sends has written down.
@@ -357,22 +293,24 @@ impl Lease {
     /// is among the values). When the answer has come and `ROLE` and `TIME` were read, call this
     /// with the value in the check's place. An error means: no lease and no `alive_at` by this
     /// answer. The connection was then dropped if it had to be; do not call
-    /// [`distrust`](Self::distrust) on top, for a connection that is merely too young must stay.
+    /// [`distrust`](Self::distrust) on top, for a connection that merely lacks a proof must stay.
     pub(super) fn judge(&self, write_check: &Value, asked: Moment) -> Result<(), Failure> {
         let checked = self.guard.judge_check(write_check, &self.server).inspect_err(|failure| self.heed(failure));
-        checked.and_then(|()| self.confirm(asked))
+        checked.and_then(|()| self.trust(asked))
     }
 
-    /// Judges an answer that needs no write check, because it told of a write. An error means that
-    /// nothing is confirmed: what was written may be lost.
-    pub(super) fn confirm(&self, asked: Moment) -> Result<(), Failure> {
-        let unavailable = |broken, text| Failure::new(StoreErrorKind::Unavailable, broken, text);
-        let outcome = if self.line.suspicions != self.guard.suspicions() {
-            Err(unavailable(true, "the connection is older than a pause of this node"))
-        } else if !self.line.liveness.counts(asked) {
-            Err(unavailable(false, UNSETTLED))
+    /// Judges an answer that needs no write check, because it told of a write: to be called when it
+    /// has come. An error means that nothing is confirmed: what was written may be lost.
+    pub(super) fn confirm(&self) -> Result<(), Failure> {
+        self.trust(Moment::now())
+    }
+
+    fn trust(&self, asked: Moment) -> Result<(), Failure> {
+        let outcome = if self.line.suspicions == self.guard.suspicions() {
+            self.guard.proved(self.line.server, asked).and_then(|()| self.guard.confirm(self.line.word.as_deref()))
         } else {
-            self.guard.confirm(self.line.word.as_deref())
+            let text = "the connection is older than a pause of this node";
+            Err(Failure::new(StoreErrorKind::Unavailable, true, text))
         };
         outcome.inspect_err(|failure| self.heed(failure))
     }
@@ -399,11 +337,11 @@ impl Lease {
         self.slot.drop_line(&self.line);
     }
 
-    fn report<T>(&self, asked: Moment, answer: Result<Result<T, Failure>, Elapsed>) -> Result<T, Failure> {
+    fn report<T>(&self, answer: Result<Result<T, Failure>, Elapsed>) -> Result<T, Failure> {
         let answer = answer.unwrap_or_else(|_| Err(Failure::timeout()));
         // An error of the server's is an answer too.
         if answer.as_ref().err().is_none_or(|failure| !failure.broken && failure.kind != StoreErrorKind::Timeout) {
-            self.line.liveness.answered(asked);
+            self.line.liveness.answered();
         }
         answer.inspect_err(|failure| self.heed(failure))
     }
@@ -419,8 +357,8 @@ impl Lease {
 }
 
 impl Line {
-    fn new(Made { link, home, server, word, suspicions }: Made, guard: &Guard) -> Self {
-        let liveness = Arc::new(Liveness::new(guard.settling()));
+    fn new(Made { link, home, server, word, suspicions }: Made) -> Self {
+        let liveness = Arc::new(Liveness::new());
         let gathering = Arc::new(Gathering::new(link.clone(), home, Arc::clone(&liveness)));
         Self {
             link,
@@ -434,7 +372,7 @@ impl Line {
     }
 
     /// Whether a call may use it.
-    fn is_usable(&self, limits: &Lines) -> bool {
+    fn is_usable(&self, limits: &Connections) -> bool {
         self.suspicions == limits.guard.suspicions()
             && !self.liveness.is_silent(limits.patience)
             && !limits.guard.names_another(self.word.as_deref())
@@ -462,15 +400,7 @@ impl Default for Slot {
 }
 
 impl Slot {
-    /// A connection whose answers count.
-    fn settled(&self, limits: &Lines) -> Option<Line> {
-        match &*self.lock() {
-            State::Ready(line) if line.is_usable(limits) && line.liveness.settles_in().is_zero() => Some(line.clone()),
-            _ => None,
-        }
-    }
-
-    fn look(&self, limits: &Lines, connect: impl FnOnce() -> Attempt) -> Found {
+    fn look(&self, limits: &Connections, connect: impl FnOnce() -> Attempt) -> Found {
         let mut state = self.lock();
         let pause = match &*state {
             State::Ready(line) if line.is_usable(limits) => return Found::Line(line.clone()),
@@ -489,12 +419,12 @@ impl Slot {
     }
 
     /// Writes down how an attempt ended. The first of those who waited for it does so; the others find it done.
-    fn settle(&self, attempt: &Attempt, outcome: Result<Made, Failure>, guard: &Guard) -> Result<Line, Failure> {
+    fn settle(&self, attempt: &Attempt, outcome: Result<Made, Failure>) -> Result<Line, Failure> {
         let mut state = self.lock();
         match &*state {
             State::Connecting { attempt: current, pause, .. } if current.ptr_eq(attempt) => match outcome {
                 Ok(made) => {
-                    let line = Line::new(made, guard);
+                    let line = Line::new(made);
                     *state = State::Ready(line.clone());
                     Ok(line)
                 }
@@ -524,8 +454,6 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-const UNSETTLED: &str = "the server has not answered without a gap for long enough: wait for some seconds";
 
 fn never_tried() -> Failure {
     Failure::new(StoreErrorKind::Unavailable, true, "not connected")
@@ -585,23 +513,22 @@ mod tests {
         connections.guard().suspect();
         assert!(before.judge(&Value::Int(0), Moment::now()).unwrap_err().broken);
         // One that was given up is not made again at once.
-        sleep(SHORTEST_PAUSE).await;
+        tokio::time::sleep(SHORTEST_PAUSE).await;
         let after = lease().await;
         assert_ne!(after.connection(), before.connection());
         after.judge(&Value::Int(0), Moment::now()).unwrap();
     }
 
     #[tokio::test]
-    async fn a_new_connection_to_an_address_that_moves_does_not_count_and_stays() {
+    async fn behind_an_address_that_moves_a_connection_without_a_proof_does_not_count_and_stays() {
         let (_server, url) = refusing().await;
         let connections = connections(&url, Deployment::Replicas { max_lag: Duration::from_secs(1) });
         let lease = async || connections.lease(Instant::now() + Duration::from_secs(10)).await.unwrap();
         let first = lease().await;
         let failure = first.judge(&Value::Int(0), Moment::now()).unwrap_err();
         assert_eq!((failure.kind, failure.broken), (StoreErrorKind::Unavailable, false));
+        first.confirm().unwrap_err();
         assert_eq!(lease().await.connection(), first.connection());
-        let keeper = connections.keeper.lock().unwrap().as_ref().map(Keeper::is_at_work);
-        assert_eq!(keeper, Some(true));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::{error::ConfigError, store::redis::continuity};
+use crate::error::ConfigError;
 
 /// How the server behind an address can be replaced by another one.
 ///
@@ -15,7 +15,7 @@ use crate::{error::ConfigError, store::redis::continuity};
 /// | declared | condition | bound on top of the staleness |
 /// |--|--|--|
 /// | [`Single`](Self::Single) | one server, never replaced | none |
-/// | [`Replicas`](Self::Replicas) | `min-replicas-to-write` covers every replica that may attach | `max_lag` and 4 s |
+/// | [`Replicas`](Self::Replicas) | a write proves that all replicas follow the server | `max_lag` |
 /// | nothing | | unknown |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -25,23 +25,30 @@ pub enum Failover {
     /// An address that moves from a primary to one of its replicas: a virtual IP, a name, a managed
     /// service.
     ///
-    /// The server needs `min-replicas-to-write` of at least the number of replicas that may ever
-    /// attach, and `min-replicas-max-lag` of at most `max_lag`. A lower number bounds nothing: with
-    /// one primary, three replicas and `min-replicas-to-write 1`, both primaries took writes for 36
-    /// s. The price: while one replica is away, writes and strict reads are refused (503).
+    /// A task of the store makes a small write four times a second or more often, and asks with
+    /// `WAIT` whether all replicas have acknowledged it. An answer counts if they have, within
+    /// `max_lag`. Else requests and revocations are refused (503). A server that was stopped or cut
+    /// off proves nothing by acknowledgements that reach it late. The store's user needs `INFO`,
+    /// which tells one server from another.
     ///
-    /// A new connection counts only once all replicas have acknowledged a write (`WAIT`), or
-    /// `max_lag` and 3 s after it was made; [`connect`](super::RedisStoreBuilder::connect) waits
-    /// for that. So does a connection whose server has not answered for half a second: until then
-    /// requests and revocations are refused (503). Each connection costs seven `PING` a second.
+    /// All replicas are as many as `min-replicas-to-write` demands, or as the node has seen at once
+    /// if that is more, and at least one. Set it to the number of replicas that may ever attach: it
+    /// also keeps an old primary from confirming the writes of other clients. More replicas than it
+    /// demands void the bound.
     ///
-    /// A replica's acknowledgements must not be delayed by the network: what arrives late counts as
-    /// new.
+    /// The price:
+    ///
+    /// * While one replica is away, nothing is served. That includes the time after a failover,
+    ///   until the new primary has as many replicas.
+    /// * After a replica was removed for good, restart the nodes: they still count it.
+    ///
+    /// What is not covered:
+    ///
+    /// * A replica that attaches and is promoted between two looks, a quarter of a second apart.
+    /// * The promotion of a replica of a replica.
     Replicas {
-        /// The servers' `min-replicas-max-lag`: 1 s to 10 minutes.
-        ///
-        /// 2 s or more is wise: a replica acknowledges once a second, so under 1 s a busy one
-        /// counts as lost now and then.
+        /// The longest time since all replicas have acknowledged a write of this node: 1 s to 10
+        /// minutes. 1 s is fine.
         max_lag: Duration,
     },
 }
@@ -80,16 +87,15 @@ impl Deployment {
             Some(Failover::Replicas { max_lag }) => Err(ConfigError::new(
                 "failover",
                 format!("has a `max_lag` of {max_lag:?}"),
-                "give the servers' `min-replicas-max-lag`: 1 s to 10 minutes",
+                "choose 1 s to 10 minutes; 1 s is usual",
             )),
         }
     }
 
-    /// Returns for how long a server must have answered without a gap before its check counts, if
-    /// that matters. Connections are then kept warm.
-    pub(super) fn settling(self) -> Option<Duration> {
+    /// Returns the maximum age of the [proof](super::proofs) that an answer needs, if it needs one.
+    pub(super) fn max_lag(self) -> Option<Duration> {
         match self {
-            Self::Replicas { max_lag } => Some(continuity::settling(max_lag)),
+            Self::Replicas { max_lag } => Some(max_lag),
             _ => None,
         }
     }
@@ -100,7 +106,7 @@ impl Deployment {
     /// With sentinels it is: they say which server is the primary. With replicas the reason may
     /// hide NOREPLICAS.
     pub(super) fn may_be_unchecked(self) -> bool {
-        self.settling().is_none()
+        self.max_lag().is_none()
     }
 
     /// Returns how much longer than the staleness an old primary may be believed, or the reason why
@@ -108,7 +114,7 @@ impl Deployment {
     pub(super) fn bound(self) -> Result<Duration, &'static str> {
         match self {
             Self::Single => Ok(Duration::ZERO),
-            Self::Replicas { max_lag } => Ok(continuity::bound(max_lag)),
+            Self::Replicas { max_lag } => Ok(max_lag),
             #[cfg(feature = "sentinel")]
             Self::Sentinel { patience } => Ok(patience),
             #[cfg(feature = "cluster")]
@@ -134,7 +140,7 @@ mod tests {
         let bound = |failover| Deployment::declared(failover).unwrap().bound();
         assert_eq!(bound(Some(Failover::Single)).unwrap(), Duration::ZERO);
         let max_lag = Duration::from_secs(1);
-        assert_eq!(bound(Some(Failover::Replicas { max_lag })).unwrap(), Duration::from_secs(5));
+        assert_eq!(bound(Some(Failover::Replicas { max_lag })).unwrap(), max_lag);
         assert!(bound(None).unwrap_err().contains("Failover::Single"));
         #[cfg(feature = "sentinel")]
         assert_eq!(Deployment::Sentinel { patience: max_lag }.bound().unwrap(), max_lag);
@@ -146,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lag_that_no_server_has_is_a_mistake() {
+    fn a_lag_out_of_range_is_a_mistake() {
         for max_lag in [Duration::ZERO, Duration::from_millis(999), Duration::from_secs(601)] {
             let error = Deployment::declared(Some(Failover::Replicas { max_lag })).unwrap_err();
             assert_eq!(error.setting(), "failover");

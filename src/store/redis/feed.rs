@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     error::{ConfigError, StoreError, StoreErrorKind},
     store::{
-        BoxFuture, LogFeed, LogPage, LogPages, LogQuery,
+        BoxFuture, LogFeed, LogPage, LogPages, LogQuery, ServerId,
         bell::Bell,
         redis::{
             Inner,
@@ -114,6 +114,7 @@ impl Reader {
             }
             has_cursor_of_ours(query)?;
         }
+        self.inner.keep_proving();
         let first = self.ask(&questions, deadline).await?;
         if first.iter().all(|told| !self.needs_touch(told)) {
             return Ok(first.into_iter().map(existing).collect());
@@ -162,10 +163,18 @@ impl Reader {
         let page = |((_, query), answers): (&Question, Answers)| {
             let told = Told::parse(fence.now, answers, query)?;
             let is_ahead = told.is_ahead(query);
-            Ok((self.inner.page(told, query, &lease)?, is_ahead))
+            let page = self.inner.page(told, query, &lease)?;
+            Ok((page.map(named_by_its_connection), is_ahead))
         };
         Ok(questions.iter().zip(fence.answers).map(page).collect())
     }
+}
+
+/// Has a server that does not tell its name bear that of the connection: the next one may lead to another server, which
+/// lacks sessions.
+fn named_by_its_connection(page: LogPage) -> LogPage {
+    let server = page.server.unwrap_or(ServerId::new(page.connection));
+    LogPage { server: Some(server), ..page }
 }
 
 fn existing(told: Answered) -> Result<LogPage, StoreError> {

@@ -153,7 +153,7 @@ async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, question
     let outcome = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut link)).await;
     if let Ok(Ok(_)) = outcome {
         // Whether or not a caller still waits.
-        liveness.answered(asked);
+        liveness.answered();
     }
     let answered = outcome.map_err(|_| Failure::timeout()).and_then(|answer| framed(answer?));
     let (now, mut between, write_check) = match answered {

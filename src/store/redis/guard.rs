@@ -1,5 +1,5 @@
-//! What makes an answer count: the server takes writes, has not been stopped, and is the primary
-//! that sentinels name.
+//! What makes an answer count: the server takes writes, all its replicas were with it lately, and
+//! it is the primary that sentinels name.
 //!
 //! Each store has one guard. All connections share it, those of requests and those that read the
 //! revocation log.
@@ -14,21 +14,25 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 #[cfg(feature = "sentinel")]
 use crate::store::redis::sentinels::Watch;
-use crate::store::redis::{
-    failover::Deployment,
-    failure::Failure,
-    keys::Keyspace,
-    origin::Agreed,
-    write_check::{Unchecked, write_check},
+use crate::{
+    error::StoreErrorKind,
+    store::{
+        ServerId,
+        redis::{
+            failover::Deployment,
+            failure::Failure,
+            keys::Keyspace,
+            moment::Moment,
+            origin::Agreed,
+            proofs::{Proofs, Unproved},
+            write_check::{Unchecked, write_check},
+        },
+    },
 };
-
-/// Replicas that have not acknowledged a write within this time are asked again.
-const PROOF_WAIT_MILLIS: u32 = 100;
-const PROOF_LIFE_MILLIS: u32 = 60_000;
 
 /// The rules by which answers count, and the warnings for operators that follow from them.
 pub(super) struct Guard {
@@ -36,7 +40,8 @@ pub(super) struct Guard {
     deployment: Deployment,
     seen: Mutex<Seen>,
     may_be_unchecked: bool,
-    settling: Option<Duration>,
+    /// The proofs that answers need, where they do.
+    proofs: Option<Mutex<Proofs>>,
     /// Counts the times at which every connection had to go.
     suspicions: AtomicU64,
     unchecked: Mutex<UncheckedServers>,
@@ -48,13 +53,10 @@ pub(super) struct Guard {
 /// What the servers' settings were when they were last looked at.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
-    /// How many replicas there were when the store connected.
-    pub(super) replicas: Option<u64>,
     /// Why the declared failover bounds nothing.
     pub(super) voids: Option<String>,
-    /// How many replicas must acknowledge a write to prove that all of them follow the server.
-    /// `None` if the number is unknown.
-    pub(super) covered: Option<u64>,
+    /// How many replicas the server demands of each write (`min-replicas-to-write`), if it tells.
+    pub(super) demanded: Option<u64>,
     /// `cluster-node-timeout`, where it is needed and told.
     pub(super) node_timeout: Option<Duration>,
     /// Why revocations may be dropped.
@@ -79,7 +81,7 @@ impl Guard {
         Self {
             keys,
             may_be_unchecked: deployment.may_be_unchecked(),
-            settling: deployment.settling(),
+            proofs: deployment.max_lag().map(|max_lag| Mutex::new(Proofs::new(max_lag))),
             deployment,
             seen: Mutex::default(),
             suspicions: AtomicU64::new(0),
@@ -133,18 +135,6 @@ impl Guard {
         check
     }
 
-    /// Returns a write for which the server waits until all its replicas have acknowledged it, and
-    /// how many these are. `None` if the number is unknown. It blocks its connection for up to
-    /// [`PROOF_WAIT_MILLIS`].
-    pub(super) fn proof(&self) -> Option<(Pipeline, u64)> {
-        let covered = lock(&self.seen).covered?;
-        let mut pipeline = Pipeline::with_capacity(2);
-        // A key of its own, which goes by itself: nothing else is concerned.
-        pipeline.cmd("SET").arg(self.keys.proof()).arg("").arg("PX").arg(PROOF_LIFE_MILLIS);
-        pipeline.cmd("WAIT").arg(covered).arg(PROOF_WAIT_MILLIS);
-        Some((pipeline, covered))
-    }
-
     /// Judges the answer to a write check of this server. Tells operators if its state has changed.
     pub(super) fn judge_check(&self, answer: &Value, server: &ServerState) -> Result<(), Failure> {
         let unchecked = write_check(answer, self.may_be_unchecked)?;
@@ -189,10 +179,42 @@ impl Guard {
         self.deployment
     }
 
-    /// Returns for how long a server must have answered without a gap before its answers count, if
-    /// that matters.
-    pub(super) fn settling(&self) -> Option<Duration> {
-        self.settling
+    /// Judges by its proof an answer of this server that was asked for at this moment.
+    pub(super) fn proved(&self, server: Option<ServerId>, asked: Moment) -> Result<(), Failure> {
+        let Some(proofs) = &self.proofs else { return Ok(()) };
+        let (broken, text) = match lock(proofs).judge(server, asked) {
+            Ok(()) => return Ok(()),
+            Err(Unproved::Unidentified) => (false, "the server does not tell its identity: grant the user INFO"),
+            Err(Unproved::Old) => (false, "not all replicas have acknowledged a write lately"),
+            Err(Unproved::OtherServer) => (true, "the address leads to another server now"),
+        };
+        Err(Failure::new(StoreErrorKind::Unavailable, broken, text))
+    }
+
+    /// Returns how many replicas must acknowledge a write.
+    pub(super) fn replicas(&self) -> u64 {
+        self.proofs.as_ref().map_or(0, |proofs| lock(proofs).replicas())
+    }
+
+    /// Notes that there may be this many replicas.
+    pub(super) fn cover(&self, replicas: u64) {
+        self.proofs.iter().for_each(|proofs| lock(proofs).cover(replicas));
+    }
+
+    /// Notes how many replicas have acknowledged a write that was asked for at this moment. Returns
+    /// whether that is a proof.
+    pub(super) fn acknowledged(&self, server: Option<ServerId>, asked: Moment, count: u64) -> bool {
+        self.proofs.as_ref().is_some_and(|proofs| lock(proofs).acknowledged(server, asked, count))
+    }
+
+    /// Notes that the write for the replicas could not be made, with the code of the error.
+    pub(super) fn failed(&self, code: &str) {
+        self.proofs.iter().for_each(|proofs| lock(proofs).failed(code));
+    }
+
+    /// Returns why no answer counts now for lack of a proof.
+    pub(super) fn unproved(&self) -> Option<String> {
+        self.proofs.as_ref().and_then(|proofs| lock(proofs).trouble(Moment::now()))
     }
 
     /// Returns the number of the present time: a connection of an earlier one is not used any more.
@@ -224,13 +246,9 @@ impl Guard {
         .map_err(str::to_owned)
     }
 
-    /// Returns how many replicas there were when the store connected.
-    pub(super) fn seen_replicas(&self) -> Option<u64> {
-        lock(&self.seen).replicas
-    }
-
     /// Notes what the servers' settings are now. Logs what is new.
     pub(super) fn has_seen(&self, seen: Seen) {
+        self.cover(seen.demanded.unwrap_or(0));
         let before = std::mem::replace(&mut *lock(&self.seen), seen.clone());
         #[cfg(feature = "tracing")]
         {
@@ -251,7 +269,7 @@ impl Guard {
         let unchecked = servers.latest.filter(|_| servers.count > 0);
         let seen = lock(&self.seen);
         let warnings = unchecked.map(|reason| reason.text().to_owned()).into_iter();
-        let warnings = warnings.chain(seen.voids.clone()).chain(seen.evicts.clone());
+        let warnings = warnings.chain(seen.voids.clone()).chain(seen.evicts.clone()).chain(self.unproved());
         #[cfg(feature = "sentinel")]
         let warnings = warnings.chain(self.watch.as_ref().and_then(|watch| watch.trouble()));
         warnings.collect()
@@ -292,6 +310,6 @@ mod tests {
         let max_lag = Duration::from_secs(1);
         let guard = Guard::new(Keyspace::new("tb", 1).unwrap(), Deployment::Replicas { max_lag });
         assert!(guard.judge_check(&misconf(), &ServerState::default()).is_err());
-        assert!(guard.warnings().is_empty());
+        assert!(!guard.warnings().iter().any(|warning| warning.contains("MISCONF")));
     }
 }

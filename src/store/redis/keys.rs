@@ -9,7 +9,7 @@
 //!                                dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
 //! {prefix}:{b}:ch        shard channel: a nudge at every entry
-//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`continuity`)
+//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`proofs`)
 //! ```
 //!
 //! `{b}` is the bucket's number in braces, literally: the hash tag by which Redis Cluster keeps all

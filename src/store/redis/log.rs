@@ -156,6 +156,7 @@ impl Inner {
     pub(super) fn is_heeded(&self, page: &LogPage) -> bool {
         saturating_millis(page.keep) >= self.keep_millis()
             && saturating_millis(page.max_staleness) >= self.staleness_millis()
+            && saturating_millis(page.max_failover) >= self.failover_millis()
     }
 
     /// Reads a bucket's `m` alone, and makes it if it does not exist.

@@ -30,7 +30,7 @@ use crate::{
 
 const EVERY: Duration = Duration::from_secs(60);
 /// A replica that attaches may be promoted soon.
-const EVERY_WITH_REPLICAS: Duration = Duration::from_secs(15);
+const EVERY_WITH_REPLICAS: Duration = Duration::from_secs(5);
 
 /// The task that looks. It ends when this is dropped.
 pub(super) struct Lookout(AbortHandle);
@@ -68,54 +68,32 @@ struct Replication {
     /// `None` without the right to `INFO`.
     connected: Option<u64>,
     /// `min-replicas-to-write`; `None` without the right to `CONFIG GET`.
-    least: Option<u64>,
-    /// `min-replicas-max-lag`.
-    max_lag: Option<Duration>,
+    demanded: Option<u64>,
 }
 
 impl Replication {
-    /// Returns why the declared `max_lag` bounds nothing. `at_first` is how many replicas there
-    /// were when connecting.
-    fn voids(self, declared: Duration, at_first: Option<u64>) -> Option<String> {
+    /// Returns why the declared `max_lag` bounds nothing.
+    fn voids(self) -> Option<String> {
         let Some(connected) = self.connected else {
             return Some("the number of the server's replicas is unknown: grant the user `INFO`".to_owned());
         };
-        if self.least == Some(0) {
-            return Some(
-                "the server's min-replicas-to-write is 0: set it to the number of its replicas, all that may attach"
-                    .to_owned(),
-            );
-        }
-        let covered = self.least.or(at_first).unwrap_or(connected);
-        if connected > covered {
-            return Some(format!(
-                "the server has {connected} replicas, and its write check covers {covered}: raise \
-                 min-replicas-to-write to the number of all replicas that may attach"
-            ));
-        }
-        match self.max_lag {
-            Some(lag) if lag.is_zero() || lag > declared => Some(format!(
-                "the server's min-replicas-max-lag is {} s, and a `max_lag` of {declared:?} is declared: lower the \
-                 one or raise the other",
-                lag.as_secs()
-            )),
-            _ => None,
-        }
+        let demanded = self.demanded.filter(|demanded| connected > *demanded)?;
+        Some(format!(
+            "the server has {connected} replicas, and its min-replicas-to-write is {demanded}: raise it to the number \
+             of all replicas that may attach"
+        ))
     }
 }
-
 impl Inner {
     /// Looks at the settings of each server.
     pub(super) async fn look(&self) -> Result<Seen, StoreError> {
         let guard = self.origin.guard();
-        let mut seen = Seen { replicas: guard.seen_replicas(), ..Seen::default() };
+        let mut seen = Seen::default();
         match guard.deployment() {
-            Deployment::Replicas { max_lag } => {
+            Deployment::Replicas { .. } => {
                 let replication = self.replication().await?;
-                seen.replicas = seen.replicas.or(replication.connected);
-                seen.voids = replication.voids(max_lag, seen.replicas);
-                let covered = replication.least.or(seen.replicas).filter(|covered| *covered > 0);
-                seen.covered = covered.filter(|_| seen.voids.is_none());
+                seen.voids = replication.voids();
+                seen.demanded = replication.demanded;
             }
             #[cfg(feature = "cluster")]
             Deployment::Cluster { node_timeout: None } => seen.node_timeout = self.node_timeout().await?,
@@ -135,11 +113,7 @@ impl Inner {
     async fn replication(&self) -> Result<Replication, StoreError> {
         let text = self.info("replication").await?.and_then(|texts| texts.into_iter().next());
         let connected = text.and_then(|text| decimal(property(&text, "connected_slaves")?.as_bytes()));
-        Ok(Replication {
-            connected,
-            least: self.setting("min-replicas-to-write", 0).await?,
-            max_lag: self.setting("min-replicas-max-lag", 0).await?.map(Duration::from_secs),
-        })
+        Ok(Replication { connected, demanded: self.setting("min-replicas-to-write", 0).await? })
     }
 
     /// The longest `cluster-node-timeout` of the primaries; `None` if one does not tell.
@@ -195,36 +169,25 @@ fn number(value: Value) -> Result<Option<u64>, Failure> {
 mod tests {
     use super::*;
 
-    const MAX_LAG: Duration = Duration::from_secs(1);
-
-    fn told(connected: Option<u64>, least: Option<u64>, max_lag: Option<u64>) -> Option<String> {
-        let replication = Replication { connected, least, max_lag: max_lag.map(Duration::from_secs) };
-        replication.voids(MAX_LAG, Some(1))
+    fn told(connected: Option<u64>, demanded: Option<u64>) -> Option<String> {
+        Replication { connected, demanded }.voids()
     }
 
     #[test]
     fn replicas_that_are_covered_void_nothing() {
         for connected in [0, 1] {
-            assert_eq!(told(Some(connected), Some(1), Some(1)), None);
-            assert_eq!(told(Some(connected), None, None), None);
+            assert_eq!(told(Some(connected), Some(1)), None);
         }
-        assert_eq!(told(Some(2), Some(2), Some(1)), None);
+        assert_eq!(told(Some(2), Some(2)), None);
+        assert_eq!(told(Some(2), None), None, "the node counts them itself");
     }
 
     #[test]
-    fn one_replica_more_than_is_covered_voids_the_bound() {
-        for least in [Some(1), None] {
-            let reason = told(Some(2), least, None);
-            assert!(reason.as_ref().is_some_and(|reason| reason.contains("2 replicas")), "{reason:?}");
+    fn one_replica_more_than_the_server_demands_voids_the_bound() {
+        for demanded in [0, 1] {
+            let reason = told(Some(2), Some(demanded)).unwrap_or_default();
+            assert!(reason.contains("2 replicas") && reason.contains(&format!("is {demanded}")), "{reason}");
         }
-    }
-
-    #[test]
-    fn a_server_that_waits_for_no_replica_or_for_longer_voids_it_too() {
-        assert!(told(Some(0), Some(0), Some(1)).is_some_and(|reason| reason.contains("min-replicas-to-write")));
-        for lag in [0, 2, 10] {
-            assert!(told(Some(1), Some(1), Some(lag)).is_some_and(|reason| reason.contains("min-replicas-max-lag")));
-        }
-        assert!(told(None, Some(1), Some(1)).is_some_and(|reason| reason.contains("INFO")));
+        assert!(told(None, Some(1)).is_some_and(|reason| reason.contains("INFO")));
     }
 }

@@ -111,7 +111,6 @@
 mod builder;
 mod call;
 mod connection;
-mod continuity;
 mod failover;
 mod failure;
 mod feed;
@@ -131,6 +130,8 @@ mod nudges;
 mod origin;
 #[cfg(feature = "cluster")]
 mod primaries;
+mod proofs;
+mod prover;
 mod record;
 mod reply;
 mod republish;
@@ -165,8 +166,8 @@ pub use self::{
     failover::Failover,
 };
 use self::{
-    call::whole_millis, keys::Keyspace, lookout::Lookout, origin::Origin, server_time::ServerTime, servers::Servers,
-    sessions::SessionQuestion,
+    call::whole_millis, keys::Keyspace, lookout::Lookout, origin::Origin, prover::Prover, server_time::ServerTime,
+    servers::Servers, sessions::SessionQuestion,
 };
 use crate::{
     clock::Timestamp,
@@ -198,6 +199,8 @@ struct Inner {
     staleness: AtomicU64,
     /// Watches the servers' settings. Set when the store has connected.
     lookout: OnceLock<Lookout>,
+    /// Asks the server's replicas for proofs, where answers need them.
+    prover: Option<Prover>,
 }
 
 impl RedisStore {
@@ -273,13 +276,23 @@ impl RedisStore {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let deadline = Instant::now() + self.inner.timeout;
-        StoreAnswer::pending(operation(Arc::clone(&self.inner), deadline))
+        let inner = Arc::clone(&self.inner);
+        let operation = operation(Arc::clone(&inner), deadline);
+        StoreAnswer::pending(async move {
+            inner.keep_proving();
+            operation.await
+        })
     }
 }
 
 impl Inner {
     fn keep_millis(&self) -> u64 {
         self.keep.load(Ordering::Relaxed)
+    }
+
+    /// Sees to it that the replicas are asked for proofs, on the present runtime if need be.
+    fn keep_proving(&self) {
+        self.prover.iter().for_each(Prover::keep_at_work);
     }
 
     fn staleness_millis(&self) -> u64 {

@@ -149,15 +149,6 @@ impl Servers {
         }
     }
 
-    /// Waits until answers count, after connecting.
-    pub(super) async fn settle(&self) -> Result<(), Failure> {
-        match self {
-            Self::One(connections) => connections.settle().await,
-            #[cfg(feature = "cluster")]
-            Self::Cluster(_) => Ok(()),
-        }
-    }
-
     /// Drops every connection of the store, and voids all answers to earlier questions. Sentinels,
     /// or the nodes of a cluster, are asked anew which server is the primary.
     ///

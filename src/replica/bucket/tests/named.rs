@@ -91,6 +91,91 @@ fn sessions_that_the_store_may_have_lost_are_asked_about_after_the_old_history_i
 }
 
 #[test]
+fn a_second_failover_long_after_the_first_does_not_have_the_tokens_in_between_asked_about() {
+    let mut world = World::new();
+    drop(world.token("u1"));
+    world.steps(&[RevokeSession(0), ReadAll, Later(5), FailOver, ReadAll, ReadAll, Later(100)]);
+    let between = world.token("u0");
+    drop(world.token("u1"));
+    world.steps(&[Later(1), RevokeSession(1), Later(1), ReadAll]);
+    assert_eq!(world.says(&between), Verdict::Accepted);
+    world.steps(&[FailOver, ReadAll, ReadAll]);
+    assert_eq!(world.says(&between), Verdict::Accepted);
+}
+
+/// Has the bucket of a world read the log in large pages, forwards and backwards.
+fn read_quickly(world: &World, max_failover: Duration) {
+    let now = Timestamp::from_secs(world.store.now);
+    let page = |query: &LogQuery| LogPage { max_failover, ..world.store.page(world.store.meta(), query).0 };
+    for _ in 0..2 {
+        let ask = world.bucket.ask(ms(world.elapsed), 2000);
+        world.bucket.page(&ask, page(ask.query()), now);
+    }
+    while let Some(ask) = world.bucket.ask_back(2000) {
+        world.bucket.back_page(&ask, page(ask.query()));
+    }
+}
+
+#[test]
+fn sessions_that_a_store_may_have_lost_are_asked_about_though_its_log_is_read_once_more() {
+    let mut world = World::new();
+    let revoke = |world: &mut World, count: u64| {
+        for _ in 0..count {
+            let sid = world.store.open("u1");
+            world.store.revoke(0, Revocation::Session { subject: "u1".to_owned(), sid });
+        }
+    };
+    revoke(&mut world, 5);
+    read_quickly(&world, Duration::ZERO);
+    world.store.save();
+    world.store.now += 1;
+    // More than is remembered of the way.
+    revoke(&mut world, 1100);
+    let lost = world.token("u0");
+    read_quickly(&world, Duration::ZERO);
+    assert_eq!(world.says(&lost), Verdict::Accepted);
+    world.store.roll_back(0);
+    world.store.now += 1;
+    read_quickly(&world, Duration::ZERO);
+    assert_eq!(world.says(&lost), Verdict::BeforeHorizon);
+    world.store.data.keep = 60;
+    revoke(&mut world, 1);
+    read_quickly(&world, Duration::ZERO);
+    assert_eq!(world.says(&lost), Verdict::BeforeHorizon);
+}
+
+#[test]
+fn after_a_failover_each_token_is_asked_about_once() {
+    let mut world = World::new();
+    drop(world.token("u1"));
+    world.steps(&[RevokeSession(0)]);
+    let token = world.token("u0");
+    world.steps(&[ReadAll, FailOver]);
+    read_quickly(&world, Duration::from_secs(5));
+    assert_eq!(world.says(&token), Verdict::BeforeHorizon);
+    world.store.now += 1;
+    world.take(Check(1));
+    assert_eq!(world.says(&token), Verdict::Accepted, "the new server knows it");
+    let late = world.token("u0");
+    assert_eq!(world.says(&late), Verdict::BeforeHorizon, "it may be of the old server");
+}
+
+#[test]
+fn a_server_that_takes_over_while_the_head_is_jumped_to_may_lack_sessions() {
+    let mut world = World::new();
+    let old = world.token("u0");
+    (0..13).for_each(|_| drop(world.token("u1")));
+    world.steps(&[ReadAll]);
+    world.steps(&[RevokeSession(1); 12]);
+    world.steps(&[Later(1), Save, Later(1)]);
+    let lost = world.token("u0");
+    world.steps(&[Round; 4]);
+    assert_eq!(world.step(Round).broke, Some(Break::Behind));
+    world.steps(&[RollBack(0), ReadAll, ReadAll, Later(1)]);
+    assert_eq!([&old, &lost].map(|token| world.says(token)), [Verdict::Accepted, Verdict::BeforeHorizon]);
+}
+
+#[test]
 fn a_confirmation_counts_only_from_the_server_whose_log_is_read_and_in_its_era() {
     let mut world = World::new();
     let (token, _, other) = (world.token("u0"), world.token("u1"), world.token("u0"));
@@ -411,6 +496,7 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
         known.change(|known| {
             known.bounds.keep = Duration::from_secs(3600);
             known.bounds.horizon.own = at(0);
+            known.bounds.horizon.since = at(0);
             assert!((0..1000).all(|number| known.insert(&session(number), at(1000 + number), at(1_000_000), 0)));
             Ok::<(), ()>(())
         })

@@ -235,6 +235,16 @@ impl World {
                     }
                 }
             }
+            Step::FailOver => self.store.fail_over(),
+            Step::Restart => self.restart(),
+            reads => return self.read(reads),
+        }
+        Outcome::default()
+    }
+
+    /// Takes a step of reading the log.
+    fn read(&mut self, step: Step) -> Outcome {
+        match step {
             Step::Ask => {
                 let ask = self.bucket.ask(ms(self.elapsed), PAGE);
                 self.open = Some(self.questions.len());
@@ -291,8 +301,7 @@ impl World {
                     return self.deliver_back(&ask, page);
                 }
             }
-            Step::FailOver => self.store.fail_over(),
-            Step::Restart => self.restart(),
+            _ => unreachable!("{step:?} reads nothing"),
         }
         Outcome::default()
     }

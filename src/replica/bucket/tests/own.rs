@@ -291,3 +291,34 @@ fn what_is_revoked_again_while_it_is_restored_is_waited_for() {
     bucket.is_restored(&entry.revocation, life);
     assert!(read(&bucket, &store).has_lost, "neither was there");
 }
+
+#[test]
+fn the_number_of_a_revocation_that_a_new_server_gave_to_another_is_not_its_place() {
+    let (bucket, mut store) = a_read_bucket();
+    store.save();
+    let lost = store.revoke(0, session("lost"));
+    let position = store.position();
+    store.roll_back(0);
+    let told = store.revoke(1, session("told"));
+    assert_eq!(store.position(), position);
+    read(&bucket, &store);
+    assert!(bucket.has_applied_own(&told.revocation, &position));
+    assert!(!bucket.has_applied_own(&lost.revocation, &position));
+}
+
+#[test]
+fn what_is_lost_is_found_though_memory_is_full() {
+    let mut store = Store::new();
+    store.data.max_staleness = STALENESS;
+    let bucket = Bucket::new(Names::default(), rules(&Arc::default()), 1 << 15);
+    store.revoke(0, session("a"));
+    read(&bucket, &store);
+    store.save();
+    let lost = store.revoke(1, session("lost"));
+    read(&bucket, &store);
+    store.roll_back(0);
+    (2..5).for_each(|number| drop(store.revoke(number, session(&number.to_string()))));
+    assert!(read(&bucket, &store).has_lost);
+    let missing = bucket.missing(now(&store), 0, 9).1;
+    assert_eq!(missing.into_iter().map(|(revocation, _)| revocation).collect::<Vec<_>>(), [lost.revocation]);
+}
