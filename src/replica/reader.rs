@@ -275,7 +275,7 @@ impl Reader {
     }
 
     /// Returns true if the own revocation at this position was applied. *A server that is about to
-    /// be replaced confirms it, and the new one gives its number to another: by the number it would
+    /// be replaced confirms it, and the new one gives its number to another. By the number it would
     /// count as read.*
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.has_applied(position) && !self.history.tells_another(position.sequence, revocation)

@@ -162,9 +162,9 @@ impl Builder<NoClaims> {
 }
 
 impl<C> Builder<C> {
-    /// Sets the secret that signs and verifies (HS256, or the [`algorithm`](Self::algorithm)
-    /// given): at least as many random bytes as the hash has (RFC 7518 section 3.2). It is wiped
-    /// from memory when the builder is gone.
+    /// Sets the secret that signs and verifies, with HS256 or the [`algorithm`](Self::algorithm)
+    /// given. It needs at least as many random bytes as the hash has (RFC 7518 section 3.2). It is
+    /// wiped from memory when the builder is gone.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Zeroizing::new(secret.as_ref().to_vec()));
         self.secret_name = "secret";

@@ -1,10 +1,10 @@
 //! The verified-token cache: the texts of access tokens, and the claims that were verified in them.
 //!
 //! A signature costs more than all the rest of a check, and a client shows the same token again and
-//! again. So the cache remembers the **immutable** result of a check: this text has a good
-//! signature under the keys in force, and claims that the rules allow. The parts that may change
-//! are checked at every use: the token's times, its revocation, and the application's validator. An
-//! entry also has the time at which the store was last asked.
+//! again. So the cache remembers the **immutable** result of a check: a good signature under the
+//! keys in force, and claims that the rules allow. The parts that may change are checked at every
+//! use: the token's times, its revocation, and the application's validator. An entry also has the
+//! time at which the store was last asked.
 //!
 //! * **Only good tokens enter**, and only after their revocation was checked too. So neither a
 //!   client without a key nor one with a token of an ended session can push out a single entry.

@@ -250,8 +250,8 @@ pub struct Revoke {
 impl Revoke {
     /// Resolves only when the revocation holds on every node.
     ///
-    /// It waits for the sum of two times: the longest staleness that any node of the deployment has
-    /// ever had, and the longest time for which one may believe a server that was replaced. (See
+    /// It waits for the longest staleness that any node of the deployment has ever had. To this it
+    /// adds the longest time for which a node may believe a replaced server. (See
     /// [`Status::bound_ms`](super::Status::bound_ms).) It ends at once if both are zero. If that
     /// time is unknown (`bound_ms` is `None`), this cannot wait for it.
     ///

@@ -95,7 +95,7 @@ impl<C> NewSession<C> {
     /// It holds for the life of the session: a refresh gives access tokens of the same life,
     /// whatever is configured then.
     ///
-    /// A life longer than the configured one of every node makes each request ask the store: the
+    /// If the life is longer than every node's configured one, each request asks the store: the
     /// revocation log is kept for tokens of configured lives.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {

@@ -170,8 +170,8 @@ impl Reader {
     }
 }
 
-/// Has a server that does not tell its name bear that of the connection: the next one may lead to another server, which
-/// lacks sessions.
+/// Gives a server without an identity that of its connection: the next connection may lead to
+/// another server, which lacks sessions.
 fn named_by_its_connection(page: LogPage) -> LogPage {
     let server = page.server.unwrap_or(ServerId::new(page.connection));
     LogPage { server: Some(server), ..page }
