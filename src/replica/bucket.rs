@@ -140,7 +140,7 @@ impl Bucket {
     pub(super) fn ask_back(&self, limit: u32) -> Option<BackAsk> {
         let mut reader = self.reader();
         let ask = reader.ask_back(limit)?;
-        // After a break it goes on to the end of the way, for until then nothing can be found to be lost.
+        // After a break it reads back to the end: before that, no entry can be found to be lost.
         if !reader.is_broken() && self.known.read(|known, _| known.denied.is_full_for_another(), || 0).0 {
             reader.stop_reading_back();
             return None;
@@ -148,8 +148,8 @@ impl Bucket {
         Some(ask)
     }
 
-    /// Returns the time of the oldest entry that was read, and whether reading back is urgent, if
-    /// there is more to be read.
+    /// Returns the time of the oldest entry that was read, and true if reading back is urgent;
+    /// `None` if no more is to be read.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.reader().way_back()
     }
@@ -236,7 +236,7 @@ impl Bucket {
         self.reader().has_applied(position)
     }
 
-    /// Returns true if an own revocation, of which the store has told this position, was applied.
+    /// Returns true if an own revocation, to which the store gave this position, was applied.
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.reader().has_applied_own(revocation, position)
     }
@@ -324,8 +324,8 @@ impl Bucket {
         self.known.read(|known, _| (known.denied.len(), known.denied.bytes()), || 0).0
     }
 
-    /// Returns revocations that this node holds and the store has lost: up to `limit`, after the
-    /// first `skip`; and the current epoch.
+    /// Returns the current epoch, and revocations that this node holds and the store has lost: up
+    /// to `limit`, after the first `skip`.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
         let epoch = self.reader().epoch();
         (epoch, self.known.read(|known, _| known.denied.missing(now, skip, limit), || 0).0)
@@ -448,8 +448,8 @@ impl Known {
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 
-    /// Returns true if a confirmation by the store holds: it came in this era, and every later revocation is known. A
-    /// session that this server knows is not one that it lacks.
+    /// Returns true if a confirmation by the store holds: it came in this era, and every later
+    /// revocation is known. A session that this server knows is not lost.
     fn counts(&self, alive: Alive) -> bool {
         alive.eras >= self.era_began && alive.at > self.bounds.horizon.since.max(self.forgotten)
     }

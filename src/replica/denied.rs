@@ -7,8 +7,8 @@
 //! the entries.
 //!
 //! A revocation leaves only by time: a segment goes as a whole once its last entry is past its use.
-//! (To refuse an entry for a while longer harms nobody: no token that it concerns is alive.)
-//! Nothing else is ever removed, whatever happens to the store, with one exception:
+//! To refuse an entry for a while longer does no harm: no token that it concerns is alive. Nothing
+//! else is ever removed, whatever happens to the store, with one exception.
 //!
 //! **Memory is bounded.** When a bucket's entries exceed their share, its oldest segment goes
 //! early, and [`insert`](Denied::insert) returns the time of its newest entry. The horizon moves
@@ -17,8 +17,8 @@
 //! `stored` defines the bytes of an entry, and `id` those of an id within it.
 //!
 //! A million revoked sessions in 16 buckets take 52 MB if users have ids of 8 characters. With
-//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB. A test counts that. (`cargo
-//! bench --bench staleness` also measures it with UUIDs.)
+//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB. A test counts that.
+//! (`cargo bench --bench staleness` also measures it with UUIDs.)
 
 mod id;
 mod stored;
@@ -116,7 +116,7 @@ struct Segment {
     entries: Vec<u8>,
     /// The last moment at which any of its entries matters.
     last: Timestamp,
-    /// When the newest of its entries was logged.
+    /// The time at which the newest of its entries was logged.
     logged: Timestamp,
 }
 

@@ -61,8 +61,8 @@ impl Step {
 pub(super) struct Horizon {
     /// The node holds every revocation after this moment of the store's time.
     pub(super) since: Timestamp,
-    /// Our own tokens that were issued later are decided here: `since`, and after a break the moment
-    /// up to which another node may have opened sessions on a server that was replaced.
+    /// Our own tokens that were issued later are decided here. It is `since`. After a break it is
+    /// the moment up to which another node may have opened sessions on a server that was replaced.
     pub(super) own: Timestamp,
     /// The same, for tokens that another issuer's clock has stamped. It is the later of the store's
     /// and this node's time when the log was first read in this unit. Reading back does not lower
@@ -137,7 +137,7 @@ pub(super) enum Lost {
 /// A page that was read backwards, as far as its entries link.
 #[derive(Debug, Default)]
 pub(super) struct BackPage {
-    /// To be applied.
+    /// The entries to be applied.
     pub(super) entries: Vec<LogEntry>,
     pub(super) lost: Option<Lost>,
 }
@@ -204,7 +204,8 @@ impl History {
         }
     }
 
-    /// Returns true if the places that are remembered have this number, and none of them this revocation.
+    /// Returns true if some remembered places have this number, and none of them has this
+    /// revocation.
     pub(super) fn tells_another(&self, sequence: u64, revocation: &Revocation) -> bool {
         let trail = self.current().into_iter().flat_map(|unit| &unit.trail);
         let mut told =

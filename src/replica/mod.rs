@@ -119,9 +119,9 @@ pub(crate) type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
 /// A change of the store's memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Notice {
-    /// So many revocations that this node holds are missing in the store's log.
+    /// The count of revocations that this node holds and the store's log lacks.
     Lost(usize),
-    /// This node has republished so many of them.
+    /// The count of those that this node has republished.
     Restored(usize),
 }
 
@@ -297,7 +297,7 @@ impl Replica {
         }
     }
 
-    /// Returns true if one more token from before the horizon may be asked of the store.
+    /// Returns true if the store may be asked about one more token from before the horizon.
     pub(crate) fn admits_question(&self) -> bool {
         self.questions.admit(nanos(self.clock.elapsed()))
     }
@@ -348,11 +348,11 @@ impl Replica {
         self.questions.is_unknown(bearer, self.clock.elapsed())
     }
 
-    /// Adds a revocation of this node that the store has confirmed. Every request that starts from
-    /// now on is refused what it concerns.
+    /// Adds a revocation of this node that the store has confirmed. It holds for every request that
+    /// starts from now on.
     ///
     /// The entry of a repeated revocation may be in a part of the log that was read long ago. The
-    /// replica would wait for the log to tell it again, and take it for lost.
+    /// replica would await it in the log, and take it for lost.
     pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
         let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
         if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until, position)) {

@@ -26,9 +26,9 @@ pub(super) struct Schedule {
 
 #[derive(Clone, Copy, Debug)]
 struct Turn {
-    /// When the poll is due.
+    /// The time of the next poll.
     poll: Instant,
-    /// When the read for a nudge is due.
+    /// The time of the read for a nudge.
     nudge: Option<Instant>,
     /// The earliest moment for the next read for a nudge.
     allowed: Instant,
@@ -111,8 +111,8 @@ impl Schedule {
     }
 }
 
-/// After a start, entries up to this age are read back first, at [`FIRST_RATE`] and up to
-/// [`FIRST`].
+/// The greatest age of the entries that are read back first after a start, at [`FIRST_RATE`] and up
+/// to [`FIRST`].
 const RECENT: Duration = Duration::from_secs(600);
 /// The bytes that one node reads back first. *Nodes that start together on a full log would read it
 /// all at the same time, in front of the requests of the others.*

@@ -46,7 +46,8 @@ use crate::{
 /// Upper bound of the own revocations that are awaited in the log. Beyond it they count as missing
 /// until the log has them.
 pub(super) const MOST_AWAITED: usize = 4096;
-/// After so many pages in a row that leave more to be read, the reader jumps to the head.
+/// The count of pages in a row that leave more to be read, after which the reader jumps to the
+/// head.
 const PAGES_IN_A_ROW: u32 = 4;
 
 /// The state of reading one bucket's log.
@@ -274,7 +275,7 @@ impl Reader {
     }
 
     /// Returns true if the own revocation at this position was applied. *A server that is about to
-    /// be replaced confirms it, and the new one gives its number to another: by the number it would
+    /// be replaced confirms it, and the new one gives its number to another. By the number it would
     /// count as read.*
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.has_applied(position) && !self.history.tells_another(position.sequence, revocation)

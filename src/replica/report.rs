@@ -19,9 +19,9 @@ use crate::{
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ReplicaState {
-    /// By the replica, without asking the store.
+    /// The replica decides, without asking the store.
     Leased,
-    /// By the store, at every request: for all users, or for those of some buckets.
+    /// The store decides, at every request: for all users, or for those of some buckets.
     Strict,
     /// The revocation log, or that of some buckets, cannot be read. Requests ask the store, and are
     /// refused (503) if that does not answer either.

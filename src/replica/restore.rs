@@ -81,7 +81,10 @@ impl Replica {
         #[cfg(feature = "tracing")]
         match notice {
             Notice::Lost(count) => {
-                tracing::warn!(count, "the store has lost revocations that this node knows; it republishes them");
+                tracing::warn!(
+                    count,
+                    "the store has lost revocations that this node knows; this node republishes them"
+                );
             }
             Notice::Restored(count) => tracing::info!(count, "lost revocations were republished to the store"),
         }

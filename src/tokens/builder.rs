@@ -22,17 +22,17 @@ use crate::{
 const DAY: Duration = Duration::from_secs(86_400);
 const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 
-/// Configures a [`TokenService`]. Made by [`TokenService::builder`].
+/// Configuration of a [`TokenService`]. Made by [`TokenService::builder`].
 ///
 /// | setting | default |
 /// |--|--|
 /// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: one of them must be given |
 /// | [`algorithm`](Self::algorithm) of the secret | HS256 |
-/// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none: tokens carry none, and tokens that carry one are refused |
+/// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; tokens with one are refused |
 /// | [`store`](Self::store) | none: must be given, but for [`TokenPolicy::Stateless`] |
 /// | [`access_lifetime`](Self::access_lifetime) | 30 minutes |
 /// | [`refresh_lifetime`](Self::refresh_lifetime) (idle) | 7 days since the last use |
-/// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days since the login, or the idle lifetime if that is longer |
+/// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days since the login |
 /// | [`reuse_grace`](Self::reuse_grace) | 30 s |
 /// | [`leeway`](Self::leeway) | 5 s |
 /// | [`max_token_age`](Self::max_token_age) | no bound but a token's life |
@@ -45,7 +45,8 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<C = NoClaims> {
     secret: Option<Zeroizing<Vec<u8>>>,
-    /// What errors call the secret: whoever set a variable knows no method of this builder.
+    /// The name of the secret in errors: an operator who set a variable knows no method of this
+    /// builder.
     secret_name: &'static str,
     algorithm: Option<Algorithm>,
     keys: Option<KeySet>,
@@ -75,7 +76,7 @@ pub struct Builder<C = NoClaims> {
     validator: Option<Validator<C>>,
     on_event: Option<OnEvent>,
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
-    /// A hook for claims of another type than is now configured.
+    /// The hook that was given before the claims' type changed.
     hook_lost: Option<&'static str>,
 }
 
@@ -119,7 +120,8 @@ impl TokenService<NoClaims> {
 }
 
 impl Builder<NoClaims> {
-    /// Gives tokens claims of the application's own. Call it before [`on_refresh`](Self::on_refresh) and [`validator`](Self::validator).
+    /// Gives tokens claims of the application's own. Call it before
+    /// [`on_refresh`](Self::on_refresh) and [`validator`](Self::validator).
     ///
     /// `D` must serialize to a JSON object without the registered names (`sub`, `exp`, ...).
     pub fn claims<D>(self) -> Builder<D> {
@@ -160,68 +162,71 @@ impl Builder<NoClaims> {
 }
 
 impl<C> Builder<C> {
-    /// The secret that signs and verifies (HS256, or the [`algorithm`](Self::algorithm) given): at least as many random
-    /// bytes as the hash has (RFC 7518 section 3.2). Wiped from memory when the builder is gone.
+    /// Sets the secret that signs and verifies, with HS256 or the [`algorithm`](Self::algorithm)
+    /// given. It needs at least as many random bytes as the hash has (RFC 7518 section 3.2). It is
+    /// wiped from memory when the builder is gone.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Zeroizing::new(secret.as_ref().to_vec()));
         self.secret_name = "secret";
         self
     }
 
-    /// The algorithm of the [`secret`](Self::secret): HS256, HS384 or HS512. A key of a [`KeySet`] has its own.
+    /// Sets the algorithm of the [`secret`](Self::secret): HS256, HS384 or HS512. A key of a
+    /// [`KeySet`] has its own.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = Some(algorithm);
         self
     }
 
-    /// The keys, instead of a secret: for public-key algorithms and for rotation.
+    /// Sets the keys, instead of a secret: for public-key algorithms and for rotation.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.keys = Some(keys);
         self
     }
 
-    /// This service verifies tokens and issues none: its [`keys`](Self::keys) need no signing key.
+    /// Makes a service that verifies tokens and issues none: its [`keys`](Self::keys) need no
+    /// signing key.
     pub fn verify_only(mut self) -> Self {
         self.verify_only = true;
         self
     }
 
-    /// `iss` of the tokens: the URL of your service.
+    /// Sets `iss` of the tokens: the URL of your service.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
         self
     }
 
-    /// `aud` of the tokens, and an audience that is accepted.
+    /// Sets `aud` of the tokens, which is also an accepted audience.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
         self
     }
 
-    /// Another audience that is accepted.
+    /// Adds another audience that is accepted.
     pub fn also_accept_audience(mut self, audience: impl Into<String>) -> Self {
         self.also_accepted.push(audience.into());
         self
     }
 
-    /// `client_id` of the tokens (RFC 9068 section 2.2).
+    /// Sets `client_id` of the tokens (RFC 9068 section 2.2).
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = Some(client_id.into());
         self
     }
 
-    /// Where sessions are kept.
+    /// Sets the store of sessions.
     pub fn store(self, store: impl TokenStore) -> Self {
         self.shared_store(Arc::new(store))
     }
 
-    /// Where sessions are kept, shared with others.
+    /// Sets the store of sessions, shared with others.
     pub fn shared_store(mut self, store: Arc<dyn TokenStore>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// The clock against which `exp`, `nbf` and `iat` are checked. Default: the system's.
+    /// Sets the clock against which `exp`, `nbf` and `iat` are checked. Default: the system's.
     ///
     /// Tokens are *issued* at the store's time: a test that sets this clock gives the same one to
     /// [`MemoryStore::with_clock`](crate::MemoryStore::with_clock).
@@ -230,47 +235,52 @@ impl<C> Builder<C> {
         self
     }
 
-    /// Whose tokens are accepted, and what the store is asked.
+    /// Sets the tokens that are accepted, and the question to the store about them.
     pub fn policy(mut self, policy: TokenPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// When a revocation takes effect, and what a request pays for it.
+    /// Sets when a revocation takes effect, and so the cost of a request.
     pub fn consistency(mut self, consistency: Consistency) -> Self {
         self.consistency = consistency;
         self
     }
 
-    /// How often the store's revocation log is read if no nudge tells that it has grown: at least a millisecond, at most half of the staleness allowed. Default:
-    /// 25 ms, or a quarter of the staleness if that is shorter; under [`Consistency::Strong`] 250 ms.
+    /// Sets the interval at which the store's revocation log is read without nudges: at least a
+    /// millisecond, at most half of the staleness.
+    ///
+    /// Default: 25 ms, or a quarter of the staleness if that is shorter; under
+    /// [`Consistency::Strong`] 250 ms.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = Some(interval);
         self
     }
 
-    /// Bounds how many tokens a second this node asks the store about because they were issued before it followed the
-    /// revocation log: after a start, or after the store has lost or replaced data. A token beyond it is answered 503
-    /// with `Retry-After`. Each token is asked about once. Default: 2000.
+    /// Bounds the questions to the store, in tokens a second, about tokens that were issued before
+    /// this node followed the revocation log. There are such tokens after a start, and after the
+    /// store has lost or replaced data. A token beyond the bound is answered 503 with
+    /// `Retry-After`. Each token is asked about once. Default: 2000.
     ///
-    /// It concerns [`Consistency::BoundedStaleness`] alone. *A failover makes all nodes ask at once, in front of a server
-    /// that has just begun to serve.*
+    /// It concerns [`Consistency::BoundedStaleness`] alone. *A failover makes all nodes ask at
+    /// once, in front of a server that has just begun to serve.*
     pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
         self.max_questions = per_second;
         self
     }
 
-    /// What marks an access token. Default: [`AccessTyp::Compatible`] for our own tokens, [`AccessTyp::AtJwt`] for another issuer's
-    /// ([`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`]).
+    /// Sets the mark of an access token. Default: [`AccessTyp::Compatible`] for our own tokens,
+    /// [`AccessTyp::AtJwt`] for another issuer's ([`TokenPolicy::Denylist`] and
+    /// [`TokenPolicy::Stateless`]).
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.access_typ = Some(typ);
         self
     }
 
-    /// Sets how long an access token lives. Whole seconds.
+    /// Sets the life of an access token. Whole seconds.
     ///
-    /// A session keeps the life with which it was opened: after a change, tokens of older sessions live
-    /// as long as before. [`max_access_lifetime`](Self::max_access_lifetime) bounds them too.
+    /// A session keeps the life with which it was opened: after a change, tokens of older sessions
+    /// live as long as before. [`max_access_lifetime`](Self::max_access_lifetime) bounds them too.
     ///
     /// Nodes that share a store may differ in it, and in the leeway by less than a minute.
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
@@ -278,44 +288,51 @@ impl<C> Builder<C> {
         self
     }
 
-    /// How long a session lives without being refreshed. Whole seconds.
+    /// Sets the time for which a session lives without being refreshed. Whole seconds.
     pub fn refresh_lifetime(mut self, idle: Duration) -> Self {
         self.refresh_lifetime = idle;
         self
     }
 
-    /// How long a session lives at most, however often it is refreshed. Whole seconds.
+    /// Sets the longest life of a session, however often it is refreshed. Whole seconds. Default:
+    /// 30 days, or the [`refresh_lifetime`](Self::refresh_lifetime) if that is longer.
     pub fn session_lifetime(mut self, absolute: Duration) -> Self {
         self.session_lifetime = Some(absolute);
         self
     }
 
-    /// The longest life from `iat` to `exp` that is accepted of an access token. Default: 24 hours, or the
-    /// [`access_lifetime`](Self::access_lifetime) if that is longer.
+    /// Sets the longest accepted life of an access token, from `iat` to `exp`. Default: 24 hours,
+    /// or the [`access_lifetime`](Self::access_lifetime) if that is longer.
     pub fn max_access_lifetime(mut self, max: Duration) -> Self {
         self.max_access_lifetime = Some(max);
         self
     }
 
-    /// The longest time since `iat` at which an access token is accepted, whatever its `exp`: see [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). Not shorter than the
-    /// [`access_lifetime`](Self::access_lifetime) of tokens issued here. Default: as long as a token lives.
+    /// Sets the longest time since `iat` at which an access token is accepted, whatever its `exp`:
+    /// see [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). Not shorter than
+    /// the [`access_lifetime`](Self::access_lifetime) of tokens issued here. Default: as long as a
+    /// token lives.
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
         self
     }
 
-    /// These claims must be there too, in tokens of both kinds: registered ones (`client_id`, `scope`, ...), or the application's own. A session whose
-    /// tokens would lack one is not opened.
+    /// Requires these claims too, in tokens of both kinds: registered ones (`client_id`, `scope`,
+    /// ...), or the application's own. A session whose tokens would lack one is not opened.
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.required_claims.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Is asked about every access token that has passed all other checks, the store's included: at each request, so be quick; what has to
-    /// wait for a database belongs into a layer of its own, as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
+    /// Sets a hook that is asked about every access token after all other checks, the store's
+    /// included. It runs at each request, so be quick. A check that has to wait for a database
+    /// belongs into a layer of its own, as
+    /// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
     ///
-    /// [`Verdict::Refuse`] is answered as any bad token is (401); an error or a panic is our fault (500), and the next request is served.
-    /// What a good token *may do* is for scopes and handlers (403). [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
+    /// [`Verdict::Refuse`] is answered as any bad token is (401). An error or a panic is the
+    /// server's fault (500), and the next request is served. The rights of a good token are the
+    /// subject of scopes and handlers (403).
+    /// [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
     /// [`decode_token`](TokenService::decode_token) and refreshes do not ask it.
     ///
     /// ```
@@ -328,7 +345,8 @@ impl<C> Builder<C> {
     ///     .store(MemoryStore::default())
     ///     .claims::<MyClaims>()
     ///     .validator(|claims: &Claims<MyClaims>| {
-    ///         Ok::<_, BoxError>(if claims.tenant == "acme" { Verdict::Accept } else { Verdict::Refuse })
+    ///         let is_ours = claims.tenant == "acme";
+    ///         Ok::<_, BoxError>(if is_ours { Verdict::Accept } else { Verdict::Refuse })
     ///     })
     ///     .build()?;
     /// # Ok::<(), tower_bearer::error::ConfigError>(())
@@ -338,56 +356,63 @@ impl<C> Builder<C> {
         self
     }
 
-    /// For how long a repeated refresh token gets the same successor again. At most 5 minutes; zero: every repetition is taken as
-    /// theft.
+    /// Sets the time for which a repeated refresh token gets the same successor again. At most 5
+    /// minutes; zero: every repetition is taken as theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.reuse_grace = grace;
         self
     }
 
-    /// How far the clocks of issuer and verifier may differ. At most a day.
+    /// Sets the largest difference between the clocks of issuer and verifier. At most a day.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// The longest token in bytes that is looked at, and that is issued; three eighths of it may be the header's. Default 8 KiB.
+    /// Sets the longest token in bytes that is checked, and that is issued; three eighths of it may
+    /// be the header's. Default 8 KiB.
     pub fn max_token_len(mut self, bytes: usize) -> Self {
         self.max_token_len = bytes;
         self
     }
 
-    /// How many sessions a user may have. One more ends the one that was used longest ago.
+    /// Sets the highest count of sessions of a user. One more ends the one that was used longest
+    /// ago.
     pub fn max_sessions(mut self, max: u32) -> Self {
         self.max_sessions = Some(max);
         self
     }
 
-    /// How many verified access tokens are remembered at most, and in how many bytes: a token that comes again costs no signature. Its times, its
-    /// revocation and the [`validator`](Self::validator) are asked at every use all the same, and other [keys](TokenService::replace_keys) forget
-    /// them all. No entries: nothing is remembered.
+    /// Sets the bounds of the verified-token cache: a token that comes again costs no signature.
+    /// Its times, its revocation and the [`validator`](Self::validator) are checked at every use
+    /// all the same. Other [keys](TokenService::replace_keys) clear the cache. Zero entries switch
+    /// it off.
     ///
-    /// Both bounds hold at once. An entry counts its text twice (once for the claims in it) and some 300 bytes, not what the table needs beside its
-    /// entries nor what custom claims take beyond their text; a token too long for the bytes is verified at each use.
+    /// Both bounds hold at once. An entry counts its text twice (once for the claims in it) and
+    /// some 300 bytes. Not counted are the table's own bytes, and those of custom claims beyond
+    /// their text. A token too long for the bytes is verified at each use.
     pub fn verified_cache(mut self, entries: usize, bytes: usize) -> Self {
         self.verified_cache = CacheBounds { entries, bytes };
         self
     }
 
-    /// Is called with every [`SecurityEvent`], on the task that found it: be quick, or hand it on. A panic in it is caught.
+    /// Sets a hook for every [`SecurityEvent`]. It runs on the task that found the event: be quick,
+    /// or hand it on. A panic in it is caught.
     pub fn on_event(mut self, hook: impl Fn(&SecurityEvent) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Arc::new(hook));
         self
     }
 
-    /// Is asked at every refresh whether the user may still have tokens, and with which claims. Without it, scope and
-    /// custom claims are copied from the refresh token: a role that was taken away stays until the session ends.
+    /// Sets a hook that decides at every refresh if the user may still have tokens, and with which
+    /// claims. Without it, scope and custom claims are copied from the refresh token: a role that
+    /// was taken away stays until the session ends.
     pub fn on_refresh(mut self, hook: impl OnRefresh<C>) -> Self {
         self.on_refresh = Some(Arc::new(hook));
         self
     }
 
-    /// Takes over what the environment sets (see [`Settings`]); what it does not set stays as it is.
+    /// Applies the settings of the environment (see [`Settings`]). A setting that is absent there
+    /// stays as it is.
     ///
     /// # Errors
     ///

@@ -34,7 +34,7 @@ use crate::{
 /// The source that decides if a token was revoked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Freshness {
-    /// As the service is configured: the replica, if its lease lives.
+    /// The source that is configured: the replica, if its lease lives.
     AsConfigured,
     /// The store, always.
     Strong,
@@ -359,7 +359,7 @@ fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> 
             && issued_at.saturating_add(kept.before) <= denial.now.saturating_add(leeway)
     };
     if denial.kept_longer.as_ref().is_some_and(is_too_old) {
-        return Err(TokenError::Claims("it is older than the revocations that the store remembers of its time").into());
+        return Err(TokenError::Claims("it is older than the time for which the store remembers revocations").into());
     }
     Ok((denial.now, denial.server))
 }

@@ -25,12 +25,13 @@ const MAX_LABEL: usize = 1024;
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// Opens a session and makes its access and refresh token.
     ///
-    /// Dropping the future may leave a session that nobody has a token of; it ends by itself.
+    /// Dropping the future may leave a session of which no client has a token; it ends by itself.
     ///
     /// # Errors
     ///
-    /// [`Error::Issue`] if the session is not acceptable; [`Error::LoginSuperseded`] if the user's sessions were all revoked since
-    /// [`NewSession::authenticated_since`]; [`Error::Store`] if the store failed. Then no token was made.
+    /// [`Error::Issue`] if the session is not acceptable; [`Error::LoginSuperseded`] if the user's
+    /// sessions were all revoked since [`NewSession::authenticated_since`]; [`Error::Store`] if the
+    /// store failed. Then no token was made.
     pub async fn create_token_pair(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
         let inner = self.inner();
         let keyring = inner.keyring.load_full();
@@ -62,7 +63,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         mint.access(&identity, &scope, &session.custom)
     }
 
-    /// Opens a session and makes its refresh token only: for a client that is to fetch its access tokens itself.
+    /// Opens a session and makes its refresh token only: for a client that is to fetch its access
+    /// tokens itself.
     ///
     /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
     ///
@@ -75,7 +77,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 }
 
 impl<C> Inner<C> {
-    /// What minting needs, or why this service cannot mint.
+    /// Returns the inputs of minting, or the reason why this service cannot mint.
     pub(super) fn mint<'a>(&'a self, keyring: &'a Keyring) -> Result<Mint<'a>, Error> {
         match (&keyring.signer, keyring.keys.signing_key(), &self.store) {
             (Some(signer), Some(key), Some(store)) => Ok(Mint {
@@ -92,7 +94,7 @@ impl<C> Inner<C> {
         }
     }
 
-    /// Checks all of a session that can be checked before the store is asked to open it.
+    /// Checks all of a session that can be checked before the store opens it.
     fn draft<'a>(&'a self, keyring: &'a Keyring, session: &NewSession<C>) -> Result<(Mint<'a>, Scope), Error>
     where
         C: Serialize,
@@ -110,8 +112,8 @@ impl<C> Inner<C> {
         Ok((mint, scope))
     }
 
-    /// Returns how long the access tokens live that a refresh token is exchanged for. Tokens of
-    /// older versions do not say.
+    /// Returns the life of the access tokens that a refresh token is exchanged for. Tokens of older
+    /// versions do not contain it.
     pub(super) fn access_lifetime_of(&self, refresh: &Claims<C>) -> Duration {
         let lifetime = refresh.access_lifetime().unwrap_or(self.lifetimes.access);
         lifetime.min(self.validation.max_access_lifetime_in_force())
@@ -155,14 +157,15 @@ impl<C> Inner<C> {
                     self.has_ended(&session.subject, &session_id, now);
                     self.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
                 }
-                // A session that ends as it begins, by a clock at the end of time: its tokens would have no life either.
+                // A session that ends as it begins, because the clock is at the end of time: its
+                // tokens would have no life either.
                 if refresh_end.as_secs() <= now.as_secs() {
                     return Err(StoreError::new(StoreErrorKind::Untrusted).into());
                 }
                 Ok(Session { sid, now, generation, refresh_end })
             }
             Opened::Superseded { .. } => Err(Error::LoginSuperseded),
-            // 128 random bits do not repeat: a store that says so cannot be trusted.
+            // 128 random bits do not repeat: a store that claims so cannot be trusted.
             Opened::Exists { .. } => Err(StoreError::new(StoreErrorKind::Untrusted).into()),
         }
     }
@@ -199,16 +202,16 @@ pub(super) struct Identity<'a> {
     pub(super) generation: u64,
     /// The store's time of the step that allowed the token.
     pub(super) issued_at: Timestamp,
-    /// When the session ends if it is not used again.
+    /// The end of the session if it is not used again.
     pub(super) session_end: Timestamp,
-    /// How long the session's access tokens live. It is fixed at login and travels in the refresh
+    /// The life of the session's access tokens. It is fixed at login and travels in the refresh
     /// token, so that a replay on a node with another setting gives no later `exp`.
     pub(super) access_lifetime: Duration,
     /// The store's time of the answer.
     pub(super) now: Timestamp,
 }
 
-/// Makes tokens.
+/// A maker of tokens.
 pub(super) struct Mint<'a> {
     signer: &'a Signer,
     key: &'a SigningKey,
@@ -221,7 +224,8 @@ pub(super) struct Mint<'a> {
 }
 
 impl Mint<'_> {
-    /// Whether tokens with these claims can be made, and would be accepted: asked before anything is stored.
+    /// Returns an error if tokens with these claims cannot be made, or would not be accepted.
+    /// Called before anything is stored.
     pub(super) fn check<C: Serialize>(&self, subject: &str, scope: &Scope, custom: &C) -> Result<(), Error> {
         let sid = "0123456789012345678901";
         let identity = Identity {
@@ -252,7 +256,7 @@ impl Mint<'_> {
         Ok(())
     }
 
-    /// The access token of this identity: it ends with its session at the latest.
+    /// Makes the access token of this identity: it ends with its session at the latest.
     pub(super) fn access<C: Serialize>(
         &self,
         identity: &Identity<'_>,
@@ -263,7 +267,8 @@ impl Mint<'_> {
         self.access_with_id(jti, identity, scope, custom)
     }
 
-    /// An access token with an id of its own, beside the one that belongs to the refresh token.
+    /// Makes an access token with an id of its own, beside the one that belongs to the refresh
+    /// token.
     pub(super) fn access_with_id<C: Serialize>(
         &self,
         jti: String,
@@ -282,7 +287,8 @@ impl Mint<'_> {
         })
     }
 
-    /// The refresh token of this identity: it lives as long as its session if that is not used.
+    /// Makes the refresh token of this identity: it lives as long as its session if that is not
+    /// used.
     pub(super) fn refresh<C: Serialize>(
         &self,
         identity: &Identity<'_>,
@@ -328,7 +334,8 @@ impl Mint<'_> {
 }
 
 impl Identity<'_> {
-    /// Tokens speak of whole seconds: in the last second of a session's life there is none left to give.
+    /// Returns an error in the last second of a session's life: tokens have whole seconds, so none
+    /// is left to give.
     pub(super) fn has_time_left(&self) -> Result<(), TokenError> {
         if self.session_end.as_secs() > self.issued_at.as_secs() { Ok(()) } else { Err(TokenError::SessionExpired) }
     }
@@ -338,10 +345,11 @@ impl Identity<'_> {
     }
 }
 
-/// 128 random bits as 22 characters of base64url: more than the 122 of a random UUID, and 14 bytes less in every record.
+/// Returns 128 random bits as 22 characters of base64url: more than the 122 of a random UUID, and
+/// 14 bytes less in every record.
 pub(super) fn random_id() -> Result<String, Error> {
     let mut bytes = [0; 16];
-    // Without randomness nothing may be issued. It is the machine's fault, and it may pass.
+    // Without randomness nothing may be issued. The cause is the machine, and it may pass.
     getrandom::fill(&mut bytes).map_err(|_| Error::Signing)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

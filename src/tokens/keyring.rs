@@ -1,4 +1,4 @@
-//! The keys in force, with all that stands and falls with them.
+//! The keys in force, and the data that change with them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,12 +10,13 @@ use crate::{
     jwt::{Encoder, KeySet, TokenType, longest_header},
 };
 
-/// A key set, and what was made of it. Behind one pointer, so that whoever loads it once has keys and signer that belong together.
+/// A key set with its signer. Both are behind one pointer, so that an operation that loads it once
+/// has keys and signer that belong together.
 pub(super) struct Keyring {
     pub(super) keys: KeySet,
     /// `None`: tokens are verified here and not issued.
     pub(super) signer: Option<Signer>,
-    /// Counts the key sets of a service. What is remembered of tokens goes by it.
+    /// Counts the key sets of a service. Cached tokens belong to one version.
     pub(super) version: u64,
 }
 
@@ -27,17 +28,17 @@ pub(super) struct CurrentKeyring {
     replacing: Mutex<()>,
 }
 
-/// How the signing key's tokens are written.
+/// The encoders of the signing key's tokens.
 pub(super) struct Signer {
     pub(super) access: Encoder,
     pub(super) refresh: Encoder,
     pub(super) signature_len: usize,
 }
 
-/// What a service asks of its keys, the first ones and all that replace them.
+/// The demands of a service on its keys, the first ones and all that replace them.
 #[derive(Clone, Copy)]
 pub(super) struct KeyRules {
-    /// Whether tokens are issued, so that a key has to sign.
+    /// True if tokens are issued, so that a key has to sign.
     pub(super) issues: bool,
     pub(super) max_token_len: usize,
 }
@@ -48,7 +49,8 @@ impl CurrentKeyring {
         Ok(Self { keyring, rules, replacing: Mutex::new(()) })
     }
 
-    /// For an operation that ends at once: one that is held keeps those that were replaced from being freed.
+    /// Loads the keyring for an operation that ends at once: a guard that is held keeps replaced
+    /// keys from being freed.
     pub(super) fn load(&self) -> Guard<Arc<Keyring>> {
         self.keyring.load()
     }
@@ -61,7 +63,7 @@ impl CurrentKeyring {
         self.rules.max_token_len
     }
 
-    /// Takes other keys, then tells their version.
+    /// Replaces the keys, then calls `tell` with their version.
     fn replace(&self, keys: KeySet, tell: impl FnOnce(u64)) -> Result<(), ConfigError> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.keyring.load().version + 1;
@@ -103,13 +105,16 @@ impl Signer {
 }
 
 impl<C> TokenService<C> {
-    /// Takes other keys while the service runs, for all its clones: to rotate a key (see [`KeySet`]) or to take away one that leaked.
+    /// Replaces the keys while the service runs, for all its clones: to rotate a key (see
+    /// [`KeySet`]) or to remove one that leaked.
     ///
-    /// A check that begins after this has returned is made with the new keys alone, also of a token that was verified before: what was remembered of
-    /// the old ones goes with them. A check, a login or a refresh that is under way ends with the keys it began with; so the key that signed
-    /// until now belongs among those that verify, unless it leaked. Calls at the same time take effect one after the other.
+    /// A check that begins after this has returned uses the new keys alone. That also holds for a
+    /// token that was verified before: the cache of the old keys is cleared. A check, a login or a
+    /// refresh that is under way ends with the keys it began with. So the key that signed until now
+    /// belongs among those that verify, unless it leaked. Calls at the same time take effect one
+    /// after the other.
     ///
-    /// This node alone is told: call it on each.
+    /// This changes this node alone: call it on each.
     ///
     /// ```
     /// use tower_bearer::{
@@ -117,11 +122,18 @@ impl<C> TokenService<C> {
     ///     jwt::{Algorithm, SigningKey},
     /// };
     ///
-    /// let old = SigningKey::from_secret(Algorithm::HS256, b"a TEST key of 32 bytes or more: 2026-10")?.with_kid("2026-10")?;
-    /// let new = SigningKey::from_secret(Algorithm::HS256, b"a TEST key of 32 bytes or more: 2026-11")?.with_kid("2026-11")?;
-    /// let tokens = TokenService::builder().keys(KeySet::signing(old.clone())).store(MemoryStore::default()).build()?;
+    /// let key = |secret: &[u8], kid| {
+    ///     SigningKey::from_secret(Algorithm::HS256, secret)?.with_kid(kid)
+    /// };
+    /// let old = key(b"a TEST key of 32 bytes or more: 2026-10", "2026-10")?;
+    /// let new = key(b"a TEST key of 32 bytes or more: 2026-11", "2026-11")?;
+    /// let tokens = TokenService::builder()
+    ///     .keys(KeySet::signing(old.clone()))
+    ///     .store(MemoryStore::default())
+    ///     .build()?;
     ///
-    /// tokens.replace_keys(KeySet::signing(new.clone()).and_verifying(old.verifying_key().clone())?)?;
+    /// let both = KeySet::signing(new.clone()).and_verifying(old.verifying_key().clone())?;
+    /// tokens.replace_keys(both)?;
     /// // When the last token of the old key has expired:
     /// tokens.replace_keys(KeySet::signing(new))?;
     /// # Ok::<(), tower_bearer::error::ConfigError>(())
@@ -129,11 +141,13 @@ impl<C> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// What [`Builder::build`](super::Builder::build) says of keys: there is none that signs though tokens are issued here, it cannot sign, or
-    /// its name is too long for [`max_token_len`](super::Builder::max_token_len). The keys then stay as they were.
+    /// The errors of [`Builder::build`](super::Builder::build) about keys: none signs though tokens
+    /// are issued here, the key cannot sign, or its name is too long for
+    /// [`max_token_len`](super::Builder::max_token_len). The keys then stay as they were.
     pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
         let inner = self.inner();
-        // In this order: a check that seeks under the new version finds the new keys, or newer ones.
+        // In this order: a check that looks up under the new version finds the new keys, or newer
+        // ones.
         inner.keyring.replace(keys, |version| inner.verified.begin_anew(version))
     }
 }

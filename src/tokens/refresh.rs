@@ -1,4 +1,4 @@
-//! Exchanging refresh tokens.
+//! Exchange of refresh tokens.
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
@@ -16,7 +16,7 @@ use crate::{
     store::{BoxFuture, Rotate, Rotated, SessionState},
 };
 
-/// Decides at every refresh whether a user may still have tokens, and with which claims.
+/// A hook that decides at every refresh if a user may still have tokens, and with which claims.
 ///
 /// Any `async` closure that takes the refresh token's claims is one:
 ///
@@ -34,7 +34,8 @@ use crate::{
 /// # Ok::<(), tower_bearer::error::ConfigError>(())
 /// ```
 pub trait OnRefresh<C>: Send + Sync + 'static {
-    /// Is called before the refresh token is used up: after an error or a panic, the client may try again with the same token.
+    /// Decides before the refresh token is used up: after an error or a panic, the client may try
+    /// again with the same token.
     ///
     /// The future is dropped when the client goes away.
     fn on_refresh(&self, claims: Claims<C>) -> BoxFuture<Result<Renewal<C>, BoxError>>;
@@ -50,7 +51,7 @@ where
     }
 }
 
-/// What is to become of a session at a refresh.
+/// The decision about a session at a refresh.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Renewal<C> {
     /// The new tokens have the claims and the scope of the refresh token.
@@ -59,7 +60,7 @@ pub enum Renewal<C> {
     Replace {
         /// The application's own claims.
         claims: C,
-        /// What the tokens allow, as in [`NewSession::scope`](super::NewSession::scope).
+        /// The scope of the tokens, as in [`NewSession::scope`](super::NewSession::scope).
         scope: String,
     },
     /// The user may have no new tokens.
@@ -69,35 +70,40 @@ pub enum Renewal<C> {
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// Exchanges a refresh token for a new pair of its session. The token is used up.
     ///
-    /// Repeated within [`Builder::reuse_grace`](super::Builder::reuse_grace), it gives tokens of the same identity (`jti`,
-    /// `iat`, `exp`) again; their bytes may differ where the algorithm's signatures are randomised. So a client that lost the answer, or
-    /// whose request was dropped at any point, simply asks again.
+    /// Repeated within [`Builder::reuse_grace`](super::Builder::reuse_grace), it gives tokens of
+    /// the same identity (`jti`, `iat`, `exp`) again. Their bytes may differ if the algorithm's
+    /// signatures are randomised. So a client that lost the answer, or whose request was dropped at
+    /// any point, simply asks again.
     ///
     /// # Errors
     ///
-    /// [`Error::Token`] if the token is no good; [`TokenError::Reused`] if it was used before, and then its session is revoked.
-    /// [`Error::Application`] if [`on_refresh`](super::Builder::on_refresh) failed, and [`Error::Issue`] if its claims are not acceptable: the token
-    /// is then still good. [`Error::Store`]: it may or may not be used up; ask again with the same token.
+    /// * [`Error::Token`] if the token is not valid. [`TokenError::Reused`] if it was used before;
+    ///   its session is then revoked.
+    /// * [`Error::Application`] if [`on_refresh`](super::Builder::on_refresh) failed, and
+    ///   [`Error::Issue`] if its claims are not acceptable. The token is then still good.
+    /// * [`Error::Store`]: the token may or may not be used up; ask again with the same token.
     pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Error> {
         self.refresh_or_ask(refresh_token, None).await
     }
 
-    /// Makes a new access token for the session of a refresh token, which stays as it is: the predecessor's behaviour.
+    /// Makes a new access token for the session of a refresh token, which stays as it is: the
+    /// predecessor's behaviour.
     ///
-    /// Prefer [`refresh`](Self::refresh): a refresh token that is never rotated can be used by a thief for as long as it lives without being
-    /// noticed.
+    /// Prefer [`refresh`](Self::refresh): a thief can use a refresh token that is never rotated for
+    /// as long as it lives without being noticed.
     ///
     /// Dropping the future changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`refresh`](Self::refresh). A refresh token that has a successor is refused, but its session is not revoked: nothing was
-    /// rotated with it.
+    /// As [`refresh`](Self::refresh). A refresh token that has a successor is refused, but its
+    /// session is not revoked: nothing was rotated with it.
     pub async fn refresh_access_token(&self, refresh_token: &str) -> Result<IssuedToken, Error> {
         self.refresh_access_token_or_ask(refresh_token, None).await
     }
 
-    /// [`refresh`](Self::refresh), asking `hook` if the service has none of its own.
+    /// Refreshes as [`refresh`](Self::refresh) does, with `hook` if the service has none of its
+    /// own.
     pub(crate) async fn refresh_or_ask(
         &self,
         refresh_token: &str,
@@ -129,7 +135,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
             Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
         };
-        // Only signing is left: nothing after the rotation can fail for the application's reasons (protocol section 3).
+        // Only signing is left: nothing after the rotation can fail for the application's reasons
+        // (protocol section 3).
         let identity = Identity {
             subject: claims.subject(),
             sid: &exchange.sid,
@@ -146,7 +153,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         Ok(TokenPair { access, refresh, session_id: exchange.sid })
     }
 
-    /// [`refresh_access_token`](Self::refresh_access_token), asking `hook` if the service has none of its own.
+    /// Refreshes as [`refresh_access_token`](Self::refresh_access_token) does, with `hook` if the
+    /// service has none of its own.
     pub(crate) async fn refresh_access_token_or_ask(
         &self,
         refresh_token: &str,
@@ -175,12 +183,14 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             now: checked.now,
         };
         identity.has_time_left()?;
-        // Unlike the successors of a rotation these are many, so each has an id of its own, by which it can be revoked alone.
+        // Unlike the successors of a rotation these are many. So each has an id of its own, by
+        // which it can be revoked alone.
         let jti = format!("{sid}.{}.{}.a", exchange.counter, random_id()?);
         mint.access_with_id(jti, &identity, &exchange.scope, exchange.custom())
     }
 
-    /// What comes between the token's text and the store: the application's word, and whether tokens of that can be made.
+    /// Prepares an exchange after the check of the token's text. Asks the application, and checks
+    /// that tokens of its answer can be made, before the store is asked.
     async fn exchange(
         &self,
         mint: &Mint<'_>,
@@ -196,8 +206,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         Ok(exchange)
     }
 
-    /// Asks the application for claims and scope; `None` for the claims that the refresh token has. Its panic is an error like any other of
-    /// its failures.
+    /// Asks the application for claims and scope; `None` for the claims of the refresh token. Its
+    /// panic is an error like any other of its failures.
     async fn renew(&self, claims: &Claims<C>, hook: Option<&dyn OnRefresh<C>>) -> Result<(Option<C>, Scope), Error> {
         let Some(hook) = self.inner().on_refresh.as_deref().or(hook) else {
             return Ok((None, claims.scope().clone()));
@@ -222,7 +232,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     }
 }
 
-/// A refresh token whose text is good, and what the tokens that follow it will say.
+/// A refresh token whose text is good, with the claims and scope of its successors.
 struct Exchange<C> {
     claims: Claims<C>,
     sid: String,

@@ -1,4 +1,4 @@
-//! Ending tokens and sessions before their time.
+//! Revocation of tokens and sessions before their time.
 
 use std::{
     fmt,
@@ -20,15 +20,16 @@ use crate::{
 };
 
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Revokes the token with this text: an access token alone, a refresh token with its whole session.
+    /// Revokes the token with this text: an access token alone, a refresh token with its whole
+    /// session.
     ///
-    /// An expired token can be revoked (a refresh token of a session that lives on, for example); it is idempotent. `.await` the
-    /// returned value: nothing happens before.
+    /// Idempotent. An expired token can be revoked too, for example a refresh token of a session
+    /// that lives on. `.await` the returned value: nothing happens before.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Token`] if the text is no token of this service; [`Error::Store`] if the store did not confirm the revocation:
-    /// repeat it until it succeeds.
+    /// When awaited: [`Error::Token`] if the text is no token of this service; [`Error::Store`] if
+    /// the store did not confirm the revocation: repeat it until it succeeds.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_token(&self, token: &str) -> Revoke
     where
@@ -45,11 +46,11 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is none.
+    /// [`Error::InvalidId`] if an id is malformed.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_claims(&self, claims: &JwtClaims<C>) -> Revoke {
         let inner = self.inner();
-        // Claims that were verified have good ids; others can be made.
+        // Verified claims have good ids; an application can make others.
         let sid = claims.session_id().map(|sid| (SESSION_ID, sid));
         let ids = [(SUBJECT, claims.subject()), (TOKEN_ID, claims.token_id())];
         if let Err(error) = check_ids(ids.into_iter().chain(sid)) {
@@ -77,13 +78,13 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes a session: its refresh token and all its access tokens. Idempotent.
     ///
-    /// It does nothing to a session of another subject; but under [`TokenPolicy::Denylist`], where
-    /// nobody knows whose a session is, the subject is not looked at.
+    /// It does nothing to a session of another subject. But under [`TokenPolicy::Denylist`] the
+    /// owner of a session is unknown, so the subject is ignored.
     ///
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is none.
+    /// [`Error::InvalidId`] if an id is malformed.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<String>, session_id: impl Into<String>) -> Revoke {
         let (subject, sid) = (subject.into(), session_id.into());
@@ -98,8 +99,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.revoke(move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
     }
 
-    /// Revokes all sessions of a user, one step however many there are: on a password change (after
-    /// the new password was stored), a lost device, a disabled account. Idempotent.
+    /// Revokes all sessions of a user, one step however many there are. Call it on a password
+    /// change (after the new password was stored), a lost device, a disabled account. Idempotent.
     ///
     /// A login or refresh that is under way at the same time does not survive it. One exception: within ten seconds of the
     /// last call, if no session was opened since, a call changes nothing, and a login that began between the two goes on.
@@ -108,29 +109,31 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is none.
+    /// [`Error::InvalidId`] if an id is malformed.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject(&self, subject: impl ToString) -> Revoke {
         self.revoke_all(subject.to_string(), None)
     }
 
-    /// Revokes all sessions of a user but one: "log out everywhere else". That one is spared only if it is alive.
+    /// Revokes all sessions of a user but one: "log out everywhere else". That one is spared only
+    /// if it is alive.
     ///
     /// # Errors
     ///
-    /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under [`TokenPolicy::Denylist`]: [`Error::Issue`], since of another
-    /// issuer's sessions none can be spared.
+    /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under
+    /// [`TokenPolicy::Denylist`]: [`Error::Issue`], because no session of another issuer can be
+    /// spared.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject_except(&self, subject: impl ToString, session_id: impl Into<String>) -> Revoke {
         self.revoke_all(subject.to_string(), Some(session_id.into()))
     }
 
-    /// The user's live sessions, a page at a time, in no particular order. Dropping the future
-    /// changes nothing.
+    /// Lists the user's live sessions, a page at a time, in no particular order. Dropping the
+    /// future changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidId`] if an id is none; [`Error::Store`] if the store did not answer;
+    /// [`Error::InvalidId`] if an id is malformed; [`Error::Store`] if the store did not answer;
     /// [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject "1"
     /// is not our user 1.
     pub async fn sessions(&self, subject: &str, page: Page) -> Result<SessionPage, Error> {
@@ -138,7 +141,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         Ok(self.own_store()?.sessions(subject, page).await?)
     }
 
-    /// Whether the user has this session, and it is alive. Dropping the future changes nothing.
+    /// Returns true if the user has this session, and it is alive. Dropping the future changes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -149,7 +153,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         Ok(matches!(checked.state, SessionState::Active { .. }))
     }
 
-    /// The store, if the sessions in it are those of the tokens that are accepted.
+    /// Returns the store, if the sessions in it are those of the tokens that are accepted.
     fn own_store(&self) -> Result<&Arc<dyn TokenStore>, Error> {
         match (&self.inner().store, self.inner().policy) {
             (Some(store), TokenPolicy::Tracked) => Ok(store),
@@ -207,7 +211,7 @@ impl<C> super::service::Inner<C> {
         max_foreign_life(&self.validation, self.lifetimes.after_end)
     }
 
-    /// The store has ended a session in something else that it was asked for.
+    /// Notes that the store has ended a session in another operation.
     pub(super) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp) {
         if let Some(replica) = &self.replica {
             // As long as its tokens may live.
@@ -221,7 +225,7 @@ const SUBJECT: &str = "subject";
 const SESSION_ID: &str = "session id";
 const TOKEN_ID: &str = "token id";
 
-/// Refuses ids that no token can have, before the store is asked: it would keep them, and every
+/// Rejects ids that no token can have, before the store is asked: it would keep them, and every
 /// node would read them.
 fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
     match ids.into_iter().find(|(_, text)| !is_id(text)) {
@@ -234,23 +238,24 @@ fn no_store() -> Error {
     Error::Issue("the policy `Stateless` has no store: no session is known and nothing can be revoked".into())
 }
 
-/// A revocation. Await it: it gives the store's confirmation, or an error, and then nothing was confirmed.
+/// A revocation. Await it: it returns the store's confirmation, or an error if there is none.
 ///
 /// On this node it then holds at once; on others as [`Consistency`](super::Consistency) says.
 ///
-/// Dropped before its end it has been made or has not been made, never half made.
+/// If it is dropped before its end, the revocation has been made or has not been made, never half
+/// made.
 #[must_use = "nothing is revoked until this is awaited"]
 pub struct Revoke {
     future: BoxFuture<Result<Revoked, Error>>,
 }
 
 impl Revoke {
-    /// Ends only when the revocation holds on every node.
+    /// Resolves only when the revocation holds on every node.
     ///
-    /// It waits for the longest staleness that any node of the deployment has ever allowed itself,
-    /// and for the longest time for which one may believe a server that was replaced
-    /// ([`Status::bound_ms`](super::Status::bound_ms)). It ends at once if both are zero. Where
-    /// that time is unknown (`bound_ms` is `None`), this cannot wait for it.
+    /// It waits for the longest staleness that any node of the deployment has ever had. To this it
+    /// adds the longest time for which a node may believe a replaced server. (See
+    /// [`Status::bound_ms`](super::Status::bound_ms).) It ends at once if both are zero. If that
+    /// time is unknown (`bound_ms` is `None`), this cannot wait for it.
     ///
     /// A store keeps both for the life of its data: if a node was once allowed an hour, this waits
     /// an hour. When no such node runs any more, lower `dmax` and `fmax` in each bucket's `m` by

@@ -1,4 +1,4 @@
-//! The service itself, and what every request goes through: [`TokenService::validate_token`].
+//! The service itself, and the check of every request: [`TokenService::validate_token`].
 
 use std::{
     fmt,
@@ -28,7 +28,7 @@ use crate::{
     store::{LogPosition, TokenStore},
 };
 
-/// Issues, checks, refreshes and revokes tokens. Made by [`TokenService::builder`].
+/// A service that issues, checks, refreshes and revokes tokens. Made by [`TokenService::builder`].
 ///
 /// A cheap handle: its clones are the same service. `C` are the application's own claims.
 ///
@@ -45,11 +45,12 @@ use crate::{
 ///     .build()?;
 ///
 /// let pair = tokens.create_token_pair(NewSession::of("42").scope("read")).await?;
-/// let claims = tokens.validate_token(pair.access().as_str(), TokenType::Access).await?;
+/// let access = pair.access().as_str();
+/// let claims = tokens.validate_token(access, TokenType::Access).await?;
 /// assert_eq!(claims.subject(), "42");
 ///
 /// tokens.revoke_all_for_subject("42").await?;
-/// assert!(tokens.validate_token(pair.access().as_str(), TokenType::Access).await.is_err());
+/// assert!(tokens.validate_token(access, TokenType::Access).await.is_err());
 /// # Ok(())
 /// # }
 /// ```
@@ -57,7 +58,7 @@ pub struct TokenService<C = NoClaims> {
     inner: Arc<Inner<C>>,
 }
 
-/// How old the store's time may be that a login begins with, in ms.
+/// The longest age of the store's time with which a login may begin, in ms.
 const LONGEST_UNASKED: u64 = 30_000;
 
 /// Longer than the millisecond in which times are counted, however the paces of two clocks differ.
@@ -66,9 +67,10 @@ const A_MOMENT: Duration = Duration::from_millis(2);
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
 
-/// All that a service is made of. Nothing of it changes but the keys, what is known of tokens, and when the store was last asked for its time.
+/// The parts of a service. Only these change: the keys, the cached tokens, and the time of the last
+/// question for the store's time.
 pub(super) struct Inner<C> {
-    /// Each operation loads it once: the whole of it is done with one key set.
+    /// Each operation loads it once, so that one key set serves all of it.
     pub(super) keyring: CurrentKeyring,
     /// The access tokens that were verified with its keys.
     pub(super) verified: VerifiedTokens<C>,
@@ -81,9 +83,10 @@ pub(super) struct Inner<C> {
     pub(super) policy: TokenPolicy,
     pub(super) lifetimes: Lifetimes,
     pub(super) max_sessions: Option<NonZeroU32>,
-    /// When a login last asked the store for its time, in ms.
+    /// The time at which a login last asked the store for its time, in ms.
     pub(super) asked_for_time: AtomicU64,
-    /// Reads a token's text. A pointer, so that whoever only checks tokens needs no bounds on `C`.
+    /// Reads a token's text. A pointer, so that a service that only checks tokens needs no bounds
+    /// on `C`.
     pub(super) parse: Parse<C>,
     pub(super) validator: Option<Validator<C>>,
     pub(super) on_event: Option<OnEvent>,
@@ -98,7 +101,7 @@ pub(super) struct Lifetimes {
     pub(super) idle: Duration,
     pub(super) absolute: Duration,
     pub(super) grace: Duration,
-    /// For how long after a token's `exp` its revocation is remembered: leeway and margin.
+    /// The time after a token's `exp` for which its revocation is remembered: leeway and margin.
     pub(super) after_end: Duration,
 }
 
@@ -128,12 +131,14 @@ impl<C> TokenService<C> {
         &self.inner
     }
 
-    /// The moment at which an authentication begins: take it **before** the password is looked at, and hand it to
+    /// Returns the moment at which an authentication begins. Take it **before** the password is
+    /// checked, and give it to
     /// [`NewSession::authenticated_since`](super::NewSession::authenticated_since).
     ///
-    /// It is the store's time as known without asking, which may lag: by 15 ms for each minute in which a `RedisStore` was
-    /// asked nothing, and always by a moment. A login is refused ([`Error::LoginSuperseded`]) if all sessions were revoked in that time just before
-    /// it: authenticate again from the start then, as the login endpoint does, a little later.
+    /// It is the store's time as known without asking, which lags by a moment. A `RedisStore` adds
+    /// 15 ms for each minute without a call. A login is refused ([`Error::LoginSuperseded`]) if all
+    /// sessions were revoked in that time just before it. Authenticate again from the start then,
+    /// as the login endpoint does, a little later.
     #[must_use]
     pub fn authentication_begins(&self) -> AuthenticationStart {
         AuthenticationStart(self.inner.store_now())
@@ -141,9 +146,10 @@ impl<C> TokenService<C> {
 }
 
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// The moment at which an authentication begins, by a store that was asked for its time within the last 30 s: not at
-    /// every login, else whoever guesses passwords would load the store. If it does not answer, the time known will do:
-    /// it is the earlier one, and so the safe one.
+    /// Returns the moment at which an authentication begins, by a store that was asked for its time
+    /// within the last 30 s. Not at every login: otherwise a client that guesses passwords would
+    /// load the store. If the store does not answer, its estimated time will do: it is earlier, and
+    /// so safe.
     pub(crate) async fn authentication_begins_now(&self) -> AuthenticationStart {
         let inner = self.inner();
         if let Some(store) = &inner.store {
@@ -157,9 +163,12 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.authentication_begins()
     }
 
-    /// The moment at which an authentication begins anew, after one that was superseded, by a store that was just asked: later than what superseded it,
-    /// as far as the clocks of a cluster's primaries agree. The store's time as known without asking lags a little, and both count whole milliseconds, so
-    /// who was logged out everywhere and logs in again at once may have begun *before* the revocation as far as anybody can tell.
+    /// Returns the moment at which an authentication begins anew, after one that was superseded, by
+    /// a store that was just asked. It is later than the revocation that superseded it, as far as
+    /// the clocks of a cluster's primaries agree.
+    ///
+    /// The store's time as known without asking lags a little, and both count whole milliseconds.
+    /// So a login at once after a logout everywhere may seem to begin *before* the revocation.
     pub(crate) async fn authentication_begins_anew(&self) -> Result<AuthenticationStart, Error> {
         sleep(A_MOMENT).await;
         if let Some(store) = &self.inner().store {
@@ -168,30 +177,34 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         Ok(self.authentication_begins())
     }
 
-    /// Tells the application of a correct login that was superseded twice.
+    /// Reports a correct login that was superseded twice to the application.
     pub(crate) fn login_was_overtaken(&self, subject: String) {
         #[cfg(feature = "tracing")]
         tracing::warn!(subject, "a correct login was refused: revocations of all sessions overtook it twice");
         self.inner().emit(&SecurityEvent::LoginOvertaken { subject });
     }
 
-    /// Verifies a token and finds out whether it is alive: what the middleware does for every request. The store is asked, unless
-    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness) is configured and this node may decide.
+    /// Verifies a token and checks that it is alive, as the middleware does for every request. It
+    /// asks the store, unless
+    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness) is configured and
+    /// this node may decide.
     ///
-    /// A refresh token is valid only while it is the newest of its session, which the store alone knows; to use it, call [`refresh`](Self::refresh).
+    /// A refresh token is valid only while it is the newest of its session, which the store alone
+    /// knows; to use it, call [`refresh`](Self::refresh).
     ///
     /// Dropping the future has no effect: a check changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Token`] with the reason if the token is refused; [`Error::Store`] if the store could not be asked: then nothing may be
-    /// concluded about the token.
+    /// [`Error::Token`] with the reason if the token is refused; [`Error::Store`] if the store
+    /// could not be asked: then nothing may be concluded about the token.
     pub async fn validate_token(&self, token: &str, expected: TokenType) -> Result<Claims<C>, Error> {
         self.validate(token, expected, Freshness::AsConfigured).await
     }
 
-    /// As [`validate_token`](Self::validate_token), and the store is asked whatever consistency is configured: for what must not be done by somebody who was
-    /// logged out a moment ago. See also [`AuthLayer::strong`](crate::AuthLayer::strong).
+    /// Verifies a token as [`validate_token`](Self::validate_token) does, and always asks the
+    /// store. Use it for actions that must not be possible a moment after a logout. See also
+    /// [`AuthLayer::strong`](crate::AuthLayer::strong).
     ///
     /// # Errors
     ///
@@ -207,27 +220,33 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         }
     }
 
-    /// Sees to it that this node has seen a revocation, of which another one has told: no request that begins after this is decided without it.
+    /// Makes this node see a revocation of another node: no request that begins after this is
+    /// decided without it.
     ///
-    /// The place comes from [`Revoked::position`](crate::store::Revoked::position), and may travel as text; take it from your own services only, since it makes requests
-    /// ask the store. It costs no time here: unless the log has been read so far, requests that concern its bucket ask the store until it was read anew, which is
-    /// begun at once. Without bounded staleness there is nothing to be done.
+    /// The position comes from [`Revoked::position`](crate::store::Revoked::position), and may
+    /// travel as text. Take it from your own services only, since it makes requests ask the store.
+    /// This call returns at once. Unless the log has been read up to the position, requests that
+    /// concern its bucket ask the store until it was read anew. That read begins at once. Without
+    /// bounded staleness this does nothing.
     pub fn must_see(&self, position: &LogPosition) {
         if let Some(replica) = &self.inner.replica {
             replica.must_see(position);
         }
     }
 
-    /// Whether this node has read a revocation in the store's log: then it holds here even if the store loses it, and under bounded staleness without
-    /// the store being asked. What this node itself has revoked holds here at once, and is read at the next nudge or poll. `true` where no log is
-    /// followed, as with the memory store under strong consistency.
+    /// Returns true if this node has read a revocation in the store's log. Then it holds here even
+    /// if the store loses it, and under bounded staleness without a question to the store.
+    ///
+    /// This node's own revocations hold here at once, and are read at the next nudge or poll.
+    /// `true` if no log is followed, as with the memory store under strong consistency.
     #[must_use]
     pub fn has_seen(&self, position: &LogPosition) -> bool {
         self.inner.replica.as_ref().is_none_or(|replica| replica.has_seen(position))
     }
 
-    /// Verifies text, signature and claims of a token, and nothing else: a revoked token passes, and the application's
-    /// [`validator`](super::Builder::validator) is not asked. Every call verifies the signature: what is remembered of tokens is for requests.
+    /// Verifies text, signature and claims of a token, and nothing else. A revoked token passes,
+    /// and the application's [`validator`](super::Builder::validator) is not asked. Every call
+    /// verifies the signature: the cache of verified tokens is for requests.
     ///
     /// # Errors
     ///
@@ -249,24 +268,24 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         decode_token(token, &self.inner.keyring.load().keys, &self.inner.validation)
     }
 
-    /// The longest text that is looked at.
+    /// Returns the length of the longest text that is checked.
     pub(crate) fn max_token_len(&self) -> usize {
         self.inner.keyring.max_token_len()
     }
 }
 
 impl<C> Inner<C> {
-    /// Verifies all that can be told from the text of a token.
+    /// Verifies the parts of a token that need its text alone.
     pub(super) fn verify(&self, keyring: &Keyring, token: &str, expected: TokenType) -> Result<Claims<C>, TokenError> {
         (self.parse)(token, &keyring.keys, &self.validation, expected, self.clock.now())
     }
 
-    /// The store's time as best known; without a store, this node's.
+    /// Returns the store's time as best known; without a store, this node's.
     pub(super) fn store_now(&self) -> Timestamp {
         self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now())
     }
 
-    /// Tells the application.
+    /// Reports an event to the application.
     pub(super) fn emit(&self, event: &SecurityEvent) {
         events::tell(self.on_event.as_ref(), event);
     }

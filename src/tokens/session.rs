@@ -1,4 +1,4 @@
-//! What a session is opened with, and the tokens that come of it.
+//! The parameters of a new session, and its tokens.
 
 use std::{fmt, time::Duration};
 
@@ -29,7 +29,7 @@ pub struct NewSession<C = NoClaims> {
 }
 
 impl NewSession<NoClaims> {
-    /// A session of the user with this id: 1 to 255 bytes without control characters.
+    /// Creates a session of the user with this id: 1 to 255 bytes without control characters.
     #[must_use]
     pub fn of(subject: impl ToString) -> Self {
         Self {
@@ -45,7 +45,8 @@ impl NewSession<NoClaims> {
 }
 
 impl<C> NewSession<C> {
-    /// Sets the application's own claims. They stand in every token of the session and survive refresh.
+    /// Sets the application's own claims. Every token of the session contains them, also after a
+    /// refresh.
     #[must_use]
     pub fn claims<D>(self, custom: D) -> NewSession<D> {
         NewSession {
@@ -59,26 +60,29 @@ impl<C> NewSession<C> {
         }
     }
 
-    /// What the session's tokens allow: scope tokens with one space between two of them (RFC 6749 section 3.3). Default: nothing.
+    /// Sets the scope of the session's tokens: scope tokens with one space between two of them (RFC
+    /// 6749 section 3.3). Default: nothing.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = scope.into();
         self
     }
 
-    /// What the listing of sessions shows for it: a device, an address. Up to 1 KiB.
+    /// Sets the text that the listing of sessions shows for it: a device, an address. Up to 1 KiB.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// When the authentication began, as [`TokenService::authentication_begins`](super::TokenService::authentication_begins)
-    /// told **before** the password was checked.
+    /// Sets the moment at which the authentication began.
+    /// [`TokenService::authentication_begins`](super::TokenService::authentication_begins) returns
+    /// it **before** the password is checked.
     ///
     /// If all of the user's sessions are revoked between then and now, the session is refused
-    /// ([`Error::LoginSuperseded`](crate::Error::LoginSuperseded)). Without it, a login that had already checked the old
-    /// password outlives a password change that revokes everything. The login endpoint of this crate sets it.
+    /// ([`Error::LoginSuperseded`](crate::Error::LoginSuperseded)). Without it, a login that had
+    /// already checked the old password outlives a password change that revokes everything. The
+    /// login endpoint of this crate sets it.
     #[must_use]
     pub fn authenticated_since(mut self, start: AuthenticationStart) -> Self {
         self.authentication_began = Some(start.0);
@@ -91,7 +95,7 @@ impl<C> NewSession<C> {
     /// It holds for the life of the session: a refresh gives access tokens of the same life,
     /// whatever is configured then.
     ///
-    /// A life longer than the configured one of every node makes each request ask the store: the
+    /// If the life is longer than every node's configured one, each request asks the store: the
     /// revocation log is kept for tokens of configured lives.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
@@ -99,7 +103,8 @@ impl<C> NewSession<C> {
         self
     }
 
-    /// The longest life of the session, instead of the configured absolute one, which it can only shorten. Whole seconds.
+    /// Sets the longest life of the session, instead of the configured absolute one, which it can
+    /// only shorten. Whole seconds.
     #[must_use]
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
         self.session_lifetime = Some(lifetime);
@@ -131,25 +136,25 @@ pub struct IssuedToken {
 }
 
 impl IssuedToken {
-    /// The token's text: a secret.
+    /// Returns the token's text: a secret.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.token
     }
 
-    /// Its `exp`.
+    /// Returns its `exp`.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
-    /// What it allows.
+    /// Returns its scope.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// Whole seconds until then, by the store's clock, rounded down.
+    /// Returns the whole seconds until then, by the store's clock, rounded down.
     #[must_use]
     pub fn expires_in(&self) -> u64 {
         self.expires_at.saturating_since(self.now).as_secs()
@@ -164,9 +169,10 @@ impl fmt::Debug for IssuedToken {
 
 /// An access and a refresh token of one session.
 ///
-/// It serializes to a token response (RFC 6749 section 5.1) with the predecessor's members: `access_token`,
-/// `refresh_token`, `token_type` (`"bearer"`), `expires_in`, `access_expires_in`, `refresh_expires_in` (whole seconds) and, if not empty,
-/// `scope`. Answer it with `Cache-Control: no-store`.
+/// It serializes to a token response (RFC 6749 section 5.1) with the predecessor's members. These
+/// are `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`,
+/// `access_expires_in`, `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Answer it
+/// with `Cache-Control: no-store`.
 #[derive(Clone, Debug)]
 pub struct TokenPair {
     pub(super) access: IssuedToken,
@@ -175,25 +181,26 @@ pub struct TokenPair {
 }
 
 impl TokenPair {
-    /// The access token.
+    /// Returns the access token.
     #[must_use]
     pub fn access(&self) -> &IssuedToken {
         &self.access
     }
 
-    /// The refresh token.
+    /// Returns the refresh token.
     #[must_use]
     pub fn refresh(&self) -> &IssuedToken {
         &self.refresh
     }
 
-    /// The session (`sid`). It is no secret: it names the session in listings and revocations.
+    /// Returns the session's id (`sid`). It is no secret: it names the session in listings and
+    /// revocations.
     #[must_use]
     pub fn session_id(&self) -> &str {
         &self.session_id
     }
 
-    /// What the tokens allow.
+    /// Returns the scope of the tokens.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         self.access.scope()

@@ -1,4 +1,5 @@
-//! What an operator wants to know: is the store answering, which keys are in use, how consistent are checks.
+//! The status of a service for its operator: the store's answer, the keys in use, and the
+//! consistency of checks.
 
 use std::time::{Duration, Instant};
 
@@ -11,39 +12,45 @@ use crate::{
     store::TokenStore,
 };
 
-/// The state of a [`TokenService`]: the successor of `get_security_status`. It holds no secret and serializes to JSON.
+/// The state of a [`TokenService`]: the successor of `get_security_status`. It holds no secret and
+/// serializes to JSON.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// `ok`, or `unavailable` while the store does not answer.
     pub status: &'static str,
-    /// Which store: `memory`, `redis`, ...; absent without one.
+    /// The name of the store: `memory`, `redis`, ...; absent without one.
     pub store: Option<&'static str>,
-    /// Why the store does not answer.
+    /// The reason why the store does not answer.
     pub store_error: Option<String>,
-    /// How long the store took to answer, in microseconds.
+    /// The time that the store took to answer, in microseconds.
     pub store_latency_us: Option<u64>,
-    /// How a revocation takes effect: `strong` (every request asks the store), `bounded` (by [`replica`](Self::replica)) or `none` (signature and claims alone
-    /// decide).
+    /// The way in which a revocation takes effect:
+    ///
+    /// * `strong`: every request asks the store.
+    /// * `bounded`: by [`replica`](Self::replica).
+    /// * `none`: signature and claims alone decide.
     pub consistency: &'static str,
     /// The longest time, in milliseconds, until a revocation made anywhere holds on this node,
-    /// whatever fails. It is the staleness and the time for which a replaced server may be
-    /// believed. `None` if it is unknown.
+    /// whatever fails. It is the staleness plus the time for which this node may believe a replaced
+    /// server. `None` if it is unknown.
     pub bound_ms: Option<u64>,
-    /// Why `bound_ms` is unknown, and what to do.
+    /// The reason why `bound_ms` is unknown, and what to do.
     pub bound_reason: Option<String>,
-    /// What an operator should mend. Requests may be served all the same.
+    /// Defects that an operator should mend. Requests may be served all the same.
     pub warnings: Vec<String>,
-    /// Under bounded staleness: what this node knows of revocations, and whether it decides by it.
+    /// Under bounded staleness: the state of this node's copy of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaStatus>,
     /// The key that signs new tokens, if tokens are issued here.
     pub signing_key: Option<KeyStatus>,
     /// The keys whose tokens are accepted.
     pub verifying_keys: Vec<KeyStatus>,
-    /// How many verified access tokens are remembered (see [`Builder::verified_cache`](super::Builder::verified_cache)).
+    /// Count of the verified access tokens in the cache (see
+    /// [`Builder::verified_cache`](super::Builder::verified_cache)).
     pub verified_tokens: usize,
-    /// How many bytes they take of the bound in bytes. An entry takes at least its share: the bytes by the number of entries that are allowed.
+    /// The part of the bound in bytes that they take. An entry takes at least its share: the bytes
+    /// by the number of entries that are allowed.
     pub verified_tokens_bytes: u64,
     #[serde(skip)]
     store_error_kind: Option<StoreErrorKind>,
@@ -60,13 +67,13 @@ pub struct KeyStatus {
 }
 
 impl Status {
-    /// Returns whether requests can be checked now.
+    /// Returns true if requests can be checked now.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.store_error_kind.is_none()
     }
 
-    /// Why not.
+    /// Returns the kind of the store's error, if it does not answer.
     #[must_use]
     pub fn store_error_kind(&self) -> Option<StoreErrorKind> {
         self.store_error_kind
@@ -74,8 +81,9 @@ impl Status {
 }
 
 impl<C> TokenService<C> {
-    /// Asks the store, and tells which keys and which consistency are in use. Ends within the store's deadline and never fails: what is wrong
-    /// stands in the answer. Dropping the future changes nothing.
+    /// Asks the store, and returns its state with the keys and the consistency in use. Ends within
+    /// the store's deadline and never fails: the answer contains any error. Dropping the future
+    /// changes nothing.
     pub async fn status(&self) -> Status {
         let inner = self.inner();
         let started = Instant::now();
@@ -125,11 +133,11 @@ impl<C> TokenService<C> {
     }
 }
 
-/// Returns how much longer than the staleness a server that was replaced may be believed.
+/// Returns the time for which a node may believe a replaced server, beyond the staleness.
 fn bound(policy: TokenPolicy, store: Option<&dyn TokenStore>) -> Result<Duration, String> {
     match (policy, store) {
         (TokenPolicy::Stateless, _) | (_, None) => {
-            Err("the policy `Stateless` looks at no revocation: tokens are good until they expire".to_owned())
+            Err("the policy `Stateless` checks no revocations: tokens are good until they expire".to_owned())
         }
         (TokenPolicy::Tracked | TokenPolicy::Denylist, Some(store)) => store.failover_bound(),
     }

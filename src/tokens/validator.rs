@@ -1,4 +1,4 @@
-//! The application's own word on a token that is otherwise good.
+//! The application's own check of a token that is otherwise good.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,18 +10,18 @@ use crate::{
     jwt::Claims,
 };
 
-/// What the application's [`validator`](super::Builder::validator) says of a token.
+/// The answer of the application's [`validator`](super::Builder::validator) about a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// The token is good.
     Accept,
-    /// It is no good: the client gets the answer of every bad token.
+    /// The token is not good: the client gets the answer of every bad token.
     Refuse,
 }
 
 pub(super) type Validator<C> = Arc<dyn Fn(&Claims<C>) -> Result<Verdict, BoxError> + Send + Sync>;
 
-/// Asks the hook, if there is one. Neither its error nor its panic lets anybody in.
+/// Asks the hook, if there is one. Neither its error nor its panic accepts a token.
 pub(super) fn ask<C>(hook: Option<&Validator<C>>, claims: Claims<C>) -> Result<Claims<C>, Error> {
     let Some(hook) = hook else { return Ok(claims) };
     match catch_unwind(AssertUnwindSafe(|| hook(&claims))) {

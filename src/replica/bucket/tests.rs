@@ -1,6 +1,6 @@
 //! The promises of a bucket, tested against a store that loses things in every way that it can
-//! (`model`). The steps come by chance (`random`), for all short sequences (`every`), for the
-//! sequences of the protocol by name (`named`), and for the node's own revocations (`own`).
+//! (`model`). `random` tries random steps, `every` all short sequences, `named` the sequences of
+//! the protocol by name, and `own` the node's own revocations.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
 

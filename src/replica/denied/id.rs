@@ -15,9 +15,9 @@ const RANDOM: usize = 22;
 pub(super) enum Id<'a> {
     /// Any text.
     Text(&'a [u8]),
-    /// In base64url, as this crate makes its ids.
+    /// 128 bits in base64url, as this crate makes its ids.
     Random([u8; 16]),
-    /// In the form of RFC 9562 section 4: hyphens, and small letters.
+    /// 128 bits in the form of RFC 9562 section 4: hyphens, and small letters.
     Uuid([u8; 16]),
 }
 

@@ -14,7 +14,7 @@ const HEAD: usize = 7;
 /// The size of a generation or time. It follows the head of an entry that has a strength. Two ids
 /// come last.
 const NUMBER: usize = 8;
-/// In the first byte: three bits of kind, then two for the form of each id.
+/// Masks of the first byte: three bits of kind, then two for the form of each id.
 const KIND: u8 = 0b111;
 const FORM: u8 = 0b11;
 const FIRST: u32 = 3;
@@ -77,7 +77,7 @@ impl<'a> Stored<'a> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        // Used only to select what is to be republished. It ends in the year 2106.
+        // Used only to select the entries to republish. It ends in the year 2106.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
         if self.kind.has_strength() {
             bytes.extend_from_slice(&self.number.to_le_bytes());

@@ -268,7 +268,7 @@ fn one_name_told_again_and_again_takes_the_place_of_one() {
     assert!(denied.bytes() < 3 * SEGMENT, "{}", denied.bytes());
 }
 
-/// For a million sessions in 16 buckets.
+/// Measures a million sessions in 16 buckets.
 #[test]
 fn a_million_revoked_sessions_fit_into_the_memory_that_is_stated() {
     const ONE_BUCKET: u128 = 1_000_000 / 16;

@@ -62,7 +62,8 @@ type Index = BTreeSet<(Timestamp, Timestamp, Arc<str>)>;
 /// so using a session does not touch the index.
 type Expiries = BTreeSet<(Timestamp, Arc<str>, Expiring)>;
 
-/// In this order at one moment: a user goes after what it owns.
+/// The kind of a record, in the order in which records of one moment are removed: a user goes after
+/// what it owns.
 #[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
 enum Expiring {
     Session(Arc<str>),
@@ -474,7 +475,7 @@ impl Shard {
         }
     }
 
-    /// The user's records, made if there are none, and kept to `until` at least.
+    /// Returns the user's records, made if there are none, and kept to `until` at least.
     fn user(&mut self, subject: &str, until: Timestamp) -> (Arc<str>, &mut User) {
         let name = match self.users.get_key_value(subject) {
             Some((name, _)) => name.clone(),

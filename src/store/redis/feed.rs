@@ -122,8 +122,8 @@ impl Reader {
         self.touch_and_ask(&questions, first, deadline).await
     }
 
-    /// Returns true for a bucket that does not exist yet, was made by a node with lower demands, or
-    /// has an `m` that lags behind its log.
+    /// Returns true for a bucket that does not exist yet, or was made by a node with lower demands.
+    /// Also if its `m` lags behind its log.
     fn needs_touch(&self, told: &Answered) -> bool {
         told.as_ref()
             .is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !self.inner.is_heeded(page)))
@@ -170,8 +170,8 @@ impl Reader {
     }
 }
 
-/// Has a server that does not tell its name bear that of the connection: the next one may lead to another server, which
-/// lacks sessions.
+/// Gives a server without an identity that of its connection: the next connection may lead to
+/// another server, which lacks sessions.
 fn named_by_its_connection(page: LogPage) -> LogPage {
     let server = page.server.unwrap_or(ServerId::new(page.connection));
     LogPage { server: Some(server), ..page }

@@ -74,7 +74,7 @@ struct Question {
     answer: oneshot::Sender<Result<Gathered, Failure>>,
 }
 
-/// The first commands of every read on which a decision rests.
+/// Starts a pipeline with the first commands of every read on which a decision rests.
 ///
 /// `TIME` comes first, because other clients' commands may run between two of a pipeline. So the
 /// state is the one of that moment or later, and the answer is not dated after a revocation that it
@@ -175,7 +175,7 @@ async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, question
 
 /// The parts of the answer to a batch.
 pub(super) struct Framed {
-    /// As in [`StrictAnswer`].
+    /// The server's time, as in [`StrictAnswer`].
     pub(super) now: Result<Timestamp, Failure>,
     /// The answers to the reads.
     pub(super) between: vec::IntoIter<Value>,

@@ -317,7 +317,7 @@ pub(super) type Answers = [Value; 2];
 /// The answers to a fence.
 pub(super) struct Fence {
     pub(super) now: Timestamp,
-    /// Of each bucket.
+    /// The answers of each bucket.
     pub(super) answers: Vec<Answers>,
     write_check: Value,
 }

@@ -199,7 +199,7 @@ struct Inner {
     staleness: AtomicU64,
     /// Watches the servers' settings. Set when the store has connected.
     lookout: OnceLock<Lookout>,
-    /// Asks the server's replicas for proofs, where answers need them.
+    /// The task that asks the server's replicas for proofs, if answers need them.
     prover: Option<Prover>,
 }
 
@@ -290,7 +290,7 @@ impl Inner {
         self.keep.load(Ordering::Relaxed)
     }
 
-    /// Sees to it that the replicas are asked for proofs, on the present runtime if need be.
+    /// Starts the task that asks the replicas for proofs, on the present runtime if it has ended.
     fn keep_proving(&self) {
         self.prover.iter().for_each(Prover::keep_at_work);
     }

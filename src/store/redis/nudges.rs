@@ -50,7 +50,7 @@ impl Subscription {
     pub(super) fn start(inner: &Arc<Inner>, servers: &Arc<Servers>, bells: Vec<Arc<Bell>>) -> Option<Self> {
         if !inner.origin.takes_subscriptions() {
             #[cfg(feature = "tracing")]
-            tracing::info!("no nudges from Redis: the address behind a pool of the application's is not known");
+            tracing::info!("no nudges from Redis: the address behind the application's own pool is unknown");
             return None;
         }
         let Ok(runtime) = Handle::try_current() else {

@@ -57,7 +57,7 @@ struct Primary {
 
 /// The node's view of the cluster.
 struct Table {
-    /// By bucket.
+    /// The primary of each bucket.
     primaries: Vec<Option<Arc<Primary>>>,
     /// All nodes in the last answer.
     nodes: Vec<Address>,

@@ -105,7 +105,7 @@ impl Servers {
 
     /// Returns true if a call that failed is to be made again. That is so if a cluster's node did
     /// not run it, being the wrong one. For a `repeatable` call it is also so if the connection
-    /// broke, once for each connection: after a restart of the server all of them are broken.
+    /// broke, once for each connection. After a restart of the server all of them are broken.
     pub(super) async fn may_repeat(
         &self,
         bucket: u32,

@@ -1,4 +1,5 @@
-//! The sources of connections to a server: a pool in front of it, or the sentinels' word.
+//! The sources of connections to a server: a pool in front of it, or the agreement of the
+//! sentinels.
 //!
 //! Neither deadpool's pool for sentinels is used nor redis' client for them. The former cannot be
 //! given deadlines, pings every node at each checkout, and keeps a demoted primary. The latter
@@ -27,7 +28,7 @@ pub(super) enum Source {
 #[cfg(feature = "sentinel")]
 pub(super) struct Named {
     pub(super) watch: Arc<Watch>,
-    /// With the address of a sentinel in place of the primary's.
+    /// The server's settings, with the address of a sentinel in place of the primary's.
     pub(super) server: redis::ConnectionInfo,
     pub(super) settings: redis::AsyncConnectionConfig,
 }

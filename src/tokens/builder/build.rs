@@ -1,4 +1,5 @@
-//! What [`Builder::build`] makes of a configuration: whatever cannot work is found here, once.
+//! The check of a configuration in [`Builder::build`]: settings that cannot work are found here,
+//! once.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -22,20 +23,23 @@ use crate::{
     replica::{self, Followers, Notice, Replica},
 };
 
-/// Time beyond a token's own end for which its revocation is remembered: what clocks and commands under way may need.
+/// Time beyond a token's own end for which its revocation is remembered, for differences of clocks
+/// and commands under way.
 const MARGIN: Duration = Duration::from_secs(60);
-/// Longer grace windows are a licence to reuse: the widest found in comparable systems.
+/// Longer grace windows are a licence to reuse: this is the widest found in comparable systems.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
 /// 100 years: beyond it a lifetime is a mistake, and below it no sum of times overflows.
 pub(in crate::tokens) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl<C> Builder<C> {
-    /// Builds the service. With a store whose log is to be followed, as that of Redis is under either [`Consistency`](crate::Consistency), it is to be called inside
-    /// of a Tokio runtime, on which the task runs that does so.
+    /// Builds the service. Call it inside of a Tokio runtime if the store has a log to be followed,
+    /// as Redis has under either [`Consistency`](crate::Consistency). A task on that runtime
+    /// follows the log.
     ///
     /// # Errors
     ///
-    /// Whatever cannot work: a setting that is missing, contradicts another or is out of its range. The error names it and says what to do.
+    /// A setting that is missing, contradicts another or is out of its range. The error names it
+    /// and says what to do.
     pub fn build(mut self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -59,7 +63,7 @@ impl<C> Builder<C> {
             Some(None) => {
                 return Err(ConfigError::new(
                     "max_sessions",
-                    "is zero, so that nobody could log in",
+                    "is zero, which would refuse every login",
                     "give 1 or more, or leave it out",
                 ));
             }
@@ -134,8 +138,8 @@ impl<C> Builder<C> {
         }
     }
 
-    /// The replica of the store's log, and what follows it: under bounded staleness, and wherever the store's data may be lost apart from this
-    /// process.
+    /// Makes the replica of the store's log, and the tasks that follow it. Both exist under bounded
+    /// staleness, and for any store that may lose its data apart from this process.
     fn replica(&self, leeway: Duration) -> Result<Option<(Arc<Replica>, Followers)>, ConfigError> {
         let Pace { staleness, interval, deadline } = self.consistency.pace(self.poll_interval)?;
         let Some(store) = &self.store else {
@@ -144,7 +148,7 @@ impl<C> Builder<C> {
             }
             return Err(ConfigError::new(
                 "consistency",
-                "is given, but the policy `Stateless` knows no revocation",
+                "is given, but the policy `Stateless` checks no revocations",
                 "leave one of them out",
             ));
         };
@@ -169,7 +173,7 @@ impl<C> Builder<C> {
         Ok(Some(Followers::start(&runtime, store, feeds, Arc::clone(&self.clock), settings, on_notice)))
     }
 
-    /// Whether the service issues tokens.
+    /// Returns true if the service issues tokens.
     fn issues(&self) -> bool {
         self.policy == TokenPolicy::Tracked && !self.verify_only
     }
@@ -256,12 +260,13 @@ impl<C> Builder<C> {
     }
 }
 
-/// How long a token of another issuer can be accepted at most, and so how long its revocation has to be remembered.
+/// Returns the longest time for which a token of another issuer can be accepted. Its revocation has
+/// to be remembered for so long.
 pub(in crate::tokens) fn max_foreign_life(validation: &Validation, after_end: Duration) -> Duration {
     validation.max_access_lifetime_in_force().saturating_add(after_end).saturating_add(validation.leeway_in_force())
 }
 
-/// A lifetime that tokens can have: they speak of whole seconds.
+/// Returns an error for a lifetime that tokens cannot have: they count whole seconds.
 pub(in crate::tokens) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
     let problem = if lifetime < Duration::from_secs(1) {
         "is shorter than a second"

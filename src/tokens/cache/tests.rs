@@ -12,7 +12,7 @@ use crate::{
 
 const LONGEST: usize = 8192;
 
-/// Any verified claims: what they say is not the cache's subject.
+/// Returns any verified claims: their content does not matter to the cache.
 fn claims() -> Claims {
     let now = Timestamp::from_secs(1_767_225_660);
     let keys =
@@ -26,7 +26,7 @@ fn cache_of(entries: usize, bytes: usize) -> VerifiedTokens<NoClaims> {
     VerifiedTokens::new(CacheBounds { entries, bytes }, LONGEST)
 }
 
-/// A text as long as a token, and another for each number.
+/// Returns a text as long as a token, and another for each number.
 fn text(number: usize, len: usize) -> String {
     format!("{number:0len$}")
 }
@@ -87,7 +87,7 @@ fn a_token_that_is_longer_than_the_room_is_not_kept_and_pushes_nothing_out() {
 fn tokens_that_come_again_survive_a_scan_of_those_that_come_once() {
     let claims = claims();
     let cache = cache_of(1000, 64 * 1024 * 1024);
-    // As a service does: whether the token had to be verified.
+    // As a service does: returns true if the token had to be verified.
     let misses = |token: &str| {
         let missed = !has(&cache, token);
         if missed {
@@ -103,7 +103,8 @@ fn tokens_that_come_again_survive_a_scan_of_those_that_come_once() {
     for token in &again {
         assert_eq!((misses(token), misses(token)), (1, 0));
     }
-    // They found the cache full of others, were used twice, and stay there though each time twice the cache's room passes by.
+    // They found the cache full of others and were used twice. They stay there though each time
+    // twice the cache's room passes by.
     for _ in 0..10 {
         for token in once.by_ref().take(2000) {
             assert_eq!(misses(&token), 1);
@@ -178,7 +179,7 @@ fn bounds_in_which_no_token_has_room_are_refused() {
     }
 }
 
-/// Bounds that are accepted do what they say.
+/// Checks that bounds that are accepted keep an entry.
 fn keep_one_if_any(entries: usize, bytes: usize) {
     let cache = cache_of(entries, bytes);
     let token = text(1, SHORTEST);

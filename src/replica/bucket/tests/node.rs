@@ -62,7 +62,7 @@ pub(super) enum Step {
     Begin(u8),
     /// It has answered.
     Answer(u8),
-    /// An answer arrives; what was sent may arrive again.
+    /// An answer arrives; one that has arrived may arrive again.
     Deliver(u8),
     /// One question and its answer.
     Round,
@@ -89,7 +89,7 @@ struct Revoked {
     /// The node must see it before it decides.
     must_be_seen: bool,
     is_seen: bool,
-    /// Since the store lost it, the node has reported a loss.
+    /// The node has reported a loss since the store lost it.
     is_missed: bool,
 }
 
@@ -545,7 +545,7 @@ fn pick<T: Clone>(all: &[T], number: u8) -> Option<T> {
     all.get(usize::from(number) % all.len().max(1)).cloned()
 }
 
-/// The settings of the node. Its clocks and the store's are one.
+/// Returns the settings of the node. Its clocks and the store's are one.
 pub(super) fn rules(eras: &Arc<AtomicU64>) -> Rules {
     Rules { staleness: ms(STALENESS), margin: Duration::ZERO, leeway: Duration::ZERO, eras: Arc::clone(eras) }
 }
