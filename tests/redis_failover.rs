@@ -31,17 +31,19 @@ async fn primary_with_replica() -> (RedisServer, RedisServer) {
 
 /// A primary that takes writes as long as it has this many replicas.
 fn primary_that_demands(replicas: &str) -> RedisServer {
-    let demands = ["--min-replicas-to-write", replicas, "--min-replicas-max-lag", "1"];
+    let demands = ["--min-replicas-to-write", replicas, "--min-replicas-max-lag", "10"];
     // Else a replica waits for five seconds.
     RedisServer::start_with(&[&demands[..], &["--repl-diskless-sync-delay", "0"]].concat())
 }
 
 async fn replica_of(primary: &RedisServer) -> RedisServer {
     let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
-    let mut admin = replica.admin().await;
+    // The replica knows it sooner than the primary, which refuses writes until it does.
+    let (mut follower, mut leader) = (replica.admin().await, primary.admin().await);
     eventually("the replica follows", async || {
-        let info: String = redis::cmd("INFO").arg("replication").query_async(&mut admin).await.ok()?;
-        info.contains("master_link_status:up").then_some(())
+        let told: String = redis::cmd("INFO").arg("replication").query_async(&mut follower).await.ok()?;
+        let counted: u64 = redis::cmd("WAIT").arg(&[1, 100]).query_async(&mut leader).await.ok()?;
+        (told.contains("master_link_status:up") && counted >= 1).then_some(())
     })
     .await;
     replica
@@ -187,7 +189,9 @@ async fn cause(builder: RedisStoreBuilder) -> String {
 #[tokio::test]
 async fn without_its_replicas_a_server_is_not_connected_to_and_the_error_counts_them() {
     let replicas = Failover::Replicas { max_lag: LAG };
-    let server = RedisServer::start();
+    let server = primary_that_demands("0");
+    let mut admin = server.admin().await;
+    redis::cmd("ACL").arg(&["SETUSER", "default", "-config"]).exec_async(&mut admin).await.unwrap();
     let began = Instant::now();
     let error = cause(RedisStore::builder(server.url()).failover(replicas)).await;
     println!("given up after {:?}", began.elapsed());
@@ -206,6 +210,25 @@ async fn a_server_that_demands_fewer_replicas_than_it_has_voids_the_bound() {
     let store = RedisStore::builder(server.url()).failover(replicas).connect().await.unwrap();
     let reason = store.failover_bound().unwrap_err();
     assert!(reason.contains("min-replicas-to-write is 0"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_server_that_demands_no_replica_serves_alone_until_it_does() {
+    let server = primary_that_demands("0");
+    let replicas = Failover::Replicas { max_lag: LAG };
+    let store = RedisStore::builder(server.url()).failover(replicas).connect().await.unwrap();
+    open(&store, "alice", "s1").await;
+    tokio::time::sleep(LAG * 2).await;
+    store.revoke_session("alice", "s1").await.unwrap();
+    let reason = store.failover_bound().unwrap_err();
+    assert!(reason.contains("0 replicas"), "{reason}");
+    assert_eq!(store.warnings(), [reason]);
+    let mut admin = server.admin().await;
+    redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "1"]).exec_async(&mut admin).await.unwrap();
+    eventually("it is not believed any more", async || store.check("alice", "s1", "j").await.err()).await;
+    let _replica = replica_of(&server).await;
+    eventually("the replica is counted", async || store.check("alice", "s1", "j").await.ok()).await;
+    eventually("the bound holds", async || store.failover_bound().ok()).await;
 }
 
 #[tokio::test]

@@ -48,11 +48,13 @@ impl Pair {
         RedisStore::builder(self.address.url()).failover(Failover::Replicas { max_lag: LAG })
     }
 
-    /// Makes the replica the primary, and revokes a session there. Returns when that was confirmed.
+    /// Makes the replica the primary, and revokes a session there. It demands no replica, so it may
+    /// serve alone. Returns when that was confirmed.
     async fn promote_and_revoke(&self, session_id: &str) -> Instant {
         let mut admin = self.new.admin().await;
         redis::cmd("REPLICAOF").arg(&["NO", "ONE"]).exec_async(&mut admin).await.unwrap();
-        let store = RedisStore::builder(self.new.url()).failover(Failover::Single).connect().await.unwrap();
+        let store =
+            RedisStore::builder(self.new.url()).failover(Failover::Replicas { max_lag: LAG }).connect().await.unwrap();
         node_on(store, |builder| builder).revoke_session("42", session_id).await.unwrap();
         Instant::now()
     }
@@ -202,6 +204,25 @@ async fn a_replica_that_is_away_stops_the_service_if_the_node_decides_itself() {
     a_replica_that_is_away_stops_the_service_until_it_is_back(Consistency::BoundedStaleness(D)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_server_that_demands_no_replica_serves_alone_and_tells_that_the_bound_is_void() {
+    let servers = Pair::start().await;
+    let kept = kept(&servers, Consistency::Strong).await;
+    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    servers.is_replicated().await;
+    servers.replication.block(&[REPLICA]);
+    servers.promote_and_revoke(revoked.session_id()).await;
+    servers.address.move_to(servers.new.port());
+    // Connections that are open still lead to the old primary.
+    let is_refused = async || (lets_in(&kept, &revoked).await == Some(false)).then_some(());
+    eventually("the new primary serves", is_refused).await;
+    assert_eq!(lets_in(&kept, &live).await, Some(true));
+    let status = kept.status().await;
+    assert_eq!(status.bound_ms, None);
+    assert!(status.bound_reason.is_some_and(|reason| reason.contains("min-replicas-to-write is 0")));
+    kept.revoke_session("43", live.session_id()).await.unwrap();
+}
+
 /// The old primary takes writes without its replica, and the node has connections to both.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
@@ -211,6 +232,8 @@ async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
     servers.is_replicated().await;
     let mut admin = servers.old.admin().await;
     redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "0"]).exec_async(&mut admin).await.unwrap();
+    // A server that tells this is believed without its replicas.
+    redis::cmd("ACL").arg(&["SETUSER", "default", "-config"]).exec_async(&mut admin).await.unwrap();
     servers.replication.block(&[REPLICA]);
     servers.promote_and_revoke(revoked.session_id()).await;
     let proves = async || {

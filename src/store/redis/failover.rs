@@ -36,10 +36,14 @@ pub enum Failover {
     /// also keeps an old primary from confirming the writes of other clients. More replicas than it
     /// demands void the bound.
     ///
+    /// A server whose `min-replicas-to-write` is 0 serves without proofs, and voids the bound. So a
+    /// promoted server that has no replica yet can be made to serve at once. Without the right to
+    /// `CONFIG GET` a node cannot see that, and waits for one replica.
+    ///
     /// The price:
     ///
     /// * While one replica is away, nothing is served. That includes the time after a failover,
-    ///   until the new primary has as many replicas.
+    ///   until the new primary has as many replicas or demands none.
     /// * After a replica was removed for good, restart the nodes: they still count it.
     ///
     /// What is not covered:

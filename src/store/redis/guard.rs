@@ -29,6 +29,7 @@ use crate::{
             moment::Moment,
             origin::Agreed,
             proofs::{Proofs, Unproved},
+            replication::Replication,
             write_check::{Unchecked, write_check},
         },
     },
@@ -193,9 +194,9 @@ impl Guard {
         Err(Failure::new(StoreErrorKind::Unavailable, broken, text))
     }
 
-    /// Returns how many replicas must acknowledge a write.
-    pub(super) fn replicas(&self) -> u64 {
-        self.proofs.as_ref().map_or(0, |proofs| lock(proofs).replicas())
+    /// Returns how many replicas of this server must acknowledge a write.
+    pub(super) fn replicas(&self, server: Option<ServerId>) -> u64 {
+        self.proofs.as_ref().map_or(0, |proofs| lock(proofs).replicas(server))
     }
 
     /// Notes that there may be this many replicas.
@@ -205,8 +206,18 @@ impl Guard {
 
     /// Notes how many replicas have acknowledged a write that was asked for at this moment. Returns
     /// whether that is a proof.
-    pub(super) fn acknowledged(&self, server: Option<ServerId>, asked: Moment, count: u64) -> bool {
+    pub(super) fn acknowledged(&self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.proofs.as_ref().is_some_and(|proofs| lock(proofs).acknowledged(server, asked, count))
+    }
+
+    /// Notes how many replicas a server demands that has no proof. Returns whether its answers
+    /// count without one: it demands none, which voids the bound.
+    pub(super) fn demands(&self, server: ServerId, asked: Moment, seen: Replication) -> bool {
+        let counts = self.proofs.as_ref().is_some_and(|proofs| lock(proofs).demands(server, asked, seen.demanded));
+        if counts {
+            self.note_voids(seen.voids());
+        }
+        counts
     }
 
     /// Notes that the write for the replicas could not be made, with the code of the error.
@@ -251,18 +262,25 @@ impl Guard {
     /// Notes what the servers' settings are now. Logs what is new.
     pub(super) fn has_seen(&self, seen: Seen) {
         self.cover(seen.demanded.unwrap_or(0));
+        self.note_voids(seen.voids.clone());
         let before = std::mem::replace(&mut *lock(&self.seen), seen.clone());
         #[cfg(feature = "tracing")]
-        {
-            if let Some(reason) = seen.voids.filter(|reason| before.voids.as_ref() != Some(reason)) {
-                tracing::warn!(reason, "an old primary may be believed for longer than `failover` declares");
-            }
-            if let Some(text) = seen.evicts.filter(|_| before.evicts.is_none()) {
-                tracing::warn!("{text}");
-            }
+        if let Some(text) = seen.evicts.filter(|_| before.evicts.is_none()) {
+            tracing::warn!("{text}");
         }
         #[cfg(not(feature = "tracing"))]
         drop((before, seen));
+    }
+
+    /// Notes why the declared failover bounds nothing. Logs a new reason.
+    fn note_voids(&self, reason: Option<String>) {
+        let before = std::mem::replace(&mut lock(&self.seen).voids, reason.clone());
+        #[cfg(feature = "tracing")]
+        if let Some(reason) = reason.filter(|reason| before.as_ref() != Some(reason)) {
+            tracing::warn!(reason, "an old primary may be believed for longer than `failover` declares");
+        }
+        #[cfg(not(feature = "tracing"))]
+        drop((before, reason));
     }
 
     /// Returns what an operator should mend.

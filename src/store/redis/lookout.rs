@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use redis::Value;
 use tokio::{
     task::AbortHandle,
     time::{Instant, sleep, timeout},
@@ -21,10 +20,9 @@ use crate::{
     store::redis::{
         Inner,
         failover::Deployment,
-        failure::Failure,
         guard::Seen,
         info::{self, property},
-        reply::{Reply, decimal},
+        replication::{self, DEMANDED, Replication},
     },
 };
 
@@ -62,28 +60,6 @@ async fn look_for_ever(inner: Weak<Inner>, pause: Duration) {
     }
 }
 
-/// The replicas of a primary, and the settings by which it waits for them.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Replication {
-    /// `None` without the right to `INFO`.
-    connected: Option<u64>,
-    /// `min-replicas-to-write`; `None` without the right to `CONFIG GET`.
-    demanded: Option<u64>,
-}
-
-impl Replication {
-    /// Returns why the declared `max_lag` bounds nothing.
-    fn voids(self) -> Option<String> {
-        let Some(connected) = self.connected else {
-            return Some("the number of the server's replicas is unknown: grant the user `INFO`".to_owned());
-        };
-        let demanded = self.demanded.filter(|demanded| connected > *demanded)?;
-        Some(format!(
-            "the server has {connected} replicas, and its min-replicas-to-write is {demanded}: raise it to the number \
-             of all replicas that may attach"
-        ))
-    }
-}
 impl Inner {
     /// Looks at the settings of each server.
     pub(super) async fn look(&self) -> Result<Seen, StoreError> {
@@ -112,8 +88,8 @@ impl Inner {
 
     async fn replication(&self) -> Result<Replication, StoreError> {
         let text = self.info("replication").await?.and_then(|texts| texts.into_iter().next());
-        let connected = text.and_then(|text| decimal(property(&text, "connected_slaves")?.as_bytes()));
-        Ok(Replication { connected, demanded: self.setting("min-replicas-to-write", 0).await? })
+        let connected = text.and_then(|text| replication::connected(&text));
+        Ok(Replication { connected, demanded: self.setting(DEMANDED, 0).await? })
     }
 
     /// The longest `cluster-node-timeout` of the primaries; `None` if one does not tell.
@@ -132,8 +108,8 @@ impl Inner {
     async fn setting(&self, name: &str, bucket: u32) -> Result<Option<u64>, StoreError> {
         let deadline = Instant::now() + self.timeout;
         let mut lease = self.servers.lease(bucket, deadline).await?;
-        match lease.command(redis::cmd("CONFIG").arg("GET").arg(name), deadline).await {
-            Ok(value) => Ok(number(value)?),
+        match lease.command(&replication::setting(name), deadline).await {
+            Ok(value) => Ok(replication::number(value)?),
             Err(failure) if failure.broken || failure.is_late() => Err(failure.into()),
             Err(_) => Ok(None),
         }
@@ -152,42 +128,5 @@ impl Inner {
             }
         }
         Ok(Some(texts))
-    }
-}
-
-/// Reads the answer of `CONFIG GET`: a name and its value.
-fn number(value: Value) -> Result<Option<u64>, Failure> {
-    let mut reply = Reply::of(value)?;
-    if reply.is_empty() {
-        return Ok(None);
-    }
-    reply.text()?;
-    Ok(decimal(reply.text()?.as_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(connected: Option<u64>, demanded: Option<u64>) -> Option<String> {
-        Replication { connected, demanded }.voids()
-    }
-
-    #[test]
-    fn replicas_that_are_covered_void_nothing() {
-        for connected in [0, 1] {
-            assert_eq!(told(Some(connected), Some(1)), None);
-        }
-        assert_eq!(told(Some(2), Some(2)), None);
-        assert_eq!(told(Some(2), None), None, "the node counts them itself");
-    }
-
-    #[test]
-    fn one_replica_more_than_the_server_demands_voids_the_bound() {
-        for demanded in [0, 1] {
-            let reason = told(Some(2), Some(demanded)).unwrap_or_default();
-            assert!(reason.contains("2 replicas") && reason.contains(&format!("is {demanded}")), "{reason}");
-        }
-        assert!(told(None, Some(1)).is_some_and(|reason| reason.contains("INFO")));
     }
 }

@@ -133,6 +133,7 @@ mod primaries;
 mod proofs;
 mod prover;
 mod record;
+mod replication;
 mod reply;
 mod republish;
 mod scripts;

@@ -20,6 +20,10 @@
 //! the node ever saw. Each probe looks at them. What remains is a replica that attaches and is
 //! promoted between two probes, and one that attaches in place of a promoted one, if neither number
 //! counts both.
+//!
+//! A server whose `min-replicas-to-write` is 0 voids the bound: the operator wants it to serve
+//! alone. Its word for that stands in place of a proof, so that a promoted server which has no
+//! replica yet confirms revocations. The bound is told as unknown meanwhile.
 
 use std::time::Duration;
 
@@ -30,6 +34,8 @@ use crate::store::{ServerId, redis::moment::Moment};
 pub(super) struct Proofs {
     max_lag: Duration,
     replicas: u64,
+    /// The server that demands no replica, if the one that was asked last does not.
+    alone: Option<ServerId>,
     newest: Option<Proof>,
     last: Outcome,
 }
@@ -63,12 +69,12 @@ pub(super) enum Unproved {
 
 impl Proofs {
     pub(super) fn new(max_lag: Duration) -> Self {
-        Self { max_lag, replicas: 1, newest: None, last: Outcome::NotAsked }
+        Self { max_lag, replicas: 1, alone: None, newest: None, last: Outcome::NotAsked }
     }
 
-    /// Returns how many replicas must acknowledge a write.
-    pub(super) fn replicas(&self) -> u64 {
-        self.replicas
+    /// Returns how many replicas of this server must acknowledge a write.
+    pub(super) fn replicas(&self, server: Option<ServerId>) -> u64 {
+        if server.is_some() && server == self.alone { 0 } else { self.replicas }
     }
 
     /// Notes that there may be this many replicas. The number never shrinks: one that is away may
@@ -79,15 +85,24 @@ impl Proofs {
 
     /// Notes how many replicas have acknowledged a write that was asked for at this moment. Returns
     /// whether that is a proof.
-    pub(super) fn acknowledged(&mut self, server: Option<ServerId>, asked: Moment, count: u64) -> bool {
+    pub(super) fn acknowledged(&mut self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.last = Outcome::Acknowledged(count);
-        match server {
-            Some(server) if count >= self.replicas => {
-                self.newest = Some(Proof { server, asked });
-                true
-            }
-            _ => false,
+        let is_proof = count >= self.replicas;
+        if is_proof {
+            self.newest = Some(Proof { server, asked });
         }
+        is_proof
+    }
+
+    /// Notes how many replicas the server demands, if it tells. Returns whether its answers count
+    /// without a proof: it demands none.
+    pub(super) fn demands(&mut self, server: ServerId, asked: Moment, replicas: Option<u64>) -> bool {
+        let is_alone = replicas == Some(0);
+        self.alone = is_alone.then_some(server);
+        if is_alone {
+            self.newest = Some(Proof { server, asked });
+        }
+        is_alone
     }
 
     /// Notes that the write could not be made, with the code of the error.
@@ -130,7 +145,7 @@ mod tests {
     use super::*;
 
     const MAX_LAG: Duration = Duration::from_secs(1);
-    const SERVER: Option<ServerId> = Some(ServerId::new(1));
+    const SERVER: ServerId = ServerId::new(1);
 
     fn at(millis: u64) -> Moment {
         Moment::at(millis)
@@ -145,19 +160,19 @@ mod tests {
 
     #[test]
     fn without_a_proof_nothing_counts() {
-        assert_eq!(Proofs::new(MAX_LAG).judge(SERVER, at(0)), Err(Unproved::Old));
+        assert_eq!(Proofs::new(MAX_LAG).judge(Some(SERVER), at(0)), Err(Unproved::Old));
     }
 
     #[test]
     fn an_answer_counts_if_it_was_asked_for_at_most_the_lag_after_the_proof() {
         let proofs = proved();
-        assert_eq!(proofs.judge(SERVER, at(1500)), Ok(()));
-        assert_eq!(proofs.judge(SERVER, at(1501)), Err(Unproved::Old));
+        assert_eq!(proofs.judge(Some(SERVER), at(1500)), Ok(()));
+        assert_eq!(proofs.judge(Some(SERVER), at(1501)), Err(Unproved::Old));
     }
 
     #[test]
     fn a_proof_after_the_question_counts_too() {
-        assert_eq!(proved().judge(SERVER, at(0)), Ok(()));
+        assert_eq!(proved().judge(Some(SERVER), at(0)), Ok(()));
     }
 
     #[test]
@@ -168,16 +183,15 @@ mod tests {
 
     #[test]
     fn a_proof_of_another_server_takes_the_place_of_the_one_before() {
-        let (mut proofs, other) = (proved(), Some(ServerId::new(2)));
+        let (mut proofs, other) = (proved(), ServerId::new(2));
         assert!(proofs.acknowledged(other, at(600), 1));
-        assert_eq!(proofs.judge(other, at(600)), Ok(()));
-        assert_eq!(proofs.judge(SERVER, at(600)), Err(Unproved::OtherServer(at(600))));
+        assert_eq!(proofs.judge(Some(other), at(600)), Ok(()));
+        assert_eq!(proofs.judge(Some(SERVER), at(600)), Err(Unproved::OtherServer(at(600))));
     }
 
     #[test]
-    fn a_server_without_an_identity_proves_nothing_and_never_counts() {
-        let mut proofs = proved();
-        assert!(!proofs.acknowledged(None, at(600), 1));
+    fn a_server_without_an_identity_never_counts() {
+        let proofs = proved();
         assert_eq!(proofs.judge(None, at(600)), Err(Unproved::Unidentified));
     }
 
@@ -187,7 +201,7 @@ mod tests {
         assert!(!proofs.acknowledged(SERVER, at(0), 0));
         proofs.cover(3);
         assert!(!proofs.acknowledged(SERVER, at(0), 2));
-        assert_eq!(proofs.judge(SERVER, at(0)), Err(Unproved::Old));
+        assert_eq!(proofs.judge(Some(SERVER), at(0)), Err(Unproved::Old));
         assert!(proofs.acknowledged(SERVER, at(0), 3));
     }
 
@@ -196,7 +210,7 @@ mod tests {
         let mut proofs = Proofs::new(MAX_LAG);
         proofs.cover(2);
         proofs.cover(0);
-        assert_eq!(proofs.replicas(), 2);
+        assert_eq!(proofs.replicas(Some(SERVER)), 2);
         assert!(!proofs.acknowledged(SERVER, at(0), 1));
     }
 
@@ -205,8 +219,22 @@ mod tests {
         let mut proofs = proved();
         assert!(!proofs.acknowledged(SERVER, at(900), 0));
         proofs.failed("NOREPLICAS");
-        assert_eq!(proofs.judge(SERVER, at(1500)), Ok(()));
-        assert_eq!(proofs.judge(SERVER, at(1501)), Err(Unproved::Old));
+        assert_eq!(proofs.judge(Some(SERVER), at(1500)), Ok(()));
+        assert_eq!(proofs.judge(Some(SERVER), at(1501)), Err(Unproved::Old));
+    }
+
+    #[test]
+    fn a_server_that_demands_no_replica_counts_as_long_as_it_says_so() {
+        let mut proofs = Proofs::new(MAX_LAG);
+        assert!(!proofs.demands(SERVER, at(0), None), "it does not tell");
+        assert!(!proofs.demands(SERVER, at(0), Some(1)));
+        assert!(proofs.demands(SERVER, at(500), Some(0)));
+        assert_eq!((proofs.replicas(Some(SERVER)), proofs.replicas(Some(ServerId::new(2)))), (0, 1));
+        assert_eq!(proofs.judge(Some(SERVER), at(1500)), Ok(()));
+        assert_eq!(proofs.judge(Some(SERVER), at(1501)), Err(Unproved::Old));
+        assert_eq!(proofs.judge(Some(ServerId::new(2)), at(500)), Err(Unproved::OtherServer(at(500))));
+        assert!(!proofs.demands(SERVER, at(600), Some(2)));
+        assert_eq!(proofs.replicas(Some(SERVER)), 1);
     }
 
     #[test]

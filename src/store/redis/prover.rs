@@ -16,16 +16,20 @@ use tokio::{
 use crate::{
     clock::saturating_millis,
     error::{ConfigError, StoreError, StoreErrorKind},
-    store::redis::{
-        builder::ConnectError,
-        connection::{Connections, Lease},
-        failure::Failure,
-        guard::Guard,
-        identity, info,
-        keys::Keyspace,
-        moment::Moment,
-        origin::{Origin, Terms},
-        reply::malformed,
+    store::{
+        ServerId,
+        redis::{
+            builder::ConnectError,
+            connection::{Connections, Lease},
+            failure::Failure,
+            guard::Guard,
+            identity, info,
+            keys::Keyspace,
+            moment::Moment,
+            origin::{Origin, Terms},
+            replication::{self, DEMANDED, Replication},
+            reply::malformed,
+        },
     },
 };
 
@@ -174,7 +178,7 @@ impl Prober {
     async fn ask(&self, lease: &mut Lease, write: Write) -> Option<Probed> {
         let asked = Moment::now();
         let deadline = Instant::now() + self.wait + self.timeout;
-        let values = match lease.pipeline(&self.question(write), deadline).await {
+        let values = match lease.pipeline(&self.question(write, lease.server()), deadline).await {
             Ok(values) => values,
             Err(failure) => return Some(self.failed(&failure, write.name())),
         };
@@ -196,25 +200,33 @@ impl Prober {
             (Ok(server), Ok(replication)) => (server, replication),
             (Err(failure), _) | (_, Err(failure)) => return Some(self.failed(&failure, "INFO")),
         };
-        self.guard.cover(online_replicas(&replication));
-        let server = identity::name_of_term(&server, &replication).map(|name| identity::server_id(&name, None));
-        Some(match (server, self.guard.acknowledged(server, asked, count)) {
-            (None, _) => Probed::Unidentified,
-            (Some(_), true) => Probed::Proved,
-            (Some(_), false) => Probed::Short,
-        })
+        self.guard.cover(replication::online(&replication));
+        let Some(name) = identity::name_of_term(&server, &replication) else { return Some(Probed::Unidentified) };
+        let server = identity::server_id(&name, None);
+        if self.guard.acknowledged(server, asked, count) {
+            return Some(Probed::Proved);
+        }
+        let demanded = self.demanded(lease).await;
+        let seen = Replication { connected: replication::connected(&replication), demanded };
+        Some(if self.guard.demands(server, asked, seen) { Probed::Proved } else { Probed::Short })
+    }
+
+    /// Returns how many replicas the server demands; `None` if it does not tell.
+    async fn demanded(&self, lease: &mut Lease) -> Option<u64> {
+        let answer = lease.command(&replication::setting(DEMANDED), Instant::now() + self.timeout).await;
+        answer.and_then(replication::number).ok().flatten()
     }
 
     /// Returns the write and what follows it. `INFO` is last: the server was the primary of this
     /// name until then, so no other one confirmed a revocation before the write.
-    fn question(&self, write: Write) -> Pipeline {
+    fn question(&self, write: Write, server: Option<ServerId>) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.ignore_errors();
         match write {
             Write::Prolong => pipeline.cmd("PEXPIRE").arg(&self.key).arg(LIFE_MILLIS),
             Write::Create => pipeline.cmd("SET").arg(&self.key).arg(1).arg("PX").arg(LIFE_MILLIS),
         };
-        pipeline.cmd("WAIT").arg(self.guard.replicas()).arg(saturating_millis(self.wait));
+        pipeline.cmd("WAIT").arg(self.guard.replicas(server)).arg(saturating_millis(self.wait));
         pipeline.cmd("INFO").arg("server");
         pipeline.cmd("INFO").arg("replication");
         pipeline
@@ -228,31 +240,4 @@ impl Prober {
 
 fn section(answer: Value) -> Result<String, Failure> {
     info::text(answer.extract_error()?)
-}
-
-/// Returns how many replicas follow the server, from `INFO replication`. One that still loads its
-/// first copy does not.
-fn online_replicas(replication: &str) -> u64 {
-    let is_replica = |line: &&str| {
-        let name = line.split_once(':').and_then(|(name, _)| name.strip_prefix("slave"));
-        name.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let online =
-        replication.lines().filter(is_replica).filter(|line| line.split(',').any(|field| field == "state=online"));
-    u64::try_from(online.count()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replicas_that_follow_the_server_are_counted() {
-        let text = "role:master\r\nconnected_slaves:3\r\n\
-                    slave0:ip=10.0.0.1,port=6379,state=online,offset=14,lag=0\r\n\
-                    slave1:ip=10.0.0.2,port=6379,state=wait_bgsave,offset=0,lag=0\r\n\
-                    slave12:ip=10.0.0.3,port=6379,state=online,offset=0,lag=9\r\n\
-                    slave_read_only:1\r\nmaster_repl_offset:14\r\n";
-        assert_eq!(online_replicas(text), 2);
-    }
 }
