@@ -51,7 +51,7 @@ impl<T> Leased<T> {
         lease != 0 && self.version.load(Ordering::Acquire) == version && now() < lease
     }
 
-    /// Changes the value. The change must keep true whatever a living lease vouches for.
+    /// Changes the value. After the change, a lease that lives must still be justified.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
         // Counted first, in case `change` panics. The lock keeps readers away meanwhile.

@@ -3,7 +3,7 @@
 //!
 //! | file | subject |
 //! |--|--|
-//! | `leased` | the order in which requests read the lease and the data, and their writers write |
+//! | `leased` | the order in which lease and data are read and written |
 //! | `denied` | the deny set: exact, bounded, in little memory |
 //! | `reader` | the log as it is read: chain and lease; no I/O and no clock |
 //! | `history` | the span that was read without a hole, its horizon, the way back after a break |

@@ -61,7 +61,8 @@ pub struct TokenService<C = NoClaims> {
 /// The longest age of the store's time with which a login may begin, in ms.
 const LONGEST_UNASKED: u64 = 30_000;
 
-/// Longer than the millisecond in which times are counted, however the paces of two clocks differ.
+/// A pause that is longer than the millisecond in which times are counted, however the paces of two
+/// clocks differ.
 const A_MOMENT: Duration = Duration::from_millis(2);
 
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.

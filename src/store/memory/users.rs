@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// The count of records whose time is over that each change removes. A change adds fewer, so none
-/// are left behind for ever.
+/// The count of expired records that each change removes. A change adds fewer, so none are left
+/// behind for ever.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
 /// A repetition of `revoke_all` that ends nothing moves the time by which logins are refused only
 /// if that is older than this. A login takes less time, so no caller can refuse every login of a
@@ -32,7 +32,7 @@ pub(super) const PRUNED_PER_CHANGE: usize = 8;
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
 /// The count of records that a page of a listing looks at by default.
 const DEFAULT_PAGE: usize = 100;
-/// The highest count of the same, since the shard is locked meanwhile.
+/// The most records that a page of a listing looks at, since the shard is locked meanwhile.
 const LARGEST_PAGE: usize = 1000;
 /// The start of a cursor of a listing; the id of the last session that was looked at follows.
 const CURSOR: &str = "after ";

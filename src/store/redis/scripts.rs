@@ -47,7 +47,7 @@ scripts! {
     OPEN = "#!lua", "meta.lua", "emit.lua", "user.lua", "open.lua";;
     /// Exchanges a refresh token's counter.
     ROTATE = "#!lua", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = true", "rotate.lua";;
-    /// Decides the same question out of memory: revokes on reuse, and otherwise changes nothing.
+    /// The same when out of memory: revokes on reuse, and otherwise changes nothing.
     ROTATE_OUT_OF_MEMORY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = false", "rotate.lua";;
     /// Ends one session.
     REVOKE_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_session.lua";;
