@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     OnNotice, Replica, Settings,
-    bucket::Outcome,
+    bucket::{Bucket, Outcome},
     pace::{BackPace, Schedule},
     reader::{Ask, BackAsk, Break},
     report::{Health, Trouble},
@@ -252,7 +252,7 @@ impl Follower {
         let start = self.back.turn(buckets.len());
         let now = self.replica.store.now();
         let is_next = |number: &&u32| {
-            let way = self.replica.bucket(**number).and_then(|bucket| bucket.way_back());
+            let way = self.replica.bucket(**number).and_then(Bucket::way_back);
             way.is_some_and(|(oldest, urgent)| self.back.next(now.saturating_since(oldest), urgent) <= at)
         };
         let Some(number) = buckets.iter().cycle().skip(start).take(buckets.len()).find(is_next).copied() else {
