@@ -169,6 +169,7 @@ impl World {
         outcome
     }
 
+    #[allow(clippy::too_many_lines, reason = "an arm for each step")]
     pub(super) fn take(&mut self, step: Step) -> Outcome {
         let subject = |number: u8| format!("u{}", number % 2);
         let loses =
