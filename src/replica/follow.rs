@@ -160,7 +160,9 @@ impl Follower {
         let pages = self.pages(queries).await?;
         self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
         let (mut unread, mut resync) = (None, false);
-        let is_silent = pages.iter().all(Result::is_err);
+        // An answer that cannot be read concerns its bucket alone.
+        let is_silent =
+            pages.iter().all(|page| page.as_ref().is_err_and(|error| error.kind() != StoreErrorKind::Untrusted));
         for ((number, ask), page) in asks.iter().zip(pages) {
             let applied = self.apply(*number, ask, page);
             if applied.more {

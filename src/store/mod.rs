@@ -229,7 +229,9 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Returns readers of the log with connections of their own, one for each server and together
     /// for all buckets. Each read ends within `deadline`.
     ///
-    /// Empty if [`log`](Self::log) serves as well: the answer of a store without connections.
+    /// Empty if [`log`](Self::log) serves as well: the answer of a store without connections. A store
+    /// that wraps another returns the feeds of that one. A log that is read over several connections
+    /// in turn counts as one of another server at each read, which costs questions.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         let _ = deadline;
         Vec::new()
