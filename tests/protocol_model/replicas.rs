@@ -20,7 +20,7 @@ use super::{
 const MAX_LAG: u8 = 2;
 pub const BOUND: u8 = MAX_LAG;
 /// A gives a question up that is older.
-const DEADLINE: u8 = 2;
+const DEADLINE: u8 = 1;
 /// Beyond this no two ages differ for any rule.
 const LONG: u8 = DEADLINE + MAX_LAG + 1;
 
