@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
+mod checks;
 #[path = "../tests/support/redis_server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
 mod redis_server;
@@ -20,11 +21,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use checks::{checks, report};
 use futures_util::{StreamExt, future::join_all, stream};
 use redis::aio::MultiplexedConnection;
 use redis_server::RedisServer;
 use tokio::time::{interval, sleep};
-use tower_bearer::{Consistency, NewSession, RedisStore, TokenService, TokenStore, TokenType, tokens::ReplicaState};
+use tower_bearer::{Consistency, NewSession, RedisStore, TokenService, TokenStore, tokens::ReplicaState};
 
 const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
@@ -145,21 +147,4 @@ async fn start(entries: usize) {
     println!("eight nodes at once: the last one leased after {last:?}");
     report("strict checks, nothing starts", idle);
     report("strict checks, eight nodes start and read back", busy);
-}
-
-async fn checks(tokens: &TokenService, token: &str, time: Duration) -> Vec<Duration> {
-    let (end, mut times) = (Instant::now() + time, Vec::new());
-    while Instant::now() < end {
-        let began = Instant::now();
-        tokens.validate_token(token, TokenType::Access).await.unwrap();
-        times.push(began.elapsed());
-        sleep(Duration::from_millis(1)).await;
-    }
-    times
-}
-
-fn report(name: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |part: usize| times[(times.len() - 1) * part / 1000];
-    println!("{name}: p50 {:?}, p99 {:?}, p99.9 {:?}, of {}", at(500), at(990), at(999), times.len());
 }

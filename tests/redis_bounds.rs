@@ -10,14 +10,8 @@ use std::time::Duration;
 use support::redis_fixture::{Fixture, capped};
 use tower_bearer::store::{Opened, Page, TokenStore};
 
-/// Fills a user's hash: `ARGV` 1 first, 2 last, 3 now; sessions that live for a day, and marks.
-const FILL: &str = r"
-for n = tonumber(ARGV[1]), tonumber(ARGV[2]) do
-  local now = tonumber(ARGV[3])
-  local record = struct.pack('>c8I8I8I8I8I8I4B', 'tag-tag-', now, now - n, now + 86400000, now + 86400000, now - n, 0, 0)
-  redis.call('HSET', KEYS[1], string.format('session-%014d', n), record,
-    string.format('!session-%014d.0.a', n), string.format('%.0f.1', now + 86400000))
-end";
+/// Fills a user's hash: `ARGV` 1 first, 2 last, 3 now.
+const FILL: &str = include_str!("support/crowded_user.lua");
 
 #[tokio::test]
 async fn a_login_of_a_user_with_half_a_million_sessions_under_a_cap_is_cheap_and_converges() {

@@ -1,0 +1,121 @@
+//! What one user costs the others: `cargo bench --bench one_user`, some two minutes; `-- quick` with a tenth of
+//! everything.
+//!
+//! * a user who revokes all other sessions at full speed: the entries of the log, and the memory of four nodes;
+//! * logins of a user with half a million sessions under a cap: strict checks of another user's token meanwhile, beside
+//!   the same checks while nobody logs in.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
+#![allow(clippy::print_stdout, reason = "its result is a table")]
+
+mod checks;
+#[path = "../tests/support/redis_server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
+mod redis_server;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use checks::{checks, report};
+use futures_util::future::join_all;
+use redis_server::RedisServer;
+use tokio::time::interval;
+use tower_bearer::{
+    Consistency, NewSession, RedisStore, TokenService,
+    store::{LogQuery, TokenStore},
+};
+
+const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
+const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
+/// Fills a user's hash: `ARGV` 1 first, 2 last, 3 now.
+const FILL: &str = include_str!("../tests/support/crowded_user.lua");
+const AT_ONCE: usize = 50_000;
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "quick" || argument == "--test");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        revoke_at_full_speed(Duration::from_secs(if quick { 6 } else { 60 })).await;
+        log_in_among_many(if quick { AT_ONCE } else { 10 * AT_ONCE }).await;
+    });
+}
+
+async fn node(url: &str, consistency: Consistency) -> TokenService {
+    let store = RedisStore::connect(url).await.unwrap();
+    TokenService::builder().secret(SECRET).store(store).consistency(consistency).max_sessions(5).build().unwrap()
+}
+
+/// Returns the memory of this process that is in use, in KiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+async fn revoke_at_full_speed(time: Duration) {
+    let server = RedisServer::start();
+    let url = server.url();
+    let nodes = join_all((0..4).map(|_| node(&url, BOUNDED))).await;
+    let store = RedisStore::connect(&url).await.unwrap();
+    let pair = nodes[0].create_token_pair(NewSession::of("42")).await.unwrap();
+    let revoke = async |time: Duration| {
+        let (began, mut calls) = (Instant::now(), 0_u64);
+        while began.elapsed() < time {
+            nodes[0].revoke_all_for_subject_except("42", pair.session_id()).await.unwrap();
+            calls += 1;
+        }
+        calls
+    };
+    let entries = async || store.log(store.bucket_of("42"), LogQuery::from_start()).await.unwrap().sequence;
+    // Buffers have their sizes afterwards.
+    revoke(Duration::from_secs(1)).await;
+    let before = (entries().await, memory());
+    let calls = revoke(time).await;
+    let after = (entries().await, memory());
+    println!(
+        "one user revokes all other sessions, {calls} times in {time:?}: {} entries; four nodes in one process grew by \
+         {} KiB",
+        after.0 - before.0,
+        after.1.saturating_sub(before.1),
+    );
+}
+
+async fn log_in_among_many(sessions: usize) {
+    let server = RedisServer::start();
+    let tokens = node(&server.url(), Consistency::Strong).await;
+    let pair = tokens.create_token_pair(NewSession::of("bob")).await.unwrap();
+    tokens.create_token_pair(NewSession::of("alice")).await.unwrap();
+    let mut admin = server.admin().await;
+    admin.set_response_timeout(Duration::from_secs(60));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let mut find = redis::cmd("KEYS");
+    let found: Vec<String> = find.arg("tb:*:u:alice").query_async(&mut admin).await.unwrap();
+    for first in (1..=sessions).step_by(AT_ONCE) {
+        let mut fill = redis::cmd("EVAL");
+        fill.arg(FILL).arg(1).arg(&found[0]).arg(first).arg(first + AT_ONCE - 1).arg(now.to_string());
+        fill.exec_async(&mut admin).await.unwrap();
+    }
+    let idle = checks(&tokens, pair.access().as_str(), Duration::from_secs(5)).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let logins = tokio::spawn({
+        let (other, is_over) = (node(&server.url(), Consistency::Strong).await, Arc::clone(&is_over));
+        async move {
+            let (mut tick, mut logins) = (interval(Duration::from_millis(100)), 0_u32);
+            while !is_over.load(Ordering::Relaxed) {
+                tick.tick().await;
+                other.create_token_pair(NewSession::of("alice")).await.unwrap();
+                logins += 1;
+            }
+            logins
+        }
+    });
+    let busy = checks(&tokens, pair.access().as_str(), Duration::from_secs(5)).await;
+    is_over.store(true, Ordering::Relaxed);
+    let logins = logins.await.unwrap();
+    report("strict checks of another user, nobody logs in", idle);
+    report(&format!("strict checks of another user, {logins} logins of one with {sessions} sessions"), busy);
+}
