@@ -21,7 +21,7 @@ const MOST: Duration = Duration::from_secs(3);
 
 const LAG: Duration = Duration::from_secs(1);
 const D: Duration = Duration::from_secs(1);
-const WATCHED: Duration = Duration::from_secs(12);
+const WATCHED: Duration = Duration::from_secs(30);
 
 /// A primary that takes writes as long as its replica is there, and the addresses that lead to it.
 struct Pair {
