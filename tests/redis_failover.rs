@@ -26,14 +26,19 @@ const LAG: Duration = Duration::from_secs(1);
 async fn primary_with_replica() -> (RedisServer, RedisServer) {
     let primary = primary_that_demands("1");
     let replica = replica_of(&primary).await;
+    let mut admin = primary.admin().await;
+    // It counts its replicas once a second.
+    eventually("the primary takes writes", async || {
+        redis::cmd("PERSIST").arg("nothing").query_async::<i64>(&mut admin).await.ok()
+    })
+    .await;
     (primary, replica)
 }
 
 /// A primary that takes writes as long as it has this many replicas.
 fn primary_that_demands(replicas: &str) -> RedisServer {
-    let demands = ["--min-replicas-to-write", replicas, "--min-replicas-max-lag", "10"];
-    // Else a replica waits for five seconds.
-    RedisServer::start_with(&[&demands[..], &["--repl-diskless-sync-delay", "0"]].concat())
+    // Without the delay of 0 a replica waits for five seconds.
+    RedisServer::start_with(&["--min-replicas-to-write", replicas, "--repl-diskless-sync-delay", "0"])
 }
 
 async fn replica_of(primary: &RedisServer) -> RedisServer {

@@ -34,7 +34,7 @@ pub enum Failover {
     /// All replicas are as many as `min-replicas-to-write` demands, or as the node has seen at once
     /// if that is more, and at least one. Set it to the number of replicas that may ever attach: it
     /// also keeps an old primary from confirming the writes of other clients. More replicas than it
-    /// demands void the bound.
+    /// demands void the bound. `min-replicas-max-lag` plays no part in it.
     ///
     /// A server whose `min-replicas-to-write` is 0 serves without proofs, and voids the bound. So a
     /// promoted server that has no replica yet can be made to serve at once. Without the right to
