@@ -1,10 +1,10 @@
-//! The cost of following the revocation log: `cargo bench --bench following`, some three minutes; `-- quick` with a
-//! tenth of everything.
+//! The cost of following the revocation log. `cargo bench --bench following` takes two minutes;
+//! `-- quick` does a tenth of everything.
 //!
-//! * reads of the log a second, and the CPU of Redis, for four nodes at 0, 50 and 500 revocations a second, strong and
-//!   bounded;
-//! * the start of eight nodes at once on a log of a million entries: the time to the last lease, and strict checks of
-//!   another node meanwhile, beside the same checks while nothing starts.
+//! * Four nodes at 0, 50 and 500 revocations a second, strong and bounded: reads of the log a
+//!   second, and the CPU of Redis.
+//! * The start of eight nodes at once on a log of a million entries: the time to the last lease, and
+//!   strict checks of another node meanwhile, beside the same checks while nothing starts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 

@@ -1,9 +1,10 @@
-//! What one user costs the others: `cargo bench --bench one_user`, some two minutes; `-- quick` with a tenth of
-//! everything.
+//! The cost of one user for the others. `cargo bench --bench one_user` takes a minute and a half;
+//! `-- quick` does a tenth of everything.
 //!
-//! * a user who revokes all other sessions at full speed: the entries of the log, and the memory of four nodes;
-//! * logins of a user with half a million sessions under a cap: strict checks of another user's token meanwhile, beside
-//!   the same checks while nobody logs in.
+//! * A user who revokes all other sessions at full speed: the entries of the log, and the memory of
+//!   four nodes.
+//! * Logins of a user with half a million sessions under a cap: strict checks of another user's
+//!   token meanwhile, beside the same checks while no user logs in.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 

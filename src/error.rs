@@ -172,8 +172,9 @@ pub enum StoreErrorKind {
     Layout,
     /// The server refused a command: for example rights that are missing. Fault: the operator's.
     Rejected,
-    /// This node asks the store as often as it may about tokens from before it followed the revocation log (see
-    /// [`max_questions`](crate::tokens::Builder::max_questions)). It passes by itself.
+    /// The node has used up its questions of this second. It asks the store about each token that is
+    /// older than its place in the revocation log: see
+    /// [`max_questions`](crate::tokens::Builder::max_questions). It passes by itself.
     Overloaded,
 }
 

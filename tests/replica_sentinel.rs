@@ -6,9 +6,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Events, eventually, redis_fixture::node_on, sentinel::Replicated};
+use support::{
+    Events, eventually,
+    fixture::{lets_in, pair},
+    redis_fixture::node_on,
+    sentinel::Replicated,
+};
 use tower_bearer::{
-    Consistency, Error, NewSession, TokenPair, TokenService, TokenType,
+    Consistency, TokenPair, TokenService,
     tokens::{ReplicaState, SecurityEvent},
 };
 
@@ -34,20 +39,6 @@ async fn is_leased(tokens: &TokenService) -> bool {
 
 async fn leased(tokens: &TokenService) {
     eventually("a lease", async || is_leased(tokens).await.then_some(())).await;
-}
-
-async fn pair(tokens: &TokenService, user: &str) -> TokenPair {
-    tokens.create_token_pair(NewSession::of(user)).await.unwrap()
-}
-
-/// Whether the token is let in; `None` if the store would have to say and does not answer.
-async fn lets_in(tokens: &TokenService, pair: &TokenPair) -> Option<bool> {
-    match tokens.validate_token(pair.access().as_str(), TokenType::Access).await {
-        Ok(_) => Some(true),
-        Err(Error::Token(_)) => Some(false),
-        Err(Error::Store(_)) => None,
-        Err(error) => panic!("{error}"),
-    }
 }
 
 async fn is_refused(tokens: &TokenService, pair: &TokenPair) {

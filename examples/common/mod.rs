@@ -92,7 +92,7 @@ async fn with_store(builder: Builder) -> Result<(Builder, &'static str), BoxErro
     Ok((builder.store(store), "redis"))
 }
 
-/// How the Redis server can be replaced.
+/// Returns the way in which the Redis server can be replaced.
 fn failover() -> Result<Option<Failover>, BoxError> {
     let Some(text) = variable("FAILOVER")? else { return Ok(None) };
     let seconds = text.strip_prefix("replicas:").and_then(|seconds| seconds.parse().ok());

@@ -308,7 +308,7 @@ impl Bucket {
         self.known.read(|known, _| known.bounds.era.server == Some(server), || 0).0
     }
 
-    /// Adds a token that the store has refused. If there is no room, the store is asked again.
+    /// Adds a token that the store has refused. If there is no room, the node asks the store again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
         // A forgotten entry of this kind hides nothing of the log, so it has no time of its own.
         self.known.change(|known| known.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));

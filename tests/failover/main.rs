@@ -16,21 +16,8 @@ mod trio;
 
 use std::time::{Duration, Instant};
 
-use tower_bearer::{Error, NewSession, TokenPair, TokenService, TokenType};
-
-async fn pair(tokens: &TokenService, user: &str) -> TokenPair {
-    tokens.create_token_pair(NewSession::of(user)).await.unwrap()
-}
-
-/// Whether the token is let in; `None` if the store would have to say and does not.
-async fn lets_in(tokens: &TokenService, pair: &TokenPair) -> Option<bool> {
-    match tokens.validate_token(pair.access().as_str(), TokenType::Access).await {
-        Ok(_) => Some(true),
-        Err(Error::Token(_)) => Some(false),
-        Err(Error::Store(_)) => None,
-        Err(error) => panic!("{error}"),
-    }
-}
+use support::fixture::{lets_in, pair};
+use tower_bearer::{TokenPair, TokenService};
 
 async fn bound(tokens: &TokenService) -> Duration {
     let status = tokens.status().await;

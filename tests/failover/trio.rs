@@ -5,57 +5,37 @@
 //! meets the primary and the sentinels through proxies, which are the addresses that sentinels know
 //! and tell. Only the node of the other side asks the sentinels at their own ports.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-};
-
 use redis::Value;
 use tower_bearer::store::{RedisStore, redis::RedisStoreBuilder};
 
-use crate::support::{Proxy, RedisServer, eventually, redis_server::free_port, sentinel::MASTER};
+use crate::support::{
+    Proxy, RedisServer, eventually,
+    redis_server::free_port,
+    sentinel::{MASTER, SentinelProcess},
+};
 
 const SENTINELS: &str = "127.0.0.2";
 pub(crate) const REPLICA: &str = "127.0.0.3";
 const NODES: &str = "127.0.0.1";
 
 struct Sentinel {
-    child: Child,
-    port: u16,
+    process: SentinelProcess,
     proxy: Proxy,
-    folder: PathBuf,
 }
 
 impl Sentinel {
     async fn start(primary: u16) -> Self {
         let port = free_port();
         let proxy = Proxy::start(port).await;
-        let folder = std::env::temp_dir().join(format!("tower-bearer-trio-{}-{port}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let file = folder.join("sentinel.conf");
-        let announced = proxy.port();
         let settings = format!(
-            "port {port}\nbind 127.0.0.1\nbind-source-addr {SENTINELS}\n\
-             sentinel announce-ip 127.0.0.1\nsentinel announce-port {announced}\n\
-             sentinel monitor {MASTER} 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 3000\n"
+            "bind-source-addr {SENTINELS}\nsentinel announce-ip 127.0.0.1\nsentinel announce-port {}",
+            proxy.port()
         );
-        fs::write(&file, settings).unwrap();
-        let child = Command::new("redis-server")
-            .arg(&file)
-            .arg("--sentinel")
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child, port, proxy, folder }
+        Self { process: SentinelProcess::start(port, primary, 2, &settings), proxy }
     }
 
     fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        self.process.url()
     }
 
     /// Whether it knows the replica and the two other sentinels.
@@ -70,14 +50,6 @@ impl Sentinel {
             }
         }
         Some(())
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

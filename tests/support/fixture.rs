@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use tower_bearer::{
-    KeySet, NewSession, NoClaims, TokenService, TokenType,
+    Error, KeySet, NewSession, NoClaims, TokenPair, TokenService, TokenType,
     clock::{Clock, ManualClock, Timestamp},
     jwt::{Algorithm, JwtClaims, SigningKey},
     tokens::Builder,
@@ -19,6 +19,21 @@ pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "api";
 /// Where the clock stands at first.
 pub const START: Timestamp = Timestamp::from_secs(1_767_225_660);
+
+/// Opens a session of this user.
+pub async fn pair(tokens: &TokenService, user: &str) -> TokenPair {
+    tokens.create_token_pair(NewSession::of(user)).await.unwrap()
+}
+
+/// Returns whether the token is let in; `None` if the store would have to say and does not answer.
+pub async fn lets_in(tokens: &TokenService, pair: &TokenPair) -> Option<bool> {
+    match tokens.validate_token(pair.access().as_str(), TokenType::Access).await {
+        Ok(_) => Some(true),
+        Err(Error::Token(_)) => Some(false),
+        Err(Error::Store(_)) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
 
 /// A clock, a store and a token service that go by it.
 pub struct Fixture {

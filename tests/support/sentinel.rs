@@ -13,22 +13,22 @@ use super::{RedisServer, eventually, redis_server::free_port};
 /// The name by which sentinels know the primary.
 pub const MASTER: &str = "main";
 
-/// A running sentinel. Alone it decides that a primary is dead, after half a second. Dropping it kills it and removes its folder.
-pub struct Sentinel {
+/// A running sentinel with settings of the test's own. Dropping it kills it and removes its folder.
+pub struct SentinelProcess {
     child: Child,
     port: u16,
     folder: PathBuf,
 }
 
-impl Sentinel {
-    /// Starts a sentinel that watches the primary on this port.
-    pub fn start(primary: u16) -> Self {
-        let port = free_port();
+impl SentinelProcess {
+    /// Starts a sentinel on this port that watches the primary on another. A primary is dead after half a second, if
+    /// `quorum` sentinels say so.
+    pub fn start(port: u16, primary: u16, quorum: u32, settings: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("tower-bearer-sentinel-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the sentinel");
         let file = folder.join("sentinel.conf");
         let settings = format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {primary} 1\n\
+            "port {port}\nbind 127.0.0.1\n{settings}\nsentinel monitor {MASTER} 127.0.0.1 {primary} {quorum}\n\
              sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 3000\n"
         );
         fs::write(&file, settings).expect("the sentinel's settings");
@@ -48,19 +48,34 @@ impl Sentinel {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
+}
+
+impl Drop for SentinelProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A sentinel that decides alone.
+pub struct Sentinel(SentinelProcess);
+
+impl Sentinel {
+    /// Starts a sentinel that watches the primary on this port.
+    pub fn start(primary: u16) -> Self {
+        Self(SentinelProcess::start(free_port(), primary, 1, ""))
+    }
+
+    /// The URL to ask it at.
+    pub fn url(&self) -> String {
+        self.0.url()
+    }
 
     /// A store on the primary that it names, as soon as it does.
     pub async fn store(&self) -> RedisStore {
         let urls = [self.url()];
         eventually("the store connects", async || RedisStore::sentinel(urls.clone(), MASTER).connect().await.ok()).await
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -47,39 +47,20 @@ impl Denials {
         };
         let wanted = later(end, deny.keep);
         let revocation = Revocation::Foreign { id: name.as_ref().to_owned(), before };
-        let unchanged = |position, until, revocation| {
-            Ok(Revoked {
-                now,
-                found: false,
-                revocation,
-                until,
-                position,
-                max_staleness: log.max_staleness(),
-                max_failover: Duration::ZERO,
-            })
-        };
         if deny.keep.is_zero() {
-            return unchanged(log.position(None), now, revocation);
+            return Ok(log.revoked(now, false, revocation, now, log.position(None)));
         }
         if let Some(known) = known
             && wanted <= known.until
             && before.is_none_or(|before| before == known.before)
         {
-            return unchanged(log.position(Some(known.sequence)), known.until, revocation);
+            return Ok(log.revoked(now, false, revocation, known.until, log.position(Some(known.sequence))));
         }
         let until = wanted.max(later(now, log.keep())).max(known.map_or(wanted, |known| known.until));
         let found = known.is_none_or(|known| before.is_some() && known.before < now);
         let position = log.append(now, revocation.clone(), until)?;
         self.put(name, Denied { before: before.unwrap_or(now), until, sequence: position.sequence });
-        Ok(Revoked {
-            now,
-            found,
-            revocation,
-            until,
-            position,
-            max_staleness: log.max_staleness(),
-            max_failover: Duration::ZERO,
-        })
+        Ok(log.revoked(now, found, revocation, until, position))
     }
 
     /// Notes that revocations from now on are remembered for `keep`, instead of `before`.

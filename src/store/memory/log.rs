@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Revocation, ServerId},
+    store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Revocation, Revoked, ServerId},
 };
 
 /// The bucket's number.
@@ -127,6 +127,19 @@ impl Log {
             most_dropped = most_dropped.saturating_sub(1);
         }
         Ok(LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence })
+    }
+
+    /// Returns the answer to a revocation of this moment, by the entry at `position`.
+    pub(super) fn revoked(
+        &self,
+        now: Timestamp,
+        found: bool,
+        revocation: Revocation,
+        until: Timestamp,
+        position: LogPosition,
+    ) -> Revoked {
+        let max_staleness = self.max_staleness();
+        Revoked { now, found, revocation, until, position, max_staleness, max_failover: Duration::ZERO }
     }
 
     /// Returns the position of an entry that was written before; of the newest one without a

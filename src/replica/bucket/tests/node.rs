@@ -55,7 +55,7 @@ pub(super) enum Step {
     Later(u8),
     /// The node's clock runs.
     Elapse(u8),
-    /// The store is asked about a request's token.
+    /// The node asks the store about a request's token.
     Check(u8),
     Ask,
     /// The store begins to answer a question.
