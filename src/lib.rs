@@ -95,6 +95,7 @@ pub mod axum;
 pub mod clock;
 pub mod endpoints;
 pub mod error;
+mod ids;
 pub mod jwt;
 pub mod middleware;
 #[cfg(feature = "bcrypt")]
@@ -111,6 +112,7 @@ pub mod users;
 pub use self::store::RedisStore;
 pub use self::{
     error::{BoxError, Error},
+    ids::{SessionId, Subject, TokenId},
     jwt::{Claims, KeySet, NoClaims, TokenType},
     middleware::{AuthLayer, AuthService},
     store::{MemoryStore, TokenStore},

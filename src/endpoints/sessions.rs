@@ -12,7 +12,7 @@ use super::{
     endpoint::{Handle, claims_of},
     fields::Fields,
 };
-use crate::{error::Error, jwt::is_id, store::Page, tokens::TokenService};
+use crate::{error::Error, ids::is_id, store::Page, tokens::TokenService};
 
 /// About how many sessions one answer lists.
 const PER_PAGE: usize = 200;

@@ -397,11 +397,6 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
     }
 }
 
-/// Whether a text may stand as `sub`, `sid`, `jti` or `kid`: 1 to 255 bytes without control characters.
-pub(crate) fn is_id(text: &str) -> bool {
-    (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
-}
-
 impl<C: DeserializeOwned> JwtClaims<C> {
     /// The members of a payload whose signature is good.
     pub(super) fn of(members: Members) -> Result<Self, TokenError> {

@@ -6,10 +6,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::{
     Algorithm,
-    claims::is_id,
     json::{self, Name, Unread},
 };
-use crate::error::TokenError;
+use crate::{error::TokenError, ids::is_id};
 
 /// More members than any honest header has. A bound because the header is read before the signature is known to be good.
 const MAX_MEMBERS: usize = 32;

@@ -15,13 +15,12 @@ use serde::{
 use super::{
     algorithm::{Algorithm, KeyType},
     backend::Backend,
-    claims::is_id,
     jwk::{self, Members},
     key::VerifyingKey,
     key_set::MAX_KEYS,
     pem::Half,
 };
-use crate::error::ConfigError;
+use crate::{error::ConfigError, ids::is_id};
 
 const SETTING: &str = "jwks";
 

@@ -8,13 +8,15 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use super::{
     algorithm::{Algorithm, KeyType},
     backend::Backend,
-    claims::is_id,
     jwk::{self, Jwk, Material},
     pem::{self, Half},
     public_key::PublicKey,
     secret,
 };
-use crate::error::{ConfigError, Error};
+use crate::{
+    error::{ConfigError, Error},
+    ids::is_id,
+};
 
 const SIGNING: &str = "signing_key";
 const VERIFYING: &str = "verifying_key";

@@ -10,11 +10,10 @@ use serde_json::{Map, Value};
 
 use super::{
     TokenType,
-    claims::is_id,
     json::{self, Name, NumericDate},
     scope::Scope,
 };
-use crate::{clock::Timestamp, error::TokenError};
+use crate::{clock::Timestamp, error::TokenError, ids::is_id};
 
 /// The members of a claims set, each of its RFC's type, none of them twice.
 #[derive(Default)]

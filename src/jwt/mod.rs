@@ -69,7 +69,6 @@ pub use self::{
     validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
 };
 pub(crate) use self::{
-    claims::is_id,
     compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
     encode::Encoder,
 };

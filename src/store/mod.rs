@@ -51,10 +51,8 @@ pub use self::redis::RedisStore;
 use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
+    ids::LONGEST_ID,
 };
-
-/// The longest subject or id in bytes.
-const LONGEST_ID: usize = 255;
 
 /// A boxed future that may be sent between threads and borrows nothing.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;

@@ -15,7 +15,8 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{Error, StoreError, StoreErrorKind, TokenError},
-    jwt::{Claims, JwtClaims, Scope, SigningKey, TokenType, Validation, is_id},
+    ids::is_id,
+    jwt::{Claims, JwtClaims, Scope, SigningKey, TokenType, Validation},
     store::{Open, Opened, TokenStore},
 };
 

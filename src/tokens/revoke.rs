@@ -15,7 +15,8 @@ use super::{TokenPolicy, TokenService, builder::max_foreign_life};
 use crate::{
     clock::Timestamp,
     error::Error,
-    jwt::{JwtClaims, TokenType, is_id},
+    ids::is_id,
+    jwt::{JwtClaims, TokenType},
     store::{BoxFuture, Deny, ForeignId, Page, Revoked, SessionPage, SessionState, TokenStore},
 };
 

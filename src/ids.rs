@@ -1,0 +1,147 @@
+//! Ids with types: [`Subject`], [`SessionId`] and [`TokenId`].
+//!
+//! All three are text, and look-alike arguments are easily swapped:
+//! `revoke_session(session, subject)` would succeed and revoke nothing. With types, it does not
+//! compile:
+//!
+//! ```compile_fail,E0277
+//! # fn swapped(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {
+//! let (subject, session) = (claims.subject(), claims.session_id().unwrap());
+//! let revocation = tokens.revoke_session(session, subject);
+//! # }
+//! ```
+//!
+//! A [`Subject`] is the application's own id, so any text or number converts to it. A
+//! [`SessionId`] and a [`TokenId`] come from this crate, in claims, listings and events. An
+//! application that has kept one as text names its type to get it back: `SessionId::new(text)`.
+//!
+//! An id is not checked when it is made. An operation refuses one that no token can have: the empty
+//! text, text of more than 255 bytes, and text with control characters.
+
+use std::{borrow::Borrow, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest id in bytes.
+pub(crate) const LONGEST_ID: usize = 255;
+
+/// Returns true if a token can have this id: 1 to 255 bytes without control characters.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=LONGEST_ID).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Creates the id with this text.
+            #[must_use]
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// Returns its text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, text: &str) -> bool {
+                self.0 == text
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, text: &&str) -> bool {
+                self.0 == *text
+            }
+        }
+
+        impl From<&$name> for $name {
+            fn from(id: &$name) -> Self {
+                id.clone()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+id! {
+    /// The user that a token speaks of (`sub`, RFC 7519 section 4.1.2), by the application's own id.
+    ///
+    /// ```
+    /// use tower_bearer::Subject;
+    ///
+    /// assert_eq!(Subject::from(42), Subject::from("42"));
+    /// ```
+    Subject
+}
+
+id! {
+    /// The id of a session (`sid`): one login, with all tokens that follow from it. It is no secret.
+    SessionId
+}
+
+id! {
+    /// The id of one token (`jti`, RFC 7519 section 4.1.7). It is no secret.
+    TokenId
+}
+
+impl From<&str> for Subject {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl From<String> for Subject {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&String> for Subject {
+    fn from(text: &String) -> Self {
+        Self(text.clone())
+    }
+}
+
+macro_rules! subject_from {
+    ($($number:ty),+) => {
+        $(impl From<$number> for Subject {
+            fn from(number: $number) -> Self {
+                Self(number.to_string())
+            }
+        })+
+    };
+}
+
+subject_from!(i32, i64, u32, u64, u128);
