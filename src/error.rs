@@ -13,7 +13,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, ids::TokenId};
 
 /// Any error, boxed: what an application's own callbacks return.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -118,7 +118,7 @@ pub enum TokenError {
     #[error("the token has been revoked")]
     Revoked {
         /// The token's `jti`.
-        token_id: String,
+        token_id: TokenId,
         /// When, by the store's clock, if the store still knows.
         revoked_at: Option<Timestamp>,
     },

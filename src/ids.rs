@@ -11,9 +11,10 @@
 //! # }
 //! ```
 //!
-//! A [`Subject`] is the application's own id, so any text or number converts to it. A
-//! [`SessionId`] and a [`TokenId`] come from this crate, in claims, listings and events. An
-//! application that has kept one as text names its type to get it back: `SessionId::new(text)`.
+//! A [`Subject`] is the application's own id, so operations take any text or number for it. A
+//! [`SessionId`] and a [`TokenId`] come from this crate, in claims, listings and events. Operations
+//! take references to them, never text: an application that has kept one as text names its type to
+//! get it back, `SessionId::new(text)`.
 //!
 //! An id is not checked when it is made. An operation refuses one that no token can have: the empty
 //! text, text of more than 255 bytes, and text with control characters.
@@ -81,6 +82,24 @@ macro_rules! id {
             }
         }
 
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.to_owned())
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(text)
+            }
+        }
+
+        impl From<&String> for $name {
+            fn from(text: &String) -> Self {
+                Self(text.clone())
+            }
+        }
+
         impl From<&$name> for $name {
             fn from(id: &$name) -> Self {
                 id.clone()
@@ -114,24 +133,6 @@ id! {
 id! {
     /// The id of one token (`jti`, RFC 7519 section 4.1.7). It is no secret.
     TokenId
-}
-
-impl From<&str> for Subject {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl From<String> for Subject {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl From<&String> for Subject {
-    fn from(text: &String) -> Self {
-        Self(text.clone())
-    }
 }
 
 macro_rules! subject_from {

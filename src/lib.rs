@@ -3,7 +3,7 @@
 //! * [`TokenService`] issues access and refresh JWTs, validates, rotates and revokes them.
 //! * [`AuthLayer`] lets only requests with a valid token through, and puts typed [`Claims`] into their extensions: in Axum,
 //!   Hyper, Tonic, or any other Tower stack.
-//! * [`MemoryStore`] or `RedisStore` keeps the sessions; or a [`TokenStore`] of your own.
+//! * [`MemoryStore`] or `RedisStore` keeps the sessions; or a [`SessionStore`] of your own.
 //! * [`endpoints`] has login, refresh, logout, sessions and health, ready to mount; [`users`] connects your user
 //!   database, `password` hashes its passwords.
 //!
@@ -77,7 +77,7 @@
 //! | `revoke_token` | [`TokenService::revoke_token`], [`revoke_session`](TokenService::revoke_session) |
 //! | `revoke_all_tokens_for_user`, with `except` | [`TokenService::revoke_all_for_subject`], [`revoke_all_for_subject_except`](TokenService::revoke_all_for_subject_except) |
 //! | `decode_token`, `encode_jwt`, `validate_jwt_stateless` | [`jwt::decode_token`], [`jwt::encode_jwt`], [`jwt::validate_jwt_stateless`] |
-//! | `TokenRepository`, `Token` | [`TokenStore`], [`SessionRecord`](store::SessionRecord) (a session, not a token) |
+//! | `TokenRepository`, `Token` | [`SessionStore`], [`SessionRecord`](store::SessionRecord) (a session, not a token) |
 //! | `TokenType` | [`TokenType`] |
 //! | `get_password_hash`, `verify_password` | `password::PasswordHasher` |
 //! | `UserAuthentication`, `BaseUserAuthentication` | [`users::UserAuthentication`] |
@@ -115,7 +115,7 @@ pub use self::{
     ids::{SessionId, Subject, TokenId},
     jwt::{Claims, KeySet, NoClaims, TokenType},
     middleware::{AuthLayer, AuthService},
-    store::{MemoryStore, TokenStore},
+    store::{Denylist, MemoryStore, RevocationLog, SessionStore},
     tokens::{Consistency, NewSession, Renewal, TokenPair, TokenPolicy, TokenService},
 };
 

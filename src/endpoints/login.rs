@@ -69,7 +69,7 @@ where
         let start = self.tokens.authentication_begins_anew().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {
-            self.tokens.login_was_overtaken(id);
+            self.tokens.login_was_overtaken(id.into());
         }
         outcome
     }

@@ -12,7 +12,12 @@ use super::{
     endpoint::{Handle, claims_of},
     fields::Fields,
 };
-use crate::{error::Error, ids::is_id, store::Page, tokens::TokenService};
+use crate::{
+    error::Error,
+    ids::{SessionId, is_id},
+    store::Page,
+    tokens::TokenService,
+};
 
 /// About how many sessions one answer lists.
 const PER_PAGE: usize = 200;
@@ -53,8 +58,8 @@ impl<C: Send + Sync + 'static> Handle for Sessions<C> {
             let page =
                 self.tokens.sessions(claims.subject(), page).await.map_err(|error| Failure::of_operation(&error))?;
             sessions.extend(page.sessions.into_iter().map(|session| Listed {
-                current: claims.session_id() == Some(session.sid.as_str()),
-                sid: session.sid,
+                current: claims.session_id() == Some(&session.sid),
+                sid: session.sid.to_string(),
                 opened_at: session.opened_at.as_secs(),
                 last_rotated_at: session.last_rotated_at.as_secs(),
                 expires_at: session.expires_at.as_secs(),
@@ -88,6 +93,7 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
         let claims = claims_of::<C>(&parts)?;
         // Session ids are base64url: none has a character that a path would have to escape.
         let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or(Failure::NotFound)?;
+        let sid = &SessionId::new(sid);
         let failed = |error: Error| Failure::of_operation(&error);
         // Looked at first: a revocation writes the log even if there is nothing to revoke, and a client must not be able to fill that with
         // names it makes up. Another issuer's sessions have no owner that is known here, so only the caller's own can be ended.

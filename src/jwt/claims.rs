@@ -15,7 +15,11 @@ use serde::{
 use serde_json::Value;
 
 use super::{Scope, json::Name, members::Members};
-use crate::{clock::Timestamp, error::TokenError};
+use crate::{
+    clock::Timestamp,
+    error::TokenError,
+    ids::{SessionId, Subject, TokenId},
+};
 
 /// Names that the crate writes and reads itself: custom claims cannot have them.
 const RESERVED: [&str; 14] =
@@ -141,14 +145,14 @@ impl fmt::Display for TokenType {
 /// It cannot be made without `exp`, `iat`, `sub`, `jti` and `type`.
 pub struct JwtClaims<C = NoClaims> {
     pub(super) issuer: Option<String>,
-    pub(super) subject: String,
+    pub(super) subject: Subject,
     pub(super) audience: Vec<String>,
     pub(super) expires_at: Timestamp,
     pub(super) issued_at: Timestamp,
     pub(super) not_before: Option<Timestamp>,
-    pub(super) token_id: String,
+    pub(super) token_id: TokenId,
     pub(super) token_type: Option<TokenType>,
-    pub(super) session_id: Option<String>,
+    pub(super) session_id: Option<SessionId>,
     pub(super) generation: Option<u64>,
     pub(super) scope: Scope,
     pub(super) client_id: Option<String>,
@@ -159,8 +163,8 @@ pub struct JwtClaims<C = NoClaims> {
 impl<C> JwtClaims<C> {
     /// The claims that every token has. Times are cut to whole seconds.
     pub fn new(
-        subject: impl Into<String>,
-        token_id: impl Into<String>,
+        subject: impl Into<Subject>,
+        token_id: impl Into<TokenId>,
         token_type: TokenType,
         issued_at: Timestamp,
         lifetime: Duration,
@@ -215,7 +219,7 @@ impl<C> JwtClaims<C> {
 
     /// Sets `sid` and `gen`: the session, and the user's generation in which it was opened.
     #[must_use]
-    pub fn with_session(mut self, session_id: impl Into<String>, generation: u64) -> Self {
+    pub fn with_session(mut self, session_id: impl Into<SessionId>, generation: u64) -> Self {
         self.session_id = Some(session_id.into());
         self.generation = Some(generation);
         self
@@ -251,7 +255,7 @@ impl<C> JwtClaims<C> {
 
     /// `sub`: whom it speaks of.
     #[must_use]
-    pub fn subject(&self) -> &str {
+    pub fn subject(&self) -> &Subject {
         &self.subject
     }
 
@@ -281,7 +285,7 @@ impl<C> JwtClaims<C> {
 
     /// `jti`: the token's own id.
     #[must_use]
-    pub fn token_id(&self) -> &str {
+    pub fn token_id(&self) -> &TokenId {
         &self.token_id
     }
 
@@ -293,8 +297,8 @@ impl<C> JwtClaims<C> {
 
     /// `sid`: the session that the token belongs to.
     #[must_use]
-    pub fn session_id(&self) -> Option<&str> {
-        self.session_id.as_deref()
+    pub fn session_id(&self) -> Option<&SessionId> {
+        self.session_id.as_ref()
     }
 
     /// `gen`: the user's generation when the session was opened.
@@ -368,10 +372,10 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
             None => Ok(()),
         };
         member("iss", self.issuer())?;
-        member("sub", Some(self.subject()))?;
-        member("jti", Some(self.token_id()))?;
+        member("sub", Some(self.subject.as_str()))?;
+        member("jti", Some(self.token_id.as_str()))?;
         member("type", self.token_type.map(TokenType::as_str))?;
-        member("sid", self.session_id())?;
+        member("sid", self.session_id().map(SessionId::as_str))?;
         member("scope", Some(self.scope.as_str()).filter(|scope| !scope.is_empty()))?;
         member("client_id", self.client_id())?;
         match self.audience.as_slice() {
@@ -404,14 +408,14 @@ impl<C: DeserializeOwned> JwtClaims<C> {
             .map_err(|_| TokenError::Claims("the application's own claims are missing or of another type"))?;
         Ok(Self {
             issuer: members.iss,
-            subject: members.sub.ok_or(TokenError::Claims("`sub` is missing"))?,
+            subject: members.sub.ok_or(TokenError::Claims("`sub` is missing"))?.into(),
             audience: members.aud.unwrap_or_default(),
             expires_at: members.exp.ok_or(TokenError::Claims("`exp` is missing"))?,
             issued_at: members.iat.ok_or(TokenError::Claims("`iat` is missing"))?,
             not_before: members.nbf,
-            token_id: members.jti.ok_or(TokenError::Claims("`jti` is missing"))?,
+            token_id: members.jti.ok_or(TokenError::Claims("`jti` is missing"))?.into(),
             token_type: members.token_type,
-            session_id: members.sid,
+            session_id: members.sid.map(SessionId::from),
             generation: members.generation,
             scope: members.scope.unwrap_or_default(),
             client_id: members.client_id,

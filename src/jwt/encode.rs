@@ -4,7 +4,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
 use super::{JwtClaims, KeySet, SigningKey, TokenType};
-use crate::{clock::Timestamp, error::Error, ids::is_id};
+use crate::{
+    clock::Timestamp,
+    error::Error,
+    ids::{SessionId, is_id},
+};
 
 /// Signs a claims set with the key set's signing key.
 ///
@@ -16,7 +20,8 @@ use crate::{clock::Timestamp, error::Error, ids::is_id};
 /// empty, over 255 bytes or has control characters, an `exp` that is not after `iat` and `nbf`, a custom claim with a reserved name, custom claims
 /// that are no object.
 pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<String, Error> {
-    let ids = [Some(claims.subject()), Some(claims.token_id()), claims.session_id()];
+    let ids =
+        [Some(claims.subject().as_str()), Some(claims.token_id().as_str()), claims.session_id().map(SessionId::as_str)];
     if !ids.into_iter().flatten().all(is_id) {
         return Err(Error::Issue("`sub`, `jti` and `sid` must be 1 to 255 bytes without control characters".into()));
     }

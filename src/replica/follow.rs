@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    OnNotice, Replica, Settings,
+    OnNotice, Replica, Settings, Source,
     bucket::{Bucket, Outcome},
     pace::{BackPace, Schedule},
     reader::{Ask, BackAsk, Break},
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     clock::{Clock, jittered, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::{BoxFuture, LogFeed, LogPage, LogPages, LogQuery, TokenStore, bell::Bell},
+    store::{BoxFuture, LogFeed, LogPage, LogPages, LogQuery, RevocationLog, bell::Bell},
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
@@ -53,16 +53,17 @@ impl Followers {
     /// runtime.
     pub(crate) fn start(
         runtime: &Handle,
-        store: &Arc<dyn TokenStore>,
+        source: Source,
         mut feeds: Vec<Box<dyn LogFeed>>,
         clock: Arc<dyn Clock>,
         settings: Settings,
         on_notice: OnNotice,
     ) -> (Arc<Replica>, Self) {
         if feeds.is_empty() {
-            feeds.push(Box::new(StoreFeed { store: Arc::clone(store), buckets: (0..store.buckets()).collect() }));
+            let log = Arc::clone(&source.log);
+            feeds.push(Box::new(StoreFeed { buckets: (0..log.buckets()).collect(), log }));
         }
-        let replica = Arc::new(Replica::new(Arc::clone(store), clock, &feeds, &settings, on_notice));
+        let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice));
         let mut tasks = vec![runtime.spawn(restore::restore(Arc::clone(&replica))).abort_handle()];
         let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         for (number, feed) in feeds.into_iter().enumerate() {
@@ -250,7 +251,7 @@ impl Follower {
     /// Returns the time at which the next page is to be read backwards, if there is more to be
     /// read.
     fn next_back_page(&self) -> Option<Instant> {
-        let now = self.replica.store.now();
+        let now = self.replica.source.store.now();
         let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.bucket(*number)?.way_back());
         buckets.map(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent)).min()
     }
@@ -259,7 +260,7 @@ impl Follower {
     async fn read_back(&mut self, at: Instant) {
         let buckets = self.feed.buckets();
         let start = self.back.turn(buckets.len());
-        let now = self.replica.store.now();
+        let now = self.replica.source.store.now();
         let is_next = |number: &&u32| {
             let way = self.replica.bucket(**number).and_then(Bucket::way_back);
             way.is_some_and(|(oldest, urgent)| self.back.next(now.saturating_since(oldest), urgent) <= at)
@@ -335,7 +336,7 @@ impl Drop for StoppedGuard {
 
 /// A feed that reads the log through the store itself, for a store without feeds of its own.
 struct StoreFeed {
-    store: Arc<dyn TokenStore>,
+    log: Arc<dyn RevocationLog>,
     buckets: Vec<u32>,
 }
 
@@ -345,7 +346,7 @@ impl LogFeed for StoreFeed {
     }
 
     fn read(&mut self, queries: Vec<(u32, LogQuery)>) -> BoxFuture<Result<LogPages, StoreError>> {
-        let answers = queries.into_iter().map(|(bucket, query)| self.store.log(bucket, query));
+        let answers = queries.into_iter().map(|(bucket, query)| self.log.read(bucket, query));
         let answers: Vec<_> = answers.map(IntoFuture::into_future).collect();
         Box::pin(async move { Ok(join_all(answers).await) })
     }

@@ -75,7 +75,11 @@ use self::{
 };
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
-    store::{ForeignId, ForeignName, LogFeed, LogPosition, Revocation, Revoked, ServerId, TokenStore, bell::Bell},
+    ids::{SessionId, Subject},
+    store::{
+        Denylist, ExternalId, ExternalName, LogFeed, LogPosition, Logged, Revocation, RevocationLog, ServerId,
+        SessionStore, bell::Bell,
+    },
 };
 
 /// Upper bound of the memory that the ids of revocations take, in all buckets: some 4 to 8 million
@@ -88,7 +92,7 @@ const MOST_BUCKETS: u32 = 1 << 16;
 
 /// The local copy of a store's revocations.
 pub(crate) struct Replica {
-    store: Arc<dyn TokenStore>,
+    source: Source,
     clock: Arc<dyn Clock>,
     names: Names,
     buckets: Box<[Bucket]>,
@@ -111,6 +115,15 @@ pub(crate) struct Replica {
     /// True once the node has logged that entries of the log were skipped.
     has_skipped: AtomicBool,
     on_notice: OnNotice,
+}
+
+/// The store whose revocations a replica follows.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) log: Arc<dyn RevocationLog>,
+    /// Present if other issuers' tokens are checked.
+    pub(crate) denylist: Option<Arc<dyn Denylist>>,
 }
 
 /// A callback for events that an operator should know.
@@ -146,7 +159,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bearer<'a> {
     pub(crate) issuer: &'a str,
-    pub(crate) subject: &'a str,
+    pub(crate) subject: &'a Subject,
     pub(crate) session_id: &'a str,
     pub(crate) token_id: &'a str,
     pub(crate) generation: u64,
@@ -160,7 +173,7 @@ pub(crate) enum Route {
     /// A token of our own.
     Session(SessionRoute),
     /// Another issuer's token: each name under which it may be denied.
-    Foreign(Arc<[(ForeignName, u32)]>),
+    Foreign(Arc<[(ExternalName, u32)]>),
 }
 
 /// The bucket of a subject, and the hashes of its name, its session's and its token's.
@@ -174,24 +187,24 @@ pub(crate) struct SessionRoute {
 
 impl Replica {
     fn new(
-        store: Arc<dyn TokenStore>,
+        source: Source,
         clock: Arc<dyn Clock>,
         feeds: &[Box<dyn LogFeed>],
         settings: &Settings,
         on_notice: OnNotice,
     ) -> Self {
         let names = Names::default();
-        let count = store.buckets().clamp(1, MOST_BUCKETS);
+        let count = source.log.buckets().clamp(1, MOST_BUCKETS);
         let share = MAX_BYTES / usize::try_from(count).unwrap_or(1);
         let Settings { staleness, leeway, questions, .. } = *settings;
         let eras = Arc::new(AtomicU64::new(0));
-        let rules = Rules { staleness, margin: store.clock_margin(), leeway, eras: Arc::clone(&eras) };
+        let rules = Rules { staleness, margin: source.log.clock_margin(), leeway, eras: Arc::clone(&eras) };
         let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(names.clone(), rules.clone(), share)).collect();
         let feeds: Box<[_]> = feeds.iter().map(|feed| Health::of(&**feed)).collect();
         let bell_of = |bucket| feeds.iter().find(|health| health.buckets().contains(&bucket)).map(Health::wake);
         let wakes = (0..count).map(|bucket| bell_of(bucket).unwrap_or_else(|| Bell::of(&[]))).collect();
         Self {
-            store,
+            source,
             clock,
             names,
             buckets,
@@ -223,19 +236,19 @@ impl Replica {
     pub(crate) fn route(&self, bearer: &Bearer<'_>) -> Route {
         let Bearer { subject, session_id, token_id, .. } = *bearer;
         Route::Session(SessionRoute {
-            bucket: self.store.bucket_of(subject),
-            subject: self.names.hash(Kind::Subject, subject, ""),
-            session: self.names.hash(Kind::Session, subject, session_id),
-            token: self.names.hash(Kind::Token, subject, token_id),
+            bucket: self.source.log.bucket_of(subject),
+            subject: self.names.hash(Kind::Subject, subject.as_str(), ""),
+            session: self.names.hash(Kind::Session, subject.as_str(), session_id),
+            token: self.names.hash(Kind::Token, subject.as_str(), token_id),
         })
     }
 
     /// Returns the route of another issuer's token.
-    pub(crate) fn foreign_route(&self, issuer: &str, ids: impl IntoIterator<Item = ForeignId>) -> Route {
-        let names = ids.into_iter().map(|id| {
-            let name = self.store.foreign_name(issuer, &id);
+    pub(crate) fn foreign_route(&self, issuer: &str, ids: impl IntoIterator<Item = ExternalId>) -> Route {
+        let names = ids.into_iter().filter_map(|id| {
+            let name = self.source.denylist.as_ref()?.log_name(issuer, &id);
             let hash = self.names.hash(Kind::Foreign, &name.id, "");
-            (name, hash)
+            Some((name, hash))
         });
         Route::Foreign(names.collect())
     }
@@ -279,9 +292,9 @@ impl Replica {
             Route::Session(route) => {
                 let Some(bucket) = self.bucket(route.bucket) else { return Verdict::Unknown };
                 let names = SessionNames {
-                    subject: Name::hashed(route.subject, Kind::Subject, bearer.subject, ""),
-                    session: Name::hashed(route.session, Kind::Session, bearer.subject, bearer.session_id),
-                    token: Name::hashed(route.token, Kind::Token, bearer.subject, bearer.token_id),
+                    subject: Name::hashed(route.subject, Kind::Subject, bearer.subject.as_str(), ""),
+                    session: Name::hashed(route.session, Kind::Session, bearer.subject.as_str(), bearer.session_id),
+                    token: Name::hashed(route.token, Kind::Token, bearer.subject.as_str(), bearer.token_id),
                 };
                 bucket.session_verdict(facts, names, bearer.generation, note, now)
             }
@@ -330,7 +343,7 @@ impl Replica {
         if let Route::Session(SessionRoute { bucket, .. }) = route
             && let Some(bucket) = self.bucket(*bucket)
         {
-            let (subject, jti) = (bearer.subject.to_owned(), bearer.token_id.to_owned());
+            let (subject, jti) = (bearer.subject.into(), bearer.token_id.into());
             let until = bearer.expires_at.saturating_add(self.leeway);
             bucket.record_refusal(&Revocation::Token { subject, jti }, until);
         }
@@ -353,17 +366,18 @@ impl Replica {
     ///
     /// The entry of a repeated revocation may be in a part of the log that was read long ago. The
     /// replica would await it in the log, and take it for lost.
-    pub(crate) fn has_revoked(&self, Revoked { now, revocation, until, position, .. }: &Revoked) {
+    pub(crate) fn has_revoked(&self, now: Timestamp, logged: &Logged) {
+        let Logged { revocation, until, position, .. } = logged;
         let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
-        if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, *now, *until, position)) {
+        if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, now, *until, position)) {
             self.wake(position.bucket);
         }
     }
 
     /// Adds the end of a session that the store has ended in another operation of this node.
-    pub(crate) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp, until: Timestamp) {
-        let number = self.store.bucket_of(subject);
-        let ended = Revocation::Session { subject: subject.to_owned(), sid: session_id.to_owned() };
+    pub(crate) fn has_ended(&self, subject: &Subject, session_id: &SessionId, at: Timestamp, until: Timestamp) {
+        let number = self.source.log.bucket_of(subject);
+        let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
         // The position of its entry is not known: it is judged once the whole log is read.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
         if self.bucket(number).is_some_and(|bucket| bucket.has_revoked(&ended, at, until, &position)) {

@@ -188,9 +188,12 @@ impl BackPace {
 
 fn size_of_entry(entry: &LogEntry) -> u64 {
     let ids = match &entry.revocation {
-        Revocation::Session { subject, sid: id } | Revocation::Token { subject, jti: id } => subject.len() + id.len(),
-        Revocation::Subject { subject, except, .. } => subject.len() + except.as_ref().map_or(0, String::len),
-        Revocation::Foreign { id, .. } => id.len(),
+        Revocation::Session { subject, sid } => subject.as_str().len() + sid.as_str().len(),
+        Revocation::Token { subject, jti } => subject.as_str().len() + jti.as_str().len(),
+        Revocation::Subject { subject, except, .. } => {
+            subject.as_str().len() + except.as_ref().map_or(0, |sid| sid.as_str().len())
+        }
+        Revocation::External { id, .. } => id.len(),
     };
     OVERHEAD.saturating_add(u64::try_from(ids).unwrap_or(u64::MAX))
 }

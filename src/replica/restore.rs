@@ -45,7 +45,7 @@ async fn restore_all(replica: &Replica, told: &mut [bool]) -> bool {
     for ((number, bucket), told) in (0..).zip(&replica.buckets).zip(told) {
         let mut refused = 0;
         loop {
-            let (epoch, missing) = bucket.missing(replica.store.now(), refused, BATCH);
+            let (epoch, missing) = bucket.missing(replica.source.store.now(), refused, BATCH);
             if missing.is_empty() {
                 break;
             }
@@ -55,7 +55,7 @@ async fn restore_all(replica: &Replica, told: &mut [bool]) -> bool {
             let count = missing.len();
             let restored = stream::iter(missing)
                 .map(|(revocation, until)| async move {
-                    let confirmed = replica.store.republish(number, revocation.clone(), until).into_future();
+                    let confirmed = replica.source.log.republish(number, revocation.clone(), until).into_future();
                     let is_confirmed = timeout(DEADLINE, confirmed).await.is_ok_and(|confirmed| confirmed.is_ok());
                     if is_confirmed {
                         bucket.is_restored(&revocation, epoch);

@@ -16,7 +16,7 @@ use crate::{
     error::{BoxError, ConfigError},
     jwt::{AccessTyp, Algorithm, Claims, DEFAULT_MAX_TOKEN_LEN, KeySet, NoClaims},
     settings::{self, Settings},
-    store::TokenStore,
+    store::SessionStore,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -55,7 +55,7 @@ pub struct Builder<C = NoClaims> {
     audience: Option<String>,
     also_accepted: Vec<String>,
     client_id: Option<String>,
-    store: Option<Arc<dyn TokenStore>>,
+    store: Option<Arc<dyn SessionStore>>,
     clock: Arc<dyn Clock>,
     policy: TokenPolicy,
     consistency: Consistency,
@@ -216,12 +216,12 @@ impl<C> Builder<C> {
     }
 
     /// Sets the store of sessions.
-    pub fn store(self, store: impl TokenStore) -> Self {
+    pub fn store(self, store: impl SessionStore) -> Self {
         self.shared_store(Arc::new(store))
     }
 
     /// Sets the store of sessions, shared with others.
-    pub fn shared_store(mut self, store: Arc<dyn TokenStore>) -> Self {
+    pub fn shared_store(mut self, store: Arc<dyn SessionStore>) -> Self {
         self.store = Some(store);
         self
     }

@@ -28,7 +28,7 @@ use crate::{
     error::{Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, TokenType},
     replica::{Alive, Bearer, Replica, Route, Verdict},
-    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ForeignId, KeptLonger, ServerId, SessionState},
+    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, KeptLonger, ServerId, SessionState},
 };
 
 /// The source that decides if a token was revoked.
@@ -213,8 +213,8 @@ impl<C> Inner<C> {
         let leeway = self.validation.leeway_in_force();
         Ok(match (self.policy, &self.store) {
             (TokenPolicy::Stateless, _) => Asked::Alive(Alive::default()),
-            // `build` rejects either of the other policies without a store.
-            (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
+            // `build` rejects this policy without a store.
+            (TokenPolicy::Tracked, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
             (TokenPolicy::Tracked, Some(store)) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
                 match store.check(claims.subject(), sid, claims.token_id()) {
@@ -226,11 +226,11 @@ impl<C> Inner<C> {
                     Answer::Pending(answer) => Asked::Awaited(Awaited::Session(answer)),
                 }
             }
-            (TokenPolicy::Denylist, Some(store)) => match store.denied(DenyQuery {
+            (TokenPolicy::Denylist, _) => match self.denylist()?.denied(DenyQuery {
                 issuer: claims.issuer().unwrap_or_default().to_owned(),
-                jti: Some(claims.token_id().to_owned()),
-                sid: claims.session_id().map(str::to_owned),
-                subject: Some(claims.subject().to_owned()),
+                jti: Some(claims.token_id().clone()),
+                sid: claims.session_id().cloned(),
+                subject: Some(claims.subject().clone()),
             }) {
                 Answer::Ready(answer) => Asked::Alive(self.confirm(verified, judge_denial(claims, &answer?, leeway)?)?),
                 Answer::Pending(answer) => Asked::Awaited(Awaited::Denial(answer, leeway)),
@@ -239,10 +239,10 @@ impl<C> Inner<C> {
     }
 }
 
-const NO_SESSION: TokenError = TokenError::Claims("`sid` is missing");
+pub(super) const NO_SESSION: TokenError = TokenError::Claims("`sid` is missing");
 
 fn bearer<C>(claims: &JwtClaims<C>) -> Option<Bearer<'_>> {
-    claims.session_id().map(|session_id| bearer_of(claims, session_id))
+    claims.session_id().map(|session_id| bearer_of(claims, session_id.as_str()))
 }
 
 fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a> {
@@ -250,7 +250,7 @@ fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a>
         issuer: claims.issuer().unwrap_or_default(),
         subject: claims.subject(),
         session_id,
-        token_id: claims.token_id(),
+        token_id: claims.token_id().as_str(),
         generation: claims.generation().unwrap_or_default(),
         issued_at: claims.issued_at(),
         expires_at: claims.expires_at(),
@@ -258,10 +258,10 @@ fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a>
 }
 
 /// Returns the ids by which another issuer's token may be denied.
-fn foreign_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ForeignId> {
-    let token = ForeignId::Token(claims.token_id().to_owned());
-    let subject = ForeignId::Subject(claims.subject().to_owned());
-    [token, subject].into_iter().chain(claims.session_id().map(|sid| ForeignId::Session(sid.to_owned())))
+fn foreign_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ExternalId> {
+    let token = ExternalId::Token(claims.token_id().clone());
+    let subject = ExternalId::Subject(claims.subject().clone());
+    [token, subject].into_iter().chain(claims.session_id().map(|sid| ExternalId::Session(sid.clone())))
 }
 
 /// A check of an access token that has begun.
@@ -365,13 +365,15 @@ fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> 
 }
 
 pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -> TokenError {
-    TokenError::Revoked { token_id: claims.token_id().to_owned(), revoked_at }
+    TokenError::Revoked { token_id: claims.token_id().clone(), revoked_at }
 }
 
 /// Returns the counter of a refresh token, which is part of its `jti`: `<sid>.<counter>.r`.
 pub(super) fn refresh_counter<C>(claims: &JwtClaims<C>) -> Result<u32, TokenError> {
     claims
         .session_id()
-        .and_then(|sid| claims.token_id().strip_prefix(sid)?.strip_prefix('.')?.strip_suffix(".r")?.parse().ok())
+        .and_then(|sid| {
+            claims.token_id().as_str().strip_prefix(sid.as_str())?.strip_prefix('.')?.strip_suffix(".r")?.parse().ok()
+        })
         .ok_or(TokenError::Claims("`jti` and `sid` are not those of a refresh token of this service"))
 }

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::ids::{SessionId, Subject};
+
 /// An event in the life of a user's sessions. See [`Builder::on_event`](super::Builder::on_event).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -13,30 +15,30 @@ pub enum SecurityEvent {
     /// thief. The session has been revoked.
     ReuseDetected {
         /// The user of the session.
-        subject: String,
+        subject: Subject,
         /// The session's id.
-        session_id: String,
+        session_id: SessionId,
     },
     /// A session was ended because its user opened another and may not have so many.
     SessionEvicted {
         /// The user of the session.
-        subject: String,
+        subject: Subject,
         /// The session's id.
-        session_id: String,
+        session_id: SessionId,
     },
     /// The application refused new tokens for a user whose refresh token was good: the user is
     /// deleted or disabled.
     RefreshRefused {
         /// The user of the session.
-        subject: String,
+        subject: Subject,
         /// The session's id.
-        session_id: String,
+        session_id: SessionId,
     },
     /// A correct login that revocations of all sessions overtook twice. It was refused: the user,
     /// or a thief with a session of the user, revokes all sessions again and again.
     LoginOvertaken {
         /// The user who logged in.
-        subject: String,
+        subject: Subject,
     },
     /// The store has lost revocations that this node knows: it came back from older data, or
     /// another server took its place. They stay in force on this node, which republishes them. A

@@ -15,9 +15,9 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{Error, StoreError, StoreErrorKind, TokenError},
-    ids::is_id,
+    ids::{SessionId, Subject, is_id},
     jwt::{Claims, JwtClaims, Scope, SigningKey, TokenType, Validation},
-    store::{Open, Opened, TokenStore},
+    store::{OpenSession, Opened, SessionStore},
 };
 
 /// The longest label of a session in bytes.
@@ -101,7 +101,7 @@ impl<C> Inner<C> {
         C: Serialize,
     {
         let mint = self.mint(keyring)?;
-        if !is_id(&session.subject) {
+        if !is_id(session.subject.as_str()) {
             return Err(Error::Issue("the subject must be 1 to 255 bytes without control characters".into()));
         }
         if session.label.len() > MAX_LABEL {
@@ -137,18 +137,18 @@ impl<C> Inner<C> {
 
     async fn open(
         &self,
-        store: &Arc<dyn TokenStore>,
+        store: &Arc<dyn SessionStore>,
         session: &NewSession<C>,
         idle: Duration,
         absolute: Duration,
     ) -> Result<Session, Error> {
-        let sid = random_id()?;
-        let open = Open {
+        let sid = SessionId::from(random_id()?);
+        let open = OpenSession {
             subject: session.subject.clone(),
             sid: sid.clone(),
             idle,
             absolute,
-            authentication_began: session.authentication_began,
+            auth_time: session.auth_time,
             max_sessions: self.max_sessions,
             label: session.label.clone(),
         };
@@ -174,14 +174,14 @@ impl<C> Inner<C> {
 
 /// A session that the store has opened.
 struct Session {
-    sid: String,
+    sid: SessionId,
     now: Timestamp,
     generation: u64,
     refresh_end: Timestamp,
 }
 
 impl Session {
-    fn identity<'a>(&'a self, subject: &'a str, access_lifetime: Duration) -> Identity<'a> {
+    fn identity<'a>(&'a self, subject: &'a Subject, access_lifetime: Duration) -> Identity<'a> {
         Identity {
             subject,
             sid: &self.sid,
@@ -197,8 +197,8 @@ impl Session {
 
 /// The identity of a token: all of it comes from the session's record and the refresh token.
 pub(super) struct Identity<'a> {
-    pub(super) subject: &'a str,
-    pub(super) sid: &'a str,
+    pub(super) subject: &'a Subject,
+    pub(super) sid: &'a SessionId,
     pub(super) counter: u32,
     pub(super) generation: u64,
     /// The store's time of the step that allowed the token.
@@ -216,7 +216,7 @@ pub(super) struct Identity<'a> {
 pub(super) struct Mint<'a> {
     signer: &'a Signer,
     key: &'a SigningKey,
-    pub(super) store: &'a Arc<dyn TokenStore>,
+    pub(super) store: &'a Arc<dyn SessionStore>,
     issuer: Option<&'a str>,
     audience: Option<&'a str>,
     client_id: Option<&'a str>,
@@ -227,8 +227,8 @@ pub(super) struct Mint<'a> {
 impl Mint<'_> {
     /// Returns an error if tokens with these claims cannot be made, or would not be accepted.
     /// Called before anything is stored.
-    pub(super) fn check<C: Serialize>(&self, subject: &str, scope: &Scope, custom: &C) -> Result<(), Error> {
-        let sid = "0123456789012345678901";
+    pub(super) fn check<C: Serialize>(&self, subject: &Subject, scope: &Scope, custom: &C) -> Result<(), Error> {
+        let sid = &SessionId::from("0123456789012345678901");
         let identity = Identity {
             subject,
             sid,

@@ -7,13 +7,14 @@ use serde::Serialize;
 
 use super::{
     IssuedToken, SecurityEvent, TokenPair, TokenService,
-    check::{judge_session, refresh_counter, revoked},
+    check::{NO_SESSION, judge_session, refresh_counter, revoked},
     issue::{Identity, Mint, random_id},
 };
 use crate::{
     error::{BoxError, Error, TokenError},
+    ids::SessionId,
     jwt::{Claims, Scope, TokenType},
-    store::{BoxFuture, Rotate, Rotated, SessionState},
+    store::{BoxFuture, RotateRefresh, Rotated, SessionState},
 };
 
 /// A hook that decides at every refresh if a user may still have tokens, and with which claims.
@@ -116,8 +117,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let exchange = self.exchange(&mint, claims, hook).await?;
         let claims = &exchange.claims;
 
-        let rotate = Rotate {
-            subject: claims.subject().to_owned(),
+        let rotate = RotateRefresh {
+            subject: claims.subject().clone(),
             sid: exchange.sid.clone(),
             counter: exchange.counter,
             idle: inner.lifetimes.idle,
@@ -127,7 +128,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
             Rotated::Reused { now } => {
                 inner.has_ended(claims.subject(), &exchange.sid, now);
-                let (subject, session_id) = (claims.subject().to_owned(), exchange.sid);
+                let (subject, session_id) = (claims.subject().clone(), exchange.sid);
                 inner.emit(&SecurityEvent::ReuseDetected { subject, session_id });
                 return Err(TokenError::Reused.into());
             }
@@ -199,8 +200,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ) -> Result<Exchange<C>, Error> {
         self.inner().refuse_if_revoked(&claims)?;
         let counter = refresh_counter(&claims)?;
-        let sid = claims.session_id().unwrap_or_default().to_owned();
-        let (replaced, scope) = self.renew(&claims, hook).await?;
+        let sid = claims.session_id().cloned().ok_or(NO_SESSION)?;
+        let (replaced, scope) = self.renew(&claims, &sid, hook).await?;
         let exchange = Exchange { claims, sid, counter, replaced, scope };
         mint.check(exchange.claims.subject(), &exchange.scope, exchange.custom())?;
         Ok(exchange)
@@ -208,7 +209,12 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
     /// Asks the application for claims and scope; `None` for the claims of the refresh token. Its
     /// panic is an error like any other of its failures.
-    async fn renew(&self, claims: &Claims<C>, hook: Option<&dyn OnRefresh<C>>) -> Result<(Option<C>, Scope), Error> {
+    async fn renew(
+        &self,
+        claims: &Claims<C>,
+        sid: &SessionId,
+        hook: Option<&dyn OnRefresh<C>>,
+    ) -> Result<(Option<C>, Scope), Error> {
         let Some(hook) = self.inner().on_refresh.as_deref().or(hook) else {
             return Ok((None, claims.scope().clone()));
         };
@@ -221,8 +227,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             }
             Ok(Ok(Renewal::Refuse)) => {
                 self.inner().emit(&SecurityEvent::RefreshRefused {
-                    subject: claims.subject().to_owned(),
-                    session_id: claims.session_id().unwrap_or_default().to_owned(),
+                    subject: claims.subject().clone(),
+                    session_id: sid.clone(),
                 });
                 Err(TokenError::UserRefused.into())
             }
@@ -235,7 +241,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 /// A refresh token whose text is good, with the claims and scope of its successors.
 struct Exchange<C> {
     claims: Claims<C>,
-    sid: String,
+    sid: SessionId,
     counter: u32,
     /// `None`: the claims of the refresh token.
     replaced: Option<C>,

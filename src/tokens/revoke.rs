@@ -15,9 +15,9 @@ use super::{TokenPolicy, TokenService, builder::max_foreign_life};
 use crate::{
     clock::Timestamp,
     error::Error,
-    ids::is_id,
+    ids::{SessionId, Subject, TokenId, is_id},
     jwt::{JwtClaims, TokenType},
-    store::{BoxFuture, Deny, ForeignId, Page, Revoked, SessionPage, SessionState, TokenStore},
+    store::{BoxFuture, DenyRequest, ExternalId, Logged, Page, Revoked, SessionPage, SessionState, SessionStore},
 };
 
 impl<C: Send + Sync + 'static> TokenService<C> {
@@ -52,12 +52,12 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     pub fn revoke_claims(&self, claims: &JwtClaims<C>) -> Revoke {
         let inner = self.inner();
         // Verified claims have good ids; an application can make others.
-        let sid = claims.session_id().map(|sid| (SESSION_ID, sid));
-        let ids = [(SUBJECT, claims.subject()), (TOKEN_ID, claims.token_id())];
+        let sid = claims.session_id().map(|sid| (SESSION_ID, sid.as_str()));
+        let ids = [(SUBJECT, claims.subject().as_str()), (TOKEN_ID, claims.token_id().as_str())];
         if let Err(error) = check_ids(ids.into_iter().chain(sid)) {
             return Revoke::failed(error);
         }
-        let subject = claims.subject().to_owned();
+        let subject = claims.subject().clone();
         let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);
         match (claims.token_type(), claims.session_id()) {
             _ if inner.policy == TokenPolicy::Denylist => {
@@ -66,12 +66,12 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let until = until.saturating_add(inner.validation.leeway_in_force());
                 let keep = until.saturating_since(inner.store_now()).min(inner.max_foreign_life());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
-                let id = ForeignId::Token(claims.token_id().to_owned());
-                self.revoke(move |store| async move { Ok(store.deny(Deny { issuer, id, keep }).await?) })
+                let id = ExternalId::Token(claims.token_id().clone());
+                self.deny_for(DenyRequest { issuer, id, keep })
             }
             (Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid),
             _ => {
-                let jti = claims.token_id().to_owned();
+                let jti = claims.token_id().clone();
                 self.revoke(move |store| async move { Ok(store.revoke_token(&subject, &jti, until).await?) })
             }
         }
@@ -87,15 +87,15 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
     /// [`Error::InvalidId`] if an id is malformed.
     #[must_use = "nothing is revoked until this is awaited"]
-    pub fn revoke_session(&self, subject: impl Into<String>, session_id: impl Into<String>) -> Revoke {
-        let (subject, sid) = (subject.into(), session_id.into());
+    pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
+        let (subject, sid) = (subject.into(), session_id.clone());
         let is_foreign = self.inner().policy == TokenPolicy::Denylist;
         let owner = Some((SUBJECT, subject.as_str())).filter(|_| !is_foreign);
         if let Err(error) = check_ids(owner.into_iter().chain([(SESSION_ID, sid.as_str())])) {
             return Revoke::failed(error);
         }
         if is_foreign {
-            return self.deny(ForeignId::Session(sid));
+            return self.deny(ExternalId::Session(sid));
         }
         self.revoke(move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
     }
@@ -112,8 +112,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
     /// [`Error::InvalidId`] if an id is malformed.
     #[must_use = "nothing is revoked until this is awaited"]
-    pub fn revoke_all_for_subject(&self, subject: impl ToString) -> Revoke {
-        self.revoke_all(subject.to_string(), None)
+    pub fn revoke_all_for_subject(&self, subject: impl Into<Subject>) -> Revoke {
+        self.revoke_all(subject.into(), None)
     }
 
     /// Revokes all sessions of a user but one: "log out everywhere else". That one is spared only
@@ -125,8 +125,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// [`TokenPolicy::Denylist`]: [`Error::Issue`], because no session of another issuer can be
     /// spared.
     #[must_use = "nothing is revoked until this is awaited"]
-    pub fn revoke_all_for_subject_except(&self, subject: impl ToString, session_id: impl Into<String>) -> Revoke {
-        self.revoke_all(subject.to_string(), Some(session_id.into()))
+    pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
+        self.revoke_all(subject.into(), Some(session_id.clone()))
     }
 
     /// Lists the user's live sessions, a page at a time, in no particular order. Dropping the
@@ -137,9 +137,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// [`Error::InvalidId`] if an id is malformed; [`Error::Store`] if the store did not answer;
     /// [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject "1"
     /// is not our user 1.
-    pub async fn sessions(&self, subject: &str, page: Page) -> Result<SessionPage, Error> {
-        check_ids([(SUBJECT, subject)])?;
-        Ok(self.own_store()?.sessions(subject, page).await?)
+    pub async fn sessions(&self, subject: impl Into<Subject>, page: Page) -> Result<SessionPage, Error> {
+        let subject = subject.into();
+        check_ids([(SUBJECT, subject.as_str())])?;
+        Ok(self.own_store()?.sessions(&subject, page).await?)
     }
 
     /// Returns true if the user has this session, and it is alive. Dropping the future changes
@@ -148,43 +149,54 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// As [`sessions`](Self::sessions).
-    pub async fn has_session(&self, subject: &str, session_id: &str) -> Result<bool, Error> {
-        check_ids([(SUBJECT, subject), (SESSION_ID, session_id)])?;
-        let checked = self.own_store()?.check(subject, session_id, "").await?;
+    pub async fn has_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Result<bool, Error> {
+        let subject = subject.into();
+        check_ids([(SUBJECT, subject.as_str()), (SESSION_ID, session_id.as_str())])?;
+        let checked = self.own_store()?.check(&subject, session_id, &TokenId::new("")).await?;
         Ok(matches!(checked.state, SessionState::Active { .. }))
     }
 
     /// Returns the store, if the sessions in it are those of the tokens that are accepted.
-    fn own_store(&self) -> Result<&Arc<dyn TokenStore>, Error> {
+    fn own_store(&self) -> Result<&Arc<dyn SessionStore>, Error> {
         match (&self.inner().store, self.inner().policy) {
             (Some(store), TokenPolicy::Tracked) => Ok(store),
             _ => Err(Error::Issue("the sessions of another issuer's tokens are not known here".into())),
         }
     }
 
-    fn revoke_all(&self, subject: String, except: Option<String>) -> Revoke {
-        let spared = except.as_deref().map(|sid| (SESSION_ID, sid));
+    fn revoke_all(&self, subject: Subject, except: Option<SessionId>) -> Revoke {
+        let spared = except.as_ref().map(|sid| (SESSION_ID, sid.as_str()));
         if let Err(error) = check_ids([(SUBJECT, subject.as_str())].into_iter().chain(spared)) {
             return Revoke::failed(error);
         }
         if self.inner().policy == TokenPolicy::Denylist {
             return match except {
-                None => self.deny(ForeignId::Subject(subject)),
+                None => self.deny(ExternalId::Subject(subject)),
                 Some(_) => Revoke::failed(Error::Issue("no session of another issuer can be spared".into())),
             };
         }
-        self.revoke(move |store| async move { Ok(store.revoke_all(&subject, except.as_deref()).await?) })
+        self.revoke(move |store| async move { Ok(store.revoke_all(&subject, except.as_ref()).await?) })
     }
 
-    fn deny(&self, id: ForeignId) -> Revoke {
+    fn deny(&self, id: ExternalId) -> Revoke {
         let issuer = self.inner().issuer.clone().unwrap_or_default();
         let keep = self.inner().max_foreign_life();
-        self.revoke(move |store| async move { Ok(store.deny(Deny { issuer, id, keep }).await?) })
+        self.deny_for(DenyRequest { issuer, id, keep })
+    }
+
+    fn deny_for(&self, deny: DenyRequest) -> Revoke {
+        match self.inner().denylist() {
+            Ok(denylist) => {
+                let denylist = Arc::clone(denylist);
+                self.revoke(move |_| async move { Ok(denylist.deny(deny).await?) })
+            }
+            Err(error) => Revoke::failed(error),
+        }
     }
 
     fn revoke<F, Fut>(&self, ask: F) -> Revoke
     where
-        F: FnOnce(Arc<dyn TokenStore>) -> Fut + Send + 'static,
+        F: FnOnce(Arc<dyn SessionStore>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Revoked, Error>> + Send + 'static,
     {
         match &self.inner().store {
@@ -192,11 +204,11 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let (asked, replica) = (ask(Arc::clone(store)), self.inner().replica.clone());
                 let future = async move {
                     let mut revoked = asked.await?;
-                    if let Some(replica) = replica {
-                        if revoked.until > revoked.now {
-                            replica.has_revoked(&revoked);
+                    if let (Some(replica), Some(logged)) = (replica, &mut revoked.logged) {
+                        if logged.until > revoked.now {
+                            replica.has_revoked(revoked.now, logged);
                         }
-                        revoked.max_staleness = revoked.max_staleness.max(replica.longest_staleness());
+                        logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
                     }
                     Ok(revoked)
                 };
@@ -213,7 +225,7 @@ impl<C> super::service::Inner<C> {
     }
 
     /// Notes that the store has ended a session in another operation.
-    pub(super) fn has_ended(&self, subject: &str, session_id: &str, at: Timestamp) {
+    pub(super) fn has_ended(&self, subject: &Subject, session_id: &SessionId, at: Timestamp) {
         if let Some(replica) = &self.replica {
             // As long as its tokens may live.
             let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
@@ -279,9 +291,11 @@ impl Revoke {
     pub fn everywhere(self) -> Self {
         let future = async move {
             let revoked = self.future.await?;
-            // The clocks of two nodes run at the same pace, but for a few parts in ten thousand.
-            let longest = revoked.max_staleness.saturating_add(revoked.max_failover);
-            sleep(longest.saturating_add(longest / 1000)).await;
+            if let Some(Logged { max_staleness, max_failover, .. }) = &revoked.logged {
+                // The clocks of two nodes run at the same pace, but for a few parts in ten thousand.
+                let longest = max_staleness.saturating_add(*max_failover);
+                sleep(longest.saturating_add(longest / 1000)).await;
+            }
             Ok(revoked)
         };
         Self { future: Box::pin(future) }

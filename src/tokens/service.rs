@@ -22,10 +22,11 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    error::{Error, TokenError},
+    error::{Error, StoreError, StoreErrorKind, TokenError},
+    ids::Subject,
     jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, Validation, decode_token},
     replica::{Followers, Replica},
-    store::{LogPosition, TokenStore},
+    store::{Denylist, LogPosition, SessionStore},
 };
 
 /// A service that issues, checks, refreshes and revokes tokens. Made by [`TokenService::builder`].
@@ -79,7 +80,9 @@ pub(super) struct Inner<C> {
     pub(super) issuer: Option<String>,
     pub(super) audience: Option<String>,
     pub(super) client_id: Option<String>,
-    pub(super) store: Option<Arc<dyn TokenStore>>,
+    pub(super) store: Option<Arc<dyn SessionStore>>,
+    /// Present under [`TokenPolicy::Denylist`].
+    pub(super) denylist: Option<Arc<dyn Denylist>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) policy: TokenPolicy,
     pub(super) lifetimes: Lifetimes,
@@ -179,9 +182,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     }
 
     /// Reports a correct login that was superseded twice to the application.
-    pub(crate) fn login_was_overtaken(&self, subject: String) {
+    pub(crate) fn login_was_overtaken(&self, subject: Subject) {
         #[cfg(feature = "tracing")]
-        tracing::warn!(subject, "a correct login was refused: revocations of all sessions overtook it twice");
+        tracing::warn!(%subject, "a correct login was refused: revocations of all sessions overtook it twice");
         self.inner().emit(&SecurityEvent::LoginOvertaken { subject });
     }
 
@@ -284,6 +287,12 @@ impl<C> Inner<C> {
     /// Returns the store's time as best known; without a store, this node's.
     pub(super) fn store_now(&self) -> Timestamp {
         self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now())
+    }
+
+    /// Returns the list of revocations of other issuers' tokens. `build` rejects the policy that
+    /// needs it if the store has none.
+    pub(super) fn denylist(&self) -> Result<&Arc<dyn Denylist>, Error> {
+        self.denylist.as_ref().ok_or_else(|| StoreError::new(StoreErrorKind::Unavailable).into())
     }
 
     /// Reports an event to the application.

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     clock::Timestamp,
+    ids::{SessionId, Subject},
     jwt::{NoClaims, Scope},
 };
 
@@ -19,11 +20,11 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct NewSession<C = NoClaims> {
-    pub(super) subject: String,
+    pub(super) subject: Subject,
     pub(super) custom: C,
     pub(super) scope: String,
     pub(super) label: String,
-    pub(super) authentication_began: Option<Timestamp>,
+    pub(super) auth_time: Option<Timestamp>,
     pub(super) access_lifetime: Option<Duration>,
     pub(super) session_lifetime: Option<Duration>,
 }
@@ -31,13 +32,13 @@ pub struct NewSession<C = NoClaims> {
 impl NewSession<NoClaims> {
     /// Creates a session of the user with this id: 1 to 255 bytes without control characters.
     #[must_use]
-    pub fn of(subject: impl ToString) -> Self {
+    pub fn of(subject: impl Into<Subject>) -> Self {
         Self {
-            subject: subject.to_string(),
+            subject: subject.into(),
             custom: NoClaims {},
             scope: String::new(),
             label: String::new(),
-            authentication_began: None,
+            auth_time: None,
             access_lifetime: None,
             session_lifetime: None,
         }
@@ -54,7 +55,7 @@ impl<C> NewSession<C> {
             custom,
             scope: self.scope,
             label: self.label,
-            authentication_began: self.authentication_began,
+            auth_time: self.auth_time,
             access_lifetime: self.access_lifetime,
             session_lifetime: self.session_lifetime,
         }
@@ -85,7 +86,7 @@ impl<C> NewSession<C> {
     /// login endpoint of this crate sets it.
     #[must_use]
     pub fn authenticated_since(mut self, start: AuthenticationStart) -> Self {
-        self.authentication_began = Some(start.0);
+        self.auth_time = Some(start.0);
         self
     }
 
@@ -177,7 +178,7 @@ impl fmt::Debug for IssuedToken {
 pub struct TokenPair {
     pub(super) access: IssuedToken,
     pub(super) refresh: IssuedToken,
-    pub(super) session_id: String,
+    pub(super) session_id: SessionId,
 }
 
 impl TokenPair {
@@ -196,7 +197,7 @@ impl TokenPair {
     /// Returns the session's id (`sid`). It is no secret: it names the session in listings and
     /// revocations.
     #[must_use]
-    pub fn session_id(&self) -> &str {
+    pub fn session_id(&self) -> &SessionId {
         &self.session_id
     }
 

@@ -9,7 +9,7 @@ use super::{ReplicaStatus, TokenPolicy, TokenService};
 use crate::{
     clock::saturating_millis,
     error::{StoreError, StoreErrorKind},
-    store::TokenStore,
+    store::SessionStore,
 };
 
 /// The state of a [`TokenService`]: the successor of `get_security_status`. It holds no secret and
@@ -134,7 +134,7 @@ impl<C> TokenService<C> {
 }
 
 /// Returns the time for which a node may believe a replaced server, beyond the staleness.
-fn bound(policy: TokenPolicy, store: Option<&dyn TokenStore>) -> Result<Duration, String> {
+fn bound(policy: TokenPolicy, store: Option<&dyn SessionStore>) -> Result<Duration, String> {
     match (policy, store) {
         (TokenPolicy::Stateless, _) | (_, None) => {
             Err("the policy `Stateless` checks no revocations: tokens are good until they expire".to_owned())

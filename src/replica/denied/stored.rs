@@ -133,13 +133,13 @@ pub(super) fn up_to_seconds(at: Timestamp) -> Timestamp {
 /// Returns its kind, its texts, and the number that is its strength.
 pub(super) fn parts(revocation: &Revocation) -> (Kind, &str, &str, u64) {
     match revocation {
-        Revocation::Session { subject, sid } => (Kind::Session, subject, sid, 0),
-        Revocation::Token { subject, jti } => (Kind::Token, subject, jti, 0),
-        Revocation::Subject { subject, generation, except: None } => (Kind::Subject, subject, "", *generation),
+        Revocation::Session { subject, sid } => (Kind::Session, subject.as_str(), sid.as_str(), 0),
+        Revocation::Token { subject, jti } => (Kind::Token, subject.as_str(), jti.as_str(), 0),
+        Revocation::Subject { subject, generation, except: None } => (Kind::Subject, subject.as_str(), "", *generation),
         Revocation::Subject { subject, generation, except: Some(except) } => {
-            (Kind::Others, subject, except, *generation)
+            (Kind::Others, subject.as_str(), except.as_str(), *generation)
         }
-        Revocation::Foreign { id, before } => (Kind::Foreign, id, "", before.map_or(u64::MAX, Timestamp::as_millis)),
+        Revocation::External { id, before } => (Kind::Foreign, id, "", before.map_or(u64::MAX, Timestamp::as_millis)),
     }
 }
 
@@ -148,10 +148,12 @@ pub(super) fn revocation(stored: Stored<'_>) -> Option<Revocation> {
     let (first, second) = (text(stored.first)?, text(stored.second)?);
     let before = (stored.number != u64::MAX).then(|| Timestamp::from_millis(stored.number));
     Some(match stored.kind {
-        Kind::Session => Revocation::Session { subject: first, sid: second },
-        Kind::Token => Revocation::Token { subject: first, jti: second },
-        Kind::Subject => Revocation::Subject { subject: first, generation: stored.number, except: None },
-        Kind::Others => Revocation::Subject { subject: first, generation: stored.number, except: Some(second) },
-        Kind::Foreign => Revocation::Foreign { id: first, before },
+        Kind::Session => Revocation::Session { subject: first.into(), sid: second.into() },
+        Kind::Token => Revocation::Token { subject: first.into(), jti: second.into() },
+        Kind::Subject => Revocation::Subject { subject: first.into(), generation: stored.number, except: None },
+        Kind::Others => {
+            Revocation::Subject { subject: first.into(), generation: stored.number, except: Some(second.into()) }
+        }
+        Kind::Foreign => Revocation::External { id: first, before },
     })
 }

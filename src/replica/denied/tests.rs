@@ -56,7 +56,7 @@ fn revocation() -> impl Strategy<Value = Revocation> {
         3 => (subject(), 1..8u64, proptest::option::of((0..3u8).prop_map(self::id)))
             .prop_map(|(subject, generation, except)| Revocation::Subject { subject, generation, except }),
         2 => ((0..6u8).prop_map(|number| long(&format!("f{number}"))), proptest::option::of(1..8u64))
-            .prop_map(|(id, before)| Revocation::Foreign { id, before: before.map(Timestamp::from_millis) }),
+            .prop_map(|(id, before)| Revocation::External { id, before: before.map(Timestamp::from_millis) }),
     ]
 }
 
@@ -84,7 +84,7 @@ fn says(denied: &Denied, asked: &Revocation) -> bool {
             denied.is_outdated(of_subject, Name::hashed(0, Kind::Session, subject, sid), *generation)
         }
         // A thing that was issued then.
-        Revocation::Foreign { id, before } => {
+        Revocation::External { id, before } => {
             let found = denied.foreign(Name::hashed(name(Kind::Foreign, id, ""), Kind::Foreign, id, ""));
             found.is_some_and(|until| before.map_or(u64::MAX, Timestamp::as_millis) <= until)
         }
@@ -97,7 +97,7 @@ fn means(told: &Revocation, asked: &Revocation) -> bool {
             Revocation::Subject { subject, generation, except },
             Revocation::Subject { subject: of, generation: its, except: sid },
         ) => subject == of && its < generation && (except.is_none() || except != sid),
-        (Revocation::Foreign { id, before }, Revocation::Foreign { id: of, before: issued }) => {
+        (Revocation::External { id, before }, Revocation::External { id: of, before: issued }) => {
             id == of && (before.is_none() || issued.is_some_and(|issued| before.is_some_and(|before| issued <= before)))
         }
         _ => told == asked,
@@ -120,8 +120,8 @@ fn questions() -> Vec<Revocation> {
     }
     for number in 0..6 {
         let id = long(&format!("f{number}"));
-        all.extend((0..8).map(|at| Revocation::Foreign { id: id.clone(), before: Some(Timestamp::from_millis(at)) }));
-        all.push(Revocation::Foreign { id, before: None });
+        all.extend((0..8).map(|at| Revocation::External { id: id.clone(), before: Some(Timestamp::from_millis(at)) }));
+        all.push(Revocation::External { id, before: None });
     }
     all
 }
@@ -190,7 +190,7 @@ fn is_read(denied: &mut Denied, now: Timestamp) {
 #[test]
 fn what_the_log_tells_in_a_weaker_form_is_still_missing_in_it() {
     let mut denied = Denied::new(Names::default(), SEGMENT);
-    let foreign = |before| Revocation::Foreign { id: "f".into(), before: Some(secs(before)) };
+    let foreign = |before| Revocation::External { id: "f".into(), before: Some(secs(before)) };
     for strong in [all(7, None), foreign(7)] {
         denied.insert(&strong, secs(7), secs(90), 1).unwrap();
     }
@@ -199,7 +199,7 @@ fn what_the_log_tells_in_a_weaker_form_is_still_missing_in_it() {
     }
     is_read(&mut denied, secs(10));
     let mut missing = denied.missing(secs(10), 0, 9);
-    missing.sort_by_key(|(revocation, _)| matches!(revocation, Revocation::Foreign { .. }));
+    missing.sort_by_key(|(revocation, _)| matches!(revocation, Revocation::External { .. }));
     assert_eq!(missing, [(all(7, None), secs(95)), (foreign(7), secs(95))]);
     denied.insert(&all(7, None), secs(7), secs(90), 2).unwrap();
     assert_eq!(denied.missing(secs(10), 0, 9), [(foreign(7), secs(95))]);

@@ -15,7 +15,7 @@ use super::{
     Broken, Outcome, ensure,
     subject::{LONG, Subject},
 };
-use crate::store::{Opened, Revocation, Rotate, Rotated, SessionState, Successor};
+use crate::store::{Opened, Revocation, RotateRefresh, Rotated, SessionState, Successor};
 
 /// Starts these calls at the same moment, each in a task of its own, and waits for all of them.
 async fn at_once<T, F>(calls: impl IntoIterator<Item = F>) -> Outcome<Vec<T>>
@@ -265,7 +265,7 @@ pub(super) async fn a_dropped_call_is_done_or_not_done(user: Subject) -> Outcome
         user.open(&sid).await?;
         drop(tokio::time::timeout(patience, user.store.open(user.session(&fresh)).into_future()).await);
         let (subject, counter, idle, grace) = (user.name.clone(), 0, LONG, LONG);
-        let rotate = Rotate { subject, sid: sid.clone(), counter, idle, grace };
+        let rotate = RotateRefresh { subject, sid: sid.clone(), counter, idle, grace };
         drop(tokio::time::timeout(patience, user.store.rotate(rotate).into_future()).await);
         // The retry gets the one successor, whether the first try was done or not.
         let successor = match user.rotate(&sid, 0, LONG).await? {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    store::{Denial, Deny, DenyQuery, ForeignId, Revocation, Revoked},
+    store::{Denial, DenyQuery, DenyRequest, ExternalId, Revocation, Revoked},
 };
 
 /// Returns an issuer that no other rule uses.
@@ -16,8 +16,8 @@ fn issuer(user: &Subject) -> String {
     format!("https://issuer.example/{}", user.name)
 }
 
-async fn deny(user: &Subject, id: ForeignId, keep: Duration) -> Outcome<Revoked> {
-    Ok(user.store.deny(Deny { issuer: issuer(user), id, keep }).await?)
+async fn deny(user: &Subject, id: ExternalId, keep: Duration) -> Outcome<Revoked> {
+    Ok(user.store.deny(DenyRequest { issuer: issuer(user), id, keep }).await?)
 }
 
 async fn denied(user: &Subject, [jti, sid, subject]: [&str; 3]) -> Outcome<Denial> {
@@ -37,7 +37,7 @@ pub(super) async fn a_denied_token_is_denied(user: Subject) -> Outcome {
     ensure!(!denial.token && denial.revoked_before.is_none(), "nothing was denied yet: {denial:?}");
     ensure!(denial.born <= denial.now, "the store was born after now: {denial:?}");
     for expected in [true, false] {
-        let found = deny(&user, ForeignId::Token("j".to_owned()), LONG).await?.found;
+        let found = deny(&user, ExternalId::Token("j".to_owned()), LONG).await?.found;
         ensure!(found == expected, "found is {found}, expected {expected}");
     }
     let denial = denied(&user, ["j", "s", "u"]).await?;
@@ -52,7 +52,7 @@ pub(super) async fn a_denied_token_is_denied(user: Subject) -> Outcome {
 
 /// Returns the moment up to which an answer ends tokens: half a second after it at most.
 fn moment_of(answer: &Revoked) -> Outcome<Timestamp> {
-    let Revocation::Foreign { before: Some(before), .. } = &answer.revocation else {
+    let Revocation::External { before: Some(before), .. } = &answer.revocation else {
         return Err(Broken(format!("it names no moment: {answer:?}")));
     };
     let right = answer.now <= *before && *before < answer.now.saturating_add(HALF_A_SECOND);
@@ -61,25 +61,25 @@ fn moment_of(answer: &Revoked) -> Outcome<Timestamp> {
 }
 
 pub(super) async fn a_denied_subject_or_session_is_denied_up_to_the_last_denial(user: Subject) -> Outcome {
-    let first = moment_of(&deny(&user, ForeignId::Subject("u".to_owned()), LONG).await?)?;
+    let first = moment_of(&deny(&user, ExternalId::Subject("u".to_owned()), LONG).await?)?;
     let denial = denied(&user, ["j", "s", "u"]).await?;
     ensure!(denial.revoked_before == Some(first), "the subject was denied until {first}: {denial:?}");
     ensure!(!denial.token, "no token was denied: {denial:?}");
     user.wait_until(moment_after(first)).await?;
-    let second = moment_of(&deny(&user, ForeignId::Session("s".to_owned()), LONG).await?)?;
+    let second = moment_of(&deny(&user, ExternalId::Session("s".to_owned()), LONG).await?)?;
     let denial = denied(&user, ["j", "s", "u"]).await?;
     ensure!(denial.revoked_before == Some(second), "then its session until {second}: {denial:?}");
     let denial = denied(&user, ["j", "t", "u"]).await?;
     ensure!(denial.revoked_before == Some(first), "another of its sessions: {denial:?}");
     user.wait_until(moment_after(second)).await?;
-    let third = moment_of(&deny(&user, ForeignId::Subject("u".to_owned()), LONG).await?)?;
+    let third = moment_of(&deny(&user, ExternalId::Subject("u".to_owned()), LONG).await?)?;
     let denial = denied(&user, ["j", "s", "u"]).await?;
     ensure!(denial.revoked_before == Some(third), "then the subject again until {third}: {denial:?}");
     Ok(())
 }
 
 pub(super) async fn a_repeated_denial_writes_nothing_within_half_a_second(user: Subject) -> Outcome {
-    for id in [ForeignId::Token("x".into()), ForeignId::Session("x".into()), ForeignId::Subject("x".into())] {
+    for id in [ExternalId::Token("x".into()), ExternalId::Session("x".into()), ExternalId::Subject("x".into())] {
         let mut reader = user.reader().await?;
         let mut answers: Vec<Revoked> = Vec::new();
         for _ in 0..50 {
@@ -99,14 +99,14 @@ pub(super) async fn a_repeated_denial_writes_nothing_within_half_a_second(user: 
     }
     // Nothing is to be remembered.
     let mut reader = user.reader().await?;
-    let nothing = deny(&user, ForeignId::Token("over".to_owned()), Duration::ZERO).await?;
+    let nothing = deny(&user, ExternalId::Token("over".to_owned()), Duration::ZERO).await?;
     ensure!(!nothing.found && reader.read().await?.is_empty(), "what is over was logged: {nothing:?}");
     ensure!(!denied(&user, ["over", "s", "u"]).await?.token, "what is over was denied");
     Ok(())
 }
 
 pub(super) async fn issuers_and_kinds_are_kept_apart(user: Subject) -> Outcome {
-    deny(&user, ForeignId::Subject("1".to_owned()), LONG).await?;
+    deny(&user, ExternalId::Subject("1".to_owned()), LONG).await?;
     let denial = denied(&user, ["1", "1", "2"]).await?;
     ensure!(!denial.token && denial.revoked_before.is_none(), "only a subject was denied: {denial:?}");
 
@@ -120,21 +120,24 @@ pub(super) async fn issuers_and_kinds_are_kept_apart(user: Subject) -> Outcome {
     ensure!(denial.revoked_before.is_none(), "issuer and id run together: {denial:?}");
 
     user.open("s").await?;
-    user.store.deny(Deny { issuer: issuer(&user), id: ForeignId::Subject(user.name.clone()), keep: LONG }).await?;
+    user.store
+        .deny(DenyRequest { issuer: issuer(&user), id: ExternalId::Subject(user.name.clone()), keep: LONG })
+        .await?;
     ensure!(user.is_active("s").await?, "a foreign subject ended a session of ours");
     Ok(())
 }
 
 pub(super) async fn a_denial_is_remembered_for_its_time(user: Subject) -> Outcome {
-    let ids =
-        || [ForeignId::Token("x".to_owned()), ForeignId::Session("x".to_owned()), ForeignId::Subject("x".to_owned())];
+    let ids = || {
+        [ExternalId::Token("x".to_owned()), ExternalId::Session("x".to_owned()), ExternalId::Subject("x".to_owned())]
+    };
     let mut until = Timestamp::default();
     for id in ids() {
         until = deny(&user, id, SHORT).await?.now.saturating_add(SHORT);
     }
     // The longer time counts, whichever comes first.
-    deny(&user, ForeignId::Token("longer".to_owned()), LONG).await?;
-    deny(&user, ForeignId::Token("longer".to_owned()), SHORT).await?;
+    deny(&user, ExternalId::Token("longer".to_owned()), LONG).await?;
+    deny(&user, ExternalId::Token("longer".to_owned()), SHORT).await?;
     loop {
         // Not only until then: another node may accept the token for longer.
         let denial = denied(&user, ["x", "x", "x"]).await?;
@@ -144,7 +147,7 @@ pub(super) async fn a_denial_is_remembered_for_its_time(user: Subject) -> Outcom
         ensure!(denial.token && denial.revoked_before.is_some(), "before its time: {denial:?}");
         tokio::time::sleep(SHORT / 30).await;
     }
-    deny(&user, ForeignId::Token("another".to_owned()), LONG).await?;
+    deny(&user, ExternalId::Token("another".to_owned()), LONG).await?;
     ensure!(denied(&user, ["longer", "x", "x"]).await?.token, "the longer time does not count");
     for id in ids() {
         deny(&user, id, LONG).await?;
@@ -158,10 +161,10 @@ pub(super) async fn a_denial_is_logged(user: Subject) -> Outcome {
     let mut reader = user.reader().await?;
     let mut ids = Vec::new();
     let denials = [
-        (ForeignId::Token("x".to_owned()), false),
-        (ForeignId::Session("x".to_owned()), true),
-        (ForeignId::Subject("x".to_owned()), true),
-        (ForeignId::Subject("y".to_owned()), true),
+        (ExternalId::Token("x".to_owned()), false),
+        (ExternalId::Session("x".to_owned()), true),
+        (ExternalId::Subject("x".to_owned()), true),
+        (ExternalId::Subject("y".to_owned()), true),
     ];
     for (id, has_moment) in denials {
         let answer = deny(&user, id.clone(), LONG).await?;
@@ -169,7 +172,7 @@ pub(super) async fn a_denial_is_logged(user: Subject) -> Outcome {
         let right = match logged.as_slice() {
             [entry] if entry.revocation != answer.revocation || entry.until != answer.until => false,
             [entry] => match &entry.revocation {
-                Revocation::Foreign { id, before } => {
+                Revocation::External { id, before } => {
                     ids.push(id.clone());
                     let right = if has_moment { moment_of(&answer).is_ok() } else { before.is_none() };
                     right && answer.now.saturating_add(LONG) <= entry.until
@@ -188,14 +191,14 @@ pub(super) async fn a_denial_is_logged(user: Subject) -> Outcome {
 
 pub(super) async fn the_log_calls_what_is_denied_by_its_name(user: Subject) -> Outcome {
     let ids =
-        [ForeignId::Token("x".to_owned()), ForeignId::Session("x".to_owned()), ForeignId::Subject("x".to_owned())];
+        [ExternalId::Token("x".to_owned()), ExternalId::Session("x".to_owned()), ExternalId::Subject("x".to_owned())];
     for id in ids {
         let name = user.store.foreign_name(&issuer(&user), &id);
         ensure!(name.bucket < user.store.buckets(), "there is no bucket for {name:?}");
         let mut reader = user.reader().await?;
         let position = deny(&user, id, LONG).await?.position;
         let logged = reader.read().await?;
-        let named = |revocation: &Revocation| matches!(revocation, Revocation::Foreign { id, .. } if *id == name.id);
+        let named = |revocation: &Revocation| matches!(revocation, Revocation::External { id, .. } if *id == name.id);
         ensure!(position.bucket == name.bucket, "{name:?} is at {position:?}");
         ensure!(logged.iter().all(|entry| named(&entry.revocation)) && logged.len() == 1, "{name:?}: {logged:?}");
     }

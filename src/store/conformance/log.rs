@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::StoreErrorKind,
-    store::{Deny, DenyQuery, ForeignId, LogCursor, LogQuery, Revocation},
+    store::{DenyQuery, DenyRequest, ExternalId, LogCursor, LogQuery, Revocation},
 };
 
 pub(super) async fn the_log_is_dense_and_chained(user: Subject) -> Outcome {
@@ -60,7 +60,7 @@ pub(super) async fn the_log_holds_the_changes_in_their_order(user: Subject) -> O
             Revocation::Session { sid, .. } => format!("session {sid}"),
             Revocation::Token { jti, .. } => format!("token {jti}"),
             Revocation::Subject { .. } => "all".to_owned(),
-            Revocation::Foreign { .. } => "foreign".to_owned(),
+            Revocation::External { .. } => "foreign".to_owned(),
         })
         .collect();
     ensure!(kinds == ["token j", "session a", "session b", "all"], "the log says {kinds:?}");
@@ -149,7 +149,7 @@ pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: Subject) 
 
 pub(super) async fn what_was_revoked_before_the_log_was_kept_longer_is_told_as_such(user: Subject) -> Outcome {
     let issuer = format!("https://issuer.example/{}", user.name);
-    let deny = Deny { issuer: issuer.clone(), id: ForeignId::Token("j".to_owned()), keep: LONG };
+    let deny = DenyRequest { issuer: issuer.clone(), id: ExternalId::Token("j".to_owned()), keep: LONG };
     let bucket = user.store.deny(deny).await?.position.bucket;
     let before = user.store.log(bucket, LogQuery::from_start()).await?.keep;
     user.store.keep_log_for(before.saturating_add(LONG));

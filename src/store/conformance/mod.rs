@@ -1,4 +1,4 @@
-//! The suite that every [`TokenStore`] must pass: its contract, rule by rule.
+//! The suite that every [`SessionStore`] must pass: its contract, rule by rule.
 //!
 //! Each [`Rule`] is named after its demand, and a failure names the rule. The suite needs a Tokio
 //! runtime; with several threads, simultaneous calls really run at once. The store's clock has to
@@ -8,11 +8,11 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use tower_bearer::store::{MemoryStore, TokenStore, conformance};
+//! use tower_bearer::store::{MemoryStore, SessionStore, conformance};
 //!
 //! # #[tokio::main]
 //! # async fn main() {
-//! let new_store = async || Arc::new(MemoryStore::default()) as Arc<dyn TokenStore>;
+//! let new_store = async || Arc::new(MemoryStore::default()) as Arc<dyn SessionStore>;
 //! conformance::run(new_store).await.unwrap();
 //! # }
 //! ```
@@ -43,7 +43,7 @@ mod subject;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use super::{BoxFuture, TokenStore};
+use super::{BoxFuture, SessionStore};
 use crate::error::StoreError;
 
 /// The time after which a rule counts as broken: every call is to end within a deadline of the
@@ -55,7 +55,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 ///
 /// The rules that are broken, all of them.
-pub async fn run(new_store: impl AsyncFn() -> Arc<dyn TokenStore>) -> Result<(), Violations> {
+pub async fn run(new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(), Violations> {
     let mut violations = Vec::new();
     for rule in rules() {
         violations.extend(rule.check(new_store().await).await.err());
@@ -72,7 +72,7 @@ pub fn rules() -> &'static [Rule] {
 /// A demand on every store.
 pub struct Rule {
     name: &'static str,
-    check: fn(Arc<dyn TokenStore>) -> BoxFuture<Outcome>,
+    check: fn(Arc<dyn SessionStore>) -> BoxFuture<Outcome>,
 }
 
 impl Rule {
@@ -87,7 +87,7 @@ impl Rule {
     /// # Errors
     ///
     /// The store's behaviour instead; also if it panicked, answered with an error or took too long.
-    pub async fn check(&self, store: Arc<dyn TokenStore>) -> Result<(), Violation> {
+    pub async fn check(&self, store: Arc<dyn SessionStore>) -> Result<(), Violation> {
         let mut task = tokio::spawn((self.check)(store));
         let what = match tokio::time::timeout(PATIENCE, &mut task).await {
             Ok(Ok(Ok(()))) => return Ok(()),

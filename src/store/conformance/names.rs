@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::StoreErrorKind,
-    store::{Deny, ForeignId, Revocation, Rotate, Rotated, SessionState},
+    store::{DenyRequest, ExternalId, Revocation, RotateRefresh, Rotated, SessionState},
 };
 
 /// Texts that have been mistaken for other things before: patterns, protocol, scripts, separators,
@@ -201,14 +201,14 @@ pub(super) async fn names_that_no_token_can_have_are_rejected(user: Subject) -> 
     let mut reader = user.reader().await?;
     for bad in ["", &long, &longer] {
         let (name, owned) = (user.name.as_str(), || bad.to_owned());
-        let rotate = |subject: &str, sid: &str| Rotate {
+        let rotate = |subject: &str, sid: &str| RotateRefresh {
             subject: subject.to_owned(),
             sid: sid.to_owned(),
             counter: 0,
             idle: LONG,
             grace: LONG,
         };
-        let deny = |id| Deny { issuer: "https://issuer.example".to_owned(), id, keep: LONG };
+        let deny = |id| DenyRequest { issuer: "https://issuer.example".to_owned(), id, keep: LONG };
         let stranger = user.other(bad);
         let session = |subject: &str, sid| Revocation::Session { subject: subject.to_owned(), sid };
         let except =
@@ -225,9 +225,9 @@ pub(super) async fn names_that_no_token_can_have_are_rejected(user: Subject) -> 
             ("revoke_token jti", user.store.revoke_token(name, bad, until).await.err()),
             ("revoke_all", user.store.revoke_all(bad, None).await.err()),
             ("revoke_all except", user.store.revoke_all(name, Some(bad)).await.err()),
-            ("deny jti", user.store.deny(deny(ForeignId::Token(owned()))).await.err()),
-            ("deny sid", user.store.deny(deny(ForeignId::Session(owned()))).await.err()),
-            ("deny sub", user.store.deny(deny(ForeignId::Subject(owned()))).await.err()),
+            ("deny jti", user.store.deny(deny(ExternalId::Token(owned()))).await.err()),
+            ("deny sid", user.store.deny(deny(ExternalId::Session(owned()))).await.err()),
+            ("deny sub", user.store.deny(deny(ExternalId::Subject(owned()))).await.err()),
             ("republish", user.store.republish(bucket_of_bad, session(bad, "s".to_owned()), until).await.err()),
             ("republish sid", user.store.republish(bucket, session(name, owned()), until).await.err()),
             ("republish except", user.store.republish(bucket, except, until).await.err()),

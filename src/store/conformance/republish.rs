@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
-    store::{DenyQuery, ForeignId, Opened, Revocation},
+    store::{DenyQuery, ExternalId, Opened, Revocation},
 };
 
 async fn republish(user: &Subject, revocation: Revocation) -> Outcome {
@@ -113,7 +113,7 @@ pub(super) async fn a_lost_revoke_all_supersedes_logins_that_began_before_it_onl
     user.wait_until(before.saturating_add(Duration::from_millis(3))).await?;
     let revoked = before.saturating_add(Duration::from_millis(1));
     republish(&user, all(&user, revoked.as_millis().saturating_add(1), None)).await?;
-    let began = |moment| crate::store::Open { authentication_began: Some(moment), ..user.session("s") };
+    let began = |moment| crate::store::OpenSession { auth_time: Some(moment), ..user.session("s") };
     let opened = user.store.open(began(before)).await?;
     ensure!(matches!(opened, Opened::Superseded { .. }), "a login that began before: {opened:?}");
     let opened = user.store.open(began(revoked.saturating_add(Duration::from_millis(1)))).await?;
@@ -140,10 +140,11 @@ pub(super) async fn a_lost_denial_is_told_again_once(user: Subject) -> Outcome {
     let issuer = format!("https://issuer.example/{}", user.name);
     let now = user.store.ping().await?;
     let (until, before) = (now.saturating_add(LONG), now.saturating_sub(SHORT));
-    for (id, before) in [(ForeignId::Token("x".to_owned()), None), (ForeignId::Subject("x".to_owned()), Some(before))] {
+    for (id, before) in [(ExternalId::Token("x".to_owned()), None), (ExternalId::Subject("x".to_owned()), Some(before))]
+    {
         let mut reader = user.reader().await?;
         let name = user.store.foreign_name(&issuer, &id);
-        let revocation = Revocation::Foreign { id: name.id, before };
+        let revocation = Revocation::External { id: name.id, before };
         for expected in [1, 0] {
             user.store.republish(name.bucket, revocation.clone(), until).await?;
             let logged: Vec<_> =
@@ -153,7 +154,7 @@ pub(super) async fn a_lost_denial_is_told_again_once(user: Subject) -> Outcome {
         }
         // An earlier moment or end changes nothing; later ones do.
         let earlier = before.map(|before| before.saturating_sub(SHORT));
-        let known = Revocation::Foreign { id: user.store.foreign_name(&issuer, &id).id, before: earlier };
+        let known = Revocation::External { id: user.store.foreign_name(&issuer, &id).id, before: earlier };
         user.store.republish(name.bucket, known, until.saturating_sub(SHORT)).await?;
         ensure!(reader.read().await?.is_empty(), "{id:?}: an earlier moment is news");
     }
@@ -171,8 +172,8 @@ pub(super) async fn what_is_over_is_not_told_again(user: Subject) -> Outcome {
     for revocation in [session(&user, "s"), token(&user, "j"), all(&user, generation, None)] {
         republish_until(&user, revocation, now).await?;
     }
-    let name = user.store.foreign_name(&user.name, &ForeignId::Token("j".to_owned()));
-    user.store.republish(name.bucket, Revocation::Foreign { id: name.id, before: None }, now).await?;
+    let name = user.store.foreign_name(&user.name, &ExternalId::Token("j".to_owned()));
+    user.store.republish(name.bucket, Revocation::External { id: name.id, before: None }, now).await?;
     let logged = reader.read().await?;
     ensure!(logged.is_empty(), "the log says {logged:?}");
     ensure!(user.is_active("s").await?, "what is over ended a session");

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    store::{Deny, DenyQuery, ForeignId, Opened, Revocation, Rotated, SessionState},
+    store::{DenyQuery, DenyRequest, ExternalId, Opened, Revocation, Rotated, SessionState},
 };
 
 fn session(user: &Subject, sid: &str) -> Revocation {
@@ -137,7 +137,7 @@ pub(super) async fn a_token_that_has_expired_is_not_logged(user: Subject) -> Out
 }
 
 pub(super) async fn a_session_past_its_end_is_revoked_and_logged_once(user: Subject) -> Outcome {
-    let opening = user.open_as(crate::store::Open { idle: SHORT, ..user.session("s") }).await?;
+    let opening = user.open_as(crate::store::OpenSession { idle: SHORT, ..user.session("s") }).await?;
     user.wait_until(opening.refresh_end).await?;
     let mut reader = user.reader().await?;
     for _ in 0..3 {
@@ -160,13 +160,13 @@ pub(super) async fn no_caller_makes_the_log_of_a_subject_grow_fast(user: Subject
         user.store.revoke_token(&user.name, "j", until).await?;
         user.store.revoke_token(&user.name, "expired", started).await?;
         user.store.revoke_all(&user.name, Some("mine")).await?;
-        for id in [ForeignId::Subject("u".to_owned()), ForeignId::Session("s".to_owned())] {
-            user.store.deny(Deny { issuer: issuer.clone(), id, keep: LONG }).await?;
+        for id in [ExternalId::Subject("u".to_owned()), ExternalId::Session("s".to_owned())] {
+            user.store.deny(DenyRequest { issuer: issuer.clone(), id, keep: LONG }).await?;
         }
     }
     let lasted = user.store.ping().await?.saturating_since(started);
     let logged = reader.read().await?.into_iter().map(|entry| entry.revocation);
-    let (denied, own): (Vec<_>, Vec<_>) = logged.partition(|entry| matches!(entry, Revocation::Foreign { .. }));
+    let (denied, own): (Vec<_>, Vec<_>) = logged.partition(|entry| matches!(entry, Revocation::External { .. }));
     ensure!(own.len() == 3, "one session, one token, all but one: the log says {own:?}");
     let windows = lasted.as_millis() / 500 + 2;
     ensure!(denied.len() as u128 <= 2 * windows, "in {lasted:?} two ids have {} entries", denied.len());
@@ -278,7 +278,7 @@ pub(super) async fn an_exception_that_is_not_alive_is_not_named(user: Subject) -
     user.store.revoke_session(&user.name, "revoked").await?;
     user.open("ended with all").await?;
     user.store.revoke_all(&user.name, None).await?;
-    let expired = user.open_as(crate::store::Open { idle: SHORT, ..user.session("expired") }).await?;
+    let expired = user.open_as(crate::store::OpenSession { idle: SHORT, ..user.session("expired") }).await?;
     user.wait_until(expired.refresh_end).await?;
     for sid in ["revoked", "ended with all", "expired", "never opened", "another's"] {
         user.open(&format!("before {sid}")).await?;
@@ -317,19 +317,19 @@ pub(super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept
     // Another node accepts tokens for this long.
     user.store.keep_log_for(LONG * 40);
     user.open("s").await?;
-    user.open_as(crate::store::Open { idle: SHORT, ..user.session("t") }).await?;
+    user.open_as(crate::store::OpenSession { idle: SHORT, ..user.session("t") }).await?;
     let mut reader = user.reader().await?;
     let issuer = format!("https://issuer.example/{}", user.name);
-    let (id, token) = (ForeignId::Subject("u".to_owned()), ForeignId::Token("x".to_owned()));
+    let (id, token) = (ExternalId::Subject("u".to_owned()), ExternalId::Token("x".to_owned()));
     user.store.revoke_session(&user.name, "t").await?;
     for id in [id, token] {
-        user.store.deny(Deny { issuer: issuer.clone(), id, keep: SHORT }).await?;
+        user.store.deny(DenyRequest { issuer: issuer.clone(), id, keep: SHORT }).await?;
     }
     let soon = user.store.ping().await?.saturating_add(SHORT * 6);
     user.store.revoke_token(&user.name, "j", soon).await?;
     user.store.republish(user.store.bucket_of(&user.name), token_of(&user, "again"), soon).await?;
-    let name = user.store.foreign_name(&issuer, &ForeignId::Token("again".to_owned()));
-    user.store.republish(name.bucket, Revocation::Foreign { id: name.id, before: None }, soon).await?;
+    let name = user.store.foreign_name(&issuer, &ExternalId::Token("again".to_owned()));
+    user.store.republish(name.bucket, Revocation::External { id: name.id, before: None }, soon).await?;
     let logged = reader.read().await?;
     let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
     ensure!(lasts && logged.len() == 6, "the log says {logged:?}");

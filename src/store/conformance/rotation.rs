@@ -1,4 +1,4 @@
-//! Rules about [`Rotate`].
+//! Rules about [`RotateRefresh`].
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{
     Broken, Outcome, ensure,
     subject::{LONG, SHORT, Subject},
 };
-use crate::store::{Open, Revocation, Rotate, Rotated, SessionState, Successor};
+use crate::store::{OpenSession, Revocation, RotateRefresh, Rotated, SessionState, Successor};
 
 /// Returns true if two answers name the same tokens.
 fn same(one: &Successor, other: &Successor) -> bool {
@@ -31,8 +31,8 @@ pub(super) async fn a_rotation_moves_the_counter_on(user: Subject) -> Outcome {
 }
 
 pub(super) async fn a_rotation_prolongs_the_session_but_not_beyond_its_absolute_end(user: Subject) -> Outcome {
-    let prolonged = user.open_as(Open { idle: SHORT * 3, ..user.session("prolonged") }).await?;
-    let bounded = user.open_as(Open { absolute: SHORT * 3, ..user.session("bounded") }).await?;
+    let prolonged = user.open_as(OpenSession { idle: SHORT * 3, ..user.session("prolonged") }).await?;
+    let bounded = user.open_as(OpenSession { absolute: SHORT * 3, ..user.session("bounded") }).await?;
     let successor = user.advance("prolonged", 0).await?;
     ensure!(successor.refresh_end == successor.now.saturating_add(LONG), "ends at {}", successor.refresh_end);
     let successor = user.advance("bounded", 0).await?;
@@ -51,7 +51,7 @@ pub(super) async fn a_replay_within_the_grace_gets_the_same_successor(user: Subj
         user.wait_until(first.now.saturating_add(Duration::from_millis(2))).await?;
         for idle in [LONG, LONG * 2] {
             let (subject, sid) = (user.name.clone(), "s".to_owned());
-            let rotate = Rotate { subject, sid, counter, idle, grace: LONG };
+            let rotate = RotateRefresh { subject, sid, counter, idle, grace: LONG };
             match user.store.rotate(rotate).await? {
                 Rotated::Replayed(again) => {
                     ensure!(same(&first, &again), "{first:?} was replayed as {again:?}");
@@ -165,7 +165,7 @@ pub(super) async fn only_a_live_session_rotates(user: Subject) -> Outcome {
         ensure!(matches!(answer, Rotated::Revoked { .. }), "ended with all, counter {counter}: {answer:?}");
     }
 
-    let opening = user.open_as(Open { idle: SHORT, ..user.session("u") }).await?;
+    let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("u") }).await?;
     user.wait_until(opening.refresh_end).await?;
     for counter in 0..2 {
         let answer = user.rotate("u", counter, LONG).await?;

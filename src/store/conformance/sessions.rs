@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    store::{LogQuery, Open, Opened, Revocation, Rotate, Rotated, SessionState},
+    store::{LogQuery, OpenSession, Opened, Revocation, RotateRefresh, Rotated, SessionState},
 };
 
 pub(super) async fn an_opened_session_is_active(user: Subject) -> Outcome {
@@ -33,7 +33,7 @@ pub(super) async fn an_unknown_session_is_unknown(user: Subject) -> Outcome {
 }
 
 pub(super) async fn an_existing_session_is_never_overwritten(user: Subject) -> Outcome {
-    let open = Open { label: "the first".to_owned(), ..user.session("s") };
+    let open = OpenSession { label: "the first".to_owned(), ..user.session("s") };
     user.open_as(open).await?;
     user.advance("s", 0).await?;
     let answer = user.store.open(user.session("s")).await?;
@@ -56,7 +56,7 @@ pub(super) async fn an_existing_session_is_never_overwritten(user: Subject) -> O
 }
 
 pub(super) async fn a_session_that_is_not_used_ends(user: Subject) -> Outcome {
-    let opening = user.open_as(Open { idle: SHORT, ..user.session("s") }).await?;
+    let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("s") }).await?;
     ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "ends at {}", opening.refresh_end);
     loop {
         let checked = user.store.check(&user.name, "s", "j").await?;
@@ -74,13 +74,13 @@ pub(super) async fn a_session_that_is_not_used_ends(user: Subject) -> Outcome {
 }
 
 pub(super) async fn the_absolute_end_bounds_the_idle_one(user: Subject) -> Outcome {
-    let opening = user.open_as(Open { idle: LONG, absolute: SHORT, ..user.session("s") }).await?;
+    let opening = user.open_as(OpenSession { idle: LONG, absolute: SHORT, ..user.session("s") }).await?;
     ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "ends at {}", opening.refresh_end);
     user.wait_until(opening.refresh_end).await?;
     let state = user.state("s").await?;
     ensure!(matches!(state, SessionState::Expired | SessionState::Unknown), "at its end it is {state:?}");
     // Lifetimes beyond all time do no harm.
-    let opening = user.open_as(Open { idle: LONG, absolute: Duration::MAX, ..user.session("t") }).await?;
+    let opening = user.open_as(OpenSession { idle: LONG, absolute: Duration::MAX, ..user.session("t") }).await?;
     ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "ends at {}", opening.refresh_end);
     ensure!(user.is_active("t").await?, "a session without an absolute end is not alive");
     Ok(())
@@ -109,7 +109,7 @@ pub(super) async fn max_sessions_evicts_those_used_longest_ago_and_logs_it(user:
 }
 
 pub(super) async fn max_sessions_counts_only_the_living(user: Subject) -> Outcome {
-    let short = user.open_as(Open { idle: SHORT, ..user.session("expired") }).await?;
+    let short = user.open_as(OpenSession { idle: SHORT, ..user.session("expired") }).await?;
     user.open("ended with all").await?;
     user.store.revoke_all(&user.name, Some("expired")).await?;
     user.open("revoked").await?;
@@ -122,7 +122,7 @@ pub(super) async fn max_sessions_counts_only_the_living(user: Subject) -> Outcom
     let opening = user.open_capped("newest", NonZeroU32::MIN).await?;
     let evicted: BTreeSet<_> = opening.evicted.iter().map(String::as_str).collect();
     ensure!(evicted == ["alive", "new"].into(), "evicted were {evicted:?}");
-    let again = user.store.open(Open { max_sessions: Some(NonZeroU32::MIN), ..user.session("newest") }).await?;
+    let again = user.store.open(OpenSession { max_sessions: Some(NonZeroU32::MIN), ..user.session("newest") }).await?;
     ensure!(matches!(again, Opened::Exists { .. }), "{again:?}");
     ensure!(user.is_active("newest").await?, "an open that was refused evicted something");
     Ok(())
@@ -155,7 +155,7 @@ pub(super) async fn a_new_cap_ends_the_excess_over_some_logins(user: Subject) ->
 
 pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: Subject) -> Outcome {
     let began = user.store.ping().await?;
-    let late = |sid, began| Open { authentication_began: Some(began), ..user.session(sid) };
+    let late = |sid, began| OpenSession { auth_time: Some(began), ..user.session(sid) };
     user.open_as(late("before", began)).await?;
     let revoked = user.store.revoke_all(&user.name, None).await?;
     for began in [began, revoked.now] {
@@ -180,7 +180,7 @@ pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: S
 pub(super) async fn the_listing_tells_what_is_known_of_a_session(user: Subject) -> Outcome {
     ensure!(user.listing(0).await?.is_empty(), "a user who has no session has a listing");
     let label = "é\r\n\0\"".repeat(146);
-    let opening = user.open_as(Open { label: label.clone(), ..user.session("s") }).await?;
+    let opening = user.open_as(OpenSession { label: label.clone(), ..user.session("s") }).await?;
     let absolute_end = opening.now.saturating_add(24 * LONG);
     for successor in [None, Some(0)] {
         let (rotated, expires) = match successor {
@@ -203,7 +203,7 @@ pub(super) async fn the_listing_tells_what_is_known_of_a_session(user: Subject) 
 }
 
 pub(super) async fn the_listing_holds_live_sessions_only(user: Subject) -> Outcome {
-    let short = user.open_as(Open { idle: SHORT, ..user.session("expired") }).await?;
+    let short = user.open_as(OpenSession { idle: SHORT, ..user.session("expired") }).await?;
     user.open("ended with all").await?;
     user.store.revoke_all(&user.name, Some("expired")).await?;
     user.open("revoked").await?;
@@ -241,11 +241,11 @@ pub(super) async fn the_listing_can_be_read_in_pages(user: Subject) -> Outcome {
 
 pub(super) async fn no_end_lies_beyond_the_end_of_time(user: Subject) -> Outcome {
     let end = Timestamp::END_OF_TIME;
-    let open = Open { idle: Duration::MAX, absolute: Duration::MAX, ..user.session("s") };
+    let open = OpenSession { idle: Duration::MAX, absolute: Duration::MAX, ..user.session("s") };
     let opening = user.open_as(open).await?;
     ensure!(opening.refresh_end == end, "it ends at {}", opening.refresh_end);
     let (subject, sid) = (user.name.clone(), "s".to_owned());
-    let rotate = Rotate { subject, sid, counter: 0, idle: Duration::MAX, grace: Duration::MAX };
+    let rotate = RotateRefresh { subject, sid, counter: 0, idle: Duration::MAX, grace: Duration::MAX };
     match user.store.rotate(rotate).await? {
         Rotated::Rotated(successor) => ensure!(successor.refresh_end == end, "then it ends at {successor:?}"),
         other => return Err(super::Broken(format!("{other:?}"))),

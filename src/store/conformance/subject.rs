@@ -12,8 +12,8 @@ use super::{Broken, Outcome};
 use crate::{
     clock::Timestamp,
     store::{
-        LogCursor, LogEntry, LogQuery, Open, Opened, Page, Revocation, Rotate, Rotated, SessionRecord, SessionState,
-        Successor, TokenStore,
+        LogCursor, LogEntry, LogQuery, OpenSession, Opened, Page, Revocation, RotateRefresh, Rotated, SessionRecord,
+        SessionState, SessionStore, Successor,
     },
 };
 
@@ -29,7 +29,7 @@ const MANY_PAGES: usize = 100_000;
 /// A user that no other rule uses.
 #[derive(Clone)]
 pub(super) struct Subject {
-    pub(super) store: Arc<dyn TokenStore>,
+    pub(super) store: Arc<dyn SessionStore>,
     pub(super) name: String,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Opening {
 }
 
 impl Subject {
-    pub(super) fn new(store: Arc<dyn TokenStore>) -> Self {
+    pub(super) fn new(store: Arc<dyn SessionStore>) -> Self {
         let name = format!("conformance-{:016x}", RandomState::new().hash_one(0u8));
         Self { store, name }
     }
@@ -53,13 +53,13 @@ impl Subject {
     }
 
     /// Returns a session that lives for long, not opened yet.
-    pub(super) fn session(&self, sid: &str) -> Open {
-        Open {
+    pub(super) fn session(&self, sid: &str) -> OpenSession {
+        OpenSession {
             subject: self.name.clone(),
             sid: sid.to_owned(),
             idle: LONG,
             absolute: 24 * LONG,
-            authentication_began: None,
+            auth_time: None,
             max_sessions: None,
             label: String::new(),
         }
@@ -70,10 +70,10 @@ impl Subject {
     }
 
     pub(super) async fn open_capped(&self, sid: &str, max_sessions: NonZeroU32) -> Outcome<Opening> {
-        self.open_as(Open { max_sessions: Some(max_sessions), ..self.session(sid) }).await
+        self.open_as(OpenSession { max_sessions: Some(max_sessions), ..self.session(sid) }).await
     }
 
-    pub(super) async fn open_as(&self, open: Open) -> Outcome<Opening> {
+    pub(super) async fn open_as(&self, open: OpenSession) -> Outcome<Opening> {
         match self.store.open(open.clone()).await? {
             Opened::Opened { now, generation, refresh_end, evicted } => {
                 Ok(Opening { now, generation, refresh_end, evicted })
@@ -100,7 +100,7 @@ impl Subject {
 
     pub(super) async fn rotate(&self, sid: &str, counter: u32, grace: Duration) -> Outcome<Rotated> {
         let (subject, sid) = (self.name.clone(), sid.to_owned());
-        Ok(self.store.rotate(Rotate { subject, sid, counter, idle: LONG, grace }).await?)
+        Ok(self.store.rotate(RotateRefresh { subject, sid, counter, idle: LONG, grace }).await?)
     }
 
     /// Rotates without grace; anything but a new successor ends the rule.
@@ -196,7 +196,7 @@ impl Reader {
             Revocation::Session { subject, .. }
             | Revocation::Token { subject, .. }
             | Revocation::Subject { subject, .. } => *subject == name,
-            Revocation::Foreign { .. } => false,
+            Revocation::External { .. } => false,
         };
         Ok(self.read().await?.into_iter().map(|entry| entry.revocation).filter(ours).collect())
     }

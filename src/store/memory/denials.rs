@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::StoreError,
-    store::{Denial, Deny, DenyQuery, ForeignId, KeptLonger, Revocation, Revoked},
+    store::{Denial, DenyQuery, DenyRequest, ExternalId, KeptLonger, Revocation, Revoked},
 };
 
 #[derive(Default)]
@@ -36,17 +36,17 @@ struct Denied {
 const WINDOW_MILLIS: u64 = 500;
 
 impl Denials {
-    pub(super) fn deny(&mut self, deny: &Deny, now: Timestamp, log: &Log) -> Result<Revoked, StoreError> {
+    pub(super) fn deny(&mut self, deny: &DenyRequest, now: Timestamp, log: &Log) -> Result<Revoked, StoreError> {
         let name: Arc<str> = name(&deny.issuer, &deny.id).into();
         let known = self.denied.get(&name).filter(|known| now < known.until);
         let end = window_end(now);
         let before = match &deny.id {
-            ForeignId::Token(_) => None,
+            ExternalId::Token(_) => None,
             // A denial from before the clock was put back stays in force.
-            ForeignId::Session(_) | ForeignId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
+            ExternalId::Session(_) | ExternalId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
         let wanted = later(end, deny.keep);
-        let revocation = Revocation::Foreign { id: name.as_ref().to_owned(), before };
+        let revocation = Revocation::External { id: name.as_ref().to_owned(), before };
         if deny.keep.is_zero() {
             return Ok(log.revoked(now, false, revocation, now, log.position(None)));
         }
@@ -89,7 +89,7 @@ impl Denials {
         }
         let before = before.map(|before| known.map_or(before, |known| known.before.max(before)));
         let until = until.max(later(now, log.keep()));
-        let position = log.append(now, Revocation::Foreign { id: name.to_owned(), before }, until)?;
+        let position = log.append(now, Revocation::External { id: name.to_owned(), before }, until)?;
         self.put(name.into(), Denied { before: before.unwrap_or(now), until, sequence: position.sequence });
         Ok(())
     }
@@ -109,14 +109,14 @@ impl Denials {
 
     pub(super) fn denied(&self, query: DenyQuery, now: Timestamp, log: &Log) -> Denial {
         let issuer = &query.issuer;
-        let before = |id: ForeignId| {
+        let before = |id: ExternalId| {
             self.denied.get(name(issuer, &id).as_str()).filter(|denied| now < denied.until).map(|denied| denied.before)
         };
-        let session = query.sid.map(ForeignId::Session).and_then(before);
-        let subject = query.subject.map(ForeignId::Subject).and_then(before);
+        let session = query.sid.map(ExternalId::Session).and_then(before);
+        let subject = query.subject.map(ExternalId::Subject).and_then(before);
         Denial {
             now,
-            token: query.jti.map(ForeignId::Token).and_then(before).is_some(),
+            token: query.jti.map(ExternalId::Token).and_then(before).is_some(),
             revoked_before: session.max(subject),
             born: log.born(),
             kept_longer: self.kept_longer,
@@ -150,11 +150,11 @@ fn window_end(now: Timestamp) -> Timestamp {
 
 /// Returns one name for issuer, kind and id. It contains the issuer's length, so that no two
 /// triples have the same name.
-pub(super) fn name(issuer: &str, id: &ForeignId) -> String {
+pub(super) fn name(issuer: &str, id: &ExternalId) -> String {
     let (kind, id) = match id {
-        ForeignId::Token(id) => ("jti", id),
-        ForeignId::Session(id) => ("sid", id),
-        ForeignId::Subject(id) => ("sub", id),
+        ExternalId::Token(id) => ("jti", id.as_str()),
+        ExternalId::Session(id) => ("sid", id.as_str()),
+        ExternalId::Subject(id) => ("sub", id.as_str()),
     };
     format!("{kind}:{}:{issuer}:{id}", issuer.len())
 }
@@ -171,8 +171,8 @@ mod tests {
         let mut denials = Denials::default();
         let keep = Duration::from_secs(1);
         for n in 0..100 {
-            let id = ForeignId::Subject(n.to_string());
-            denials.deny(&Deny { issuer: "https://other.example".to_owned(), id, keep }, start, &log).unwrap();
+            let id = ExternalId::Subject(n.to_string());
+            denials.deny(&DenyRequest { issuer: "https://other.example".to_owned(), id, keep }, start, &log).unwrap();
         }
         denials.prune(start);
         assert_eq!(denials.denied.len(), 100);
@@ -187,16 +187,16 @@ mod tests {
         let start = Timestamp::from_secs(1_767_225_660);
         let (log, mut denials) = (Log::new(start), Denials::default());
         let keep = Duration::from_secs(3600);
-        let deny = Deny { issuer: "i".to_owned(), id: ForeignId::Subject("1".to_owned()), keep };
+        let deny = DenyRequest { issuer: "i".to_owned(), id: ExternalId::Subject("1".into()), keep };
         denials.deny(&deny, start, &log).unwrap();
         denials.deny(&deny, start.saturating_sub(keep / 2), &log).unwrap();
         let page = log.page(&crate::store::LogQuery::from_start(), &crate::clock::ManualClock::at(start));
         let befores: Vec<_> = page.entries.into_iter().map(|entry| entry.revocation).collect();
         assert!(
-            befores.iter().all(|entry| matches!(entry, Revocation::Foreign { before, .. } if *before >= Some(start)))
+            befores.iter().all(|entry| matches!(entry, Revocation::External { before, .. } if *before >= Some(start)))
         );
         assert_eq!(befores.len(), 1, "the second call changed nothing");
-        let deny = Deny { keep: 2 * keep, ..deny };
+        let deny = DenyRequest { keep: 2 * keep, ..deny };
         denials.deny(&deny, start.saturating_sub(keep / 2), &log).unwrap();
         let page = log.page(&crate::store::LogQuery::from_start(), &crate::clock::ManualClock::at(start));
         assert_eq!(page.entries[1].revocation, befores[0], "an earlier moment never takes the place of a later one");
@@ -208,7 +208,8 @@ mod tests {
         let mut names = BTreeSet::new();
         for issuer in ids {
             for id in ids {
-                for id in [ForeignId::Token(id.into()), ForeignId::Session(id.into()), ForeignId::Subject(id.into())] {
+                for id in [ExternalId::Token(id.into()), ExternalId::Session(id.into()), ExternalId::Subject(id.into())]
+                {
                     assert!(names.insert(name(issuer, &id)), "{issuer:?} {id:?}");
                 }
             }

@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Revocation, Revoked, ServerId},
+    store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Logged, Revocation, Revoked, ServerId},
 };
 
 /// The bucket's number.
@@ -139,7 +139,7 @@ impl Log {
         position: LogPosition,
     ) -> Revoked {
         let max_staleness = self.max_staleness();
-        Revoked { now, found, revocation, until, position, max_staleness, max_failover: Duration::ZERO }
+        Revoked { now, found, logged: Some(Logged { max_staleness, ..Logged::new(revocation, until, position) }) }
     }
 
     /// Returns the position of an entry that was written before; of the newest one without a
@@ -232,7 +232,7 @@ mod tests {
     use crate::clock::ManualClock;
 
     fn entry(n: u64) -> Revocation {
-        Revocation::Session { subject: "alice".to_owned(), sid: n.to_string() }
+        Revocation::Session { subject: "alice".into(), sid: n.to_string().into() }
     }
 
     #[test]

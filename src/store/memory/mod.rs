@@ -7,18 +7,20 @@ mod users;
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
 use self::{denials::Denials, log::Log, users::Shard};
 use super::{
-    Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogPage, LogQuery, Open, Opened, Page,
-    Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore, check_ids, ids_of,
+    Answer, Checked, Denial, DenyQuery, DenyRequest, Denylist, ExternalId, ExternalName, LogPage, LogQuery,
+    OpenSession, Opened, Page, Revocation, RevocationLog, Revoked, RotateRefresh, Rotated, SessionPage, SessionStore,
+    StoreAnswer, check_ids, ids_of,
 };
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{StoreError, StoreErrorKind},
+    ids::{SessionId, Subject, TokenId},
 };
 
 /// The count of locks over which the users are spread: more than there are likely to be cores.
@@ -27,36 +29,31 @@ const SHARDS: usize = 64;
 /// A store of sessions in memory: for one process, and until it ends.
 ///
 /// Every answer is there at once ([`Answer::Ready`]). None is an error unless the operating system
-/// has no random numbers to give or [`log`](TokenStore::log) is asked for a bucket other than 0.
+/// has no random numbers to give or [`read`](RevocationLog::read) is asked for a bucket other than 0.
 ///
 /// It does not grow for ever: every change also removes a few of the records whose time is over.
-/// The revocation log keeps entries for the time that [`keep_log_for`](TokenStore::keep_log_for)
+/// The revocation log keeps entries for the time that [`keep_log_for`](RevocationLog::keep_log_for)
 /// asks for (default: one hour), and at most 65 536 of them. A reader that finds the oldest gone
 /// sees the hole by the numbers and asks the store instead.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_bearer::store::{MemoryStore, Open, SessionState, TokenStore};
+/// use tower_bearer::{
+///     SessionId, Subject, TokenId,
+///     store::{MemoryStore, OpenSession, SessionState, SessionStore},
+/// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tower_bearer::error::StoreError> {
 /// let store = MemoryStore::default();
-/// store
-///     .open(Open {
-///         subject: "alice".to_owned(),
-///         sid: "s1".to_owned(),
-///         idle: Duration::from_secs(3600),
-///         absolute: Duration::from_secs(86_400),
-///         authentication_began: None,
-///         max_sessions: None,
-///         label: "a phone".to_owned(),
-///     })
-///     .await?;
-/// let checked = store.check("alice", "s1", "s1.0.a").await?;
+/// let (alice, s1, token) = (Subject::from("alice"), SessionId::new("s1"), TokenId::new("s1.0.a"));
+/// let (idle, absolute) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+/// store.open(OpenSession::new(&alice, s1.clone(), idle, absolute)).await?;
+/// let checked = store.check(&alice, &s1, &token).await?;
 /// assert!(matches!(checked.state, SessionState::Active { .. }));
 ///
-/// store.revoke_all("alice", None).await?;
-/// let checked = store.check("alice", "s1", "s1.0.a").await?;
+/// store.revoke_all(&alice, None).await?;
+/// let checked = store.check(&alice, &s1, &token).await?;
 /// assert!(matches!(checked.state, SessionState::Revoked { .. }));
 /// # Ok(())
 /// # }
@@ -109,17 +106,18 @@ impl MemoryStore {
         else {
             return Ok(());
         };
+        let subject = subject.as_str();
         let (mut shard, now) = self.write(subject);
         if until <= now {
             return Ok(());
         }
         let answer = match revocation {
-            Revocation::Session { sid, .. } => shard.republish_session(subject, sid, now, &self.log),
-            Revocation::Token { jti, .. } => shard.republish_token(subject, jti, until, now, &self.log),
+            Revocation::Session { sid, .. } => shard.republish_session(subject, sid.as_str(), now, &self.log),
+            Revocation::Token { jti, .. } => shard.republish_token(subject, jti.as_str(), until, now, &self.log),
             Revocation::Subject { generation, except, .. } => {
-                shard.republish_all(subject, *generation, except.as_deref(), now, &self.log)
+                shard.republish_all(subject, *generation, except.as_ref().map(SessionId::as_str), now, &self.log)
             }
-            Revocation::Foreign { .. } => Ok(()),
+            Revocation::External { .. } => Ok(()),
         };
         shard.prune(now);
         answer
@@ -148,33 +146,35 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-impl TokenStore for MemoryStore {
-    fn open(&self, open: Open) -> StoreAnswer<Opened> {
-        if let Err(error) = check_ids([open.subject.as_str(), &open.sid]) {
+impl SessionStore for MemoryStore {
+    fn open(&self, open: OpenSession) -> StoreAnswer<Opened> {
+        if let Err(error) = check_ids([open.subject.as_str(), open.sid.as_str()]) {
             return Answer::Ready(Err(error));
         }
-        let (mut shard, now) = self.write(&open.subject);
+        let (mut shard, now) = self.write(open.subject.as_str());
         let answer = shard.open(open, now, &self.log);
         shard.prune(now);
         Answer::Ready(answer)
     }
 
-    fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked> {
-        let (shard, now) = self.read(subject);
-        Answer::Ready(Ok(Checked { now, state: shard.check(subject, sid, jti, now), server: Some(self.log.server()) }))
+    fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
+        let (shard, now) = self.read(subject.as_str());
+        let state = shard.check(subject.as_str(), sid.as_str(), jti.as_str(), now);
+        Answer::Ready(Ok(Checked { now, state, server: Some(self.log.server()) }))
     }
 
-    fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
-        if let Err(error) = check_ids([rotate.subject.as_str(), &rotate.sid]) {
+    fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated> {
+        if let Err(error) = check_ids([rotate.subject.as_str(), rotate.sid.as_str()]) {
             return Answer::Ready(Err(error));
         }
-        let (mut shard, now) = self.write(&rotate.subject);
+        let (mut shard, now) = self.write(rotate.subject.as_str());
         let answer = shard.rotate(&rotate, now, &self.log);
         shard.prune(now);
         Answer::Ready(answer)
     }
 
-    fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked> {
+    fn revoke_session(&self, subject: &Subject, sid: &SessionId) -> StoreAnswer<Revoked> {
+        let (subject, sid) = (subject.as_str(), sid.as_str());
         if let Err(error) = check_ids([subject, sid]) {
             return Answer::Ready(Err(error));
         }
@@ -184,7 +184,8 @@ impl TokenStore for MemoryStore {
         Answer::Ready(answer)
     }
 
-    fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked> {
+    fn revoke_token(&self, subject: &Subject, jti: &TokenId, until: Timestamp) -> StoreAnswer<Revoked> {
+        let (subject, jti) = (subject.as_str(), jti.as_str());
         if let Err(error) = check_ids([subject, jti]) {
             return Answer::Ready(Err(error));
         }
@@ -194,7 +195,8 @@ impl TokenStore for MemoryStore {
         Answer::Ready(answer)
     }
 
-    fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
+    fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
+        let (subject, except) = (subject.as_str(), except.map(SessionId::as_str));
         if let Err(error) = check_ids([subject].into_iter().chain(except)) {
             return Answer::Ready(Err(error));
         }
@@ -204,12 +206,94 @@ impl TokenStore for MemoryStore {
         Answer::Ready(answer)
     }
 
-    fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage> {
-        let (shard, now) = self.read(subject);
-        Answer::Ready(Ok(shard.sessions(subject, &page, now)))
+    fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
+        let (shard, now) = self.read(subject.as_str());
+        Answer::Ready(Ok(shard.sessions(subject.as_str(), &page, now)))
     }
 
-    fn deny(&self, deny: Deny) -> StoreAnswer<Revoked> {
+    fn ping(&self) -> StoreAnswer<Timestamp> {
+        Answer::Ready(Ok(self.now()))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    /// Returns zero: one process is never replaced by another.
+    fn failover_bound(&self) -> Result<Duration, String> {
+        Ok(Duration::ZERO)
+    }
+
+    fn revocation_log(self: Arc<Self>) -> Option<Arc<dyn RevocationLog>> {
+        Some(self)
+    }
+
+    fn denylist(self: Arc<Self>) -> Option<Arc<dyn Denylist>> {
+        Some(self)
+    }
+}
+
+impl RevocationLog for MemoryStore {
+    fn buckets(&self) -> u32 {
+        1
+    }
+
+    fn bucket_of(&self, _: &Subject) -> u32 {
+        0
+    }
+
+    fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
+        if bucket >= self.buckets() {
+            return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
+        }
+        Answer::Ready(Ok(self.log.page(&query, &*self.clock)))
+    }
+
+    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        if let Err(error) = check_ids(ids_of(&revocation)) {
+            return Answer::Ready(Err(error));
+        }
+        if bucket >= self.buckets() {
+            return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
+        }
+        if let Revocation::External { id, before } = revocation {
+            let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
+            let now = self.clock.now();
+            let answer = denials.republish(&id, before, until, now, &self.log);
+            denials.prune(now);
+            return Answer::Ready(answer);
+        }
+        Answer::Ready(self.republish_own(&revocation, until))
+    }
+
+    fn keep_log_for(&self, keep: Duration) {
+        let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
+        let before = self.log.keep();
+        if before < keep {
+            self.log.keep_for(keep);
+            // Before the first revocation nothing can be forgotten.
+            if self.log.position(None).sequence > 0 {
+                denials.keep_longer(self.clock.now(), before, keep);
+            }
+        }
+    }
+
+    fn allow_staleness(&self, staleness: Duration) {
+        self.log.allow_staleness(staleness);
+    }
+
+    /// Returns zero: no other server follows this one.
+    fn clock_margin(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Denylist for MemoryStore {
+    fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked> {
         if let Err(error) = check_ids([deny.id.as_str()]) {
             return Answer::Ready(Err(error));
         }
@@ -226,77 +310,12 @@ impl TokenStore for MemoryStore {
         Answer::Ready(Ok(denials.denied(query, now, &self.log)))
     }
 
-    fn log(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
-        if bucket >= self.buckets() {
-            return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
-        }
-        Answer::Ready(Ok(self.log.page(&query, &*self.clock)))
+    /// Keeps the log for as long: its entries and the denials are one.
+    fn keep_denials_for(&self, keep: Duration) {
+        self.keep_log_for(keep);
     }
 
-    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
-        if let Err(error) = check_ids(ids_of(&revocation)) {
-            return Answer::Ready(Err(error));
-        }
-        if bucket >= self.buckets() {
-            return Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected)));
-        }
-        if let Revocation::Foreign { id, before } = revocation {
-            let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
-            let now = self.clock.now();
-            let answer = denials.republish(&id, before, until, now, &self.log);
-            denials.prune(now);
-            return Answer::Ready(answer);
-        }
-        Answer::Ready(self.republish_own(&revocation, until))
-    }
-
-    fn ping(&self) -> StoreAnswer<Timestamp> {
-        Answer::Ready(Ok(self.now()))
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    fn keep_log_for(&self, keep: Duration) {
-        let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
-        let before = self.log.keep();
-        if before < keep {
-            self.log.keep_for(keep);
-            // Before the first revocation nothing can be forgotten.
-            if self.log.position(None).sequence > 0 {
-                denials.keep_longer(self.clock.now(), before, keep);
-            }
-        }
-    }
-
-    /// Returns zero: one process is never replaced by another.
-    fn failover_bound(&self) -> Result<Duration, String> {
-        Ok(Duration::ZERO)
-    }
-
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn buckets(&self) -> u32 {
-        1
-    }
-
-    fn bucket_of(&self, _: &str) -> u32 {
-        0
-    }
-
-    fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName {
-        ForeignName { bucket: 0, id: denials::name(issuer, id) }
-    }
-
-    fn allow_staleness(&self, staleness: Duration) {
-        self.log.allow_staleness(staleness);
-    }
-
-    /// Returns zero: no other server follows this one.
-    fn clock_margin(&self) -> Duration {
-        Duration::ZERO
+    fn log_name(&self, issuer: &str, id: &ExternalId) -> ExternalName {
+        ExternalName { bucket: 0, id: denials::name(issuer, id) }
     }
 }

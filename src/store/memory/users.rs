@@ -16,9 +16,10 @@ use super::log::Log;
 use crate::{
     clock::Timestamp,
     error::StoreError,
+    ids::SessionId,
     store::{
-        LogPosition, Open, Opened, Page, Revocation, Revoked, Rotate, Rotated, SessionPage, SessionRecord,
-        SessionState, Successor,
+        LogPosition, OpenSession, Opened, Page, Revocation, Revoked, RotateRefresh, Rotated, SessionPage,
+        SessionRecord, SessionState, Successor,
     },
 };
 
@@ -124,12 +125,12 @@ struct RevokedToken {
 }
 
 impl Shard {
-    pub(super) fn open(&mut self, open: Open, now: Timestamp, log: &Log) -> Result<Opened, StoreError> {
+    pub(super) fn open(&mut self, open: OpenSession, now: Timestamp, log: &Log) -> Result<Opened, StoreError> {
         let keep = log.keep();
         if let Some(user) = self.users.get_mut(open.subject.as_str()) {
             // A revocation in the future was made before the clock was put back: at the latest now.
             user.revoked_at = user.revoked_at.map(|at| at.min(now));
-            if user.revoked_at.zip(open.authentication_began).is_some_and(|(revoked, began)| began <= revoked) {
+            if user.revoked_at.zip(open.auth_time).is_some_and(|(revoked, began)| began <= revoked) {
                 return Ok(Opened::Superseded { now });
             }
             if user.sessions.contains_key(open.sid.as_str()) {
@@ -138,7 +139,7 @@ impl Shard {
         }
         let evicted = self.evict(&open, now, log)?;
 
-        let (subject, user) = self.user(&open.subject, now.saturating_add(keep));
+        let (subject, user) = self.user(open.subject.as_str(), now.saturating_add(keep));
         let generation = now.as_millis().max(user.generation).max(user.highest);
         let absolute_end = later(now, open.absolute);
         let refresh_end = later(now, open.idle).min(absolute_end);
@@ -154,7 +155,7 @@ impl Shard {
             label: open.label,
             indexed: refresh_end,
         };
-        let sid: Arc<str> = open.sid.into();
+        let sid: Arc<str> = open.sid.as_str().into();
         user.highest = generation;
         user.until = user.until.max(refresh_end);
         if let Some(last) = &mut user.last_end {
@@ -163,11 +164,16 @@ impl Shard {
         user.live.insert(session.place(&sid));
         user.sessions.insert(sid.clone(), session);
         self.expiries.insert((refresh_end, subject, Expiring::Session(sid)));
-        Ok(Opened::Opened { now, generation, refresh_end, evicted: evicted.iter().map(ToString::to_string).collect() })
+        Ok(Opened::Opened {
+            now,
+            generation,
+            refresh_end,
+            evicted: evicted.iter().map(|sid| SessionId::new(&**sid)).collect(),
+        })
     }
 
     /// Ends the sessions that were used longest ago, until there is room for one more.
-    fn evict(&mut self, open: &Open, now: Timestamp, log: &Log) -> Result<Vec<Arc<str>>, StoreError> {
+    fn evict(&mut self, open: &OpenSession, now: Timestamp, log: &Log) -> Result<Vec<Arc<str>>, StoreError> {
         let Some(max_sessions) = open.max_sessions else { return Ok(Vec::new()) };
         let cap = usize::try_from(max_sessions.get()).unwrap_or(usize::MAX);
         let Some((subject, _)) = self.users.get_key_value(open.subject.as_str()) else { return Ok(Vec::new()) };
@@ -189,7 +195,7 @@ impl Shard {
         }
 
         let until = now.saturating_add(log.keep());
-        let entries = evicted.iter().map(|sid| (session_revocation(&open.subject, sid), until)).collect();
+        let entries = evicted.iter().map(|sid| (session_revocation(open.subject.as_str(), sid), until)).collect();
         let last = log.append_all(now, entries)?.sequence;
         let first = last.saturating_sub(evicted.len() as u64);
         for (sequence, sid) in (first.saturating_add(1)..).zip(&evicted) {
@@ -219,7 +225,7 @@ impl Shard {
         })
     }
 
-    pub(super) fn rotate(&mut self, rotate: &Rotate, now: Timestamp, log: &Log) -> Result<Rotated, StoreError> {
+    pub(super) fn rotate(&mut self, rotate: &RotateRefresh, now: Timestamp, log: &Log) -> Result<Rotated, StoreError> {
         let Some(user) = self.users.get_mut(rotate.subject.as_str()) else { return Ok(Rotated::Unknown { now }) };
         let Some((sid, session)) = user.sessions.get_key_value(rotate.sid.as_str()) else {
             return Ok(Rotated::Unknown { now });
@@ -250,7 +256,7 @@ impl Shard {
             return Ok(Rotated::Rotated(session.successor(now)));
         }
         // Reuse. Or the counter's end, after which reuse could not be detected any more.
-        self.revoke_session(&rotate.subject, &rotate.sid, now, log)?;
+        self.revoke_session(rotate.subject.as_str(), rotate.sid.as_str(), now, log)?;
         Ok(Rotated::Reused { now })
     }
 
@@ -297,7 +303,7 @@ impl Shard {
         log: &Log,
     ) -> Result<Revoked, StoreError> {
         let wanted = wanted.min(Timestamp::END_OF_TIME);
-        let revocation = Revocation::Token { subject: subject.to_owned(), jti: jti.to_owned() };
+        let revocation = Revocation::Token { subject: subject.into(), jti: jti.into() };
         if wanted <= now {
             return Ok(unchanged(now, revocation, wanted, None, log));
         }
@@ -371,7 +377,7 @@ impl Shard {
     ) -> Result<(Revocation, LogPosition), StoreError> {
         let until = later(now, log.keep());
         let revocation =
-            Revocation::Subject { subject: subject.to_owned(), generation, except: except.map(ToOwned::to_owned) };
+            Revocation::Subject { subject: subject.into(), generation, except: except.map(SessionId::from) };
         let position = log.append(now, revocation.clone(), until)?;
         let (_, user) = self.user(subject, until);
         user.generation = generation;
@@ -527,9 +533,9 @@ impl User {
     fn last_revocation(&self, subject: &str) -> Revocation {
         let except = self.last_end.as_ref().and_then(|last| last.except.as_deref());
         Revocation::Subject {
-            subject: subject.to_owned(),
+            subject: subject.into(),
             generation: self.generation,
-            except: except.map(ToOwned::to_owned),
+            except: except.map(SessionId::from),
         }
     }
 }
@@ -557,7 +563,7 @@ impl Session {
 
     fn record(&self, sid: &str) -> SessionRecord {
         SessionRecord {
-            sid: sid.to_owned(),
+            sid: sid.into(),
             opened_at: self.opened_at,
             last_rotated_at: self.rotated_at,
             expires_at: self.refresh_end,
@@ -579,7 +585,7 @@ pub(super) fn later(now: Timestamp, duration: Duration) -> Timestamp {
 }
 
 fn session_revocation(subject: &str, sid: &str) -> Revocation {
-    Revocation::Session { subject: subject.to_owned(), sid: sid.to_owned() }
+    Revocation::Session { subject: subject.into(), sid: sid.into() }
 }
 
 #[cfg(test)]

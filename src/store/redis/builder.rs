@@ -17,7 +17,7 @@ use crate::{
     clock::{Timestamp, saturating_millis},
     error::{ConfigError, StoreError, StoreErrorKind},
     store::{
-        ForeignId,
+        ExternalId,
         redis::{
             Inner, RedisStore,
             call::Call,
@@ -376,7 +376,7 @@ impl Inner {
 
     /// Without this, a right that is missing would be found by the first revocation.
     async fn check_rights(&self) -> Result<(), ConnectError> {
-        let denied = self.keys.foreign("", &ForeignId::Token(String::new()));
+        let denied = self.keys.foreign("", &ExternalId::Token("".into()));
         let denied = ForeignKey { bucket: 0, ..denied };
         let call = Call {
             script: &scripts::RIGHTS,

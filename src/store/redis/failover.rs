@@ -9,7 +9,7 @@ use crate::error::ConfigError;
 ///
 /// A client cannot see that. An old primary that was cut off answers reads for ever, and calls
 /// itself a primary. So the application declares the deployment.
-/// [`failover_bound`](crate::store::TokenStore::failover_bound) gives the time for which a node may
+/// [`failover_bound`](crate::store::SessionStore::failover_bound) gives the time for which a node may
 /// believe an old primary under it. Sentinels and a Redis Cluster need no declaration.
 ///
 /// | declared | condition | bound on top of the staleness |

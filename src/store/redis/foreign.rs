@@ -9,7 +9,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     store::{
-        Denial, Deny, DenyQuery, ForeignId, KeptLonger, Revoked,
+        Denial, DenyQuery, DenyRequest, ExternalId, KeptLonger, Revoked,
         redis::{
             Inner,
             call::{Call, millis},
@@ -24,9 +24,9 @@ use crate::{
 };
 
 impl Inner {
-    pub(super) async fn deny(&self, deny: Deny, deadline: Instant) -> Result<Revoked, StoreError> {
+    pub(super) async fn deny(&self, deny: DenyRequest, deadline: Instant) -> Result<Revoked, StoreError> {
         let key = self.keys.foreign(&deny.issuer, &deny.id);
-        let is_token = if matches!(deny.id, ForeignId::Token(_)) { "1" } else { "" };
+        let is_token = if matches!(deny.id, ExternalId::Token(_)) { "1" } else { "" };
         let call = Call {
             script: &scripts::DENY,
             bucket: key.bucket,
@@ -39,8 +39,11 @@ impl Inner {
     }
 
     pub(super) async fn denied(&self, query: DenyQuery, deadline: Instant) -> Result<Denial, StoreError> {
-        let ids =
-            [query.jti.map(ForeignId::Token), query.sid.map(ForeignId::Session), query.subject.map(ForeignId::Subject)];
+        let ids = [
+            query.jti.map(ExternalId::Token),
+            query.sid.map(ExternalId::Session),
+            query.subject.map(ExternalId::Subject),
+        ];
         let known = ids.into_iter().flatten().map(|id| self.known_against(&query.issuer, id, deadline));
         let together = |one: Denial, other: Denial| Denial {
             now: one.now.min(other.now),
@@ -61,9 +64,9 @@ impl Inner {
         Ok(Denial { now, born, ..Denial::default() })
     }
 
-    async fn known_against(&self, issuer: &str, id: ForeignId, deadline: Instant) -> Result<Denial, StoreError> {
+    async fn known_against(&self, issuer: &str, id: ExternalId, deadline: Instant) -> Result<Denial, StoreError> {
         let key = self.keys.foreign(issuer, &id);
-        let is_token = matches!(id, ForeignId::Token(_));
+        let is_token = matches!(id, ExternalId::Token(_));
         if let Some((denial, true)) = self.read_denial(&key, is_token, deadline).await? {
             return Ok(denial);
         }

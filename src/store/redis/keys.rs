@@ -39,7 +39,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use crate::{error::ConfigError, store::ForeignId};
+use crate::{error::ConfigError, store::ExternalId};
 
 /// The layout that this code reads and writes. Every `m` contains it.
 pub(super) const LAYOUT: &str = "2";
@@ -135,11 +135,11 @@ impl Keyspace {
 
     /// Returns the key of another issuer's thing. Its hash covers the issuer, so that its subject
     /// "1" is not another issuer's, nor our user 1.
-    pub(super) fn foreign(&self, issuer: &str, id: &ForeignId) -> ForeignKey {
+    pub(super) fn foreign(&self, issuer: &str, id: &ExternalId) -> ForeignKey {
         let (kind, value) = match id {
-            ForeignId::Token(value) => ("jti", value),
-            ForeignId::Session(value) => ("sid", value),
-            ForeignId::Subject(value) => ("sub", value),
+            ExternalId::Token(value) => ("jti", value.as_str()),
+            ExternalId::Session(value) => ("sid", value.as_str()),
+            ExternalId::Subject(value) => ("sub", value.as_str()),
         };
         let digest = hash_of_parts(&[issuer, kind, value]);
         ForeignKey { bucket: self.bucket(&digest), hash: URL_SAFE_NO_PAD.encode(digest) }
@@ -218,12 +218,12 @@ mod tests {
     #[test]
     fn another_issuers_names_do_not_run_into_each_other() {
         let keys = Keyspace::new("tb", 16).unwrap();
-        let token = |value: &str| ForeignId::Token(value.to_owned());
+        let token = |value: &str| ExternalId::Token(value.to_owned());
         let hashes: HashSet<String> = [
             keys.foreign("a", &token("bc")),
             keys.foreign("ab", &token("c")),
-            keys.foreign("a", &ForeignId::Session("bc".into())),
-            keys.foreign("a", &ForeignId::Subject("bc".into())),
+            keys.foreign("a", &ExternalId::Session("bc".into())),
+            keys.foreign("a", &ExternalId::Subject("bc".into())),
         ]
         .map(|key| key.hash)
         .into();

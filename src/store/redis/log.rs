@@ -413,17 +413,17 @@ pub(super) fn revocation(values: &mut Reply) -> Result<(Revocation, Timestamp), 
     let (kind, subject, object) = (values.text()?, values.text()?, values.text()?);
     let (extra, until) = (values.text()?, values.time()?);
     let revocation = match kind.as_str() {
-        "s" => Revocation::Session { subject, sid: object },
-        "t" => Revocation::Token { subject, jti: object },
+        "s" => Revocation::Session { subject: subject.into(), sid: object.into() },
+        "t" => Revocation::Token { subject: subject.into(), jti: object.into() },
         "u" => Revocation::Subject {
-            subject,
+            subject: subject.into(),
             generation: decimal(extra.as_bytes()).ok_or_else(malformed)?,
-            except: (!object.is_empty()).then_some(object),
+            except: (!object.is_empty()).then(|| object.into()),
         },
-        "f" if extra.is_empty() => Revocation::Foreign { id: object, before: None },
+        "f" if extra.is_empty() => Revocation::External { id: object, before: None },
         "f" => {
             let before = decimal(extra.as_bytes()).map(Timestamp::from_millis);
-            Revocation::Foreign { id: object, before: Some(before.ok_or_else(malformed)?) }
+            Revocation::External { id: object, before: Some(before.ok_or_else(malformed)?) }
         }
         _ => return Err(malformed()),
     };
@@ -460,7 +460,7 @@ mod tests {
         let all = Revocation::Subject { subject: "alice".into(), generation: 7, except: None };
         assert_eq!(read(&entry("u", "", "7")).unwrap().revocation, all);
         let before = Some(Timestamp::from_millis(7));
-        let foreign = Revocation::Foreign { id: "h".into(), before };
+        let foreign = Revocation::External { id: "h".into(), before };
         assert_eq!(read(&entry("f", "h", "7")).unwrap().revocation, foreign);
         assert_eq!(
             read(&entry("t", "j", "")).unwrap().revocation,

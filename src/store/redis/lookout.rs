@@ -2,7 +2,7 @@
 //!
 //! They can change at run time, and then nothing fails: a replica more than `min-replicas-to-write`
 //! covers, or an eviction policy that drops revocations. The findings are part of
-//! [`warnings`](crate::store::TokenStore::warnings). A change is logged.
+//! [`warnings`](crate::store::SessionStore::warnings). A change is logged.
 
 use std::{
     sync::{Arc, Weak},

@@ -23,7 +23,7 @@
 //!
 //! A primary that was cut off keeps its role. So every read ends with a write that changes nothing,
 //! and behind sentinels a majority of them must name the server. [`Failover`] and
-//! [`failover_bound`](crate::store::TokenStore::failover_bound) bound the time for which a node may
+//! [`failover_bound`](crate::store::SessionStore::failover_bound) bound the time for which a node may
 //! believe an old primary all the same.
 //!
 //! # Rights
@@ -83,7 +83,7 @@
 //! its end. A repeated revocation finds it there and writes nothing.
 //!
 //! Later writes prune records that have been over for as long as
-//! [`keep_log_for`](crate::store::TokenStore::keep_log_for) asks. A user who never comes back
+//! [`keep_log_for`](crate::store::RevocationLog::keep_log_for) asks. A user who never comes back
 //! vanishes as a whole, since every key but the bucket's `m` has a time to live.
 //!
 //! # Time
@@ -92,7 +92,7 @@
 //! deadline in the server's own time, and the server rejects them after it. So after a
 //! [`Timeout`](crate::error::StoreErrorKind::Timeout) such an operation may have happened. It does
 //! not happen later, unless the server's clock is put back. The server's time is estimated from its
-//! answers, never ahead ([`now`](crate::store::TokenStore::now)), and behind by 15 ms for each
+//! answers, never ahead ([`now`](crate::store::SessionStore::now)), and behind by 15 ms for each
 //! minute without a call.
 //!
 //! # TLS
@@ -173,9 +173,11 @@ use self::{
 use crate::{
     clock::Timestamp,
     error::StoreError,
+    ids::{SessionId, Subject, TokenId},
     store::{
-        Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogFeed, LogPage, LogQuery, Open, Opened, Page,
-        Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore, check_ids, ids_of,
+        Checked, Denial, DenyQuery, DenyRequest, Denylist, ExternalId, ExternalName, LogFeed, LogPage, LogQuery,
+        OpenSession, Opened, Page, Revocation, RevocationLog, Revoked, RotateRefresh, Rotated, SessionPage,
+        SessionStore, StoreAnswer, check_ids, ids_of,
     },
 };
 
@@ -319,40 +321,42 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-impl TokenStore for RedisStore {
-    fn open(&self, open: Open) -> StoreAnswer<Opened> {
-        if let Err(error) = check_ids([open.subject.as_str(), &open.sid]) {
+impl SessionStore for RedisStore {
+    fn open(&self, open: OpenSession) -> StoreAnswer<Opened> {
+        if let Err(error) = check_ids([open.subject.as_str(), open.sid.as_str()]) {
             return StoreAnswer::Ready(Err(error));
         }
         self.call(|inner, deadline| async move { inner.open(open, deadline).await })
     }
 
-    fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked> {
-        let question = SessionQuestion::new(&self.inner.keys, subject, sid, jti);
+    fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
+        let question = SessionQuestion::new(&self.inner.keys, subject.as_str(), sid.as_str(), jti.as_str());
         self.call(|inner, deadline| async move { inner.check(question, deadline).await })
     }
 
-    fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
-        if let Err(error) = check_ids([rotate.subject.as_str(), &rotate.sid]) {
+    fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated> {
+        if let Err(error) = check_ids([rotate.subject.as_str(), rotate.sid.as_str()]) {
             return StoreAnswer::Ready(Err(error));
         }
         self.call(|inner, deadline| async move { inner.rotate(rotate, deadline).await })
     }
 
-    fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked> {
-        if let Err(error) = check_ids([subject, sid]) {
+    fn revoke_session(&self, subject: &Subject, sid: &SessionId) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject.as_str(), sid.as_str()]) {
             return StoreAnswer::Ready(Err(error));
         }
-        let (subject, sid) = (subject.to_owned(), sid.to_owned());
-        self.call(|inner, deadline| async move { inner.revoke_session(&subject, &sid, deadline).await })
+        let (subject, sid) = (subject.clone(), sid.clone());
+        self.call(|inner, deadline| async move { inner.revoke_session(subject.as_str(), sid.as_str(), deadline).await })
     }
 
-    fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked> {
-        if let Err(error) = check_ids([subject, jti]) {
+    fn revoke_token(&self, subject: &Subject, jti: &TokenId, until: Timestamp) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject.as_str(), jti.as_str()]) {
             return StoreAnswer::Ready(Err(error));
         }
-        let (subject, jti) = (subject.to_owned(), jti.to_owned());
-        self.call(move |inner, deadline| async move { inner.revoke_token(&subject, &jti, until, deadline).await })
+        let (subject, jti) = (subject.clone(), jti.clone());
+        self.call(move |inner, deadline| async move {
+            inner.revoke_token(subject.as_str(), jti.as_str(), until, deadline).await
+        })
     }
 
     /// Ends all sessions of a user, but `except`.
@@ -360,41 +364,21 @@ impl TokenStore for RedisStore {
     /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions,
     /// revoked tokens). Beyond that it is true if a session was opened since the last time, or one
     /// was kept then that is not kept now. To look at each would take time that grows with them.
-    fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
-        if let Err(error) = check_ids([subject].into_iter().chain(except)) {
+    fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([subject.as_str()].into_iter().chain(except.map(SessionId::as_str))) {
             return StoreAnswer::Ready(Err(error));
         }
-        let (subject, except) = (subject.to_owned(), except.map(str::to_owned));
-        self.call(|inner, deadline| async move { inner.revoke_all(&subject, except.as_deref(), deadline).await })
+        let (subject, except) = (subject.clone(), except.cloned());
+        self.call(|inner, deadline| async move {
+            inner.revoke_all(subject.as_str(), except.as_ref().map(SessionId::as_str), deadline).await
+        })
     }
 
     /// Lists the user's live sessions. A session may be listed twice if sessions come and go
     /// between two pages (`HSCAN`).
-    fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage> {
-        let subject = subject.to_owned();
-        self.call(|inner, deadline| async move { inner.sessions(&subject, page, deadline).await })
-    }
-
-    fn deny(&self, deny: Deny) -> StoreAnswer<Revoked> {
-        if let Err(error) = check_ids([deny.id.as_str()]) {
-            return StoreAnswer::Ready(Err(error));
-        }
-        self.call(|inner, deadline| async move { inner.deny(deny, deadline).await })
-    }
-
-    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
-        self.call(|inner, deadline| async move { inner.denied(query, deadline).await })
-    }
-
-    fn log(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
-        self.call(move |inner, deadline| async move { inner.log(bucket, query, deadline).await })
-    }
-
-    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
-        if let Err(error) = check_ids(ids_of(&revocation)) {
-            return StoreAnswer::Ready(Err(error));
-        }
-        self.call(move |inner, deadline| async move { inner.republish(bucket, revocation, until, deadline).await })
+    fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
+        let subject = subject.clone();
+        self.call(|inner, deadline| async move { inner.sessions(subject.as_str(), page, deadline).await })
     }
 
     fn ping(&self) -> StoreAnswer<Timestamp> {
@@ -405,10 +389,8 @@ impl TokenStore for RedisStore {
         self.inner.time.now()
     }
 
-    /// Keeps log entries for at least `keep`. That reaches a bucket of the server with the next
-    /// write to it or the next read of its log.
-    fn keep_log_for(&self, keep: Duration) {
-        self.inner.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
+    fn name(&self) -> &'static str {
+        "redis"
     }
 
     /// Returns the bound of [`Failover`] for one address,
@@ -422,21 +404,39 @@ impl TokenStore for RedisStore {
         self.inner.origin.guard().warnings()
     }
 
-    fn name(&self) -> &'static str {
-        "redis"
+    fn revocation_log(self: Arc<Self>) -> Option<Arc<dyn RevocationLog>> {
+        Some(self)
     }
 
+    fn denylist(self: Arc<Self>) -> Option<Arc<dyn Denylist>> {
+        Some(self)
+    }
+}
+
+impl RevocationLog for RedisStore {
     fn buckets(&self) -> u32 {
         self.inner.keys.buckets()
     }
 
-    fn bucket_of(&self, subject: &str) -> u32 {
-        self.inner.keys.bucket_of(subject)
+    fn bucket_of(&self, subject: &Subject) -> u32 {
+        self.inner.keys.bucket_of(subject.as_str())
     }
 
-    fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName {
-        let key = self.inner.keys.foreign(issuer, id);
-        ForeignName { bucket: key.bucket, id: key.hash }
+    fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
+        self.call(move |inner, deadline| async move { inner.log(bucket, query, deadline).await })
+    }
+
+    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        if let Err(error) = check_ids(ids_of(&revocation)) {
+            return StoreAnswer::Ready(Err(error));
+        }
+        self.call(move |inner, deadline| async move { inner.republish(bucket, revocation, until, deadline).await })
+    }
+
+    /// Keeps log entries for at least `keep`. That reaches a bucket of the server with the next
+    /// write to it or the next read of its log.
+    fn keep_log_for(&self, keep: Duration) {
+        self.inner.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
     }
 
     /// Records this node's staleness. That reaches a bucket of the server with the next write to it
@@ -457,5 +457,28 @@ impl TokenStore for RedisStore {
     /// * with a server that knows no RESP3.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         feed::feeds(&self.inner, deadline)
+    }
+}
+
+impl Denylist for RedisStore {
+    fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids([deny.id.as_str()]) {
+            return StoreAnswer::Ready(Err(error));
+        }
+        self.call(|inner, deadline| async move { inner.deny(deny, deadline).await })
+    }
+
+    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
+        self.call(|inner, deadline| async move { inner.denied(query, deadline).await })
+    }
+
+    /// Keeps the log for as long: its entries and the denials are kept alike.
+    fn keep_denials_for(&self, keep: Duration) {
+        self.keep_log_for(keep);
+    }
+
+    fn log_name(&self, issuer: &str, id: &ExternalId) -> ExternalName {
+        let key = self.inner.keys.foreign(issuer, id);
+        ExternalName { bucket: key.bucket, id: key.hash }
     }
 }

@@ -29,18 +29,22 @@ impl Inner {
         self.bucket_exists(bucket)?;
         let call = match revocation {
             Revocation::Session { subject, sid } => {
-                let arguments = vec![session_field(&sid).into_bytes(), tag(&subject, &sid).to_vec(), decimals(until)];
-                self.user_call(&scripts::REPUBLISH_SESSION, &subject, arguments)
+                let arguments = vec![
+                    session_field(sid.as_str()).into_bytes(),
+                    tag(subject.as_str(), sid.as_str()).to_vec(),
+                    decimals(until),
+                ];
+                self.user_call(&scripts::REPUBLISH_SESSION, subject.as_str(), arguments)
             }
             Revocation::Token { subject, jti } => {
-                self.user_call(&scripts::REPUBLISH_TOKEN, &subject, vec![jti.into_bytes(), decimals(until)])
+                self.user_call(&scripts::REPUBLISH_TOKEN, subject.as_str(), vec![jti.as_str().into(), decimals(until)])
             }
             Revocation::Subject { subject, generation, except } => {
-                let except = except.map(|sid| session_field(&sid)).unwrap_or_default();
+                let except = except.map(|sid| session_field(sid.as_str())).unwrap_or_default();
                 let arguments = vec![generation.to_string().into_bytes(), except.into_bytes(), decimals(until)];
-                self.user_call(&scripts::REPUBLISH_ALL, &subject, arguments)
+                self.user_call(&scripts::REPUBLISH_ALL, subject.as_str(), arguments)
             }
-            Revocation::Foreign { id, before } => {
+            Revocation::External { id, before } => {
                 let key = ForeignKey { bucket, hash: id };
                 Call {
                     script: &scripts::REPUBLISH_FOREIGN,

@@ -7,8 +7,8 @@ use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     store::{
-        Checked, LogPosition, Open, Opened, Page, Revoked, Rotate, Rotated, SessionPage, SessionRecord, SessionState,
-        Successor,
+        Checked, LogPosition, Logged, OpenSession, Opened, Page, Revoked, RotateRefresh, Rotated, SessionPage,
+        SessionRecord, SessionState, Successor,
         redis::{
             Inner,
             call::{Answered, Call, decimals, millis},
@@ -46,24 +46,24 @@ impl SessionQuestion {
 }
 
 impl Inner {
-    pub(super) async fn open(&self, open: Open, deadline: Instant) -> Result<Opened, StoreError> {
+    pub(super) async fn open(&self, open: OpenSession, deadline: Instant) -> Result<Opened, StoreError> {
         let arguments = vec![
-            session_field(&open.sid).into_bytes(),
-            tag(&open.subject, &open.sid).to_vec(),
+            session_field(open.sid.as_str()).into_bytes(),
+            tag(open.subject.as_str(), open.sid.as_str()).to_vec(),
             millis(open.idle),
             millis(open.absolute),
-            open.authentication_began.map(decimals).unwrap_or_default(),
+            open.auth_time.map(decimals).unwrap_or_default(),
             open.max_sessions.map_or(0, std::num::NonZeroU32::get).to_string().into_bytes(),
             open.label.into_bytes(),
         ];
-        let call = self.user_call(&scripts::OPEN, &open.subject, arguments).expiring();
+        let call = self.user_call(&scripts::OPEN, open.subject.as_str(), arguments).expiring();
         let Answered { now, status, mut rest } = self.run(&call, deadline).await?;
         match status.as_str() {
             "opened" => {
                 let (generation, refresh_end) = (rest.number()?, rest.time()?);
                 let (mut names, mut evicted) = (rest.array()?, Vec::new());
                 while !names.is_empty() {
-                    evicted.push(names.text()?);
+                    evicted.push(names.text()?.into());
                 }
                 Ok(Opened::Opened { now, generation, refresh_end, evicted })
             }
@@ -83,15 +83,15 @@ impl Inner {
         Ok(Checked { server: lease.server(), ..checked })
     }
 
-    pub(super) async fn rotate(&self, rotate: Rotate, deadline: Instant) -> Result<Rotated, StoreError> {
+    pub(super) async fn rotate(&self, rotate: RotateRefresh, deadline: Instant) -> Result<Rotated, StoreError> {
         let arguments = vec![
-            session_field(&rotate.sid).into_bytes(),
-            tag(&rotate.subject, &rotate.sid).to_vec(),
+            session_field(rotate.sid.as_str()).into_bytes(),
+            tag(rotate.subject.as_str(), rotate.sid.as_str()).to_vec(),
             rotate.counter.to_string().into_bytes(),
             millis(rotate.idle),
             millis(rotate.grace),
         ];
-        let mut call = self.user_call(&scripts::ROTATE, &rotate.subject, arguments).expiring();
+        let mut call = self.user_call(&scripts::ROTATE, rotate.subject.as_str(), arguments).expiring();
         // A caller that asks again within the grace gets the same successor. Later it would be
         // reuse.
         call.repeatable = rotate.grace > self.timeout.saturating_mul(2);
@@ -233,7 +233,8 @@ pub(super) fn revoked(bucket: u32, answered: Answered) -> Result<Revoked, StoreE
     let max_staleness = rest.duration()?;
     let (revocation, until) = log::revocation(&mut rest)?;
     let max_failover = rest.duration()?;
-    Ok(Revoked { now, found, revocation, until, position, max_staleness, max_failover })
+    let logged = Logged { revocation, until, position, max_staleness, max_failover };
+    Ok(Revoked { now, found, logged: Some(logged) })
 }
 
 pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionPage, Failure> {
@@ -247,7 +248,7 @@ pub(super) fn session_page(subject: &str, answered: Answered) -> Result<SessionP
         let record = record.and_then(|record| Record::parse(&record, tag(subject, sid)));
         if let Some(record) = record.filter(|record| record.is_alive(generation, now)) {
             sessions.push(SessionRecord {
-                sid: sid.to_owned(),
+                sid: sid.into(),
                 opened_at: record.opened,
                 last_rotated_at: record.rotated,
                 expires_at: record.refresh_end,

@@ -20,7 +20,8 @@ use super::{
 use crate::{
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, KeySet, SigningKey, Validation, validate_jwt_stateless},
-    replica::{self, Followers, Notice, Replica},
+    replica::{self, Followers, Notice, Replica, Source},
+    store::{Denylist, RevocationLog, SessionStore},
 };
 
 /// Time beyond a token's own end for which its revocation is remembered, for differences of clocks
@@ -83,13 +84,21 @@ impl<C> Builder<C> {
                     "leave one of them out",
                 ));
             }
-            (Some(store), TokenPolicy::Tracked) => store.keep_log_for(lifetimes.access + self.leeway + MARGIN),
-            (Some(store), TokenPolicy::Denylist) => {
-                store.keep_log_for(max_foreign_life(&validation, lifetimes.after_end));
-            }
-            (None, TokenPolicy::Stateless) => {}
+            _ => {}
         }
-        let (replica, followers) = self.replica(validation.leeway_in_force())?.unzip();
+        let log = self.store.clone().and_then(SessionStore::revocation_log);
+        let denylist = self.denylist()?;
+        let keep = match self.policy {
+            TokenPolicy::Denylist => max_foreign_life(&validation, lifetimes.after_end),
+            TokenPolicy::Tracked | TokenPolicy::Stateless => lifetimes.access + self.leeway + MARGIN,
+        };
+        if let Some(log) = &log {
+            log.keep_log_for(keep);
+        }
+        if let Some(denylist) = &denylist {
+            denylist.keep_denials_for(keep);
+        }
+        let (replica, followers) = self.replica(log, denylist.clone(), validation.leeway_in_force())?.unzip();
         Ok(TokenService::from_inner(Inner {
             keyring,
             verified,
@@ -98,6 +107,7 @@ impl<C> Builder<C> {
             audience: self.audience,
             client_id: self.client_id,
             store: self.store,
+            denylist,
             clock: self.clock,
             policy: self.policy,
             lifetimes,
@@ -110,6 +120,22 @@ impl<C> Builder<C> {
             replica,
             _followers: followers,
         }))
+    }
+
+    /// Returns the store's list of revocations of other issuers' tokens, if the policy needs it.
+    fn denylist(&self) -> Result<Option<Arc<dyn Denylist>>, ConfigError> {
+        let (Some(store), TokenPolicy::Denylist) = (&self.store, self.policy) else { return Ok(None) };
+        match Arc::clone(store).denylist() {
+            Some(denylist) => Ok(Some(denylist)),
+            None => Err(ConfigError::new(
+                "policy",
+                format!(
+                    "is `Denylist`, but the store `{}` keeps no revocations of other issuers' tokens",
+                    store.name()
+                ),
+                "use a store that implements `Denylist`, as `RedisStore`",
+            )),
+        }
     }
 
     fn take_keys(&mut self) -> Result<KeySet, ConfigError> {
@@ -140,19 +166,36 @@ impl<C> Builder<C> {
 
     /// Makes the replica of the store's log, and the tasks that follow it. Both exist under bounded
     /// staleness, and for any store that may lose its data apart from this process.
-    fn replica(&self, leeway: Duration) -> Result<Option<(Arc<Replica>, Followers)>, ConfigError> {
+    fn replica(
+        &self,
+        log: Option<Arc<dyn RevocationLog>>,
+        denylist: Option<Arc<dyn Denylist>>,
+        leeway: Duration,
+    ) -> Result<Option<(Arc<Replica>, Followers)>, ConfigError> {
         let Pace { staleness, interval, deadline } = self.consistency.pace(self.poll_interval)?;
-        let Some(store) = &self.store else {
-            if staleness.is_zero() {
-                return Ok(None);
+        let (store, log) = match (&self.store, log) {
+            (Some(store), Some(log)) => (Arc::clone(store), log),
+            _ if staleness.is_zero() => return Ok(None),
+            (None, _) => {
+                return Err(ConfigError::new(
+                    "consistency",
+                    "is given, but the policy `Stateless` checks no revocations",
+                    "leave one of them out",
+                ));
             }
-            return Err(ConfigError::new(
-                "consistency",
-                "is given, but the policy `Stateless` checks no revocations",
-                "leave one of them out",
-            ));
+            (Some(store), None) => {
+                return Err(ConfigError::new(
+                    "consistency",
+                    format!(
+                        "is `BoundedStaleness`, but the store `{}` has no revocation log from which a node could \
+                         learn revocations",
+                        store.name()
+                    ),
+                    "use `Consistency::Strong`, or a store that implements `RevocationLog`, as `RedisStore`",
+                ));
+            }
         };
-        let feeds = store.feeds(deadline);
+        let feeds = log.feeds(deadline);
         if staleness.is_zero() && feeds.is_empty() {
             return Ok(None);
         }
@@ -160,7 +203,7 @@ impl<C> Builder<C> {
             let problem = "of this store, strong or bounded, needs a task that follows its log, and there is no Tokio runtime to run it on";
             ConfigError::new("consistency", problem, "call `build` inside of the runtime").with_source(error)
         })?;
-        store.allow_staleness(staleness);
+        log.allow_staleness(staleness);
         let hook = self.on_event.clone();
         let on_notice = Box::new(move |notice| {
             let event = match notice {
@@ -170,7 +213,8 @@ impl<C> Builder<C> {
             events::tell(hook.as_ref(), &event);
         });
         let settings = replica::Settings { staleness, interval, deadline, leeway, questions: self.max_questions };
-        Ok(Some(Followers::start(&runtime, store, feeds, Arc::clone(&self.clock), settings, on_notice)))
+        let source = Source { store, log, denylist };
+        Ok(Some(Followers::start(&runtime, source, feeds, Arc::clone(&self.clock), settings, on_notice)))
     }
 
     /// Returns true if the service issues tokens.

@@ -189,7 +189,7 @@ impl Store {
                     kept.generation = *generation;
                 }
             }
-            Revocation::Foreign { id, before } => {
+            Revocation::External { id, before } => {
                 if let Some(before) = before {
                     let known = self.data.before.get(id).copied().unwrap_or_default();
                     *before = at(self.now.max(known));
@@ -330,8 +330,8 @@ impl Token {
                 let is_excepted = except.as_ref() == Some(&self.session);
                 !self.is_foreign && *subject == self.subject && self.generation < *generation && !is_excepted
             }
-            Revocation::Foreign { id, before: None } => self.is_foreign && *id == self.id,
-            Revocation::Foreign { id, before: Some(before) } => {
+            Revocation::External { id, before: None } => self.is_foreign && *id == self.id,
+            Revocation::External { id, before: Some(before) } => {
                 self.is_foreign && *id == self.subject && at(self.issued_at) <= *before
             }
         }

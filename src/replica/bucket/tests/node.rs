@@ -198,11 +198,11 @@ impl World {
                 self.revoke(Revocation::Subject { subject: subject(number), generation: 0, except });
             }
             Step::RevokeForeign(number) => {
-                self.revoke(Revocation::Foreign { id: subject(number), before: Some(at(START)) });
+                self.revoke(Revocation::External { id: subject(number), before: Some(at(START)) });
             }
             Step::RevokeForeignToken(number) => {
                 if let Some(token) = pick(&self.tokens, number).filter(|token| token.is_foreign) {
-                    self.revoke(Revocation::Foreign { id: token.id, before: None });
+                    self.revoke(Revocation::External { id: token.id, before: None });
                 }
             }
             Step::RevokeHere(number) => self.revoke_here(number),

@@ -79,8 +79,8 @@ fn whatever_this_node_revokes_is_waited_for() {
         Revocation::Token { subject: subject(), jti: "t".to_owned() },
         Revocation::Subject { subject: subject(), generation: 7, except: None },
         Revocation::Subject { subject: subject(), generation: 7, except: Some("s".to_owned()) },
-        Revocation::Foreign { id: "f".to_owned(), before: None },
-        Revocation::Foreign { id: "f".to_owned(), before: Some(Timestamp::from_secs(7)) },
+        Revocation::External { id: "f".to_owned(), before: None },
+        Revocation::External { id: "f".to_owned(), before: Some(Timestamp::from_secs(7)) },
     ];
     for revocation in all {
         let (bucket, store) = a_read_bucket();

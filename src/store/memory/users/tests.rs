@@ -6,16 +6,8 @@ use super::*;
 const START: Timestamp = Timestamp::from_secs(1_767_225_660);
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn open(subject: &str, sid: &str) -> Open {
-    Open {
-        subject: subject.to_owned(),
-        sid: sid.to_owned(),
-        idle: DAY,
-        absolute: 30 * DAY,
-        authentication_began: None,
-        max_sessions: None,
-        label: String::new(),
-    }
+fn open(subject: &str, sid: &str) -> OpenSession {
+    OpenSession::new(subject, sid.into(), DAY, 30 * DAY)
 }
 
 fn sizes(shard: &Shard) -> (usize, usize, usize, usize) {
@@ -48,8 +40,7 @@ fn a_session_that_is_used_stays_and_a_revoked_one_leaves_after_the_time_the_log_
     shard.open(open("alice", "used"), START, &log).unwrap();
     shard.open(open("alice", "revoked"), START, &log).unwrap();
     let later = START.saturating_add(DAY / 2);
-    let (subject, sid) = ("alice".to_owned(), "used".to_owned());
-    let rotate = Rotate { subject, sid, counter: 0, idle: DAY, grace: Duration::ZERO };
+    let rotate = RotateRefresh::new("alice", "used".into(), 0, DAY, Duration::ZERO);
     assert!(matches!(shard.rotate(&rotate, later, &log).unwrap(), Rotated::Rotated(_)));
     shard.revoke_session("alice", "revoked", later, &log).unwrap();
     shard.prune(later.saturating_add(log.keep()));
@@ -64,7 +55,7 @@ fn a_session_that_is_used_stays_and_a_revoked_one_leaves_after_the_time_the_log_
 fn a_clock_that_was_ahead_once_locks_nobody_out() {
     let (log, mut shard) = (Log::new(START), Shard::default());
     let at = |seconds| START.saturating_add(Duration::from_secs(seconds));
-    let login = |sid, began| Open { authentication_began: Some(began), ..open("alice", sid) };
+    let login = |sid, began| OpenSession { auth_time: Some(began), ..open("alice", sid) };
     // A session of a day ahead raises the generation of a revocation of now.
     shard.open(open("alice", "ahead"), START.saturating_add(DAY), &log).unwrap();
     shard.revoke_all("alice", None, START, &log).unwrap();
@@ -76,8 +67,8 @@ fn a_clock_that_was_ahead_once_locks_nobody_out() {
     assert!(matches!(shard.open(login("d", at(4)), at(5), &log).unwrap(), Opened::Opened { .. }));
 }
 
-fn capped(sid: &str, cap: u32) -> Open {
-    Open { max_sessions: std::num::NonZeroU32::new(cap), ..open("alice", sid) }
+fn capped(sid: &str, cap: u32) -> OpenSession {
+    OpenSession { max_sessions: std::num::NonZeroU32::new(cap), ..open("alice", sid) }
 }
 
 #[test]
@@ -104,7 +95,9 @@ fn what_one_call_looks_at_is_bounded_and_what_it_discards_is_dropped_little_by_l
     let (log, mut shard) = (Log::new(START), Shard::default());
     for n in 0..5000 {
         shard.open(open("alice", &n.to_string()), START, &log).unwrap();
-        shard.open(Open { idle: Duration::from_secs(1), ..open("alice", &format!("short {n}")) }, START, &log).unwrap();
+        shard
+            .open(OpenSession { idle: Duration::from_secs(1), ..open("alice", &format!("short {n}")) }, START, &log)
+            .unwrap();
     }
     let later = START.saturating_add(DAY / 2);
     for cap in [150, 101, 99] {
@@ -126,7 +119,7 @@ fn what_one_call_looks_at_is_bounded_and_what_it_discards_is_dropped_little_by_l
 fn a_repetition_that_ends_nothing_refuses_no_login_that_began_since_but_those_of_long_ago() {
     let (log, mut shard) = (Log::new(START), Shard::default());
     let at = |seconds| START.saturating_add(Duration::from_secs(seconds));
-    let login = |sid, began| Open { authentication_began: Some(began), ..open("alice", sid) };
+    let login = |sid, began| OpenSession { auth_time: Some(began), ..open("alice", sid) };
     shard.open(open("alice", "kept"), START, &log).unwrap();
     let first = shard.revoke_all("alice", Some("kept"), START, &log).unwrap();
     for seconds in 2..10 {
@@ -154,7 +147,7 @@ fn the_index_of_live_sessions_is_kept_by_every_change() {
     }
     let later = START.saturating_add(DAY / 2);
     let (subject, sid) = ("alice".to_owned(), "a".to_owned());
-    shard.rotate(&Rotate { subject, sid, counter: 0, idle: DAY, grace: Duration::ZERO }, later, &log).unwrap();
+    shard.rotate(&RotateRefresh { subject, sid, counter: 0, idle: DAY, grace: Duration::ZERO }, later, &log).unwrap();
     assert_eq!(index(&shard), ["b", "c", "a"]);
     shard.revoke_session("alice", "b", later, &log).unwrap();
     assert_eq!(index(&shard), ["c", "a"]);
@@ -176,7 +169,7 @@ fn a_users_generation_outlives_the_time_the_log_keeps_after_the_last_revocation(
     let before = START.saturating_add(log.keep()).saturating_sub(Duration::from_millis(1));
     shard.prune(before);
     let mut login = open("alice", "s");
-    login.authentication_began = Some(START);
+    login.auth_time = Some(START);
     assert_eq!(shard.open(login, before, &log).unwrap(), Opened::Superseded { now: before });
 }
 

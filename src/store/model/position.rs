@@ -1,16 +1,25 @@
-//! A place in the revocation log, as text: what one node hands to another.
+//! A position in the revocation log, and its text.
 
 use std::{fmt, str::FromStr};
 
-use super::LogPosition;
+/// A position in the revocation log.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct LogPosition {
+    /// The bucket whose log it is.
+    pub bucket: u32,
+    /// Identity of the store's data set: a store that lost its data starts a new one.
+    pub incarnation: String,
+    /// The entry's number: dense, from 1.
+    pub sequence: u64,
+}
 
-/// A text that is no place in a revocation log.
+/// A text that is no position in a revocation log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a place in a revocation log: `<bucket>.<sequence>.<incarnation>` is one")]
+#[error("the text is no position in a revocation log; give `<bucket>.<sequence>.<incarnation>`")]
 pub struct InvalidLogPosition;
 
 impl fmt::Display for LogPosition {
-    /// `<bucket>.<sequence>.<incarnation>`.
+    /// Writes `<bucket>.<sequence>.<incarnation>`, by which one node hands it to another.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.bucket, self.sequence, self.incarnation)
     }
@@ -32,7 +41,7 @@ impl FromStr for LogPosition {
     }
 }
 
-/// Plain digits: `parse` would take a sign as well.
+/// Reads plain digits, since `parse` would take a sign as well.
 fn number<N: FromStr>(digits: Option<&str>) -> Result<N, InvalidLogPosition> {
     let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).ok_or(InvalidLogPosition)

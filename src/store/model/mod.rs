@@ -1,0 +1,19 @@
+//! The arguments and answers of stores.
+
+mod denylist;
+mod log;
+mod position;
+mod revocation;
+mod session;
+
+pub(crate) use self::log::LogPart;
+pub use self::{
+    denylist::{Denial, DenyQuery, DenyRequest, ExternalId, ExternalName, KeptLonger},
+    log::{LogCursor, LogEntry, LogPage, LogQuery},
+    position::{InvalidLogPosition, LogPosition},
+    revocation::{Logged, Revocation, Revoked},
+    session::{
+        Checked, OpenSession, Opened, Page, RotateRefresh, Rotated, ServerId, SessionPage, SessionRecord, SessionState,
+        Successor,
+    },
+};

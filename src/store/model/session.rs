@@ -1,0 +1,284 @@
+//! A session: opening, check, rotation and listing.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use crate::{
+    clock::Timestamp,
+    ids::{SessionId, Subject},
+};
+
+/// A session to be opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenSession {
+    /// The user whose session it is.
+    pub subject: Subject,
+    /// The session's id: unique, never used before.
+    pub sid: SessionId,
+    /// The time for which the session lives without being used.
+    pub idle: Duration,
+    /// The longest life of the session.
+    pub absolute: Duration,
+    /// The time at which the authentication that leads to this session began, by
+    /// [`SessionStore::now`](crate::SessionStore::now). The session is refused if all sessions of
+    /// the user were revoked at or after that moment. Otherwise a login that had checked the old
+    /// password would outlive a password change.
+    pub auth_time: Option<Timestamp>,
+    /// The highest count of live sessions of the user, this one included. Those that were used
+    /// longest ago are evicted.
+    ///
+    /// The work of one call is bounded, and the cap is exact up to that bound. One call looks at
+    /// some hundred sessions and evicts 100 at most. If there are more, because there was no cap
+    /// before, each further call reduces the excess until none is left. Under a cap of more than
+    /// 900, sessions that have expired a short while ago may count as live.
+    pub max_sessions: Option<NonZeroU32>,
+    /// The caller's text for the listing: a device, an address. Up to 1 KiB.
+    pub label: String,
+}
+
+impl OpenSession {
+    /// Creates the request for a session without a label, a cap and an `auth_time`.
+    #[must_use]
+    pub fn new(subject: impl Into<Subject>, sid: SessionId, idle: Duration, absolute: Duration) -> Self {
+        Self { subject: subject.into(), sid, idle, absolute, auth_time: None, max_sessions: None, label: String::new() }
+    }
+}
+
+/// The result of opening a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Opened {
+    /// The session is open.
+    Opened {
+        /// The store's time.
+        now: Timestamp,
+        /// The user's generation: a later [`revoke_all`](crate::SessionStore::revoke_all) has a
+        /// higher one.
+        generation: u64,
+        /// The end of the session if it is not used.
+        refresh_end: Timestamp,
+        /// The sessions that were evicted for it.
+        evicted: Vec<SessionId>,
+    },
+    /// All of the user's sessions were revoked since the authentication began. Nothing was opened.
+    Superseded {
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// A session with this id exists already. Nothing was opened.
+    Exists {
+        /// The store's time.
+        now: Timestamp,
+    },
+}
+
+/// The answer to a check.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Checked {
+    /// The store's time: the state is the one of this moment or later.
+    pub now: Timestamp,
+    /// The state of the session and the token.
+    pub state: SessionState,
+    /// The server that answered; `None` if its identity is not known.
+    pub server: Option<ServerId>,
+}
+
+impl Checked {
+    /// Creates an answer of a server whose identity is not known.
+    #[must_use]
+    pub fn new(now: Timestamp, state: SessionState) -> Self {
+        Self { now, state, server: None }
+    }
+}
+
+/// Identity of the server behind an answer. Another process at the same address has another one,
+/// and so has the same process after a failover.
+///
+/// A node combines answers of two connections only if both name the same server.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ServerId(u64);
+
+impl ServerId {
+    /// Creates an identity. The store chooses the number: equal numbers mean one server.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// The state of a session, or of one access token of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SessionState {
+    /// Alive.
+    Active {
+        /// The generation of the session.
+        generation: u64,
+        /// The counter of its newest refresh token.
+        counter: u32,
+        /// The end of the session if it is not used again.
+        refresh_end: Timestamp,
+    },
+    /// The session, the token or all of the user's sessions were revoked.
+    Revoked {
+        /// The time of the revocation, if the store still knows it.
+        at: Option<Timestamp>,
+    },
+    /// The store has no such session.
+    Unknown,
+    /// The session's own time is over.
+    Expired,
+}
+
+/// A refresh token's counter, to be exchanged for the next one.
+///
+/// With `n` the counter of the record and `k` the one presented:
+///
+/// * `k = n`: the record moves to `n + 1`.
+/// * `k = n - 1`, and the record moved to `n` less than `grace` ago: the same successor again. Two
+///   tabs, or a client that lost the answer, get one token; the window does not slide.
+/// * `k > n`: the record was rolled back (a restored snapshot, a failover). The token, whose
+///   signature is good, is newer. The record moves to `k + 1`.
+/// * anything else is reuse: the session ends.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RotateRefresh {
+    /// The user whose session it is.
+    pub subject: Subject,
+    /// The session.
+    pub sid: SessionId,
+    /// The counter of the refresh token that was presented.
+    pub counter: u32,
+    /// The time for which the session lives on without being used.
+    pub idle: Duration,
+    /// The time for which the predecessor gets the same successor again. Zero: never.
+    pub grace: Duration,
+}
+
+impl RotateRefresh {
+    /// Creates the request.
+    #[must_use]
+    pub fn new(subject: impl Into<Subject>, sid: SessionId, counter: u32, idle: Duration, grace: Duration) -> Self {
+        Self { subject: subject.into(), sid, counter, idle, grace }
+    }
+}
+
+/// The result of a rotation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Rotated {
+    /// The record has moved on.
+    Rotated(Successor),
+    /// The record had moved on already, within the grace: the same successor.
+    Replayed(Successor),
+    /// The counter was used before. The session is now revoked, if it was not already.
+    Reused {
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// The session was revoked before.
+    Revoked {
+        /// The store's time.
+        now: Timestamp,
+        /// The time of the revocation, if the store still knows it.
+        at: Option<Timestamp>,
+    },
+    /// The store has no such session.
+    Unknown {
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// The session's own time is over.
+    Expired {
+        /// The store's time.
+        now: Timestamp,
+    },
+}
+
+/// The identity of the tokens that follow a rotation. All of it comes from the record, so a
+/// repeated request gets it again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Successor {
+    /// The counter of the new refresh token.
+    pub counter: u32,
+    /// The generation of the session.
+    pub generation: u64,
+    /// The time at which the record moved to this counter: the new tokens' `iat`.
+    pub issued_at: Timestamp,
+    /// The end of the session if it is not used again: the new refresh token's `exp`.
+    pub refresh_end: Timestamp,
+    /// The store's time. Later than `issued_at` if this is a replay.
+    pub now: Timestamp,
+}
+
+/// The part of a listing that a caller asks for.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Page {
+    /// The position at which to go on: the [`SessionPage::next`] of the page before; `None` for the
+    /// first. A text that is no such cursor begins anew: it may come from a client, and is no fault
+    /// of the store.
+    pub cursor: Option<String>,
+    /// The approximate count of records to look at; 0 means 100. A page may hold fewer, even none,
+    /// and still have a next one.
+    pub limit: u32,
+}
+
+impl Page {
+    /// Asks for the page at a cursor; without one, for the first page.
+    #[must_use]
+    pub fn at(cursor: Option<String>) -> Self {
+        Self { cursor, limit: 0 }
+    }
+
+    /// Sets the approximate count of records to look at.
+    #[must_use]
+    pub fn limit(self, limit: u32) -> Self {
+        Self { limit, ..self }
+    }
+}
+
+/// Part of a listing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SessionPage {
+    /// The live sessions of this part.
+    pub sessions: Vec<SessionRecord>,
+    /// The cursor of the next page; `None` at the end.
+    pub next: Option<String>,
+}
+
+impl SessionPage {
+    /// Creates a page.
+    #[must_use]
+    pub fn new(sessions: Vec<SessionRecord>, next: Option<String>) -> Self {
+        Self { sessions, next }
+    }
+}
+
+/// One live session, as listed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SessionRecord {
+    /// The session's id.
+    pub sid: SessionId,
+    /// The time at which it was opened.
+    pub opened_at: Timestamp,
+    /// The time at which its refresh token was last rotated; the time of its opening, if never.
+    pub last_rotated_at: Timestamp,
+    /// The end of the session if it is not used again.
+    pub expires_at: Timestamp,
+    /// The end of the session in any case.
+    pub absolute_end: Timestamp,
+    /// The caller's own text for it.
+    pub label: String,
+}
+
+impl SessionRecord {
+    /// Creates the record of a session that was never rotated and has no label.
+    #[must_use]
+    pub fn new(sid: SessionId, opened_at: Timestamp, expires_at: Timestamp, absolute_end: Timestamp) -> Self {
+        Self { sid, opened_at, last_rotated_at: opened_at, expires_at, absolute_end, label: String::new() }
+    }
+}
