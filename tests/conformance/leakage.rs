@@ -1,4 +1,4 @@
-//! LEK: no 16 bytes of a token, secret, key or password where they do not belong. LEK-02 and LEK-09 stand in `tests/no_secrets.rs`, which also
+//! LEK: no 16 bytes of a token, secret, key or password where they do not belong. LEK-02 and LEK-09 stand in `tests/service/no_secrets.rs`, which also
 //! runs whole processes at TRACE.
 
 use std::{

@@ -1,4 +1,4 @@
-//! TWR: the contract of Tower, and robustness. Readiness and dropped futures are in `tower_contract.rs`.
+//! TWR: the contract of Tower, and robustness. Readiness and dropped futures are in `tests/middleware/tower_contract.rs`.
 
 use std::{
     convert::Infallible,
