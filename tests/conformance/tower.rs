@@ -192,7 +192,7 @@ async fn twr_07_an_extractor_without_a_layer_is_a_logged_500_and_never_a_default
             }
             for request in requests {
                 let answer = send(app.clone(), request).await;
-                answer.is_refused(path, Outcome::Internal, false);
+                answer.assert_refused(path, Outcome::Internal, false);
             }
             let log = &subject.log()[logged..];
             if cfg!(feature = "tracing") {

@@ -90,22 +90,22 @@ impl UserAuthentication for Users {
     }
 }
 
-struct House {
+struct App {
     fixture: Fixture,
     users: Arc<Users>,
     endpoints: Endpoints<Users>,
 }
 
-fn house() -> House {
-    house_with(|builder| builder)
+fn app() -> App {
+    app_with(|builder| builder)
 }
 
-fn house_with(configure: impl FnOnce(Builder) -> Builder) -> House {
+fn app_with(configure: impl FnOnce(Builder) -> Builder) -> App {
     let fixture = Fixture::with(configure);
     let users = Arc::new(Users::default());
-    let auth = AuthLayer::new(fixture.tokens.clone()).realm("house").unwrap();
+    let auth = AuthLayer::new(fixture.tokens.clone()).realm("app").unwrap();
     let endpoints = Endpoints::new(&auth, Arc::clone(&users));
-    House { fixture, users, endpoints }
+    App { fixture, users, endpoints }
 }
 
 struct Answer {
@@ -140,25 +140,25 @@ fn bearer(method: Method, path: &str, token: &str) -> Request<Full<Bytes>> {
     request.body(Full::default()).unwrap()
 }
 
-async fn log_in(house: &House) -> Value {
-    let answer = send(house.endpoints.login(), form("username=u&password=right")).await;
+async fn log_in(app: &App) -> Value {
+    let answer = send(app.endpoints.login(), form("username=u&password=right")).await;
     assert_eq!(answer.status, StatusCode::OK);
     answer.body
 }
 
-async fn refresh(house: &House, tokens: &Value) -> Answer {
-    send(house.endpoints.refresh(), form(&format!("refresh_token={}", tokens["refresh_token"].as_str().unwrap()))).await
+async fn refresh(app: &App, tokens: &Value) -> Answer {
+    send(app.endpoints.refresh(), form(&format!("refresh_token={}", tokens["refresh_token"].as_str().unwrap()))).await
 }
 
 #[tokio::test]
 async fn a_deleted_user_gets_no_new_tokens_though_the_service_has_no_hook() {
-    let house = house();
-    let tokens = log_in(&house).await;
-    house.users.deleted.store(true, Ordering::SeqCst);
-    let answer = refresh(&house, &tokens).await;
+    let app = app();
+    let tokens = log_in(&app).await;
+    app.users.deleted.store(true, Ordering::SeqCst);
+    let answer = refresh(&app, &tokens).await;
     assert_eq!((answer.status, &answer.body["error"]), (StatusCode::BAD_REQUEST, &"invalid_grant".into()));
-    house.users.deleted.store(false, Ordering::SeqCst);
-    assert_eq!(refresh(&house, &tokens).await.status, StatusCode::OK, "the token was not used up");
+    app.users.deleted.store(false, Ordering::SeqCst);
+    assert_eq!(refresh(&app, &tokens).await.status, StatusCode::OK, "the token was not used up");
 }
 
 #[tokio::test]
@@ -167,13 +167,13 @@ async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_
         [(1, false, StatusCode::OK), (1, true, StatusCode::UNAUTHORIZED), (2, false, StatusCode::UNAUTHORIZED)]
     {
         let events = Events::default();
-        let house = house_with(|builder| builder.on_event(events.hook()));
-        let Fixture { tokens, clock, .. } = &house.fixture;
+        let app = app_with(|builder| builder.on_event(events.hook()));
+        let Fixture { tokens, clock, .. } = &app.fixture;
         let meanwhile = || Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password };
-        *house.users.meanwhile.lock().unwrap() = std::iter::repeat_with(meanwhile).take(revocations).collect();
-        let answer = send(house.endpoints.login(), form("username=u&password=right")).await;
+        *app.users.meanwhile.lock().unwrap() = std::iter::repeat_with(meanwhile).take(revocations).collect();
+        let answer = send(app.endpoints.login(), form("username=u&password=right")).await;
         assert_eq!(answer.status, expected, "{revocations} {changes_password}");
-        assert!(house.users.meanwhile.lock().unwrap().is_empty());
+        assert!(app.users.meanwhile.lock().unwrap().is_empty());
         let sessions = tokens.sessions("42", Page::default()).await.unwrap().sessions;
         assert_eq!(sessions.len(), usize::from(expected == StatusCode::OK), "{revocations} {changes_password}");
         if expected != StatusCode::OK {
@@ -186,51 +186,51 @@ async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_
 
 #[tokio::test]
 async fn if_the_store_fails_after_a_login_was_overtaken_that_is_our_fault() {
-    let house = house();
-    let Fixture { tokens, clock, store } = &house.fixture;
+    let app = app();
+    let Fixture { tokens, clock, store } = &app.fixture;
     let meanwhile = Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password: false };
-    house.users.meanwhile.lock().unwrap().push(meanwhile);
+    app.users.meanwhile.lock().unwrap().push(meanwhile);
     store.answer_only("ping", Behaviour::Fails(StoreErrorKind::Timeout));
-    let answer = send(house.endpoints.login(), form("username=u&password=right")).await;
+    let answer = send(app.endpoints.login(), form("username=u&password=right")).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{:?}", answer.body);
-    assert!(house.users.meanwhile.lock().unwrap().is_empty());
+    assert!(app.users.meanwhile.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_user_database_that_fails_is_our_fault_and_uses_no_token_up() {
-    let house = house();
-    let tokens = log_in(&house).await;
+    let app = app();
+    let tokens = log_in(&app).await;
     for (fault, status) in [
-        (&house.users.failing, StatusCode::INTERNAL_SERVER_ERROR),
-        (&house.users.panicking, StatusCode::INTERNAL_SERVER_ERROR),
-        (&house.users.overloaded, StatusCode::SERVICE_UNAVAILABLE),
+        (&app.users.failing, StatusCode::INTERNAL_SERVER_ERROR),
+        (&app.users.panicking, StatusCode::INTERNAL_SERVER_ERROR),
+        (&app.users.overloaded, StatusCode::SERVICE_UNAVAILABLE),
     ] {
         fault.store(true, Ordering::SeqCst);
-        assert_eq!(send(house.endpoints.login(), form("username=u&password=right")).await.status, status);
-        assert_eq!(refresh(&house, &tokens).await.status, status);
+        assert_eq!(send(app.endpoints.login(), form("username=u&password=right")).await.status, status);
+        assert_eq!(refresh(&app, &tokens).await.status, status);
         fault.store(false, Ordering::SeqCst);
     }
-    assert_eq!(refresh(&house, &tokens).await.status, StatusCode::OK);
+    assert_eq!(refresh(&app, &tokens).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_refresh_never_gives_more_scope_than_the_session_was_opened_with() {
-    let house = house();
+    let app = app();
     let session = NewSession::of("42").scope("read delete");
-    let pair = house.fixture.tokens.create_token_pair(session).await.unwrap();
+    let pair = app.fixture.tokens.create_token_pair(session).await.unwrap();
     let tokens = serde_json::to_value(&pair).unwrap();
-    let answer = refresh(&house, &tokens).await;
+    let answer = refresh(&app, &tokens).await;
     // `delete` is not granted any more, `admin` and `write` never were.
     assert_eq!(answer.body["scope"], "read");
 }
 
 #[tokio::test]
 async fn the_refresh_without_rotation_tells_the_scope_and_leaves_the_token() {
-    let house = house();
-    let tokens = log_in(&house).await;
+    let app = app();
+    let tokens = log_in(&app).await;
     let body = format!("refresh_token={}", tokens["refresh_token"].as_str().unwrap());
     for _ in 0..2 {
-        let answer = send(house.endpoints.refresh_without_rotation(), form(&body)).await;
+        let answer = send(app.endpoints.refresh_without_rotation(), form(&body)).await;
         assert_eq!((answer.status, &answer.body["scope"]), (StatusCode::OK, &"read write admin".into()));
         assert_eq!(answer.body.get("refresh_token"), None);
     }
@@ -238,46 +238,43 @@ async fn the_refresh_without_rotation_tells_the_scope_and_leaves_the_token() {
 
 #[tokio::test]
 async fn a_session_id_that_a_client_makes_up_is_not_written_to_the_log() {
-    let house = house();
-    let tokens = log_in(&house).await;
+    let app = app();
+    let tokens = log_in(&app).await;
     let token = tokens["access_token"].as_str().unwrap();
-    let calls = house.fixture.store.calls();
+    let calls = app.fixture.store.calls();
     let made_up = bearer(Method::DELETE, "/sessions/AAAAAAAAAAAAAAAAAAAAAA", token);
-    assert_eq!(send(house.endpoints.revoke_session(), made_up).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(send(app.endpoints.revoke_session(), made_up).await.status, StatusCode::NOT_FOUND);
     // The layer's own check, and one look at the session: no revocation.
-    assert_eq!(house.fixture.store.calls() - calls, 2);
+    assert_eq!(app.fixture.store.calls() - calls, 2);
 }
 
 #[tokio::test]
 async fn a_store_that_fails_is_503_at_every_endpoint() {
-    let house = house();
-    let tokens = log_in(&house).await;
+    let app = app();
+    let tokens = log_in(&app).await;
     let token = tokens["access_token"].as_str().unwrap();
-    house.fixture.store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
+    app.fixture.store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-    assert_eq!(send(house.endpoints.login(), form("username=u&password=right")).await.status, unavailable);
-    assert_eq!(refresh(&house, &tokens).await.status, unavailable);
-    assert_eq!(send(house.endpoints.logout(), bearer(Method::POST, "/logout", token)).await.status, unavailable);
-    assert_eq!(
-        send(house.endpoints.logout_all(), bearer(Method::POST, "/logout-all", token)).await.status,
-        unavailable
-    );
-    assert_eq!(send(house.endpoints.sessions(), bearer(Method::GET, "/sessions", token)).await.status, unavailable);
+    assert_eq!(send(app.endpoints.login(), form("username=u&password=right")).await.status, unavailable);
+    assert_eq!(refresh(&app, &tokens).await.status, unavailable);
+    assert_eq!(send(app.endpoints.logout(), bearer(Method::POST, "/logout", token)).await.status, unavailable);
+    assert_eq!(send(app.endpoints.logout_all(), bearer(Method::POST, "/logout-all", token)).await.status, unavailable);
+    assert_eq!(send(app.endpoints.sessions(), bearer(Method::GET, "/sessions", token)).await.status, unavailable);
     let delete = bearer(Method::DELETE, "/sessions/a", token);
-    assert_eq!(send(house.endpoints.revoke_session(), delete).await.status, unavailable);
+    assert_eq!(send(app.endpoints.revoke_session(), delete).await.status, unavailable);
     let health = Request::get("/health").body(Full::default()).unwrap();
-    assert_eq!(send(house.endpoints.health(), health).await.status, unavailable);
+    assert_eq!(send(app.endpoints.health(), health).await.status, unavailable);
 }
 
 #[tokio::test]
 async fn behind_an_optional_layer_a_client_without_a_token_gets_that_layers_refusal() {
-    let house = house();
-    let auth = AuthLayer::new(house.fixture.tokens.clone()).realm("house").unwrap();
-    let endpoints = Endpoints::new(&auth.clone().optional(), Arc::clone(&house.users));
-    let required = Endpoints::new(&auth, Arc::clone(&house.users));
+    let app = app();
+    let auth = AuthLayer::new(app.fixture.tokens.clone()).realm("app").unwrap();
+    let endpoints = Endpoints::new(&auth.clone().optional(), Arc::clone(&app.users));
+    let required = Endpoints::new(&auth, Arc::clone(&app.users));
     let request = || Request::post("/logout").body(Full::default()).unwrap();
     let (optional, required) = (send(endpoints.logout(), request()).await, send(required.logout(), request()).await);
-    assert_eq!(optional.challenge.as_deref(), Some(r#"Bearer realm="house""#));
+    assert_eq!(optional.challenge.as_deref(), Some(r#"Bearer realm="app""#));
     assert_eq!(
         (optional.status, optional.challenge, optional.body),
         (required.status, required.challenge, required.body)
@@ -286,7 +283,7 @@ async fn behind_an_optional_layer_a_client_without_a_token_gets_that_layers_refu
 
 #[tokio::test]
 async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listing() {
-    let issuer = house();
+    let issuer = app();
     let victim = issuer.fixture.tokens.create_token_pair(NewSession::of("1")).await.unwrap();
     let caller = issuer.fixture.tokens.create_token_pair(NewSession::of("2")).await.unwrap();
     // A service that takes the same tokens as another issuer's, on a store of its own that has begun before.

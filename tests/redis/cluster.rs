@@ -40,7 +40,7 @@ impl Cluster {
             run::<()>(&node, &["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
             cluster.join(node, bus).await;
         }
-        cluster.is_formed().await;
+        cluster.wait_until_formed().await;
         cluster
     }
 
@@ -52,7 +52,7 @@ impl Cluster {
         self.nodes.push(node);
     }
 
-    async fn is_formed(&self) {
+    async fn wait_until_formed(&self) {
         let known = format!("cluster_known_nodes:{}", self.nodes.len());
         for node in &self.nodes {
             let mut admin = node.admin().await;
@@ -69,7 +69,7 @@ impl Cluster {
     async fn add_replica_of(&mut self, number: usize, node_timeout: &str) {
         let (node, bus) = start_node(node_timeout);
         self.join(node, bus).await;
-        self.is_formed().await;
+        self.wait_until_formed().await;
         let (primary, replica) = (&self.nodes[number], self.nodes.last().unwrap());
         let id: String = run(primary, &["CLUSTER", "MYID"]).await;
         run::<()>(replica, &["CLUSTER", "REPLICATE", &id]).await;
@@ -192,7 +192,7 @@ async fn feeds(store: &RedisStore) -> Vec<Box<dyn LogFeed>> {
     assert_eq!(feeds.len(), 16, "one a bucket");
     for (feed, bucket) in feeds.iter_mut().zip(0..) {
         assert_eq!(feed.buckets(), [bucket]);
-        is_read(&mut **feed).await;
+        wait_for_read(&mut **feed).await;
     }
     feeds
 }
@@ -202,7 +202,7 @@ async fn read(feed: &mut dyn LogFeed) -> Result<LogPage, StoreError> {
     feed.read(vec![(bucket, LogQuery::from_start())]).await.and_then(|mut pages| pages.pop().unwrap())
 }
 
-async fn is_read(feed: &mut dyn LogFeed) -> LogPage {
+async fn wait_for_read(feed: &mut dyn LogFeed) -> LogPage {
     eventually("the feed reads", async || read(feed).await.ok()).await
 }
 
@@ -241,7 +241,7 @@ async fn while_a_primary_hangs_the_others_buckets_are_read_at_every_tick_and_its
     futures_util::future::join_all(reads).await;
     cluster.nodes[1].resume();
     for feed in &mut feeds {
-        is_read(&mut **feed).await;
+        wait_for_read(&mut **feed).await;
     }
 }
 
@@ -287,12 +287,12 @@ async fn after_a_failover_the_new_primary_is_read_while_the_old_one_still_hangs(
     run::<u32>(&cluster.nodes[1], &["WAIT", "1", "5000"]).await;
     cluster.nodes[1].pause();
     for feed in &mut feeds {
-        is_read(&mut **feed).await;
+        wait_for_read(&mut **feed).await;
     }
     let state = eventually("requests are served", async || store.check(&user, "s1", "j").await.ok()).await.state;
     assert!(matches!(state, SessionState::Revoked { .. }));
     eventually("revocations work", async || store.revoke_session(&user, "s2").await.ok()).await;
-    assert!(is_read(&mut *feeds[bucket as usize]).await.entries.len() > 1);
+    assert!(wait_for_read(&mut *feeds[bucket as usize]).await.entries.len() > 1);
     nudges(&store, &*feeds[bucket as usize], &user).await;
     cluster.nodes[1].resume();
     let old = &cluster.nodes[1];
@@ -301,7 +301,7 @@ async fn after_a_failover_the_new_primary_is_read_while_the_old_one_still_hangs(
     })
     .await;
     for feed in &mut feeds {
-        is_read(&mut **feed).await;
+        wait_for_read(&mut **feed).await;
     }
     eventually("requests are served", async || store.check(&user, "s1", "j").await.ok()).await;
 }
@@ -355,7 +355,7 @@ async fn a_slot_that_moves_is_refused_half_way_and_followed_when_it_has_moved() 
     open(&store, &user, "s1").await;
     store.revoke_session(&user, "s1").await.unwrap();
     let mut feeds = feeds(&store).await;
-    let before = is_read(&mut *feeds[bucket as usize]).await;
+    let before = wait_for_read(&mut *feeds[bucket as usize]).await;
     assert_eq!(before.entries.len(), 1);
     let slot = run::<u32>(from, &["CLUSTER", "KEYSLOT", &format!("tb:{{{bucket}}}:m")]).await.to_string();
     let (from_id, to_id): (String, String) =

@@ -27,20 +27,20 @@ fn builder(url: &str) -> RedisStoreBuilder {
 }
 
 /// Waits until the store answers again.
-async fn recovered(store: &RedisStore) {
+async fn wait_until_answered(store: &RedisStore) {
     eventually("the store answers", async || store.ping().await.ok()).await;
 }
 
 /// Waits until the connection is so old that it is replaced at once if it breaks.
-async fn grown_up(store: &RedisStore) {
-    recovered(store).await;
+async fn wait_until_settled(store: &RedisStore) {
+    wait_until_answered(store).await;
     pass(store, store.ping().await.unwrap().saturating_add(Duration::from_millis(60))).await;
 }
 
 /// Cuts the connection of a rotation by `cut`, asks again until there is an answer, and demands one successor.
 async fn rotate_with_a_cut(f: &Fixture, store: &RedisStore, sid: &str, grace: Duration, cut: impl Fn()) {
     f.open("alice", sid).await;
-    grown_up(store).await;
+    wait_until_settled(store).await;
     let rotate = || Rotate { grace, ..rotation("alice", sid, 0, grace) };
     cut();
     let mut seen = HashSet::new();
@@ -95,7 +95,7 @@ async fn a_rotation_without_a_grace_is_not_resent_for_that_would_be_reuse() {
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
     f.rotate("alice", "s1", 0).await;
-    grown_up(&store).await;
+    wait_until_settled(&store).await;
     proxy.cut_replies_after(0);
     store.rotate(rotation("alice", "s1", 1, Duration::ZERO)).await.unwrap_err();
     assert!(f.is_active("alice", "s1").await);
@@ -110,7 +110,7 @@ async fn a_connection_that_falls_silent_is_replaced() {
     proxy.silence();
     let begun = Instant::now();
     assert_eq!(store.ping().await.unwrap_err().kind(), StoreErrorKind::Timeout);
-    recovered(&store).await;
+    wait_until_answered(&store).await;
     assert!(begun.elapsed() < TIMEOUT * 4, "{:?}", begun.elapsed());
 }
 
@@ -139,7 +139,7 @@ async fn one_connection_that_falls_silent_is_replaced_though_the_other_answers()
     }
     proxy.silence();
     // Both are silent; whichever is replaced first answers from then on.
-    recovered(&store).await;
+    wait_until_answered(&store).await;
     eventually("eight calls in a row are answered", async || {
         for _ in 0..8 {
             store.ping().await.ok()?;
@@ -154,7 +154,7 @@ async fn an_attempt_to_connect_that_was_left_half_way_fails_no_later_call() {
     let f = Fixture::new().await;
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
-    grown_up(&store).await;
+    wait_until_settled(&store).await;
     proxy.freeze();
     proxy.cut();
     // The first call finds the connection cut, and begins to connect anew; nobody waits for the end of it.
@@ -173,7 +173,7 @@ async fn a_call_takes_the_connection_that_is_there_and_does_not_wait_for_another
     let f = Fixture::new().await;
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connections(2).connect().await.unwrap();
-    grown_up(&store).await;
+    wait_until_settled(&store).await;
     proxy.hold_new_connections();
     let clients: String = f.redis(&["CLIENT", "LIST"]).await;
     let own: i64 = f.redis(&["CLIENT", "ID"]).await;
@@ -221,7 +221,7 @@ async fn a_login_is_not_sent_again_when_its_connection_breaks() {
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
     f.open("warm", "up").await;
-    grown_up(&store).await;
+    wait_until_settled(&store).await;
     proxy.cut_replies_after(0);
     let error = store.open(session("alice", "s1")).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "and not `Exists`, which would be a lie");
@@ -250,7 +250,7 @@ async fn a_connection_that_gave_one_answer_to_the_wrong_question_gives_no_other(
     let store = builder(&proxy.url()).connect().await.unwrap();
     f.rotate("bob", "s2", 0).await;
     for by_rotation in [true, false] {
-        grown_up(&store).await;
+        wait_until_settled(&store).await;
         proxy.freeze_replies();
         // As many as a check asks for: two times, a role, the record and the write check.
         proxy.forge_reply(b"*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n");
@@ -284,7 +284,7 @@ async fn a_paused_server_is_a_timeout_within_the_deadline_and_nothing_has_to_be_
     let error = store.revoke_session("alice", "s1").await.unwrap_err();
     assert!(matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Unavailable), "never success");
     f.server.resume();
-    recovered(&store).await;
+    wait_until_answered(&store).await;
     assert!(matches!(store.check("alice", "s1", "j").await.unwrap().state, SessionState::Active { .. }));
 }
 
@@ -302,7 +302,7 @@ async fn two_hundred_calls_on_a_paused_server_fail_together_within_the_deadline(
     assert!(failed.into_iter().all(|failed| failed));
     assert!(begun.elapsed() < TIMEOUT * 3, "{:?}", begun.elapsed());
     f.server.resume();
-    recovered(&store).await;
+    wait_until_answered(&store).await;
     let clients: String = f.redis(&["CLIENT", "LIST", "TYPE", "normal"]).await;
     assert!(clients.lines().count() < 12, "connections do not pile up: {clients}");
 }
@@ -324,7 +324,7 @@ async fn a_restart_without_data_refuses_every_session_and_the_store_goes_on() {
     f.open("alice", "s1").await;
     let before = f.store.log(0, LogQuery::from_start()).await.unwrap().incarnation;
     f.server.restart();
-    recovered(&f.store).await;
+    wait_until_answered(&f.store).await;
     assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
     f.open("alice", "s2").await;
     assert_ne!(f.store.log(0, LogQuery::from_start()).await.unwrap().incarnation, before);
@@ -426,7 +426,7 @@ async fn held_back<T>(f: &Fixture, call: impl AsyncFnOnce(RedisStore) -> T, mean
     meanwhile().await;
     proxy.resume();
     // The held call has been answered when a later one on the same connection is.
-    recovered(&store).await;
+    wait_until_answered(&store).await;
     assert!(proxy.request_bytes() > passed);
     outcome
 }

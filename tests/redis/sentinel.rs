@@ -19,7 +19,7 @@ async fn after_a_failover_the_store_goes_on_with_the_new_primary() {
     open(&store, "alice", "s2").await;
     store.revoke_session("alice", "s2").await.unwrap();
     assert!(matches!(store.check("alice", "s1", "j").await.unwrap().state, SessionState::Active { .. }));
-    servers.is_replicated().await;
+    servers.wait_until_replicated().await;
     servers.primary.kill();
     let begun = Instant::now();
     let next = loop {

@@ -18,7 +18,7 @@ use crate::support::{
     redis_fixture::{Fixture, node, open},
 };
 
-async fn is_alive(f: &Fixture) {
+async fn wait_until_served(f: &Fixture) {
     eventually("the session is served", async || {
         let checked = f.store.check("alice", "s1", "j").await.ok()?;
         matches!(checked.state, SessionState::Active { .. }).then_some(())
@@ -30,7 +30,7 @@ async fn is_alive(f: &Fixture) {
 async fn a_primary_that_has_lost_its_replicas_answers_no_strict_read() {
     let f = Fixture::new().await;
     f.open("alice", "s1").await;
-    is_alive(&f).await;
+    wait_until_served(&f).await;
     f.redis::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
     let error = f.store.check("alice", "s1", "j").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
@@ -38,7 +38,7 @@ async fn a_primary_that_has_lost_its_replicas_answers_no_strict_read() {
     let error = f.store.denied(query).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     f.redis::<()>(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
-    is_alive(&f).await;
+    wait_until_served(&f).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn the_write_check_changes_nothing() {
     };
     let before = state().await;
     for _ in 0..10 {
-        is_alive(&f).await;
+        wait_until_served(&f).await;
     }
     assert_eq!(state().await, before);
 }
@@ -137,7 +137,7 @@ async fn a_full_disk_costs_no_reads_where_nothing_can_replace_the_server() {
         let warnings = f.store.warnings();
         assert!(warnings.iter().any(|warning| warning.contains("MISCONF")), "{warnings:?}");
         f.redis::<()>(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]).await;
-        is_alive(&f).await;
+        wait_until_served(&f).await;
         assert_eq!(f.store.warnings(), [""; 0]);
     }
 }

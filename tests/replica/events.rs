@@ -9,16 +9,16 @@ use std::{
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
-use tower_bearer::{
-    Consistency, NewSession, RedisStore, TokenPair, TokenService, TokenType,
-    tokens::{ReplicaState, SecurityEvent},
-};
+use tower_bearer::{Consistency, NewSession, RedisStore, TokenPair, TokenService, TokenType, tokens::SecurityEvent};
 
-use crate::support::{
-    Events, Log, Proxy, RedisServer, eventually,
-    fixture::SECRET,
-    redis_fixture::{node_on, user_of},
-    secrets::Secrets,
+use crate::{
+    support::{
+        Events, Log, Proxy, RedisServer, eventually,
+        fixture::SECRET,
+        redis_fixture::{node_on, user_of},
+        secrets::Secrets,
+    },
+    wait_until_leased,
 };
 
 /// Long enough that a busy machine ends no lease.
@@ -83,13 +83,6 @@ async fn reads_go_on(admin: &MultiplexedConnection) {
     eventually("fifty reads", async || (reads().await >= before + 50 * BUCKETS).then_some(())).await;
 }
 
-async fn leased(tokens: &TokenService) {
-    eventually("a lease", async || {
-        (tokens.status().await.replica.unwrap().state == ReplicaState::Leased).then_some(())
-    })
-    .await;
-}
-
 async fn pair(tokens: &TokenService, subject: &str) -> TokenPair {
     tokens.create_token_pair(NewSession::of(subject)).await.unwrap()
 }
@@ -104,7 +97,7 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
     // Short, for that long every attempt to connect to a server that hangs takes.
     let store = RedisStore::builder(url).timeout(Duration::from_secs(1)).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder.consistency(BOUNDED));
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
     // A busy machine may have been too slow for the very first reads.
     let mut told = states(&log);
     assert_eq!(told.last().unwrap(), LEASED);
@@ -194,11 +187,11 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     let (first, second) = (user_of(&store, |bucket| bucket == 3), user_of(&store, |bucket| bucket == 4));
     let events = Events::default();
     let tokens = node_on(store, |builder| builder.consistency(BOUNDED).on_event(events.hook()));
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
 
     run::<()>(&admin, &["FLUSHALL"]).await;
     reads_go_on(&admin).await;
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
     let mut secrets = Secrets::default();
     for subject in [&first, &first, &second] {
         secrets.add("a subject", subject);

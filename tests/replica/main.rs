@@ -13,3 +13,14 @@ mod failover;
 #[cfg(feature = "sentinel")]
 mod sentinel;
 mod start;
+
+use tower_bearer::{TokenService, tokens::ReplicaState};
+
+async fn is_leased(tokens: &TokenService) -> bool {
+    tokens.status().await.replica.is_some_and(|replica| replica.state == ReplicaState::Leased)
+}
+
+/// Waits until a node decides by itself.
+async fn wait_until_leased(tokens: &TokenService) {
+    support::eventually("a lease", async || is_leased(tokens).await.then_some(())).await;
+}

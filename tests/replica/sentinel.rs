@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use tower_bearer::{
-    Consistency, TokenPair, TokenService,
-    tokens::{ReplicaState, SecurityEvent},
-};
+use tower_bearer::{Consistency, TokenPair, TokenService, tokens::SecurityEvent};
 
-use crate::support::{
-    Events, eventually,
-    fixture::{lets_in, pair},
-    redis_fixture::node_on,
-    sentinel::Replicated,
+use crate::{
+    is_leased,
+    support::{
+        Events, eventually,
+        fixture::{lets_in, pair},
+        redis_fixture::node_on,
+        sentinel::Replicated,
+    },
+    wait_until_leased,
 };
 
 /// The bound.
@@ -30,15 +31,7 @@ async fn node_that_seldom_polls(servers: &Replicated) -> TokenService {
     node_on(servers.sentinel.store().await, |builder| builder.consistency(bounded).poll_interval(HOUR / 2))
 }
 
-async fn is_leased(tokens: &TokenService) -> bool {
-    tokens.status().await.replica.unwrap().state == ReplicaState::Leased
-}
-
-async fn leased(tokens: &TokenService) {
-    eventually("a lease", async || is_leased(tokens).await.then_some(())).await;
-}
-
-async fn is_refused(tokens: &TokenService, pair: &TokenPair) {
+async fn wait_until_refused(tokens: &TokenService, pair: &TokenPair) {
     eventually("the token is refused", async || (lets_in(tokens, pair).await == Some(false)).then_some(())).await;
 }
 
@@ -48,8 +41,8 @@ async fn after_a_failover_nodes_are_leased_and_nudged_again_and_the_bound_holds_
     let revoker = node(&servers, Consistency::Strong).await;
     let watcher = node(&servers, Consistency::BoundedStaleness(D)).await;
     let listener = node_that_seldom_polls(&servers).await;
-    leased(&watcher).await;
-    leased(&listener).await;
+    wait_until_leased(&watcher).await;
+    wait_until_leased(&listener).await;
     let [before, after, alive] = [pair(&revoker, "42").await, pair(&revoker, "42").await, pair(&revoker, "42").await];
     for pair in [&before, &after, &alive] {
         assert_eq!(lets_in(&watcher, pair).await, Some(true));
@@ -65,8 +58,8 @@ async fn after_a_failover_nodes_are_leased_and_nudged_again_and_the_bound_holds_
         assert!(started < D, "let in {started:?} after the revocation");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    is_refused(&listener, &before).await;
-    servers.is_replicated().await;
+    wait_until_refused(&listener, &before).await;
+    servers.wait_until_replicated().await;
 
     servers.primary.kill();
     let killed = Instant::now();
@@ -91,11 +84,11 @@ async fn after_a_failover_nodes_are_leased_and_nudged_again_and_the_bound_holds_
     eventually("who lives is let in", async || (lets_in(&watcher, &alive).await == Some(true)).then_some(())).await;
 
     // Nudges come from the new primary.
-    is_refused(&listener, &after).await;
+    wait_until_refused(&listener, &after).await;
     let later = pair(&revoker, "43").await;
     eventually("it is let in", async || (lets_in(&listener, &later).await == Some(true)).then_some(())).await;
     revoker.revoke_session("43", later.session_id()).await.unwrap();
-    is_refused(&listener, &later).await;
+    wait_until_refused(&listener, &later).await;
 }
 
 #[tokio::test]
@@ -105,10 +98,10 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
     let events = Events::default();
     let bounded = |builder: tower_bearer::tokens::Builder| builder.consistency(Consistency::BoundedStaleness(D));
     let watcher = node_on(servers.sentinel.store().await, |builder| bounded(builder).on_event(events.hook()));
-    leased(&watcher).await;
+    wait_until_leased(&watcher).await;
     let lost = pair(&revoker, "42").await;
     assert_eq!(lets_in(&watcher, &lost).await, Some(true));
-    servers.is_replicated().await;
+    servers.wait_until_replicated().await;
     replicates_no_more(&servers).await;
     let revoked = revoker.revoke_session("42", lost.session_id()).await.unwrap();
     eventually("the node has read it", async || watcher.has_seen(&revoked.position).then_some(())).await;
@@ -125,8 +118,8 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let newcomer = node(&servers, Consistency::Strong).await;
-    is_refused(&newcomer, &lost).await;
-    leased(&watcher).await;
+    wait_until_refused(&newcomer, &lost).await;
+    wait_until_leased(&watcher).await;
     assert_eq!(lets_in(&watcher, &lost).await, Some(false));
     eventually("what was told again is counted", async || {
         told.extend(events.take());
@@ -142,7 +135,7 @@ async fn what_a_node_has_revoked_just_before_a_failover_is_told_to_the_new_prima
     let events = Events::default();
     let revoker = node_on(servers.sentinel.store().await, |builder| builder.on_event(events.hook()));
     let (kept, lost) = (pair(&revoker, "42").await, pair(&revoker, "42").await);
-    servers.is_replicated().await;
+    servers.wait_until_replicated().await;
     replicates_no_more(&servers).await;
     // Perhaps it is killed before its log is read once more.
     revoker.revoke_session("42", lost.session_id()).await.unwrap();

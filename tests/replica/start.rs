@@ -8,12 +8,15 @@ use redis::aio::MultiplexedConnection;
 use tower_bearer::{
     Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenStore, TokenType,
     error::{StoreErrorKind, TokenError},
-    tokens::{Builder, ReplicaState, ReplicaStatus},
+    tokens::{Builder, ReplicaStatus},
 };
 
-use crate::support::{
-    Proxy, RedisServer, eventually,
-    redis_fixture::{node, node_on, user_of},
+use crate::{
+    support::{
+        Proxy, RedisServer, eventually,
+        redis_fixture::{node, node_on, user_of},
+    },
+    wait_until_leased,
 };
 
 /// The bytes that a link of 80 Mbit/s carries in a second.
@@ -27,10 +30,6 @@ fn bounded(builder: Builder) -> Builder {
 
 async fn replica(tokens: &TokenService) -> ReplicaStatus {
     tokens.status().await.replica.unwrap()
-}
-
-async fn leased(tokens: &TokenService) {
-    eventually("a lease", async || (replica(tokens).await.state == ReplicaState::Leased).then_some(())).await;
 }
 
 async fn validate(tokens: &TokenService, pair: &TokenPair) -> Result<(), Error> {
@@ -77,7 +76,7 @@ async fn a_node_is_leased_after_one_small_read_whatever_the_log_holds() {
     proxy.slow_replies(LINK);
     let (before, began) = (proxy.reply_bytes(), Instant::now());
     let tokens = node_on(store, bounded);
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
     let bytes = proxy.reply_bytes() - before;
     println!("leased after {:?} and {bytes} bytes", began.elapsed());
     assert!(bytes < 1_000_000, "{bytes} bytes were read for the lease; the log has 5 MB");
@@ -85,7 +84,7 @@ async fn a_node_is_leased_after_one_small_read_whatever_the_log_holds() {
     assert!(is_refused(&tokens, &revoked).await);
     validate(&tokens, &old).await.unwrap();
     eventually("all is read", async || (replica(&tokens).await.revocations > entries).then_some(())).await;
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
 }
 
 #[tokio::test]
@@ -94,7 +93,7 @@ async fn a_node_that_has_fallen_behind_goes_on_from_the_head_and_misses_nothing(
     let writer = store(&server.url()).await;
     let proxy = Proxy::start(server.port()).await;
     let tokens = node(&proxy.url(), bounded).await;
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
     let user = user_of(&writer, |bucket| bucket == 3);
     let pairs = [pair(&tokens, &user).await, pair(&tokens, &user).await];
     proxy.freeze();
@@ -104,7 +103,7 @@ async fn a_node_that_has_fallen_behind_goes_on_from_the_head_and_misses_nothing(
     }
     proxy.resume();
     eventually("all is read", async || (replica(&tokens).await.revocations > 5000).then_some(())).await;
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
     assert!(is_refused(&tokens, &pairs[0]).await);
     validate(&tokens, &pairs[1]).await.unwrap();
     // By what it has read: the store does not answer any more.
@@ -146,14 +145,14 @@ async fn sessions_that_a_restored_snapshot_has_lost_are_refused_on_all_nodes() {
     let lost = pair(&nodes[0], &user).await;
     let revoked = nodes[0].revoke_session(&another, "x").await.unwrap();
     for node in &nodes {
-        leased(node).await;
+        wait_until_leased(node).await;
         eventually("it is read", async || node.has_seen(&revoked.position).then_some(())).await;
         validate(node, &lost).await.unwrap();
     }
     server.restart();
     for node in &nodes {
         eventually("the lost session is refused", async || is_refused(node, &lost).await.then_some(())).await;
-        leased(node).await;
+        wait_until_leased(node).await;
         assert!(is_refused(node, &lost).await);
         validate(node, &old).await.unwrap();
     }
@@ -166,7 +165,7 @@ async fn entries_that_nobody_can_read_take_no_lease_away() {
     let nodes = [node(&server.url(), bounded).await, node(&server.url(), bounded).await];
     let user = user_of(&store(&server.url()).await, |bucket| bucket == 3);
     for node in &nodes {
-        leased(node).await;
+        wait_until_leased(node).await;
     }
     let long = "x".repeat(40_000);
     run::<String>(&admin, &["XADD", "tb:{3}:log", "*", "seq", "1", "sub", &long]).await;
@@ -174,13 +173,13 @@ async fn entries_that_nobody_can_read_take_no_lease_away() {
     let position = nodes[0].revoke_session(&user, revoked.session_id()).await.unwrap().position;
     for node in &nodes {
         eventually("the entry behind it is read", async || node.has_seen(&position).then_some(())).await;
-        leased(node).await;
+        wait_until_leased(node).await;
         assert!(is_refused(node, &revoked).await);
     }
     // A node that starts with it at the head of the log.
     run::<String>(&admin, &["XADD", "tb:{3}:log", "*", "seq", "1", "sub", &long]).await;
     let late = node(&server.url(), bounded).await;
-    leased(&late).await;
+    wait_until_leased(&late).await;
     assert!(is_refused(&late, &revoked).await);
 }
 
@@ -198,7 +197,7 @@ async fn no_more_tokens_than_allowed_are_asked_about_because_they_are_older_than
     run::<u64>(&server.admin().await, &["XTRIM", "tb:{3}:log", "MAXLEN", "0"]).await;
     let few = std::num::NonZeroU32::new(4).unwrap();
     let tokens = node(&server.url(), |builder| bounded(builder).max_questions(few)).await;
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
     let mut over = 0;
     for pair in &old {
         match validate(&tokens, pair).await {
@@ -229,7 +228,7 @@ async fn a_nudge_about_one_bucket_makes_nobody_read_the_others() {
     let tokens = node(&server.url(), slow).await;
     let writer = store(&server.url()).await;
     let user = user_of(&writer, |bucket| bucket == 3);
-    leased(&tokens).await;
+    wait_until_leased(&tokens).await;
     // The subscription nudges for all buckets once.
     let first = writer.revoke_session(&user, "first").await.unwrap();
     eventually("it is read", async || tokens.has_seen(&first.position).then_some(())).await;

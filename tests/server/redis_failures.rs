@@ -26,7 +26,7 @@ async fn unavailable(what: &str, answer: impl Future<Output = Answer>) -> Answer
 }
 
 /// Every route that needs the store answers 503; those that do not need it answer as ever.
-async fn is_unavailable_everywhere(server: &Server, tokens: &Tokens) {
+async fn assert_unavailable_everywhere(server: &Server, tokens: &Tokens) {
     for (method, path) in [
         (Method::GET, "/me"),
         (Method::GET, "/claims"),
@@ -52,7 +52,7 @@ async fn is_unavailable_everywhere(server: &Server, tokens: &Tokens) {
 }
 
 /// Waits until all of the few connections that requests share have come back.
-async fn is_available_again(server: &Server) {
+async fn wait_until_available(server: &Server) {
     eventually("the server answers again, whichever connection is asked", async || {
         for _ in 0..4 {
             if server.call(Method::GET, "/health").send().await.status != 200 {
@@ -88,9 +88,9 @@ async fn without_redis_requests_get_503_and_a_redis_that_comes_back_empty_knows_
     let server = Server::start(&[("REDIS_URL", &url)]);
     let tokens = server.log_in("bob").await;
     redis.kill();
-    is_unavailable_everywhere(&server, &tokens).await;
+    assert_unavailable_everywhere(&server, &tokens).await;
     redis.restart();
-    is_available_again(&server).await;
+    wait_until_available(&server).await;
     server.refuses(&tokens).await;
     let again = server.log_in("bob").await;
     server.accepts(&again).await;
@@ -105,7 +105,7 @@ async fn a_redis_that_keeps_its_data_brings_the_sessions_back_with_it() {
     let (kept, ended) = (server.log_in("bob").await, server.log_in("bob").await);
     server.post("/logout", &ended.access).await.expect(200);
     redis.restart();
-    is_available_again(&server).await;
+    wait_until_available(&server).await;
     server.accepts(&kept).await;
     server.refuses(&ended).await;
     server.renew(&kept).await;
@@ -118,9 +118,9 @@ async fn a_redis_that_hangs_is_503_within_the_deadline() {
     let server = Server::start(&[("REDIS_URL", &url), ("REUSE_GRACE_SECONDS", "300")]);
     let tokens = server.log_in("bob").await;
     redis.pause();
-    is_unavailable_everywhere(&server, &tokens).await;
+    assert_unavailable_everywhere(&server, &tokens).await;
     redis.resume();
-    is_available_again(&server).await;
+    wait_until_available(&server).await;
     // Nothing that was asked for while it hung has ended the session. The refresh may have been made; within the grace it is repeated.
     server.accepts(&tokens).await;
     server.renew(&tokens).await;

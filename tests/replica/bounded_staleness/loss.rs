@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use tower_bearer::{Consistency, Error, NewSession, RedisStore, TokenService, TokenType};
 
-use super::oracle::{D, leased, node};
-use crate::support::{RedisServer, eventually, fixture::SECRET};
+use super::oracle::{D, node};
+use crate::{
+    support::{RedisServer, eventually, fixture::SECRET},
+    wait_until_leased,
+};
 
 async fn is_refused(tokens: &TokenService, token: &str) -> bool {
     matches!(tokens.validate_token(token, TokenType::Access).await, Err(Error::Token(_)))
@@ -66,7 +69,7 @@ async fn a_new_node_on_a_store_that_lost_everything_lets_nobody_in_of_before() {
     old.revoke_session("42", pair.session_id()).await.unwrap();
     redis::cmd("FLUSHALL").query_async::<()>(&mut server.admin().await).await.unwrap();
     let new = node(&server.url(), Consistency::BoundedStaleness(D)).await;
-    leased(&new).await;
+    wait_until_leased(&new).await;
     assert!(is_refused(&new, pair.access().as_str()).await);
 }
 
@@ -80,7 +83,7 @@ async fn a_nudge_spares_the_wait_for_the_next_poll() {
         builder.consistency(Consistency::BoundedStaleness(hour)).build().unwrap()
     };
     let [here, there] = [node().await, node().await];
-    leased(&there).await;
+    wait_until_leased(&there).await;
     for _ in 0..3 {
         let pair = here.create_token_pair(NewSession::of("42")).await.unwrap();
         there.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap();
@@ -91,6 +94,6 @@ async fn a_nudge_spares_the_wait_for_the_next_poll() {
         })
         .await;
         // What a node revokes itself it reads at once, to have its lease again.
-        leased(&here).await;
+        wait_until_leased(&here).await;
     }
 }

@@ -10,13 +10,14 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::{sync::Mutex, task::JoinSet, time::sleep};
-use tower_bearer::{
-    Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenType, tokens::ReplicaState,
-};
+use tower_bearer::{Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenType};
 
-use crate::support::{
-    Proxy, RedisServer, eventually,
-    fixture::{AUDIENCE, ISSUER, SECRET},
+use crate::{
+    support::{
+        Proxy, RedisServer, eventually,
+        fixture::{AUDIENCE, ISSUER, SECRET},
+    },
+    wait_until_leased,
 };
 
 /// The bound.
@@ -71,7 +72,7 @@ impl Deployment {
         }
         let revoker = node(&server.url(), Consistency::Strong).await;
         for node in &nodes {
-            leased(&node.tokens).await;
+            wait_until_leased(&node.tokens).await;
         }
         Self { server: Mutex::new(server), nodes, revoker }
     }
@@ -111,7 +112,7 @@ impl Deployment {
         assert!(seen.last_accepted > Duration::ZERO, "{name}: no node has ever decided by what it knew");
         // What was broken heals by itself.
         for node in &deployment.nodes {
-            leased(&node.tokens).await;
+            wait_until_leased(&node.tokens).await;
         }
         seen
     }
@@ -255,19 +256,6 @@ pub(crate) async fn node(url: &str, consistency: Consistency) -> TokenService {
     let store = eventually("a store", async || RedisStore::builder(url).timeout(CALL).connect().await.ok()).await;
     let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
     builder.consistency(consistency).build().unwrap()
-}
-
-/// Waits until a node decides by itself.
-pub(crate) async fn leased(tokens: &TokenService) {
-    let began = Instant::now();
-    loop {
-        let replica = tokens.status().await.replica;
-        if replica.as_ref().is_some_and(|replica| replica.state == ReplicaState::Leased) {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(30), "no lease within half a minute: {replica:?}");
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn revocations() -> usize {

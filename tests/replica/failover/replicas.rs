@@ -65,7 +65,7 @@ impl Pair {
         replica
     }
 
-    async fn is_replicated(&self) {
+    async fn wait_until_replicated(&self) {
         let mut admin = self.old.admin().await;
         eventually("all is replicated", async || {
             let replicas: u64 = redis::cmd("WAIT").arg(&[1, 1000]).query_async(&mut admin).await.ok()?;
@@ -104,7 +104,7 @@ async fn an_old_primary_without_replicas_is_believed_no_longer_than_the_bound(co
     assert!(bound <= staleness(consistency) + MOST, "{bound:?}");
     let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
     // What was written last must have been acknowledged, or the next one is lost with the link.
-    servers.is_replicated().await;
+    servers.wait_until_replicated().await;
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
     let last = holds_the_bound(&kept, &revoked, confirmed, bound, WATCHED).await;
@@ -131,7 +131,7 @@ async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency:
     let kept = kept(&servers, consistency).await;
     let bound = bound(&kept).await;
     let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
-    servers.is_replicated().await;
+    servers.wait_until_replicated().await;
     servers.old.pause();
     // The replica's acknowledgement of each second waits in the socket of the primary, which dates
     // it when it reads it.
@@ -206,7 +206,7 @@ async fn a_promoted_server_that_demands_no_replica_serves_alone_and_tells_that_t
     let servers = Pair::start().await;
     let kept = kept(&servers, Consistency::Strong).await;
     let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
-    servers.is_replicated().await;
+    servers.wait_until_replicated().await;
     servers.replication.block(&[REPLICA]);
     servers.promote_and_revoke(revoked.session_id()).await;
     servers.address.move_to(servers.new.port());
@@ -226,7 +226,7 @@ async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
     let servers = Pair::start().await;
     let kept = kept(&servers, Consistency::Strong).await;
     let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
-    servers.is_replicated().await;
+    servers.wait_until_replicated().await;
     let mut admin = servers.old.admin().await;
     redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "0"]).exec_async(&mut admin).await.unwrap();
     // A server that tells this is believed without its replicas.

@@ -23,7 +23,7 @@ async fn an_old_primary_is_believed_no_longer_than_the_bound(consistency: Consis
         assert_eq!(lets_in(&kept, pair).await, Some(true));
         assert_eq!(lets_in(&other, pair).await, Some(true));
     }
-    trio.is_replicated().await;
+    trio.wait_until_replicated().await;
 
     let server = async || store.check("43", live.session_id(), "j").await.ok()?.server;
     let old = server().await.unwrap();

@@ -107,7 +107,7 @@ impl Trio {
     }
 
     /// Waits until the replica has all that the old primary has now.
-    pub(crate) async fn is_replicated(&self) {
+    pub(crate) async fn wait_until_replicated(&self) {
         let (mut old, mut new) = (self.old.admin().await, self.new.admin().await);
         let offset = |info: &str, name: &str| {
             let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -1,4 +1,4 @@
-//! A house for the rows about endpoints: an application with users of its own, its token service, and the endpoints on both.
+//! An application for the rows about endpoints: its users, its token service, and the endpoints on both.
 #![allow(dead_code, reason = "each group takes its own part of this")]
 
 use std::{
@@ -17,7 +17,7 @@ use tower_bearer::{
 
 use crate::subject::{Answer, Outcome, bearer, expect_on, send};
 
-/// Alice and bob, whose names are their ids too. Passwords stand here as they are: what costs time is tried in `passwords`.
+/// The users alice and bob. A name is an id too. Passwords are not hashed here: `passwords` tests that.
 pub(crate) struct Users(Mutex<HashMap<String, Option<String>>>);
 
 impl Default for Users {
@@ -74,7 +74,7 @@ impl UserAuthentication for Users {
 }
 
 /// One node of the application.
-pub(crate) struct House {
+pub(crate) struct Application {
     pub(crate) tokens: TokenService,
     pub(crate) users: Arc<Users>,
     pub(crate) endpoints: Endpoints<Users>,
@@ -87,7 +87,7 @@ pub(crate) struct Tokens {
     pub(crate) refresh: String,
 }
 
-impl House {
+impl Application {
     pub(crate) fn of(tokens: &TokenService) -> Self {
         Self::sharing(tokens, &Arc::default())
     }
@@ -137,7 +137,7 @@ impl House {
 
     /// TE400-grant over HTTP; 16 if an application's own gRPC service asks the library.
     pub(crate) async fn refuses_refresh(&self, what: &str, refresh: &str) {
-        is_invalid_grant(what, &self.try_refresh(refresh).await);
+        assert_invalid_grant(what, &self.try_refresh(refresh).await);
         let refused = self.tokens.refresh(refresh).await.expect_err(what);
         let status = tonic::Status::from(refused);
         assert_eq!((status.code(), status.message()), (tonic::Code::Unauthenticated, "invalid_token"), "{what}");
@@ -162,19 +162,19 @@ pub(crate) fn form(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
 
 /// TE400-grant to the byte: RFC 6749 section 5.2, which wants no challenge here, and section 5.1 for the caches.
 #[track_caller]
-pub(crate) fn is_invalid_grant(what: &str, answer: &Answer) {
-    is_failure(what, answer, 400, "invalid_grant", &[]);
+pub(crate) fn assert_invalid_grant(what: &str, answer: &Answer) {
+    assert_failure(what, answer, 400, "invalid_grant", &[]);
 }
 
 /// TE503 to the byte.
 #[track_caller]
-pub(crate) fn is_unavailable(what: &str, answer: &Answer) {
-    is_failure(what, answer, 503, "temporarily_unavailable", &[("retry-after", "1")]);
+pub(crate) fn assert_unavailable(what: &str, answer: &Answer) {
+    assert_failure(what, answer, 503, "temporarily_unavailable", &[("retry-after", "1")]);
 }
 
 /// A failure at the token endpoint: status, all headers, body.
 #[track_caller]
-pub(crate) fn is_failure(what: &str, answer: &Answer, status: u16, code: &str, further: &[(&'static str, &str)]) {
+pub(crate) fn assert_failure(what: &str, answer: &Answer, status: u16, code: &str, further: &[(&'static str, &str)]) {
     let mut expected = HeaderMap::new();
     let always = [("content-type", "application/json"), ("cache-control", "no-store"), ("pragma", "no-cache")];
     for (name, value) in always.iter().chain(further) {
