@@ -11,7 +11,7 @@ use tower_bearer::{
 use crate::{
     subject::{Outcome, expect_on},
     support::{
-        Monitor, RedisServer,
+        HANG, Monitor, RedisServer,
         fixture::{read_part, sign},
         redis_fixture::{Fixture, node_on, successor},
     },
@@ -27,8 +27,7 @@ impl Ground {
     async fn new() -> Self {
         let server = RedisServer::start();
         let f = Fixture::on(server).await;
-        let store =
-            RedisStore::builder(f.server.url()).buckets(1).timeout(Duration::from_secs(10)).connect().await.unwrap();
+        let store = RedisStore::builder(f.server.url()).buckets(1).timeout(HANG).connect().await.unwrap();
         let tokens = node_on(store, |builder| builder);
         Self { f, tokens }
     }
@@ -330,8 +329,7 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
         g.lives(&format!("{text:?}"), "witness", &witness).await;
     }
     // A denylist's names go through the same scripts.
-    let store =
-        RedisStore::builder(g.f.server.url()).buckets(1).timeout(Duration::from_secs(10)).connect().await.unwrap();
+    let store = RedisStore::builder(g.f.server.url()).buckets(1).timeout(HANG).connect().await.unwrap();
     let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
     for text in HOSTILE {
         for revoke in [deny.revoke_session(text, text), deny.revoke_all_for_subject(text)] {

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long a store waits where nothing is to fail: a machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 async fn two_nodes(server: &RedisServer) -> [TokenService; 2] {
     [node(&server.url(), |builder| builder).await, node(&server.url(), |builder| builder).await]
 }

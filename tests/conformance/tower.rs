@@ -33,7 +33,7 @@ use tower_http::{compression::CompressionLayer, cors::CorsLayer, timeout::Timeou
 use crate::{
     subject::{Outcome, Subject, authorization, bearer, send},
     support::{
-        Behaviour, STORE_ERRORS, Users, WireServer, bad_tokens,
+        Behaviour, HANG, STORE_ERRORS, Users, WireServer, bad_tokens,
         fixture::{SECRET, sign},
     },
 };
@@ -418,7 +418,7 @@ async fn read_until(stream: &mut tokio::net::TcpStream, end: &str) -> String {
     let mut text = String::new();
     let mut buffer = [0; 1024];
     while !text.contains(end) {
-        let read = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read(&mut buffer)).await;
+        let read = tokio::time::timeout(HANG, stream.read(&mut buffer)).await;
         let read = read.unwrap_or_else(|_| panic!("{end:?} does not come after {text:?}")).unwrap();
         assert!(read > 0, "closed after {text:?}");
         text.push_str(&String::from_utf8_lossy(&buffer[..read]));

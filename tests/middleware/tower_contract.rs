@@ -10,7 +10,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use axum::{Router, routing::get};
@@ -42,7 +41,7 @@ use tower_bearer::{
 };
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer, trace::TraceLayer};
 
-use crate::support::{Behaviour, Fixture};
+use crate::support::{Behaviour, Fixture, HANG};
 
 /// Panics when it is called without having been readied; a clone is not ready.
 struct Strict {
@@ -269,7 +268,7 @@ async fn it_works_between_the_layers_that_others_wrote() {
     let token = fixture.access("read").await;
     let auth = AuthLayer::new(fixture.tokens.clone());
     let scope = auth.require_scope("read").unwrap();
-    let timeout = || TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(5));
+    let timeout = || TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, HANG);
     let inside = ServiceBuilder::new()
         .layer(BoxCloneSyncService::layer())
         .layer(TraceLayer::new_for_http())

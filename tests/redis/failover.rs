@@ -220,6 +220,7 @@ async fn a_server_that_demands_no_replica_serves_alone_until_it_does() {
     let replicas = Failover::Replicas { max_lag: LAG };
     let store = RedisStore::builder(server.url()).failover(replicas).connect().await.unwrap();
     open(&store, "alice", "s1").await;
+    // Real time, for the server answers meanwhile: no proof counts for so long.
     tokio::time::sleep(LAG * 2).await;
     store.revoke_session("alice", "s1").await.unwrap();
     let reason = store.failover_bound().unwrap_err();
@@ -270,6 +271,7 @@ async fn the_replicas_are_asked_when_the_server_is_out_of_memory_too() {
     open(&store, "alice", "s1").await;
     let mut admin = server.admin().await;
     redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).exec_async(&mut admin).await.unwrap();
+    // Real time, for the server and its replica answer meanwhile: no earlier proof counts any more.
     tokio::time::sleep(LAG * 3).await;
     store.check("alice", "s1", "j").await.unwrap();
     store.revoke_session("alice", "s1").await.unwrap();
@@ -277,6 +279,7 @@ async fn the_replicas_are_asked_when_the_server_is_out_of_memory_too() {
     // What was lost with all data is made anew once there is memory.
     redis::cmd("CONFIG").arg(&["SET", "maxmemory", "0"]).exec_async(&mut admin).await.unwrap();
     redis::cmd("FLUSHALL").exec_async(&mut admin).await.unwrap();
+    // The same again.
     tokio::time::sleep(LAG * 2).await;
     open(&store, "alice", "s2").await;
 }
@@ -292,9 +295,11 @@ fn a_store_goes_on_to_be_proved_on_another_runtime() {
         (servers, store)
     });
     drop(first);
+    // Real time, while no runtime runs: what was proved counts no more.
     std::thread::sleep(LAG * 2);
     runtime().block_on(async {
         eventually("the store serves", async || store.check("alice", "s1", "j").await.ok()).await;
+        // And once more, so that a new proof was needed.
         tokio::time::sleep(LAG * 2).await;
         store.check("alice", "s1", "j").await.unwrap();
     });

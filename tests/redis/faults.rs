@@ -15,12 +15,15 @@ use tower_bearer::{
 };
 
 use crate::support::{
-    Proxy, RedisServer, eventually,
+    HANG, Proxy, RedisServer, eventually, on_a_paused_clock,
     redis_fixture::{Fixture, GRACE, open, pass, rotation, session, successor},
     redis_server::free_port,
 };
 
 const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Timers go by whole milliseconds.
+const ROUNDING: Duration = Duration::from_millis(2);
 
 fn builder(url: &str) -> RedisStoreBuilder {
     RedisStore::builder(url).buckets(1).connections(1).timeout(TIMEOUT)
@@ -108,10 +111,14 @@ async fn a_connection_that_falls_silent_is_replaced() {
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
     proxy.silence();
-    let begun = Instant::now();
-    assert_eq!(store.ping().await.unwrap_err().kind(), StoreErrorKind::Timeout);
-    wait_until_answered(&store).await;
-    assert!(begun.elapsed() < TIMEOUT * 4, "{:?}", begun.elapsed());
+    let mut failed = 0;
+    eventually("the store answers", async || {
+        let answer = store.ping().await;
+        failed += u32::from(answer.is_err());
+        answer.ok()
+    })
+    .await;
+    assert!((1..10).contains(&failed), "{failed} calls failed in a row");
 }
 
 #[tokio::test]
@@ -126,7 +133,7 @@ async fn a_connection_that_fell_silent_is_replaced_though_every_caller_gives_up_
         tokio::time::timeout(impatient, store.check("alice", "s1", "j").into_future()).await.ok()?.ok()
     })
     .await;
-    assert!(begun.elapsed() >= TIMEOUT * 2 && begun.elapsed() < TIMEOUT * 6, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= TIMEOUT * 2, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -164,6 +171,7 @@ async fn an_attempt_to_connect_that_was_left_half_way_fails_no_later_call() {
     // What was accepted while frozen is lost, as behind a balancer that changed its mind.
     proxy.silence();
     proxy.resume();
+    // Real time, for the proxy runs on the same clock: the attempt has ended by its deadline.
     tokio::time::sleep(TIMEOUT * 2).await;
     store.check("alice", "s1", "j").await.unwrap();
 }
@@ -172,7 +180,7 @@ async fn an_attempt_to_connect_that_was_left_half_way_fails_no_later_call() {
 async fn a_call_takes_the_connection_that_is_there_and_does_not_wait_for_another() {
     let f = Fixture::new().await;
     let proxy = Proxy::start(f.server.port()).await;
-    let store = builder(&proxy.url()).connections(2).connect().await.unwrap();
+    let store = builder(&proxy.url()).connections(2).timeout(HANG).connect().await.unwrap();
     wait_until_settled(&store).await;
     proxy.hold_new_connections();
     let clients: String = f.redis(&["CLIENT", "LIST"]).await;
@@ -184,11 +192,10 @@ async fn a_call_takes_the_connection_that_is_there_and_does_not_wait_for_another
     let waiting: Vec<_> = (0..4).map(|_| tokio::spawn(store.ping().into_future())).collect();
     let answered = async || waiting.iter().filter(|ping| ping.is_finished()).count();
     eventually("three have the other connection", async || (answered().await == 3).then_some(())).await;
-    let begun = Instant::now();
     for _ in 0..10 {
         store.ping().await.unwrap();
     }
-    assert!(begun.elapsed() < TIMEOUT / 2, "{:?}", begun.elapsed());
+    assert_eq!(answered().await, 3, "the ten did not wait for the connection that is being made");
 }
 
 #[tokio::test]
@@ -234,7 +241,7 @@ async fn a_login_does_not_fail_because_its_connection_died_while_nobody_used_it(
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connections(2).connect().await.unwrap();
     for sid in ["s1", "s2"] {
-        // A rest is what lasts for longer than a second.
+        // A rest is what lasts for longer than a second, by the machine's clock.
         tokio::time::sleep(Duration::from_millis(1100)).await;
         proxy.cut();
         open(&store, "alice", sid).await;
@@ -276,9 +283,9 @@ async fn a_paused_server_is_a_timeout_within_the_deadline_and_nothing_has_to_be_
     let store = builder(&f.server.url()).connect().await.unwrap();
     f.server.pause();
     for _ in 0..5 {
-        let begun = Instant::now();
-        let error = store.check("alice", "s1", "j").await.unwrap_err();
-        assert!(begun.elapsed() < TIMEOUT + Duration::from_millis(200), "{:?}", begun.elapsed());
+        let (checked, took) = on_a_paused_clock(store.check("alice", "s1", "j").into_future()).await;
+        let error = checked.unwrap_err();
+        assert!(took <= TIMEOUT + ROUNDING, "{took:?}");
         assert!(matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Unavailable), "{error:?}");
     }
     let error = store.revoke_session("alice", "s1").await.unwrap_err();
@@ -292,17 +299,19 @@ async fn a_paused_server_is_a_timeout_within_the_deadline_and_nothing_has_to_be_
 async fn two_hundred_calls_on_a_paused_server_fail_together_within_the_deadline() {
     let f = Fixture::new().await;
     let store = builder(&f.server.url()).connections(2).connect().await.unwrap();
-    f.server.pause();
-    let begun = Instant::now();
-    let calls = (0..200).map(|n| {
-        let store = store.clone();
-        async move { store.check("alice", &format!("s-{n}"), "j").await.is_err() }
-    });
-    let failed = futures_util::future::join_all(calls).await;
-    assert!(failed.into_iter().all(|failed| failed));
-    assert!(begun.elapsed() < TIMEOUT * 3, "{:?}", begun.elapsed());
-    f.server.resume();
-    wait_until_answered(&store).await;
+    // First while connections are being made, then on connections that are there.
+    for _ in 0..2 {
+        f.server.pause();
+        let calls = (0..200).map(|n| {
+            let store = store.clone();
+            async move { store.check("alice", &format!("s-{n}"), "j").await.is_err() }
+        });
+        let (failed, took) = on_a_paused_clock(futures_util::future::join_all(calls)).await;
+        assert!(failed.into_iter().all(|failed| failed));
+        assert!(took <= TIMEOUT + ROUNDING, "{took:?}");
+        f.server.resume();
+        wait_until_answered(&store).await;
+    }
     let clients: String = f.redis(&["CLIENT", "LIST", "TYPE", "normal"]).await;
     assert!(clients.lines().count() < 12, "connections do not pile up: {clients}");
 }
@@ -311,11 +320,13 @@ async fn two_hundred_calls_on_a_paused_server_fail_together_within_the_deadline(
 async fn a_dead_server_costs_its_callers_no_time() {
     let mut f = Fixture::new().await;
     f.server.kill();
-    let begun = Instant::now();
-    for _ in 0..100 {
-        f.store.check("alice", "s1", "j").await.unwrap_err();
-    }
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let calls = async {
+        for _ in 0..100 {
+            f.store.check("alice", "s1", "j").await.unwrap_err();
+        }
+    };
+    let ((), took) = on_a_paused_clock(calls).await;
+    assert!(took < TIMEOUT, "{took:?}: a call has waited for its deadline");
 }
 
 #[tokio::test]

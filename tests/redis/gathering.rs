@@ -18,7 +18,7 @@ use tower_bearer::{
     store::{Deny, DenyQuery, ForeignId, RedisStore, SessionState, TokenStore},
 };
 
-use crate::support::{self, RedisServer, redis_fixture::Fixture};
+use crate::support::{self, HANG, RedisServer, redis_fixture::Fixture};
 
 const USERS: usize = 64;
 
@@ -131,7 +131,7 @@ async fn who_left_leaves_no_healthy_connection_in_doubt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_one_whose_thread_is_busy_with_something_else() {
     let server = RedisServer::start();
-    let store = RedisStore::builder(server.url()).buckets(1).connections(1).timeout(Duration::from_secs(20));
+    let store = RedisStore::builder(server.url()).buckets(1).connections(1).timeout(HANG * 2);
     let store = Arc::new(store.connect().await.unwrap());
     store.check("alice", "s", "j").await.unwrap();
     let (is_busy, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -142,7 +142,7 @@ async fn nobody_waits_for_one_whose_thread_is_busy_with_something_else() {
         tokio::spawn(async move {
             computes.store(true, Ordering::SeqCst);
             let began = Instant::now();
-            while !ends.load(Ordering::SeqCst) && began.elapsed() < Duration::from_secs(15) {
+            while !ends.load(Ordering::SeqCst) && began.elapsed() < HANG * 2 {
                 std::hint::spin_loop();
             }
         });
@@ -150,10 +150,10 @@ async fn nobody_waits_for_one_whose_thread_is_busy_with_something_else() {
     });
     let began = Instant::now();
     while !is_busy.load(Ordering::SeqCst) {
-        assert!(began.elapsed() < Duration::from_secs(10), "the other task never runs");
+        assert!(began.elapsed() < HANG, "the other task never runs");
         std::thread::yield_now();
     }
-    let answer = tokio::time::timeout(Duration::from_secs(10), store.check("bob", "s", "j").into_future()).await;
+    let answer = tokio::time::timeout(HANG, store.check("bob", "s", "j").into_future()).await;
     over.store(true, Ordering::SeqCst);
     assert_eq!(answer.unwrap().unwrap().state, SessionState::Unknown);
     assert_eq!(asker.await.unwrap().unwrap().state, SessionState::Unknown);
@@ -166,7 +166,7 @@ fn what_one_runtime_was_about_to_send_is_sent_though_that_runtime_does_not_go_on
     let home = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let server = RedisServer::start();
     let store = home.block_on(async {
-        let store = RedisStore::builder(server.url()).buckets(1).connections(1).timeout(Duration::from_secs(20));
+        let store = RedisStore::builder(server.url()).buckets(1).connections(1).timeout(HANG * 2);
         let store = store.connect().await.unwrap();
         store.check("alice", "s", "j").await.unwrap();
         store
@@ -181,7 +181,7 @@ fn what_one_runtime_was_about_to_send_is_sent_though_that_runtime_does_not_go_on
         tokio::task::yield_now().await;
         let _ = (&mut takes).now_or_never();
     });
-    let answer = goes_on.block_on(async { tokio::time::timeout(Duration::from_secs(10), taken).await });
+    let answer = goes_on.block_on(async { tokio::time::timeout(HANG, taken).await });
     assert_eq!(answer.unwrap().unwrap().state, SessionState::Unknown);
 }
 
@@ -209,7 +209,7 @@ fn a_runtime_that_ends_lets_go_of_those_who_wait_for_what_it_was_to_send() {
     let server = RedisServer::start();
     let (first, second): (Runtime, Runtime) = (runtime(), runtime());
     let store = first.block_on(async {
-        let store = RedisStore::builder(server.url()).buckets(1).connections(1).timeout(Duration::from_secs(20));
+        let store = RedisStore::builder(server.url()).buckets(1).connections(1).timeout(HANG * 2);
         let store = store.connect().await.unwrap();
         store.check("alice", "s", "j").await.unwrap();
         store
@@ -219,10 +219,10 @@ fn a_runtime_that_ends_lets_go_of_those_who_wait_for_what_it_was_to_send() {
     let mut waits = store.check("alice", "s", "j").into_future();
     second.block_on(async { assert!((&mut waits).now_or_never().is_none()) });
     drop(first);
-    let answer = second.block_on(async { tokio::time::timeout(Duration::from_secs(10), waits).await });
+    let answer = second.block_on(async { tokio::time::timeout(HANG, waits).await });
     let answer = answer.unwrap_or_else(|_| panic!("still waiting for a task that is gone"));
     // Its connection ended with that runtime too.
     assert!(answer.is_err_and(|error| error.kind() == StoreErrorKind::Unavailable));
     let is_served = async { while store.check("alice", "s", "j").await.is_err() {} };
-    second.block_on(async { tokio::time::timeout(Duration::from_secs(10), is_served).await }).unwrap();
+    second.block_on(async { tokio::time::timeout(HANG, is_served).await }).unwrap();
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 
-use crate::support::{Proxy, RedisServer};
+use crate::support::{HANG, Proxy, RedisServer};
 
 async fn through(proxy: &Proxy) -> MultiplexedConnection {
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_millis(300)));
@@ -48,6 +48,7 @@ async fn the_proxy_cuts_before_the_reply_and_the_server_has_done_the_work() {
     proxy.freeze();
     redis::cmd("INCR").arg("n").exec_async(&mut connection).await.unwrap_err();
     proxy.resume();
+    connection.set_response_timeout(HANG);
     let value: u32 = redis::cmd("INCR").arg("n").query_async(&mut connection).await.unwrap();
     assert_eq!(value, 3);
 }

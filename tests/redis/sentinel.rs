@@ -27,6 +27,7 @@ async fn after_a_failover_the_store_goes_on_with_the_new_primary() {
             Ok(rotated) => break successor(rotated),
             Err(error) => assert!(begun.elapsed() < Duration::from_secs(40), "no new primary: {error:?}"),
         }
+        // The sentinel decides by its own clock.
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(next.counter, 1);

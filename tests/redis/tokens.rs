@@ -205,6 +205,7 @@ async fn what_a_node_of_short_lifetimes_revoked_is_refused_by_all_that_run_and_b
             }
             assert!(lives(tokens, live.access().as_str(), TokenType::Access).await, "the other one on node {number}");
         }
+        // Real time: the tokens end by the server's clock.
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
 }

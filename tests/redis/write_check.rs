@@ -14,7 +14,7 @@ use tower_bearer::{
 };
 
 use crate::support::{
-    RedisServer, eventually,
+    HANG, RedisServer, eventually,
     redis_fixture::{Fixture, node, open},
 };
 
@@ -191,7 +191,7 @@ async fn the_rights_in_the_documentation_are_enough() {
     store.revoke_session("alice", "s1").await.unwrap();
     store.log(store.bucket_of("alice"), LogQuery::from_start()).await.unwrap();
     for feed in store.feeds(Duration::from_secs(1)) {
-        let nudged = tokio::time::timeout(Duration::from_secs(10), feed.nudged()).await;
+        let nudged = tokio::time::timeout(HANG, feed.nudged()).await;
         assert!(nudged.is_ok(), "the subscription was refused");
     }
     assert_eq!(store.warnings(), [""; 0]);

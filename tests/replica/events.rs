@@ -13,7 +13,7 @@ use tower_bearer::{Consistency, NewSession, RedisStore, TokenPair, TokenService,
 
 use crate::{
     support::{
-        Events, Log, Proxy, RedisServer, eventually,
+        Events, HANG, Log, Proxy, RedisServer, eventually,
         fixture::SECRET,
         redis_fixture::{node_on, user_of},
         secrets::Secrets,
@@ -24,7 +24,6 @@ use crate::{
 /// Long enough that a busy machine ends no lease.
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(3));
 const BUCKETS: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(30);
 /// TEST secrets.
 const PASSWORD: &str = "TEST-password-of-the-Redis-user";
 const SUBJECT: &str = "TEST-subject-that-no-log-may-show";
@@ -163,7 +162,7 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
     });
     told_next(&log, &mut told, &[AWAY]).await;
     let before = *seen.borrow();
-    timeout(PATIENCE, seen.wait_for(|attempts| *attempts >= before + 4)).await.unwrap().unwrap();
+    timeout(HANG, seen.wait_for(|attempts| *attempts >= before + 4)).await.unwrap().unwrap();
     told_next(&log, &mut told, &[]).await;
     place.abort();
     drop(place.await);
@@ -183,7 +182,7 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     let log = Log::capture();
     let server = RedisServer::start();
     let admin = server.admin().await;
-    let store = RedisStore::builder(server.url()).timeout(Duration::from_secs(10)).connect().await.unwrap();
+    let store = RedisStore::builder(server.url()).timeout(HANG).connect().await.unwrap();
     let (first, second) = (user_of(&store, |bucket| bucket == 3), user_of(&store, |bucket| bucket == 4));
     let events = Events::default();
     let tokens = node_on(store, |builder| builder.consistency(BOUNDED).on_event(events.hook()));
@@ -220,9 +219,9 @@ async fn what_a_node_has_just_revoked_is_not_taken_for_lost() {
     let server = RedisServer::start();
     let revoke_from_the_start_on = async |consistency| {
         let events = Events::default();
-        let store = RedisStore::builder(server.url()).timeout(Duration::from_secs(10)).connect().await.unwrap();
+        let store = RedisStore::builder(server.url()).timeout(HANG).connect().await.unwrap();
         let tokens = node_on(store, |builder| builder.consistency(consistency).on_event(events.hook()));
-        // Longer than that task hesitates.
+        // Longer than that task hesitates, in real time: the store answers meanwhile.
         let (tokens, end) = (&tokens, Instant::now() + Duration::from_millis(1500));
         let revoke = |user: usize| async move {
             for number in (0..).take_while(|_| Instant::now() < end) {

@@ -13,7 +13,7 @@ use tower_bearer::{
 
 use crate::{
     support::{
-        Proxy, RedisServer, eventually,
+        HANG, Proxy, RedisServer, eventually,
         redis_fixture::{node, node_on, user_of},
     },
     wait_until_leased,
@@ -59,7 +59,7 @@ async fn run<T: redis::FromRedisValue>(admin: &MultiplexedConnection, words: &[&
 }
 
 async fn store(url: &str) -> RedisStore {
-    RedisStore::builder(url).timeout(Duration::from_secs(10)).connect().await.unwrap()
+    RedisStore::builder(url).timeout(HANG).connect().await.unwrap()
 }
 
 #[tokio::test]

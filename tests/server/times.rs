@@ -25,6 +25,7 @@ async fn at_the_end<F: Future<Output = Answer>>(end: Duration, ask: impl Fn() ->
             return answer;
         }
         assert!(answer.status == StatusCode::OK || now() >= end, "before its end: {answer:?}");
+        // Real time: the example's own clock is the subject.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -51,6 +52,7 @@ async fn a_refresh_token_ends_after_its_life(store: Store) {
     let tokens = server.log_in("bob").await;
     let renewed = server.renew(&tokens).await;
     while now() < end_of(&renewed.refresh) {
+        // Real time, as above.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let answer = server.refresh(&renewed.refresh).await;

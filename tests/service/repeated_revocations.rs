@@ -46,7 +46,8 @@ impl UserAuthentication for Users {
 
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<String>, BoxError> {
         let is_right = self.hasher.verify(credentials.password(), &self.hash).await?;
-        // The cost in use takes a quarter of a second, in which a thief calls many times.
+        // The cost in use takes a quarter of a second, in which a thief calls many times. Real time:
+        // the store's own clock tells which came first.
         tokio::time::sleep(Duration::from_millis(60)).await;
         Ok(is_right.then(|| "42".to_owned()))
     }
@@ -93,6 +94,7 @@ async fn the_owner_can_always_log_in(store: Arc<dyn TokenStore>) {
     });
     let mut logged_in = 0;
     for _ in 0..15 {
+        // So that the thief calls between two logins too, by the store's clock.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let request = Request::post("/")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -119,6 +121,7 @@ async fn logout_all_at_full_speed_hardly_writes(store: Arc<dyn TokenStore>) {
     let pair = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
     let bearer = format!("Bearer {}", pair.access().as_str());
     let (started, mut calls) = (Instant::now(), 0_u32);
+    // In real time: what may be written depends on the store's clock. A slow machine is allowed more.
     while started.elapsed() < Duration::from_secs(2) {
         let request = Request::post("/?keep_current=true")
             .header(header::AUTHORIZATION, &bearer)

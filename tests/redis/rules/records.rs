@@ -42,10 +42,10 @@ async fn every_key_has_a_time_to_live_but_m() {
     for key in keys {
         let ttl: i64 = f.redis(&["PTTL", &key]).await;
         assert_eq!(ttl == -1, key == "tb:{0}:m", "{key}: {ttl}");
-        assert!(ttl == -1 || ttl > 3_590_000, "{key} lives for at least `keep`: {ttl}");
+        assert!(ttl == -1 || ttl > 3_540_000, "{key} lives for at least `keep`: {ttl}");
     }
     let carol: i64 = f.redis(&["TTL", "tb:{0}:u:carol"]).await;
-    assert!(carol > 3 * 3600 - 10, "as long as the mark: {carol}");
+    assert!(carol > 3 * 3600 - 60, "as long as the mark: {carol}");
     let alice: i64 = f.redis(&["TTL", "tb:{0}:u:alice"]).await;
     assert!(alice >= IDLE.as_secs().cast_signed(), "as long as the longest session: {alice}");
 }
@@ -74,10 +74,11 @@ async fn a_hundred_sessions_stay_in_the_compact_encoding() {
 #[tokio::test]
 async fn a_generation_in_milliseconds_comes_back_whole() {
     let f = Fixture::new().await;
+    let before = f.store.ping().await.unwrap().as_millis();
     let generation = f.open("alice", "s1").await;
-    assert!(generation > u64::from(u32::MAX));
-    let now = f.store.ping().await.unwrap().as_millis();
-    assert!(now - generation < 10_000, "{now} {generation}");
+    let after = f.store.ping().await.unwrap().as_millis();
+    assert!(before > u64::from(u32::MAX));
+    assert!((before..=after).contains(&generation), "{before} {generation} {after}");
     let revoked = f.store.revoke_all("alice", None).await.unwrap();
     let next = f.open("alice", "s2").await;
     assert!(next > generation && next > revoked.now.as_millis() - 1);

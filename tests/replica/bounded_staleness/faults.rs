@@ -28,6 +28,7 @@ impl Random {
         self.0.hash_one(self.1) % limit
     }
 
+    /// Waits in real time, by which the servers and their nodes run.
     async fn pause(&mut self, from: u64, to: u64) {
         sleep(Duration::from_millis(from + self.below(to - from))).await;
     }

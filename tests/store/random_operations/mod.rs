@@ -47,6 +47,7 @@ fn the_redis_store_is_the_model() {
     check(&runtime, store, async |by| {
         let moment = clock.ping().await.unwrap().saturating_add(by);
         while clock.ping().await.unwrap() < moment {
+            // Real time: the server's clock has to move on.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
