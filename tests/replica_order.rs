@@ -1,5 +1,7 @@
-//! The order in which a replica's lease and what is known under it are read and written: the crate's own file, run by loom through the interleavings that
-//! the language's memory model allows. Beside it stand the orders of which that file warns: each must be found wanting, else the model proves nothing.
+//! The order in which a replica's lease and its deny set are read and written.
+//!
+//! Loom runs the crate's own file through the interleavings that the memory model allows. Beside it
+//! stand the orders that the file warns of. Each of them must fail, or the model proves nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, dead_code, reason = "tests")]
 
@@ -44,7 +46,8 @@ fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-fn is_found_wanting(model: impl Fn()) {
+/// Demands that loom finds a request that decides by outdated knowledge.
+fn assert_model_fails(model: impl Fn()) {
     let Err(panic) = catch_unwind(AssertUnwindSafe(model)) else { panic!("the model does not see what is wrong") };
     let said = panic.downcast_ref::<&str>().copied().unwrap_or_default();
     assert!(said.starts_with("decided"), "another fault: {said}");
@@ -160,27 +163,27 @@ fn a_note_is_of_the_value_that_was_looked_at() {
 
 #[test]
 fn a_lease_before_the_change_is_found_by_notes_too() {
-    is_found_wanting(|| a_revocation(grants_then_learns, reads_a_note));
+    assert_model_fails(|| a_revocation(grants_then_learns, reads_a_note));
 }
 
 #[test]
 fn a_version_that_is_compared_before_the_lease_is_loaded_is_found() {
-    is_found_wanting(|| a_revocation(learns_and_is_granted, compares_before_it_loads_the_lease));
+    assert_model_fails(|| a_revocation(learns_and_is_granted, compares_before_it_loads_the_lease));
 }
 
 #[test]
 fn a_lease_before_the_change_that_it_stands_for_is_found() {
-    is_found_wanting(|| a_revocation(grants_then_learns, reads));
+    assert_model_fails(|| a_revocation(grants_then_learns, reads));
 }
 
 #[test]
 fn a_look_before_the_lease_is_found() {
-    is_found_wanting(|| a_revocation(learns_and_is_granted, looks_before_it_loads_the_lease));
+    assert_model_fails(|| a_revocation(learns_and_is_granted, looks_before_it_loads_the_lease));
 }
 
 #[test]
 fn a_clock_that_is_read_before_the_look_is_found() {
-    is_found_wanting(|| a_revocation(learns_and_is_granted, reads_the_clock_first));
+    assert_model_fails(|| a_revocation(learns_and_is_granted, reads_the_clock_first));
 }
 
 /// A revocation made here returns while requests come.
@@ -209,7 +212,7 @@ fn a_request_that_starts_after_the_lease_was_ended_does_not_decide() {
 
 #[test]
 fn a_lease_that_is_ended_after_the_answer_is_found() {
-    is_found_wanting(|| {
+    assert_model_fails(|| {
         a_revocation_made_here(|known, has_returned| {
             has_returned.store(true, Ordering::Release);
             known.end_lease();

@@ -348,7 +348,7 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
     let panics = |_: &Refusal| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
     let layer = subject.layer.clone().refusal_body(panics);
     let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;
-    answer.is_refused("a body that panics", Outcome::InvalidToken, false);
+    answer.assert_refused("a body that panics", Outcome::InvalidToken, false);
 }
 
 fn preflight(origin: &str) -> http::request::Builder {
@@ -402,7 +402,7 @@ async fn chl_20_a_cors_layer_outside_answers_preflights_and_adds_its_headers_to_
     let calls = subject.inner.calls();
     let inside = subject.layer.layer(cors().layer(subject.inner.clone()));
     let answer = send(inside, plain(preflight(ORIGIN))).await;
-    answer.is_refused("a CORS layer inside", Outcome::NoCredentials, false);
+    answer.assert_refused("a CORS layer inside", Outcome::NoCredentials, false);
     subject.expect("none", preflight(ORIGIN), Outcome::NoCredentials).await;
     subject
         .expect("none, a bad token", preflight(ORIGIN).header("authorization", "Bearer abc"), Outcome::InvalidToken)

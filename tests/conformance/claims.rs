@@ -309,7 +309,7 @@ const NO_TEXTS: [&str; 14] = [
 ];
 
 /// A member must be there, and an id: as the layer sees it, and as the service reads it.
-async fn is_an_id(name: &str) {
+async fn assert_is_an_id(name: &str) {
     for typ in [AccessTyp::Compatible, AccessTyp::AtJwt] {
         let subject = Subject::with(|builder| builder.access_typ(typ));
         let claims = subject.claims().await;
@@ -327,18 +327,18 @@ async fn is_an_id(name: &str) {
 
 #[tokio::test]
 async fn clm_14_the_subject_is_an_id_and_must_be_there() {
-    is_an_id("sub").await;
+    assert_is_an_id("sub").await;
 }
 
 #[tokio::test]
 async fn clm_19_the_tokens_id_must_be_there() {
-    is_an_id("jti").await;
+    assert_is_an_id("jti").await;
 }
 
 /// And its session's, without which the store cannot be asked.
 #[tokio::test]
 async fn the_session_must_be_there() {
-    is_an_id("sid").await;
+    assert_is_an_id("sid").await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    house::{Users, password_of},
+    application::{Users, password_of},
     subject::{Answer, Outcome, Subject, bearer, send},
 };
 

@@ -62,7 +62,7 @@ async fn a_token_costs_the_store_one_question_whatever_has_become_of_user_and_se
     for (what, token) in &tried {
         let before = subject.fixture.store.calls();
         let answer = subject.send(bearer(token).body(http_body_util::Full::default()).unwrap()).await;
-        answer.is_refused(what, Outcome::InvalidToken, false);
+        answer.assert_refused(what, Outcome::InvalidToken, false);
         assert_eq!(subject.fixture.store.calls() - before, 1, "{what}");
     }
     // What is refused for its text, its signature or its claims never reaches the store, whomever it names.

@@ -11,7 +11,7 @@ use tower_bearer::{
 use crate::{
     subject::{Outcome, expect_on},
     support::{
-        Monitor, RedisServer,
+        HANG, Monitor, RedisServer,
         fixture::{read_part, sign},
         redis_fixture::{Fixture, node_on, successor},
     },
@@ -27,8 +27,7 @@ impl Ground {
     async fn new() -> Self {
         let server = RedisServer::start();
         let f = Fixture::on(server).await;
-        let store =
-            RedisStore::builder(f.server.url()).buckets(1).timeout(Duration::from_secs(10)).connect().await.unwrap();
+        let store = RedisStore::builder(f.server.url()).buckets(1).timeout(HANG).connect().await.unwrap();
         let tokens = node_on(store, |builder| builder);
         Self { f, tokens }
     }
@@ -48,7 +47,7 @@ impl Ground {
         assert_eq!(labels, [(pair.session_id(), subject)], "{what}");
     }
 
-    async fn is_dead(&self, what: &str, pair: &TokenPair) {
+    async fn assert_dead(&self, what: &str, pair: &TokenPair) {
         expect_on(&self.tokens, what, pair.access().as_str(), Outcome::InvalidToken).await;
         assert!(self.tokens.validate_token(pair.refresh().as_str(), TokenType::Refresh).await.is_err(), "{what}");
         assert!(self.tokens.refresh(pair.refresh().as_str()).await.is_err(), "{what}");
@@ -187,7 +186,7 @@ async fn inj_04_a_subject_of_wildcards_is_only_that_subject() {
         let revoked = g.tokens.revoke_all_for_subject(*subject).await.unwrap();
         assert!(revoked.found, "{subject:?}");
         assert!(g.db_size().await <= keys, "{subject:?}: a revocation makes no key of a user who is known");
-        g.is_dead(&format!("{subject:?} itself"), &pairs[index]).await;
+        g.assert_dead(&format!("{subject:?} itself"), &pairs[index]).await;
         for (other, pair) in SUBJECTS.iter().zip(&pairs).skip(index + 1) {
             g.lives(&format!("{other:?} after all of {subject:?} were revoked"), other, pair).await;
         }
@@ -203,7 +202,7 @@ async fn inj_04_a_subject_of_wildcards_is_only_that_subject() {
         // A session that is to be spared is named, not matched.
         let spare = g.log_in("dave").await;
         g.tokens.revoke_all_for_subject_except("dave", pattern).await.unwrap();
-        g.is_dead(pattern, &spare).await;
+        g.assert_dead(pattern, &spare).await;
         g.lives(pattern, "carol", &carol).await;
     }
 }
@@ -330,13 +329,12 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
         g.lives(&format!("{text:?}"), "witness", &witness).await;
     }
     // A denylist's names go through the same scripts.
-    let store =
-        RedisStore::builder(g.f.server.url()).buckets(1).timeout(Duration::from_secs(10)).connect().await.unwrap();
+    let store = RedisStore::builder(g.f.server.url()).buckets(1).timeout(HANG).connect().await.unwrap();
     let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
     for text in HOSTILE {
         for revoke in [deny.revoke_session(text, text), deny.revoke_all_for_subject(text)] {
-            let is_refused = matches!(revoke.await, Err(Error::InvalidId { .. }));
-            assert_eq!(is_refused, text.chars().any(char::is_control), "{text:?}");
+            let assert_refused = matches!(revoke.await, Err(Error::InvalidId { .. }));
+            assert_eq!(assert_refused, text.chars().any(char::is_control), "{text:?}");
         }
     }
     assert_eq!(g.scripts_in_cache().await, cached);

@@ -16,7 +16,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    house::{House, Tokens, form, is_unavailable, password_of},
+    application::{Application, Tokens, assert_unavailable, form, password_of},
     subject::{Outcome, expect_on, send},
     support::{
         Behaviour, FaultyStore, Fixture, STORE_ERRORS,
@@ -426,7 +426,7 @@ async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
 #[tokio::test]
 async fn isu_10_a_store_that_cannot_write_gives_an_error_and_no_token() {
     let fixture = Fixture::new();
-    let house = House::of(&fixture.tokens);
+    let app = Application::of(&fixture.tokens);
     let session = || NewSession::of("alice");
     for kind in STORE_ERRORS {
         let what = format!("{kind:?}");
@@ -445,12 +445,12 @@ async fn isu_10_a_store_that_cannot_write_gives_an_error_and_no_token() {
                 "{what}"
             );
         }
-        is_unavailable(&what, &house.try_login("alice", &password_of("alice")).await);
+        assert_unavailable(&what, &app.try_login("alice", &password_of("alice")).await);
         fixture.store.answer(Behaviour::AtOnce);
         let sessions = fixture.tokens.sessions("alice", Page::default()).await.unwrap().sessions;
         assert!(sessions.is_empty(), "{what}: something was left behind");
     }
-    house.accepts("once it writes again", &house.log_in("alice").await).await;
+    app.accepts("once it writes again", &app.log_in("alice").await).await;
 }
 
 #[cfg(feature = "redis")]
@@ -460,20 +460,20 @@ async fn isu_10_a_redis_that_is_down_or_full_gives_no_token() {
 
     let mut server = RedisServer::start();
     let tokens = node(&server.url(), |builder| builder).await;
-    let house = House::of(&tokens);
-    house.log_in("alice").await;
+    let app = Application::of(&tokens);
+    app.log_in("alice").await;
     let mut admin = server.admin().await;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut admin).await.unwrap();
-    let is_refused = async |what: &str| {
-        is_unavailable(what, &house.try_login("alice", &password_of("alice")).await);
+    let assert_refused = async |what: &str| {
+        assert_unavailable(what, &app.try_login("alice", &password_of("alice")).await);
         let result = tokens.create_access_token(NewSession::of("alice")).await;
         assert!(matches!(result, Err(Error::Store(_))), "{what}: {result:?}");
     };
-    is_refused("full").await;
+    assert_refused("full").await;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut admin).await.unwrap();
     assert_eq!(tokens.sessions("alice", Page::default()).await.unwrap().sessions.len(), 1, "only the first");
     server.kill();
-    is_refused("down").await;
+    assert_refused("down").await;
 }
 
 #[tokio::test]
@@ -481,16 +481,16 @@ async fn isu_12_a_token_response_says_bearer_how_long_and_that_nobody_keeps_it()
     for fraction in [0, 1, 500, 999] {
         let fixture = Fixture::new();
         fixture.clock.advance(Duration::from_millis(fraction));
-        let house = House::of(&fixture.tokens);
-        let login = house.try_login("alice", &password_of("alice")).await;
+        let app = Application::of(&fixture.tokens);
+        let login = app.try_login("alice", &password_of("alice")).await;
         let first = Tokens::of(&login, "login");
         fixture.clock.advance(Duration::from_millis(10_300));
-        let refresh = house.try_refresh(&first.refresh).await;
+        let refresh = app.try_refresh(&first.refresh).await;
         // The answer that was lost: by now its tokens have less time left than when they were made.
         fixture.clock.advance(Duration::from_millis(20_400));
-        let replay = house.try_refresh(&first.refresh).await;
+        let replay = app.try_refresh(&first.refresh).await;
         let request = form(&[("refresh_token", &Tokens::of(&replay, "replay").refresh)]);
-        let alone = send(house.endpoints.refresh_without_rotation(), request).await;
+        let alone = send(app.endpoints.refresh_without_rotation(), request).await;
 
         let issued = [0, 10_300, 10_300, 30_700];
         let answered = [0, 10_300, 30_700, 30_700];

@@ -394,7 +394,7 @@ async fn key_14_a_jwk_without_alg_has_the_algorithm_that_is_configured_and_never
 }
 
 /// A public key that must not be used: refused by every way in, and left out of a published set beside a good one.
-fn is_unusable(what: &str, algorithm: Algorithm, jwk: &Value) {
+fn assert_unusable(what: &str, algorithm: Algorithm, jwk: &Value) {
     let named = with(jwk.clone(), "kid", json!("bad"));
     let good = with(public_jwk(&signing(Algorithm::EdDSA)), "kid", json!("good"));
     assert!(VerifyingKey::from_jwk(&named.to_string()).is_err(), "{what}: from_jwk");
@@ -438,7 +438,7 @@ fn key_15_an_rsa_modulus_below_2048_bits_is_refused() {
             ("8 bits", "_w".to_owned()),
             ("none", String::new()),
         ] {
-            is_unusable(&format!("{algorithm} of {what}"), algorithm, &with(jwk.clone(), "n", json!(n)));
+            assert_unusable(&format!("{algorithm} of {what}"), algorithm, &with(jwk.clone(), "n", json!(n)));
         }
         assert!(VerifyingKey::from_jwk(&jwk.to_string()).is_ok(), "2048 bits");
     }
@@ -465,7 +465,7 @@ fn key_16_an_rsa_exponent_of_one_even_or_huge_is_refused() {
             &[0xff; 256],
         ];
         for e in bad {
-            is_unusable(&format!("{algorithm} with e {e:?}"), algorithm, &exponent(e));
+            assert_unusable(&format!("{algorithm} with e {e:?}"), algorithm, &exponent(e));
         }
         for e in [&[3][..], &[17], &[1, 0, 1]] {
             assert!(VerifyingKey::from_jwk(&exponent(e).to_string()).is_ok(), "e {e:?}");
@@ -489,7 +489,7 @@ fn key_18_a_modulus_of_the_roca_generator_is_refused() {
         // With its one leading zero and without.
         for n in [&n[..], &n[usize::from(n[0] == 0)..]] {
             let jwk = with(public_jwk(&signing(algorithm)), "n", json!(URL_SAFE_NO_PAD.encode(n)));
-            is_unusable("ROCA", algorithm, &jwk);
+            assert_unusable("ROCA", algorithm, &jwk);
         }
     }
     let jwk = with(public_jwk(&signing(Algorithm::RS256)), "n", json!(URL_SAFE_NO_PAD.encode(&n)));
@@ -531,7 +531,7 @@ fn key_19_a_point_off_its_curve_or_on_another_is_refused() {
             ("the curve's name in lower case", with(jwk.clone(), "crv", json!("p-256"))),
             ("no curve", without(jwk.clone(), &["crv"])),
         ] {
-            is_unusable(&format!("{algorithm}: {what}"), algorithm, &bad);
+            assert_unusable(&format!("{algorithm}: {what}"), algorithm, &bad);
         }
     }
     let point = |bytes: &[u8]| with(ed.clone(), "x", json!(URL_SAFE_NO_PAD.encode(bytes)));
@@ -547,7 +547,7 @@ fn key_19_a_point_off_its_curve_or_on_another_is_refused() {
         ("y = 3 written as p + 3", point(&[&[0xf0], &[0xff; 30][..], &[0x7f]].concat())),
         ("all ones", point(&[0xff; 32])),
     ] {
-        is_unusable(&format!("EdDSA: {what}"), Algorithm::EdDSA, &bad);
+        assert_unusable(&format!("EdDSA: {what}"), Algorithm::EdDSA, &bad);
     }
     // In PEM and DER: the last byte of an SPKI is the point's.
     for (algorithm, _, public) in PAIRS.into_iter().filter(|pair| matches!(pair.0, Algorithm::ES256 | Algorithm::ES384))

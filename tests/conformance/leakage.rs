@@ -1,4 +1,4 @@
-//! LEK: no 16 bytes of a token, secret, key or password where they do not belong. LEK-02 and LEK-09 stand in `tests/no_secrets.rs`, which also
+//! LEK: no 16 bytes of a token, secret, key or password where they do not belong. LEK-02 and LEK-09 stand in `tests/service/no_secrets.rs`, which also
 //! runs whole processes at TRACE.
 
 use std::{
@@ -25,7 +25,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    house::{House, form, password_of},
+    application::{Application, form, password_of},
     subject::{Outcome, Subject, authorization, bearer, expect_on, send},
     support::{
         self, Behaviour, Fixture, RedisServer, STORE_ERRORS, bad_tokens,
@@ -64,7 +64,7 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     listen_to_panics();
     let subject = Subject::with(|builder| builder.on_event(|_| panic!("a test's panic, which is caught")));
     let (tokens, store) = (subject.fixture.tokens.clone(), subject.fixture.store.clone());
-    let house = House::of(&tokens);
+    let app = Application::of(&tokens);
     let mut secrets = Secrets::default();
     secrets.add("the signing secret", SECRET);
     secrets.add("the password of Redis", REDIS_PASSWORD);
@@ -74,8 +74,8 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     secrets.add("a wrong password", "TEST-password-that-is-wrong");
 
     // What is good.
-    let (alice, bob) = (house.log_in("alice").await, house.log_in("bob").await);
-    let next = house.renew(&alice).await;
+    let (alice, bob) = (app.log_in("alice").await, app.log_in("bob").await);
+    let next = app.renew(&alice).await;
     for pair in [&alice, &bob, &next] {
         secrets.add("an access token", &pair.access);
         secrets.add("a refresh token", &pair.refresh);
@@ -109,14 +109,14 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
             .await;
         let _ = tokens.revoke_token(token).await;
         let _ = tokens.validate_token(token, TokenType::Refresh).await;
-        let _ = house.try_refresh(token).await;
+        let _ = app.try_refresh(token).await;
         let without = form(&[("refresh_token", token)]);
-        let _ = send(house.endpoints.refresh_without_rotation(), without).await;
+        let _ = send(app.endpoints.refresh_without_rotation(), without).await;
         for method in [Method::POST, Method::GET, Method::DELETE] {
-            let _ = send(house.endpoints.logout(), a_request(&method, "/logout", token)).await;
-            let _ = send(house.endpoints.logout_all(), a_request(&method, "/logout-all?keep_current=x", token)).await;
-            let _ = send(house.endpoints.sessions(), a_request(&method, "/sessions", token)).await;
-            let _ = send(house.endpoints.revoke_session(), a_request(&method, "/sessions/x", token)).await;
+            let _ = send(app.endpoints.logout(), a_request(&method, "/logout", token)).await;
+            let _ = send(app.endpoints.logout_all(), a_request(&method, "/logout-all?keep_current=x", token)).await;
+            let _ = send(app.endpoints.sessions(), a_request(&method, "/sessions", token)).await;
+            let _ = send(app.endpoints.revoke_session(), a_request(&method, "/sessions/x", token)).await;
         }
         let query = Request::get(format!("/?access_token={}", &token[..token.len().min(4000)]));
         subject.expect(what, query, Outcome::NoCredentials).await;
@@ -127,13 +127,13 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     let service = tower::Layer::layer(&subject.layer, tower::Layer::layer(&scoped, subject.inner.clone()));
     subject.expect_of(service, "scope", bearer(&living), Outcome::InsufficientScope("admin")).await;
 
-    logins_that_fail(&house, &bob.refresh).await;
+    logins_that_fail(&app, &bob.refresh).await;
     // Reuse, an event whose hook panics, users that are gone, lookups that fail or panic.
-    let reuse = house.renew(&next).await;
+    let reuse = app.renew(&next).await;
     secrets.add("a refresh token", &reuse.refresh);
-    house.refuses_refresh("reuse", &alice.refresh).await;
-    house.users.disable("bob");
-    crate::house::is_invalid_grant("disabled", &house.try_refresh(&bob.refresh).await);
+    app.refuses_refresh("reuse", &alice.refresh).await;
+    app.users.disable("bob");
+    crate::application::assert_invalid_grant("disabled", &app.try_refresh(&bob.refresh).await);
     let failing = Endpoints::new(&AuthLayer::new(tokens.clone()), Arc::new(support::Users));
     for user in ["500", "666", "7"] {
         let pair = tokens.create_token_pair(NewSession::of(user)).await.unwrap();
@@ -147,9 +147,9 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     {
         store.answer(Behaviour::Fails(kind));
         subject.expect_token("store", &living, Outcome::Unavailable).await;
-        assert_eq!(house.try_login("alice", &password_of("alice")).await.status, 503);
-        let _ = house.try_refresh(&reuse.refresh).await;
-        let _ = house.log_out(&living).await;
+        assert_eq!(app.try_login("alice", &password_of("alice")).await.status, 503);
+        let _ = app.try_refresh(&reuse.refresh).await;
+        let _ = app.log_out(&living).await;
         let _ = tokens.revoke_token(&living).await;
     }
     store.answer(Behaviour::AtOnce);
@@ -167,10 +167,10 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
 }
 
 /// Logins, and bodies that hold a password or a token but are no login.
-async fn logins_that_fail(house: &House, refresh: &str) {
+async fn logins_that_fail(app: &Application, refresh: &str) {
     let password = password_of("alice");
     for (name, password) in [("alice", "TEST-password-that-is-wrong"), ("nobody", password.as_str())] {
-        assert_eq!(house.try_login(name, password).await.status, 401);
+        assert_eq!(app.try_login(name, password).await.status, 401);
     }
     for (media, body) in [
         ("application/json", format!(r#"{{"username":"alice","password":["{password}"]}}"#)),
@@ -182,9 +182,9 @@ async fn logins_that_fail(house: &House, refresh: &str) {
         for login in [true, false] {
             let request = Request::post("/").header("content-type", media).body(Full::from(body.clone())).unwrap();
             let answer = if login {
-                send(house.endpoints.login(), request).await
+                send(app.endpoints.login(), request).await
             } else {
-                send(house.endpoints.refresh(), request).await
+                send(app.endpoints.refresh(), request).await
             };
             assert!(answer.status.is_client_error(), "{media} {body}");
         }
@@ -199,8 +199,8 @@ async fn through_a_redis_that_fails(secrets: &mut Secrets) {
     let url = server.url().replace("127.0.0.1", &format!(":{REDIS_PASSWORD}@127.0.0.1"));
     let store = RedisStore::builder(url).timeout(Duration::from_secs(1)).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder);
-    let house = House::of(&tokens);
-    let pair = house.log_in("alice").await;
+    let app = Application::of(&tokens);
+    let pair = app.log_in("alice").await;
     secrets.add("an access token", &pair.access);
     secrets.add("a refresh token", &pair.refresh);
     let everything = async || {
@@ -208,8 +208,8 @@ async fn through_a_redis_that_fails(secrets: &mut Secrets) {
         // All at once: each of them may wait for its deadline.
         let _ = tokio::join!(
             tokens.validate_token(&pair.access, TokenType::Access),
-            house.try_refresh(&pair.refresh),
-            house.try_login("alice", &password),
+            app.try_refresh(&pair.refresh),
+            app.try_login("alice", &password),
             revoke.into_future(),
             tokens.sessions("alice", Page::default()),
             tokens.status(),

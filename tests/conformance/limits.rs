@@ -317,7 +317,7 @@ mod on_redis {
             for grpc in [false, true] {
                 let asked = tokio::time::Instant::now();
                 let refused = send(layer.layer(inner.clone()), request(&token, grpc)).await;
-                refused.is_refused(&format!("{timeout:?}"), Outcome::Unavailable, grpc);
+                refused.assert_refused(&format!("{timeout:?}"), Outcome::Unavailable, grpc);
                 let waited = asked.elapsed();
                 let most = timeout.unwrap_or(Duration::from_secs(1)) + Duration::from_millis(2);
                 assert!(waited <= most, "{timeout:?}: {waited:?}");
@@ -348,7 +348,7 @@ mod on_redis {
         });
         // Redis is not woken before all have failed: none of them waits for it, or for the others in front of it.
         for (answer, grpc) in futures_util::future::join_all(requests).await {
-            answer.is_refused("on a paused Redis", Outcome::Unavailable, grpc);
+            answer.assert_refused("on a paused Redis", Outcome::Unavailable, grpc);
         }
         assert_eq!(inner.calls(), 0);
         f.server.resume();

@@ -184,7 +184,7 @@ async fn loc_11_a_token_in_a_form_is_never_read() {
         let body = format!("access_token={token}");
         let request = Request::builder().method(method).uri("/").header("content-type", media);
         let answer = subject.send(request.body(Full::from(body)).unwrap()).await;
-        answer.is_refused(media, Outcome::NoCredentials, false);
+        answer.assert_refused(media, Outcome::NoCredentials, false);
     }
     assert_eq!(subject.inner.calls(), 0);
 }

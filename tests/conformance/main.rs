@@ -7,7 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod house;
+mod application;
 mod subject;
 
 mod added_rules;

@@ -19,7 +19,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    house::{Tokens, form, is_failure},
+    application::{Tokens, assert_failure, form},
     subject::{Answer, Outcome, Subject, expect_on, send},
     support::{Fixture, eventually, secrets::Secrets},
 };
@@ -147,7 +147,7 @@ impl Site {
     async fn refuses(&self, what: &str, name: &str, password: &str, checks: u64) {
         let (rounds, writes) = (self.app.hasher.rounds_computed(), self.fixture.store.writes());
         for answer in self.both(name, password).await {
-            is_refused(what, &answer);
+            assert_refused(what, &answer);
         }
         assert_eq!(self.app.hasher.rounds_computed() - rounds, 2 * checks * ONE, "{what}: the work done");
         assert_eq!(self.fixture.store.writes(), writes, "{what}: the store was written to");
@@ -162,8 +162,8 @@ impl Site {
 
 /// The one answer to every login that fails.
 #[track_caller]
-fn is_refused(what: &str, answer: &Answer) {
-    is_failure(what, answer, 401, "invalid_grant", &[("www-authenticate", r#"Bearer realm="api""#)]);
+fn assert_refused(what: &str, answer: &Answer) {
+    assert_failure(what, answer, 401, "invalid_grant", &[("www-authenticate", r#"Bearer realm="api""#)]);
 }
 
 /// What bcrypt makes of a password if it is left to itself: it cuts it after 72 bytes.
@@ -255,7 +255,7 @@ async fn pwd_05_a_long_password_is_refused_without_hashing_it() {
     let mebibyte = "a".repeat(1 << 20);
     for name in ["alice", "nobody"] {
         for answer in site.both(name, &mebibyte).await {
-            is_failure("1 MiB", &answer, 413, "invalid_request", &[]);
+            assert_failure("1 MiB", &answer, 413, "invalid_request", &[]);
         }
     }
     assert_eq!((site.app.hasher.rounds_computed(), site.fixture.store.calls()), (rounds, calls), "1 MiB");
@@ -287,7 +287,7 @@ async fn pwd_06_the_empty_password_opens_no_account() {
     for body in ["username=alice", "username=alice&password=&password=", "password="] {
         let request = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
         let answer = send(site.endpoints.login(), request.body(Full::from(body)).unwrap()).await;
-        is_failure(body, &answer, 400, "invalid_request", &[]);
+        assert_failure(body, &answer, 400, "invalid_request", &[]);
     }
 }
 
@@ -317,7 +317,7 @@ async fn pwd_07_a_login_costs_the_same_whether_the_user_exists_or_not() {
         for name in names {
             let (rounds, calls) = (dear.hasher.rounds_computed(), site.fixture.store.calls());
             let answer = send(dear_site.login(), form(&[("username", name), ("password", "wrong")])).await;
-            is_refused(name, &answer);
+            assert_refused(name, &answer);
             assert_eq!(dear.hasher.rounds_computed() - rounds, 1 << 6, "{name}, sample {sample}");
             assert_eq!(site.fixture.store.calls(), calls, "{name}, sample {sample}: the store was asked");
         }
@@ -355,13 +355,13 @@ async fn pwd_08_every_login_that_fails_gets_the_same_answer() {
     ] {
         // To the byte: status, every header, body.
         for answer in site.both(name, password).await {
-            is_refused(what, &answer);
+            assert_refused(what, &answer);
         }
     }
     // A login that a revocation of all sessions overtook had the right password; it is not told so.
     let overtaken = Arc::new(Overtaken { tokens: site.fixture.tokens.clone() });
     let endpoints = Endpoints::new(&AuthLayer::new(site.fixture.tokens.clone()), overtaken);
-    is_refused("overtaken", &send(endpoints.login(), form(&[("username", "alice"), ("password", RIGHT)])).await);
+    assert_refused("overtaken", &send(endpoints.login(), form(&[("username", "alice"), ("password", RIGHT)])).await);
     site.fixture.advance(1);
     site.accepts("alice herself", "alice", RIGHT).await;
 }
@@ -464,7 +464,7 @@ async fn pwd_12_an_old_hash_is_replaced_at_the_next_login_and_concurrent_logins_
 
 impl Site {
     async fn refuses_whatever_it_costs(&self, name: &str, password: &str) {
-        is_refused(name, &self.log_in(name, password).await);
+        assert_refused(name, &self.log_in(name, password).await);
     }
 }
 
@@ -565,7 +565,7 @@ async fn pwd_19_a_password_is_changed_by_who_knows_the_current_one_and_that_ends
     assert!(app.change_password(tokens, "alice", RIGHT, NEW).await.unwrap());
     for pair in &sessions {
         expect_on(tokens, "an old session", &pair.access, Outcome::InvalidToken).await;
-        crate::house::is_invalid_grant("an old session", &refresh(pair).await);
+        crate::application::assert_invalid_grant("an old session", &refresh(pair).await);
     }
     site.fixture.advance(1);
     site.refuses("the old password", "alice", RIGHT, 1).await;

@@ -182,7 +182,7 @@ impl Subject {
                 assert_eq!(answer.status, StatusCode::OK, "{what}: {answer:?}");
                 assert!(answer.refusal.is_none() && self.inner.calls() == calls + 1, "{what}: {answer:?}");
             } else {
-                answer.is_refused(what, outcome, grpc);
+                answer.assert_refused(what, outcome, grpc);
                 assert_eq!(self.inner.calls(), calls, "{what}: the inner service was called");
                 assert_eq!(self.fixture.store.writes(), writes, "{what}: the store was written to");
             }
@@ -199,7 +199,7 @@ impl Subject {
 impl Answer {
     /// To the byte what the table says: status, every header, body.
     #[track_caller]
-    pub fn is_refused(&self, what: &str, outcome: Outcome, grpc: bool) {
+    pub fn assert_refused(&self, what: &str, outcome: Outcome, grpc: bool) {
         let (kind, status, challenge, code, grpc_code) = match outcome {
             Outcome::Ok => panic!("{what}: not a refusal"),
             Outcome::NoCredentials => {
@@ -260,7 +260,7 @@ pub async fn expect_on(tokens: &TokenService, what: &str, token: &str, outcome: 
         if matches!(outcome, Outcome::Ok) {
             assert_eq!((answer.status, inner.calls()), (StatusCode::OK, calls + 1), "{what}: {answer:?}");
         } else {
-            answer.is_refused(what, outcome, grpc);
+            answer.assert_refused(what, outcome, grpc);
             assert_eq!(inner.calls(), calls, "{what}: the inner service was called");
         }
     }

@@ -1,4 +1,4 @@
-//! TWR: the contract of Tower, and robustness. Readiness and dropped futures are in `tower_contract.rs`.
+//! TWR: the contract of Tower, and robustness. Readiness and dropped futures are in `tests/middleware/tower_contract.rs`.
 
 use std::{
     convert::Infallible,
@@ -33,7 +33,7 @@ use tower_http::{compression::CompressionLayer, cors::CorsLayer, timeout::Timeou
 use crate::{
     subject::{Outcome, Subject, authorization, bearer, send},
     support::{
-        Behaviour, STORE_ERRORS, Users, WireServer, bad_tokens,
+        Behaviour, HANG, STORE_ERRORS, Users, WireServer, bad_tokens,
         fixture::{SECRET, sign},
     },
 };
@@ -192,7 +192,7 @@ async fn twr_07_an_extractor_without_a_layer_is_a_logged_500_and_never_a_default
             }
             for request in requests {
                 let answer = send(app.clone(), request).await;
-                answer.is_refused(path, Outcome::Internal, false);
+                answer.assert_refused(path, Outcome::Internal, false);
             }
             let log = &subject.log()[logged..];
             if cfg!(feature = "tracing") {
@@ -418,7 +418,7 @@ async fn read_until(stream: &mut tokio::net::TcpStream, end: &str) -> String {
     let mut text = String::new();
     let mut buffer = [0; 1024];
     while !text.contains(end) {
-        let read = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read(&mut buffer)).await;
+        let read = tokio::time::timeout(HANG, stream.read(&mut buffer)).await;
         let read = read.unwrap_or_else(|_| panic!("{end:?} does not come after {text:?}")).unwrap();
         assert!(read > 0, "closed after {text:?}");
         text.push_str(&String::from_utf8_lossy(&buffer[..read]));

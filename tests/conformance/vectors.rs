@@ -144,7 +144,7 @@ async fn vec_03_wycheproof_json_web_signature_as_bearer_tokens() {
 }
 
 /// Refused without a signature computed or the store asked: whatever verifies answers `Signature`, and not before.
-async fn is_refused_cheaply(subject: &Subject, keys: &KeySet, what: &str, text: &str) {
+async fn assert_refused_cheaply(subject: &Subject, keys: &KeySet, what: &str, text: &str) {
     let calls = subject.fixture.store.calls();
     let error = verify_compact(keys, text.as_bytes()).unwrap_err();
     assert!(matches!(error, TokenError::Malformed(_)), "{what}: {error}");
@@ -177,7 +177,7 @@ async fn vec_05_encrypted_tokens_are_refused_before_anything_is_computed() {
                     group_subject.expect_token(&what, &text, refused_as(&text)).await;
                     count.1 += 1;
                 } else {
-                    is_refused_cheaply(&subject, &keys, &what, &text_of(&test["jwe"])).await;
+                    assert_refused_cheaply(&subject, &keys, &what, &text_of(&test["jwe"])).await;
                     // The key to it makes no difference: it is for encryption, and no key of ours.
                     assert!(group_keys.is_none(), "{what}");
                     count.0 += 1;
@@ -270,7 +270,7 @@ async fn vec_07_the_jose_cookbook() {
     ] {
         let example = cookbook(path).unwrap_or_else(|| panic!("{path} is missing beside the others"));
         for (form, text) in outputs(&example) {
-            is_refused_cheaply(&subject, &keys, &format!("{path}, {form}"), &text).await;
+            assert_refused_cheaply(&subject, &keys, &format!("{path}, {form}"), &text).await;
             refuse(&keys, &format!("{path}, {form}"), &text).await;
         }
     }
@@ -458,7 +458,7 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
                     let request = || Request::builder().method(method).uri("/").header("content-type", media);
                     let calls = subject.inner.calls();
                     let answer = subject.send(request().body(Full::from(body.clone())).unwrap()).await;
-                    answer.is_refused(&what, Outcome::NoCredentials, false);
+                    answer.assert_refused(&what, Outcome::NoCredentials, false);
                     assert_eq!(subject.inner.calls(), calls, "{what}");
                     // With the header there is one credential: the body belongs to the service inside.
                     let own = subject.valid().await;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How long an example may take to start, or to give up.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(30);
 
 /// A running example. Dropping it kills it.
 pub struct Example {

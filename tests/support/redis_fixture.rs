@@ -147,7 +147,7 @@ pub async fn pass(store: &RedisStore, moment: Timestamp) {
 /// A node: a token service with a store of its own on the server at this URL, configured further. It waits longer for an answer than the
 /// default: a machine may be busy.
 pub async fn node(url: &str, configure: impl FnOnce(Builder) -> Builder) -> TokenService {
-    let store = RedisStore::builder(url).timeout(Duration::from_secs(10)).connect().await.expect("a store");
+    let store = RedisStore::builder(url).timeout(super::HANG).connect().await.expect("a store");
     node_on(store, configure)
 }
 

@@ -12,8 +12,8 @@ use std::{
 
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 
-/// How long a server may take to start.
-const START: Duration = Duration::from_secs(10);
+/// How long a server may take to start, or to answer a test: so long that only a hang takes longer.
+const START: Duration = Duration::from_secs(30);
 
 /// A running `redis-server`. Dropping it kills the server and removes its folder.
 pub struct RedisServer {
@@ -57,9 +57,7 @@ impl RedisServer {
 
     /// A new connection, for what the test itself wants to do on the server.
     pub async fn admin(&self) -> MultiplexedConnection {
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(Some(Duration::from_secs(10)))
-            .set_connection_timeout(Some(Duration::from_secs(10)));
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(START)).set_connection_timeout(Some(START));
         let client = Client::open(self.url()).expect("the server's URL");
         client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection to the server")
     }

@@ -110,7 +110,7 @@ impl Replicated {
     }
 
     /// Waits until the replica has all that the primary has now.
-    pub async fn is_replicated(&self) {
+    pub async fn wait_until_replicated(&self) {
         let (mut primary, mut replica) = (self.primary.admin().await, self.replica.admin().await);
         let mut info = redis::cmd("INFO");
         info.arg("replication");

@@ -22,8 +22,7 @@ use tokio::{
 };
 use tower::Service;
 
-/// A server that neither answers nor closes within this is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::HANG;
 
 /// HTTP/1 and HTTP/2 on a free port of the loopback address. Dropping it ends the server.
 pub struct WireServer {
@@ -78,7 +77,7 @@ impl WireServer {
         let mut stream = self.connect().await;
         let _ = stream.write_all(bytes).await;
         let mut first = [0; 4096];
-        let read = timeout(PATIENCE, stream.read(&mut first)).await;
+        let read = timeout(HANG, stream.read(&mut first)).await;
         let read = read.unwrap_or_else(|_| panic!("{what}: no answer")).unwrap_or(0);
         let _ = stream.shutdown().await;
         [&first[..read], &read_to_end(what, &mut stream).await].concat()
@@ -90,7 +89,7 @@ async fn read_to_end(what: &str, stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let read = timeout(PATIENCE, stream.read(&mut buffer)).await;
+        let read = timeout(HANG, stream.read(&mut buffer)).await;
         match read.unwrap_or_else(|_| panic!("{what}: the server does not close: {answer:?}")) {
             Ok(0) | Err(_) => return answer,
             Ok(read) => answer.extend_from_slice(&buffer[..read]),

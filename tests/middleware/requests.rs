@@ -1,0 +1,503 @@
+//! What a request gets: every row of the refusal table over HTTP and gRPC, and what the inner service sees.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full, StreamBody};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_bearer::{
+    AuthLayer, Claims, Error, NewSession, TokenType,
+    error::{StoreErrorKind, TokenError},
+    middleware::{CurrentUserLayer, Refusal, RefusalKind, Unauthenticated},
+    users::CurrentUser,
+};
+
+use crate::support::{Behaviour, Fixture, STORE_ERRORS, Users, bad_tokens};
+
+/// The inner service: it counts its calls, and answers with the subject of the claims that it was given.
+#[derive(Clone, Default)]
+struct Inner(Arc<AtomicUsize>);
+
+impl Inner {
+    fn calls(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl<B> Service<Request<B>> for Inner {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let marked = request.extensions().get::<Unauthenticated>().is_some();
+        let body = match request.extensions().get::<Claims>() {
+            Some(claims) if !marked => claims.subject().to_owned(),
+            None if marked => "anonymous".to_owned(),
+            claims => panic!("claims and mark contradict each other: {claims:?}, {marked}"),
+        };
+        for line in request.headers().get_all("authorization") {
+            assert!(line.is_sensitive(), "the inner service might log the credential");
+        }
+        Box::pin(async move { Ok(Response::new(Full::from(body))) })
+    }
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    refusal: Option<Refusal>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// All that a client can tell two answers apart by.
+    fn bytes(&self) -> (StatusCode, Vec<(String, Vec<u8>)>, Bytes) {
+        let headers = self.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+        (self.status, headers, self.body.clone())
+    }
+}
+
+async fn send<S, B, R>(service: S, request: Request<B>) -> Answer
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: std::fmt::Debug,
+    R: Body<Data = Bytes, Error: std::fmt::Debug>,
+{
+    let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
+    let refusal = parts.extensions.get::<Refusal>().cloned();
+    let body = body.collect().await.unwrap();
+    assert!(body.trailers().is_none());
+    Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), refusal }
+}
+
+fn get(path: &str) -> http::request::Builder {
+    Request::get(path)
+}
+
+fn plain(request: http::request::Builder) -> Request<String> {
+    request.body(String::new()).unwrap()
+}
+
+fn bearer(token: &str) -> Request<String> {
+    plain(get("/").header("authorization", format!("Bearer {token}")))
+}
+
+fn grpc(request: Request<String>) -> Request<String> {
+    let (mut parts, body) = request.into_parts();
+    parts.headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    Request::from_parts(parts, body)
+}
+
+/// `Bearer` and its parameters, read by the grammar of RFC 9110 section 11.2: any order, quoted strings.
+fn challenge(value: &str) -> Vec<(String, String)> {
+    let rest = value.strip_prefix("Bearer ").expect("the scheme and one space");
+    let mut parameters = Vec::new();
+    let mut rest = rest.trim_start_matches(' ');
+    while !rest.is_empty() {
+        let (name, value) = rest.split_once("=\"").expect("a name and a quoted string");
+        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{name} is no token");
+        let (value, after) = value.split_once('"').expect("the quoted string's end");
+        assert!(value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\'), "{value} needs escapes");
+        assert!(parameters.iter().all(|(known, _)| known != name), "{name} twice");
+        parameters.push((name.to_owned(), value.to_owned()));
+        rest = match after.strip_prefix(',') {
+            Some(more) => more.trim_start_matches(' '),
+            None => after,
+        };
+    }
+    parameters
+}
+
+fn parameters(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn assert_http(answer: &Answer, kind: RefusalKind, status: u16, challenged: Option<&[(&str, &str)]>, body: &str) {
+    assert_eq!(answer.refusal.as_ref().expect("the refusal stands in the extensions").kind(), kind);
+    assert_eq!(answer.status, status);
+    assert_eq!(answer.body, body);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("content-length"), Some(body.len().to_string().as_str()));
+    assert_eq!(answer.header("retry-after").is_some(), kind == RefusalKind::Unavailable);
+    assert_eq!(answer.headers.get_all("www-authenticate").iter().count(), usize::from(challenged.is_some()));
+    if let Some(expected) = challenged {
+        assert_eq!(challenge(answer.header("www-authenticate").unwrap()), parameters(expected));
+    }
+}
+
+fn assert_grpc(answer: &Answer, kind: RefusalKind, code: &str) {
+    assert_eq!(answer.refusal.as_ref().expect("the refusal stands in the extensions").kind(), kind);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("grpc-status"), Some(code));
+    assert_eq!(answer.header("content-type"), Some("application/grpc"));
+    assert_eq!(answer.header("www-authenticate"), None);
+    assert!(answer.body.is_empty(), "the status stands in the headers alone");
+}
+
+#[tokio::test]
+async fn a_good_token_reaches_the_inner_service_with_its_claims() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
+    let token = fixture.access("").await;
+    for behaviour in [Behaviour::AtOnce, Behaviour::Late] {
+        fixture.store.answer(behaviour);
+        for request in [bearer(&token), plain(get("/").header("authorization", format!("bEARER   {token}  ")))] {
+            let answer = send(service.clone(), request).await;
+            assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"42"[..]));
+            assert!(answer.refusal.is_none());
+        }
+    }
+    assert_eq!(inner.calls(), 4);
+}
+
+#[tokio::test]
+async fn no_credential_is_401_without_an_error() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
+    let basic = || get("/").header("authorization", "Basic dXNlcjpwYXNzd29yZA==");
+    for request in [plain(get("/")), plain(basic()), plain(get("/").header("authorization", ""))] {
+        let answer = send(service.clone(), request).await;
+        let body = r#"{"error":"unauthorized"}"#;
+        assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+    }
+    assert_grpc(&send(service, grpc(plain(get("/")))).await, RefusalKind::NoCredentials, "16");
+    assert_eq!((inner.calls(), fixture.store.calls()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_malformed_credential_is_400() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
+    let token = fixture.access("").await;
+    let before = fixture.store.calls();
+    let line = |value: &str| plain(get("/").header("authorization", value));
+    let twice = || get("/").header("authorization", format!("Bearer {token}"));
+    for request in [
+        line("Bearer"),
+        line("Bearer "),
+        line("Bearer\tabc"),
+        line("Bearer a b"),
+        line("Bearer \"abc\""),
+        plain(twice().header("authorization", format!("Bearer {token}"))),
+        plain(twice().header("authorization", "Basic dXNlcjpwYXNzd29yZA==")),
+    ] {
+        let over_grpc = send(service.clone(), grpc(request.clone())).await;
+        assert_grpc(&over_grpc, RefusalKind::InvalidRequest, "16");
+        let answer = send(service.clone(), request).await;
+        let challenged = [("realm", "api"), ("error", "invalid_request")];
+        let body = r#"{"error":"invalid_request"}"#;
+        assert_http(&answer, RefusalKind::InvalidRequest, 400, Some(&challenged), body);
+    }
+    assert_eq!((inner.calls(), fixture.store.calls()), (0, before));
+}
+
+#[tokio::test]
+async fn chl_10_every_bad_token_gets_the_same_answer_to_the_byte() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
+    let bad = bad_tokens(&fixture).await;
+    let mut answers = Vec::new();
+    for behaviour in [Behaviour::AtOnce, Behaviour::Late] {
+        fixture.store.answer(behaviour);
+        for (fault, token) in &bad {
+            let answer = send(service.clone(), bearer(token)).await;
+            let challenged = [("realm", "api"), ("error", "invalid_token")];
+            let body = r#"{"error":"invalid_token"}"#;
+            assert_http(&answer, RefusalKind::InvalidToken, 401, Some(&challenged), body);
+            assert!(matches!(answer.refusal.as_ref().unwrap().cause(), Some(Error::Token(_))), "{fault}");
+            answers.push((*fault, answer.bytes()));
+            let over_grpc = send(service.clone(), grpc(bearer(token))).await;
+            assert_grpc(&over_grpc, RefusalKind::InvalidToken, "16");
+            assert_eq!(over_grpc.header("grpc-message"), Some("invalid_token"), "{fault}");
+        }
+    }
+    for (fault, answer) in &answers {
+        assert_eq!(answer, &answers[0].1, "{fault} can be told from {}", answers[0].0);
+    }
+    assert_eq!(inner.calls(), 0);
+}
+
+#[tokio::test]
+async fn the_cause_stands_in_the_extensions_only() {
+    let fixture = Fixture::new();
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(Inner::default());
+    let bad = bad_tokens(&fixture).await;
+    let cause = async |fault: &str| {
+        let (_, token) = bad.iter().find(|(name, _)| *name == fault).unwrap();
+        let refusal = send(service.clone(), bearer(token)).await.refusal.unwrap();
+        match refusal.cause() {
+            Some(Error::Token(error)) => error.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(cause("expired").await, TokenError::Expired { .. }));
+    assert!(matches!(cause("revoked").await, TokenError::Revoked { .. }));
+    assert!(matches!(cause("logged out").await, TokenError::Revoked { .. }));
+    assert_eq!(cause("unknown session").await, TokenError::UnknownSession);
+    for fault in ["bad signature", "another key", "another algorithm", "unknown kid"] {
+        assert_eq!(cause(fault).await, TokenError::Signature, "{fault}");
+    }
+    for fault in
+        ["no JWT at all", "too long", "alg none", "crit", "claims are an array", "sub is a number", "a claim twice"]
+    {
+        assert!(matches!(cause(fault).await, TokenError::Malformed(_)), "{fault}");
+    }
+    for fault in ["another issuer", "another audience"] {
+        assert!(matches!(cause(fault).await, TokenError::Claims(_)), "{fault}");
+    }
+    assert!(matches!(cause("not yet valid").await, TokenError::NotYetValid { .. }));
+    assert_eq!(cause("refresh token").await, TokenError::WrongType);
+}
+
+#[tokio::test]
+async fn chl_13_a_token_that_lacks_the_scope_is_403() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let auth = AuthLayer::new(fixture.tokens.clone());
+    let token = fixture.access("read write").await;
+    let all = auth.layer(auth.require_all_scopes(["read", "admin"]).unwrap().layer(inner.clone()));
+    let answer = send(all.clone(), bearer(&token)).await;
+    let challenged = [("realm", "api"), ("error", "insufficient_scope"), ("scope", "read admin")];
+    let body = r#"{"error":"insufficient_scope"}"#;
+    assert_http(&answer, RefusalKind::InsufficientScope, 403, Some(&challenged), body);
+    assert_eq!(answer.refusal.unwrap().required_scope(), Some("read admin"));
+    assert_grpc(&send(all, grpc(bearer(&token))).await, RefusalKind::InsufficientScope, "7");
+    for near in ["rea", "reads", "READ", "ad"] {
+        let near = auth.layer(auth.require_scope(near).unwrap().layer(inner.clone()));
+        assert_eq!(send(near, bearer(&token)).await.status, 403);
+    }
+    assert_eq!(inner.calls(), 0);
+
+    let any = auth.layer(auth.require_any_scope(["admin", "write"]).unwrap().layer(inner.clone()));
+    assert_eq!(send(any, bearer(&token)).await.status, 200);
+    let one = auth.layer(auth.require_scope("read").unwrap().layer(inner.clone()));
+    assert_eq!(send(one, bearer(&token)).await.status, 200);
+    assert!(auth.require_scope("two words").is_err() && auth.require_all_scopes([""; 0]).is_err());
+}
+
+#[tokio::test]
+async fn a_scope_that_an_anonymous_client_would_need_is_401_and_without_a_layer_500() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let auth = AuthLayer::new(fixture.tokens.clone()).optional();
+    let scoped = auth.require_scope("read").unwrap().layer(inner.clone());
+    let answer = send(auth.layer(scoped.clone()), plain(get("/"))).await;
+    let body = r#"{"error":"unauthorized"}"#;
+    assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+    let alone = send(scoped.clone(), plain(get("/"))).await;
+    assert_http(&alone, RefusalKind::Internal, 500, None, r#"{"error":"server_error"}"#);
+    assert_grpc(&send(scoped, grpc(plain(get("/")))).await, RefusalKind::Internal, "13");
+    assert_eq!(inner.calls(), 0);
+}
+
+#[tokio::test]
+async fn chl_16_a_store_that_fails_is_503_and_nobody_is_let_in() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
+    let token = fixture.access("").await;
+    for kind in STORE_ERRORS {
+        fixture.store.answer(Behaviour::Fails(kind));
+        let answer = send(service.clone(), bearer(&token)).await;
+        let body = r#"{"error":"temporarily_unavailable"}"#;
+        assert_http(&answer, RefusalKind::Unavailable, 503, None, body);
+        assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+        assert_grpc(&send(service.clone(), grpc(bearer(&token))).await, RefusalKind::Unavailable, "14");
+    }
+    assert_eq!(inner.calls(), 0);
+}
+
+#[tokio::test]
+async fn chl_18_a_head_request_gets_the_headers_of_a_get_and_no_body() {
+    let fixture = Fixture::new();
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(Inner::default());
+    let by_get = send(service.clone(), plain(get("/"))).await;
+    let by_head = send(service, plain(Request::head("/"))).await;
+    assert_eq!((by_head.status, &by_head.headers), (by_get.status, &by_get.headers));
+    assert!(by_head.body.is_empty() && !by_get.body.is_empty());
+}
+
+#[tokio::test]
+async fn every_method_needs_a_token_options_too() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(inner.clone());
+    let token = fixture.access("").await;
+    for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE] {
+        let request = || Request::builder().method(&method).uri("/");
+        assert_eq!(send(service.clone(), plain(request())).await.status, 401, "{method}");
+        let request = request().header("authorization", format!("Bearer {token}"));
+        assert_eq!(send(service.clone(), plain(request)).await.status, 200, "{method}");
+    }
+    assert_eq!(inner.calls(), 6);
+}
+
+#[tokio::test]
+async fn the_application_may_write_the_body_and_nothing_else() {
+    let fixture = Fixture::new();
+    let problem = |refusal: &Refusal| {
+        let body = format!(r#"{{"title":"{}"}}"#, refusal.kind().code());
+        (HeaderValue::from_static("application/problem+json"), Bytes::from(body))
+    };
+    let auth = AuthLayer::new(fixture.tokens.clone()).refusal_body(problem).realm("my app").unwrap();
+    let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
+    assert_eq!((answer.status, &answer.body[..]), (StatusCode::UNAUTHORIZED, &br#"{"title":"unauthorized"}"#[..]));
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(answer.header("content-length"), Some("24"));
+    let challenged = challenge(answer.header("www-authenticate").unwrap());
+    assert_eq!(challenged, parameters(&[("realm", "my app")]));
+    assert_grpc(&send(auth.layer(Inner::default()), grpc(plain(get("/")))).await, RefusalKind::NoCredentials, "16");
+    for bad in ["", "a\"b", "a\\b", "a\r\nSet-Cookie: x", "ä"] {
+        assert_eq!(AuthLayer::new(fixture.tokens.clone()).realm(bad).unwrap_err().setting(), "realm");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_panics_is_replaced_by_the_default() {
+    let fixture = Fixture::new();
+    let panics = |_: &Refusal| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
+    let auth = AuthLayer::new(fixture.tokens.clone()).refusal_body(panics);
+    let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
+    let body = r#"{"error":"unauthorized"}"#;
+    assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+}
+
+#[tokio::test]
+async fn the_optional_mode_passes_nobody_and_refuses_whoever_claims_to_be_someone() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let service = AuthLayer::new(fixture.tokens.clone()).optional().layer(inner.clone());
+    assert_eq!(send(service.clone(), plain(get("/"))).await.body, "anonymous");
+    assert_eq!(send(service.clone(), bearer(&fixture.access("").await)).await.body, "42");
+    let calls = inner.calls();
+    for (fault, token) in bad_tokens(&fixture).await {
+        assert_eq!(send(service.clone(), bearer(&token)).await.status, 401, "{fault}");
+    }
+    let malformed = plain(get("/").header("authorization", "Bearer a b"));
+    assert_eq!(send(service.clone(), malformed).await.status, 400);
+    let good = fixture.access("").await;
+    fixture.store.answer(Behaviour::Fails(StoreErrorKind::Timeout));
+    assert_eq!(send(service, bearer(&good)).await.status, 503);
+    assert_eq!(inner.calls(), calls);
+}
+
+#[tokio::test]
+async fn a_layer_that_is_switched_off_passes_everything_without_claims() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let service = AuthLayer::new(fixture.tokens.clone()).enabled(false).layer(inner.clone());
+    let good = fixture.access("").await;
+    let calls = fixture.store.calls();
+    for request in [plain(get("/")), bearer("junk"), bearer(&good)] {
+        assert_eq!(send(service.clone(), request).await.body, "anonymous");
+    }
+    assert_eq!(fixture.store.calls(), calls);
+}
+
+#[tokio::test]
+async fn claims_that_a_request_brings_along_are_removed() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let auth = AuthLayer::new(fixture.tokens.clone());
+    let token = fixture.access("").await;
+    let claims: Claims = fixture.tokens.validate_token(&token, TokenType::Access).await.unwrap();
+    let smuggled = |path: &str| {
+        let mut request = plain(get(path));
+        request.extensions_mut().insert(claims.clone());
+        request
+    };
+    assert_eq!(send(auth.layer(inner.clone()), smuggled("/")).await.status, 401);
+    assert_eq!(inner.calls(), 0);
+    for layer in [auth.clone().optional(), auth.clone().enabled(false), auth.clone().exempt("/public")] {
+        assert_eq!(send(layer.layer(inner.clone()), smuggled("/public")).await.body, "anonymous");
+    }
+    // And the mark of an outer layer does not outlive the claims of an inner one.
+    let nested = auth.clone().enabled(false).layer(auth.layer(inner.clone()));
+    assert_eq!(send(nested, bearer(&token)).await.body, "42");
+}
+
+#[tokio::test]
+async fn twr_04_ten_megabytes_and_trailers_pass_in_both_directions_without_being_held() {
+    const FRAMES: usize = 160;
+    let fixture = Fixture::new();
+    let frame = |number: usize| Bytes::from(vec![u8::try_from(number % 251).unwrap(); 64 * 1024]);
+    let made = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&made);
+    let frames = stream::unfold(0, move |number| {
+        counter.store(number, Ordering::SeqCst);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-checksum", HeaderValue::from_static("abc"));
+        async move {
+            match number {
+                0..FRAMES => Some((Ok::<_, Infallible>(Frame::data(frame(number))), number + 1)),
+                FRAMES => Some((Ok(Frame::trailers(trailers)), number + 1)),
+                _ => None,
+            }
+        }
+    });
+    let echo = service_fn(async |request: Request<_>| Ok::<_, Infallible>(Response::new(request.into_body())));
+    let token = fixture.access("").await;
+    fixture.store.answer(Behaviour::Late);
+    let request = Request::post("/").header("authorization", format!("Bearer {token}"));
+    let request = request.body(StreamBody::new(Box::pin(frames))).unwrap();
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(echo);
+    let mut body = service.oneshot(request).await.unwrap().into_body();
+    for number in 0..FRAMES {
+        let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(data, frame(number));
+        assert_eq!(made.load(Ordering::SeqCst), number, "a frame was read ahead");
+    }
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(trailers["x-checksum"], "abc");
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn the_user_is_looked_up_or_the_request_is_refused() {
+    let fixture = Fixture::new();
+    let auth = AuthLayer::new(fixture.tokens.clone());
+    let users = CurrentUserLayer::new(&auth, Arc::new(Users));
+    let inner = service_fn(async |request: Request<String>| {
+        let user = request.extensions().get::<CurrentUser<String>>();
+        let name = user.map_or_else(|| "nobody".to_owned(), |user| user.to_string());
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(name)))
+    });
+    let token = async |subject: &str| {
+        fixture.tokens.create_access_token(NewSession::of(subject)).await.unwrap().as_str().to_owned()
+    };
+    let service = auth.layer(users.layer(inner));
+    assert_eq!(send(service.clone(), bearer(&token("42").await)).await.body, "alice");
+
+    let deleted = send(service.clone(), bearer(&token("7").await)).await;
+    assert_eq!(deleted.bytes(), send(service.clone(), bearer("junk")).await.bytes());
+    for subject in ["500", "666"] {
+        let answer = send(service.clone(), bearer(&token(subject).await)).await;
+        assert_http(&answer, RefusalKind::Internal, 500, None, r#"{"error":"server_error"}"#);
+    }
+
+    let anonymous = auth.clone().optional();
+    let strict = send(anonymous.layer(users.layer(inner)), plain(get("/"))).await;
+    assert_eq!(
+        (strict.status, strict.header("www-authenticate")),
+        (StatusCode::UNAUTHORIZED, Some("Bearer realm=\"api\""))
+    );
+    let lax = users.clone().optional();
+    assert_eq!(send(anonymous.layer(lax.layer(inner)), plain(get("/"))).await.body, "nobody");
+    assert_eq!(send(lax.layer(inner), plain(get("/"))).await.status, 500, "under no layer nobody may pass");
+}

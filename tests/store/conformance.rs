@@ -1,0 +1,23 @@
+//! Both stores of the crate pass the suite that stores of others are to pass.
+
+use std::sync::Arc;
+
+use tower_bearer::store::{MemoryStore, TokenStore, conformance};
+
+#[cfg(feature = "redis")]
+use crate::support;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_memory_store_conforms() {
+    conformance::run(async || Arc::new(MemoryStore::default()) as Arc<dyn TokenStore>).await.unwrap();
+}
+
+/// One store for all rules: they do not get into each other's way.
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_redis_store_conforms() {
+    let server = support::RedisServer::start();
+    let store = tower_bearer::store::RedisStore::connect(&server.url()).await.unwrap();
+    let store: Arc<dyn TokenStore> = Arc::new(store);
+    conformance::run(async || store.clone()).await.unwrap();
+}
