@@ -14,7 +14,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{Scope, json::Name, members::Members};
+use super::{Scope, json::Name, token::payload::Members};
 use crate::{clock::Timestamp, error::TokenError};
 
 /// Names that the crate writes and reads itself: custom claims cannot have them.

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, M
 use crate::clock::Timestamp;
 
 /// A member's name, borrowed from the text where it contains no escape.
-pub(super) struct Name<'de>(pub(super) Cow<'de, str>);
+pub(crate) struct Name<'de>(pub(crate) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -37,33 +37,33 @@ impl<'de> Deserialize<'de> for Name<'de> {
 ///
 /// `serde::de::IgnoredAny` lets `serde_json` skip strings without looking at their escapes, so a lone surrogate would pass; here every
 /// string is decoded. It reads no more values than it was made for: they are paid for before a signature is known to be good.
-pub(super) struct Unread {
+pub(crate) struct Unread {
     left: u32,
 }
 
 impl Unread {
-    pub(super) fn at_most(values: u32) -> Self {
+    pub(crate) fn at_most(values: u32) -> Self {
         Self { left: values }
     }
 
     /// Any value.
-    pub(super) fn any(&mut self) -> Reader<'_> {
+    pub(crate) fn any(&mut self) -> Reader<'_> {
         Reader { unread: self, kind: Kind::Any }
     }
 
     /// An object.
-    pub(super) fn object(&mut self) -> Reader<'_> {
+    pub(crate) fn object(&mut self) -> Reader<'_> {
         Reader { unread: self, kind: Kind::Object }
     }
 
     /// An array of strings.
-    pub(super) fn texts(&mut self) -> Reader<'_> {
+    pub(crate) fn texts(&mut self) -> Reader<'_> {
         Reader { unread: self, kind: Kind::Texts }
     }
 }
 
 /// One value that is read and thrown away.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     unread: &'a mut Unread,
     kind: Kind,
 }
@@ -143,7 +143,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 }
 
 /// RFC 7519 section 2: seconds since the epoch, which may have a fraction. Never negative here, and before the year 10 000.
-pub(super) struct NumericDate(pub(super) Timestamp);
+pub(crate) struct NumericDate(pub(crate) Timestamp);
 
 impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -181,12 +181,12 @@ impl<'de> Deserialize<'de> for NumericDate {
 }
 
 /// Reads one JSON text to its end: trailing characters are an error.
-pub(super) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
+pub(crate) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(json)
 }
 
 /// Marks a member that is refused by its presence alone.
-pub(super) fn refuse<'de, A: MapAccess<'de>, T>(map: &mut A, why: &'static str) -> Result<T, A::Error> {
+pub(crate) fn refuse<'de, A: MapAccess<'de>, T>(map: &mut A, why: &'static str) -> Result<T, A::Error> {
     map.next_value::<IgnoredAny>()?;
     Err(A::Error::custom(why))
 }

@@ -2,10 +2,10 @@
 //!
 //! The rules of a token stand here, and nowhere else:
 //!
-//! 1. `compact`: three canonical base64url segments, at most [`Validation::max_token_len`] bytes (RFC 7515 section 7.1).
-//! 2. `header`: an object without duplicate members, an `alg` that a key is made for, no `crit`, `b64`, `zip`, `enc`, `cty`.
-//! 3. `key`: one key, one algorithm; the signature is checked before a single claim is read (RFC 8725 section 3.1).
-//! 4. `members`: an object without duplicate members, every registered claim of its RFC's type, needed or not.
+//! 1. `token::compact`: three canonical base64url segments, at most [`Validation::max_token_len`] bytes (RFC 7515 section 7.1).
+//! 2. `token::header`: an object without duplicate members, an `alg` that a key is made for, no `crit`, `b64`, `zip`, `enc`, `cty`.
+//! 3. `keys::key`: one key, one algorithm; the signature is checked before a single claim is read (RFC 8725 section 3.1).
+//! 4. `token::payload`: an object without duplicate members, every registered claim of its RFC's type, needed or not.
 //! 5. `validation`: issuer, audience, kind and times.
 //!
 //! `jsonwebtoken` is used for keys and signatures only. Its own header and claim checks are not used: of the points
@@ -36,39 +36,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod algorithm;
-mod backend;
 mod claims;
-mod compact;
-mod der;
-mod ed25519;
-mod encode;
-mod header;
 mod json;
-mod jwk;
-mod jwk_set;
-mod key;
-mod key_set;
-mod members;
-mod pem;
-mod public_key;
+mod keys;
 mod scope;
-mod secret;
+mod token;
 mod validation;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 mod vectors;
 
-pub use self::{
-    algorithm::Algorithm,
-    claims::{Claims, JwtClaims, NoClaims, TokenType},
-    compact::verify_compact,
-    encode::encode_jwt,
-    key::{SigningKey, VerifyingKey},
-    key_set::KeySet,
-    scope::Scope,
-    validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
-};
-pub(crate) use self::{
+pub(crate) use self::token::{
     compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
     encode::Encoder,
+};
+pub use self::{
+    claims::{Claims, JwtClaims, NoClaims, TokenType},
+    keys::{Algorithm, KeySet, SigningKey, VerifyingKey},
+    scope::Scope,
+    token::{compact::verify_compact, encode::encode_jwt},
+    validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
 };

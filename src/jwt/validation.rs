@@ -6,9 +6,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Claims, JwtClaims, KeySet, TokenType,
-    compact::{DEFAULT_MAX_TOKEN_LEN, Verified, verify_token},
-    header::typ_is,
-    members::Members,
+    token::{
+        compact::{DEFAULT_MAX_TOKEN_LEN, Verified, verify_token},
+        header::typ_is,
+        payload::Members,
+    },
 };
 use crate::{
     clock::{Clock, ROUGHLY, Timestamp},

@@ -2,8 +2,11 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{KeySet, VerifyingKey, header::Header};
-use crate::error::TokenError;
+use super::header::Header;
+use crate::{
+    error::TokenError,
+    jwt::{KeySet, VerifyingKey},
+};
 
 /// The longest text that is looked at, unless a service is configured otherwise. Tokens have some hundred bytes, and servers bound a
 /// field line to about this much anyway.
@@ -12,9 +15,9 @@ pub(crate) const DEFAULT_MAX_TOKEN_LEN: usize = 8 * 1024;
 const NOT_COMPACT: TokenError = TokenError::Malformed("it is not three segments of base64url");
 
 /// A token's header and payload, after its signature was verified.
-pub(super) struct Verified {
-    pub(super) header: Header,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Verified {
+    pub(crate) header: Header,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// Verifies a signed text in the compact serialization (RFC 7515 sections 3.1, 5.2 and 7.1), and gives its payload, whatever that is.
@@ -30,7 +33,7 @@ pub(super) struct Verified {
 ///
 /// What is **not** checked: that the payload is JSON, and everything that it says. A token that has expired, is meant for another service or
 /// was revoked passes, and so does anything else that the same key has ever signed. For tokens use
-/// [`TokenService::validate_token`](crate::TokenService::validate_token) or [`validate_jwt_stateless`](super::validate_jwt_stateless).
+/// [`TokenService::validate_token`](crate::TokenService::validate_token) or [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless).
 ///
 /// # Errors
 ///
@@ -58,7 +61,7 @@ pub fn verify_compact(keys: &KeySet, token: &[u8]) -> Result<Vec<u8>, TokenError
 }
 
 /// The same for what claims to be a token: its payload is not read yet, but it has one.
-pub(super) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<Verified, TokenError> {
+pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<Verified, TokenError> {
     let segments = split(token, max_len)?;
     if segments.payload.is_empty() {
         return Err(NOT_COMPACT);

@@ -4,11 +4,14 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use super::{
-    Algorithm,
-    json::{self, Name, Unread},
+use crate::{
+    error::TokenError,
+    ids::is_id,
+    jwt::{
+        Algorithm,
+        json::{self, Name, Unread},
+    },
 };
-use crate::{error::TokenError, ids::is_id};
 
 /// More members than any honest header has. A bound because the header is read before the signature is known to be good.
 const MAX_MEMBERS: usize = 32;
@@ -21,14 +24,14 @@ const MAX_VALUES: u32 = 256;
 ///
 /// `jwk`, `jku`, `x5u` and `x5c` name keys that the sender would like to be trusted: they are never used and nothing is
 /// fetched (RFC 8725 section 3.10). Claims that an issuer copies into its header are ignored.
-pub(super) struct Header {
-    pub(super) alg: Algorithm,
-    pub(super) kid: Option<String>,
-    pub(super) typ: Option<String>,
+pub(crate) struct Header {
+    pub(crate) alg: Algorithm,
+    pub(crate) kid: Option<String>,
+    pub(crate) typ: Option<String>,
 }
 
 impl Header {
-    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         json::from_slice(json).map_err(|_| TokenError::Malformed("its header is not acceptable"))
     }
 }
@@ -89,7 +92,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 
 /// Whether a `typ` is the media type `application/{subtype}`, written with or without its prefix and in any case
 /// (RFC 7515 section 4.1.9).
-pub(super) fn typ_is(typ: &str, subtype: &str) -> bool {
+pub(crate) fn typ_is(typ: &str, subtype: &str) -> bool {
     const PREFIX: &str = "application/";
     let bare = match typ.get(..PREFIX.len()) {
         Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => typ.get(PREFIX.len()..).unwrap_or_default(),

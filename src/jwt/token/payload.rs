@@ -8,39 +8,42 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::{
-    TokenType,
-    json::{self, Name, NumericDate},
-    scope::Scope,
+use crate::{
+    clock::Timestamp,
+    error::TokenError,
+    ids::is_id,
+    jwt::{
+        Scope, TokenType,
+        json::{self, Name, NumericDate},
+    },
 };
-use crate::{clock::Timestamp, error::TokenError, ids::is_id};
 
 /// The members of a claims set, each of its RFC's type, none of them twice.
 #[derive(Default)]
-pub(super) struct Members {
-    pub(super) iss: Option<String>,
-    pub(super) sub: Option<String>,
-    pub(super) aud: Option<Vec<String>>,
-    pub(super) exp: Option<Timestamp>,
-    pub(super) iat: Option<Timestamp>,
-    pub(super) nbf: Option<Timestamp>,
-    pub(super) jti: Option<String>,
-    pub(super) token_type: Option<TokenType>,
-    pub(super) sid: Option<String>,
-    pub(super) generation: Option<u64>,
-    pub(super) scope: Option<Scope>,
-    pub(super) client_id: Option<String>,
-    pub(super) access_lifetime: Option<Duration>,
-    pub(super) custom: Map<String, Value>,
+pub(crate) struct Members {
+    pub(crate) iss: Option<String>,
+    pub(crate) sub: Option<String>,
+    pub(crate) aud: Option<Vec<String>>,
+    pub(crate) exp: Option<Timestamp>,
+    pub(crate) iat: Option<Timestamp>,
+    pub(crate) nbf: Option<Timestamp>,
+    pub(crate) jti: Option<String>,
+    pub(crate) token_type: Option<TokenType>,
+    pub(crate) sid: Option<String>,
+    pub(crate) generation: Option<u64>,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) access_lifetime: Option<Duration>,
+    pub(crate) custom: Map<String, Value>,
 }
 
 impl Members {
-    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
 
     /// Whether the claim of this name is there.
-    pub(super) fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         match name {
             "iss" => self.iss.is_some(),
             "sub" => self.sub.is_some(),

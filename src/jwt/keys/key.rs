@@ -310,7 +310,7 @@ impl VerifyingKey {
     }
 
     /// Apart from the check, and seen by this module's tests, because one key of Wycheproof's vectors is all zeros.
-    pub(super) fn of_unchecked_secret(
+    pub(crate) fn of_unchecked_secret(
         setting: &'static str,
         algorithm: Algorithm,
         secret: &[u8],
@@ -393,8 +393,8 @@ mod tests_without_a_backend {
     #[test]
     fn key_34_without_a_backend_no_key_can_be_made_and_the_message_names_the_features() {
         let secret = b"TEST secret of sixty-four bytes, which is long enough for HS512!";
-        let pem = include_str!("../../tests/keys/TEST-ed25519-pkcs8.pem");
-        let public = include_str!("../../tests/keys/TEST-ed25519-public.pem");
+        let pem = include_str!("../../../tests/keys/TEST-ed25519-pkcs8.pem");
+        let public = include_str!("../../../tests/keys/TEST-ed25519-public.pem");
         let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
         for error in [
             SigningKey::from_secret(Algorithm::HS256, secret).unwrap_err(),

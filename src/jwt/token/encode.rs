@@ -3,8 +3,12 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
-use super::{JwtClaims, KeySet, SigningKey, TokenType};
-use crate::{clock::Timestamp, error::Error, ids::is_id};
+use crate::{
+    clock::Timestamp,
+    error::Error,
+    ids::is_id,
+    jwt::{JwtClaims, KeySet, SigningKey, TokenType},
+};
 
 /// Signs a claims set with the key set's signing key.
 ///

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::jwt::{KeySet, SigningKey};
 
-const RSA: &str = include_str!("../../../tests/keys/RFC-7515-A.2.jwk.json");
+const RSA: &str = include_str!("../../../../tests/keys/RFC-7515-A.2.jwk.json");
 const SECRET: &str = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
 
 /// RFC 8037 appendix A.1.
@@ -314,7 +314,7 @@ fn what_is_written_is_public_and_reads_back_as_keys_that_verify() {
     let pairs = [
         SigningKey::from_jwk(&private(ed25519(), "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")).unwrap(),
         SigningKey::from_jwk(&private(p256(), "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI")).unwrap(),
-        SigningKey::from_pem(Algorithm::ES384, include_str!("../../../tests/keys/TEST-ec-p384-pkcs8.pem")).unwrap(),
+        SigningKey::from_pem(Algorithm::ES384, include_str!("../../../../tests/keys/TEST-ec-p384-pkcs8.pem")).unwrap(),
         SigningKey::from_jwk_with(Algorithm::PS384, RSA).unwrap().with_kid("\"quoted\" \u{e9}").unwrap(),
         SigningKey::from_jwk(&secret().to_string()).unwrap(),
     ];
