@@ -37,10 +37,12 @@
 //! ```
 
 mod claims;
+mod claims_set;
 mod json;
 mod keys;
 mod scope;
 mod token;
+mod token_type;
 mod validation;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 mod vectors;
@@ -50,9 +52,11 @@ pub(crate) use self::token::{
     encode::Encoder,
 };
 pub use self::{
-    claims::{Claims, JwtClaims, NoClaims, TokenType},
+    claims::Claims,
+    claims_set::{JwtClaims, NoClaims, encode_jwt},
     keys::{Algorithm, KeySet, SigningKey, VerifyingKey},
     scope::Scope,
-    token::{compact::verify_compact, encode::encode_jwt},
+    token::compact::verify_compact,
+    token_type::TokenType,
     validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
 };

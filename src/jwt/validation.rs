@@ -5,12 +5,15 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Claims, JwtClaims, KeySet, TokenType,
+    claims::Claims,
+    claims_set::JwtClaims,
+    keys::KeySet,
     token::{
-        compact::{DEFAULT_MAX_TOKEN_LEN, Verified, verify_token},
+        compact::{DEFAULT_MAX_TOKEN_LEN, VerifiedJws, verify_token},
         header::typ_is,
-        payload::Members,
+        payload::Payload,
     },
+    token_type::TokenType,
 };
 use crate::{
     clock::{Clock, ROUGHLY, Timestamp},
@@ -300,12 +303,12 @@ impl Validation {
         token: &str,
         keys: &KeySet,
     ) -> Result<(Option<String>, JwtClaims<C>), TokenError> {
-        let Verified { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
-        let members = Members::parse(&payload)?;
-        if !self.required.iter().all(|name| members.contains(name)) {
+        let VerifiedJws { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
+        let claims = Payload::parse(&payload)?;
+        if !self.required.iter().all(|name| claims.contains(name)) {
             return Err(TokenError::Claims("one that is required is missing"));
         }
-        Ok((header.typ, JwtClaims::of(members)?))
+        Ok((header.typ, JwtClaims::of(claims)?))
     }
 }
 

@@ -16,8 +16,7 @@ use super::{
     algorithm::{Algorithm, KeyType},
     backend::Backend,
     jwk::{self, Members},
-    key::VerifyingKey,
-    key_set::MAX_KEYS,
+    key::{MAX_KEYS, VerifyingKey},
     pem::Half,
 };
 use crate::{error::ConfigError, ids::is_id};

@@ -18,6 +18,10 @@ use crate::{
     ids::is_id,
 };
 
+/// The most keys in a set. A token without `kid` is tried with every key of its algorithm that has
+/// no name. So this bounds the cost of a bad token.
+pub(super) const MAX_KEYS: usize = 16;
+
 const SIGNING: &str = "signing_key";
 const VERIFYING: &str = "verifying_key";
 

@@ -3,13 +3,9 @@
 use super::{
     algorithm::Algorithm,
     jwk_set,
-    key::{SigningKey, VerifyingKey},
+    key::{MAX_KEYS, SigningKey, VerifyingKey},
 };
 use crate::error::ConfigError;
-
-/// How many keys a set can hold. A token without `kid` is tried with every key of its algorithm that has no name, so the number bounds what one bad token
-/// can cost.
-pub(super) const MAX_KEYS: usize = 16;
 
 /// The keys of a service: at most one that signs, and those that verify.
 ///

@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::header::Header;
 use crate::{
     error::TokenError,
-    jwt::{KeySet, VerifyingKey},
+    jwt::keys::{KeySet, VerifyingKey},
 };
 
 /// The longest text that is looked at, unless a service is configured otherwise. Tokens have some hundred bytes, and servers bound a
@@ -15,7 +15,7 @@ pub(crate) const DEFAULT_MAX_TOKEN_LEN: usize = 8 * 1024;
 const NOT_COMPACT: TokenError = TokenError::Malformed("it is not three segments of base64url");
 
 /// A token's header and payload, after its signature was verified.
-pub(crate) struct Verified {
+pub(crate) struct VerifiedJws {
     pub(crate) header: Header,
     pub(crate) payload: Vec<u8>,
 }
@@ -61,7 +61,7 @@ pub fn verify_compact(keys: &KeySet, token: &[u8]) -> Result<Vec<u8>, TokenError
 }
 
 /// The same for what claims to be a token: its payload is not read yet, but it has one.
-pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<Verified, TokenError> {
+pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<VerifiedJws, TokenError> {
     let segments = split(token, max_len)?;
     if segments.payload.is_empty() {
         return Err(NOT_COMPACT);
@@ -71,14 +71,14 @@ pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Resul
 
 /// The order keeps hostile input cheap: after the length and the segments comes the header, and the payload is not decoded before its
 /// signature is known to be good.
-fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<Verified, TokenError> {
+fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
     let header = Header::parse(&decode_segment(segments.header)?)?;
     let signature = decode_segment(segments.signature)?;
     let is_signed_by = |key: &VerifyingKey| key.verify(segments.signing_input, &signature);
     if !keys.candidates(header.kid.as_deref(), header.alg).any(is_signed_by) {
         return Err(TokenError::Signature);
     }
-    Ok(Verified { header, payload: decode_segment(segments.payload)? })
+    Ok(VerifiedJws { header, payload: decode_segment(segments.payload)? })
 }
 
 struct Segments<'a> {

@@ -1,44 +1,21 @@
-//! Claims to text.
+//! The text of a token from its claims.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
 use crate::{
-    clock::Timestamp,
     error::Error,
-    ids::is_id,
-    jwt::{JwtClaims, KeySet, SigningKey, TokenType},
+    jwt::{keys::SigningKey, token_type::TokenType},
 };
 
-/// Signs a claims set with the key set's signing key.
-///
-/// The header is `{"alg", "typ", "kid"}`, with `typ` = `at+jwt` (RFC 9068 section 2.1) for access tokens and `rt+jwt` for refresh tokens.
-///
-/// # Errors
-///
-/// [`Error::Signing`] if the set has no signing key or the key fails; [`Error::Issue`] if the claims are not what a verifier accepts: an id that is
-/// empty, over 255 bytes or has control characters, an `exp` that is not after `iat` and `nbf`, a custom claim with a reserved name, custom claims
-/// that are no object.
-pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<String, Error> {
-    let ids = [Some(claims.subject()), Some(claims.token_id()), claims.session_id()];
-    if !ids.into_iter().flatten().all(is_id) {
-        return Err(Error::Issue("`sub`, `jti` and `sid` must be 1 to 255 bytes without control characters".into()));
-    }
-    let begins = claims.issued_at.max(claims.not_before.unwrap_or_default());
-    if claims.expires_at <= begins || claims.expires_at >= Timestamp::END_OF_TIME {
-        return Err(Error::Issue("`exp` must be after `iat` and `nbf`, and before the year 10 000".into()));
-    }
-    let key = keys.signing_key().ok_or(Error::Signing)?;
-    Encoder::new(key, claims.token_type.unwrap_or(TokenType::Access)).encode(key, claims)
-}
-
-/// The first segment of every token of one kind and key: made once, not at every mint.
+/// The header segment of the tokens of one type and key. It is encoded once, not at every mint.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     header: String,
 }
 
 impl Encoder {
+    /// Creates the encoder of tokens of this type, signed by `key`.
     pub(crate) fn new(key: &SigningKey, token_type: TokenType) -> Self {
         let typ = match token_type {
             TokenType::Access => "at+jwt",
@@ -51,23 +28,21 @@ impl Encoder {
         Self { header: URL_SAFE_NO_PAD.encode(header.to_string()) }
     }
 
-    /// How long the first segment is.
+    /// Returns the length of the header segment.
     pub(crate) fn header_len(&self) -> usize {
         self.header.len()
     }
 
-    /// How long the token would be. Fails as [`encode`](Self::encode) would, but for the signature.
-    pub(crate) fn encoded_len<C: Serialize>(
-        &self,
-        claims: &JwtClaims<C>,
-        signature_len: usize,
-    ) -> Result<usize, Error> {
+    /// Returns the length that the token would have. Fails as [`encode`](Self::encode) would, except
+    /// that it does not sign.
+    pub(crate) fn encoded_len<C: Serialize>(&self, claims: &C, signature_len: usize) -> Result<usize, Error> {
         let len = |bytes: usize| base64::encoded_len(bytes, false).unwrap_or(usize::MAX);
         let payload = payload(claims)?;
         Ok(self.header.len().saturating_add(len(payload.len())).saturating_add(len(signature_len)).saturating_add(2))
     }
 
-    pub(crate) fn encode<C: Serialize>(&self, key: &SigningKey, claims: &JwtClaims<C>) -> Result<String, Error> {
+    /// Signs the claims and returns the token.
+    pub(crate) fn encode<C: Serialize>(&self, key: &SigningKey, claims: &C) -> Result<String, Error> {
         let payload = payload(claims)?;
         let mut token = String::with_capacity(self.header.len() + payload.len() * 4 / 3 + 128);
         token.push_str(&self.header);
@@ -80,6 +55,6 @@ impl Encoder {
     }
 }
 
-fn payload<C: Serialize>(claims: &JwtClaims<C>) -> Result<Vec<u8>, Error> {
+fn payload<C: Serialize>(claims: &C) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(claims).map_err(|error| Error::Issue(error.to_string().into()))
 }

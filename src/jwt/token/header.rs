@@ -8,8 +8,8 @@ use crate::{
     error::TokenError,
     ids::is_id,
     jwt::{
-        Algorithm,
         json::{self, Name, Unread},
+        keys::Algorithm,
     },
 };
 

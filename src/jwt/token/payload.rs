@@ -13,14 +13,15 @@ use crate::{
     error::TokenError,
     ids::is_id,
     jwt::{
-        Scope, TokenType,
         json::{self, Name, NumericDate},
+        scope::Scope,
+        token_type::TokenType,
     },
 };
 
 /// The members of a claims set, each of its RFC's type, none of them twice.
 #[derive(Default)]
-pub(crate) struct Members {
+pub(crate) struct Payload {
     pub(crate) iss: Option<String>,
     pub(crate) sub: Option<String>,
     pub(crate) aud: Option<Vec<String>>,
@@ -37,7 +38,7 @@ pub(crate) struct Members {
     pub(crate) custom: Map<String, Value>,
 }
 
-impl Members {
+impl Payload {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
@@ -63,60 +64,60 @@ impl Members {
     }
 }
 
-impl<'de> Deserialize<'de> for Members {
+impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
+        deserializer.deserialize_map(PayloadVisitor)
     }
 }
 
-struct MembersVisitor;
+struct PayloadVisitor;
 
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
+impl<'de> Visitor<'de> for PayloadVisitor {
+    type Value = Payload;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a claims set")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = Members::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Payload, A::Error> {
+        let mut payload = Payload::default();
         let mut seen = HashSet::with_capacity(16);
         while let Some(Name(name)) = map.next_key()? {
             match &*name {
-                "iss" => members.iss = Some(map.next_value()?),
-                "sub" => members.sub = Some(map.next_value::<Id>()?.0),
-                "aud" => members.aud = Some(map.next_value::<Audience>()?.0),
-                "exp" => members.exp = Some(map.next_value::<NumericDate>()?.0),
-                "iat" => members.iat = Some(map.next_value::<NumericDate>()?.0),
-                "nbf" => members.nbf = Some(map.next_value::<NumericDate>()?.0),
-                "jti" => members.jti = Some(map.next_value::<Id>()?.0),
-                "type" => members.token_type = Some(map.next_value()?),
-                "sid" => members.sid = Some(map.next_value::<Id>()?.0),
-                "gen" => members.generation = Some(map.next_value()?),
+                "iss" => payload.iss = Some(map.next_value()?),
+                "sub" => payload.sub = Some(map.next_value::<Id>()?.0),
+                "aud" => payload.aud = Some(map.next_value::<Audience>()?.0),
+                "exp" => payload.exp = Some(map.next_value::<NumericDate>()?.0),
+                "iat" => payload.iat = Some(map.next_value::<NumericDate>()?.0),
+                "nbf" => payload.nbf = Some(map.next_value::<NumericDate>()?.0),
+                "jti" => payload.jti = Some(map.next_value::<Id>()?.0),
+                "type" => payload.token_type = Some(map.next_value()?),
+                "sid" => payload.sid = Some(map.next_value::<Id>()?.0),
+                "gen" => payload.generation = Some(map.next_value()?),
                 "scope" => {
                     let text: String = map.next_value()?;
                     // An empty text breaks the grammar of RFC 6749 section 3.3: whoever allows nothing leaves it out.
                     let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
-                    members.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
+                    payload.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
                 }
-                "client_id" => members.client_id = Some(map.next_value()?),
+                "client_id" => payload.client_id = Some(map.next_value()?),
                 // This crate's own name: what another issuer means by it is the application's to
                 // read.
                 "atl" => match map.next_value::<Value>()? {
                     Value::Number(seconds) if seconds.is_u64() => {
-                        members.access_lifetime = seconds.as_u64().map(Duration::from_secs);
+                        payload.access_lifetime = seconds.as_u64().map(Duration::from_secs);
                     }
-                    other => drop(members.custom.insert(name.clone().into_owned(), other)),
+                    other => drop(payload.custom.insert(name.clone().into_owned(), other)),
                 },
                 // A token bound to a key must not be taken without proof of that key (RFC 7800, RFC 9449 section 7.2).
                 "cnf" => return json::refuse(&mut map, "bound to a key"),
-                _ => drop(members.custom.insert(name.clone().into_owned(), map.next_value()?)),
+                _ => drop(payload.custom.insert(name.clone().into_owned(), map.next_value()?)),
             }
             if !seen.insert(name) {
                 return Err(de::Error::custom("duplicate member"));
             }
         }
-        Ok(members)
+        Ok(payload)
     }
 }
 
