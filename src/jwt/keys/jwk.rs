@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
 use super::{
@@ -18,7 +18,10 @@ use super::{
     pem::Half,
     public_key::PublicKey,
 };
-use crate::error::ConfigError;
+use crate::{
+    error::ConfigError,
+    jwt::json::{self, FromMembers},
+};
 
 /// A JSON Web Key whose members keep the rules. Its numbers are not yet checked.
 pub(super) struct Jwk {
@@ -69,7 +72,7 @@ pub(super) fn read(
     asked: Option<Algorithm>,
     members: Members,
 ) -> Result<Jwk, ConfigError> {
-    Reader { setting, half, members }.read(asked)
+    KeyReader { setting, half, members }.read(asked)
 }
 
 /// Where in the text an error is. serde's own message may quote the value at fault, which may be key material.
@@ -80,8 +83,9 @@ pub(super) fn place_of(error: &serde_json::Error) -> String {
 /// The members of a JWK. Unknown ones are ignored, as RFC 7517 section 4 demands, but not twice the same.
 #[derive(Default)]
 pub(super) struct Members {
-    names: BTreeSet<String>,
-    text: BTreeMap<String, Zeroizing<String>>,
+    /// The members that mean something, of whatever type.
+    names: BTreeSet<&'static str>,
+    text: BTreeMap<&'static str, Zeroizing<String>>,
     key_ops: Option<Vec<Zeroizing<String>>>,
     /// A member whose value is not of the type that it must have.
     ill_typed: Option<&'static str>,
@@ -93,7 +97,8 @@ impl Members {
         self.text.get(name).map(|value| value.as_str())
     }
 
-    /// Whether there is such a member, of whatever type.
+    /// Returns true if it has this member of [`TEXT_MEMBERS`] or [`PRIVATE_MEMBERS`], of whatever
+    /// type.
     pub(super) fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
@@ -116,37 +121,25 @@ impl Members {
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
+        json::read_object(deserializer, Self::default())
+    }
+}
 
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members;
+impl<'de> FromMembers<'de> for Members {
+    const EXPECTED: &'static str = "a JSON Web Key";
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON Web Key")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members, M::Error> {
-                let mut members = Members::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    if members.names.contains(&name) {
-                        return Err(M::Error::custom("a member twice"));
-                    }
-                    let known = TEXT_MEMBERS.into_iter().chain(["key_ops"]).find(|known| *known == name);
-                    match known {
-                        None => drop(map.next_value::<IgnoredAny>()?),
-                        Some(known) => match (known, map.next_value()?) {
-                            ("key_ops", Member::Texts(operations)) => members.key_ops = Some(operations),
-                            ("key_ops", _) | (_, Member::Texts(_) | Member::Other) => members.ill_typed = Some(known),
-                            (_, Member::Text(text)) => drop(members.text.insert(name.clone(), text)),
-                        },
-                    }
-                    members.names.insert(name);
-                }
-                Ok(members)
-            }
+    fn read_member<M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<(), M::Error> {
+        let known = |names: &[&'static str]| names.iter().copied().find(|known| *known == name);
+        self.names.extend(known(&PRIVATE_MEMBERS).or_else(|| known(&TEXT_MEMBERS)));
+        match known(&TEXT_MEMBERS).or_else(|| known(&["key_ops"])) {
+            None => drop(map.next_value::<IgnoredAny>()?),
+            Some(known) => match (known, map.next_value()?) {
+                ("key_ops", Member::Texts(operations)) => self.key_ops = Some(operations),
+                ("key_ops", _) | (_, Member::Texts(_) | Member::Other) => self.ill_typed = Some(known),
+                (_, Member::Text(text)) => drop(self.text.insert(known, text)),
+            },
         }
-
-        deserializer.deserialize_map(MembersVisitor)
+        Ok(())
     }
 }
 
@@ -213,13 +206,13 @@ impl<'de> Deserialize<'de> for Member {
     }
 }
 
-struct Reader {
+struct KeyReader {
     setting: &'static str,
     half: Half,
     members: Members,
 }
 
-impl Reader {
+impl KeyReader {
     fn read(&self, asked: Option<Algorithm>) -> Result<Jwk, ConfigError> {
         if let Some(name) = self.members.ill_typed {
             return Err(self.refuse(

@@ -2,14 +2,11 @@
 //!
 //! `jsonwebtoken`'s `JwkSet` is not used: one ill-typed member spoils its whole set, and of two keys with one name it finds the first.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{
     Serialize,
-    de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess},
 };
 
 use super::{
@@ -19,7 +16,11 @@ use super::{
     key::{MAX_KEYS, VerifyingKey},
     pem::Half,
 };
-use crate::{error::ConfigError, ids::is_id};
+use crate::{
+    error::ConfigError,
+    ids::is_id,
+    jwt::json::{self, FromMembers},
+};
 
 const SETTING: &str = "jwks";
 
@@ -36,7 +37,7 @@ const MAX_PUBLISHED: usize = 64;
 pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     // Without one, the first key would be called unfit.
     Backend::compiled_in()?;
-    let Set { keys } = parse(json)?;
+    let keys = parse(json)?;
     if keys.len() > MAX_KEYS {
         let problem = format!("has {} keys, more than the {MAX_KEYS} that a set can hold", keys.len());
         return Err(ConfigError::new(SETTING, problem, "take away the keys whose last token has expired"));
@@ -71,7 +72,7 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
             "name the one that the issuer signs with",
         ));
     }
-    let Set { keys } = parse(json)?;
+    let keys = parse(json)?;
     if keys.len() > MAX_PUBLISHED {
         let problem = format!("has {} keys, more than {MAX_PUBLISHED}", keys.len());
         return Err(ConfigError::new(SETTING, problem, "check the address that it came from"));
@@ -176,11 +177,13 @@ fn part(index: usize, members: &Members) -> String {
     }
 }
 
+#[derive(Default)]
 struct Set {
-    keys: Vec<Members>,
+    keys: Option<Vec<Members>>,
 }
 
-fn parse(json: &str) -> Result<Set, ConfigError> {
+/// Reads the members of each key.
+fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
     if json.len() > MAX_LEN {
         let problem = format!("is a text of {} bytes, more than {MAX_LEN}", json.len());
         return Err(ConfigError::new(SETTING, problem, "check where it came from"));
@@ -195,40 +198,33 @@ fn parse(json: &str) -> Result<Set, ConfigError> {
             "give the text of a JWK Set (RFC 7517 section 5); for a single key use `VerifyingKey::from_jwk`",
         )
     })?;
-    if set.keys.is_empty() {
+    // `deserialize` rejects a set without the member.
+    let keys = set.keys.unwrap_or_default();
+    if keys.is_empty() {
         return Err(ConfigError::new(SETTING, "has no key", "give a set with the keys to verify with"));
     }
-    Ok(set)
+    Ok(keys)
 }
 
 impl<'de> Deserialize<'de> for Set {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SetVisitor;
-
-        impl<'de> Visitor<'de> for SetVisitor {
-            type Value = Set;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JWK Set")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Set, M::Error> {
-                let (mut seen, mut keys) = (BTreeSet::new(), None);
-                while let Some(name) = map.next_key::<String>()? {
-                    if name == "keys" {
-                        keys = Some(map.next_value()?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                    if !seen.insert(name) {
-                        return Err(M::Error::custom("a member twice"));
-                    }
-                }
-                keys.map(|keys| Set { keys }).ok_or_else(|| M::Error::custom("no `keys`"))
-            }
+        let set = json::read_object(deserializer, Self::default())?;
+        if set.keys.is_none() {
+            return Err(D::Error::custom("no `keys`"));
         }
+        Ok(set)
+    }
+}
 
-        deserializer.deserialize_map(SetVisitor)
+impl<'de> FromMembers<'de> for Set {
+    const EXPECTED: &'static str = "a JWK Set";
+
+    fn read_member<M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<(), M::Error> {
+        match name {
+            "keys" => self.keys = Some(map.next_value()?),
+            _ => drop(map.next_value::<IgnoredAny>()?),
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
-//! Reading a claims set: an object without duplicate members, every registered claim of its RFC's type, needed or not (RFC 7519 section 4).
+//! The payload as a claims set (RFC 7519 section 4): an object without duplicate members, in which
+//! every registered claim has its RFC's type, needed or not.
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use serde::{
     Deserialize,
@@ -13,13 +14,13 @@ use crate::{
     error::TokenError,
     ids::is_id,
     jwt::{
-        json::{self, Name, NumericDate},
+        json::{self, FromMembers, NumericDate},
         scope::Scope,
         token_type::TokenType,
     },
 };
 
-/// The members of a claims set, each of its RFC's type, none of them twice.
+/// The members of a claims set.
 #[derive(Default)]
 pub(crate) struct Payload {
     pub(crate) iss: Option<String>,
@@ -39,11 +40,12 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
+    /// Reads the payload of a token whose signature is good.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
 
-    /// Whether the claim of this name is there.
+    /// Returns true if it has the claim of this name.
     pub(crate) fn contains(&self, name: &str) -> bool {
         match name {
             "iss" => self.iss.is_some(),
@@ -66,58 +68,47 @@ impl Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PayloadVisitor)
+        json::read_object(deserializer, Self::default())
     }
 }
 
-struct PayloadVisitor;
+impl<'de> FromMembers<'de> for Payload {
+    const EXPECTED: &'static str = "a claims set";
 
-impl<'de> Visitor<'de> for PayloadVisitor {
-    type Value = Payload;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a claims set")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Payload, A::Error> {
-        let mut payload = Payload::default();
-        let mut seen = HashSet::with_capacity(16);
-        while let Some(Name(name)) = map.next_key()? {
-            match &*name {
-                "iss" => payload.iss = Some(map.next_value()?),
-                "sub" => payload.sub = Some(map.next_value::<Id>()?.0),
-                "aud" => payload.aud = Some(map.next_value::<Audience>()?.0),
-                "exp" => payload.exp = Some(map.next_value::<NumericDate>()?.0),
-                "iat" => payload.iat = Some(map.next_value::<NumericDate>()?.0),
-                "nbf" => payload.nbf = Some(map.next_value::<NumericDate>()?.0),
-                "jti" => payload.jti = Some(map.next_value::<Id>()?.0),
-                "type" => payload.token_type = Some(map.next_value()?),
-                "sid" => payload.sid = Some(map.next_value::<Id>()?.0),
-                "gen" => payload.generation = Some(map.next_value()?),
-                "scope" => {
-                    let text: String = map.next_value()?;
-                    // An empty text breaks the grammar of RFC 6749 section 3.3: whoever allows nothing leaves it out.
-                    let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
-                    payload.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
+    fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "iss" => self.iss = Some(map.next_value()?),
+            "sub" => self.sub = Some(map.next_value::<Id>()?.0),
+            "aud" => self.aud = Some(map.next_value::<Audience>()?.0),
+            "exp" => self.exp = Some(map.next_value::<NumericDate>()?.0),
+            "iat" => self.iat = Some(map.next_value::<NumericDate>()?.0),
+            "nbf" => self.nbf = Some(map.next_value::<NumericDate>()?.0),
+            "jti" => self.jti = Some(map.next_value::<Id>()?.0),
+            "type" => self.token_type = Some(map.next_value()?),
+            "sid" => self.sid = Some(map.next_value::<Id>()?.0),
+            "gen" => self.generation = Some(map.next_value()?),
+            "scope" => {
+                let text: String = map.next_value()?;
+                // An empty text breaks the grammar of RFC 6749 section 3.3. A token that allows
+                // nothing has no `scope`.
+                let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
+                self.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
+            }
+            "client_id" => self.client_id = Some(map.next_value()?),
+            // The name is this crate's own. If another issuer uses it for something else, the
+            // application reads it.
+            "atl" => match map.next_value::<Value>()? {
+                Value::Number(seconds) if seconds.is_u64() => {
+                    self.access_lifetime = seconds.as_u64().map(Duration::from_secs);
                 }
-                "client_id" => payload.client_id = Some(map.next_value()?),
-                // This crate's own name: what another issuer means by it is the application's to
-                // read.
-                "atl" => match map.next_value::<Value>()? {
-                    Value::Number(seconds) if seconds.is_u64() => {
-                        payload.access_lifetime = seconds.as_u64().map(Duration::from_secs);
-                    }
-                    other => drop(payload.custom.insert(name.clone().into_owned(), other)),
-                },
-                // A token bound to a key must not be taken without proof of that key (RFC 7800, RFC 9449 section 7.2).
-                "cnf" => return json::refuse(&mut map, "bound to a key"),
-                _ => drop(payload.custom.insert(name.clone().into_owned(), map.next_value()?)),
-            }
-            if !seen.insert(name) {
-                return Err(de::Error::custom("duplicate member"));
-            }
+                other => drop(self.custom.insert(name.to_owned(), other)),
+            },
+            // A token bound to a key must not be accepted without proof of that key (RFC 7800, RFC
+            // 9449 section 7.2).
+            "cnf" => return json::refuse(map, "bound to a key"),
+            _ => drop(self.custom.insert(name.to_owned(), map.next_value()?)),
         }
-        Ok(payload)
+        Ok(())
     }
 }
 
@@ -131,8 +122,8 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// One string, or an array of nothing but strings (RFC 7519 section 4.1.3). An empty array is for nobody: it is not the same as no
-/// `aud`.
+/// An audience: one string, or an array of only strings (RFC 7519 section 4.1.3). An empty array is an
+/// error: it means nobody, which is not the same as no `aud`.
 struct Audience(Vec<String>);
 
 impl<'de> Deserialize<'de> for Audience {
