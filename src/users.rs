@@ -128,7 +128,7 @@ pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Cla
     move |claims: Claims<U::Claims>| {
         let users = Arc::clone(&users);
         async move {
-            Ok(match users.user_by_id(claims.subject()).await? {
+            Ok(match users.user_by_id(claims.subject().as_str()).await? {
                 Some(user) => {
                     let grant = users.grant(&user);
                     let still: Vec<_> =

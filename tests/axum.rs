@@ -20,11 +20,11 @@ use tower_bearer::{
 };
 
 async fn required(claims: Claims) -> String {
-    claims.subject().to_owned()
+    claims.subject().to_string()
 }
 
 async fn optional(claims: Option<Claims>) -> String {
-    claims.map_or_else(|| "nobody".to_owned(), |claims| claims.subject().to_owned())
+    claims.map_or_else(|| "nobody".to_owned(), |claims| claims.subject().to_string())
 }
 
 async fn user(user: CurrentUser<String>) -> String {
@@ -36,7 +36,7 @@ async fn optional_user(user: Option<CurrentUser<String>>) -> String {
 }
 
 async fn fallible(claims: Result<Claims, MissingClaims>) -> String {
-    claims.map_or_else(|missing| format!("{:?}", missing.refusal().kind()), |claims| claims.subject().to_owned())
+    claims.map_or_else(|missing| format!("{:?}", missing.refusal().kind()), |claims| claims.subject().to_string())
 }
 
 fn routes() -> Router {

@@ -27,7 +27,7 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Failure> {
         let claims = claims_of::<C>(&parts)?;
         let revoked = match claims.session_id() {
-            Some(sid) => self.tokens.revoke_session(claims.subject(), sid).await,
+            Some(sid) => self.tokens.revoke_session(claims.subject().as_str(), sid.as_str()).await,
             // Another issuer's token need not belong to a session.
             None => self.tokens.revoke_claims(&claims).await,
         };
@@ -52,7 +52,7 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
         let claims = claims_of::<C>(&parts)?;
         let spared = if keep_current(&parts)? { claims.session_id() } else { None };
         let revoked = match spared {
-            Some(sid) => self.tokens.revoke_all_for_subject_except(claims.subject(), sid).await,
+            Some(sid) => self.tokens.revoke_all_for_subject_except(claims.subject(), sid.as_str()).await,
             None => self.tokens.revoke_all_for_subject(claims.subject()).await,
         };
         revoked.map_err(|error| Failure::of_operation(&error))?;

@@ -50,10 +50,13 @@ impl<C: Send + Sync + 'static> Handle for Sessions<C> {
         let mut sessions = Vec::new();
         for _ in 0..MAX_STEPS {
             let page = Page { cursor, limit: 0 };
-            let page =
-                self.tokens.sessions(claims.subject(), page).await.map_err(|error| Failure::of_operation(&error))?;
+            let page = self
+                .tokens
+                .sessions(claims.subject().as_str(), page)
+                .await
+                .map_err(|error| Failure::of_operation(&error))?;
             sessions.extend(page.sessions.into_iter().map(|session| Listed {
-                current: claims.session_id() == Some(session.sid.as_str()),
+                current: claims.session_id().is_some_and(|own| own == session.sid.as_str()),
                 sid: session.sid,
                 opened_at: session.opened_at.as_secs(),
                 last_rotated_at: session.last_rotated_at.as_secs(),
@@ -91,8 +94,8 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
         let failed = |error: Error| Failure::of_operation(&error);
         // Looked at first: a revocation writes the log even if there is nothing to revoke, and a client must not be able to fill that with
         // names it makes up. Another issuer's sessions have no owner that is known here, so only the caller's own can be ended.
-        let own = claims.session_id() == Some(sid);
-        let known = match self.tokens.has_session(claims.subject(), sid).await {
+        let own = claims.session_id().is_some_and(|own| own == sid);
+        let known = match self.tokens.has_session(claims.subject().as_str(), sid).await {
             Ok(known) => known,
             Err(Error::Issue(_)) => own,
             Err(error) => return Err(failed(error)),
@@ -100,7 +103,7 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
         if !known {
             return Err(Failure::NotFound);
         }
-        self.tokens.revoke_session(claims.subject(), sid).await.map_err(failed)?;
+        self.tokens.revoke_session(claims.subject().as_str(), sid).await.map_err(failed)?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
 }

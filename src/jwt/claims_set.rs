@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{Error, TokenError},
-    ids::is_id,
+    ids::{SessionId, Subject, TokenId, is_id},
 };
 
 /// Names that the crate writes and reads itself: custom claims cannot have them.
@@ -35,14 +35,14 @@ pub struct NoClaims {}
 /// It cannot be made without `exp`, `iat`, `sub`, `jti` and `type`.
 pub struct JwtClaims<C = NoClaims> {
     pub(super) issuer: Option<String>,
-    pub(super) subject: String,
+    pub(super) subject: Subject,
     pub(super) audience: Vec<String>,
     pub(super) expires_at: Timestamp,
     pub(super) issued_at: Timestamp,
     pub(super) not_before: Option<Timestamp>,
-    pub(super) token_id: String,
+    pub(super) token_id: TokenId,
     pub(super) token_type: Option<TokenType>,
-    pub(super) session_id: Option<String>,
+    pub(super) session_id: Option<SessionId>,
     pub(super) generation: Option<u64>,
     pub(super) scope: Scope,
     pub(super) client_id: Option<String>,
@@ -53,8 +53,8 @@ pub struct JwtClaims<C = NoClaims> {
 impl<C> JwtClaims<C> {
     /// The claims that every token has. Times are cut to whole seconds.
     pub fn new(
-        subject: impl Into<String>,
-        token_id: impl Into<String>,
+        subject: impl Into<Subject>,
+        token_id: impl Into<TokenId>,
         token_type: TokenType,
         issued_at: Timestamp,
         lifetime: Duration,
@@ -109,7 +109,7 @@ impl<C> JwtClaims<C> {
 
     /// Sets `sid` and `gen`: the session, and the user's generation in which it was opened.
     #[must_use]
-    pub fn with_session(mut self, session_id: impl Into<String>, generation: u64) -> Self {
+    pub fn with_session(mut self, session_id: impl Into<SessionId>, generation: u64) -> Self {
         self.session_id = Some(session_id.into());
         self.generation = Some(generation);
         self
@@ -145,7 +145,7 @@ impl<C> JwtClaims<C> {
 
     /// `sub`: whom it speaks of.
     #[must_use]
-    pub fn subject(&self) -> &str {
+    pub fn subject(&self) -> &Subject {
         &self.subject
     }
 
@@ -175,7 +175,7 @@ impl<C> JwtClaims<C> {
 
     /// `jti`: the token's own id.
     #[must_use]
-    pub fn token_id(&self) -> &str {
+    pub fn token_id(&self) -> &TokenId {
         &self.token_id
     }
 
@@ -187,8 +187,8 @@ impl<C> JwtClaims<C> {
 
     /// `sid`: the session that the token belongs to.
     #[must_use]
-    pub fn session_id(&self) -> Option<&str> {
-        self.session_id.as_deref()
+    pub fn session_id(&self) -> Option<&SessionId> {
+        self.session_id.as_ref()
     }
 
     /// `gen`: the user's generation when the session was opened.
@@ -234,10 +234,10 @@ impl<C> fmt::Debug for JwtClaims<C> {
     /// Ids and times. Custom claims are left out: they may be anyone's address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtClaims")
-            .field("subject", &self.subject)
-            .field("token_id", &self.token_id)
+            .field("subject", &self.subject.as_str())
+            .field("token_id", &self.token_id.as_str())
             .field("token_type", &self.token_type)
-            .field("session_id", &self.session_id)
+            .field("session_id", &self.session_id().map(SessionId::as_str))
             .field("issued_at", &self.issued_at)
             .field("expires_at", &self.expires_at)
             .field("scope", &self.scope)
@@ -262,10 +262,10 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
             None => Ok(()),
         };
         member("iss", self.issuer())?;
-        member("sub", Some(self.subject()))?;
-        member("jti", Some(self.token_id()))?;
+        member("sub", Some(self.subject.as_str()))?;
+        member("jti", Some(self.token_id.as_str()))?;
         member("type", self.token_type.map(TokenType::as_str))?;
-        member("sid", self.session_id())?;
+        member("sid", self.session_id().map(SessionId::as_str))?;
         member("scope", Some(self.scope.as_str()).filter(|scope| !scope.is_empty()))?;
         member("client_id", self.client_id())?;
         match self.audience.as_slice() {
@@ -325,7 +325,8 @@ impl<C: DeserializeOwned> JwtClaims<C> {
 /// empty, over 255 bytes or has control characters, an `exp` that is not after `iat` and `nbf`, a custom claim with a reserved name, custom claims
 /// that are no object.
 pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<String, Error> {
-    let ids = [Some(claims.subject()), Some(claims.token_id()), claims.session_id()];
+    let session_id = claims.session_id().map(SessionId::as_str);
+    let ids = [Some(claims.subject.as_str()), Some(claims.token_id.as_str()), session_id];
     if !ids.into_iter().flatten().all(is_id) {
         return Err(Error::Issue("`sub`, `jti` and `sid` must be 1 to 255 bytes without control characters".into()));
     }

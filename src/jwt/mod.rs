@@ -15,6 +15,7 @@
 //! ```
 //! use std::time::Duration;
 //! use tower_bearer::{
+//!     TokenId,
 //!     clock::Timestamp,
 //!     jwt::{
 //!         Algorithm, JwtClaims, KeySet, NoClaims, SigningKey, TokenType, Validation, encode_jwt, validate_jwt_stateless,
@@ -25,7 +26,7 @@
 //! let keys = KeySet::signing(key);
 //! let now = Timestamp::from_secs(1_767_225_660);
 //!
-//! let claims = JwtClaims::new("42", "token-1", TokenType::Access, now, Duration::from_secs(1800), NoClaims {})
+//! let claims = JwtClaims::new("42", TokenId::new("token-1"), TokenType::Access, now, Duration::from_secs(1800), NoClaims {})
 //!     .with_issuer("https://api.example.com")
 //!     .with_audience(["api"]);
 //! let token = encode_jwt(&keys, &claims)?;

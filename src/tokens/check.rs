@@ -217,7 +217,7 @@ impl<C> Inner<C> {
             (_, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
             (TokenPolicy::Tracked, Some(store)) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
-                match store.check(claims.subject(), sid, claims.token_id()) {
+                match store.check(claims.subject().as_str(), sid.as_str(), claims.token_id().as_str()) {
                     Answer::Ready(answer) => {
                         let checked = answer?;
                         record_refusal(self.replica.as_deref().filter(|_| is_access), verified, &checked);
@@ -228,9 +228,9 @@ impl<C> Inner<C> {
             }
             (TokenPolicy::Denylist, Some(store)) => match store.denied(DenyQuery {
                 issuer: claims.issuer().unwrap_or_default().to_owned(),
-                jti: Some(claims.token_id().to_owned()),
-                sid: claims.session_id().map(str::to_owned),
-                subject: Some(claims.subject().to_owned()),
+                jti: Some(claims.token_id().as_str().to_owned()),
+                sid: claims.session_id().map(|sid| sid.as_str().to_owned()),
+                subject: Some(claims.subject().as_str().to_owned()),
             }) {
                 Answer::Ready(answer) => Asked::Alive(self.confirm(verified, judge_denial(claims, &answer?, leeway)?)?),
                 Answer::Pending(answer) => Asked::Awaited(Awaited::Denial(answer, leeway)),
@@ -242,15 +242,15 @@ impl<C> Inner<C> {
 const NO_SESSION: TokenError = TokenError::Claims("`sid` is missing");
 
 fn bearer<C>(claims: &JwtClaims<C>) -> Option<Bearer<'_>> {
-    claims.session_id().map(|session_id| bearer_of(claims, session_id))
+    claims.session_id().map(|session_id| bearer_of(claims, session_id.as_str()))
 }
 
 fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a> {
     Bearer {
         issuer: claims.issuer().unwrap_or_default(),
-        subject: claims.subject(),
+        subject: claims.subject().as_str(),
         session_id,
-        token_id: claims.token_id(),
+        token_id: claims.token_id().as_str(),
         generation: claims.generation().unwrap_or_default(),
         issued_at: claims.issued_at(),
         expires_at: claims.expires_at(),
@@ -259,9 +259,9 @@ fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a>
 
 /// Returns the ids by which another issuer's token may be denied.
 fn foreign_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ForeignId> {
-    let token = ForeignId::Token(claims.token_id().to_owned());
-    let subject = ForeignId::Subject(claims.subject().to_owned());
-    [token, subject].into_iter().chain(claims.session_id().map(|sid| ForeignId::Session(sid.to_owned())))
+    let token = ForeignId::Token(claims.token_id().as_str().to_owned());
+    let subject = ForeignId::Subject(claims.subject().as_str().to_owned());
+    [token, subject].into_iter().chain(claims.session_id().map(|sid| ForeignId::Session(sid.as_str().to_owned())))
 }
 
 /// A check of an access token that has begun.
@@ -365,13 +365,15 @@ fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> 
 }
 
 pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -> TokenError {
-    TokenError::Revoked { token_id: claims.token_id().to_owned(), revoked_at }
+    TokenError::Revoked { token_id: claims.token_id().as_str().to_owned(), revoked_at }
 }
 
 /// Returns the counter of a refresh token, which is part of its `jti`: `<sid>.<counter>.r`.
 pub(super) fn refresh_counter<C>(claims: &JwtClaims<C>) -> Result<u32, TokenError> {
     claims
         .session_id()
-        .and_then(|sid| claims.token_id().strip_prefix(sid)?.strip_prefix('.')?.strip_suffix(".r")?.parse().ok())
+        .and_then(|sid| {
+            claims.token_id().as_str().strip_prefix(sid.as_str())?.strip_prefix('.')?.strip_suffix(".r")?.parse().ok()
+        })
         .ok_or(TokenError::Claims("`jti` and `sid` are not those of a refresh token of this service"))
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{Error, StoreError, StoreErrorKind, TokenError},
-    ids::is_id,
+    ids::{SessionId, TokenId, is_id},
     jwt::{Claims, JwtClaims, Scope, SigningKey, TokenType, Validation},
     store::{Open, Opened, TokenStore},
 };
@@ -316,11 +316,12 @@ impl Mint<'_> {
         scope: &Scope,
         custom: &'c C,
     ) -> JwtClaims<&'c C> {
-        let mut claims = JwtClaims::new(identity.subject, jti, token_type, identity.issued_at, Duration::ZERO, custom)
-            .with_expiry(expires_at)
-            .with_session(identity.sid, identity.generation)
-            .with_scope(scope.clone())
-            .with_audience(self.audience);
+        let mut claims =
+            JwtClaims::new(identity.subject, TokenId::new(jti), token_type, identity.issued_at, Duration::ZERO, custom)
+                .with_expiry(expires_at)
+                .with_session(SessionId::new(identity.sid), identity.generation)
+                .with_scope(scope.clone())
+                .with_audience(self.audience);
         if let Some(issuer) = self.issuer {
             claims = claims.with_issuer(issuer);
         }

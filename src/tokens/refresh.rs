@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     error::{BoxError, Error, TokenError},
+    ids::SessionId,
     jwt::{Claims, Scope, TokenType},
     store::{BoxFuture, Rotate, Rotated, SessionState},
 };
@@ -117,7 +118,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let claims = &exchange.claims;
 
         let rotate = Rotate {
-            subject: claims.subject().to_owned(),
+            subject: claims.subject().as_str().to_owned(),
             sid: exchange.sid.clone(),
             counter: exchange.counter,
             idle: inner.lifetimes.idle,
@@ -126,8 +127,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let successor = match mint.store.rotate(rotate).await? {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
             Rotated::Reused { now } => {
-                inner.has_ended(claims.subject(), &exchange.sid, now);
-                let (subject, session_id) = (claims.subject().to_owned(), exchange.sid);
+                inner.has_ended(claims.subject().as_str(), &exchange.sid, now);
+                let (subject, session_id) = (claims.subject().as_str().to_owned(), exchange.sid);
                 inner.emit(&SecurityEvent::ReuseDetected { subject, session_id });
                 return Err(TokenError::Reused.into());
             }
@@ -138,7 +139,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         // Only signing is left: nothing after the rotation can fail for the application's reasons
         // (protocol section 3).
         let identity = Identity {
-            subject: claims.subject(),
+            subject: claims.subject().as_str(),
             sid: &exchange.sid,
             counter: successor.counter,
             generation: successor.generation,
@@ -167,13 +168,13 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         let exchange = self.exchange(&mint, claims, hook).await?;
         let (claims, sid) = (&exchange.claims, &exchange.sid);
 
-        let checked = mint.store.check(claims.subject(), sid, claims.token_id()).await?;
+        let checked = mint.store.check(claims.subject().as_str(), sid, claims.token_id().as_str()).await?;
         judge_session(claims, &checked)?;
         let SessionState::Active { generation, refresh_end, .. } = checked.state else {
             return Err(TokenError::UnknownSession.into());
         };
         let identity = Identity {
-            subject: claims.subject(),
+            subject: claims.subject().as_str(),
             sid,
             counter: exchange.counter,
             generation,
@@ -199,10 +200,10 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ) -> Result<Exchange<C>, Error> {
         self.inner().refuse_if_revoked(&claims)?;
         let counter = refresh_counter(&claims)?;
-        let sid = claims.session_id().unwrap_or_default().to_owned();
+        let sid = claims.session_id().map_or("", SessionId::as_str).to_owned();
         let (replaced, scope) = self.renew(&claims, hook).await?;
         let exchange = Exchange { claims, sid, counter, replaced, scope };
-        mint.check(exchange.claims.subject(), &exchange.scope, exchange.custom())?;
+        mint.check(exchange.claims.subject().as_str(), &exchange.scope, exchange.custom())?;
         Ok(exchange)
     }
 
@@ -221,8 +222,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
             }
             Ok(Ok(Renewal::Refuse)) => {
                 self.inner().emit(&SecurityEvent::RefreshRefused {
-                    subject: claims.subject().to_owned(),
-                    session_id: claims.session_id().unwrap_or_default().to_owned(),
+                    subject: claims.subject().as_str().to_owned(),
+                    session_id: claims.session_id().map_or("", SessionId::as_str).to_owned(),
                 });
                 Err(TokenError::UserRefused.into())
             }

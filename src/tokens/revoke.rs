@@ -52,12 +52,12 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     pub fn revoke_claims(&self, claims: &JwtClaims<C>) -> Revoke {
         let inner = self.inner();
         // Verified claims have good ids; an application can make others.
-        let sid = claims.session_id().map(|sid| (SESSION_ID, sid));
-        let ids = [(SUBJECT, claims.subject()), (TOKEN_ID, claims.token_id())];
+        let sid = claims.session_id().map(|sid| (SESSION_ID, sid.as_str()));
+        let ids = [(SUBJECT, claims.subject().as_str()), (TOKEN_ID, claims.token_id().as_str())];
         if let Err(error) = check_ids(ids.into_iter().chain(sid)) {
             return Revoke::failed(error);
         }
-        let subject = claims.subject().to_owned();
+        let subject = claims.subject().as_str().to_owned();
         let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);
         match (claims.token_type(), claims.session_id()) {
             _ if inner.policy == TokenPolicy::Denylist => {
@@ -66,12 +66,12 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                 let until = until.saturating_add(inner.validation.leeway_in_force());
                 let keep = until.saturating_since(inner.store_now()).min(inner.max_foreign_life());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
-                let id = ForeignId::Token(claims.token_id().to_owned());
+                let id = ForeignId::Token(claims.token_id().as_str().to_owned());
                 self.revoke(move |store| async move { Ok(store.deny(Deny { issuer, id, keep }).await?) })
             }
-            (Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid),
+            (Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid.as_str()),
             _ => {
-                let jti = claims.token_id().to_owned();
+                let jti = claims.token_id().as_str().to_owned();
                 self.revoke(move |store| async move { Ok(store.revoke_token(&subject, &jti, until).await?) })
             }
         }

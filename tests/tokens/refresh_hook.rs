@@ -49,7 +49,7 @@ async fn assert_not_used_up(fixture: &Fixture, token: &str) {
 async fn keep_copies_claims_and_scope() {
     let fixture = Fixture::new();
     let tokens = with_hook(&fixture, &Events::default(), |claims: Claims<Role>| async move {
-        assert_eq!((claims.subject(), claims.role.as_str()), ("42", "owner"));
+        assert_eq!((claims.subject().as_str(), claims.role.as_str()), ("42", "owner"));
         Ok::<_, BoxError>(Renewal::Keep)
     });
     let pair = tokens.refresh(&log_in(&fixture).await).await.unwrap();

@@ -172,7 +172,7 @@ mod tests_with_both_backends {
             let pair = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
             let service = AuthLayer::new(tokens).layer(service_fn(async |request: Request<()>| {
                 let claims = request.extensions().get::<Claims>().unwrap();
-                Ok::<_, Infallible>(Response::new(claims.subject().to_owned()))
+                Ok::<_, Infallible>(Response::new(claims.subject().to_string()))
             }));
             for (token, status) in [(pair.access().as_str(), StatusCode::OK), ("abc", StatusCode::UNAUTHORIZED)] {
                 let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::{
     clock::Timestamp,
     error::TokenError,
-    ids::is_id,
+    ids::{SessionId, Subject, TokenId, is_id},
     jwt::{
         json::{self, FromMembers, NumericDate},
         scope::Scope,
@@ -24,14 +24,14 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Payload {
     pub(crate) iss: Option<String>,
-    pub(crate) sub: Option<String>,
+    pub(crate) sub: Option<Subject>,
     pub(crate) aud: Option<Vec<String>>,
     pub(crate) exp: Option<Timestamp>,
     pub(crate) iat: Option<Timestamp>,
     pub(crate) nbf: Option<Timestamp>,
-    pub(crate) jti: Option<String>,
+    pub(crate) jti: Option<TokenId>,
     pub(crate) token_type: Option<TokenType>,
-    pub(crate) sid: Option<String>,
+    pub(crate) sid: Option<SessionId>,
     pub(crate) generation: Option<u64>,
     pub(crate) scope: Option<Scope>,
     pub(crate) client_id: Option<String>,
@@ -78,14 +78,14 @@ impl<'de> FromMembers<'de> for Payload {
     fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "iss" => self.iss = Some(map.next_value()?),
-            "sub" => self.sub = Some(map.next_value::<Id>()?.0),
+            "sub" => self.sub = Some(Subject::new(map.next_value::<Id>()?.0)),
             "aud" => self.aud = Some(map.next_value::<Audience>()?.0),
             "exp" => self.exp = Some(map.next_value::<NumericDate>()?.0),
             "iat" => self.iat = Some(map.next_value::<NumericDate>()?.0),
             "nbf" => self.nbf = Some(map.next_value::<NumericDate>()?.0),
-            "jti" => self.jti = Some(map.next_value::<Id>()?.0),
+            "jti" => self.jti = Some(TokenId::new(map.next_value::<Id>()?.0)),
             "type" => self.token_type = Some(map.next_value()?),
-            "sid" => self.sid = Some(map.next_value::<Id>()?.0),
+            "sid" => self.sid = Some(SessionId::new(map.next_value::<Id>()?.0)),
             "gen" => self.generation = Some(map.next_value()?),
             "scope" => {
                 let text: String = map.next_value()?;
