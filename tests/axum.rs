@@ -137,7 +137,7 @@ struct Role {
 async fn claims_of_another_type_than_the_layers_are_a_fault_of_ours() {
     let fixture = Fixture::new();
     let app: Router = Router::new()
-        .route("/required", get(async |claims: Claims<Role>| claims.role.clone()))
+        .route("/required", get(async |claims: Claims<Role>| claims.custom().role.clone()))
         .route("/optional", get(async |claims: Option<Claims<Role>>| claims.is_some().to_string()))
         .layer(AuthLayer::new(fixture.tokens.clone()));
     let token = fixture.access("").await;

@@ -10,12 +10,12 @@ use serde::{Serialize, Serializer};
 
 use super::claims_set::{JwtClaims, NoClaims};
 
-/// The claims of a token that was verified: its signature, times, issuer, audience and kind, and with
-/// [`TokenService`](crate::TokenService) also that it is not revoked.
+/// The claims of a token that was verified: its signature, times, issuer, audience and type. With
+/// [`TokenService`](crate::TokenService), it was also found not to be revoked.
 ///
-/// It is a cheap handle, and it cannot be made but by verification: whoever finds it in a request's extensions can rely
-/// on it. The registered claims are read by the methods of [`JwtClaims`], the application's own through
-/// [`custom`](JwtClaims::custom) or directly:
+/// A cheap handle. Only verification makes one, so a handler can rely on those in a request's
+/// extensions. The registered claims are the methods of [`JwtClaims`]; the application's own are
+/// behind [`custom`](JwtClaims::custom):
 ///
 /// ```
 /// # use tower_bearer::jwt::Claims;
@@ -25,7 +25,7 @@ use super::claims_set::{JwtClaims, NoClaims};
 /// }
 ///
 /// fn may_delete(claims: &Claims<MyClaims>) -> bool {
-///     claims.role == "owner" && claims.scope().contains("write")
+///     claims.custom().role == "owner" && claims.scope().contains("write")
 /// }
 /// ```
 pub struct Claims<C = NoClaims>(Arc<Shared<C>>);
@@ -60,6 +60,18 @@ impl<C> Clone for Claims<C> {
 impl<C> Deref for Claims<C> {
     type Target = JwtClaims<C>;
 
+    /// The application's claims are not reached this way. A field or method of theirs could then hide
+    /// a registered claim of a later version, or be hidden by one.
+    ///
+    /// ```compile_fail,E0609
+    /// struct MyClaims {
+    ///     role: String,
+    /// }
+    ///
+    /// fn role(claims: &tower_bearer::Claims<MyClaims>) -> &str {
+    ///     &claims.role
+    /// }
+    /// ```
     fn deref(&self) -> &JwtClaims<C> {
         &self.0.claims
     }

@@ -1,6 +1,6 @@
 //! The claims set (RFC 7519 section 4): how it is made, read from a payload, and written.
 
-use std::{fmt, ops::Deref, time::Duration};
+use std::{fmt, time::Duration};
 
 use serde::{
     Deserialize, Serialize, Serializer,
@@ -218,14 +218,6 @@ impl<C> JwtClaims<C> {
     /// The application's own claims.
     #[must_use]
     pub fn custom(&self) -> &C {
-        &self.custom
-    }
-}
-
-impl<C> Deref for JwtClaims<C> {
-    type Target = C;
-
-    fn deref(&self) -> &C {
         &self.custom
     }
 }

@@ -373,7 +373,7 @@ async fn grp_15_the_claims_of_the_applications_type_reach_the_handler() {
             }
             let claims = handler.0.lock().unwrap().take().expect("claims in the extensions");
             assert_eq!((claims.subject().as_str(), claims.scope().as_str()), ("42", "a b"), "{behaviour:?}");
-            assert_eq!(claims.role, role.role, "{behaviour:?}");
+            assert_eq!(claims.custom().role, role.role, "{behaviour:?}");
         }
     }
 }
