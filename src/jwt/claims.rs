@@ -30,24 +30,27 @@ use super::claims_set::{JwtClaims, NoClaims};
 /// ```
 pub struct Claims<C = NoClaims>(Arc<Shared<C>>);
 
-/// What all clones share.
+/// The part that all clones share.
 struct Shared<C> {
     claims: JwtClaims<C>,
-    note: AtomicU64,
+    memo: AtomicU64,
 }
 
 impl<C> Claims<C> {
-    /// The bytes that they take, but for those of their texts.
+    /// The bytes of a handle's claims, except those of their texts.
     pub(crate) const BYTES: usize = size_of::<Shared<C>>() + 2 * size_of::<usize>();
 
     pub(super) fn verified(claims: JwtClaims<C>) -> Self {
-        Self(Arc::new(Shared { claims, note: AtomicU64::new(0) }))
+        Self(Arc::new(Shared { claims, memo: AtomicU64::new(0) }))
     }
 
-    /// What whoever checks these claims has noted to check them faster the next time; 0 at first. It stands here because these bytes are in
-    /// reach of the core that serves the request anyway.
-    pub(crate) fn note(&self) -> &AtomicU64 {
-        &self.0.note
+    /// Returns a word of memory for the code that checks these claims at every use. This module never
+    /// reads it. It is 0 at first, and all clones share it.
+    ///
+    /// It stands beside the claims because a check reads these bytes anyway: anywhere else that all
+    /// clones reach, it would cost one more allocation and one more pointer to follow.
+    pub(crate) fn memo(&self) -> &AtomicU64 {
+        &self.0.memo
     }
 }
 
