@@ -6,9 +6,13 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, de::DeserializeOwned};
 
-use super::claims_set::{JwtClaims, NoClaims};
+use super::{
+    claims_set::JwtClaims,
+    custom::{NoClaims, RawClaims},
+};
+use crate::error::TokenError;
 
 /// The claims of a token that was verified: its signature, times, issuer, audience and type. With
 /// [`TokenService`](crate::TokenService), it was also found not to be revoked.
@@ -51,6 +55,17 @@ impl<C> Claims<C> {
     /// clones reach, it would cost one more allocation and one more pointer to follow.
     pub(crate) fn memo(&self) -> &AtomicU64 {
         &self.0.memo
+    }
+}
+
+impl Claims<RawClaims> {
+    /// Returns the same verified claims with the application's as type `C`.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::CustomClaims`] if they do not fit.
+    pub fn parse_custom<C: DeserializeOwned>(&self) -> Result<Claims<C>, TokenError> {
+        JwtClaims::clone(self).parse_custom().map(Claims::verified)
     }
 }
 

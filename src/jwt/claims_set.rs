@@ -1,15 +1,16 @@
 //! The claims set (RFC 7519 section 4): how it is made, read from a payload, and written.
 
-use std::{fmt, time::Duration};
+use std::{fmt, mem, time::Duration};
 
 use serde::{
-    Deserialize, Serialize, Serializer,
+    Serialize, Serializer,
     de::DeserializeOwned,
     ser::{self, SerializeMap},
 };
 use serde_json::Value;
 
 use super::{
+    custom::{self, NoClaims, RESERVED, RawClaims},
     keys::KeySet,
     scope::Scope,
     token::{encode::Encoder, payload::Payload},
@@ -21,18 +22,11 @@ use crate::{
     ids::{SessionId, Subject, TokenId, is_id},
 };
 
-/// Names that the crate writes and reads itself: custom claims cannot have them.
-const RESERVED: [&str; 14] =
-    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"];
-
-/// The application has no claims of its own. Members that a token has beyond the registered ones are ignored.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct NoClaims {}
-
 /// A claims set: the registered claims and the application's own (`C`).
 ///
 /// Make one to sign it with [`encode_jwt`](super::encode_jwt). Having one proves nothing: a verified one is a [`Claims`](super::Claims).
 /// It cannot be made without `exp`, `iat`, `sub`, `jti` and `type`.
+#[derive(Clone)]
 pub struct JwtClaims<C = NoClaims> {
     pub(super) issuer: Option<String>,
     pub(super) subject: Subject,
@@ -135,6 +129,27 @@ impl<C> JwtClaims<C> {
     pub fn with_access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(Duration::from_secs(lifetime.as_secs()));
         self
+    }
+
+    /// Replaces the application's claims, by some of another type too.
+    #[must_use]
+    pub fn with_custom<D>(self, custom: D) -> JwtClaims<D> {
+        JwtClaims {
+            issuer: self.issuer,
+            subject: self.subject,
+            audience: self.audience,
+            expires_at: self.expires_at,
+            issued_at: self.issued_at,
+            not_before: self.not_before,
+            token_id: self.token_id,
+            token_type: self.token_type,
+            session_id: self.session_id,
+            generation: self.generation,
+            scope: self.scope,
+            client_id: self.client_id,
+            access_lifetime: self.access_lifetime,
+            custom,
+        }
     }
 
     /// `iss`: who issued the token.
@@ -283,11 +298,20 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
     }
 }
 
-impl<C: DeserializeOwned> JwtClaims<C> {
-    /// The members of a payload whose signature is good.
+impl JwtClaims<RawClaims> {
+    /// Reads the application's claims as type `C`. `Self` is what
+    /// [`decode_token::<RawClaims>`](super::decode_token) returns.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::CustomClaims`] if they do not fit.
+    pub fn parse_custom<C: DeserializeOwned>(mut self) -> Result<JwtClaims<C>, TokenError> {
+        let custom = custom::parse(mem::take(&mut self.custom))?;
+        Ok(self.with_custom(custom))
+    }
+
+    /// Creates the claims set of a payload whose signature is good.
     pub(super) fn of(payload: Payload) -> Result<Self, TokenError> {
-        let custom = C::deserialize(Value::Object(payload.custom))
-            .map_err(|_| TokenError::Claims("the application's own claims are missing or of another type"))?;
         Ok(Self {
             issuer: payload.iss,
             subject: payload.sub.ok_or(TokenError::Claims("`sub` is missing"))?,
@@ -302,7 +326,7 @@ impl<C: DeserializeOwned> JwtClaims<C> {
             scope: payload.scope.unwrap_or_default(),
             client_id: payload.client_id,
             access_lifetime: payload.access_lifetime,
-            custom,
+            custom: payload.custom,
         })
     }
 }

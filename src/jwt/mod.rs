@@ -39,6 +39,7 @@
 
 mod claims;
 mod claims_set;
+mod custom;
 mod json;
 mod keys;
 mod scope;
@@ -48,13 +49,16 @@ mod validation;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 mod vectors;
 
+#[allow(unused_imports, reason = "`build` is about to call it")]
+pub(crate) use self::custom::reserved_member_of;
 pub(crate) use self::token::{
     compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
     encode::Encoder,
 };
 pub use self::{
     claims::Claims,
-    claims_set::{JwtClaims, NoClaims, encode_jwt},
+    claims_set::{JwtClaims, encode_jwt},
+    custom::{NoClaims, RawClaims},
     keys::{Algorithm, KeySet, SigningKey, VerifyingKey},
     scope::Scope,
     token::compact::verify_compact,

@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     claims::Claims,
     claims_set::JwtClaims,
+    custom::RawClaims,
     keys::KeySet,
     token::{
         compact::{DEFAULT_MAX_TOKEN_LEN, VerifiedJws, verify_token},
@@ -298,11 +299,9 @@ impl Validation {
         if fits { Ok(TokenType::Access) } else { Err(WRONG_TYP) }
     }
 
-    fn verify<C: DeserializeOwned>(
-        &self,
-        token: &str,
-        keys: &KeySet,
-    ) -> Result<(Option<String>, JwtClaims<C>), TokenError> {
+    /// Verifies the form and the signature of a token, and reads its claims. Returns them with the
+    /// header's `typ`.
+    fn verify(&self, token: &str, keys: &KeySet) -> Result<(Option<String>, JwtClaims<RawClaims>), TokenError> {
         let VerifiedJws { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
         let claims = Payload::parse(&payload)?;
         if !self.required.iter().all(|name| claims.contains(name)) {
@@ -312,14 +311,16 @@ impl Validation {
     }
 }
 
-/// Verifies everything about a token that needs no store: form, signature, claims, kind and times.
+/// Verifies everything about a token that needs no store: form, signature, claims, type and times.
 ///
-/// A revoked token passes: use [`TokenService::validate_token`](crate::TokenService::validate_token) to refuse those.
+/// A revoked token passes: use [`TokenService::validate_token`](crate::TokenService::validate_token)
+/// to refuse those.
 ///
 /// # Errors
 ///
-/// The first rule that the token breaks, in the order: form, signature, the claims' types and that they are there, times, issuer and audience, kind,
-/// the claims' own consistency.
+/// The first rule that the token breaks, in this order: form, signature, presence and types of the
+/// registered claims, times, issuer and audience, token type, consistency of the claims, and last
+/// the application's claims ([`TokenError::CustomClaims`]).
 pub fn validate_jwt_stateless<C: DeserializeOwned>(
     token: &str,
     keys: &KeySet,
@@ -332,16 +333,45 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
     if rules.check_claims(typ.as_deref(), &claims)? != expected {
         return Err(TokenError::WrongType);
     }
-    Ok(Claims::verified(claims))
+    claims.parse_custom().map(Claims::verified)
 }
 
-/// Like [`validate_jwt_stateless`], for a token of either kind and of any age: what a revocation or an audit needs to read.
+/// Verifies a token of either type and any age, and returns its claims: for revocations and audits.
 ///
-/// It gives no [`Claims`]: nothing may be opened with an expired token.
+/// It returns no [`Claims`], because an expired token must not open anything. With
+/// [`NoClaims`](super::NoClaims) or [`RawClaims`] it reads every token, whatever the application's
+/// claims type has become since:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tower_bearer::{TokenId, TokenType, clock::Timestamp};
+/// use serde::Deserialize;
+/// use tower_bearer::{
+///     error::TokenError,
+///     jwt::{Algorithm, JwtClaims, KeySet, RawClaims, SigningKey, Validation, decode_token, encode_jwt},
+/// };
+///
+/// #[derive(Deserialize)]
+/// struct MyClaims {
+///     tenant: String, // a new field, without `#[serde(default)]`
+/// }
+///
+/// # let key = SigningKey::from_secret(Algorithm::HS256, b"a test key that nobody else must know")?;
+/// # let (keys, rules, now) = (KeySet::signing(key), Validation::new(), Timestamp::from_secs(1));
+/// # let (id, day) = (TokenId::new("t"), Duration::from_secs(86_400));
+/// # let role = serde_json::json!({ "role": "admin" });
+/// # let old = encode_jwt(&keys, &JwtClaims::new("42", id, TokenType::Access, now, day, role))?;
+/// let refusal = decode_token::<MyClaims>(&old, &keys, &rules).err();
+/// assert!(matches!(refusal, Some(TokenError::CustomClaims { claim: Some("tenant"), .. })));
+///
+/// let claims = decode_token::<RawClaims>(&old, &keys, &rules)?;
+/// assert_eq!(claims.custom()["role"], "admin");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
-/// The first rule that the token breaks; never its times.
+/// The first rule that the token breaks, as [`validate_jwt_stateless`] says; never its times.
 pub fn decode_token<C: DeserializeOwned>(
     token: &str,
     keys: &KeySet,
@@ -349,5 +379,80 @@ pub fn decode_token<C: DeserializeOwned>(
 ) -> Result<JwtClaims<C>, TokenError> {
     let (typ, claims) = rules.verify(token, keys)?;
     rules.check_claims(typ.as_deref(), &claims)?;
-    Ok(claims)
+    claims.parse_custom()
+}
+
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        error::ClaimProblem,
+        ids::TokenId,
+        jwt::{Algorithm, NoClaims, SigningKey, encode_jwt},
+    };
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Old {
+        role: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only its presence matters")]
+    struct New {
+        role: String,
+        tenant: String,
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_767_225_660);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn keys() -> KeySet {
+        let secret = b"a TEST secret that is long enough for HS256";
+        KeySet::signing(SigningKey::from_secret(Algorithm::HS256, secret).unwrap())
+    }
+
+    fn old_token() -> String {
+        let custom = json!({ "role": "admin" });
+        let claims = JwtClaims::new("42", TokenId::new("t"), TokenType::Refresh, NOW, HOUR, custom);
+        encode_jwt(&keys(), &claims).unwrap()
+    }
+
+    #[test]
+    fn the_applications_claims_are_read_last_and_their_fault_has_a_cause_of_its_own() {
+        let token = old_token();
+        let judge = |rules: Validation, expected, now| {
+            validate_jwt_stateless::<New>(&token, &keys(), &rules, expected, now).unwrap_err()
+        };
+        let misfit = TokenError::CustomClaims { claim: Some("tenant"), problem: ClaimProblem::Missing };
+        assert_eq!(judge(Validation::new(), TokenType::Refresh, NOW), misfit);
+        assert_eq!(judge(Validation::new(), TokenType::Access, NOW), TokenError::WrongType);
+        let later = NOW.saturating_add(2 * HOUR);
+        assert!(matches!(judge(Validation::new(), TokenType::Refresh, later), TokenError::Expired { .. }));
+        let another = Validation::new().audience("another");
+        assert!(matches!(judge(another, TokenType::Refresh, NOW), TokenError::Claims(_)));
+        assert_eq!(decode_token::<New>(&token, &keys(), &Validation::new()).unwrap_err(), misfit);
+    }
+
+    #[test]
+    fn a_token_can_be_read_without_the_applications_claims_type_and_converted() {
+        let (token, keys, rules) = (old_token(), keys(), Validation::new());
+        assert_eq!(decode_token::<NoClaims>(&token, &keys, &rules).unwrap().subject(), "42");
+        let raw = decode_token::<RawClaims>(&token, &keys, &rules).unwrap();
+        assert_eq!(raw.custom().get("role"), Some(&json!("admin")));
+        assert_eq!(raw.custom().len(), 1, "no registered claim");
+        assert!(raw.clone().parse_custom::<New>().is_err());
+        let old: JwtClaims<Old> = raw.parse_custom().unwrap();
+        assert_eq!((old.custom().role.as_str(), old.token_id().as_str()), ("admin", "t"));
+
+        let verified: Claims<RawClaims> =
+            validate_jwt_stateless(&token, &keys, &rules, TokenType::Refresh, NOW).unwrap();
+        assert!(verified.parse_custom::<New>().is_err());
+        let old: Claims<Old> = verified.parse_custom().unwrap();
+        assert_eq!((old.custom().role.as_str(), old.subject().as_str()), ("admin", "42"));
+    }
 }

@@ -47,7 +47,7 @@ async fn a_pair_says_who_for_whom_until_when_and_of_which_session() {
     }
     let claims = access(&fixture.tokens, pair.access().as_str()).await.unwrap();
     assert_eq!(
-        (claims.subject().as_str(), claims.session_id().map(|sid| sid.as_str()), claims.client_id()),
+        (claims.subject().as_str(), claims.session_id().map(tower_bearer::SessionId::as_str), claims.client_id()),
         ("42", Some(sid), Some("app"))
     );
     assert!(claims.scope().contains("read") && claims.scope().contains("write") && !claims.scope().contains("admin"));
