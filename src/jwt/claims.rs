@@ -48,11 +48,11 @@ impl<C> Claims<C> {
         Self(Arc::new(Shared { claims, memo: AtomicU64::new(0) }))
     }
 
-    /// Returns a word of memory for the code that checks these claims at every use. This module never
-    /// reads it. It is 0 at first, and all clones share it.
+    /// Returns a word of memory for the code that checks these claims at every use. This module
+    /// never reads it. It is 0 at first, and all clones share it.
     ///
-    /// It stands beside the claims because a check reads these bytes anyway: anywhere else that all
-    /// clones reach, it would cost one more allocation and one more pointer to follow.
+    /// It is part of the claims' allocation, because a check reads these bytes anyway. At any other
+    /// place that all clones reach, it would cost an allocation and a pointer to follow.
     pub(crate) fn memo(&self) -> &AtomicU64 {
         &self.0.memo
     }
@@ -78,8 +78,8 @@ impl<C> Clone for Claims<C> {
 impl<C> Deref for Claims<C> {
     type Target = JwtClaims<C>;
 
-    /// The application's claims are not reached this way. A field or method of theirs could then hide
-    /// a registered claim of a later version, or be hidden by one.
+    /// The application's claims are not reached this way. A field or method of theirs could then
+    /// hide a registered claim of a later version, or be hidden by one.
     ///
     /// ```compile_fail,E0609
     /// struct MyClaims {

@@ -24,8 +24,9 @@ use crate::{
 
 /// A claims set: the registered claims and the application's own (`C`).
 ///
-/// Make one to sign it with [`encode_jwt`](super::encode_jwt). Having one proves nothing: a verified one is a [`Claims`](super::Claims).
-/// It cannot be made without `exp`, `iat`, `sub`, `jti` and `type`.
+/// Create one to sign it with [`encode_jwt`](super::encode_jwt). A claims set proves nothing: a
+/// verified one is a [`Claims`](super::Claims). It always has `exp`, `iat`, `sub`, `jti` and
+/// `type`.
 #[derive(Clone)]
 pub struct JwtClaims<C = NoClaims> {
     pub(super) issuer: Option<String>,
@@ -45,7 +46,7 @@ pub struct JwtClaims<C = NoClaims> {
 }
 
 impl<C> JwtClaims<C> {
-    /// The claims that every token has. Times are cut to whole seconds.
+    /// Creates a claims set with the claims that every token has. Times are cut to whole seconds.
     pub fn new(
         subject: impl Into<Subject>,
         token_id: impl Into<TokenId>,
@@ -123,7 +124,7 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `atl`, cut to whole seconds: how long the access tokens live that a refresh token is
+    /// Sets `atl`, cut to whole seconds: the lifetime of the access tokens that a refresh token is
     /// exchanged for.
     #[must_use]
     pub fn with_access_lifetime(mut self, lifetime: Duration) -> Self {
@@ -131,7 +132,7 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Replaces the application's claims, by some of another type too.
+    /// Replaces the application's claims. The new ones can be of another type.
     #[must_use]
     pub fn with_custom<D>(self, custom: D) -> JwtClaims<D> {
         JwtClaims {
@@ -152,85 +153,86 @@ impl<C> JwtClaims<C> {
         }
     }
 
-    /// `iss`: who issued the token.
+    /// Returns `iss`: the issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// `sub`: whom it speaks of.
+    /// Returns `sub`: the subject.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
 
-    /// `aud`: for whom it is.
+    /// Returns `aud`: the audience.
     #[must_use]
     pub fn audience(&self) -> &[String] {
         &self.audience
     }
 
-    /// `exp`: the moment from which it is not valid.
+    /// Returns `exp`: the time from which the token is not valid.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
-    /// `iat`: when it was issued.
+    /// Returns `iat`: the time of issue.
     #[must_use]
     pub fn issued_at(&self) -> Timestamp {
         self.issued_at
     }
 
-    /// `nbf`: the moment before which it is not valid.
+    /// Returns `nbf`: the time before which the token is not valid.
     #[must_use]
     pub fn not_before(&self) -> Option<Timestamp> {
         self.not_before
     }
 
-    /// `jti`: the token's own id.
+    /// Returns `jti`: the token's id.
     #[must_use]
     pub fn token_id(&self) -> &TokenId {
         &self.token_id
     }
 
-    /// `type`. Only a token of another issuer may lack it.
+    /// Returns `type`. Only a token of another issuer can lack it.
     #[must_use]
     pub fn token_type(&self) -> Option<TokenType> {
         self.token_type
     }
 
-    /// `sid`: the session that the token belongs to.
+    /// Returns `sid`: the session that the token belongs to.
     #[must_use]
     pub fn session_id(&self) -> Option<&SessionId> {
         self.session_id.as_ref()
     }
 
-    /// `gen`: the user's generation when the session was opened.
+    /// Returns `gen`: the subject's generation when the session was opened.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
         self.generation
     }
 
-    /// `scope`: what it allows.
+    /// Returns `scope`: the rights of the token.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// `client_id`: the client to which it was issued.
+    /// Returns `client_id`: the client to which the token was issued.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
         self.client_id.as_deref()
     }
 
-    /// `atl`: how long the access tokens live that a refresh token of this crate is exchanged for.
+    /// Returns `atl`: the lifetime of the access tokens that a refresh token of this crate is
+    /// exchanged for.
     #[must_use]
     pub fn access_lifetime(&self) -> Option<Duration> {
         self.access_lifetime
     }
 
-    /// The application's own claims.
+    /// Returns the application's claims.
     #[must_use]
     pub fn custom(&self) -> &C {
         &self.custom
@@ -238,7 +240,7 @@ impl<C> JwtClaims<C> {
 }
 
 impl<C> fmt::Debug for JwtClaims<C> {
-    /// Ids and times. Custom claims are left out: they may be anyone's address.
+    /// Shows ids and times. The application's claims are left out: they may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtClaims")
             .field("subject", &self.subject.as_str())
@@ -253,8 +255,8 @@ impl<C> fmt::Debug for JwtClaims<C> {
 }
 
 impl<C: Serialize> Serialize for JwtClaims<C> {
-    /// As a JSON object. A custom claim that has a reserved name, or custom claims that are no object, are an error: no
-    /// member is ever written twice.
+    /// Serializes as a JSON object. Custom claims with a reserved name are an error, and so are
+    /// those that are no object. So no member is ever written twice.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Value::Object(custom) = serde_json::to_value(&self.custom).map_err(ser::Error::custom)? else {
             return Err(ser::Error::custom("custom claims must serialize to an object"));
@@ -299,8 +301,8 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
 }
 
 impl JwtClaims<RawClaims> {
-    /// Reads the application's claims as type `C`. `Self` is what
-    /// [`decode_token::<RawClaims>`](super::decode_token) returns.
+    /// Reads the application's claims as type `C`. A claims set with [`RawClaims`] comes from
+    /// [`decode_token`](super::decode_token).
     ///
     /// # Errors
     ///
@@ -333,13 +335,17 @@ impl JwtClaims<RawClaims> {
 
 /// Signs a claims set with the key set's signing key.
 ///
-/// The header is `{"alg", "typ", "kid"}`, with `typ` = `at+jwt` (RFC 9068 section 2.1) for access tokens and `rt+jwt` for refresh tokens.
+/// The header is `{"alg", "typ", "kid"}`, with `typ` = `at+jwt` (RFC 9068 section 2.1) for access
+/// tokens and `rt+jwt` for refresh tokens.
 ///
 /// # Errors
 ///
-/// [`Error::Signing`] if the set has no signing key or the key fails; [`Error::Issue`] if the claims are not what a verifier accepts: an id that is
-/// empty, over 255 bytes or has control characters, an `exp` that is not after `iat` and `nbf`, a custom claim with a reserved name, custom claims
-/// that are no object.
+/// [`Error::Signing`] if the set has no signing key or the key fails. [`Error::Issue`] if a
+/// verifier would not accept the claims:
+///
+/// * an id is empty, has over 255 bytes or has control characters,
+/// * `exp` is not after `iat` and `nbf`,
+/// * the custom claims are no object, or one of them has a reserved name.
 pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<String, Error> {
     let session_id = claims.session_id().map(SessionId::as_str);
     let ids = [Some(claims.subject.as_str()), Some(claims.token_id.as_str()), session_id];

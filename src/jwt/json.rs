@@ -44,8 +44,8 @@ pub(crate) trait FromMembers<'de> {
     fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// Reads an object into `empty`. An object with a duplicate member is an error, however its name is
-/// spelled: parsers differ in which of the two they use (RFC 7515 section 4, RFC 7519 section 4).
+/// Reads an object into `empty`. A duplicate member is an error, however its name is spelled:
+/// parsers differ in which of the two they use (RFC 7515 section 4, RFC 7519 section 4).
 pub(crate) fn read_object<'de, D, T>(deserializer: D, empty: T) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -231,7 +231,7 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// Reads one JSON text to its end: trailing characters are an error.
+/// Reads one JSON text to its end. Trailing characters are an error.
 pub(crate) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(json)
 }

@@ -33,8 +33,8 @@ impl Encoder {
         self.header.len()
     }
 
-    /// Returns the length that the token would have. Fails as [`encode`](Self::encode) would, except
-    /// that it does not sign.
+    /// Returns the length that the token would have. Fails as [`encode`](Self::encode) would,
+    /// except that it does not sign.
     pub(crate) fn encoded_len<C: Serialize>(&self, claims: &C, signature_len: usize) -> Result<usize, Error> {
         let len = |bytes: usize| base64::encoded_len(bytes, false).unwrap_or(usize::MAX);
         let payload = payload(claims)?;

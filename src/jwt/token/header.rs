@@ -15,9 +15,9 @@ use crate::{
 /// signature is known to be good.
 const MAX_MEMBERS: usize = 32;
 
-/// More values than the members without a meaning have together. Reading a header must not cost more
-/// than a valid token, because the signature is not yet known to be good (measured: `cargo bench
-/// --bench hostile`).
+/// More values than the members without a meaning have together. They are read before the signature
+/// is known to be good, and must not cost more than a valid token (measured:
+/// `cargo bench --bench hostile`).
 const MAX_VALUES: u32 = 256;
 
 /// The members of a header that have a meaning here. The others are checked for their type only.
@@ -84,8 +84,8 @@ impl<'de> FromMembers<'de> for Draft {
     }
 }
 
-/// Returns true if `typ` is the media type `application/{subtype}`, with or without its prefix and in
-/// any case (RFC 7515 section 4.1.9).
+/// Returns true if `typ` is the media type `application/{subtype}`, with or without its prefix and
+/// in any case (RFC 7515 section 4.1.9).
 pub(crate) fn typ_is(typ: &str, subtype: &str) -> bool {
     const PREFIX: &str = "application/";
     let bare = match typ.get(..PREFIX.len()) {

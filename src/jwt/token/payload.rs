@@ -1,5 +1,5 @@
-//! The payload as a claims set (RFC 7519 section 4): an object without duplicate members, in which
-//! every registered claim has its RFC's type, needed or not.
+//! The payload as a claims set (RFC 7519 section 4). It is an object without duplicate members.
+//! Every registered claim has its RFC's type, needed or not.
 
 use std::{fmt, time::Duration};
 
@@ -122,8 +122,8 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// An audience: one string, or an array of only strings (RFC 7519 section 4.1.3). An empty array is an
-/// error: it means nobody, which is not the same as no `aud`.
+/// An audience: one string, or an array of only strings (RFC 7519 section 4.1.3). An empty array is
+/// an error: it means nobody, which is not the same as no `aud`.
 struct Audience(Vec<String>);
 
 impl<'de> Deserialize<'de> for Audience {

@@ -196,7 +196,8 @@ fn the_halves_of_a_pair_are_not_taken_for_one_another() {
 
 #[test]
 fn a_private_key_whose_halves_differ_or_are_incomplete_is_refused() {
-    // RFC 7515 A.3's private half with another point; a point of the same curve, from Wycheproof's key file.
+    // RFC 7515 A.3's private half with another point; a point of the same curve, from Wycheproof's
+    // key file.
     let other_x = with(ES256, "x", json!("04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY"));
     let other = with(&other_x, "y", json!("UI8exy-C06a7DUnjIdENkxeFtHM4-l_41LqEw9nVgmw"));
     assert!(VerifyingKey::from_jwk(&public(&other)).is_ok(), "the point alone is good");

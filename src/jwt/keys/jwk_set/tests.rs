@@ -76,7 +76,8 @@ fn refusal(outcome: Result<KeySet, ConfigError>) -> String {
     error.to_string()
 }
 
-/// `n` different good keys. An Ed25519 key is the hash of whatever; only the encoding of a point is checked, so P-256 is not as easy.
+/// `n` different good keys. An Ed25519 key is the hash of whatever; only the encoding of a point is
+/// checked, so P-256 is not as easy.
 fn many(n: usize) -> Vec<Value> {
     (0..n).map(|index| named(ed25519(), &format!("k{index}"))).collect()
 }
@@ -89,7 +90,7 @@ fn a_set_of_ones_own_is_read_whole() {
     assert!(keys.signing_key().is_none());
     let secrets = set(&[named(secret(), "a"), named(with(secret(), "alg", json!("HS512")), "b")]);
     assert_eq!(kids(&KeySet::from_jwks(&secrets).unwrap()), ["a", "b"]);
-    // Members of the set that nobody knows are ignored (RFC 7517 section 5).
+    // Unknown members of the set are ignored (RFC 7517 section 5).
     let more = format!(r#"{{"other":[{{"kty":1}}],{}"#, &set(&[ed25519()])[1..]);
     assert!(KeySet::from_jwks(&more).is_ok());
 }
@@ -219,7 +220,8 @@ fn what_is_not_for_this_crate_is_left_out_of_a_published_set() {
         for keys in [first, last] {
             assert_eq!(kids(&keys.unwrap()), ["good"], "{other}");
         }
-        // Nothing else in it: then there is nothing to verify with, and the message's source says why.
+        // Nothing else in it: then there is nothing to verify with, and the message's source says
+        // why.
         let error = KeySet::from_published_jwks(&set(std::slice::from_ref(&other))).unwrap_err();
         assert!(error.to_string().contains("no key that can be used"), "{other}: {error}");
         assert!(error.source().unwrap().to_string().contains("`jwks` key 0"), "{other}");
