@@ -93,6 +93,15 @@ pub enum TokenError {
     /// A claim is missing, of the wrong type or not acceptable. The text says which.
     #[error("the token's claims are not acceptable: {0}")]
     Claims(&'static str),
+    /// The token is good, but its claims do not fit the application's claims type. Most often the type
+    /// has changed since the token was issued: give new fields `#[serde(default)]`.
+    #[error("{}", custom_claims_text(*claim, *problem))]
+    CustomClaims {
+        /// The name of the claim, if it is known: that of a field of the type, never text of a token.
+        claim: Option<&'static str>,
+        /// The reason why it does not fit.
+        problem: ClaimProblem,
+    },
     /// An access token where a refresh token is needed, or the other way round.
     #[error("the token is of the other kind (access or refresh)")]
     WrongType,
@@ -131,6 +140,28 @@ pub enum TokenError {
     /// The application's [`validator`](crate::tokens::Builder::validator) refused it.
     #[error("the application's validator refused the token")]
     Refused,
+}
+
+/// The reason why a token's claims do not fit the application's claims type.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ClaimProblem {
+    /// The token lacks it.
+    Missing,
+    /// It is of another type, or the type does not accept its value.
+    Unreadable,
+}
+
+fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
+    let subject = claim.map_or_else(|| "the application's own claims".to_owned(), |claim| format!("`{claim}`"));
+    match problem {
+        ClaimProblem::Missing => {
+            format!("the token's claims are not the application's: {subject} is missing; give it `#[serde(default)]`")
+        }
+        ClaimProblem::Unreadable => format!(
+            "the token's claims are not the application's: {subject} cannot be read as its type; accept older forms"
+        ),
+    }
 }
 
 impl TokenError {

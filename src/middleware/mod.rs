@@ -18,7 +18,7 @@
 //!
 //! let mut service = ServiceBuilder::new().layer(AuthLayer::new(tokens.clone())).service(service_fn(
 //!     async |request: Request<Full<Bytes>>| {
-//!         let subject = request.extensions().get::<Claims>().map(|claims| claims.subject().to_owned());
+//!         let subject = request.extensions().get::<Claims>().map(|claims| claims.subject().to_string());
 //!         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(subject.unwrap_or_default())))
 //!     },
 //! ));

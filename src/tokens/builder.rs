@@ -345,7 +345,7 @@ impl<C> Builder<C> {
     ///     .store(MemoryStore::default())
     ///     .claims::<MyClaims>()
     ///     .validator(|claims: &Claims<MyClaims>| {
-    ///         let is_ours = claims.tenant == "acme";
+    ///         let is_ours = claims.custom().tenant == "acme";
     ///         Ok::<_, BoxError>(if is_ours { Verdict::Accept } else { Verdict::Refuse })
     ///     })
     ///     .build()?;

@@ -158,10 +158,10 @@ impl<C> Inner<C> {
     fn known(&self, verified: &Verified<C>) -> Result<Known, TokenError> {
         let Verified { claims, route, alive } = verified;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(Known::Nothing) };
-        if replica.still_accepts(route, claims.note()) {
+        if replica.still_accepts(route, claims.memo()) {
             return Ok(Known::Alive);
         }
-        match replica.verdict(route, &self.bearer(claims)?, *alive, claims.note()) {
+        match replica.verdict(route, &self.bearer(claims)?, *alive, claims.memo()) {
             Verdict::Refused => Err(revoked(claims, None)),
             Verdict::Accepted => Ok(Known::Alive),
             Verdict::BeforeHorizon => Ok(Known::BeforeHorizon),

@@ -152,7 +152,7 @@ async fn clm_30_a_validator_that_refuses_is_401_and_one_that_fails_or_panics_500
     let subject = Subject::with(|builder| {
         builder.validator(move |claims: &Claims| {
             count.fetch_add(1, Ordering::SeqCst);
-            match claims.subject() {
+            match claims.subject().as_str() {
                 "refused" => Ok(Verdict::Refuse),
                 "failed" => Err::<_, BoxError>("a database is down".into()),
                 "panics" => panic!("a test's panic, which is caught"),

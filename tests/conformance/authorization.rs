@@ -39,7 +39,7 @@ async fn aut_01_a_well_formed_bearer_is_accepted_and_its_claims_reach_the_servic
         subject.expect_token(&format!("V, {behaviour:?}"), &token, Outcome::Ok).await;
         let parts = subject.inner.last();
         let claims: &Claims = parts.extensions.get().unwrap();
-        assert_eq!((claims.subject(), claims.scope().as_str()), ("42", "read"));
+        assert_eq!((claims.subject().as_str(), claims.scope().as_str()), ("42", "read"));
         assert_eq!(claims.token_type(), Some(TokenType::Access));
         assert!(parts.extensions.get::<Unauthenticated>().is_none());
         assert_eq!(parts.headers["authorization"], format!("Bearer {token}"), "the default keeps the field");

@@ -589,7 +589,7 @@ async fn clm_31_claims_that_nobody_knows_are_ignored() {
     }
     subject.accepts_claims("many", claims.to_string()).await;
     let seen = seen(&subject);
-    assert_eq!((seen.subject(), seen.scope().as_str(), seen.issuer()), ("42", "read", Some(ISSUER)));
+    assert_eq!((seen.subject().as_str(), seen.scope().as_str(), seen.issuer()), ("42", "read", Some(ISSUER)));
 }
 
 /// Needed or not, of a type that its RFC does not give it a claim is refused (rule 5 of the catalogue).
@@ -618,8 +618,9 @@ async fn every_registered_claim_has_its_type_or_the_token_is_refused() {
 #[test]
 fn nothing_is_signed_that_a_verifier_refuses() {
     let keys = KeySet::signing(test_keys::signing(Algorithm::HS256));
-    let claims =
-        |subject: &str, life: Duration| JwtClaims::new(subject, "t", TokenType::Access, START, life, NoClaims {});
+    let claims = |subject: &str, life: Duration| {
+        JwtClaims::new(subject, tower_bearer::TokenId::new("t"), TokenType::Access, START, life, NoClaims {})
+    };
     let minute = Duration::from_secs(60);
     encode_jwt(&keys, &claims("42", minute)).unwrap();
     let refused = [
@@ -629,7 +630,7 @@ fn nothing_is_signed_that_a_verifier_refuses() {
         claims("42", Duration::ZERO),
         claims("42", Duration::MAX),
         claims("42", minute).with_not_before(Timestamp::from_secs(START.as_secs() + 60)),
-        claims("42", minute).with_session("", 0),
+        claims("42", minute).with_session(tower_bearer::SessionId::new(""), 0),
     ];
     for claims in refused {
         let signed = encode_jwt(&keys, &claims);

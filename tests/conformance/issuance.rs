@@ -227,7 +227,14 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
         ] {
             assert!(matches!(result, Err(Error::Issue(_))), "{what}: {way}: {result:?}");
         }
-        let claims = JwtClaims::new("42", "j", TokenType::Access, START, Duration::from_secs(60), custom.clone());
+        let claims = JwtClaims::new(
+            "42",
+            tower_bearer::TokenId::new("j"),
+            TokenType::Access,
+            START,
+            Duration::from_secs(60),
+            custom.clone(),
+        );
         let encoded = encode_jwt(&KeySet::signing(hs256()), &claims);
         assert!(matches!(encoded, Err(Error::Issue(_))), "{what}: encode_jwt: {encoded:?}");
     }
@@ -352,7 +359,9 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
 
     // Below the service: an end that is not after the beginning, or that no calendar has.
     let keys = KeySet::signing(hs256());
-    let claims = |lifetime| JwtClaims::new("42", "j", TokenType::Access, START, lifetime, NoClaims {});
+    let claims = |lifetime| {
+        JwtClaims::new("42", tower_bearer::TokenId::new("j"), TokenType::Access, START, lifetime, NoClaims {})
+    };
     let at = |seconds: u64| Timestamp::from_secs(START.as_secs() - 10 + seconds);
     for (what, claims) in [
         ("no lifetime", claims(Duration::ZERO)),
@@ -557,7 +566,14 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
         ] {
             assert!(matches!(result, Err(Error::Issue(_))), "{algorithm}: {result:?}");
         }
-        let claims = JwtClaims::new("42", "j", TokenType::Access, START, Duration::from_secs(60), NoClaims {});
+        let claims = JwtClaims::new(
+            "42",
+            tower_bearer::TokenId::new("j"),
+            TokenType::Access,
+            START,
+            Duration::from_secs(60),
+            NoClaims {},
+        );
         assert!(matches!(encode_jwt(&KeySet::verifying(public), &claims), Err(Error::Signing)), "{algorithm}");
     }
 
@@ -598,7 +614,8 @@ async fn isu_14_no_token_is_issued_without_an_end() {
     }
     let keys = KeySet::signing(hs256());
     let life = Duration::from_secs(60);
-    let with = |custom: Value| JwtClaims::new("42", "j", TokenType::Access, START, life, custom);
+    let with =
+        |custom: Value| JwtClaims::new("42", tower_bearer::TokenId::new("j"), TokenType::Access, START, life, custom);
     let plain = encode_jwt(&keys, &with(json!({ "role": "guest" }))).unwrap();
     assert_eq!(read_part(&plain, 1)["exp"], START.as_secs() + 60);
     for custom in [json!({ "exp": null }), json!({ "exp": 0 }), json!({ "exp": "never" }), json!(null), json!("text")] {

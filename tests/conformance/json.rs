@@ -308,7 +308,7 @@ async fn jsn_13_what_is_json_is_accepted_as_a_claim_and_handed_on() {
             let service = reading(&subject).layer(subject.inner.clone());
             subject.expect_of(service, name, bearer(&token), Outcome::Ok).await;
             let claims = subject.inner.last().extensions.get::<Claims<AnyClaims>>().cloned().unwrap();
-            assert_eq!((claims.subject(), claims.custom().get("x")), ("42", Some(&value)), "{name}");
+            assert_eq!((claims.subject().as_str(), claims.custom().get("x")), ("42", Some(&value)), "{name}");
         }
         subject.accepts_header(header_around(json)).await;
     }

@@ -400,7 +400,14 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
         json!({ "cnf": { marker: marker } }),
     ] {
         texts.add_own(custom.create_token_pair(NewSession::of("42").claims(claims.clone())).await.unwrap_err());
-        let claims = JwtClaims::new("42", "j", TokenType::Access, START, Duration::from_secs(60), claims);
+        let claims = JwtClaims::new(
+            "42",
+            tower_bearer::TokenId::new("j"),
+            TokenType::Access,
+            START,
+            Duration::from_secs(60),
+            claims,
+        );
         let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
         if let Err(error) = encode_jwt(&KeySet::signing(key), &claims) {
             texts.add_own(error);
@@ -417,7 +424,14 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     }
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let verifying = KeySet::verifying(key.verifying_key().clone());
-    let claims = JwtClaims::new("42", "j", TokenType::Access, START, Duration::from_secs(60), NoClaims {});
+    let claims = JwtClaims::new(
+        "42",
+        tower_bearer::TokenId::new("j"),
+        TokenType::Access,
+        START,
+        Duration::from_secs(60),
+        NoClaims {},
+    );
     texts.add_own(encode_jwt(&verifying, &claims).unwrap_err());
     texts.add_own(Error::InvalidCredentials);
     let began = fixture.tokens.authentication_begins();

@@ -142,7 +142,7 @@ async fn smg_08_a_request_smuggled_in_the_body_of_another_is_never_authenticated
                 let seen = seen.clone();
                 async move {
                     let (parts, body) = request.into_parts();
-                    let subject = parts.extensions.get::<Claims>().expect("claims").subject().to_owned();
+                    let subject = parts.extensions.get::<Claims>().expect("claims").subject().to_string();
                     seen.0.lock().unwrap().push((parts.uri.path().to_owned(), subject));
                     if reads_body {
                         let _ = body.collect().await;

@@ -311,9 +311,9 @@ async fn key_33_a_mac_is_compared_whole_and_by_the_backend() {
     // Time is not measured here; what is shown is that no comparison of ours exists. `jsonwebtoken` compares in constant time: by
     // `hmac::verify` of aws-lc-rs, or `Mac::verify_slice` of RustCrypto.
     for (name, source) in [
-        ("backend.rs", include_str!("../../src/jwt/backend.rs")),
-        ("compact.rs", include_str!("../../src/jwt/compact.rs")),
-        ("key.rs", include_str!("../../src/jwt/key.rs")),
+        ("backend.rs", include_str!("../../src/jwt/keys/backend.rs")),
+        ("compact.rs", include_str!("../../src/jwt/token/compact.rs")),
+        ("key.rs", include_str!("../../src/jwt/keys/key.rs")),
     ] {
         for line in source.lines().take_while(|line| !line.contains("mod tests")) {
             let code = line.split("//").next().unwrap_or_default();

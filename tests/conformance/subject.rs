@@ -337,7 +337,7 @@ impl<B> Service<Request<B>> for Inner {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let parts = request.into_parts().0;
         let subject =
-            parts.extensions.get::<Claims>().map_or("anonymous".to_owned(), |claims| claims.subject().to_owned());
+            parts.extensions.get::<Claims>().map_or("anonymous".to_owned(), |claims| claims.subject().to_string());
         *self.last.lock().unwrap() = Some(parts);
         ready(Ok(Response::new(Full::from(subject))))
     }

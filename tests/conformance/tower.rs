@@ -171,15 +171,15 @@ async fn twr_07_an_extractor_without_a_layer_is_a_logged_500_and_never_a_default
     let subject = Subject::new();
     let routes = || {
         Router::new()
-            .route("/claims", get(async |claims: Claims| claims.subject().to_owned()))
+            .route("/claims", get(async |claims: Claims| claims.subject().to_string()))
             .route("/optional", get(async |claims: Option<Claims>| claims.is_some().to_string()))
-            .route("/other", get(async |claims: Claims<serde_json::Value>| claims.subject().to_owned()))
+            .route("/other", get(async |claims: Claims<serde_json::Value>| claims.subject().to_string()))
             .route("/user", get(async |user: tower_bearer::users::CurrentUser<String>| user.to_string()))
     };
     let bare: Router = routes();
     // A layer of another type of claims is none.
     let other: Router = Router::new()
-        .route("/other", get(async |claims: Claims<serde_json::Value>| claims.subject().to_owned()))
+        .route("/other", get(async |claims: Claims<serde_json::Value>| claims.subject().to_string()))
         .route("/user", get(async |user: tower_bearer::users::CurrentUser<String>| user.to_string()))
         .layer(subject.layer.clone());
     let token = subject.valid().await;
@@ -342,7 +342,7 @@ impl<F: Future> CatchPanic for AssertUnwindSafe<F> {
 
 /// A connection that has been upgraded says back what it is told, in capitals.
 async fn shout(claims: Claims, request: axum::extract::Request) -> Response<Body> {
-    let subject = claims.subject().to_owned();
+    let subject = claims.subject().to_string();
     tokio::spawn(async move {
         let mut upgraded = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
         let mut buffer = [0; 64];
@@ -367,7 +367,7 @@ async fn twr_15_an_upgrade_and_a_stream_of_events_pass_with_their_claims() {
     let events = move |claims: Claims| {
         let mut receiver = receiver.lock().unwrap().take().expect("one stream");
         let said = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
-        let subject = claims.subject().to_owned();
+        let subject = claims.subject().to_string();
         async move {
             Sse::new(said.map(move |text| Ok::<_, Infallible>(Event::default().data(format!("{subject}:{text}")))))
         }

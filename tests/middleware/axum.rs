@@ -18,11 +18,11 @@ use tower_bearer::{
 use crate::support::{Fixture, Users};
 
 async fn required(claims: Claims) -> String {
-    claims.subject().to_owned()
+    claims.subject().to_string()
 }
 
 async fn optional(claims: Option<Claims>) -> String {
-    claims.map_or_else(|| "nobody".to_owned(), |claims| claims.subject().to_owned())
+    claims.map_or_else(|| "nobody".to_owned(), |claims| claims.subject().to_string())
 }
 
 async fn user(user: CurrentUser<String>) -> String {
@@ -34,7 +34,7 @@ async fn optional_user(user: Option<CurrentUser<String>>) -> String {
 }
 
 async fn fallible(claims: Result<Claims, MissingClaims>) -> String {
-    claims.map_or_else(|missing| format!("{:?}", missing.refusal().kind()), |claims| claims.subject().to_owned())
+    claims.map_or_else(|missing| format!("{:?}", missing.refusal().kind()), |claims| claims.subject().to_string())
 }
 
 fn routes() -> Router {
@@ -135,7 +135,7 @@ struct Role {
 async fn claims_of_another_type_than_the_layers_are_a_fault_of_ours() {
     let fixture = Fixture::new();
     let app: Router = Router::new()
-        .route("/required", get(async |claims: Claims<Role>| claims.role.clone()))
+        .route("/required", get(async |claims: Claims<Role>| claims.custom().role.clone()))
         .route("/optional", get(async |claims: Option<Claims<Role>>| claims.is_some().to_string()))
         .layer(AuthLayer::new(fixture.tokens.clone()));
     let token = fixture.access("").await;

@@ -48,7 +48,7 @@ impl<B> Service<Request<B>> for Inner {
         self.0.fetch_add(1, Ordering::SeqCst);
         let marked = request.extensions().get::<Unauthenticated>().is_some();
         let body = match request.extensions().get::<Claims>() {
-            Some(claims) if !marked => claims.subject().to_owned(),
+            Some(claims) if !marked => claims.subject().to_string(),
             None if marked => "anonymous".to_owned(),
             claims => panic!("claims and mark contradict each other: {claims:?}, {marked}"),
         };

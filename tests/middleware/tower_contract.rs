@@ -303,7 +303,7 @@ async fn it_works_between_the_layers_that_others_wrote() {
 async fn twr_06_an_unknown_path_is_401_under_layer_and_404_under_route_layer() {
     let fixture = Fixture::new();
     let auth = AuthLayer::new(fixture.tokens.clone());
-    let routes = || Router::new().route("/", get(async |claims: Claims| claims.subject().to_owned()));
+    let routes = || Router::new().route("/", get(async |claims: Claims| claims.subject().to_string()));
     let token = fixture.access("").await;
     for (app, unknown) in [(routes().layer(auth.clone()), 401), (routes().route_layer(auth), 404)] {
         let app: Router = app;
@@ -320,7 +320,7 @@ async fn it_runs_on_plain_hyper_over_a_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let hello = service_fn(async |request: Request<hyper::body::Incoming>| {
-        let subject = request.extensions().get::<Claims>().map(|claims| claims.subject().to_owned());
+        let subject = request.extensions().get::<Claims>().map(|claims| claims.subject().to_string());
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(subject.unwrap_or_default())))
     });
     let service = TowerToHyperService::new(AuthLayer::new(fixture.tokens.clone()).layer(hello));

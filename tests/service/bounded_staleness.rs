@@ -428,10 +428,17 @@ async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
     fixture.advance(60);
     let foreign = |jti: &str, sub: &str, sid: &str| {
         let (issued_at, life) = (fixture.store.now(), Duration::from_secs(600));
-        let claims = JwtClaims::new(sub, jti, TokenType::Access, issued_at, life, tower_bearer::NoClaims {})
-            .with_issuer(ISSUER)
-            .with_audience([AUDIENCE])
-            .with_session(sid, 0);
+        let claims = JwtClaims::new(
+            sub,
+            tower_bearer::TokenId::new(jti),
+            TokenType::Access,
+            issued_at,
+            life,
+            tower_bearer::NoClaims {},
+        )
+        .with_issuer(ISSUER)
+        .with_audience([AUDIENCE])
+        .with_session(tower_bearer::SessionId::new(sid), 0);
         tower_bearer::jwt::encode_jwt(&KeySet::signing(key()), &claims).unwrap()
     };
     let all =

@@ -41,7 +41,7 @@ async fn a_token_that_was_accepted_is_remembered_once_in_every_way_in_which_a_st
         fixture.store.answer_only("check", behaviour);
         for _ in 0..3 {
             let claims = access(&fixture.tokens, &token).await.unwrap();
-            assert_eq!((claims.subject(), claims.scope().as_str()), ("42", "read"));
+            assert_eq!((claims.subject().as_str(), claims.scope().as_str()), ("42", "read"));
             assert_eq!(remembered(&fixture.tokens).await, 1, "{behaviour:?}");
         }
     }
@@ -136,11 +136,18 @@ async fn what_is_remembered_stays_within_both_bounds_however_many_valid_tokens_t
 async fn not_before(fixture: &Fixture, nbf: Timestamp) -> String {
     let session = pair(&fixture.tokens).await.session_id().to_owned();
     let id = format!("{session}.0.a");
-    let claims = JwtClaims::new("42", id, TokenType::Access, START, Duration::from_secs(600), NoClaims {})
-        .with_issuer(ISSUER)
-        .with_audience([AUDIENCE])
-        .with_session(session, 0)
-        .with_not_before(nbf);
+    let claims = JwtClaims::new(
+        "42",
+        tower_bearer::TokenId::new(id),
+        TokenType::Access,
+        START,
+        Duration::from_secs(600),
+        NoClaims {},
+    )
+    .with_issuer(ISSUER)
+    .with_audience([AUDIENCE])
+    .with_session(tower_bearer::SessionId::new(session), 0)
+    .with_not_before(nbf);
     encode_jwt(&KeySet::signing(SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap()), &claims).unwrap()
 }
 

@@ -122,7 +122,7 @@ async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configur
     let older = JwtClaims::new("42", claims.token_id(), TokenType::Refresh, START, HOUR, NoClaims {})
         .with_issuer(ISSUER)
         .with_audience([AUDIENCE])
-        .with_session(first.session_id(), claims.generation().unwrap());
+        .with_session(tower_bearer::SessionId::new(first.session_id()), claims.generation().unwrap());
     let older = encode_jwt(&KeySet::signing(key), &older).unwrap();
     let second = fixture.tokens.refresh(&older).await.unwrap();
     assert_eq!(second.access().expires_at(), START.saturating_add(MINUTE * 30));
@@ -171,10 +171,11 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
 fn foreign(subject: &str, issued_at: Timestamp, life: Duration) -> String {
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let jti = format!("{subject}-{}", life.as_secs());
-    let claims = JwtClaims::new(subject, jti, TokenType::Access, issued_at, life, NoClaims {})
-        .with_issuer(ISSUER)
-        .with_audience([AUDIENCE])
-        .with_session(format!("session of {subject}"), 0);
+    let claims =
+        JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, issued_at, life, NoClaims {})
+            .with_issuer(ISSUER)
+            .with_audience([AUDIENCE])
+            .with_session(tower_bearer::SessionId::new(format!("session of {subject}")), 0);
     encode_jwt(&KeySet::signing(key), &claims).unwrap()
 }
 

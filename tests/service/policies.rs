@@ -22,11 +22,18 @@ use crate::{
 /// A token as another issuer writes it: RFC 9068, without `type` and `gen`.
 fn foreign(jti: &str, subject: &str, sid: Option<&str>, issued_at: Timestamp) -> String {
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
-    let mut claims = JwtClaims::new(subject, jti, TokenType::Access, issued_at, Duration::from_secs(3600), NoClaims {})
-        .with_issuer(ISSUER)
-        .with_audience([AUDIENCE]);
+    let mut claims = JwtClaims::new(
+        subject,
+        tower_bearer::TokenId::new(jti),
+        TokenType::Access,
+        issued_at,
+        Duration::from_secs(3600),
+        NoClaims {},
+    )
+    .with_issuer(ISSUER)
+    .with_audience([AUDIENCE]);
     if let Some(sid) = sid {
-        claims = claims.with_session(sid, 0);
+        claims = claims.with_session(tower_bearer::SessionId::new(sid), 0);
     }
     encode_jwt(&KeySet::signing(key), &claims).unwrap()
 }
@@ -132,10 +139,11 @@ async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
     let lasting = |jti: &str, subject: &str, sid: &str| {
         let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
         let issued_at = START.saturating_add(leeway);
-        let claims = JwtClaims::new(subject, jti, TokenType::Access, issued_at, day, NoClaims {})
-            .with_issuer(ISSUER)
-            .with_audience([AUDIENCE])
-            .with_session(sid, 0);
+        let claims =
+            JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, issued_at, day, NoClaims {})
+                .with_issuer(ISSUER)
+                .with_audience([AUDIENCE])
+                .with_session(tower_bearer::SessionId::new(sid), 0);
         encode_jwt(&KeySet::signing(key), &claims).unwrap()
     };
     let denied = [lasting("t1", "1", "s1"), lasting("t2", "2", "s2"), lasting("t3", "3", "s3")];

@@ -255,8 +255,9 @@ async fn ids_that_no_token_can_have_are_refused_before_the_store_is_asked() {
     for bad in ["", long.as_str(), &longest, "a\nb", "a\0", "\u{85}"] {
         let made = |subject: &str, jti: &str, sid: &str| {
             let life = Duration::from_secs(60);
-            let claims = JwtClaims::new(subject, jti, TokenType::Access, START, life, NoClaims {});
-            claims.with_session(sid, 0)
+            let claims =
+                JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, START, life, NoClaims {});
+            claims.with_session(tower_bearer::SessionId::new(sid), 0)
         };
         let outcomes = [
             ("subject", tokens.revoke_session(bad, "s").await.err()),

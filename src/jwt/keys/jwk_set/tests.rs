@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::jwt::{KeySet, SigningKey};
 
-const RSA: &str = include_str!("../../../tests/keys/RFC-7515-A.2.jwk.json");
+const RSA: &str = include_str!("../../../../tests/keys/RFC-7515-A.2.jwk.json");
 const SECRET: &str = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
 
 /// RFC 8037 appendix A.1.
@@ -76,7 +76,8 @@ fn refusal(outcome: Result<KeySet, ConfigError>) -> String {
     error.to_string()
 }
 
-/// `n` different good keys. An Ed25519 key is the hash of whatever; only the encoding of a point is checked, so P-256 is not as easy.
+/// `n` different good keys. An Ed25519 key is the hash of whatever; only the encoding of a point is
+/// checked, so P-256 is not as easy.
 fn many(n: usize) -> Vec<Value> {
     (0..n).map(|index| named(ed25519(), &format!("k{index}"))).collect()
 }
@@ -89,7 +90,7 @@ fn a_set_of_ones_own_is_read_whole() {
     assert!(keys.signing_key().is_none());
     let secrets = set(&[named(secret(), "a"), named(with(secret(), "alg", json!("HS512")), "b")]);
     assert_eq!(kids(&KeySet::from_jwks(&secrets).unwrap()), ["a", "b"]);
-    // Members of the set that nobody knows are ignored (RFC 7517 section 5).
+    // Unknown members of the set are ignored (RFC 7517 section 5).
     let more = format!(r#"{{"other":[{{"kty":1}}],{}"#, &set(&[ed25519()])[1..]);
     assert!(KeySet::from_jwks(&more).is_ok());
 }
@@ -219,7 +220,8 @@ fn what_is_not_for_this_crate_is_left_out_of_a_published_set() {
         for keys in [first, last] {
             assert_eq!(kids(&keys.unwrap()), ["good"], "{other}");
         }
-        // Nothing else in it: then there is nothing to verify with, and the message's source says why.
+        // Nothing else in it: then there is nothing to verify with, and the message's source says
+        // why.
         let error = KeySet::from_published_jwks(&set(std::slice::from_ref(&other))).unwrap_err();
         assert!(error.to_string().contains("no key that can be used"), "{other}: {error}");
         assert!(error.source().unwrap().to_string().contains("`jwks` key 0"), "{other}");
@@ -314,7 +316,7 @@ fn what_is_written_is_public_and_reads_back_as_keys_that_verify() {
     let pairs = [
         SigningKey::from_jwk(&private(ed25519(), "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")).unwrap(),
         SigningKey::from_jwk(&private(p256(), "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI")).unwrap(),
-        SigningKey::from_pem(Algorithm::ES384, include_str!("../../../tests/keys/TEST-ec-p384-pkcs8.pem")).unwrap(),
+        SigningKey::from_pem(Algorithm::ES384, include_str!("../../../../tests/keys/TEST-ec-p384-pkcs8.pem")).unwrap(),
         SigningKey::from_jwk_with(Algorithm::PS384, RSA).unwrap().with_kid("\"quoted\" \u{e9}").unwrap(),
         SigningKey::from_jwk(&secret().to_string()).unwrap(),
     ];

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::jwt::key::{SigningKey, VerifyingKey};
+use crate::jwt::{SigningKey, VerifyingKey};
 
 /// The signing input of RFC 7515 appendices A.2 and A.3, after the header.
 const CLAIMS: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
@@ -15,7 +15,7 @@ const HS256_HEADER: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9";
 const HS256_SIGNATURE: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// RFC 7515 appendix A.2.
-const RS256: &str = include_str!("../../../tests/keys/RFC-7515-A.2.jwk.json");
+const RS256: &str = include_str!("../../../../tests/keys/RFC-7515-A.2.jwk.json");
 const RS256_HEADER: &str = "eyJhbGciOiJSUzI1NiJ9";
 const RS256_SIGNATURE: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
 
@@ -196,7 +196,8 @@ fn the_halves_of_a_pair_are_not_taken_for_one_another() {
 
 #[test]
 fn a_private_key_whose_halves_differ_or_are_incomplete_is_refused() {
-    // RFC 7515 A.3's private half with another point; a point of the same curve, from Wycheproof's key file.
+    // RFC 7515 A.3's private half with another point; a point of the same curve, from Wycheproof's
+    // key file.
     let other_x = with(ES256, "x", json!("04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY"));
     let other = with(&other_x, "y", json!("UI8exy-C06a7DUnjIdENkxeFtHM4-l_41LqEw9nVgmw"));
     assert!(VerifyingKey::from_jwk(&public(&other)).is_ok(), "the point alone is good");

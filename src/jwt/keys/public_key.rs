@@ -1,4 +1,4 @@
-//! The numbers of a public key: where they come from, whether they are sound, and what they are called.
+//! The numbers of a public key: their sources, their checks, and the key's thumbprint.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
@@ -10,8 +10,8 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// RSA sizes: at least 2048 bits by RFC 7518 section 3.3; more than 8192 AWS-LC does not take, and every verification
-/// would be a burden.
+/// The sizes of RSA keys: at least 2048 bits by RFC 7518 section 3.3. AWS-LC takes no more than
+/// 8192, and every verification would be slow.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// The odd primes up to 167, which every modulus of the generator of CVE-2017-15361 is built on.
@@ -28,7 +28,8 @@ pub(super) enum PublicKey {
 }
 
 impl PublicKey {
-    /// The numbers of a key that [`check`](Self::check) has put into the backend's form. None of a secret.
+    /// Returns the numbers of a key that [`check`](Self::check) has put into the backend's form;
+    /// `None` for a secret.
     pub(super) fn of_checked(algorithm: Algorithm, key: &DecodingKey) -> Option<Self> {
         match (algorithm.key_type(), key.kind()) {
             (KeyType::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
@@ -40,14 +41,16 @@ impl PublicKey {
         }
     }
 
-    /// Only of an uncompressed point: `RustCrypto` reads a compressed one too, and both backends shall take the same keys.
+    /// Returns the coordinates of an uncompressed point. `RustCrypto` reads a compressed one too,
+    /// but both backends must accept the same keys.
     fn of_point(algorithm: Algorithm, point: &[u8]) -> Option<Self> {
         let [4, coordinates @ ..] = point else { return None };
         let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
         Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
     }
 
-    /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). None if it is no key of the algorithm's type.
+    /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). Returns `None` if it
+    /// is no key of the algorithm's type.
     pub(super) fn from_pem(backend: Backend, algorithm: Algorithm, pem: &[u8]) -> Option<Self> {
         match algorithm.key_type() {
             KeyType::Secret { .. } => None,
@@ -67,7 +70,8 @@ impl PublicKey {
         }
     }
 
-    /// The public half of a private key, by the backend. None if the backend does not read it as the algorithm's type.
+    /// Computes the public half of a private key. Returns `None` if the backend does not read it as
+    /// the algorithm's type.
     pub(super) fn of_private(backend: Backend, algorithm: Algorithm, key: &EncodingKey) -> Option<Self> {
         match algorithm.key_type() {
             KeyType::Secret { .. } => None,
@@ -79,7 +83,8 @@ impl PublicKey {
         }
     }
 
-    /// The key in the backend's form, if it is sound: sizes, exponent, and a point that lies on its curve.
+    /// The key in the backend's form, if it is sound: sizes, exponent, and a point that lies on its
+    /// curve.
     pub(super) fn check(
         &self,
         setting: &'static str,
@@ -96,7 +101,8 @@ impl PublicKey {
                     "is an RSA key of {bits} bits; {algorithm} needs an odd modulus of 2048 to 8192"
                 ));
             }
-            // 1 makes every text its own signature; an even exponent is none; a huge one costs time at every request.
+            // With exponent 1 every text is its own signature. An even one is none. A huge one
+            // costs time at every request.
             if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
                 return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
             }
@@ -125,7 +131,8 @@ impl PublicKey {
         Ok(key)
     }
 
-    /// The JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in base64url.
+    /// Computes the JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in
+    /// base64url.
     pub(super) fn thumbprint(&self, backend: Backend, algorithm: Algorithm) -> Option<String> {
         // Without a space, in the order of the names (section 3.3). No value needs an escape.
         let members: Vec<_> =
@@ -134,7 +141,8 @@ impl PublicKey {
         backend.sha256(json.as_bytes()).map(|hash| URL_SAFE_NO_PAD.encode(&hash))
     }
 
-    /// The members that a JWK of this key must have, and no others, in the order of their names (RFC 7638 section 3.2).
+    /// Returns the members that a JWK of this key must have, in the order of their names (RFC 7638
+    /// section 3.2).
     pub(super) fn members(&self, algorithm: Algorithm) -> Vec<(&'static str, String)> {
         let text = |number: &[u8]| URL_SAFE_NO_PAD.encode(number);
         match self {
@@ -158,7 +166,9 @@ impl PublicKey {
     }
 }
 
-/// Whether a modulus has the mark of the keys that some smart cards and TPMs made until 2017 (ROCA): modulo each small prime it is a power of
+/// Returns true if a modulus is of the generator of CVE-2017-15361 (ROCA), which some smart cards
+/// and TPMs used until 2017. Modulo each small prime such a modulus is a power of 65537. Of other
+/// moduli one in 200 million is too.
 /// 65537. Of other moduli one in 200 million has it.
 fn is_roca(n: &[u8]) -> bool {
     SMALL_PRIMES.into_iter().all(|prime| {
@@ -169,7 +179,7 @@ fn is_roca(n: &[u8]) -> bool {
     })
 }
 
-/// The number of bits of a big-endian number, without leading zeros.
+/// Returns the number of bits of a big-endian number, without leading zeros.
 fn bit_len(number: &[u8]) -> usize {
     let zeros: usize = number.iter().take_while(|byte| **byte == 0).count();
     let head = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);

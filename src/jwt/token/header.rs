@@ -1,95 +1,92 @@
-//! The JOSE header (RFC 7515 section 4), held to what a bearer token may say.
+//! The JOSE header (RFC 7515 section 4), restricted to the members that a bearer token may have.
 
-use std::fmt;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess};
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-
-use super::{
-    Algorithm,
-    json::{self, Name, Unread},
+use crate::{
+    error::TokenError,
+    ids::is_id,
+    jwt::{
+        json::{self, FromMembers, Name, Unread},
+        keys::Algorithm,
+    },
 };
-use crate::{error::TokenError, ids::is_id};
 
-/// More members than any honest header has. A bound because the header is read before the signature is known to be good.
+/// More members than any honest header has. They are bounded because the header is read before the
+/// signature is known to be good.
 const MAX_MEMBERS: usize = 32;
 
-/// More values than all members that do not matter have together: what is read before the signature is known to be good must not cost more
-/// than a valid token (measured: `cargo bench --bench hostile`).
+/// More values than the members without a meaning have together. They are read before the signature
+/// is known to be good, and must not cost more than a valid token (measured:
+/// `cargo bench --bench hostile`).
 const MAX_VALUES: u32 = 256;
 
-/// What a header says that matters: all else is read for its type and thrown away.
+/// The members of a header that have a meaning here. The others are checked for their type only.
 ///
-/// `jwk`, `jku`, `x5u` and `x5c` name keys that the sender would like to be trusted: they are never used and nothing is
-/// fetched (RFC 8725 section 3.10). Claims that an issuer copies into its header are ignored.
-pub(super) struct Header {
-    pub(super) alg: Algorithm,
-    pub(super) kid: Option<String>,
-    pub(super) typ: Option<String>,
+/// `jwk`, `jku`, `x5u` and `x5c` name keys that the sender would like to be trusted. They are never
+/// used, and nothing is fetched (RFC 8725 section 3.10). Claims that an issuer copies into its
+/// header are ignored.
+pub(crate) struct Header {
+    pub(crate) alg: Algorithm,
+    pub(crate) kid: Option<String>,
+    pub(crate) typ: Option<String>,
 }
 
 impl Header {
-    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         json::from_slice(json).map_err(|_| TokenError::Malformed("its header is not acceptable"))
     }
 }
 
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
+        let draft = Draft { alg: None, kid: None, typ: None, unread: Unread::at_most(MAX_VALUES) };
+        let Draft { alg, kid, typ, .. } = json::read_object(deserializer, draft)?;
+        Ok(Self { alg: alg.ok_or_else(|| D::Error::custom("no alg"))?, kid, typ })
     }
 }
 
-struct HeaderVisitor;
+/// A header of which some members were read.
+struct Draft {
+    alg: Option<Algorithm>,
+    kid: Option<String>,
+    typ: Option<String>,
+    unread: Unread,
+}
 
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header;
+impl<'de> FromMembers<'de> for Draft {
+    const EXPECTED: &'static str = "a JOSE header";
+    const MAX_MEMBERS: usize = MAX_MEMBERS;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JOSE header")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        let (mut alg, mut kid, mut typ) = (None, None, None);
-        let mut seen: Vec<Name<'de>> = Vec::with_capacity(4);
-        let mut unread = Unread::at_most(MAX_VALUES);
-        while let Some(name) = map.next_key::<Name<'de>>()? {
-            if seen.iter().any(|earlier| earlier.0 == name.0) {
-                return Err(A::Error::custom("duplicate member"));
+    fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "alg" => {
+                let text = map.next_value::<Name<'de>>()?.0;
+                self.alg = Some(Algorithm::from_jose(&text).ok_or_else(|| A::Error::custom("unsupported alg"))?);
             }
-            if seen.len() == MAX_MEMBERS {
-                return Err(A::Error::custom("too many members"));
-            }
-            match &*name.0 {
-                "alg" => {
-                    let text = map.next_value::<Name<'de>>()?.0;
-                    alg = Some(Algorithm::from_jose(&text).ok_or_else(|| A::Error::custom("unsupported alg"))?);
+            "kid" => {
+                let text: String = map.next_value()?;
+                if !is_id(&text) {
+                    return Err(A::Error::custom("kid"));
                 }
-                "kid" => {
-                    let text: String = map.next_value()?;
-                    if !is_id(&text) {
-                        return Err(A::Error::custom("kid"));
-                    }
-                    kid = Some(text);
-                }
-                "typ" => typ = Some(map.next_value::<String>()?),
-                // A receiver that does not understand what is critical must refuse (RFC 7515 section 4.1.11); the others
-                // say that the payload is not plain claims (RFC 7797, RFC 7516, RFC 7519 section 5.2).
-                "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(&mut map, "unsupported member"),
-                "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),
-                "x5c" => map.next_value_seed(unread.texts())?,
-                "jwk" => map.next_value_seed(unread.object())?,
-                _ => map.next_value_seed(unread.any())?,
+                self.kid = Some(text);
             }
-            seen.push(name);
+            "typ" => self.typ = Some(map.next_value::<String>()?),
+            // A receiver that does not understand what is critical must refuse (RFC 7515 section
+            // 4.1.11). The others say that the payload is not plain claims (RFC 7797, RFC 7516, RFC
+            // 7519 section 5.2).
+            "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(map, "unsupported member"),
+            "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),
+            "x5c" => map.next_value_seed(self.unread.texts())?,
+            "jwk" => map.next_value_seed(self.unread.object())?,
+            _ => map.next_value_seed(self.unread.any())?,
         }
-        let alg = alg.ok_or_else(|| A::Error::custom("no alg"))?;
-        Ok(Header { alg, kid, typ })
+        Ok(())
     }
 }
 
-/// Whether a `typ` is the media type `application/{subtype}`, written with or without its prefix and in any case
-/// (RFC 7515 section 4.1.9).
-pub(super) fn typ_is(typ: &str, subtype: &str) -> bool {
+/// Returns true if `typ` is the media type `application/{subtype}`, with or without its prefix and
+/// in any case (RFC 7515 section 4.1.9).
+pub(crate) fn typ_is(typ: &str, subtype: &str) -> bool {
     const PREFIX: &str = "application/";
     let bare = match typ.get(..PREFIX.len()) {
         Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => typ.get(PREFIX.len()..).unwrap_or_default(),

@@ -1,48 +1,54 @@
-//! JSON Web Key Sets (RFC 7517 section 5): one's own, those that others publish, and one to publish.
+//! JSON Web Key Sets (RFC 7517 section 5): the operator's own, those that others publish, and one
+//! to publish.
 //!
-//! `jsonwebtoken`'s `JwkSet` is not used: one ill-typed member spoils its whole set, and of two keys with one name it finds the first.
+//! `jsonwebtoken`'s `JwkSet` is not used: one ill-typed member makes its whole set unusable, and of
+//! two keys with one name it finds the first.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{
     Serialize,
-    de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess},
 };
 
 use super::{
     algorithm::{Algorithm, KeyType},
     backend::Backend,
     jwk::{self, Members},
-    key::VerifyingKey,
-    key_set::MAX_KEYS,
+    key::{MAX_KEYS, VerifyingKey},
     pem::Half,
 };
-use crate::{error::ConfigError, ids::is_id};
+use crate::{
+    error::ConfigError,
+    ids::is_id,
+    jwt::json::{self, FromMembers},
+};
 
 const SETTING: &str = "jwks";
 
-/// More text than 64 large RSA keys with their certificates need. It may come over the network, so it is bounded before it is read.
+/// More text than 64 large RSA keys with their certificates need. It may come over the network, so
+/// its length is checked before it is read.
 const MAX_LEN: usize = 256 * 1024;
 
-/// How many keys a published set may have, usable or not: what reading one can cost. Issuers publish two to ten.
+/// The most keys of a published set, usable or not: a bound of the cost of reading one. Issuers
+/// publish two to ten.
 ///
-/// More than [`MAX_KEYS`] usable ones are refused rather than read. To hold more would make every token without `kid` dearer, and to take the
-/// first ones would let the order of someone else's list decide whose tokens are good.
+/// More than [`MAX_KEYS`] usable ones are an error. To hold more would make every token without
+/// `kid` cost more. To take the first ones would let the order of someone else's list decide which
+/// tokens are good.
 const MAX_PUBLISHED: usize = 64;
 
-/// The keys of a set of the operator's own: all of them.
+/// Returns all keys of the operator's own set.
 pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
-    // Without one, the first key would be called unfit.
+    // Without a backend, the first key would be called unfit.
     Backend::compiled_in()?;
-    let Set { keys } = parse(json)?;
+    let keys = parse(json)?;
     if keys.len() > MAX_KEYS {
         let problem = format!("has {} keys, more than the {MAX_KEYS} that a set can hold", keys.len());
         return Err(ConfigError::new(SETTING, problem, "take away the keys whose last token has expired"));
     }
-    // Whoever hands out the public keys would hand out the secret (RFC 8725 section 2.1; Wycheproof's MixedKeySet).
+    // An operator who publishes such a set would publish the secret (RFC 8725 section 2.1;
+    // Wycheproof's MixedKeySet).
     if keys.iter().any(Members::is_secret) && !keys.iter().all(Members::is_secret) {
         return Err(ConfigError::new(
             SETTING,
@@ -61,9 +67,9 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     distinct(read)
 }
 
-/// The keys of someone else's set that can be used here. Those that name no algorithm are taken for the one that is asked for.
+/// Returns the usable keys of someone else's set. Keys that name no algorithm are read for `asked`.
 pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
-    // Without one, every key would be left out as unfit.
+    // Without a backend, every key would be left out as unfit.
     Backend::compiled_in()?;
     if let Some(algorithm) = asked.filter(|algorithm| matches!(algorithm.key_type(), KeyType::Secret { .. })) {
         return Err(ConfigError::new(
@@ -72,14 +78,15 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
             "name the one that the issuer signs with",
         ));
     }
-    let Set { keys } = parse(json)?;
+    let keys = parse(json)?;
     if keys.len() > MAX_PUBLISHED {
         let problem = format!("has {} keys, more than {MAX_PUBLISHED}", keys.len());
         return Err(ConfigError::new(SETTING, problem, "check the address that it came from"));
     }
     let mut names = BTreeSet::new();
     for (index, members) in keys.iter().enumerate() {
-        // Such an issuer's keys are no longer its own, the others of the set no more than this one.
+        // The secrets of such an issuer are public. The other keys of its set are no better than
+        // this one.
         if members.is_secret() || members.has("k") {
             let problem = format!("{} is a secret, which must never be published", part(index, members));
             return Err(ConfigError::new(SETTING, problem, "ask the issuer to replace its keys"));
@@ -116,7 +123,7 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
     }
 }
 
-/// The public keys, as a set to publish.
+/// Writes the public keys as a set to publish.
 pub(super) fn write(keys: &[VerifyingKey]) -> String {
     #[derive(Serialize)]
     struct Published {
@@ -143,8 +150,12 @@ fn verifying(asked: Option<Algorithm>, members: Members) -> Result<Read, ConfigE
     Ok(Read { has_kid: jwk.kid.is_some(), key: VerifyingKey::of_jwk(jwk)? })
 }
 
-/// A name stands for one key, whatever its algorithm (RFC 7517 section 4.5), and a key is in the set once: keys without a name are compared by
-/// their default names, which are thumbprints. Then they have none: the issuer's tokens name none either.
+/// Returns the keys, or an error if two have one name. A name stands for one key, whatever its
+/// algorithm (RFC 7517 section 4.5).
+///
+/// Keys without a name are compared by their default names, which are thumbprints, so that each key
+/// is in the set once. Then these names are removed, because the issuer's tokens name no key
+/// either.
 fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
     match keys.iter().find(|read| read.key.kid().is_some_and(|kid| !names.insert(kid))) {
@@ -169,7 +180,7 @@ fn private(part: &str, name: &str) -> ConfigError {
     )
 }
 
-/// Which key of the set: its place and, if it is a name that can be shown, its `kid`.
+/// Returns the name of a key in errors: its place in the set and, if it can be shown, its `kid`.
 fn part(index: usize, members: &Members) -> String {
     match members.text("kid").filter(|kid| is_id(kid)) {
         Some(kid) => format!("key {index} (kid {kid:?})"),
@@ -177,11 +188,13 @@ fn part(index: usize, members: &Members) -> String {
     }
 }
 
+#[derive(Default)]
 struct Set {
-    keys: Vec<Members>,
+    keys: Option<Vec<Members>>,
 }
 
-fn parse(json: &str) -> Result<Set, ConfigError> {
+/// Reads the members of each key.
+fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
     if json.len() > MAX_LEN {
         let problem = format!("is a text of {} bytes, more than {MAX_LEN}", json.len());
         return Err(ConfigError::new(SETTING, problem, "check where it came from"));
@@ -196,40 +209,33 @@ fn parse(json: &str) -> Result<Set, ConfigError> {
             "give the text of a JWK Set (RFC 7517 section 5); for a single key use `VerifyingKey::from_jwk`",
         )
     })?;
-    if set.keys.is_empty() {
+    // `deserialize` rejects a set without the member.
+    let keys = set.keys.unwrap_or_default();
+    if keys.is_empty() {
         return Err(ConfigError::new(SETTING, "has no key", "give a set with the keys to verify with"));
     }
-    Ok(set)
+    Ok(keys)
 }
 
 impl<'de> Deserialize<'de> for Set {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SetVisitor;
-
-        impl<'de> Visitor<'de> for SetVisitor {
-            type Value = Set;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JWK Set")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Set, M::Error> {
-                let (mut seen, mut keys) = (BTreeSet::new(), None);
-                while let Some(name) = map.next_key::<String>()? {
-                    if name == "keys" {
-                        keys = Some(map.next_value()?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                    if !seen.insert(name) {
-                        return Err(M::Error::custom("a member twice"));
-                    }
-                }
-                keys.map(|keys| Set { keys }).ok_or_else(|| M::Error::custom("no `keys`"))
-            }
+        let set = json::read_object(deserializer, Self::default())?;
+        if set.keys.is_none() {
+            return Err(D::Error::custom("no `keys`"));
         }
+        Ok(set)
+    }
+}
 
-        deserializer.deserialize_map(SetVisitor)
+impl<'de> FromMembers<'de> for Set {
+    const EXPECTED: &'static str = "a JWK Set";
+
+    fn read_member<M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<(), M::Error> {
+        match name {
+            "keys" => self.keys = Some(map.next_value()?),
+            _ => drop(map.next_value::<IgnoredAny>()?),
+        }
+        Ok(())
     }
 }
 

@@ -67,7 +67,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// The name as it stands in a header's `alg`.
+    /// Returns its name in a header's `alg`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -86,7 +86,8 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of this exact name: JOSE names are case-sensitive (RFC 7515 section 4.1.1).
+    /// Returns the algorithm of this exact name: JOSE names are case-sensitive (RFC 7515 section
+    /// 4.1.1).
     pub(crate) fn from_jose(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
     }
@@ -122,7 +123,8 @@ impl Algorithm {
 }
 
 impl KeyType {
-    /// The length of a coordinate (or of Ed25519's point) in bytes; none for secrets and RSA.
+    /// Returns the length of a coordinate (or of Ed25519's point) in bytes; `None` for secrets and
+    /// RSA.
     pub(crate) const fn coordinate_len(self) -> Option<usize> {
         match self {
             Self::Secret { .. } | Self::Rsa => None,
@@ -157,7 +159,8 @@ impl FromStr for Algorithm {
     ///
     /// # Errors
     ///
-    /// Any other text; the message does not repeat it, since a secret may have been put there by mistake.
+    /// Any other text. The message does not repeat it, because it may be a secret put there by
+    /// mistake.
     fn from_str(name: &str) -> Result<Self, ConfigError> {
         Self::from_jose(name).ok_or_else(|| {
             ConfigError::new(

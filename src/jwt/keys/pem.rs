@@ -1,7 +1,7 @@
 //! The armour around a key: PEM (RFC 7468), and DER made into PEM.
 //!
-//! Both backends get keys through `jsonwebtoken`'s PEM reader, so that they accept the same ones: given DER, each takes
-//! another structure.
+//! Both backends get keys through `jsonwebtoken`'s PEM reader, so that they accept the same ones.
+//! Given DER, each takes another structure.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::algorithm::{Algorithm, KeyType};
 use crate::error::ConfigError;
 
-/// Which half of a key pair is asked for.
+/// The half of a key pair that is needed.
 #[derive(Clone, Copy)]
 pub(super) enum Half {
     Private,
@@ -17,7 +17,7 @@ pub(super) enum Half {
 }
 
 impl Half {
-    /// The PEM labels of this half: PKCS#8 or SPKI, then PKCS#1.
+    /// Returns the PEM labels of this half: PKCS#8 or SPKI, then PKCS#1.
     const fn labels(self) -> [&'static str; 2] {
         match self {
             Self::Private => ["PRIVATE KEY", "RSA PRIVATE KEY"],
@@ -32,7 +32,7 @@ impl Half {
         }
     }
 
-    /// What to say when the text is well armoured, but holds no key that can be used.
+    /// Returns the error for text that is well armoured, but holds no usable key.
     pub(super) fn unreadable(self, setting: &'static str, algorithm: Algorithm) -> ConfigError {
         let half = self.name();
         let remedy = match (self, algorithm.key_type()) {
@@ -49,7 +49,7 @@ impl Half {
     }
 }
 
-/// Refuses, with the way out, what is no single PEM block of the half that is asked for.
+/// Returns an error, with a remedy, unless the text is a single PEM block of this half.
 pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(), ConfigError> {
     let refuse = |problem: &'static str, remedy: &'static str| Err(ConfigError::new(setting, problem, remedy));
     let text = std::str::from_utf8(pem).unwrap_or_default();
@@ -79,7 +79,7 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
     }
 }
 
-/// The DER as PEM under each label that it may have.
+/// Writes the DER as PEM under each label that it may have.
 pub(super) fn from_der(half: Half, der: &[u8]) -> [Zeroizing<String>; 2] {
     let body = Zeroizing::new(STANDARD.encode(der));
     half.labels()

@@ -3,23 +3,23 @@
 use super::{
     algorithm::Algorithm,
     jwk_set,
-    key::{SigningKey, VerifyingKey},
+    key::{MAX_KEYS, SigningKey, VerifyingKey},
 };
 use crate::error::ConfigError;
 
-/// How many keys a set can hold. A token without `kid` is tried with every key of its algorithm that has no name, so the number bounds what one bad token
-/// can cost.
-pub(super) const MAX_KEYS: usize = 16;
-
 /// The keys of a service: at most one that signs, and those that verify.
 ///
-/// To rotate a key: add the new one to every node as a verifying key, then sign with it and keep the old one as a
-/// verifying key, and take the old one away when its last token has expired. A verifying key verifies until it is
-/// taken out of the set. Each step is a set of its own, and [`replace_keys`](crate::TokenService::replace_keys) puts it in force without a restart.
+/// To rotate a key: add the new one to every node as a verifying key. Then sign with it, and keep
+/// the old one as a verifying key. Remove the old one when its last token has expired. A verifying
+/// key verifies until it is removed. Each step is a new set, and
+/// [`replace_keys`](crate::TokenService::replace_keys) puts it in force without a restart.
 ///
-/// A token whose header has a `kid` is verified by the key of that name. One without is verified by the keys without a name, or by the only key of its
-/// algorithm: of several named ones it would have to say which (section 10.1 of `OpenID` Connect Core 1.0), and whoever has none could make a
-/// service try them all. So where old tokens have no `kid`, as the predecessor's, their key is added with
+/// A token whose header has a `kid` is verified by the key of that name. One without is verified by
+/// the keys without a name, or by the only key of its algorithm. If several have names, the token
+/// has to name one (section 10.1 of `OpenID` Connect Core 1.0): otherwise a client without a token
+/// could make a service try them all.
+///
+/// So where old tokens have no `kid`, as the predecessor's, add their key with
 /// [`without_kid`](VerifyingKey::without_kid).
 ///
 /// `Debug` shows algorithms and names only.
@@ -30,14 +30,14 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// A set that signs with this key and verifies with it.
+    /// Creates a set that signs and verifies with this key.
     #[must_use]
     pub fn signing(key: SigningKey) -> Self {
         let verifying = vec![key.verifying_key().clone()];
         Self { signing: Some(key), verifying }
     }
 
-    /// A set that verifies with this key and issues nothing.
+    /// Creates a set that verifies with this key and issues nothing.
     #[must_use]
     pub fn verifying(key: VerifyingKey) -> Self {
         Self { signing: None, verifying: vec![key] }
@@ -56,7 +56,8 @@ impl KeySet {
                 "take away the keys whose last token has expired",
             ));
         }
-        // A name stands for one key, whatever its algorithm (RFC 7517 section 4.5), and a set that is published is read so by others.
+        // A name stands for one key, whatever its algorithm (RFC 7517 section 4.5). Others read a
+        // published set so.
         if key.kid().is_some() && self.verifying.iter().any(|own| own.kid() == key.kid()) {
             return Err(ConfigError::new(
                 "verifying_key",
@@ -68,35 +69,43 @@ impl KeySet {
         Ok(self)
     }
 
-    /// A set to verify with, from a JWK Set (RFC 7517 section 5) of one's own: every key in it must be usable.
+    /// Reads a set to verify with from the operator's own JWK Set (RFC 7517 section 5). Every key
+    /// in it must be usable.
     ///
-    /// Each key has to name its algorithm by `alg` or by its curve. Keys of different kinds may stand together, but secrets (`oct`) only
-    /// among themselves: whoever may read the public ones would read the secrets too.
+    /// Each key has to name its algorithm by `alg` or by its curve. Keys of different types can be
+    /// in one set, but secrets (`oct`) only among themselves: a client that can read the public
+    /// keys could read the secrets too.
     ///
     /// # Errors
     ///
-    /// The text is no JWK Set, has a member twice, or is longer than 256 KiB; it has no key, or more than 16; two keys have one name, or
-    /// one key is there twice without a name; it mixes secrets and public keys; or a key cannot be used, as [`VerifyingKey::from_jwk`]
-    /// says. The message tells which key by its place in the set (from 0) and its `kid`, and never a value.
+    /// The text is no JWK Set, has a member twice, or is longer than 256 KiB. It has no key, or
+    /// more than 16. Two keys have one name, or one key is there twice without a name. It mixes
+    /// secrets and public keys. A key cannot be used, as [`VerifyingKey::from_jwk`] says. The
+    /// message names the key by its place in the set (from 0) and its `kid`, and never a value.
     pub fn from_jwks(json: &str) -> Result<Self, ConfigError> {
         Ok(Self { signing: None, verifying: jwk_set::own(json)? })
     }
 
-    /// A set to verify with, from the JWK Set that someone else publishes: what an issuer's `jwks_uri` serves.
+    /// Reads a set to verify with from the JWK Set that someone else publishes, for example at an
+    /// issuer's `jwks_uri`.
     ///
-    /// A key that is not for this crate is left out, as RFC 7517 section 5 says: an unknown kind, curve or algorithm, `use` or `key_ops`
-    /// for something else, a member missing or of the wrong type, no algorithm told, an RSA key too small, a point off its curve.
-    /// But what no issuer publishes in its right mind spoils the whole set. A token that names no key is tried with each key of its algorithm that has
-    /// no `kid` either, good or forged.
+    /// A key that is not for this crate is left out, as RFC 7517 section 5 says. That is one with
+    /// an unknown type, curve or algorithm, `use` or `key_ops` for something else, a missing or
+    /// ill-typed member, no algorithm, a too small RSA key, or a point off its curve. But a set
+    /// with a secret or private key is an error as a whole.
     ///
-    /// Text that came over the network is only as good as its connection: fetch it by HTTPS, from an address that you have configured and
-    /// never from one that a token names (RFC 8725 section 3.10).
+    /// A token that names no key is tried with each key of its algorithm that has no `kid` either,
+    /// good or forged.
+    ///
+    /// Fetch the text by HTTPS, from an address that you have configured and never from one that a
+    /// token names (RFC 8725 section 3.10).
     ///
     /// # Errors
     ///
-    /// The text is no JWK Set, has a member twice, is longer than 256 KiB or has more than 64 keys; a secret (`oct`) or a member of a private
-    /// key is in it; two keys that are not for something else have one `kid`, or one key is there twice without; no key can be used, or
-    /// more than 16; no signature backend is compiled in.
+    /// The text is no JWK Set, has a member twice, is longer than 256 KiB or has more than 64 keys.
+    /// It has a secret (`oct`) or a member of a private key. Two keys that are not for something
+    /// else have one `kid`, or one key is there twice without. No key can be used, or more than 16
+    /// can. No signature backend is compiled in.
     ///
     /// ```
     /// use tower_bearer::jwt::KeySet;
@@ -114,8 +123,9 @@ impl KeySet {
         Ok(Self { signing: None, verifying: jwk_set::published(None, json)? })
     }
 
-    /// The same with the algorithm that the issuer is known to use: keys that name none, as some issuers' RSA keys do, are taken for it, and
-    /// those that name another or are of another type are left out (RFC 8725 section 3.1: the verifier decides).
+    /// Reads such a set of an issuer that is known to use this algorithm. Keys that name none, as
+    /// some issuers' RSA keys do, are read for it. Those that name another or are of another type
+    /// are left out (RFC 8725 section 3.1: the verifier decides).
     ///
     /// # Errors
     ///
@@ -124,11 +134,12 @@ impl KeySet {
         Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithm), json)? })
     }
 
-    /// The public keys as a JWK Set: what `/.well-known/jwks.json` may serve, so that others can verify this service's tokens.
+    /// Writes the public keys as a JWK Set: serve it at `/.well-known/jwks.json`, so that others
+    /// can verify this service's tokens.
     ///
-    /// Each key has `kty` with its numbers, `use`, `alg` and, unless it was taken away, `kid`. Secrets are left out and private members
-    /// never held, so a set of secrets gives `{"keys":[]}`. Publish the next key before the first token is signed with it, and the last one
-    /// until its tokens have expired.
+    /// Each key has `kty` with its numbers, `use`, `alg` and, unless it was removed, `kid`. Secrets
+    /// are left out, so a set of secrets gives `{"keys":[]}`. Publish the next key before the first
+    /// token is signed with it, and the last one until its tokens have expired.
     ///
     /// ```
     /// use tower_bearer::jwt::{KeySet, VerifyingKey};
@@ -146,19 +157,20 @@ impl KeySet {
         jwk_set::write(&self.verifying)
     }
 
-    /// The key that signs.
+    /// Returns the key that signs.
     #[must_use]
     pub fn signing_key(&self) -> Option<&SigningKey> {
         self.signing.as_ref()
     }
 
-    /// The keys that verify, the signing one first.
+    /// Returns the keys that verify, the signing one first.
     #[must_use]
     pub fn verifying_keys(&self) -> &[VerifyingKey] {
         &self.verifying
     }
 
-    /// The keys that may have signed a token with this header. The name is only ever compared, never interpreted (RFC 8725 section 3.10).
+    /// Returns the keys that may have signed a token with this header. The name is only compared,
+    /// never interpreted (RFC 8725 section 3.10).
     pub(crate) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
         let of_algorithm = || self.verifying.iter().filter(move |key| key.algorithm() == algorithm);
         let needs_no_name = kid.is_none() && of_algorithm().nth(1).is_none();

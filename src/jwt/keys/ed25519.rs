@@ -1,9 +1,10 @@
-//! Whether 32 bytes are a public key of Ed25519 (RFC 8032 section 5.1.3). AWS-LC looks at the first signature only, and then at less.
+//! Checks of Ed25519 public keys (RFC 8032 section 5.1.3). AWS-LC checks less, and only at the
+//! first signature.
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 
-/// Whether this is the one encoding of a point on the curve, and not of small order: under such a key everyone can sign, for the identity's
-/// equation holds whatever was signed.
+/// Returns true if this is the one encoding of a point on the curve, and not of small order. With a
+/// key of small order anyone can sign, because the equation holds for every message.
 pub(super) fn is_public_key(encoded: &[u8]) -> bool {
     CompressedEdwardsY::from_slice(encoded).is_ok_and(|encoded| {
         encoded.decompress().is_some_and(|point| point.compress() == encoded && !point.is_small_order())
@@ -43,7 +44,8 @@ mod tests {
 
     #[test]
     fn what_has_no_x_is_no_point() {
-        // Computed apart from this: among the first twenty these have none, and 0 and 1 are of small order.
+        // Computed apart from this: among the first twenty these have none, and 0 and 1 are of
+        // small order.
         for y in 0..20 {
             assert_eq!(is_public_key(&encoded(y, 0)), ![0, 1, 2, 7, 8, 11, 12, 13, 17].contains(&y), "{y}");
             assert_eq!(is_public_key(&encoded(y, 0x80)), ![0, 1, 2, 7, 8, 11, 12, 13, 17].contains(&y), "-{y}");

@@ -1,5 +1,5 @@
-//! Writes the few DER structures (ITU-T X.690) that a JWK's numbers have to be put into, for the backends read no
-//! JWK. Reading DER is the backends' own work.
+//! Writers of the few DER structures (ITU-T X.690) that hold a JWK's numbers, because the backends
+//! read no JWK. The backends read DER themselves.
 
 use zeroize::Zeroizing;
 
@@ -15,26 +15,27 @@ const SEQUENCE: u8 = 0x30;
 /// `[1]`, explicit: the public key within `ECPrivateKey` (RFC 5915 section 3).
 const PUBLIC_KEY: u8 = 0xa1;
 
-/// `id-ecPublicKey` (RFC 5480 section 2.1.1), `secp256r1`, `secp384r1` (section 2.1.1.1), `id-Ed25519` (RFC 8410 section 3).
+/// `id-ecPublicKey` (RFC 5480 section 2.1.1), `secp256r1`, `secp384r1` (section 2.1.1.1),
+/// `id-Ed25519` (RFC 8410 section 3).
 const EC_PUBLIC_KEY_OID: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const P256_OID: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384_OID: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
 const ED25519_OID: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
 
-/// `RSAPublicKey` (RFC 8017 appendix A.1.1).
+/// Encodes an `RSAPublicKey` (RFC 8017 appendix A.1.1).
 pub(super) fn rsa_public_key(n: &[u8], e: &[u8]) -> Der {
     element(SEQUENCE, &[&integer(n), &integer(e)])
 }
 
-/// `RSAPrivateKey` of two primes (RFC 8017 appendix A.1.2): n, e, d, p, q, dp, dq, qi.
+/// Encodes an `RSAPrivateKey` of two primes (RFC 8017 appendix A.1.2): n, e, d, p, q, dp, dq, qi.
 pub(super) fn rsa_private_key(numbers: [&[u8]; 8]) -> Der {
     let encoded: Vec<Der> = [[0].as_slice()].into_iter().chain(numbers).map(integer).collect();
     let parts: Vec<&[u8]> = encoded.iter().map(|part| part.as_slice()).collect();
     element(SEQUENCE, &parts)
 }
 
-/// `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey` with its public key, so that the backend compares them.
-/// None if the type is no NIST curve.
+/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey` with its public key, so
+/// that the backend compares them. Returns `None` if the type is no NIST curve.
 pub(super) fn ec_private_key(curve: KeyType, d: &[u8], x: &[u8], y: &[u8]) -> Option<Der> {
     let curve_oid = match curve {
         KeyType::P256 => P256_OID,
@@ -47,13 +48,13 @@ pub(super) fn ec_private_key(curve: KeyType, d: &[u8], x: &[u8], y: &[u8]) -> Op
     Some(element(SEQUENCE, &[&integer(&[0]), &algorithm, &element(OCTET_STRING, &[&key])]))
 }
 
-/// `PrivateKeyInfo` of an Ed25519 key (RFC 8410 section 7).
+/// Encodes the `PrivateKeyInfo` of an Ed25519 key (RFC 8410 section 7).
 pub(super) fn ed25519_private_key(d: &[u8]) -> Der {
     let key = element(OCTET_STRING, &[&element(OCTET_STRING, &[d])]);
     element(SEQUENCE, &[&integer(&[0]), &element(SEQUENCE, &[ED25519_OID]), &key])
 }
 
-/// A non-negative integer: no leading zeros but the one that keeps the sign bit clear.
+/// Encodes a non-negative integer without leading zeros, except one that keeps the sign bit clear.
 fn integer(big_endian: &[u8]) -> Der {
     let zeros = big_endian.iter().take_while(|byte| **byte == 0).count();
     let number = big_endian.get(zeros..).unwrap_or_default();

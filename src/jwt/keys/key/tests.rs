@@ -2,20 +2,20 @@
 
 use super::*;
 
-const RSA: &str = include_str!("../../../tests/keys/TEST-rsa-2048-pkcs8.pem");
-const RSA_PKCS1: &str = include_str!("../../../tests/keys/TEST-rsa-2048-pkcs1.pem");
-const RSA_PUBLIC: &str = include_str!("../../../tests/keys/TEST-rsa-2048-public.pem");
-const RSA_PUBLIC_PKCS1: &str = include_str!("../../../tests/keys/TEST-rsa-2048-public-pkcs1.pem");
-const RSA_1024: &str = include_str!("../../../tests/keys/TEST-rsa-1024-pkcs8.pem");
-const P256: &str = include_str!("../../../tests/keys/TEST-ec-p256-pkcs8.pem");
-const P256_SEC1: &str = include_str!("../../../tests/keys/TEST-ec-p256-sec1.pem");
-const P256_PUBLIC: &str = include_str!("../../../tests/keys/TEST-ec-p256-public.pem");
-const P384: &str = include_str!("../../../tests/keys/TEST-ec-p384-pkcs8.pem");
-const P384_PUBLIC: &str = include_str!("../../../tests/keys/TEST-ec-p384-public.pem");
-const SECP256K1: &str = include_str!("../../../tests/keys/TEST-ec-secp256k1-pkcs8.pem");
-const SECP256K1_PUBLIC: &str = include_str!("../../../tests/keys/TEST-ec-secp256k1-public.pem");
-const ED25519: &str = include_str!("../../../tests/keys/TEST-ed25519-pkcs8.pem");
-const ED25519_PUBLIC: &str = include_str!("../../../tests/keys/TEST-ed25519-public.pem");
+const RSA: &str = include_str!("../../../../tests/keys/TEST-rsa-2048-pkcs8.pem");
+const RSA_PKCS1: &str = include_str!("../../../../tests/keys/TEST-rsa-2048-pkcs1.pem");
+const RSA_PUBLIC: &str = include_str!("../../../../tests/keys/TEST-rsa-2048-public.pem");
+const RSA_PUBLIC_PKCS1: &str = include_str!("../../../../tests/keys/TEST-rsa-2048-public-pkcs1.pem");
+const RSA_1024: &str = include_str!("../../../../tests/keys/TEST-rsa-1024-pkcs8.pem");
+const P256: &str = include_str!("../../../../tests/keys/TEST-ec-p256-pkcs8.pem");
+const P256_SEC1: &str = include_str!("../../../../tests/keys/TEST-ec-p256-sec1.pem");
+const P256_PUBLIC: &str = include_str!("../../../../tests/keys/TEST-ec-p256-public.pem");
+const P384: &str = include_str!("../../../../tests/keys/TEST-ec-p384-pkcs8.pem");
+const P384_PUBLIC: &str = include_str!("../../../../tests/keys/TEST-ec-p384-public.pem");
+const SECP256K1: &str = include_str!("../../../../tests/keys/TEST-ec-secp256k1-pkcs8.pem");
+const SECP256K1_PUBLIC: &str = include_str!("../../../../tests/keys/TEST-ec-secp256k1-public.pem");
+const ED25519: &str = include_str!("../../../../tests/keys/TEST-ed25519-pkcs8.pem");
+const ED25519_PUBLIC: &str = include_str!("../../../../tests/keys/TEST-ed25519-public.pem");
 
 const SECRET: &[u8] = b"TEST secret of sixty-four bytes, which is long enough for HS512!";
 

@@ -1,10 +1,11 @@
-//! Which HMAC secrets are good enough.
+//! Checks of HMAC secrets.
 
 use super::algorithm::{Algorithm, KeyType};
 use crate::error::ConfigError;
 
-/// Secrets that every attacker tries first: the examples of web sites, tutorials and templates. Only what is found in
-/// public word for word belongs here; each is refused also when it is repeated, padded or written in another case.
+/// Secrets that every attacker tries first: the examples of web sites, tutorials and templates.
+/// Only texts that are public word for word belong here. Each is refused also when it is repeated,
+/// padded or written in another case.
 const EXAMPLES: &[&[u8]] = &[
     b"secret",
     b"supersecret",
@@ -55,7 +56,8 @@ const EXAMPLES: &[&[u8]] = &[
 
 const REMEDY: &str = "make one from random bytes, for example with `openssl rand -base64 64`";
 
-/// Refuses a secret that can be guessed, or that is a key of another kind. The message never tells the secret.
+/// Returns an error for a secret that can be guessed, or that is a key of another kind. The message
+/// never contains the secret.
 pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) -> Result<(), ConfigError> {
     let KeyType::Secret { minimum } = algorithm.key_type() else {
         return Err(ConfigError::new(
@@ -64,7 +66,8 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
             format!("give the {}, or use HS256, HS384 or HS512", algorithm.key_type()),
         ));
     };
-    // Before the length: whoever gives a key's text as a secret is not helped by advice about its length.
+    // Before the length: an operator who gives a key's text as a secret is not helped by advice
+    // about its length.
     if is_key_text(secret) {
         return Err(ConfigError::new(
             setting,
@@ -89,7 +92,8 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
     Ok(())
 }
 
-/// A public key's text as an HMAC secret lets everyone forge (CVE-2015-9235, CVE-2022-29217, CVE-2024-33663).
+/// Returns true for the text of a key. With a public key's text as the HMAC secret anyone can forge
+/// (CVE-2015-9235, CVE-2022-29217, CVE-2024-33663).
 fn is_key_text(secret: &[u8]) -> bool {
     let text = secret.trim_ascii_start();
     let contains = |needle: &[u8]| secret.windows(needle.len()).any(|window| window == needle);
@@ -100,7 +104,8 @@ fn is_one_byte_repeated(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| Some(byte) == bytes.first())
 }
 
-/// Whether the secret is the example once or more often, followed by nothing or by one byte repeated.
+/// Returns true if the secret is the example, once or repeated, followed by nothing or by one byte
+/// repeated.
 fn is_example(secret: &[u8], example: &[u8]) -> bool {
     let same = secret.iter().zip(example.iter().cycle()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     same >= example.len() && secret.get(same..).is_some_and(is_one_byte_repeated)

@@ -2,35 +2,41 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{KeySet, VerifyingKey, header::Header};
-use crate::error::TokenError;
+use super::header::Header;
+use crate::{
+    error::TokenError,
+    jwt::keys::{KeySet, VerifyingKey},
+};
 
-/// The longest text that is looked at, unless a service is configured otherwise. Tokens have some hundred bytes, and servers bound a
-/// field line to about this much anyway.
+/// The longest token that is read, unless a service is configured otherwise. Tokens have some
+/// hundred bytes, and servers bound a field line to about this much anyway.
 pub(crate) const DEFAULT_MAX_TOKEN_LEN: usize = 8 * 1024;
 
 const NOT_COMPACT: TokenError = TokenError::Malformed("it is not three segments of base64url");
 
-/// A token's header and payload, after its signature was verified.
-pub(super) struct Verified {
-    pub(super) header: Header,
-    pub(super) payload: Vec<u8>,
+/// A token's header and payload. Its signature is good.
+pub(crate) struct VerifiedJws {
+    pub(crate) header: Header,
+    pub(crate) payload: Vec<u8>,
 }
 
-/// Verifies a signed text in the compact serialization (RFC 7515 sections 3.1, 5.2 and 7.1), and gives its payload, whatever that is.
+/// Verifies a signed text in the compact serialization, and returns its payload, whatever that is
+/// (RFC 7515 sections 3.1, 5.2 and 7.1).
 ///
-/// What is checked, in this order:
+/// The checks, in this order:
 ///
-/// * at most 8 KiB of text, 3 KiB of which are the header's; exactly three segments of canonical unpadded base64url, of which only the payload may
-///   be empty;
-/// * the header (section 4): an object without duplicate members, with a supported `alg`; `crit`, `b64`, `zip`, `enc` and `cty` are refused,
-///   and `jwk`, `jku`, `x5u` and `x5c` never used;
-/// * the key: the one of the set with the header's algorithm and, if it has one, the header's `kid`;
+/// * at most 8 KiB of text, 3 KiB of which are the header's; exactly three segments of canonical
+///   unpadded base64url, of which only the payload may be empty;
+/// * the header (section 4): an object without duplicate members, with a supported `alg`; `crit`,
+///   `b64`, `zip`, `enc` and `cty` are refused, and `jwk`, `jku`, `x5u` and `x5c` never used;
+/// * the key: the one of the set with the header's algorithm and, if it has one, the header's
+///   `kid`;
 /// * the signature.
 ///
-/// What is **not** checked: that the payload is JSON, and everything that it says. A token that has expired, is meant for another service or
-/// was revoked passes, and so does anything else that the same key has ever signed. For tokens use
-/// [`TokenService::validate_token`](crate::TokenService::validate_token) or [`validate_jwt_stateless`](super::validate_jwt_stateless).
+/// **Not** checked: that the payload is JSON, and all that it says. A token that has expired, is
+/// for another service or was revoked passes. So does anything else that the same key has ever
+/// signed. For tokens use [`TokenService::validate_token`](crate::TokenService::validate_token) or
+/// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless).
 ///
 /// # Errors
 ///
@@ -57,8 +63,9 @@ pub fn verify_compact(keys: &KeySet, token: &[u8]) -> Result<Vec<u8>, TokenError
     verify(keys, &split(token, DEFAULT_MAX_TOKEN_LEN)?).map(|verified| verified.payload)
 }
 
-/// The same for what claims to be a token: its payload is not read yet, but it has one.
-pub(super) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<Verified, TokenError> {
+/// Verifies the form and the signature of a token of at most `max_len` bytes. Unlike
+/// [`verify_compact`], it rejects an empty payload.
+pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<VerifiedJws, TokenError> {
     let segments = split(token, max_len)?;
     if segments.payload.is_empty() {
         return Err(NOT_COMPACT);
@@ -66,16 +73,16 @@ pub(super) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Resul
     verify(keys, &segments)
 }
 
-/// The order keeps hostile input cheap: after the length and the segments comes the header, and the payload is not decoded before its
-/// signature is known to be good.
-fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<Verified, TokenError> {
+/// Verifies the signature. The order keeps hostile input cheap: the header comes first, and the
+/// payload is decoded only when its signature is known to be good.
+fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
     let header = Header::parse(&decode_segment(segments.header)?)?;
     let signature = decode_segment(segments.signature)?;
     let is_signed_by = |key: &VerifyingKey| key.verify(segments.signing_input, &signature);
     if !keys.candidates(header.kid.as_deref(), header.alg).any(is_signed_by) {
         return Err(TokenError::Signature);
     }
-    Ok(Verified { header, payload: decode_segment(segments.payload)? })
+    Ok(VerifiedJws { header, payload: decode_segment(segments.payload)? })
 }
 
 struct Segments<'a> {
@@ -85,8 +92,8 @@ struct Segments<'a> {
     signature: &'a [u8],
 }
 
-/// Exactly three segments; only a payload may be empty, for a signature of nothing is a signature. More dots than two are not looked for:
-/// they are not base64url.
+/// Splits a text into exactly three segments. Only a payload may be empty, because a signature of
+/// nothing is a signature. It does not search for further dots: they are not base64url.
 fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     if token.len() > max_len {
         return Err(TokenError::Malformed("it is longer than allowed"));
@@ -107,14 +114,17 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     Ok(Segments { signing_input, header, payload, signature })
 }
 
-/// Three eighths of a token, 3 KiB by default: a certificate of RSA 2048 (`x5c`) and every name fit in. A header is read before the signature is
-/// known to be good, and to read a longer one would cost more than a valid token (measured: `cargo bench --bench hostile`).
+/// Returns the longest header of a token of `max_len` bytes: three eighths, 3 KiB by default. A
+/// certificate of RSA 2048 (`x5c`) and every name fit in.
+///
+/// A header is read before the signature is known to be good. Reading a longer one would cost more
+/// than a valid token (measured: `cargo bench --bench hostile`).
 pub(crate) const fn longest_header(max_len: usize) -> usize {
     max_len / 8 * 3
 }
 
-/// Canonical unpadded base64url (RFC 7515 section 2, appendix C): no padding, no other alphabet, no stray bits at the end,
-/// so that no two texts are the same token.
+/// Decodes canonical unpadded base64url (RFC 7515 section 2, appendix C). Padding, another alphabet
+/// and stray bits at the end are errors, so that no two texts are the same token.
 fn decode_segment(segment: &[u8]) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed("a segment is not canonical base64url"))
 }

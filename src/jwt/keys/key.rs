@@ -18,20 +18,27 @@ use crate::{
     ids::is_id,
 };
 
+/// The most keys in a set. A token without `kid` is tried with every key of its algorithm that has
+/// no name. So this bounds the cost of a bad token.
+pub(super) const MAX_KEYS: usize = 16;
+
 const SIGNING: &str = "signing_key";
 const VERIFYING: &str = "verifying_key";
 
-/// What is signed once when a key is made, and whose HMAC names a secret. It has no `.`, so it is the signing input of
-/// no JWS (RFC 7515 section 5.1), and its signature is no token's.
+/// The message that is signed once when a key is made, and whose HMAC names a secret. It has no
+/// `.`, so it is the signing input of no JWS (RFC 7515 section 5.1), and its signature is no
+/// token's.
 const LABEL: &[u8] = b"tower-bearer key";
 
 /// A key that signs tokens and verifies them, for exactly one [`Algorithm`].
 ///
-/// Everything is checked when the key is made, so that no request can find a key unfit: its type against the
-/// algorithm, the least sizes of RFC 7518, points against their curve, and a signature against its own verification.
+/// All checks are made when the key is made, so that no request can find a key unfit: its type
+/// against the algorithm, the least sizes of RFC 7518, points against their curve, and a signature
+/// against its own verification.
 ///
-/// The key's name (`kid`) is by default the RFC 7638 thumbprint of the public key; of a secret, the beginning of an
-/// HMAC under it. `Debug` shows the algorithm and the name only, and the memory is wiped when the key is dropped.
+/// The key's name (`kid`) is by default the RFC 7638 thumbprint of the public key; for a secret,
+/// the beginning of an HMAC under it. `Debug` shows the algorithm and the name only. The memory is
+/// wiped when the key is dropped.
 #[derive(Clone)]
 pub struct SigningKey {
     key: EncodingKey,
@@ -50,31 +57,34 @@ pub struct VerifyingKey {
 }
 
 impl SigningKey {
-    /// A shared secret, for HS256, HS384 or HS512. The bytes are used as they are, without any decoding.
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used as they
+    /// are, without any decoding.
     ///
     /// # Errors
     ///
-    /// The algorithm needs a key pair; the secret is shorter than the hash (RFC 7518 section 3.2), one byte repeated,
-    /// known from public examples, or the text of another key; no signature backend is compiled in.
+    /// The algorithm needs a key pair. The secret is shorter than the hash (RFC 7518 section 3.2),
+    /// one byte repeated, known from public examples, or the text of another key. No signature
+    /// backend is compiled in.
     pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let secret = secret.as_ref();
         let verifying = VerifyingKey::of_secret(SIGNING, algorithm, secret)?;
         Self::tried(EncodingKey::from_secret(secret), verifying)
     }
 
-    /// A private key in PEM: PKCS#8 or, for RSA, PKCS#1.
+    /// Reads a private key in PEM: PKCS#8 or, for RSA, PKCS#1.
     ///
     /// # Errors
     ///
-    /// It is no such key (SEC1, encrypted keys, certificates and several blocks are refused); it does not belong to the
-    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, with an unfit exponent or of the ROCA generator; its two halves do
-    /// not belong together; no signature backend is compiled in.
+    /// It is no such key (SEC1, encrypted keys, certificates and several blocks are refused). It
+    /// does not belong to the algorithm. It is an RSA key of less than 2048 or more than 8192 bits,
+    /// with an unfit exponent or of the ROCA generator. Its two halves do not belong together. No
+    /// signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         pem::check(SIGNING, Half::Private, pem.as_ref())?;
         Self::from_armoured(algorithm, [pem.as_ref()])
     }
 
-    /// A private key in DER: PKCS#8 or, for RSA, PKCS#1.
+    /// Reads a private key in DER: PKCS#8 or, for RSA, PKCS#1.
     ///
     /// # Errors
     ///
@@ -84,18 +94,19 @@ impl SigningKey {
         Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
     }
 
-    /// A private or secret JSON Web Key (RFC 7517) that names its algorithm by `alg` or by its curve.
+    /// Reads a private or secret JSON Web Key (RFC 7517) that names its algorithm by `alg` or by
+    /// its curve.
     ///
     /// # Errors
     ///
-    /// The text is no single JWK that keeps the rules of RFC 7517, 7518 and 8037; it has no private part; it gives no
-    /// algorithm; `use` or `key_ops` does not allow signing (or, for a secret, verifying); and as
-    /// [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
+    /// The text is no single JWK that keeps the rules of RFC 7517, 7518 and 8037. It has no private
+    /// part, or names no algorithm. `use` or `key_ops` does not allow signing (or, for a secret,
+    /// verifying). Also as [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
     pub fn from_jwk(json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(SIGNING, Half::Private, None, json)?)
     }
 
-    /// A private or secret JSON Web Key for this algorithm, whether it names it or not.
+    /// Reads a private or secret JSON Web Key for this algorithm, even if it names none.
     ///
     /// # Errors
     ///
@@ -114,26 +125,27 @@ impl SigningKey {
         Ok(self)
     }
 
-    /// Takes the name away: tokens are then issued without `kid`.
+    /// Removes the name: tokens are then issued without `kid`.
     #[must_use]
     pub fn without_kid(mut self) -> Self {
         self.verifying = self.verifying.without_kid();
         self
     }
 
-    /// The name, which tokens carry as `kid`.
+    /// Returns the name, which tokens have as `kid`.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.verifying.kid()
     }
 
-    /// The algorithm.
+    /// Returns the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.verifying.algorithm
     }
 
-    /// The key that verifies what this one signs, with the same name. Of a secret, it holds the secret.
+    /// Returns the key that verifies this one's signatures, with the same name. For a secret, it
+    /// holds the secret.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.verifying
@@ -143,7 +155,7 @@ impl SigningKey {
         self.verifying.backend.sign(self.verifying.algorithm, &self.key, message)
     }
 
-    /// The first of the PEM texts that is a private key of the algorithm's type.
+    /// Reads the first of the PEM texts that is a private key of the algorithm's type.
     fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
         let read = |pem: &[u8]| {
@@ -175,14 +187,16 @@ impl SigningKey {
                     KeyType::Ed25519 => EncodingKey::from_ed_der(&der),
                     KeyType::Secret { .. } => return Err(Half::Private.unreadable(SIGNING, algorithm)),
                 };
-                // The halves given must belong together: the public half that is used is the one that is given.
+                // The two halves must belong together: the public half given is the one that is
+                // used.
                 Self::tried(key, VerifyingKey::of_public(SIGNING, backend, algorithm, &public)?)?
             }
         };
         kid.into_iter().try_fold(key, Self::with_kid)
     }
 
-    /// The pair, if the one half verifies what the other signs. It also shows that the backend can sign at all.
+    /// Returns the pair, if one half verifies a signature of the other. This also shows that the
+    /// backend can sign at all.
     fn tried(key: EncodingKey, verifying: VerifyingKey) -> Result<Self, ConfigError> {
         let pair = Self { key, verifying };
         if pair.sign(LABEL).is_ok_and(|signature| pair.verifying.verify(LABEL, &signature)) {
@@ -197,7 +211,8 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
-    /// A shared secret, for HS256, HS384 or HS512. The bytes are used as they are, without any decoding.
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used as they
+    /// are, without any decoding.
     ///
     /// # Errors
     ///
@@ -206,19 +221,20 @@ impl VerifyingKey {
         Self::of_secret(VERIFYING, algorithm, secret.as_ref())
     }
 
-    /// A public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1.
+    /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1.
     ///
     /// # Errors
     ///
-    /// It is no such key (private keys, certificates and several blocks are refused); it does not belong to the
-    /// algorithm; it is an RSA key of less than 2048 or more than 8192 bits, with an unfit exponent or of the ROCA generator; it is no point of
-    /// its curve; no signature backend is compiled in.
+    /// It is no such key (private keys, certificates and several blocks are refused). It does not
+    /// belong to the algorithm. It is an RSA key of less than 2048 or more than 8192 bits, with an
+    /// unfit exponent or of the ROCA generator. It is no point of its curve. No signature backend
+    /// is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         pem::check(VERIFYING, Half::Public, pem.as_ref())?;
         Self::from_armoured(algorithm, [pem.as_ref()])
     }
 
-    /// A public key in DER: SPKI or, for RSA, PKCS#1.
+    /// Reads a public key in DER: SPKI or, for RSA, PKCS#1.
     ///
     /// # Errors
     ///
@@ -228,18 +244,19 @@ impl VerifyingKey {
         Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
     }
 
-    /// A public or secret JSON Web Key (RFC 7517) that names its algorithm by `alg` or by its curve.
+    /// Reads a public or secret JSON Web Key (RFC 7517) that names its algorithm by `alg` or by its
+    /// curve.
     ///
     /// # Errors
     ///
-    /// The text is no single JWK that keeps the rules of RFC 7517, 7518 and 8037; it has a private part; it gives no
-    /// algorithm; `use` or `key_ops` does not allow verifying; and as [`from_pem`](Self::from_pem) and
-    /// [`from_secret`](Self::from_secret).
+    /// The text is no single JWK that keeps the rules of RFC 7517, 7518 and 8037. It has a private
+    /// part, or names no algorithm. `use` or `key_ops` does not allow verifying. Also as
+    /// [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
     pub fn from_jwk(json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(VERIFYING, Half::Public, None, json)?)
     }
 
-    /// A public or secret JSON Web Key for this algorithm, whether it names it or not.
+    /// Reads a public or secret JSON Web Key for this algorithm, even if it names none.
     ///
     /// # Errors
     ///
@@ -266,39 +283,40 @@ impl VerifyingKey {
         Ok(self)
     }
 
-    /// Takes the name away: only tokens without `kid` are then verified by this key.
+    /// Removes the name: this key then verifies only tokens without `kid`.
     #[must_use]
     pub fn without_kid(mut self) -> Self {
         self.kid = None;
         self
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The algorithm.
+    /// Returns the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The JWK thumbprint (RFC 7638, SHA-256): it names the public key wherever that is published, whatever its `kid`. None of a secret,
-    /// whose thumbprint would let it be guessed (RFC 7638 section 7).
+    /// Returns the JWK thumbprint (RFC 7638, SHA-256): it names a public key wherever that is
+    /// published, whatever its `kid`. A secret has none: it would help to guess the secret (RFC
+    /// 7638 section 7).
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
         self.public()?.thumbprint(self.backend, self.algorithm)
     }
 
-    /// The numbers of a public key. None of a secret.
+    /// Returns the numbers of a public key, `None` for a secret.
     pub(super) fn public(&self) -> Option<PublicKey> {
         PublicKey::of_checked(self.algorithm, &self.key)
     }
 
-    /// Whether this is the signature of the message. Any failure is a no. MACs are compared in constant time, by the
-    /// backend.
+    /// Returns true if this is the signature of the message, false on any failure. The backend
+    /// compares MACs in constant time.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
         self.backend.verify(self.algorithm, &self.key, message, signature)
@@ -309,15 +327,17 @@ impl VerifyingKey {
         Self::of_unchecked_secret(setting, algorithm, secret)
     }
 
-    /// Apart from the check, and seen by this module's tests, because one key of Wycheproof's vectors is all zeros.
-    pub(super) fn of_unchecked_secret(
+    /// Creates a key of a secret that was not checked. It is a function of its own for this
+    /// module's tests: one key of Wycheproof's vectors is all zeros.
+    pub(crate) fn of_unchecked_secret(
         setting: &'static str,
         algorithm: Algorithm,
         secret: &[u8],
     ) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
-        // A secret has no public half to take a thumbprint of, and a plain hash of it would let one be guessed at the
-        // speed of that hash. An HMAC under it is a pseudo-random function: it tells no more than any token's signature.
+        // A secret has no public half and so no thumbprint, and a plain hash would let it be
+        // guessed at the speed of that hash. An HMAC under it is a pseudo-random function: it
+        // reveals no more than any token's signature.
         let mac = backend.sign(algorithm, &EncodingKey::from_secret(secret), LABEL).unwrap_or_default();
         let kid = mac.get(..9).map(|start| URL_SAFE_NO_PAD.encode(start));
         Self { backend, algorithm, kid, key: DecodingKey::from_secret(secret) }.named(setting)
@@ -333,7 +353,8 @@ impl VerifyingKey {
         Self { backend, algorithm, kid: public.thumbprint(backend, algorithm), key }.named(setting)
     }
 
-    /// The key, if its default name could be computed. It always can; a silent lack of it would show only at rotation.
+    /// Returns the key, if its default name could be computed. That always works; if it silently
+    /// did not, only a rotation would show it.
     fn named(self, setting: &'static str) -> Result<Self, ConfigError> {
         if self.kid.is_some() {
             return Ok(self);
@@ -341,7 +362,7 @@ impl VerifyingKey {
         Err(ConfigError::new(setting, "cannot be hashed by the signature backend", "check the build of the backend"))
     }
 
-    /// The first of the PEM texts that is a public key of the algorithm's type.
+    /// Reads the first of the PEM texts that is a public key of the algorithm's type.
     fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
         let public = pems
@@ -393,8 +414,8 @@ mod tests_without_a_backend {
     #[test]
     fn key_34_without_a_backend_no_key_can_be_made_and_the_message_names_the_features() {
         let secret = b"TEST secret of sixty-four bytes, which is long enough for HS512!";
-        let pem = include_str!("../../tests/keys/TEST-ed25519-pkcs8.pem");
-        let public = include_str!("../../tests/keys/TEST-ed25519-public.pem");
+        let pem = include_str!("../../../tests/keys/TEST-ed25519-pkcs8.pem");
+        let public = include_str!("../../../tests/keys/TEST-ed25519-public.pem");
         let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
         for error in [
             SigningKey::from_secret(Algorithm::HS256, secret).unwrap_err(),

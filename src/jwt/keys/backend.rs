@@ -1,9 +1,10 @@
-//! The signature backend: which library computes, decided by the crate's features.
+//! The signature backend: the library that computes, selected by the crate's features.
 //!
-//! `jsonwebtoken` can be built with two backends, and its own `sign`, `verify`, `encode`, `decode` and `Jwk` functions
-//! look for one in a process-wide global. With both compiled in, which any other crate of the application can bring
-//! about, that look-up panics, and after the first look nobody can install one any more. So only the factories of one
-//! provider are called here, and nothing global is ever read or set.
+//! `jsonwebtoken` can be built with two backends. Its own `sign`, `verify`, `encode`, `decode` and
+//! `Jwk` functions look one up in a process-wide global. With both compiled in, that look-up
+//! panics, and afterwards none can be installed any more. Any other crate of the application can
+//! bring this about. So this module calls the factories of one provider only, and never reads or
+//! sets the global.
 
 use jsonwebtoken::{
     DecodingKey, DecodingKeyKind, EncodingKey,
@@ -14,12 +15,12 @@ use jsonwebtoken::{
 use super::algorithm::Algorithm;
 use crate::error::{ConfigError, Error};
 
-/// The backend that was compiled in. It exists only if there is one.
+/// The backend that was compiled in.
 #[derive(Clone, Copy)]
 pub(crate) struct Backend(&'static CryptoProvider);
 
 impl Backend {
-    /// AWS-LC if it is compiled in, else `RustCrypto`.
+    /// Returns AWS-LC if it is compiled in, else `RustCrypto`.
     pub(crate) fn compiled_in() -> Result<Self, ConfigError> {
         provider().map(Self).ok_or_else(|| {
             ConfigError::new(
@@ -35,8 +36,9 @@ impl Backend {
         signer.try_sign(message).map_err(|_| Error::Signing)
     }
 
-    /// Whether the signature is good. The verifier is made anew every time: the boxed ones of `jsonwebtoken` are
-    /// neither `Send` nor `Sync`, and making one is a copy of the key and no computation with it.
+    /// Returns true if the signature is good. The boxed verifiers of `jsonwebtoken` are neither
+    /// `Send` nor `Sync`, so one is made for each call. That copies the key and computes nothing
+    /// with it.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(self, algorithm: Algorithm, key: &DecodingKey, message: &[u8], signature: &Vec<u8>) -> bool {
         if let DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
@@ -48,9 +50,11 @@ impl Backend {
             .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
     }
 
-    /// Whether the public key is a point of its curve. For RSA keys and secrets: whether the family is right.
+    /// Returns true if the public key is a point of its curve. For RSA keys and secrets, it only
+    /// checks the type of the key.
     pub(crate) fn accepts(self, algorithm: Algorithm, key: &DecodingKey) -> bool {
-        // RustCrypto decodes the point when its verifier is made; AWS-LC only at the first signature, so it is asked.
+        // RustCrypto decodes the point when its verifier is made, AWS-LC only at the first
+        // signature.
         (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key).is_ok() && point_is_valid(algorithm, key)
     }
 
@@ -58,31 +62,32 @@ impl Backend {
         (self.0.key_utils.compute_digest)(data, ThumbprintHash::SHA256).ok()
     }
 
-    /// Modulus and exponent of a PKCS#1 private key.
+    /// Returns modulus and exponent of a PKCS#1 private key.
     pub(crate) fn rsa_public_of_private(self, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         (self.0.key_utils.rsa_pub_components_from_private_key)(der).ok()
     }
 
-    /// Modulus and exponent of a PKCS#1 public key.
+    /// Returns modulus and exponent of a PKCS#1 public key.
     pub(crate) fn rsa_public(self, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         (self.0.key_utils.rsa_pub_components_from_public_key)(der).ok()
     }
 
-    /// The coordinates of a PKCS#8 private key on the algorithm's curve.
+    /// Returns the coordinates of a PKCS#8 private key on the algorithm's curve.
     pub(crate) fn ec_public_of_private(self, algorithm: Algorithm, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         (self.0.key_utils.ec_pub_components_from_private_key)(der, algorithm.to_jsonwebtoken())
             .ok()
             .map(|(_, x, y)| (x, y))
     }
 
-    /// The public point of a PKCS#8 Ed25519 private key.
+    /// Returns the public point of a PKCS#8 Ed25519 private key.
     pub(crate) fn ed_public_of_private(self, der: &[u8]) -> Option<Vec<u8>> {
         (self.0.key_utils.ed_pub_components_from_private_key)(der, &EllipticCurve::Ed25519).ok()
     }
 }
 
-/// Whether this is an RSA signature's only form: of the modulus's length, and below it (RFC 8017 sections 8.1.2, 8.2.2 and 5.2.2). `RustCrypto`
-/// does not look at PSS, so that s + n would be another signature of the same text.
+/// Returns true if this is the only form of an RSA signature: as long as the modulus, and below it
+/// (RFC 8017 sections 8.1.2, 8.2.2 and 5.2.2). `RustCrypto` does not check it for PSS, where s + n
+/// would be another signature of the same text.
 fn is_residue(number: &[u8], modulus: &[u8]) -> bool {
     number.len() == modulus.len() && number < modulus
 }
@@ -139,8 +144,8 @@ mod tests_with_both_backends {
         jwt::{Algorithm, KeySet, SigningKey},
     };
 
-    /// Looks for the global backend, as another crate of the application may do at any time: there are two, so it panics, and from then on
-    /// none can be installed either.
+    /// Looks up the global backend, as another crate of the application may do at any time. There
+    /// are two, so it panics. From then on none can be installed either.
     fn poison() -> bool {
         catch_unwind(|| {
             let key = jsonwebtoken::EncodingKey::from_secret(b"of another crate");
@@ -172,7 +177,7 @@ mod tests_with_both_backends {
             let pair = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
             let service = AuthLayer::new(tokens).layer(service_fn(async |request: Request<()>| {
                 let claims = request.extensions().get::<Claims>().unwrap();
-                Ok::<_, Infallible>(Response::new(claims.subject().to_owned()))
+                Ok::<_, Infallible>(Response::new(claims.subject().to_string()))
             }));
             for (token, status) in [(pair.access().as_str(), StatusCode::OK), ("abc", StatusCode::UNAUTHORIZED)] {
                 let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();

@@ -1,7 +1,7 @@
 //! One JSON Web Key, read strictly (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
 //!
-//! `jsonwebtoken`'s own `Jwk` is not used: it ignores `alg`, `use`, `key_ops` and `crv`, takes AES keys for HMAC secrets,
-//! and shows secrets in `Debug`.
+//! `jsonwebtoken`'s own `Jwk` is not used. It ignores `alg`, `use`, `key_ops` and `crv`, takes AES
+//! keys for HMAC secrets, and shows secrets in `Debug`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
 use super::{
@@ -18,7 +18,10 @@ use super::{
     pem::Half,
     public_key::PublicKey,
 };
-use crate::error::ConfigError;
+use crate::{
+    error::ConfigError,
+    jwt::json::{self, FromMembers},
+};
 
 /// A JSON Web Key whose members keep the rules. Its numbers are not yet checked.
 pub(super) struct Jwk {
@@ -37,15 +40,16 @@ pub(super) enum Material {
     },
 }
 
-/// The members that mean something here and are strings.
+/// The members that have a meaning here and are strings.
 const TEXT_MEMBERS: [&str; 16] =
     ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k"];
 
-/// The members that only private keys have: RFC 7518 section 6, RFC 8037 section 2 and, with `priv`, the newer key type `AKP`.
+/// The members that only private keys have: RFC 7518 section 6, RFC 8037 section 2 and, with
+/// `priv`, the newer key type `AKP`.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
-/// Reads a key for the given half. `asked` is the algorithm that the application has configured; without it the key has
-/// to tell its algorithm itself.
+/// Reads a key for the given half. `asked` is the algorithm that the application has configured.
+/// Without it the key has to name its algorithm itself.
 pub(super) fn parse(
     setting: &'static str,
     half: Half,
@@ -62,38 +66,42 @@ pub(super) fn parse(
     read(setting, half, asked, members)
 }
 
-/// The same for a key whose members are known already.
+/// Reads a key, given its members. See [`parse`].
 pub(super) fn read(
     setting: &'static str,
     half: Half,
     asked: Option<Algorithm>,
     members: Members,
 ) -> Result<Jwk, ConfigError> {
-    Reader { setting, half, members }.read(asked)
+    KeyReader { setting, half, members }.read(asked)
 }
 
-/// Where in the text an error is. serde's own message may quote the value at fault, which may be key material.
+/// Returns the place of an error in the text. serde's own message may quote the value at fault,
+/// which may be key material.
 pub(super) fn place_of(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
 
-/// The members of a JWK. Unknown ones are ignored, as RFC 7517 section 4 demands, but not twice the same.
+/// The members of a JWK. RFC 7517 section 4 demands that unknown ones are ignored; but a duplicate
+/// one is an error.
 #[derive(Default)]
 pub(super) struct Members {
-    names: BTreeSet<String>,
-    text: BTreeMap<String, Zeroizing<String>>,
+    /// The members that have a meaning, of whatever type.
+    names: BTreeSet<&'static str>,
+    text: BTreeMap<&'static str, Zeroizing<String>>,
     key_ops: Option<Vec<Zeroizing<String>>>,
     /// A member whose value is not of the type that it must have.
     ill_typed: Option<&'static str>,
 }
 
 impl Members {
-    /// The value of a member that is a string.
+    /// Returns the value of a member that is a string.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.text.get(name).map(|value| value.as_str())
     }
 
-    /// Whether there is such a member, of whatever type.
+    /// Returns true if it has this member of [`TEXT_MEMBERS`] or [`PRIVATE_MEMBERS`], of whatever
+    /// type.
     pub(super) fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
@@ -102,12 +110,13 @@ impl Members {
         self.text("kty") == Some("oct")
     }
 
-    /// The first member that only a private key has, of any type of key.
+    /// Returns the first member that only a private key has, of any type of key.
     pub(super) fn private_member(&self) -> Option<&'static str> {
         PRIVATE_MEMBERS.into_iter().find(|name| self.has(name))
     }
 
-    /// Whether `use` or `key_ops` say that this key verifies nothing. A member that cannot be read says nothing.
+    /// Returns true if `use` or `key_ops` do not allow this key to verify. A member that cannot be
+    /// read counts as absent.
     pub(super) fn is_for_something_else(&self) -> bool {
         let cannot_verify = |operations: &Vec<Zeroizing<String>>| !operations.iter().any(|text| **text == "verify");
         self.text("use").is_some_and(|used| used != "sig") || self.key_ops.as_ref().is_some_and(cannot_verify)
@@ -116,41 +125,30 @@ impl Members {
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON Web Key")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members, M::Error> {
-                let mut members = Members::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    if members.names.contains(&name) {
-                        return Err(M::Error::custom("a member twice"));
-                    }
-                    let known = TEXT_MEMBERS.into_iter().chain(["key_ops"]).find(|known| *known == name);
-                    match known {
-                        None => drop(map.next_value::<IgnoredAny>()?),
-                        Some(known) => match (known, map.next_value()?) {
-                            ("key_ops", Member::Texts(operations)) => members.key_ops = Some(operations),
-                            ("key_ops", _) | (_, Member::Texts(_) | Member::Other) => members.ill_typed = Some(known),
-                            (_, Member::Text(text)) => drop(members.text.insert(name.clone(), text)),
-                        },
-                    }
-                    members.names.insert(name);
-                }
-                Ok(members)
-            }
-        }
-
-        deserializer.deserialize_map(MembersVisitor)
+        json::read_object(deserializer, Self::default())
     }
 }
 
-/// A member's value. One of the wrong type spoils its key, but not the set that the key is in.
+impl<'de> FromMembers<'de> for Members {
+    const EXPECTED: &'static str = "a JSON Web Key";
+
+    fn read_member<M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<(), M::Error> {
+        let known = |names: &[&'static str]| names.iter().copied().find(|known| *known == name);
+        self.names.extend(known(&PRIVATE_MEMBERS).or_else(|| known(&TEXT_MEMBERS)));
+        match known(&TEXT_MEMBERS).or_else(|| known(&["key_ops"])) {
+            None => drop(map.next_value::<IgnoredAny>()?),
+            Some(known) => match (known, map.next_value()?) {
+                ("key_ops", Member::Texts(operations)) => self.key_ops = Some(operations),
+                ("key_ops", _) | (_, Member::Texts(_) | Member::Other) => self.ill_typed = Some(known),
+                (_, Member::Text(text)) => drop(self.text.insert(known, text)),
+            },
+        }
+        Ok(())
+    }
+}
+
+/// The value of a member. One of the wrong type makes its key unusable, but not the set with the
+/// key.
 enum Member {
     Text(Zeroizing<String>),
     Texts(Vec<Zeroizing<String>>),
@@ -213,13 +211,13 @@ impl<'de> Deserialize<'de> for Member {
     }
 }
 
-struct Reader {
+struct KeyReader {
     setting: &'static str,
     half: Half,
     members: Members,
 }
 
-impl Reader {
+impl KeyReader {
     fn read(&self, asked: Option<Algorithm>) -> Result<Jwk, ConfigError> {
         if let Some(name) = self.members.ill_typed {
             return Err(self.refuse(
@@ -247,13 +245,14 @@ impl Reader {
         }
     }
 
-    /// `use` and `key_ops`, if present, must allow what the key is for (RFC 7517 sections 4.2 and 4.3).
+    /// Returns an error unless `use` and `key_ops`, if present, allow the use of the key (RFC 7517
+    /// sections 4.2 and 4.3).
     fn check_use(&self, is_secret: bool) -> Result<(), ConfigError> {
         if self.text("use").is_some_and(|used| used != "sig") {
             return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key that is meant for signatures"));
         }
         let Some(operations) = &self.members.key_ops else { return Ok(()) };
-        // A signing secret verifies too: there is no other half that could have been given the right.
+        // A signing secret verifies too: it has no other half with a right of its own.
         let needed: &[&str] = match self.half {
             Half::Public => &["verify"],
             Half::Private if is_secret => &["sign", "verify"],
@@ -270,8 +269,8 @@ impl Reader {
         Ok(())
     }
 
-    /// The one algorithm of this key: what `alg`, the curve and the application say, which must be the same
-    /// (RFC 8725 section 3.1).
+    /// Returns the one algorithm of this key. `alg`, the curve and the application must all name
+    /// the same (RFC 8725 section 3.1).
     fn algorithm(&self, asked: Option<Algorithm>) -> Result<Algorithm, ConfigError> {
         let by_curve = match (self.text("kty"), self.text("crv")) {
             (Some("oct" | "RSA"), None) => None,
@@ -309,7 +308,7 @@ impl Reader {
         Ok(algorithm)
     }
 
-    /// RFC 7518 section 6.3.
+    /// Reads the numbers of an RSA key (RFC 7518 section 6.3).
     #[allow(clippy::many_single_char_names, reason = "they are the RFC's names")]
     fn rsa(&self) -> Result<Material, ConfigError> {
         let (n, e) = (self.number("n")?, self.number("e")?);
@@ -325,7 +324,7 @@ impl Reader {
         Ok(Material::Private { public, der: der::rsa_private_key([&n, &e, &d, &p, &q, &dp, &dq, &qi]) })
     }
 
-    /// RFC 7518 section 6.2.
+    /// Reads the numbers of an EC key (RFC 7518 section 6.2).
     fn ec(&self, curve: KeyType) -> Result<Material, ConfigError> {
         let (x, y) = (self.coordinate("x", curve)?, self.coordinate("y", curve)?);
         let public = PublicKey::Ec { x: x.to_vec(), y: y.to_vec() };
@@ -339,7 +338,7 @@ impl Reader {
         })
     }
 
-    /// RFC 8037 section 2.
+    /// Reads the numbers of an Ed25519 key (RFC 8037 section 2).
     fn ed25519(&self) -> Result<Material, ConfigError> {
         let x = self.coordinate("x", KeyType::Ed25519)?.to_vec();
         let public = PublicKey::Ed25519 { x };
@@ -350,7 +349,8 @@ impl Reader {
         Ok(Material::Private { public, der: der::ed25519_private_key(&d) })
     }
 
-    /// A number in the fewest bytes (`Base64urlUInt`, RFC 7518 section 2): with others, a key would have two thumbprints.
+    /// Returns a number in the fewest bytes (`Base64urlUInt`, RFC 7518 section 2). With others, a
+    /// key would have two thumbprints.
     fn number(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         let bytes = self.bytes(name)?;
         match bytes.first() {
@@ -359,7 +359,7 @@ impl Reader {
         }
     }
 
-    /// A number in the full length of the curve's field (RFC 7518 section 6.2.1.2), without a leading zero lost.
+    /// Returns a number in the full length of the curve's field (RFC 7518 section 6.2.1.2).
     fn coordinate(&self, name: &'static str, curve: KeyType) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         let bytes = self.bytes(name)?;
         if Some(bytes.len()) == curve.coordinate_len() {
@@ -371,7 +371,7 @@ impl Reader {
         ))
     }
 
-    /// Unpadded canonical base64url (RFC 7515 section 2): one text for one key.
+    /// Decodes unpadded canonical base64url (RFC 7515 section 2): one text for one key.
     fn bytes(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         self.text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).map(Zeroizing::new).ok_or_else(|| {
             self.refuse(
