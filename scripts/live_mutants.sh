@@ -58,8 +58,10 @@ tar -cf - Cargo.toml Cargo.lock README.md src tests benches examples | tar -xf -
 cp -r src "$work/unbroken"
 cd "$work/copy"
 
-# The dependencies are built once, and never beside the project's own: Cargo goes by times, takes a mutant that was built later than a file was written for that
-# file's, and would run it as the project (seen). And git is to see no repository above the copy: it would pass over files that are not that one's.
+# The dependencies are built once, in a folder that is not the project's own. Cargo compares times:
+# it would take a mutant that was built after a file was written for the build of that file, and run
+# it as the project (seen). Git must see no repository above the copy, or it would ignore files that
+# are not that repository's.
 export CARGO_TARGET_DIR=$work/target CARGO_INCREMENTAL=0 GIT_CEILING_DIRECTORIES=$work
 
 build() {

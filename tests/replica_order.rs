@@ -30,13 +30,15 @@ mod sync {
 #[path = "../src/replica/leased.rs"]
 mod leased;
 
-/// When the lease ends under which nothing is known to be revoked, and the one that followed the revocation.
+/// When the lease ends under which nothing is known to be revoked, and the one that followed the
+/// revocation.
 const ENDS: [u64; 2] = [10, 20];
 
 /// The version of what is known before anything has changed.
 const NOTED: u64 = 1;
 
-/// What a request finds: whether its session is revoked, whether it may decide, and what the clock showed when it looked.
+/// What a request finds: whether its session is revoked, whether it may decide, and what the clock
+/// showed when it looked.
 type Found = (bool, bool, u64);
 type Known = Leased<bool>;
 
@@ -124,8 +126,9 @@ fn reads_the_clock_first(known: &Known, clock: &AtomicU64) -> Found {
     (is_revoked, may_decide, at)
 }
 
-/// Time passes, an applier learns of a revocation and is granted the next lease, and a request comes. Whoever has not heard of the revocation decides only
-/// while the lease lives that knew of none.
+/// Time passes, an applier learns of a revocation and is granted the next lease, and a request
+/// comes. Whoever has not heard of the revocation decides only while the lease lives that knew of
+/// none.
 fn a_revocation(applies: fn(&Known), request: fn(&Known, &AtomicU64) -> Found) {
     in_every_order(move || {
         let (known, clock) = (Arc::new(Leased::new(false)), Arc::new(AtomicU64::new(1)));

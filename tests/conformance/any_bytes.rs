@@ -1,5 +1,6 @@
-//! Any bytes in any header, query, cookie or body get a defined answer: never a panic, never a 500, and never the inner service's without
-//! exactly one good token.
+//! Arbitrary bytes in a header, query, cookie or body get a defined answer.
+//!
+//! They never cause a panic or a 500, and reach the inner service only with exactly one good token.
 
 use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
@@ -113,7 +114,8 @@ fn any_bytes_in_headers_cookies_and_query_get_a_defined_answer() {
         let called = subject.inner.calls() > calls;
         prop_assert_eq!(called, status == 200);
         prop_assert!([200, 400, 401].contains(&status), "{}", status);
-        // Whoever is known has presented one credential, in which the good token stands; a second one is never overlooked.
+        // Whoever is known has presented one credential, in which the good token stands; a second
+        // one is never overlooked.
         let known = called && answer.body != "anonymous";
         prop_assert!(!known || found.len() == 1 && found[0].contains(&token), "{found:?}");
         prop_assert!(!called || known || index == 3, "{answer:?}");

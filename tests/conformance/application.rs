@@ -1,4 +1,4 @@
-//! An application for the rows about endpoints: its users, its token service, and the endpoints on both.
+//! An application for the rows about endpoints: its users, its token service, and its endpoints.
 #![allow(dead_code, reason = "each group takes its own part of this")]
 
 use std::{
@@ -17,7 +17,8 @@ use tower_bearer::{
 
 use crate::subject::{Answer, Outcome, bearer, expect_on, send};
 
-/// The users alice and bob. A name is an id too. Passwords are not hashed here: `passwords` tests that.
+/// The users alice and bob. A name is an id too. Passwords are not hashed here: `passwords` tests
+/// that.
 pub(crate) struct Users(Mutex<HashMap<String, Option<String>>>);
 
 impl Default for Users {
@@ -129,7 +130,8 @@ impl Application {
         expect_on(&self.tokens, what, &tokens.access, Outcome::Ok).await;
     }
 
-    /// Both tokens are bad: 401 `invalid_token` over HTTP, 16 over gRPC, and at the token endpoint 400 `invalid_grant`.
+    /// Both tokens are bad: 401 `invalid_token` over HTTP, 16 over gRPC, and at the token endpoint
+    /// 400 `invalid_grant`.
     pub(crate) async fn refuses(&self, what: &str, tokens: &Tokens) {
         expect_on(&self.tokens, what, &tokens.access, Outcome::InvalidToken).await;
         self.refuses_refresh(what, &tokens.refresh).await;
@@ -160,7 +162,8 @@ pub(crate) fn form(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
     request.body(Full::from(body)).unwrap()
 }
 
-/// TE400-grant to the byte: RFC 6749 section 5.2, which wants no challenge here, and section 5.1 for the caches.
+/// TE400-grant to the byte: RFC 6749 section 5.2, which wants no challenge here, and section 5.1
+/// for the caches.
 #[track_caller]
 pub(crate) fn assert_invalid_grant(what: &str, answer: &Answer) {
     assert_failure(what, answer, 400, "invalid_grant", &[]);

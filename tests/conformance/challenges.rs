@@ -1,4 +1,4 @@
-//! CHL: status, challenge and body of refusals.
+//! CHL: status, challenge and body of rejections.
 
 use std::sync::Arc;
 
@@ -22,8 +22,9 @@ use crate::{
 
 type Parameters = Vec<(String, String)>;
 
-/// The one challenge of a field value, by the grammar of RFC 9110 sections 11.2, 11.3 and 5.6: a scheme, 1*SP, and parameters parted by commas.
-/// Optional white space and quoted pairs are read; anything that the grammar has not is an error.
+/// The one challenge of a field value, by the grammar of RFC 9110 sections 11.2, 11.3 and 5.6: a
+/// scheme, 1*SP, and parameters parted by commas. Optional white space and quoted pairs are read;
+/// anything that the grammar has not is an error.
 fn challenge(value: &str) -> Result<(String, Parameters), String> {
     let (scheme, mut rest) = token(value)?;
     let spaces = rest.len() - rest.trim_start_matches(' ').len();
@@ -160,7 +161,8 @@ async fn chl_01_every_401_carries_one_bearer_challenge() {
     assert!(unauthorized > 40, "{unauthorized}");
     assert_eq!(subject.inner.calls(), 0);
 
-    // A login that fails is a 401 of its own (RFC 6749 section 5.2), and has to have a challenge all the same (RFC 9110 section 15.5.2).
+    // A login that fails is a 401 of its own (RFC 6749 section 5.2), and has to have a challenge
+    // all the same (RFC 9110 section 15.5.2).
     let endpoints = Endpoints::new(&Subject::new().layer, Arc::new(Users));
     let form = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
     let login = form.body(Full::from("username=alice&password=wrong")).unwrap();
@@ -241,7 +243,8 @@ async fn chl_03_the_error_codes_are_spelled_as_rfc_6750_spells_them() {
     let kinds = [RefusalKind::InvalidRequest, RefusalKind::InvalidToken, RefusalKind::InsufficientScope];
     let codes = kinds.map(|kind| kind.challenge_error().unwrap());
     assert_eq!(codes, ["invalid_request", "invalid_token", "insufficient_scope"]);
-    // Where no credential was sent there SHOULD be no error code (section 3.1), nor where a better one would not help.
+    // Where no credential was sent there SHOULD be no error code (section 3.1), nor where a better
+    // one would not help.
     for kind in [RefusalKind::NoCredentials, RefusalKind::Unavailable, RefusalKind::Internal] {
         assert_eq!(kind.challenge_error(), None, "{kind:?}");
     }
@@ -273,7 +276,8 @@ async fn chl_06_whatever_an_error_says_keeps_to_the_characters_of_rfc_6750() {
             let (_, parameters) = challenge(line.to_str().unwrap()).unwrap();
             for (name, value) in parameters {
                 assert!(legal(&value), "{what}: {name}: {value:?}");
-                // RFC 6750 section 3: for `scope` also without `!`'s neighbours, so that it splits at single spaces.
+                // RFC 6750 section 3: for `scope` also without `!`'s neighbours, so that it splits
+                // at single spaces.
                 assert!(name != "scope" || value.split(' ').all(|token| !token.is_empty()), "{what}: {value:?}");
             }
         }
@@ -398,7 +402,8 @@ async fn chl_20_a_cors_layer_outside_answers_preflights_and_adds_its_headers_to_
         (200, &ORIGIN.parse().unwrap())
     );
 
-    // Without one outside, OPTIONS is a method like any other: what looks like a preflight opens no door.
+    // Without one outside, OPTIONS is a method like any other: what looks like a preflight opens no
+    // door.
     let calls = subject.inner.calls();
     let inside = subject.layer.layer(cors().layer(subject.inner.clone()));
     let answer = send(inside, plain(preflight(ORIGIN))).await;

@@ -1,4 +1,6 @@
-//! CLM: the claims about identity and authorization (RFC 7519 section 4.1, RFC 9068 section 2.2, RFC 6749 section 3.3).
+//! CLM: the claims about identity and authorization.
+//!
+//! See RFC 7519 section 4.1, RFC 9068 section 2.2 and RFC 6749 section 3.3.
 
 use std::time::Duration;
 
@@ -141,7 +143,8 @@ async fn clm_05_an_issuer_that_is_configured_must_be_named() {
     }
 }
 
-/// A service has one issuer, and its keys are that issuer's: the name in the token chooses no key, and the key no name.
+/// A service has one issuer, and its keys are that issuer's: the name in the token chooses no key,
+/// and the key no name.
 #[tokio::test]
 async fn clm_06_a_key_speaks_for_its_own_issuer_only() {
     let secret = |name: &str| SECRET.replace("TEST", &format!("TEST {name}"));
@@ -552,7 +555,8 @@ async fn clm_29_claims_that_the_application_cannot_read_are_an_invalid_token() {
     ] {
         send(&format!("{name} is {wrong}"), with(&claims, name, wrong), Outcome::InvalidToken).await;
     }
-    // Claims of a type that no object is: every token is refused, and none is a fault of the server.
+    // Claims of a type that no object is: every token is refused, and none is a fault of the
+    // server.
     let list = layer_of::<Vec<String>>(&subject);
     let token = subject.signed(HEADER, claims.to_string());
     subject.expect_of(list.layer(subject.inner.clone()), "a list", bearer(&token), Outcome::InvalidToken).await;
@@ -592,7 +596,8 @@ async fn clm_31_claims_that_nobody_knows_are_ignored() {
     assert_eq!((seen.subject().as_str(), seen.scope().as_str(), seen.issuer()), ("42", "read", Some(ISSUER)));
 }
 
-/// Needed or not, of a type that its RFC does not give it a claim is refused (rule 5 of the catalogue).
+/// Needed or not, of a type that its RFC does not give it a claim is refused (rule 5 of the
+/// catalogue).
 #[tokio::test]
 async fn every_registered_claim_has_its_type_or_the_token_is_refused() {
     let subject = Subject::new();

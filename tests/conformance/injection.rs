@@ -1,4 +1,4 @@
-//! INJ: user text is data to Redis, wherever it stands: in keys, in fields, in arguments, beside patterns and scripts.
+//! INJ: text of a user is only data to Redis, in keys, fields, arguments, patterns and scripts.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -97,7 +97,8 @@ async fn inj_01_no_two_pairs_of_names_share_a_key_and_revoking_one_leaves_the_ot
         g.f.open(sub_2, id_2).await;
         assert!(g.f.store.revoke_session(sub_1, id_1).await.unwrap().found, "{what}");
         assert!(g.f.is_revoked(sub_1, id_1).await && g.f.is_active(sub_2, id_2).await, "{what}");
-        // As ids of tokens, on sessions that live: through the service, with text that was really signed.
+        // As ids of tokens, on sessions that live: through the service, with text that was really
+        // signed.
         let (one, two) = (format!("s-{id_1}"), format!("s-{id_2}"));
         g.f.open(sub_1, &one).await;
         g.f.open(sub_2, &two).await;
@@ -233,7 +234,8 @@ async fn inj_07_line_ends_and_nul_bytes_are_bytes_of_a_name() {
     let witness = g.log_in("witness").await;
     for text in HOSTILE {
         let what = format!("{text:?}");
-        // No token can be issued for a name with control characters, and nothing is asked of Redis then.
+        // No token can be issued for a name with control characters, and nothing is asked of Redis
+        // then.
         let before = g.db_size().await;
         if text.chars().any(char::is_control) {
             let refused = g.tokens.create_token_pair(NewSession::of(text)).await;
@@ -293,7 +295,8 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
     let g = Ground::new().await;
     let tokens = &g.tokens;
     let witness = g.log_in("witness").await;
-    // Everything that a script does for a user, with a user's text in every place where one can stand.
+    // Everything that a script does for a user, with a user's text in every place where one can
+    // stand.
     let operate = async |text: &str| {
         let session = |label: &str| NewSession::of(text).label(label);
         let pair = tokens.create_token_pair(session(text)).await.unwrap();

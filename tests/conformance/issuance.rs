@@ -1,4 +1,4 @@
-//! ISU: what is issued, and what never is.
+//! ISU: the tokens that are issued, and those that never are.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -140,9 +140,11 @@ async fn isu_02_the_header_has_the_type_the_keys_algorithm_and_its_name_and_noth
 
 #[test]
 fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
-    // The row asks for a million; a hundred thousand take a build without optimisation some seconds, and what they can show is the same: 10^5
-    // ids of 128 random bits collide once in 10^28 tries, so that either number of draws finds a generator that repeats, is seeded alike
-    // in each thread or has fewer bits, and neither finds anything else. The bits are counted for the rest.
+    // The row asks for a million; a hundred thousand take a build without optimisation some
+    // seconds, and what they can show is the same: 10^5 ids of 128 random bits collide once in
+    // 10^28 tries, so that either number of draws finds a generator that repeats, is seeded alike
+    // in each thread or has fewer bits, and neither finds anything else. The bits are counted for
+    // the rest.
     const THREADS: usize = 16;
     const EACH: usize = 6250;
     let tokens = TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap();
@@ -175,13 +177,15 @@ fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
             *count += u32::from(random[bit / 8] >> (bit % 8) & 1);
         }
     }
-    // A fair bit is set in half of the ids; the standard deviation is 158, and nine of them are never seen. A version or variant as in a
-    // UUID, a counter or a time would have bits that are always the same.
+    // A fair bit is set in half of the ids; the standard deviation is 158, and nine of them are
+    // never seen. A version or variant as in a UUID, a counter or a time would have bits that are
+    // always the same.
     let half = u32::try_from(THREADS * EACH / 2).unwrap();
     for (bit, count) in ones.into_iter().enumerate() {
         assert!(count.abs_diff(half) < 1500, "bit {bit} is set {count} times of {}", half * 2);
     }
-    // Access tokens beside a refresh token are many to one session: each has random bits of its own.
+    // Access tokens beside a refresh token are many to one session: each has random bits of its
+    // own.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let pair = tokens.create_token_pair(NewSession::of("many")).await.unwrap();
@@ -259,7 +263,8 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
     }
     tokens.refresh(good.refresh().as_str()).await.expect("none of them has used it up");
 
-    // Names that only look like ours are the application's own; and what serde writes twice stands there once.
+    // Names that only look like ours are the application's own; and what serde writes twice stands
+    // there once.
     let flattened = builder(&fixture.clock).store(fixture.store.clone()).claims::<Flattened>().build().unwrap();
     let rest = |name: &str| BTreeMap::from([(name.to_owned(), json!("twice"))]);
     for name in ["Exp", "EXP", "exp ", " sub", "su\u{62}_", "iss\u{0}", "role"] {
@@ -379,7 +384,8 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
         assert!(matches!(result, Err(Error::Issue(_))), "{what}: {result:?}");
     }
 
-    // A clock that shows an absurd time gives an error or a token that has a life, never one that wraps.
+    // A clock that shows an absurd time gives an error or a token that has a life, never one that
+    // wraps.
     for moment in [
         Timestamp::default(),
         Timestamp::from_millis(999),
@@ -411,7 +417,8 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
 #[tokio::test]
 async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
     for (access, refresh) in [(1, 1), (59, 3600), (1800, 7 * 86_400), (86_399, 86_401), (86_400, 30 * 86_400)] {
-        // Between two whole seconds too: `iat` is cut to the second, and the life is not shorter or longer for that.
+        // Between two whole seconds too: `iat` is cut to the second, and the life is not shorter or
+        // longer for that.
         for fraction in [0, 1, 499, 999] {
             let fixture = Fixture::with(|builder| {
                 builder.access_lifetime(Duration::from_secs(access)).refresh_lifetime(Duration::from_secs(refresh))
@@ -538,7 +545,8 @@ async fn isu_12_a_token_response_says_bearer_how_long_and_that_nobody_keeps_it()
 
 #[tokio::test]
 async fn isu_13_a_retired_or_public_key_never_signs() {
-    // Only a public key: nothing is there that could sign, and that is found when the service is built.
+    // Only a public key: nothing is there that could sign, and that is found when the service is
+    // built.
     let pairs = [
         (Algorithm::RS256, "TEST-rsa-2048-pkcs8.pem", "TEST-rsa-2048-public.pem"),
         (Algorithm::ES256, "TEST-ec-p256-pkcs8.pem", "TEST-ec-p256-public.pem"),
@@ -577,7 +585,8 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
         assert!(matches!(encode_jwt(&KeySet::verifying(public), &claims), Err(Error::Signing)), "{algorithm}");
     }
 
-    // A retired key stands in the set to verify what it signed: all that is new is signed by the other.
+    // A retired key stands in the set to verify what it signed: all that is new is signed by the
+    // other.
     let old = SigningKey::from_secret(Algorithm::HS256, SECRET.replace("TEST", "old TEST")).unwrap();
     let (old, new) = (old.with_kid("old").unwrap(), hs256().with_kid("new").unwrap());
     let clock = ManualClock::at(START);
@@ -605,9 +614,10 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
 
 #[tokio::test]
 async fn isu_14_no_token_is_issued_without_an_end() {
-    // The claims that `encode_jwt` takes are made by one constructor, which asks for a lifetime; there is no setter that takes `exp` away, and
-    // the struct has no public field and no `Default`. What is left to show is that every way writes it, and that custom claims
-    // neither write it nor hide it.
+    // The claims that `encode_jwt` takes are made by one constructor, which asks for a lifetime;
+    // there is no setter that takes `exp` away, and the struct has no public field and no
+    // `Default`. What is left to show is that every way writes it, and that custom claims neither
+    // write it nor hide it.
     let fixture = Fixture::new();
     for (what, _, token) in of_every_way(&fixture.tokens, NewSession::of("42")).await {
         assert!(read_part(&token, 1)["exp"].is_u64(), "{what}");

@@ -1,5 +1,6 @@
-//! LEK: no 16 bytes of a token, secret, key or password where they do not belong. LEK-02 and LEK-09 stand in `tests/service/no_secrets.rs`, which also
-//! runs whole processes at TRACE.
+//! LEK: no 16 bytes of a token, secret, key or password appear where they do not belong.
+//!
+//! LEK-02 and LEK-09 are in `tests/service/no_secrets.rs`, which runs whole processes at TRACE.
 
 use std::{
     error::Error as StdError,
@@ -191,7 +192,8 @@ async fn logins_that_fail(app: &Application, refresh: &str) {
     }
 }
 
-/// A node on a Redis with a password, which is then given another, made a replica, filled, and killed.
+/// A node on a Redis with a password, which is then given another, made a replica, filled, and
+/// killed.
 async fn through_a_redis_that_fails(secrets: &mut Secrets) {
     let mut server = RedisServer::start();
     let mut admin = server.admin().await;
@@ -247,7 +249,8 @@ impl Texts {
         }
     }
 
-    /// An error of an operation as an application has it: as it is, as a refusal, and as a gRPC status.
+    /// An error of an operation as an application has it: as it is, as a refusal, and as a gRPC
+    /// status.
     fn add_own(&mut self, error: Error) {
         self.add(&error);
         writeln!(self.0, "{}", error.code()).unwrap();
@@ -284,7 +287,8 @@ async fn lek_03_no_error_nor_any_of_its_sources_shows_a_token_a_claim_a_key_or_a
     secrets.must_not_be_in("an error", &texts.0);
 }
 
-/// Every variant of [`TokenError`], by tokens whose claims are marked: an error of serde would show what it could not take.
+/// Every variant of [`TokenError`], by tokens whose claims are marked: an error of serde would show
+/// what it could not take.
 async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     let fixture = Fixture::new();
     let tokens = &fixture.tokens;
@@ -440,7 +444,8 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     for kind in STORE_ERRORS {
         texts.add_own(StoreError::new(kind).into());
     }
-    // What the application says of itself is shown as it says it: it is to keep secrets out of its own errors.
+    // What the application says of itself is shown as it says it: it is to keep secrets out of its
+    // own errors.
     let failing = builder(&fixture.clock).store(fixture.store.clone());
     let failing = failing.on_refresh(|_| async { Err::<Renewal<NoClaims>, BoxError>("the database is down".into()) });
     let pair = fixture.tokens.create_token_pair(NewSession::of("43")).await.unwrap();

@@ -1,4 +1,4 @@
-//! LOC: other places of a token than the `Authorization` field. The default configuration accepts that field only.
+//! LOC: tokens outside the `Authorization` field, which alone is accepted by default.
 
 use http::{HeaderName, HeaderValue, Request, header::COOKIE, request};
 use http_body_util::Full;
@@ -57,7 +57,8 @@ async fn loc_02_a_token_in_the_query_is_accepted_where_allowed_and_the_response_
         let lines = answer.headers.get_all("cache-control").iter().map(|line| line.to_str().unwrap().to_owned());
         (answer.status.as_u16(), lines.collect::<Vec<_>>().join(", "))
     };
-    // Shared caches know of `Authorization` alone that an answer to it is one client's (RFC 9111 section 3.5).
+    // Shared caches know of `Authorization` alone that an answer to it is one client's (RFC 9111
+    // section 3.5).
     let elsewhere =
         || [query(&token), cookie(&format!("__Host-token={token}")), get("/").header(X_TOKEN, &token)].into_iter();
     for (said, expected) in [

@@ -1,4 +1,6 @@
-//! PWD: passwords and login. What a row says of time is shown by the rounds of bcrypt that were computed, at the lowest cost.
+//! PWD: passwords and login.
+//!
+//! Rounds of bcrypt, counted at the lowest cost, stand for the time that a row speaks of.
 
 use std::{
     collections::HashMap,
@@ -66,8 +68,9 @@ impl App {
         self.accounts.lock().unwrap().entry(name.to_owned()).or_default().hash = Some(hash.into());
     }
 
-    /// What an application does for a user who wants another password: it asks for the current one, stores the new one, and then ends every
-    /// session, in this order (see `revoke_all_for_subject`).
+    /// What an application does for a user who wants another password: it asks for the current one,
+    /// stores the new one, and then ends every session, in this order (see
+    /// `revoke_all_for_subject`).
     async fn change_password(
         &self,
         tokens: &TokenService,
@@ -198,7 +201,8 @@ async fn pwd_01_passwords_that_bcrypt_would_cut_are_refused_and_never_verify() {
         assert!(error.to_string().contains("71 bytes"), "{error}");
         assert_eq!(hasher.rounds_computed(), rounds);
     }
-    // As with a key made of several parts (Okta 2024): an id of 72 bytes before the password must not let every password pass.
+    // As with a key made of several parts (Okta 2024): an id of 72 bytes before the password must
+    // not let every password pass.
     let id = "i".repeat(72);
     assert_eq!(hasher.hash(&format!("{id}right")).await, Err(PasswordError::TooLong));
     // Up to there every byte counts, the last one too, and characters of several bytes.
@@ -225,8 +229,9 @@ async fn pwd_03_a_nul_byte_does_not_end_a_password() {
         let what = format!("{password:?}");
         site.refuses(&what, "pass", password, 0).await;
         assert_eq!(hasher.hash(password).await, Err(PasswordError::ContainsNul), "{what}");
-        // A hash that some other library has made of it opens for nobody, by either text. (bcrypt repeats its key with the end mark, so that
-        // "pass\0pass" has the very hash of "pass": nobody who is given that hash could tell them apart.)
+        // A hash that some other library has made of it opens for nobody, by either text. (bcrypt
+        // repeats its key with the end mark, so that "pass\0pass" has the very hash of "pass":
+        // nobody who is given that hash could tell them apart.)
         if password != "pass\0pass" {
             site.app.store("legacy", cut_by_bcrypt(password));
             site.refuses(&what, "legacy", "pass", 1).await;
@@ -248,9 +253,10 @@ async fn pwd_05_a_long_password_is_refused_without_hashing_it() {
             site.refuses(&format!("{bytes} bytes for {name}"), name, &password, 0).await;
         }
     }
-    // A whole mebibyte does not even become a password: the body is not read further than 16 KiB, and the answer is 413 (RFC 9110 section
-    // 15.5.14), where the row expects 400 or 401. It costs less than either, says nothing about the account, and the row's own point
-    // holds: no hash is computed.
+    // A whole mebibyte does not even become a password: the body is not read further than 16 KiB,
+    // and the answer is 413 (RFC 9110 section 15.5.14), where the row expects 400 or 401. It costs
+    // less than either, says nothing about the account, and the row's own point holds: no hash is
+    // computed.
     let (rounds, calls) = (site.app.hasher.rounds_computed(), site.fixture.store.calls());
     let mebibyte = "a".repeat(1 << 20);
     for name in ["alice", "nobody"] {
@@ -295,7 +301,8 @@ async fn pwd_06_the_empty_password_opens_no_account() {
 async fn pwd_07_a_login_costs_the_same_whether_the_user_exists_or_not() {
     let site = Site::new().await;
     let right = site.app.account("alice").unwrap().hash.unwrap();
-    // What a stored hash can be that still is the application's: made for less, or not usable at all.
+    // What a stored hash can be that still is the application's: made for less, or not usable at
+    // all.
     let hasher = PasswordHasher::new(6).unwrap();
     let dear = Arc::new(App { hasher, accounts: Mutex::default() });
     dear.store("alice", dear.hasher.hash(RIGHT).await.unwrap());
@@ -322,7 +329,8 @@ async fn pwd_07_a_login_costs_the_same_whether_the_user_exists_or_not() {
             assert_eq!(site.fixture.store.calls(), calls, "{name}, sample {sample}: the store was asked");
         }
     }
-    // The right password costs no more than a wrong one. (For the one that was made for less a new hash is computed beside.)
+    // The right password costs no more than a wrong one. (For the one that was made for less a new
+    // hash is computed beside.)
     let rounds = dear.hasher.rounds_computed();
     let answer = send(dear_site.login(), form(&[("username", "alice"), ("password", RIGHT)])).await;
     Tokens::of(&answer, "the right password");
@@ -402,7 +410,8 @@ async fn pwd_10_a_stored_hash_that_is_none_lets_nobody_in_and_costs_what_a_good_
         ["$2b$04$short", "", "$argon2id$bad", " ", "$", "$$$$", "$2b$", "$2b$04$", "\0", RIGHT, "null"]
             .map(str::to_owned)
             .into();
-    // (`+4` is not among them: bcrypt's own reader takes it for 4, so that it is a good hash of the very password.)
+    // (`+4` is not among them: bcrypt's own reader takes it for 4, so that it is a good hash of the
+    // very password.)
     hashes.extend(["00", "01", "03", "19", "31", "32", "99", "-4", "4", "004", "0x", ""].map(salted));
     hashes.extend(["$2$", "$2c$", "$3b$", "$1$", "2b$", "$2B$"].map(|version| good.replacen("$2b$", version, 1)));
     hashes.extend([
@@ -470,7 +479,8 @@ impl Site {
 
 #[tokio::test]
 async fn pwd_18_no_password_and_no_hash_is_in_a_log_a_debug_text_or_an_error() {
-    // Here with what this thread logs; the row LEK-09 runs a whole process at TRACE with good and bad passwords.
+    // Here with what this thread logs; the row LEK-09 runs a whole process at TRACE with good and
+    // bad passwords.
     let subject = Subject::new();
     let site = Site::on(Fixture::new()).await;
     let hasher = &site.app.hasher;
@@ -537,8 +547,9 @@ async fn pwd_18_no_password_and_no_hash_is_in_a_log_a_debug_text_or_an_error() {
 
 #[tokio::test]
 async fn pwd_19_a_password_is_changed_by_who_knows_the_current_one_and_that_ends_every_session() {
-    // The crate has no endpoint for this: a password belongs to the application. The row is what `PasswordHasher::verify_or_dummy` and
-    // `revoke_all_for_subject` give one that uses them as their docs say.
+    // The crate has no endpoint for this: a password belongs to the application. The row is what
+    // `PasswordHasher::verify_or_dummy` and `revoke_all_for_subject` give one that uses them as
+    // their docs say.
     const NEW: &str = "another TEST password of alice";
     let site = Site::new().await;
     let (app, tokens) = (&site.app, &site.fixture.tokens);
@@ -577,7 +588,8 @@ async fn pwd_19_a_password_is_changed_by_who_knows_the_current_one_and_that_ends
         (200.try_into().unwrap(), 200.try_into().unwrap())
     );
 
-    // A login that has already checked the old password, when the new one is stored, does not outlive the change.
+    // A login that has already checked the old password, when the new one is stored, does not
+    // outlive the change.
     let began = tokens.authentication_begins();
     let hash = app.account("alice").unwrap().hash.unwrap();
     assert!(app.hasher.verify(NEW, &hash).await.unwrap());

@@ -1,4 +1,6 @@
-//! REF: rotation of refresh tokens. TE stands for the token endpoint and its errors of RFC 6749 section 5.2.
+//! REF: rotation of refresh tokens.
+//!
+//! TE stands for the token endpoint and its errors (RFC 6749 section 5.2).
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -71,7 +73,8 @@ async fn ref_01_a_refresh_gives_a_new_pair_with_ids_of_its_own() {
 
 #[tokio::test]
 async fn ref_02_a_refresh_token_that_was_used_is_refused_outside_the_grace() {
-    // Each way in which a used token can come back when it may not be answered with its successor any more.
+    // Each way in which a used token can come back when it may not be answered with its successor
+    // any more.
     for (what, grace, wait, rotations) in [
         ("at once, without a grace", 0, 0, 1),
         ("at the end of the grace", 30, 30, 1),
@@ -157,7 +160,8 @@ async fn ref_12_an_expired_refresh_token_is_refused() {
     let fixture = Fixture::with(|builder| builder.refresh_lifetime(Duration::from_secs(3600)));
     let app = Application::of(&fixture.tokens);
     let [first, second, third] = [app.log_in("alice").await, app.log_in("alice").await, app.log_in("alice").await];
-    // In its last second it is good; from `exp` on it is not. The leeway is for the text; the record's end is the store's own clock.
+    // In its last second it is good; from `exp` on it is not. The leeway is for the text; the
+    // record's end is the store's own clock.
     fixture.advance(3599);
     let renewed = app.renew(&first).await;
     fixture.clock.advance(Duration::from_millis(999));
@@ -233,7 +237,8 @@ async fn ref_13_rotation_never_moves_the_absolute_end() {
 async fn ref_18_a_disabled_or_deleted_user_gets_no_new_tokens() {
     let fixture = Fixture::new();
     let app = Application::of(&fixture.tokens);
-    // As an application's own gRPC service would have it: the same question, asked by the service itself.
+    // As an application's own gRPC service would have it: the same question, asked by the service
+    // itself.
     let hooked =
         builder(&fixture.clock).store(fixture.store.clone()).on_refresh(renew_from(Arc::clone(&app.users))).build();
     let hooked = Application::sharing(&hooked.unwrap(), &app.users);

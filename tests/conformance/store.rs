@@ -1,4 +1,6 @@
-//! STO: the token store and revocation. Where the row speaks of nodes they are two services with a store of their own each, on one real Redis.
+//! STO: the token store and revocation.
+//!
+//! The nodes of a row are two services, each with a store of its own on one real Redis.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -53,8 +55,9 @@ fn minted(living: &str, changes: &[(&str, Value)]) -> String {
 
 #[tokio::test]
 async fn sto_01_a_token_that_is_signed_well_and_was_never_stored_is_invalid() {
-    // What the store knows is sessions: whoever holds the real key and the id of a living session of that very user can mint a token of
-    // it. Everything else that a thief of the key can write is unknown here.
+    // What the store knows is sessions: whoever holds the real key and the id of a living session
+    // of that very user can mint a token of it. Everything else that a thief of the key can write
+    // is unknown here.
     let server = RedisServer::start();
     let redis = node(&server.url(), |builder| builder).await;
     let subject = Subject::new();
@@ -181,7 +184,8 @@ async fn sto_05_without_redis_nobody_is_let_in_and_nobody_is_called_invalid_unti
     server.restart();
     up("started again").await;
 
-    // A Redis that hangs may do later what it was asked meanwhile, so only what changes nothing is asked.
+    // A Redis that hangs may do later what it was asked meanwhile, so only what changes nothing is
+    // asked.
     server.pause();
     expect_on(&tokens, "paused", &pair.access, Outcome::Unavailable).await;
     server.resume();
@@ -205,8 +209,8 @@ async fn sto_07_after_a_flush_no_session_is_known_and_a_denylist_takes_nothing_o
     expect_on(&other, "a login after the flush", &again.access, Outcome::Ok).await;
     Application::of(&other).renew(&again).await;
 
-    // A denylist that was lost knows nobody's revocation any more: documented is that it refuses all that was issued before it began to
-    // remember, so that no revoked token comes back to life.
+    // A denylist that was lost knows nobody's revocation any more: documented is that it refuses
+    // all that was issued before it began to remember, so that no revoked token comes back to life.
     let store = RedisStore::builder(server.url()).prefix("deny").timeout(PATIENCE).connect().await.unwrap();
     let deny = node_on(store, |builder| {
         builder.policy(TokenPolicy::Denylist).access_typ(AccessTyp::Compatible).leeway(Duration::ZERO)
@@ -236,8 +240,8 @@ async fn sto_07_after_a_flush_no_session_is_known_and_a_denylist_takes_nothing_o
     .await;
 }
 
-/// The row's bound is that of a cache. Here it is what is configured: none, or that of a replica of the log; and none in either case on the
-/// node that revoked.
+/// The row's bound is that of a cache. Here it is what is configured: none, or that of a replica of
+/// the log; and none in either case on the node that revoked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sto_14_a_request_that_starts_after_a_revocation_returned_and_the_bound_is_refused_on_every_node() {
     let server = RedisServer::start();
@@ -247,7 +251,8 @@ async fn sto_14_a_request_that_starts_after_a_revocation_returned_and_the_bound_
         let [here, there] = [node().await, node().await];
         for round in 0..30 {
             let token = log_in(&there).await.access().as_str().to_owned();
-            // Requests are under way on both nodes all the time, so that one that joined an answer already asked for would be seen.
+            // Requests are under way on both nodes all the time, so that one that joined an answer
+            // already asked for would be seen.
             let returned = Arc::new(OnceLock::<Instant>::new());
             let mut requests = tokio::task::JoinSet::new();
             for (node, bound) in [(&here, bound), (&there, Duration::ZERO), (&here, bound), (&there, Duration::ZERO)] {
@@ -337,7 +342,8 @@ async fn sto_16_after_a_thousand_issues_every_key_of_a_user_ends_and_the_log_is_
         if key.ends_with("}:m") {
             assert_eq!(ttl, -1, "{key} says what the others mean and must not go away before them");
         } else {
-            // The longest session of a user ends within the configured 30 days; nothing has to be remembered for longer.
+            // The longest session of a user ends within the configured 30 days; nothing has to be
+            // remembered for longer.
             assert!((1..=32 * 86_400_000).contains(&ttl), "{key}: {ttl}");
         }
     }
@@ -413,7 +419,8 @@ async fn sto_20_revoking_all_of_a_user_ends_every_session_of_that_user_and_nobod
     let other = Application::sharing(&there, &app.users);
     let bob = app.log_in("bob").await;
     let sessions = [app.log_in("alice").await, other.log_in("alice").await, app.log_in("alice").await];
-    // One of them has rotated, so that its first access token and its second have to die, and one has an access token beside its pair.
+    // One of them has rotated, so that its first access token and its second have to die, and one
+    // has an access token beside its pair.
     let rotated = other.renew(&sessions[0]).await;
     let beside = here.refresh_access_token(&sessions[1].refresh).await.unwrap();
     for tokens in sessions.iter().chain([&rotated, &bob]) {
@@ -486,7 +493,8 @@ async fn sto_26_a_changed_password_or_a_disabled_account_ends_every_session() {
             let bob = app.log_in("bob").await;
             let sessions = [app.log_in("alice").await, app.log_in("alice").await, app.log_in("alice").await];
             let rotated = app.renew(&sessions[2]).await;
-            // What the docs of `revoke_all_for_subject` ask for: first the new state of the account, then the revocation.
+            // What the docs of `revoke_all_for_subject` ask for: first the new state of the
+            // account, then the revocation.
             if disabled {
                 app.users.disable("alice");
             } else {

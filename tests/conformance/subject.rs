@@ -1,4 +1,4 @@
-//! What the rows are tried on: a layer around a service that counts, on a store that counts, with everything captured that is logged.
+//! The layer that the rows test, around a service that counts, on a store that counts.
 #![allow(dead_code, unreachable_pub, reason = "each group takes its own part of this")]
 
 use std::{
@@ -48,7 +48,8 @@ pub enum Outcome {
     Internal,
 }
 
-/// A layer under test. `service` may be taken apart; [`expect`](Self::expect) is what nearly every row needs.
+/// A layer under test. `service` may be taken apart; [`expect`](Self::expect) is what nearly every
+/// row needs.
 pub struct Subject {
     pub fixture: Fixture,
     pub layer: AuthLayer,
@@ -98,7 +99,8 @@ impl Subject {
         self.fixture.access("read").await
     }
 
-    /// The claims set of a fresh `V`, to be changed and signed again with [`sign`](crate::support::fixture::sign): its session is alive.
+    /// The claims set of a fresh `V`, to be changed and signed again with
+    /// [`sign`](crate::support::fixture::sign): its session is alive.
     pub async fn claims(&self) -> serde_json::Value {
         read_part(&self.valid().await, 1)
     }
@@ -135,7 +137,8 @@ impl Subject {
         self.refuses_token(what, &self.signed(HEADER, claims)).await;
     }
 
-    /// Tries a header over the claims of a fresh `V`, signed well with the service's own secret, by HS256 whatever it says.
+    /// Tries a header over the claims of a fresh `V`, signed well with the service's own secret, by
+    /// HS256 whatever it says.
     pub async fn accepts_header(&self, header: impl AsRef<[u8]>) {
         let what = String::from_utf8_lossy(header.as_ref());
         self.expect_token(&what, &self.signed(&header, self.claims_text().await), Outcome::Ok).await;
@@ -160,9 +163,11 @@ impl Subject {
         self.expect_of(layer.layer(self.inner.clone()), what, request, outcome).await;
     }
 
-    /// The same through a service of the test's own around `self.inner`, for example with a scope layer inside.
+    /// The same through a service of the test's own around `self.inner`, for example with a scope
+    /// layer inside.
     ///
-    /// A refusal also has to leave the inner service uncalled, the store unchanged and the log without any 16 bytes of the credentials.
+    /// A refusal also has to leave the inner service uncalled, the store unchanged and the log
+    /// without any 16 bytes of the credentials.
     pub async fn expect_of<S, B>(&self, service: S, what: &str, request: request::Builder, outcome: Outcome)
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible> + Clone,
@@ -247,7 +252,8 @@ impl Answer {
     }
 }
 
-/// Tries a token on any service, for example on a node with a Redis: over HTTP and gRPC, to the byte.
+/// Tries a token on any service, for example on a node with a Redis: over HTTP and gRPC, to the
+/// byte.
 pub async fn expect_on(tokens: &TokenService, what: &str, token: &str, outcome: Outcome) {
     let inner = Inner::default();
     for grpc in [false, true] {
@@ -293,7 +299,8 @@ fn challenge(error: &str) -> String {
     format!(r#"Bearer realm="api", error="{error}""#)
 }
 
-/// What of a request must never be logged: all that was sent in headers and query, up to a length that can be searched for.
+/// What of a request must never be logged: all that was sent in headers and query, up to a length
+/// that can be searched for.
 fn credentials_in<B>(request: &Request<B>) -> Secrets {
     let mut secrets = Secrets::default();
     let values = request.headers().iter().filter(|(name, _)| *name != CONTENT_TYPE).map(|(_, value)| value.as_bytes());
@@ -305,8 +312,8 @@ fn credentials_in<B>(request: &Request<B>) -> Secrets {
     secrets
 }
 
-/// The inner service: it counts its calls, and answers with the subject of the claims that it was given, or `anonymous`. The last request's
-/// head is kept.
+/// The inner service: it counts its calls, and answers with the subject of the claims that it was
+/// given, or `anonymous`. The last request's head is kept.
 #[derive(Clone, Default)]
 pub struct Inner {
     calls: Arc<AtomicUsize>,

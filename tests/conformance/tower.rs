@@ -1,4 +1,6 @@
-//! TWR: the contract of Tower, and robustness. Readiness and dropped futures are in `tests/middleware/tower_contract.rs`.
+//! TWR: the contract of Tower, and robustness.
+//!
+//! Readiness and dropped futures are in `tests/middleware/tower_contract.rs`.
 
 use std::{
     convert::Infallible,
@@ -89,7 +91,8 @@ async fn twr_01_whatever_is_refused_does_not_reach_the_inner_service() {
     subject.expect_of(service(), "V", bearer(&good), Outcome::Ok).await;
 }
 
-/// Compiles, or the crate breaks the row: a service behind the layers is what the stacks of others ask for, whatever the bodies are.
+/// Compiles, or the crate breaks the row: a service behind the layers is what the stacks of others
+/// ask for, whatever the bodies are.
 #[tokio::test]
 async fn twr_05_a_service_behind_the_layers_fits_into_any_stack() {
     fn shareable<S: Clone + Send + Sync + 'static>(service: S) -> S {
@@ -120,7 +123,8 @@ async fn twr_05_a_service_behind_the_layers_fits_into_any_stack() {
     let service = shareable(auth.layer(scope.layer(users.layer(inner.clone()))));
     assert_eq!(send(service.clone(), plain(bearer(&token))).await.status, 200);
 
-    // Any response body, even one that is none; and its default, for layers that make empty responses.
+    // Any response body, even one that is none; and its default, for layers that make empty
+    // responses.
     has_a_default::<ResponseBody<Full<Bytes>>>();
     has_a_default::<ResponseBody<ResponseBody<ResponseBody<Empty<Bytes>>>>>();
     let bare = service_fn(async |_: Request<()>| {

@@ -1,7 +1,8 @@
-//! VEC: vectors of others. Where their file is absent a test says so and passes. How many were judged is printed, and demanded.
+//! VEC: vectors of others. Where their file is absent a test says so and passes. How many were
+//! judged is printed, and demanded.
 //!
-//! VEC-01 as a whole and the raw signatures of VEC-06 stand in the library's own tests, for no public function computes them; VEC-10 is the
-//! group JSN.
+//! VEC-01 as a whole and the raw signatures of VEC-06 stand in the library's own tests, for no
+//! public function computes them; VEC-10 is the group JSN.
 
 use base64::{
     Engine,
@@ -65,7 +66,8 @@ const SIGNATURES: &str = "wycheproof/json_web_signature_test.json";
 #[test]
 fn vec_01_wycheproof_json_web_signature_through_the_public_functions() {
     let Some(file) = json(SIGNATURES) else { return };
-    // The one group whose key is refused, a secret of zeros, stands in the library's own test, which has all 401.
+    // The one group whose key is refused, a secret of zeros, stands in the library's own test,
+    // which has all 401.
     let (mut agreed, mut deviating, mut without_key) = (0, Vec::new(), 0);
     for group in groups(&file).iter().filter(|group| group["comment"] != "base64") {
         let keys = keys_of(group);
@@ -81,7 +83,8 @@ fn vec_01_wycheproof_json_web_signature_through_the_public_functions() {
         }
     }
     println!("{SIGNATURES}: {agreed} as expected, deviating {deviating:?}, {without_key} groups whose key is refused");
-    // 346, 350: header PS384 by a key for PS256. 347, 351: ES512. Four keys are for encryption, two are on P-521.
+    // 346, 350: header PS384 by a key for PS256. 347, 351: ES512. Four keys are for encryption, two
+    // are on P-521.
     assert_eq!((agreed, without_key), (376, 6));
     assert_eq!(deviating, [346, 347, 350, 351]);
 }
@@ -104,7 +107,8 @@ async fn vec_02_wycheproof_json_web_key_through_the_loading_of_sets() {
             subject.expect_token(&what, text, refused_as(text)).await;
             agreed += 1;
         }
-        // Whoever publishes such a set is not believed either. Secrets are never published, so of the five valid ones one is left.
+        // Whoever publishes such a set is not believed either. Secrets are never published, so of
+        // the five valid ones one is left.
         if !group["public"].is_null() {
             let published = KeySet::from_published_jwks(&group["public"].to_string());
             assert_eq!(published.is_ok(), keys.is_some(), "{}", group["comment"]);
@@ -130,8 +134,9 @@ async fn vec_03_wycheproof_json_web_signature_as_bearer_tokens() {
             subject.expect_token(&what, text, refused_as(text)).await;
             *(if test["result"] == "valid" { &mut valid } else { &mut invalid }) += 1;
         }
-        // The group's private key signs claims, and is as good as any. Eight are refused as keys: a secret of zeros, two on P-521, four for
-        // encryption, and one whose `key_ops` are the one text "sign, verify".
+        // The group's private key signs claims, and is as good as any. Eight are refused as keys: a
+        // secret of zeros, two on P-521, four for encryption, and one whose `key_ops` are the one
+        // text "sign, verify".
         let Ok(key) = SigningKey::from_jwk(&group["private"].to_string()) else { continue };
         let subject = Subject::with_keys(KeySet::signing(key));
         subject.expect_token("signed anew", &subject.valid().await, Outcome::Ok).await;
@@ -143,7 +148,8 @@ async fn vec_03_wycheproof_json_web_signature_as_bearer_tokens() {
     assert_eq!((invalid, valid, signed_anew), (355, 46, 15));
 }
 
-/// Refused without a signature computed or the store asked: whatever verifies answers `Signature`, and not before.
+/// Refused without a signature computed or the store asked: whatever verifies answers `Signature`,
+/// and not before.
 async fn assert_refused_cheaply(subject: &Subject, keys: &KeySet, what: &str, text: &str) {
     let calls = subject.fixture.store.calls();
     let error = verify_compact(keys, text.as_bytes()).unwrap_err();
@@ -289,7 +295,8 @@ async fn vec_07_the_jose_cookbook() {
     assert!(SigningKey::from_jwk(&jwk("jwk/3_6.symmetric_key_encryption")).is_err(), "A256GCM");
 }
 
-/// What RFC 7515 appendices A.1 to A.3 and A.5 sign, and RFC 7519 sections 3.1 and 6.1: `{"iss":"joe","exp":1300819380,...}`.
+/// What RFC 7515 appendices A.1 to A.3 and A.5 sign, and RFC 7519 sections 3.1 and 6.1:
+/// `{"iss":"joe","exp":1300819380,...}`.
 const JOE: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 /// RFC 7515 appendix A.1: the key, which has the text of RFC 7519 section 3.1 too.
 const A1_KEY: &str =
@@ -401,8 +408,9 @@ fn vec_09_the_thumbprints_of_rfc_7638_and_rfc_8037() {
     }
 }
 
-/// The cases of Spring Security's `DefaultBearerTokenResolverTests`, each under its name there, with what this crate answers. "Resolved" there is
-/// that the token gets to be checked: here the good token's 200, or `invalid_token` of one that is none.
+/// The cases of Spring Security's `DefaultBearerTokenResolverTests`, each under its name there,
+/// with what this crate answers. "Resolved" there is that the token gets to be checked: here the
+/// good token's 200, or `invalid_token` of one that is none.
 #[tokio::test]
 async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     let form = "application/x-www-form-urlencoded";
@@ -412,7 +420,8 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     let bearer_value = format!("Bearer {token}");
 
     subject.expect("ValidHeader", bearer(&token), Outcome::Ok).await;
-    // There the padding is part of the token, and whoever reads it may take it. A JWT has none (RFC 7515 section 2).
+    // There the padding is part of the token, and whoever reads it may take it. A JWT has none (RFC
+    // 7515 section 2).
     subject.expect("HeaderEndsWithPaddingIndicator", bearer(&format!("{token}==")), Outcome::InvalidToken).await;
     subject.expect("HeaderEndsWithPaddingIndicator, opaque", bearer("test-token=="), Outcome::InvalidToken).await;
     subject.expect("LowercaseHeader", authorization(format!("bearer {token}")), Outcome::Ok).await;
@@ -449,7 +458,8 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     let two = get("/?access_token=token1&access_token=token2");
     subject.expect("TwoAccessTokenQueryParameters, not supported", two, Outcome::NoCredentials).await;
 
-    // Tokens in bodies are never read (RFC 6750 section 2.2 MAY), by whatever method and media type: there is no credential, or the header's.
+    // Tokens in bodies are never read (RFC 6750 section 2.2 MAY), by whatever method and media
+    // type: there is no credential, or the header's.
     for method in ["POST", "PUT", "PATCH", "DELETE", "GET"] {
         for media in [form, "multipart/form-data"] {
             for body in [format!("access_token={token}"), "access_token=token1&access_token=token2".to_owned()] {
@@ -460,7 +470,8 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
                     let answer = subject.send(request().body(Full::from(body.clone())).unwrap()).await;
                     answer.assert_refused(&what, Outcome::NoCredentials, false);
                     assert_eq!(subject.inner.calls(), calls, "{what}");
-                    // With the header there is one credential: the body belongs to the service inside.
+                    // With the header there is one credential: the body belongs to the service
+                    // inside.
                     let own = subject.valid().await;
                     let with_header = request().header(AUTHORIZATION, format!("Bearer {own}"));
                     let answer = subject.send(with_header.body(Full::from(body.clone())).unwrap()).await;
@@ -475,8 +486,9 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     }
 }
 
-/// The cases of Spring Security's `BearerTokenAuthenticationEntryPointTests`. There each part of a challenge can be set; here it follows from what
-/// was wrong. There is always a realm, and never an `error_description` or `error_uri`: nothing tells why (conformance rule 12).
+/// The cases of Spring Security's `BearerTokenAuthenticationEntryPointTests`. There each part of a
+/// challenge can be set; here it follows from what was wrong. There is always a realm, and never an
+/// `error_description` or `error_uri`: nothing tells why (conformance rule 12).
 #[tokio::test]
 async fn vec_12_the_cases_of_springs_entry_point() {
     let subject = Subject::new();
@@ -510,7 +522,8 @@ async fn vec_12_the_cases_of_springs_entry_point() {
         let expected = format!(r#"{expected}, error="insufficient_scope", scope="test.read test.write""#);
         assert_eq!((answer.status.as_u16(), challenge(&answer.headers)), (403, expected));
     }
-    // A realm that would have to be escaped, or that no header can hold, is an error when the layer is made.
+    // A realm that would have to be escaped, or that no header can hold, is an error when the layer
+    // is made.
     let layer = || AuthLayer::new(subject.fixture.tokens.clone());
     for bad in ["a\nb", "a\0", "\u{7f}", "a\"b", "a\\b"] {
         assert!(layer().realm(bad).is_err(), "{bad:?}");

@@ -1,4 +1,6 @@
-//! The extractors: claims, nobody, or a fault of ours; and refusals that cannot be told from the layer's.
+//! The extractors: claims, nobody, or a fault of the service.
+//!
+//! Their rejections cannot be told from those of the layer.
 
 use std::sync::Arc;
 

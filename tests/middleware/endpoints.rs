@@ -1,4 +1,6 @@
-//! The endpoints as Tower services, without a server: what they ask the application, and what they answer when it fails.
+//! The endpoints as Tower services, without a server.
+//!
+//! The tests cover their calls to the application, and their answers when it fails.
 
 use std::{
     sync::{
@@ -286,7 +288,8 @@ async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listin
     let issuer = app();
     let victim = issuer.fixture.tokens.create_token_pair(NewSession::of("1")).await.unwrap();
     let caller = issuer.fixture.tokens.create_token_pair(NewSession::of("2")).await.unwrap();
-    // A service that takes the same tokens as another issuer's, on a store of its own that has begun before.
+    // A service that takes the same tokens as another issuer's, on a store of its own that has
+    // begun before.
     let clock = ManualClock::at(START.saturating_sub(Duration::from_secs(60)));
     let store = support::FaultyStore::new(clock.clone());
     clock.set(START);

@@ -1,4 +1,4 @@
-//! What a request gets: every row of the refusal table over HTTP and gRPC, and what the inner service sees.
+//! Every rejection over HTTP and gRPC, and the requests that reach the inner service.
 
 use std::{
     convert::Infallible,
@@ -25,7 +25,8 @@ use tower_bearer::{
 
 use crate::support::{Behaviour, Fixture, STORE_ERRORS, Users, bad_tokens};
 
-/// The inner service: it counts its calls, and answers with the subject of the claims that it was given.
+/// The inner service: it counts its calls, and answers with the subject of the claims that it was
+/// given.
 #[derive(Clone, Default)]
 struct Inner(Arc<AtomicUsize>);
 
@@ -111,7 +112,8 @@ fn grpc(request: Request<String>) -> Request<String> {
     Request::from_parts(parts, body)
 }
 
-/// `Bearer` and its parameters, read by the grammar of RFC 9110 section 11.2: any order, quoted strings.
+/// `Bearer` and its parameters, read by the grammar of RFC 9110 section 11.2: any order, quoted
+/// strings.
 fn challenge(value: &str) -> Vec<(String, String)> {
     let rest = value.strip_prefix("Bearer ").expect("the scheme and one space");
     let mut parameters = Vec::new();

@@ -1,4 +1,4 @@
-//! What Tower asks of a middleware: readiness, dropped futures, and fitting between all others.
+//! The contract of Tower: readiness, dropped futures, and any place between other layers.
 
 use std::{
     convert::Infallible,
@@ -155,7 +155,8 @@ async fn a_refusal_neither_calls_the_inner_service_nor_uses_its_readiness_up() {
     let mut service = AuthLayer::new(fixture.tokens.clone()).layer(strict.clone());
     let good = fixture.access("").await;
     service.ready().await.unwrap();
-    // Not readied again in between: what is refused at once leaves the readied instance in its place.
+    // Not readied again in between: what is refused at once leaves the readied instance in its
+    // place.
     for token in ["junk", "a b", ""] {
         assert!(!service.call(request(token)).await.unwrap().status().is_success());
     }
@@ -215,7 +216,8 @@ async fn a_future_dropped_at_any_point_gives_everything_back() {
     let limited = ConcurrencyLimit::new(hanging.clone(), 1);
     let auth = AuthLayer::new(fixture.tokens.clone());
     let free = || limited.clone().poll_ready(&mut context()).is_ready();
-    // (how the store answers, polls before the drop, whether the inner service has the request by then)
+    // (how the store answers, polls before the drop, whether the inner service has the request by
+    // then)
     for (behaviour, polls, called) in [
         (Behaviour::AtOnce, 0, true),
         (Behaviour::AtOnce, 2, true),

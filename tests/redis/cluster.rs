@@ -187,7 +187,8 @@ async fn buckets_of(node: &RedisServer) -> HashSet<u32> {
     keys.iter().map(|key| key.split(['{', '}']).nth(1).unwrap().parse().unwrap()).collect()
 }
 
-/// Feeds that have read, one a bucket. With this deadline redis's own cluster connection fails the tests of a primary that hangs.
+/// Feeds that have read, one a bucket. With this deadline redis's own cluster connection fails the
+/// tests of a primary that hangs.
 async fn feeds(store: &RedisStore) -> Vec<Box<dyn LogFeed>> {
     let mut feeds = store.feeds(TIMEOUT);
     assert_eq!(feeds.len(), 16, "one a bucket");
@@ -329,8 +330,8 @@ async fn the_cluster_is_asked_ever_less_often_about_a_primary_that_is_dead() {
         let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_cluster|slots:calls=")?.split(',').next());
         asked += calls.map_or(0, |calls| calls.parse::<u64>().unwrap());
     }
-    // After 50, 100, 200, 400 and 800 ms, and then every second: a slow machine has more time, and is
-    // allowed more.
+    // After 50, 100, 200, 400 and 800 ms, and then every second: a slow machine has more time, and
+    // is allowed more.
     assert!(asked > 0 && asked <= 6 + begun.elapsed().as_secs(), "{asked}");
 }
 

@@ -1,4 +1,4 @@
-//! How the replacement of a server is declared, and what the store tells of the bound that follows.
+//! Declared failovers, and the bound that the store derives from them.
 
 use std::time::{Duration, Instant};
 

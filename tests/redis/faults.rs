@@ -1,4 +1,4 @@
-//! What the store does when Redis, the network or a setting is not as it should be.
+//! The store when Redis, the network or a setting fails.
 
 use std::{
     collections::HashSet,
@@ -40,7 +40,8 @@ async fn wait_until_settled(store: &RedisStore) {
     pass(store, store.ping().await.unwrap().saturating_add(Duration::from_millis(60))).await;
 }
 
-/// Cuts the connection of a rotation by `cut`, asks again until there is an answer, and demands one successor.
+/// Cuts the connection of a rotation by `cut`, asks again until there is an answer, and demands one
+/// successor.
 async fn rotate_with_a_cut(f: &Fixture, store: &RedisStore, sid: &str, grace: Duration, cut: impl Fn()) {
     f.open("alice", sid).await;
     wait_until_settled(store).await;
@@ -73,8 +74,8 @@ async fn a_connection_killed_at_any_step_of_a_rotation_leaves_one_live_refresh_t
     store.rotate(rotation("alice", "measure", 0, GRACE)).await.unwrap();
     let request = u32::try_from(proxy.request_bytes() - asked).unwrap();
     let reply = u32::try_from(proxy.reply_bytes() - answered).unwrap();
-    // Once resent by the store itself; once left to the caller, for the store resends only where the grace is long
-    // against its deadline.
+    // Once resent by the store itself; once left to the caller, for the store resends only where
+    // the grace is long against its deadline.
     for timeout in [TIMEOUT, GRACE] {
         let store = builder(&proxy.url()).timeout(timeout).connect().await.unwrap();
         let name = timeout.as_millis();
@@ -164,7 +165,8 @@ async fn an_attempt_to_connect_that_was_left_half_way_fails_no_later_call() {
     wait_until_settled(&store).await;
     proxy.freeze();
     proxy.cut();
-    // The first call finds the connection cut, and begins to connect anew; nobody waits for the end of it.
+    // The first call finds the connection cut, and begins to connect anew; nobody waits for the end
+    // of it.
     for _ in 0..5 {
         let _ = tokio::time::timeout(Duration::from_millis(20), store.check("a", "s", "j").into_future()).await;
     }
@@ -427,7 +429,8 @@ async fn a_rotation_that_is_refused_for_memory_and_then_not_answered_is_a_timeou
 async fn held_back<T>(f: &Fixture, call: impl AsyncFnOnce(RedisStore) -> T, meanwhile: impl AsyncFnOnce()) -> T {
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
-    // The server must know the scripts: a late EVALSHA of an unknown one would do nothing in any case.
+    // The server must know the scripts: a late EVALSHA of an unknown one would do nothing in any
+    // case.
     f.open("warm", "up").await;
     f.rotate("warm", "up", 0).await;
     f.store.revoke_all("warm", None).await.unwrap();
@@ -488,7 +491,7 @@ async fn a_dropped_call_is_made_or_not_made_and_harms_no_other() {
     }
 }
 
-// ---- Connecting --------------------------------------------------------------------------------------------------
+// ---- Connecting ---------------------------------------------------------------------------------
 
 fn setting(outcome: Result<RedisStore, ConnectError>) -> &'static str {
     match outcome {

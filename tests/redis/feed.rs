@@ -69,7 +69,7 @@ async fn a_revocation_nudges(store: &RedisStore, feed: &dyn LogFeed) {
     assert!(is_nudged(feed).await, "the revocation nudges");
 }
 
-// ---- Reads -------------------------------------------------------------------------------------------------------
+// ---- Reads --------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_read_tells_all_buckets_and_goes_on_where_the_last_one_ended() {
@@ -239,7 +239,8 @@ async fn while_one_bucket_cannot_be_read_its_users_are_the_stores_and_the_others
     // Tokens of the log's first second are asked about once.
     check(&of_unlucky).await.unwrap();
     check(&of_lucky).await.unwrap();
-    // A session of which the log does not speak is dead for the store, and alive for a replica that decides.
+    // A session of which the log does not speak is dead for the store, and alive for a replica that
+    // decides.
     for (bucket, user) in [(3, &unlucky), (4, &lucky)] {
         assert_eq!(run::<u32>(&admin, &["DEL", &format!("tb:{{{bucket}}}:u:{user}")]).await, 1);
     }
@@ -399,7 +400,7 @@ async fn a_server_that_is_no_primary_any_more_is_an_error() {
     eventually("it is read again", async || read_from_the_start(&mut feed).await.ok()).await;
 }
 
-// ---- Nudges ------------------------------------------------------------------------------------------------------
+// ---- Nudges -------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn every_bucket_nudges() {
@@ -478,7 +479,7 @@ async fn a_pool_of_ones_own_gives_reads_and_no_nudges() {
     assert_eq!(listeners(&server.admin().await).await, (0, 0));
 }
 
-// ---- The end -----------------------------------------------------------------------------------------------------
+// ---- The end ------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_feed_that_is_dropped_ends_its_connections() {

@@ -1,4 +1,4 @@
-//! The harness itself: a server of one's own, and a proxy that misbehaves.
+//! The tests' own tools: a server for one test, and a proxy that misbehaves.
 
 use std::time::Duration;
 

@@ -5,12 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod batches;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod failover;
 mod faults;
 mod feed;
-mod gathering;
 mod harness;
 mod rules;
 #[cfg(feature = "sentinel")]

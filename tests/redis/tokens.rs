@@ -1,4 +1,4 @@
-//! The token service on a real Redis: what must hold on memory must hold here.
+//! The token service on a real Redis. It must do what it does on the memory store.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -18,7 +18,8 @@ async fn node(server: &RedisServer) -> TokenService {
     TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store).build().unwrap()
 }
 
-/// Waits longer for an answer than the default: what ends in an error here has lost, and was not merely late.
+/// Waits longer for an answer than the default: what ends in an error here has lost, and was not
+/// merely late.
 async fn node_without_grace(server: &RedisServer) -> TokenService {
     support::redis_fixture::node(&server.url(), |builder| builder.reuse_grace(Duration::ZERO)).await
 }
@@ -53,7 +54,8 @@ async fn ref_05_fifty_refreshes_of_one_token_on_two_nodes_yield_one_successor() 
     assert!(lives(&nodes[1], pairs[0].refresh().as_str(), TokenType::Refresh).await);
     assert!(lives(&nodes[0], pairs[0].access().as_str(), TokenType::Access).await);
 
-    // Without a grace one of them wins at most, and the others end what it has won: nobody is left with two live refresh tokens, nor with one.
+    // Without a grace one of them wins at most, and the others end what it has won: nobody is left
+    // with two live refresh tokens, nor with one.
     let nodes = [node_without_grace(&server).await, node_without_grace(&server).await];
     for round in 0..5 {
         let first = log_in(&nodes[0]).await;

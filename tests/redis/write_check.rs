@@ -1,5 +1,4 @@
-//! A server that may not write is not believed either: the write check at the end of every strict
-//! read.
+//! The write check that ends every strict read: a server that may not write is not believed.
 
 use std::{fs, time::Duration};
 

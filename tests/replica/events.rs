@@ -1,5 +1,6 @@
-//! What an operator is told of the replica: each change of its state once, with level, state and reason; what the store has lost, and what it knows
-//! again. And nothing that is secret.
+//! The log of an operator: each change of a replica's state once, with level, state and reason.
+//!
+//! It also names the revocations that the store has lost and knows again, and nothing secret.
 
 use std::{
     net::Ipv4Addr,
@@ -58,7 +59,8 @@ fn losses(log: &Log) -> Vec<String> {
     lines.map(told).collect()
 }
 
-/// Waits until these states were told, after those that were expected before, and demands that no others were.
+/// Waits until these states were told, after those that were expected before, and demands that no
+/// others were.
 async fn told_next(log: &Log, all: &mut Vec<String>, next: &[&str]) {
     all.extend(next.iter().map(ToString::to_string));
     eventually("a state is told", async || (states(log).len() >= all.len()).then_some(())).await;
@@ -213,7 +215,8 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     secrets.must_not_be_in("the log", log.text());
 }
 
-/// The task that looks for losses runs when the log was read for the first time, while this node goes on to revoke.
+/// The task that looks for losses runs when the log was read for the first time, while this node
+/// goes on to revoke.
 #[tokio::test]
 async fn what_a_node_has_just_revoked_is_not_taken_for_lost() {
     let server = RedisServer::start();

@@ -1,5 +1,7 @@
-//! The start of a node, and its return after a break: one small read gives it a lease, whatever the log holds, and what
-//! it has not read yet is asked of the store.
+//! The start of a node, and its return after a break.
+//!
+//! One small read gives it a lease, whatever the log holds. It asks the store about the entries
+//! that it has not read yet.
 
 use std::time::{Duration, Instant};
 

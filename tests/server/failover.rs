@@ -1,4 +1,4 @@
-//! How the server is told which Redis may replace another, and what `/health` says of it.
+//! The settings that declare a failover, and `/health`, which tells the bound.
 
 use http::StatusCode;
 use serde_json::{Value, json};

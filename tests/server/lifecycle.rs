@@ -93,7 +93,8 @@ async fn sessions_are_listed_and_ended_by_their_own_user_only(store: Store) {
     assert_eq!(of(&there)["last_rotated_at"], iat);
     assert_eq!(of(&there)["expires_at"], claims_in(&there.refresh)["exp"]);
 
-    // Neither what is someone else's nor what does not exist is told apart, and neither does anything.
+    // Neither what is someone else's nor what does not exist is told apart, and neither does
+    // anything.
     for sid in [bob.session_id(), "AAAAAAAAAAAAAAAAAAAAAA".to_owned(), "g".to_owned(), "%00".to_owned()] {
         let path = format!("/sessions/{sid}");
         let answer = server.call(Method::DELETE, &path).bearer(&here.access).send().await.expect(404);

@@ -1,6 +1,7 @@
-//! What `examples/server.rs` answers over the wire, on the memory store and on a real Redis, to a client that knows nothing of the crate.
+//! The answers of `examples/server.rs` over the wire, on the memory store and on a real Redis.
 //!
-//! `cargo test` builds the example first; `cargo test --test server` takes the one that `cargo build --examples` has left.
+//! The client knows nothing of the crate. `cargo test` builds the example first, but
+//! `cargo test --test server` takes the one that `cargo build --examples` has left.
 #![cfg(all(feature = "redis", feature = "bcrypt", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -25,7 +26,8 @@ use support::{Answer, Example, HttpClient, RedisServer};
 /// TEST secret, for servers that are to share their tokens.
 const SECRET: &str = "TEST-secret-of-the-example-server-0123456789abcdef";
 
-/// Makes of each `async fn rule(store: Store)` four tests: on each store, where every request asks it and where none does.
+/// Makes of each `async fn rule(store: Store)` four tests: on each store, where every request asks
+/// it and where none does.
 macro_rules! on_each_store {
     ($($rule:ident),+ $(,)?) => {
         mod on_memory {
@@ -87,7 +89,8 @@ impl std::ops::Deref for Server {
 }
 
 impl Server {
-    /// A server with these variables. An empty value takes a variable away: `JWT_SECRET_KEY` where the key comes from a file.
+    /// A server with these variables. An empty value takes a variable away: `JWT_SECRET_KEY` where
+    /// the key comes from a file.
     fn start(variables: &[(&str, &str)]) -> Self {
         let mut all = [&[("RUST_LOG", "warn"), ("JWT_SECRET_KEY", SECRET)], variables].concat();
         all.retain(|(name, _)| !variables.contains(&(*name, "")));

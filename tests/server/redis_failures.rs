@@ -1,4 +1,4 @@
-//! Redis behind the server: shared by two of them, stopped, gone, empty and back.
+//! Redis behind the server: shared by two servers, stopped, gone, empty and back.
 
 use http::Method;
 use tokio::time::timeout;
@@ -116,7 +116,8 @@ async fn a_redis_that_hangs_is_503_within_the_deadline() {
     assert_unavailable_everywhere(&server, &tokens).await;
     redis.resume();
     wait_until_available(&server).await;
-    // Nothing that was asked for while it hung has ended the session. The refresh may have been made; within the grace it is repeated.
+    // Nothing that was asked for while it hung has ended the session. The refresh may have been
+    // made; within the grace it is repeated.
     server.accepts(&tokens).await;
     server.renew(&tokens).await;
 }

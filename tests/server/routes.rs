@@ -24,7 +24,8 @@ async fn login_answers_a_token_response_and_every_wrong_pair_is_one_refusal(stor
         let body = answer.json();
         assert_eq!(body["token_type"], "bearer");
         assert_eq!(body["scope"], scope);
-        // Whole seconds, never more than what is left: `iat` is the beginning of the second in which the token was made.
+        // Whole seconds, never more than what is left: `iat` is the beginning of the second in
+        // which the token was made.
         for (member, lifetime) in
             [("expires_in", 1800), ("access_expires_in", 1800), ("refresh_expires_in", 7 * 86_400)]
         {

@@ -1,4 +1,6 @@
-//! Lifetimes that the environment sets, in real time. Each answer is judged by when it was asked for, so that no machine is too slow for it.
+//! Lifetimes that the environment sets, in real time.
+//!
+//! A test judges an answer by the time of its request, so no machine is too slow.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! `rediss://`: a server whose certificate an authority has signed that the environment names.
+//! `rediss://`, with an authority that the environment names.
 
 use http::Method;
 

@@ -1,5 +1,6 @@
-//! Bounded staleness as its user sees it, on a clock and a store that the test holds in its hands. `tests/replica/bounded_staleness` has the same on a real
-//! Redis, with everything that may fail.
+//! Bounded staleness for its user, on a clock and a store that the test controls.
+//!
+//! `tests/replica/bounded_staleness` tests it on a real Redis, with everything that may fail.
 
 use std::{sync::Arc, time::Duration};
 

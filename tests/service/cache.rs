@@ -1,4 +1,6 @@
-//! What is remembered of verified tokens, and what is asked at each use all the same. How much is kept, and what goes first: `src/tokens/cache/tests.rs`.
+//! The cache of verified tokens, and the checks that each use of a token makes nevertheless.
+//!
+//! `src/tokens/cache/tests.rs` tests its size and eviction.
 
 use std::{
     sync::{
@@ -30,7 +32,7 @@ async fn remembered<C: Send + Sync + 'static>(tokens: &tower_bearer::TokenServic
     tokens.status().await.verified_tokens
 }
 
-// ---- What enters ---------------------------------------------------------------------------------------------------
+// ---- What enters --------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_token_that_was_accepted_is_remembered_once_in_every_way_in_which_a_store_answers() {
@@ -130,7 +132,7 @@ async fn what_is_remembered_stays_within_both_bounds_however_many_valid_tokens_t
     }
 }
 
-// ---- What is asked at every use ------------------------------------------------------------------------------------
+// ---- What is asked at every use -----------------------------------------------------------------
 
 /// A token of a live session, signed with the fixture's key, that is not valid before `nbf`.
 async fn not_before(fixture: &Fixture, nbf: Timestamp) -> String {

@@ -1,4 +1,4 @@
-//! The crates that this one has to stand on.
+//! The dependencies that this crate must have.
 
 use std::{collections::HashSet, fs, path::PathBuf, process::Command};
 
@@ -74,7 +74,8 @@ fn twr_14_no_unsafe_code_no_openssl_and_no_dependency_that_needs_a_newer_rust_th
         let tree = cargo(&["tree", features, "-e", "normal,build", "--prefix", "none"]);
         let names: HashSet<_> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert!(names.contains("jsonwebtoken"), "{tree}");
-        // (`openssl-probe`, which comes with TLS, only knows where systems keep their certificates.)
+        // (`openssl-probe`, which comes with TLS, only knows where systems keep their
+        // certificates.)
         for name in ["openssl", "openssl-sys", "native-tls", "tokio-native-tls", "boring"] {
             assert!(!names.contains(name), "{name} is a dependency with {features}");
         }

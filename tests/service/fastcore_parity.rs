@@ -1,7 +1,8 @@
-//! Tokens that the predecessor (`fastcore.security`) issued get the outcome that it gave them, or a stricter one where it was wrong.
+//! Tokens that the predecessor (`fastcore.security`) issued get the outcome that it gave them, or a
+//! stricter one where it was wrong.
 //!
-//! The tokens stand in `fastcore/parity.json` of the folder that `TOWER_BEARER_VECTORS` names, by default `../shared/vectors` beside
-//! the crate. Without that file the test says so and passes.
+//! The tokens stand in `fastcore/parity.json` of the folder that `TOWER_BEARER_VECTORS` names, by
+//! default `../shared/vectors` beside the crate. Without that file the test says so and passes.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -88,7 +89,8 @@ fn the_predecessors_tokens_get_the_outcome_that_it_gave_them() {
     for Token { name, text: token, outcome, claims } in &parity.tokens {
         let as_access = tokens.validate_jwt_stateless(token, TokenType::Access);
         let as_refresh = tokens.validate_jwt_stateless(token, TokenType::Refresh);
-        // The refresh token is the one whose outcome depends on what is expected; all the others are access tokens.
+        // The refresh token is the one whose outcome depends on what is expected; all the others
+        // are access tokens.
         if name == "refresh" {
             assert!(outcome.contains("ok when a refresh token is"), "{outcome}");
             assert_outcome(name, "invalid", &as_access);

@@ -1,7 +1,8 @@
-//! Password hashes of the predecessor, made by passlib, get the outcomes that are written beside them.
+//! Password hashes of the predecessor, made by passlib, get the outcomes that are written beside
+//! them.
 //!
-//! The vectors are no part of this project's tree: they are read from `../shared/vectors` or from the folder that
-//! `TOWER_BEARER_VECTORS` names. Where they are absent the test says so and passes.
+//! The vectors are no part of this project's tree: they are read from `../shared/vectors` or from
+//! the folder that `TOWER_BEARER_VECTORS` names. Where they are absent the test says so and passes.
 
 use serde::Deserialize;
 use tower_bearer::password::PasswordHasher;

@@ -1,5 +1,6 @@
-//! Nodes whose settings differ share one store: what one of them revoked is refused by all, for as
-//! long as any of them accepts the token.
+//! Nodes whose settings differ share one store.
+//!
+//! All of them refuse what one of them has revoked, as long as any of them accepts the token.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
-//! The token service, on a clock and a store that the test controls; and what concerns the crate as a whole.
+//! The token service, on a clock and a store that the test controls.
+//!
+//! Tests of the crate as a whole are here too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../support/mod.rs"]

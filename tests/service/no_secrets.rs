@@ -1,4 +1,6 @@
-//! No 16 bytes of a token, password, hash or key are in logs at TRACE, in refusals, in `Debug` texts, or in what Redis is told.
+//! No 16 bytes of a token, password, hash or key appear in places that others can read.
+//!
+//! These are logs at TRACE, rejections, `Debug` texts, and the commands that Redis receives.
 
 use std::{fmt::Debug, fs, sync::Arc};
 
@@ -38,7 +40,7 @@ fn password_hashes() -> Vec<&'static str> {
     hashes
 }
 
-// ---- The scanner --------------------------------------------------------------------------------------------------
+// ---- The scanner --------------------------------------------------------------------------------
 
 #[test]
 fn sixteen_bytes_of_a_secret_are_found_and_fifteen_are_not() {
@@ -55,7 +57,7 @@ fn sixteen_bytes_of_a_secret_are_found_and_fifteen_are_not() {
     assert_eq!(with("hunter"), None);
 }
 
-// ---- The example, at TRACE -----------------------------------------------------------------------------------------
+// ---- The example, at TRACE ----------------------------------------------------------------------
 
 /// All that a flow has sent and received.
 struct Flow {
@@ -164,10 +166,12 @@ impl Flow {
         (text(&last, "access_token"), text(&last, "refresh_token"))
     }
 
-    /// Judges what the server has printed: `stdout` shows the users' own passwords, which it has to tell a newcomer. Returns all secrets.
+    /// Judges what the server has printed: `stdout` shows the users' own passwords, which it has to
+    /// tell a newcomer. Returns all secrets.
     fn judge(mut self, example: Example) -> Secrets {
         let (stdout, stderr) = example.stop();
-        // That the scanner works here: what was given out is full of what must not be seen elsewhere.
+        // That the scanner works here: what was given out is full of what must not be seen
+        // elsewhere.
         assert!(self.secrets.find_in(self.given.as_bytes()).is_some());
         assert!(stderr.contains("TRACE") && stderr.contains("/refresh"), "the logs are not at TRACE: {stderr}");
         self.secrets.must_not_be_in("standard output", &stdout);
@@ -249,7 +253,7 @@ async fn lek_09_the_example_on_redis_shows_no_secret_and_tells_redis_none() {
     secrets.must_not_be_in("the slow log", &slow);
 }
 
-// ---- Debug ---------------------------------------------------------------------------------------------------------
+// ---- Debug --------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn lek_02_no_debug_text_shows_a_secret() {

@@ -42,7 +42,8 @@ fn stateless(clock: &ManualClock) -> TokenService {
     builder(clock).policy(TokenPolicy::Stateless).build().unwrap()
 }
 
-/// A service that takes another issuer's tokens, at `START`, and whose store was made a minute before.
+/// A service that takes another issuer's tokens, at `START`, and whose store was made a minute
+/// before.
 struct Denylist {
     clock: ManualClock,
     store: FaultyStore,
@@ -170,7 +171,8 @@ async fn a_token_from_before_the_stores_memory_is_refused() {
     let tokens = builder(&fixture.clock).policy(TokenPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
     let at = |seconds| Timestamp::from_secs(START.as_secs() + seconds);
     fixture.advance(10);
-    // What the other issuer calls 4 seconds later may have been a second before, by the store's clock.
+    // What the other issuer calls 4 seconds later may have been a second before, by the store's
+    // clock.
     for seconds in [0, 4] {
         let refused = access(&tokens, &foreign("t1", "42", None, at(seconds))).await;
         assert!(matches!(token_error(refused), TokenError::Claims(_)), "{seconds}");

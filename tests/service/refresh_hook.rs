@@ -1,4 +1,4 @@
-//! What the application decides at a refresh, and that its faults cost nobody a session.
+//! The application's decision at a refresh. Its faults cost nobody a session.
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! What a caller who repeats a revocation can do to the user and to the other nodes: nothing.
+//! A caller who repeats a revocation harms neither the user nor other nodes.
 
 use std::{
     sync::{
@@ -46,8 +46,8 @@ impl UserAuthentication for Users {
 
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<String>, BoxError> {
         let is_right = self.hasher.verify(credentials.password(), &self.hash).await?;
-        // The cost in use takes a quarter of a second, in which a thief calls many times. Real time:
-        // the store's own clock tells which came first.
+        // The cost in use takes a quarter of a second, in which a thief calls many times. Real
+        // time: the store's own clock tells which came first.
         tokio::time::sleep(Duration::from_millis(60)).await;
         Ok(is_right.then(|| "42".to_owned()))
     }
@@ -121,7 +121,8 @@ async fn logout_all_at_full_speed_hardly_writes(store: Arc<dyn TokenStore>) {
     let pair = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
     let bearer = format!("Bearer {}", pair.access().as_str());
     let (started, mut calls) = (Instant::now(), 0_u32);
-    // In real time: what may be written depends on the store's clock. A slow machine is allowed more.
+    // In real time: what may be written depends on the store's clock. A slow machine is allowed
+    // more.
     while started.elapsed() < Duration::from_secs(2) {
         let request = Request::post("/?keep_current=true")
             .header(header::AUTHORIZATION, &bearer)

@@ -170,7 +170,8 @@ fn under_load_no_token_of_a_key_that_was_taken_away_is_accepted_once_the_call_ha
     fixture.tokens.replace_keys(both("b", "a")).unwrap();
     let of_b = sign();
 
-    // By its remainder: 0, `a` verifies; 2, it does not; in between a call is under way, and either answer is right.
+    // By its remainder: 0, `a` verifies; 2, it does not; in between a call is under way, and either
+    // answer is right.
     let epoch = Arc::new(AtomicUsize::new(0));
     let checks = Arc::new([const { AtomicUsize::new(0) }; THREADS]);
     let done = Arc::new(AtomicBool::new(false));

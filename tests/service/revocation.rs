@@ -319,8 +319,8 @@ async fn a_repeated_revocation_is_not_taken_for_lost() {
     // What is over is not remembered at all.
     fixture.advance(24 * 3600);
     tokens.revoke_token(session.access().as_str()).await.unwrap();
-    // It would be found missing by one of the next reads, and told a moment later. No condition shows
-    // that nothing is told, so each read is given that moment.
+    // It would be found missing by one of the next reads, and told a moment later. No condition
+    // shows that nothing is told, so each read is given that moment.
     for n in 0..10 {
         let last = tokens.revoke_session("43", format!("last {n}")).await.unwrap();
         eventually("the log is read", async || tokens.has_seen(&last.position).then_some(())).await;

@@ -1,4 +1,4 @@
-//! What a login costs the store before the password is known to be right.
+//! The calls to the store before a login's password is known to be right.
 
 use std::sync::Arc;
 

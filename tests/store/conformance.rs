@@ -1,4 +1,4 @@
-//! Both stores of the crate pass the suite that stores of others are to pass.
+//! Both stores of the crate pass the conformance suite for stores.
 
 use std::sync::Arc;
 

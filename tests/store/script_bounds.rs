@@ -1,4 +1,4 @@
-//! The work of one script, for a user who has very much. It keeps a server busy for seconds.
+//! The work of one script for a user with very many sessions. It keeps a server busy for seconds.
 
 use std::time::Duration;
 

@@ -38,7 +38,8 @@ pub enum Behaviour {
     Late,
     /// When [`FaultyStore::release`] is called. The work is done then.
     Held,
-    /// When [`FaultyStore::release`] is called, though the work is done at once: a node that stalls before it has read the answer.
+    /// When [`FaultyStore::release`] is called, though the work is done at once: a node that stalls
+    /// before it has read the answer.
     DoneThenHeld,
     /// With this error; nothing is done.
     Fails(StoreErrorKind),

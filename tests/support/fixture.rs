@@ -1,4 +1,4 @@
-//! A token service on a clock and a store that a test holds in its hands, and tokens that it must refuse.
+//! A token service on a clock and a store that a test controls, and tokens that it must refuse.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What tests share. Each test that needs a Redis starts its own, on its own port and in its own folder.
+//! Tools that tests share. A test that needs a Redis starts its own, in a folder of its own.
 #![allow(
     dead_code,
     unused_imports,
@@ -54,7 +54,8 @@ pub use self::{
 #[cfg(feature = "redis")]
 pub use self::{monitor::Monitor, proxy::Proxy, redis_server::RedisServer};
 
-/// The patience of a test that waits: so long that only a hang takes longer, even on a busy machine.
+/// The patience of a test that waits: so long that only a hang takes longer, even on a busy
+/// machine.
 pub const HANG: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds. Panics with `what` if it does not within [`HANG`].
@@ -75,10 +76,10 @@ where
 /// Runs `operation` while Tokio's clock is paused. Returns its output and the time that it took by
 /// that clock.
 ///
-/// A paused clock moves only when nothing else can happen, and then to the next timer. So a wait for
-/// a peer that never answers takes exactly its deadline, on a machine of any speed. The runtime must
-/// have one thread, and nothing that does get an answer may run meanwhile: its timers would not
-/// wait for that.
+/// A paused clock moves only when nothing else can happen, and then to the next timer. So a wait
+/// for a peer that never answers takes exactly its deadline, on a machine of any speed. The runtime
+/// must have one thread, and nothing that does get an answer may run meanwhile: its timers would
+/// not wait for that.
 pub async fn on_a_paused_clock<F: Future>(operation: F) -> (F::Output, Duration) {
     tokio::time::pause();
     let began = tokio::time::Instant::now();

@@ -1,4 +1,4 @@
-//! A real `redis-server` for one test: a free port of the loopback address, a folder of its own, gone at the end.
+//! A real `redis-server` for one test: on a free loopback port, in a folder that is removed.
 
 use std::{
     fs,
@@ -29,8 +29,9 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// Starts a server with further options, as on its command line: `&["--maxmemory", "3mb"]`. A password is to be set
-    /// later (`CONFIG SET requirepass`): that the server has started is seen without one.
+    /// Starts a server with further options, as on its command line: `&["--maxmemory", "3mb"]`. A
+    /// password is to be set later (`CONFIG SET requirepass`): that the server has started is seen
+    /// without one.
     pub fn start_with(options: &[&str]) -> Self {
         for _ in 0..20 {
             let port = free_port();
@@ -107,7 +108,8 @@ impl RedisServer {
         self.child = Some(child);
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            // Another server may have taken the port in between: only the process that was started counts.
+            // Another server may have taken the port in between: only the process that was started
+            // counts.
             if self.process_id() == Some(id) {
                 return true;
             }

@@ -155,7 +155,8 @@ async fn what_is_over_is_pruned_by_later_writes() {
     f.store.revoke_session("alice", "s1").await.unwrap();
     assert_eq!(f.state("alice", "s2").await, SessionState::Expired);
     assert!(matches!(f.rotate("alice", "s2", 0).await, Rotated::Expired { .. }));
-    // As if `keep` had passed: the scripts take it from `m` and from the caller, whichever is longer.
+    // As if `keep` had passed: the scripts take it from `m` and from the caller, whichever is
+    // longer.
     let moved: i32 = f.redis(&["EVAL", AGE, "1", "tb:{0}:u:alice", "3700000"]).await;
     assert_eq!(moved, 2);
     f.open("alice", "s3").await;

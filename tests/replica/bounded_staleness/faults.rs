@@ -15,7 +15,8 @@ use tokio::time::sleep;
 use super::oracle::Deployment;
 use crate::support::Proxy;
 
-/// Numbers for the saboteur: which of them come tells the schedule of a real server anyway, so no seed would repeat a run.
+/// Numbers for the saboteur: which of them come tells the schedule of a real server anyway, so no
+/// seed would repeat a run.
 struct Random(RandomState, u64);
 
 impl Random {
@@ -111,8 +112,9 @@ async fn the_bound_holds_when_nodes_are_cut_off_and_frozen() {
     Deployment::start().await.watch("nodes frozen", fault).await;
 }
 
-/// What was asked before a revocation is answered late, and that is the last answer for longer than the bound: what it grants has to end by itself. A
-/// lease that ran from the answer would live for as long as the answer was held back after the bound.
+/// What was asked before a revocation is answered late, and that is the last answer for longer than
+/// the bound: what it grants has to end by itself. A lease that ran from the answer would live for
+/// as long as the answer was held back after the bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_a_late_answer_is_the_last_one_for_long() {
     let fault = |deployment: Arc<Deployment>, over: Arc<AtomicBool>| async move {
@@ -134,7 +136,8 @@ async fn the_bound_holds_when_a_late_answer_is_the_last_one_for_long() {
     Deployment::start().await.watch("late answers", fault).await;
 }
 
-/// The threads on which the nodes work are taken by something else, one or both, also for longer than the bound.
+/// The threads on which the nodes work are taken by something else, one or both, also for longer
+/// than the bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_the_runtime_is_under_load() {
     let fault = |_, over: Arc<AtomicBool>| async move {
@@ -184,7 +187,8 @@ async fn the_bound_holds_when_everything_is_flushed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_the_log_is_trimmed_under_its_readers() {
-    // In every other bucket the last entry stays: whoever has missed those before it is told nothing but that it does not link.
+    // In every other bucket the last entry stays: whoever has missed those before it is told
+    // nothing but that it does not link.
     let trims = (0..16).map(|bucket| words(&format!("XTRIM tb:{{{bucket}}}:log MAXLEN {}", bucket % 2))).collect();
     let fault = |deployment: Arc<Deployment>, over: Arc<AtomicBool>| async move {
         let trimming = again_and_again(Arc::clone(&deployment), Arc::clone(&over), (1, 8), trims);

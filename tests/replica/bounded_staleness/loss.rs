@@ -1,4 +1,4 @@
-//! What a server loses, the nodes remember.
+//! Revocations that a server has lost, and the nodes remember.
 
 use std::time::Duration;
 

@@ -1,8 +1,11 @@
-//! Bounded staleness, live: several nodes on one real Redis, revocations by the hundred, and everything that may fail between them. What is
-//! recorded is what a user would see: a revocation was acknowledged at `a`, a check started at `r`; whoever is let in has `r - a < d`.
+//! Bounded staleness, live: nodes on one real Redis, many revocations, and faults between them.
 //!
-//! Each fault runs 500 revocations. `ORACLE_REVOCATIONS=20000 cargo test --release --test replica -- --nocapture bounded_staleness` runs more, and prints
-//! what was seen. `scripts/live_mutants.sh` breaks the replica in the ways that this is to find, and demands that it does.
+//! The tests record what a user sees. If a revocation was acknowledged at `a`, a check that started
+//! at `r` may accept its token only if `r - a < d`.
+//!
+//! Each fault runs 500 revocations. This runs more, and prints the counts:
+//! `ORACLE_REVOCATIONS=20000 cargo test --release --test replica -- --nocapture bounded_staleness`.
+//! `scripts/live_mutants.sh` breaks the replica in several ways, and demands that tests see it.
 
 mod faults;
 mod loss;

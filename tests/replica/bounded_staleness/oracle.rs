@@ -1,4 +1,4 @@
-//! The oracle: revokes, asks every node again and again, and writes down who was let in when.
+//! The oracle: it revokes, asks every node again and again, and records each acceptance.
 
 use std::{
     sync::{
@@ -25,7 +25,8 @@ pub(crate) const D: Duration = Duration::from_millis(250);
 const NODES: usize = 3;
 /// Revocations that are watched at once.
 const WORKERS: usize = 16;
-/// How long a call of a node's may take: short, so that checks on a store that hangs do not fill the test's time.
+/// How long a call of a node's may take: short, so that checks on a store that hangs do not fill
+/// the test's time.
 const CALL: Duration = Duration::from_millis(200);
 
 /// A node, behind a proxy that can be frozen and cut.
@@ -46,7 +47,8 @@ pub(crate) struct Deployment {
 pub(crate) struct Seen {
     /// Revocations that were acknowledged, each watched on every node.
     pub revocations: usize,
-    /// Tokens let in that should not have been: how long after the acknowledgement the check had started.
+    /// Tokens let in that should not have been: how long after the acknowledgement the check had
+    /// started.
     pub violations: Vec<Duration>,
     /// Tokens let in by a node that had refused them: as above.
     pub revived: Vec<Duration>,
@@ -162,9 +164,10 @@ impl Deployment {
     }
 }
 
-/// Asks one node until it has refused, or has answered once after the bound; if it is to be watched to the end, until after the bound in any case: what is
-/// refused once must stay so. An error of the store's is no answer: a node that was cut off is asked until it is back, for what it then lets in is what
-/// a wrong lease would show.
+/// Asks one node until it has refused, or has answered once after the bound; if it is to be watched
+/// to the end, until after the bound in any case: what is refused once must stay so. An error of
+/// the store's is no answer: a node that was cut off is asked until it is back, for what it then
+/// lets in is what a wrong lease would show.
 async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: bool) -> Seen {
     let (mut seen, mut refused) = (Seen::default(), false);
     let mut patience = Patience::new("a node answers after the bound");

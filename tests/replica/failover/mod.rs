@@ -1,8 +1,7 @@
-//! An old primary is not believed: what a node accepts that was left on the wrong side of a
-//! failover.
+//! A node on the wrong side of a failover does not believe the old primary.
 //!
-//! The bound is that of the status: `bound_ms` after a revocation was confirmed on the other side,
-//! no request may be accepted that starts then. Each test keeps the node on the old primary, which
+//! `bound_ms` of the status is the bound: so long after the other side confirmed a revocation, no
+//! request may be accepted that starts then. Each test keeps the node on the old primary, which
 //! goes on to serve and to call itself a primary.
 
 mod replicas;

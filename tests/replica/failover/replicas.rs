@@ -56,8 +56,8 @@ impl Pair {
         Instant::now()
     }
 
-    /// Leads the address to the new primary, which has a replica of its own. The old primary is left
-    /// as it is.
+    /// Leads the address to the new primary, which has a replica of its own. The old primary is
+    /// left as it is.
     fn move_address(&self) -> RedisServer {
         let primary = format!("127.0.0.1 {}", self.new.port());
         let replica = RedisServer::start_with(&["--replicaof", &primary]);

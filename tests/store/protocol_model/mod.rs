@@ -3,7 +3,8 @@
 //! Promise: no node accepts a token later than the bound after the confirmation of its revocation.
 //! With all rules no state breaks it. Each other test takes one rule out, and demands that the
 //! search finds a violation. Tests of a calm world demand that nodes still accept live tokens.
-//! `cargo test --test store -- --nocapture protocol_model` prints the traces, each the shortest there is.
+//! `cargo test --test store -- --nocapture protocol_model` prints the traces, each the shortest
+//! there is.
 //!
 //! | model | covers | time step |
 //! |--|--|--|

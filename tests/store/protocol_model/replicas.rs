@@ -8,9 +8,9 @@
 //! proof is a write that all replicas of its server acknowledge. Each acknowledgement waits in a
 //! socket for as long as the search likes. So does each question and each answer.
 //!
-//! R2 has replicas of its own as soon as `NewReplicasFollowR2`. Their acknowledgements are one step.
-//! One step of time is a second. Ages are counted up to a limit, so the search sees all states.
-//! The bound here is that of the last question that counts. A lease adds `d` to it.
+//! R2 has replicas of its own as soon as `NewReplicasFollowR2`. Their acknowledgements are one
+//! step. One step of time is a second. Ages are counted up to a limit, so the search sees all
+//! states. The bound here is that of the last question that counts. A lease adds `d` to it.
 
 use super::{
     rules::{Rule, Rules},

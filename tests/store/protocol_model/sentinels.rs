@@ -1,8 +1,8 @@
 //! Protocol 7.2 with sentinels: which primary the nodes believe.
 //!
 //! Three sentinels each name a primary with a config epoch. A failover needs two votes, and only
-//! its leader knows of it at first: each other sentinel adopts it at any later time, or never. That is
-//! how the model cuts sentinels off from each other, and R1 with node A from the rest.
+//! its leader knows of it at first: each other sentinel adopts it at any later time, or never. That
+//! is how the model cuts sentinels off from each other, and R1 with node A from the rest.
 //!
 //! Node A reads. It asks the sentinels one by one; one question at a time can be slow. Node B
 //! confirms one revocation K. B's knowledge is not in the state: it may use each answer that a

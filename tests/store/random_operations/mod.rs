@@ -1,6 +1,8 @@
-//! Both stores against one simple model: random operations in random order, some of them at once, 10 000 steps in all.
+//! Both stores against one simple model.
 //!
-//! A failure prints the seed and the shortest case found. `STORE_MODEL_SEED=<seed>` runs the same cases again.
+//! They run 10 000 steps of random operations in random order, some of them at once. A failure
+//! prints the seed and the shortest case found. `STORE_MODEL_SEED=<seed>` runs the same cases
+//! again.
 
 mod model;
 mod operation;
@@ -88,7 +90,8 @@ struct Run {
 impl Run {
     async fn all(&self, steps: &[Step], wait: &impl AsyncFn(Duration)) -> Result<(), String> {
         let started = self.store.ping().await.unwrap();
-        // Where the answers to what ran at once leave open which came first, more than one history is possible.
+        // Where the answers to what ran at once leave open which came first, more than one history
+        // is possible.
         let mut histories = vec![Model::default()];
         let mut last_revocation = started;
         let mut log = LogReader::at_the_end(&*self.store).await;

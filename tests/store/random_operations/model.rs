@@ -1,5 +1,6 @@
-//! What a store should be, said as simply as it can be: no expiry index, no tombstones, no locks. It is given a call
-//! and the answer, and says whether the answer is right at the time that the answer itself tells.
+//! The simplest store: no expiry index, no tombstones, no locks.
+//!
+//! Given a call and an answer, it says if the answer is right at the time that the answer tells.
 
 use std::{collections::BTreeMap, time::Duration};
 

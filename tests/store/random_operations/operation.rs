@@ -1,4 +1,4 @@
-//! What is done to a store, and what it answers.
+//! The operations on a store, and their answers.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 

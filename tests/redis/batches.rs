@@ -1,4 +1,6 @@
-//! Strict reads that are asked at about the same time go out together: what they share, and what each keeps to itself.
+//! Strict reads that are asked at about the same time are sent as one batch.
+//!
+//! The tests show what they share, and what each keeps to itself.
 
 use std::{
     sync::{
@@ -175,7 +177,8 @@ fn what_one_runtime_was_about_to_send_is_sent_though_that_runtime_does_not_go_on
     let mut taken = store.check("bob", "s", "j").into_future();
     goes_on.block_on(async { assert!((&mut taken).now_or_never().is_none()) });
     let mut takes = store.check("alice", "s", "j").into_future();
-    // It asks, takes all that was asked, and nobody drives this runtime any more. Its own answer may be there at once.
+    // It asks, takes all that was asked, and nobody drives this runtime any more. Its own answer
+    // may be there at once.
     stays.block_on(async {
         assert!((&mut takes).now_or_never().is_none());
         tokio::task::yield_now().await;
