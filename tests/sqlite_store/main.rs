@@ -1,9 +1,9 @@
 //! The store of the example `sqlite_store`: a store that others could write passes the suite.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "the example has a `main` of its own")]
-#[path = "../../examples/sqlite_store.rs"]
+#[path = "../../examples/sqlite_store/store.rs"]
 mod example;
+mod several;
 
 use std::{
     path::PathBuf,
@@ -64,7 +64,7 @@ async fn is_accepted(tokens: &TokenService, token: &str) -> bool {
     }
 }
 
-/// A store of its own for each rule, all on one file that fills up.
+/// Each rule opens the file anew, and finds the sessions of the others there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_passes_the_session_part_of_the_suite() {
     let file = File::new();
@@ -79,8 +79,6 @@ async fn several_stores_on_one_file_are_one_store() {
     let new_store = async || Arc::new(several::InTurn::new([file.store(), file.store(), file.store()])) as _;
     conformance::run(new_store).await.unwrap();
 }
-
-mod several;
 
 #[tokio::test]
 async fn a_revocation_of_one_service_holds_on_another() {

@@ -1,9 +1,8 @@
-//! A store of sessions in an SQLite file: the model for a store of your own.
-//!
-//! `cargo run --example sqlite_store` runs two services on one file, and restarts them.
+//! A store of sessions in an `SQLite` file: the model for a store of your own.
 //!
 //! The services of one machine share the file. It has no revocation log, so they ask it at each
-//! request (`Consistency::Strong`). The conformance suite runs against it in `tests/`.
+//! request ([`Consistency::Strong`](tower_bearer::Consistency::Strong)). The test `sqlite_store`
+//! runs the conformance suite on it.
 //!
 //! How it keeps the contract of [`SessionStore`]:
 //!
@@ -16,14 +15,10 @@
 
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Params, Row, Transaction,
-    TransactionBehavior::{self, Deferred, Immediate},
-    params,
-};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::Mutex;
 use tower_bearer::{
-    BoxError, NewSession, SessionId, Subject, TokenId, TokenService, TokenType,
+    SessionId, Subject, TokenId,
     clock::{Clock, SystemClock, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
@@ -67,8 +62,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The most sessions that one login evicts. The next logins evict the rest.
 const MOST_EVICTED: usize = 100;
 
-/// A store of sessions in an SQLite file. It has one connection, so it answers one call at a time.
-pub struct SqliteStore {
+/// A store of sessions in an `SQLite` file. It has one connection, so it answers one call at a time.
+#[derive(Debug)]
+pub(crate) struct SqliteStore {
     path: Arc<Path>,
     deadline: Duration,
     /// Without a value after an error, which closes it with whatever is wrong with it.
@@ -77,7 +73,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file, or creates it. Each call ends within `deadline`.
-    pub fn open(path: impl AsRef<Path>, deadline: Duration) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: impl AsRef<Path>, deadline: Duration) -> Result<Self, StoreError> {
         let path: Arc<Path> = path.as_ref().into();
         let connection = connect(&path, deadline).map_err(store_error)?;
         connection.execute_batch(SCHEMA).map_err(store_error)?;
@@ -87,7 +83,7 @@ impl SqliteStore {
     /// Makes a change, unless an id has a length that no token can have.
     fn write<T: Send + 'static>(&self, lengths: [usize; 2], work: impl Work<T>) -> StoreAnswer<T> {
         if lengths.iter().all(|length| (1..=255).contains(length)) {
-            return self.call(Immediate, work);
+            return self.call(TransactionBehavior::Immediate, work);
         }
         Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected).with_source("an id is not 1 to 255 bytes long")))
     }
@@ -133,7 +129,7 @@ fn transact<T>(connection: &mut Connection, behavior: TransactionBehavior, work:
     let before = tx.total_changes();
     // The clock is read before a reader's snapshot begins: the snapshot lacks no earlier change.
     let system = SystemClock.now();
-    let last = tx.query_row("SELECT last_change FROM clock", [], |row| time(row, 0))?;
+    let last = tx.query_row("SELECT last_change FROM clock", [], |row| time(row, "last_change"))?;
     let now = if last.saturating_since(system) < LONGEST_WAIT { system.max(last) } else { system };
     let answer = work(&tx, now)?;
     if tx.total_changes() != before {
@@ -164,7 +160,7 @@ fn store_error(error: rusqlite::Error) -> StoreError {
     StoreError::new(kind).with_source(error)
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_millis)
 }
 
@@ -176,32 +172,28 @@ fn later(now: Timestamp, duration: Duration) -> Timestamp {
 struct Session {
     generation: u64,
     counter: u32,
-    rotated_at: Timestamp,
-    refresh_end: Timestamp,
-    absolute_end: Timestamp,
     revoked_at: Option<Timestamp>,
+    record: SessionRecord,
 }
 
 impl Session {
     fn find(tx: &Transaction<'_>, subject: &Subject, sid: &SessionId) -> rusqlite::Result<Option<Self>> {
-        let sql = "SELECT generation, counter, rotated_at, refresh_end, absolute_end, revoked_at
-                   FROM sessions WHERE subject = ?1 AND sid = ?2";
-        let read = |row: &Row<'_>| {
-            Ok(Self {
-                generation: row.get(0)?,
-                counter: row.get(1)?,
-                rotated_at: time(row, 2)?,
-                refresh_end: time(row, 3)?,
-                absolute_end: time(row, 4)?,
-                revoked_at: row.get::<_, Option<u64>>(5)?.map(Timestamp::from_millis),
-            })
-        };
-        tx.prepare_cached(sql)?.query_row([subject.as_str(), sid.as_str()], read).optional()
+        let mut statement = tx.prepare_cached("SELECT * FROM sessions WHERE subject = ?1 AND sid = ?2")?;
+        statement.query_row([subject.as_str(), sid.as_str()], Self::read).optional()
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let sid = SessionId::new(row.get::<_, String>("sid")?);
+        let (opened_at, end) = (time(row, "opened_at")?, time(row, "refresh_end")?);
+        let mut record = SessionRecord::new(sid, opened_at, end, time(row, "absolute_end")?);
+        (record.last_rotated_at, record.label) = (time(row, "rotated_at")?, row.get("label")?);
+        let revoked_at = row.get::<_, Option<u64>>("revoked_at")?.map(Timestamp::from_millis);
+        Ok(Self { generation: row.get("generation")?, counter: row.get("counter")?, revoked_at, record })
     }
 
     fn successor(&self, now: Timestamp) -> Successor {
-        let Self { counter, generation, rotated_at: issued_at, refresh_end, .. } = *self;
-        Successor { counter, generation, issued_at, refresh_end, now }
+        let (issued_at, refresh_end) = (self.record.last_rotated_at, self.record.expires_at);
+        Successor { counter: self.counter, generation: self.generation, issued_at, refresh_end, now }
     }
 }
 
@@ -260,19 +252,19 @@ impl SessionStore for SqliteStore {
 
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
         let (subject, sid, jti) = (subject.clone(), sid.clone(), jti.clone());
-        self.call(Deferred, move |tx, now| {
+        self.call(TransactionBehavior::Deferred, move |tx, now| {
             let sql = "SELECT revoked_at FROM tokens WHERE subject = ?1 AND jti = ?2 AND keep_until > ?3";
             let key = params![subject.as_str(), jti.as_str(), now.as_millis()];
-            let token_revoked = tx.prepare_cached(sql)?.query_row(key, |row| time(row, 0)).optional()?;
+            let token_revoked = tx.prepare_cached(sql)?.query_row(key, |row| time(row, "revoked_at")).optional()?;
             let session = Session::find(tx, &subject, &sid)?;
             let revoked_at = session.as_ref().and_then(|session| session.revoked_at).or(token_revoked);
             let state = match (revoked_at, session) {
                 (Some(at), _) => SessionState::Revoked { at: Some(at) },
                 (None, None) => SessionState::Unknown,
-                (None, Some(Session { generation, counter, refresh_end, .. })) if now < refresh_end => {
-                    SessionState::Active { generation, counter, refresh_end }
+                (None, Some(session)) if session.record.expires_at <= now => SessionState::Expired,
+                (None, Some(Session { generation, counter, record, .. })) => {
+                    SessionState::Active { generation, counter, refresh_end: record.expires_at }
                 }
-                (None, Some(_)) => SessionState::Expired,
             };
             Ok(Checked::new(now, state))
         })
@@ -285,11 +277,11 @@ impl SessionStore for SqliteStore {
             if let Some(at) = session.revoked_at {
                 return Ok(Rotated::Revoked { now, at: Some(at) });
             }
-            if session.refresh_end <= now {
+            if session.record.expires_at <= now {
                 return Ok(Rotated::Expired { now });
             }
             let next = rotate.counter.checked_add(1);
-            if next == Some(session.counter) && now.saturating_since(session.rotated_at) < rotate.grace {
+            if next == Some(session.counter) && now.saturating_since(session.record.last_rotated_at) < rotate.grace {
                 return Ok(Rotated::Replayed(session.successor(now)));
             }
             let Some(next) = next.filter(|_| session.counter <= rotate.counter) else {
@@ -297,11 +289,12 @@ impl SessionStore for SqliteStore {
                 revoke(tx, subject, sid, now)?;
                 return Ok(Rotated::Reused { now });
             };
-            (session.counter, session.rotated_at) = (next, now);
-            session.refresh_end = later(now, rotate.idle).min(session.absolute_end);
+            session.counter = next;
+            session.record.last_rotated_at = now;
+            session.record.expires_at = later(now, rotate.idle).min(session.record.absolute_end);
             let sql = "UPDATE sessions SET counter = ?3, rotated_at = ?4, refresh_end = ?5, keep_until = ?5
                        WHERE subject = ?1 AND sid = ?2";
-            let end = session.refresh_end.as_millis();
+            let end = session.record.expires_at.as_millis();
             run(tx, sql, params![subject.as_str(), sid.as_str(), next, now.as_millis(), end])?;
             Ok(Rotated::Rotated(session.successor(now)))
         })
@@ -318,7 +311,7 @@ impl SessionStore for SqliteStore {
             let sql = "INSERT OR IGNORE INTO sessions VALUES (?1, ?2, 0, 0, ?3, ?3, ?3, ?3, NULL, '', ?3)";
             run(tx, sql, params![subject.as_str(), sid.as_str(), now.as_millis()])?;
             revoke(tx, &subject, &sid, now)?;
-            Ok(Revoked::new(now, session.is_some_and(|session| now < session.refresh_end)))
+            Ok(Revoked::new(now, session.is_some_and(|session| now < session.record.expires_at)))
         })
     }
 
@@ -327,7 +320,7 @@ impl SessionStore for SqliteStore {
         self.write([subject.as_str().len(), jti.as_str().len()], move |tx, now| {
             let sql = "SELECT keep_until FROM tokens WHERE subject = ?1 AND jti = ?2";
             let key = [subject.as_str(), jti.as_str()];
-            let known = tx.prepare_cached(sql)?.query_row(key, |row| time(row, 0)).optional()?;
+            let known = tx.prepare_cached(sql)?.query_row(key, |row| time(row, "keep_until")).optional()?;
             // The longer time counts.
             if until <= now || known.is_some_and(|known| until <= known) {
                 return Ok(Revoked::new(now, false));
@@ -360,21 +353,15 @@ impl SessionStore for SqliteStore {
 
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
         let subject = subject.clone();
-        self.call(Deferred, move |tx, now| {
+        self.call(TransactionBehavior::Deferred, move |tx, now| {
             let limit = if page.limit == 0 { 100 } else { page.limit.min(1000) as usize };
             let after = page.cursor.as_deref().and_then(|cursor| cursor.strip_prefix("after ")).unwrap_or_default();
-            let sql = "SELECT sid, opened_at, refresh_end, absolute_end, rotated_at, label FROM sessions
-                       WHERE subject = ?1 AND sid > ?2 AND revoked_at IS NULL AND refresh_end > ?3
+            let sql =
+                "SELECT * FROM sessions WHERE subject = ?1 AND sid > ?2 AND revoked_at IS NULL AND refresh_end > ?3
                        ORDER BY sid LIMIT ?4";
-            let read = |row: &Row<'_>| {
-                let sid = SessionId::new(row.get::<_, String>(0)?);
-                let mut record = SessionRecord::new(sid, time(row, 1)?, time(row, 2)?, time(row, 3)?);
-                (record.last_rotated_at, record.label) = (time(row, 4)?, row.get(5)?);
-                Ok(record)
-            };
             let mut statement = tx.prepare_cached(sql)?;
-            let rows = statement.query_map(params![subject.as_str(), after, now.as_millis(), limit], read)?;
-            let sessions = rows.collect::<Result<Vec<_>, _>>()?;
+            let rows = statement.query_map(params![subject.as_str(), after, now.as_millis(), limit], Session::read)?;
+            let sessions = rows.map(|row| row.map(|row| row.record)).collect::<Result<Vec<_>, _>>()?;
             let last = sessions.last().filter(|_| sessions.len() == limit);
             let next = last.map(|record| format!("after {}", record.sid));
             Ok(SessionPage::new(sessions, next))
@@ -382,7 +369,7 @@ impl SessionStore for SqliteStore {
     }
 
     fn ping(&self) -> StoreAnswer<Timestamp> {
-        self.call(Deferred, |_, now| Ok(now))
+        self.call(TransactionBehavior::Deferred, |_, now| Ok(now))
     }
 
     fn now(&self) -> Timestamp {
@@ -397,37 +384,4 @@ impl SessionStore for SqliteStore {
     fn failover_bound(&self) -> Result<Duration, String> {
         Ok(Duration::ZERO)
     }
-}
-
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
-    let path = std::env::temp_dir().join(format!("sqlite_store-{}.db", std::process::id()));
-    let mut secret = [0; 64];
-    getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
-
-    let service = || -> Result<TokenService, BoxError> {
-        let store = SqliteStore::open(&path, Duration::from_secs(2))?;
-        Ok(TokenService::builder().issuer("example").audience("example").secret(secret).store(store).build()?)
-    };
-
-    let (one, two) = (service()?, service()?);
-    let phone = one.create_token_pair(NewSession::of("alice").label("phone")).await?;
-    let laptop = one.create_token_pair(NewSession::of("alice").label("laptop")).await?;
-    two.validate_token(phone.access().as_str(), TokenType::Access).await?;
-    println!("two services share {}; a login at one is good at the other", path.display());
-    two.revoke_session("alice", phone.session_id()).await?;
-    match one.validate_token(phone.access().as_str(), TokenType::Access).await {
-        Ok(_) => return Err("a revoked token was accepted".into()),
-        Err(error) => println!("the second has ended alice's session, and the first says: {error}"),
-    }
-
-    drop((one, two));
-    let restarted = service()?;
-    restarted.refresh(laptop.refresh().as_str()).await?;
-    let sessions = restarted.sessions("alice", Page::default()).await?.sessions;
-    let labels: Vec<_> = sessions.iter().map(|session| session.label.as_str()).collect();
-    println!("after a restart her other session goes on; listed are {labels:?}");
-
-    drop(restarted);
-    Ok(std::fs::remove_file(path)?)
 }
