@@ -4,37 +4,34 @@
 use std::time::Duration;
 
 use super::{
-    Outcome, ensure,
-    subject::{LONG, SHORT, Subject},
+    super::{
+        Outcome, ensure,
+        user::{LONG, User},
+    },
+    endings::{session, token},
 };
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
-    store::{DenyQuery, ExternalId, Opened, Revocation},
+    ids::SessionId,
+    store::{OpenSession, Opened, Revocation, SessionState},
 };
 
-async fn republish(user: &Subject, revocation: Revocation) -> Outcome {
-    let until = user.store.ping().await?.saturating_add(LONG);
+async fn republish(user: &User, revocation: Revocation) -> Outcome {
+    let until = user.in_an_hour().await?;
     republish_until(user, revocation, until).await
 }
 
-async fn republish_until(user: &Subject, revocation: Revocation, until: Timestamp) -> Outcome {
-    Ok(user.store.republish(user.store.bucket_of(&user.name), revocation, until).await?)
+async fn republish_until(user: &User, revocation: Revocation, until: Timestamp) -> Outcome {
+    let log = user.log()?;
+    Ok(log.republish(log.bucket_of(&user.name), revocation, until).await?)
 }
 
-fn session(user: &Subject, sid: &str) -> Revocation {
-    Revocation::Session { subject: user.name.clone(), sid: sid.to_owned() }
+fn all(user: &User, generation: u64, except: Option<&str>) -> Revocation {
+    Revocation::Subject { subject: user.name.clone(), generation, except: except.map(SessionId::from) }
 }
 
-fn token(user: &Subject, jti: &str) -> Revocation {
-    Revocation::Token { subject: user.name.clone(), jti: jti.to_owned() }
-}
-
-fn all(user: &Subject, generation: u64, except: Option<&str>) -> Revocation {
-    Revocation::Subject { subject: user.name.clone(), generation, except: except.map(str::to_owned) }
-}
-
-pub(super) async fn a_lost_end_of_a_session_is_told_again_once(user: Subject) -> Outcome {
+pub(in super::super) async fn a_lost_end_of_a_session_is_told_again_once(user: User) -> Outcome {
     user.open("came back").await?;
     user.open("another").await?;
     for sid in ["came back", "forgotten"] {
@@ -54,14 +51,14 @@ pub(super) async fn a_lost_end_of_a_session_is_told_again_once(user: Subject) ->
         ensure!(matches!(reopened, Opened::Exists { .. }), "{sid} was opened again: {reopened:?}");
     }
     ensure!(user.is_active("another").await?, "another session ended");
-    user.store.revoke_session(&user.name, "another").await?;
+    user.revoke_session("another").await?;
     let mut reader = user.reader().await?;
     republish(&user, session(&user, "another")).await?;
     ensure!(reader.revocations().await?.is_empty(), "what was not lost is logged again");
     Ok(())
 }
 
-pub(super) async fn a_lost_revocation_of_a_token_is_told_again_once(user: Subject) -> Outcome {
+pub(in super::super) async fn a_lost_revocation_of_a_token_is_told_again_once(user: User) -> Outcome {
     user.open("s").await?;
     let mut reader = user.reader().await?;
     let mut until = user.store.ping().await?.saturating_add(LONG);
@@ -77,12 +74,12 @@ pub(super) async fn a_lost_revocation_of_a_token_is_told_again_once(user: Subjec
     republish_until(&user, token(&user, "j"), until).await?;
     ensure!(reader.revocations().await?.len() == 1, "an end after {told} is news");
     let state = user.token_state("s", "j").await?;
-    ensure!(matches!(state, crate::store::SessionState::Revoked { .. }), "the token: {state:?}");
+    ensure!(matches!(state, SessionState::Revoked { .. }), "the token: {state:?}");
     ensure!(user.is_active("s").await?, "its session ended");
     Ok(())
 }
 
-pub(super) async fn a_lost_revoke_all_spares_what_was_opened_after_it(user: Subject) -> Outcome {
+pub(in super::super) async fn a_lost_revoke_all_spares_what_was_opened_after_it(user: User) -> Outcome {
     let old = user.open("old").await?;
     let spared = user.open("spared").await?;
     user.wait_until(old.now.max(spared.now).saturating_add(Duration::from_millis(3))).await?;
@@ -108,12 +105,12 @@ pub(super) async fn a_lost_revoke_all_spares_what_was_opened_after_it(user: Subj
     Ok(())
 }
 
-pub(super) async fn a_lost_revoke_all_supersedes_logins_that_began_before_it_only(user: Subject) -> Outcome {
+pub(in super::super) async fn a_lost_revoke_all_supersedes_logins_that_began_before_it_only(user: User) -> Outcome {
     let before = user.store.ping().await?;
     user.wait_until(before.saturating_add(Duration::from_millis(3))).await?;
     let revoked = before.saturating_add(Duration::from_millis(1));
     republish(&user, all(&user, revoked.as_millis().saturating_add(1), None)).await?;
-    let began = |moment| crate::store::OpenSession { auth_time: Some(moment), ..user.session("s") };
+    let began = |moment| OpenSession { auth_time: Some(moment), ..user.session("s") };
     let opened = user.store.open(began(before)).await?;
     ensure!(matches!(opened, Opened::Superseded { .. }), "a login that began before: {opened:?}");
     let opened = user.store.open(began(revoked.saturating_add(Duration::from_millis(1)))).await?;
@@ -121,9 +118,9 @@ pub(super) async fn a_lost_revoke_all_supersedes_logins_that_began_before_it_onl
     Ok(())
 }
 
-pub(super) async fn an_exception_that_is_lost_or_dead_is_not_named_again(user: Subject) -> Outcome {
+pub(in super::super) async fn an_exception_that_is_lost_or_dead_is_not_named_again(user: User) -> Outcome {
     user.open("dead").await?;
-    user.store.revoke_session(&user.name, "dead").await?;
+    user.revoke_session("dead").await?;
     let mut generation = user.store.ping().await?.as_millis();
     for sid in ["dead", "lost"] {
         generation = generation.saturating_add(1);
@@ -136,35 +133,7 @@ pub(super) async fn an_exception_that_is_lost_or_dead_is_not_named_again(user: S
     Ok(())
 }
 
-pub(super) async fn a_lost_denial_is_told_again_once(user: Subject) -> Outcome {
-    let issuer = format!("https://issuer.example/{}", user.name);
-    let now = user.store.ping().await?;
-    let (until, before) = (now.saturating_add(LONG), now.saturating_sub(SHORT));
-    for (id, before) in [(ExternalId::Token("x".to_owned()), None), (ExternalId::Subject("x".to_owned()), Some(before))]
-    {
-        let mut reader = user.reader().await?;
-        let name = user.store.foreign_name(&issuer, &id);
-        let revocation = Revocation::External { id: name.id, before };
-        for expected in [1, 0] {
-            user.store.republish(name.bucket, revocation.clone(), until).await?;
-            let logged: Vec<_> =
-                reader.read().await?.into_iter().filter(|entry| entry.revocation == revocation).collect();
-            let right = logged.len() == expected && logged.iter().all(|entry| until <= entry.until);
-            ensure!(right, "{id:?}: {expected} expected, logged {logged:?}");
-        }
-        // An earlier moment or end changes nothing; later ones do.
-        let earlier = before.map(|before| before.saturating_sub(SHORT));
-        let known = Revocation::External { id: user.store.foreign_name(&issuer, &id).id, before: earlier };
-        user.store.republish(name.bucket, known, until.saturating_sub(SHORT)).await?;
-        ensure!(reader.read().await?.is_empty(), "{id:?}: an earlier moment is news");
-    }
-    let one = || Some("x".to_owned());
-    let denial = user.store.denied(DenyQuery { issuer, jti: one(), sid: one(), subject: one() }).await?;
-    ensure!(denial.token && denial.revoked_before == Some(before), "told again: {denial:?}");
-    Ok(())
-}
-
-pub(super) async fn what_is_over_is_not_told_again(user: Subject) -> Outcome {
+pub(in super::super) async fn what_is_over_is_not_told_again(user: User) -> Outcome {
     user.open("s").await?;
     let now = user.store.ping().await?;
     let mut reader = user.reader().await?;
@@ -172,13 +141,12 @@ pub(super) async fn what_is_over_is_not_told_again(user: Subject) -> Outcome {
     for revocation in [session(&user, "s"), token(&user, "j"), all(&user, generation, None)] {
         republish_until(&user, revocation, now).await?;
     }
-    let name = user.store.foreign_name(&user.name, &ExternalId::Token("j".to_owned()));
-    user.store.republish(name.bucket, Revocation::External { id: name.id, before: None }, now).await?;
     let logged = reader.read().await?;
     ensure!(logged.is_empty(), "the log says {logged:?}");
     ensure!(user.is_active("s").await?, "what is over ended a session");
-    let bucket = user.store.buckets();
-    let answer = user.store.republish(bucket, token(&user, "j"), now.saturating_add(LONG)).await;
+    let log = user.log()?;
+    let bucket = log.buckets();
+    let answer = log.republish(bucket, token(&user, "j"), now.saturating_add(LONG)).await;
     let rejected = answer.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Rejected);
     ensure!(rejected, "there is a bucket {bucket}: {answer:?}");
     Ok(())
