@@ -55,42 +55,42 @@ use http::request::Parts;
 
 use crate::{
     jwt::Claims,
-    middleware::{Refusal, Unauthenticated, refuse_missing_claims},
+    middleware::{Rejection, Unauthenticated, refuse_missing_claims},
     users::CurrentUser,
 };
 
 /// What a request gets whose handler needs claims or a user that are not there.
 ///
 /// Over HTTP and gRPC it is to the byte what the layer would have answered, its realm and
-/// [`refusal_body`](crate::AuthLayer::refusal_body) included. The [`Refusal`] stands in the response's extensions.
+/// [`rejection_body`](crate::AuthLayer::rejection_body) included. The [`Rejection`] stands in the response's extensions.
 pub struct MissingClaims {
-    refusal: Refusal,
+    rejection: Rejection,
     response: Box<http::Response<Bytes>>,
 }
 
 impl MissingClaims {
     fn of(parts: &Parts) -> Self {
-        let (refusal, response) = refuse_missing_claims(parts);
-        Self { refusal, response: Box::new(response) }
+        let (rejection, response) = refuse_missing_claims(parts);
+        Self { rejection, response: Box::new(response) }
     }
 
-    /// Why: [`NoCredentials`](crate::middleware::RefusalKind::NoCredentials), or [`Internal`](crate::middleware::RefusalKind::Internal) where
+    /// Why: [`NoCredentials`](crate::middleware::RejectionKind::NoCredentials), or [`Internal`](crate::middleware::RejectionKind::Internal) where
     /// the layer is missing.
     #[must_use]
-    pub fn refusal(&self) -> &Refusal {
-        &self.refusal
+    pub fn rejection(&self) -> &Rejection {
+        &self.rejection
     }
 }
 
 impl fmt::Debug for MissingClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MissingClaims").field("refusal", &self.refusal).finish_non_exhaustive()
+        f.debug_struct("MissingClaims").field("rejection", &self.rejection).finish_non_exhaustive()
     }
 }
 
 impl fmt::Display for MissingClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request has no claims: {}", self.refusal.kind().code())
+        write!(f, "the request has no claims: {}", self.rejection.kind().code())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tonic: claims in gRPC handlers, refusals as [`Status`], and names for services behind a layer.
+//! Tonic: claims in gRPC handlers, rejections as [`Status`], and names for services behind a layer.
 //!
 //! A call is checked once, when it arrives: a stream goes on when its token expires or is revoked (see [`middleware`](crate::middleware)).
 //!
@@ -26,7 +26,7 @@ use ::tonic::{Code, Request, Status, server::NamedService};
 use crate::{
     error::Error,
     jwt::Claims,
-    middleware::{AuthService, LoadCurrentUser, Refusal, RequireScope, Unauthenticated, missing_claims},
+    middleware::{AuthService, CurrentUserService, Rejection, RequireScope, Unauthenticated, missing_claims},
     users::CurrentUser,
 };
 
@@ -86,12 +86,12 @@ mod sealed {
     impl<T> Sealed for ::tonic::Request<T> {}
 }
 
-/// Code and message of the one table of [`middleware::RefusalKind`](crate::middleware::RefusalKind). The cause becomes the status's source, which is not sent.
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        let kind = refusal.kind();
+/// Code and message of the one table of [`middleware::RejectionKind`](crate::middleware::RejectionKind). The cause becomes the status's source, which is not sent.
+impl From<Rejection> for Status {
+    fn from(rejection: Rejection) -> Self {
+        let kind = rejection.kind();
         let mut status = Self::new(Code::from(i32::from(kind.grpc_code())), kind.code());
-        if let Some(cause) = refusal.into_cause() {
+        if let Some(cause) = rejection.into_cause() {
             status.set_source(cause);
         }
         status
@@ -101,7 +101,7 @@ impl From<Refusal> for Status {
 /// As the layer would answer: 16 for a bad token, 14 if the store failed, 13 for anything else.
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        Refusal::from(error).into()
+        Rejection::from(error).into()
     }
 }
 
@@ -113,6 +113,6 @@ impl<S: NamedService, C> NamedService for RequireScope<S, C> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S: NamedService, A> NamedService for LoadCurrentUser<S, A> {
+impl<S: NamedService, A> NamedService for CurrentUserService<S, A> {
     const NAME: &'static str = S::NAME;
 }

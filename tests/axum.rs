@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use tower_bearer::{
     AuthLayer, Claims,
     axum::MissingClaims,
-    middleware::{CurrentUserLayer, Refusal, RefusalKind},
+    middleware::{CurrentUserLayer, Rejection, RejectionKind},
     users::CurrentUser,
 };
 
@@ -36,7 +36,7 @@ async fn optional_user(user: Option<CurrentUser<String>>) -> String {
 }
 
 async fn fallible(claims: Result<Claims, MissingClaims>) -> String {
-    claims.map_or_else(|missing| format!("{:?}", missing.refusal().kind()), |claims| claims.subject().to_owned())
+    claims.map_or_else(|missing| format!("{:?}", missing.rejection().kind()), |claims| claims.subject().to_owned())
 }
 
 fn routes() -> Router {
@@ -50,9 +50,9 @@ fn routes() -> Router {
 
 type Answer = (StatusCode, HeaderMap, Bytes);
 
-async fn send(app: &Router, request: Request<Body>) -> (Answer, Option<Refusal>) {
+async fn send(app: &Router, request: Request<Body>) -> (Answer, Option<Rejection>) {
     let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Refusal>().cloned();
+    let refusal = parts.extensions.get::<Rejection>().cloned();
     ((parts.status, parts.headers, body.collect().await.unwrap().to_bytes()), refusal)
 }
 
@@ -86,9 +86,10 @@ async fn claims_reach_the_handler_and_nobody_is_told_from_someone() {
 #[tokio::test]
 async fn a_handler_refuses_to_the_byte_as_the_layer_does() {
     let fixture = Fixture::new();
-    let problem =
-        |refusal: &Refusal| (HeaderValue::from_static("application/problem+json"), Bytes::from(refusal.kind().code()));
-    let auth = AuthLayer::new(fixture.tokens.clone()).realm("my app").unwrap().refusal_body(problem);
+    let problem = |refusal: &Rejection| {
+        (HeaderValue::from_static("application/problem+json"), Bytes::from(refusal.kind().code()))
+    };
+    let auth = AuthLayer::new(fixture.tokens.clone()).realm("my app").unwrap().rejection_body(problem);
     let by_layer = routes().layer(auth.clone());
     let by_handler = routes().layer(auth.clone().optional());
     let exempt = routes().layer(auth.clone().exempt("/required"));
@@ -107,7 +108,7 @@ async fn a_handler_refuses_to_the_byte_as_the_layer_does() {
         for app in [&by_handler, &exempt, &switched_off] {
             let (answer, refusal) = send(app, ask()).await;
             assert_eq!(answer, expected, "{method} {content_type}");
-            assert_eq!(refusal.unwrap().kind(), RefusalKind::NoCredentials);
+            assert_eq!(refusal.unwrap().kind(), RejectionKind::NoCredentials);
         }
     }
     let ((status, headers, body), _) = send(&by_handler, request("/required", None)).await;

@@ -23,7 +23,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Claims, Error, NewSession, TokenType,
     error::{StoreErrorKind, TokenError},
-    middleware::{CurrentUserLayer, Refusal, RefusalKind, Unauthenticated},
+    middleware::{CurrentUserLayer, Rejection, RejectionKind, Unauthenticated},
     users::CurrentUser,
 };
 
@@ -67,7 +67,7 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
-    refusal: Option<Refusal>,
+    refusal: Option<Rejection>,
 }
 
 impl Answer {
@@ -89,7 +89,7 @@ where
     R: Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Refusal>().cloned();
+    let refusal = parts.extensions.get::<Rejection>().cloned();
     let body = body.collect().await.unwrap();
     assert!(body.trailers().is_none());
     Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), refusal }
@@ -137,20 +137,20 @@ fn parameters(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn assert_http(answer: &Answer, kind: RefusalKind, status: u16, challenged: Option<&[(&str, &str)]>, body: &str) {
+fn assert_http(answer: &Answer, kind: RejectionKind, status: u16, challenged: Option<&[(&str, &str)]>, body: &str) {
     assert_eq!(answer.refusal.as_ref().expect("the refusal stands in the extensions").kind(), kind);
     assert_eq!(answer.status, status);
     assert_eq!(answer.body, body);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("content-length"), Some(body.len().to_string().as_str()));
-    assert_eq!(answer.header("retry-after").is_some(), kind == RefusalKind::Unavailable);
+    assert_eq!(answer.header("retry-after").is_some(), kind == RejectionKind::Unavailable);
     assert_eq!(answer.headers.get_all("www-authenticate").iter().count(), usize::from(challenged.is_some()));
     if let Some(expected) = challenged {
         assert_eq!(challenge(answer.header("www-authenticate").unwrap()), parameters(expected));
     }
 }
 
-fn assert_grpc(answer: &Answer, kind: RefusalKind, code: &str) {
+fn assert_grpc(answer: &Answer, kind: RejectionKind, code: &str) {
     assert_eq!(answer.refusal.as_ref().expect("the refusal stands in the extensions").kind(), kind);
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("grpc-status"), Some(code));
@@ -183,9 +183,9 @@ async fn no_credential_is_401_without_an_error() {
     for request in [plain(get("/")), plain(basic()), plain(get("/").header("authorization", ""))] {
         let answer = send(service.clone(), request).await;
         let body = r#"{"error":"unauthorized"}"#;
-        assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+        assert_http(&answer, RejectionKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
     }
-    assert_grpc(&send(service, grpc(plain(get("/")))).await, RefusalKind::NoCredentials, "16");
+    assert_grpc(&send(service, grpc(plain(get("/")))).await, RejectionKind::NoCredentials, "16");
     assert_eq!((inner.calls(), fixture.store.calls()), (0, 0));
 }
 
@@ -207,11 +207,11 @@ async fn a_malformed_credential_is_400() {
         plain(twice().header("authorization", "Basic dXNlcjpwYXNzd29yZA==")),
     ] {
         let over_grpc = send(service.clone(), grpc(request.clone())).await;
-        assert_grpc(&over_grpc, RefusalKind::InvalidRequest, "16");
+        assert_grpc(&over_grpc, RejectionKind::InvalidRequest, "16");
         let answer = send(service.clone(), request).await;
         let challenged = [("realm", "api"), ("error", "invalid_request")];
         let body = r#"{"error":"invalid_request"}"#;
-        assert_http(&answer, RefusalKind::InvalidRequest, 400, Some(&challenged), body);
+        assert_http(&answer, RejectionKind::InvalidRequest, 400, Some(&challenged), body);
     }
     assert_eq!((inner.calls(), fixture.store.calls()), (0, before));
 }
@@ -228,11 +228,11 @@ async fn chl_10_every_bad_token_gets_the_same_answer_to_the_byte() {
             let answer = send(service.clone(), bearer(token)).await;
             let challenged = [("realm", "api"), ("error", "invalid_token")];
             let body = r#"{"error":"invalid_token"}"#;
-            assert_http(&answer, RefusalKind::InvalidToken, 401, Some(&challenged), body);
+            assert_http(&answer, RejectionKind::InvalidToken, 401, Some(&challenged), body);
             assert!(matches!(answer.refusal.as_ref().unwrap().cause(), Some(Error::Token(_))), "{fault}");
             answers.push((*fault, answer.bytes()));
             let over_grpc = send(service.clone(), grpc(bearer(token))).await;
-            assert_grpc(&over_grpc, RefusalKind::InvalidToken, "16");
+            assert_grpc(&over_grpc, RejectionKind::InvalidToken, "16");
             assert_eq!(over_grpc.header("grpc-message"), Some("invalid_token"), "{fault}");
         }
     }
@@ -283,9 +283,9 @@ async fn chl_13_a_token_that_lacks_the_scope_is_403() {
     let answer = send(all.clone(), bearer(&token)).await;
     let challenged = [("realm", "api"), ("error", "insufficient_scope"), ("scope", "read admin")];
     let body = r#"{"error":"insufficient_scope"}"#;
-    assert_http(&answer, RefusalKind::InsufficientScope, 403, Some(&challenged), body);
+    assert_http(&answer, RejectionKind::InsufficientScope, 403, Some(&challenged), body);
     assert_eq!(answer.refusal.unwrap().required_scope(), Some("read admin"));
-    assert_grpc(&send(all, grpc(bearer(&token))).await, RefusalKind::InsufficientScope, "7");
+    assert_grpc(&send(all, grpc(bearer(&token))).await, RejectionKind::InsufficientScope, "7");
     for near in ["rea", "reads", "READ", "ad"] {
         let near = auth.layer(auth.require_scope(near).unwrap().layer(inner.clone()));
         assert_eq!(send(near, bearer(&token)).await.status, 403);
@@ -306,10 +306,10 @@ async fn a_scope_that_an_anonymous_client_would_need_is_401_and_without_a_layer_
     let scoped = auth.require_scope("read").unwrap().layer(inner.clone());
     let answer = send(auth.layer(scoped.clone()), plain(get("/"))).await;
     let body = r#"{"error":"unauthorized"}"#;
-    assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+    assert_http(&answer, RejectionKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
     let alone = send(scoped.clone(), plain(get("/"))).await;
-    assert_http(&alone, RefusalKind::Internal, 500, None, r#"{"error":"server_error"}"#);
-    assert_grpc(&send(scoped, grpc(plain(get("/")))).await, RefusalKind::Internal, "13");
+    assert_http(&alone, RejectionKind::Internal, 500, None, r#"{"error":"server_error"}"#);
+    assert_grpc(&send(scoped, grpc(plain(get("/")))).await, RejectionKind::Internal, "13");
     assert_eq!(inner.calls(), 0);
 }
 
@@ -322,9 +322,9 @@ async fn chl_16_a_store_that_fails_is_503_and_nobody_is_let_in() {
         fixture.store.answer(Behaviour::Fails(kind));
         let answer = send(service.clone(), bearer(&token)).await;
         let body = r#"{"error":"temporarily_unavailable"}"#;
-        assert_http(&answer, RefusalKind::Unavailable, 503, None, body);
+        assert_http(&answer, RejectionKind::Unavailable, 503, None, body);
         assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-        assert_grpc(&send(service.clone(), grpc(bearer(&token))).await, RefusalKind::Unavailable, "14");
+        assert_grpc(&send(service.clone(), grpc(bearer(&token))).await, RejectionKind::Unavailable, "14");
     }
     assert_eq!(inner.calls(), 0);
 }
@@ -356,18 +356,18 @@ async fn every_method_needs_a_token_options_too() {
 #[tokio::test]
 async fn the_application_may_write_the_body_and_nothing_else() {
     let fixture = Fixture::new();
-    let problem = |refusal: &Refusal| {
+    let problem = |refusal: &Rejection| {
         let body = format!(r#"{{"title":"{}"}}"#, refusal.kind().code());
         (HeaderValue::from_static("application/problem+json"), Bytes::from(body))
     };
-    let auth = AuthLayer::new(fixture.tokens.clone()).refusal_body(problem).realm("my app").unwrap();
+    let auth = AuthLayer::new(fixture.tokens.clone()).rejection_body(problem).realm("my app").unwrap();
     let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
     assert_eq!((answer.status, &answer.body[..]), (StatusCode::UNAUTHORIZED, &br#"{"title":"unauthorized"}"#[..]));
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     assert_eq!(answer.header("content-length"), Some("24"));
     let challenged = challenge(answer.header("www-authenticate").unwrap());
     assert_eq!(challenged, parameters(&[("realm", "my app")]));
-    assert_grpc(&send(auth.layer(Inner::default()), grpc(plain(get("/")))).await, RefusalKind::NoCredentials, "16");
+    assert_grpc(&send(auth.layer(Inner::default()), grpc(plain(get("/")))).await, RejectionKind::NoCredentials, "16");
     for bad in ["", "a\"b", "a\\b", "a\r\nSet-Cookie: x", "ä"] {
         assert_eq!(AuthLayer::new(fixture.tokens.clone()).realm(bad).unwrap_err().setting(), "realm");
     }
@@ -376,11 +376,11 @@ async fn the_application_may_write_the_body_and_nothing_else() {
 #[tokio::test]
 async fn a_body_that_panics_is_replaced_by_the_default() {
     let fixture = Fixture::new();
-    let panics = |_: &Refusal| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
-    let auth = AuthLayer::new(fixture.tokens.clone()).refusal_body(panics);
+    let panics = |_: &Rejection| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
+    let auth = AuthLayer::new(fixture.tokens.clone()).rejection_body(panics);
     let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
     let body = r#"{"error":"unauthorized"}"#;
-    assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+    assert_http(&answer, RejectionKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
 }
 
 #[tokio::test]
@@ -490,7 +490,7 @@ async fn the_user_is_looked_up_or_the_request_is_refused() {
     assert_eq!(deleted.bytes(), send(service.clone(), bearer("junk")).await.bytes());
     for subject in ["500", "666"] {
         let answer = send(service.clone(), bearer(&token(subject).await)).await;
-        assert_http(&answer, RefusalKind::Internal, 500, None, r#"{"error":"server_error"}"#);
+        assert_http(&answer, RejectionKind::Internal, 500, None, r#"{"error":"server_error"}"#);
     }
 
     let anonymous = auth.clone().optional();

@@ -38,8 +38,8 @@ use tower_bearer::{
     clock::{ManualClock, Timestamp},
     error::{ConfigError, StoreError, StoreErrorKind, TokenError},
     middleware::{
-        CurrentUserLayer, LoadCurrentUser, Refusal, RefusalKind, RequireScope, RequireScopeLayer, ResponseBody,
-        ResponseFuture, Unauthenticated,
+        AuthFuture, CurrentUserLayer, CurrentUserService, Rejection, RejectionKind, RequireScope, RequireScopeLayer,
+        ResponseBody, Unauthenticated,
     },
     tokens::{Builder, IssuedToken, Revoke, SecurityEvent, Status, TokenPair},
     users::{Credentials, CurrentUser},
@@ -389,12 +389,12 @@ fn handles_can_be_shared_and_cloned_whatever_the_claims_are() {
     handle::<RequireScopeLayer<Bare>>();
     handle::<RequireScope<Strict, Bare>>();
     handle::<CurrentUserLayer<Bare>>();
-    handle::<LoadCurrentUser<Strict, Bare>>();
+    handle::<CurrentUserService<Strict, Bare>>();
     handle::<Claims<Bare>>();
     handle::<CurrentUser<Bare>>();
     handle::<Unauthenticated>();
-    handle::<Refusal>();
-    handle::<RefusalKind>();
+    handle::<Rejection>();
+    handle::<RejectionKind>();
     handle::<NewSession<NoClaims>>();
     handle::<TokenPair>();
     handle::<IssuedToken>();
@@ -418,6 +418,6 @@ fn handles_can_be_shared_and_cloned_whatever_the_claims_are() {
 fn futures_can_be_sent() {
     fn sent<T: Send + 'static>() {}
 
-    sent::<ResponseFuture<Strict, Bare, String>>();
+    sent::<AuthFuture<Strict, Bare, String>>();
     sent::<Revoke>();
 }

@@ -45,8 +45,8 @@ thread_local! {
         let layers = [
             AuthLayer::new(tokens),
             everywhere.clone(),
-            everywhere.clone().strip_authorization(true),
-            everywhere.optional().strip_authorization(true),
+            everywhere.clone().strip_credentials(true),
+            everywhere.optional().strip_credentials(true),
         ];
         Stack { runtime, layers, token: token.as_str().to_owned() }
     });

@@ -86,7 +86,7 @@ impl Failure {
         let headers = response.headers_mut();
         match self {
             Self::InvalidGrant(Some(challenge)) => drop(headers.insert(WWW_AUTHENTICATE, challenge)),
-            Self::Refused(refusal) => return refusal.map(Full::from),
+            Self::Refused(rejection) => return rejection.map(Full::from),
             Self::MethodNotAllowed(methods) => {
                 let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 headers.extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));

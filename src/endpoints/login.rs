@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    middleware::{Refusal, RefusalKind, Refusals},
+    middleware::{Rejection, RejectionKind, Rejections},
     tokens::{AuthenticationStart, NewSession, TokenPair, TokenService},
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -28,7 +28,7 @@ const MAX_LABEL: usize = 200;
 pub struct Login<A: UserAuthentication> {
     pub(super) tokens: TokenService<A::Claims>,
     pub(super) users: Arc<A>,
-    pub(super) challenge: Arc<Refusals>,
+    pub(super) challenge: Arc<Rejections>,
     pub(super) access_cookie: Option<Arc<TokenCookie>>,
 }
 
@@ -46,7 +46,7 @@ where
             Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
             // One answer to every wrong pair, and to a login that revocations of all sessions overtook twice.
             Err(error) => {
-                let challenge = self.challenge.challenge(&Refusal::new(RefusalKind::NoCredentials));
+                let challenge = self.challenge.challenge(&Rejection::new(RejectionKind::NoCredentials));
                 Err(Failure::of_grant(&error, Some(challenge)))
             }
         }

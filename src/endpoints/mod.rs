@@ -123,7 +123,7 @@ where
     /// Exchanges a user name and a password for tokens.
     #[must_use]
     pub fn login(&self) -> Endpoint<Login<A>> {
-        let challenge = Arc::clone(self.auth.refusals());
+        let challenge = Arc::clone(self.auth.rejections());
         Endpoint::new(Login {
             tokens: self.auth.tokens().clone(),
             users: Arc::clone(&self.users),

@@ -19,7 +19,7 @@ use super::{
     AuthLayer,
     body::ResponseBody,
     future::Admission,
-    rejection::{Refusal, Refusals},
+    rejection::{Rejection, Rejections},
     service::{Unauthenticated, missing_claims},
 };
 use crate::{
@@ -36,14 +36,14 @@ use crate::{
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct CurrentUserLayer<A> {
     users: Arc<A>,
-    refusals: Arc<Refusals>,
+    rejections: Arc<Rejections>,
     required: bool,
 }
 
 impl<A: UserAuthentication> CurrentUserLayer<A> {
     /// A layer that asks `users`, and refuses as `auth` does.
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { users, refusals: Arc::clone(auth.refusals()), required: true }
+        Self { users, rejections: Arc::clone(auth.rejections()), required: true }
     }
 
     /// A request that the [`AuthLayer`] passed on without claims passes here too, without a user.
@@ -55,7 +55,7 @@ impl<A: UserAuthentication> CurrentUserLayer<A> {
 
 impl<A> Clone for CurrentUserLayer<A> {
     fn clone(&self) -> Self {
-        Self { users: Arc::clone(&self.users), refusals: Arc::clone(&self.refusals), required: self.required }
+        Self { users: Arc::clone(&self.users), rejections: Arc::clone(&self.rejections), required: self.required }
     }
 }
 
@@ -66,32 +66,32 @@ impl<A> fmt::Debug for CurrentUserLayer<A> {
 }
 
 impl<S, A> Layer<S> for CurrentUserLayer<A> {
-    type Service = LoadCurrentUser<S, A>;
+    type Service = CurrentUserService<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LoadCurrentUser { inner, layer: self.clone() }
+        CurrentUserService { inner, layer: self.clone() }
     }
 }
 
 /// A service behind a [`CurrentUserLayer`].
-pub struct LoadCurrentUser<S, A> {
+pub struct CurrentUserService<S, A> {
     inner: S,
     layer: CurrentUserLayer<A>,
 }
 
-impl<S: Clone, A> Clone for LoadCurrentUser<S, A> {
+impl<S: Clone, A> Clone for CurrentUserService<S, A> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
-impl<S: fmt::Debug, A> fmt::Debug for LoadCurrentUser<S, A> {
+impl<S: fmt::Debug, A> fmt::Debug for CurrentUserService<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadCurrentUser").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("CurrentUserService").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, A, ReqBody, ResBody> Service<Request<ReqBody>> for LoadCurrentUser<S, A>
+impl<S, A, ReqBody, ResBody> Service<Request<ReqBody>> for CurrentUserService<S, A>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     A: UserAuthentication,
@@ -106,26 +106,26 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         request.extensions_mut().remove::<CurrentUser<A::User>>();
-        let refusals = Arc::clone(&self.layer.refusals);
+        let rejections = Arc::clone(&self.layer.rejections);
         let Some(claims) = request.extensions().get::<Claims<A::Claims>>() else {
             if !self.layer.required && request.extensions().get::<Unauthenticated>().is_some() {
                 return CurrentUserFuture(Admission::Admitted(self.inner.call(request)));
             }
-            let refusal = missing_claims(request.extensions());
-            return CurrentUserFuture(Admission::Refused(Some(refusals.respond(refusal, &request))));
+            let rejection = missing_claims(request.extensions());
+            return CurrentUserFuture(Admission::Refused(Some(rejections.respond(rejection, &request))));
         };
         let question = look_up(Arc::clone(&self.layer.users), claims.clone());
         // The readied instance goes with the request; what stays is a clone that is not ready.
         let not_ready = self.inner.clone();
         let ready = mem::replace(&mut self.inner, not_ready);
-        CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), refusals })
+        CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), rejections })
     }
 }
 
 fn look_up<A: UserAuthentication>(
     users: Arc<A>,
     claims: Claims<A::Claims>,
-) -> BoxFuture<Result<CurrentUser<A::User>, Refusal>> {
+) -> BoxFuture<Result<CurrentUser<A::User>, Rejection>> {
     Box::pin(async move {
         let found = AssertUnwindSafe(async { users.user_by_id(claims.subject()).await }).catch_unwind().await;
         match found {
@@ -137,9 +137,9 @@ fn look_up<A: UserAuthentication>(
     })
 }
 
-/// The future of [`LoadCurrentUser`]. Dropping it drops the lookup.
+/// The future of [`CurrentUserService`]. Dropping it drops the lookup.
 #[pin_project]
-pub struct CurrentUserFuture<S, U, ReqBody>(#[pin] Admission<S, ReqBody, BoxFuture<Result<CurrentUser<U>, Refusal>>>)
+pub struct CurrentUserFuture<S, U, ReqBody>(#[pin] Admission<S, ReqBody, BoxFuture<Result<CurrentUser<U>, Rejection>>>)
 where
     S: Service<Request<ReqBody>>;
 

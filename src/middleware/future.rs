@@ -15,7 +15,7 @@ use tower::Service;
 
 use super::{
     body::ResponseBody,
-    rejection::{Refusal, Refusals},
+    rejection::{Rejection, Rejections},
 };
 use crate::{jwt::Claims, tokens::Pending};
 
@@ -24,7 +24,7 @@ use crate::{jwt::Claims, tokens::Pending};
 /// Dropping it at any point leaves nothing half done: a check changes nothing, and the inner service's permit, if it has
 /// one, is given back.
 #[pin_project]
-pub struct ResponseFuture<S, C, ReqBody>
+pub struct AuthFuture<S, C, ReqBody>
 where
     S: Service<Request<ReqBody>>,
 {
@@ -34,7 +34,7 @@ where
     pub(super) is_private: bool,
 }
 
-impl<S, C, ReqBody, ResBody> Future for ResponseFuture<S, C, ReqBody>
+impl<S, C, ReqBody, ResBody> Future for AuthFuture<S, C, ReqBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     C: Send + Sync + 'static,
@@ -48,7 +48,7 @@ where
             return this.admission.poll(context);
         }
         let mut response = ready!(this.admission.poll(context))?;
-        if response.extensions().get::<Refusal>().is_none() {
+        if response.extensions().get::<Rejection>().is_none() {
             make_private(response.headers_mut());
         }
         Poll::Ready(Ok(response))
@@ -72,9 +72,9 @@ fn make_private(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, kept);
 }
 
-impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for ResponseFuture<S, C, ReqBody> {
+impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, ReqBody> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        f.debug_struct("AuthFuture").finish_non_exhaustive()
     }
 }
 
@@ -82,10 +82,10 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for ResponseFuture<S, 
 pub(super) struct ClaimsFromStore<C>(pub(super) Box<Pending<C>>);
 
 impl<C> Future for ClaimsFromStore<C> {
-    type Output = Result<Claims<C>, Refusal>;
+    type Output = Result<Claims<C>, Rejection>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map_err(Refusal::from)
+        Pin::new(&mut self.0).poll(context).map_err(Rejection::from)
     }
 }
 
@@ -101,7 +101,7 @@ where
     /// The answer is there. `None` once it was given.
     Refused(Option<Response<Bytes>>),
     /// The question is open. The service is the instance that was readied; it is dropped as soon as it has been called.
-    Asking { question: Q, held: Option<(S, Request<ReqBody>)>, refusals: Arc<Refusals> },
+    Asking { question: Q, held: Option<(S, Request<ReqBody>)>, rejections: Arc<Rejections> },
     /// The inner service works on it.
     Admitted(#[pin] S::Future),
 }
@@ -109,7 +109,7 @@ where
 impl<S, ReqBody, ResBody, Q, T> Future for Admission<S, ReqBody, Q>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    Q: Future<Output = Result<T, Refusal>> + Unpin,
+    Q: Future<Output = Result<T, Rejection>> + Unpin,
     T: Clone + Send + Sync + 'static,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
@@ -123,11 +123,11 @@ where
                 // Polled again after its end, it stays pending: nothing is left to be done.
                 AdmissionProjection::Refused(response) => {
                     return match response.take() {
-                        Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
+                        Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),
                         None => Poll::Pending,
                     };
                 }
-                AdmissionProjection::Asking { question, held, refusals } => {
+                AdmissionProjection::Asking { question, held, rejections } => {
                     let answer = ready!(Pin::new(question).poll(context));
                     let Some((mut service, mut request)) = held.take() else { return Poll::Pending };
                     let next = match answer {
@@ -135,7 +135,7 @@ where
                             request.extensions_mut().insert(extension);
                             Self::Admitted(service.call(request))
                         }
-                        Err(refusal) => Self::Refused(Some(refusals.respond(refusal, &request))),
+                        Err(rejection) => Self::Refused(Some(rejections.respond(rejection, &request))),
                     };
                     self.set(next);
                 }

@@ -7,7 +7,7 @@ use tower::Layer;
 
 use super::{
     credentials::Locations,
-    rejection::{RefusalBody, Refusals},
+    rejection::{RejectionBody, Rejections},
     scope::RequireScopeLayer,
     service::AuthService,
 };
@@ -28,9 +28,9 @@ pub struct AuthLayer<C = NoClaims> {
 /// What every service made by a layer shares.
 pub(super) struct Config<C> {
     pub(super) tokens: TokenService<C>,
-    pub(super) refusals: Arc<Refusals>,
+    pub(super) rejections: Arc<Rejections>,
     pub(super) locations: Locations,
-    pub(super) strip_authorization: bool,
+    pub(super) strip_credentials: bool,
     pub(super) exempt: HashSet<String>,
     pub(super) required: bool,
     pub(super) freshness: Freshness,
@@ -41,9 +41,9 @@ impl<C> Clone for Config<C> {
     fn clone(&self) -> Self {
         Self {
             tokens: self.tokens.clone(),
-            refusals: Arc::clone(&self.refusals),
+            rejections: Arc::clone(&self.rejections),
             locations: self.locations.clone(),
-            strip_authorization: self.strip_authorization,
+            strip_credentials: self.strip_credentials,
             exempt: self.exempt.clone(),
             required: self.required,
             freshness: self.freshness,
@@ -58,9 +58,9 @@ impl<C> AuthLayer<C> {
         Self {
             config: Arc::new(Config {
                 tokens,
-                refusals: Arc::new(Refusals::new()),
+                rejections: Arc::new(Rejections::new()),
                 locations: Locations::default(),
-                strip_authorization: false,
+                strip_credentials: false,
                 exempt: HashSet::new(),
                 required: true,
                 freshness: Freshness::AsConfigured,
@@ -154,8 +154,8 @@ impl<C> AuthLayer<C> {
     /// headers what this layer is allowed to read. Default `false`.
     ///
     /// What layers outside have copied from the request before stays where they put it, as Axum's `OriginalUri` with its query.
-    pub fn strip_authorization(mut self, strip: bool) -> Self {
-        self.config_mut().strip_authorization = strip;
+    pub fn strip_credentials(mut self, strip: bool) -> Self {
+        self.config_mut().strip_credentials = strip;
         self
     }
 
@@ -172,13 +172,13 @@ impl<C> AuthLayer<C> {
     ///
     /// A realm that is empty, over 255 bytes, or not printable ASCII without `"` and `\`.
     pub fn realm(mut self, realm: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.refusals_mut().set_realm(realm.as_ref())?;
+        self.rejections_mut().set_realm(realm.as_ref())?;
         Ok(self)
     }
 
-    /// The body of refusals over HTTP. Default `{"error":"<code>"}`.
-    pub fn refusal_body(mut self, body: impl RefusalBody) -> Self {
-        self.refusals_mut().set_body(body);
+    /// The body of rejections over HTTP. Default `{"error":"<code>"}`.
+    pub fn rejection_body(mut self, body: impl RejectionBody) -> Self {
+        self.rejections_mut().set_body(body);
         self
     }
 
@@ -188,7 +188,7 @@ impl<C> AuthLayer<C> {
     ///
     /// A scope token that breaks RFC 6749 section 3.3.
     pub fn require_scope(&self, scope: impl AsRef<str>) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::all(Arc::clone(&self.config.refusals), [scope])
+        RequireScopeLayer::all(Arc::clone(&self.config.rejections), [scope])
     }
 
     /// A layer that lets only tokens through that have all these scope tokens.
@@ -200,7 +200,7 @@ impl<C> AuthLayer<C> {
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::all(Arc::clone(&self.config.refusals), scopes)
+        RequireScopeLayer::all(Arc::clone(&self.config.rejections), scopes)
     }
 
     /// A layer that lets only tokens through that have one of these scope tokens.
@@ -212,7 +212,7 @@ impl<C> AuthLayer<C> {
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::any(Arc::clone(&self.config.refusals), scopes)
+        RequireScopeLayer::any(Arc::clone(&self.config.rejections), scopes)
     }
 
     pub(crate) fn tokens(&self) -> &TokenService<C> {
@@ -223,8 +223,8 @@ impl<C> AuthLayer<C> {
         self.config.locations.allows_cookie(name)
     }
 
-    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
-        &self.config.refusals
+    pub(crate) fn rejections(&self) -> &Arc<Rejections> {
+        &self.config.rejections
     }
 
     /// The configuration, unshared: services made before keep theirs.
@@ -232,8 +232,8 @@ impl<C> AuthLayer<C> {
         Arc::make_mut(&mut self.config)
     }
 
-    fn refusals_mut(&mut self) -> &mut Refusals {
-        Arc::make_mut(&mut self.config_mut().refusals)
+    fn rejections_mut(&mut self) -> &mut Rejections {
+        Arc::make_mut(&mut self.config_mut().rejections)
     }
 }
 

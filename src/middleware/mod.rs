@@ -49,8 +49,8 @@
 //!
 //! # What to know
 //!
-//! A refusal never clones or calls the inner service and never reads the body. `OPTIONS` is checked like any method: put a CORS layer
-//! outside of this one, so that it answers preflight requests and adds its headers to refusals. In Axum use `route_layer`, so that unknown
+//! A rejection never clones or calls the inner service and never reads the body. `OPTIONS` is checked like any method: put a CORS layer
+//! outside of this one, so that it answers preflight requests and adds its headers to rejections. In Axum use `route_layer`, so that unknown
 //! paths stay 404. Put `TraceLayer` outside too: the credential is marked sensitive by
 //! `SetSensitiveRequestHeadersLayer` there.
 //!
@@ -70,16 +70,16 @@ mod scope;
 mod service;
 
 pub(crate) use self::credentials::is_cookie_name;
-pub(crate) use self::rejection::{RETRY_AFTER_SECONDS, Refusals};
+pub(crate) use self::rejection::{RETRY_AFTER_SECONDS, Rejections};
 #[cfg(feature = "tonic")]
 pub(crate) use self::service::missing_claims;
 pub(crate) use self::service::refuse_missing_claims;
 pub use self::{
     body::ResponseBody,
-    current_user::{CurrentUserFuture, CurrentUserLayer, LoadCurrentUser},
-    future::ResponseFuture,
+    current_user::{CurrentUserFuture, CurrentUserLayer, CurrentUserService},
+    future::AuthFuture,
     layer::AuthLayer,
-    rejection::{Refusal, RefusalBody, RefusalKind},
+    rejection::{Rejection, RejectionBody, RejectionKind},
     scope::{RequireScope, RequireScopeFuture, RequireScopeLayer},
     service::{AuthService, Unauthenticated},
 };

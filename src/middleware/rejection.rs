@@ -1,16 +1,16 @@
-//! Refusals: **one** table from the kind of a refusal to what HTTP and gRPC clients are told.
+//! Rejections: **one** table from the kind of a rejection to what HTTP and gRPC clients are told.
 //!
 //! | kind | HTTP | `WWW-Authenticate: Bearer` with | gRPC |
 //! |--|--|--|--|
-//! | [`NoCredentials`](RefusalKind::NoCredentials) | 401 | `realm` | 16 |
-//! | [`InvalidRequest`](RefusalKind::InvalidRequest) | 400 | `realm`, `error="invalid_request"` | 16 |
-//! | [`InvalidToken`](RefusalKind::InvalidToken) | 401 | `realm`, `error="invalid_token"` | 16 |
-//! | [`InsufficientScope`](RefusalKind::InsufficientScope) | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
-//! | [`Unavailable`](RefusalKind::Unavailable) | 503, `Retry-After` | absent | 14 |
-//! | [`Internal`](RefusalKind::Internal) | 500 | absent | 13 |
+//! | [`NoCredentials`](RejectionKind::NoCredentials) | 401 | `realm` | 16 |
+//! | [`InvalidRequest`](RejectionKind::InvalidRequest) | 400 | `realm`, `error="invalid_request"` | 16 |
+//! | [`InvalidToken`](RejectionKind::InvalidToken) | 401 | `realm`, `error="invalid_token"` | 16 |
+//! | [`InsufficientScope`](RejectionKind::InsufficientScope) | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
+//! | [`Unavailable`](RejectionKind::Unavailable) | 503, `Retry-After` | absent | 14 |
+//! | [`Internal`](RejectionKind::Internal) | 500 | absent | 13 |
 //!
 //! Status, codes and headers are RFC 6750 section 3. A 400 over gRPC would become INTERNAL in clients, hence 16. The
-//! answer to every bad token is the same to the byte: why it was refused goes to the log and, as a [`Refusal`], into the
+//! answer to every bad token is the same to the byte: why it was refused goes to the log and, as a [`Rejection`], into the
 //! response's extensions, never to the client.
 
 use std::{
@@ -32,8 +32,8 @@ pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// Why a request was refused. It stands in the extensions of the response, for layers outside that log or count.
 #[derive(Clone, Debug)]
-pub struct Refusal {
-    kind: RefusalKind,
+pub struct Rejection {
+    kind: RejectionKind,
     cause: Option<Arc<Error>>,
     scope: Option<Arc<str>>,
 }
@@ -41,7 +41,7 @@ pub struct Refusal {
 /// What a client is told.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-pub enum RefusalKind {
+pub enum RejectionKind {
     /// The request carries no bearer credential.
     NoCredentials,
     /// The credential is malformed, or there is more than one.
@@ -56,18 +56,18 @@ pub enum RefusalKind {
     Internal,
 }
 
-impl Refusal {
-    pub(crate) fn new(kind: RefusalKind) -> Self {
+impl Rejection {
+    pub(crate) fn new(kind: RejectionKind) -> Self {
         Self { kind, cause: None, scope: None }
     }
 
     pub(super) fn insufficient_scope(required: Arc<str>) -> Self {
-        Self { kind: RefusalKind::InsufficientScope, cause: None, scope: Some(required) }
+        Self { kind: RejectionKind::InsufficientScope, cause: None, scope: Some(required) }
     }
 
     /// What the client is told.
     #[must_use]
-    pub fn kind(&self) -> RefusalKind {
+    pub fn kind(&self) -> RejectionKind {
         self.kind
     }
 
@@ -89,18 +89,18 @@ impl Refusal {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         let kind = match error.fault() {
-            Fault::Client => RefusalKind::InvalidToken,
-            Fault::Store => RefusalKind::Unavailable,
-            Fault::Internal => RefusalKind::Internal,
+            Fault::Client => RejectionKind::InvalidToken,
+            Fault::Store => RejectionKind::Unavailable,
+            Fault::Internal => RejectionKind::Internal,
         };
         Self { kind, cause: Some(Arc::new(error)), scope: None }
     }
 }
 
-impl RefusalKind {
+impl RejectionKind {
     /// The HTTP status.
     #[must_use]
     pub fn status(self) -> StatusCode {
@@ -153,34 +153,34 @@ impl RefusalKind {
     }
 }
 
-/// Makes the body of refusals over HTTP. Any closure from a [`Refusal`] to a media type and a body is one.
+/// Makes the body of rejections over HTTP. Any closure from a [`Rejection`] to a media type and a body is one.
 ///
-/// Status and headers stay as the table says. Do not tell a client more than [`Refusal::kind`]: the cause helps whoever probes.
+/// Status and headers stay as the table says. Do not tell a client more than [`Rejection::kind`]: the cause helps whoever probes.
 ///
 /// ```
 /// use bytes::Bytes;
 /// use http::HeaderValue;
-/// use tower_bearer::middleware::Refusal;
+/// use tower_bearer::middleware::Rejection;
 ///
-/// fn problem(refusal: &Refusal) -> (HeaderValue, Bytes) {
-///     let body = format!(r#"{{"title":"{}"}}"#, refusal.kind().code());
+/// fn problem(rejection: &Rejection) -> (HeaderValue, Bytes) {
+///     let body = format!(r#"{{"title":"{}"}}"#, rejection.kind().code());
 ///     (HeaderValue::from_static("application/problem+json"), body.into())
 /// }
 /// ```
-pub trait RefusalBody: Send + Sync + 'static {
+pub trait RejectionBody: Send + Sync + 'static {
     /// The media type and the body. A panic is caught, and the default body sent.
-    fn body(&self, refusal: &Refusal) -> (HeaderValue, Bytes);
+    fn body(&self, rejection: &Rejection) -> (HeaderValue, Bytes);
 }
 
-impl<F: Fn(&Refusal) -> (HeaderValue, Bytes) + Send + Sync + 'static> RefusalBody for F {
-    fn body(&self, refusal: &Refusal) -> (HeaderValue, Bytes) {
-        self(refusal)
+impl<F: Fn(&Rejection) -> (HeaderValue, Bytes) + Send + Sync + 'static> RejectionBody for F {
+    fn body(&self, rejection: &Rejection) -> (HeaderValue, Bytes) {
+        self(rejection)
     }
 }
 
 /// `{"error":"<code>"}`.
-fn default_body(refusal: &Refusal) -> (HeaderValue, Bytes) {
-    let body: &'static str = match refusal.kind.code() {
+fn default_body(rejection: &Rejection) -> (HeaderValue, Bytes) {
+    let body: &'static str = match rejection.kind.code() {
         "unauthorized" => r#"{"error":"unauthorized"}"#,
         "invalid_request" => r#"{"error":"invalid_request"}"#,
         "invalid_token" => r#"{"error":"invalid_token"}"#,
@@ -191,14 +191,14 @@ fn default_body(refusal: &Refusal) -> (HeaderValue, Bytes) {
     (HeaderValue::from_static("application/json"), Bytes::from_static(body.as_bytes()))
 }
 
-/// Everything about refusals that is known when a layer is built.
+/// Everything about rejections that is known when a layer is built.
 #[derive(Clone)]
-pub(crate) struct Refusals {
+pub(crate) struct Rejections {
     realm: String,
-    body: Arc<dyn RefusalBody>,
+    body: Arc<dyn RejectionBody>,
 }
 
-impl Refusals {
+impl Rejections {
     pub(crate) fn new() -> Self {
         Self { realm: "api".to_owned(), body: Arc::new(default_body) }
     }
@@ -217,57 +217,57 @@ impl Refusals {
         Ok(())
     }
 
-    pub(super) fn set_body(&mut self, body: impl RefusalBody) {
+    pub(super) fn set_body(&mut self, body: impl RejectionBody) {
         self.body = Arc::new(body);
     }
 
     /// The answer to a request that is refused.
-    pub(crate) fn respond<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
-        self.respond_to(refusal, request.method(), request.headers())
+    pub(crate) fn respond<B>(&self, rejection: Rejection, request: &Request<B>) -> Response<Bytes> {
+        self.respond_to(rejection, request.method(), request.headers())
     }
 
     /// The answer to a request with this method and these headers.
-    pub(crate) fn respond_to(&self, refusal: Refusal, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
-        trace(&refusal);
+    pub(crate) fn respond_to(&self, rejection: Rejection, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
+        trace(&rejection);
         let mut response = match grpc_content_type(headers) {
-            Some(content_type) => grpc_response(&refusal, content_type),
-            None => self.http_response(&refusal, method),
+            Some(content_type) => grpc_response(&rejection, content_type),
+            None => self.http_response(&rejection, method),
         };
-        response.extensions_mut().insert(refusal);
+        response.extensions_mut().insert(rejection);
         response
     }
 
-    fn http_response(&self, refusal: &Refusal, method: &Method) -> Response<Bytes> {
-        let (content_type, body) = catch_unwind(AssertUnwindSafe(|| self.body.body(refusal))).unwrap_or_else(|_| {
+    fn http_response(&self, rejection: &Rejection, method: &Method) -> Response<Bytes> {
+        let (content_type, body) = catch_unwind(AssertUnwindSafe(|| self.body.body(rejection))).unwrap_or_else(|_| {
             #[cfg(feature = "tracing")]
-            tracing::error!("the application's refusal body panicked; the default was sent");
-            default_body(refusal)
+            tracing::error!("the application's rejection body panicked; the default was sent");
+            default_body(rejection)
         });
         // The length that a GET would have; a HEAD has the headers of one, and no body (RFC 9110 section 9.3.2).
         let length = HeaderValue::from(body.len());
         let mut response = Response::new(if method == Method::HEAD { Bytes::new() } else { body });
-        *response.status_mut() = refusal.kind.status();
+        *response.status_mut() = rejection.kind.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, content_type);
         headers.insert(CONTENT_LENGTH, length);
-        if refusal.kind.challenges() {
-            headers.insert(WWW_AUTHENTICATE, self.challenge(refusal));
+        if rejection.kind.challenges() {
+            headers.insert(WWW_AUTHENTICATE, self.challenge(rejection));
         }
-        if refusal.kind == RefusalKind::Unavailable {
+        if rejection.kind == RejectionKind::Unavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response
     }
 
     /// RFC 6750 section 3: the scheme, then comma-separated parameters.
-    pub(crate) fn challenge(&self, refusal: &Refusal) -> HeaderValue {
+    pub(crate) fn challenge(&self, rejection: &Rejection) -> HeaderValue {
         let mut text = format!("Bearer realm=\"{}\"", self.realm);
-        if let Some(error) = refusal.kind.challenge_error() {
+        if let Some(error) = rejection.kind.challenge_error() {
             text.push_str(", error=\"");
             text.push_str(error);
             text.push('"');
         }
-        if let Some(scope) = &refusal.scope {
+        if let Some(scope) = &rejection.scope {
             text.push_str(", scope=\"");
             text.push_str(scope);
             text.push('"');
@@ -277,9 +277,9 @@ impl Refusals {
     }
 }
 
-impl fmt::Debug for Refusals {
+impl fmt::Debug for Rejections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refusals").field("realm", &self.realm).finish_non_exhaustive()
+        f.debug_struct("Rejections").field("realm", &self.realm).finish_non_exhaustive()
     }
 }
 
@@ -296,32 +296,32 @@ fn grpc_content_type(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Trailers-only: the status stands in the headers and there is no body.
-fn grpc_response(refusal: &Refusal, content_type: HeaderValue) -> Response<Bytes> {
+fn grpc_response(rejection: &Rejection, content_type: HeaderValue) -> Response<Bytes> {
     const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
     const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(refusal.kind.grpc_code())));
-    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(refusal.kind.code()));
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(rejection.kind.grpc_code())));
+    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(rejection.kind.code()));
     response
 }
 
 /// A client's fault is everyday; ours is not.
-fn trace(refusal: &Refusal) {
+fn trace(rejection: &Rejection) {
     #[cfg(feature = "tracing")]
     {
         use std::error::Error as _;
 
-        let cause = refusal.cause.as_deref().map(tracing::field::display);
-        let source = refusal.cause.as_deref().and_then(|cause| cause.source()).map(tracing::field::display);
-        match refusal.kind {
-            RefusalKind::Unavailable => tracing::warn!(cause, source, "request refused: it cannot be checked now"),
-            RefusalKind::Internal => tracing::error!(cause, source, "request refused: internal fault"),
+        let cause = rejection.cause.as_deref().map(tracing::field::display);
+        let source = rejection.cause.as_deref().and_then(|cause| cause.source()).map(tracing::field::display);
+        match rejection.kind {
+            RejectionKind::Unavailable => tracing::warn!(cause, source, "request refused: it cannot be checked now"),
+            RejectionKind::Internal => tracing::error!(cause, source, "request refused: internal fault"),
             kind => tracing::debug!(?kind, cause, "request refused"),
         }
     }
     #[cfg(not(feature = "tracing"))]
-    let _ = refusal;
+    let _ = rejection;
 }

@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 use super::{
     body::ResponseBody,
     future::Admission,
-    rejection::{Refusal, Refusals},
+    rejection::{Rejection, Rejections},
     service::missing_claims,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub struct RequireScopeLayer<C = NoClaims> {
 }
 
 struct Rule {
-    refusals: Arc<Refusals>,
+    rejections: Arc<Rejections>,
     /// The scope tokens, as the challenge names them.
     required: Arc<str>,
     tokens: Scope,
@@ -42,21 +42,21 @@ struct Rule {
 
 impl<C> RequireScopeLayer<C> {
     pub(super) fn all(
-        refusals: Arc<Refusals>,
+        rejections: Arc<Rejections>,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, ConfigError> {
-        Self::new(refusals, scopes, false)
+        Self::new(rejections, scopes, false)
     }
 
     pub(super) fn any(
-        refusals: Arc<Refusals>,
+        rejections: Arc<Rejections>,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, ConfigError> {
-        Self::new(refusals, scopes, true)
+        Self::new(rejections, scopes, true)
     }
 
     fn new(
-        refusals: Arc<Refusals>,
+        rejections: Arc<Rejections>,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
         any: bool,
     ) -> Result<Self, ConfigError> {
@@ -70,7 +70,7 @@ impl<C> RequireScopeLayer<C> {
             )
         })?;
         let required = Arc::from(tokens.as_str());
-        Ok(Self { rule: Arc::new(Rule { refusals, required, tokens, any }), claims: PhantomData })
+        Ok(Self { rule: Arc::new(Rule { rejections, required, tokens, any }), claims: PhantomData })
     }
 }
 
@@ -129,13 +129,13 @@ where
         let rule = &self.layer.rule;
         RequireScopeFuture(match rule.refuse::<C, _>(&request) {
             None => Admission::Admitted(self.inner.call(request)),
-            Some(refusal) => Admission::Refused(Some(rule.refusals.respond(refusal, &request))),
+            Some(rejection) => Admission::Refused(Some(rule.rejections.respond(rejection, &request))),
         })
     }
 }
 
 impl Rule {
-    fn refuse<C: Send + Sync + 'static, B>(&self, request: &Request<B>) -> Option<Refusal> {
+    fn refuse<C: Send + Sync + 'static, B>(&self, request: &Request<B>) -> Option<Rejection> {
         let Some(claims) = request.extensions().get::<Claims<C>>() else {
             return Some(missing_claims(request.extensions()));
         };
@@ -145,7 +145,7 @@ impl Rule {
         } else {
             needed.all(|token| claims.scope().contains(token))
         };
-        (!enough).then(|| Refusal::insufficient_scope(Arc::clone(&self.required)))
+        (!enough).then(|| Rejection::insufficient_scope(Arc::clone(&self.required)))
     }
 }
 
@@ -156,7 +156,7 @@ where
     S: Service<Request<ReqBody>>;
 
 /// A scope is compared at once: nothing is asked.
-type NoQuestion = Ready<Result<(), Refusal>>;
+type NoQuestion = Ready<Result<(), Rejection>>;
 
 impl<S, ReqBody, ResBody> Future for RequireScopeFuture<S, ReqBody>
 where

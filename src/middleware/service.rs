@@ -13,9 +13,9 @@ use tower::Service;
 use super::{
     body::ResponseBody,
     credentials::{Credential, Presented},
-    future::{Admission, ClaimsFromStore, ResponseFuture},
+    future::{Admission, AuthFuture, ClaimsFromStore},
     layer::Config,
-    rejection::{Refusal, RefusalKind, Refusals},
+    rejection::{Rejection, RejectionKind, Rejections},
 };
 use crate::{
     jwt::{Claims, NoClaims},
@@ -35,7 +35,7 @@ pub struct AuthService<S, C = NoClaims> {
 ///
 /// It carries how that layer refuses, so that an extractor or an endpoint refuses to the byte as the layer would.
 #[derive(Clone, Debug)]
-pub struct Unauthenticated(Arc<Refusals>);
+pub struct Unauthenticated(Arc<Rejections>);
 
 impl<S, C> AuthService<S, C> {
     pub(super) fn new(inner: S, config: Arc<Config<C>>) -> Self {
@@ -65,7 +65,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, C, ReqBody>;
+    type Future = AuthFuture<S, C, ReqBody>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -74,19 +74,19 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let (decision, is_private) = self.admit(&mut request);
         match decision {
-            // The instance that was readied is called; a refusal leaves it ready for the next request.
-            Decision::Pass => ResponseFuture { admission: Admission::Admitted(self.inner.call(request)), is_private },
-            Decision::Refuse(refusal) => {
-                let response = self.config.refusals.respond(refusal, &request);
-                ResponseFuture { admission: Admission::Refused(Some(response)), is_private }
+            // The instance that was readied is called; a rejection leaves it ready for the next request.
+            Decision::Pass => AuthFuture { admission: Admission::Admitted(self.inner.call(request)), is_private },
+            Decision::Refuse(rejection) => {
+                let response = self.config.rejections.respond(rejection, &request);
+                AuthFuture { admission: Admission::Refused(Some(response)), is_private }
             }
             Decision::Ask(question) => {
                 // The readied instance goes with the request; what stays is a clone that is not ready.
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                let refusals = Arc::clone(&self.config.refusals);
-                let admission = Admission::Asking { question, held: Some((ready, request)), refusals };
-                ResponseFuture { admission, is_private }
+                let rejections = Arc::clone(&self.config.rejections);
+                let admission = Admission::Asking { question, held: Some((ready, request)), rejections };
+                AuthFuture { admission, is_private }
             }
         }
     }
@@ -95,7 +95,7 @@ where
 /// What is to become of a request.
 enum Decision<C> {
     Pass,
-    Refuse(Refusal),
+    Refuse(Rejection),
     Ask(ClaimsFromStore<C>),
 }
 
@@ -114,14 +114,14 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
         let Presented { credential, is_elsewhere } = config.locations.find(request, config.tokens.max_token_len());
         let check = match credential {
             Credential::Absent if !config.required => return (self.pass_without_claims(request), false),
-            Credential::Absent => return (Decision::Refuse(Refusal::new(RefusalKind::NoCredentials)), false),
+            Credential::Absent => return (Decision::Refuse(Rejection::new(RejectionKind::NoCredentials)), false),
             Credential::Malformed => {
-                return (Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)), is_elsewhere);
+                return (Decision::Refuse(Rejection::new(RejectionKind::InvalidRequest)), is_elsewhere);
             }
             Credential::Token(text) => {
                 // The grammar is looked at only if the text is not known as a token: it decides between 400 and 401.
                 let Some(check) = config.tokens.check_bytes(text.as_bytes(), || text.token(), config.freshness) else {
-                    return (Decision::Refuse(Refusal::new(RefusalKind::InvalidRequest)), is_elsewhere);
+                    return (Decision::Refuse(Rejection::new(RejectionKind::InvalidRequest)), is_elsewhere);
                 };
                 check
             }
@@ -139,38 +139,38 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
     }
 
     fn pass_without_claims<B>(&self, request: &mut Request<B>) -> Decision<C> {
-        request.extensions_mut().insert(Unauthenticated(Arc::clone(&self.config.refusals)));
+        request.extensions_mut().insert(Unauthenticated(Arc::clone(&self.config.rejections)));
         self.strip(request);
         Decision::Pass
     }
 
     fn strip<B>(&self, request: &mut Request<B>) {
-        if self.config.strip_authorization {
+        if self.config.strip_credentials {
             self.config.locations.strip(request);
         }
     }
 }
 
 /// Why a request that should have claims has none: its client is anonymous, or the layer that puts them there is missing.
-pub(crate) fn missing_claims(extensions: &Extensions) -> Refusal {
+pub(crate) fn missing_claims(extensions: &Extensions) -> Rejection {
     if extensions.get::<Unauthenticated>().is_some() {
-        return Refusal::new(RefusalKind::NoCredentials);
+        return Rejection::new(RejectionKind::NoCredentials);
     }
     #[cfg(feature = "tracing")]
     tracing::error!(
         "claims are needed, but the request has none: put it behind an `AuthLayer` of the same claims type"
     );
-    Refusal::new(RefusalKind::Internal)
+    Rejection::new(RejectionKind::Internal)
 }
 
 /// Why a request has no claims, and the answer that its layer would have given.
-pub(crate) fn refuse_missing_claims(parts: &Parts) -> (Refusal, Response<Bytes>) {
-    let refusal = missing_claims(&parts.extensions);
-    let refusals = parts.extensions.get::<Unauthenticated>().map(|passed| Arc::clone(&passed.0));
+pub(crate) fn refuse_missing_claims(parts: &Parts) -> (Rejection, Response<Bytes>) {
+    let rejection = missing_claims(&parts.extensions);
+    let rejections = parts.extensions.get::<Unauthenticated>().map(|passed| Arc::clone(&passed.0));
     // Under no layer nobody has configured how to refuse.
-    let refusals = refusals.unwrap_or_else(|| Arc::new(Refusals::new()));
-    let response = refusals.respond_to(refusal.clone(), &parts.method, &parts.headers);
-    (refusal, response)
+    let rejections = rejections.unwrap_or_else(|| Arc::new(Rejections::new()));
+    let response = rejections.respond_to(rejection.clone(), &parts.method, &parts.headers);
+    (rejection, response)
 }
 
 impl<S: Clone, C> Clone for AuthService<S, C> {

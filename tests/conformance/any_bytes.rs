@@ -96,8 +96,8 @@ fn any_bytes_in_headers_cookies_and_query_get_a_defined_answer() {
     let layers = [
         subject.layer.clone(),
         everywhere(subject.layer.clone()),
-        everywhere(subject.layer.clone()).strip_authorization(true),
-        everywhere(subject.layer.clone()).optional().strip_authorization(true),
+        everywhere(subject.layer.clone()).strip_credentials(true),
+        everywhere(subject.layer.clone()).optional().strip_credentials(true),
     ];
     let seen = RefCell::new(HashSet::new());
     let field = (select(vec!["authorization", "cookie", "x-token", "host"]), text());

@@ -11,7 +11,7 @@ use tower_bearer::{
     Claims, NewSession,
     endpoints::Endpoints,
     error::StoreErrorKind,
-    middleware::{CurrentUserLayer, Refusal, RefusalKind},
+    middleware::{CurrentUserLayer, Rejection, RejectionKind},
 };
 use tower_http::cors::{Any, CorsLayer};
 
@@ -238,11 +238,11 @@ async fn chl_03_the_error_codes_are_spelled_as_rfc_6750_spells_them() {
         grpc.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
         assert_eq!(send(service(), grpc).await.headers["grpc-message"], expected);
     }
-    let kinds = [RefusalKind::InvalidRequest, RefusalKind::InvalidToken, RefusalKind::InsufficientScope];
+    let kinds = [RejectionKind::InvalidRequest, RejectionKind::InvalidToken, RejectionKind::InsufficientScope];
     let codes = kinds.map(|kind| kind.challenge_error().unwrap());
     assert_eq!(codes, ["invalid_request", "invalid_token", "insufficient_scope"]);
     // Where no credential was sent there SHOULD be no error code (section 3.1), nor where a better one would not help.
-    for kind in [RefusalKind::NoCredentials, RefusalKind::Unavailable, RefusalKind::Internal] {
+    for kind in [RejectionKind::NoCredentials, RejectionKind::Unavailable, RejectionKind::Internal] {
         assert_eq!(kind.challenge_error(), None, "{kind:?}");
     }
 }
@@ -311,7 +311,7 @@ async fn chl_14_a_bad_token_on_a_route_that_needs_a_scope_is_401_and_never_403()
 async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
     let (_, answers) = refusals().await;
     for (what, answer) in &answers {
-        let kind = answer.refusal.as_ref().map(Refusal::kind);
+        let kind = answer.refusal.as_ref().map(Rejection::kind);
         assert_eq!(answer.headers["content-type"], "application/json", "{what}");
         assert_eq!(answer.headers.get_all("content-type").iter().count(), 1, "{what}");
         assert_eq!(answer.headers["content-length"], answer.body.len().to_string(), "{what}");
@@ -321,10 +321,12 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
 
     let subject = Subject::new();
     let text = |body: &'static str| {
-        move |_: &Refusal| (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(body.as_bytes()))
+        move |_: &Rejection| {
+            (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(body.as_bytes()))
+        }
     };
     for body in ["", "no", "<html>"] {
-        let layer = subject.layer.clone().refusal_body(text(body));
+        let layer = subject.layer.clone().rejection_body(text(body));
         for (request, status, challenged) in [
             (Request::get("/"), 401, r#"Bearer realm="api""#),
             (bearer("abc"), 401, r#"Bearer realm="api", error="invalid_token""#),
@@ -339,14 +341,14 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
         }
     }
     // An inner layer refuses with the same body.
-    let layer = subject.layer.clone().refusal_body(text("mine"));
+    let layer = subject.layer.clone().rejection_body(text("mine"));
     let scope = layer.require_scope("write").unwrap();
     let token = subject.valid().await;
     let answer = send(layer.layer(scope.layer(subject.inner.clone())), plain(bearer(&token))).await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (403, &b"mine"[..]));
     // And one that panics is none.
-    let panics = |_: &Refusal| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
-    let layer = subject.layer.clone().refusal_body(panics);
+    let panics = |_: &Rejection| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
+    let layer = subject.layer.clone().rejection_body(panics);
     let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;
     answer.is_refused("a body that panics", Outcome::InvalidToken, false);
 }

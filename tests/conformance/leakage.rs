@@ -19,7 +19,7 @@ use tower_bearer::{
     endpoints::Endpoints,
     error::{ConfigError, PasswordError, StoreError, StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, SigningKey, VerifyingKey, encode_jwt},
-    middleware::Refusal,
+    middleware::Rejection,
     settings::Settings,
     store::Page,
 };
@@ -251,7 +251,7 @@ impl Texts {
     fn add_own(&mut self, error: Error) {
         self.add(&error);
         writeln!(self.0, "{}", error.code()).unwrap();
-        let refusal = Refusal::from(error);
+        let refusal = Rejection::from(error);
         writeln!(self.0, "{refusal:?} {refusal:#?}").unwrap();
         let status = tonic::Status::from(refusal);
         self.add(&status);

@@ -244,7 +244,7 @@ async fn loc_what_may_hold_a_credential_is_marked_sensitive() {
 async fn aut_33_the_inner_service_sees_the_credential_unless_it_is_to_be_stripped() {
     for strip in [false, true] {
         let subject =
-            Subject::new().layered(|layer| everywhere(layer).optional().exempt("/exempt").strip_authorization(strip));
+            Subject::new().layered(|layer| everywhere(layer).optional().exempt("/exempt").strip_credentials(strip));
         let token = subject.valid().await;
         let with_all = |request: request::Builder| request.header("cookie", "a=1; b=2").header("x-other", "kept");
         for (name, request) in [
@@ -278,7 +278,7 @@ async fn aut_33_the_inner_service_sees_the_credential_unless_it_is_to_be_strippe
 
 #[tokio::test]
 async fn loc_a_check_that_waits_for_the_store_strips_and_marks_the_same() {
-    let subject = Subject::new().layered(|layer| everywhere(layer).strip_authorization(true));
+    let subject = Subject::new().layered(|layer| everywhere(layer).strip_credentials(true));
     let token = subject.valid().await;
     subject.fixture.store.answer(crate::support::Behaviour::Late);
     let seen_header = service_fn(async |request: Request<Full<bytes::Bytes>>| {
