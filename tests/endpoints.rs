@@ -88,7 +88,7 @@ impl UserAuthentication for Users {
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant { claims: NoClaims {}, scope: "read write admin".to_owned() }
+        Grant::default().scope("read write admin")
     }
 }
 
