@@ -43,62 +43,31 @@
 //! # }
 //! ```
 
-use std::fmt;
-
 use axum_core::{
-    body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use http::request::Parts;
 
 use crate::{
+    error::Error,
     jwt::Claims,
-    middleware::{Rejection, Unauthenticated, refuse_missing_claims},
+    middleware::{Rejection, Unauthenticated, missing_claims},
     users::CurrentUser,
 };
 
-/// What a request gets whose handler needs claims or a user that are not there.
-///
-/// Over HTTP and gRPC it is to the byte what the layer would have answered, its realm and
-/// [`rejection_body`](crate::AuthLayer::rejection_body) included. The [`Rejection`] stands in the response's extensions.
-pub struct MissingClaims {
-    rejection: Rejection,
-    response: Box<http::Response<Bytes>>,
-}
-
-impl MissingClaims {
-    fn of(parts: &Parts) -> Self {
-        let (rejection, response) = refuse_missing_claims(parts);
-        Self { rejection, response: Box::new(response) }
-    }
-
-    /// Why: [`NoCredentials`](crate::middleware::RejectionKind::NoCredentials), or [`Internal`](crate::middleware::RejectionKind::Internal) where
-    /// the layer is missing.
-    #[must_use]
-    pub fn rejection(&self) -> &Rejection {
-        &self.rejection
-    }
-}
-
-impl fmt::Debug for MissingClaims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MissingClaims").field("rejection", &self.rejection).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for MissingClaims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request has no claims: {}", self.rejection.kind().code())
-    }
-}
-
-impl std::error::Error for MissingClaims {}
-
-impl IntoResponse for MissingClaims {
+/// Makes the response by [`Rejection::into_response`]: the layer around the handler answers it as
+/// one of its own.
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        self.response.map(Body::from)
+        Rejection::into_response(self)
+    }
+}
+
+/// Makes the response of the [`Rejection`] that the error is.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Rejection::from(self).into_response()
     }
 }
 
@@ -108,9 +77,9 @@ where
     S: Send + Sync,
     C: Send + Sync + 'static,
 {
-    type Rejection = MissingClaims;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingClaims> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         required(parts)
     }
 }
@@ -121,9 +90,9 @@ where
     S: Send + Sync,
     C: Send + Sync + 'static,
 {
-    type Rejection = MissingClaims;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingClaims> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
         optional(parts)
     }
 }
@@ -191,9 +160,9 @@ where
     S: Send + Sync,
     U: Send + Sync + 'static,
 {
-    type Rejection = MissingClaims;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingClaims> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         required(parts)
     }
 }
@@ -205,21 +174,21 @@ where
     S: Send + Sync,
     U: Send + Sync + 'static,
 {
-    type Rejection = MissingClaims;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingClaims> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
         optional(parts)
     }
 }
 
-fn required<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, MissingClaims> {
-    parts.extensions.get::<T>().cloned().ok_or_else(|| MissingClaims::of(parts))
+fn required<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Rejection> {
+    parts.extensions.get::<T>().cloned().ok_or_else(|| missing_claims(&parts.extensions))
 }
 
-fn optional<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<T>, MissingClaims> {
+fn optional<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<T>, Rejection> {
     match parts.extensions.get::<T>() {
         Some(found) => Ok(Some(found.clone())),
         None if parts.extensions.get::<Unauthenticated>().is_some() => Ok(None),
-        None => Err(MissingClaims::of(parts)),
+        None => Err(missing_claims(&parts.extensions)),
     }
 }

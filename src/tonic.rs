@@ -26,7 +26,7 @@ use ::tonic::{Code, Request, Status, server::NamedService};
 use crate::{
     error::Error,
     jwt::Claims,
-    middleware::{AuthService, CurrentUserService, Rejection, RequireScope, Unauthenticated, missing_claims},
+    middleware::{AuthService, CurrentUserService, Rejection, Require, RequireScope, Unauthenticated, missing_claims},
     users::CurrentUser,
 };
 
@@ -110,6 +110,10 @@ impl<S: NamedService, C> NamedService for AuthService<S, C> {
 }
 
 impl<S: NamedService, C> NamedService for RequireScope<S, C> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService, C> NamedService for Require<S, C> {
     const NAME: &'static str = S::NAME;
 }
 

@@ -14,7 +14,6 @@ use support::{Fixture, Users};
 use tower::ServiceExt;
 use tower_bearer::{
     AuthLayer, Claims,
-    axum::MissingClaims,
     middleware::{CurrentUserLayer, Rejection, RejectionKind},
     users::CurrentUser,
 };
@@ -35,8 +34,8 @@ async fn optional_user(user: Option<CurrentUser<String>>) -> String {
     user.map_or_else(|| "nobody".to_owned(), |user| user.to_string())
 }
 
-async fn fallible(claims: Result<Claims, MissingClaims>) -> String {
-    claims.map_or_else(|missing| format!("{:?}", missing.rejection().kind()), |claims| claims.subject().to_owned())
+async fn fallible(claims: Result<Claims, Rejection>) -> String {
+    claims.map_or_else(|missing| format!("{:?}", missing.kind()), |claims| claims.subject().to_owned())
 }
 
 fn routes() -> Router {
@@ -86,14 +85,16 @@ async fn claims_reach_the_handler_and_nobody_is_told_from_someone() {
 #[tokio::test]
 async fn a_handler_refuses_to_the_byte_as_the_layer_does() {
     let fixture = Fixture::new();
-    let problem = |refusal: &Rejection| {
-        (HeaderValue::from_static("application/problem+json"), Bytes::from(refusal.kind().code()))
+    let problem = |refusal: &Rejection, mut response: http::Response<Bytes>| {
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/problem+json"));
+        response.map(|_| Bytes::from(refusal.kind().code()))
     };
-    let auth = AuthLayer::new(fixture.tokens.clone()).realm("my app").unwrap().rejection_body(problem);
+    let builder = || AuthLayer::builder(fixture.tokens.clone()).realm("my app").on_rejection(problem);
+    let auth = builder().build().unwrap();
     let by_layer = routes().layer(auth.clone());
     let by_handler = routes().layer(auth.clone().optional());
-    let exempt = routes().layer(auth.clone().exempt("/required"));
-    let switched_off = routes().layer(auth.enabled(false));
+    let exempt = routes().layer(builder().exempt("/required").build().unwrap());
+    let switched_off = routes().layer(builder().enabled(false).build().unwrap());
     for (method, content_type) in [
         (Method::GET, "text/plain"),
         (Method::HEAD, "text/plain"),

@@ -105,7 +105,7 @@ fn house() -> House {
 fn house_with(configure: impl FnOnce(Builder) -> Builder) -> House {
     let fixture = Fixture::with(configure);
     let users = Arc::new(Users::default());
-    let auth = AuthLayer::new(fixture.tokens.clone()).realm("house").unwrap();
+    let auth = AuthLayer::builder(fixture.tokens.clone()).realm("house").build().unwrap();
     let endpoints = Endpoints::new(&auth, Arc::clone(&users));
     House { fixture, users, endpoints }
 }
@@ -274,7 +274,7 @@ async fn a_store_that_fails_is_503_at_every_endpoint() {
 #[tokio::test]
 async fn behind_an_optional_layer_a_client_without_a_token_gets_that_layers_refusal() {
     let house = house();
-    let auth = AuthLayer::new(house.fixture.tokens.clone()).realm("house").unwrap();
+    let auth = AuthLayer::builder(house.fixture.tokens.clone()).realm("house").build().unwrap();
     let endpoints = Endpoints::new(&auth.clone().optional(), Arc::clone(&house.users));
     let required = Endpoints::new(&auth, Arc::clone(&house.users));
     let request = || Request::post("/logout").body(Full::default()).unwrap();

@@ -356,11 +356,11 @@ async fn every_method_needs_a_token_options_too() {
 #[tokio::test]
 async fn the_application_may_write_the_body_and_nothing_else() {
     let fixture = Fixture::new();
-    let problem = |refusal: &Rejection| {
-        let body = format!(r#"{{"title":"{}"}}"#, refusal.kind().code());
-        (HeaderValue::from_static("application/problem+json"), Bytes::from(body))
+    let problem = |refusal: &Rejection, mut response: Response<Bytes>| {
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/problem+json"));
+        response.map(|_| Bytes::from(format!(r#"{{"title":"{}"}}"#, refusal.kind().code())))
     };
-    let auth = AuthLayer::new(fixture.tokens.clone()).rejection_body(problem).realm("my app").unwrap();
+    let auth = AuthLayer::builder(fixture.tokens.clone()).on_rejection(problem).realm("my app").build().unwrap();
     let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
     assert_eq!((answer.status, &answer.body[..]), (StatusCode::UNAUTHORIZED, &br#"{"title":"unauthorized"}"#[..]));
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
@@ -369,15 +369,15 @@ async fn the_application_may_write_the_body_and_nothing_else() {
     assert_eq!(challenged, parameters(&[("realm", "my app")]));
     assert_grpc(&send(auth.layer(Inner::default()), grpc(plain(get("/")))).await, RejectionKind::NoCredentials, "16");
     for bad in ["", "a\"b", "a\\b", "a\r\nSet-Cookie: x", "ä"] {
-        assert_eq!(AuthLayer::new(fixture.tokens.clone()).realm(bad).unwrap_err().setting(), "realm");
+        assert_eq!(AuthLayer::builder(fixture.tokens.clone()).realm(bad).build().unwrap_err().setting(), "realm");
     }
 }
 
 #[tokio::test]
 async fn a_body_that_panics_is_replaced_by_the_default() {
     let fixture = Fixture::new();
-    let panics = |_: &Rejection| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
-    let auth = AuthLayer::new(fixture.tokens.clone()).rejection_body(panics);
+    let panics = |_: &Rejection, _| -> Response<Bytes> { panic!("a test's panic, which is caught") };
+    let auth = AuthLayer::builder(fixture.tokens.clone()).on_rejection(panics).build().unwrap();
     let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
     let body = r#"{"error":"unauthorized"}"#;
     assert_http(&answer, RejectionKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
@@ -404,7 +404,7 @@ async fn the_optional_mode_passes_nobody_and_refuses_whoever_claims_to_be_someon
 #[tokio::test]
 async fn a_layer_that_is_switched_off_passes_everything_without_claims() {
     let (fixture, inner) = (Fixture::new(), Inner::default());
-    let service = AuthLayer::new(fixture.tokens.clone()).enabled(false).layer(inner.clone());
+    let service = AuthLayer::builder(fixture.tokens.clone()).enabled(false).build().unwrap().layer(inner.clone());
     let good = fixture.access("").await;
     let calls = fixture.store.calls();
     for request in [plain(get("/")), bearer("junk"), bearer(&good)] {
@@ -426,11 +426,13 @@ async fn claims_that_a_request_brings_along_are_removed() {
     };
     assert_eq!(send(auth.layer(inner.clone()), smuggled("/")).await.status, 401);
     assert_eq!(inner.calls(), 0);
-    for layer in [auth.clone().optional(), auth.clone().enabled(false), auth.clone().exempt("/public")] {
+    let builder = || AuthLayer::builder(fixture.tokens.clone());
+    let [off, exempt] = [builder().enabled(false), builder().exempt("/public")].map(|builder| builder.build().unwrap());
+    for layer in [auth.clone().optional(), off.clone(), exempt] {
         assert_eq!(send(layer.layer(inner.clone()), smuggled("/public")).await.body, "anonymous");
     }
     // And the mark of an outer layer does not outlive the claims of an inner one.
-    let nested = auth.clone().enabled(false).layer(auth.layer(inner.clone()));
+    let nested = off.layer(auth.layer(inner.clone()));
     assert_eq!(send(nested, bearer(&token)).await.body, "42");
 }
 

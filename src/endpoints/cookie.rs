@@ -3,6 +3,8 @@
 //! Written by hand: name, attributes and value have no character that would have to be quoted (all is checked when it is configured, and
 //! a token is base64url with dots), and the field's library would bring a calendar along for `Expires`, which is not sent.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::SET_COOKIE};
 use http_body_util::Full;
@@ -187,13 +189,9 @@ pub(super) fn with_cookie(
     answer
 }
 
-/// Clears the access token's cookie, and the one in which clients of the predecessor kept their refresh token, with the attributes it was to be set
-/// with.
-pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, access: Option<&TokenCookie>) {
-    let refresh = HeaderValue::from_static("refresh_token=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Strict");
-    let headers = answer.headers_mut();
-    headers.append(SET_COOKIE, refresh);
-    if let Some(access) = access {
-        headers.append(SET_COOKIE, access.clear());
+/// Clears these cookies, and no other.
+pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, cookies: &[Arc<TokenCookie>]) {
+    for cookie in cookies {
+        answer.headers_mut().append(SET_COOKIE, cookie.clear());
     }
 }

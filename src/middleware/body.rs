@@ -1,4 +1,4 @@
-//! The body of a response that is the inner service's or a rejection's.
+//! The body of a response: the inner service's, or that of a rejection.
 
 use std::{
     pin::Pin,
@@ -11,8 +11,8 @@ use pin_project::pin_project;
 
 /// The inner service's body, passed on as it is, or that of a rejection.
 ///
-/// It asks nothing of `B` but to be a body of [`Bytes`] where it is used as one. Its `Default` is the inner body's, for layers outside that
-/// make empty responses.
+/// It is a body where `B` is a body of [`Bytes`]. Its `Default` is that of `B`, for layers outside
+/// that make empty responses.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] Kind<B>);

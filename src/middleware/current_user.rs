@@ -16,11 +16,13 @@ use pin_project::pin_project;
 use tower::{Layer, Service};
 
 use super::{
-    AuthLayer,
+    accessors::accessors_of_inner,
     body::ResponseBody,
     future::Admission,
-    rejection::{Rejection, Rejections},
-    service::{Unauthenticated, missing_claims},
+    layer::AuthLayer,
+    rejection::Rejection,
+    responder::{Form, Responder},
+    unauthenticated::{Unauthenticated, missing_claims},
 };
 use crate::{
     error::{Error, TokenError},
@@ -29,24 +31,26 @@ use crate::{
     users::{CurrentUser, UserAuthentication},
 };
 
-/// Looks the token's user up for every request and puts [`CurrentUser`] into its extensions. It belongs *inside* an
-/// [`AuthLayer`].
+/// A layer that looks the token's user up for every request, and puts [`CurrentUser`] into its
+/// extensions. It belongs *inside* an [`AuthLayer`].
 ///
-/// A user that is not found is a 401 like any invalid token; a lookup that fails or panics is a 500.
+/// A user that is not found is a 401 like any invalid token. A lookup that fails or panics is a
+/// 500.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct CurrentUserLayer<A> {
     users: Arc<A>,
-    rejections: Arc<Rejections>,
+    responder: Arc<Responder>,
     required: bool,
 }
 
 impl<A: UserAuthentication> CurrentUserLayer<A> {
-    /// A layer that asks `users`, and refuses as `auth` does.
+    /// Creates a layer that asks `users`, and rejects as `auth` does.
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { users, rejections: Arc::clone(auth.rejections()), required: true }
+        Self { users, responder: auth.responder(), required: true }
     }
 
-    /// A request that the [`AuthLayer`] passed on without claims passes here too, without a user.
+    /// Returns this layer, but one that lets a request pass without a user if the [`AuthLayer`]
+    /// passed it on without claims.
     pub fn optional(mut self) -> Self {
         self.required = false;
         self
@@ -55,7 +59,7 @@ impl<A: UserAuthentication> CurrentUserLayer<A> {
 
 impl<A> Clone for CurrentUserLayer<A> {
     fn clone(&self) -> Self {
-        Self { users: Arc::clone(&self.users), rejections: Arc::clone(&self.rejections), required: self.required }
+        Self { users: Arc::clone(&self.users), responder: Arc::clone(&self.responder), required: self.required }
     }
 }
 
@@ -69,14 +73,32 @@ impl<S, A> Layer<S> for CurrentUserLayer<A> {
     type Service = CurrentUserService<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CurrentUserService { inner, layer: self.clone() }
+        CurrentUserService::new(inner, self)
     }
 }
 
-/// A service behind a [`CurrentUserLayer`].
+/// A service that calls its inner service with the token's user.
+///
+/// Made by a [`CurrentUserLayer`].
 pub struct CurrentUserService<S, A> {
     inner: S,
     layer: CurrentUserLayer<A>,
+}
+
+impl<S, A> CurrentUserService<S, A> {
+    /// Wraps `inner` as `layer` does.
+    pub fn new(inner: S, layer: &CurrentUserLayer<A>) -> Self {
+        Self { inner, layer: layer.clone() }
+    }
+
+    accessors_of_inner!();
+}
+
+impl<A: UserAuthentication> CurrentUserService<(), A> {
+    /// Returns the layer that makes such services: [`CurrentUserLayer::new`].
+    pub fn layer(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> CurrentUserLayer<A> {
+        CurrentUserLayer::new(auth, users)
+    }
 }
 
 impl<S: Clone, A> Clone for CurrentUserService<S, A> {
@@ -106,19 +128,20 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         request.extensions_mut().remove::<CurrentUser<A::User>>();
-        let rejections = Arc::clone(&self.layer.rejections);
+        let responder = Arc::clone(&self.layer.responder);
         let Some(claims) = request.extensions().get::<Claims<A::Claims>>() else {
             if !self.layer.required && request.extensions().get::<Unauthenticated>().is_some() {
                 return CurrentUserFuture(Admission::Admitted(self.inner.call(request)));
             }
             let rejection = missing_claims(request.extensions());
-            return CurrentUserFuture(Admission::Refused(Some(rejections.respond(rejection, &request))));
+            let response = responder.respond(rejection, Form::of(&request));
+            return CurrentUserFuture(Admission::Rejected(Some(response)));
         };
         let question = look_up(Arc::clone(&self.layer.users), claims.clone());
-        // The readied instance goes with the request; what stays is a clone that is not ready.
+        // The readied instance goes with the request. A clone stays, which is not ready.
         let not_ready = self.inner.clone();
         let ready = mem::replace(&mut self.inner, not_ready);
-        CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), rejections })
+        CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), responder })
     }
 }
 

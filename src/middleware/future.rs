@@ -1,8 +1,8 @@
-//! The future of a request that is refused, or asked about, or passed on.
+//! The futures of a request that is rejected, or asked about, or passed on.
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, Ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -15,14 +15,15 @@ use tower::Service;
 
 use super::{
     body::ResponseBody,
-    rejection::{Rejection, Rejections},
+    rejection::Rejection,
+    responder::{Form, Responder},
 };
 use crate::{jwt::Claims, tokens::Pending};
 
 /// The future of [`AuthService`](super::AuthService).
 ///
-/// Dropping it at any point leaves nothing half done: a check changes nothing, and the inner service's permit, if it has
-/// one, is given back.
+/// Dropping it at any point leaves nothing half done: a check changes nothing, and the inner
+/// service's permit, if it has one, is given back.
 #[pin_project]
 pub struct AuthFuture<S, C, ReqBody>
 where
@@ -30,7 +31,11 @@ where
 {
     #[pin]
     pub(super) admission: Admission<S, ReqBody, ClaimsFromStore<C>>,
-    /// Whether shared caches have to be told that the response is one client's: the credential stands where they do not look for one.
+    /// Makes the response to a rejection that the inner service returns.
+    pub(super) responder: Arc<Responder>,
+    pub(super) form: Form,
+    /// Shared caches are to be told that the response is one client's, since the credential stands
+    /// where they do not look for one.
     pub(super) is_private: bool,
 }
 
@@ -43,20 +48,21 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // Handed on where it stands: a response is some 150 bytes to move.
-        if !*this.is_private {
-            return this.admission.poll(context);
+        // Changed where it stands: a response is some 150 bytes to move.
+        let mut polled = this.admission.poll(context);
+        if let Poll::Ready(Ok(response)) = &mut polled {
+            if let Some(rejected) = this.responder.rerender(response, *this.form) {
+                *response = rejected.map(ResponseBody::rejection);
+            } else if *this.is_private && response.extensions().get::<Rejection>().is_none() {
+                make_private(response.headers_mut());
+            }
         }
-        let mut response = ready!(this.admission.poll(context))?;
-        if response.extensions().get::<Rejection>().is_none() {
-            make_private(response.headers_mut());
-        }
-        Poll::Ready(Ok(response))
+        polled
     }
 }
 
-/// Keeps shared caches from storing a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2): of what the inner service says, only that it may be
-/// shared is taken away.
+/// Keeps shared caches from storing a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2). Of
+/// the inner service's directives it removes only those that let caches share it.
 fn make_private(headers: &mut HeaderMap) {
     let said: Vec<_> = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok()).collect();
     let directives = said.iter().flat_map(|line| line.split(',')).map(str::trim);
@@ -78,7 +84,7 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, R
     }
 }
 
-/// A check that waits for the store, and what it means for the request.
+/// A check that waits for the store, with its outcome for the request.
 pub(super) struct ClaimsFromStore<C>(pub(super) Box<Pending<C>>);
 
 impl<C> Future for ClaimsFromStore<C> {
@@ -89,22 +95,27 @@ impl<C> Future for ClaimsFromStore<C> {
     }
 }
 
-/// The three states of a request: what each service of this module goes through.
+/// The three states of a request in each service of this module.
 ///
-/// The request itself stays here while the question (`Q`) is open, and is never part of a boxed future: so neither its
-/// body nor the inner service has to be `Send` or `'static`. The answer is put into the request's extensions.
+/// The request itself stays here while the question (`Q`) is open, and is never part of a boxed
+/// future. So neither its body nor the inner service has to be `Send` or `'static`. The answer is
+/// put into the request's extensions.
 #[pin_project(project = AdmissionProjection)]
 pub(super) enum Admission<S, ReqBody, Q>
 where
     S: Service<Request<ReqBody>>,
 {
-    /// The answer is there. `None` once it was given.
-    Refused(Option<Response<Bytes>>),
-    /// The question is open. The service is the instance that was readied; it is dropped as soon as it has been called.
-    Asking { question: Q, held: Option<(S, Request<ReqBody>)>, rejections: Arc<Rejections> },
+    /// The response is there. `None` once it was given.
+    Rejected(Option<Response<Bytes>>),
+    /// The question is open. The service is the instance that was readied. It is dropped as soon as
+    /// it has been called.
+    Asking { question: Q, held: Option<(S, Request<ReqBody>)>, responder: Arc<Responder> },
     /// The inner service works on it.
     Admitted(#[pin] S::Future),
 }
+
+/// The states of a request about which nothing is asked.
+pub(super) type Decided<S, ReqBody> = Admission<S, ReqBody, Ready<Result<(), Rejection>>>;
 
 impl<S, ReqBody, ResBody, Q, T> Future for Admission<S, ReqBody, Q>
 where
@@ -121,13 +132,13 @@ where
                     return future.poll(context).map_ok(|response| response.map(ResponseBody::inner));
                 }
                 // Polled again after its end, it stays pending: nothing is left to be done.
-                AdmissionProjection::Refused(response) => {
+                AdmissionProjection::Rejected(response) => {
                     return match response.take() {
                         Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),
                         None => Poll::Pending,
                     };
                 }
-                AdmissionProjection::Asking { question, held, rejections } => {
+                AdmissionProjection::Asking { question, held, responder } => {
                     let answer = ready!(Pin::new(question).poll(context));
                     let Some((mut service, mut request)) = held.take() else { return Poll::Pending };
                     let next = match answer {
@@ -135,7 +146,7 @@ where
                             request.extensions_mut().insert(extension);
                             Self::Admitted(service.call(request))
                         }
-                        Err(rejection) => Self::Refused(Some(rejections.respond(rejection, &request))),
+                        Err(rejection) => Self::Rejected(Some(responder.respond(rejection, Form::of(&request)))),
                     };
                     self.set(next);
                 }

@@ -60,26 +60,35 @@
 //!
 //! A `ConcurrencyLimit` *inside* holds its permit while the store is asked: put limits outside if that matters.
 
+mod accessors;
 mod body;
+mod builder;
+mod config;
 mod credentials;
 mod current_user;
 mod future;
 mod layer;
 mod rejection;
+mod require;
+mod responder;
 mod scope;
 mod service;
+mod unauthenticated;
 
-pub(crate) use self::credentials::is_cookie_name;
-pub(crate) use self::rejection::{RETRY_AFTER_SECONDS, Rejections};
-#[cfg(feature = "tonic")]
-pub(crate) use self::service::missing_claims;
-pub(crate) use self::service::refuse_missing_claims;
 pub use self::{
     body::ResponseBody,
+    builder::AuthLayerBuilder,
     current_user::{CurrentUserFuture, CurrentUserLayer, CurrentUserService},
     future::AuthFuture,
     layer::AuthLayer,
-    rejection::{Rejection, RejectionBody, RejectionKind},
+    rejection::{Rejection, RejectionKind},
+    require::{Require, RequireFuture, RequireLayer},
     scope::{RequireScope, RequireScopeFuture, RequireScopeLayer},
-    service::{AuthService, Unauthenticated},
+    service::AuthService,
+    unauthenticated::Unauthenticated,
+};
+pub(crate) use self::{
+    credentials::is_cookie_name,
+    responder::{Form, RETRY_AFTER_SECONDS, Responder, no_store},
+    unauthenticated::missing_claims,
 };

@@ -206,13 +206,13 @@ async fn chl_02_challenges_are_parameters_parted_by_commas() {
     // Realms that only a quoted string can hold arrive as they are; others cannot be configured.
     let subject = Subject::new();
     for realm in ["my app", "a, b=c", "Basic realm=x", "!#[]^`{|}~", "x", "=,;/?@"] {
-        let layer = subject.layer.clone().realm(realm).unwrap();
+        let layer = subject.builder().realm(realm).build().unwrap();
         let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;
         let expected = pairs(&[("realm", realm), ("error", "invalid_token")]);
         assert_eq!(challenge_of(realm, &answer), expected, "{realm}");
     }
     for realm in ["", "a\"b", "a\\b", "a\r\nSet-Cookie: x", "\t", "\u{fc}", "\0", "\x7f", &"x".repeat(256)] {
-        assert_eq!(subject.layer.clone().realm(realm).unwrap_err().setting(), "realm", "{realm:?}");
+        assert_eq!(subject.builder().realm(realm).build().unwrap_err().setting(), "realm", "{realm:?}");
     }
 }
 
@@ -321,12 +321,14 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
 
     let subject = Subject::new();
     let text = |body: &'static str| {
-        move |_: &Rejection| {
-            (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(body.as_bytes()))
+        move |_: &Rejection, mut response: http::Response<Bytes>| {
+            let media = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert("content-type", media);
+            response.map(|_| Bytes::from_static(body.as_bytes()))
         }
     };
     for body in ["", "no", "<html>"] {
-        let layer = subject.layer.clone().rejection_body(text(body));
+        let layer = subject.builder().on_rejection(text(body)).build().unwrap();
         for (request, status, challenged) in [
             (Request::get("/"), 401, r#"Bearer realm="api""#),
             (bearer("abc"), 401, r#"Bearer realm="api", error="invalid_token""#),
@@ -341,14 +343,14 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
         }
     }
     // An inner layer refuses with the same body.
-    let layer = subject.layer.clone().rejection_body(text("mine"));
+    let layer = subject.builder().on_rejection(text("mine")).build().unwrap();
     let scope = layer.require_scope("write").unwrap();
     let token = subject.valid().await;
     let answer = send(layer.layer(scope.layer(subject.inner.clone())), plain(bearer(&token))).await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (403, &b"mine"[..]));
     // And one that panics is none.
-    let panics = |_: &Rejection| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
-    let layer = subject.layer.clone().rejection_body(panics);
+    let panics = |_: &Rejection, _| -> http::Response<Bytes> { panic!("a test's panic, which is caught") };
+    let layer = subject.builder().on_rejection(panics).build().unwrap();
     let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;
     answer.is_refused("a body that panics", Outcome::InvalidToken, false);
 }

@@ -519,7 +519,7 @@ fn configuration_errors(texts: &mut Texts, secrets: &mut Secrets) {
         refused("algorithm", Err(error));
     }
     let service = TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap();
-    if let Err(error) = AuthLayer::new(service).realm(format!("{SECRET}\r\n")) {
+    if let Err(error) = AuthLayer::builder(service).realm(format!("{SECRET}\r\n")).build() {
         texts.add(&error);
     }
 }

@@ -18,7 +18,7 @@ use jsonwebtoken::EncodingKey;
 use tower::{Layer, Service, ServiceExt};
 use tower_bearer::{
     AuthLayer, Claims, KeySet, TokenService,
-    middleware::{Rejection, RejectionKind},
+    middleware::{AuthLayerBuilder, Rejection, RejectionKind},
     tokens::Builder,
 };
 
@@ -88,9 +88,14 @@ impl Subject {
     }
 
     /// With a layer that is configured further.
-    pub fn layered(mut self, configure: impl FnOnce(AuthLayer) -> AuthLayer) -> Self {
-        self.layer = configure(self.layer);
+    pub fn layered(mut self, configure: impl FnOnce(AuthLayerBuilder) -> AuthLayerBuilder) -> Self {
+        self.layer = configure(self.builder()).build().unwrap();
         self
+    }
+
+    /// The settings of another layer on the same service.
+    pub fn builder(&self) -> AuthLayerBuilder {
+        AuthLayer::builder(self.fixture.tokens.clone())
     }
 
     /// `V`: a token valid in every respect, for scope `read`.
