@@ -79,13 +79,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Self { handler, responder } = self.clone();
-        let form = Form::of_endpoint(request.method());
         Box::pin(async move {
             Ok(answer(&*handler, request).await.unwrap_or_else(|rejection| match rejection.kind() {
                 // The layer around the endpoint is optional or switched off. It answers as if it
                 // were not.
                 RejectionKind::NoCredentials => rejection.into_response(),
-                _ => responder.respond(rejection, form).map(Full::from),
+                _ => responder.respond(rejection, Form::ENDPOINT).map(Full::from),
             }))
         })
     }

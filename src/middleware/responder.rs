@@ -65,22 +65,20 @@ pub(crate) struct Form {
     is_head: bool,
     /// The content type of the response, if the request is gRPC or gRPC-Web.
     grpc: Option<&'static str>,
-    /// The response is one of an endpoint that gives out tokens (RFC 6749 section 5.1).
-    no_store: bool,
+    /// The response is that of an endpoint: no cache keeps it (RFC 6749 section 5.1), and the
+    /// server sets its length and drops the body that a HEAD may not have.
+    is_endpoint: bool,
 }
 
 impl Form {
     #[inline]
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let grpc = grpc_content_type(request.headers());
-        Self { is_head: request.method() == Method::HEAD, grpc, no_store: false }
+        Self { is_head: request.method() == Method::HEAD, grpc, is_endpoint: false }
     }
 
-    /// Returns the form of an endpoint's responses: it speaks HTTP alone, and nothing that it says
-    /// may be cached.
-    pub(crate) fn of_endpoint(method: &Method) -> Self {
-        Self { is_head: method == Method::HEAD, grpc: None, no_store: true }
-    }
+    /// The form of an endpoint's responses: an endpoint speaks HTTP alone.
+    pub(crate) const ENDPOINT: Self = Self { is_head: false, grpc: None, is_endpoint: true };
 }
 
 impl Responder {
@@ -155,9 +153,13 @@ impl Responder {
             });
         }
         *response.status_mut() = rejection.kind().status();
-        let length = HeaderValue::from(response.body().len());
-        response.headers_mut().insert(CONTENT_LENGTH, length);
         response.headers_mut().remove(TRANSFER_ENCODING);
+        if form.is_endpoint {
+            response.headers_mut().remove(CONTENT_LENGTH);
+        } else {
+            let length = HeaderValue::from(response.body().len());
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+        }
         if form.is_head {
             response.body_mut().clear();
         }
@@ -173,9 +175,10 @@ impl Responder {
         *response.status_mut() = kind.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_LENGTH, length);
-        if form.no_store {
+        if form.is_endpoint {
             no_store(headers);
+        } else {
+            headers.insert(CONTENT_LENGTH, length);
         }
         if kind.challenges() {
             headers.insert(WWW_AUTHENTICATE, self.challenge(rejection));
@@ -234,7 +237,7 @@ impl Rejection {
     /// ```
     #[must_use]
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let form = Form { is_head: false, grpc: None, no_store: false };
+        let form = Form { is_head: false, grpc: None, is_endpoint: false };
         let mut response = Responder::new().respond(self.clone(), form);
         response.extensions_mut().insert(self.rendered(false));
         response.map(B::from)
