@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use support::{Fixture, Users};
 use tower::ServiceExt;
 use tower_bearer::{
-    AuthLayer, Claims,
+    AuthLayer, Claims, Error, NewSession,
     middleware::{CurrentUserLayer, Rejection, RejectionKind},
     users::CurrentUser,
 };
@@ -128,6 +128,63 @@ async fn under_no_layer_every_extractor_is_a_fault_of_ours() {
         }
     }
     assert_eq!(text(&routes(), "/fallible", None).await, (200, "Internal".to_owned()));
+}
+
+#[tokio::test]
+async fn a_role_check_in_a_handler_rejects_to_the_byte_as_the_layer_does() {
+    let fixture = Fixture::new();
+    let auth = AuthLayer::builder(fixture.tokens.clone()).realm("my app").build().unwrap();
+    let admins = auth.require(|claims: &Claims| claims.subject() == "admin");
+    let app: Router = Router::new()
+        .route("/layer", get(async || "hello").layer(admins))
+        .route(
+            "/handler",
+            get(
+                async |claims: Claims| {
+                    if claims.subject() == "admin" { Ok("hello") } else { Err(Rejection::forbidden()) }
+                },
+            ),
+        )
+        .route_layer(auth);
+    let admin = fixture.tokens.create_access_token(NewSession::of("admin")).await.unwrap();
+    let other = fixture.access("").await;
+    for path in ["/layer", "/handler"] {
+        assert_eq!(text(&app, path, Some(admin.as_str())).await, (200, "hello".to_owned()));
+    }
+    for (method, content_type) in
+        [(Method::GET, "text/plain"), (Method::HEAD, "text/plain"), (Method::GET, "application/grpc")]
+    {
+        let ask = |path| {
+            let mut request = request(path, Some(&other));
+            *request.method_mut() = method.clone();
+            request.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+            request
+        };
+        let ((by_layer, _), (by_handler, refusal)) =
+            (send(&app, ask("/layer")).await, send(&app, ask("/handler")).await);
+        assert_eq!(by_layer, by_handler, "{method} {content_type}");
+        assert_eq!(refusal.unwrap().kind(), RejectionKind::InsufficientScope);
+    }
+    let ((status, headers, _), _) = send(&app, request("/handler", Some(&other))).await;
+    assert_eq!(status, 403);
+    assert_eq!(headers["www-authenticate"], r#"Bearer realm="my app", error="insufficient_scope""#);
+}
+
+#[tokio::test]
+async fn errors_are_responses_of_handlers() {
+    let fixture = Fixture::new();
+    let tokens = fixture.tokens.clone();
+    let by_rejection = async move |claims: Claims| -> Result<(), Rejection> {
+        tokens.revoke_session(claims.subject(), "").await?;
+        Ok(())
+    };
+    let app: Router = Router::new()
+        .route("/rejection", get(by_rejection))
+        .route("/error", get(async || Err::<(), _>(Error::Signing)))
+        .route_layer(AuthLayer::new(fixture.tokens.clone()));
+    let token = fixture.access("").await;
+    assert_eq!(text(&app, "/rejection", Some(&token)).await, (400, r#"{"error":"invalid_request"}"#.to_owned()));
+    assert_eq!(text(&app, "/error", Some(&token)).await, (500, r#"{"error":"server_error"}"#.to_owned()));
 }
 
 #[derive(Deserialize, Serialize)]

@@ -505,3 +505,251 @@ async fn the_user_is_looked_up_or_the_request_is_refused() {
     assert_eq!(send(anonymous.layer(lax.layer(inner)), plain(get("/"))).await.body, "nobody");
     assert_eq!(send(lax.layer(inner), plain(get("/"))).await.status, 500, "under no layer nobody may pass");
 }
+
+/// A handler that returns this rejection, behind a layer inside that adds headers.
+fn handler(
+    rejection: Rejection,
+) -> impl Service<Request<String>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone {
+    service_fn(move |_: Request<String>| {
+        let mut response: Response<Full<Bytes>> = rejection.clone().into_response();
+        response.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+        response.headers_mut().insert("cache-control", HeaderValue::from_static("public"));
+        std::future::ready(Ok(response))
+    })
+}
+
+fn of_kind(method: &Method, content_type: &str, token: &str) -> Request<String> {
+    let request = Request::builder().method(method).uri("/").header("content-type", content_type);
+    plain(request.header("authorization", format!("Bearer {token}")))
+}
+
+#[tokio::test]
+async fn a_handler_rejects_to_the_byte_as_the_layers_do() {
+    let fixture = Fixture::new();
+    let hook = |rejection: &Rejection, mut response: Response<Bytes>| {
+        response.headers_mut().insert("x-code", HeaderValue::from_static(rejection.kind().code()));
+        response.map(|_| Bytes::from_static(b"mine"))
+    };
+    let builder = || AuthLayer::builder(fixture.tokens.clone()).realm("my app");
+    let token = fixture.access("read").await;
+    for auth in [builder(), builder().on_rejection(hook)].map(|builder| builder.build().unwrap()) {
+        for (method, content_type) in [
+            (Method::GET, "text/plain"),
+            (Method::HEAD, "text/plain"),
+            (Method::POST, "application/grpc"),
+            (Method::POST, "application/grpc-web+proto"),
+        ] {
+            let ask = || of_kind(&method, content_type, &token);
+            let rule = auth.require(|claims: &Claims| claims.subject() == "43").layer(Inner::default());
+            let by_rule = send(auth.layer(rule), ask()).await;
+            assert_eq!(by_rule.refusal.as_ref().unwrap().kind(), RejectionKind::InsufficientScope);
+            let by_handler = send(auth.layer(handler(Rejection::forbidden())), ask()).await;
+            assert_eq!(by_handler.bytes(), by_rule.bytes(), "{method} {content_type}");
+
+            let scope = auth.require_scope("write").unwrap().layer(Inner::default());
+            let by_scope = send(auth.layer(scope), ask()).await;
+            let by_handler = send(auth.layer(handler(Rejection::insufficient_scope("write"))), ask()).await;
+            assert_eq!(by_handler.bytes(), by_scope.bytes(), "{method} {content_type}");
+            assert_eq!(by_handler.refusal.unwrap().required_scope(), Some("write"));
+
+            fixture.store.answer(Behaviour::Fails(StoreErrorKind::Timeout));
+            let by_layer = send(auth.layer(Inner::default()), ask()).await;
+            fixture.store.answer(Behaviour::AtOnce);
+            let failed = tower_bearer::error::StoreError::new(StoreErrorKind::Timeout);
+            let by_handler = send(auth.layer(handler(Error::from(failed).into())), ask()).await;
+            assert_eq!(by_handler.bytes(), by_layer.bytes(), "{method} {content_type}");
+        }
+    }
+    let service = builder().build().unwrap().layer(handler(Rejection::forbidden()));
+    let answer = send(service, bearer(&token)).await;
+    let challenged = [("realm", "my app"), ("error", "insufficient_scope")];
+    let body = r#"{"error":"insufficient_scope"}"#;
+    assert_http(&answer, RejectionKind::InsufficientScope, 403, Some(&challenged), body);
+    assert!(!answer.headers.contains_key("content-encoding") && !answer.headers.contains_key("cache-control"));
+}
+
+#[tokio::test]
+async fn what_layers_inside_add_to_a_handlers_rejection_is_kept() {
+    let fixture = Fixture::new();
+    let inner = service_fn(async |_: Request<String>| {
+        let mut response: Response<Full<Bytes>> = Rejection::new(RejectionKind::NotFound).into_response();
+        for cookie in ["a=1", "b=2"] {
+            response.headers_mut().append("set-cookie", HeaderValue::from_static(cookie));
+        }
+        response.extensions_mut().insert(7_u8);
+        Ok::<_, Infallible>(response)
+    });
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(inner);
+    let response = service.oneshot(bearer(&fixture.access("").await)).await.unwrap();
+    assert_eq!(response.status(), 404);
+    let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2"]);
+    assert_eq!(response.extensions().get::<u8>(), Some(&7));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), r#"{"error":"not_found"}"#);
+}
+
+#[tokio::test]
+async fn without_a_layer_a_handlers_rejection_is_complete() {
+    for (rejection, status, challenged, body) in [
+        (Rejection::forbidden(), 403, Some(r#"Bearer realm="api", error="insufficient_scope""#), "insufficient_scope"),
+        (
+            Rejection::insufficient_scope("a b"),
+            403,
+            Some(r#"Bearer realm="api", error="insufficient_scope", scope="a b""#),
+            "insufficient_scope",
+        ),
+        // No text of the application's gets out of the quoted string.
+        (
+            Rejection::insufficient_scope("a\", error=\"x\r\n"),
+            403,
+            Some(r#"Bearer realm="api", error="insufficient_scope""#),
+            "insufficient_scope",
+        ),
+        (Rejection::new(RejectionKind::NotFound), 404, None, "not_found"),
+        (
+            Error::from(TokenError::Signature).into(),
+            401,
+            Some(r#"Bearer realm="api", error="invalid_token""#),
+            "invalid_token",
+        ),
+        (Error::InvalidId { id: "session id" }.into(), 400, None, "invalid_request"),
+        (Error::Signing.into(), 500, None, "server_error"),
+    ] {
+        let response: Response<Bytes> = rejection.into_response();
+        assert_eq!(response.status(), status);
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(header("www-authenticate"), challenged);
+        assert_eq!(header("content-length"), Some(response.body().len().to_string().as_str()));
+        assert_eq!(response.body(), &format!(r#"{{"error":"{body}"}}"#));
+    }
+}
+
+#[tokio::test]
+async fn of_nested_layers_the_innermost_answers_once() {
+    let fixture = Fixture::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = |calls: &Arc<AtomicUsize>| {
+        let calls = Arc::clone(calls);
+        move |_: &Rejection, response: Response<Bytes>| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            response
+        }
+    };
+    let layer =
+        |realm| AuthLayer::builder(fixture.tokens.clone()).realm(realm).on_rejection(count(&calls)).build().unwrap();
+    let (outer, inner) = (layer("outer"), layer("inner"));
+    let token = fixture.access("read").await;
+    let scope = inner.require_scope("write").unwrap();
+    let answers = [
+        send(outer.layer(inner.layer(handler(Rejection::forbidden()))), bearer(&token)).await,
+        send(outer.layer(inner.layer(scope.layer(Inner::default()))), bearer(&token)).await,
+        send(outer.clone().optional().layer(inner.layer(Inner::default())), plain(get("/"))).await,
+    ];
+    assert_eq!(calls.load(Ordering::SeqCst), answers.len());
+    for answer in answers {
+        assert!(answer.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="inner""#), "{answer:?}");
+    }
+    // A rejection that was answered elsewhere is answered anew where a handler returns it.
+    let answered = send(inner.layer(Inner::default()), plain(get("/"))).await.refusal.unwrap();
+    let answer = send(outer.layer(handler(answered)), bearer(&token)).await;
+    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="outer""#));
+}
+
+#[tokio::test]
+async fn the_application_may_replace_all_of_a_rejection_but_its_status() {
+    let fixture = Fixture::new();
+    let replace = |_: &Rejection, response: Response<Bytes>| {
+        assert_eq!(response.status(), 401);
+        let mut own = Response::new(Bytes::from_static(b"<h1>Log in</h1>"));
+        own.headers_mut().insert("www-authenticate", response.headers()["www-authenticate"].clone());
+        own.headers_mut().insert("location", HeaderValue::from_static("/login"));
+        own.headers_mut().insert("content-length", HeaderValue::from_static("999"));
+        own.headers_mut().insert("transfer-encoding", HeaderValue::from_static("chunked"));
+        own
+    };
+    let auth = AuthLayer::builder(fixture.tokens.clone()).on_rejection(replace).build().unwrap();
+    let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
+    assert_eq!((answer.status, &answer.body[..]), (StatusCode::UNAUTHORIZED, &b"<h1>Log in</h1>"[..]));
+    assert_eq!(answer.refusal.as_ref().unwrap().kind(), RejectionKind::NoCredentials);
+    let mut names: Vec<_> = answer.headers.keys().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(names, ["content-length", "location", "www-authenticate"]);
+    assert_eq!(answer.header("content-length"), Some("15"));
+    let head = send(auth.layer(Inner::default()), plain(Request::head("/"))).await;
+    assert_eq!((head.headers, head.body.len()), (answer.headers, 0));
+}
+
+#[tokio::test]
+async fn a_predicate_exempts_and_one_that_panics_does_not() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let auth = AuthLayer::builder(fixture.tokens.clone())
+        .exempt_if(|request| request.method == Method::OPTIONS)
+        .exempt_if(|request| request.uri.path().starts_with("/public/"))
+        .exempt_if(|request| {
+            assert!(!request.headers.contains_key("x-panic"), "a test's panic, which is caught");
+            assert!(request.extensions.get::<Claims>().is_none(), "claims that no layer has put there");
+            false
+        })
+        .build()
+        .unwrap();
+    let service = auth.layer(inner.clone());
+    let claims: Claims = fixture.tokens.validate_token(&fixture.access("").await, TokenType::Access).await.unwrap();
+    let mut smuggled = plain(get("/public/x"));
+    smuggled.extensions_mut().insert(claims.clone());
+    for request in
+        [plain(Request::options("/")), plain(get("/public/x").header("authorization", "Bearer junk")), smuggled]
+    {
+        assert_eq!(send(service.clone(), request).await.body, "anonymous");
+    }
+    let mut smuggled = plain(get("/"));
+    smuggled.extensions_mut().insert(claims);
+    for request in [plain(get("/public")), plain(get("/").header("x-panic", "1")), smuggled] {
+        assert_eq!(send(service.clone(), request).await.status, 401);
+    }
+    assert_eq!(send(service, bearer(&fixture.access("").await)).await.body, "42");
+}
+
+#[tokio::test]
+async fn a_rule_is_met_or_403_and_one_that_panics_is_our_fault() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let auth = AuthLayer::new(fixture.tokens.clone());
+    let token = fixture.access("").await;
+    let is_42 = auth.require(|claims| claims.subject() == "42").layer(inner.clone());
+    assert_eq!(send(auth.layer(is_42.clone()), bearer(&token)).await.body, "42");
+    let other = fixture.tokens.create_access_token(NewSession::of("43")).await.unwrap();
+    let answer = send(auth.layer(is_42.clone()), bearer(other.as_str())).await;
+    let challenged = [("realm", "api"), ("error", "insufficient_scope")];
+    let body = r#"{"error":"insufficient_scope"}"#;
+    assert_http(&answer, RejectionKind::InsufficientScope, 403, Some(&challenged), body);
+    assert_grpc(
+        &send(auth.layer(is_42.clone()), grpc(bearer(other.as_str()))).await,
+        RejectionKind::InsufficientScope,
+        "7",
+    );
+
+    let internal = r#"{"error":"server_error"}"#;
+    let panics = auth.require(|_| panic!("a test's panic, which is caught")).layer(inner.clone());
+    assert_http(&send(auth.layer(panics), bearer(&token)).await, RejectionKind::Internal, 500, None, internal);
+    let anonymous = send(auth.clone().optional().layer(is_42.clone()), plain(get("/"))).await;
+    assert_eq!(anonymous.refusal.unwrap().kind(), RejectionKind::NoCredentials);
+    assert_http(&send(is_42, bearer(&token)).await, RejectionKind::Internal, 500, None, internal);
+    assert_eq!(inner.calls(), 1);
+}
+
+#[test]
+fn the_builder_reports_the_first_setting_that_cannot_work() {
+    let fixture = Fixture::new();
+    let builder = || AuthLayer::builder(fixture.tokens.clone());
+    let authorization = || http::header::AUTHORIZATION;
+    for (builder, setting) in [
+        (builder().realm(""), "realm"),
+        (builder().allow_query("a b"), "allow_query"),
+        (builder().allow_cookie(""), "allow_cookie"),
+        (builder().allow_header(authorization()), "allow_header"),
+        (builder().allow_cookie("").realm("").realm("fine").optional(), "allow_cookie"),
+        (builder().realm("fine").allow_header(authorization()).allow_query(""), "allow_header"),
+    ] {
+        assert_eq!(builder.build().unwrap_err().setting(), setting);
+    }
+    assert!(builder().realm("fine").allow_query("a").allow_cookie("a").optional().strong().build().is_ok());
+}

@@ -38,8 +38,8 @@ use tower_bearer::{
     clock::{ManualClock, Timestamp},
     error::{ConfigError, StoreError, StoreErrorKind, TokenError},
     middleware::{
-        AuthFuture, CurrentUserLayer, CurrentUserService, Rejection, RejectionKind, RequireScope, RequireScopeLayer,
-        ResponseBody, Unauthenticated,
+        AuthFuture, AuthLayerBuilder, CurrentUserLayer, CurrentUserService, Rejection, RejectionKind, Require,
+        RequireLayer, RequireScope, RequireScopeLayer, ResponseBody, Unauthenticated,
     },
     tokens::{Builder, IssuedToken, Revoke, SecurityEvent, Status, TokenPair},
     users::{Credentials, CurrentUser},
@@ -388,6 +388,8 @@ fn handles_can_be_shared_and_cloned_whatever_the_claims_are() {
     handle::<AuthService<Strict, Bare>>();
     handle::<RequireScopeLayer<Bare>>();
     handle::<RequireScope<Strict, Bare>>();
+    handle::<RequireLayer<Bare>>();
+    handle::<Require<Strict, Bare>>();
     handle::<CurrentUserLayer<Bare>>();
     handle::<CurrentUserService<Strict, Bare>>();
     handle::<Claims<Bare>>();
@@ -419,5 +421,19 @@ fn futures_can_be_sent() {
     fn sent<T: Send + 'static>() {}
 
     sent::<AuthFuture<Strict, Bare, String>>();
+    sent::<AuthLayerBuilder<Bare>>();
     sent::<Revoke>();
+}
+
+#[tokio::test]
+async fn every_service_gives_its_inner_one_out_and_names_its_layer() {
+    let fixture = Fixture::new();
+    let auth = AuthService::layer(fixture.tokens.clone());
+    let scope = RequireScope::layer(&auth, "read").unwrap();
+    let rule = Require::layer(&auth, |claims: &Claims| claims.subject() == "42");
+    let users = CurrentUserService::layer(&auth, Arc::new(support::Users));
+    let mut service = AuthService::new(RequireScope::new(Require::new(users.layer(7), &rule), &scope), fixture.tokens);
+    assert_eq!(service.get_ref().get_ref().get_ref().get_ref(), &7);
+    *service.get_mut().get_mut().get_mut().get_mut() = 8;
+    assert_eq!(service.into_inner().into_inner().into_inner().into_inner(), 8);
 }
