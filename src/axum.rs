@@ -1,25 +1,42 @@
-//! Extractors for Axum: [`Claims`] and [`CurrentUser`] as arguments of handlers.
+//! Axum: [`Claims`] and [`CurrentUser`] as arguments of handlers, [`Rejection`] and [`Error`] as
+//! their responses.
 //!
 //! | argument | the layer found a good token | the layer passed the request on without claims | no layer |
 //! |--|--|--|--|
 //! | `Claims<C>` | the claims | 401 | 500 |
 //! | `Option<Claims<C>>` | `Some` | `None` | 500 |
 //!
-//! The last column is a fault of the application: the route is not behind an [`AuthLayer`](crate::AuthLayer) of the same claims type. It is
-//! logged, and never taken for an anonymous client. [`CurrentUser<U>`](CurrentUser) is the same with a
+//! The last column is a fault of the application: the route is not behind an
+//! [`AuthLayer`](crate::AuthLayer) of the same claims type. It is logged, and never taken for an
+//! anonymous client. [`CurrentUser<U>`](CurrentUser) is the same with a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
+//!
+//! A handler may return a [`Rejection`], as an extractor does. The layer around it answers it to
+//! the byte as one of its own, with its realm and
+//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection).
 //!
 //! ```
 //! use axum::{Router, body::Body, http::Request, routing::get};
 //! use tower::ServiceExt;
-//! use tower_bearer::{AuthLayer, Claims, MemoryStore, NewSession, TokenService};
+//! use tower_bearer::{
+//!     AuthLayer, Claims, MemoryStore, NewSession, TokenService, middleware::Rejection,
+//! };
 //!
 //! async fn me(claims: Claims) -> String {
 //!     format!("hello {}", claims.subject())
 //! }
 //!
 //! async fn greet(claims: Option<Claims>) -> String {
-//!     claims.map_or_else(|| "hello stranger".to_owned(), |claims| format!("hello {}", claims.subject()))
+//!     let name = claims.as_ref().map_or("stranger", |claims| claims.subject());
+//!     format!("hello {name}")
+//! }
+//!
+//! async fn close(claims: Claims, tokens: TokenService) -> Result<(), Rejection> {
+//!     if claims.subject() != "42" {
+//!         return Err(Rejection::forbidden()); // 403
+//!     }
+//!     tokens.revoke_all_for_subject(claims.subject()).await?; // 503 if the store fails
+//!     Ok(())
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -29,8 +46,10 @@
 //!     .store(MemoryStore::default())
 //!     .build()?;
 //! let auth = AuthLayer::new(tokens.clone());
+//! let service = tokens.clone();
 //! let app: Router = Router::new()
 //!     .route("/me", get(me).route_layer(auth.clone()))
+//!     .route("/close", get(|claims| close(claims, service)).route_layer(auth.clone()))
 //!     .route("/greet", get(greet).route_layer(auth.optional()));
 //!
 //! let token = tokens.create_access_token(NewSession::of("42")).await?;
@@ -71,7 +90,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// The claims of the request's token. Without them 401, or 500 under no layer.
+/// Extracts the claims of the request's token. Without them 401, or 500 under no layer.
 impl<S, C> FromRequestParts<S> for Claims<C>
 where
     S: Send + Sync,
@@ -84,7 +103,7 @@ where
     }
 }
 
-/// `None` if the layer passed the request on without claims. Under no layer 500.
+/// Extracts `None` if the layer passed the request on without claims. Under no layer 500.
 impl<S, C> OptionalFromRequestParts<S> for Claims<C>
 where
     S: Send + Sync,
@@ -97,7 +116,7 @@ where
     }
 }
 
-/// The user of the request's token. Without one 401, or 500 under no layer.
+/// Extracts the user of the request's token. Without one 401, or 500 under no layer.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -167,8 +186,9 @@ where
     }
 }
 
-/// `None` if the layers passed the request on without claims ([`CurrentUserLayer::optional`](crate::middleware::CurrentUserLayer::optional)).
-/// Under no layer 500.
+/// Extracts `None` if the layers passed the request on without claims
+/// ([`CurrentUserLayer::optional`](crate::middleware::CurrentUserLayer::optional)). Under no layer
+/// 500.
 impl<S, U> OptionalFromRequestParts<S> for CurrentUser<U>
 where
     S: Send + Sync,

@@ -1,9 +1,10 @@
 //! Tonic: claims in gRPC handlers, rejections as [`Status`], and names for services behind a layer.
 //!
-//! A call is checked once, when it arrives: a stream goes on when its token expires or is revoked (see [`middleware`](crate::middleware)).
+//! A call is checked once, when it arrives: a stream goes on when its token expires or is revoked
+//! (see [`middleware`](crate::middleware)).
 //!
-//! The layer goes over all services of a server (`Server::builder().layer(..)`) or over one of them: an
-//! [`AuthService`] around a generated service is a [`NamedService`] itself.
+//! The layer goes over all services of a server (`Server::builder().layer(..)`) or over one of
+//! them: an [`AuthService`] around a generated service is a [`NamedService`] itself.
 //!
 //! ```
 //! use tonic::{Request, Response, Status};
@@ -30,18 +31,19 @@ use crate::{
     users::CurrentUser,
 };
 
-/// What the layers put into a request, for handlers.
+/// Access for handlers to what the layers put into a request.
 pub trait RequestClaims: sealed::Sealed {
-    /// The claims of the request's token.
+    /// Returns the claims of the request's token.
     ///
     /// # Errors
     ///
-    /// 16 UNAUTHENTICATED if the layer passed the request on without claims; 13 INTERNAL, and an error in the log, if the service is not
-    /// behind an [`AuthLayer`](crate::AuthLayer) of the same claims type.
+    /// 16 UNAUTHENTICATED if the layer passed the request on without claims. 13 INTERNAL, and an
+    /// error in the log, if the service is not behind an [`AuthLayer`](crate::AuthLayer) of the
+    /// same claims type.
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn claims<C: Send + Sync + 'static>(&self) -> Result<Claims<C>, Status>;
 
-    /// The claims, or `None` if the layer passed the request on without them.
+    /// Returns the claims, or `None` if the layer passed the request on without them.
     ///
     /// # Errors
     ///
@@ -49,7 +51,8 @@ pub trait RequestClaims: sealed::Sealed {
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn optional_claims<C: Send + Sync + 'static>(&self) -> Result<Option<Claims<C>>, Status>;
 
-    /// The user of the request's token, which a [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up.
+    /// Returns the user of the request's token, which a
+    /// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up.
     ///
     /// # Errors
     ///
@@ -86,7 +89,9 @@ mod sealed {
     impl<T> Sealed for ::tonic::Request<T> {}
 }
 
-/// Code and message of the one table of [`middleware::RejectionKind`](crate::middleware::RejectionKind). The cause becomes the status's source, which is not sent.
+/// Takes code and message from the one table of
+/// [`RejectionKind`](crate::middleware::RejectionKind). The cause becomes the status's source,
+/// which is not sent.
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         let kind = rejection.kind();
@@ -98,7 +103,8 @@ impl From<Rejection> for Status {
     }
 }
 
-/// As the layer would answer: 16 for a bad token, 14 if the store failed, 13 for anything else.
+/// Makes the status that the layer would answer: 16 for a bad token, 14 if the store failed, 3 for
+/// an id that no token can have, 13 for anything else.
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         Rejection::from(error).into()

@@ -432,8 +432,18 @@ async fn every_service_gives_its_inner_one_out_and_names_its_layer() {
     let scope = RequireScope::layer(&auth, "read").unwrap();
     let rule = Require::layer(&auth, |claims: &Claims| claims.subject() == "42");
     let users = CurrentUserService::layer(&auth, Arc::new(support::Users));
-    let mut service = AuthService::new(RequireScope::new(Require::new(users.layer(7), &rule), &scope), fixture.tokens);
+    let mut service =
+        AuthService::new(RequireScope::new(Require::new(users.layer(7), &rule), &scope), fixture.tokens.clone());
     assert_eq!(service.get_ref().get_ref().get_ref().get_ref(), &7);
     *service.get_mut().get_mut().get_mut().get_mut() = 8;
     assert_eq!(service.into_inner().into_inner().into_inner().into_inner(), 8);
+
+    let hello = service_fn(async |_: Request<String>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
+    let service = auth.layer(scope.layer(rule.layer(hello)));
+    for (subject, scope, status) in [("42", "read", 200), ("42", "write", 403), ("43", "read", 403)] {
+        let token = fixture.tokens.create_access_token(NewSession::of(subject).scope(scope)).await.unwrap();
+        let request = Request::get("/").header("authorization", format!("Bearer {}", token.as_str()));
+        let response = service.clone().oneshot(request.body(String::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{subject} {scope}");
+    }
 }

@@ -28,7 +28,8 @@ const MAX_STEPS: usize = 10;
 
 /// The handler of [`Endpoints::sessions`](super::Endpoints::sessions).
 ///
-/// A user with more than about 200 sessions gets a `Link` to the next page (RFC 8288, `rel="next"`).
+/// A user with more than about 200 sessions gets a `Link` to the next page (RFC 8288,
+/// `rel="next"`).
 pub struct Sessions<C> {
     pub(super) tokens: TokenService<C>,
 }

@@ -49,8 +49,8 @@ impl<A: UserAuthentication> CurrentUserLayer<A> {
         Self { users, responder: auth.responder(), required: true }
     }
 
-    /// Returns this layer, but one that lets a request pass without a user if the [`AuthLayer`]
-    /// passed it on without claims.
+    /// Returns this layer, but it lets a request pass without a user if the [`AuthLayer`] passed it
+    /// on without claims.
     pub fn optional(mut self) -> Self {
         self.required = false;
         self

@@ -37,14 +37,14 @@ impl<C> AuthLayer<C> {
         Self { config: Arc::new(config) }
     }
 
-    /// Returns this layer, but one that lets requests without a credential pass, without claims: see
+    /// Returns this layer, but it lets requests without a credential pass, without claims: see
     /// [`AuthLayerBuilder::optional`](super::AuthLayerBuilder::optional).
     pub fn optional(mut self) -> Self {
         Arc::make_mut(&mut self.config).required = false;
         self
     }
 
-    /// Returns this layer, but one that asks the store at every request, also under
+    /// Returns this layer, but it asks the store at every request, also under
     /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness).
     ///
     /// It is for routes on which a client that was logged out a moment ago must not do anything
