@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -86,23 +86,30 @@ impl Exemptions {
         self.predicates.push(Arc::new(predicate));
     }
 
+    /// Tells whether the request passes unchecked.
     #[inline]
-    pub(super) fn has_path(&self, path: &str) -> bool {
-        !self.paths.is_empty() && self.paths.contains(path)
+    pub(super) fn include<B>(&self, request: &mut Request<B>) -> bool {
+        (!self.paths.is_empty() && self.paths.contains(request.uri().path()))
+            || (!self.predicates.is_empty() && self.ask_predicates(request))
     }
 
-    #[inline]
-    pub(super) fn has_predicates(&self) -> bool {
-        !self.predicates.is_empty()
+    /// Lends the request's head to the predicates. Its body stays where it is.
+    fn ask_predicates<B>(&self, request: &mut Request<B>) -> bool {
+        let mut head = Request::new(());
+        swap_heads(&mut head, request);
+        let (parts, ()) = head.into_parts();
+        let is_met = self.predicates.iter().any(|predicate| is_met(&**predicate, &parts));
+        swap_heads(&mut Request::from_parts(parts, ()), request);
+        is_met
     }
+}
 
-    /// Tells whether a predicate exempts the request, which is taken apart so that each can read
-    /// its head.
-    pub(super) fn ask_predicates<B>(&self, request: Request<B>) -> (Request<B>, bool) {
-        let (parts, body) = request.into_parts();
-        let is_exempt = self.predicates.iter().any(|predicate| is_met(&**predicate, &parts));
-        (Request::from_parts(parts, body), is_exempt)
-    }
+fn swap_heads<A, B>(one: &mut Request<A>, other: &mut Request<B>) {
+    mem::swap(one.method_mut(), other.method_mut());
+    mem::swap(one.uri_mut(), other.uri_mut());
+    mem::swap(one.version_mut(), other.version_mut());
+    mem::swap(one.headers_mut(), other.headers_mut());
+    mem::swap(one.extensions_mut(), other.extensions_mut());
 }
 
 /// Asks one predicate. A panic must not open a door.

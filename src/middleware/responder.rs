@@ -63,22 +63,39 @@ pub(crate) struct Responder {
 pub(crate) struct Form {
     /// The response has the headers that a GET would get, and no body (RFC 9110 section 9.3.2).
     is_head: bool,
-    /// The content type of the response, if the request is gRPC or gRPC-Web.
-    grpc: Option<&'static str>,
+    protocol: Protocol,
     /// The response is that of an endpoint: no cache keeps it (RFC 6749 section 5.1), and the
     /// server sets its length and drops the body that a HEAD may not have.
     is_endpoint: bool,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Http,
+    Grpc,
+    GrpcWeb,
+}
+
 impl Form {
     #[inline]
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        let grpc = grpc_content_type(request.headers());
-        Self { is_head: request.method() == Method::HEAD, grpc, is_endpoint: false }
+        let protocol = Protocol::of(request.headers());
+        Self { is_head: request.method() == Method::HEAD, protocol, is_endpoint: false }
     }
 
     /// The form of an endpoint's responses: an endpoint speaks HTTP alone.
-    pub(crate) const ENDPOINT: Self = Self { is_head: false, grpc: None, is_endpoint: true };
+    pub(crate) const ENDPOINT: Self = Self { is_head: false, protocol: Protocol::Http, is_endpoint: true };
+}
+
+impl Protocol {
+    #[inline]
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) {
+            Some(media) if media.starts_with(b"application/grpc-web") => Self::GrpcWeb,
+            Some(media) if media.starts_with(b"application/grpc") => Self::Grpc,
+            _ => Self::Http,
+        }
+    }
 }
 
 impl Responder {
@@ -113,31 +130,30 @@ impl Responder {
         self.render(rejection, form)
     }
 
-    /// Makes a handler's response anew if that rejects the request: as [`respond`](Self::respond)
-    /// would have. Returns `None` if it does not, or if a layer inside has done so.
-    pub(super) fn rerender<B>(&self, response: &mut Response<B>, form: Form) -> Option<Response<Bytes>> {
-        // Almost no response has extensions, and the look into none is free.
-        if response.extensions().get::<Rejection>()?.is_rendered() {
-            return None;
-        }
-        let rejection = response.extensions_mut().remove::<Rejection>()?;
+    /// Makes the response of a handler that rejects its request anew: as [`respond`](Self::respond)
+    /// would have.
+    #[cold]
+    pub(super) fn rerender<B>(&self, response: Response<B>, form: Form) -> Response<Bytes> {
+        let (mut parts, _) = response.into_parts();
+        let rejection = parts.extensions.remove::<Rejection>();
+        let rejection = rejection.unwrap_or_else(|| Rejection::new(RejectionKind::Internal));
         // It was logged when the handler's response was made.
         let mut rendered = self.render(rejection, form);
-        // What layers inside have added stays: cookies, request ids, the headers of CORS.
-        for (name, value) in response.headers() {
+        // The additions of layers inside stay: cookies, request ids, the headers of CORS.
+        for (name, value) in &parts.headers {
             if !REPLACED.contains(name) {
                 rendered.headers_mut().append(name, value.clone());
             }
         }
-        let others = std::mem::take(response.extensions_mut());
-        rendered.extensions_mut().extend(others);
-        Some(rendered)
+        rendered.extensions_mut().extend(parts.extensions);
+        rendered
     }
 
     fn render(&self, rejection: Rejection, form: Form) -> Response<Bytes> {
-        let mut response = match form.grpc {
-            Some(content_type) => grpc_response(&rejection, content_type),
-            None => self.http_response(&rejection, form),
+        let mut response = match form.protocol {
+            Protocol::Http => self.http_response(&rejection, form),
+            Protocol::Grpc => grpc_response(&rejection, "application/grpc"),
+            Protocol::GrpcWeb => grpc_response(&rejection, "application/grpc-web+proto"),
         };
         response.extensions_mut().insert(rejection.rendered(true));
         response
@@ -237,7 +253,7 @@ impl Rejection {
     /// ```
     #[must_use]
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let form = Form { is_head: false, grpc: None, is_endpoint: false };
+        let form = Form { is_head: false, protocol: Protocol::Http, is_endpoint: false };
         let mut response = Responder::new().respond(self.clone(), form);
         response.extensions_mut().insert(self.rendered(false));
         response.map(B::from)
@@ -262,18 +278,6 @@ fn default_body(kind: RejectionKind) -> &'static str {
 pub(crate) fn no_store(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-}
-
-#[inline]
-fn grpc_content_type(headers: &HeaderMap) -> Option<&'static str> {
-    let content_type = headers.get(CONTENT_TYPE)?.as_bytes();
-    if content_type.starts_with(b"application/grpc-web") {
-        Some("application/grpc-web+proto")
-    } else if content_type.starts_with(b"application/grpc") {
-        Some("application/grpc")
-    } else {
-        None
-    }
 }
 
 /// Returns a trailers-only response: the status stands in the headers, and there is no body.

@@ -67,12 +67,11 @@ where
         request.extensions_mut().remove::<Unauthenticated>();
         config.locations.mark_sensitive(request.headers_mut());
 
-        let mut is_exempt = !config.enabled || config.exemptions.has_path(request.uri().path());
-        if !is_exempt && config.exemptions.has_predicates() {
-            (request, is_exempt) = config.exemptions.ask_predicates(request);
-        }
-        let (decision, is_private) =
-            if is_exempt { (self.pass_without_claims(&mut request), false) } else { self.admit(&mut request) };
+        let (decision, is_private) = if !config.enabled || config.exemptions.include(&mut request) {
+            (self.pass_without_claims(&mut request), false)
+        } else {
+            self.admit(&mut request)
+        };
         let admission = match decision {
             // The instance that was readied is called; a rejection leaves it ready for the next
             // request.
