@@ -70,7 +70,7 @@ impl UserAuthentication for Users {
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant { claims: NoClaims {}, scope: "read write".to_owned() }
+        Grant::default().scope("read write")
     }
 }
 

@@ -204,7 +204,7 @@ async fn aut_12_a_second_field_line_is_malformed_be_it_the_same() {
     for (what, values) in cases {
         subject.expect(what, lines(values.iter().copied()), Outcome::InvalidRequest).await;
     }
-    let optional = Subject::new().layered(tower_bearer::AuthLayer::optional);
+    let optional = Subject::new().layered(tower_bearer::middleware::AuthLayerBuilder::optional);
     optional.expect("in the optional mode", lines([&*good, &*good]), Outcome::InvalidRequest).await;
 }
 
@@ -390,7 +390,7 @@ async fn aut_28_cr_lf_and_nul_on_the_wire_reach_no_service() {
 
 #[tokio::test]
 async fn aut_30_the_optional_mode_passes_nobody_without_claims_and_refuses_whoever_claims_to_be_someone() {
-    let subject = Subject::new().layered(tower_bearer::AuthLayer::optional);
+    let subject = Subject::new().layered(tower_bearer::middleware::AuthLayerBuilder::optional);
     let anonymous = || {
         let parts = subject.inner.last();
         parts.extensions.get::<Claims>().is_none() && parts.extensions.get::<Unauthenticated>().is_some()

@@ -11,7 +11,7 @@ use tower_bearer::{
     Claims, NewSession,
     endpoints::Endpoints,
     error::StoreErrorKind,
-    middleware::{CurrentUserLayer, Refusal, RefusalKind},
+    middleware::{CurrentUserLayer, Rejection, RejectionKind},
 };
 use tower_http::cors::{Any, CorsLayer};
 
@@ -208,13 +208,13 @@ async fn chl_02_challenges_are_parameters_parted_by_commas() {
     // Realms that only a quoted string can hold arrive as they are; others cannot be configured.
     let subject = Subject::new();
     for realm in ["my app", "a, b=c", "Basic realm=x", "!#[]^`{|}~", "x", "=,;/?@"] {
-        let layer = subject.layer.clone().realm(realm).unwrap();
+        let layer = subject.builder().realm(realm).build().unwrap();
         let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;
         let expected = pairs(&[("realm", realm), ("error", "invalid_token")]);
         assert_eq!(challenge_of(realm, &answer), expected, "{realm}");
     }
     for realm in ["", "a\"b", "a\\b", "a\r\nSet-Cookie: x", "\t", "\u{fc}", "\0", "\x7f", &"x".repeat(256)] {
-        assert_eq!(subject.layer.clone().realm(realm).unwrap_err().setting(), "realm", "{realm:?}");
+        assert_eq!(subject.builder().realm(realm).build().unwrap_err().setting(), "realm", "{realm:?}");
     }
 }
 
@@ -240,12 +240,12 @@ async fn chl_03_the_error_codes_are_spelled_as_rfc_6750_spells_them() {
         grpc.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
         assert_eq!(send(service(), grpc).await.headers["grpc-message"], expected);
     }
-    let kinds = [RefusalKind::InvalidRequest, RefusalKind::InvalidToken, RefusalKind::InsufficientScope];
+    let kinds = [RejectionKind::InvalidRequest, RejectionKind::InvalidToken, RejectionKind::InsufficientScope];
     let codes = kinds.map(|kind| kind.challenge_error().unwrap());
     assert_eq!(codes, ["invalid_request", "invalid_token", "insufficient_scope"]);
     // Where no credential was sent there SHOULD be no error code (section 3.1), nor where a better
     // one would not help.
-    for kind in [RefusalKind::NoCredentials, RefusalKind::Unavailable, RefusalKind::Internal] {
+    for kind in [RejectionKind::NoCredentials, RejectionKind::Unavailable, RejectionKind::Internal] {
         assert_eq!(kind.challenge_error(), None, "{kind:?}");
     }
 }
@@ -315,7 +315,7 @@ async fn chl_14_a_bad_token_on_a_route_that_needs_a_scope_is_401_and_never_403()
 async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
     let (_, answers) = refusals().await;
     for (what, answer) in &answers {
-        let kind = answer.refusal.as_ref().map(Refusal::kind);
+        let kind = answer.refusal.as_ref().map(Rejection::kind);
         assert_eq!(answer.headers["content-type"], "application/json", "{what}");
         assert_eq!(answer.headers.get_all("content-type").iter().count(), 1, "{what}");
         assert_eq!(answer.headers["content-length"], answer.body.len().to_string(), "{what}");
@@ -325,10 +325,14 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
 
     let subject = Subject::new();
     let text = |body: &'static str| {
-        move |_: &Refusal| (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(body.as_bytes()))
+        move |_: &Rejection, mut response: http::Response<Bytes>| {
+            let media = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert("content-type", media);
+            response.map(|_| Bytes::from_static(body.as_bytes()))
+        }
     };
     for body in ["", "no", "<html>"] {
-        let layer = subject.layer.clone().refusal_body(text(body));
+        let layer = subject.builder().on_rejection(text(body)).build().unwrap();
         for (request, status, challenged) in [
             (Request::get("/"), 401, r#"Bearer realm="api""#),
             (bearer("abc"), 401, r#"Bearer realm="api", error="invalid_token""#),
@@ -343,14 +347,14 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
         }
     }
     // An inner layer refuses with the same body.
-    let layer = subject.layer.clone().refusal_body(text("mine"));
+    let layer = subject.builder().on_rejection(text("mine")).build().unwrap();
     let scope = layer.require_scope("write").unwrap();
     let token = subject.valid().await;
     let answer = send(layer.layer(scope.layer(subject.inner.clone())), plain(bearer(&token))).await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (403, &b"mine"[..]));
     // And one that panics is none.
-    let panics = |_: &Refusal| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
-    let layer = subject.layer.clone().refusal_body(panics);
+    let panics = |_: &Rejection, _| -> http::Response<Bytes> { panic!("a test's panic, which is caught") };
+    let layer = subject.builder().on_rejection(panics).build().unwrap();
     let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;
     answer.assert_refused("a body that panics", Outcome::InvalidToken, false);
 }

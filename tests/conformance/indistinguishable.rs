@@ -18,7 +18,7 @@ use crate::{
 
 #[tokio::test]
 async fn every_bad_token_gets_the_same_answer_to_the_byte_wherever_it_stands_and_however_the_store_answers() {
-    let subject = Subject::new().layered(|layer| layer.allow_cookie("t").unwrap());
+    let subject = Subject::new().layered(|layer| layer.allow_cookie("t"));
     for (fault, token) in bad_tokens(&subject.fixture).await {
         for behaviour in [Behaviour::AtOnce, Behaviour::Late] {
             subject.fixture.store.answer(behaviour);

@@ -20,7 +20,7 @@ use tower_bearer::{
     endpoints::Endpoints,
     error::{ConfigError, PasswordError, StoreError, StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, SigningKey, VerifyingKey, encode_jwt},
-    middleware::Refusal,
+    middleware::Rejection,
     settings::Settings,
     store::Page,
 };
@@ -254,7 +254,7 @@ impl Texts {
     fn add_own(&mut self, error: Error) {
         self.add(&error);
         writeln!(self.0, "{}", error.code()).unwrap();
-        let refusal = Refusal::from(error);
+        let refusal = Rejection::from(error);
         writeln!(self.0, "{refusal:?} {refusal:#?}").unwrap();
         let status = tonic::Status::from(refusal);
         self.add(&status);
@@ -538,7 +538,7 @@ fn configuration_errors(texts: &mut Texts, secrets: &mut Secrets) {
         refused("algorithm", Err(error));
     }
     let service = TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap();
-    if let Err(error) = AuthLayer::new(service).realm(format!("{SECRET}\r\n")) {
+    if let Err(error) = AuthLayer::builder(service).realm(format!("{SECRET}\r\n")).build() {
         texts.add(&error);
     }
 }

@@ -11,7 +11,7 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tower::{Layer, service_fn};
-use tower_bearer::{Claims, error::StoreErrorKind, middleware::Refusal};
+use tower_bearer::{Claims, error::StoreErrorKind, middleware::Rejection};
 
 use crate::{
     subject::{Outcome, Subject, authorization, bearer, send},
@@ -254,7 +254,7 @@ async fn smg_11_head_gets_the_decision_of_get() {
                 assert_eq!((by_get.status.as_u16(), by_head.status), (*status, by_get.status), "{what} {path}");
                 assert_eq!(calls, by_get_calls, "{what} {path}");
                 assert!(path == "/get" || calls == usize::from(*status == 200), "{what} {path}");
-                let kind = |answer: &crate::subject::Answer| answer.refusal.as_ref().map(Refusal::kind);
+                let kind = |answer: &crate::subject::Answer| answer.refusal.as_ref().map(Rejection::kind);
                 assert_eq!(kind(&by_get), kind(&by_head), "{what} {path}");
                 if *status != 200 {
                     assert_eq!(by_get.headers, by_head.headers, "{what} {path}");

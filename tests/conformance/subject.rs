@@ -18,7 +18,7 @@ use jsonwebtoken::EncodingKey;
 use tower::{Layer, Service, ServiceExt};
 use tower_bearer::{
     AuthLayer, Claims, KeySet, TokenService,
-    middleware::{Refusal, RefusalKind},
+    middleware::{AuthLayerBuilder, Rejection, RejectionKind},
     tokens::Builder,
 };
 
@@ -63,7 +63,7 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Rejection>,
 }
 
 impl Subject {
@@ -89,9 +89,14 @@ impl Subject {
     }
 
     /// With a layer that is configured further.
-    pub fn layered(mut self, configure: impl FnOnce(AuthLayer) -> AuthLayer) -> Self {
-        self.layer = configure(self.layer);
+    pub fn layered(mut self, configure: impl FnOnce(AuthLayerBuilder) -> AuthLayerBuilder) -> Self {
+        self.layer = configure(self.builder()).build().unwrap();
         self
+    }
+
+    /// The settings of another layer on the same service.
+    pub fn builder(&self) -> AuthLayerBuilder {
+        AuthLayer::builder(self.fixture.tokens.clone())
     }
 
     /// `V`: a token valid in every respect, for scope `read`.
@@ -208,22 +213,22 @@ impl Answer {
         let (kind, status, challenge, code, grpc_code) = match outcome {
             Outcome::Ok => panic!("{what}: not a refusal"),
             Outcome::NoCredentials => {
-                (RefusalKind::NoCredentials, 401, Some(r#"Bearer realm="api""#.to_owned()), "unauthorized", "16")
+                (RejectionKind::NoCredentials, 401, Some(r#"Bearer realm="api""#.to_owned()), "unauthorized", "16")
             }
             Outcome::InvalidToken => {
-                (RefusalKind::InvalidToken, 401, Some(challenge("invalid_token")), "invalid_token", "16")
+                (RejectionKind::InvalidToken, 401, Some(challenge("invalid_token")), "invalid_token", "16")
             }
             Outcome::InvalidRequest => {
-                (RefusalKind::InvalidRequest, 400, Some(challenge("invalid_request")), "invalid_request", "16")
+                (RejectionKind::InvalidRequest, 400, Some(challenge("invalid_request")), "invalid_request", "16")
             }
             Outcome::InsufficientScope(scope) => {
                 let challenge = format!(r#"Bearer realm="api", error="insufficient_scope", scope="{scope}""#);
-                (RefusalKind::InsufficientScope, 403, Some(challenge), "insufficient_scope", "7")
+                (RejectionKind::InsufficientScope, 403, Some(challenge), "insufficient_scope", "7")
             }
-            Outcome::Unavailable => (RefusalKind::Unavailable, 503, None, "temporarily_unavailable", "14"),
-            Outcome::Internal => (RefusalKind::Internal, 500, None, "server_error", "13"),
+            Outcome::Unavailable => (RejectionKind::Unavailable, 503, None, "temporarily_unavailable", "14"),
+            Outcome::Internal => (RejectionKind::Internal, 500, None, "server_error", "13"),
         };
-        assert_eq!(self.refusal.as_ref().map(Refusal::kind), Some(kind), "{what}: {self:?}");
+        assert_eq!(self.refusal.as_ref().map(Rejection::kind), Some(kind), "{what}: {self:?}");
         let mut expected = HeaderMap::new();
         let mut expect = |name: &'static str, value: &str| {
             expected.insert(name, HeaderValue::try_from(value).unwrap());
@@ -241,7 +246,7 @@ impl Answer {
         if let Some(challenge) = challenge {
             expect("www-authenticate", &challenge);
         }
-        if kind == RefusalKind::Unavailable {
+        if kind == RejectionKind::Unavailable {
             expect("retry-after", "1");
         }
         assert_eq!(
@@ -289,7 +294,7 @@ where
     B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Refusal>().cloned();
+    let refusal = parts.extensions.get::<Rejection>().cloned();
     let body = body.collect().await.unwrap();
     assert!(body.trailers().is_none());
     Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), refusal }

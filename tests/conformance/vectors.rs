@@ -13,7 +13,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower::Layer;
 use tower_bearer::{
-    AuthLayer, KeySet,
+    KeySet,
     error::TokenError,
     jwt::{Algorithm, SigningKey, VerifyingKey, verify_compact},
 };
@@ -435,7 +435,7 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
 
     // A header of another name: it holds the token alone, without a scheme.
     let custom = HeaderName::from_static("custom-header");
-    let with_custom = Subject::new().layered(|layer| layer.allow_header(custom.clone()).unwrap());
+    let with_custom = Subject::new().layered(|layer| layer.allow_header(custom.clone()));
     let its_token = with_custom.valid().await;
     with_custom.expect("CustomDefinedHeader", get("/").header(&custom, &its_token), Outcome::Ok).await;
     let scheme = get("/").header(&custom, format!("Bearer {its_token}"));
@@ -443,7 +443,7 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     subject.expect("CustomDefinedHeader, not allowed", get("/").header(&custom, &token), Outcome::NoCredentials).await;
 
     // The query, allowed and not.
-    let allowing = Subject::new().layered(|layer| layer.allow_query("access_token").unwrap());
+    let allowing = Subject::new().layered(|layer| layer.allow_query("access_token"));
     let allowed = allowing.valid().await;
     let query = |token: &str| get(&format!("/?access_token={token}"));
     allowing.expect("QueryParameterIsPresentAndSupported", query(&allowed), Outcome::Ok).await;
@@ -507,8 +507,8 @@ async fn vec_12_the_cases_of_springs_entry_point() {
         (Some("test"), r#"Bearer realm="test""#),
         (Some("a realm of one's own"), r#"Bearer realm="a realm of one's own""#),
     ] {
-        let layer = AuthLayer::new(subject.fixture.tokens.clone());
-        let layer = realm.map_or_else(|| layer.clone(), |realm| layer.clone().realm(realm).unwrap());
+        let layer = subject.builder();
+        let layer = if let Some(realm) = realm { layer.realm(realm) } else { layer }.build().unwrap();
         let answer = send(layer.layer(subject.inner.clone()), get()).await;
         assert_eq!((answer.status.as_u16(), challenge(&answer.headers).as_str()), (401, expected));
         // InvalidRequestError, InvalidTokenError and InsufficientScopeError.
@@ -524,9 +524,9 @@ async fn vec_12_the_cases_of_springs_entry_point() {
     }
     // A realm that would have to be escaped, or that no header can hold, is an error when the layer
     // is made.
-    let layer = || AuthLayer::new(subject.fixture.tokens.clone());
+    let layer = || subject.builder();
     for bad in ["a\nb", "a\0", "\u{7f}", "a\"b", "a\\b"] {
-        assert!(layer().realm(bad).is_err(), "{bad:?}");
+        assert!(layer().realm(bad).build().is_err(), "{bad:?}");
     }
     assert_eq!(subject.inner.calls(), 0);
 }

@@ -11,9 +11,8 @@ use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 use tower_bearer::{
-    AuthLayer, Claims,
-    axum::MissingClaims,
-    middleware::{CurrentUserLayer, Refusal, RefusalKind},
+    AuthLayer, Claims, Error, NewSession,
+    middleware::{CurrentUserLayer, Rejection, RejectionKind},
     users::CurrentUser,
 };
 
@@ -35,8 +34,8 @@ async fn optional_user(user: Option<CurrentUser<String>>) -> String {
     user.map_or_else(|| "nobody".to_owned(), |user| user.to_string())
 }
 
-async fn fallible(claims: Result<Claims, MissingClaims>) -> String {
-    claims.map_or_else(|missing| format!("{:?}", missing.refusal().kind()), |claims| claims.subject().to_string())
+async fn fallible(claims: Result<Claims, Rejection>) -> String {
+    claims.map_or_else(|missing| format!("{:?}", missing.kind()), |claims| claims.subject().to_string())
 }
 
 fn routes() -> Router {
@@ -50,9 +49,9 @@ fn routes() -> Router {
 
 type Answer = (StatusCode, HeaderMap, Bytes);
 
-async fn send(app: &Router, request: Request<Body>) -> (Answer, Option<Refusal>) {
+async fn send(app: &Router, request: Request<Body>) -> (Answer, Option<Rejection>) {
     let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Refusal>().cloned();
+    let refusal = parts.extensions.get::<Rejection>().cloned();
     ((parts.status, parts.headers, body.collect().await.unwrap().to_bytes()), refusal)
 }
 
@@ -86,13 +85,16 @@ async fn claims_reach_the_handler_and_nobody_is_told_from_someone() {
 #[tokio::test]
 async fn a_handler_refuses_to_the_byte_as_the_layer_does() {
     let fixture = Fixture::new();
-    let problem =
-        |refusal: &Refusal| (HeaderValue::from_static("application/problem+json"), Bytes::from(refusal.kind().code()));
-    let auth = AuthLayer::new(fixture.tokens.clone()).realm("my app").unwrap().refusal_body(problem);
+    let problem = |refusal: &Rejection, mut response: http::Response<Bytes>| {
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/problem+json"));
+        response.map(|_| Bytes::from(refusal.kind().code()))
+    };
+    let builder = || AuthLayer::builder(fixture.tokens.clone()).realm("my app").on_rejection(problem);
+    let auth = builder().build().unwrap();
     let by_layer = routes().layer(auth.clone());
     let by_handler = routes().layer(auth.clone().optional());
-    let exempt = routes().layer(auth.clone().exempt("/required"));
-    let switched_off = routes().layer(auth.enabled(false));
+    let exempt = routes().layer(builder().exempt("/required").build().unwrap());
+    let switched_off = routes().layer(builder().enabled(false).build().unwrap());
     for (method, content_type) in [
         (Method::GET, "text/plain"),
         (Method::HEAD, "text/plain"),
@@ -107,7 +109,7 @@ async fn a_handler_refuses_to_the_byte_as_the_layer_does() {
         for app in [&by_handler, &exempt, &switched_off] {
             let (answer, refusal) = send(app, ask()).await;
             assert_eq!(answer, expected, "{method} {content_type}");
-            assert_eq!(refusal.unwrap().kind(), RefusalKind::NoCredentials);
+            assert_eq!(refusal.unwrap().kind(), RejectionKind::NoCredentials);
         }
     }
     let ((status, headers, body), _) = send(&by_handler, request("/required", None)).await;
@@ -126,6 +128,63 @@ async fn under_no_layer_every_extractor_is_a_fault_of_ours() {
         }
     }
     assert_eq!(text(&routes(), "/fallible", None).await, (200, "Internal".to_owned()));
+}
+
+#[tokio::test]
+async fn a_role_check_in_a_handler_rejects_to_the_byte_as_the_layer_does() {
+    let fixture = Fixture::new();
+    let auth = AuthLayer::builder(fixture.tokens.clone()).realm("my app").build().unwrap();
+    let admins = auth.require(|claims: &Claims| claims.subject() == "admin");
+    let app: Router = Router::new()
+        .route("/layer", get(async || "hello").layer(admins))
+        .route(
+            "/handler",
+            get(
+                async |claims: Claims| {
+                    if claims.subject() == "admin" { Ok("hello") } else { Err(Rejection::forbidden()) }
+                },
+            ),
+        )
+        .route_layer(auth);
+    let admin = fixture.tokens.create_access_token(NewSession::of("admin")).await.unwrap();
+    let other = fixture.access("").await;
+    for path in ["/layer", "/handler"] {
+        assert_eq!(text(&app, path, Some(admin.as_str())).await, (200, "hello".to_owned()));
+    }
+    for (method, content_type) in
+        [(Method::GET, "text/plain"), (Method::HEAD, "text/plain"), (Method::GET, "application/grpc")]
+    {
+        let ask = |path| {
+            let mut request = request(path, Some(&other));
+            *request.method_mut() = method.clone();
+            request.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+            request
+        };
+        let ((by_layer, _), (by_handler, refusal)) =
+            (send(&app, ask("/layer")).await, send(&app, ask("/handler")).await);
+        assert_eq!(by_layer, by_handler, "{method} {content_type}");
+        assert_eq!(refusal.unwrap().kind(), RejectionKind::InsufficientScope);
+    }
+    let ((status, headers, _), _) = send(&app, request("/handler", Some(&other))).await;
+    assert_eq!(status, 403);
+    assert_eq!(headers["www-authenticate"], r#"Bearer realm="my app", error="insufficient_scope""#);
+}
+
+#[tokio::test]
+async fn errors_are_responses_of_handlers() {
+    let fixture = Fixture::new();
+    let tokens = fixture.tokens.clone();
+    let by_rejection = async move |claims: Claims| -> Result<(), Rejection> {
+        tokens.revoke_session(claims.subject(), "").await?;
+        Ok(())
+    };
+    let app: Router = Router::new()
+        .route("/rejection", get(by_rejection))
+        .route("/error", get(async || Err::<(), _>(Error::Signing)))
+        .route_layer(AuthLayer::new(fixture.tokens.clone()));
+    let token = fixture.access("").await;
+    assert_eq!(text(&app, "/rejection", Some(&token)).await, (400, r#"{"error":"invalid_request"}"#.to_owned()));
+    assert_eq!(text(&app, "/error", Some(&token)).await, (500, r#"{"error":"server_error"}"#.to_owned()));
 }
 
 #[derive(Deserialize, Serialize)]

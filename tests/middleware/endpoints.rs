@@ -19,9 +19,10 @@ use tower::{Service, ServiceExt};
 use tower_bearer::{
     AuthLayer, BoxError, NewSession, NoClaims, TokenPolicy, TokenService, TokenType,
     clock::ManualClock,
-    endpoints::Endpoints,
+    endpoints::{Endpoint, Endpoints, Login, TokenCookie},
     error::{PasswordError, StoreErrorKind},
     jwt::AccessTyp,
+    middleware::{Rejection, RejectionKind},
     store::Page,
     tokens::{Builder, SecurityEvent},
     users::{Credentials, Grant, UserAuthentication},
@@ -88,7 +89,7 @@ impl UserAuthentication for Users {
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant { claims: NoClaims {}, scope: "read write admin".to_owned() }
+        Grant::default().scope("read write admin")
     }
 }
 
@@ -105,7 +106,7 @@ fn app() -> App {
 fn app_with(configure: impl FnOnce(Builder) -> Builder) -> App {
     let fixture = Fixture::with(configure);
     let users = Arc::new(Users::default());
-    let auth = AuthLayer::new(fixture.tokens.clone()).realm("app").unwrap();
+    let auth = AuthLayer::builder(fixture.tokens.clone()).realm("app").build().unwrap();
     let endpoints = Endpoints::new(&auth, Arc::clone(&users));
     App { fixture, users, endpoints }
 }
@@ -113,6 +114,7 @@ fn app_with(configure: impl FnOnce(Builder) -> Builder) -> App {
 struct Answer {
     status: StatusCode,
     challenge: Option<String>,
+    media: Option<String>,
     body: Value,
 }
 
@@ -125,9 +127,10 @@ where
 {
     let response = service.oneshot(request).await.unwrap();
     let status = response.status();
-    let challenge = response.headers().get(header::WWW_AUTHENTICATE).map(|value| value.to_str().unwrap().to_owned());
+    let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (challenge, media) = (text(header::WWW_AUTHENTICATE), text(header::CONTENT_TYPE));
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    Answer { status, challenge, body: serde_json::from_slice(&body).unwrap_or_default() }
+    Answer { status, challenge, media, body: serde_json::from_slice(&body).unwrap_or_default() }
 }
 
 fn form(body: &str) -> Request<Full<Bytes>> {
@@ -271,7 +274,7 @@ async fn a_store_that_fails_is_503_at_every_endpoint() {
 #[tokio::test]
 async fn behind_an_optional_layer_a_client_without_a_token_gets_that_layers_refusal() {
     let app = app();
-    let auth = AuthLayer::new(app.fixture.tokens.clone()).realm("app").unwrap();
+    let auth = AuthLayer::builder(app.fixture.tokens.clone()).realm("app").build().unwrap();
     let endpoints = Endpoints::new(&auth.clone().optional(), Arc::clone(&app.users));
     let required = Endpoints::new(&auth, Arc::clone(&app.users));
     let request = || Request::post("/logout").body(Full::default()).unwrap();
@@ -314,4 +317,108 @@ async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listin
     let own = bearer(Method::DELETE, &format!("/sessions/{}", caller.session_id()), token);
     assert_eq!(send(endpoints.revoke_session(), own).await.status, StatusCode::NO_CONTENT);
     assert!(!accepted(&denylist, token).await);
+}
+
+/// All that a hook has seen, in order.
+type Seen = Arc<Mutex<Vec<RejectionKind>>>;
+
+/// Endpoints of a layer whose hook makes problem details.
+fn with_hook(house: &House, optional: bool) -> (Endpoints<Users>, Seen) {
+    let seen = Seen::default();
+    let noted = Arc::clone(&seen);
+    let auth = AuthLayer::builder(app.fixture.tokens.clone()).on_rejection(
+        move |rejection: &Rejection, mut response: http::Response<Bytes>| {
+            noted.lock().unwrap().push(rejection.kind());
+            let problem = header::HeaderValue::from_static("application/problem+json");
+            response.headers_mut().insert(header::CONTENT_TYPE, problem);
+            response.map(|_| Bytes::from(format!(r#"{{"title":"{}"}}"#, rejection.kind().code())))
+        },
+    );
+    let auth = if optional { auth.optional() } else { auth }.build().unwrap();
+    (Endpoints::new(&auth, Arc::clone(&app.users)), seen)
+}
+
+#[tokio::test]
+async fn one_hook_answers_every_failure_of_the_endpoints() {
+    let app = app();
+    let (endpoints, seen) = with_hook(&house, false);
+    let tokens = log_in(&house).await;
+    let token = tokens["access_token"].as_str().unwrap();
+    let json = |body: &str| {
+        let mut request = form(body);
+        request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
+        request
+    };
+    let get = || Request::get("/").body(Full::default()).unwrap();
+    let post = |token| bearer(Method::POST, "/", token);
+    let failing = |service: Endpoint<Login<Users>>| async {
+        app.users.failing.store(true, Ordering::SeqCst);
+        let answer = send(service, form("username=u&password=right")).await;
+        app.users.failing.store(false, Ordering::SeqCst);
+        answer
+    };
+    let answers = [
+        (send(endpoints.login(), form("username=u&password=wrong")).await, 401, "invalid_grant"),
+        (send(endpoints.login(), form("username=u")).await, 400, "invalid_request"),
+        (send(endpoints.login(), json("")).await, 415, "invalid_request"),
+        (send(endpoints.login(), form(&"x".repeat(20_000))).await, 413, "invalid_request"),
+        (send(endpoints.login(), get()).await, 405, "invalid_request"),
+        (failing(endpoints.login()).await, 500, "server_error"),
+        (send(endpoints.refresh(), form("refresh_token=x")).await, 400, "invalid_grant"),
+        (send(endpoints.logout(), get()).await, 401, "unauthorized"),
+        (send(endpoints.logout(), bearer(Method::GET, "/", token)).await, 405, "invalid_request"),
+        (send(endpoints.logout_all(), bearer(Method::POST, "/?keep_current=x", token)).await, 400, "invalid_request"),
+        (send(endpoints.revoke_session(), bearer(Method::DELETE, "/x", token)).await, 404, "not_found"),
+        (send(endpoints.sessions(), post("junk")).await, 401, "invalid_token"),
+    ];
+    assert_eq!(seen.lock().unwrap().len(), answers.len(), "each was answered once");
+    for (answer, status, code) in answers {
+        assert_eq!((answer.status.as_u16(), &answer.body["title"]), (status, &code.into()), "{code}");
+        assert_eq!(answer.media.as_deref(), Some("application/problem+json"), "{code}");
+        assert_eq!(answer.challenge.is_some(), status == 401, "{code}");
+    }
+    // The store's failure, and a client without a token behind an optional layer.
+    app.fixture.store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
+    let answer = send(endpoints.login(), form("username=u&password=right")).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["title"]), (503, &"temporarily_unavailable".into()));
+    let (optional, seen) = with_hook(&house, true);
+    let answer = send(optional.logout(), Request::post("/").body(Full::default()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["title"]), (401, &"unauthorized".into()));
+    assert_eq!(*seen.lock().unwrap(), [RejectionKind::NoCredentials]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_408() {
+    let app = app();
+    let (endpoints, seen) = with_hook(&house, false);
+    let never =
+        http_body_util::StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, BoxError>>());
+    let request = Request::post("/").header(header::CONTENT_TYPE, "application/json").body(never).unwrap();
+    let response = endpoints.login().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 408);
+    assert_eq!(response.extensions().get::<Rejection>().unwrap().kind(), RejectionKind::RequestTimeout);
+    assert_eq!(*seen.lock().unwrap(), [RejectionKind::RequestTimeout]);
+}
+
+#[tokio::test]
+async fn logout_clears_the_cookies_that_it_was_given_and_no_other() {
+    let cookie = |name: &str| TokenCookie::builder().name(name).build().unwrap();
+    for (configured, all) in [(false, false), (false, true), (true, false), (true, true)] {
+        let app = app();
+        let mut endpoints = app.endpoints.clone();
+        if configured {
+            endpoints = endpoints.clear_at_logout(cookie("refresh")).clear_at_logout(cookie("hint"));
+        }
+        let tokens = log_in(&house).await;
+        let request = bearer(Method::POST, "/", tokens["access_token"].as_str().unwrap());
+        let response = if all {
+            endpoints.logout_all().oneshot(request).await.unwrap()
+        } else {
+            endpoints.logout().oneshot(request).await.unwrap()
+        };
+        assert_eq!(response.status(), StatusCode::OK);
+        let lines = response.headers().get_all(header::SET_COOKIE).iter().map(|line| line.to_str().unwrap());
+        let cleared: Vec<_> = lines.map(|line| line.split(';').next().unwrap()).collect();
+        assert_eq!(cleared, if configured { vec!["refresh=", "hint="] } else { Vec::new() });
+    }
 }

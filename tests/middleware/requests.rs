@@ -19,7 +19,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Claims, Error, NewSession, TokenType,
     error::{StoreErrorKind, TokenError},
-    middleware::{CurrentUserLayer, Refusal, RefusalKind, Unauthenticated},
+    middleware::{CurrentUserLayer, Rejection, RejectionKind, Unauthenticated},
     users::CurrentUser,
 };
 
@@ -66,7 +66,7 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
-    refusal: Option<Refusal>,
+    refusal: Option<Rejection>,
 }
 
 impl Answer {
@@ -88,7 +88,7 @@ where
     R: Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Refusal>().cloned();
+    let refusal = parts.extensions.get::<Rejection>().cloned();
     let body = body.collect().await.unwrap();
     assert!(body.trailers().is_none());
     Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), refusal }
@@ -137,20 +137,20 @@ fn parameters(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn assert_http(answer: &Answer, kind: RefusalKind, status: u16, challenged: Option<&[(&str, &str)]>, body: &str) {
+fn assert_http(answer: &Answer, kind: RejectionKind, status: u16, challenged: Option<&[(&str, &str)]>, body: &str) {
     assert_eq!(answer.refusal.as_ref().expect("the refusal stands in the extensions").kind(), kind);
     assert_eq!(answer.status, status);
     assert_eq!(answer.body, body);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("content-length"), Some(body.len().to_string().as_str()));
-    assert_eq!(answer.header("retry-after").is_some(), kind == RefusalKind::Unavailable);
+    assert_eq!(answer.header("retry-after").is_some(), kind == RejectionKind::Unavailable);
     assert_eq!(answer.headers.get_all("www-authenticate").iter().count(), usize::from(challenged.is_some()));
     if let Some(expected) = challenged {
         assert_eq!(challenge(answer.header("www-authenticate").unwrap()), parameters(expected));
     }
 }
 
-fn assert_grpc(answer: &Answer, kind: RefusalKind, code: &str) {
+fn assert_grpc(answer: &Answer, kind: RejectionKind, code: &str) {
     assert_eq!(answer.refusal.as_ref().expect("the refusal stands in the extensions").kind(), kind);
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("grpc-status"), Some(code));
@@ -183,9 +183,9 @@ async fn no_credential_is_401_without_an_error() {
     for request in [plain(get("/")), plain(basic()), plain(get("/").header("authorization", ""))] {
         let answer = send(service.clone(), request).await;
         let body = r#"{"error":"unauthorized"}"#;
-        assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+        assert_http(&answer, RejectionKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
     }
-    assert_grpc(&send(service, grpc(plain(get("/")))).await, RefusalKind::NoCredentials, "16");
+    assert_grpc(&send(service, grpc(plain(get("/")))).await, RejectionKind::NoCredentials, "16");
     assert_eq!((inner.calls(), fixture.store.calls()), (0, 0));
 }
 
@@ -207,11 +207,11 @@ async fn a_malformed_credential_is_400() {
         plain(twice().header("authorization", "Basic dXNlcjpwYXNzd29yZA==")),
     ] {
         let over_grpc = send(service.clone(), grpc(request.clone())).await;
-        assert_grpc(&over_grpc, RefusalKind::InvalidRequest, "16");
+        assert_grpc(&over_grpc, RejectionKind::InvalidRequest, "16");
         let answer = send(service.clone(), request).await;
         let challenged = [("realm", "api"), ("error", "invalid_request")];
         let body = r#"{"error":"invalid_request"}"#;
-        assert_http(&answer, RefusalKind::InvalidRequest, 400, Some(&challenged), body);
+        assert_http(&answer, RejectionKind::InvalidRequest, 400, Some(&challenged), body);
     }
     assert_eq!((inner.calls(), fixture.store.calls()), (0, before));
 }
@@ -228,11 +228,11 @@ async fn chl_10_every_bad_token_gets_the_same_answer_to_the_byte() {
             let answer = send(service.clone(), bearer(token)).await;
             let challenged = [("realm", "api"), ("error", "invalid_token")];
             let body = r#"{"error":"invalid_token"}"#;
-            assert_http(&answer, RefusalKind::InvalidToken, 401, Some(&challenged), body);
+            assert_http(&answer, RejectionKind::InvalidToken, 401, Some(&challenged), body);
             assert!(matches!(answer.refusal.as_ref().unwrap().cause(), Some(Error::Token(_))), "{fault}");
             answers.push((*fault, answer.bytes()));
             let over_grpc = send(service.clone(), grpc(bearer(token))).await;
-            assert_grpc(&over_grpc, RefusalKind::InvalidToken, "16");
+            assert_grpc(&over_grpc, RejectionKind::InvalidToken, "16");
             assert_eq!(over_grpc.header("grpc-message"), Some("invalid_token"), "{fault}");
         }
     }
@@ -283,9 +283,9 @@ async fn chl_13_a_token_that_lacks_the_scope_is_403() {
     let answer = send(all.clone(), bearer(&token)).await;
     let challenged = [("realm", "api"), ("error", "insufficient_scope"), ("scope", "read admin")];
     let body = r#"{"error":"insufficient_scope"}"#;
-    assert_http(&answer, RefusalKind::InsufficientScope, 403, Some(&challenged), body);
+    assert_http(&answer, RejectionKind::InsufficientScope, 403, Some(&challenged), body);
     assert_eq!(answer.refusal.unwrap().required_scope(), Some("read admin"));
-    assert_grpc(&send(all, grpc(bearer(&token))).await, RefusalKind::InsufficientScope, "7");
+    assert_grpc(&send(all, grpc(bearer(&token))).await, RejectionKind::InsufficientScope, "7");
     for near in ["rea", "reads", "READ", "ad"] {
         let near = auth.layer(auth.require_scope(near).unwrap().layer(inner.clone()));
         assert_eq!(send(near, bearer(&token)).await.status, 403);
@@ -306,10 +306,10 @@ async fn a_scope_that_an_anonymous_client_would_need_is_401_and_without_a_layer_
     let scoped = auth.require_scope("read").unwrap().layer(inner.clone());
     let answer = send(auth.layer(scoped.clone()), plain(get("/"))).await;
     let body = r#"{"error":"unauthorized"}"#;
-    assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+    assert_http(&answer, RejectionKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
     let alone = send(scoped.clone(), plain(get("/"))).await;
-    assert_http(&alone, RefusalKind::Internal, 500, None, r#"{"error":"server_error"}"#);
-    assert_grpc(&send(scoped, grpc(plain(get("/")))).await, RefusalKind::Internal, "13");
+    assert_http(&alone, RejectionKind::Internal, 500, None, r#"{"error":"server_error"}"#);
+    assert_grpc(&send(scoped, grpc(plain(get("/")))).await, RejectionKind::Internal, "13");
     assert_eq!(inner.calls(), 0);
 }
 
@@ -322,9 +322,9 @@ async fn chl_16_a_store_that_fails_is_503_and_nobody_is_let_in() {
         fixture.store.answer(Behaviour::Fails(kind));
         let answer = send(service.clone(), bearer(&token)).await;
         let body = r#"{"error":"temporarily_unavailable"}"#;
-        assert_http(&answer, RefusalKind::Unavailable, 503, None, body);
+        assert_http(&answer, RejectionKind::Unavailable, 503, None, body);
         assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-        assert_grpc(&send(service.clone(), grpc(bearer(&token))).await, RefusalKind::Unavailable, "14");
+        assert_grpc(&send(service.clone(), grpc(bearer(&token))).await, RejectionKind::Unavailable, "14");
     }
     assert_eq!(inner.calls(), 0);
 }
@@ -356,31 +356,31 @@ async fn every_method_needs_a_token_options_too() {
 #[tokio::test]
 async fn the_application_may_write_the_body_and_nothing_else() {
     let fixture = Fixture::new();
-    let problem = |refusal: &Refusal| {
-        let body = format!(r#"{{"title":"{}"}}"#, refusal.kind().code());
-        (HeaderValue::from_static("application/problem+json"), Bytes::from(body))
+    let problem = |refusal: &Rejection, mut response: Response<Bytes>| {
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/problem+json"));
+        response.map(|_| Bytes::from(format!(r#"{{"title":"{}"}}"#, refusal.kind().code())))
     };
-    let auth = AuthLayer::new(fixture.tokens.clone()).refusal_body(problem).realm("my app").unwrap();
+    let auth = AuthLayer::builder(fixture.tokens.clone()).on_rejection(problem).realm("my app").build().unwrap();
     let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
     assert_eq!((answer.status, &answer.body[..]), (StatusCode::UNAUTHORIZED, &br#"{"title":"unauthorized"}"#[..]));
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     assert_eq!(answer.header("content-length"), Some("24"));
     let challenged = challenge(answer.header("www-authenticate").unwrap());
     assert_eq!(challenged, parameters(&[("realm", "my app")]));
-    assert_grpc(&send(auth.layer(Inner::default()), grpc(plain(get("/")))).await, RefusalKind::NoCredentials, "16");
+    assert_grpc(&send(auth.layer(Inner::default()), grpc(plain(get("/")))).await, RejectionKind::NoCredentials, "16");
     for bad in ["", "a\"b", "a\\b", "a\r\nSet-Cookie: x", "ä"] {
-        assert_eq!(AuthLayer::new(fixture.tokens.clone()).realm(bad).unwrap_err().setting(), "realm");
+        assert_eq!(AuthLayer::builder(fixture.tokens.clone()).realm(bad).build().unwrap_err().setting(), "realm");
     }
 }
 
 #[tokio::test]
 async fn a_body_that_panics_is_replaced_by_the_default() {
     let fixture = Fixture::new();
-    let panics = |_: &Refusal| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
-    let auth = AuthLayer::new(fixture.tokens.clone()).refusal_body(panics);
+    let panics = |_: &Rejection, _| -> Response<Bytes> { panic!("a test's panic, which is caught") };
+    let auth = AuthLayer::builder(fixture.tokens.clone()).on_rejection(panics).build().unwrap();
     let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
     let body = r#"{"error":"unauthorized"}"#;
-    assert_http(&answer, RefusalKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
+    assert_http(&answer, RejectionKind::NoCredentials, 401, Some(&[("realm", "api")]), body);
 }
 
 #[tokio::test]
@@ -404,7 +404,7 @@ async fn the_optional_mode_passes_nobody_and_refuses_whoever_claims_to_be_someon
 #[tokio::test]
 async fn a_layer_that_is_switched_off_passes_everything_without_claims() {
     let (fixture, inner) = (Fixture::new(), Inner::default());
-    let service = AuthLayer::new(fixture.tokens.clone()).enabled(false).layer(inner.clone());
+    let service = AuthLayer::builder(fixture.tokens.clone()).enabled(false).build().unwrap().layer(inner.clone());
     let good = fixture.access("").await;
     let calls = fixture.store.calls();
     for request in [plain(get("/")), bearer("junk"), bearer(&good)] {
@@ -426,11 +426,13 @@ async fn claims_that_a_request_brings_along_are_removed() {
     };
     assert_eq!(send(auth.layer(inner.clone()), smuggled("/")).await.status, 401);
     assert_eq!(inner.calls(), 0);
-    for layer in [auth.clone().optional(), auth.clone().enabled(false), auth.clone().exempt("/public")] {
+    let builder = || AuthLayer::builder(fixture.tokens.clone());
+    let [off, exempt] = [builder().enabled(false), builder().exempt("/public")].map(|builder| builder.build().unwrap());
+    for layer in [auth.clone().optional(), off.clone(), exempt] {
         assert_eq!(send(layer.layer(inner.clone()), smuggled("/public")).await.body, "anonymous");
     }
     // And the mark of an outer layer does not outlive the claims of an inner one.
-    let nested = auth.clone().enabled(false).layer(auth.layer(inner.clone()));
+    let nested = off.layer(auth.layer(inner.clone()));
     assert_eq!(send(nested, bearer(&token)).await.body, "42");
 }
 
@@ -490,7 +492,7 @@ async fn the_user_is_looked_up_or_the_request_is_refused() {
     assert_eq!(deleted.bytes(), send(service.clone(), bearer("junk")).await.bytes());
     for subject in ["500", "666"] {
         let answer = send(service.clone(), bearer(&token(subject).await)).await;
-        assert_http(&answer, RefusalKind::Internal, 500, None, r#"{"error":"server_error"}"#);
+        assert_http(&answer, RejectionKind::Internal, 500, None, r#"{"error":"server_error"}"#);
     }
 
     let anonymous = auth.clone().optional();
@@ -502,4 +504,252 @@ async fn the_user_is_looked_up_or_the_request_is_refused() {
     let lax = users.clone().optional();
     assert_eq!(send(anonymous.layer(lax.layer(inner)), plain(get("/"))).await.body, "nobody");
     assert_eq!(send(lax.layer(inner), plain(get("/"))).await.status, 500, "under no layer nobody may pass");
+}
+
+/// A handler that returns this rejection, behind a layer inside that adds headers.
+fn handler(
+    rejection: Rejection,
+) -> impl Service<Request<String>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone {
+    service_fn(move |_: Request<String>| {
+        let mut response: Response<Full<Bytes>> = rejection.clone().into_response();
+        response.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+        response.headers_mut().insert("cache-control", HeaderValue::from_static("public"));
+        std::future::ready(Ok(response))
+    })
+}
+
+fn of_kind(method: &Method, content_type: &str, token: &str) -> Request<String> {
+    let request = Request::builder().method(method).uri("/").header("content-type", content_type);
+    plain(request.header("authorization", format!("Bearer {token}")))
+}
+
+#[tokio::test]
+async fn a_handler_rejects_to_the_byte_as_the_layers_do() {
+    let fixture = Fixture::new();
+    let hook = |rejection: &Rejection, mut response: Response<Bytes>| {
+        response.headers_mut().insert("x-code", HeaderValue::from_static(rejection.kind().code()));
+        response.map(|_| Bytes::from_static(b"mine"))
+    };
+    let builder = || AuthLayer::builder(fixture.tokens.clone()).realm("my app");
+    let token = fixture.access("read").await;
+    for auth in [builder(), builder().on_rejection(hook)].map(|builder| builder.build().unwrap()) {
+        for (method, content_type) in [
+            (Method::GET, "text/plain"),
+            (Method::HEAD, "text/plain"),
+            (Method::POST, "application/grpc"),
+            (Method::POST, "application/grpc-web+proto"),
+        ] {
+            let ask = || of_kind(&method, content_type, &token);
+            let rule = auth.require(|claims: &Claims| claims.subject() == "43").layer(Inner::default());
+            let by_rule = send(auth.layer(rule), ask()).await;
+            assert_eq!(by_rule.refusal.as_ref().unwrap().kind(), RejectionKind::InsufficientScope);
+            let by_handler = send(auth.layer(handler(Rejection::forbidden())), ask()).await;
+            assert_eq!(by_handler.bytes(), by_rule.bytes(), "{method} {content_type}");
+
+            let scope = auth.require_scope("write").unwrap().layer(Inner::default());
+            let by_scope = send(auth.layer(scope), ask()).await;
+            let by_handler = send(auth.layer(handler(Rejection::insufficient_scope("write"))), ask()).await;
+            assert_eq!(by_handler.bytes(), by_scope.bytes(), "{method} {content_type}");
+            assert_eq!(by_handler.refusal.unwrap().required_scope(), Some("write"));
+
+            fixture.store.answer(Behaviour::Fails(StoreErrorKind::Timeout));
+            let by_layer = send(auth.layer(Inner::default()), ask()).await;
+            fixture.store.answer(Behaviour::AtOnce);
+            let failed = tower_bearer::error::StoreError::new(StoreErrorKind::Timeout);
+            let by_handler = send(auth.layer(handler(Error::from(failed).into())), ask()).await;
+            assert_eq!(by_handler.bytes(), by_layer.bytes(), "{method} {content_type}");
+        }
+    }
+    let service = builder().build().unwrap().layer(handler(Rejection::forbidden()));
+    let answer = send(service, bearer(&token)).await;
+    let challenged = [("realm", "my app"), ("error", "insufficient_scope")];
+    let body = r#"{"error":"insufficient_scope"}"#;
+    assert_http(&answer, RejectionKind::InsufficientScope, 403, Some(&challenged), body);
+    assert!(!answer.headers.contains_key("content-encoding") && !answer.headers.contains_key("cache-control"));
+}
+
+#[tokio::test]
+async fn what_layers_inside_add_to_a_handlers_rejection_is_kept() {
+    let fixture = Fixture::new();
+    let inner = service_fn(async |_: Request<String>| {
+        let mut response: Response<Full<Bytes>> = Rejection::new(RejectionKind::NotFound).into_response();
+        for cookie in ["a=1", "b=2"] {
+            response.headers_mut().append("set-cookie", HeaderValue::from_static(cookie));
+        }
+        response.extensions_mut().insert(7_u8);
+        Ok::<_, Infallible>(response)
+    });
+    let service = AuthLayer::new(fixture.tokens.clone()).layer(inner);
+    let response = service.oneshot(bearer(&fixture.access("").await)).await.unwrap();
+    assert_eq!(response.status(), 404);
+    let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2"]);
+    assert_eq!(response.extensions().get::<u8>(), Some(&7));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), r#"{"error":"not_found"}"#);
+}
+
+#[tokio::test]
+async fn without_a_layer_a_handlers_rejection_is_complete() {
+    for (rejection, status, challenged, body) in [
+        (Rejection::forbidden(), 403, Some(r#"Bearer realm="api", error="insufficient_scope""#), "insufficient_scope"),
+        (
+            Rejection::insufficient_scope("a b"),
+            403,
+            Some(r#"Bearer realm="api", error="insufficient_scope", scope="a b""#),
+            "insufficient_scope",
+        ),
+        // No text of the application's gets out of the quoted string.
+        (
+            Rejection::insufficient_scope("a\", error=\"x\r\n"),
+            403,
+            Some(r#"Bearer realm="api", error="insufficient_scope""#),
+            "insufficient_scope",
+        ),
+        (Rejection::new(RejectionKind::NotFound), 404, None, "not_found"),
+        (
+            Error::from(TokenError::Signature).into(),
+            401,
+            Some(r#"Bearer realm="api", error="invalid_token""#),
+            "invalid_token",
+        ),
+        (Error::InvalidId { id: "session id" }.into(), 400, None, "invalid_request"),
+        (Error::Signing.into(), 500, None, "server_error"),
+    ] {
+        let response: Response<Bytes> = rejection.into_response();
+        assert_eq!(response.status(), status);
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(header("www-authenticate"), challenged);
+        assert_eq!(header("content-length"), Some(response.body().len().to_string().as_str()));
+        assert_eq!(response.body(), &format!(r#"{{"error":"{body}"}}"#));
+    }
+}
+
+#[tokio::test]
+async fn of_nested_layers_the_innermost_answers_once() {
+    let fixture = Fixture::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = |calls: &Arc<AtomicUsize>| {
+        let calls = Arc::clone(calls);
+        move |_: &Rejection, response: Response<Bytes>| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            response
+        }
+    };
+    let layer =
+        |realm| AuthLayer::builder(fixture.tokens.clone()).realm(realm).on_rejection(count(&calls)).build().unwrap();
+    let (outer, inner) = (layer("outer"), layer("inner"));
+    let token = fixture.access("read").await;
+    let scope = inner.require_scope("write").unwrap();
+    let answers = [
+        send(outer.layer(inner.layer(handler(Rejection::forbidden()))), bearer(&token)).await,
+        send(outer.layer(inner.layer(scope.layer(Inner::default()))), bearer(&token)).await,
+        send(outer.clone().optional().layer(inner.layer(Inner::default())), plain(get("/"))).await,
+    ];
+    assert_eq!(calls.load(Ordering::SeqCst), answers.len());
+    for answer in answers {
+        assert!(answer.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="inner""#), "{answer:?}");
+    }
+    // A rejection that was answered elsewhere is answered anew where a handler returns it.
+    let answered = send(inner.layer(Inner::default()), plain(get("/"))).await.refusal.unwrap();
+    let answer = send(outer.layer(handler(answered)), bearer(&token)).await;
+    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="outer""#));
+}
+
+#[tokio::test]
+async fn the_application_may_replace_all_of_a_rejection_but_its_status() {
+    let fixture = Fixture::new();
+    let replace = |_: &Rejection, response: Response<Bytes>| {
+        assert_eq!(response.status(), 401);
+        let mut own = Response::new(Bytes::from_static(b"<h1>Log in</h1>"));
+        own.headers_mut().insert("www-authenticate", response.headers()["www-authenticate"].clone());
+        own.headers_mut().insert("location", HeaderValue::from_static("/login"));
+        own.headers_mut().insert("content-length", HeaderValue::from_static("999"));
+        own.headers_mut().insert("transfer-encoding", HeaderValue::from_static("chunked"));
+        own
+    };
+    let auth = AuthLayer::builder(fixture.tokens.clone()).on_rejection(replace).build().unwrap();
+    let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
+    assert_eq!((answer.status, &answer.body[..]), (StatusCode::UNAUTHORIZED, &b"<h1>Log in</h1>"[..]));
+    assert_eq!(answer.refusal.as_ref().unwrap().kind(), RejectionKind::NoCredentials);
+    let mut names: Vec<_> = answer.headers.keys().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(names, ["content-length", "location", "www-authenticate"]);
+    assert_eq!(answer.header("content-length"), Some("15"));
+    let head = send(auth.layer(Inner::default()), plain(Request::head("/"))).await;
+    assert_eq!((head.headers, head.body.len()), (answer.headers, 0));
+}
+
+#[tokio::test]
+async fn a_predicate_exempts_and_one_that_panics_does_not() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let auth = AuthLayer::builder(fixture.tokens.clone())
+        .exempt_if(|request| request.method == Method::OPTIONS)
+        .exempt_if(|request| request.uri.path().starts_with("/public/"))
+        .exempt_if(|request| {
+            assert!(!request.headers.contains_key("x-panic"), "a test's panic, which is caught");
+            assert!(request.extensions.get::<Claims>().is_none(), "claims that no layer has put there");
+            false
+        })
+        .build()
+        .unwrap();
+    let service = auth.layer(inner.clone());
+    let claims: Claims = fixture.tokens.validate_token(&fixture.access("").await, TokenType::Access).await.unwrap();
+    let mut smuggled = plain(get("/public/x"));
+    smuggled.extensions_mut().insert(claims.clone());
+    for request in
+        [plain(Request::options("/")), plain(get("/public/x").header("authorization", "Bearer junk")), smuggled]
+    {
+        assert_eq!(send(service.clone(), request).await.body, "anonymous");
+    }
+    let mut smuggled = plain(get("/"));
+    smuggled.extensions_mut().insert(claims);
+    for request in [plain(get("/public")), plain(get("/").header("x-panic", "1")), smuggled] {
+        assert_eq!(send(service.clone(), request).await.status, 401);
+    }
+    assert_eq!(send(service, bearer(&fixture.access("").await)).await.body, "42");
+}
+
+#[tokio::test]
+async fn a_rule_is_met_or_403_and_one_that_panics_is_our_fault() {
+    let (fixture, inner) = (Fixture::new(), Inner::default());
+    let auth = AuthLayer::new(fixture.tokens.clone());
+    let token = fixture.access("").await;
+    let is_42 = auth.require(|claims| claims.subject() == "42").layer(inner.clone());
+    assert_eq!(send(auth.layer(is_42.clone()), bearer(&token)).await.body, "42");
+    let other = fixture.tokens.create_access_token(NewSession::of("43")).await.unwrap();
+    let answer = send(auth.layer(is_42.clone()), bearer(other.as_str())).await;
+    let challenged = [("realm", "api"), ("error", "insufficient_scope")];
+    let body = r#"{"error":"insufficient_scope"}"#;
+    assert_http(&answer, RejectionKind::InsufficientScope, 403, Some(&challenged), body);
+    assert_grpc(
+        &send(auth.layer(is_42.clone()), grpc(bearer(other.as_str()))).await,
+        RejectionKind::InsufficientScope,
+        "7",
+    );
+
+    let internal = r#"{"error":"server_error"}"#;
+    let panics = auth.require(|_| panic!("a test's panic, which is caught")).layer(inner.clone());
+    assert_http(&send(auth.layer(panics), bearer(&token)).await, RejectionKind::Internal, 500, None, internal);
+    let anonymous = send(auth.clone().optional().layer(is_42.clone()), plain(get("/"))).await;
+    assert_eq!(anonymous.refusal.unwrap().kind(), RejectionKind::NoCredentials);
+    assert_http(&send(is_42, bearer(&token)).await, RejectionKind::Internal, 500, None, internal);
+    assert_eq!(inner.calls(), 1);
+}
+
+#[test]
+fn the_builder_reports_the_first_setting_that_cannot_work() {
+    let fixture = Fixture::new();
+    let builder = || AuthLayer::builder(fixture.tokens.clone());
+    let authorization = || http::header::AUTHORIZATION;
+    for (builder, setting) in [
+        (builder().realm(""), "realm"),
+        (builder().allow_query("a b"), "allow_query"),
+        (builder().allow_cookie(""), "allow_cookie"),
+        (builder().allow_header(authorization()), "allow_header"),
+        (builder().allow_cookie("").realm("").realm("fine").optional(), "allow_cookie"),
+        (builder().realm("fine").allow_header(authorization()).allow_query(""), "allow_header"),
+    ] {
+        assert_eq!(builder.build().unwrap_err().setting(), setting);
+    }
+    assert!(builder().realm("fine").allow_query("a").allow_cookie("a").optional().strong().build().is_ok());
 }

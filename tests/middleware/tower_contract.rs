@@ -33,8 +33,8 @@ use tower_bearer::{
     clock::{ManualClock, Timestamp},
     error::{ConfigError, StoreError, StoreErrorKind, TokenError},
     middleware::{
-        CurrentUserLayer, LoadCurrentUser, Refusal, RefusalKind, RequireScope, RequireScopeLayer, ResponseBody,
-        ResponseFuture, Unauthenticated,
+        AuthFuture, AuthLayerBuilder, CurrentUserLayer, CurrentUserService, Rejection, RejectionKind, Require,
+        RequireLayer, RequireScope, RequireScopeLayer, ResponseBody, Unauthenticated,
     },
     tokens::{Builder, IssuedToken, Revoke, SecurityEvent, Status, TokenPair},
     users::{Credentials, CurrentUser},
@@ -387,13 +387,15 @@ fn handles_can_be_shared_and_cloned_whatever_the_claims_are() {
     handle::<AuthService<Strict, Bare>>();
     handle::<RequireScopeLayer<Bare>>();
     handle::<RequireScope<Strict, Bare>>();
+    handle::<RequireLayer<Bare>>();
+    handle::<Require<Strict, Bare>>();
     handle::<CurrentUserLayer<Bare>>();
-    handle::<LoadCurrentUser<Strict, Bare>>();
+    handle::<CurrentUserService<Strict, Bare>>();
     handle::<Claims<Bare>>();
     handle::<CurrentUser<Bare>>();
     handle::<Unauthenticated>();
-    handle::<Refusal>();
-    handle::<RefusalKind>();
+    handle::<Rejection>();
+    handle::<RejectionKind>();
     handle::<NewSession<NoClaims>>();
     handle::<TokenPair>();
     handle::<IssuedToken>();
@@ -417,6 +419,30 @@ fn handles_can_be_shared_and_cloned_whatever_the_claims_are() {
 fn futures_can_be_sent() {
     fn sent<T: Send + 'static>() {}
 
-    sent::<ResponseFuture<Strict, Bare, String>>();
+    sent::<AuthFuture<Strict, Bare, String>>();
+    sent::<AuthLayerBuilder<Bare>>();
     sent::<Revoke>();
+}
+
+#[tokio::test]
+async fn every_service_gives_its_inner_one_out_and_names_its_layer() {
+    let fixture = Fixture::new();
+    let auth = AuthService::layer(fixture.tokens.clone());
+    let scope = RequireScope::layer(&auth, "read").unwrap();
+    let rule = Require::layer(&auth, |claims: &Claims| claims.subject() == "42");
+    let users = CurrentUserService::layer(&auth, Arc::new(support::Users));
+    let mut service =
+        AuthService::new(RequireScope::new(Require::new(users.layer(7), &rule), &scope), fixture.tokens.clone());
+    assert_eq!(service.get_ref().get_ref().get_ref().get_ref(), &7);
+    *service.get_mut().get_mut().get_mut().get_mut() = 8;
+    assert_eq!(service.into_inner().into_inner().into_inner().into_inner(), 8);
+
+    let hello = service_fn(async |_: Request<String>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
+    let service = auth.layer(scope.layer(rule.layer(hello)));
+    for (subject, scope, status) in [("42", "read", 200), ("42", "write", 403), ("43", "read", 403)] {
+        let token = fixture.tokens.create_access_token(NewSession::of(subject).scope(scope)).await.unwrap();
+        let request = Request::get("/").header("authorization", format!("Bearer {}", token.as_str()));
+        let response = service.clone().oneshot(request.body(String::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{subject} {scope}");
+    }
 }

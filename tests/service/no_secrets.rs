@@ -11,7 +11,7 @@ use tower_bearer::{
     AuthLayer, Claims, KeySet, MemoryStore, NewSession, RedisStore, TokenService,
     endpoints::Endpoints,
     jwt::{Algorithm, SigningKey},
-    middleware::{CurrentUserLayer, Refusal},
+    middleware::{CurrentUserLayer, Rejection},
     password::PasswordHasher,
     settings::Settings,
     users::Credentials,
@@ -354,7 +354,7 @@ async fn lek_02_no_debug_text_shows_a_secret() {
     show(&seen.recv().unwrap());
     let refused = service.ready().await.unwrap().call(request(&refresh)).await.unwrap();
     show(&refused);
-    show(refused.extensions().get::<Refusal>().unwrap());
+    show(refused.extensions().get::<Rejection>().unwrap());
     let future = service.ready().await.unwrap().call(request(&access));
     show(&future);
 

@@ -61,7 +61,7 @@ impl UserAuthentication for Users {
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {
-        Grant { claims: NoClaims {}, scope: String::new() }
+        Grant::default()
     }
 }
 

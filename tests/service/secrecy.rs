@@ -6,7 +6,7 @@ use tower::Layer;
 use tower_bearer::{
     AuthLayer, KeySet, MemoryStore, NewSession, TokenService,
     jwt::{Algorithm, SigningKey},
-    middleware::Refusal,
+    middleware::Rejection,
     settings::Settings,
     users::Credentials,
 };
@@ -82,7 +82,7 @@ async fn no_debug_or_error_text_shows_sixteen_bytes_of_a_secret() {
     for (_, token) in &bad {
         let error = access(tokens, token).await.unwrap_err();
         shown.add_error(&error);
-        shown.add(&Refusal::from(error));
+        shown.add(&Rejection::from(error));
         if let Err(error) = tokens.refresh(token).await {
             shown.add_error(&error);
         }
