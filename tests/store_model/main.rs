@@ -248,7 +248,7 @@ fn is_of(entry: &Revocation, user: &Subject) -> bool {
         Revocation::Session { subject, .. }
         | Revocation::Token { subject, .. }
         | Revocation::Subject { subject, .. } => *subject == *user,
-        Revocation::External { .. } => false,
+        _ => false,
     }
 }
 

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 use tower_bearer::{
     SessionId,
     clock::Timestamp,
-    store::{Checked, OpenSession, Opened, Revocation, Revoked, RotateRefresh, Rotated, SessionRecord, SessionState, Successor, Logged},
+    store::{
+        Checked, Logged, OpenSession, Opened, Revocation, Revoked, RotateRefresh, Rotated, SessionRecord, SessionState,
+        Successor,
+    },
 };
 
 use super::operation::{Call, Reply};
@@ -122,9 +125,10 @@ impl User {
     }
 
     fn open(&mut self, open: &OpenSession, reply: &Opened) -> Verdict {
-        let superseded =
-            open.auth_time.zip(self.revoked_at).is_some_and(|(began, revoked)| began <= revoked);
-        let (Opened::Opened { now, .. } | Opened::Superseded { now } | Opened::Exists { now }) = *reply;
+        let superseded = open.auth_time.zip(self.revoked_at).is_some_and(|(began, revoked)| began <= revoked);
+        let (Opened::Opened { now, .. } | Opened::Superseded { now } | Opened::Exists { now }) = *reply else {
+            return Err("an answer of an unknown kind".to_owned());
+        };
         let exists = self.sessions.contains_key(open.sid.as_str());
         let over = self.sessions.get(open.sid.as_str()).is_some_and(|session| session.refresh_end <= now);
         let Opened::Opened { generation, refresh_end, evicted, .. } = reply else {
@@ -196,6 +200,7 @@ impl User {
             | Rotated::Revoked { now, .. }
             | Rotated::Unknown { now }
             | Rotated::Expired { now } => now,
+            _ => return Err("an answer of an unknown kind".to_owned()),
         };
         let permitted = self.permitted(rotate.sid.as_str(), now);
         if permitted != [Standing::Live] {
@@ -277,7 +282,9 @@ impl User {
             let (generation, except) = (self.generation, kept.clone());
             let except = except.map(SessionId::from);
             let expected = Revocation::Subject { subject: subject.into(), generation, except };
-            return ensure(!reply.found && logged(reply)?.revocation == expected, || format!("{expected:?} changes nothing"));
+            return ensure(!reply.found && logged(reply)?.revocation == expected, || {
+                format!("{expected:?} changes nothing")
+            });
         }
         let except = except.filter(|sid| is_live(sid)).map(ToOwned::to_owned);
         let found = live.len() > usize::from(except.is_some());
@@ -297,7 +304,9 @@ impl User {
         let expected: BTreeMap<_, _> = self.live(earliest).into_iter().map(|sid| (sid, self.record(sid))).collect();
         let still = self.live(latest);
         for record in listed {
-            ensure(expected.get(&record.sid.to_string()) == Some(record), || format!("expected was one of {expected:?}"))?;
+            ensure(expected.get(&record.sid.to_string()) == Some(record), || {
+                format!("expected was one of {expected:?}")
+            })?;
         }
         let all = still.iter().all(|sid| listed.iter().any(|record| record.sid == sid.as_str()));
         ensure(all, || format!("some are missing: {still:?}"))
@@ -305,11 +314,9 @@ impl User {
 
     fn record(&self, sid: &str) -> SessionRecord {
         let session = &self.sessions[sid];
-        let mut record =
-            SessionRecord::new(sid.into(), session.opened_at, session.refresh_end, session.absolute_end);
+        let mut record = SessionRecord::new(sid.into(), session.opened_at, session.refresh_end, session.absolute_end);
         (record.last_rotated_at, record.label) = (session.rotated_at, session.label.clone());
         record
-    }
     }
 
     /// A session is revoked and logged, whatever it was. From then on it is remembered.

@@ -103,7 +103,9 @@ impl Call {
             Self::RevokeToken { subject, jti, until } => {
                 Reply::Revoked(store.revoke_token(&subject, &jti.into(), until).await?)
             }
-            Self::RevokeAll { subject, except } => Reply::Revoked(store.revoke_all(&subject, except.map(Into::into).as_ref()).await?),
+            Self::RevokeAll { subject, except } => {
+                Reply::Revoked(store.revoke_all(&subject, except.map(Into::into).as_ref()).await?)
+            }
             Self::Sessions { subject } => {
                 let earliest = store.ping().await?;
                 let page = store.sessions(&subject, Page::default()).await?;
