@@ -17,8 +17,9 @@ use std::{
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use tokio::{runtime::Runtime, sync::Barrier};
 use tower_bearer::{
+    Subject,
     clock::{ManualClock, Timestamp},
-    store::{LogEntry, LogQuery, MemoryStore, Open, Revocation, Rotate, TokenStore},
+    store::{LogEntry, LogQuery, MemoryStore, OpenSession, Revocation, RevocationLog, RotateRefresh, SessionStore},
 };
 
 use self::{
@@ -59,7 +60,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap()
 }
 
-fn check(runtime: &Runtime, store: Arc<dyn TokenStore>, wait: impl AsyncFn(Duration)) {
+fn check(runtime: &Runtime, store: Arc<dyn SessionStore>, wait: impl AsyncFn(Duration)) {
     let seed = std::env::var("STORE_MODEL_SEED")
         .map_or_else(|_| RandomState::new().hash_one(0u8), |seed| seed.parse().expect("STORE_MODEL_SEED is a number"));
     let mut bytes = [0; 32];
@@ -83,7 +84,7 @@ fn check(runtime: &Runtime, store: Arc<dyn TokenStore>, wait: impl AsyncFn(Durat
 
 /// One case.
 struct Run {
-    store: Arc<dyn TokenStore>,
+    store: Arc<dyn SessionStore>,
     name: String,
 }
 
@@ -94,7 +95,7 @@ impl Run {
         // is possible.
         let mut histories = vec![Model::default()];
         let mut last_revocation = started;
-        let mut log = LogReader::at_the_end(&*self.store).await;
+        let mut log = LogReader::at_the_end(&*self.log()).await;
         for step in steps {
             let operations = match step {
                 Step::Wait(by) => {
@@ -115,46 +116,48 @@ impl Run {
             }
             histories = possible(histories, &exchanges)?;
         }
-        let entries = log.rest(&*self.store).await;
+        let entries = log.rest(&*self.log()).await;
         let logged: Vec<_> = (0..USERS)
             .map(|user| self.user(user))
             .map(|subject| (entries.iter().filter(|entry| is_of(entry, &subject)).cloned().collect(), subject))
-            .collect::<Vec<(Vec<Revocation>, String)>>();
-        if histories.iter().any(|history| logged.iter().all(|(log, subject)| *log == history.log(subject))) {
+            .collect::<Vec<(Vec<Revocation>, Subject)>>();
+        if histories.iter().any(|history| logged.iter().all(|(log, subject)| *log == history.log(subject.as_str()))) {
             return Ok(());
         }
         Err(format!("the log says {logged:#?}\nbut {histories:#?}"))
     }
 
-    fn user(&self, user: usize) -> String {
-        format!("{}, user {user}", self.name)
+    fn log(&self) -> Arc<dyn RevocationLog> {
+        self.store.clone().revocation_log().unwrap()
+    }
+
+    fn user(&self, user: usize) -> Subject {
+        format!("{}, user {user}", self.name).into()
     }
 
     fn call(&self, operation: &Operation, history: &Model, moments: Moments) -> Call {
         match *operation {
-            Operation::Open { user, sid, idle, absolute, began, cap: max_sessions } => Call::Open(Open {
-                subject: self.user(user),
-                sid: sid.to_owned(),
-                idle,
-                absolute,
-                authentication_began: began.map(|began| match began {
+            Operation::Open { user, sid, idle, absolute, began, cap: max_sessions } => {
+                let mut open = OpenSession::new(self.user(user), sid.into(), idle, absolute);
+                open.auth_time = began.map(|began| match began {
                     Began::Now => moments.now,
                     Began::AtTheLastRevocation => moments.last_revocation,
                     Began::AtFirst => moments.started,
-                }),
-                max_sessions: cap(max_sessions),
-                label: format!("{sid} {idle:?}"),
-            }),
+                });
+                open.max_sessions = cap(max_sessions);
+                open.label = format!("{sid} {idle:?}");
+                Call::Open(open)
+            }
             Operation::Check { user, sid, jti } => Call::Check { subject: self.user(user), sid, jti },
             Operation::Rotate { user, sid, counter, idle, grace } => {
                 let subject = self.user(user);
-                let current = history.counter(&subject, sid).unwrap_or(0);
+                let current = history.counter(subject.as_str(), sid).unwrap_or(0);
                 let counter = match counter {
                     Counter::Current => current,
                     Counter::Behind(by) => current.saturating_sub(by),
                     Counter::Ahead(by) => current + by,
                 };
-                Call::Rotate(Rotate { subject, sid: sid.to_owned(), counter, idle, grace })
+                Call::Rotate(RotateRefresh::new(subject, sid.into(), counter, idle, grace))
             }
             Operation::RevokeSession { user, sid } => Call::RevokeSession { subject: self.user(user), sid },
             Operation::RevokeToken { user, jti, life } => {
@@ -233,12 +236,12 @@ fn orders(len: usize) -> Vec<Vec<usize>> {
         .collect()
 }
 
-fn is_of(entry: &Revocation, user: &str) -> bool {
+fn is_of(entry: &Revocation, user: &Subject) -> bool {
     match entry {
         Revocation::Session { subject, .. }
         | Revocation::Token { subject, .. }
-        | Revocation::Subject { subject, .. } => subject == user,
-        Revocation::Foreign { .. } => false,
+        | Revocation::Subject { subject, .. } => *subject == *user,
+        _ => false,
     }
 }
 
@@ -248,17 +251,17 @@ struct LogReader {
 }
 
 impl LogReader {
-    async fn at_the_end(store: &dyn TokenStore) -> Self {
-        let mut reader = Self { cursors: vec![None; store.buckets() as usize] };
-        reader.rest(store).await;
+    async fn at_the_end(log: &dyn RevocationLog) -> Self {
+        let mut reader = Self { cursors: vec![None; log.buckets() as usize] };
+        reader.rest(log).await;
         reader
     }
 
-    async fn rest(&mut self, store: &dyn TokenStore) -> Vec<Revocation> {
+    async fn rest(&mut self, log: &dyn RevocationLog) -> Vec<Revocation> {
         let mut all: Vec<LogEntry> = Vec::new();
         for (bucket, cursor) in (0..).zip(&mut self.cursors) {
             loop {
-                let page = store.log(bucket, LogQuery::after(cursor.clone())).await.unwrap();
+                let page = log.read(bucket, LogQuery::after(cursor.clone())).await.unwrap();
                 *cursor = page.next.or(cursor.take());
                 if page.entries.is_empty() {
                     break;

@@ -5,8 +5,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tower_bearer::{
+    SessionId,
     clock::Timestamp,
-    store::{Checked, Open, Opened, Revocation, Revoked, Rotate, Rotated, SessionRecord, SessionState, Successor},
+    store::{
+        Checked, Logged, OpenSession, Opened, Revocation, Revoked, RotateRefresh, Rotated, SessionRecord, SessionState,
+        Successor,
+    },
 };
 
 use super::operation::{Call, Reply};
@@ -71,15 +75,15 @@ impl Model {
     /// Whether this answer is right; then the call has been made.
     pub fn accept(&mut self, call: &Call, reply: &Reply) -> Verdict {
         let subject = match call {
-            Call::Open(Open { subject, .. })
-            | Call::Rotate(Rotate { subject, .. })
+            Call::Open(OpenSession { subject, .. })
+            | Call::Rotate(RotateRefresh { subject, .. })
             | Call::Check { subject, .. }
             | Call::RevokeSession { subject, .. }
             | Call::RevokeToken { subject, .. }
             | Call::RevokeAll { subject, .. }
-            | Call::Sessions { subject } => subject,
+            | Call::Sessions { subject } => subject.as_str(),
         };
-        let user = self.users.entry(subject.clone()).or_default();
+        let user = self.users.entry(subject.to_owned()).or_default();
         match (call, reply) {
             (Call::Open(open), Reply::Opened(reply)) => user.open(open, reply),
             (Call::Check { sid, jti, .. }, Reply::Checked(reply)) => user.check(sid, jti, reply),
@@ -121,12 +125,13 @@ impl User {
         self.sessions.keys().filter(|sid| self.standing(sid, now) == Standing::Live).collect()
     }
 
-    fn open(&mut self, open: &Open, reply: &Opened) -> Verdict {
-        let superseded =
-            open.authentication_began.zip(self.revoked_at).is_some_and(|(began, revoked)| began <= revoked);
-        let (Opened::Opened { now, .. } | Opened::Superseded { now } | Opened::Exists { now }) = *reply;
-        let exists = self.sessions.contains_key(&open.sid);
-        let over = self.sessions.get(&open.sid).is_some_and(|session| session.refresh_end <= now);
+    fn open(&mut self, open: &OpenSession, reply: &Opened) -> Verdict {
+        let superseded = open.auth_time.zip(self.revoked_at).is_some_and(|(began, revoked)| began <= revoked);
+        let (Opened::Opened { now, .. } | Opened::Superseded { now } | Opened::Exists { now }) = *reply else {
+            return Err("an answer of an unknown kind".to_owned());
+        };
+        let exists = self.sessions.contains_key(open.sid.as_str());
+        let over = self.sessions.get(open.sid.as_str()).is_some_and(|session| session.refresh_end <= now);
         let Opened::Opened { generation, refresh_end, evicted, .. } = reply else {
             let right = match reply {
                 Opened::Superseded { .. } => superseded,
@@ -140,10 +145,10 @@ impl User {
         live.sort_by_key(|(session, sid)| (session.rotated_at, session.opened_at, *sid));
         let room = open.max_sessions.map_or(usize::MAX, |max| max.get() as usize - 1);
         let surplus = live.len().saturating_sub(room);
-        let expected: Vec<_> = live.into_iter().take(surplus).map(|(_, sid)| sid.clone()).collect();
+        let expected: Vec<SessionId> = live.into_iter().take(surplus).map(|(_, sid)| sid.into()).collect();
         ensure(*evicted == expected, || format!("to be evicted were {expected:?}"))?;
         for sid in expected {
-            self.end(&open.subject, &sid, now);
+            self.end(open.subject.as_str(), sid.as_str(), now);
         }
 
         let absolute_end = now.saturating_add(open.absolute);
@@ -163,7 +168,7 @@ impl User {
         if let Some((_, is_last)) = &mut self.last_end {
             *is_last = false;
         }
-        self.sessions.insert(open.sid.clone(), session);
+        self.sessions.insert(open.sid.to_string(), session);
         Ok(())
     }
 
@@ -189,15 +194,16 @@ impl User {
         })
     }
 
-    fn rotate(&mut self, rotate: &Rotate, reply: &Rotated) -> Verdict {
+    fn rotate(&mut self, rotate: &RotateRefresh, reply: &Rotated) -> Verdict {
         let now = match *reply {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor.now,
             Rotated::Reused { now }
             | Rotated::Revoked { now, .. }
             | Rotated::Unknown { now }
             | Rotated::Expired { now } => now,
+            _ => return Err("an answer of an unknown kind".to_owned()),
         };
-        let permitted = self.permitted(&rotate.sid, now);
+        let permitted = self.permitted(rotate.sid.as_str(), now);
         if permitted != [Standing::Live] {
             let is_right = |standing| match (standing, *reply) {
                 (Standing::Dead(known), Rotated::Revoked { at, .. }) => at.is_none() || known.is_none() || at == known,
@@ -206,11 +212,11 @@ impl User {
             };
             return ensure(permitted.iter().copied().any(is_right), || format!("the session is one of {permitted:?}"));
         }
-        let Some(session) = self.sessions.get_mut(&rotate.sid) else { return Err("no session".to_owned()) };
+        let Some(session) = self.sessions.get_mut(rotate.sid.as_str()) else { return Err("no session".to_owned()) };
         let in_grace = now.saturating_since(session.rotated_at) < rotate.grace;
         let repeated = rotate.counter + 1 == session.counter && in_grace;
         if !repeated && rotate.counter < session.counter {
-            self.end(&rotate.subject, &rotate.sid, now);
+            self.end(rotate.subject.as_str(), rotate.sid.as_str(), now);
             return ensure(*reply == Rotated::Reused { now }, || "it is reuse".to_owned());
         }
         if !repeated {
@@ -231,20 +237,21 @@ impl User {
 
     fn revoke_session(&mut self, subject: &str, sid: &str, reply: &Revoked) -> Verdict {
         let standing = self.standing(sid, reply.now);
-        let own = Revocation::Session { subject: subject.to_owned(), sid: sid.to_owned() };
+        let own = Revocation::Session { subject: subject.into(), sid: sid.into() };
+        let logged = logged(reply)?;
         let session = self.sessions.get(sid);
         let ended_alone = session.is_some_and(|session| session.revoked.is_some());
         // A store that has let go of what is over logs it as a session that it does not know.
         let ended_with_all = !ended_alone
             && session.is_some_and(|session| session.generation < self.generation)
-            && matches!(reply.revocation, Revocation::Subject { generation, .. } if generation == self.generation);
+            && matches!(logged.revocation, Revocation::Subject { generation, .. } if generation == self.generation);
         if !ended_alone && !ended_with_all {
             ensure(standing != Standing::Dead(None) || self.is_over(sid, reply.now), || {
                 "it ended with all".to_owned()
             })?;
             self.end(subject, sid, reply.now);
         }
-        ensure(reply.revocation == own || ended_with_all, || format!("it is {own:?}"))?;
+        ensure(logged.revocation == own || ended_with_all, || format!("it is {own:?}"))?;
         let live = standing == Standing::Live;
         ensure(reply.found == live, || format!("it was {standing:?}"))
     }
@@ -258,9 +265,10 @@ impl User {
         let news = reply.now < until && known < until;
         if news {
             let least = until.max(reply.now.saturating_add(KEEP));
-            ensure(reply.until == least, || format!("it is remembered until {least}"))?;
-            self.tokens.insert(jti.to_owned(), reply.until);
-            self.log.push(Revocation::Token { subject: subject.to_owned(), jti: jti.to_owned() });
+            let until = logged(reply)?.until;
+            ensure(until == least, || format!("it is remembered until {least}"))?;
+            self.tokens.insert(jti.to_owned(), until);
+            self.log.push(Revocation::Token { subject: subject.into(), jti: jti.into() });
         }
         let found = news && known <= reply.now;
         ensure(reply.found == found, || format!("that it was to be found is {found}"))
@@ -273,8 +281,11 @@ impl User {
             && kept.as_deref().is_none_or(|kept| Some(kept) == except || !is_live(kept))
         {
             let (generation, except) = (self.generation, kept.clone());
-            let expected = Revocation::Subject { subject: subject.to_owned(), generation, except };
-            return ensure(!reply.found && reply.revocation == expected, || format!("{expected:?} changes nothing"));
+            let except = except.map(SessionId::from);
+            let expected = Revocation::Subject { subject: subject.into(), generation, except };
+            return ensure(!reply.found && logged(reply)?.revocation == expected, || {
+                format!("{expected:?} changes nothing")
+            });
         }
         let except = except.filter(|sid| is_live(sid)).map(ToOwned::to_owned);
         let found = live.len() > usize::from(except.is_some());
@@ -286,7 +297,7 @@ impl User {
             self.highest = self.generation;
         }
         let generation = self.generation;
-        self.log.push(Revocation::Subject { subject: subject.to_owned(), generation, except });
+        self.log.push(Revocation::Subject { subject: subject.into(), generation, except: except.map(SessionId::from) });
         ensure(reply.found == found, || format!("that any was to be found is {found}"))
     }
 
@@ -294,22 +305,19 @@ impl User {
         let expected: BTreeMap<_, _> = self.live(earliest).into_iter().map(|sid| (sid, self.record(sid))).collect();
         let still = self.live(latest);
         for record in listed {
-            ensure(expected.get(&record.sid) == Some(record), || format!("expected was one of {expected:?}"))?;
+            ensure(expected.get(&record.sid.to_string()) == Some(record), || {
+                format!("expected was one of {expected:?}")
+            })?;
         }
-        let all = still.iter().all(|sid| listed.iter().any(|record| record.sid == **sid));
+        let all = still.iter().all(|sid| listed.iter().any(|record| record.sid == sid.as_str()));
         ensure(all, || format!("some are missing: {still:?}"))
     }
 
     fn record(&self, sid: &str) -> SessionRecord {
         let session = &self.sessions[sid];
-        SessionRecord {
-            sid: sid.to_owned(),
-            opened_at: session.opened_at,
-            last_rotated_at: session.rotated_at,
-            expires_at: session.refresh_end,
-            absolute_end: session.absolute_end,
-            label: session.label.clone(),
-        }
+        let mut record = SessionRecord::new(sid.into(), session.opened_at, session.refresh_end, session.absolute_end);
+        (record.last_rotated_at, record.label) = (session.rotated_at, session.label.clone());
+        record
     }
 
     /// A session is revoked and logged, whatever it was. From then on it is remembered.
@@ -327,8 +335,13 @@ impl User {
         };
         let session = self.sessions.entry(sid.to_owned()).or_insert(unknown);
         (session.revoked, session.refresh_end) = (Some(now), end);
-        self.log.push(Revocation::Session { subject: subject.to_owned(), sid: sid.to_owned() });
+        self.log.push(Revocation::Session { subject: subject.into(), sid: sid.into() });
     }
+}
+
+/// The log entry that an answer names: both stores have a log.
+fn logged(reply: &Revoked) -> Result<&Logged, String> {
+    reply.logged.as_ref().ok_or_else(|| "the answer names no entry of the log".to_owned())
 }
 
 fn ensure(right: bool, expected: impl FnOnce() -> String) -> Verdict {

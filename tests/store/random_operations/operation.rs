@@ -4,9 +4,10 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tower_bearer::{
+    Subject,
     clock::Timestamp,
     error::StoreError,
-    store::{Checked, Open, Opened, Page, Revoked, Rotate, Rotated, SessionRecord, TokenStore},
+    store::{Checked, OpenSession, Opened, Page, Revoked, RotateRefresh, Rotated, SessionRecord, SessionStore},
 };
 
 pub const USERS: usize = 2;
@@ -69,13 +70,13 @@ pub enum Counter {
 /// A call that can be made.
 #[derive(Clone, Debug)]
 pub enum Call {
-    Open(Open),
-    Check { subject: String, sid: &'static str, jti: &'static str },
-    Rotate(Rotate),
-    RevokeSession { subject: String, sid: &'static str },
-    RevokeToken { subject: String, jti: &'static str, until: Timestamp },
-    RevokeAll { subject: String, except: Option<&'static str> },
-    Sessions { subject: String },
+    Open(OpenSession),
+    Check { subject: Subject, sid: &'static str, jti: &'static str },
+    Rotate(RotateRefresh),
+    RevokeSession { subject: Subject, sid: &'static str },
+    RevokeToken { subject: Subject, jti: &'static str, until: Timestamp },
+    RevokeAll { subject: Subject, except: Option<&'static str> },
+    Sessions { subject: Subject },
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -93,16 +94,18 @@ pub enum Reply {
 }
 
 impl Call {
-    pub async fn make(self, store: Arc<dyn TokenStore>) -> Result<Reply, StoreError> {
+    pub async fn make(self, store: Arc<dyn SessionStore>) -> Result<Reply, StoreError> {
         Ok(match self {
             Self::Open(open) => Reply::Opened(store.open(open).await?),
-            Self::Check { subject, sid, jti } => Reply::Checked(store.check(&subject, sid, jti).await?),
+            Self::Check { subject, sid, jti } => Reply::Checked(store.check(&subject, &sid.into(), &jti.into()).await?),
             Self::Rotate(rotate) => Reply::Rotated(store.rotate(rotate).await?),
-            Self::RevokeSession { subject, sid } => Reply::Revoked(store.revoke_session(&subject, sid).await?),
+            Self::RevokeSession { subject, sid } => Reply::Revoked(store.revoke_session(&subject, &sid.into()).await?),
             Self::RevokeToken { subject, jti, until } => {
-                Reply::Revoked(store.revoke_token(&subject, jti, until).await?)
+                Reply::Revoked(store.revoke_token(&subject, &jti.into(), until).await?)
             }
-            Self::RevokeAll { subject, except } => Reply::Revoked(store.revoke_all(&subject, except).await?),
+            Self::RevokeAll { subject, except } => {
+                Reply::Revoked(store.revoke_all(&subject, except.map(Into::into).as_ref()).await?)
+            }
             Self::Sessions { subject } => {
                 let earliest = store.ping().await?;
                 let page = store.sessions(&subject, Page::default()).await?;
