@@ -12,7 +12,7 @@ use redis::Value;
 use tokio::time::Instant;
 
 #[cfg(feature = "sentinel")]
-use crate::store::redis::origin::watch;
+use crate::store::redis::client::connections::target::watch;
 use crate::{
     clock::{Timestamp, saturating_millis},
     error::{ConfigError, StoreError, StoreErrorKind},
@@ -20,19 +20,23 @@ use crate::{
         ExternalId,
         redis::{
             Inner, RedisStore,
-            call::Call,
-            failover::{Deployment, Failover},
-            guard::Guard,
-            info::property,
-            keys::{ForeignKey, Keyspace},
-            lookout::Lookout,
-            origin::{Origin, Place, Terms},
-            prover::Prover,
-            reply::Reply,
-            scripts,
-            server_time::ServerTime,
-            servers::Servers,
-            urls,
+            client::{
+                answer::{info::property, reply::Reply},
+                connections::{
+                    target::{Origin, Place, Terms},
+                    url,
+                },
+                failover::{
+                    deployment::{Deployment, Failover},
+                    guard::Guard,
+                },
+                lookout::Lookout,
+                prover::Prover,
+                router::Servers,
+                server_time::ServerTime,
+            },
+            layout::keys::{ForeignKey, Keyspace},
+            scripts::{self, call::Call},
         },
     },
 };
@@ -89,20 +93,20 @@ pub struct RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    pub(super) fn new(url: &str) -> Self {
-        match urls::place(url) {
+    pub(crate) fn new(url: &str) -> Self {
+        match url::place(url) {
             Ok(place) => Self::from(place),
             Err(problem) => Self { problem: Some(problem), ..Self::from(Place::Url(String::new())) },
         }
     }
 
     #[cfg(feature = "cluster")]
-    pub(super) fn cluster(urls: Vec<String>) -> Self {
+    pub(crate) fn cluster(urls: Vec<String>) -> Self {
         Self::from(Place::Cluster(urls))
     }
 
     #[cfg(feature = "sentinel")]
-    pub(super) fn sentinel(urls: Vec<String>, master: String) -> Self {
+    pub(crate) fn sentinel(urls: Vec<String>, master: String) -> Self {
         Self::from(Place::Sentinel { urls, master, credentials: None })
     }
 
@@ -339,7 +343,7 @@ impl fmt::Debug for RedisStoreBuilder {
 }
 
 impl Inner {
-    pub(super) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
+    pub(crate) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
         let mut pipeline = redis::Pipeline::with_capacity(1);
         pipeline.cmd("TIME");
         let (values, lease) = self.servers.read(0, &pipeline, deadline).await?;

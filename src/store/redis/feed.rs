@@ -18,10 +18,8 @@ use crate::{
         bell::Bell,
         redis::{
             Inner,
-            log::{Answers, Told, has_cursor_of_ours, vanished},
-            nudges::Subscription,
-            origin::Terms,
-            servers::Servers,
+            client::{connections::target::Terms, pubsub::Subscription, router::Servers},
+            ops::log::{Answers, Told, has_cursor_of_ours, vanished},
         },
     },
 };
@@ -42,7 +40,7 @@ struct Reader {
 
 /// Makes the feeds of a store. There are none if the servers' address, which was usable once, is
 /// not any more. The log is then read over the connections of the requests.
-pub(super) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
+pub(crate) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     match servers(inner, deadline) {
         Ok(servers) => feeds_over(inner, &servers.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]

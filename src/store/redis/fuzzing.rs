@@ -5,13 +5,17 @@ use redis::Value;
 use crate::clock::Timestamp;
 
 use super::{
-    call::answered,
-    gathering::{self, StrictAnswer},
-    log::{self, Meta},
-    record::{Record, tag},
-    reply::Reply,
-    sessions,
-    write_check::write_check,
+    client::{
+        answer::reply::Reply,
+        connections::batch::{self, StrictAnswer},
+        failover::write_check::write_check,
+    },
+    layout::record::{Record, tag},
+    ops::{
+        log::{self, Meta},
+        sessions,
+    },
+    scripts::call::answered,
 };
 
 /// Reads any bytes as the record of a session. The tag is put in front, else nothing would get past it.
@@ -32,7 +36,7 @@ pub fn reply(bytes: &[u8]) {
         other => vec![other],
     };
     let now = Timestamp::default();
-    let _ = gathering::framed(parts());
+    let _ = batch::framed(parts());
     let _ = write_check(&value, true);
     let _ = sessions::checked(StrictAnswer { now: Ok(now), values: parts() }, tag("alice", "s1"));
     let _ = Reply::of(value.clone()).and_then(|fields| Meta::of(now, fields));

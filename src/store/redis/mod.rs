@@ -53,8 +53,8 @@
 //! # Storage
 //!
 //! A user's whole state is one hash, so a check is one `HMGET`. The checks of requests that come at
-//! the same moment form a batch, behind one `TIME` and one `ROLE`. `keys` (in the source) lists the
-//! keys, and `record` the contents of a session's record. The record is no token, and neither
+//! the same moment form a batch, behind one `TIME` and one `ROLE`. `layout` (in the source) lists the
+//! keys and the contents of a session's record. The record is no token, and neither
 //! tokens nor parts of them are ever stored.
 //!
 //! # Generations
@@ -109,46 +109,13 @@
 //! no client-side caching).
 
 mod builder;
-mod call;
-mod connection;
-mod failover;
-mod failure;
+mod client;
 mod feed;
-mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod gathering;
-mod guard;
-mod identity;
-mod info;
-mod keys;
-mod liveness;
-mod log;
-mod lookout;
-mod moment;
-mod nudges;
-mod origin;
-#[cfg(feature = "cluster")]
-mod primaries;
-mod proofs;
-mod prover;
-mod record;
-mod replication;
-mod reply;
-mod republish;
+mod layout;
+mod ops;
 mod scripts;
-#[cfg(feature = "sentinel")]
-mod sentinels;
-mod server_time;
-mod servers;
-mod sessions;
-mod source;
-#[cfg(feature = "cluster")]
-mod topology;
-mod urls;
-#[cfg(feature = "sentinel")]
-mod votes;
-mod write_check;
 
 use std::{
     fmt,
@@ -164,11 +131,13 @@ use tokio::time::Instant;
 
 pub use self::{
     builder::{ConnectError, RedisStoreBuilder},
-    failover::Failover,
+    client::failover::deployment::Failover,
 };
 use self::{
-    call::whole_millis, keys::Keyspace, lookout::Lookout, origin::Origin, prover::Prover, server_time::ServerTime,
-    servers::Servers, sessions::SessionQuestion,
+    client::{connections::target::Origin, lookout::Lookout, prover::Prover, router::Servers, server_time::ServerTime},
+    layout::keys::Keyspace,
+    ops::sessions::SessionQuestion,
+    scripts::call::whole_millis,
 };
 use crate::{
     clock::Timestamp,

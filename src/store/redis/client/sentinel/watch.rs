@@ -1,0 +1,474 @@
+//! The sentinels: which primary a majority of them names, asked each second and at every change.
+//!
+//! Each sentinel has a task of its own, so that one that hangs takes nobody along. A task asks over
+//! one connection and listens for `+switch-master` over another; what it hears there only makes all
+//! tasks ask at once. The application names some sentinels; their answers name the others. All
+//! tasks belong to the [`Watch`] and end with it.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    convert::Infallible,
+    fmt::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, Value};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+
+use crate::{
+    clock::jittered,
+    error::StoreErrorKind,
+    store::redis::client::{
+        answer::{
+            error::Failure,
+            reply::{Reply, decimal, malformed},
+        },
+        connections::target::{Address, Agreed},
+        moment::Moment,
+        sentinel::votes::{Vote, Votes},
+    },
+};
+
+/// How often each sentinel is asked, if patience allows it.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after a failure doubles up to a second.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// Changes that come at the same moment are asked about once.
+const SPACING: Duration = Duration::from_millis(20);
+/// A sentinel that only others know of is given up after this time without an answer.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
+/// How many sentinels are asked. More than any deployment has.
+const MOST: usize = 32;
+/// A sentinel answers at once, or its answer is too old to be of use.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether there still is a majority, for the log.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Asks the sentinels of one store for as long as it lives.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    /// The sentinels that the application named, with credentials and TLS; never empty.
+    named: Vec<ConnectionInfo>,
+    master: String,
+    settings: AsyncConnectionConfig,
+    /// For connecting, and for each answer.
+    wait: Duration,
+    interval: Duration,
+    votes: Mutex<Votes>,
+    /// Why a sentinel does not answer.
+    troubles: Mutex<BTreeMap<Address, String>>,
+    /// Makes all tasks ask at once.
+    poke: watch::Sender<u64>,
+    /// Counts the answers.
+    answers: watch::Sender<u64>,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        named: Vec<ConnectionInfo>,
+        master: String,
+        settings: AsyncConnectionConfig,
+        patience: Duration,
+        limit: Duration,
+    ) -> Self {
+        let count = named.iter().filter_map(address_of).collect::<HashSet<_>>().len();
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let shared = Shared {
+            named,
+            master,
+            settings,
+            wait: limit.min(LONGEST_WAIT),
+            interval: LONGEST_INTERVAL.min(patience / 4),
+            votes: Mutex::new(Votes::new(patience, count)),
+            troubles: Mutex::default(),
+            poke: watch::Sender::new(0),
+            answers: watch::Sender::new(0),
+        };
+        Self { shared: Arc::new(shared), task: Mutex::new(None) }
+    }
+
+    /// Returns the primary that a majority names, waiting for the answers no longer than a sentinel
+    /// may take. To be called inside a Tokio runtime, on which the sentinels are then asked.
+    pub(crate) async fn primary(&self) -> Result<Agreed, Failure> {
+        self.start();
+        let mut answers = self.shared.answers.subscribe();
+        let asked = async {
+            loop {
+                if let Some(agreed) = self.shared.votes().primary(Moment::now()) {
+                    return Some(agreed);
+                }
+                answers.changed().await.ok()?;
+            }
+        };
+        // The sender lives as long as this.
+        timeout(self.shared.wait, asked).await.ok().flatten().ok_or_else(|| self.shared.disagreement())
+    }
+
+    /// Judges an answer of the primary that the sentinels once named: whether a majority still
+    /// does. An error tells why not; its connection is to be dropped if a majority names another
+    /// one.
+    pub(crate) fn confirm(&self, agreed: &Agreed) -> Result<(), Failure> {
+        let names = self.shared.votes().names(agreed, Moment::now());
+        match names {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let text = "the sentinels name another primary than the one that answered";
+                Err(Failure::new(StoreErrorKind::Unavailable, true, text))
+            }
+            None => {
+                // Nobody asks any more if the runtime has ended on which that was done.
+                self.start();
+                Err(self.shared.disagreement())
+            }
+        }
+    }
+
+    /// Returns whether a majority names another primary.
+    pub(crate) fn names_another(&self, agreed: &Agreed) -> bool {
+        self.shared.votes().names(agreed, Moment::now()) == Some(false)
+    }
+
+    /// Forgets what the sentinels have said, and asks them.
+    pub(crate) fn suspect(&self) {
+        self.shared.votes().forget(Moment::now());
+        self.shared.poke();
+    }
+
+    /// Returns why there is no majority, if there is none.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let is_agreed = self.shared.votes().primary(Moment::now()).is_some();
+        (!is_agreed).then(|| self.shared.explain())
+    }
+
+    /// Sees to it that the sentinels are asked. A runtime that ends takes the tasks along: then
+    /// they start anew on the present one.
+    fn start(&self) {
+        let mut task = lock(&self.task);
+        if task.as_ref().is_none_or(JoinHandle::is_finished)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            *task = Some(runtime.spawn(ask_all(Arc::clone(&self.shared))));
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    /// Shows no URL and no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("master", &self.shared.master).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn votes(&self) -> MutexGuard<'_, Votes> {
+        lock(&self.votes)
+    }
+
+    fn poke(&self) {
+        self.poke.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn disagreement(&self) -> Failure {
+        Failure::new(StoreErrorKind::Unavailable, false, &self.explain())
+    }
+
+    fn explain(&self) -> String {
+        let mut text = self.votes().explain(Moment::now());
+        for ((host, port), trouble) in lock(&self.troubles).iter().take(MOST) {
+            // Writing to a text does not fail.
+            let _ = write!(text, "; {host}:{port}: {trouble}");
+        }
+        text
+    }
+
+    /// Others are met with the credentials and the TLS of the first that was named.
+    fn info_of(&self, (host, port): &Address) -> Option<ConnectionInfo> {
+        self.named.first().map(|named| at(named, host.clone(), *port))
+    }
+
+    /// The question, and `SENTINEL SENTINELS`, whose answer names the others.
+    fn question(&self) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.cmd("SENTINEL").arg("MYID");
+        pipeline.cmd("SENTINEL").arg("MASTER").arg(&self.master);
+        pipeline.cmd("SENTINEL").arg("SENTINELS").arg(&self.master);
+        pipeline
+    }
+
+    /// Notes an answer, and returns the other sentinels that it names.
+    fn learn(&self, asked: Moment, values: Vec<Value>) -> Result<Vec<Address>, Failure> {
+        let (id, vote, others) = answer(asked, values)?;
+        self.votes().record(&id, vote, Moment::now());
+        self.answers.send_modify(|count| *count = count.wrapping_add(1));
+        Ok(others)
+    }
+}
+
+/// Reads the answer of a sentinel: its id, what it says of the primary, and the addresses of the
+/// others.
+fn answer(asked: Moment, values: Vec<Value>) -> Result<(String, Vote, Vec<Address>), Failure> {
+    let mut reply = Reply::of(Value::Array(values))?;
+    let id = reply.text()?;
+    if id.is_empty() || id.len() > 64 {
+        return Err(malformed());
+    }
+    let master = properties(reply.value()?)?;
+    let number = |name: &str| master.get(name).and_then(|text| decimal(text.as_bytes())).ok_or_else(malformed);
+    let vote = Vote {
+        asked,
+        address: address(&master).ok_or_else(malformed)?,
+        epoch: number("config-epoch")?,
+        others: number("num-other-sentinels")?,
+    };
+    let (mut list, mut others) = (reply.array()?, Vec::new());
+    while !list.is_empty() && others.len() < MOST {
+        others.extend(address(&properties(list.value()?)?));
+    }
+    Ok((id, vote, others))
+}
+
+fn address(properties: &BTreeMap<String, String>) -> Option<Address> {
+    let port = properties.get("port")?.parse().ok().filter(|port| *port != 0)?;
+    Some((properties.get("ip").filter(|host| !host.is_empty())?.clone(), port))
+}
+
+/// Names and values, one after the other.
+fn properties(value: Value) -> Result<BTreeMap<String, String>, Failure> {
+    let (mut reply, mut properties) = (Reply::of(value)?, BTreeMap::new());
+    while !reply.is_empty() {
+        properties.insert(reply.text()?, reply.text()?);
+    }
+    Ok(properties)
+}
+
+/// Keeps a task for each sentinel, and tells the log when a majority is lost or found.
+async fn ask_all(shared: Arc<Shared>) {
+    // The sender stays here, so that the channel never ends.
+    let (found, mut queue) = mpsc::channel::<Address>(MOST);
+    let (mut tasks, mut asked) = (JoinSet::new(), HashSet::new());
+    for info in &shared.named {
+        if let Some(address) = address_of(info)
+            && asked.insert(address.clone())
+        {
+            tasks.spawn(ask_one(Arc::clone(&shared), info.clone(), address, true, found.clone()));
+        }
+    }
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Connecting fails without a majority, and says why.
+    let mut is_told = true;
+    loop {
+        tokio::select! {
+            Some(address) = queue.recv() => {
+                if asked.len() < MOST && !asked.contains(&address) && let Some(info) = shared.info_of(&address) {
+                    asked.insert(address.clone());
+                    tasks.spawn(ask_one(Arc::clone(&shared), info, address, false, found.clone()));
+                }
+            }
+            Some(ended) = tasks.join_next() => {
+                if let Ok(address) = ended {
+                    lock(&shared.troubles).remove(&address);
+                    asked.remove(&address);
+                }
+            }
+            _ = looks.tick() => is_told = tell(&shared, is_told),
+        }
+    }
+}
+
+/// Tells the log if that has changed: whether there is a majority.
+fn tell(shared: &Shared, was_agreed: bool) -> bool {
+    let is_agreed = shared.votes().primary(Moment::now()).is_some();
+    #[cfg(feature = "tracing")]
+    match (was_agreed, is_agreed) {
+        (true, false) => tracing::warn!(reason = shared.explain(), "no majority of the sentinels names a primary"),
+        (false, true) => tracing::info!("a majority of the sentinels names a primary again"),
+        _ => {}
+    }
+    let _ = was_agreed;
+    is_agreed
+}
+
+/// Asks one sentinel until it is given up: then returns its address.
+async fn ask_one(
+    shared: Arc<Shared>,
+    info: ConnectionInfo,
+    address: Address,
+    is_named: bool,
+    found: mpsc::Sender<Address>,
+) -> Address {
+    let (mut last_answer, mut pause) = (Instant::now(), SHORTEST_PAUSE);
+    let mut poked = shared.poke.subscribe();
+    loop {
+        let begun = Instant::now();
+        let failure = converse(&shared, &info, &address, &found, &mut last_answer).await;
+        lock(&shared.troubles).insert(address.clone(), failure.code().to_owned());
+        if !is_named && last_answer.elapsed() > GIVEN_UP_AFTER {
+            return address;
+        }
+        if last_answer > begun {
+            pause = SHORTEST_PAUSE;
+        }
+        // It ends early if there is a change; a sentinel that is away is not asked more often for
+        // that than `SPACING`.
+        let _ = timeout(jittered(pause), poked.changed()).await;
+        sleep(SPACING).await;
+        pause = pause.saturating_mul(2).min(LONGEST_INTERVAL);
+    }
+}
+
+/// Connects to a sentinel and asks it until that fails.
+async fn converse(
+    shared: &Arc<Shared>,
+    info: &ConnectionInfo,
+    address: &Address,
+    found: &mpsc::Sender<Address>,
+    last_answer: &mut Instant,
+) -> Failure {
+    let client = match Client::open(info.clone()) {
+        Ok(client) => client,
+        Err(error) => return error.into(),
+    };
+    // What is heard only makes all ask sooner; it ends with the asking.
+    tokio::select! {
+        asked = ask(shared, &client, address, found, last_answer) => match asked {
+            Err(failure) => failure,
+            Ok(never) => match never {},
+        },
+        never = listen(shared, &client) => match never {},
+    }
+}
+
+/// Asks a sentinel over a new connection, each interval and at every change, until that fails.
+async fn ask(
+    shared: &Shared,
+    client: &Client,
+    address: &Address,
+    found: &mpsc::Sender<Address>,
+    last_answer: &mut Instant,
+) -> Result<Infallible, Failure> {
+    let connect = client.get_multiplexed_async_connection_with_config(&shared.settings);
+    let mut link = timeout(shared.wait, connect).await.map_err(|_| Failure::timeout())??;
+    let mut poked = shared.poke.subscribe();
+    loop {
+        let asked = Moment::now();
+        let question = shared.question();
+        let answered = timeout(shared.wait, question.query_async::<Vec<Value>>(&mut link)).await;
+        let others = shared.learn(asked, answered.map_err(|_| Failure::timeout())??)?;
+        *last_answer = Instant::now();
+        lock(&shared.troubles).remove(address);
+        for other in others {
+            // They are named again with the next answer.
+            let _ = found.try_send(other);
+        }
+        let _ = timeout(shared.interval, poked.changed()).await;
+        sleep(SPACING).await;
+    }
+}
+
+/// Makes all tasks ask when this sentinel says that another primary is in its place.
+async fn listen(shared: &Shared, client: &Client) -> Infallible {
+    loop {
+        if let Ok(Ok(mut subscription)) = timeout(shared.wait, client.get_async_pubsub()).await
+            && let Ok(Ok(())) = timeout(shared.wait, subscription.subscribe("+switch-master")).await
+        {
+            let mut messages = subscription.on_message();
+            while let Some(message) = messages.next().await {
+                let is_ours = |text: String| text.split(' ').next() == Some(shared.master.as_str());
+                if message.get_payload::<String>().is_ok_and(is_ours) {
+                    shared.poke();
+                }
+            }
+        }
+        sleep(jittered(LONGEST_INTERVAL)).await;
+    }
+}
+
+/// Returns the same server settings for another address.
+pub(crate) fn at(info: &ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
+    use redis::ConnectionAddr;
+
+    let address = match info.addr().clone() {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
+    };
+    info.clone().set_addr(address)
+}
+
+/// Returns the host and port, which a socket of this machine has not.
+pub(crate) fn address_of(info: &ConnectionInfo) -> Option<Address> {
+    use redis::ConnectionAddr;
+
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
+        _ => None,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Value {
+        Value::Array(texts.iter().map(|text| Value::BulkString(text.as_bytes().to_vec())).collect())
+    }
+
+    fn of_a_sentinel(master: &[&str], others: Vec<Value>) -> Result<(String, Vote, Vec<Address>), Failure> {
+        let id = Value::BulkString(b"5f0e8f3f".to_vec());
+        answer(Moment::at(7), vec![id, texts(master), Value::Array(others)])
+    }
+
+    const MASTER: [&str; 8] = ["ip", "10.0.0.1", "port", "6379", "config-epoch", "3", "num-other-sentinels", "2"];
+
+    #[test]
+    fn the_answer_of_a_sentinel_is_read() {
+        let other = texts(&["name", "x", "ip", "10.0.0.9", "port", "26379"]);
+        let unknown = texts(&["name", "y", "ip", "", "port", "0"]);
+        let (id, vote, others) = of_a_sentinel(&MASTER, vec![other, unknown]).unwrap();
+        assert_eq!((id.as_str(), vote.asked, vote.epoch, vote.others), ("5f0e8f3f", Moment::at(7), 3, 2));
+        assert_eq!(vote.address, ("10.0.0.1".to_owned(), 6379));
+        assert_eq!(others, [("10.0.0.9".to_owned(), 26379)]);
+    }
+
+    #[test]
+    fn an_answer_that_lacks_a_part_is_no_vote() {
+        for left_out in [0, 2, 4, 6] {
+            let mut master = MASTER.to_vec();
+            master.drain(left_out..left_out + 2);
+            assert!(of_a_sentinel(&master, Vec::new()).is_err(), "{left_out}");
+        }
+        for (place, wrong) in [(3, "x"), (3, "0"), (3, "70000"), (5, "-1"), (7, "")] {
+            let mut master = MASTER;
+            master.iter_mut().skip(place).take(1).for_each(|value| *value = wrong);
+            assert!(of_a_sentinel(&master, Vec::new()).is_err(), "{place}: {wrong}");
+        }
+        assert!(answer(Moment::at(0), Vec::new()).is_err());
+        assert!(answer(Moment::at(0), vec![Value::Nil, Value::Nil, Value::Nil]).is_err());
+    }
+}
