@@ -1,4 +1,5 @@
-//! The readers of what Redis answers, for `fuzz/`: they are private otherwise. Compiled by cargo-fuzz alone.
+//! The readers of the answers of Redis, for `fuzz/`. They are private otherwise. Only cargo-fuzz
+//! compiles this.
 
 use redis::Value;
 
@@ -10,15 +11,17 @@ use super::{
         connections::batch::{self, StrictAnswer},
         failover::write_check::write_check,
     },
-    layout::record::{Record, tag},
-    ops::{
-        log::{self, Meta},
-        sessions,
+    layout::{
+        log_entry::entries,
+        meta::Meta,
+        record::{Record, tag},
     },
+    ops::sessions,
     scripts::call::answered,
 };
 
-/// Reads any bytes as the record of a session. The tag is put in front, else nothing would get past it.
+/// Reads any bytes as the record of a session. The second time the tag comes first, since no other
+/// bytes get past it.
 pub fn record(bytes: &[u8]) {
     let tag = tag("alice", "s1");
     let _ = Record::parse(bytes, tag);
@@ -28,7 +31,7 @@ pub fn record(bytes: &[u8]) {
     }
 }
 
-/// Reads any bytes as an answer in RESP, by every reader that there is.
+/// Reads any bytes as an answer in RESP, by every reader.
 pub fn reply(bytes: &[u8]) {
     let Ok(value) = redis::parse_redis_value(bytes) else { return };
     let parts = || match value.clone() {
@@ -40,7 +43,7 @@ pub fn reply(bytes: &[u8]) {
     let _ = write_check(&value, true);
     let _ = sessions::checked(StrictAnswer { now: Ok(now), values: parts() }, tag("alice", "s1"));
     let _ = Reply::of(value.clone()).and_then(|fields| Meta::of(now, fields));
-    let _ = Reply::of(value.clone()).and_then(|answers| log::entries(answers, false));
+    let _ = Reply::of(value.clone()).and_then(|answers| entries(answers, false));
     let script = || answered(value.clone(), "n").ok();
     let _ = script().map(sessions::rotated);
     let _ = script().map(|answer| sessions::revoked(0, answer));

@@ -1,4 +1,4 @@
-//! The task that asks a server's replicas for [proofs](super::proofs).
+//! The task that asks a server's replicas for [proofs](super::failover::proofs).
 //!
 //! It has a connection of its own: `WAIT` blocks one until the replicas have acknowledged.
 
@@ -18,21 +18,15 @@ use crate::{
     error::{ConfigError, StoreError, StoreErrorKind},
     store::{
         ServerId,
-        redis::{
-            builder::ConnectError,
-            client::{
-                answer::{error::Failure, info, reply::malformed},
-                connections::{
-                    Connections, Lease, identity,
-                    target::{Origin, Terms},
-                },
-                failover::{
-                    guard::Guard,
-                    replication::{self, DEMANDED, Replication},
-                },
-                moment::Moment,
+        redis::client::{
+            answer::{error::CommandError, info, reply::malformed},
+            connect_error::{ConnectError, Unfit},
+            connections::{Connections, checkout::Checkout, config::ConnectionConfig, connector::Connector, identity},
+            failover::{
+                guard::Guard,
+                replication::{self, DEMANDED, Replication},
             },
-            layout::keys::Keyspace,
+            moment::Moment,
         },
     },
 };
@@ -50,6 +44,7 @@ pub(crate) struct Prover {
     task: Mutex<Option<Task>>,
 }
 
+/// A task that ends when this is dropped.
 struct Task(JoinHandle<()>);
 
 impl Drop for Task {
@@ -58,14 +53,15 @@ impl Drop for Task {
     }
 }
 
-/// The connection over which replicas are asked, and the question.
+/// The connection of the probes, and their settings.
 struct Prober {
     connections: Connections,
     guard: Arc<Guard>,
+    /// The key of the write.
     key: String,
     timeout: Duration,
     pause: Duration,
-    /// For so long the server waits for its replicas.
+    /// The time for which the server waits for its replicas.
     wait: Duration,
 }
 
@@ -79,6 +75,7 @@ enum Write {
 }
 
 impl Write {
+    /// Returns the name of the command.
     fn name(self) -> &'static str {
         match self {
             Self::Prolong => "PEXPIRE",
@@ -88,8 +85,10 @@ impl Write {
 }
 
 /// The outcome of one probe.
-enum Probed {
+enum Probe {
+    /// All replicas have acknowledged the write.
     Proved,
+    /// Not all replicas have acknowledged the write, or it failed.
     Short,
     /// The user has no right to this command.
     Forbidden(&'static str),
@@ -98,17 +97,17 @@ enum Probed {
 }
 
 impl Prover {
-    /// Makes the connection's rules, where answers need proofs.
-    pub(crate) fn new(origin: &Origin, keys: &Keyspace, timeout: Duration) -> Result<Option<Self>, ConfigError> {
-        let guard = origin.guard();
+    /// Creates a prover that writes to `key`, if answers need proofs.
+    pub(crate) fn new(connector: &Connector, key: String, timeout: Duration) -> Result<Option<Self>, ConfigError> {
+        let guard = connector.guard();
         let Some(max_lag) = guard.deployment().max_lag() else { return Ok(None) };
-        let (wait, terms) = (max_lag / 2, Terms::new(timeout, 1));
+        let (wait, config) = (max_lag / 2, ConnectionConfig::new(timeout, 1));
         // The client must wait for longer than the server does.
-        let source = origin.source(None, &Terms::new(wait.saturating_add(timeout), 1))?;
+        let source = connector.source(None, &ConnectionConfig::new(wait.saturating_add(timeout), 1))?;
         let prober = Prober {
-            connections: Connections::new(source, &terms, guard),
+            connections: Connections::new(source, &config, guard),
             guard: Arc::clone(guard),
-            key: keys.proof(),
+            key,
             timeout,
             pause: (max_lag / 4).min(LONGEST_PAUSE),
             wait,
@@ -116,19 +115,23 @@ impl Prover {
         Ok(Some(Self { prober: Arc::new(prober), task: Mutex::new(None) }))
     }
 
-    /// Waits for the first proof, and starts the task. An error names the cause.
+    /// Waits for the first proof, and starts the task.
+    ///
+    /// # Errors
+    ///
+    /// There is no proof in time. The error names the cause.
     pub(crate) async fn begin(&self) -> Result<(), ConnectError> {
         let ends = Instant::now() + self.prober.timeout + self.prober.wait;
         loop {
             match self.prober.probe().await {
-                Probed::Proved => break,
-                Probed::Forbidden(command) => return Err(lacks(command).into()),
-                Probed::Unidentified => return Err(lacks("INFO").into()),
-                Probed::Short if Instant::now() >= ends => {
+                Probe::Proved => break,
+                Probe::Forbidden(command) => return Err(lacks(command).into()),
+                Probe::Unidentified => return Err(lacks("INFO").into()),
+                Probe::Short if Instant::now() >= ends => {
                     let cause = self.prober.guard.unproved().unwrap_or_default();
-                    return Err(StoreError::from(Failure::new(StoreErrorKind::Unavailable, false, &cause)).into());
+                    return Err(StoreError::from(CommandError::new(StoreErrorKind::Unavailable, false, &cause)).into());
                 }
-                Probed::Short => sleep(SHORT_PAUSE).await,
+                Probe::Short => sleep(SHORT_PAUSE).await,
             }
         }
         self.keep_at_work();
@@ -144,14 +147,17 @@ impl Prover {
     }
 }
 
+/// Returns the error of a user without the right to a command.
 fn lacks(command: &str) -> ConfigError {
     ConfigError::new(
         "url",
         format!("names a user who has no right to {command}, which `Failover::Replicas` needs"),
         format!("grant it with ACL SETUSER (+{})", command.to_lowercase()),
     )
+    .with_source(Unfit::Rights(command.to_owned()))
 }
 
+/// Probes after each pause.
 async fn probe_for_ever(prober: Arc<Prober>) {
     loop {
         let began = Instant::now();
@@ -161,69 +167,69 @@ async fn probe_for_ever(prober: Arc<Prober>) {
 }
 
 impl Prober {
-    /// Asks the replicas once. Without a proof the connection goes: the address may lead elsewhere
-    /// by now.
-    async fn probe(&self) -> Probed {
-        let mut lease = match self.connections.lease(Instant::now() + self.timeout).await {
-            Ok(lease) => lease,
-            Err(failure) => return self.failed(&failure, "INFO"),
+    /// Asks the replicas once. Without a proof it drops the connection: the address may lead
+    /// elsewhere by now.
+    async fn probe(&self) -> Probe {
+        let mut checkout = match self.connections.checkout(Instant::now() + self.timeout).await {
+            Ok(checkout) => checkout,
+            Err(error) => return self.failed(&error, "INFO"),
         };
-        let probed = match self.ask(&mut lease, Write::Prolong).await {
+        let probed = match self.ask(&mut checkout, Write::Prolong).await {
             Some(probed) => probed,
-            None => self.ask(&mut lease, Write::Create).await.unwrap_or(Probed::Short),
+            None => self.ask(&mut checkout, Write::Create).await.unwrap_or(Probe::Short),
         };
-        if !matches!(probed, Probed::Proved) {
-            lease.distrust();
+        if !matches!(probed, Probe::Proved) {
+            checkout.discard();
         }
         probed
     }
 
-    /// Makes one write and waits for the replicas. `None` if there is no key to prolong.
-    async fn ask(&self, lease: &mut Lease, write: Write) -> Option<Probed> {
+    /// Makes one write and waits for the replicas. Returns `None` if there is no key to prolong.
+    async fn ask(&self, checkout: &mut Checkout, write: Write) -> Option<Probe> {
         let asked = Moment::now();
         let deadline = Instant::now() + self.wait + self.timeout;
-        let values = match lease.pipeline(&self.question(write, lease.server()), deadline).await {
+        let values = match checkout.pipeline(&self.probe_pipeline(write, checkout.server()), deadline).await {
             Ok(values) => values,
-            Err(failure) => return Some(self.failed(&failure, write.name())),
+            Err(error) => return Some(self.failed(&error, write.name())),
         };
         let Ok([written, acknowledged, server, replication]) = <[Value; 4]>::try_from(values) else {
             return Some(self.failed(&malformed(), write.name()));
         };
-        match written.extract_error().map_err(Failure::from) {
+        match written.extract_error().map_err(CommandError::from) {
             Ok(Value::Int(0)) => return None,
             Ok(Value::Int(_) | Value::Okay) => {}
             Ok(_) => return Some(self.failed(&malformed(), write.name())),
-            Err(failure) => return Some(self.failed(&failure, write.name())),
+            Err(error) => return Some(self.failed(&error, write.name())),
         }
-        let count = match acknowledged.extract_error().map_err(Failure::from) {
+        let count = match acknowledged.extract_error().map_err(CommandError::from) {
             Ok(Value::Int(count)) => u64::try_from(count).unwrap_or(0),
             Ok(_) => return Some(self.failed(&malformed(), "WAIT")),
-            Err(failure) => return Some(self.failed(&failure, "WAIT")),
+            Err(error) => return Some(self.failed(&error, "WAIT")),
         };
         let (server, replication) = match (section(server), section(replication)) {
             (Ok(server), Ok(replication)) => (server, replication),
-            (Err(failure), _) | (_, Err(failure)) => return Some(self.failed(&failure, "INFO")),
+            (Err(error), _) | (_, Err(error)) => return Some(self.failed(&error, "INFO")),
         };
         self.guard.cover(replication::online(&replication));
-        let Some(name) = identity::name_of_term(&server, &replication) else { return Some(Probed::Unidentified) };
+        let Some(name) = identity::name_of_term(&server, &replication) else { return Some(Probe::Unidentified) };
         let server = identity::server_id(&name, None);
         if self.guard.acknowledged(server, asked, count) {
-            return Some(Probed::Proved);
+            return Some(Probe::Proved);
         }
-        let demanded = self.demanded(lease).await;
-        let seen = Replication { connected: replication::connected(&replication), demanded };
-        Some(if self.guard.demands(server, asked, seen) { Probed::Proved } else { Probed::Short })
+        let demanded = self.demanded(checkout).await;
+        let replication = Replication { connected: replication::connected(&replication), demanded };
+        Some(if self.guard.demands(server, asked, replication) { Probe::Proved } else { Probe::Short })
     }
 
-    /// Returns how many replicas the server demands; `None` if it does not tell.
-    async fn demanded(&self, lease: &mut Lease) -> Option<u64> {
-        let answer = lease.command(&replication::setting(DEMANDED), Instant::now() + self.timeout).await;
+    /// Returns the count of replicas that the server demands; `None` if it does not tell.
+    async fn demanded(&self, checkout: &mut Checkout) -> Option<u64> {
+        let answer = checkout.command(&replication::setting(DEMANDED), Instant::now() + self.timeout).await;
         answer.and_then(replication::number).ok().flatten()
     }
 
-    /// Returns the write and what follows it. `INFO` is last: the server was the primary of this
-    /// name until then, so no other one confirmed a revocation before the write.
-    fn question(&self, write: Write, server: Option<ServerId>) -> Pipeline {
+    /// Returns the commands of a probe. `INFO` is last: the server was the primary of this name until
+    /// then, so no other one confirmed a revocation before the write.
+    fn probe_pipeline(&self, write: Write, server: Option<ServerId>) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.ignore_errors();
         match write {
@@ -236,12 +242,14 @@ impl Prober {
         pipeline
     }
 
-    fn failed(&self, failure: &Failure, command: &'static str) -> Probed {
-        self.guard.failed(failure.code());
-        if failure.is_forbidden() { Probed::Forbidden(command) } else { Probed::Short }
+    /// Notes a failed command.
+    fn failed(&self, error: &CommandError, command: &'static str) -> Probe {
+        self.guard.failed(error.code());
+        if error.is_forbidden() { Probe::Forbidden(command) } else { Probe::Short }
     }
 }
 
-fn section(answer: Value) -> Result<String, Failure> {
+/// Returns the text of a section of `INFO`.
+fn section(answer: Value) -> Result<String, CommandError> {
     info::text(answer.extract_error()?)
 }

@@ -1,10 +1,15 @@
-//! Nudges: at every entry of a log its script publishes to the bucket's channel. Subscribers then
-//! read the log at once instead of at the next tick.
+//! Subscriptions to nudges: messages on the channel of a bucket which say "read the log now".
 //!
-//! Nothing rests on them: a nudge may be lost, late or spurious. They come over a connection that
-//! carries nothing else, because redis 1.8 can take a push for the answer to a command. In a
-//! cluster there is one connection to each primary that the feeds have found. A bucket that moves
-//! is without nudges for a second or two.
+//! Nothing rests on them: a nudge may be lost, late or spurious. In a cluster there is one connection
+//! to each primary that the feeds have found. A bucket that moves is without nudges for a second or
+//! two.
+//!
+//! A connection with subscriptions carries nothing else but `ROLE`. Redis confirms a subscription
+//! with a push and no reply (redis/redis#11784), and redis-rs takes such a push for the answer to its
+//! oldest command. A server that ends a subscription by itself, when a slot moves, sends the same
+//! push (valkey-io/valkey#1066, open). It would shift the answers of all commands after it. No issue
+//! of redis-rs describes that. Reproduce it on redis 1.8 with RESP3: `SSUBSCRIBE`, then move the slot
+//! while a command waits. Remove the separate connection when redis tells the two pushes apart.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,19 +23,17 @@ use tokio::{
 };
 
 #[cfg(feature = "cluster")]
-use crate::store::redis::client::router::cluster::Primaries;
+use crate::store::redis::client::router::cluster::Cluster;
 use crate::{
     clock::jittered,
     error::StoreErrorKind,
     store::{
         bell::Bell,
-        redis::{
-            Inner,
-            client::{
-                answer::{error::Failure, reply::Reply},
-                connections::target::{Address, Terms},
-                router::Servers,
-            },
+        redis::client::{
+            address::Address,
+            answer::{error::CommandError, reply::Reply},
+            connections::{config::ConnectionConfig, connector::Connector},
+            router::Router,
         },
     },
 };
@@ -45,13 +48,22 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 #[cfg(feature = "cluster")]
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// The channels of the buckets, and the servers that publish to them.
+pub(crate) struct Channels {
+    pub(crate) connector: Arc<Connector>,
+    /// The time limit of each command.
+    pub(crate) timeout: Duration,
+    /// Returns the name of a bucket's channel.
+    pub(crate) name: Box<dyn Fn(u32) -> String + Send + Sync>,
+}
+
 /// A task that rings the bells until it is dropped.
 pub(crate) struct Subscription(JoinHandle<()>);
 
 impl Subscription {
     /// Starts the task. Returns `None` if there can be no subscription.
-    pub(crate) fn start(inner: &Arc<Inner>, servers: &Arc<Servers>, bells: Vec<Arc<Bell>>) -> Option<Self> {
-        if !inner.origin.takes_subscriptions() {
+    pub(crate) fn start(channels: Channels, router: &Arc<Router>, bells: Vec<Arc<Bell>>) -> Option<Self> {
+        if !channels.connector.takes_subscriptions() {
             #[cfg(feature = "tracing")]
             tracing::info!("no nudges from Redis: the address behind the application's own pool is unknown");
             return None;
@@ -61,12 +73,12 @@ impl Subscription {
             tracing::warn!("no nudges from Redis: there is no Tokio runtime to receive them on");
             return None;
         };
-        let (inner, servers) = (Arc::clone(inner), Arc::clone(servers));
+        let (channels, router) = (Arc::new(channels), Arc::clone(router));
         let task = async move {
-            match &*servers {
-                Servers::One(_) => Ringer::new(inner, None, bells).run().await,
+            match &*router {
+                Router::One(_) => Subscriber::new(channels, None, bells).run().await,
                 #[cfg(feature = "cluster")]
-                Servers::Cluster(primaries) => ring_for_each(&inner, primaries, &bells).await,
+                Router::Cluster(cluster) => subscribe_to_each(&channels, cluster, &bells).await,
             }
         };
         Some(Self(runtime.spawn(task)))
@@ -82,46 +94,48 @@ impl Drop for Subscription {
 /// Keeps a subscription to each primary, each in a task of its own: one that hangs affects only its
 /// own buckets.
 #[cfg(feature = "cluster")]
-async fn ring_for_each(inner: &Arc<Inner>, primaries: &Primaries, bells: &[Arc<Bell>]) {
+async fn subscribe_to_each(channels: &Arc<Channels>, cluster: &Cluster, bells: &[Arc<Bell>]) {
     let mut subscriptions: HashMap<(Address, Vec<u32>), Subscription> = HashMap::new();
     loop {
         // A failure is reported to the readers.
-        let places = primaries.places(Instant::now() + inner.timeout).await.unwrap_or_default();
+        let places = cluster.places(Instant::now() + channels.timeout).await.unwrap_or_default();
         subscriptions.retain(|(address, buckets), _| places.get(address) == Some(buckets));
         for (address, buckets) in places {
             subscriptions.entry((address, buckets)).or_insert_with_key(|(address, buckets)| {
                 let is_its = |bell: &&Arc<Bell>| bell.buckets().iter().all(|bucket| buckets.contains(bucket));
                 let its = bells.iter().filter(is_its).cloned().collect();
-                let ringer = Ringer::new(Arc::clone(inner), Some(address.clone()), its);
-                Subscription(tokio::spawn(async move { ringer.run().await }))
+                let subscriber = Subscriber::new(Arc::clone(channels), Some(address.clone()), its);
+                Subscription(tokio::spawn(async move { subscriber.run().await }))
             });
         }
         sleep(LOOK_EVERY).await;
     }
 }
 
-type Channels = HashMap<String, (Arc<Bell>, u32)>;
+/// The bell and the bucket of each channel.
+type Bells = HashMap<String, (Arc<Bell>, u32)>;
 
-struct Ringer {
-    inner: Arc<Inner>,
+/// A subscription over one connection.
+struct Subscriber {
+    channels: Arc<Channels>,
     /// The node of a cluster.
     node: Option<Address>,
-    /// The bell and the bucket of each channel.
-    channels: Arc<Channels>,
+    bells_of: Arc<Bells>,
     bells: Vec<Arc<Bell>>,
 }
 
-impl Ringer {
-    fn new(inner: Arc<Inner>, node: Option<Address>, bells: Vec<Arc<Bell>>) -> Self {
-        let channels = bells.iter().flat_map(|bell| {
-            bell.buckets().iter().map(|bucket| (inner.keys.channel(*bucket), (Arc::clone(bell), *bucket)))
+impl Subscriber {
+    /// Creates a subscription to the channels of these bells.
+    fn new(channels: Arc<Channels>, node: Option<Address>, bells: Vec<Arc<Bell>>) -> Self {
+        let bells_of = bells.iter().flat_map(|bell| {
+            bell.buckets().iter().map(|bucket| ((channels.name)(*bucket), (Arc::clone(bell), *bucket)))
         });
-        Self { channels: Arc::new(channels.collect()), inner, node, bells }
+        Self { bells_of: Arc::new(bells_of.collect()), channels, node, bells }
     }
 
-    /// Subscribes for ever.
+    /// Subscribes again and again, for ever.
     async fn run(self) {
-        let (mut pause, mut told) = (SHORTEST_PAUSE, false);
+        let (mut pause, mut is_logged) = (SHORTEST_PAUSE, false);
         loop {
             let begun = Instant::now();
             let outcome = self.listen().await;
@@ -129,15 +143,15 @@ impl Ringer {
                 pause = SHORTEST_PAUSE;
             }
             match outcome {
-                Err(failure) if failure.kind == StoreErrorKind::Rejected => {
-                    if !told {
+                Err(error) if error.kind == StoreErrorKind::Rejected => {
+                    if !is_logged {
                         #[cfg(feature = "tracing")]
                         tracing::warn!(
-                            error = ?crate::error::StoreError::from(failure),
+                            error = ?crate::error::StoreError::from(error),
                             "no nudges from Redis: the subscription was refused; revocations are read at every tick all the same"
                         );
                     }
-                    told = true;
+                    is_logged = true;
                     sleep(jittered(PAUSE_IF_REFUSED)).await;
                 }
                 _ => {
@@ -149,32 +163,39 @@ impl Ringer {
     }
 
     /// Connects, subscribes, and returns when the subscription has ended.
-    async fn listen(&self) -> Result<(), Failure> {
-        // Each connection has its own, so that the end of one is not taken for the end of the next.
+    async fn listen(&self) -> Result<(), CommandError> {
+        // Each connection has its own. Otherwise the end of one would end the next one too.
         let ended = Arc::new(Notify::new());
         let pushes = {
-            let (channels, ended) = (Arc::clone(&self.channels), Arc::clone(&ended));
-            move |push| ring(&channels, &ended, &push)
+            let (bells_of, ended) = (Arc::clone(&self.bells_of), Arc::clone(&ended));
+            move |push| ring(&bells_of, &ended, &push)
         };
-        let terms = Terms { pushes: Some(Arc::new(pushes)), ..Terms::new(self.inner.timeout, 1) };
-        let refused = |_| Failure::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
-        let source = self.inner.origin.source(self.node.as_ref(), &terms).map_err(refused)?;
-        let limit = self.inner.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
-        let link = timeout(limit, source.connect()).await.map_err(|_| Failure::timeout())??;
-        timeout(limit, self.subscribe(&link)).await.map_err(|_| Failure::timeout())??;
+        let config =
+            ConnectionConfig { pushes: Some(Arc::new(pushes)), ..ConnectionConfig::new(self.channels.timeout, 1) };
+        let refused = |_| CommandError::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
+        let source = self.channels.connector.source(self.node.as_ref(), &config).map_err(refused)?;
+        let limit = self.channels.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
+        let connection = timeout(limit, source.connect()).await.map_err(|_| CommandError::timeout())??;
+        timeout(limit, self.subscribe(&connection)).await.map_err(|_| CommandError::timeout())??;
         // Messages that were published before are not pushed.
         self.bells.iter().for_each(|bell| bell.ring_for_all());
         while timeout(PING_EVERY, ended.notified()).await.is_err() {
-            timeout(self.inner.timeout, is_well(link.clone())).await.map_err(|_| Failure::timeout())??;
+            timeout(self.channels.timeout, check_role(connection.clone()))
+                .await
+                .map_err(|_| CommandError::timeout())??;
         }
         Ok(())
     }
 
-    /// Subscribes to one channel at a time: redis 1.8 expects one answer a command.
-    async fn subscribe(&self, link: &MultiplexedConnection) -> Result<(), Failure> {
-        let subscriptions = self.channels.keys().map(|channel| {
-            let mut link = link.clone();
-            async move { redis::cmd("SSUBSCRIBE").arg(channel).query_async::<Value>(&mut link).await }
+    /// Subscribes to each channel with a command of its own.
+    ///
+    /// The server confirms each channel, and redis 1.8 expects one answer to a command. Its own
+    /// method for several shard channels needs its connection to a whole cluster. No upstream issue
+    /// found; reproduce: `SSUBSCRIBE a b`, then `PING`. Remove when `PING` gets its own answer.
+    async fn subscribe(&self, connection: &MultiplexedConnection) -> Result<(), CommandError> {
+        let subscriptions = self.bells_of.keys().map(|channel| {
+            let mut connection = connection.clone();
+            async move { redis::cmd("SSUBSCRIBE").arg(channel).query_async::<Value>(&mut connection).await }
         });
         try_join_all(subscriptions).await?;
         Ok(())
@@ -182,14 +203,14 @@ impl Ringer {
 }
 
 /// Handles a push. Runs in the task that reads the connection.
-fn ring(channels: &Channels, ended: &Notify, push: &PushInfo) {
+fn ring(bells: &Bells, ended: &Notify, push: &PushInfo) {
     match push.kind {
         PushKind::SMessage => {
             let channel = push.data.first().and_then(|channel| match channel {
                 Value::BulkString(name) => std::str::from_utf8(name).ok(),
                 _ => None,
             });
-            if let Some((bell, bucket)) = channel.and_then(|channel| channels.get(channel)) {
+            if let Some((bell, bucket)) = channel.and_then(|channel| bells.get(channel)) {
                 bell.ring(*bucket);
             }
         }
@@ -200,7 +221,7 @@ fn ring(channels: &Channels, ended: &Notify, push: &PushInfo) {
 }
 
 /// Returns an error if the connection is dead, or leads to a server that is no longer a primary.
-async fn is_well(mut link: MultiplexedConnection) -> Result<(), Failure> {
-    let answer = redis::cmd("ROLE").query_async::<Value>(&mut link).await?;
-    if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(Failure::untrusted("not a primary")) }
+async fn check_role(mut connection: MultiplexedConnection) -> Result<(), CommandError> {
+    let answer = redis::cmd("ROLE").query_async::<Value>(&mut connection).await?;
+    if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(CommandError::untrusted("not a primary")) }
 }

@@ -1,4 +1,4 @@
-//! The server's time, as best known without asking it.
+//! The server's time, estimated from its answers.
 //!
 //! Every answer carries the server's time of a moment before it came. So *that time plus the time
 //! that has passed here since* is never ahead of the server's clock, if both clocks run equally
@@ -26,6 +26,7 @@ pub(crate) struct ServerTime {
 }
 
 impl ServerTime {
+    /// Creates an estimate without an answer. No answer takes longer than `oldest_answer`.
     pub(crate) fn new(oldest_answer: Duration) -> Self {
         Self { best: Mutex::new(None), oldest_answer }
     }
@@ -40,11 +41,13 @@ impl ServerTime {
         self.learn_at(answered, Instant::now());
     }
 
+    /// Returns the estimate for a moment.
     fn at(&self, moment: Instant) -> Timestamp {
         let best = *self.best.lock().unwrap_or_else(PoisonError::into_inner);
         best.map(|best| estimate(best, moment)).unwrap_or_default()
     }
 
+    /// Learns from an answer that came at a moment.
     fn learn_at(&self, answered: Timestamp, moment: Instant) {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let known = best.map(|best| estimate(best, moment));
@@ -55,6 +58,7 @@ impl ServerTime {
     }
 }
 
+/// Returns the server's time at a moment, by an answer and the moment at which that came.
 fn estimate((answered, came): (Timestamp, Instant), moment: Instant) -> Timestamp {
     let passed = moment.saturating_duration_since(came);
     answered.saturating_add(passed.saturating_sub(passed / 4096))

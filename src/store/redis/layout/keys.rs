@@ -57,7 +57,7 @@ pub(crate) struct Keyspace {
 }
 
 /// A thing of another issuer: its hash, and the bucket that the hash falls into.
-pub(crate) struct ForeignKey {
+pub(crate) struct ExternalKey {
     pub(crate) bucket: u32,
     pub(crate) hash: String,
 }
@@ -129,20 +129,20 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:s:{subject}", self.prefix)
     }
 
-    pub(crate) fn denied(&self, key: &ForeignKey) -> String {
+    pub(crate) fn denied(&self, key: &ExternalKey) -> String {
         format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
     }
 
     /// Returns the key of another issuer's thing. Its hash covers the issuer, so that its subject
     /// "1" is not another issuer's, nor our user 1.
-    pub(crate) fn foreign(&self, issuer: &str, id: &ExternalId) -> ForeignKey {
+    pub(crate) fn external(&self, issuer: &str, id: &ExternalId) -> ExternalKey {
         let (kind, value) = match id {
             ExternalId::Token(value) => ("jti", value.as_str()),
             ExternalId::Session(value) => ("sid", value.as_str()),
             ExternalId::Subject(value) => ("sub", value.as_str()),
         };
         let digest = hash_of_parts(&[issuer, kind, value]);
-        ForeignKey { bucket: self.bucket(&digest), hash: URL_SAFE_NO_PAD.encode(digest) }
+        ExternalKey { bucket: self.bucket(&digest), hash: URL_SAFE_NO_PAD.encode(digest) }
     }
 
     fn bucket(&self, digest: &[u8]) -> u32 {
@@ -218,12 +218,12 @@ mod tests {
     #[test]
     fn another_issuers_names_do_not_run_into_each_other() {
         let keys = Keyspace::new("tb", 16).unwrap();
-        let token = |value: &str| ExternalId::Token(value.to_owned());
+        let token = |value: &str| ExternalId::Token(value.into());
         let hashes: HashSet<String> = [
-            keys.foreign("a", &token("bc")),
-            keys.foreign("ab", &token("c")),
-            keys.foreign("a", &ExternalId::Session("bc".into())),
-            keys.foreign("a", &ExternalId::Subject("bc".into())),
+            keys.external("a", &token("bc")),
+            keys.external("ab", &token("c")),
+            keys.external("a", &ExternalId::Session("bc".into())),
+            keys.external("a", &ExternalId::Subject("bc".into())),
         ]
         .map(|key| key.hash)
         .into();

@@ -1,69 +1,61 @@
 //! Revocations that the store has lost, republished by a node that still holds them.
 
-use tokio::time::Instant;
-
 use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     store::{
         Revocation,
         redis::{
-            Inner,
             client::answer::reply::malformed,
             layout::{
-                keys::{ForeignKey, session_field},
+                encoding::decimals,
+                keys::{ExternalKey, Keyspace, session_field},
                 record::tag,
             },
-            scripts::{
-                self,
-                call::{Call, decimals},
-            },
+            ops::bucket::check_number,
+            scripts::{self, call::ScriptCall, context::Context},
         },
     },
 };
 
-impl Inner {
-    pub(crate) async fn republish(
-        &self,
-        bucket: u32,
-        revocation: Revocation,
-        until: Timestamp,
-        deadline: Instant,
-    ) -> Result<(), StoreError> {
-        self.bucket_exists(bucket)?;
-        let call = match revocation {
-            Revocation::Session { subject, sid } => {
-                let arguments = vec![
-                    session_field(sid.as_str()).into_bytes(),
-                    tag(subject.as_str(), sid.as_str()).to_vec(),
-                    decimals(until),
-                ];
-                self.user_call(&scripts::REPUBLISH_SESSION, subject.as_str(), arguments)
-            }
-            Revocation::Token { subject, jti } => {
-                self.user_call(&scripts::REPUBLISH_TOKEN, subject.as_str(), vec![jti.as_str().into(), decimals(until)])
-            }
-            Revocation::Subject { subject, generation, except } => {
-                let except = except.map(|sid| session_field(sid.as_str())).unwrap_or_default();
-                let arguments = vec![generation.to_string().into_bytes(), except.into_bytes(), decimals(until)];
-                self.user_call(&scripts::REPUBLISH_ALL, subject.as_str(), arguments)
-            }
-            Revocation::External { id, before } => {
-                let key = ForeignKey { bucket, hash: id };
-                Call {
-                    script: &scripts::REPUBLISH_FOREIGN,
-                    bucket,
-                    keys: vec![self.keys.denied(&key)],
-                    arguments: vec![key.hash.into_bytes(), decimals(until), before.map(decimals).unwrap_or_default()],
-                    expires: false,
-                    repeatable: true,
-                }
-            }
-        };
-        if call.bucket != bucket {
-            return Err(StoreError::new(StoreErrorKind::Rejected).with_source("another bucket than the subject's"));
+/// Writes a revocation again that the store has lost.
+pub(crate) async fn republish(
+    context: Context<'_>,
+    bucket: u32,
+    revocation: Revocation,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    check_number(context.keyspace, bucket)?;
+    let call = call(context.keyspace, bucket, revocation, until);
+    if call.bucket != bucket {
+        return Err(StoreError::new(StoreErrorKind::Rejected).with_source("another bucket than the subject's"));
+    }
+    let answer = call.repeatable().run(context).await?;
+    if answer.status == "ok" { Ok(()) } else { Err(malformed().into()) }
+}
+
+/// Returns the call that writes the revocation.
+fn call(keyspace: &Keyspace, bucket: u32, revocation: Revocation, until: Timestamp) -> ScriptCall {
+    match revocation {
+        Revocation::Session { subject, sid } => {
+            let (subject, sid) = (subject.as_str(), sid.as_str());
+            let arguments = vec![session_field(sid).into_bytes(), tag(subject, sid).to_vec(), decimals(until)];
+            ScriptCall::about(subject, keyspace, &scripts::REPUBLISH_SESSION, arguments)
         }
-        let answered = self.run(&call.repeatable(), deadline).await?;
-        if answered.status == "ok" { Ok(()) } else { Err(malformed().into()) }
+        Revocation::Token { subject, jti } => {
+            let arguments = vec![jti.as_str().into(), decimals(until)];
+            ScriptCall::about(subject.as_str(), keyspace, &scripts::REPUBLISH_TOKEN, arguments)
+        }
+        Revocation::Subject { subject, generation, except } => {
+            let except = except.map(|sid| session_field(sid.as_str())).unwrap_or_default();
+            let arguments = vec![generation.to_string().into_bytes(), except.into_bytes(), decimals(until)];
+            ScriptCall::about(subject.as_str(), keyspace, &scripts::REPUBLISH_ALL, arguments)
+        }
+        Revocation::External { id, before } => {
+            let key = ExternalKey { bucket, hash: id };
+            let keys = vec![keyspace.denied(&key)];
+            let arguments = vec![key.hash.into_bytes(), decimals(until), before.map(decimals).unwrap_or_default()];
+            ScriptCall::new(&scripts::REPUBLISH_EXTERNAL, bucket, keys, arguments)
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! One call: a script or a read, from the question to the answer that belongs to it.
+//! The call of a script, from its arguments to the answer that belongs to it.
 
 use std::time::Duration;
 
@@ -7,160 +7,177 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use crate::{
-    clock::{Timestamp, saturating_millis},
+    clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     store::redis::{
-        Inner,
         client::{
-            answer::{error::Failure, reply::Reply},
+            answer::{error::CommandError, reply::Reply},
             router::Repeats,
         },
-        layout::keys::LAYOUT,
-        scripts::Script,
+        layout::{
+            keys::{Keyspace, LAYOUT},
+            meta::Meta,
+        },
+        scripts::{Script, context::Context},
     },
 };
 
-/// A script to be run on a bucket.
-pub(crate) struct Call {
+/// A call of a script on a bucket.
+pub(crate) struct ScriptCall {
     pub(crate) script: &'static Script,
     pub(crate) bucket: u32,
     /// The keys after `m` and `log`.
-    pub(crate) keys: Vec<String>,
+    keys: Vec<String>,
     /// The arguments after the seven of `meta.lua`.
-    pub(crate) arguments: Vec<Vec<u8>>,
+    arguments: Vec<Vec<u8>>,
     /// True if the script rejects the call after its caller has given up.
-    pub(crate) expires: bool,
+    expires: bool,
     /// True if the call may be repeated after its connection broke, when it is unknown if it ran.
-    pub(crate) repeatable: bool,
-}
-
-impl Call {
-    pub(crate) fn expiring(self) -> Self {
-        Self { expires: true, ..self }
-    }
-
-    pub(crate) fn repeatable(self) -> Self {
-        Self { repeatable: true, ..self }
-    }
+    repeatable: bool,
 }
 
 /// The answer of a script.
-pub(crate) struct Answered {
+pub(crate) struct ScriptAnswer {
     pub(crate) now: Timestamp,
     pub(crate) status: String,
     pub(crate) rest: Reply,
 }
 
-impl Inner {
-    /// Runs a script.
+impl ScriptCall {
+    /// Creates a call that never expires and may not be repeated.
+    pub(crate) fn new(script: &'static Script, bucket: u32, keys: Vec<String>, arguments: Vec<Vec<u8>>) -> Self {
+        Self { script, bucket, keys, arguments, expires: false, repeatable: false }
+    }
+
+    /// Creates a call about a user. The subject comes before the other arguments.
+    pub(crate) fn about(
+        subject: &str,
+        keyspace: &Keyspace,
+        script: &'static Script,
+        mut arguments: Vec<Vec<u8>>,
+    ) -> Self {
+        let bucket = keyspace.bucket_of(subject);
+        arguments.insert(0, subject.as_bytes().to_vec());
+        let keys =
+            vec![keyspace.user(bucket, subject), keyspace.labels(bucket, subject), keyspace.index(bucket, subject)];
+        Self::new(script, bucket, keys, arguments)
+    }
+
+    /// Lets the script reject the call after its caller has given up.
+    pub(crate) fn expiring(self) -> Self {
+        Self { expires: true, ..self }
+    }
+
+    /// Allows to repeat the call after its connection broke.
+    pub(crate) fn repeatable(self) -> Self {
+        self.repeatable_if(true)
+    }
+
+    /// Allows to repeat the call after its connection broke, or not.
+    pub(crate) fn repeatable_if(self, repeatable: bool) -> Self {
+        Self { repeatable, ..self }
+    }
+
+    /// Runs the script.
     ///
     /// It is sent again in three cases only: the server did not know the script; it ran too late,
     /// reported so, and thus did nothing; or
-    /// [`Servers::may_repeat`](super::servers::Servers::may_repeat) allows it.
-    pub(crate) async fn run(&self, call: &Call, deadline: Instant) -> Result<Answered, StoreError> {
+    /// [`may_repeat`](crate::store::redis::client::Client::may_repeat) allows it.
+    pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
+        let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());
         loop {
-            let answered = match self.attempt(call, deadline).await {
-                Ok(answered) => answered,
-                Err(failure) => {
-                    let repeatable = call.repeatable;
-                    if self.servers.may_repeat(call.bucket, &failure, repeatable, &mut repeats, deadline).await {
+            let answer = match self.attempt(context).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    if client.may_repeat(self.bucket, &error, self.repeatable, &mut repeats, deadline).await {
                         continue;
                     }
-                    return Err(failure.into());
+                    return Err(error.into());
                 }
             };
-            match answered.status.as_str() {
-                "late" if was_late => return Err(Failure::timeout().into()),
+            match answer.status.as_str() {
+                "late" if was_late => return Err(CommandError::timeout().into()),
                 "late" => was_late = true,
-                "layout" => return Err(self.other_layout(answered.rest)),
-                "untrusted" => return Err(Failure::untrusted("a record that cannot be read").into()),
-                _ => return Ok(answered),
+                "layout" => return Err(other_layout(context.keyspace, answer.rest)),
+                "untrusted" => return Err(CommandError::untrusted("a record that cannot be read").into()),
+                _ => return Ok(answer),
             }
         }
     }
 
-    async fn attempt(&self, call: &Call, deadline: Instant) -> Result<Answered, Failure> {
-        let mut lease = self.servers.lease(call.bucket, deadline).await?;
+    /// Sends the script once, or twice if the server does not know it.
+    async fn attempt(&self, context: Context<'_>) -> Result<ScriptAnswer, CommandError> {
+        let Context { client, deadline, .. } = context;
+        let mut checkout = client.checkout(self.bucket, deadline).await?;
         // A call that could not be confirmed afterwards is not even begun.
-        lease.confirm()?;
-        if !call.repeatable && lease.has_rested() {
+        checkout.confirm()?;
+        if !self.repeatable && checkout.has_rested() {
             // A read, which is repeated on another connection if this one is dead.
-            let reads = [self.read_of_meta(call.bucket)];
-            let (answer, awake) = self.servers.strict_read(call.bucket, &reads, deadline).await?;
-            answer.now.inspect_err(|_| awake.distrust())?;
-            lease = awake;
+            let reads = [Meta::read(context.keyspace, self.bucket)];
+            let (answer, awake) = client.strict_read(self.bucket, &reads, deadline).await?;
+            answer.now.inspect_err(|_| awake.discard())?;
+            checkout = awake;
         }
         let nonce = nonce()?;
-        let ends = call.expires.then(|| self.time.now().saturating_add(remaining(deadline)));
-        let command = |name: &str, script: &str| self.command(call, name, script, &nonce, ends);
-        let value = match lease.command(&command("EVALSHA", call.script.hash()), deadline).await {
+        let ends = self.expires.then(|| client.now().saturating_add(remaining(deadline)));
+        let command = |name: &str, script: &str| self.command(context, name, script, &nonce, ends);
+        let value = match checkout.command(&command("EVALSHA", self.script.hash()), deadline).await {
             // Never SCRIPT LOAD: in a cluster it goes to all nodes, and hangs on one that is dead.
-            Err(failure) if failure.is_unknown_script() => {
-                lease.command(&command("EVAL", call.script.text()), deadline).await
+            Err(error) if error.is_unknown_script() => {
+                checkout.command(&command("EVAL", self.script.text()), deadline).await
             }
             outcome => outcome,
         }?;
-        let answered = answered(value, &nonce).inspect_err(|_| lease.distrust())?;
-        lease.confirm()?;
-        self.time.learn(answered.now);
-        Ok(answered)
+        let answer = answered(value, &nonce).inspect_err(|_| checkout.discard())?;
+        checkout.confirm()?;
+        client.learn_time(answer.now);
+        Ok(answer)
     }
 
-    fn command(&self, call: &Call, name: &str, script: &str, nonce: &str, ends: Option<Timestamp>) -> Cmd {
+    /// Returns the command: the keys, the seven arguments of `meta.lua`, and the others.
+    fn command(&self, context: Context<'_>, name: &str, script: &str, nonce: &str, ends: Option<Timestamp>) -> Cmd {
+        let Context { keyspace, demands, .. } = context;
         let mut command = redis::cmd(name);
-        command.arg(script).arg(call.keys.len() + 2);
-        command.arg(self.keys.meta(call.bucket)).arg(self.keys.log(call.bucket)).arg(&call.keys);
-        command.arg(nonce).arg(LAYOUT).arg(self.keys.buckets()).arg(self.keep_millis());
-        command.arg(format!("{}:{}", self.staleness_millis(), self.failover_millis()));
-        command.arg(self.keys.channel(call.bucket));
+        command.arg(script).arg(self.keys.len() + 2);
+        command.arg(keyspace.meta(self.bucket)).arg(keyspace.log(self.bucket)).arg(&self.keys);
+        command.arg(nonce).arg(LAYOUT).arg(keyspace.buckets()).arg(demands.keep_millis());
+        command.arg(format!("{}:{}", demands.staleness_millis(), context.failover_millis()));
+        command.arg(keyspace.channel(self.bucket));
         command.arg(ends.map(|ends| ends.as_millis().to_string()).unwrap_or_default());
-        for argument in &call.arguments {
+        for argument in &self.arguments {
             command.arg(argument.as_slice());
         }
         command
     }
-
-    fn other_layout(&self, mut rest: Reply) -> StoreError {
-        let (layout, buckets) = (rest.text().unwrap_or_default(), rest.text().unwrap_or_default());
-        let text = format!(
-            "the store has layout {layout:.8} with {buckets:.8} buckets, this node layout {LAYOUT} with {}",
-            self.keys.buckets()
-        );
-        StoreError::new(StoreErrorKind::Layout).with_source(text)
-    }
 }
 
-pub(crate) fn answered(value: Value, nonce: &str) -> Result<Answered, Failure> {
+/// Returns the error of a bucket with another layout, from the rest of the script's answer.
+fn other_layout(keyspace: &Keyspace, mut rest: Reply) -> StoreError {
+    let (layout, buckets) = (rest.text().unwrap_or_default(), rest.text().unwrap_or_default());
+    let text = format!(
+        "the store has layout {layout:.8} with {buckets:.8} buckets, this node layout {LAYOUT} with {}",
+        keyspace.buckets()
+    );
+    StoreError::new(StoreErrorKind::Layout).with_source(text)
+}
+
+/// Reads the answer to the call with this nonce.
+pub(crate) fn answered(value: Value, nonce: &str) -> Result<ScriptAnswer, CommandError> {
     let mut reply = Reply::of(value)?;
     if reply.text()? != nonce {
-        return Err(Failure::untrusted("the answer to another call"));
+        return Err(CommandError::untrusted("the answer to another call"));
     }
     let (status, now) = (reply.text()?, reply.time()?);
-    Ok(Answered { now, status, rest: reply })
+    Ok(ScriptAnswer { now, status, rest: reply })
 }
 
 /// Returns 128 random bits, as text.
-fn nonce() -> Result<String, Failure> {
+fn nonce() -> Result<String, CommandError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
-        .map_err(|_| Failure::new(StoreErrorKind::Unavailable, false, "no random numbers from the system"))?;
+        .map_err(|_| CommandError::new(StoreErrorKind::Unavailable, false, "no random numbers from the system"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
-}
-
-/// Returns a moment as an argument of a script.
-pub(crate) fn decimals(time: Timestamp) -> Vec<u8> {
-    time.as_millis().min(Timestamp::END_OF_TIME.as_millis()).to_string().into_bytes()
-}
-
-/// Returns a duration as an argument of a script.
-pub(crate) fn millis(duration: Duration) -> Vec<u8> {
-    whole_millis(duration).to_string().into_bytes()
-}
-
-/// Returns a duration in whole milliseconds, at most the end of time.
-pub(crate) fn whole_millis(duration: Duration) -> u64 {
-    saturating_millis(duration).min(Timestamp::END_OF_TIME.as_millis())
 }
 
 fn remaining(deadline: Instant) -> Duration {
@@ -182,9 +199,9 @@ mod tests {
         assert_eq!((ours.status.as_str(), ours.now), ("ok", Timestamp::from_millis(5)));
         let theirs = Value::Array(vec![text("n2"), text("ok"), Value::Int(5)]);
         for value in [theirs, Value::Nil, Value::Okay, Value::Array(Vec::new()), Value::Array(vec![Value::Int(1)])] {
-            let failure = answered(value, "n1").err().unwrap();
-            assert!(failure.broken);
-            assert_eq!(failure.kind, StoreErrorKind::Untrusted);
+            let error = answered(value, "n1").err().unwrap();
+            assert!(error.broken);
+            assert_eq!(error.kind, StoreErrorKind::Untrusted);
         }
     }
 }

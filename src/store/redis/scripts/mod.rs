@@ -7,6 +7,7 @@
 //! | `#!lua flags=no-writes` | no | those that only read |
 
 pub(crate) mod call;
+pub(crate) mod context;
 
 use std::sync::LazyLock;
 
@@ -17,14 +18,17 @@ pub(crate) struct Script {
 }
 
 impl Script {
+    /// Creates a script. The hash is computed once.
     fn new(text: &'static str) -> Self {
         Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
     }
 
+    /// Returns the text.
     pub(crate) fn text(&self) -> &'static str {
         self.text
     }
 
+    /// Returns the hash of the text, in hexadecimal.
     pub(crate) fn hash(&self) -> &str {
         &self.hash
     }
@@ -60,7 +64,7 @@ scripts! {
     /// Lists a page of a user's sessions.
     SESSIONS = "#!lua flags=no-writes", "sessions.lua";;
     /// Revokes a thing of another issuer.
-    DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "foreign.lua", "deny.lua";;
+    DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "deny.lua";;
     /// Ends a session whose end the store may have lost.
     REPUBLISH_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_session.lua";;
     /// Revokes an access token whose mark the store may have lost.
@@ -68,7 +72,7 @@ scripts! {
     /// Puts back a generation that the store may have lost.
     REPUBLISH_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_all.lua";;
     /// Denies a thing of another issuer again, whose denial the store may have lost.
-    REPUBLISH_FOREIGN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "foreign.lua", "republish_foreign.lua";;
+    REPUBLISH_EXTERNAL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "republish_external.lua";;
     /// Returns the rights that are missing.
     RIGHTS = "#!lua flags=no-writes", "rights.lua";;
     /// Makes a bucket, or compares its layout.

@@ -1,17 +1,25 @@
-//! What a failed command means, without what it said.
+//! The meaning of a failed command, without its message.
 //!
-//! A server's message may quote keys, and a client's may quote the URL. Only the error's code goes on.
+//! A server's message may quote keys, and a client's may quote the URL. Only the error's code is
+//! kept.
+
+use std::error::Error as _;
 
 use deadpool_redis::PoolError;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// A command that brought no answer, or an error.
+/// The code of a command to which the user has no right.
+const FORBIDDEN: &str = "NOPERM";
+/// The text of a refused user or password, as redis words it.
+const UNAUTHENTICATED: &str = "authentication failed";
+
+/// The failure of a command: an error of the server, or no answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     pub(crate) kind: StoreErrorKind,
-    /// Whether the connection is to be dropped.
+    /// True if the connection is to be dropped.
     pub(crate) broken: bool,
     code: String,
 }
@@ -21,59 +29,77 @@ pub(crate) struct Failure {
 #[error("redis: {0}")]
 struct RedisCode(String);
 
-impl Failure {
+impl CommandError {
+    /// Creates an error with a code, or with a text of this crate.
     pub(crate) fn new(kind: StoreErrorKind, broken: bool, code: &str) -> Self {
         Self { kind, broken, code: code.to_owned() }
     }
 
+    /// Creates the error of an answer that did not come in time.
     pub(crate) fn timeout() -> Self {
         Self::new(StoreErrorKind::Timeout, false, "no answer within the deadline")
     }
 
-    /// An answer that does not belong to the question. Its connection must go: the next answer may be wrong as well.
+    /// Creates the error of an answer that does not belong to its command. The connection is to be
+    /// dropped: its next answer may be wrong as well.
     pub(crate) fn untrusted(what: &'static str) -> Self {
         Self::new(StoreErrorKind::Untrusted, true, what)
     }
 
-    /// Makes of it the failure of a server that is not the one to ask: its connection goes, for a
-    /// new one may lead elsewhere.
+    /// Turns it into the error of the wrong server. The connection is to be dropped: a new one may
+    /// lead elsewhere.
     pub(crate) fn of_the_wrong_server(self) -> Self {
         Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
     }
 
-    /// Returns the error's code, or a text of this crate's own.
+    /// Returns the error's code, or a text of this crate.
     pub(crate) fn code(&self) -> &str {
         &self.code
     }
 
-    /// Whether there was no answer in time.
+    /// Returns whether there was no answer in time.
     pub(crate) fn is_late(&self) -> bool {
         self.kind == StoreErrorKind::Timeout
     }
 
-    /// Whether the server does not know the script.
+    /// Returns whether the server does not know the script.
     pub(crate) fn is_unknown_script(&self) -> bool {
         self.code == "NOSCRIPT"
     }
 
-    /// Whether a cluster's node did not run the command because it is another node's.
+    /// Returns whether a node of a cluster named another one for the command.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.code == "MOVED"
     }
 
-    /// Whether the server refused the command because the user has no right to it.
+    /// Returns whether the user has no right to the command.
     pub(crate) fn is_forbidden(&self) -> bool {
-        self.code == "NOPERM"
+        self.code == FORBIDDEN
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        Self::new(failure.kind).with_source(RedisCode(failure.code))
+/// Returns whether the server refused the user or password.
+pub(crate) fn is_unauthenticated(error: &StoreError) -> bool {
+    code_of(error).is_some_and(|code| matches!(code, "NOAUTH" | "WRONGPASS" | UNAUTHENTICATED))
+}
+
+/// Returns whether the user lacked a right.
+pub(crate) fn is_forbidden(error: &StoreError) -> bool {
+    code_of(error) == Some(FORBIDDEN)
+}
+
+/// Returns the code of the command's error from which this one was made.
+fn code_of(error: &StoreError) -> Option<&str> {
+    error.source()?.downcast_ref().map(|RedisCode(code)| code.as_str())
+}
+
+impl From<CommandError> for StoreError {
+    fn from(error: CommandError) -> Self {
+        Self::new(error.kind).with_source(RedisCode(error.code))
     }
 }
 
-impl From<RedisError> for Failure {
+impl From<RedisError> for CommandError {
     fn from(error: RedisError) -> Self {
         if error.is_timeout() {
             return Self::timeout();
@@ -86,7 +112,8 @@ impl From<RedisError> for Failure {
             return from_code(code);
         }
         match kind {
-            ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => {
+            ErrorKind::AuthenticationFailed => Self::new(StoreErrorKind::Rejected, true, UNAUTHENTICATED),
+            ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => {
                 Self::new(StoreErrorKind::Rejected, true, error.category())
             }
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
@@ -100,7 +127,7 @@ impl From<RedisError> for Failure {
     }
 }
 
-impl From<PoolError> for Failure {
+impl From<PoolError> for CommandError {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Timeout(_) => Self::new(StoreErrorKind::Timeout, true, "the pool gave no connection in time"),
@@ -112,9 +139,9 @@ impl From<PoolError> for Failure {
     }
 }
 
-/// What an error code of a server means. After a change of the server's role or state the connection goes, for a new
-/// one may lead elsewhere.
-fn from_code(code: &str) -> Failure {
+/// Returns the meaning of a server's error code. After a change of the server's role or state the
+/// connection is to be dropped: a new one may lead elsewhere.
+fn from_code(code: &str) -> CommandError {
     let (kind, broken) = match code {
         "OOM" => (StoreErrorKind::OutOfMemory, false),
         "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "UNBLOCKED" => (StoreErrorKind::Unavailable, true),
@@ -123,9 +150,9 @@ fn from_code(code: &str) -> Failure {
         "WRONGTYPE" => (StoreErrorKind::Untrusted, false),
         _ => (StoreErrorKind::Rejected, false),
     };
-    // A code is one word in capitals. Anything else is not a code, and might be anything.
+    // A code is one word in capitals. Any other text may hold data.
     let is_code = code.len() <= 32 && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    Failure::new(kind, broken, if is_code { code } else { "an error without a code" })
+    CommandError::new(kind, broken, if is_code { code } else { "an error without a code" })
 }
 
 #[cfg(test)]
@@ -134,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_servers_text_does_not_reach_the_error() {
-        let failure = from_code("ERR secret-key");
-        assert_eq!(failure.code, "an error without a code");
+        let error = from_code("ERR secret-key");
+        assert_eq!(error.code, "an error without a code");
     }
 
     #[test]

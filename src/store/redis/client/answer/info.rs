@@ -2,10 +2,10 @@
 
 use redis::Value;
 
-use crate::store::redis::client::answer::{error::Failure, reply::malformed};
+use crate::store::redis::client::answer::{error::CommandError, reply::malformed};
 
 /// Returns the text of an answer.
-pub(crate) fn text(value: Value) -> Result<String, Failure> {
+pub(crate) fn text(value: Value) -> Result<String, CommandError> {
     match value {
         Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Value::VerbatimString { text, .. } => Ok(text),

@@ -1,17 +1,17 @@
-//! A reader of a server's answer, piece by piece. Anything unexpected is a [`Failure`], never a
+//! A reader of a server's answer, piece by piece. Anything unexpected is a [`CommandError`], never a
 //! guess.
 
 use std::time::Duration;
 
 use redis::Value;
 
-use crate::{clock::Timestamp, error::StoreErrorKind, store::redis::client::answer::error::Failure};
+use crate::{clock::Timestamp, error::StoreErrorKind, store::redis::client::answer::error::CommandError};
 
 /// The rest of an array that is being read.
 pub(crate) struct Reply(std::vec::IntoIter<Value>);
 
 impl Reply {
-    pub(crate) fn of(value: Value) -> Result<Self, Failure> {
+    pub(crate) fn of(value: Value) -> Result<Self, CommandError> {
         match value {
             Value::Array(values) => Ok(Self(values.into_iter())),
             _ => Err(malformed()),
@@ -22,16 +22,16 @@ impl Reply {
         self.0.len() == 0
     }
 
-    pub(crate) fn value(&mut self) -> Result<Value, Failure> {
+    pub(crate) fn value(&mut self) -> Result<Value, CommandError> {
         self.0.next().ok_or_else(malformed)
     }
 
-    pub(crate) fn array(&mut self) -> Result<Self, Failure> {
+    pub(crate) fn array(&mut self) -> Result<Self, CommandError> {
         Self::of(self.value()?)
     }
 
     /// Reads bytes; `None` for nil.
-    pub(crate) fn bytes(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    pub(crate) fn bytes(&mut self) -> Result<Option<Vec<u8>>, CommandError> {
         match self.value()? {
             Value::Nil => Ok(None),
             Value::BulkString(bytes) => Ok(Some(bytes)),
@@ -40,15 +40,15 @@ impl Reply {
         }
     }
 
-    pub(crate) fn optional_text(&mut self) -> Result<Option<String>, Failure> {
+    pub(crate) fn optional_text(&mut self) -> Result<Option<String>, CommandError> {
         self.bytes()?.map(String::from_utf8).transpose().map_err(|_| malformed())
     }
 
-    pub(crate) fn text(&mut self) -> Result<String, Failure> {
+    pub(crate) fn text(&mut self) -> Result<String, CommandError> {
         self.optional_text()?.ok_or_else(malformed)
     }
 
-    pub(crate) fn optional_number(&mut self) -> Result<Option<u64>, Failure> {
+    pub(crate) fn optional_number(&mut self) -> Result<Option<u64>, CommandError> {
         match self.value()? {
             Value::Nil => Ok(None),
             Value::Int(number) => u64::try_from(number).map(Some).map_err(|_| malformed()),
@@ -57,22 +57,22 @@ impl Reply {
         }
     }
 
-    pub(crate) fn number(&mut self) -> Result<u64, Failure> {
+    pub(crate) fn number(&mut self) -> Result<u64, CommandError> {
         self.optional_number()?.ok_or_else(malformed)
     }
 
     /// Reads a time in milliseconds.
-    pub(crate) fn time(&mut self) -> Result<Timestamp, Failure> {
+    pub(crate) fn time(&mut self) -> Result<Timestamp, CommandError> {
         self.number().map(Timestamp::from_millis)
     }
 
     /// Reads a duration in milliseconds.
-    pub(crate) fn duration(&mut self) -> Result<Duration, Failure> {
+    pub(crate) fn duration(&mut self) -> Result<Duration, CommandError> {
         self.number().map(Duration::from_millis)
     }
 
     /// Reads the answer to `TIME`: seconds and microseconds.
-    pub(crate) fn server_time(&mut self) -> Result<Timestamp, Failure> {
+    pub(crate) fn server_time(&mut self) -> Result<Timestamp, CommandError> {
         let (seconds, micros) = (self.number()?, self.number()?);
         if !self.is_empty() {
             return Err(malformed());
@@ -81,18 +81,18 @@ impl Reply {
     }
 
     /// Reads the answers to [`time_and_role`](super::gathering::time_and_role).
-    pub(crate) fn time_of_primary(&mut self) -> Result<Timestamp, Failure> {
+    pub(crate) fn time_of_primary(&mut self) -> Result<Timestamp, CommandError> {
         let now = self.array()?.server_time()?;
         self.array()?.primary()?;
         Ok(now)
     }
 
     /// Reads the answer to `ROLE`, and fails if it is not a primary's.
-    pub(crate) fn primary(&mut self) -> Result<(), Failure> {
+    pub(crate) fn primary(&mut self) -> Result<(), CommandError> {
         if self.text()? == "master" {
             return Ok(());
         }
-        Err(Failure::new(StoreErrorKind::Unavailable, true, "the server is not a primary"))
+        Err(CommandError::new(StoreErrorKind::Unavailable, true, "the server is not a primary"))
     }
 }
 
@@ -110,8 +110,8 @@ pub(crate) fn leading_number(value: &[u8]) -> Option<u64> {
     value.split(|byte| *byte == b'.').next().and_then(decimal)
 }
 
-pub(crate) fn malformed() -> Failure {
-    Failure::untrusted("an answer of another form than expected")
+pub(crate) fn malformed() -> CommandError {
+    CommandError::untrusted("an answer of another form than expected")
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use crate::{
     error::StoreErrorKind,
     store::redis::client::{
         answer::{
-            error::Failure,
+            error::CommandError,
             reply::{Reply, malformed},
         },
         connections::liveness::Liveness,
@@ -43,24 +43,24 @@ use crate::{
 };
 
 /// The questions that wait to be sent over one connection.
-pub(crate) struct Gathering {
+pub(crate) struct ReadBatch {
     link: MultiplexedConnection,
     /// The runtime of the connection's driver.
     home: Handle,
     liveness: Arc<Liveness>,
-    questions: Mutex<Vec<Question>>,
+    pending: Mutex<Vec<PendingRead>>,
 }
 
 /// The answers to some reads.
 pub(crate) struct StrictAnswer {
     /// The server's time before the reads. A failure if it cannot be read or the server is no
     /// primary; that is no reason to ask again.
-    pub(crate) now: Result<Timestamp, Failure>,
+    pub(crate) now: Result<Timestamp, CommandError>,
     pub(crate) values: Vec<Value>,
 }
 
 /// The answers to some reads, with their write check and time.
-pub(crate) struct Gathered {
+pub(crate) struct BatchAnswer {
     pub(crate) answer: StrictAnswer,
     /// The answer to the write check after them.
     pub(crate) write_check: Value,
@@ -68,12 +68,12 @@ pub(crate) struct Gathered {
     pub(crate) asked: Moment,
 }
 
-struct Question {
+struct PendingRead {
     reads: Vec<Cmd>,
     /// Sent if this is the first question of a batch.
     write_check: Cmd,
     deadline: Instant,
-    answer: oneshot::Sender<Result<Gathered, Failure>>,
+    answer: oneshot::Sender<Result<BatchAnswer, CommandError>>,
 }
 
 /// Starts a pipeline with the first commands of every read on which a decision rests.
@@ -89,64 +89,70 @@ pub(crate) fn time_and_role() -> Pipeline {
     pipeline
 }
 
-impl Gathering {
+impl ReadBatch {
     pub(crate) fn new(link: MultiplexedConnection, home: Handle, liveness: Arc<Liveness>) -> Self {
-        Self { link, home, liveness, questions: Mutex::default() }
+        Self { link, home, liveness, pending: Mutex::default() }
     }
 
     /// Asks for these reads, in one batch with all simultaneous questions. One write check serves
     /// the batch: it concerns the server, not the caller.
-    pub(crate) async fn ask(&self, reads: Vec<Cmd>, write_check: Cmd, deadline: Instant) -> Result<Gathered, Failure> {
+    pub(crate) async fn ask(
+        &self,
+        reads: Vec<Cmd>,
+        write_check: Cmd,
+        deadline: Instant,
+    ) -> Result<BatchAnswer, CommandError> {
         let (answer, told) = oneshot::channel();
-        self.join(Question { reads, write_check, deadline, answer });
+        self.join(PendingRead { reads, write_check, deadline, answer });
         yield_now().await;
-        let questions = self.close();
-        if let Some(latest) = questions.iter().map(|question| question.deadline).max() {
+        let pending = self.close();
+        if let Some(latest) = pending.iter().map(|read| read.deadline).max() {
             self.liveness.asks();
-            self.home.spawn(send(self.link.clone(), Arc::clone(&self.liveness), questions, latest));
+            self.home.spawn(send(self.link.clone(), Arc::clone(&self.liveness), pending, latest));
         }
-        let gone = |_| Err(Failure::new(StoreErrorKind::Unavailable, true, "the runtime of the connection has ended"));
+        let gone =
+            |_| Err(CommandError::new(StoreErrorKind::Unavailable, true, "the runtime of the connection has ended"));
         told.await.unwrap_or_else(gone)
     }
 
-    fn join(&self, question: Question) {
-        let mut questions = self.lock();
+    fn join(&self, read: PendingRead) {
+        let mut pending = self.lock();
         // In case all callers leave before they send. So it never holds more than twice the callers
         // that there were at once.
-        if questions.len() == questions.capacity() {
-            questions.retain(Question::is_waited_for);
+        if pending.len() == pending.capacity() {
+            pending.retain(PendingRead::is_waited_for);
         }
-        questions.push(question);
+        pending.push(read);
     }
 
-    fn close(&self) -> Vec<Question> {
-        let mut questions = mem::take(&mut *self.lock());
-        questions.retain(Question::is_waited_for);
-        questions
+    fn close(&self) -> Vec<PendingRead> {
+        let mut pending = mem::take(&mut *self.lock());
+        pending.retain(PendingRead::is_waited_for);
+        pending
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<PendingRead>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Question {
+impl PendingRead {
     fn is_waited_for(&self) -> bool {
         !self.answer.is_closed()
     }
 }
 
-async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, questions: Vec<Question>, latest: Instant) {
+async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, pending: Vec<PendingRead>, latest: Instant) {
     let asked = Moment::now();
     let mut pipeline = time_and_role();
     pipeline.ignore_errors();
-    let (mut asked_by, mut write_check) = (Vec::with_capacity(questions.len()), None);
-    for question in questions {
-        asked_by.push((question.reads.len(), question.answer));
-        for read in question.reads {
+    let (mut asked_by, mut write_check) = (Vec::with_capacity(pending.len()), None);
+    for read in pending {
+        asked_by.push((read.reads.len(), read.answer));
+        for read in read.reads {
             pipeline.add_command(read);
         }
-        write_check.get_or_insert(question.write_check);
+        write_check.get_or_insert(read.write_check);
     }
     if let Some(write_check) = write_check {
         pipeline.add_command(write_check);
@@ -157,18 +163,18 @@ async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, question
         // Whether or not a caller still waits.
         liveness.answered();
     }
-    let answered = outcome.map_err(|_| Failure::timeout()).and_then(|answer| framed(answer?));
+    let answered = outcome.map_err(|_| CommandError::timeout()).and_then(|answer| framed(answer?));
     let (now, mut between, write_check) = match answered {
         Ok(Framed { now, between, write_check }) => (Ok(now), between, write_check),
-        Err(failure) => (Err(failure), Vec::new().into_iter(), Value::Nil),
+        Err(error) => (Err(error), Vec::new().into_iter(), Value::Nil),
     };
     for (count, answer) in asked_by {
         let own: Vec<_> = between.by_ref().take(count).collect();
         // If the frame cannot be trusted, neither can its contents.
         let own = now.clone().and_then(|now| {
-            let is_untrusted = now.as_ref().is_err_and(|failure| failure.kind == StoreErrorKind::Untrusted);
+            let is_untrusted = now.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Untrusted);
             let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
-            Ok(Gathered { answer: StrictAnswer { now, values }, write_check: write_check.clone(), asked })
+            Ok(BatchAnswer { answer: StrictAnswer { now, values }, write_check: write_check.clone(), asked })
         });
         // A caller that has left does not need it.
         let _ = answer.send(own);
@@ -178,14 +184,14 @@ async fn send(mut link: MultiplexedConnection, liveness: Arc<Liveness>, question
 /// The parts of the answer to a batch.
 pub(crate) struct Framed {
     /// The server's time, as in [`StrictAnswer`].
-    pub(crate) now: Result<Timestamp, Failure>,
+    pub(crate) now: Result<Timestamp, CommandError>,
     /// The answers to the reads.
     pub(crate) between: vec::IntoIter<Value>,
     pub(crate) write_check: Value,
 }
 
 /// Splits the answer to a batch: `TIME`, `ROLE`, the reads, the write check and the last `TIME`.
-pub(crate) fn framed(mut values: Vec<Value>) -> Result<Framed, Failure> {
+pub(crate) fn framed(mut values: Vec<Value>) -> Result<Framed, CommandError> {
     let last = values.pop().map(Value::extract_error).transpose()?;
     let write_check = values.pop().ok_or_else(malformed)?;
     let mut values = values.into_iter();
@@ -198,7 +204,7 @@ pub(crate) fn framed(mut values: Vec<Value>) -> Result<Framed, Failure> {
     Ok(Framed { now, between: values, write_check })
 }
 
-fn without_errors(values: Vec<Value>) -> Result<Vec<Value>, Failure> {
+fn without_errors(values: Vec<Value>) -> Result<Vec<Value>, CommandError> {
     Ok(values.into_iter().map(Value::extract_error).collect::<Result<_, _>>()?)
 }
 

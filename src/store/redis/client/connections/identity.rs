@@ -7,7 +7,7 @@ use crate::{
     error::StoreErrorKind,
     store::{
         ServerId,
-        redis::client::answer::{error::Failure, info},
+        redis::client::answer::{error::CommandError, info},
     },
 };
 
@@ -16,19 +16,19 @@ use crate::{
 ///
 /// `with_term` adds the name of the time for which the process has been a primary. Without it, an
 /// answer from before a server was demoted and promoted again would pass for one of after.
-pub(crate) async fn name(mut link: MultiplexedConnection, with_term: bool) -> Result<Option<String>, Failure> {
+pub(crate) async fn name(mut link: MultiplexedConnection, with_term: bool) -> Result<Option<String>, CommandError> {
     let mut pipeline = Pipeline::with_capacity(2);
     pipeline.cmd("INFO").arg("server");
     if with_term {
         pipeline.cmd("INFO").arg("replication");
     }
-    match pipeline.query_async::<Vec<Value>>(&mut link).await.map_err(Failure::from) {
+    match pipeline.query_async::<Vec<Value>>(&mut link).await.map_err(CommandError::from) {
         Ok(answers) => {
             let mut texts = answers.into_iter().map(|answer| info::text(answer).ok());
             let (server, replication) = (texts.next().flatten(), texts.next().flatten());
             Ok(server.and_then(|server| if with_term { name_of_term(&server, &replication?) } else { run_id(&server) }))
         }
-        Err(failure) if failure.broken || failure.kind == StoreErrorKind::Timeout => Err(failure),
+        Err(error) if error.broken || error.kind == StoreErrorKind::Timeout => Err(error),
         Err(_) => Ok(None),
     }
 }
@@ -46,10 +46,10 @@ pub(crate) fn name_of_term(server: &str, replication: &str) -> Option<String> {
 
 /// Returns the identity of the process with this name, under the word of sentinels by which it is
 /// the primary.
-pub(crate) fn server_id(name: &str, word: Option<(u64, u64)>) -> ServerId {
+pub(crate) fn server_id(name: &str, agreement: Option<(u64, u64)>) -> ServerId {
     let mut hash = Sha256::new();
     hash.update(name);
-    if let Some((era, epoch)) = word {
+    if let Some((era, epoch)) = agreement {
         hash.update(era.to_be_bytes());
         hash.update(epoch.to_be_bytes());
     }

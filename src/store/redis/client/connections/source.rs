@@ -1,9 +1,9 @@
-//! The sources of connections to a server: a pool in front of it, or the agreement of the
-//! sentinels.
+//! The sources of connections to a server: a pool, or the agreement of the sentinels.
 //!
-//! Neither deadpool's pool for sentinels is used nor redis' client for them. The former cannot be
-//! given deadlines, pings every node at each checkout, and keeps a demoted primary. The latter
-//! believes one sentinel.
+//! For sentinels, neither the pool of deadpool is used nor the client of redis. The pool takes no
+//! deadlines, pings every node at each checkout, and keeps a demoted primary (deadpool#372, open).
+//! The client believes the first sentinel that answers (redis-rs#836). Use one of them when it
+//! demands a majority and drops a primary that sentinels no longer name.
 
 #[cfg(feature = "sentinel")]
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use deadpool_redis::Pool;
 use redis::aio::MultiplexedConnection;
 
 #[cfg(feature = "sentinel")]
-use crate::store::redis::client::sentinel::watch::{self, Watch};
-use crate::store::redis::client::{answer::error::Failure, connections::target::Agreed};
+use crate::store::redis::client::{address, sentinel::watch::SentinelWatch};
+use crate::store::redis::client::{address::Agreement, answer::error::CommandError};
 
 /// A source of connections.
 pub(crate) enum Source {
@@ -21,13 +21,13 @@ pub(crate) enum Source {
     Pool(Pool),
     /// The primary that sentinels name.
     #[cfg(feature = "sentinel")]
-    Sentinel(Box<Named>),
+    Sentinel(Box<SentinelSource>),
 }
 
 /// The connection settings of the primary that sentinels name.
 #[cfg(feature = "sentinel")]
-pub(crate) struct Named {
-    pub(crate) watch: Arc<Watch>,
+pub(crate) struct SentinelSource {
+    pub(crate) watch: Arc<SentinelWatch>,
     /// The server's settings, with the address of a sentinel in place of the primary's.
     pub(crate) server: redis::ConnectionInfo,
     pub(crate) settings: redis::AsyncConnectionConfig,
@@ -35,28 +35,30 @@ pub(crate) struct Named {
 
 impl Source {
     /// Makes a connection that any number of calls share.
-    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
-        Ok(self.connect_by_word().await?.0)
+    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, CommandError> {
+        Ok(self.connect_with_agreement().await?.0)
     }
 
     /// Makes a connection. Returns it with the sentinels' agreement on its address, if there are
     /// sentinels.
-    pub(crate) async fn connect_by_word(&self) -> Result<(MultiplexedConnection, Option<Agreed>), Failure> {
+    pub(crate) async fn connect_with_agreement(
+        &self,
+    ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
         match self {
-            // Taken for good: a connection given back would be lent to a caller that blocks it.
+            // Taken for good: the pool would lend a returned connection to a caller that blocks it.
             Self::Pool(pool) => Ok((deadpool_redis::Connection::take(pool.get().await?), None)),
             #[cfg(feature = "sentinel")]
-            Self::Sentinel(named) => {
-                let agreed = named.watch.primary().await?;
-                let (host, port) = agreed.address.clone();
-                let client = redis::Client::open(watch::at(&named.server, host, port))?;
-                let link = client.get_multiplexed_async_connection_with_config(&named.settings).await?;
-                Ok((link, Some(agreed)))
+            Self::Sentinel(sentinels) => {
+                let agreement = sentinels.watch.primary().await?;
+                let (host, port) = agreement.address.clone();
+                let client = redis::Client::open(address::at(&sentinels.server, host, port))?;
+                let connection = client.get_multiplexed_async_connection_with_config(&sentinels.settings).await?;
+                Ok((connection, Some(agreement)))
             }
         }
     }
 
-    /// Returns true if connecting may mean to ask others first.
+    /// Returns true if connecting may include a question to the sentinels.
     pub(crate) fn has_many_addresses(&self) -> bool {
         !matches!(self, Self::Pool(_))
     }

@@ -3,29 +3,29 @@
 #[cfg(feature = "sentinel")]
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::{error::ConfigError, store::redis::client::connections::target::Place};
+use crate::{error::ConfigError, store::redis::client::connections::target::Target};
 
 #[cfg(feature = "sentinel")]
 const SENTINEL_PORT: u16 = 26379;
 #[cfg(feature = "cluster")]
 const SERVER_PORT: u16 = 6379;
 
-/// Reads a URL of any kind. One that names a single server is left as it is.
-pub(crate) fn place(url: &str) -> Result<Place, ConfigError> {
-    let Some((scheme, rest)) = url.split_once("://") else { return Ok(Place::Url(url.to_owned())) };
+/// Reads a URL of any kind. A URL of a single server is kept as it is.
+pub(crate) fn target(url: &str) -> Result<Target, ConfigError> {
+    let Some((scheme, rest)) = url.split_once("://") else { return Ok(Target::Url(url.to_owned())) };
     match scheme.to_ascii_lowercase().as_str() {
         "redis-sentinel" => sentinels("redis", rest),
         "rediss-sentinel" => sentinels("rediss", rest),
         "redis-cluster" => cluster("redis", rest),
         "rediss-cluster" => cluster("rediss", rest),
-        _ => Ok(Place::Url(url.to_owned())),
+        _ => Ok(Target::Url(url.to_owned())),
     }
 }
 
 /// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, as they
 /// are written.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
-struct Parts<'a> {
+struct UrlParts<'a> {
     user: Option<&'a str>,
     hosts: Vec<(&'a str, u16)>,
     path: &'a str,
@@ -34,7 +34,7 @@ struct Parts<'a> {
 }
 
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
-fn parts(rest: &str, default_port: u16) -> Result<Parts<'_>, ConfigError> {
+fn parts(rest: &str, default_port: u16) -> Result<UrlParts<'_>, ConfigError> {
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -44,7 +44,7 @@ fn parts(rest: &str, default_port: u16) -> Result<Parts<'_>, ConfigError> {
     };
     let hosts = hosts.split(',').map(|host| host_and_port(host, default_port)).collect::<Option<_>>();
     let hosts = hosts.ok_or_else(|| problem("has a host or port that cannot be read"))?;
-    Ok(Parts { user, hosts, path, query, fragment })
+    Ok(UrlParts { user, hosts, path, query, fragment })
 }
 
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
@@ -59,7 +59,7 @@ fn host_and_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
 }
 
 #[cfg(feature = "sentinel")]
-fn sentinels(scheme: &str, rest: &str) -> Result<Place, ConfigError> {
+fn sentinels(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     let parts = parts(rest, SENTINEL_PORT)?;
     let master = decoded(parts.fragment).ok_or_else(|| problem("has a name of the primary that cannot be read"))?;
     if master.is_empty() {
@@ -72,11 +72,11 @@ fn sentinels(scheme: &str, rest: &str) -> Result<Place, ConfigError> {
     let credentials = parts.user.map(credentials).transpose()?;
     let own = of_sentinels(parts.query)?;
     let url = |(host, port): &(&str, u16)| format!("{scheme}://{own}{host}:{port}/{database}");
-    Ok(Place::Sentinel { urls: parts.hosts.iter().map(url).collect(), master, credentials })
+    Ok(Target::Sentinel { urls: parts.hosts.iter().map(url).collect(), master, credentials })
 }
 
 #[cfg(not(feature = "sentinel"))]
-fn sentinels(_: &str, _: &str) -> Result<Place, ConfigError> {
+fn sentinels(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::new("url", "names sentinels, which this build cannot ask", "enable the feature `sentinel`"))
 }
 
@@ -117,18 +117,18 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 #[cfg(feature = "cluster")]
-fn cluster(scheme: &str, rest: &str) -> Result<Place, ConfigError> {
+fn cluster(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     let parts = parts(rest, SERVER_PORT)?;
     if !(parts.path.is_empty() && parts.query.is_empty() && parts.fragment.is_empty()) {
         return Err(problem("names a cluster, and something after its nodes"));
     }
     let user = parts.user.map(|user| format!("{user}@")).unwrap_or_default();
     let url = |(host, port): &(&str, u16)| format!("{scheme}://{user}{host}:{port}/");
-    Ok(Place::Cluster(parts.hosts.iter().map(url).collect()))
+    Ok(Target::Cluster(parts.hosts.iter().map(url).collect()))
 }
 
 #[cfg(not(feature = "cluster"))]
-fn cluster(_: &str, _: &str) -> Result<Place, ConfigError> {
+fn cluster(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::new("url", "names a cluster, which this build does not know", "enable the feature `cluster`"))
 }
 
@@ -145,8 +145,8 @@ mod tests {
     use super::*;
 
     fn of_sentinels_at(url: &str) -> (Vec<String>, String, Option<(String, String)>) {
-        match place(url).unwrap() {
-            Place::Sentinel { urls, master, credentials } => (urls, master, credentials),
+        match target(url).unwrap() {
+            Target::Sentinel { urls, master, credentials } => (urls, master, credentials),
             _ => panic!("no sentinels"),
         }
     }
@@ -172,14 +172,14 @@ mod tests {
 
     #[test]
     fn the_nodes_of_a_cluster_share_their_user() {
-        let Place::Cluster(urls) = place("rediss-cluster://u:p@a:7000,b").unwrap() else { panic!("no cluster") };
+        let Target::Cluster(urls) = target("rediss-cluster://u:p@a:7000,b").unwrap() else { panic!("no cluster") };
         assert_eq!(urls, ["rediss://u:p@a:7000/", "rediss://u:p@b:6379/"]);
     }
 
     #[test]
     fn any_other_url_stays_as_it_is() {
         for url in ["redis://a,b/", "unix:///tmp/s", "nonsense", "http://x"] {
-            assert!(matches!(place(url).unwrap(), Place::Url(kept) if kept == url), "{url}");
+            assert!(matches!(target(url).unwrap(), Target::Url(kept) if kept == url), "{url}");
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
             "redis-cluster://secret host",
             "redis-cluster://",
         ] {
-            let Err(error) = place(url) else { panic!("{url}") };
+            let Err(error) = target(url) else { panic!("{url}") };
             assert_eq!(error.setting(), "url", "{url}");
             assert!(!error.to_string().contains("secret"), "{url}: {error}");
         }

@@ -3,7 +3,7 @@
 use redis::{Cmd, Value};
 
 use crate::store::redis::client::answer::{
-    error::Failure,
+    error::CommandError,
     info::property,
     reply::{Reply, decimal},
 };
@@ -59,7 +59,7 @@ pub(crate) fn setting(name: &str) -> Cmd {
 }
 
 /// Reads the answer to [`setting`]: a name and its value.
-pub(crate) fn number(value: Value) -> Result<Option<u64>, Failure> {
+pub(crate) fn number(value: Value) -> Result<Option<u64>, CommandError> {
     let mut reply = Reply::of(value)?;
     if reply.is_empty() {
         return Ok(None);

@@ -8,7 +8,7 @@
 
 use redis::{RedisError, Value};
 
-use crate::store::redis::client::answer::{error::Failure, reply::malformed};
+use crate::store::redis::client::answer::{error::CommandError, reply::malformed};
 
 /// A reason for which a server cannot be write-checked, although it may be the right one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,26 +38,26 @@ impl Unchecked {
 ///
 /// `Ok(None)`: the server takes writes. `Ok(Some(_))`: it refuses them for a reason that says
 /// nothing of its role, and `may_be_unchecked` allows to go on. An error: the reads before the
-/// check do not count. Its connection is to be dropped if [`Failure::broken`] says so.
-pub(crate) fn write_check(answer: &Value, may_be_unchecked: bool) -> Result<Option<Unchecked>, Failure> {
+/// check do not count. Its connection is to be dropped if [`CommandError::broken`] says so.
+pub(crate) fn write_check(answer: &Value, may_be_unchecked: bool) -> Result<Option<Unchecked>, CommandError> {
     let error = match answer {
         Value::Int(_) => return Ok(None),
         Value::ServerError(error) => error,
         _ => return Err(malformed()),
     };
-    let failure = Failure::from(RedisError::from(error.clone()));
-    let unchecked = match failure.code() {
+    let error = CommandError::from(RedisError::from(error.clone()));
+    let unchecked = match error.code() {
         "MISCONF" => Unchecked::Disk,
         "NOPERM" => Unchecked::Right,
         "NOREPLICAS" | "READONLY" => {
-            return Err(failure.of_the_wrong_server());
+            return Err(error.of_the_wrong_server());
         }
-        _ => return Err(failure),
+        _ => return Err(error),
     };
     if may_be_unchecked {
         return Ok(Some(unchecked));
     }
-    Err(failure.of_the_wrong_server())
+    Err(error.of_the_wrong_server())
 }
 
 #[cfg(test)]
@@ -81,8 +81,8 @@ mod tests {
     fn a_server_without_replicas_and_a_replica_do_not_count_and_lose_their_connection() {
         for text in ["NOREPLICAS Not enough good replicas to write.", "READONLY You can't write against a replica."] {
             for may_be_unchecked in [true, false] {
-                let failure = write_check(&error(text), may_be_unchecked).unwrap_err();
-                assert_eq!((failure.kind, failure.broken), (StoreErrorKind::Unavailable, true), "{text}");
+                let error = write_check(&error(text), may_be_unchecked).unwrap_err();
+                assert_eq!((error.kind, error.broken), (StoreErrorKind::Unavailable, true), "{text}");
             }
         }
     }
@@ -92,8 +92,8 @@ mod tests {
         let rows = [("MISCONF Redis is configured", Unchecked::Disk), ("NOPERM this user", Unchecked::Right)];
         for (text, reason) in rows {
             assert_eq!(write_check(&error(text), true).unwrap(), Some(reason));
-            let failure = write_check(&error(text), false).unwrap_err();
-            assert_eq!((failure.kind, failure.broken), (StoreErrorKind::Unavailable, true), "{text}");
+            let error = write_check(&error(text), false).unwrap_err();
+            assert_eq!((error.kind, error.broken), (StoreErrorKind::Unavailable, true), "{text}");
         }
     }
 

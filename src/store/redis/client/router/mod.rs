@@ -1,4 +1,4 @@
-//! The servers that hold the buckets: one, or the primaries of a cluster.
+//! The router: finds the server of a bucket, which is one server or a primary of a cluster.
 
 #[cfg(feature = "cluster")]
 pub(crate) mod cluster;
@@ -11,27 +11,26 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 #[cfg(feature = "cluster")]
-use crate::store::redis::client::router::cluster::Primaries;
+use crate::store::redis::client::router::cluster::Cluster;
 use crate::{
     error::ConfigError,
     store::redis::client::{
-        answer::error::Failure,
+        answer::error::CommandError,
         connections::{
-            Connections, Lease,
-            batch::StrictAnswer,
-            target::{Origin, Terms},
+            Connections, batch::StrictAnswer, checkout::Checkout, config::ConnectionConfig, connector::Connector,
         },
+        failover::guard::Guard,
     },
 };
 
-/// The most moves of a cluster's slot that one call follows.
+/// The highest count of moves of a cluster's slot that one call follows.
 const MAX_MOVES: u32 = 3;
 
 /// Connections to every server that holds buckets.
-pub(crate) enum Servers {
+pub(crate) enum Router {
     One(Connections),
     #[cfg(feature = "cluster")]
-    Cluster(Box<Primaries>),
+    Cluster(Box<Cluster>),
 }
 
 /// The count of repetitions of a call, by cause.
@@ -43,37 +42,38 @@ pub(crate) struct Repeats {
 
 #[cfg_attr(
     not(feature = "cluster"),
-    allow(clippy::unused_async, unused_variables, reason = "only a cluster is asked where a bucket stands")
+    allow(clippy::unused_async, unused_variables, reason = "only a cluster has moves")
 )]
-impl Servers {
-    pub(crate) fn new(origin: &Arc<Origin>, terms: Terms, buckets: u32) -> Result<Self, ConfigError> {
+impl Router {
+    /// Creates the router. It makes no connection before a call needs one.
+    pub(crate) fn new(connector: &Arc<Connector>, config: ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
         #[cfg(feature = "cluster")]
-        if origin.is_cluster() {
-            return Ok(Self::Cluster(Box::new(Primaries::new(Arc::clone(origin), terms, buckets)?)));
+        if connector.is_cluster() {
+            return Ok(Self::Cluster(Box::new(Cluster::new(Arc::clone(connector), config, buckets)?)));
         }
-        Ok(Self::One(Connections::new(origin.source(None, &terms)?, &terms, origin.guard())))
+        Ok(Self::One(Connections::new(connector.source(None, &config)?, &config, connector.guard())))
     }
 
     /// Returns a connection to the server of a bucket.
-    pub(crate) async fn lease(&self, bucket: u32, deadline: Instant) -> Result<Lease, Failure> {
+    pub(crate) async fn checkout(&self, bucket: u32, deadline: Instant) -> Result<Checkout, CommandError> {
         match self {
-            Self::One(connections) => connections.lease(deadline).await,
+            Self::One(connections) => connections.checkout(deadline).await,
             #[cfg(feature = "cluster")]
-            Self::Cluster(primaries) => primaries.lease(bucket, deadline).await,
+            Self::Cluster(cluster) => cluster.checkout(bucket, deadline).await,
         }
     }
 
-    /// Asks for reads of one bucket, in one batch with simultaneous ones. An answer that does not
-    /// count is an error: see [`Lease::judge`].
+    /// Sends reads of one bucket, in one batch with simultaneous ones. An answer that does not count
+    /// is an error: see [`Checkout::judge`].
     pub(crate) async fn strict_read(
         &self,
         bucket: u32,
         reads: &[Cmd],
         deadline: Instant,
-    ) -> Result<(StrictAnswer, Lease), Failure> {
-        let ask = |lease: Lease| async move {
-            let answer = lease.strict_read(bucket, reads.to_vec(), deadline).await?;
-            Ok((answer, lease))
+    ) -> Result<(StrictAnswer, Checkout), CommandError> {
+        let ask = |checkout: Checkout| async move {
+            let answer = checkout.strict_read(bucket, reads.to_vec(), deadline).await?;
+            Ok((answer, checkout))
         };
         self.repeatedly(bucket, deadline, ask).await
     }
@@ -84,27 +84,32 @@ impl Servers {
         bucket: u32,
         pipeline: &Pipeline,
         deadline: Instant,
-    ) -> Result<(Vec<Value>, Lease), Failure> {
-        let ask = |mut lease: Lease| async move {
-            let values = lease.pipeline(pipeline, deadline).await?;
-            Ok((values, lease))
+    ) -> Result<(Vec<Value>, Checkout), CommandError> {
+        let ask = |mut checkout: Checkout| async move {
+            let values = checkout.pipeline(pipeline, deadline).await?;
+            Ok((values, checkout))
         };
         self.repeatedly(bucket, deadline, ask).await
     }
 
     /// Runs `ask` on a bucket's server, and repeats it where that helps. `ask` must be repeatable.
-    async fn repeatedly<T, F>(&self, bucket: u32, deadline: Instant, ask: impl Fn(Lease) -> F) -> Result<T, Failure>
+    async fn repeatedly<T, F>(
+        &self,
+        bucket: u32,
+        deadline: Instant,
+        ask: impl Fn(Checkout) -> F,
+    ) -> Result<T, CommandError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, CommandError>>,
     {
         let mut repeats = Repeats::default();
         loop {
-            let outcome = match self.lease(bucket, deadline).await {
-                Ok(lease) => ask(lease).await,
-                Err(failure) => Err(failure),
+            let outcome = match self.checkout(bucket, deadline).await {
+                Ok(checkout) => ask(checkout).await,
+                Err(error) => Err(error),
             };
             match outcome {
-                Err(failure) if self.may_repeat(bucket, &failure, true, &mut repeats, deadline).await => {}
+                Err(error) if self.may_repeat(bucket, &error, true, &mut repeats, deadline).await => {}
                 outcome => return outcome,
             }
         }
@@ -116,16 +121,16 @@ impl Servers {
     pub(crate) async fn may_repeat(
         &self,
         bucket: u32,
-        failure: &Failure,
+        error: &CommandError,
         repeatable: bool,
         repeats: &mut Repeats,
         deadline: Instant,
     ) -> bool {
-        if failure.broken && repeatable && repeats.broken < self.count() {
+        if error.broken && repeatable && repeats.broken < self.count() {
             repeats.broken += 1;
             return true;
         }
-        if failure.is_elsewhere() && repeats.moved < MAX_MOVES {
+        if error.is_elsewhere() && repeats.moved < MAX_MOVES {
             repeats.moved += 1;
             return self.follow(bucket, deadline).await;
         }
@@ -133,12 +138,12 @@ impl Servers {
     }
 
     /// Returns one bucket of each server.
-    pub(crate) async fn one_bucket_each(&self, deadline: Instant) -> Result<Vec<u32>, Failure> {
+    pub(crate) async fn one_bucket_each(&self, deadline: Instant) -> Result<Vec<u32>, CommandError> {
         match self {
             Self::One(_) => Ok(vec![0]),
             #[cfg(feature = "cluster")]
-            Self::Cluster(primaries) => {
-                let places = primaries.places(deadline).await?;
+            Self::Cluster(cluster) => {
+                let places = cluster.places(deadline).await?;
                 Ok(places.into_values().filter_map(|buckets| buckets.first().copied()).collect())
             }
         }
@@ -149,8 +154,8 @@ impl Servers {
         match self {
             Self::One(_) => false,
             #[cfg(feature = "cluster")]
-            Self::Cluster(primaries) => {
-                primaries.follow(bucket, deadline).await;
+            Self::Cluster(cluster) => {
+                cluster.follow(bucket, deadline).await;
                 true
             }
         }
@@ -162,25 +167,30 @@ impl Servers {
     /// To be called after this node was frozen for longer than its staleness: its data about the
     /// servers are as old as that. One call serves requests and feeds, which share the guard.
     pub(crate) fn suspect(&self) {
+        self.guard().suspect();
+    }
+
+    /// Returns the rules by which answers count.
+    pub(crate) fn guard(&self) -> &Arc<Guard> {
         match self {
-            Self::One(connections) => connections.guard().suspect(),
+            Self::One(connections) => connections.guard(),
             #[cfg(feature = "cluster")]
-            Self::Cluster(primaries) => primaries.guard().suspect(),
+            Self::Cluster(cluster) => cluster.guard(),
         }
     }
 
-    /// Returns the most connections to one server.
+    /// Returns the highest count of connections to one server.
     fn count(&self) -> usize {
         match self {
             Self::One(connections) => connections.count(),
             #[cfg(feature = "cluster")]
-            Self::Cluster(primaries) => primaries.count(),
+            Self::Cluster(cluster) => cluster.count(),
         }
     }
 }
 
-impl fmt::Debug for Servers {
+impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Servers").field("connections_each", &self.count()).finish_non_exhaustive()
+        f.debug_struct("Router").field("connections_each", &self.count()).finish_non_exhaustive()
     }
 }

@@ -9,11 +9,9 @@ use tokio::time::{Instant, sleep};
 use crate::{
     error::StoreErrorKind,
     store::redis::client::{
-        answer::{error::Failure, reply::Reply},
-        connections::{
-            Connections,
-            target::{Address, Origin, Terms},
-        },
+        address::Address,
+        answer::{error::CommandError, reply::Reply},
+        connections::{Connections, config::ConnectionConfig, connector::Connector},
     },
 };
 
@@ -31,39 +29,46 @@ pub(crate) struct Topology {
 
 /// Returns the first answer of any of the nodes, each over a short-lived connection.
 pub(crate) async fn ask(
-    origin: &Origin,
-    terms: &Terms,
+    connector: &Connector,
+    config: &ConnectionConfig,
     nodes: Vec<Address>,
     buckets: u32,
-) -> Result<Topology, Failure> {
+) -> Result<Topology, CommandError> {
     let ask = |(number, node): (u32, Address)| async move {
         sleep(STAGGER.saturating_mul(number)).await;
-        ask_one(origin, terms, &node, buckets).await
+        ask_one(connector, config, &node, buckets).await
     };
     let mut answers: FuturesUnordered<_> = (0..).zip(nodes).map(ask).collect();
-    let mut last = Failure::new(StoreErrorKind::Unavailable, false, "no node to ask");
+    let mut last = CommandError::new(StoreErrorKind::Unavailable, false, "no node to ask");
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(topology) => return Ok(topology),
-            Err(failure) => last = failure,
+            Err(error) => last = error,
         }
     }
     Err(last)
 }
 
-async fn ask_one(origin: &Origin, terms: &Terms, node: &Address, buckets: u32) -> Result<Topology, Failure> {
-    let unusable = |_| Failure::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
+/// Returns the answer of one node.
+async fn ask_one(
+    connector: &Connector,
+    config: &ConnectionConfig,
+    node: &Address,
+    buckets: u32,
+) -> Result<Topology, CommandError> {
+    let unusable = |_| CommandError::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
     // No decision rests on the identity of this connection.
-    let terms = Terms { connections: 1, identifies: false, ..terms.clone() };
-    let connections = Connections::new(origin.source(Some(node), &terms).map_err(unusable)?, &terms, origin.guard());
-    let deadline = Instant::now() + terms.timeout;
-    let mut lease = connections.lease(deadline).await?;
-    parse(lease.command(redis::cmd("CLUSTER").arg("SLOTS"), deadline).await?, node, buckets)
+    let config = ConnectionConfig { connections: 1, identifies: false, ..config.clone() };
+    let connections =
+        Connections::new(connector.source(Some(node), &config).map_err(unusable)?, &config, connector.guard());
+    let deadline = Instant::now() + config.timeout;
+    let mut checkout = connections.checkout(deadline).await?;
+    parse(checkout.command(redis::cmd("CLUSTER").arg("SLOTS"), deadline).await?, node, buckets)
 }
 
 /// Reads the answer of `CLUSTER SLOTS`: for each range its first and last slot, its primary, and
 /// its replicas.
-fn parse(answer: Value, asked: &Address, buckets: u32) -> Result<Topology, Failure> {
+fn parse(answer: Value, asked: &Address, buckets: u32) -> Result<Topology, CommandError> {
     let mut ranges = Reply::of(answer)?;
     let mut topology = Topology { primaries: vec![None; buckets.try_into().unwrap_or(0)], nodes: Vec::new() };
     while !ranges.is_empty() {
@@ -88,13 +93,13 @@ fn parse(answer: Value, asked: &Address, buckets: u32) -> Result<Topology, Failu
     }
     if topology.primaries.iter().all(Option::is_none) {
         // A node that was taken out of the cluster, or has not met the others yet.
-        return Err(Failure::new(StoreErrorKind::Unavailable, false, "a node that knows of no primary"));
+        return Err(CommandError::new(StoreErrorKind::Unavailable, false, "a node that knows of no primary"));
     }
     Ok(topology)
 }
 
 /// Reads a node's address. Returns `None` if the node does not know it itself.
-fn address(mut node: Reply, asked: &Address) -> Result<Option<Address>, Failure> {
+fn address(mut node: Reply, asked: &Address) -> Result<Option<Address>, CommandError> {
     let (host, port) = (node.optional_text()?.unwrap_or_default(), node.number()?);
     let Ok(port) = u16::try_from(port) else { return Ok(None) };
     Ok(match host.as_str() {

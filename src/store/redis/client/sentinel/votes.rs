@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::store::redis::client::{
-    connections::target::{Address, Agreed},
+    address::{Address, Agreement},
     moment::Moment,
 };
 
@@ -93,15 +93,15 @@ impl Votes {
 
     /// Returns whether a majority names this primary now, or names another one; `None` if there is
     /// no majority.
-    pub(crate) fn names(&self, agreed: &Agreed, now: Moment) -> Option<bool> {
+    pub(crate) fn names(&self, agreement: &Agreement, now: Moment) -> Option<bool> {
         let (address, epoch, _) = self.majority(now)?;
-        Some(self.era == agreed.era && epoch == agreed.epoch && *address == agreed.address)
+        Some(self.era == agreement.era && epoch == agreement.epoch && *address == agreement.address)
     }
 
     /// Returns the primary that a majority names.
-    pub(crate) fn primary(&self, now: Moment) -> Option<Agreed> {
+    pub(crate) fn primary(&self, now: Moment) -> Option<Agreement> {
         let (address, epoch, _) = self.majority(now)?;
-        Some(Agreed { era: self.era, address: address.clone(), epoch })
+        Some(Agreement { era: self.era, address: address.clone(), epoch })
     }
 
     /// Tells why there is no majority.
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn port(votes: &Votes, now: u64) -> Option<u16> {
-        votes.primary(Moment::at(now)).map(|agreed| agreed.address.1)
+        votes.primary(Moment::at(now)).map(|agreement| agreement.address.1)
     }
 
     /// Three sentinels that name the primary 1 of epoch 1.
@@ -309,19 +309,19 @@ mod tests {
         assert!(votes.explain(Moment::at(1300)).contains("epoch 2 was named before"));
     }
 
-    fn votes_of(port: u16, epoch: u64) -> Agreed {
-        Agreed { era: 0, address: address(port), epoch }
+    fn votes_of(port: u16, epoch: u64) -> Agreement {
+        Agreement { era: 0, address: address(port), epoch }
     }
 
     #[test]
     fn a_connection_is_named_until_a_majority_names_another() {
         let mut votes = three();
-        let agreed = votes.primary(Moment::at(1000)).unwrap();
-        assert_eq!(votes.names(&agreed, Moment::at(1000)), Some(true));
+        let agreement = votes.primary(Moment::at(1000)).unwrap();
+        assert_eq!(votes.names(&agreement, Moment::at(1000)), Some(true));
         record(&mut votes, "a", 2, 2, 1100);
-        assert_eq!(votes.names(&agreed, Moment::at(1100)), None);
+        assert_eq!(votes.names(&agreement, Moment::at(1100)), None);
         record(&mut votes, "b", 2, 2, 1100);
-        assert_eq!(votes.names(&agreed, Moment::at(1100)), Some(false));
+        assert_eq!(votes.names(&agreement, Moment::at(1100)), Some(false));
     }
 
     #[test]
@@ -374,8 +374,8 @@ mod tests {
             let stays = [["b", "c"], ["c", "x"], ["x", "y"]][step];
             record_all(&mut votes, &stays, 1, 1, now);
             record(&mut votes, id, 1, 1, now);
-            let agreed = votes.primary(Moment::at(now)).unwrap();
-            assert_eq!((agreed.era, agreed.address.1), (0, 1), "{id}");
+            let agreement = votes.primary(Moment::at(now)).unwrap();
+            assert_eq!((agreement.era, agreement.address.1), (0, 1), "{id}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Each sentinel has a task of its own, so that one that hangs takes nobody along. A task asks over
 //! one connection and listens for `+switch-master` over another; what it hears there only makes all
 //! tasks ask at once. The application names some sentinels; their answers name the others. All
-//! tasks belong to the [`Watch`] and end with it.
+//! tasks belong to the [`SentinelWatch`] and end with it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -26,11 +26,11 @@ use crate::{
     clock::jittered,
     error::StoreErrorKind,
     store::redis::client::{
+        address::{self, Address, Agreement},
         answer::{
-            error::Failure,
+            error::CommandError,
             reply::{Reply, decimal, malformed},
         },
-        connections::target::{Address, Agreed},
         moment::Moment,
         sentinel::votes::{Vote, Votes},
     },
@@ -52,7 +52,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Asks the sentinels of one store for as long as it lives.
-pub(crate) struct Watch {
+pub(crate) struct SentinelWatch {
     shared: Arc<Shared>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -74,7 +74,7 @@ struct Shared {
     answers: watch::Sender<u64>,
 }
 
-impl Watch {
+impl SentinelWatch {
     pub(crate) fn new(
         named: Vec<ConnectionInfo>,
         master: String,
@@ -82,7 +82,7 @@ impl Watch {
         patience: Duration,
         limit: Duration,
     ) -> Self {
-        let count = named.iter().filter_map(address_of).collect::<HashSet<_>>().len();
+        let count = named.iter().filter_map(address::of).collect::<HashSet<_>>().len();
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         let shared = Shared {
             named,
@@ -100,13 +100,13 @@ impl Watch {
 
     /// Returns the primary that a majority names, waiting for the answers no longer than a sentinel
     /// may take. To be called inside a Tokio runtime, on which the sentinels are then asked.
-    pub(crate) async fn primary(&self) -> Result<Agreed, Failure> {
+    pub(crate) async fn primary(&self) -> Result<Agreement, CommandError> {
         self.start();
         let mut answers = self.shared.answers.subscribe();
         let asked = async {
             loop {
-                if let Some(agreed) = self.shared.votes().primary(Moment::now()) {
-                    return Some(agreed);
+                if let Some(agreement) = self.shared.votes().primary(Moment::now()) {
+                    return Some(agreement);
                 }
                 answers.changed().await.ok()?;
             }
@@ -118,13 +118,13 @@ impl Watch {
     /// Judges an answer of the primary that the sentinels once named: whether a majority still
     /// does. An error tells why not; its connection is to be dropped if a majority names another
     /// one.
-    pub(crate) fn confirm(&self, agreed: &Agreed) -> Result<(), Failure> {
-        let names = self.shared.votes().names(agreed, Moment::now());
+    pub(crate) fn confirm(&self, agreement: &Agreement) -> Result<(), CommandError> {
+        let names = self.shared.votes().names(agreement, Moment::now());
         match names {
             Some(true) => Ok(()),
             Some(false) => {
                 let text = "the sentinels name another primary than the one that answered";
-                Err(Failure::new(StoreErrorKind::Unavailable, true, text))
+                Err(CommandError::new(StoreErrorKind::Unavailable, true, text))
             }
             None => {
                 // Nobody asks any more if the runtime has ended on which that was done.
@@ -135,8 +135,8 @@ impl Watch {
     }
 
     /// Returns whether a majority names another primary.
-    pub(crate) fn names_another(&self, agreed: &Agreed) -> bool {
-        self.shared.votes().names(agreed, Moment::now()) == Some(false)
+    pub(crate) fn names_another(&self, agreement: &Agreement) -> bool {
+        self.shared.votes().names(agreement, Moment::now()) == Some(false)
     }
 
     /// Forgets what the sentinels have said, and asks them.
@@ -163,7 +163,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for SentinelWatch {
     fn drop(&mut self) {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
@@ -171,10 +171,10 @@ impl Drop for Watch {
     }
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for SentinelWatch {
     /// Shows no URL and no password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("master", &self.shared.master).finish_non_exhaustive()
+        f.debug_struct("SentinelWatch").field("master", &self.shared.master).finish_non_exhaustive()
     }
 }
 
@@ -187,8 +187,8 @@ impl Shared {
         self.poke.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn disagreement(&self) -> Failure {
-        Failure::new(StoreErrorKind::Unavailable, false, &self.explain())
+    fn disagreement(&self) -> CommandError {
+        CommandError::new(StoreErrorKind::Unavailable, false, &self.explain())
     }
 
     fn explain(&self) -> String {
@@ -202,7 +202,7 @@ impl Shared {
 
     /// Others are met with the credentials and the TLS of the first that was named.
     fn info_of(&self, (host, port): &Address) -> Option<ConnectionInfo> {
-        self.named.first().map(|named| at(named, host.clone(), *port))
+        self.named.first().map(|named| address::at(named, host.clone(), *port))
     }
 
     /// The question, and `SENTINEL SENTINELS`, whose answer names the others.
@@ -215,7 +215,7 @@ impl Shared {
     }
 
     /// Notes an answer, and returns the other sentinels that it names.
-    fn learn(&self, asked: Moment, values: Vec<Value>) -> Result<Vec<Address>, Failure> {
+    fn learn(&self, asked: Moment, values: Vec<Value>) -> Result<Vec<Address>, CommandError> {
         let (id, vote, others) = answer(asked, values)?;
         self.votes().record(&id, vote, Moment::now());
         self.answers.send_modify(|count| *count = count.wrapping_add(1));
@@ -225,7 +225,7 @@ impl Shared {
 
 /// Reads the answer of a sentinel: its id, what it says of the primary, and the addresses of the
 /// others.
-fn answer(asked: Moment, values: Vec<Value>) -> Result<(String, Vote, Vec<Address>), Failure> {
+fn answer(asked: Moment, values: Vec<Value>) -> Result<(String, Vote, Vec<Address>), CommandError> {
     let mut reply = Reply::of(Value::Array(values))?;
     let id = reply.text()?;
     if id.is_empty() || id.len() > 64 {
@@ -252,7 +252,7 @@ fn address(properties: &BTreeMap<String, String>) -> Option<Address> {
 }
 
 /// Names and values, one after the other.
-fn properties(value: Value) -> Result<BTreeMap<String, String>, Failure> {
+fn properties(value: Value) -> Result<BTreeMap<String, String>, CommandError> {
     let (mut reply, mut properties) = (Reply::of(value)?, BTreeMap::new());
     while !reply.is_empty() {
         properties.insert(reply.text()?, reply.text()?);
@@ -266,7 +266,7 @@ async fn ask_all(shared: Arc<Shared>) {
     let (found, mut queue) = mpsc::channel::<Address>(MOST);
     let (mut tasks, mut asked) = (JoinSet::new(), HashSet::new());
     for info in &shared.named {
-        if let Some(address) = address_of(info)
+        if let Some(address) = address::of(info)
             && asked.insert(address.clone())
         {
             tasks.spawn(ask_one(Arc::clone(&shared), info.clone(), address, true, found.clone()));
@@ -320,8 +320,8 @@ async fn ask_one(
     let mut poked = shared.poke.subscribe();
     loop {
         let begun = Instant::now();
-        let failure = converse(&shared, &info, &address, &found, &mut last_answer).await;
-        lock(&shared.troubles).insert(address.clone(), failure.code().to_owned());
+        let error = converse(&shared, &info, &address, &found, &mut last_answer).await;
+        lock(&shared.troubles).insert(address.clone(), error.code().to_owned());
         if !is_named && last_answer.elapsed() > GIVEN_UP_AFTER {
             return address;
         }
@@ -343,7 +343,7 @@ async fn converse(
     address: &Address,
     found: &mpsc::Sender<Address>,
     last_answer: &mut Instant,
-) -> Failure {
+) -> CommandError {
     let client = match Client::open(info.clone()) {
         Ok(client) => client,
         Err(error) => return error.into(),
@@ -351,7 +351,7 @@ async fn converse(
     // What is heard only makes all ask sooner; it ends with the asking.
     tokio::select! {
         asked = ask(shared, &client, address, found, last_answer) => match asked {
-            Err(failure) => failure,
+            Err(error) => error,
             Ok(never) => match never {},
         },
         never = listen(shared, &client) => match never {},
@@ -365,15 +365,15 @@ async fn ask(
     address: &Address,
     found: &mpsc::Sender<Address>,
     last_answer: &mut Instant,
-) -> Result<Infallible, Failure> {
+) -> Result<Infallible, CommandError> {
     let connect = client.get_multiplexed_async_connection_with_config(&shared.settings);
-    let mut link = timeout(shared.wait, connect).await.map_err(|_| Failure::timeout())??;
+    let mut link = timeout(shared.wait, connect).await.map_err(|_| CommandError::timeout())??;
     let mut poked = shared.poke.subscribe();
     loop {
         let asked = Moment::now();
         let question = shared.question();
         let answered = timeout(shared.wait, question.query_async::<Vec<Value>>(&mut link)).await;
-        let others = shared.learn(asked, answered.map_err(|_| Failure::timeout())??)?;
+        let others = shared.learn(asked, answered.map_err(|_| CommandError::timeout())??)?;
         *last_answer = Instant::now();
         lock(&shared.troubles).remove(address);
         for other in others {
@@ -403,29 +403,6 @@ async fn listen(shared: &Shared, client: &Client) -> Infallible {
     }
 }
 
-/// Returns the same server settings for another address.
-pub(crate) fn at(info: &ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
-    use redis::ConnectionAddr;
-
-    let address = match info.addr().clone() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
-        }
-        _ => ConnectionAddr::Tcp(host, port),
-    };
-    info.clone().set_addr(address)
-}
-
-/// Returns the host and port, which a socket of this machine has not.
-pub(crate) fn address_of(info: &ConnectionInfo) -> Option<Address> {
-    use redis::ConnectionAddr;
-
-    match info.addr() {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
-        _ => None,
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -439,7 +416,7 @@ mod tests {
         Value::Array(texts.iter().map(|text| Value::BulkString(text.as_bytes().to_vec())).collect())
     }
 
-    fn of_a_sentinel(master: &[&str], others: Vec<Value>) -> Result<(String, Vote, Vec<Address>), Failure> {
+    fn of_a_sentinel(master: &[&str], others: Vec<Value>) -> Result<(String, Vote, Vec<Address>), CommandError> {
         let id = Value::BulkString(b"5f0e8f3f".to_vec());
         answer(Moment::at(7), vec![id, texts(master), Value::Array(others)])
     }
