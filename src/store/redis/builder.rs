@@ -170,8 +170,8 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// User (`default` if the servers have only a password) and password of the servers behind sentinels. The sentinels'
-    /// own stand in their URLs.
+    /// Sets the user and password of the servers behind sentinels. The user is `default` if the
+    /// servers have only a password. The credentials of the sentinels are part of their URLs.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
@@ -192,8 +192,8 @@ impl RedisStoreBuilder {
 
     /// Sets the count of buckets over which users are spread, 1 to 1024. Default: 16.
     ///
-    /// Each bucket is in one slot of a Redis Cluster. The count is fixed for the life of the data: a
-    /// node with another one cannot connect.
+    /// Each bucket is in one slot of a Redis Cluster. The count is fixed for the life of the data:
+    /// a node with another one cannot connect.
     #[must_use]
     pub fn buckets(mut self, buckets: u32) -> Self {
         self.buckets = buckets;

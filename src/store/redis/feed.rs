@@ -139,8 +139,8 @@ impl FeedReader {
         self.touch_and_read(context, &queries, first).await
     }
 
-    /// Touches the buckets that need it, and reads them again. Rare: the deployment is new, its data
-    /// are lost, or this node demands more than any before.
+    /// Touches the buckets that need it, and reads them again. Rare: the deployment is new, its
+    /// data are lost, or this node demands more than any before.
     async fn touch_and_read(
         &self,
         context: Context<'_>,
@@ -182,8 +182,8 @@ impl FeedReader {
     }
 }
 
-/// Returns true for a bucket that does not exist yet, or was made by a node with lower demands. Also
-/// if its `m` lags behind its log.
+/// Returns true for a bucket that does not exist yet, or was made by a node with lower demands.
+/// Also if its `m` lags behind its log.
 fn needs_touch(context: Context<'_>, answer: &BucketAnswer) -> bool {
     let meets = |page: &LogPage| context.demands.are_met_by(page, context.failover_millis());
     answer.as_ref().is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !meets(page)))

@@ -23,8 +23,8 @@
 //!
 //! A primary that was cut off keeps its role. So every read ends with a write that changes nothing,
 //! and behind sentinels a majority of them must name the server. [`Failover`] and
-//! [`failover_bound`](crate::store::SessionStore::failover_bound) bound the time for which a node may
-//! believe an old primary all the same.
+//! [`failover_bound`](crate::store::SessionStore::failover_bound) bound the time for which a node
+//! may believe an old primary all the same.
 //!
 //! # Rights
 //!
@@ -53,9 +53,9 @@
 //! # Storage
 //!
 //! A user's whole state is one hash, so a check is one `HMGET`. The checks of requests that come at
-//! the same moment form a batch, behind one `TIME` and one `ROLE`. `layout` (in the source) lists the
-//! keys and the contents of a session's record. The record is no token, and neither
-//! tokens nor parts of them are ever stored.
+//! the same moment form a batch, behind one `TIME` and one `ROLE`. `layout` (in the source) lists
+//! the keys and the contents of a session's record. The record is no token, and neither tokens nor
+//! parts of them are ever stored.
 //!
 //! # Generations
 //!

@@ -66,8 +66,8 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), Conne
     }
 }
 
-/// Rejects a user without the rights that the store needs. Otherwise the first revocation would find
-/// that a right is missing.
+/// Rejects a user without the rights that the store needs. Otherwise the first revocation would
+/// find that a right is missing.
 async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     let keyspace = context.keyspace;
     let denied = ExternalKey { bucket: 0, ..keyspace.external("", &ExternalId::Token("".into())) };

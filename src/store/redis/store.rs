@@ -199,7 +199,8 @@ impl RevocationLog for RedisStore {
     /// To be called inside a Tokio runtime. Subscriptions for nudges then live on it until the
     /// feeds are dropped. There are no subscriptions in three cases:
     ///
-    /// * with [a pool of your own](super::RedisStoreBuilder::from_pool), whose address is not known,
+    /// * with [a pool of your own](super::RedisStoreBuilder::from_pool), whose address is not
+    ///   known,
     /// * without the right to `SSUBSCRIBE` to the channels of the prefix,
     /// * with a server that knows no RESP3.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {

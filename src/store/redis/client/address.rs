@@ -29,7 +29,7 @@ pub(crate) fn at(info: &ConnectionInfo, host: String, port: u16) -> ConnectionIn
 }
 
 /// Returns the host and port. A socket of this machine has none.
-#[cfg(any(feature = "cluster", feature = "sentinel"))]
+#[cfg(feature = "sentinel")]
 pub(crate) fn of(info: &ConnectionInfo) -> Option<Address> {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),

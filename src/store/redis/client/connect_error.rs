@@ -9,7 +9,7 @@ use crate::{
 
 /// The store could not be set up.
 ///
-/// The variant says who can mend it, [`kind`](Self::kind) what it is.
+/// The variant tells if a setting is wrong; [`kind`](Self::kind) names the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {

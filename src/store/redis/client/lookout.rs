@@ -86,8 +86,8 @@ pub(crate) async fn look(router: &Router, limit: Duration) -> Result<ServerSetti
     Ok(settings)
 }
 
-/// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or if there is
-/// no right to `INFO`.
+/// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or if there
+/// is no right to `INFO`.
 pub(crate) async fn eviction_policy(router: &Router, limit: Duration) -> Result<Option<String>, CommandError> {
     let memory = info(router, limit, "memory").await?.unwrap_or_default();
     let mut policies = memory.iter().filter_map(|text| property(text, "maxmemory_policy"));

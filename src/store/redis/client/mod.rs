@@ -8,8 +8,8 @@
 //! | `connections` | connections to one server |
 //! | `router` | the server of each bucket |
 //!
-//! Imports point from the last room to the first. A **bucket** is a number here: the hash tag of its
-//! keys, and so the slot of a cluster.
+//! Imports point from the last room to the first. A **bucket** is a number here: the hash tag of
+//! its keys, and so the slot of a cluster.
 
 pub(crate) mod address;
 pub(crate) mod answer;
@@ -168,8 +168,8 @@ impl Client {
         Ok(lookout::info(&self.router, self.timeout, section).await?)
     }
 
-    /// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or if there
-    /// is no right to `INFO`.
+    /// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or if
+    /// there is no right to `INFO`.
     pub(crate) async fn eviction_policy(&self) -> Result<Option<String>, StoreError> {
         Ok(lookout::eviction_policy(&self.router, self.timeout).await?)
     }
@@ -179,8 +179,8 @@ impl Client {
         self.router.checkout(bucket, deadline).await
     }
 
-    /// Sends reads of one bucket, in one batch with simultaneous ones. An answer that does not count
-    /// is an error.
+    /// Sends reads of one bucket, in one batch with simultaneous ones. An answer that does not
+    /// count is an error.
     pub(crate) async fn strict_read(
         &self,
         bucket: u32,

@@ -227,8 +227,8 @@ impl Prober {
         answer.and_then(replication::number).ok().flatten()
     }
 
-    /// Returns the commands of a probe. `INFO` is last: the server was the primary of this name until
-    /// then, so no other one confirmed a revocation before the write.
+    /// Returns the commands of a probe. `INFO` is last: the server was the primary of this name
+    /// until then, so no other one confirmed a revocation before the write.
     fn probe_pipeline(&self, write: Write, server: Option<ServerId>) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.ignore_errors();

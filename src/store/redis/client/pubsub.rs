@@ -1,15 +1,16 @@
 //! Subscriptions to nudges: messages on the channel of a bucket which say "read the log now".
 //!
-//! Nothing rests on them: a nudge may be lost, late or spurious. In a cluster there is one connection
-//! to each primary that the feeds have found. A bucket that moves is without nudges for a second or
-//! two.
+//! Nothing rests on them: a nudge may be lost, late or spurious. In a cluster there is one
+//! connection to each primary that the feeds have found. A bucket that moves is without nudges for
+//! a second or two.
 //!
 //! A connection with subscriptions carries nothing else but `ROLE`. Redis confirms a subscription
-//! with a push and no reply (redis/redis#11784), and redis-rs takes such a push for the answer to its
-//! oldest command. A server that ends a subscription by itself, when a slot moves, sends the same
-//! push (valkey-io/valkey#1066, open). It would shift the answers of all commands after it. No issue
-//! of redis-rs describes that. Reproduce it on redis 1.8 with RESP3: `SSUBSCRIBE`, then move the slot
-//! while a command waits. Remove the separate connection when redis tells the two pushes apart.
+//! with a push and no reply (redis/redis#11784), and redis-rs takes such a push for the answer to
+//! its oldest command. A server that ends a subscription by itself, when a slot moves, sends the
+//! same push (valkey-io/valkey#1066, open). It would shift the answers of all commands after it. No
+//! issue of redis-rs describes that. Reproduce it on redis 1.8 with RESP3: `SSUBSCRIBE`, then move
+//! the slot while a command waits. Remove the separate connection when redis tells the two pushes
+//! apart.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -10,8 +10,8 @@ use crate::{
     store::{LogPage, redis::layout::encoding::whole_millis},
 };
 
-/// The values that this node demands of every bucket. They only grow. Each script call carries them,
-/// and a bucket's `m` keeps the highest of all nodes.
+/// The values that this node demands of every bucket. They only grow. Each script call carries
+/// them, and a bucket's `m` keeps the highest of all nodes.
 #[derive(Debug)]
 pub(crate) struct Demands {
     /// The time for which log entries and denials are kept, in ms.

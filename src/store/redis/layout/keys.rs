@@ -9,7 +9,7 @@
 //!                                dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
 //! {prefix}:{b}:ch        shard channel: a nudge at every entry
-//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`proofs`)
+//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`failover`)
 //! ```
 //!
 //! `{b}` is the bucket's number in braces, literally: the hash tag by which Redis Cluster keeps all
@@ -56,13 +56,18 @@ pub(crate) struct Keyspace {
     buckets: u32,
 }
 
-/// A thing of another issuer: its hash, and the bucket that the hash falls into.
+/// The key of a thing of another issuer: its hash, and the bucket of the hash.
 pub(crate) struct ExternalKey {
     pub(crate) bucket: u32,
     pub(crate) hash: String,
 }
 
 impl Keyspace {
+    /// Creates a keyspace.
+    ///
+    /// # Errors
+    ///
+    /// The prefix or the count of buckets cannot work.
     pub(crate) fn new(prefix: &str, buckets: u32) -> Result<Self, ConfigError> {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX {
             return Err(ConfigError::new(
@@ -88,38 +93,47 @@ impl Keyspace {
         Ok(Self { prefix: prefix.to_owned(), buckets })
     }
 
+    /// Returns the prefix of all keys.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
+    /// Returns the count of buckets.
     pub(crate) fn buckets(&self) -> u32 {
         self.buckets
     }
 
+    /// Returns the bucket of a subject.
     pub(crate) fn bucket_of(&self, subject: &str) -> u32 {
         self.bucket(&Sha256::digest(subject))
     }
 
+    /// Returns the key of the hash that describes a bucket.
     pub(crate) fn meta(&self, bucket: u32) -> String {
         format!("{}:{{{bucket}}}:m", self.prefix)
     }
 
+    /// Returns the key of the writes that replicas acknowledge.
     pub(crate) fn proof(&self) -> String {
         format!("{}:{{0}}:w", self.prefix)
     }
 
+    /// Returns the key of a bucket's log.
     pub(crate) fn log(&self, bucket: u32) -> String {
         format!("{}:{{{bucket}}}:log", self.prefix)
     }
 
+    /// Returns the channel of a bucket's nudges.
     pub(crate) fn channel(&self, bucket: u32) -> String {
         format!("{}:{{{bucket}}}:ch", self.prefix)
     }
 
+    /// Returns the key of a user's hash.
     pub(crate) fn user(&self, bucket: u32, subject: &str) -> String {
         format!("{}:{{{bucket}}}:u:{subject}", self.prefix)
     }
 
+    /// Returns the key of the labels of a user's sessions.
     pub(crate) fn labels(&self, bucket: u32, subject: &str) -> String {
         format!("{}:{{{bucket}}}:i:{subject}", self.prefix)
     }
@@ -129,6 +143,7 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:s:{subject}", self.prefix)
     }
 
+    /// Returns the key of a denied thing of another issuer.
     pub(crate) fn denied(&self, key: &ExternalKey) -> String {
         format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
     }
@@ -145,6 +160,7 @@ impl Keyspace {
         ExternalKey { bucket: self.bucket(&digest), hash: URL_SAFE_NO_PAD.encode(digest) }
     }
 
+    /// Returns the bucket of a digest.
     fn bucket(&self, digest: &[u8]) -> u32 {
         let number = digest.iter().take(4).fold(0, |number: u32, byte| (number << 8) | u32::from(*byte));
         number.checked_rem(self.buckets).unwrap_or(0)

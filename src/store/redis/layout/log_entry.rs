@@ -1,7 +1,7 @@
 //! The entries of a bucket's log.
 //!
-//! `emit.lua` writes them. An entry of another form is skipped and counted: no valid token can match
-//! it. If an entry of this crate was damaged, the chain of the others shows the hole.
+//! `emit.lua` writes them. An entry of another form is skipped and counted: no valid token can
+//! match it. If an entry of this crate was damaged, the chain of the others shows the hole.
 
 use redis::Value;
 
@@ -23,10 +23,12 @@ const FIELDS: [&str; 10] = ["seq", "nonce", "prev", "prev_at", "at", "kind", "su
 pub(crate) struct LogRange {
     /// Oldest first.
     pub(crate) entries: Vec<LogEntry>,
+    /// The count of entries of another form.
     pub(crate) skipped: u32,
     /// The ids of the oldest and the newest, those that were skipped included.
     pub(crate) oldest: Option<String>,
     pub(crate) newest: Option<String>,
+    /// The count of all entries.
     pub(crate) count: u32,
 }
 

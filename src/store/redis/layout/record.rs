@@ -14,8 +14,10 @@
 //! | 4 | counter of the refresh token that comes next |
 //! | 1 | flags: bit 0 for a revoked session, bit 1 once its end is in the log |
 //!
-//! The tag names the owner of a record: redis 1.8 can, in rare states, hand one caller the answer
-//! to another caller's question. A record of another session than the one asked for is never used.
+//! The tag names the owner of a record, and a record with another tag is never used. Otherwise a
+//! shifted answer would show one caller the session of another. redis 1.8 shifts answers after a
+//! push that it takes for one (see `client::pubsub`); its blocking connection once did so after a
+//! timeout (redis-rs#1252, closed). Keep the tag when that is mended: it costs eight bytes.
 
 use crate::{clock::Timestamp, store::redis::layout::keys::hash_of_parts};
 
@@ -70,15 +72,18 @@ impl Record {
         (record.tag == expected).then_some(record)
     }
 
+    /// Returns whether the session was revoked.
     pub(crate) fn was_revoked(&self) -> bool {
         self.flags & REVOKED != 0
     }
 
+    /// Returns whether the session lives, under this generation of the user.
     pub(crate) fn is_alive(&self, generation: u64, now: Timestamp) -> bool {
         !self.was_revoked() && self.generation >= generation && now < self.refresh_end
     }
 }
 
+/// Reads a number.
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_be_bytes(*number), rest))

@@ -41,7 +41,8 @@ use crate::{
     },
 };
 
-/// The answers about one bucket: its `m` and its entries. Each may be an error of this bucket alone.
+/// The answers about one bucket: its `m` and its entries. Each may be an error of this bucket
+/// alone.
 pub(crate) type BucketValues = [Value; 2];
 
 /// The answers to a fence.

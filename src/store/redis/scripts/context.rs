@@ -31,8 +31,8 @@ impl Parts {
 }
 
 impl Context<'_> {
-    /// Returns the longest time for which this node may believe a server that was replaced, in ms; 0
-    /// if it is unknown.
+    /// Returns the longest time for which this node may believe a server that was replaced, in ms;
+    /// 0 if it is unknown.
     pub(crate) fn failover_millis(&self) -> u64 {
         self.client.guard().bound().map_or(0, whole_millis)
     }

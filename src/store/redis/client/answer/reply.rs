@@ -1,5 +1,5 @@
-//! A reader of a server's answer, piece by piece. Anything unexpected is a [`CommandError`], never a
-//! guess.
+//! A reader of a server's answer, piece by piece. Anything unexpected is a [`CommandError`], never
+//! a guess.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::{clock::Timestamp, error::StoreErrorKind, store::redis::client::answe
 pub(crate) struct Reply(std::vec::IntoIter<Value>);
 
 impl Reply {
+    /// Starts to read an array.
     pub(crate) fn of(value: Value) -> Result<Self, CommandError> {
         match value {
             Value::Array(values) => Ok(Self(values.into_iter())),
@@ -18,14 +19,17 @@ impl Reply {
         }
     }
 
+    /// Returns true at the end of the array.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.len() == 0
     }
 
+    /// Reads any value.
     pub(crate) fn value(&mut self) -> Result<Value, CommandError> {
         self.0.next().ok_or_else(malformed)
     }
 
+    /// Reads an array.
     pub(crate) fn array(&mut self) -> Result<Self, CommandError> {
         Self::of(self.value()?)
     }
@@ -40,14 +44,17 @@ impl Reply {
         }
     }
 
+    /// Reads a text; `None` for nil.
     pub(crate) fn optional_text(&mut self) -> Result<Option<String>, CommandError> {
         self.bytes()?.map(String::from_utf8).transpose().map_err(|_| malformed())
     }
 
+    /// Reads a text.
     pub(crate) fn text(&mut self) -> Result<String, CommandError> {
         self.optional_text()?.ok_or_else(malformed)
     }
 
+    /// Reads a number; `None` for nil.
     pub(crate) fn optional_number(&mut self) -> Result<Option<u64>, CommandError> {
         match self.value()? {
             Value::Nil => Ok(None),
@@ -57,6 +64,7 @@ impl Reply {
         }
     }
 
+    /// Reads a number.
     pub(crate) fn number(&mut self) -> Result<u64, CommandError> {
         self.optional_number()?.ok_or_else(malformed)
     }
@@ -80,7 +88,7 @@ impl Reply {
         Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
     }
 
-    /// Reads the answers to [`time_and_role`](super::gathering::time_and_role).
+    /// Reads the answers to `TIME` and `ROLE`, the beginning of a strict read.
     pub(crate) fn time_of_primary(&mut self) -> Result<Timestamp, CommandError> {
         let now = self.array()?.server_time()?;
         self.array()?.primary()?;
@@ -110,6 +118,7 @@ pub(crate) fn leading_number(value: &[u8]) -> Option<u64> {
     value.split(|byte| *byte == b'.').next().and_then(decimal)
 }
 
+/// Returns the error of an answer of another form than expected.
 pub(crate) fn malformed() -> CommandError {
     CommandError::untrusted("an answer of another form than expected")
 }

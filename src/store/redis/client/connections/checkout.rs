@@ -32,8 +32,8 @@ use crate::{
 /// After this rest, a call that must not run twice waits until a read has been answered.
 ///
 /// The server may have closed the connection meanwhile. redis reports a command that was never sent
-/// like one whose answer was lost (redis-rs#1415, open), so such a call could not be repeated. Remove
-/// when redis tells the two apart.
+/// like one whose answer was lost (redis-rs#1415, open), so such a call could not be repeated.
+/// Remove when redis tells the two apart.
 const REST: Duration = Duration::from_secs(1);
 
 /// A connection that one call uses.
@@ -68,8 +68,8 @@ impl Checkout {
         self.report(answer)
     }
 
-    /// Sends these reads of a bucket, in one batch with all simultaneous ones of this connection. An
-    /// answer that does not count is an error.
+    /// Sends these reads of a bucket, in one batch with all simultaneous ones of this connection.
+    /// An answer that does not count is an error.
     pub(crate) async fn strict_read(
         &self,
         bucket: u32,
@@ -140,7 +140,8 @@ impl Checkout {
         self.connection.server
     }
 
-    /// Returns whether the connection was silent for so long that it may have been closed unnoticed.
+    /// Returns whether the connection was silent for so long that it may have been closed
+    /// unnoticed.
     pub(crate) fn has_rested(&self) -> bool {
         self.connection.liveness.has_rested(REST)
     }

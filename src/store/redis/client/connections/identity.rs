@@ -11,18 +11,21 @@ use crate::{
     },
 };
 
-/// Asks a server for the name of its process. `None` if it does not tell: the user has no right to
-/// `INFO`, or a proxy answers.
+/// Asks a server for the name of its process. Returns `None` if the user has no right to `INFO`, or
+/// if a proxy answers.
 ///
-/// `with_term` adds the name of the time for which the process has been a primary. Without it, an
-/// answer from before a server was demoted and promoted again would pass for one of after.
-pub(crate) async fn name(mut link: MultiplexedConnection, with_term: bool) -> Result<Option<String>, CommandError> {
+/// `with_term` adds the name of the term for which the process has been a primary. Without it, an
+/// answer from before a server was demoted and promoted again would count as one from after.
+pub(crate) async fn name(
+    mut multiplexed: MultiplexedConnection,
+    with_term: bool,
+) -> Result<Option<String>, CommandError> {
     let mut pipeline = Pipeline::with_capacity(2);
     pipeline.cmd("INFO").arg("server");
     if with_term {
         pipeline.cmd("INFO").arg("replication");
     }
-    match pipeline.query_async::<Vec<Value>>(&mut link).await.map_err(CommandError::from) {
+    match pipeline.query_async::<Vec<Value>>(&mut multiplexed).await.map_err(CommandError::from) {
         Ok(answers) => {
             let mut texts = answers.into_iter().map(|answer| info::text(answer).ok());
             let (server, replication) = (texts.next().flatten(), texts.next().flatten());
@@ -38,14 +41,14 @@ fn run_id(server: &str) -> Option<String> {
     info::property(server, "run_id").map(str::to_owned)
 }
 
-/// Returns the name of a process and its time as a primary, from its answers to `INFO server` and
+/// Returns the name of a process and its term as a primary, from its answers to `INFO server` and
 /// `INFO replication`. A server that is promoted gives its data a new `master_replid`.
 pub(crate) fn name_of_term(server: &str, replication: &str) -> Option<String> {
     Some(format!("{}:{}", run_id(server)?, info::property(replication, "master_replid")?))
 }
 
-/// Returns the identity of the process with this name, under the word of sentinels by which it is
-/// the primary.
+/// Returns the identity of the process with this name, under the era and epoch of the agreement by
+/// which it is the primary.
 pub(crate) fn server_id(name: &str, agreement: Option<(u64, u64)>) -> ServerId {
     let mut hash = Sha256::new();
     hash.update(name);

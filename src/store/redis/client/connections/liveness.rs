@@ -1,4 +1,4 @@
-//! Whether the server at the other end of a connection still answers.
+//! The record of commands and answers that shows if the server of a connection still answers.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::clock::saturating_millis;
 
-/// When a connection was asked and answered, in ms since it was made, and one more.
+/// The times of a connection's commands and answers, in ms since it was made, plus one.
 pub(crate) struct Liveness {
     made: Instant,
-    /// When it was first asked after its last answer; 0 if it was not.
+    /// The time of the first command after its last answer; 0 if there was none.
     asked: AtomicU64,
-    /// When it last answered; 0 if it never did.
+    /// The time of its last answer; 0 if there was none.
     answered: AtomicU64,
 }
 
@@ -24,11 +24,12 @@ impl Liveness {
         Self { made: Instant::now(), asked: AtomicU64::new(0), answered: AtomicU64::new(0) }
     }
 
+    /// Returns the time at which the connection was made.
     pub(crate) fn made(&self) -> Instant {
         self.made
     }
 
-    /// Written down before anything is sent: whoever sent it may be gone when it should have been answered.
+    /// Notes that a command is about to be sent. Its caller may be gone when the answer is due.
     pub(crate) fn asks(&self) {
         let _ = self.asked.compare_exchange(0, self.age(), Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -39,19 +40,20 @@ impl Liveness {
         self.answered.store(self.age(), Ordering::Relaxed);
     }
 
-    /// Whether the server has owed an answer for longer than `patience`.
+    /// Returns whether the server has owed an answer for longer than `patience`.
     pub(crate) fn is_silent(&self, patience: Duration) -> bool {
         let earliest = self.age().saturating_sub(saturating_millis(patience));
         let asked = self.asked.load(Ordering::Relaxed);
         asked != 0 && asked < earliest
     }
 
-    /// Whether nothing has come over the connection for longer than `rest`.
+    /// Returns whether nothing has come over the connection for longer than `rest`.
     pub(crate) fn has_rested(&self, rest: Duration) -> bool {
         let answered = self.answered.load(Ordering::Relaxed);
         self.age().saturating_sub(answered) > saturating_millis(rest)
     }
 
+    /// Returns the age of the connection in ms, plus one.
     fn age(&self) -> u64 {
         saturating_millis(self.made.elapsed()).saturating_add(1)
     }

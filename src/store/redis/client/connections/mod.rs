@@ -1,9 +1,9 @@
 //! A few connections to one server, which all calls share.
 //!
-//! A checkout from a pool costs two round trips each time (see `cargo bench --bench request`). So the
-//! pool makes the connections, and a few are taken from it for good. Each is multiplexed and carries
-//! any number of calls at once. They carry nothing that blocks and no subscription: a push can take
-//! the place of an answer (see [`pubsub`](super::pubsub)).
+//! A checkout from a pool costs two round trips each time (see `cargo bench --bench request`). So
+//! the pool makes the connections, and a few are taken from it for good. Each is multiplexed and
+//! carries any number of calls at once. They carry nothing that blocks and no subscription: a push
+//! can take the place of an answer (see [`pubsub`](super::pubsub)).
 //!
 //! Each connection stands in a **slot**. The first call that finds its slot empty starts an attempt
 //! to connect. Other calls wait for the same attempt, each until its own deadline, if no other slot

@@ -33,6 +33,7 @@ struct UrlParts<'a> {
     fragment: &'a str,
 }
 
+/// Splits a URL after its scheme.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn parts(rest: &str, default_port: u16) -> Result<UrlParts<'_>, ConfigError> {
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
@@ -47,6 +48,7 @@ fn parts(rest: &str, default_port: u16) -> Result<UrlParts<'_>, ConfigError> {
     Ok(UrlParts { user, hosts, path, query, fragment })
 }
 
+/// Reads a host and its port.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn host_and_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -58,6 +60,7 @@ fn host_and_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
     (!host.is_empty() && host.bytes().all(is_host)).then_some((host, port))
 }
 
+/// Reads the URL of sentinels.
 #[cfg(feature = "sentinel")]
 fn sentinels(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     let parts = parts(rest, SENTINEL_PORT)?;
@@ -75,12 +78,13 @@ fn sentinels(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     Ok(Target::Sentinel { urls: parts.hosts.iter().map(url).collect(), master, credentials })
 }
 
+/// Rejects sentinels.
 #[cfg(not(feature = "sentinel"))]
 fn sentinels(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::new("url", "names sentinels, which this build cannot ask", "enable the feature `sentinel`"))
 }
 
-/// User and password of the servers. Without a user it is `default`.
+/// Returns the user and password of the servers. Without a user it is `default`.
 #[cfg(feature = "sentinel")]
 fn credentials(user: &str) -> Result<(String, String), ConfigError> {
     let (user, password) = user.split_once(':').ok_or_else(|| problem("has a user without a password"))?;
@@ -90,7 +94,7 @@ fn credentials(user: &str) -> Result<(String, String), ConfigError> {
     Ok((if user.is_empty() { "default".to_owned() } else { user }, password))
 }
 
-/// User and password of the sentinels, as the beginning of an authority.
+/// Returns the user and password of the sentinels, as the beginning of an authority.
 #[cfg(feature = "sentinel")]
 fn of_sentinels(query: &str) -> Result<String, ConfigError> {
     let (mut user, mut password) = (String::new(), None);
@@ -111,11 +115,13 @@ fn of_sentinels(query: &str) -> Result<String, ConfigError> {
     }
 }
 
+/// Decodes percent-encoded text.
 #[cfg(feature = "sentinel")]
 fn decoded(text: &str) -> Option<String> {
     Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
 }
 
+/// Reads the URL of nodes of a cluster.
 #[cfg(feature = "cluster")]
 fn cluster(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     let parts = parts(rest, SERVER_PORT)?;
@@ -127,12 +133,13 @@ fn cluster(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     Ok(Target::Cluster(parts.hosts.iter().map(url).collect()))
 }
 
+/// Rejects a cluster.
 #[cfg(not(feature = "cluster"))]
 fn cluster(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::new("url", "names a cluster, which this build does not know", "enable the feature `cluster`"))
 }
 
-/// Without the URL: it may hold a password.
+/// Returns an error without the URL, which may hold a password.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn problem(problem: &'static str) -> ConfigError {
     let remedy = "write redis://host:port/, redis-sentinel://host:port,host:port#name or redis-cluster://host:port";

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 
-/// How the server behind an address can be replaced by another one.
+/// The way in which another server can replace the one behind an address.
 ///
-/// A client cannot see that. An old primary that was cut off answers reads for ever, and calls
-/// itself a primary. So the application declares the deployment.
-/// [`failover_bound`](crate::store::SessionStore::failover_bound) gives the time for which a node may
-/// believe an old primary under it. Sentinels and a Redis Cluster need no declaration.
+/// A client cannot see a replacement. An old primary that was cut off answers reads for ever, and
+/// calls itself a primary. So the application declares the deployment.
+/// [`failover_bound`](crate::store::SessionStore::failover_bound) gives the time for which a node
+/// may believe an old primary under it. Sentinels and a Redis Cluster need no declaration.
 ///
 /// | declared | condition | bound on top of the staleness |
 /// |--|--|--|
 /// | [`Single`](Self::Single) | one server, never replaced | none |
-/// | [`Replicas`](Self::Replicas) | a write proves that all replicas follow the server | `max_lag` |
+/// | [`Replicas`](Self::Replicas) | a write proves that all replicas follow it | `max_lag` |
 /// | nothing | | unknown |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -46,7 +46,7 @@ pub enum Failover {
     ///   until the new primary has as many replicas or demands none.
     /// * After a replica was removed for good, restart the nodes: they still count it.
     ///
-    /// What is not covered:
+    /// Not covered:
     ///
     /// * A replica that attaches and is promoted between two looks, a quarter of a second apart.
     /// * A replica that attaches in place of a promoted one, where the number counts only one.
@@ -61,7 +61,7 @@ pub enum Failover {
 const SHORTEST_LAG: Duration = Duration::from_secs(1);
 const LONGEST_LAG: Duration = Duration::from_secs(600);
 
-/// The deployment, as declared or as the way of connecting tells.
+/// The deployment, as declared or as the way of connecting shows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Deployment {
     Undeclared,
@@ -105,17 +105,19 @@ impl Deployment {
         }
     }
 
-    /// Returns whether a server may be believed that refuses writes for a reason that says nothing
-    /// of its role.
+    /// Returns whether a server counts that refuses writes for a reason unrelated to its role.
     ///
-    /// With sentinels it is: they say which server is the primary. With replicas the reason may
-    /// hide NOREPLICAS.
+    /// Sentinels name the primary, so it counts behind them. With replicas the reason may hide
+    /// NOREPLICAS.
     pub(crate) fn may_be_unchecked(self) -> bool {
         self.max_lag().is_none()
     }
 
-    /// Returns how much longer than the staleness an old primary may be believed, or the reason why
-    /// that is unknown.
+    /// Returns the time, beyond the staleness, for which an old primary may be believed.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which that is unknown.
     pub(crate) fn bound(self) -> Result<Duration, &'static str> {
         match self {
             Self::Single => Ok(Duration::ZERO),

@@ -1,8 +1,8 @@
 //! Proofs that a server was still followed by all its replicas.
 //!
-//! Under [`Failover::Replicas`](super::Failover) a primary that was cut off goes on to answer, and
-//! it takes writes for a while after it was stopped (`SIGSTOP`, a paused machine). So an answer
-//! counts only with a proof.
+//! Under [`Failover::Replicas`](super::deployment::Failover) a primary that was cut off goes on to
+//! answer, and it takes writes for a while after it was stopped (`SIGSTOP`, a paused machine). So
+//! an answer counts only with a proof.
 //!
 //! The node makes a write that is replicated, and asks `WAIT` on the same connection. If all
 //! replicas have acknowledged the write, that is a proof. It is dated by the moment before the
@@ -22,8 +22,8 @@
 //! counts both.
 //!
 //! A server whose `min-replicas-to-write` is 0 voids the bound: the operator wants it to serve
-//! alone. Its word for that stands in place of a proof, so that a promoted server which has no
-//! replica yet confirms revocations. The bound is told as unknown meanwhile.
+//! alone. That setting stands in place of a proof, so that a promoted server which has no replica
+//! yet confirms revocations. The bound is unknown meanwhile.
 
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ pub(crate) struct Proofs {
     last: Outcome,
 }
 
+/// A proof of a server.
 #[derive(Clone, Copy, Debug)]
 struct Proof {
     server: ServerId,
@@ -68,11 +69,12 @@ pub(crate) enum Unproved {
 }
 
 impl Proofs {
+    /// Creates proofs that count for `max_lag`, without any.
     pub(crate) fn new(max_lag: Duration) -> Self {
         Self { max_lag, replicas: 1, alone: None, newest: None, last: Outcome::NotAsked }
     }
 
-    /// Returns how many replicas of this server must acknowledge a write.
+    /// Returns the count of replicas of this server that must acknowledge a write.
     pub(crate) fn replicas(&self, server: Option<ServerId>) -> u64 {
         if server.is_some() && server == self.alone { 0 } else { self.replicas }
     }
@@ -83,8 +85,8 @@ impl Proofs {
         self.replicas = self.replicas.max(replicas);
     }
 
-    /// Notes how many replicas have acknowledged a write that was asked for at this moment. Returns
-    /// whether that is a proof.
+    /// Notes the count of replicas that have acknowledged a write of this moment. Returns whether
+    /// that is a proof.
     pub(crate) fn acknowledged(&mut self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.last = Outcome::Acknowledged(count);
         let is_proof = count >= self.replicas;
@@ -94,8 +96,8 @@ impl Proofs {
         is_proof
     }
 
-    /// Notes how many replicas the server demands, if it tells. Returns whether its answers count
-    /// without a proof: it demands none.
+    /// Notes the count of replicas that the server demands, if it tells. Returns whether its
+    /// answers count without a proof: it demands none.
     pub(crate) fn demands(&mut self, server: ServerId, asked: Moment, replicas: Option<u64>) -> bool {
         let is_alone = replicas == Some(0);
         self.alone = is_alone.then_some(server);
@@ -105,7 +107,7 @@ impl Proofs {
         is_alone
     }
 
-    /// Notes that the write could not be made, with the code of the error.
+    /// Notes that the write failed, with the code of the error.
     pub(crate) fn failed(&mut self, code: &str) {
         self.last = Outcome::Failed(code.to_owned());
     }
@@ -117,7 +119,7 @@ impl Proofs {
         if young.server == server { Ok(()) } else { Err(Unproved::OtherServer(young.asked)) }
     }
 
-    /// Returns why no answer counts at this moment, if none does.
+    /// Returns the reason for which no answer counts at this moment; `None` if answers count.
     pub(crate) fn trouble(&self, now: Moment) -> Option<String> {
         if self.newest.is_some_and(|proof| self.is_young(proof, now)) {
             return None;
@@ -135,6 +137,7 @@ impl Proofs {
         })
     }
 
+    /// Returns whether a proof covers an answer of this moment.
     fn is_young(&self, proof: Proof, asked: Moment) -> bool {
         asked.since(proof.asked) <= self.max_lag
     }

@@ -1,4 +1,4 @@
-//! The replicas of a primary, and how many of them it demands.
+//! The replicas of a primary, and the count that it demands.
 
 use redis::{Cmd, Value};
 
@@ -21,7 +21,7 @@ pub(crate) struct Replication {
 }
 
 impl Replication {
-    /// Returns why the declared `max_lag` bounds nothing.
+    /// Returns the reason for which the declared `max_lag` bounds nothing.
     pub(crate) fn voids(self) -> Option<String> {
         let Some(connected) = self.connected else {
             return Some("the number of the server's replicas is unknown: grant the user `INFO`".to_owned());
@@ -34,13 +34,13 @@ impl Replication {
     }
 }
 
-/// Returns how many replicas are connected, from `INFO replication`.
+/// Returns the count of connected replicas, from `INFO replication`.
 pub(crate) fn connected(replication: &str) -> Option<u64> {
     decimal(property(replication, "connected_slaves")?.as_bytes())
 }
 
-/// Returns how many replicas follow the server, from `INFO replication`. One that still loads its
-/// first copy does not.
+/// Returns the count of replicas that follow the server, from `INFO replication`. One that still
+/// loads its first copy does not.
 pub(crate) fn online(replication: &str) -> u64 {
     let is_replica = |line: &&str| {
         let name = line.split_once(':').and_then(|(name, _)| name.strip_prefix("slave"));
@@ -72,31 +72,31 @@ pub(crate) fn number(value: Value) -> Result<Option<u64>, CommandError> {
 mod tests {
     use super::*;
 
-    fn told(connected: Option<u64>, demanded: Option<u64>) -> Option<String> {
+    fn voids(connected: Option<u64>, demanded: Option<u64>) -> Option<String> {
         Replication { connected, demanded }.voids()
     }
 
     #[test]
     fn replicas_that_are_covered_void_nothing() {
         for connected in [0, 1] {
-            assert_eq!(told(Some(connected), Some(1)), None);
+            assert_eq!(voids(Some(connected), Some(1)), None);
         }
-        assert_eq!(told(Some(2), Some(2)), None);
-        assert_eq!(told(Some(2), None), None, "the node counts them itself");
+        assert_eq!(voids(Some(2), Some(2)), None);
+        assert_eq!(voids(Some(2), None), None, "the node counts them itself");
     }
 
     #[test]
     fn one_replica_more_than_the_server_demands_voids_the_bound() {
         for demanded in [0, 1] {
-            let reason = told(Some(2), Some(demanded)).unwrap_or_default();
+            let reason = voids(Some(2), Some(demanded)).unwrap_or_default();
             assert!(reason.contains("2 replicas") && reason.contains(&format!("is {demanded}")), "{reason}");
         }
-        assert!(told(None, Some(1)).is_some_and(|reason| reason.contains("INFO")));
+        assert!(voids(None, Some(1)).is_some_and(|reason| reason.contains("INFO")));
     }
 
     #[test]
     fn a_server_that_demands_none_voids_the_bound_before_any_attaches() {
-        assert!(told(Some(0), Some(0)).is_some_and(|reason| reason.contains("0 replicas")));
+        assert!(voids(Some(0), Some(0)).is_some_and(|reason| reason.contains("0 replicas")));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The write check: `PERSIST {b}:m` at the end of every read that a decision rests on.
 //!
-//! A primary that was cut off still answers `ROLE` with `master`, and reads it serves for ever. A
-//! write it refuses once its replicas are gone (`min-replicas-to-write`), and so does a replica.
-//! `m` has no time to live: `PERSIST` answers 0 and changes nothing, so nothing is replicated and
+//! A primary that was cut off still answers `ROLE` with `master`, and serves reads for ever. It
+//! refuses a write once its replicas are gone (`min-replicas-to-write`), and so does a replica. `m`
+//! has no time to live: `PERSIST` answers 0 and changes nothing, so nothing is replicated and
 //! nothing reaches the disk. It also works out of memory. Measured on Redis 7.0 and 8.2, Valkey 8.1
 //! and 9.1.
 
@@ -36,9 +36,9 @@ impl Unchecked {
 
 /// Reads the answer to a write check.
 ///
-/// `Ok(None)`: the server takes writes. `Ok(Some(_))`: it refuses them for a reason that says
-/// nothing of its role, and `may_be_unchecked` allows to go on. An error: the reads before the
-/// check do not count. Its connection is to be dropped if [`CommandError::broken`] says so.
+/// `Ok(None)`: the server takes writes. `Ok(Some(_))`: it refuses them for a reason unrelated to
+/// its role, and `may_be_unchecked` allows to go on. An error: the reads before the check do not
+/// count. Its connection is to be dropped if [`CommandError::broken`] says so.
 pub(crate) fn write_check(answer: &Value, may_be_unchecked: bool) -> Result<Option<Unchecked>, CommandError> {
     let error = match answer {
         Value::Int(_) => return Ok(None),

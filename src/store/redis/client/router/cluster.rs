@@ -7,11 +7,11 @@
 //! under `SIGSTOP` delays no call to another one.
 //!
 //! The cluster asks a node which primary holds a bucket when the first call needs it, and again
-//! when there is **doubt**. Doubt means that the primary answered `MOVED` or another error about its
-//! state, or not at all. There is one query at a time, for all callers that wait for it. After it
-//! there is none for a pause, which doubles up to a second as long as there is doubt. Until then all
-//! calls use the old answer. A caller that got `MOVED` knows that the answer is
-//! wrong, and asks again after the shortest pause.
+//! when there is **doubt**. Doubt means that the primary answered `MOVED` or another error about
+//! its state, or not at all. There is one query at a time, for all callers that wait for it. After
+//! it there is none for a pause, which doubles up to a second as long as there is doubt. Until then
+//! all calls use the old answer. A caller that got `MOVED` knows that the answer is wrong, and asks
+//! again after the shortest pause.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

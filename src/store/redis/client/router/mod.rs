@@ -63,8 +63,8 @@ impl Router {
         }
     }
 
-    /// Sends reads of one bucket, in one batch with simultaneous ones. An answer that does not count
-    /// is an error: see [`Checkout::judge`].
+    /// Sends reads of one bucket, in one batch with simultaneous ones. An answer that does not
+    /// count is an error: see [`Checkout::judge`].
     pub(crate) async fn strict_read(
         &self,
         bucket: u32,

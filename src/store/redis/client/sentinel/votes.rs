@@ -1,6 +1,6 @@
-//! The words of the sentinels, and the primary on which a majority of them agrees.
+//! The votes of the sentinels, and the primary on which a majority of them agrees.
 //!
-//! No I/O and no clock: [`sentinels`](super::sentinels) asks, and every question has the moment at
+//! No I/O and no clock: [`watch`](super::watch) asks, and every question has the moment at
 //! which it was asked.
 //!
 //! Two majorities have a sentinel in common. So once a majority names a new primary, each majority
@@ -18,31 +18,31 @@ use crate::store::redis::client::{
     moment::Moment,
 };
 
-/// How many sentinels are remembered. More than any deployment has.
+/// The highest count of sentinels that are remembered. No deployment has more.
 const MOST: usize = 64;
 
 /// The answer of one sentinel.
 #[derive(Clone, Debug)]
 pub(crate) struct Vote {
-    /// When this node asked for it.
+    /// The moment at which this node asked for it.
     pub(crate) asked: Moment,
     /// The primary that it names.
     pub(crate) address: Address,
     /// The configuration epoch of that.
     pub(crate) epoch: u64,
-    /// How many other sentinels it knows.
+    /// The count of other sentinels that it knows.
     pub(crate) others: u64,
 }
 
 /// The latest answer of one sentinel, and the memory of earlier ones.
 #[derive(Debug)]
 struct Sentinel {
-    /// `None` if what it said was forgotten.
+    /// `None` if it was forgotten.
     vote: Option<Vote>,
     /// The highest epoch that it has ever named.
     highest: u64,
     others: u64,
-    /// Whether it has been part of a majority, or of those that were known at the first one.
+    /// True if it was part of a majority, or was known at the first one.
     is_established: bool,
 }
 
@@ -52,18 +52,19 @@ pub(crate) struct Votes {
     patience: Duration,
     /// Counts how often a majority of unknown sentinels has taken the place of all that were known.
     era: u64,
-    /// How many sentinels the application named: there are as many, whatever one says that has just
-    /// started.
+    /// The count of sentinels that the application named. There are at least as many, even if one
+    /// that has just started reports fewer.
     named: u64,
     sentinels: HashMap<String, Sentinel>,
-    /// What was asked before this moment does not count.
+    /// A vote that was requested before this moment does not count.
     not_before: Option<Moment>,
 }
 
-/// A primary, and those who name it.
+/// A primary, its epoch, and the sentinels that name it.
 type Party<'a> = (&'a Address, u64, HashSet<&'a str>);
 
 impl Votes {
+    /// Creates votes without any.
     pub(crate) fn new(patience: Duration, named: u64) -> Self {
         Self { patience, era: 0, named, sentinels: HashMap::new(), not_before: None }
     }
@@ -104,7 +105,7 @@ impl Votes {
         Some(Agreement { era: self.era, address: address.clone(), epoch })
     }
 
-    /// Tells why there is no majority.
+    /// Returns the reason for which there is no majority.
     pub(crate) fn explain(&self, now: Moment) -> String {
         let fresh = self.fresh(now).count();
         let mut text = format!(
@@ -125,28 +126,30 @@ impl Votes {
         text
     }
 
-    /// The greatest number of sentinels that any of them has told of, itself included, or that the
-    /// application named.
+    /// Returns the greatest count of sentinels that one of them reports, itself included, or that
+    /// the application named.
     fn total(&self) -> u64 {
         let told = self.sentinels.values().map(|sentinel| sentinel.others.saturating_add(1)).max();
         told.unwrap_or(0).max(self.named)
     }
 
+    /// Returns the count of a majority.
     fn needed(&self) -> u64 {
         self.total() / 2 + 1
     }
 
-    /// No majority is believed that is behind it.
+    /// Returns the highest epoch. No majority with a lower one is believed.
     fn floor(&self) -> u64 {
         self.sentinels.values().map(|sentinel| sentinel.highest).max().unwrap_or(0)
     }
 
+    /// Returns the votes within patience.
     fn fresh(&self, now: Moment) -> impl Iterator<Item = (&str, &Vote)> {
         let votes = self.sentinels.iter().filter_map(|(id, sentinel)| Some((id.as_str(), sentinel.vote.as_ref()?)));
         votes.filter(move |(_, vote)| now.since(vote.asked) <= self.patience)
     }
 
-    /// Those who name the same primary of the same epoch, of the sentinels for whom `counts` holds.
+    /// Groups the sentinels for which `counts` holds by the primary and epoch that they name.
     fn parties(&self, counts: impl Fn(&Sentinel) -> bool, now: Moment) -> Vec<Party<'_>> {
         let mut parties: Vec<Party<'_>> = Vec::new();
         for (id, vote) in self.fresh(now) {
@@ -162,12 +165,13 @@ impl Votes {
         parties
     }
 
+    /// Returns whether this many sentinels are a majority.
     fn is_enough(&self, sentinels: usize) -> bool {
         u64::try_from(sentinels).unwrap_or(u64::MAX) >= self.needed()
     }
 
-    /// Unknown sentinels do not count beside known ones: one that was made anew names what it was
-    /// configured with.
+    /// Returns the group that is a majority. Unknown sentinels do not count beside known ones: a
+    /// new one names the primary of its configuration.
     fn majority(&self, now: Moment) -> Option<Party<'_>> {
         let floor = self.floor();
         let is_first = self.is_first();
@@ -181,9 +185,9 @@ impl Votes {
         self.sentinels.values().all(|sentinel| !sentinel.is_established)
     }
 
-    /// Makes those known who agree with a majority. If the known ones have none and a majority of
-    /// unknown ones agrees, the sentinels were made anew: all others are forgotten, with their
-    /// epochs.
+    /// Establishes the sentinels that agree with a majority. If the established ones have none and
+    /// a majority of others agrees, the sentinels were replaced: all former ones are forgotten,
+    /// with their epochs.
     fn settle(&mut self, now: Moment) {
         let is_first = self.is_first();
         if let Some((_, _, party)) = self.majority(now) {
@@ -201,6 +205,7 @@ impl Votes {
         self.era = self.era.saturating_add(1);
     }
 
+    /// Forgets the sentinel with the oldest vote, if there are too many.
     fn make_room(&mut self, id: &str) {
         if self.sentinels.len() < MOST || self.sentinels.contains_key(id) {
             return;

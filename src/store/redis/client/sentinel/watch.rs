@@ -1,7 +1,7 @@
-//! The sentinels: which primary a majority of them names, asked each second and at every change.
+//! The watch over the sentinels: asks each for the primary, each second and at every change.
 //!
-//! Each sentinel has a task of its own, so that one that hangs takes nobody along. A task asks over
-//! one connection and listens for `+switch-master` over another; what it hears there only makes all
+//! Each sentinel has a task of its own, so that one that hangs delays no other. A task asks over
+//! one connection, and listens for `+switch-master` over another. Such a message only makes all
 //! tasks ask at once. The application names some sentinels; their answers name the others. All
 //! tasks belong to the [`SentinelWatch`] and end with it.
 
@@ -36,19 +36,19 @@ use crate::{
     },
 };
 
-/// How often each sentinel is asked, if patience allows it.
+/// The longest time between two questions to a sentinel.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause after a failure doubles up to a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// Changes that come at the same moment are asked about once.
+/// Changes within this time lead to one question.
 const SPACING: Duration = Duration::from_millis(20);
 /// A sentinel that only others know of is given up after this time without an answer.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
-/// How many sentinels are asked. More than any deployment has.
+/// The highest count of sentinels that are asked. No deployment has more.
 const MOST: usize = 32;
-/// A sentinel answers at once, or its answer is too old to be of use.
+/// The longest wait for an answer. A later one is too old to be of use.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often it is looked whether there still is a majority, for the log.
+/// The interval at which the log learns if there still is a majority.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Asks the sentinels of one store for as long as it lives.
@@ -57,16 +57,17 @@ pub(crate) struct SentinelWatch {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The state that the tasks share.
 struct Shared {
     /// The sentinels that the application named, with credentials and TLS; never empty.
     named: Vec<ConnectionInfo>,
     master: String,
     settings: AsyncConnectionConfig,
-    /// For connecting, and for each answer.
+    /// The time limit of connecting, and of each answer.
     wait: Duration,
     interval: Duration,
     votes: Mutex<Votes>,
-    /// Why a sentinel does not answer.
+    /// The reason for which a sentinel does not answer.
     troubles: Mutex<BTreeMap<Address, String>>,
     /// Makes all tasks ask at once.
     poke: watch::Sender<u64>,
@@ -75,6 +76,7 @@ struct Shared {
 }
 
 impl SentinelWatch {
+    /// Creates a watch that asks no sentinel before the first call of [`primary`](Self::primary).
     pub(crate) fn new(
         named: Vec<ConnectionInfo>,
         master: String,
@@ -115,9 +117,12 @@ impl SentinelWatch {
         timeout(self.shared.wait, asked).await.ok().flatten().ok_or_else(|| self.shared.disagreement())
     }
 
-    /// Judges an answer of the primary that the sentinels once named: whether a majority still
-    /// does. An error tells why not; its connection is to be dropped if a majority names another
-    /// one.
+    /// Judges an answer of the primary on which the sentinels once agreed.
+    ///
+    /// # Errors
+    ///
+    /// A majority does not name it any more. The connection is to be dropped if a majority names
+    /// another one.
     pub(crate) fn confirm(&self, agreement: &Agreement) -> Result<(), CommandError> {
         let names = self.shared.votes().names(agreement, Moment::now());
         match names {
@@ -127,7 +132,7 @@ impl SentinelWatch {
                 Err(CommandError::new(StoreErrorKind::Unavailable, true, text))
             }
             None => {
-                // Nobody asks any more if the runtime has ended on which that was done.
+                // The tasks have ended with the runtime on which they ran.
                 self.start();
                 Err(self.shared.disagreement())
             }
@@ -139,20 +144,19 @@ impl SentinelWatch {
         self.shared.votes().names(agreement, Moment::now()) == Some(false)
     }
 
-    /// Forgets what the sentinels have said, and asks them.
+    /// Forgets the answers of the sentinels, and asks them.
     pub(crate) fn suspect(&self) {
         self.shared.votes().forget(Moment::now());
         self.shared.poke();
     }
 
-    /// Returns why there is no majority, if there is none.
+    /// Returns the reason for which there is no majority, if there is none.
     pub(crate) fn trouble(&self) -> Option<String> {
         let is_agreed = self.shared.votes().primary(Moment::now()).is_some();
         (!is_agreed).then(|| self.shared.explain())
     }
 
-    /// Sees to it that the sentinels are asked. A runtime that ends takes the tasks along: then
-    /// they start anew on the present one.
+    /// Starts the tasks if they do not run. They end with the runtime on which they were started.
     fn start(&self) {
         let mut task = lock(&self.task);
         if task.as_ref().is_none_or(JoinHandle::is_finished)
@@ -172,25 +176,29 @@ impl Drop for SentinelWatch {
 }
 
 impl fmt::Debug for SentinelWatch {
-    /// Shows no URL and no password.
+    /// Formats it without URL and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SentinelWatch").field("master", &self.shared.master).finish_non_exhaustive()
     }
 }
 
 impl Shared {
+    /// Locks the votes.
     fn votes(&self) -> MutexGuard<'_, Votes> {
         lock(&self.votes)
     }
 
+    /// Makes all tasks ask.
     fn poke(&self) {
         self.poke.send_modify(|count| *count = count.wrapping_add(1));
     }
 
+    /// Returns the error of a missing majority.
     fn disagreement(&self) -> CommandError {
         CommandError::new(StoreErrorKind::Unavailable, false, &self.explain())
     }
 
+    /// Returns the reason for which there is no majority, and the troubles of the sentinels.
     fn explain(&self) -> String {
         let mut text = self.votes().explain(Moment::now());
         for ((host, port), trouble) in lock(&self.troubles).iter().take(MOST) {
@@ -200,13 +208,14 @@ impl Shared {
         text
     }
 
-    /// Others are met with the credentials and the TLS of the first that was named.
+    /// Returns the settings for another sentinel: the credentials and the TLS of the first named
+    /// one.
     fn info_of(&self, (host, port): &Address) -> Option<ConnectionInfo> {
         self.named.first().map(|named| address::at(named, host.clone(), *port))
     }
 
-    /// The question, and `SENTINEL SENTINELS`, whose answer names the others.
-    fn question(&self) -> Pipeline {
+    /// Returns the commands: `SENTINEL SENTINELS` names the other sentinels.
+    fn commands(&self) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.cmd("SENTINEL").arg("MYID");
         pipeline.cmd("SENTINEL").arg("MASTER").arg(&self.master);
@@ -223,8 +232,7 @@ impl Shared {
     }
 }
 
-/// Reads the answer of a sentinel: its id, what it says of the primary, and the addresses of the
-/// others.
+/// Reads the answer of a sentinel: its id, its vote, and the addresses of the others.
 fn answer(asked: Moment, values: Vec<Value>) -> Result<(String, Vote, Vec<Address>), CommandError> {
     let mut reply = Reply::of(Value::Array(values))?;
     let id = reply.text()?;
@@ -246,12 +254,13 @@ fn answer(asked: Moment, values: Vec<Value>) -> Result<(String, Vote, Vec<Addres
     Ok((id, vote, others))
 }
 
+/// Returns the address among the properties of a server or sentinel.
 fn address(properties: &BTreeMap<String, String>) -> Option<Address> {
     let port = properties.get("port")?.parse().ok().filter(|port| *port != 0)?;
     Some((properties.get("ip").filter(|host| !host.is_empty())?.clone(), port))
 }
 
-/// Names and values, one after the other.
+/// Reads names and values, one after the other.
 fn properties(value: Value) -> Result<BTreeMap<String, String>, CommandError> {
     let (mut reply, mut properties) = (Reply::of(value)?, BTreeMap::new());
     while !reply.is_empty() {
@@ -260,7 +269,7 @@ fn properties(value: Value) -> Result<BTreeMap<String, String>, CommandError> {
     Ok(properties)
 }
 
-/// Keeps a task for each sentinel, and tells the log when a majority is lost or found.
+/// Keeps a task for each sentinel, and logs when a majority is lost or found.
 async fn ask_all(shared: Arc<Shared>) {
     // The sender stays here, so that the channel never ends.
     let (found, mut queue) = mpsc::channel::<Address>(MOST);
@@ -275,7 +284,7 @@ async fn ask_all(shared: Arc<Shared>) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Connecting fails without a majority, and says why.
-    let mut is_told = true;
+    let mut is_agreed = true;
     loop {
         tokio::select! {
             Some(address) = queue.recv() => {
@@ -290,13 +299,13 @@ async fn ask_all(shared: Arc<Shared>) {
                     asked.remove(&address);
                 }
             }
-            _ = looks.tick() => is_told = tell(&shared, is_told),
+            _ = looks.tick() => is_agreed = log_change(&shared, is_agreed),
         }
     }
 }
 
-/// Tells the log if that has changed: whether there is a majority.
-fn tell(shared: &Shared, was_agreed: bool) -> bool {
+/// Logs if a majority was lost or found. Returns whether there is one.
+fn log_change(shared: &Shared, was_agreed: bool) -> bool {
     let is_agreed = shared.votes().primary(Moment::now()).is_some();
     #[cfg(feature = "tracing")]
     match (was_agreed, is_agreed) {
@@ -308,7 +317,7 @@ fn tell(shared: &Shared, was_agreed: bool) -> bool {
     is_agreed
 }
 
-/// Asks one sentinel until it is given up: then returns its address.
+/// Asks one sentinel until it is given up. Returns its address.
 async fn ask_one(
     shared: Arc<Shared>,
     info: ConnectionInfo,
@@ -348,7 +357,7 @@ async fn converse(
         Ok(client) => client,
         Err(error) => return error.into(),
     };
-    // What is heard only makes all ask sooner; it ends with the asking.
+    // A message only makes all tasks ask sooner. The listening ends with the asking.
     tokio::select! {
         asked = ask(shared, &client, address, found, last_answer) => match asked {
             Err(error) => error,
@@ -367,12 +376,12 @@ async fn ask(
     last_answer: &mut Instant,
 ) -> Result<Infallible, CommandError> {
     let connect = client.get_multiplexed_async_connection_with_config(&shared.settings);
-    let mut link = timeout(shared.wait, connect).await.map_err(|_| CommandError::timeout())??;
+    let mut connection = timeout(shared.wait, connect).await.map_err(|_| CommandError::timeout())??;
     let mut poked = shared.poke.subscribe();
     loop {
         let asked = Moment::now();
-        let question = shared.question();
-        let answered = timeout(shared.wait, question.query_async::<Vec<Value>>(&mut link)).await;
+        let commands = shared.commands();
+        let answered = timeout(shared.wait, commands.query_async::<Vec<Value>>(&mut connection)).await;
         let others = shared.learn(asked, answered.map_err(|_| CommandError::timeout())??)?;
         *last_answer = Instant::now();
         lock(&shared.troubles).remove(address);
