@@ -12,6 +12,7 @@ use proptest::{
 use uuid::Uuid;
 
 use super::*;
+use crate::ids::{SessionId, Subject};
 
 const SEED: u64 = 1;
 
@@ -51,10 +52,10 @@ fn revocation() -> impl Strategy<Value = Revocation> {
     let subject = || (0..3u8).prop_map(|number| long(&format!("u{number}")));
     let id = || (0..12u8).prop_map(id);
     prop_oneof![
-        4 => (subject(), id()).prop_map(|(subject, sid)| Revocation::Session { subject, sid }),
-        2 => (subject(), id()).prop_map(|(subject, jti)| Revocation::Token { subject, jti }),
-        3 => (subject(), 1..8u64, proptest::option::of((0..3u8).prop_map(self::id)))
-            .prop_map(|(subject, generation, except)| Revocation::Subject { subject, generation, except }),
+        4 => (subject(), id()).prop_map(|(subject, sid)| Revocation::Session { subject: subject.into(), sid: sid.into() }),
+        2 => (subject(), id()).prop_map(|(subject, jti)| Revocation::Token { subject: subject.into(), jti: jti.into() }),
+        3 => (subject(), 1..8u64, proptest::option::of((0..3u8).prop_map(|number| self::id(number).into())))
+            .prop_map(|(subject, generation, except)| Revocation::Subject { subject: subject.into(), generation, except }),
         2 => ((0..6u8).prop_map(|number| long(&format!("f{number}"))), proptest::option::of(1..8u64))
             .prop_map(|(id, before)| Revocation::External { id, before: before.map(Timestamp::from_millis) }),
     ]
@@ -69,23 +70,19 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Returns the deny set's answer about a token that the revocation `asked` must hit.
 fn says(denied: &Denied, asked: &Revocation) -> bool {
-    let name = |kind, first: &str, second: &str| denied.names.hash(kind, first, second);
+    let name = |kind, first, second| denied.names.of(kind, first, second);
     match asked {
-        Revocation::Session { subject, sid } => {
-            denied.contains(Name::hashed(name(Kind::Session, subject, sid), Kind::Session, subject, sid))
-        }
-        Revocation::Token { subject, jti } => {
-            denied.contains(Name::hashed(name(Kind::Token, subject, jti), Kind::Token, subject, jti))
-        }
+        Revocation::Session { subject, sid } => denied.contains(name(Kind::Session, subject.as_str(), sid.as_str())),
+        Revocation::Token { subject, jti } => denied.contains(name(Kind::Token, subject.as_str(), jti.as_str())),
         // A session of this generation.
         Revocation::Subject { subject, generation, except } => {
-            let sid = except.as_deref().unwrap_or("other");
-            let of_subject = Name::hashed(name(Kind::Subject, subject, ""), Kind::Subject, subject, "");
-            denied.is_outdated(of_subject, Name::hashed(0, Kind::Session, subject, sid), *generation)
+            let sid = except.as_ref().map_or("other", SessionId::as_str);
+            let of_subject = name(Kind::Subject, subject.as_str(), "");
+            denied.is_outdated(of_subject, Name::hashed(0, Kind::Session, subject.as_str(), sid), *generation)
         }
         // A thing that was issued then.
         Revocation::External { id, before } => {
-            let found = denied.foreign(Name::hashed(name(Kind::Foreign, id, ""), Kind::Foreign, id, ""));
+            let found = denied.foreign(name(Kind::Foreign, id, ""));
             found.is_some_and(|until| before.map_or(u64::MAX, Timestamp::as_millis) <= until)
         }
     }
@@ -107,13 +104,14 @@ fn means(told: &Revocation, asked: &Revocation) -> bool {
 fn questions() -> Vec<Revocation> {
     let mut all = Vec::new();
     for number in 0..3 {
-        let subject = long(&format!("u{number}"));
+        let subject = Subject::new(long(&format!("u{number}")));
         for id in (0..12).map(id) {
-            all.push(Revocation::Session { subject: subject.clone(), sid: id.clone() });
-            all.push(Revocation::Token { subject: subject.clone(), jti: id });
+            all.push(Revocation::Session { subject: subject.clone(), sid: id.as_str().into() });
+            all.push(Revocation::Token { subject: subject.clone(), jti: id.into() });
         }
         for generation in 0..8 {
             for except in [None, Some(id(0)), Some(id(1)), Some(id(2))] {
+                let except = except.map(SessionId::new);
                 all.push(Revocation::Subject { subject: subject.clone(), generation, except });
             }
         }
@@ -145,8 +143,8 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
                 Step::Later(seconds) => {
                     now += seconds;
                     (0..8).for_each(|_| {
-            denied.sweep(secs(now));
-        });
+                        denied.sweep(secs(now));
+                    });
                 }
             }
             let length: usize = denied.segments.iter().map(|segment| segment.entries.len()).sum();

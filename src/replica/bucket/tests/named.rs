@@ -122,7 +122,7 @@ fn sessions_that_a_store_may_have_lost_are_asked_about_though_its_log_is_read_on
     let revoke = |world: &mut World, count: u64| {
         for _ in 0..count {
             let sid = world.store.open("u1");
-            world.store.revoke(0, Revocation::Session { subject: "u1".to_owned(), sid });
+            world.store.revoke(0, Revocation::Session { subject: "u1".into(), sid: sid.into() });
         }
     };
     revoke(&mut world, 5);
@@ -418,7 +418,7 @@ fn an_entry_that_no_valid_token_can_match_stops_nobody() {
     world.steps(&[ReadAll]);
     assert_eq!(world.says(&token), Verdict::Accepted);
     for length in [40_000, 70_000] {
-        world.store.revoke(0, Revocation::Session { subject: "u1".into(), sid: "s".repeat(length) });
+        world.store.revoke(0, Revocation::Session { subject: "u1".into(), sid: "s".repeat(length).into() });
         let ask = world.bucket.ask(ms(world.elapsed), PAGE);
         let (page, _) = world.store.page(world.store.meta(), ask.query());
         let outcome = world.bucket.page(&ask, page, at(0));
@@ -491,7 +491,7 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
 fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     let names = Names::default();
     let bucket = Bucket::new(names.clone(), rules(&Arc::default()), 1 << 16);
-    let session = |number: u64| Revocation::Session { subject: "u".to_owned(), sid: number.to_string() };
+    let session = |number: u64| Revocation::Session { subject: "u".into(), sid: number.to_string().into() };
     let learn = |known: &Leased<Known>| {
         known.change(|known| {
             known.bounds.keep = Duration::from_secs(3600);
@@ -566,7 +566,7 @@ fn a_refusal_that_is_written_down_moves_the_horizon_past_what_has_to_go_for_it()
     let (bucket, says) = a_full_bucket();
     let says = |bucket| says(bucket, "0", &AtomicU64::new(0));
     for number in 0..10_000 {
-        let token = Revocation::Token { subject: "u".to_owned(), jti: number.to_string() };
+        let token = Revocation::Token { subject: "u".into(), jti: number.to_string().into() };
         bucket.record_refusal(&token, at(1_000_000));
     }
     assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten, and so asked about");
@@ -576,7 +576,7 @@ fn a_refusal_that_is_written_down_moves_the_horizon_past_what_has_to_go_for_it()
 fn what_the_store_has_told_is_not_missing_there() {
     let mut world = World::new();
     world.steps(&[ReadAll]);
-    let told = Revocation::Token { subject: "nobody".to_owned(), jti: "n".to_owned() };
+    let told = Revocation::Token { subject: "nobody".into(), jti: "n".into() };
     world.bucket.record_refusal(&told, Timestamp::END_OF_TIME);
     world.steps(&[LoseAll, ReadAll, ReadAll]);
     assert_eq!(world.bucket.missing(at(0), 0, 9).1, []);

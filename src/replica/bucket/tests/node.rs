@@ -190,12 +190,12 @@ impl World {
             Step::RevokeSession(number) => drop(self.revoke_session(number)),
             Step::RevokeToken(number) => {
                 if let Some(token) = pick(&self.tokens, number).filter(|token| !token.is_foreign) {
-                    self.revoke(Revocation::Token { subject: token.subject, jti: token.id });
+                    self.revoke(Revocation::Token { subject: token.subject.into(), jti: token.id.into() });
                 }
             }
             Step::RevokeAll(number, except) => {
-                let except = except.and_then(|except| pick(&self.store.sessions(), except));
-                self.revoke(Revocation::Subject { subject: subject(number), generation: 0, except });
+                let except = except.and_then(|except| pick(&self.store.sessions(), except)).map(Into::into);
+                self.revoke(Revocation::Subject { subject: subject(number).into(), generation: 0, except });
             }
             Step::RevokeForeign(number) => {
                 self.revoke(Revocation::External { id: subject(number), before: Some(at(START)) });
@@ -362,7 +362,7 @@ impl World {
         let sid = pick(&self.store.sessions(), number)?;
         let session = self.tokens.iter().find(|token| token.session == sid);
         let subject = session.map(|token| token.subject.clone())?;
-        Some(self.revoke(Revocation::Session { subject, sid }))
+        Some(self.revoke(Revocation::Session { subject: subject.into(), sid: sid.into() }))
     }
 
     fn revoke(&mut self, what: Revocation) -> usize {

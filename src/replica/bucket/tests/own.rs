@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    ids::{SessionId, Subject},
     replica::{
         bucket::{Bucket, Outcome, Verdict},
         denied::Names,
@@ -68,17 +69,17 @@ fn now(store: &Store) -> Timestamp {
 }
 
 fn session(sid: &str) -> Revocation {
-    Revocation::Session { subject: "u".to_owned(), sid: sid.to_owned() }
+    Revocation::Session { subject: "u".into(), sid: sid.into() }
 }
 
 #[test]
 fn whatever_this_node_revokes_is_waited_for() {
-    let subject = || "u".to_owned();
+    let subject = || Subject::from("u");
     let all = [
         session("s"),
-        Revocation::Token { subject: subject(), jti: "t".to_owned() },
+        Revocation::Token { subject: subject(), jti: "t".into() },
         Revocation::Subject { subject: subject(), generation: 7, except: None },
-        Revocation::Subject { subject: subject(), generation: 7, except: Some("s".to_owned()) },
+        Revocation::Subject { subject: subject(), generation: 7, except: Some("s".into()) },
         Revocation::External { id: "f".to_owned(), before: None },
         Revocation::External { id: "f".to_owned(), before: Some(Timestamp::from_secs(7)) },
     ];
@@ -200,8 +201,8 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
     // The second is opened after the first was spared, and spared in its place.
     let revoke = |store: &mut Store| {
         [0, 1].map(|number| {
-            let except = Some(store.open("u0"));
-            let entry = store.revoke(number, Revocation::Subject { subject: "u0".to_owned(), generation: 0, except });
+            let except = Some(store.open("u0").into());
+            let entry = store.revoke(number, Revocation::Subject { subject: "u0".into(), generation: 0, except });
             assert!(matches!(entry.revocation, Revocation::Subject { except: Some(_), .. }));
             entry
         })
@@ -232,7 +233,7 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
 #[test]
 fn one_that_spares_a_session_is_not_told_by_one_that_spares_another() {
     let (bucket, mut store) = a_read_bucket();
-    let all_but = |sid| Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: Some(sid) };
+    let all_but = |sid| Revocation::Subject { subject: "u0".into(), generation: 0, except: Some(SessionId::new(sid)) };
     store.save();
     let spared = store.open("u0");
     let lost = store.revoke(0, all_but(spared));
@@ -250,7 +251,7 @@ fn one_that_spares_a_session_is_not_told_by_one_that_spares_another() {
 fn a_stronger_one_that_is_waited_for_is_not_lost_for_a_weaker_one_that_was_told() {
     let (bucket, mut store) = a_read_bucket();
     let mut revoke = |number| {
-        let all = Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: None };
+        let all = Revocation::Subject { subject: "u0".into(), generation: 0, except: None };
         let entry = store.revoke(number, all);
         bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
         store.clone()
@@ -266,7 +267,7 @@ fn a_stronger_one_that_is_waited_for_is_not_lost_for_a_weaker_one_that_was_told(
 #[test]
 fn what_was_told_in_a_weaker_form_is_lost_in_the_stronger() {
     let (bucket, mut store) = a_read_bucket();
-    let all = || Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: None };
+    let all = || Revocation::Subject { subject: "u0".into(), generation: 0, except: None };
     store.revoke(0, all());
     read(&bucket, &store);
     store.save();
