@@ -14,7 +14,7 @@ use loom::{
     thread,
 };
 
-use self::leased::Leased;
+use self::lease::Leased;
 
 mod sync {
     pub(crate) use std::sync::PoisonError;
@@ -25,8 +25,8 @@ mod sync {
     };
 }
 
-#[path = "../src/replica/leased.rs"]
-mod leased;
+#[path = "../src/replica/lease.rs"]
+mod lease;
 
 /// When the lease ends under which nothing is known to be revoked, and the one that followed the revocation.
 const ENDS: [u64; 2] = [10, 20];

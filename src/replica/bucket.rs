@@ -10,11 +10,11 @@ use std::{
 };
 
 use super::{
-    denied::{Denied, EPOCH_LOCAL, EPOCH_LOST, EPOCH_PENDING, LAST_EPOCH, Name, Names},
+    deny_set::{Denied, EPOCH_LOCAL, EPOCH_LOST, EPOCH_PENDING, LAST_EPOCH, Name, Names},
     history::{Gap, Horizon, Lost},
-    leased::Leased,
+    lease::Leased,
+    log_reader::{Ask, BackAsk, Bounds, Break, Change, Era, Reader},
     nanos,
-    reader::{Ask, BackAsk, Bounds, Break, Change, Era, Reader},
 };
 use crate::{
     clock::Timestamp,

@@ -3,15 +3,15 @@
 //!
 //! | file | subject |
 //! |--|--|
-//! | `leased` | the order in which lease and data are read and written |
-//! | `denied` | the deny set: exact, bounded, in little memory |
-//! | `reader` | the log as it is read: chain and lease; no I/O and no clock |
+//! | `lease` | the order in which lease and data are read and written |
+//! | `deny_set` | the deny set: exact, bounded, in little memory |
+//! | `log_reader` | the log as it is read: chain and lease; no I/O and no clock |
 //! | `history` | the span that was read without a hole, its horizon, the way back after a break |
 //! | `bucket` | these together, for one bucket |
 //! | `pace` | when which bucket is read, and how fast older entries are read back |
-//! | `follow` | the task that feeds the buckets of one server |
-//! | `questions` | the questions to the store that a raised horizon causes |
-//! | `restore` | the task that republishes what the store has lost |
+//! | `task` | the task that feeds the buckets of one server |
+//! | `horizon_checks` | the questions to the store that a raised horizon causes |
+//! | `republish` | the task that republishes what the store has lost |
 //!
 //! # Why the bound holds
 //!
@@ -34,15 +34,15 @@
 //! that was never opened, made by somebody with the signing key, is found by the store alone.
 
 mod bucket;
-mod denied;
-mod follow;
+mod deny_set;
 mod history;
-mod leased;
+mod horizon_checks;
+mod lease;
+mod log_reader;
 mod pace;
-mod questions;
-mod reader;
-mod report;
-mod restore;
+mod republish;
+mod status;
+mod task;
 mod sync {
     pub(super) use std::sync::{
         PoisonError, RwLock,
@@ -62,16 +62,16 @@ use std::{
 
 use tokio::sync::Notify;
 
-pub use self::report::{ReplicaState, ReplicaStatus};
+pub use self::status::{ReplicaState, ReplicaStatus};
 pub(crate) use self::{
     bucket::{Alive, Verdict},
-    follow::Followers,
+    task::Followers,
 };
 use self::{
     bucket::{Bucket, Facts, Rules, SessionNames},
-    denied::{Kind, Name, Names},
-    questions::Questions,
-    report::Health,
+    deny_set::{Kind, Name, Names},
+    horizon_checks::Questions,
+    status::Health,
 };
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},

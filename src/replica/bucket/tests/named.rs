@@ -14,9 +14,9 @@ use crate::{
     clock::Timestamp,
     replica::{
         bucket::{Alive, Bucket, Facts, Known, SessionNames, Verdict},
-        denied::{Kind, Names},
-        leased::Leased,
-        reader::Break,
+        deny_set::{Kind, Names},
+        lease::Leased,
+        log_reader::Break,
     },
     store::{LogPage, LogQuery, Revocation},
 };

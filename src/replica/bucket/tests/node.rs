@@ -15,8 +15,8 @@ use super::model::{Data, Meta, PAGE, START, Store, Token, at, ms, seconds};
 use crate::{
     replica::{
         bucket::{Alive, Bucket, Facts, Outcome, Rules, SessionNames, Verdict},
-        denied::{Kind, Names},
-        reader::{Ask, BackAsk},
+        deny_set::{Kind, Names},
+        log_reader::{Ask, BackAsk},
     },
     store::{LogPage, LogPosition, Revocation},
 };

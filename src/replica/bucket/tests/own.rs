@@ -12,8 +12,8 @@ use crate::{
     ids::{SessionId, Subject},
     replica::{
         bucket::{Bucket, Outcome, Verdict},
-        denied::Names,
-        reader::MOST_AWAITED,
+        deny_set::Names,
+        log_reader::MOST_AWAITED,
     },
     store::{LogPosition, Revocation},
 };

@@ -14,22 +14,22 @@
 //! early, and [`insert`](Denied::insert) returns the time of its newest entry. The horizon moves
 //! there, so that the store is asked about older tokens.
 //!
-//! `stored` defines the bytes of an entry, and `id` those of an id within it.
+//! `entry` defines the bytes of an entry, and `id` those of an id within it.
 //!
 //! A million revoked sessions in 16 buckets take 52 MB if users have ids of 8 characters. With
 //! UUIDs they take 58 MB, with other texts of 36 characters 80 MB. A test counts that.
 //! (`cargo bench --bench staleness` also measures it with UUIDs.)
 
+mod entry;
 mod id;
-mod stored;
 
 use std::{collections::VecDeque, hash::BuildHasher, hash::RandomState};
 
 use hashbrown::HashTable;
 
+pub(super) use self::entry::Kind;
+use self::entry::{LAST_SECOND, Stored, parts, revocation, up_to_seconds};
 use self::id::Id;
-pub(super) use self::stored::Kind;
-use self::stored::{LAST_SECOND, Stored, parts, revocation, up_to_seconds};
 use crate::{clock::Timestamp, store::Revocation};
 
 /// The size of a segment, and so of the longest entry. A store's ids have at most 255 bytes.

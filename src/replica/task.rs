@@ -16,10 +16,10 @@ use tokio::{
 use super::{
     OnNotice, Replica, Settings, Source,
     bucket::{Bucket, Outcome},
+    log_reader::{Ask, BackAsk, Break},
     pace::{BackPace, Schedule},
-    reader::{Ask, BackAsk, Break},
-    report::{Health, Trouble},
-    restore,
+    republish,
+    status::{Health, Trouble},
 };
 use crate::{
     clock::{Clock, jittered, saturating_millis},
@@ -64,7 +64,7 @@ impl Followers {
             feeds.push(Box::new(StoreFeed { buckets: (0..log.buckets()).collect(), log }));
         }
         let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice));
-        let mut tasks = vec![runtime.spawn(restore::restore(Arc::clone(&replica))).abort_handle()];
+        let mut tasks = vec![runtime.spawn(republish::restore(Arc::clone(&replica))).abort_handle()];
         let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         for (number, feed) in feeds.into_iter().enumerate() {
             let schedule = Schedule::new(feed.buckets(), settings.interval, !settings.staleness.is_zero());
