@@ -12,9 +12,8 @@ use std::{
 use super::{
     deny_set::{Denied, EPOCH_LOCAL, EPOCH_LOST, EPOCH_PENDING, LAST_EPOCH, Name, Names},
     history::{Gap, Horizon, Lost},
-    lease::Leased,
+    lease::{Leased, nanos},
     log_reader::{Ask, BackAsk, Bounds, Break, Change, Era, Reader},
-    nanos,
 };
 use crate::{
     clock::Timestamp,
@@ -161,7 +160,7 @@ impl Bucket {
         let change = reader.page(ask, page, wall);
         let outcome = self.apply(&reader, change, now, skipped);
         // Invalidates cached verdicts only if the sweep removed log entries.
-        self.known.tend(|known| {
+        self.known.mutate_if_changed(|known| {
             let forgotten = known.denied.sweep(now);
             let leaves_a_hole = forgotten > known.forgotten;
             known.forgotten = known.forgotten.max(forgotten);
@@ -213,7 +212,7 @@ impl Bucket {
         };
         // The same end as that of an entry read from the log.
         let until = until.max(at.saturating_add(reader.keep()));
-        let is_kept = self.known.change(|known| known.insert(revocation, at, until, epoch));
+        let is_kept = self.known.mutate(|known| known.insert(revocation, at, until, epoch));
         if !is_kept {
             reader.require_later_answer();
             self.known.end_lease();
@@ -245,7 +244,7 @@ impl Bucket {
     /// learnt since. Cheaper than another look at the deny set.
     #[inline]
     pub(super) fn still_accepts(&self, note: &AtomicU64, now: impl FnOnce() -> u64) -> bool {
-        self.known.still(note.load(Ordering::Relaxed), now)
+        self.known.is_current(note.load(Ordering::Relaxed), now)
     }
 
     /// Judges one of our tokens. Notes it if the deny set holds nothing against it.
@@ -311,7 +310,7 @@ impl Bucket {
     /// Adds a token that the store has refused. If there is no room, the node asks the store again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
         // A forgotten entry of this kind hides nothing of the log, so it has no time of its own.
-        self.known.change(|known| known.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
+        self.known.mutate(|known| known.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
     /// Returns the end of the lease; 0 without one.
@@ -333,20 +332,20 @@ impl Bucket {
 
     /// Notes that the store has confirmed a lost revocation, which was missing in this epoch.
     pub(super) fn is_restored(&self, revocation: &Revocation, epoch: u16) {
-        self.known.change(|known| known.denied.is_restored(revocation, epoch));
+        self.known.mutate(|known| known.denied.is_restored(revocation, epoch));
     }
 
     fn apply(&self, reader: &Reader, change: Change, now: Timestamp, skipped: u32) -> Outcome {
         let Change { epoch, broke, entries, again, bounds, lease, more, due, lost } = change;
-        let Ok(()) = self.known.update(
+        let Ok(()) = self.known.apply_page(
             broke.is_some(),
             |known| {
                 // A few at a time, because requests wait meanwhile.
                 for part in entries.chunks(ENTRIES_AT_ONCE).chain(again.as_ref().map(slice::from_ref)) {
-                    known.change(|known| known.learn(part, epoch));
+                    known.mutate(|known| known.learn(part, epoch));
                 }
                 if let Some(bounds) = bounds {
-                    known.tend(|known| ((), known.rebound(bounds, &self.rules.eras)));
+                    known.mutate_if_changed(|known| ((), known.rebound(bounds, &self.rules.eras)));
                 }
                 Ok::<(), std::convert::Infallible>(())
             },
@@ -354,7 +353,7 @@ impl Bucket {
         );
         let mut has_lost = false;
         for part in due.chunks(ENTRIES_AT_ONCE) {
-            self.known.tend(|known| {
+            self.known.mutate_if_changed(|known| {
                 for revocation in part {
                     has_lost |= known.denied.mark_lost(revocation, now, |epoch| epoch == EPOCH_PENDING);
                 }
@@ -364,7 +363,7 @@ impl Bucket {
         if let Some(lost) = lost {
             has_lost |= self.mark_lost(&lost, reader.epoch(), now);
         }
-        let has_skipped = self.known.tend(|known| {
+        let has_skipped = self.known.mutate_if_changed(|known| {
             let is_first = skipped > 0 && known.skipped == 0;
             known.skipped = known.skipped.saturating_add(skipped.into());
             (is_first || mem::take(&mut known.has_left_out), false)
@@ -378,7 +377,7 @@ impl Bucket {
         let mut has_lost = false;
         let mut of_all_segments = |is_lost: &dyn Fn(u16) -> bool| {
             for number in self.known.read(|known, _| known.denied.segments().collect::<Vec<_>>(), || 0).0 {
-                self.known.tend(|known| {
+                self.known.mutate_if_changed(|known| {
                     has_lost |= known.denied.mark_segment_lost(number, now, is_lost);
                     ((), false)
                 });
@@ -391,7 +390,7 @@ impl Bucket {
                     of_all_segments(&|epoch| epochs.contains(&epoch) && !is_told(epoch));
                 }
                 for part in revocations.chunks(ENTRIES_AT_ONCE) {
-                    self.known.tend(|known| {
+                    self.known.mutate_if_changed(|known| {
                         for revocation in part {
                             has_lost |= known.denied.mark_lost(revocation, now, |epoch| !is_told(epoch));
                         }

@@ -16,7 +16,7 @@ use std::{
 
 use quick_cache::sync::Cache;
 
-use super::{Bearer, bucket::Alive, nanos};
+use super::{Bearer, bucket::Alive, lease::nanos};
 
 /// The most confirmed tokens that are kept: some 10 MB.
 const CONFIRMED: usize = 1 << 17;

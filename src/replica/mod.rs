@@ -42,13 +42,8 @@ mod log_reader;
 mod pace;
 mod republish;
 mod status;
+mod sync;
 mod task;
-mod sync {
-    pub(super) use std::sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    };
-}
 
 use std::{
     fmt,
@@ -71,6 +66,7 @@ use self::{
     bucket::{Bucket, Facts, Rules, SessionNames},
     deny_set::{Kind, Name, Names},
     horizon_checks::Questions,
+    lease::nanos,
     status::Health,
 };
 use crate::{
@@ -414,8 +410,4 @@ impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica").field("staleness", &self.staleness).finish_non_exhaustive()
     }
-}
-
-fn nanos(elapsed: Duration) -> u64 {
-    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Replica, nanos, task::bell_of};
+use super::{Replica, lease::nanos, task::bell_of};
 use crate::{
     clock::saturating_millis,
     error::StoreErrorKind,

@@ -493,7 +493,7 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     let bucket = Bucket::new(names.clone(), rules(&Arc::default()), 1 << 16);
     let session = |number: u64| Revocation::Session { subject: "u".into(), sid: number.to_string().into() };
     let learn = |known: &Leased<Known>| {
-        known.change(|known| {
+        known.mutate(|known| {
             known.bounds.keep = Duration::from_secs(3600);
             known.bounds.horizon.own = at(0);
             known.bounds.horizon.since = at(0);
@@ -501,7 +501,7 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
             Ok::<(), ()>(())
         })
     };
-    bucket.known.update(false, learn, Some(u64::MAX)).unwrap();
+    bucket.known.apply_page(false, learn, Some(u64::MAX)).unwrap();
     let says = move |bucket: &Bucket, session: &str, note: &AtomicU64| {
         let facts = Facts { issued_at: at(999), alive: Alive::default(), life: Duration::from_secs(60) };
         let name = |kind, id| names.of(kind, "u", id);
