@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{
-    deny_set::{Denied, EPOCH_LOCAL, EPOCH_LOST, EPOCH_PENDING, LAST_EPOCH, Name, Names},
+    deny_set::{DenySet, EntryName, NameHasher},
+    epoch::{EPOCH_LOCAL, EPOCH_LOST, EPOCH_PENDING, LAST_EPOCH},
     history::{Gap, Horizon, Lost},
     lease::{Leased, nanos},
     log_reader::{Ask, BackAsk, Bounds, Break, Change, Era, Reader},
@@ -46,7 +47,7 @@ pub(super) struct Rules {
 /// The data of a bucket.
 #[derive(Debug)]
 struct Known {
-    denied: Denied,
+    denied: DenySet,
     bounds: Bounds,
     /// The count of eras when the current one began.
     era_began: u64,
@@ -79,9 +80,9 @@ pub(crate) struct Alive {
 /// The names under which one of our tokens may be denied.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionNames<'a> {
-    pub(super) subject: Name<'a>,
-    pub(super) session: Name<'a>,
-    pub(super) token: Name<'a>,
+    pub(super) subject: EntryName<'a>,
+    pub(super) session: EntryName<'a>,
+    pub(super) token: EntryName<'a>,
 }
 
 /// The answer of a bucket about a token. If one token may be denied under several names, the
@@ -113,13 +114,13 @@ pub(super) struct Outcome {
 }
 
 impl Bucket {
-    pub(super) fn new(names: Names, rules: Rules, max_bytes: usize) -> Self {
+    pub(super) fn new(hasher: NameHasher, rules: Rules, max_bytes: usize) -> Self {
         let never = Timestamp::END_OF_TIME;
         let horizon = Horizon { since: never, own: never, foreign: never, gap: None };
         Self {
             reader: Mutex::new(Reader::new(rules.staleness)),
             known: Leased::new(Known {
-                denied: Denied::new(names, max_bytes),
+                denied: DenySet::new(hasher, max_bytes),
                 bounds: Bounds { horizon, keep: Duration::ZERO, era: Era::default() },
                 era_began: u64::MAX,
                 forgotten: Timestamp::default(),
@@ -140,7 +141,7 @@ impl Bucket {
         let mut reader = self.reader();
         let ask = reader.ask_back(limit)?;
         // After a break it reads back to the end: before that, no entry can be found to be lost.
-        if !reader.is_broken() && self.known.read(|known, _| known.denied.is_full_for_another(), || 0).0 {
+        if !reader.is_broken() && self.known.read(|known, _| known.denied.is_full(), || 0).0 {
             reader.stop_reading_back();
             return None;
         }
@@ -257,7 +258,7 @@ impl Bucket {
         now: impl FnOnce() -> u64,
     ) -> Verdict {
         let SessionNames { subject, session, token } = names;
-        let is_denied = |denied: &Denied| {
+        let is_denied = |denied: &DenySet| {
             denied.is_outdated(subject, session, generation) || denied.contains(session) || denied.contains(token)
         };
         let margin = self.rules.margin;
@@ -272,11 +273,12 @@ impl Bucket {
     }
 
     /// Judges a token by one of the names under which another issuer's tokens are revoked.
-    pub(super) fn foreign_verdict(&self, facts: Facts, name: Name<'_>, now: impl FnOnce() -> u64) -> Verdict {
+    pub(super) fn foreign_verdict(&self, facts: Facts, name: EntryName<'_>, now: impl FnOnce() -> u64) -> Verdict {
         let leeway = self.rules.leeway;
         // The earliest moment at which it may have been issued, whatever its issuer's clock says.
         let issued_at = facts.issued_at.saturating_sub(leeway);
-        let is_denied = |denied: &Denied| denied.foreign(name).is_some_and(|before| issued_at.as_millis() <= before);
+        let is_denied =
+            |denied: &DenySet| denied.revoked_up_to(name).is_some_and(|before| issued_at.as_millis() <= before);
         self.verdict(facts, now, is_denied, |known| issued_at > known.bounds.horizon.foreign.max(known.forgotten)).0
     }
 
@@ -285,7 +287,7 @@ impl Bucket {
         &self,
         facts: Facts,
         now: impl FnOnce() -> u64,
-        is_denied: impl FnOnce(&Denied) -> bool,
+        is_denied: impl FnOnce(&DenySet) -> bool,
         covers: impl FnOnce(&Known) -> bool,
     ) -> (Verdict, u64) {
         let look = |known: &Known, version| {
@@ -332,7 +334,7 @@ impl Bucket {
 
     /// Notes that the store has confirmed a lost revocation, which was missing in this epoch.
     pub(super) fn is_restored(&self, revocation: &Revocation, epoch: u16) {
-        self.known.mutate(|known| known.denied.is_restored(revocation, epoch));
+        self.known.mutate(|known| known.denied.mark_republished(revocation, epoch));
     }
 
     fn apply(&self, reader: &Reader, change: Change, now: Timestamp, skipped: u32) -> Outcome {
@@ -376,9 +378,9 @@ impl Bucket {
         let is_told = |epoch: u16| epoch == current || epoch >= EPOCH_LOST;
         let mut has_lost = false;
         let mut of_all_segments = |is_lost: &dyn Fn(u16) -> bool| {
-            for number in self.known.read(|known, _| known.denied.segments().collect::<Vec<_>>(), || 0).0 {
+            for start in self.known.read(|known, _| known.denied.segment_starts().collect::<Vec<_>>(), || 0).0 {
                 self.known.mutate_if_changed(|known| {
-                    has_lost |= known.denied.mark_segment_lost(number, now, is_lost);
+                    has_lost |= known.denied.mark_segment_lost(start, now, is_lost);
                     ((), false)
                 });
             }

@@ -35,7 +35,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    deny_set::LAST_EPOCH,
+    epoch::LAST_EPOCH,
     history::{BackPage, Head, History, Horizon, Link, Lost, Step},
 };
 use crate::{

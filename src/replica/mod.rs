@@ -35,6 +35,7 @@
 
 mod bucket;
 mod deny_set;
+mod epoch;
 mod history;
 mod horizon_checks;
 mod lease;
@@ -64,7 +65,7 @@ pub(crate) use self::{
 };
 use self::{
     bucket::{Bucket, Facts, Rules, SessionNames},
-    deny_set::{Kind, Name, Names},
+    deny_set::{EntryKind, EntryName, NameHasher},
     horizon_checks::Questions,
     lease::nanos,
     status::Health,
@@ -90,7 +91,7 @@ const MOST_BUCKETS: u32 = 1 << 16;
 pub(crate) struct Replica {
     source: Source,
     clock: Arc<dyn Clock>,
-    names: Names,
+    hasher: NameHasher,
     buckets: Box<[Bucket]>,
     staleness: Duration,
     /// The longest staleness that the store has ever reported, in ms. A store that loses its data
@@ -189,20 +190,20 @@ impl Replica {
         settings: &Settings,
         on_notice: OnNotice,
     ) -> Self {
-        let names = Names::default();
+        let hasher = NameHasher::default();
         let count = source.log.buckets().clamp(1, MOST_BUCKETS);
         let share = MAX_BYTES / usize::try_from(count).unwrap_or(1);
         let Settings { staleness, leeway, questions, .. } = *settings;
         let eras = Arc::new(AtomicU64::new(0));
         let rules = Rules { staleness, margin: source.log.clock_margin(), leeway, eras: Arc::clone(&eras) };
-        let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(names.clone(), rules.clone(), share)).collect();
+        let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(hasher.clone(), rules.clone(), share)).collect();
         let feeds: Box<[_]> = feeds.iter().map(|feed| Health::of(&**feed)).collect();
         let bell_of = |bucket| feeds.iter().find(|health| health.buckets().contains(&bucket)).map(Health::wake);
         let wakes = (0..count).map(|bucket| bell_of(bucket).unwrap_or_else(|| Bell::of(&[]))).collect();
         Self {
             source,
             clock,
-            names,
+            hasher,
             buckets,
             staleness,
             longest_staleness: AtomicU64::new(saturating_millis(staleness)),
@@ -233,9 +234,9 @@ impl Replica {
         let Bearer { subject, session_id, token_id, .. } = *bearer;
         Route::Session(SessionRoute {
             bucket: self.source.log.bucket_of(subject),
-            subject: self.names.hash(Kind::Subject, subject.as_str(), ""),
-            session: self.names.hash(Kind::Session, subject.as_str(), session_id),
-            token: self.names.hash(Kind::Token, subject.as_str(), token_id),
+            subject: self.hasher.hash(EntryKind::Subject, subject.as_str(), ""),
+            session: self.hasher.hash(EntryKind::Session, subject.as_str(), session_id),
+            token: self.hasher.hash(EntryKind::Token, subject.as_str(), token_id),
         })
     }
 
@@ -243,7 +244,7 @@ impl Replica {
     pub(crate) fn foreign_route(&self, issuer: &str, ids: impl IntoIterator<Item = ExternalId>) -> Route {
         let names = ids.into_iter().filter_map(|id| {
             let name = self.source.denylist.as_ref()?.log_name(issuer, &id);
-            let hash = self.names.hash(Kind::Foreign, &name.id, "");
+            let hash = self.hasher.hash(EntryKind::External, &name.id, "");
             Some((name, hash))
         });
         Route::Foreign(names.collect())
@@ -288,16 +289,21 @@ impl Replica {
             Route::Session(route) => {
                 let Some(bucket) = self.bucket(route.bucket) else { return Verdict::Unknown };
                 let names = SessionNames {
-                    subject: Name::hashed(route.subject, Kind::Subject, bearer.subject.as_str(), ""),
-                    session: Name::hashed(route.session, Kind::Session, bearer.subject.as_str(), bearer.session_id),
-                    token: Name::hashed(route.token, Kind::Token, bearer.subject.as_str(), bearer.token_id),
+                    subject: EntryName::hashed(route.subject, EntryKind::Subject, bearer.subject.as_str(), ""),
+                    session: EntryName::hashed(
+                        route.session,
+                        EntryKind::Session,
+                        bearer.subject.as_str(),
+                        bearer.session_id,
+                    ),
+                    token: EntryName::hashed(route.token, EntryKind::Token, bearer.subject.as_str(), bearer.token_id),
                 };
                 bucket.session_verdict(facts, names, bearer.generation, note, now)
             }
             Route::Foreign(names) => {
                 let verdicts = names.iter().map(|(name, hash)| match self.bucket(name.bucket) {
                     Some(bucket) => {
-                        bucket.foreign_verdict(facts, Name::hashed(*hash, Kind::Foreign, &name.id, ""), now)
+                        bucket.foreign_verdict(facts, EntryName::hashed(*hash, EntryKind::External, &name.id, ""), now)
                     }
                     None => Verdict::Unknown,
                 });

@@ -14,7 +14,7 @@ use crate::{
     clock::Timestamp,
     replica::{
         bucket::{Alive, Bucket, Facts, Known, SessionNames, Verdict},
-        deny_set::{Kind, Names},
+        deny_set::{EntryKind, NameHasher},
         lease::Leased,
         log_reader::Break,
     },
@@ -489,8 +489,8 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
 /// Returns a bucket with room for two segments that knows the end of a thousand sessions of `u`,
 /// `0` first, and may decide; and a function that returns its verdict on a token of a session.
 fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
-    let names = Names::default();
-    let bucket = Bucket::new(names.clone(), rules(&Arc::default()), 1 << 16);
+    let hasher = NameHasher::default();
+    let bucket = Bucket::new(hasher.clone(), rules(&Arc::default()), 1 << 16);
     let session = |number: u64| Revocation::Session { subject: "u".into(), sid: number.to_string().into() };
     let learn = |known: &Leased<Known>| {
         known.mutate(|known| {
@@ -504,8 +504,9 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     bucket.known.apply_page(false, learn, Some(u64::MAX)).unwrap();
     let says = move |bucket: &Bucket, session: &str, note: &AtomicU64| {
         let facts = Facts { issued_at: at(999), alive: Alive::default(), life: Duration::from_secs(60) };
-        let name = |kind, id| names.of(kind, "u", id);
-        let (subject, session, token) = (name(Kind::Subject, ""), name(Kind::Session, session), name(Kind::Token, "t"));
+        let name = |kind, id| hasher.name(kind, "u", id);
+        let (subject, session, token) =
+            (name(EntryKind::Subject, ""), name(EntryKind::Session, session), name(EntryKind::Token, "t"));
         bucket.session_verdict(facts, SessionNames { subject, session, token }, 0, note, || 0)
     };
     (bucket, says)

@@ -15,7 +15,7 @@ use super::model::{Data, Meta, PAGE, START, Store, Token, at, ms, seconds};
 use crate::{
     replica::{
         bucket::{Alive, Bucket, Facts, Outcome, Rules, SessionNames, Verdict},
-        deny_set::{Kind, Names},
+        deny_set::{EntryKind, NameHasher},
         log_reader::{Ask, BackAsk},
     },
     store::{LogPage, LogPosition, Revocation},
@@ -109,7 +109,7 @@ enum Question {
 pub(super) struct World {
     pub(super) store: Store,
     pub(super) bucket: Bucket,
-    names: Names,
+    hasher: NameHasher,
     pub(super) elapsed: u64,
     questions: Vec<(Ask, Question)>,
     /// The question whose answer is awaited.
@@ -133,13 +133,13 @@ impl World {
     pub(super) fn new() -> Self {
         let mut store = Store::new();
         store.data.max_staleness = STALENESS;
-        let names = Names::default();
+        let hasher = NameHasher::default();
         let eras = Arc::default();
-        let bucket = Bucket::new(names.clone(), rules(&eras), MAX_BYTES);
+        let bucket = Bucket::new(hasher.clone(), rules(&eras), MAX_BYTES);
         Self {
             store,
             bucket,
-            names,
+            hasher,
             elapsed: 1000,
             questions: Vec::new(),
             open: None,
@@ -328,7 +328,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.bucket = Bucket::new(self.names.clone(), rules(&self.eras), MAX_BYTES);
+        self.bucket = Bucket::new(self.hasher.clone(), rules(&self.eras), MAX_BYTES);
         self.backwards.clear();
         (self.open, self.granted) = (None, BTreeSet::new());
         self.questions.clear();
@@ -434,16 +434,16 @@ impl World {
         let facts = Facts { issued_at: at(token.issued_at), alive: *alive, life: seconds(token.life) };
         let now = || elapsed * 1_000_000;
         if token.is_foreign {
-            let name = |id| self.names.of(Kind::Foreign, id, "");
+            let name = |id| self.hasher.name(EntryKind::External, id, "");
             let verdicts = [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), now));
             return verdicts.into_iter().max().unwrap();
         }
         let still_accepts = self.bucket.still_accepts(note, now);
-        let name = |kind, id| self.names.of(kind, &token.subject, id);
+        let name = |kind, id| self.hasher.name(kind, &token.subject, id);
         let names = SessionNames {
-            subject: name(Kind::Subject, ""),
-            session: name(Kind::Session, &token.session),
-            token: name(Kind::Token, &token.id),
+            subject: name(EntryKind::Subject, ""),
+            session: name(EntryKind::Session, &token.session),
+            token: name(EntryKind::Token, &token.id),
         };
         let verdict = self.bucket.session_verdict(facts, names, token.generation, note, now);
         assert!(!still_accepts || verdict == Verdict::Accepted, "{token:?} would go on without being looked at");

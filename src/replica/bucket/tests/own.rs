@@ -12,7 +12,7 @@ use crate::{
     ids::{SessionId, Subject},
     replica::{
         bucket::{Bucket, Outcome, Verdict},
-        deny_set::Names,
+        deny_set::NameHasher,
         log_reader::MOST_AWAITED,
     },
     store::{LogPosition, Revocation},
@@ -42,7 +42,7 @@ fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it()
 fn a_read_bucket() -> (Bucket, Store) {
     let mut store = Store::new();
     store.data.max_staleness = STALENESS;
-    let bucket = Bucket::new(Names::default(), rules(&Arc::default()), 1 << 20);
+    let bucket = Bucket::new(NameHasher::default(), rules(&Arc::default()), 1 << 20);
     read(&bucket, &store);
     (bucket, store)
 }
@@ -311,7 +311,7 @@ fn the_number_of_a_revocation_that_a_new_server_gave_to_another_is_not_its_place
 fn what_is_lost_is_found_though_memory_is_full() {
     let mut store = Store::new();
     store.data.max_staleness = STALENESS;
-    let bucket = Bucket::new(Names::default(), rules(&Arc::default()), 1 << 15);
+    let bucket = Bucket::new(NameHasher::default(), rules(&Arc::default()), 1 << 15);
     store.revoke(0, session("a"));
     read(&bucket, &store);
     store.save();
