@@ -16,7 +16,10 @@ use std::{
 
 use quick_cache::sync::Cache;
 
-use super::{Bearer, bucket::Alive, lease::nanos};
+use super::{
+    lease::nanos,
+    verdict::{Alive, Bearer},
+};
 
 /// The most confirmed tokens that are kept: some 10 MB.
 const CONFIRMED: usize = 1 << 17;

@@ -45,6 +45,7 @@ mod republish;
 mod status;
 mod sync;
 mod task;
+mod verdict;
 
 use std::{
     fmt,
@@ -59,16 +60,17 @@ use std::{
 use tokio::sync::Notify;
 
 pub use self::status::{ReplicaState, ReplicaStatus};
-pub(crate) use self::{
-    bucket::{Alive, Verdict},
-    task::Followers,
-};
 use self::{
-    bucket::{Bucket, Facts, Rules, SessionNames},
+    bucket::{Bucket, BucketConfig, SessionNames},
     deny_set::{EntryKind, EntryName, NameHasher},
     horizon_checks::Questions,
     lease::nanos,
     status::Health,
+    verdict::TokenTimes,
+};
+pub(crate) use self::{
+    task::Followers,
+    verdict::{Alive, Bearer, Verdict},
 };
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
@@ -152,18 +154,6 @@ pub(crate) struct Settings {
     pub(crate) questions: NonZeroU32,
 }
 
-/// The claims of a token on which its revocation depends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bearer<'a> {
-    pub(crate) issuer: &'a str,
-    pub(crate) subject: &'a Subject,
-    pub(crate) session_id: &'a str,
-    pub(crate) token_id: &'a str,
-    pub(crate) generation: u64,
-    pub(crate) issued_at: Timestamp,
-    pub(crate) expires_at: Timestamp,
-}
-
 /// The buckets and hashes of a token's names, computed once for a token.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
@@ -195,8 +185,8 @@ impl Replica {
         let share = MAX_BYTES / usize::try_from(count).unwrap_or(1);
         let Settings { staleness, leeway, questions, .. } = *settings;
         let eras = Arc::new(AtomicU64::new(0));
-        let rules = Rules { staleness, margin: source.log.clock_margin(), leeway, eras: Arc::clone(&eras) };
-        let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(hasher.clone(), rules.clone(), share)).collect();
+        let config = BucketConfig { staleness, margin: source.log.clock_margin(), leeway, eras: Arc::clone(&eras) };
+        let buckets: Box<[_]> = (0..count).map(|_| Bucket::new(hasher.clone(), config.clone(), share)).collect();
         let feeds: Box<[_]> = feeds.iter().map(|feed| Health::of(&**feed)).collect();
         let bell_of = |bucket| feeds.iter().find(|health| health.buckets().contains(&bucket)).map(Health::wake);
         let wakes = (0..count).map(|bucket| bell_of(bucket).unwrap_or_else(|| Bell::of(&[]))).collect();
@@ -283,8 +273,8 @@ impl Replica {
 
     fn verdict_given(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         let now = || nanos(self.clock.elapsed());
-        let life = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
-        let facts = Facts { issued_at: bearer.issued_at, alive, life };
+        let lifetime = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
+        let times = TokenTimes { issued_at: bearer.issued_at, alive, lifetime };
         match route {
             Route::Session(route) => {
                 let Some(bucket) = self.bucket(route.bucket) else { return Verdict::Unknown };
@@ -298,12 +288,12 @@ impl Replica {
                     ),
                     token: EntryName::hashed(route.token, EntryKind::Token, bearer.subject.as_str(), bearer.token_id),
                 };
-                bucket.session_verdict(facts, names, bearer.generation, note, now)
+                bucket.session_verdict(times, names, bearer.generation, note, now)
             }
             Route::Foreign(names) => {
                 let verdicts = names.iter().map(|(name, hash)| match self.bucket(name.bucket) {
                     Some(bucket) => {
-                        bucket.foreign_verdict(facts, EntryName::hashed(*hash, EntryKind::External, &name.id, ""), now)
+                        bucket.external_verdict(times, EntryName::hashed(*hash, EntryKind::External, &name.id, ""), now)
                     }
                     None => Verdict::Unknown,
                 });
@@ -371,7 +361,7 @@ impl Replica {
     pub(crate) fn has_revoked(&self, now: Timestamp, logged: &Logged) {
         let Logged { revocation, until, position, .. } = logged;
         let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
-        if bucket.is_some_and(|bucket| bucket.has_revoked(revocation, now, *until, position)) {
+        if bucket.is_some_and(|bucket| bucket.record_revocation(revocation, now, *until, position)) {
             self.wake(position.bucket);
         }
     }
@@ -382,7 +372,7 @@ impl Replica {
         let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
         // The position of its entry is not known: it is judged once the whole log is read.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
-        if self.bucket(number).is_some_and(|bucket| bucket.has_revoked(&ended, at, until, &position)) {
+        if self.bucket(number).is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {
             self.wake(number);
         }
     }
@@ -390,7 +380,7 @@ impl Replica {
     /// Ends the lease until the entry at this position of the log is read.
     pub(crate) fn must_see(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
-            bucket.must_see_position(position);
+            bucket.require_position(position);
         }
         self.wake(position.bucket);
     }

@@ -58,7 +58,7 @@ async fn restore_all(replica: &Replica, told: &mut [bool]) -> bool {
                     let confirmed = replica.source.log.republish(number, revocation.clone(), until).into_future();
                     let is_confirmed = timeout(DEADLINE, confirmed).await.is_ok_and(|confirmed| confirmed.is_ok());
                     if is_confirmed {
-                        bucket.is_restored(&revocation, epoch);
+                        bucket.mark_republished(&revocation, epoch);
                     }
                     is_confirmed
                 })

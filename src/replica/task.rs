@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     OnNotice, Replica, Settings, Source,
     bucket::{Bucket, Outcome},
-    log_reader::{Ask, BackAsk, Break},
+    log_reader::{Break, PendingRead},
     pace::{BackPace, Schedule},
     republish,
     status::{Health, Trouble},
@@ -155,17 +155,19 @@ impl Follower {
         let now = self.replica.clock.elapsed();
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
-        let asks: Vec<(u32, Ask)> =
-            due.iter().filter_map(|number| Some((*number, self.replica.bucket(*number)?.ask(now, limit)))).collect();
-        let queries = asks.iter().map(|(number, ask)| (*number, ask.query().clone())).collect();
+        let reads: Vec<(u32, PendingRead)> = due
+            .iter()
+            .filter_map(|number| Some((*number, self.replica.bucket(*number)?.next_read(now, limit))))
+            .collect();
+        let queries = reads.iter().map(|(number, read)| (*number, read.query().clone())).collect();
         let pages = self.pages(queries).await?;
         self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
         let (mut unread, mut resync) = (None, false);
         // An answer that cannot be read concerns its bucket alone.
         let is_silent =
             pages.iter().all(|page| page.as_ref().is_err_and(|error| error.kind() != StoreErrorKind::Untrusted));
-        for ((number, ask), page) in asks.iter().zip(pages) {
-            let applied = self.apply(*number, ask, page);
+        for ((number, read), page) in reads.iter().zip(pages) {
+            let applied = self.apply(*number, read, page);
             if applied.more {
                 self.schedule.hurry(&[*number], Instant::now());
             }
@@ -194,13 +196,13 @@ impl Follower {
         Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each query"))
     }
 
-    fn apply(&self, number: u32, ask: &Ask, page: Result<LogPage, StoreError>) -> Applied {
+    fn apply(&self, number: u32, read: &PendingRead, page: Result<LogPage, StoreError>) -> Applied {
         let Some(bucket) = self.replica.bucket(number) else { return Applied::default() };
         match page {
             Ok(page) => {
                 self.replica.longest_staleness.fetch_max(saturating_millis(page.max_staleness), Ordering::Relaxed);
                 self.replica.longest_failover.fetch_max(saturating_millis(page.max_failover), Ordering::Relaxed);
-                let outcome = bucket.page(ask, page, self.replica.clock.now());
+                let outcome = bucket.apply(read, page, self.replica.clock.now());
                 let resync = outcome.broke.is_some_and(|why| matches!(why, Break::Incarnation | Break::Chain));
                 self.notice(number, &outcome);
                 Applied { more: outcome.more, resync, error: None }
@@ -209,7 +211,7 @@ impl Follower {
                 // A late answer proves nothing. One that cannot be read may be another
                 // deployment's.
                 if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
-                    bucket.unreadable();
+                    bucket.reject_page();
                 }
                 Applied { error: Some(error.kind()), ..Applied::default() }
             }
@@ -269,9 +271,8 @@ impl Follower {
             return;
         };
         let limit = (self.limit / 4).clamp(2, ENTRIES_A_BACK_PAGE);
-        let ask: Option<BackAsk> = self.replica.bucket(number).and_then(|bucket| bucket.ask_back(limit));
-        let Some(ask) = ask else { return };
-        let Ok(mut pages) = self.pages(vec![(number, ask.query().clone())]).await else {
+        let Some(read) = self.replica.bucket(number).and_then(|bucket| bucket.next_back_read(limit)) else { return };
+        let Ok(mut pages) = self.pages(vec![(number, read.query().clone())]).await else {
             self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
             return self.back.failed(Instant::now());
         };
@@ -279,7 +280,7 @@ impl Follower {
             return self.back.failed(Instant::now());
         };
         self.back.took(&page.entries, page.skipped, Instant::now());
-        let outcome = bucket.back_page(&ask, page);
+        let outcome = bucket.apply_back(&read, page);
         self.notice(number, &outcome);
     }
 
