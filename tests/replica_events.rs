@@ -57,7 +57,7 @@ fn states(log: &Log) -> Vec<String> {
 /// What was told of losses: level and number.
 fn losses(log: &Log) -> Vec<String> {
     let text = log.text();
-    let lines = text.lines().filter(|line| line.contains(" tower_bearer::replica::republish: "));
+    let lines = text.lines().filter(|line| line.contains(" tower_bearer::replica::notices: "));
     let told = |line: &str| format!("{} {}", line.split_whitespace().nth(1).unwrap(), line.rsplit(' ').next().unwrap());
     lines.map(told).collect()
 }

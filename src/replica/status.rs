@@ -7,12 +7,15 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Replica, lease::nanos, task::bell_of};
+use super::{buckets::Buckets, lease::nanos};
 use crate::{
     clock::saturating_millis,
     error::StoreErrorKind,
     store::{LogFeed, bell::Bell},
 };
+
+const CATCHING_UP: &str =
+    "a revocation has just been made here, or the lease has just ended; the next read of the log gives it back";
 
 /// The way in which requests are decided now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -51,76 +54,94 @@ pub struct ReplicaStatus {
     pub last_read_ms: Option<u64>,
 }
 
-/// The health of a task that reads the log.
+/// Watches the feeds of a replica.
+pub(super) struct Monitor {
+    feeds: Box<[Arc<FeedMonitor>]>,
+    staleness: Duration,
+}
+
+/// Watches the task that reads one feed.
 #[derive(Debug)]
-pub(super) struct Health {
-    wake: Arc<Bell>,
-    state: Mutex<FeedHealth>,
+pub(super) struct FeedMonitor {
+    bell: Arc<Bell>,
+    health: Mutex<FeedHealth>,
 }
 
 #[derive(Clone, Debug)]
 struct FeedHealth {
     /// The time of the last read of each bucket.
     last_read: Vec<Option<Duration>>,
-    trouble: Option<Trouble>,
+    cause: Option<Cause>,
     /// The state that was last reported.
-    reported: Option<(ReplicaState, Option<Trouble>)>,
+    reported: Option<(ReplicaState, Option<Cause>)>,
 }
 
 /// The cause of a missing lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Trouble {
+pub(super) enum Cause {
     NotRead,
     Store(StoreErrorKind),
     Resync,
     Stopped,
 }
 
-impl Health {
-    pub(super) fn of(feed: &dyn LogFeed) -> Self {
-        let wake = bell_of(feed);
-        let last_read = vec![None; wake.buckets().len()];
-        let state = FeedHealth { last_read, trouble: Some(Trouble::NotRead), reported: None };
-        Self { wake, state: Mutex::new(state) }
+impl FeedMonitor {
+    fn new(feed: &dyn LogFeed) -> Self {
+        let bell = Bell::new(feed.buckets());
+        let last_read = vec![None; bell.buckets().len()];
+        let health = FeedHealth { last_read, cause: Some(Cause::NotRead), reported: None };
+        Self { bell, health: Mutex::new(health) }
     }
 
     pub(super) fn buckets(&self) -> &[u32] {
-        self.wake.buckets()
+        self.bell.buckets()
     }
 
-    pub(super) fn wake(&self) -> Arc<Bell> {
-        Arc::clone(&self.wake)
+    /// Returns the bell by which requests wake the task that reads this feed.
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
-    /// Notes that these buckets were read. Trouble of others stays.
-    pub(super) fn was_read(&self, now: Duration, buckets: &[u32], trouble: Option<Trouble>) {
-        let mut state = self.state();
-        for (bucket, last) in self.buckets().iter().zip(&mut state.last_read) {
+    /// Notes that these buckets were read. The cause stays if it may concern others.
+    pub(super) fn set_read(&self, now: Duration, buckets: &[u32], cause: Option<Cause>) {
+        let mut health = self.health();
+        for (bucket, last) in self.buckets().iter().zip(&mut health.last_read) {
             if buckets.contains(bucket) {
                 *last = Some(now);
             }
         }
-        if trouble.is_some() || buckets.len() == self.buckets().len() {
-            state.trouble = trouble;
+        if cause.is_some() || buckets.len() == self.buckets().len() {
+            health.cause = cause;
         }
     }
 
-    pub(super) fn is_in(&self, trouble: Trouble) {
-        self.state().trouble = Some(trouble);
+    pub(super) fn set_cause(&self, cause: Cause) {
+        self.health().cause = Some(cause);
     }
 
-    fn state(&self) -> MutexGuard<'_, FeedHealth> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn health(&self) -> MutexGuard<'_, FeedHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self, buckets: &Buckets, now: Duration) -> ReplicaState {
+        if self.buckets().iter().all(|bucket| is_leased(buckets, *bucket, now)) {
+            return ReplicaState::Leased;
+        }
+        match self.health().cause {
+            Some(Cause::Store(_) | Cause::Stopped) => ReplicaState::Unavailable,
+            _ => ReplicaState::Strict,
+        }
     }
 }
 
-impl Trouble {
+impl Cause {
     fn reason(self) -> &'static str {
         match self {
             Self::NotRead => "the revocation log has not been read yet",
             Self::Resync => "the store has lost or replaced its revocation log; the node reads it anew",
             Self::Stopped => {
-                "the task that reads the revocation log has ended: the runtime in which the service was built is gone, or the task failed"
+                "the task that reads the revocation log has ended: \
+                 the runtime in which the service was built is gone, or the task failed"
             }
             Self::Store(StoreErrorKind::Timeout) => "the store does not answer in time",
             Self::Store(StoreErrorKind::Layout) => "the store was set up with another layout",
@@ -131,30 +152,44 @@ impl Trouble {
     }
 }
 
-impl Replica {
+impl Monitor {
+    pub(super) fn new(feeds: &[Box<dyn LogFeed>], staleness: Duration) -> Self {
+        Self { feeds: feeds.iter().map(|feed| Arc::new(FeedMonitor::new(&**feed))).collect(), staleness }
+    }
+
+    /// Returns the monitors of the feeds, in their order.
+    pub(super) fn feeds(&self) -> &[Arc<FeedMonitor>] {
+        &self.feeds
+    }
+
+    /// Returns the bell that wakes the task which reads this bucket.
+    pub(super) fn bell_of(&self, bucket: u32) -> Option<Arc<Bell>> {
+        let feed = self.feeds.iter().find(|feed| feed.buckets().contains(&bucket))?;
+        Some(Arc::clone(&feed.bell))
+    }
+
     /// Returns the state of the replica.
-    pub(crate) fn status(&self) -> ReplicaStatus {
-        let now = self.clock.elapsed();
+    pub(super) fn status(&self, all: &Buckets, now: Duration) -> ReplicaStatus {
         let (mut revocations, mut bytes) = (0, 0);
-        for bucket in &self.buckets {
+        for bucket in all.iter() {
             let size = bucket.size();
             (revocations, bytes) = (revocations + size.0, bytes + size.1);
         }
-        let (mut state, mut trouble, mut last_read) = (ReplicaState::Leased, None, Some(Duration::MAX));
+        let (mut state, mut cause, mut last_read) = (ReplicaState::Leased, None, Some(Duration::MAX));
         for feed in &self.feeds {
-            let its_state = self.state(feed, now);
-            let health = feed.state();
+            let its_state = feed.state(all, now);
+            let health = feed.health();
             last_read = last_read.min(health.last_read.iter().copied().min().flatten());
             if its_state as u8 > state as u8 {
-                (state, trouble) = (its_state, health.trouble);
+                (state, cause) = (its_state, health.cause);
             }
         }
         ReplicaStatus {
             state,
-            reason: trouble.map(Trouble::reason).or((state != ReplicaState::Leased).then_some(CATCHING_UP)),
+            reason: cause.map(Cause::reason).or((state != ReplicaState::Leased).then_some(CATCHING_UP)),
             staleness_bound_ms: saturating_millis(self.staleness),
-            leased_buckets: self.buckets.iter().filter(|bucket| bucket.lease_end() > nanos(now)).count(),
-            buckets: self.buckets.len(),
+            leased_buckets: all.iter().filter(|bucket| bucket.lease_end() > nanos(now)).count(),
+            buckets: all.len(),
             revocations,
             bytes,
             last_read_ms: last_read.map(|at| saturating_millis(now.saturating_sub(at))),
@@ -162,27 +197,26 @@ impl Replica {
     }
 
     /// Logs the state of a feed's buckets if it has changed.
-    pub(super) fn report(&self, feed: &Health) {
-        let state = self.state(feed, self.clock.elapsed());
-        let mut health = feed.state();
-        let trouble = health.trouble.filter(|_| state != ReplicaState::Leased);
+    pub(super) fn report(&self, feed: &FeedMonitor, all: &Buckets, now: Duration) {
+        let state = feed.state(all, now);
+        let mut health = feed.health();
+        let cause = health.cause.filter(|_| state != ReplicaState::Leased);
         // A moment without lease, because of a revocation made here, is not reported.
-        if health.reported == Some((state, trouble)) || (state == ReplicaState::Strict && trouble.is_none()) {
+        if health.reported == Some((state, cause)) || (state == ReplicaState::Strict && cause.is_none()) {
             return;
         }
-        health.reported = Some((state, trouble));
+        health.reported = Some((state, cause));
         drop(health);
         #[cfg(feature = "tracing")]
-        self.log(feed, state, trouble);
+        self.log(feed, all, now, state, cause);
     }
 
     #[cfg(feature = "tracing")]
-    fn log(&self, feed: &Health, state: ReplicaState, trouble: Option<Trouble>) {
-        let (now, is_leased) = (self.clock.elapsed(), state == ReplicaState::Leased);
-        let mut concerned =
-            feed.buckets().iter().filter(|bucket| is_leased || !self.is_leased(**bucket, now)).peekable();
+    fn log(&self, feed: &FeedMonitor, all: &Buckets, now: Duration, state: ReplicaState, cause: Option<Cause>) {
+        let concerns = |bucket: &&u32| state == ReplicaState::Leased || !is_leased(all, **bucket, now);
+        let mut concerned = feed.buckets().iter().filter(concerns).peekable();
         let first_bucket = concerned.peek().copied();
-        let (buckets, reason) = (concerned.count(), trouble.map_or("", Trouble::reason));
+        let (buckets, reason) = (concerned.count(), cause.map_or("", Cause::reason));
         match state {
             ReplicaState::Leased => {
                 let text = "requests are decided by the replica of the revocation log";
@@ -192,26 +226,14 @@ impl Replica {
                 tracing::debug!(?state, reason, buckets, first_bucket, "the revocation log is followed");
             }
             _ => {
-                let text = "the replica of the revocation log does not decide for these buckets; their users' requests ask the store";
+                let text = "the replica of the revocation log does not decide for these buckets; \
+                            their users' requests ask the store";
                 tracing::warn!(?state, reason, buckets, first_bucket, "{text}");
             }
         }
     }
-
-    fn state(&self, feed: &Health, now: Duration) -> ReplicaState {
-        if feed.buckets().iter().all(|bucket| self.is_leased(*bucket, now)) {
-            return ReplicaState::Leased;
-        }
-        match feed.state().trouble {
-            Some(Trouble::Store(_) | Trouble::Stopped) => ReplicaState::Unavailable,
-            _ => ReplicaState::Strict,
-        }
-    }
-
-    fn is_leased(&self, bucket: u32, now: Duration) -> bool {
-        self.bucket(bucket).is_some_and(|bucket| bucket.lease_end() > nanos(now))
-    }
 }
 
-const CATCHING_UP: &str =
-    "a revocation has just been made here, or the lease has just ended; the next read of the log gives it back";
+fn is_leased(buckets: &Buckets, bucket: u32, now: Duration) -> bool {
+    buckets.get(bucket).is_some_and(|bucket| bucket.lease_end() > nanos(now))
+}

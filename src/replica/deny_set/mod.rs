@@ -278,12 +278,10 @@ impl DenySet {
         }
         let address = self.segments.append(&bytes, at, entry.until)?;
         let is_replaced = |indexed: &IndexEntry| Some(indexed.address) == replaced;
-        match self.index.find_mut(spread(hash), is_replaced) {
-            Some(indexed) => indexed.address = address,
-            None => {
-                let indexed = IndexEntry { hash, address };
-                self.index.insert_unique(spread(hash), indexed, |indexed| spread(indexed.hash));
-            }
+        if let Some(indexed) = self.index.find_mut(spread(hash), is_replaced) {
+            indexed.address = address;
+        } else {
+            self.index.insert_unique(spread(hash), IndexEntry { hash, address }, |indexed| spread(indexed.hash));
         }
         Ok(forgotten)
     }

@@ -58,7 +58,7 @@ fn feeds_over(inner: &Arc<Inner>, servers: &Arc<Servers>, deadline: Duration) ->
     let all: Vec<u32> = (0..inner.keys.buckets()).collect();
     // In a cluster a read goes to one slot: one that fails is an error for its own bucket.
     let at_once = if inner.origin.is_cluster() { 1 } else { all.len() };
-    let bells: Vec<_> = all.chunks(at_once).map(Bell::of).collect();
+    let bells: Vec<_> = all.chunks(at_once).map(Bell::new).collect();
     let subscription = Subscription::start(inner, servers, bells.clone()).map(Arc::new);
     let feed = |bell: Arc<Bell>| -> Box<dyn LogFeed> {
         let buckets = bell.buckets().to_vec();
@@ -90,7 +90,7 @@ impl LogFeed for Feed {
 
     fn nudged(&self) -> BoxFuture<Vec<u32>> {
         let bell = Arc::clone(&self.bell);
-        Box::pin(async move { bell.heard().await })
+        Box::pin(async move { bell.rung().await })
     }
 
     fn suspect(&mut self) {
