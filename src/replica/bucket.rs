@@ -304,8 +304,8 @@ impl Bucket {
         has_lost
     }
 
-    /// Marks all revocations as lost whose epoch is one for which `is_lost` is true. Returns true if
-    /// any of them still matters.
+    /// Marks all revocations as lost whose epoch is one for which `is_lost` is true. Returns true
+    /// if any of them still matters.
     fn mark_all_lost(&self, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for start in self.look(|data| data.denied.segment_starts().collect::<Vec<_>>()) {

@@ -2,16 +2,16 @@
 //!
 //! A node starts at the newest entry of a log, not at the oldest. So one small read gives it a
 //! lease, however long the log is. The node reads the rest **backwards**, page by page. A break
-//! means that the store has lost or replaced data, or that the node has fallen behind. The node then
-//! starts at the new head, and reads back until it meets an entry that it knows.
+//! means that the store has lost or replaced data, or that the node has fallen behind. The node
+//! then starts at the new head, and reads back until it meets an entry that it knows.
 //!
 //! # One unit
 //!
 //! The last steps of the span and its horizon are one **unit**. A break freezes it. Steps that the
 //! node reads after the break enter the unit only when reading back has joined it. *Without that, a
 //! node takes its own new head for the common ancestor after `FLUSHALL`, and believes the old
-//! horizon.* If reading back ends without a join, the unit is given up, and the horizon of the new head
-//! holds. A second break before that discards the pages between.
+//! horizon.* If reading back ends without a join, the unit is given up, and the horizon of the new
+//! head holds. A second break before that discards the pages between.
 //!
 //! # Conclusions from a join
 //!

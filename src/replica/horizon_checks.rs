@@ -1,10 +1,10 @@
 //! The checks at the store that a raised horizon causes: their rate, and their results.
 //!
 //! A start, or a break of the log, raises the horizon. The node then checks each token that was
-//! issued before it once at the store. *A failover raises the horizon on all nodes at once, in front
-//! of a server that has just begun to serve.* So each node checks at a bounded rate, and keeps the
-//! results in a bounded map of its own. The verified-token cache may be too small for all tokens
-//! that are alive.
+//! issued before it once at the store. *A failover raises the horizon on all nodes at once, and the
+//! new server has just begun to serve.* So each node checks at a bounded rate, and keeps the
+//! results in a bounded map of its own. The verified-token cache may be too small for all live
+//! tokens.
 
 use std::{
     fmt,

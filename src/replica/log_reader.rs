@@ -1,8 +1,8 @@
 //! The log of one bucket, as it is read: chain, lease, and the changes that a page causes. It has
 //! no clock and does no I/O.
 //!
-//! The task starts a read ([`start_read`](LogReader::start_read)), gets the page from the store, and
-//! finishes the read ([`finish_read`](LogReader::finish_read)). A page contains every revocation
+//! The task starts a read ([`start_read`](LogReader::start_read)) and fetches the page. With that
+//! it finishes the read ([`finish_read`](LogReader::finish_read)). A page contains every revocation
 //! that the store had confirmed **before** the read started. So a lease runs from that moment.
 //!
 //! # Conclusions from a page
@@ -257,8 +257,8 @@ impl LogReader {
         self.history.way_back().map(|(_, oldest)| (oldest, self.history.is_broken()))
     }
 
-    /// Voids all reads so far: they grant no lease, because their pages may lack the latest event in
-    /// the store. The caller ends the lease.
+    /// Voids all reads so far: they grant no lease, because their pages may lack the latest event
+    /// in the store. The caller ends the lease.
     pub(super) fn require_later_read(&mut self) {
         self.void_up_to = self.started;
     }
@@ -457,9 +457,9 @@ impl LogReader {
         entry
     }
 
-    /// Takes the own revocations that read `number` must have found. Those in the part that is still
-    /// to be read back stay until that has ended. *A failover loses one, and the new server gives
-    /// its sequence to another: by the sequence it would count as read.*
+    /// Takes the own revocations that read `number` must have found. Those in the part that is
+    /// still to be read back stay until that has ended. *A failover loses one, and the new server
+    /// gives its sequence to another: by the sequence it would count as read.*
     fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {
         let Some(last) = &self.last else { return Vec::new() };
         let all_is_read = !self.history.has_more_to_read();

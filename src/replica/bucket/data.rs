@@ -86,8 +86,8 @@ impl BucketData {
         leaves_a_hole
     }
 
-    /// Counts entries that the store skipped. Returns true if the operator should know about skipped
-    /// entries.
+    /// Counts entries that the store skipped. Returns true if the operator should know about
+    /// skipped entries.
     pub(super) fn count_skipped(&mut self, skipped: u32) -> bool {
         let is_first = skipped > 0 && self.skipped == 0;
         self.skipped = self.skipped.saturating_add(skipped.into());
