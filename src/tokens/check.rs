@@ -149,7 +149,7 @@ impl<C> Inner<C> {
         Ok(Some(match self.policy {
             TokenPolicy::Denylist => {
                 let issuer = claims.issuer().unwrap_or_default();
-                replica.foreign_route(issuer, foreign_ids(claims))
+                replica.external_route(issuer, foreign_ids(claims))
             }
             _ => replica.route(&bearer(claims).ok_or(NO_SESSION)?),
         }))
@@ -184,7 +184,7 @@ impl<C> Inner<C> {
         if is_access && self.policy == TokenPolicy::Tracked && replica.is_unknown(&self.bearer(&verified.claims)?) {
             return Err(TokenError::UnknownSession.into());
         }
-        if is_before_horizon && !replica.admits_question() {
+        if is_before_horizon && !replica.admits_check() {
             return Err(StoreError::new(StoreErrorKind::Overloaded).into());
         }
         Ok(())

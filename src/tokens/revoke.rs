@@ -206,7 +206,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
                     let mut revoked = asked.await?;
                     if let (Some(replica), Some(logged)) = (replica, &mut revoked.logged) {
                         if logged.until > revoked.now {
-                            replica.has_revoked(revoked.now, logged);
+                            replica.record_revocation(revoked.now, logged);
                         }
                         logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
                     }
@@ -229,7 +229,7 @@ impl<C> super::service::Inner<C> {
         if let Some(replica) = &self.replica {
             // As long as its tokens may live.
             let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
-            replica.has_ended(subject, session_id, at, until);
+            replica.record_session_end(subject, session_id, at, until);
         }
     }
 }

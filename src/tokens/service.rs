@@ -25,7 +25,7 @@ use crate::{
     error::{Error, StoreError, StoreErrorKind, TokenError},
     ids::Subject,
     jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, Validation, decode_token},
-    replica::{Followers, Replica},
+    replica::{Replica, ReplicaTasks},
     store::{Denylist, LogPosition, SessionStore},
 };
 
@@ -97,7 +97,7 @@ pub(super) struct Inner<C> {
     pub(super) on_refresh: Option<Arc<dyn OnRefresh<C>>>,
     pub(super) replica: Option<Arc<Replica>>,
     /// They end with the last handle of the service. A check that is under way is one too.
-    pub(super) _followers: Option<Followers>,
+    pub(super) _tasks: Option<ReplicaTasks>,
 }
 
 pub(super) struct Lifetimes {
@@ -232,9 +232,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// This call returns at once. Unless the log has been read up to the position, requests that
     /// concern its bucket ask the store until it was read anew. That read begins at once. Without
     /// bounded staleness this does nothing.
-    pub fn must_see(&self, position: &LogPosition) {
+    pub fn require_position(&self, position: &LogPosition) {
         if let Some(replica) = &self.inner.replica {
-            replica.must_see(position);
+            replica.require_position(position);
         }
     }
 
@@ -244,8 +244,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// This node's own revocations hold here at once, and are read at the next nudge or poll.
     /// `true` if no log is followed, as with the memory store under strong consistency.
     #[must_use]
-    pub fn has_seen(&self, position: &LogPosition) -> bool {
-        self.inner.replica.as_ref().is_none_or(|replica| replica.has_seen(position))
+    pub fn has_applied(&self, position: &LogPosition) -> bool {
+        self.inner.replica.as_ref().is_none_or(|replica| replica.has_applied(position))
     }
 
     /// Verifies text, signature and claims of a token, and nothing else. A revoked token passes,

@@ -68,7 +68,7 @@ fn feeds_over(parts: &Arc<Parts>, router: &Arc<Router>, deadline: Duration) -> V
     let all: Vec<u32> = (0..parts.keyspace.buckets()).collect();
     // In a cluster a read goes to one slot: one that fails is an error for its own bucket.
     let at_once = if connector.is_cluster() { 1 } else { all.len() };
-    let bells: Vec<_> = all.chunks(at_once).map(Bell::of).collect();
+    let bells: Vec<_> = all.chunks(at_once).map(Bell::new).collect();
     let keyspace = parts.keyspace.clone();
     let channels = Channels {
         connector: Arc::clone(connector),
@@ -105,7 +105,7 @@ impl LogFeed for Feed {
 
     fn nudged(&self) -> BoxFuture<Vec<u32>> {
         let bell = Arc::clone(&self.bell);
-        Box::pin(async move { bell.heard().await })
+        Box::pin(async move { bell.rung().await })
     }
 
     fn suspect(&mut self) {

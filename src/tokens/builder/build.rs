@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, KeySet, SigningKey, Validation, validate_jwt_stateless},
-    replica::{self, Followers, Notice, Replica, Source},
+    replica::{Notice, Replica, ReplicaSettings, ReplicaTasks, Source},
     store::{Denylist, RevocationLog, SessionStore},
 };
 
@@ -98,7 +98,7 @@ impl<C> Builder<C> {
         if let Some(denylist) = &denylist {
             denylist.keep_denials_for(keep);
         }
-        let (replica, followers) = self.replica(log, denylist.clone(), validation.leeway_in_force())?.unzip();
+        let (replica, tasks) = self.replica(log, denylist.clone(), validation.leeway_in_force())?.unzip();
         Ok(TokenService::from_inner(Inner {
             keyring,
             verified,
@@ -118,7 +118,7 @@ impl<C> Builder<C> {
             on_event: self.on_event,
             on_refresh: self.on_refresh,
             replica,
-            _followers: followers,
+            _tasks: tasks,
         }))
     }
 
@@ -171,7 +171,7 @@ impl<C> Builder<C> {
         log: Option<Arc<dyn RevocationLog>>,
         denylist: Option<Arc<dyn Denylist>>,
         leeway: Duration,
-    ) -> Result<Option<(Arc<Replica>, Followers)>, ConfigError> {
+    ) -> Result<Option<(Arc<Replica>, ReplicaTasks)>, ConfigError> {
         let Pace { staleness, interval, deadline } = self.consistency.pace(self.poll_interval)?;
         let (store, log) = match (&self.store, log) {
             (Some(store), Some(log)) => (Arc::clone(store), log),
@@ -208,13 +208,13 @@ impl<C> Builder<C> {
         let on_notice = Box::new(move |notice| {
             let event = match notice {
                 Notice::Lost(count) => SecurityEvent::RevocationsLost { count },
-                Notice::Restored(count) => SecurityEvent::RevocationsRestored { count },
+                Notice::Republished(count) => SecurityEvent::RevocationsRestored { count },
             };
             events::tell(hook.as_ref(), &event);
         });
-        let settings = replica::Settings { staleness, interval, deadline, leeway, questions: self.max_questions };
+        let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
         let source = Source { store, log, denylist };
-        Ok(Some(Followers::start(&runtime, source, feeds, Arc::clone(&self.clock), settings, on_notice)))
+        Ok(Some(ReplicaTasks::start(&runtime, source, feeds, Arc::clone(&self.clock), settings, on_notice)))
     }
 
     /// Returns true if the service issues tokens.

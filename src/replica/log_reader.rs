@@ -1,41 +1,41 @@
-//! The log of one bucket, as it is read: chain, lease, and the changes that an answer causes. It
-//! has no clock and does no I/O.
+//! The log of one bucket, as it is read: chain, lease, and the changes that a page causes. It has
+//! no clock and does no I/O.
 //!
-//! A reader asks ([`ask`](Reader::ask)) and takes the answer ([`page`](Reader::page)). An answer
-//! proves something for the moment **before** the question was sent: it contains every revocation
-//! that the store had confirmed by then. So a lease runs from there.
+//! The task starts a read ([`start_read`](LogReader::start_read)) and fetches the page. With that
+//! it finishes the read ([`finish_read`](LogReader::finish_read)). A page contains every revocation
+//! that the store had confirmed **before** the read started. So a lease runs from that moment.
 //!
 //! # Conclusions from a page
 //!
 //! | in the page | conclusion |
 //! |--|--|
-//! | any entry, and the reader has no place | it starts at the newest: **lease**, then reads back |
+//! | any entry, and the reader has applied none | it starts there: **lease**, then reads back |
 //! | entries that link to the last one applied, each to the one before | they are applied |
-//! | all is applied, down to the last nonce | lease, to the question's moment plus `staleness` |
+//! | all is applied, down to the last nonce | lease, to the read's start plus `staleness` |
 //! | more to be read | no lease; the next page at once, and after some pages a jump to the head |
 //! | another incarnation or server | **break**: no lease, and the reader starts at the new head |
-//! | a number or nonce that does not link | break |
+//! | a sequence or nonce that does not link | break |
 //! | an end that is behind the last entry applied | break |
-//! | no entry of this node's own revocation, in a later question | that is **lost** |
+//! | no entry of this node's own revocation, in a later read | that is **lost** |
 //!
-//! Numbers alone are not enough. A promoted replica that lost two entries and wrote two others has
-//! the same numbers, and lower ids of the stream. A reader would find nothing new.
+//! Sequences alone are not enough. A promoted replica that lost two entries and wrote two others
+//! has the same sequences, and lower ids of the stream. A reader would find nothing new.
 //!
 //! # The horizon
 //!
-//! The reader knows every revocation after its horizon. The node decides tokens that were issued
-//! later, the store all others. A node that starts knows none of the entries up to the head, and
-//! the head's time bounds them all. Each page that is read back lowers the horizon. After a break
-//! the store may have lost sessions as well, which no entry shows. So the horizon is the store's
-//! time **after** the read, until the old history is joined.
+//! The node knows every revocation since its horizon. It decides tokens that were issued later, and
+//! the store all others. A node that starts knows none of the entries up to the head, and the
+//! head's time bounds them all. Each page that is read back lowers the horizon. After a break the
+//! store may have lost sessions as well, which no entry shows. So the horizon is the store's time
+//! **after** the read, until the old history is joined.
 //!
-//! Entries are kept for `keep`, which only grows. When it has grown, the horizon is raised, and all
-//! is read back once more.
+//! The node keeps entries for `keep`, which only grows. When it has grown, the reader raises the
+//! horizon, and reads everything back once more.
 
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    denied::LAST_EPOCH,
+    epoch::LAST_EPOCH,
     history::{BackPage, Head, History, Horizon, Link, Lost, Step},
 };
 use crate::{
@@ -43,20 +43,20 @@ use crate::{
     store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, Revocation, ServerId},
 };
 
-/// Upper bound of the own revocations that are awaited in the log. Beyond it they count as missing
+/// Upper bound of the own revocations that the log does not have yet. Beyond it they count as lost
 /// until the log has them.
-pub(super) const MOST_AWAITED: usize = 4096;
+pub(super) const MAX_PENDING: usize = 4096;
 /// The count of pages in a row that leave more to be read, after which the reader jumps to the
 /// head.
 const PAGES_IN_A_ROW: u32 = 4;
 
 /// The state of reading one bucket's log.
 #[derive(Debug)]
-pub(super) struct Reader {
-    /// Maximum age of the data that a local decision may use. Zero: nothing is decided here.
+pub(super) struct LogReader {
+    /// Maximum age of the data that a local decision may use. Zero: this node decides nothing.
     staleness: Duration,
     /// The last entry that was applied; `None` before the head was read.
-    place: Option<Place>,
+    last: Option<LastEntry>,
     history: History,
     /// The sequence of the head from which the current epoch began.
     head: u64,
@@ -65,31 +65,33 @@ pub(super) struct Reader {
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// The answers to this question and to earlier ones grant nothing. A number and not a time: a
-    /// question and a revocation may fall into one moment of the clock.
-    outdated: u64,
+    /// This read and earlier ones grant no lease. A number and not a time: a read and a revocation
+    /// may fall into one moment of the clock.
+    void_up_to: u64,
     /// Count of log restarts. It wraps.
     epoch: u16,
     /// True if anything was read in this epoch.
     was_read: bool,
-    /// The last question, if its answer has not come.
+    /// The number of the last read, if its page has not come.
     open: Option<u64>,
-    asked: u64,
+    /// Count of reads that were started.
+    started: u64,
+    /// Count of pages in a row that left more to be read.
     behind: u32,
-    awaited: VecDeque<Awaited>,
+    pending: VecDeque<PendingRevocation>,
 }
 
 /// An own revocation that the log does not have yet.
 #[derive(Debug)]
-struct Awaited {
-    /// The last question that was asked before the store confirmed it.
-    asked: u64,
+struct PendingRevocation {
+    /// The number of the last read that was started before the store confirmed the revocation.
+    read: u64,
     position: LogPosition,
     revocation: Revocation,
 }
 
 #[derive(Debug)]
-struct Place {
+struct LastEntry {
     incarnation: String,
     sequence: u64,
     nonce: String,
@@ -98,17 +100,17 @@ struct Place {
     cursor: Option<LogCursor>,
 }
 
-/// A question to the store.
+/// A read of the log whose page has not come.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
+pub(super) struct PendingRead {
     number: u64,
     began: Duration,
     query: LogQuery,
 }
 
-/// A question for a page that is read backwards.
+/// A read backwards whose page has not come.
 #[derive(Clone, Debug)]
-pub(super) struct BackAsk {
+pub(super) struct PendingBackRead {
     epoch: u16,
     query: LogQuery,
 }
@@ -121,8 +123,8 @@ pub(super) enum Break {
     /// The store has less than the reader has applied, or other entries; or entries were removed
     /// unread.
     Chain,
-    /// Another server answers. Its log may continue at the same place, and still lack sessions of
-    /// the one before.
+    /// Another server answers. Its log may continue at the same position, and still lack sessions
+    /// of the one before.
     Server,
     /// The log has grown faster than it is read.
     Behind,
@@ -139,12 +141,12 @@ pub(super) struct Change {
     /// An earlier entry, to be applied once more because it is kept for longer now.
     pub(super) again: Option<LogEntry>,
     pub(super) bounds: Option<Bounds>,
-    /// The end of the new lease, by the clock of the questions.
+    /// The end of the new lease, by the clock of the reads.
     pub(super) lease: Option<Duration>,
     /// There is more to be read at once.
     pub(super) more: bool,
     /// Own revocations that the log must have by now.
-    pub(super) due: Vec<Revocation>,
+    pub(super) overdue: Vec<Revocation>,
     pub(super) lost: Option<Lost>,
 }
 
@@ -153,7 +155,7 @@ pub(super) struct Change {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
     pub(super) horizon: Horizon,
-    /// Upper bound of the life of a token: the log does not keep entries for longer.
+    /// Upper bound of a token's lifetime: the log does not keep entries for longer.
     pub(super) keep: Duration,
     pub(super) era: Era,
 }
@@ -166,43 +168,43 @@ pub(super) struct Era {
     pub(super) connection: u64,
 }
 
-impl Place {
+impl LastEntry {
     fn link(&self) -> Option<Link> {
         let (previous, previous_at) = self.previous.clone()?;
         Some(Link { before: self.cursor.clone()?, sequence: self.sequence, previous, previous_at })
     }
 }
 
-impl Ask {
+impl PendingRead {
     pub(super) fn query(&self) -> &LogQuery {
         &self.query
     }
 }
 
-impl BackAsk {
+impl PendingBackRead {
     pub(super) fn query(&self) -> &LogQuery {
         &self.query
     }
 }
 
-impl Reader {
+impl LogReader {
     pub(super) fn new(staleness: Duration) -> Self {
         Self {
             staleness,
-            place: None,
+            last: None,
             history: History::default(),
             head: 0,
             keep: Duration::ZERO,
             must_read_again: false,
             server: None,
             connection: 0,
-            outdated: 0,
+            void_up_to: 0,
             epoch: 0,
             was_read: false,
             open: None,
-            asked: 0,
+            started: 0,
             behind: 0,
-            awaited: VecDeque::new(),
+            pending: VecDeque::new(),
         }
     }
 
@@ -215,13 +217,13 @@ impl Reader {
         self.history.is_broken()
     }
 
-    /// Awaits an own revocation in the log. It is lost if a later question reads the log to its end
-    /// and does not find it. Returns false if too many are awaited already.
+    /// Tracks an own revocation until the log has it. It is lost if a later read reaches the end of
+    /// the log and does not find it. Returns false if too many are tracked already.
     pub(super) fn track_pending(&mut self, revocation: &Revocation, position: &LogPosition) -> bool {
-        let has_room = self.awaited.len() < MOST_AWAITED;
+        let has_room = self.pending.len() < MAX_PENDING;
         if has_room {
             let (position, revocation) = (position.clone(), revocation.clone());
-            self.awaited.push_back(Awaited { asked: self.asked, position, revocation });
+            self.pending.push_back(PendingRevocation { read: self.started, position, revocation });
         }
         has_room
     }
@@ -231,22 +233,22 @@ impl Reader {
         self.keep
     }
 
-    /// Returns the next question, with at most `limit` entries in its answer. An earlier question
-    /// without an answer is given up: its answer would prove nothing more.
-    pub(super) fn ask(&mut self, now: Duration, limit: u32) -> Ask {
-        self.asked = self.asked.wrapping_add(1);
-        self.open = Some(self.asked);
-        let query = match &self.place {
-            Some(place) => LogQuery::after(place.cursor.clone()).limit(limit),
+    /// Starts the next read, of at most `limit` entries. An earlier read whose page has not come is
+    /// given up: its page would prove nothing more.
+    pub(super) fn start_read(&mut self, now: Duration, limit: u32) -> PendingRead {
+        self.started = self.started.wrapping_add(1);
+        self.open = Some(self.started);
+        let query = match &self.last {
+            Some(last) => LogQuery::after(last.cursor.clone()).limit(limit),
             None => LogQuery::newest(),
         };
-        Ask { number: self.asked, began: now, query }
+        PendingRead { number: self.started, began: now, query }
     }
 
-    /// Returns the next question backwards, if there is more to be read.
-    pub(super) fn ask_back(&self, limit: u32) -> Option<BackAsk> {
+    /// Starts the next read backwards, if there is more to be read.
+    pub(super) fn start_back_read(&self, limit: u32) -> Option<PendingBackRead> {
         let (cursor, _) = self.history.way_back()?;
-        Some(BackAsk { epoch: self.epoch, query: LogQuery::before(cursor.clone()).limit(limit) })
+        Some(PendingBackRead { epoch: self.epoch, query: LogQuery::before(cursor.clone()).limit(limit) })
     }
 
     /// Returns the time of the oldest entry that was read, and true if reading back is urgent;
@@ -255,18 +257,18 @@ impl Reader {
         self.history.way_back().map(|(_, oldest)| (oldest, self.history.is_broken()))
     }
 
-    /// Voids the answers to all questions so far: they grant no lease, because they may lack the
-    /// latest event in the store. The caller ends the lease.
-    pub(super) fn require_later_answer(&mut self) {
-        self.outdated = self.asked;
+    /// Voids all reads so far: they grant no lease, because their pages may lack the latest event
+    /// in the store. The caller ends the lease.
+    pub(super) fn require_later_read(&mut self) {
+        self.void_up_to = self.started;
     }
 
     /// Returns true if the entry at this position was passed: it is applied, or no token that it
     /// concerns is decided here.
     pub(super) fn has_passed(&self, position: &LogPosition) -> bool {
         let is_passed =
-            |place: &Place| place.incarnation == position.incarnation && place.sequence >= position.sequence;
-        self.place.as_ref().is_some_and(is_passed)
+            |last: &LastEntry| last.incarnation == position.incarnation && last.sequence >= position.sequence;
+        self.last.as_ref().is_some_and(is_passed)
     }
 
     /// Returns true if the entry at this position was applied.
@@ -275,32 +277,32 @@ impl Reader {
     }
 
     /// Returns true if the own revocation at this position was applied. *A server that is about to
-    /// be replaced confirms it, and the new one gives its number to another. By the number it would
-    /// count as read.*
+    /// be replaced confirms it, and the new one gives its sequence to another. By the sequence it
+    /// would count as applied.*
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
-        self.has_applied(position) && !self.history.tells_another(position.sequence, revocation)
+        self.has_applied(position) && !self.history.has_other_at(position.sequence, revocation)
     }
 
-    /// Applies the answer to a question. `wall` is the time of this node's clock when it came.
-    pub(super) fn page(&mut self, ask: &Ask, page: LogPage, wall: Timestamp) -> Change {
-        if self.open.take_if(|open| *open == ask.number).is_none() {
+    /// Finishes a read with its page. `wall` is the time of this node's clock when it came.
+    pub(super) fn finish_read(&mut self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Change {
+        if self.open.take_if(|open| *open == read.number).is_none() {
             return Change::default();
         }
-        if self.place.is_none() {
-            return self.head_page(ask, page, wall);
+        if self.last.is_none() {
+            return self.start_at_head(read, page, wall);
         }
-        self.next_page(ask, page)
+        self.go_on(read, page)
     }
 
     /// Starts at the newest entry.
-    fn head_page(&mut self, ask: &Ask, page: LogPage, wall: Timestamp) -> Change {
+    fn start_at_head(&mut self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Change {
         self.grow(&page);
         let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
         let max_failover = page.max_failover;
         // The later of the two: entries may have been written between the two reads.
         let is_head =
             |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
-        let newest = entries.pop().filter(is_head).map(|entry| self.for_as_long_as_it_matters(entry));
+        let newest = entries.pop().filter(is_head).map(|entry| self.extend_until(entry));
         let step = match &newest {
             Some(entry) => Step { at: entry.at.max(at), ..Step::of(entry) },
             None => Step { sequence, nonce: head, at, revocation: None },
@@ -308,24 +310,25 @@ impl Reader {
         let since = if self.is_broken() { now.max(step.at) } else { step.at };
         // Until that time another node may have opened sessions on a server that was replaced.
         let own = if self.is_broken() { since.saturating_add(max_failover) } else { since };
-        let horizon = Horizon { since, own, foreign: wall.max(now), gap: None };
+        let horizon = Horizon { since, own, external: wall.max(now), gap: None };
         let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));
-        let place = Place { incarnation, sequence: step.sequence, nonce: step.nonce.clone(), previous, cursor: next };
-        let link = place.link();
+        let last =
+            LastEntry { incarnation, sequence: step.sequence, nonce: step.nonce.clone(), previous, cursor: next };
+        let link = last.link();
         self.head = step.sequence;
         if self.server.is_some() && self.server != server {
             self.history.may_have_lost();
         }
         (self.server, self.connection) = (server, page.connection);
-        self.place = Some(place);
+        self.last = Some(last);
         self.was_read = true;
         let lost = self.history.begin(Head { step, horizon, link });
-        self.done(ask, max_staleness, newest.into_iter().collect(), lost)
+        self.reach_end(read, max_staleness, newest.into_iter().collect(), lost)
     }
 
     /// Continues after the last entry.
-    fn next_page(&mut self, ask: &Ask, page: LogPage) -> Change {
-        if self.place.as_ref().is_some_and(|place| place.incarnation != page.incarnation) {
+    fn go_on(&mut self, read: &PendingRead, page: LogPage) -> Change {
+        if self.last.as_ref().is_some_and(|last| last.incarnation != page.incarnation) {
             return self.restart_at_head(Break::Incarnation);
         }
         if self.server.is_some() && self.server != page.server {
@@ -335,67 +338,73 @@ impl Reader {
         // Long enough for every token of that span to be dead, wherever clocks stand.
         self.history.forget_gap_up_to(page.now.saturating_sub(self.keep.saturating_mul(2)));
         let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
-        let Some(mut place) = self.place.take() else { return Change::default() };
+        let Some(mut last) = self.last.take() else { return Change::default() };
         for entry in &entries {
-            let follows = place.sequence.checked_add(1) == Some(entry.sequence) && place.nonce == entry.previous;
-            // A script failed between the entry and `m`, and the next one took the same place: both
-            // are applied.
-            let is_sibling = place.sequence == entry.sequence
-                && place.previous.as_ref().is_some_and(|(previous, _)| *previous == entry.previous);
+            let follows = last.sequence.checked_add(1) == Some(entry.sequence) && last.nonce == entry.previous;
+            // A script failed between the entry and `m`, and the next one took the same sequence:
+            // both are applied.
+            let is_sibling = last.sequence == entry.sequence
+                && last.previous.as_ref().is_some_and(|(previous, _)| *previous == entry.previous);
             if !follows && !is_sibling {
                 return self.restart_at_head(Break::Chain);
             }
-            place.sequence = entry.sequence;
-            place.nonce.clone_from(&entry.nonce);
-            place.previous = Some((entry.previous.clone(), entry.previous_at));
+            last.sequence = entry.sequence;
+            last.nonce.clone_from(&entry.nonce);
+            last.previous = Some((entry.previous.clone(), entry.previous_at));
         }
-        let is_at_end = place.sequence == sequence && place.nonce == head;
+        let is_at_end = last.sequence == sequence && last.nonce == head;
         if !is_at_end && !more {
             return self.restart_at_head(Break::Chain);
         }
-        place.cursor = next;
-        self.place = Some(place);
+        last.cursor = next;
+        self.last = Some(last);
         (self.server, self.connection) = (server, page.connection);
         for entry in &entries {
             self.history.advance(Step::of(entry));
         }
-        let entries = entries.into_iter().map(|entry| self.for_as_long_as_it_matters(entry)).collect();
+        let entries = entries.into_iter().map(|entry| self.extend_until(entry)).collect();
         if is_at_end {
             self.behind = 0;
-            return self.done(ask, max_staleness, entries, None);
+            return self.reach_end(read, max_staleness, entries, None);
         }
         self.behind += 1;
         let epoch = self.epoch;
-        let broke = (self.behind > PAGES_IN_A_ROW).then(|| self.jump());
+        let broke = (self.behind > PAGES_IN_A_ROW).then(|| self.jump_to_head());
         Change { epoch, broke, entries, more: true, ..Change::default() }
     }
 
-    /// Concludes an answer after which every entry is applied that the store had confirmed before
-    /// the question.
-    fn done(&mut self, ask: &Ask, max_staleness: Duration, entries: Vec<LogEntry>, lost: Option<Lost>) -> Change {
+    /// Concludes a read that reached the end of the log: every entry is applied that the store had
+    /// confirmed before the read started.
+    fn reach_end(
+        &mut self,
+        read: &PendingRead,
+        max_staleness: Duration,
+        entries: Vec<LogEntry>,
+        lost: Option<Lost>,
+    ) -> Change {
         let again = self.read_again();
-        let may_decide = !self.staleness.is_zero() && max_staleness >= self.staleness && ask.number > self.outdated;
+        let may_decide = !self.staleness.is_zero() && max_staleness >= self.staleness && read.number > self.void_up_to;
         Change {
             epoch: self.epoch,
             broke: None,
-            due: self.take_due(ask.number),
+            overdue: self.take_overdue(read.number),
             entries,
             again,
             bounds: self.bounds(),
-            lease: may_decide.then(|| ask.began.saturating_add(self.staleness)),
+            lease: may_decide.then(|| read.began.saturating_add(self.staleness)),
             more: false,
             lost,
         }
     }
 
-    /// Applies a page that was asked for backwards.
-    pub(super) fn back_page(&mut self, ask: &BackAsk, page: LogPage) -> Change {
-        let is_of_this = |place: &Place| place.incarnation == page.incarnation;
-        if ask.epoch != self.epoch || !self.place.as_ref().is_some_and(is_of_this) {
+    /// Finishes a read backwards with its page.
+    pub(super) fn finish_back_read(&mut self, read: &PendingBackRead, page: LogPage) -> Change {
+        let is_of_this = |last: &LastEntry| last.incarnation == page.incarnation;
+        if read.epoch != self.epoch || !self.last.as_ref().is_some_and(is_of_this) {
             return Change::default();
         }
-        let asked = ask.query.cursor();
-        if self.history.way_back().is_none_or(|(cursor, _)| Some(cursor) != asked) {
+        let read_from = read.query.cursor();
+        if self.history.way_back().is_none_or(|(cursor, _)| Some(cursor) != read_from) {
             return Change::default();
         }
         let LogPage { now, entries, more, next, .. } = page;
@@ -403,7 +412,7 @@ impl Reader {
         let is_over = |entry: &LogEntry| entry.at.saturating_add(self.keep) < now;
         let more = more && !entries.first().is_some_and(is_over);
         let BackPage { entries, lost } = self.history.read_back(entries, more, next);
-        let entries = entries.into_iter().map(|entry| self.for_as_long_as_it_matters(entry)).collect();
+        let entries = entries.into_iter().map(|entry| self.extend_until(entry)).collect();
         let again = self.read_again();
         Change { epoch: self.epoch, entries, again, bounds: self.bounds(), lost, ..Change::default() }
     }
@@ -428,59 +437,60 @@ impl Reader {
         self.keep = self.keep.max(page.keep);
     }
 
-    /// Begins to read the span once more, if that is due, and returns the newest entry, to be
+    /// Begins to read the span once more, if that is necessary. Returns the newest entry, to be
     /// applied again.
     fn read_again(&mut self) -> Option<LogEntry> {
         if !self.must_read_again || self.is_broken() {
             return None;
         }
         self.must_read_again = false;
-        let place = self.place.as_ref()?;
-        let (previous, previous_at) = place.previous.clone()?;
-        let Step { sequence, nonce, at, revocation } = self.history.read_again(place.link()?)?;
+        let last = self.last.as_ref()?;
+        let (previous, previous_at) = last.previous.clone()?;
+        let Step { sequence, nonce, at, revocation } = self.history.read_again(last.link()?)?;
         let until = at.saturating_add(self.keep);
         Some(LogEntry { sequence, nonce, previous, previous_at, at, revocation: revocation?, until })
     }
 
-    fn for_as_long_as_it_matters(&self, mut entry: LogEntry) -> LogEntry {
+    /// Extends the time to which an entry matters, up to the time for which entries are kept now.
+    fn extend_until(&self, mut entry: LogEntry) -> LogEntry {
         entry.until = entry.until.max(entry.at.saturating_add(self.keep));
         entry
     }
 
-    /// Takes the own revocations that the answer to question `number` must contain. Those in the
-    /// part that is still to be read back are judged when that has ended. *A failover loses one,
-    /// and the new server gives its number to another: by the number it would count as seen.*
-    fn take_due(&mut self, number: u64) -> Vec<Revocation> {
-        let Some(place) = &self.place else { return Vec::new() };
+    /// Takes the own revocations that read `number` must have found. Those in the part that is
+    /// still to be read back stay until that has ended. *A failover loses one, and the new server
+    /// gives its sequence to another: by the sequence it would count as read.*
+    fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {
+        let Some(last) = &self.last else { return Vec::new() };
         let all_is_read = !self.history.has_more_to_read();
-        let mut due = Vec::new();
-        self.awaited.retain(|awaited| {
+        let mut overdue = Vec::new();
+        self.pending.retain(|pending| {
             let is_after_the_head =
-                awaited.position.sequence > self.head && awaited.position.incarnation == place.incarnation;
-            let is_due = awaited.asked < number && (all_is_read || is_after_the_head);
-            if is_due {
-                due.push(awaited.revocation.clone());
+                pending.position.sequence > self.head && pending.position.incarnation == last.incarnation;
+            let is_overdue = pending.read < number && (all_is_read || is_after_the_head);
+            if is_overdue {
+                overdue.push(pending.revocation.clone());
             }
-            !is_due
+            !is_overdue
         });
-        due
+        overdue
     }
 
-    /// Drops the place, to start at the head again.
+    /// Forgets the last entry, to start at the head again.
     fn restart_at_head(&mut self, why: Break) -> Change {
-        self.place = None;
+        self.last = None;
         self.history.freeze(why != Break::Behind, self.epoch);
         self.behind = 0;
         if std::mem::take(&mut self.was_read) {
             self.epoch = if self.epoch < LAST_EPOCH { self.epoch + 1 } else { 0 };
-            // At once, the first time. A log that breaks again before its head was read waits for
-            // the next tick.
+            // The first restart reads at once. A log that breaks again before its head was read
+            // waits for the next poll.
             return Change { broke: Some(why), more: true, ..Change::default() };
         }
         Change { broke: Some(why), ..Change::default() }
     }
 
-    fn jump(&mut self) -> Break {
+    fn jump_to_head(&mut self) -> Break {
         self.restart_at_head(Break::Behind);
         Break::Behind
     }

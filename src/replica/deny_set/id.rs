@@ -1,5 +1,5 @@
-//! An id in as few bytes as its form allows. Millions of them are kept, and the log has most of
-//! them as texts of 128 bits.
+//! An id in as few bytes as its form allows. A node keeps millions of them, and most are texts of
+//! 128 bits.
 //!
 //! Two ids are equal if and only if their texts are. An id is kept as bits only if no other text
 //! decodes to the same bits.
@@ -8,20 +8,21 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::{Uuid, fmt::Hyphenated};
 
 /// The longest text of 128 bits.
-pub(super) const LONGEST: usize = Hyphenated::LENGTH;
+pub(super) const LONGEST_TEXT: usize = Hyphenated::LENGTH;
 const RANDOM: usize = 22;
 
+/// An id, as text or as the bits that it stands for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Id<'a> {
+pub(super) enum PackedId<'a> {
     /// Any text.
     Text(&'a [u8]),
     /// 128 bits in base64url, as this crate makes its ids.
     Random([u8; 16]),
-    /// 128 bits in the form of RFC 9562 section 4: hyphens, and small letters.
+    /// 128 bits in the form of RFC 9562 section 4: hyphens, and lower case.
     Uuid([u8; 16]),
 }
 
-impl<'a> Id<'a> {
+impl<'a> PackedId<'a> {
     pub(super) const EMPTY: Self = Self::Text(&[]);
 
     pub(super) fn of(text: &'a str) -> Self {
@@ -77,7 +78,7 @@ impl<'a> Id<'a> {
     }
 
     /// Returns its text, which may have to be written into `buffer`.
-    pub(super) fn text<'b>(&'b self, buffer: &'b mut [u8; LONGEST]) -> Option<&'b str> {
+    pub(super) fn text<'b>(&'b self, buffer: &'b mut [u8; LONGEST_TEXT]) -> Option<&'b str> {
         match self {
             Self::Text(text) => std::str::from_utf8(text).ok(),
             Self::Random(bits) => {
@@ -100,7 +101,7 @@ fn random(text: &str) -> Option<[u8; 16]> {
 
 fn uuid(text: &str) -> Option<Uuid> {
     let uuid = Uuid::try_parse(text).ok()?;
-    let mut canonical = [0; LONGEST];
+    let mut canonical = [0; LONGEST_TEXT];
     (*uuid.hyphenated().encode_lower(&mut canonical) == *text).then_some(uuid)
 }
 
@@ -109,15 +110,15 @@ fn uuid(text: &str) -> Option<Uuid> {
 mod tests {
     use super::*;
 
-    fn returns(text: &str) -> Id<'_> {
-        let id = Id::of(text);
+    fn returns(text: &str) -> PackedId<'_> {
+        let id = PackedId::of(text);
         let mut bytes = Vec::new();
         id.write(&mut bytes).unwrap();
         assert_eq!(bytes.len(), id.len());
         bytes.push(7);
-        let (read, rest) = Id::read(id.form(), &bytes).unwrap();
+        let (read, rest) = PackedId::read(id.form(), &bytes).unwrap();
         assert_eq!((read, rest), (id, [7].as_slice()), "{text}");
-        assert_eq!(read.text(&mut [0; LONGEST]), Some(text));
+        assert_eq!(read.text(&mut [0; LONGEST_TEXT]), Some(text));
         id
     }
 
@@ -126,11 +127,11 @@ mod tests {
         for text in
             ["", "alice", "é", &"x".repeat(255), "....................--", "________________________________..--"]
         {
-            assert!(matches!(returns(text), Id::Text(_)), "{text}");
+            assert!(matches!(returns(text), PackedId::Text(_)), "{text}");
         }
         for bits in [[0; 16], [0xff; 16], *b"0123456789abcdef"] {
-            assert_eq!(returns(&URL_SAFE_NO_PAD.encode(bits)), Id::Random(bits));
-            assert_eq!(returns(&Uuid::from_bytes(bits).to_string()), Id::Uuid(bits));
+            assert_eq!(returns(&URL_SAFE_NO_PAD.encode(bits)), PackedId::Random(bits));
+            assert_eq!(returns(&Uuid::from_bytes(bits).to_string()), PackedId::Uuid(bits));
         }
     }
 
@@ -139,24 +140,24 @@ mod tests {
         let uuid = "a1a2a3a4-b1b2-c1c2-d1d2-d3d4d5d6d7d8";
         let others = [uuid.to_uppercase(), uuid.replace('-', ""), format!("{{{uuid}}}"), format!("urn:uuid:{uuid}")];
         for other in &others {
-            assert!(matches!(returns(other), Id::Text(_)), "{other}");
+            assert!(matches!(returns(other), PackedId::Text(_)), "{other}");
         }
         let mixed = uuid.replacen('a', "A", 1);
         assert_ne!(returns(&mixed), returns(uuid));
         // The last character has four bits to spare.
-        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAAAA"), Id::Random(_)));
-        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAAAB"), Id::Text(_)));
-        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAA=="), Id::Text(_)));
+        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAAAA"), PackedId::Random(_)));
+        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAAAB"), PackedId::Text(_)));
+        assert!(matches!(returns("AAAAAAAAAAAAAAAAAAAA=="), PackedId::Text(_)));
     }
 
     #[test]
     fn what_cannot_have_been_written_is_not_read() {
-        assert_eq!(Id::read(3, &[0; 16]), None);
+        assert_eq!(PackedId::read(3, &[0; 16]), None);
         for form in [1, 2] {
-            assert_eq!(Id::read(form, &[0; 15]), None);
+            assert_eq!(PackedId::read(form, &[0; 15]), None);
         }
-        assert_eq!(Id::read(0, &[1, 0]), None);
+        assert_eq!(PackedId::read(0, &[1, 0]), None);
         let long = "x".repeat(usize::from(u16::MAX) + 1);
-        assert_eq!(Id::of(&long).write(&mut Vec::new()), None);
+        assert_eq!(PackedId::of(&long).write(&mut Vec::new()), None);
     }
 }

@@ -1,12 +1,15 @@
-//! The tasks that feed a replica: one for each server that holds a part of the log.
+//! The tasks of a replica: one for each feed, which is a server that holds a part of the log, and
+//! one that republishes.
 
 use std::{
     num::NonZeroU32,
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use futures_util::future::join_all;
 use tokio::{
     runtime::Handle,
     task::AbortHandle,
@@ -14,17 +17,19 @@ use tokio::{
 };
 
 use super::{
-    OnNotice, Replica, Settings, Source,
     bucket::{Bucket, Outcome},
+    log_reader::{Break, PendingRead},
+    notices::OnNotice,
     pace::{BackPace, Schedule},
-    reader::{Ask, BackAsk, Break},
-    report::{Health, Trouble},
-    restore,
+    republish::republish,
+    shared::{Replica, ReplicaSettings, Source},
+    status::{Cause, FeedMonitor},
+    store_feed::StoreFeed,
 };
 use crate::{
-    clock::{Clock, jittered, saturating_millis},
+    clock::{Clock, jittered},
     error::{StoreError, StoreErrorKind},
-    store::{BoxFuture, LogFeed, LogPage, LogPages, LogQuery, RevocationLog, bell::Bell},
+    store::{LogFeed, LogPages, LogQuery},
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
@@ -32,8 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A tick that comes later than this, and than the staleness, shows that the process or machine
 /// stood still.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// The most entries that one read asks for, of all buckets. On a network of 80 Mbit/s 1024 entries
-/// of 375 bytes take 40 ms, of a deadline of 150 ms at least.
+/// The most entries of one read, of all buckets. On a network of 80 Mbit/s 1024 entries of 375
+/// bytes take 40 ms, of a deadline of 150 ms at least.
 const ENTRIES_A_READ: u32 = 1024;
 /// A read that was late is repeated with half of the entries, down to these.
 const FEWEST_ENTRIES_A_READ: u32 = 32;
@@ -46,60 +51,66 @@ const GOES_ON: &str = "this node goes on from its newest entry";
 
 /// The tasks of a replica. They end when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Followers(Vec<AbortHandle>);
+pub(crate) struct ReplicaTasks(Vec<AbortHandle>);
 
-impl Followers {
-    /// Makes a replica of the store's log, and starts to follow the log over these feeds, on this
-    /// runtime.
+impl ReplicaTasks {
+    /// Makes a replica of the store's log, and starts its tasks over these feeds, on this runtime.
     pub(crate) fn start(
         runtime: &Handle,
         source: Source,
         mut feeds: Vec<Box<dyn LogFeed>>,
         clock: Arc<dyn Clock>,
-        settings: Settings,
+        settings: ReplicaSettings,
         on_notice: OnNotice,
     ) -> (Arc<Replica>, Self) {
         if feeds.is_empty() {
-            let log = Arc::clone(&source.log);
-            feeds.push(Box::new(StoreFeed { buckets: (0..log.buckets()).collect(), log }));
+            feeds.push(Box::new(StoreFeed::new(Arc::clone(&source.log))));
         }
         let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice));
-        let mut tasks = vec![runtime.spawn(restore::restore(Arc::clone(&replica))).abort_handle()];
+        let mut tasks = vec![runtime.spawn(republish(Arc::clone(&replica))).abort_handle()];
         let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
-        for (number, feed) in feeds.into_iter().enumerate() {
-            let schedule = Schedule::new(feed.buckets(), settings.interval, !settings.staleness.is_zero());
-            let replica = Arc::clone(&replica);
-            let (limit, back) = (ENTRIES_A_READ, BackPace::new(count));
-            let follower = Follower { replica, feed, number, settings, schedule, limit, back };
-            tasks.push(runtime.spawn(follower.run()).abort_handle());
+        let has_skipped = Arc::new(AtomicBool::new(false));
+        for (feed, monitor) in feeds.into_iter().zip(replica.monitor.feeds()) {
+            let task = FeedTask {
+                replica: Arc::clone(&replica),
+                monitor: Arc::clone(monitor),
+                schedule: Schedule::new(feed.buckets(), settings.interval, !settings.staleness.is_zero()),
+                feed,
+                settings,
+                limit: ENTRIES_A_READ,
+                back: BackPace::new(count),
+                has_skipped: Arc::clone(&has_skipped),
+            };
+            tasks.push(runtime.spawn(task.run()).abort_handle());
         }
         (replica, Self(tasks))
     }
 }
 
-impl Drop for Followers {
+impl Drop for ReplicaTasks {
     fn drop(&mut self) {
         self.0.iter().for_each(AbortHandle::abort);
     }
 }
 
-/// Follows the log of the buckets of one server.
-struct Follower {
+/// Reads the log of the buckets of one server.
+struct FeedTask {
     replica: Arc<Replica>,
+    monitor: Arc<FeedMonitor>,
     feed: Box<dyn LogFeed>,
-    number: usize,
-    settings: Settings,
+    settings: ReplicaSettings,
     schedule: Schedule,
     /// The most entries of the next read.
     limit: u32,
     back: BackPace,
+    /// True once any task has logged that entries of the log were skipped.
+    has_skipped: Arc<AtomicBool>,
 }
 
-impl Follower {
+impl FeedTask {
     async fn run(mut self) {
-        let Some(health) = self.replica.feeds.get(self.number) else { return };
-        let wake = health.wake();
-        let _stopped = StoppedGuard { replica: Arc::downgrade(&self.replica), number: self.number };
+        let bell = Arc::clone(self.monitor.bell());
+        let _stopped = StoppedGuard { replica: Arc::downgrade(&self.replica), monitor: Arc::clone(&self.monitor) };
         let mut failures = 0;
         loop {
             self.notice_standstill();
@@ -111,13 +122,13 @@ impl Follower {
                     Err(error) => {
                         failures += 1;
                         self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
-                        self.health().is_in(Trouble::Store(error.kind()));
-                        // Wake-ups do not shorten this pause: a server that is down is not asked
-                        // more often because requests need it.
+                        self.monitor.set_cause(Cause::Store(error.kind()));
+                        // Wake-ups do not shorten this pause: a server that is down gets no more
+                        // reads because requests need them.
                         self.schedule.delay(began + self.pause(failures));
                     }
                 }
-                self.replica.report(self.health());
+                report(&self.replica, &self.monitor);
             }
             if failures > 0 {
                 let next = self.schedule.next();
@@ -133,7 +144,7 @@ impl Follower {
             tokio::select! {
                 () = sleep_until(next) => {}
                 buckets = self.feed.nudged() => self.schedule.nudge(&buckets, Instant::now()),
-                buckets = wake.heard() => self.schedule.hurry(&buckets, Instant::now()),
+                buckets = bell.rung() => self.schedule.hurry(&buckets, Instant::now()),
             }
             pause_until(began + SHORTEST_PAUSE.min(self.settings.interval)).await;
         }
@@ -150,40 +161,55 @@ impl Follower {
 
     /// Reads the log of some buckets once.
     async fn read(&mut self, due: &[u32]) -> Result<(), StoreError> {
-        // Taken before the question is sent: the answer contains all revocations that were
-        // confirmed by now.
+        // Taken before the queries are sent: the pages contain all revocations that were confirmed
+        // by now.
         let now = self.replica.clock.elapsed();
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
-        let asks: Vec<(u32, Ask)> =
-            due.iter().filter_map(|number| Some((*number, self.replica.bucket(*number)?.ask(now, limit)))).collect();
-        let queries = asks.iter().map(|(number, ask)| (*number, ask.query().clone())).collect();
-        let pages = self.pages(queries).await?;
+        let start = |number: &u32| Some((*number, self.replica.buckets.get(*number)?.next_read(now, limit)));
+        let reads: Vec<(u32, PendingRead)> = due.iter().filter_map(start).collect();
+        let queries = reads.iter().map(|(number, read)| (*number, read.query().clone())).collect();
+        let pages = self.fetch(queries).await?;
         self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
-        let (mut unread, mut resync) = (None, false);
-        // An answer that cannot be read concerns its bucket alone.
+        let (mut unread, mut is_resync) = (None, false);
+        // A page that cannot be read concerns its bucket alone.
         let is_silent =
             pages.iter().all(|page| page.as_ref().is_err_and(|error| error.kind() != StoreErrorKind::Untrusted));
-        for ((number, ask), page) in asks.iter().zip(pages) {
-            let applied = self.apply(*number, ask, page);
-            if applied.more {
-                self.schedule.hurry(&[*number], Instant::now());
+        for ((number, read), page) in reads.iter().zip(pages) {
+            let Some(bucket) = self.replica.buckets.get(*number) else { continue };
+            match page {
+                Ok(page) => {
+                    self.replica.note_staleness(&page);
+                    let outcome = bucket.apply(read, page, self.replica.clock.now());
+                    is_resync |= matches!(outcome.broke, Some(Break::Incarnation | Break::Chain));
+                    self.handle_outcome(*number, &outcome);
+                    if outcome.more {
+                        self.schedule.hurry(&[*number], Instant::now());
+                    }
+                }
+                Err(error) => {
+                    // A late page proves nothing. One that cannot be read may be another
+                    // deployment's.
+                    if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
+                        bucket.reject_page();
+                    }
+                    unread = Some(error.kind());
+                }
             }
-            unread = applied.error.or(unread);
-            resync |= applied.resync;
         }
         match unread {
-            // A server that answers for none of its buckets is asked as seldom as one that is away.
+            // A server that answers for none of its buckets gets as few reads as one that is away.
             Some(kind) if is_silent => Err(kind.into()),
             unread => {
-                let trouble = unread.map(Trouble::Store).or(resync.then_some(Trouble::Resync));
-                self.health().was_read(now, due, trouble);
+                let cause = unread.map(Cause::Store).or(is_resync.then_some(Cause::Resync));
+                self.monitor.set_read(now, due, cause);
                 Ok(())
             }
         }
     }
 
-    async fn pages(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
+    /// Fetches one page for each query.
+    async fn fetch(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
         let count = queries.len();
         // The feed applies this deadline itself. This limit is for a feed that does not.
         let limit = self.settings.deadline.saturating_mul(2);
@@ -194,30 +220,9 @@ impl Follower {
         Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each query"))
     }
 
-    fn apply(&self, number: u32, ask: &Ask, page: Result<LogPage, StoreError>) -> Applied {
-        let Some(bucket) = self.replica.bucket(number) else { return Applied::default() };
-        match page {
-            Ok(page) => {
-                self.replica.longest_staleness.fetch_max(saturating_millis(page.max_staleness), Ordering::Relaxed);
-                self.replica.longest_failover.fetch_max(saturating_millis(page.max_failover), Ordering::Relaxed);
-                let outcome = bucket.page(ask, page, self.replica.clock.now());
-                let resync = outcome.broke.is_some_and(|why| matches!(why, Break::Incarnation | Break::Chain));
-                self.notice(number, &outcome);
-                Applied { more: outcome.more, resync, error: None }
-            }
-            Err(error) => {
-                // A late answer proves nothing. One that cannot be read may be another
-                // deployment's.
-                if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
-                    bucket.unreadable();
-                }
-                Applied { error: Some(error.kind()), ..Applied::default() }
-            }
-        }
-    }
-
+    /// Logs what a page has shown, and has losses republished.
     #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "they are for the log"))]
-    fn notice(&self, number: u32, outcome: &Outcome) {
+    fn handle_outcome(&self, number: u32, outcome: &Outcome) {
         #[cfg(feature = "tracing")]
         if let Some(why) = outcome.broke {
             match why {
@@ -235,7 +240,7 @@ impl Follower {
         if outcome.applied > 0 {
             tracing::trace!(bucket = number, entries = outcome.applied, "entries of the revocation log were applied");
         }
-        if outcome.has_skipped && !self.replica.has_skipped.swap(true, Ordering::Relaxed) {
+        if outcome.has_skipped && !self.has_skipped.swap(true, Ordering::Relaxed) {
             #[cfg(feature = "tracing")]
             tracing::warn!(
                 bucket = number,
@@ -244,7 +249,7 @@ impl Follower {
             );
         }
         if outcome.has_lost {
-            self.replica.lost.notify_one();
+            self.replica.has_lost.notify_one();
         }
     }
 
@@ -252,35 +257,35 @@ impl Follower {
     /// read.
     fn next_back_page(&self) -> Option<Instant> {
         let now = self.replica.source.store.now();
-        let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.bucket(*number)?.way_back());
+        let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.buckets.get(*number)?.way_back());
         buckets.map(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent)).min()
     }
 
     /// Reads one page backwards. A failure is not reported: the next read of the log meets it too.
     async fn read_back(&mut self, at: Instant) {
         let buckets = self.feed.buckets();
-        let start = self.back.turn(buckets.len());
+        let first = self.back.take_turn(buckets.len());
         let now = self.replica.source.store.now();
         let is_next = |number: &&u32| {
-            let way = self.replica.bucket(**number).and_then(Bucket::way_back);
-            way.is_some_and(|(oldest, urgent)| self.back.next(now.saturating_since(oldest), urgent) <= at)
+            let way = self.replica.buckets.get(**number).and_then(Bucket::way_back);
+            way.is_some_and(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent) <= at)
         };
-        let Some(number) = buckets.iter().cycle().skip(start).take(buckets.len()).find(is_next).copied() else {
+        let Some(number) = buckets.iter().cycle().skip(first).take(buckets.len()).find(is_next).copied() else {
             return;
         };
         let limit = (self.limit / 4).clamp(2, ENTRIES_A_BACK_PAGE);
-        let ask: Option<BackAsk> = self.replica.bucket(number).and_then(|bucket| bucket.ask_back(limit));
-        let Some(ask) = ask else { return };
-        let Ok(mut pages) = self.pages(vec![(number, ask.query().clone())]).await else {
+        let read = self.replica.buckets.get(number).and_then(|bucket| bucket.next_back_read(limit));
+        let Some(read) = read else { return };
+        let Ok(mut pages) = self.fetch(vec![(number, read.query().clone())]).await else {
             self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
-            return self.back.failed(Instant::now());
+            return self.back.pause_after_failure(Instant::now());
         };
-        let (Some(Ok(page)), Some(bucket)) = (pages.pop(), self.replica.bucket(number)) else {
-            return self.back.failed(Instant::now());
+        let (Some(Ok(page)), Some(bucket)) = (pages.pop(), self.replica.buckets.get(number)) else {
+            return self.back.pause_after_failure(Instant::now());
         };
-        self.back.took(&page.entries, page.skipped, Instant::now());
-        let outcome = bucket.back_page(&ask, page);
-        self.notice(number, &outcome);
+        self.back.count_page(&page.entries, page.skipped, Instant::now());
+        let outcome = bucket.apply_back(&read, page);
+        self.handle_outcome(number, &outcome);
     }
 
     /// Returns the pause after so many failures, from the beginning of the last read. It doubles,
@@ -292,15 +297,9 @@ impl Follower {
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
         jittered(pause)
     }
-
-    fn health(&self) -> &Health {
-        // Each feed has one.
-        #[allow(clippy::indexing_slicing, reason = "`run` has found it")]
-        &self.replica.feeds[self.number]
-    }
 }
 
-/// Waits until a moment, and yields if it has passed: no follower keeps a thread of the runtime for
+/// Waits until a moment, and yields if it has passed: no task keeps a thread of the runtime for
 /// itself.
 async fn pause_until(moment: Instant) {
     if moment > Instant::now() {
@@ -310,53 +309,21 @@ async fn pause_until(moment: Instant) {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Applied {
-    more: bool,
-    resync: bool,
-    error: Option<StoreErrorKind>,
+fn report(replica: &Replica, monitor: &FeedMonitor) {
+    replica.monitor.report(monitor, &replica.buckets, replica.clock.elapsed());
 }
 
 /// Reports the end of the task, whatever its cause.
 struct StoppedGuard {
     replica: Weak<Replica>,
-    number: usize,
+    monitor: Arc<FeedMonitor>,
 }
 
 impl Drop for StoppedGuard {
     fn drop(&mut self) {
-        if let Some(replica) = self.replica.upgrade()
-            && let Some(health) = replica.feeds.get(self.number)
-        {
-            health.is_in(Trouble::Stopped);
-            replica.report(health);
+        self.monitor.set_cause(Cause::Stopped);
+        if let Some(replica) = self.replica.upgrade() {
+            report(&replica, &self.monitor);
         }
     }
-}
-
-/// A feed that reads the log through the store itself, for a store without feeds of its own.
-struct StoreFeed {
-    log: Arc<dyn RevocationLog>,
-    buckets: Vec<u32>,
-}
-
-impl LogFeed for StoreFeed {
-    fn buckets(&self) -> &[u32] {
-        &self.buckets
-    }
-
-    fn read(&mut self, queries: Vec<(u32, LogQuery)>) -> BoxFuture<Result<LogPages, StoreError>> {
-        let answers = queries.into_iter().map(|(bucket, query)| self.log.read(bucket, query));
-        let answers: Vec<_> = answers.map(IntoFuture::into_future).collect();
-        Box::pin(async move { Ok(join_all(answers).await) })
-    }
-
-    fn nudged(&self) -> BoxFuture<Vec<u32>> {
-        Box::pin(std::future::pending())
-    }
-}
-
-/// Returns the bell by which requests wake the reader of their bucket.
-pub(super) fn bell_of(feed: &dyn LogFeed) -> Arc<Bell> {
-    Bell::of(feed.buckets())
 }

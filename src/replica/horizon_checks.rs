@@ -1,10 +1,10 @@
-//! The questions to the store that a raised horizon causes: their rate, and their answers.
+//! The checks at the store that a raised horizon causes: their rate, and their results.
 //!
-//! A start, or a break of the log, raises the horizon. The node then asks the store once about each
-//! token that was issued before it. *A failover raises the horizon on all nodes at once, in front
-//! of a server that has just begun to serve.* So each node asks at a bounded rate, and keeps the
-//! answers in a bounded map of its own. The verified-token cache may be too small for all tokens
-//! that are alive.
+//! A start, or a break of the log, raises the horizon. The node then checks each token that was
+//! issued before it once at the store. *A failover raises the horizon on all nodes at once, and the
+//! new server has just begun to serve.* So each node checks at a bounded rate, and keeps the
+//! results in a bounded map of its own. The verified-token cache may be too small for all live
+//! tokens.
 
 use std::{
     fmt,
@@ -16,22 +16,25 @@ use std::{
 
 use quick_cache::sync::Cache;
 
-use super::{Bearer, bucket::Alive, nanos};
+use super::{
+    lease::nanos,
+    verdict::{Alive, Bearer},
+};
 
 /// The most confirmed tokens that are kept: some 10 MB.
 const CONFIRMED: usize = 1 << 17;
 /// The most unknown sessions that are kept.
 const UNKNOWN: usize = 1 << 14;
-/// The time for which a session stays unknown that the store did not know for a moment. A store
-/// whose data are being put back must not end sessions for longer.
+/// The time for which a session stays unknown after the store did not know it. The store's data
+/// may be on their way back, and must not end sessions for longer.
 const UNKNOWN_FOR: Duration = Duration::from_secs(2);
 const SECOND: u64 = 1_000_000_000;
 
-/// The rate of questions, and their answers.
-pub(super) struct Questions {
-    /// Nanoseconds from one question to the next.
+/// The rate of checks, and their results.
+pub(super) struct HorizonChecks {
+    /// Nanoseconds from one check to the next.
     interval: u64,
-    /// The time, by the clock of the leases, at which the rate allows the next question if none was
+    /// The time, by the clock of the leases, at which the rate allows the next check if none was
     /// saved up.
     next: AtomicU64,
     hashers: [RandomState; 2],
@@ -42,7 +45,7 @@ pub(super) struct Questions {
     last_unknown: AtomicU64,
 }
 
-impl Questions {
+impl HorizonChecks {
     pub(super) fn new(per_second: NonZeroU32) -> Self {
         Self {
             interval: SECOND / u64::from(per_second.get()),
@@ -54,7 +57,7 @@ impl Questions {
         }
     }
 
-    /// Returns true if one more question may be asked. Up to a second's worth may be asked at once.
+    /// Returns true if one more check is allowed. Up to a second's worth is allowed at once.
     pub(super) fn admit(&self, now: u64) -> bool {
         // A node begins with a second's worth.
         let now = now.saturating_add(SECOND);
@@ -70,7 +73,7 @@ impl Questions {
         self.confirmed.get(&self.token(bearer))
     }
 
-    /// Keeps a confirmation.
+    /// Keeps a confirmation of a token.
     pub(super) fn confirm(&self, bearer: &Bearer<'_>, alive: Alive) {
         self.confirmed.insert(self.token(bearer), alive);
     }
@@ -104,9 +107,9 @@ impl Questions {
     }
 }
 
-impl fmt::Debug for Questions {
+impl fmt::Debug for HorizonChecks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Questions").field("interval", &self.interval).finish_non_exhaustive()
+        f.debug_struct("HorizonChecks").field("interval", &self.interval).finish_non_exhaustive()
     }
 }
 
@@ -115,16 +118,16 @@ impl fmt::Debug for Questions {
 mod tests {
     use super::*;
 
-    fn asked(questions: &Questions, at: u64) -> usize {
-        (0..10_000).filter(|_| questions.admit(at)).count()
+    fn admitted(checks: &HorizonChecks, at: u64) -> usize {
+        (0..10_000).filter(|_| checks.admit(at)).count()
     }
 
     #[test]
-    fn no_more_questions_are_asked_than_the_rate_allows() {
-        let questions = Questions::new(NonZeroU32::new(100).unwrap());
-        assert_eq!(asked(&questions, 10 * SECOND), 101);
-        assert_eq!(asked(&questions, 10 * SECOND), 0);
-        assert_eq!(asked(&questions, 10 * SECOND + SECOND / 2), 50);
-        assert_eq!(asked(&questions, 100 * SECOND), 101, "no more than a second's worth is saved up");
+    fn no_more_checks_are_admitted_than_the_rate_allows() {
+        let checks = HorizonChecks::new(NonZeroU32::new(100).unwrap());
+        assert_eq!(admitted(&checks, 10 * SECOND), 101);
+        assert_eq!(admitted(&checks, 10 * SECOND), 0);
+        assert_eq!(admitted(&checks, 10 * SECOND + SECOND / 2), 50);
+        assert_eq!(admitted(&checks, 100 * SECOND), 101, "no more than a second's worth is saved up");
     }
 }
