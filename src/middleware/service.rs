@@ -103,7 +103,7 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    /// Decides about a request, and tells whether its credential stands elsewhere than in
+    /// Decides about a request. Returns `true` beside if its credential was read elsewhere than in
     /// `Authorization`.
     fn admit<B>(&self, request: &mut Request<B>) -> (Decision<C>, bool) {
         let config = &*self.config;
