@@ -68,10 +68,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Returns the deny set's answer about a token that the revocation `asked` must hit.
-fn says(deny_set: &DenySet, asked: &Revocation) -> bool {
+/// Returns the deny set's answer about a token that the revocation `probe` must hit.
+fn says(deny_set: &DenySet, probe: &Revocation) -> bool {
     let name = |kind, first, second| deny_set.hasher.name(kind, first, second);
-    match asked {
+    match probe {
         Revocation::Session { subject, sid } => {
             deny_set.contains(name(EntryKind::Session, subject.as_str(), sid.as_str()))
         }
@@ -94,8 +94,8 @@ fn says(deny_set: &DenySet, asked: &Revocation) -> bool {
     }
 }
 
-fn means(told: &Revocation, asked: &Revocation) -> bool {
-    match (told, asked) {
+fn concerns(inserted: &Revocation, probe: &Revocation) -> bool {
+    match (inserted, probe) {
         (
             Revocation::Subject { subject, generation, except },
             Revocation::Subject { subject: of, generation: its, except: sid },
@@ -103,11 +103,11 @@ fn means(told: &Revocation, asked: &Revocation) -> bool {
         (Revocation::External { id, before }, Revocation::External { id: of, before: issued }) => {
             id == of && (before.is_none() || issued.is_some_and(|issued| before.is_some_and(|before| issued <= before)))
         }
-        _ => told == asked,
+        _ => inserted == probe,
     }
 }
 
-fn questions() -> Vec<Revocation> {
+fn probes() -> Vec<Revocation> {
     let mut all = Vec::new();
     for number in 0..3 {
         let subject = Subject::new(long(&format!("u{number}")));
@@ -138,13 +138,13 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
     proptest!(config, |(steps in steps, segments in memory, before_wrap in 0..4u32)| {
         let mut deny_set = DenySet::new(NameHasher::default(), segments * SEGMENT);
         deny_set.segments.first = segments::NUMBER_MASK - before_wrap;
-        let (mut now, mut forgotten, mut told) = (1000, Timestamp::default(), Vec::new());
+        let (mut now, mut forgotten, mut inserted) = (1000, Timestamp::default(), Vec::new());
         for step in steps {
             match step {
                 Step::Insert(revocation, epoch) => {
                     let gone = deny_set.insert(&revocation, secs(now), secs(now + epoch), 0).unwrap();
                     forgotten = forgotten.max(gone.unwrap_or_default());
-                    told.push((revocation, secs(now), secs(now + epoch)));
+                    inserted.push((revocation, secs(now), secs(now + epoch)));
                 }
                 Step::Later(seconds) => {
                     now += seconds;
@@ -157,11 +157,11 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
             prop_assert_eq!(deny_set.segments.bytes(), length);
             prop_assert!(length <= (segments + 1) * SEGMENT);
         }
-        for asked in questions() {
-            let meant: Vec<_> = told.iter().filter(|(told, ..)| means(told, &asked)).collect();
+        for probe in probes() {
+            let meant: Vec<_> = inserted.iter().filter(|(inserted, ..)| concerns(inserted, &probe)).collect();
             let must = meant.iter().any(|(_, at, until)| *until > secs(now) && *at > forgotten);
-            prop_assert!(says(&deny_set, &asked) || !must, "{:.20?} is not refused", asked);
-            prop_assert!(!says(&deny_set, &asked) || !meant.is_empty(), "{:.20?} is refused", asked);
+            prop_assert!(says(&deny_set, &probe) || !must, "{:.20?} is not refused", probe);
+            prop_assert!(!says(&deny_set, &probe) || !meant.is_empty(), "{:.20?} is refused", probe);
         }
         // At the end of all times nothing is left.
         (0..100).for_each(|_| {
@@ -173,9 +173,9 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
 
 #[test]
 fn of_two_exceptions_each_loses_to_the_other() {
-    for told in [[(5, Some("a")), (7, Some("b"))], [(7, Some("b")), (5, Some("a"))]] {
+    for inserted in [[(5, Some("a")), (7, Some("b"))], [(7, Some("b")), (5, Some("a"))]] {
         let mut deny_set = DenySet::new(NameHasher::default(), SEGMENT);
-        for (generation, except) in told {
+        for (generation, except) in inserted {
             deny_set.insert(&all(generation, except), secs(1), secs(9), 0).unwrap();
         }
         let dead = |sid: &str, generation| says(&deny_set, &all(generation, Some(sid)));
@@ -213,10 +213,10 @@ fn what_the_log_tells_in_a_weaker_form_is_still_missing_in_it() {
 fn what_is_missing_is_told_in_the_very_words_in_which_it_was_learnt() {
     for number in 0..3 {
         let mut deny_set = DenySet::new(NameHasher::default(), SEGMENT);
-        let told = session(&id(number), &id(number + 1));
-        deny_set.insert(&told, secs(1), secs(90), 1).unwrap();
+        let inserted = session(&id(number), &id(number + 1));
+        deny_set.insert(&inserted, secs(1), secs(90), 1).unwrap();
         is_read(&mut deny_set, secs(2));
-        assert_eq!(deny_set.missing(secs(2), 0, 9), [(told, secs(90))]);
+        assert_eq!(deny_set.missing(secs(2), 0, 9), [(inserted, secs(90))]);
     }
 }
 
@@ -227,7 +227,7 @@ fn what_was_restored_is_missing_no_more_unless_something_stronger_was_learnt() {
     deny_set.insert(&all(5, Some("s")), secs(1), secs(90), 1).unwrap();
     is_read(&mut deny_set, secs(2));
     assert_eq!(deny_set.missing(secs(2), 0, 9).len(), 2);
-    assert_eq!(deny_set.missing(secs(2), 0, 1).len(), 1, "no more than asked for");
+    assert_eq!(deny_set.missing(secs(2), 0, 1).len(), 1, "no more than the limit");
     assert!(deny_set.missing(secs(90), 0, 9).is_empty(), "what is past its use is not missed");
     deny_set.mark_republished(&session("u", "s"), 2);
     deny_set.insert(&all(7, Some("s")), secs(2), secs(90), 1).unwrap();
@@ -255,9 +255,9 @@ fn what_was_told_again_later_is_forgotten_as_of_later() {
     let mut deny_set = DenySet::new(NameHasher::default(), SEGMENT);
     deny_set.insert(&all(5, None), secs(1), secs(90), 0).unwrap();
     deny_set.insert(&all(5, None), secs(8), secs(90), 0).unwrap();
-    let told: Vec<_> = (0..20).map(|number| session(&long("u"), &number.to_string())).collect();
+    let inserted: Vec<_> = (0..20).map(|number| session(&long("u"), &number.to_string())).collect();
     let forgotten: Vec<_> =
-        told.iter().filter_map(|told| deny_set.insert(told, secs(3), secs(90), 0).unwrap()).collect();
+        inserted.iter().filter_map(|inserted| deny_set.insert(inserted, secs(3), secs(90), 0).unwrap()).collect();
     assert_eq!(forgotten.first(), Some(&secs(8)));
 }
 

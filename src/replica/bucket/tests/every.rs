@@ -46,8 +46,8 @@ fn starts() -> Vec<Vec<Step>> {
     let unread = [&LOGGED[..], &more].concat();
     let half_read = [&unread[..], &[round]].concat();
     let read = [&LOGGED[..], &[round, Step::Later(1), Step::Open(0), Step::Mint(0, 60)]].concat();
-    let asked = [&LOGGED[..], &[round, Step::Ask, Step::Answer(0), Step::Open(0), Step::Mint(0, 60)]].concat();
-    vec![unread, half_read, read, asked]
+    let pending = [&LOGGED[..], &[round, Step::Ask, Step::Answer(0), Step::Open(0), Step::Mint(0, 60)]].concat();
+    vec![unread, half_read, read, pending]
 }
 
 fn keep_the_promises_from(start: usize) {
@@ -55,8 +55,8 @@ fn keep_the_promises_from(start: usize) {
     let start = starts().swap_remove(start);
     for depth in 1..=most {
         for number in 0..ALL.len().pow(depth) {
-            let digit = |place| number / ALL.len().pow(place) % ALL.len();
-            let steps: Vec<_> = (0..depth).map(|place| ALL[digit(place)]).collect();
+            let digit = |index| number / ALL.len().pow(index) % ALL.len();
+            let steps: Vec<_> = (0..depth).map(|index| ALL[digit(index)]).collect();
             let outcome = std::panic::catch_unwind(|| try_out(&start, &steps));
             assert!(outcome.is_ok(), "from {start:?} by {steps:?}");
         }

@@ -77,7 +77,7 @@ pub(super) struct Token {
     pub(super) id: String,
     pub(super) generation: u64,
     pub(super) issued_at: u64,
-    pub(super) life: u64,
+    pub(super) lifetime: u64,
     pub(super) is_foreign: bool,
 }
 
@@ -150,15 +150,15 @@ impl Store {
     }
 
     /// Issues a token of a session that is alive.
-    pub(super) fn mint(&mut self, session: &str, life: u64) -> Token {
+    pub(super) fn mint(&mut self, session: &str, lifetime: u64) -> Token {
         let Session { subject, generation } = self.data.sessions[session].clone();
         let (id, session) = (self.name(), session.to_owned());
-        Token { subject, session, id, generation, issued_at: self.now, life, is_foreign: false }
+        Token { subject, session, id, generation, issued_at: self.now, lifetime, is_foreign: false }
     }
 
-    pub(super) fn foreign_token(&mut self, subject: &str, life: u64) -> Token {
+    pub(super) fn foreign_token(&mut self, subject: &str, lifetime: u64) -> Token {
         let (id, session, subject) = (self.name(), String::new(), subject.to_owned());
-        Token { subject, session, id, generation: 0, issued_at: self.now, life, is_foreign: true }
+        Token { subject, session, id, generation: 0, issued_at: self.now, lifetime, is_foreign: true }
     }
 
     /// Returns true if the store would accept the token unless it knew a revocation of it.

@@ -22,7 +22,7 @@ use crate::{
     store::{LogPage, LogQuery, Revocation},
 };
 
-/// A life of tokens for which the store's log keeps entries long enough.
+/// A lifetime of tokens for which the store's log keeps entries long enough.
 const LIFE: u8 = 20;
 
 impl World {
@@ -181,7 +181,7 @@ fn a_confirmation_counts_only_from_the_server_whose_log_is_read_and_in_its_era()
     let mut world = World::new();
     let (token, _, other) = (world.token("u0"), world.token("u1"), world.token("u0"));
     world.steps(&[Later(1), RevokeSession(1), TrimAll, Later(1), Check(0), ReadAll]);
-    assert_eq!(world.says(&token), Verdict::BeforeHorizon, "it was asked before the log was followed");
+    assert_eq!(world.says(&token), Verdict::BeforeHorizon, "the check came before the log was followed");
     world.steps(&[Check(0)]);
     assert_eq!(world.says(&token), Verdict::Accepted);
     world.steps(&[FailOver, Check(2)]);
@@ -354,7 +354,7 @@ fn an_answer_that_comes_late_or_twice_says_nothing() {
     let mut world = World::new();
     let token = world.token("u0");
     world.steps(&[Ask, Answer(0), Ask, Deliver(1)]);
-    assert_eq!(world.says(&token), Verdict::Unknown, "a later question was asked");
+    assert_eq!(world.says(&token), Verdict::Unknown, "a later read was started");
     world.steps(&[Answer(0), Deliver(0), Elapse(20), Ask, Answer(0), Deliver(1), Deliver(0)]);
     let lease = world.lease_end();
     world.steps(&[Deliver(0), Deliver(1), Deliver(2)]);
@@ -547,7 +547,7 @@ fn a_server_clock_that_jumps_ahead_and_back_revives_nobody() {
         bucket.apply(&bucket.next_read(ms(1), PAGE), nothing_new(now), at(0));
     }
     assert!(bucket.lease_end() > 0);
-    assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten too early, and so asked about");
+    assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten too early, so the store is asked");
 }
 
 #[test]
@@ -571,15 +571,15 @@ fn a_refusal_that_is_written_down_moves_the_horizon_past_what_has_to_go_for_it()
         let token = Revocation::Token { subject: "u".into(), jti: number.to_string().into() };
         bucket.record_refusal(&token, at(1_000_000));
     }
-    assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten, and so asked about");
+    assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten, so the store is asked");
 }
 
 #[test]
 fn what_the_store_has_told_is_not_missing_there() {
     let mut world = World::new();
     world.steps(&[ReadAll]);
-    let told = Revocation::Token { subject: "nobody".into(), jti: "n".into() };
-    world.bucket.record_refusal(&told, Timestamp::END_OF_TIME);
+    let refused = Revocation::Token { subject: "nobody".into(), jti: "n".into() };
+    world.bucket.record_refusal(&refused, Timestamp::END_OF_TIME);
     world.steps(&[LoseAll, ReadAll, ReadAll]);
     assert_eq!(world.bucket.missing(at(0), 0, 9).1, []);
 }

@@ -1,4 +1,4 @@
-//! A node beside the store of `model`: questions and answers that come late, twice or never, and a
+//! A node beside the store of `model`: pages that come late, twice or never, and a
 //! check of the promises after each step.
 
 use std::{
@@ -59,21 +59,21 @@ pub(super) enum Step {
     /// The node asks the store about a request's token.
     Check(u8),
     Ask,
-    /// The store begins to answer a question.
+    /// The store begins to serve a read.
     Begin(u8),
-    /// It has answered.
+    /// It has served the read.
     Answer(u8),
-    /// An answer arrives; one that has arrived may arrive again.
+    /// A page arrives; one that has arrived may arrive again.
     Deliver(u8),
-    /// One question and its answer.
+    /// One read and its page.
     Round,
-    /// One question and its answer, then all pages backwards.
+    /// One read and its page, then all pages backwards.
     ReadAll,
-    /// The node asks for a page backwards, and has it at once.
+    /// The node reads a page backwards at once.
     Back,
-    /// The node asks for a page backwards, and the store answers.
+    /// The node starts a read backwards, and the store serves it.
     AskBack,
-    /// That answer arrives, however late.
+    /// That page arrives, however late.
     DeliverBack,
     /// Another server with the same data takes the place of the first.
     FailOver,
@@ -178,14 +178,14 @@ impl World {
         self.is_calm &= !loses(step);
         match step {
             Step::Open(number) => drop(self.store.open(&subject(number))),
-            Step::Mint(number, life) => {
+            Step::Mint(number, lifetime) => {
                 if let Some(session) = pick(&self.store.sessions(), number) {
-                    let token = self.store.mint(&session, life.into());
+                    let token = self.store.mint(&session, lifetime.into());
                     self.keep(token);
                 }
             }
-            Step::MintForeign(number, life) => {
-                let token = self.store.foreign_token(&subject(number), life.into());
+            Step::MintForeign(number, lifetime) => {
+                let token = self.store.foreign_token(&subject(number), lifetime.into());
                 self.keep(token);
             }
             Step::RevokeSession(number) => drop(self.revoke_session(number)),
@@ -432,7 +432,7 @@ impl World {
     pub(super) fn verdict(&self, token: &Token, elapsed: u64) -> Verdict {
         let mut all = self.remembered.borrow_mut();
         let Remembered { alive, note } = all.entry(token.id.clone()).or_default();
-        let times = TokenTimes { issued_at: at(token.issued_at), alive: *alive, lifetime: seconds(token.life) };
+        let times = TokenTimes { issued_at: at(token.issued_at), alive: *alive, lifetime: seconds(token.lifetime) };
         let now = || elapsed * 1_000_000;
         if token.is_foreign {
             let name = |id| self.hasher.name(EntryKind::External, id, "");
@@ -463,17 +463,17 @@ impl World {
         assert!(!self.is_calm || missing.is_empty(), "{missing:?} is not lost");
         let Data { has, .. } = &self.store.data;
         let moments = [self.elapsed, self.lease_end().saturating_sub(1).max(self.elapsed)];
-        for token in self.tokens.iter().filter(|token| token.issued_at + token.life > self.store.now) {
+        for token in self.tokens.iter().filter(|token| token.issued_at + token.lifetime > self.store.now) {
             let meant = |(_, revoked): &(usize, &Revoked)| token.is_meant_by(&revoked.revocation);
             let revoked: Vec<_> = self.revoked.iter().enumerate().filter(meant).collect();
             for moment in moments {
                 let verdict = self.verdict(token, moment);
                 for (number, revoked) in &revoked {
                     let is_due = revoked.must_be_seen || revoked.confirmed + STALENESS <= moment;
-                    // A token of a session that came to life again is not hit by a revocation that
+                    // A token of a session that was revived is not hit by a revocation that
                     // the store has forgotten.
-                    let was_told = self.granted.contains(number) && token.issued_at <= revoked.at;
-                    let must_be_known = (has.contains(number) && is_due) || was_told;
+                    let is_granted = self.granted.contains(number) && token.issued_at <= revoked.at;
+                    let must_be_known = (has.contains(number) && is_due) || is_granted;
                     assert!(
                         verdict != Verdict::Accepted || !must_be_known,
                         "{token:?} is accepted at {moment} after {:?}, confirmed at {}",

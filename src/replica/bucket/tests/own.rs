@@ -27,8 +27,8 @@ fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it()
     let token = world.token("u0");
     world.steps(&[ReadAll, Save, Ask, Answer(0), RevokeHere(0), Confirm]);
     assert_eq!(world.says(&token), Verdict::Refused);
-    assert!(!world.step(Deliver(0)).has_lost, "it was asked before");
-    assert!(!world.step(ReadAll).has_lost, "it was told");
+    assert!(!world.step(Deliver(0)).has_lost, "the read had begun before");
+    assert!(!world.step(ReadAll).has_lost, "the log had it");
     let missing = |world: &World| world.bucket.missing(now(&world.store), 0, 9).1.len();
     assert_eq!(missing(&world), 0);
     world.token("u0");
@@ -112,7 +112,7 @@ fn what_this_node_revokes_and_cannot_write_down_is_not_decided_here() {
     assert!(bucket.record_revocation(&session(&"s".repeat(1 << 16)), now(&store), now(&store), &POS));
     assert_eq!(bucket.lease_end(), 0);
     bucket.apply(&pending, store.page(store.meta(), pending.query()).0, now(&store));
-    assert_eq!(bucket.lease_end(), 0, "it was asked before");
+    assert_eq!(bucket.lease_end(), 0, "the read had begun before");
     read(&bucket, &store);
     assert_ne!(bucket.lease_end(), 0);
 }
@@ -208,17 +208,17 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
             entry
         })
     };
-    for heard_late in [false, true] {
+    for confirmed_late in [false, true] {
         let (bucket, mut store) = a_read_bucket();
         let entries = revoke(&mut store);
-        if heard_late {
+        if confirmed_late {
             assert!(!read(&bucket, &store).has_lost);
         }
         for entry in &entries {
             bucket.record_revocation(&entry.revocation, entry.at, entry.until, &POS);
         }
         assert!(!read(&bucket, &store).has_lost);
-        assert_eq!(bucket.missing(now(&store), 0, 9).1, [], "heard late: {heard_late}");
+        assert_eq!(bucket.missing(now(&store), 0, 9).1, [], "confirmed late: {confirmed_late}");
     }
     // And each as lost.
     let (bucket, mut store) = a_read_bucket();
@@ -301,10 +301,10 @@ fn the_number_of_a_revocation_that_a_new_server_gave_to_another_is_not_its_place
     let lost = store.revoke(0, session("lost"));
     let position = store.position();
     store.roll_back(0);
-    let told = store.revoke(1, session("told"));
+    let logged = store.revoke(1, session("logged"));
     assert_eq!(store.position(), position);
     read(&bucket, &store);
-    assert!(bucket.has_applied_own(&told.revocation, &position));
+    assert!(bucket.has_applied_own(&logged.revocation, &position));
     assert!(!bucket.has_applied_own(&lost.revocation, &position));
 }
 
