@@ -1,7 +1,7 @@
-//! Two services whose sessions are in one `SQLite` file, and a restart: `cargo run --example
-//! sqlite_store`.
+//! Two services whose sessions are in one `SQLite` file, and a restart.
 //!
-//! `store.rs` is the model for a store of your own.
+//! Run it with `cargo run --example sqlite_store`. The module `store` is the model for a store of
+//! your own.
 
 mod store;
 

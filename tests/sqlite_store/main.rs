@@ -20,7 +20,7 @@ use tower_bearer::{
     error::StoreErrorKind,
     store::{
         OpenSession, SessionStore,
-        conformance::{self, Part},
+        conformance::{self, Part, Rule, Violation},
     },
 };
 
@@ -162,4 +162,15 @@ async fn a_call_ends_within_its_deadline() {
     store.check(&alice, &sid, &TokenId::new("j")).await.unwrap();
     drop(lock);
     store.revoke_session(&alice, &sid).await.unwrap();
+}
+
+/// A test that demands a log does not pass because there is none.
+#[tokio::test]
+async fn a_part_that_is_demanded_but_missing_breaks_all_rules_of_that_part() {
+    let file = File::new();
+    let new_store = async || Arc::new(file.store()) as Arc<dyn SessionStore>;
+    let violations = conformance::run_parts(&[Part::Log], new_store).await.unwrap_err();
+    let expected = conformance::rules().iter().filter(|rule| rule.parts() == [Part::Log]);
+    assert!(violations.iter().map(Violation::rule).eq(expected.map(Rule::name)));
+    assert!(violations.to_string().contains("the store has no part Log"), "{violations}");
 }
