@@ -9,7 +9,7 @@
 //!
 //! No message, `Debug` text or source holds a token, a password, a hash or key material; ids (`sub`, `sid`, `jti`) are no secrets and may
 //! appear in `Debug`.
-//! [`Error::code`] gives the codes of the predecessor, `fastcore.security`.
+//! [`Error::code`] gives the codes of [the predecessor](crate::compat).
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -93,6 +93,15 @@ pub enum TokenError {
     /// A claim is missing, of the wrong type or not acceptable. The text says which.
     #[error("the token's claims are not acceptable: {0}")]
     Claims(&'static str),
+    /// The token is good, but its claims do not fit the application's claims type. Most often the type
+    /// has changed since the token was issued: give new fields `#[serde(default)]`.
+    #[error("{}", custom_claims_text(*claim, *problem))]
+    CustomClaims {
+        /// The name of the claim, if it is known: that of a field of the type, never text of a token.
+        claim: Option<&'static str>,
+        /// The reason why it does not fit.
+        problem: ClaimProblem,
+    },
     /// An access token where a refresh token is needed, or the other way round.
     #[error("the token is of the other kind (access or refresh)")]
     WrongType,
@@ -128,20 +137,30 @@ pub enum TokenError {
     /// The user does not exist any more or may not log in any more, so no new token is issued.
     #[error("the token's user may not have new tokens")]
     UserRefused,
-    /// The application's [`validator`](crate::tokens::Builder::validator) refused it.
+    /// The application's [`validator`](crate::tokens::TokenServiceBuilder::validator) refused it.
     #[error("the application's validator refused the token")]
     Refused,
 }
 
-impl TokenError {
-    /// The predecessor's code: `EXPIRED_TOKEN`, `REVOKED_TOKEN` or `INVALID_TOKEN`.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Expired { .. } | Self::SessionExpired => "EXPIRED_TOKEN",
-            Self::Revoked { .. } | Self::Reused => "REVOKED_TOKEN",
-            _ => "INVALID_TOKEN",
+/// The reason why a token's claims do not fit the application's claims type.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ClaimProblem {
+    /// The token lacks it.
+    Missing,
+    /// It is of another type, or the type does not accept its value.
+    Unreadable,
+}
+
+fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
+    let subject = claim.map_or_else(|| "the application's own claims".to_owned(), |claim| format!("`{claim}`"));
+    match problem {
+        ClaimProblem::Missing => {
+            format!("the token's claims are not the application's: {subject} is missing; give it `#[serde(default)]`")
         }
+        ClaimProblem::Unreadable => format!(
+            "the token's claims are not the application's: {subject} cannot be read as its type; accept older forms"
+        ),
     }
 }
 
@@ -174,7 +193,7 @@ pub enum StoreErrorKind {
     Rejected,
     /// The node has used up its questions of this second. It asks the store about each token that is
     /// older than its place in the revocation log: see
-    /// [`max_questions`](crate::tokens::Builder::max_questions). It passes by itself.
+    /// [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions). It passes by itself.
     Overloaded,
 }
 
@@ -303,19 +322,6 @@ impl Error {
         match error.downcast::<PasswordError>() {
             Ok(own) => Self::Password(*own),
             Err(other) => Self::Application(other),
-        }
-    }
-
-    /// The predecessor's code for this error.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Token(error) => error.code(),
-            Self::Store(_) => "DB_ERROR",
-            Self::InvalidCredentials | Self::LoginSuperseded => "INVALID_CREDENTIALS",
-            Self::Issue(_) | Self::InvalidId { .. } | Self::Signing | Self::Application(_) | Self::Password(_) => {
-                "AUTHENTICATION_ERROR"
-            }
         }
     }
 }

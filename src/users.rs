@@ -8,8 +8,7 @@ use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
 use crate::{
     error::BoxError,
-    jwt::Claims,
-    tokens::{OnRefresh, Renewal},
+    tokens::{OnRefresh, Refreshing, Renewal},
 };
 use zeroize::Zeroizing;
 
@@ -119,15 +118,16 @@ impl<U: fmt::Debug> fmt::Debug for CurrentUser<U> {
     }
 }
 
-/// A hook for [`Builder::on_refresh`](crate::tokens::Builder::on_refresh): the user is looked up again, and its claims
+/// A hook for [`Builder::on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh): the user is looked up again, and its claims
 /// are built anew.
 ///
 /// The new tokens allow what the session was opened with *and* the user is still granted: a scope that was taken away is gone, and a session
 /// that was opened with less than the user's grant never gets more (RFC 6749 section 6). A scope newly granted needs a new login.
 pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Claims> {
-    move |claims: Claims<U::Claims>| {
+    move |session: Refreshing<U::Claims>| {
         let users = Arc::clone(&users);
         async move {
+            let claims = session.claims();
             Ok(match users.user_by_id(claims.subject().as_str()).await? {
                 Some(user) => {
                     let grant = users.grant(&user);

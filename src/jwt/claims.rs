@@ -17,12 +17,12 @@ use serde_json::Value;
 use super::{Scope, json::Name, members::Members};
 use crate::{
     clock::Timestamp,
-    error::TokenError,
+    error::{ClaimProblem, TokenError},
     ids::{SessionId, Subject, TokenId},
 };
 
 /// Names that the crate writes and reads itself: custom claims cannot have them.
-const RESERVED: [&str; 14] =
+pub(super) const RESERVED: [&str; 14] =
     ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"];
 
 /// The claims of a token that was verified: its signature, times, issuer, audience and kind, and with
@@ -405,7 +405,7 @@ impl<C: DeserializeOwned> JwtClaims<C> {
     /// The members of a payload whose signature is good.
     pub(super) fn of(members: Members) -> Result<Self, TokenError> {
         let custom = C::deserialize(Value::Object(members.custom))
-            .map_err(|_| TokenError::Claims("the application's own claims are missing or of another type"))?;
+            .map_err(|_| TokenError::CustomClaims { claim: None, problem: ClaimProblem::Unreadable })?;
         Ok(Self {
             issuer: members.iss,
             subject: members.sub.ok_or(TokenError::Claims("`sub` is missing"))?.into(),

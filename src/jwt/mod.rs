@@ -40,6 +40,7 @@ mod algorithm;
 mod backend;
 mod claims;
 mod compact;
+mod custom;
 mod der;
 mod ed25519;
 mod encode;
@@ -62,6 +63,7 @@ pub use self::{
     algorithm::Algorithm,
     claims::{Claims, JwtClaims, NoClaims, TokenType},
     compact::verify_compact,
+    custom::RawClaims,
     encode::encode_jwt,
     key::{SigningKey, VerifyingKey},
     key_set::KeySet,
@@ -70,5 +72,6 @@ pub use self::{
 };
 pub(crate) use self::{
     compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
+    custom::reserved_member_of,
     encode::Encoder,
 };

@@ -23,7 +23,7 @@
 //!     },
 //! ));
 //!
-//! let token = tokens.create_access_token(NewSession::of("42")).await?;
+//! let token = tokens.create_access_token(NewSession::new("42")).await?;
 //! let request = Request::get("/").header("authorization", format!("Bearer {}", token.as_str()));
 //! let response = service.ready().await?.call(request.body(Full::default())?).await?;
 //! assert_eq!(response.status(), 200);

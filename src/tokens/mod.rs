@@ -9,7 +9,7 @@
 //!
 //! # Refresh tokens
 //!
-//! A refresh token is good once. Whoever repeats it within [`Builder::reuse_grace`] (two tabs, a lost answer) gets **the
+//! A refresh token is good once. Whoever repeats it within [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the
 //! same successor again**: the successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so no
 //! sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700 section 4.14.2): the
 //! session ends with all its tokens, and [`SecurityEvent::ReuseDetected`] is emitted.
@@ -23,6 +23,7 @@
 //! `iat` is the store's time of the answer that allowed the token to be made, not this node's: a node that stalls, or
 //! whose clock is fast, cannot make a token that outlives the record of its revocation.
 
+mod auth_time;
 mod builder;
 mod cache;
 mod check;
@@ -30,6 +31,8 @@ mod consistency;
 mod events;
 mod issue;
 mod keyring;
+mod lifetimes;
+mod mint;
 mod policy;
 mod refresh;
 mod revoke;
@@ -38,17 +41,21 @@ mod session;
 mod status;
 mod validator;
 
-pub(crate) use self::check::{AccessCheck, Freshness, Pending};
 pub use self::{
-    builder::Builder,
+    auth_time::AuthTime,
+    builder::TokenServiceBuilder,
     consistency::Consistency,
     events::SecurityEvent,
     policy::TokenPolicy,
-    refresh::{OnRefresh, Renewal},
+    refresh::{OnRefresh, Refreshing, Renewal},
     revoke::Revoke,
     service::TokenService,
-    session::{AuthenticationStart, IssuedToken, NewSession, TokenPair},
-    status::{KeyStatus, Status},
-    validator::Verdict,
+    session::{IssuedToken, NewSession, TokenPair},
+    status::{ConsistencyStatus, KeyStatus, ServiceHealth, Status},
+    validator::Validity,
+};
+pub(crate) use self::{
+    check::{AccessCheck, Freshness, Lookup, Pending},
+    mint::random_id,
 };
 pub use crate::replica::{ReplicaState, ReplicaStatus};
