@@ -3,15 +3,12 @@
 //!
 //! * Four nodes at 0, 50 and 500 revocations a second, strong and bounded: reads of the log a
 //!   second, and the CPU of Redis.
-//! * The start of eight nodes at once on a log of a million entries: the time to the last lease, and
-//!   strict checks of another node meanwhile, beside the same checks while nothing starts.
+//! * The start of eight nodes at once on a log of a million entries: the time to the last lease,
+//!   and strict checks of another node meanwhile, beside the same checks while nothing starts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
-mod checks;
-#[path = "../tests/support/redis_server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
-mod redis_server;
+mod support;
 
 use std::{
     sync::{
@@ -21,29 +18,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use checks::{checks, report};
 use futures_util::{StreamExt, future::join_all, stream};
 use redis::aio::MultiplexedConnection;
-use redis_server::RedisServer;
+use support::{
+    checks::{assert_revocations_reach, checks, report},
+    keys::SECRET,
+    redis_server::RedisServer,
+    scale::Scale,
+};
 use tokio::time::{interval, sleep};
 use tower_bearer::{Consistency, NewSession, RedisStore, TokenService, TokenStore, tokens::ReplicaState};
 
-const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
 
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "quick" || argument == "--test");
+    let scale = Scale::from_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        println!(
-            "four nodes; reads of a bucket's log a second of each, and the CPU of Redis (with the revocations' own)"
+        scale.print(
+            "four nodes; reads of a bucket's log a second of each, and the CPU of Redis (with the revocations' own)",
         );
         for (name, consistency) in [("strong", Consistency::Strong), ("bounded:1000", BOUNDED)] {
             for rate in [0, 50, 500] {
-                follow(name, consistency, rate, Duration::from_secs(if quick { 1 } else { 10 })).await;
+                follow(scale, name, consistency, rate).await;
             }
         }
-        start(if quick { 100_000 } else { 1_000_000 }).await;
+        start(scale).await;
     });
 }
 
@@ -68,32 +68,37 @@ async fn costs(admin: &mut MultiplexedConnection) -> (u64, f64) {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for reading")]
-async fn follow(name: &str, consistency: Consistency, rate: u64, time: Duration) {
+async fn follow(scale: Scale, name: &str, consistency: Consistency, rate: u32) {
+    let time = scale.time(Duration::from_secs(10));
     let server = RedisServer::start();
     let mut admin = server.admin().await;
     let url = server.url();
     let nodes = join_all((0..4).map(|_| node(&url, consistency))).await;
     let store = RedisStore::connect(server.url()).await.unwrap();
+    // The nodes are at the end of the log afterwards.
     sleep(Duration::from_millis(500)).await;
     let (before, began) = (costs(&mut admin).await, Instant::now());
     if rate == 0 {
         sleep(time).await;
     } else {
-        let mut tick = interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
-        for number in 0..rate * time.as_secs() {
+        let pause = Duration::from_secs(1) / rate;
+        let mut tick = interval(pause);
+        for number in 0..time.as_micros().div_ceil(pause.as_micros()) {
             tick.tick().await;
             store.revoke_session(&format!("user-{number}"), &number.to_string()).await.unwrap();
         }
     }
     let (after, seconds) = (costs(&mut admin).await, began.elapsed().as_secs_f64());
-    println!(
+    scale.print(format_args!(
         "{name:>12}, {rate:>3} revocations/s: {:>6.0} reads/s a node, Redis {:>5.1} % of a core",
         (after.0 - before.0) as f64 / seconds / nodes.len() as f64,
         (after.1 - before.1) / seconds * 100.0,
-    );
+    ));
+    assert_revocations_reach(&nodes).await;
 }
 
-async fn start(entries: usize) {
+async fn start(scale: Scale) {
+    let entries = scale.count(1_000_000, 1_000);
     let server = RedisServer::start();
     let store = RedisStore::builder(server.url()).timeout(Duration::from_secs(5)).connect().await.unwrap();
     let began = Instant::now();
@@ -105,8 +110,8 @@ async fn start(entries: usize) {
             }
         })
         .await;
-    println!("\n{entries} entries written in {:?}", began.elapsed());
-    sleep(Duration::from_secs(2)).await;
+    scale.print(format_args!("\n{entries} entries written in {:?}", began.elapsed()));
+    sleep(scale.time(Duration::from_secs(2))).await;
     // A node on a thread of its own, as it would be on a machine of its own.
     let (started, has_started) = tokio::sync::oneshot::channel();
     let is_done = Arc::new(AtomicBool::new(false));
@@ -118,7 +123,7 @@ async fn start(entries: usize) {
                 let strict = node(&url, Consistency::Strong).await;
                 let pair = strict.create_token_pair(NewSession::of("somebody")).await.unwrap();
                 let token = pair.access().as_str();
-                let idle = checks(&strict, token, Duration::from_secs(4)).await;
+                let idle = checks(&strict, token, scale.time(Duration::from_secs(4))).await;
                 started.send(()).unwrap();
                 let mut busy = Vec::new();
                 while !is_done.load(Ordering::Relaxed) {
@@ -139,12 +144,14 @@ async fn start(entries: usize) {
         (tokens, began.elapsed())
     };
     let nodes = join_all((0..8).map(start)).await;
-    let last = nodes.iter().map(|(_, after)| *after).max().unwrap();
+    let (nodes, after): (Vec<_>, Vec<_>) = nodes.into_iter().unzip();
+    let last = after.into_iter().max().unwrap();
     // They go on to read what is older.
-    sleep(Duration::from_secs(4)).await;
+    sleep(scale.time(Duration::from_secs(4))).await;
     is_done.store(true, Ordering::Relaxed);
     let (idle, busy) = tokio::task::spawn_blocking(|| checker.join().unwrap()).await.unwrap();
-    println!("eight nodes at once: the last one leased after {last:?}");
-    report("strict checks, nothing starts", idle);
-    report("strict checks, eight nodes start and read back", busy);
+    scale.print(format_args!("eight nodes at once: the last one leased after {last:?}"));
+    report(scale, "strict checks, nothing starts", idle);
+    report(scale, "strict checks, eight nodes start and read back", busy);
+    assert_revocations_reach(&nodes).await;
 }

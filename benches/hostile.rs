@@ -1,7 +1,9 @@
-//! What whoever has no key can make a service do, as costly as it gets: `cargo bench --bench hostile`, half a minute.
+//! The cost of requests by clients without a key, as high as they can make it.
+//! `cargo bench --bench hostile` takes half a minute; `-- quick` does a tenth of everything.
 //!
-//! Each request is made in turns with a valid token of the greatest length, in one process, so that both meet the same state of the machine; what
-//! counts is the ratio. The layer looks for a token everywhere: `Authorization`, a query parameter, a cookie.
+//! Each request takes turns with a valid token of the greatest length, in one process, so that both
+//! meet the same state of the machine. The ratio counts. The layer looks for a token everywhere:
+//! `Authorization`, a query parameter, a cookie.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
@@ -12,18 +14,24 @@ use http::{
     Request, StatusCode,
     header::{AUTHORIZATION, COOKIE},
 };
-use support::{Contender, bearer, compare, get, hello, key, with};
+use support::{
+    keys::key,
+    requests::{bearer, forged, get, hello, with},
+    scale::Scale,
+    turns::{Contender, Turns},
+};
 use tower::{Layer, service_fn};
 use tower_bearer::{AuthLayer, KeySet, MemoryStore, NewSession, TokenService};
 
-/// How often each request has its turn.
+/// The turns of each request.
 const ROUNDS: usize = 400;
-/// How many of it are made at a turn.
+/// The times that it is made in one turn.
 const BATCH: usize = 20;
 /// The greatest length of a token.
 const ROOM: usize = 8 * 1024;
 
 fn main() {
+    let turns = Turns::new(Scale::from_arguments(), ROUNDS, BATCH);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for algorithm in ["HS256", "RS256", "ES256"] {
         let tokens = TokenService::builder()
@@ -38,7 +46,9 @@ fn main() {
             issued.ok().map(|issued| issued.as_str().to_owned())
         };
         let valid = access("read".to_owned()).unwrap();
-        let longest = (0..ROOM).rev().find_map(|len| access("s".repeat(len))).unwrap();
+        let lengths: Vec<_> = (0..ROOM).collect();
+        let too_long = lengths.partition_point(|len| access("s".repeat(*len)).is_some());
+        let longest = access("s".repeat(too_long - 1)).unwrap();
         assert!(longest.len() > ROOM - 100, "{algorithm}: {}", longest.len());
         let mut requests = vec![
             ("valid, of the greatest length", bearer(&longest), StatusCode::OK),
@@ -50,13 +60,13 @@ fn main() {
         let service = layer.layer(service_fn(hello));
         let contender = |(name, request, status)| Contender::new(name, service.clone(), vec![request], status);
         let mut contenders: Vec<_> = requests.into_iter().map(contender).collect();
-        compare(algorithm, &runtime, ROUNDS, BATCH, &mut contenders);
+        turns.compare(algorithm, &runtime, &mut contenders);
     }
 }
 
 fn attacks(algorithm: &str, valid: &str, longest: &str) -> Vec<(&'static str, Request<()>, StatusCode)> {
     let signature = valid.rsplit('.').next().unwrap();
-    // As long as a header may be, and a payload that fills the rest: it is signed too.
+    // A payload fills the token up to the greatest length, because the signature covers it too.
     let header = |members: &str| {
         let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{algorithm}"{members}}}"#));
         let payload = "e30A".repeat((ROOM - header.len() - signature.len()) / 4 - 1);
@@ -64,11 +74,7 @@ fn attacks(algorithm: &str, valid: &str, longest: &str) -> Vec<(&'static str, Re
     };
     let fill = |unit: &str| unit.repeat((2304 - 30) / unit.len());
     let others = |value: &str| (0..31).fold(String::new(), |all, n| all + &format!(r#","{n}":{value}"#));
-    let forged = |token: &str| {
-        let (signed, signature) = token.rsplit_once('.').unwrap();
-        bearer(&format!("{signed}.{}{}", if signature.starts_with('A') { "B" } else { "A" }, &signature[1..]))
-    };
-    // As many values as are read at all.
+    // The greatest number of values that the parser reads.
     let array = |value: &str| format!(r#","x":[{}0]"#, value.repeat(254));
     let unauthorized = StatusCode::UNAUTHORIZED;
     let malformed = StatusCode::BAD_REQUEST;

@@ -8,10 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
-mod checks;
-#[path = "../tests/support/redis_server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
-mod redis_server;
+mod support;
 
 use std::{
     sync::{
@@ -21,27 +18,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use checks::{checks, report};
 use futures_util::future::join_all;
-use redis_server::RedisServer;
+use support::{
+    checks::{assert_revocations_reach, checks, report, wait_until_refused},
+    keys::SECRET,
+    memory::resident,
+    redis_server::RedisServer,
+    scale::Scale,
+};
 use tokio::time::interval;
 use tower_bearer::{
-    Consistency, NewSession, RedisStore, TokenService,
+    Consistency, NewSession, RedisStore, TokenService, TokenType,
     store::{LogQuery, TokenStore},
 };
 
-const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
 /// Fills a user's hash: `ARGV` 1 first, 2 last, 3 now.
 const FILL: &str = include_str!("../tests/support/crowded_user.lua");
+/// The sessions that one call of the script adds.
 const AT_ONCE: usize = 50_000;
 
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "quick" || argument == "--test");
+    let scale = Scale::from_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        revoke_at_full_speed(Duration::from_secs(if quick { 6 } else { 60 })).await;
-        log_in_among_many(if quick { AT_ONCE } else { 10 * AT_ONCE }).await;
+        revoke_at_full_speed(scale).await;
+        log_in_among_many(scale).await;
     });
 }
 
@@ -50,18 +52,13 @@ async fn node(url: &str, consistency: Consistency) -> TokenService {
     TokenService::builder().secret(SECRET).store(store).consistency(consistency).max_sessions(5).build().unwrap()
 }
 
-/// Returns the memory of this process that is in use, in KiB.
-fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
-}
-
-async fn revoke_at_full_speed(time: Duration) {
+async fn revoke_at_full_speed(scale: Scale) {
+    let time = scale.time(Duration::from_secs(60));
     let server = RedisServer::start();
     let url = server.url();
     let nodes = join_all((0..4).map(|_| node(&url, BOUNDED))).await;
     let store = RedisStore::connect(&url).await.unwrap();
+    let other = nodes[0].create_token_pair(NewSession::of("42")).await.unwrap();
     let pair = nodes[0].create_token_pair(NewSession::of("42")).await.unwrap();
     let revoke = async |time: Duration| {
         let (began, mut calls) = (Instant::now(), 0_u64);
@@ -73,19 +70,25 @@ async fn revoke_at_full_speed(time: Duration) {
     };
     let entries = async || store.log(store.bucket_of("42"), LogQuery::from_start()).await.unwrap().sequence;
     // Buffers have their sizes afterwards.
-    revoke(Duration::from_secs(1)).await;
-    let before = (entries().await, memory());
+    revoke(scale.time(Duration::from_secs(1))).await;
+    let before = (entries().await, resident());
     let calls = revoke(time).await;
-    let after = (entries().await, memory());
-    println!(
+    let after = (entries().await, resident());
+    scale.print(format_args!(
         "one user revokes all other sessions, {calls} times in {time:?}: {} entries; four nodes in one process grew by \
          {} KiB",
         after.0 - before.0,
-        after.1.saturating_sub(before.1),
-    );
+        after.1.saturating_sub(before.1) / 1024,
+    ));
+    for node in &nodes {
+        node.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap();
+        wait_until_refused(node, other.access().as_str()).await;
+    }
 }
 
-async fn log_in_among_many(sessions: usize) {
+async fn log_in_among_many(scale: Scale) {
+    let sessions = scale.count(10 * AT_ONCE, 1_000);
+    let time = scale.time(Duration::from_secs(5));
     let server = RedisServer::start();
     let tokens = node(&server.url(), Consistency::Strong).await;
     let pair = tokens.create_token_pair(NewSession::of("bob")).await.unwrap();
@@ -97,10 +100,10 @@ async fn log_in_among_many(sessions: usize) {
     let found: Vec<String> = find.arg("tb:*:u:alice").query_async(&mut admin).await.unwrap();
     for first in (1..=sessions).step_by(AT_ONCE) {
         let mut fill = redis::cmd("EVAL");
-        fill.arg(FILL).arg(1).arg(&found[0]).arg(first).arg(first + AT_ONCE - 1).arg(now.to_string());
+        fill.arg(FILL).arg(1).arg(&found[0]).arg(first).arg(sessions.min(first + AT_ONCE - 1)).arg(now.to_string());
         fill.exec_async(&mut admin).await.unwrap();
     }
-    let idle = checks(&tokens, pair.access().as_str(), Duration::from_secs(5)).await;
+    let idle = checks(&tokens, pair.access().as_str(), time).await;
     let is_over = Arc::new(AtomicBool::new(false));
     let logins = tokio::spawn({
         let (other, is_over) = (node(&server.url(), Consistency::Strong).await, Arc::clone(&is_over));
@@ -114,9 +117,11 @@ async fn log_in_among_many(sessions: usize) {
             logins
         }
     });
-    let busy = checks(&tokens, pair.access().as_str(), Duration::from_secs(5)).await;
+    let busy = checks(&tokens, pair.access().as_str(), time).await;
     is_over.store(true, Ordering::Relaxed);
     let logins = logins.await.unwrap();
-    report("strict checks of another user, nobody logs in", idle);
-    report(&format!("strict checks of another user, {logins} logins of one with {sessions} sessions"), busy);
+    report(scale, "strict checks of another user, nobody logs in", idle);
+    let name = format!("strict checks of another user, {logins} logins of one with {sessions} sessions");
+    report(scale, &name, busy);
+    assert_revocations_reach(&[tokens]).await;
 }

@@ -1,18 +1,18 @@
-//! What one request costs: `cargo bench`, about two minutes.
+//! The cost of one request. `cargo bench --bench request` takes some three minutes.
 //!
-//! * `request`: through `AuthService` on the memory store, and through the bare service. No HTTP server; requests are made outside of the
-//!   measured time. The difference is the layer's price. A *warm* request's token has been seen before; without the cache each is verified; at the
-//!   *first use* it is also remembered, and others pushed out.
-//! * `refusal`: the same for requests that are refused.
-//! * `strict`: checks against a Redis of the benchmark's own, one after another and 64 at once, beside what is written by hand: a `GET` on a
-//!   connection out of a pool, and a `GET` or a check's own two commands on a shared multiplexed connection. None of them looks at a token.
+//! * `request`: through `AuthService` on the memory store, and through the bare service, without an
+//!   HTTP server. The difference is the layer's price. The service has seen the token of a *warm*
+//!   request before. Without the cache it verifies each token. At the *first use* it also remembers
+//!   the token, and drops others.
+//! * `refusal`: the same for requests that the layer refuses.
+//! * `strict`: checks against a Redis of the benchmark's own, one after another and 64 at once.
+//!   Beside them stand three checks by hand, none of which looks at a token: a `GET` on a
+//!   connection out of a pool, and a `GET` or a check's own two commands on a shared multiplexed
+//!   connection.
 //! * `issue`: a login's token pair, and a refresh.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
-#[path = "../tests/support/redis_server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
-mod redis_server;
 mod support;
 
 use std::{
@@ -26,16 +26,20 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use deadpool_redis::redis::AsyncCommands;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use redis_server::RedisServer;
-use support::{bearer, hello, key};
+use support::{
+    keys::key,
+    redis_server::RedisServer,
+    requests::{bearer, forged, get, hello},
+};
 use tokio::runtime::Runtime;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, KeySet, MemoryStore, NewSession, RedisStore, TokenService, TokenStore, TokenType, jwt::SigningKey,
 };
 
-/// How many requests are made before they are measured.
+/// The number of requests that are made before the clock starts.
 const BATCH: u64 = 1000;
+/// The number of tasks that check at once.
 const TASKS: u64 = 64;
 
 criterion_group! {
@@ -48,7 +52,7 @@ criterion_group! {
 }
 criterion_main!(benches);
 
-// ---- Through the service -------------------------------------------------------------------------------------------
+// ---- Through the service ------------------------------------------------------------------------
 
 fn requests(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -83,22 +87,12 @@ fn refusals(criterion: &mut Criterion) {
     for algorithm in ["HS256", "ES256"] {
         let tokens = service(key(algorithm), MemoryStore::default());
         let token = access_token(&runtime, &tokens);
-        let (signed, signature) = token.rsplit_once('.').unwrap();
-        // Another first character: as long, and canonical, so that only the verifier can refuse it.
-        let forged = format!("{signed}.{}{}", if signature.starts_with('A') { "B" } else { "A" }, &signature[1..]);
         let service = AuthLayer::new(tokens).layer(service_fn(hello));
         let name = format!("forged signature, {algorithm}");
-        measure(&mut group, &name, &runtime, service.clone(), &bearer(&forged), StatusCode::UNAUTHORIZED);
+        let refused = StatusCode::UNAUTHORIZED;
+        measure(&mut group, &name, &runtime, service.clone(), &forged(&token), refused);
         if algorithm == "HS256" {
-            let refused = StatusCode::UNAUTHORIZED;
-            measure(
-                &mut group,
-                "no credential",
-                &runtime,
-                service.clone(),
-                &Request::get("/").body(()).unwrap(),
-                refused,
-            );
+            measure(&mut group, "no credential", &runtime, service.clone(), &get("/"), refused);
             measure(&mut group, "a header of 1 MiB", &runtime, service, &bearer(&"a".repeat(1 << 20)), refused);
         }
     }
@@ -149,10 +143,12 @@ fn measure_each<S, B>(
     });
 }
 
-// ---- Against Redis -------------------------------------------------------------------------------------------------
+// ---- Against Redis ------------------------------------------------------------------------------
 
 fn strict(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    // A service on Redis starts a task that follows the log.
+    let _entered = runtime.enter();
     let server = RedisServer::start();
     let store = Arc::new(runtime.block_on(RedisStore::connect(server.url())).unwrap());
     let tokens = builder(key("HS256")).shared_store(store.clone()).build().unwrap();
@@ -204,7 +200,8 @@ fn strict(criterion: &mut Criterion) {
     }
 }
 
-/// Runs a step again and again in `tasks` tasks, each with its own clone of the state; measured is the time until all are done.
+/// Runs a step again and again in `tasks` tasks, each with its own clone of the state. Measures the
+/// time until all tasks are done.
 fn concurrently<T, F, Fut>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
@@ -241,10 +238,12 @@ fn concurrently<T, F, Fut>(
     });
 }
 
-// ---- Issuing -------------------------------------------------------------------------------------------------------
+// ---- Issuing ------------------------------------------------------------------------------------
 
 fn issue(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    // A service on Redis starts a task that follows the log.
+    let _entered = runtime.enter();
     let server = RedisServer::start();
     let redis = Arc::new(runtime.block_on(RedisStore::connect(server.url())).unwrap());
     let mut group = criterion.benchmark_group("issue");
@@ -285,7 +284,7 @@ async fn refresh(tokens: &TokenService, count: u64) -> Duration {
     measured
 }
 
-// ---- Keys and tokens -----------------------------------------------------------------------------------------------
+// ---- Keys and tokens ----------------------------------------------------------------------------
 
 fn builder(key: SigningKey) -> tower_bearer::tokens::Builder {
     TokenService::builder().keys(KeySet::signing(key)).issuer("https://issuer.example").audience("api")

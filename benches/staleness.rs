@@ -1,27 +1,30 @@
-//! Bounded staleness, measured: `cargo bench --bench staleness`, some five minutes; `-- quick` with a tenth of everything, `-- requests` only the first part.
+//! The cost of bounded staleness. `cargo bench --bench staleness` takes some five minutes;
+//! `-- quick` does a tenth of everything, `-- requests` only the first part.
 //!
-//! * what a request costs over the bare service, with a token that was seen before and with one that was not;
-//! * the same with 10 million sessions in the store, and with a million revocations in the replica;
-//! * the memory of a million revocations;
-//! * how long after a revocation another node refuses.
+//! * Requests beside the bare service, and requests while the node learns of revocations.
+//! * Requests with 10 million sessions in the store and with a million revocations in the replica:
+//!   with tokens that the node has seen before, and with new ones.
+//! * The memory of a million revocations.
+//! * The time from a revocation to its refusal by another node.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
-#[path = "../tests/support/redis_server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
-mod redis_server;
 mod support;
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
-use redis_server::RedisServer;
-use support::{Contender, bearer, compare, hello, key};
+use support::{
+    checks::{report, wait_until_refused},
+    keys::key,
+    memory::resident,
+    redis_server::RedisServer,
+    requests::{bearer, hello},
+    scale::{Scale, has_argument},
+    turns::{Contender, Turns},
+};
 use tokio::{runtime::Runtime, task::JoinSet, time::sleep};
 use tower::{Layer, service_fn};
 use tower_bearer::{
@@ -29,12 +32,13 @@ use tower_bearer::{
 };
 use uuid::Uuid;
 
-const D: Duration = Duration::from_secs(1);
+const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
 const ROUNDS: usize = 1000;
 const BATCH: usize = 200;
 
 fn main() {
-    let part = if std::env::args().any(|argument| argument == "quick") { 10 } else { 1 };
+    let scale = Scale::from_arguments();
+    let turns = Turns::new(scale, ROUNDS, BATCH);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let few = RedisServer::start();
     let many = RedisServer::start();
@@ -44,46 +48,50 @@ fn main() {
     let bare = Contender::new("bare service", service_fn(hello), vec![bearer("x")], StatusCode::OK);
     let mut all = vec![bare];
     all.extend([warm("HS256, seen before", &runtime, &plain), warm("ES256, seen before", &runtime, &signed)]);
-    compare("bounded:1000, a request", &runtime, ROUNDS, BATCH, &mut all);
-    while_others_are_revoked(&runtime);
-    if std::env::args().any(|argument| argument == "requests") {
+    turns.compare("bounded:1000, a request", &runtime, &mut all);
+    while_others_are_revoked(&runtime, turns);
+    if has_argument("requests") {
         return;
     }
 
-    let began = Instant::now();
-    runtime.block_on(fill(&many, 10_000_000 / part));
+    let (began, sessions) = (Instant::now(), scale.count(10_000_000, 1_000));
+    runtime.block_on(fill(&many, sessions));
     let full = runtime.block_on(node(&many, "HS256"));
-    println!("\n{} sessions in {:?}", 10_000_000 / part, began.elapsed());
+    scale.print(format_args!("\n{sessions} sessions in {:?}", began.elapsed()));
     let (began, memory) = (Instant::now(), resident());
     let revoked = RedisServer::start();
     let revoking = runtime.block_on(node(&revoked, "HS256"));
-    runtime.block_on(revoke_many(&revoked, &revoking, 1_000_000 / part));
+    runtime.block_on(revoke_many(&revoked, &revoking, scale.count(1_000_000, 1_000)));
     let replica = runtime.block_on(revoking.status()).replica.unwrap();
-    println!(
+    scale.print(format_args!(
         "{} revocations in {:?}: {:.1} MB by the replica's own count, {:.1} MB more resident memory (the bench's own included)",
         replica.revocations,
         began.elapsed(),
         megabytes(replica.bytes),
         megabytes(resident().saturating_sub(memory)),
-    );
+    ));
     let mut all = vec![
         warm("nothing else, seen before", &runtime, &plain),
         warm("many sessions, seen before", &runtime, &full),
         warm("many revocations, seen before", &runtime, &revoking),
     ];
-    compare("bounded:1000, HS256", &runtime, ROUNDS, BATCH, &mut all);
+    turns.compare("bounded:1000, HS256", &runtime, &mut all);
+    // Each request has a token of its own, so that the node sees none twice.
+    let turns = Turns::new(scale, ROUNDS / 30, BATCH);
+    let first = |name, tokens| contender(name, &runtime, tokens, turns.requests());
     let mut all = vec![
-        first("nothing else, first use", &runtime, &plain),
-        first("many sessions, first use", &runtime, &full),
-        first("many revocations, first use", &runtime, &revoking),
+        first("nothing else, first use", &plain),
+        first("many sessions, first use", &full),
+        first("many revocations, first use", &revoking),
     ];
-    // As many tokens as are asked about, so that none is seen twice.
-    compare("bounded:1000, HS256", &runtime, ROUNDS / 30, BATCH, &mut all);
-    runtime.block_on(refusals(&few, 10_000 / part));
+    turns.compare("bounded:1000, HS256", &runtime, &mut all);
+    let after = runtime.block_on(refusals(&few, scale.count(10_000, 10)));
+    report(scale, "\nrevocations, refused on another node after", after);
 }
 
-/// What is learnt makes requests look again: the same once more with a token whose bucket learns of a revocation every 5 ms, beside one whose bucket learns of none.
-fn while_others_are_revoked(runtime: &Runtime) {
+/// Measures requests whose bucket learns of a revocation every 5 ms, beside requests whose bucket
+/// learns of none. Each revocation makes the next request look at the deny set again.
+fn while_others_are_revoked(runtime: &Runtime, turns: Turns) {
     let (calm, busy) = (RedisServer::start(), RedisServer::start());
     let one_bucket = async |server: &RedisServer| {
         let store = RedisStore::builder(server.url()).buckets(1).connect().await.unwrap();
@@ -100,7 +108,8 @@ fn while_others_are_revoked(runtime: &Runtime) {
             sleep(Duration::from_millis(5)).await;
         }
     });
-    compare("bounded:1000, one bucket", runtime, ROUNDS, BATCH, &mut all);
+    turns.compare("bounded:1000, one bucket", runtime, &mut all);
+    assert!(!revoker.is_finished(), "the revocations have failed");
     revoker.abort();
 }
 
@@ -114,7 +123,7 @@ async fn node_on(store: RedisStore, algorithm: &str) -> TokenService {
         .issuer("https://issuer.example")
         .audience("api")
         .store(store)
-        .consistency(Consistency::BoundedStaleness(D))
+        .consistency(BOUNDED)
         .build()
         .unwrap();
     while tokens.status().await.replica.unwrap().state != ReplicaState::Leased {
@@ -125,10 +134,6 @@ async fn node_on(store: RedisStore, algorithm: &str) -> TokenService {
 
 fn warm(name: &str, runtime: &Runtime, tokens: &TokenService) -> Contender {
     contender(name, runtime, tokens, 1)
-}
-
-fn first(name: &str, runtime: &Runtime, tokens: &TokenService) -> Contender {
-    contender(name, runtime, tokens, (ROUNDS / 30 + ROUNDS / 300) * BATCH)
 }
 
 fn contender(name: &str, runtime: &Runtime, tokens: &TokenService, count: usize) -> Contender {
@@ -144,7 +149,7 @@ fn contender(name: &str, runtime: &Runtime, tokens: &TokenService, count: usize)
     Contender::new(name, AuthLayer::new(tokens.clone()).layer(service_fn(hello)), requests, StatusCode::OK)
 }
 
-/// Sessions of users, as the store writes them, but for what no request here reads.
+/// Writes sessions of other users. The records have the size of the store's; no request reads them.
 async fn fill(server: &RedisServer, count: usize) {
     const PIPELINE: usize = 5_000;
     let mut fillers = JoinSet::new();
@@ -185,8 +190,9 @@ async fn revoke_many(server: &RedisServer, tokens: &TokenService, count: usize) 
     }
 }
 
-/// From the acknowledgement of a revocation to the first check on another node that refuses.
-async fn refusals(server: &RedisServer, count: usize) {
+/// Returns the times from the acknowledgement of a revocation to the first check on another node
+/// that refuses.
+async fn refusals(server: &RedisServer, count: usize) -> Vec<Duration> {
     let (here, there) = (node(server, "HS256").await, node(server, "HS256").await);
     let mut after = Vec::with_capacity(count);
     for number in 0..count {
@@ -195,30 +201,9 @@ async fn refusals(server: &RedisServer, count: usize) {
         there.validate_token(token, TokenType::Access).await.unwrap();
         here.revoke_session(format!("user-{number}"), pair.session_id()).await.unwrap();
         let acknowledged = Instant::now();
-        loop {
-            let started = acknowledged.elapsed();
-            if there.validate_token(token, TokenType::Access).await.is_err() {
-                after.push(started);
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
+        after.push(wait_until_refused(&there, token).await - acknowledged);
     }
-    after.sort_unstable();
-    let at = |part: usize| after[(after.len() - 1) * part / 1000];
-    println!(
-        "\n{count} revocations, refused on another node after: p50 {:?}, p99 {:?}, p99.9 {:?}, max {:?}",
-        at(500),
-        at(990),
-        at(999),
-        at(1000)
-    );
-}
-
-/// This process's resident memory, in bytes; zero where there is no `/proc`.
-fn resident() -> usize {
-    let pages = fs::read_to_string("/proc/self/statm").ok();
-    pages.and_then(|text| text.split(' ').nth(1)?.parse::<usize>().ok()).unwrap_or_default() * 4096
+    after
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for reading")]

@@ -1,22 +1,21 @@
-//! What the layer costs over the wire: `cargo build --release --examples && cargo bench --bench wire`, about two minutes.
+//! The cost of the layer over the wire. `cargo bench --bench wire` takes about two minutes;
+//! `-- quick` does a tenth of everything.
 //!
-//! `examples/bench_server` runs in a process of its own, and 64 connections ask it in turns for `/open` and for `/protected`, which run the same
-//! handler; what counts is the ratio of the two in one run. Beside it, in another process, a server that does by hand what is mostly done: a
-//! connection out of a deadpool, and a `GET`, for every request; it does not even look at the token.
+//! `examples/bench_server` runs in a process of its own. 64 connections ask it in turns for `/open`
+//! and for `/protected`, which run the same handler. The ratio of the two in one run counts.
+//! Another process serves by hand, as most applications do: for every request it takes a connection
+//! out of a deadpool and sends a `GET`. It does not even look at the token.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
-#[path = "../tests/support/example.rs"]
-#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
-mod example;
-#[path = "../tests/support/redis_server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "it takes a part of this")]
-mod redis_server;
+#[path = "../examples/bench_server.rs"]
+mod bench_server;
+mod support;
 
 use std::{
     env,
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -26,8 +25,12 @@ use std::{
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use deadpool_redis::{Pool, redis::AsyncCommands};
-use example::Example;
-use redis_server::RedisServer;
+use support::{
+    keys::SECRET,
+    redis_server::RedisServer,
+    scale::{Scale, has_argument},
+    turns::quartiles,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -36,46 +39,56 @@ use tokio::{
 };
 
 const CONNECTIONS: usize = 64;
-/// Short, and many: the speed of a shared machine changes within seconds, and a ratio is taken of turns that follow each other.
+/// The turns of each target. They are short and many, because a ratio is taken of turns that follow
+/// each other, and the speed of a shared machine changes within seconds.
 const ROUNDS: usize = 48;
-const WARM_UP: usize = 4;
 const TURN: Duration = Duration::from_millis(200);
-/// The bench's own server by hand, told from `cargo bench`'s arguments.
+/// The arguments with which this program is a server.
+const BENCH_SERVER: &str = "--serve-bench-server";
 const BY_HAND: &str = "--serve-by-hand";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let arguments: Vec<_> = env::args().collect();
-    if let Some(at) = arguments.iter().position(|argument| argument == BY_HAND) {
-        runtime.block_on(serve_by_hand(&arguments[at + 1]));
-        return;
+    if has_argument(BENCH_SERVER) {
+        return bench_server::main().unwrap();
     }
-    let server = RedisServer::start();
-    let by_hand = ByHand::start(&server.url());
-    println!(
-        "{CONNECTIONS} connections, {ROUNDS} turns of {TURN:?} each; requests a second and ratios: median [quartiles]\n"
-    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if has_argument(BY_HAND) {
+        return runtime.block_on(serve_by_hand());
+    }
+    let scale = Scale::from_arguments();
+    let rounds = scale.count(ROUNDS, 1);
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let by_hand = Server::start(BY_HAND, &[("REDIS_URL", &url)]);
+    scale.print(format_args!(
+        "{CONNECTIONS} connections, {rounds} turns of {TURN:?} each; requests a second and ratios: median [quartiles]\n"
+    ));
     for (name, variables) in [
-        ("bounded:1000, Redis", vec![("CONSISTENCY", "bounded:1000"), ("REDIS_URL", &*server.url())]),
-        ("strong, Redis", vec![("CONSISTENCY", "strong"), ("REDIS_URL", &*server.url())]),
+        ("bounded:1000, Redis", vec![("CONSISTENCY", "bounded:1000"), ("REDIS_URL", &*url)]),
+        ("strong, Redis", vec![("CONSISTENCY", "strong"), ("REDIS_URL", &*url)]),
         ("memory", vec![]),
     ] {
-        let variables: Vec<_> = variables.into_iter().chain([("RUST_LOG", "warn")]).collect();
-        let example = Example::start("bench_server", &variables);
+        let variables: Vec<_> =
+            variables.into_iter().chain([("JWT_SECRET_KEY", SECRET), ("RUST_LOG", "error")]).collect();
+        let server = Server::start(BENCH_SERVER, &variables);
+        let authority = &*server.authority;
+        let without_token = runtime.block_on(answer(authority, "/protected"));
+        assert!(without_token.starts_with("HTTP/1.1 401 "), "{without_token}");
         let mint = async {
             let mut tokens = Vec::with_capacity(CONNECTIONS);
             for _ in 0..CONNECTIONS {
-                tokens.push(body(example.authority(), "/token").await);
+                let answer = answer(authority, "/token").await;
+                tokens.push(answer.split_once("\r\n\r\n").unwrap().1.to_owned());
             }
             tokens
         };
         let tokens = runtime.block_on(mint);
         let targets = [
-            Target { name: "/open", authority: example.authority(), path: "/open", tokens: &tokens },
-            Target { name: "/protected", authority: example.authority(), path: "/protected", tokens: &tokens },
+            Target { name: "/open", authority, path: "/open", tokens: &tokens },
+            Target { name: "/protected", authority, path: "/protected", tokens: &tokens },
             Target { name: "by hand: checkout, GET", authority: &by_hand.authority, path: "/", tokens: &tokens },
         ];
-        compare(&runtime, name, &targets);
+        compare(scale, &runtime, name, &targets);
     }
 }
 
@@ -87,43 +100,38 @@ struct Target<'a> {
     tokens: &'a [String],
 }
 
-/// Each target in turns, so that all meet the same state of the machine.
-fn compare(runtime: &Runtime, title: &str, targets: &[Target<'_>]) {
+/// Measures the targets in turns, so that all meet the same state of the machine.
+fn compare(scale: Scale, runtime: &Runtime, title: &str, targets: &[Target<'_>]) {
+    let rounds = scale.count(ROUNDS, 1);
     let mut rates = vec![Vec::new(); targets.len()];
-    for round in 0..WARM_UP + ROUNDS {
+    for round in 0..rounds / 10 + rounds {
         for (target, rates) in targets.iter().zip(&mut rates) {
             let rate = runtime.block_on(load(target));
-            if round >= WARM_UP {
+            // The first turns warm up.
+            if round >= rounds / 10 {
                 rates.push(rate);
             }
         }
     }
-    println!("{title:<28}{:>12}   of /open             of by hand", "requests/s");
+    scale.print(format_args!("{title:<28}{:>12}   of /open             of by hand", "requests/s"));
     for (target, own) in targets.iter().zip(&rates) {
-        println!(
+        scale.print(format_args!(
             "  {:<26}{:>12.0}   {}   {}",
             target.name,
-            quartiles(own)[1],
+            quartiles(own.iter().copied())[1],
             ratio(own, &rates[0]),
             ratio(own, &rates[2])
-        );
+        ));
     }
-    println!();
+    scale.print("");
 }
 
 fn ratio(own: &[f64], others: &[f64]) -> String {
-    let ratios: Vec<_> = own.iter().zip(others).map(|(own, other)| own / other).collect();
-    let [low, median, high] = quartiles(&ratios);
+    let [low, median, high] = quartiles(own.iter().zip(others).map(|(own, other)| own / other));
     format!("{median:.3} [{low:.3} {high:.3}]")
 }
 
-fn quartiles(values: &[f64]) -> [f64; 3] {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
-}
-
-/// Requests a second that a target answers.
+/// Returns the number of requests a second that a target answers.
 async fn load(target: &Target<'_>) -> f64 {
     let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = JoinSet::new();
@@ -140,8 +148,10 @@ async fn load(target: &Target<'_>) -> f64 {
                 let mut read = 0;
                 while !buffer[..read].ends_with(b"\r\n\r\nhi") {
                     let more = stream.read(&mut buffer[read..]).await.unwrap();
-                    assert!(more > 0, "{}", String::from_utf8_lossy(&buffer[..read]));
                     read += more;
+                    // Another answer does not end in `hi`, so the loop would never end.
+                    let is_ok = more > 0 && buffer.starts_with(b"HTTP/1.1 200 ");
+                    assert!(is_ok, "{}", String::from_utf8_lossy(&buffer[..read]));
                 }
                 answered.fetch_add(1, Ordering::Relaxed);
             }
@@ -156,45 +166,52 @@ async fn load(target: &Target<'_>) -> f64 {
     rate
 }
 
-async fn body(authority: &str, path: &str) -> String {
+/// Returns the whole answer to a request without a token.
+async fn answer(authority: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(authority).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).await.unwrap();
-    response.split_once("\r\n\r\n").unwrap().1.to_owned()
+    response
 }
 
-// ---- By hand -------------------------------------------------------------------------------------------------------
+// ---- Servers ------------------------------------------------------------------------------------
 
-/// This program again, as the server by hand. Dropping it ends it.
-struct ByHand {
+/// This program again, as a server. Dropping it ends it.
+struct Server {
     child: Child,
     authority: String,
+    /// Stays open, because the server prints more than its address.
+    _stdout: BufReader<ChildStdout>,
 }
 
-impl ByHand {
-    fn start(redis: &str) -> Self {
+impl Server {
+    /// Starts a server on a free port, with these variables and no others. Waits for its address.
+    fn start(role: &str, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
-        let mut child = command.args([BY_HAND, redis]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut authority = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut authority).unwrap();
-        Self { child, authority: authority.trim().to_owned() }
+        command.arg(role).env_clear().env("BIND", "127.0.0.1:0").envs(variables.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let (mut stdout, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+        stdout.read_line(&mut line).unwrap();
+        let (_, authority) = line.trim().split_once("http://").expect("the server's address");
+        Self { child, authority: authority.to_owned(), _stdout: stdout }
     }
 }
 
-impl Drop for ByHand {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = (self.child.kill(), self.child.wait());
     }
 }
 
-async fn serve_by_hand(redis: &str) {
+async fn serve_by_hand() {
+    let redis = env::var("REDIS_URL").unwrap();
     let builder = deadpool_redis::Config::from_url(redis).builder().unwrap();
     let pool = builder.max_size(16).runtime(deadpool_redis::Runtime::Tokio1).build().unwrap();
     pool.get().await.unwrap().set::<_, _, ()>("session", &[b'x'; 60][..]).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    println!("{}", listener.local_addr().unwrap());
+    println!("by hand on http://{}", listener.local_addr().unwrap());
     axum::serve(listener, Router::new().route("/", get(look_up)).with_state(pool)).await.unwrap();
 }
 

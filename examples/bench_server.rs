@@ -1,5 +1,6 @@
-//! For load generators: `/open` and `/protected` run the same handler, and only `/protected` is behind the layer. The ratio of the
-//! two in one run is the layer's price. `/token` mints a token for a new session.
+//! A server for load generators, and for `benches/wire.rs`. `/open` and `/protected` run the same
+//! handler, and only `/protected` is behind the layer. The ratio of the two in one run is the
+//! layer's price. `/token` mints a token for a new session.
 //!
 //! `cargo run --release --example bench_server`, with the variables of `common/mod.rs`.
 
@@ -13,7 +14,7 @@ use tokio::net::TcpListener;
 use tower_bearer::{AuthLayer, NewSession, TokenService};
 
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
+pub(crate) async fn main() -> Result<(), Failure> {
     log_to_stderr()?;
     let (builder, store) = tokens_from_env().await?;
     let tokens = builder.build()?;
