@@ -3,25 +3,98 @@
 //! | step | what happens |
 //! |--|--|
 //! | [`create_token_pair`](TokenService::create_token_pair) | opens a session in the store, signs an access and a refresh token for it |
-//! | [`validate_token`](TokenService::validate_token) | verifies the text, then finds out whether session and token are alive: from the store, or from a [replica](Consistency) of its log |
+//! | [`validate_token`](TokenService::validate_token) | verifies the text, then finds out if session and token are alive: from the store, or from a [replica](Consistency) of its log |
 //! | [`refresh`](TokenService::refresh) | looks the user up again, moves the session's counter on in one atomic step, signs the successors |
 //! | [`revoke_token`](TokenService::revoke_token), [`revoke_session`](TokenService::revoke_session), [`revoke_all_for_subject`](TokenService::revoke_all_for_subject) | one atomic step each, an error if the store has not confirmed it |
 //!
 //! # Refresh tokens
 //!
-//! A refresh token is good once. Whoever repeats it within [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the
-//! same successor again**: the successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so no
-//! sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700 section 4.14.2): the
-//! session ends with all its tokens, and [`SecurityEvent::ReuseDetected`] is emitted.
+//! A refresh token is good once. A client that repeats it within
+//! [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the same successor again**.
+//! The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so no
+//! sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700
+//! section 4.14.2): the session ends with all its tokens, and [`SecurityEvent::ReuseDetected`] is
+//! emitted.
 //!
-//! Everything that can fail for the application's reasons (the user lookup, building claims, choosing the key) is done *before*
-//! the counter moves, and only signing after it: a user database that is down for a minute must not turn the client's next try into
-//! "theft".
+//! Everything that can fail for the application's reasons (the user lookup, building claims,
+//! choosing the key) is done *before* the counter moves, and only signing after it. A user database
+//! that is down for a minute must not turn the client's next try into "theft".
 //!
 //! # Times
 //!
-//! `iat` is the store's time of the answer that allowed the token to be made, not this node's: a node that stalls, or
-//! whose clock is fast, cannot make a token that outlives the record of its revocation.
+//! `iat` is the store's time of the answer that allowed the token to be made, not this node's. So a
+//! node that stalls, or whose clock is fast, cannot make a token that outlives the record of its
+//! revocation.
+//!
+//! # Changing your claims
+//!
+//! When you deploy a new version of your claims type, tokens with the old claims are under way:
+//! access tokens for minutes, refresh tokens for weeks. Nodes of both versions run beside each
+//! other for a while.
+//!
+//! | change | tokens with the old claims |
+//! |--|--|
+//! | a field is removed | are read; what they have beyond the type is ignored |
+//! | a field is added with `#[serde(default)]`, or as an `Option` | are read, and renewed with the default |
+//! | a field is added without a default, renamed, or has another type | are refused: [`TokenError::CustomClaims`](crate::error::TokenError::CustomClaims) |
+//!
+//! So prefer `#[serde(default)]`. If there is no good default, give an
+//! [`on_refresh`](TokenServiceBuilder::on_refresh) hook: it gets the old members of a refresh token
+//! and answers with new claims. Clients whose access token is refused refresh, and go on. Without a
+//! hook their refresh is refused too, and users log in again. ([`renew_from`](crate::users::renew_from)
+//! and the refresh endpoint are such hooks: they build the claims anew from your user.) A refused
+//! refresh token is not used up.
+//!
+//! Revocation never reads your claims: [`revoke_token`](TokenService::revoke_token) revokes a leaked
+//! token of any version by its text.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use tower_bearer::{
+//!     BoxError, MemoryStore, NewSession, Renewal, TokenService, tokens::Refreshing,
+//! };
+//!
+//! # #[derive(Serialize)]
+//! # struct Old { role: String }
+//! #[derive(Clone, Serialize, Deserialize)]
+//! struct MyClaims {
+//!     role: String,
+//!     #[serde(default)]
+//!     beta: bool, // new: old tokens are read as `false`
+//!     tenant: String, // new, and no default would be right
+//! }
+//!
+//! async fn renew(session: Refreshing<MyClaims>) -> Result<Renewal<MyClaims>, BoxError> {
+//!     if session.custom().is_some() {
+//!         return Ok(Renewal::Keep);
+//!     }
+//!     // Claims of an older version. Ask your user database here.
+//!     let old = session.raw_custom();
+//!     let role = old.get("role").and_then(|role| role.as_str()).unwrap_or("guest").to_owned();
+//!     let claims = MyClaims { role, beta: false, tenant: "acme".to_owned() };
+//!     Ok(Renewal::Replace { claims, scope: session.claims().scope().to_string() })
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let store = std::sync::Arc::new(MemoryStore::default());
+//! # let base = || {
+//! #     TokenService::builder()
+//! #         .secret("a test secret that is long enough for HS256")
+//! #         .shared_store(store.clone())
+//! # };
+//! # let before = base().claims::<serde_json::Value>().build()?;
+//! # let old = NewSession::new("42").claims(serde_json::to_value(Old { role: "owner".into() })?);
+//! # let pair = before.create_token_pair(old).await?;
+//! let tokens = base().claims::<MyClaims>().on_refresh(renew).build()?;
+//!
+//! let renewed = tokens.refresh(pair.refresh().as_str()).await?;
+//! let access = renewed.access().as_str();
+//! let claims = tokens.validate_token(access, tower_bearer::TokenType::Access).await?;
+//! assert_eq!((claims.custom().role.as_str(), claims.custom().tenant.as_str()), ("owner", "acme"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod auth_time;
 mod builder;
