@@ -26,26 +26,30 @@ const NAMES: [&str; 7] = [
 
 /// The settings of the environment, under the predecessor's names.
 ///
-/// | variable | value | used where it is unset |
-/// |--|--|--|
-/// | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, taken byte for byte | none: a secret or keys are needed |
-/// | `JWT_ALGORITHM` | the name of a signature algorithm (RFC 7518 section 3.1) | `HS256` |
-/// | `JWT_ACCESS_TOKEN_EXPIRE_MINUTES` | lifetime of an access token, 1 to 525 600 (one year) | 30 |
-/// | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | lifetime of a refresh token that is not used, 1 to 3650 (ten years) | 7 |
-/// | `JWT_AUDIENCE` | the `aud` of issued tokens | none |
-/// | `JWT_ISSUER` | the `iss` of issued and accepted tokens | none |
-/// | `JWT_ALLOWED_AUDIENCES` | the `aud` values to accept beside `JWT_AUDIENCE`: a JSON array of strings, or a list with commas | none |
+/// | variable | value |
+/// |--|--|
+/// | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, taken byte for byte |
+/// | `JWT_ALGORITHM` | the name of a signature algorithm (RFC 7518 section 3.1) |
+/// | `JWT_ACCESS_TOKEN_EXPIRE_MINUTES` | lifetime of an access token, 1 to 525 600 (one year) |
+/// | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | lifetime of an unused refresh token, 1 to 3650 (ten years) |
+/// | `JWT_AUDIENCE` | the `aud` of issued tokens |
+/// | `JWT_ISSUER` | the `iss` of issued and accepted tokens |
+/// | `JWT_ALLOWED_AUDIENCES` | the `aud` values to accept beside `JWT_AUDIENCE` |
+///
+/// The last is a JSON array of strings, or a list with commas.
 ///
 /// A variable that is unset is `None`: the defaults are those of
-/// [`TokenServiceBuilder`](crate::tokens::TokenServiceBuilder). One that is set to something
-/// unusable, even to nothing at all, is a [`ConfigError`] that names the variable: a typing error
-/// must not turn into a default.
+/// [`TokenServiceBuilder`]. One that is set to something unusable, even to nothing at all, is a
+/// [`ConfigError`] with its name. A typing error must not turn into a default.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_bearer::compat::Settings;
 ///
-/// let settings = Settings::from_vars([("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "15"), ("JWT_ALLOWED_AUDIENCES", "api, web")])?;
+/// let settings = Settings::from_vars([
+///     ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "15"),
+///     ("JWT_ALLOWED_AUDIENCES", "api, web"),
+/// ])?;
 /// assert_eq!(settings.access_lifetime(), Some(Duration::from_secs(15 * 60)));
 /// assert_eq!(settings.allowed_audiences(), Some(&["api".to_owned(), "web".to_owned()][..]));
 /// assert_eq!(settings.issuer(), None);

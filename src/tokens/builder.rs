@@ -33,9 +33,9 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 /// | [`algorithm`](Self::algorithm) of the secret | HS256 |
 /// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; tokens with one are refused |
 /// | [`store`](Self::store) | none: must be given, but for [`TokenPolicy::Stateless`] |
-/// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or the session's lifetime if that is shorter |
+/// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or a session's if shorter |
 /// | [`refresh_lifetime`](Self::refresh_lifetime) (idle) | 7 days since the last use |
-/// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days since the login, or the `refresh_lifetime` if that is longer |
+/// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days since the login, or longer |
 /// | [`reuse_grace`](Self::reuse_grace) | 30 s |
 /// | [`leeway`](Self::leeway) | 5 s |
 /// | [`max_token_age`](Self::max_token_age) | no bound but a token's lifetime |

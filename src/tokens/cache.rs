@@ -108,8 +108,8 @@ pub(super) struct LookupKey<'t> {
     bytes: &'t [u8],
 }
 
-/// The key of an entry: the text of a token, with its hash. Neither a lookup nor an eviction reads a
-/// text to hash it once more.
+/// The key of an entry: the text of a token, with its hash. Neither a lookup nor an eviction reads
+/// a text to hash it once more.
 pub(super) struct TokenKey {
     hash: u64,
     version: u64,

@@ -57,7 +57,9 @@ pub enum SecurityEvent {
 
 /// The application's hook for security events, if it has one.
 #[derive(Clone, Default)]
-pub(super) struct Events(Option<Arc<dyn Fn(&SecurityEvent) + Send + Sync>>);
+pub(super) struct Events(Option<Arc<Hook>>);
+
+type Hook = dyn Fn(&SecurityEvent) + Send + Sync;
 
 impl Events {
     pub(super) fn new(hook: impl Fn(&SecurityEvent) + Send + Sync + 'static) -> Self {

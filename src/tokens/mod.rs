@@ -1,23 +1,33 @@
 //! Issuing, checking, refreshing and revoking tokens: [`TokenService`].
 //!
-//! | step | what happens |
+//! | call | what happens |
 //! |--|--|
-//! | [`create_token_pair`](TokenService::create_token_pair) | opens a session in the store, signs an access and a refresh token for it |
-//! | [`validate_token`](TokenService::validate_token) | verifies the text, then finds out if session and token are alive: from the store, or from a [replica](Consistency) of its log |
-//! | [`refresh`](TokenService::refresh) | looks the user up again, moves the session's counter on in one atomic step, signs the successors |
-//! | [`revoke_token`](TokenService::revoke_token), [`revoke_session`](TokenService::revoke_session), [`revoke_all_for_subject`](TokenService::revoke_all_for_subject) | one atomic step each, an error if the store has not confirmed it |
+//! | [`create_token_pair`] | opens a session in the store, and signs its tokens |
+//! | [`validate_token`] | verifies the text, then finds out if session and token are alive |
+//! | [`refresh`] | asks the application, moves the session on, and signs the successors |
+//! | [`revoke_token`], [`revoke_session`], [`revoke_all_for_subject`] | one atomic step each |
+//!
+//! A check asks the store, or a replica of its log: see [`Consistency`]. A revocation that the
+//! store has not confirmed is an error.
+//!
+//! [`create_token_pair`]: TokenService::create_token_pair
+//! [`validate_token`]: TokenService::validate_token
+//! [`refresh`]: TokenService::refresh
+//! [`revoke_token`]: TokenService::revoke_token
+//! [`revoke_session`]: TokenService::revoke_session
+//! [`revoke_all_for_subject`]: TokenService::revoke_all_for_subject
 //!
 //! # Refresh tokens
 //!
 //! A refresh token is good once. A client that repeats it within
-//! [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the same successor again**.
-//! The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so no
+//! [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the same successor
+//! again**. The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so no
 //! sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700
 //! section 4.14.2): the session ends with all its tokens, and [`SecurityEvent::ReuseDetected`] is
 //! emitted.
 //!
-//! Everything that can fail for the application's reasons (the user lookup, building claims,
-//! choosing the key) is done *before* the counter moves, and only signing after it. A user database
+//! The user lookup, building claims and choosing the key can fail for the application's reasons.
+//! They are done *before* the counter moves, and only signing after it. A user database
 //! that is down for a minute must not turn the client's next try into "theft".
 //!
 //! # Times
@@ -28,25 +38,28 @@
 //!
 //! # Changing your claims
 //!
-//! When you deploy a new version of your claims type, tokens with the old claims are under way:
-//! access tokens for minutes, refresh tokens for weeks. Nodes of both versions run beside each
+//! When you deploy a new version of your claims type, tokens with the old claims are under way.
+//! Access tokens are so for minutes, refresh tokens for weeks. Nodes of both versions run beside each
 //! other for a while.
 //!
 //! | change | tokens with the old claims |
 //! |--|--|
-//! | a field is removed | are read; what they have beyond the type is ignored |
-//! | a field is added with `#[serde(default)]`, or as an `Option` | are read, and renewed with the default |
-//! | a field is added without a default, renamed, or has another type | are refused: [`TokenError::CustomClaims`](crate::error::TokenError::CustomClaims) |
+//! | a field is removed | are read without it |
+//! | a field is added with `#[serde(default)]` | are read and renewed with the default |
+//! | a field is added without a default | are refused: [`TokenError::CustomClaims`] |
+//! | a field is renamed, or has another type | are refused as well |
 //!
 //! So prefer `#[serde(default)]`. If there is no good default, give an
 //! [`on_refresh`](TokenServiceBuilder::on_refresh) hook: it gets the old members of a refresh token
 //! and answers with new claims. Clients whose access token is refused refresh, and go on. Without a
-//! hook their refresh is refused too, and users log in again. ([`renew_from`](crate::users::renew_from)
-//! and the refresh endpoint are such hooks: they build the claims anew from your user.) A refused
-//! refresh token is not used up.
+//! hook their refresh is refused too, and users log in again. The refresh endpoint has such a hook
+//! ([`renew_from`](crate::users::renew_from)), which builds the claims anew from your user. A
+//! refresh token that is refused is not used up.
 //!
-//! Revocation never reads your claims: [`revoke_token`](TokenService::revoke_token) revokes a leaked
-//! token of any version by its text.
+//! Revocation never reads your claims: [`revoke_token`](TokenService::revoke_token) revokes a
+//! leaked token of any version by its text.
+//!
+//! [`TokenError::CustomClaims`]: crate::error::TokenError::CustomClaims
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};

@@ -131,8 +131,8 @@ pub(super) struct Refresher<C> {
     /// The rules without those that concern the application's own claims.
     pub(super) validation: Arc<Validation>,
     pub(super) clock: Arc<dyn Clock>,
-    /// [`Claims::parse_custom`] for one type of claims. A pointer, so that no method needs more bounds
-    /// on `C`.
+    /// [`Claims::parse_custom`] for one type of claims. A pointer, so that no method needs more
+    /// bounds on `C`.
     pub(super) parse_custom: fn(&Claims<RawClaims>) -> Result<Claims<C>, TokenError>,
     pub(super) hook: Option<Arc<dyn OnRefresh<C>>>,
 }

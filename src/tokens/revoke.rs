@@ -211,7 +211,7 @@ impl Revoke {
         let future = async move {
             let revoked = self.future.await?;
             if let Some(Logged { max_staleness, max_failover, .. }) = &revoked.logged {
-                // The clocks of two nodes run at the same pace, but for a few parts in ten thousand.
+                // The paces of two nodes' clocks differ by a few parts in ten thousand.
                 let longest = max_staleness.saturating_add(*max_failover);
                 sleep(longest.saturating_add(longest / 1000)).await;
             }

@@ -136,8 +136,8 @@ impl<C> TokenService<C> {
     }
 
     /// Verifies text, signature and claims of a token, and nothing else. A revoked token passes,
-    /// and the application's [`validator`](super::TokenServiceBuilder::validator) is not asked. Every call
-    /// verifies the signature: the cache of verified tokens is for requests.
+    /// and the application's [`validator`](super::TokenServiceBuilder::validator) is not asked.
+    /// Every call verifies the signature: the cache of verified tokens is for requests.
     ///
     /// # Errors
     ///
@@ -225,7 +225,8 @@ impl<C> TokenService<C> {
     ///
     /// The errors of [`build`](super::TokenServiceBuilder::build) about keys: none signs though
     /// tokens are issued here, the key cannot sign, or its name is too long for
-    /// [`max_token_len`](super::TokenServiceBuilder::max_token_len). The keys then stay as they were.
+    /// [`max_token_len`](super::TokenServiceBuilder::max_token_len). The keys then stay as they
+    /// were.
     pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
         self.checker.replace_keys(keys)
     }
@@ -330,8 +331,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ///
     /// * [`Error::Token`] if the token is not valid. [`TokenError::Reused`] if it was used before;
     ///   its session is then revoked.
-    /// * [`Error::Application`] if [`on_refresh`](super::TokenServiceBuilder::on_refresh) failed, and
-    ///   [`Error::Issue`] if its claims are not acceptable. The token is then still good.
+    /// * [`Error::Application`] if [`on_refresh`](super::TokenServiceBuilder::on_refresh) failed,
+    ///   and [`Error::Issue`] if its claims are not acceptable. The token is then still good.
     /// * [`Error::Store`]: the token may or may not be used up; ask again with the same token.
     pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Error> {
         self.refresh_or_ask(refresh_token, None).await
@@ -390,8 +391,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes a session: its refresh token and all its access tokens. Idempotent.
     ///
-    /// It does nothing to a session of another subject. But under [`TokenPolicy::Denylist`] the
-    /// owner of a session is unknown, so the subject is ignored.
+    /// It does nothing to a session of another subject. But under
+    /// [`Denylist`](super::TokenPolicy::Denylist) the owner of a session is unknown, so the subject
+    /// is ignored.
     ///
     /// # Errors
     ///
@@ -407,8 +409,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// A login or refresh that is under way at the same time does not survive it. One exception:
     /// within ten seconds of the last call, if no session was opened since, a call changes nothing.
-    /// A login that began between the two then goes on. (Otherwise a thief could refuse every login
-    /// of the owner by repeating the call.)
+    /// A login that began between the two then goes on. Otherwise a thief could refuse every login
+    /// of the owner by repeating the call.
     ///
     /// # Errors
     ///
@@ -425,8 +427,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under
-    /// [`TokenPolicy::Denylist`]: [`Error::Issue`], because no session of another issuer can be
-    /// spared.
+    /// [`Denylist`](super::TokenPolicy::Denylist): [`Error::Issue`], because no session of another
+    /// issuer can be spared.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), Some(session_id.clone()))
@@ -438,8 +440,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// [`Error::InvalidId`] if an id is malformed; [`Error::Store`] if the store did not answer;
-    /// [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject "1"
-    /// is not our user 1.
+    /// [`Error::Issue`] unless the policy is [`Tracked`](super::TokenPolicy::Tracked): another
+    /// issuer's subject "1" is not our user 1.
     pub async fn sessions(&self, subject: impl Into<Subject>, page: Page) -> Result<SessionPage, Error> {
         self.parts.revoker.sessions(&subject.into(), page).await
     }
