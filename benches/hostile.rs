@@ -55,8 +55,8 @@ fn main() {
             ("valid, as issued", bearer(&valid), StatusCode::OK),
         ];
         requests.extend(attacks(algorithm, &valid, &longest));
-        let layer = AuthLayer::new(tokens.clone()).allow_query("access_token");
-        let layer = layer.and_then(|layer| layer.allow_cookie("token")).unwrap();
+        let layer = AuthLayer::builder(tokens.clone()).allow_query("access_token").allow_cookie("token");
+        let layer = layer.build().unwrap();
         let service = layer.layer(service_fn(hello));
         let contender = |(name, request, status)| Contender::new(name, service.clone(), vec![request], status);
         let mut contenders: Vec<_> = requests.into_iter().map(contender).collect();

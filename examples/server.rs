@@ -16,7 +16,12 @@ use axum::{
 use common::{Failure, bind_address, log_to_stderr, tokens_from_env};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_bearer::{AuthLayer, Claims, endpoints::Endpoints, middleware::CurrentUserLayer, users::CurrentUser};
+use tower_bearer::{
+    AuthLayer, Claims,
+    endpoints::{Endpoints, TokenCookie},
+    middleware::CurrentUserLayer,
+    users::CurrentUser,
+};
 use tower_http::trace::TraceLayer;
 use users::{User, Users};
 
@@ -26,7 +31,9 @@ async fn main() -> Result<(), Failure> {
     let users = Arc::new(Users::default());
     let (builder, store) = tokens_from_env().await?;
     let auth = AuthLayer::new(builder.build()?);
-    let endpoints = Endpoints::new(&auth, Arc::clone(&users));
+    // A client may keep its refresh token in this cookie. Logout removes it.
+    let refresh_cookie = TokenCookie::builder().name("refresh_token").build()?;
+    let endpoints = Endpoints::new(&auth, Arc::clone(&users)).clear_at_logout(refresh_cookie);
     let app = Router::new()
         .route("/claims", get(claims))
         .route("/me", get(me).layer(CurrentUserLayer::new(&auth, users)))

@@ -8,15 +8,21 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/packages.sh
 
 # The test binary that can show a mutant.
-suite_of() {
+binary_of() {
   case $1 in
-    no_majority) echo failover ;;
-    no_write_check) echo redis_write_check ;;
-    *) echo bounded_staleness ;;
+    no_write_check) echo redis ;;
+    *) echo replica ;;
   esac
 }
 
-# The tests that can show a mutant, by parts of their names.
+# Whether the oracle of bounded staleness shows a mutant, by requests that it counts.
+is_shown_by_the_oracle() {
+  case $1 in
+    no_majority | no_write_check) false ;;
+  esac
+}
+
+# The tests that can show a mutant, by parts of their names. A part fits tests of one module only.
 faults_of() {
   case $1 in
     control) echo nudges_are_cut killed_in_a_storm late_answer cut_off_and_frozen trimmed_under_its_readers ;;
@@ -52,12 +58,14 @@ tar -cf - Cargo.toml Cargo.lock README.md src tests benches examples | tar -xf -
 cp -r src "$work/unbroken"
 cd "$work/copy"
 
-# The dependencies are built once, and never beside the project's own: Cargo goes by times, takes a mutant that was built later than a file was written for that
-# file's, and would run it as the project (seen). And git is to see no repository above the copy: it would pass over files that are not that one's.
+# The dependencies are built once, in a folder that is not the project's own. Cargo compares times:
+# it would take a mutant that was built after a file was written for the build of that file, and run
+# it as the project (seen). Git must see no repository above the copy, or it would ignore files that
+# are not that repository's.
 export CARGO_TARGET_DIR=$work/target CARGO_INCREMENTAL=0 GIT_CEILING_DIRECTORIES=$work
 
 build() {
-  cargo test --locked --quiet --all-features --test "$(suite_of "$1")" --no-run 2>"$work/log" || {
+  cargo test --locked --quiet --all-features --test "$(binary_of "$1")" --no-run 2>"$work/log" || {
     cat "$work/log" >&2
     fail "$1 does not compile"
   }
@@ -65,13 +73,13 @@ build() {
 
 # Runs the tests that can show a mutant, with their output in the log.
 oracle() {
-  cargo test --locked --quiet --all-features --test "$(suite_of "$1")" --no-fail-fast -- --nocapture --test-threads=1 \
+  cargo test --locked --quiet --all-features --test "$(binary_of "$1")" --no-fail-fast -- --nocapture --test-threads=1 \
     $(faults_of "$1") >"$work/log" 2>&1
 }
 
 # Prints how a mutant was caught; nothing if it was not.
 caught_by() {
-  if [ "$(suite_of "$1")" = bounded_staleness ]; then
+  if is_shown_by_the_oracle "$1"; then
     awk 'sub(/: let in after the bound: /, ":") { count = gsub(/,/, ""); sub(/:.*/, ""); printf "%s%s: %d", more, $0, count + 1; more = ", " }' "$work/log"
   else
     awk '/^test result: FAILED/ { print $6, "of", $4 + $6, "tests failed" }' "$work/log"
@@ -98,7 +106,7 @@ done
 
 # The suites beside the oracle, on the copy as it is.
 for mutant in "$@"; do
-  if [ "$(suite_of "$mutant")" != bounded_staleness ]; then
+  if ! is_shown_by_the_oracle "$mutant"; then
     build "$mutant"
     if oracle "$mutant" && ! grep -q '^running 0 tests' "$work/log"; then
       echo "control of $mutant: passed"

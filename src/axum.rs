@@ -1,25 +1,42 @@
-//! Extractors for Axum: [`Claims`] and [`CurrentUser`] as arguments of handlers.
+//! Axum: [`Claims`] and [`CurrentUser`] as arguments of handlers, [`Rejection`] and [`Error`] as
+//! their responses.
 //!
 //! | argument | the layer found a good token | the layer passed the request on without claims | no layer |
 //! |--|--|--|--|
 //! | `Claims<C>` | the claims | 401 | 500 |
 //! | `Option<Claims<C>>` | `Some` | `None` | 500 |
 //!
-//! The last column is a fault of the application: the route is not behind an [`AuthLayer`](crate::AuthLayer) of the same claims type. It is
-//! logged, and never taken for an anonymous client. [`CurrentUser<U>`](CurrentUser) is the same with a
+//! The last column is a fault of the application: the route is not behind an
+//! [`AuthLayer`](crate::AuthLayer) of the same claims type. It is logged, and never taken for an
+//! anonymous client. [`CurrentUser<U>`](CurrentUser) is the same with a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
+//!
+//! A handler may return a [`Rejection`], as an extractor does. The layer around it answers it to
+//! the byte as one of its own, with its realm and
+//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection).
 //!
 //! ```
 //! use axum::{Router, body::Body, http::Request, routing::get};
 //! use tower::ServiceExt;
-//! use tower_bearer::{AuthLayer, Claims, MemoryStore, NewSession, TokenService};
+//! use tower_bearer::{
+//!     AuthLayer, Claims, MemoryStore, NewSession, TokenService, middleware::Rejection,
+//! };
 //!
 //! async fn me(claims: Claims) -> String {
 //!     format!("hello {}", claims.subject())
 //! }
 //!
 //! async fn greet(claims: Option<Claims>) -> String {
-//!     claims.map_or_else(|| "hello stranger".to_owned(), |claims| format!("hello {}", claims.subject()))
+//!     let name = claims.as_ref().map_or("stranger", |claims| claims.subject());
+//!     format!("hello {name}")
+//! }
+//!
+//! async fn close(claims: Claims, tokens: TokenService) -> Result<(), Rejection> {
+//!     if claims.subject() != "42" {
+//!         return Err(Rejection::forbidden()); // 403
+//!     }
+//!     tokens.revoke_all_for_subject(claims.subject()).await?; // 503 if the store fails
+//!     Ok(())
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -29,8 +46,10 @@
 //!     .store(MemoryStore::default())
 //!     .build()?;
 //! let auth = AuthLayer::new(tokens.clone());
+//! let service = tokens.clone();
 //! let app: Router = Router::new()
 //!     .route("/me", get(me).route_layer(auth.clone()))
+//!     .route("/close", get(|claims| close(claims, service)).route_layer(auth.clone()))
 //!     .route("/greet", get(greet).route_layer(auth.optional()));
 //!
 //! let token = tokens.create_access_token(NewSession::new("42")).await?;
@@ -43,92 +62,61 @@
 //! # }
 //! ```
 
-use std::fmt;
-
 use axum_core::{
-    body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use http::request::Parts;
 
 use crate::{
+    error::Error,
     jwt::Claims,
-    middleware::{Refusal, Unauthenticated, refuse_missing_claims},
+    middleware::{Rejection, Unauthenticated, missing_claims},
     users::CurrentUser,
 };
 
-/// What a request gets whose handler needs claims or a user that are not there.
-///
-/// Over HTTP and gRPC it is to the byte what the layer would have answered, its realm and
-/// [`refusal_body`](crate::AuthLayer::refusal_body) included. The [`Refusal`] stands in the response's extensions.
-pub struct MissingClaims {
-    refusal: Refusal,
-    response: Box<http::Response<Bytes>>,
-}
-
-impl MissingClaims {
-    fn of(parts: &Parts) -> Self {
-        let (refusal, response) = refuse_missing_claims(parts);
-        Self { refusal, response: Box::new(response) }
-    }
-
-    /// Why: [`NoCredentials`](crate::middleware::RefusalKind::NoCredentials), or [`Internal`](crate::middleware::RefusalKind::Internal) where
-    /// the layer is missing.
-    #[must_use]
-    pub fn refusal(&self) -> &Refusal {
-        &self.refusal
-    }
-}
-
-impl fmt::Debug for MissingClaims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MissingClaims").field("refusal", &self.refusal).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for MissingClaims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request has no claims: {}", self.refusal.kind().code())
-    }
-}
-
-impl std::error::Error for MissingClaims {}
-
-impl IntoResponse for MissingClaims {
+/// Makes the response by [`Rejection::into_response`]: the layer around the handler answers it as
+/// one of its own.
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        self.response.map(Body::from)
+        Rejection::into_response(self)
     }
 }
 
-/// The claims of the request's token. Without them 401, or 500 under no layer.
+/// Makes the response of the [`Rejection`] that the error is.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Rejection::from(self).into_response()
+    }
+}
+
+/// Extracts the claims of the request's token. Without them 401, or 500 under no layer.
 impl<S, C> FromRequestParts<S> for Claims<C>
 where
     S: Send + Sync,
     C: Send + Sync + 'static,
 {
-    type Rejection = MissingClaims;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingClaims> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         required(parts)
     }
 }
 
-/// `None` if the layer passed the request on without claims. Under no layer 500.
+/// Extracts `None` if the layer passed the request on without claims. Under no layer 500.
 impl<S, C> OptionalFromRequestParts<S> for Claims<C>
 where
     S: Send + Sync,
     C: Send + Sync + 'static,
 {
-    type Rejection = MissingClaims;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingClaims> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
         optional(parts)
     }
 }
 
-/// The user of the request's token. Without one 401, or 500 under no layer.
+/// Extracts the user of the request's token. Without one 401, or 500 under no layer.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -191,35 +179,36 @@ where
     S: Send + Sync,
     U: Send + Sync + 'static,
 {
-    type Rejection = MissingClaims;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingClaims> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         required(parts)
     }
 }
 
-/// `None` if the layers passed the request on without claims ([`CurrentUserLayer::optional`](crate::middleware::CurrentUserLayer::optional)).
-/// Under no layer 500.
+/// Extracts `None` if the layers passed the request on without claims
+/// ([`CurrentUserLayer::optional`](crate::middleware::CurrentUserLayer::optional)). Under no layer
+/// 500.
 impl<S, U> OptionalFromRequestParts<S> for CurrentUser<U>
 where
     S: Send + Sync,
     U: Send + Sync + 'static,
 {
-    type Rejection = MissingClaims;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingClaims> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
         optional(parts)
     }
 }
 
-fn required<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, MissingClaims> {
-    parts.extensions.get::<T>().cloned().ok_or_else(|| MissingClaims::of(parts))
+fn required<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Rejection> {
+    parts.extensions.get::<T>().cloned().ok_or_else(|| missing_claims(&parts.extensions))
 }
 
-fn optional<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<T>, MissingClaims> {
+fn optional<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<Option<T>, Rejection> {
     match parts.extensions.get::<T>() {
         Some(found) => Ok(Some(found.clone())),
         None if parts.extensions.get::<Unauthenticated>().is_some() => Ok(None),
-        None => Err(MissingClaims::of(parts)),
+        None => Err(missing_claims(&parts.extensions)),
     }
 }

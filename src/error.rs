@@ -94,7 +94,8 @@ pub enum TokenError {
     #[error("the token's claims are not acceptable: {0}")]
     Claims(&'static str),
     /// The token is good, but its claims do not fit the application's claims type. Most often the type
-    /// has changed since the token was issued: give new fields `#[serde(default)]`.
+    /// has changed since the token was issued: give new fields `#[serde(default)]`. See
+    /// [Changing your claims](crate::tokens#changing-your-claims).
     #[error("{}", custom_claims_text(*claim, *problem))]
     CustomClaims {
         /// The name of the claim, if it is known: that of a field of the type, never text of a token.

@@ -17,7 +17,7 @@
 //! }
 //!
 //! async fn me(claims: Claims<MyClaims>) -> String {
-//!     format!("hello {}, {}", claims.subject(), claims.role)
+//!     format!("hello {}, {}", claims.subject(), claims.custom().role)
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]

@@ -1,9 +1,10 @@
-//! Tonic: claims in gRPC handlers, refusals as [`Status`], and names for services behind a layer.
+//! Tonic: claims in gRPC handlers, rejections as [`Status`], and names for services behind a layer.
 //!
-//! A call is checked once, when it arrives: a stream goes on when its token expires or is revoked (see [`middleware`](crate::middleware)).
+//! A call is checked once, when it arrives: a stream goes on when its token expires or is revoked
+//! (see [`middleware`](crate::middleware)).
 //!
-//! The layer goes over all services of a server (`Server::builder().layer(..)`) or over one of them: an
-//! [`AuthService`] around a generated service is a [`NamedService`] itself.
+//! The layer goes over all services of a server (`Server::builder().layer(..)`) or over one of
+//! them: an [`AuthService`] around a generated service is a [`NamedService`] itself.
 //!
 //! ```
 //! use tonic::{Request, Response, Status};
@@ -26,22 +27,23 @@ use ::tonic::{Code, Request, Status, server::NamedService};
 use crate::{
     error::Error,
     jwt::Claims,
-    middleware::{AuthService, LoadCurrentUser, Refusal, RequireScope, Unauthenticated, missing_claims},
+    middleware::{AuthService, CurrentUserService, Rejection, Require, RequireScope, Unauthenticated, missing_claims},
     users::CurrentUser,
 };
 
-/// What the layers put into a request, for handlers.
+/// Access for handlers to what the layers put into a request.
 pub trait RequestClaims: sealed::Sealed {
-    /// The claims of the request's token.
+    /// Returns the claims of the request's token.
     ///
     /// # Errors
     ///
-    /// 16 UNAUTHENTICATED if the layer passed the request on without claims; 13 INTERNAL, and an error in the log, if the service is not
-    /// behind an [`AuthLayer`](crate::AuthLayer) of the same claims type.
+    /// 16 UNAUTHENTICATED if the layer passed the request on without claims. 13 INTERNAL, and an
+    /// error in the log, if the service is not behind an [`AuthLayer`](crate::AuthLayer) of the
+    /// same claims type.
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn claims<C: Send + Sync + 'static>(&self) -> Result<Claims<C>, Status>;
 
-    /// The claims, or `None` if the layer passed the request on without them.
+    /// Returns the claims, or `None` if the layer passed the request on without them.
     ///
     /// # Errors
     ///
@@ -49,7 +51,8 @@ pub trait RequestClaims: sealed::Sealed {
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn optional_claims<C: Send + Sync + 'static>(&self) -> Result<Option<Claims<C>>, Status>;
 
-    /// The user of the request's token, which a [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up.
+    /// Returns the user of the request's token, which a
+    /// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up.
     ///
     /// # Errors
     ///
@@ -86,22 +89,25 @@ mod sealed {
     impl<T> Sealed for ::tonic::Request<T> {}
 }
 
-/// Code and message of the one table of [`middleware::RefusalKind`](crate::middleware::RefusalKind). The cause becomes the status's source, which is not sent.
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        let kind = refusal.kind();
+/// Takes code and message from the one table of
+/// [`RejectionKind`](crate::middleware::RejectionKind). The cause becomes the status's source,
+/// which is not sent.
+impl From<Rejection> for Status {
+    fn from(rejection: Rejection) -> Self {
+        let kind = rejection.kind();
         let mut status = Self::new(Code::from(i32::from(kind.grpc_code())), kind.code());
-        if let Some(cause) = refusal.into_cause() {
+        if let Some(cause) = rejection.into_cause() {
             status.set_source(cause);
         }
         status
     }
 }
 
-/// As the layer would answer: 16 for a bad token, 14 if the store failed, 13 for anything else.
+/// Makes the status that the layer would answer: 16 for a bad token, 14 if the store failed, 3 for
+/// an id that no token can have, 13 for anything else.
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        Refusal::from(error).into()
+        Rejection::from(error).into()
     }
 }
 
@@ -113,6 +119,10 @@ impl<S: NamedService, C> NamedService for RequireScope<S, C> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S: NamedService, A> NamedService for LoadCurrentUser<S, A> {
+impl<S: NamedService, C> NamedService for Require<S, C> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService, A> NamedService for CurrentUserService<S, A> {
     const NAME: &'static str = S::NAME;
 }

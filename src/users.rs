@@ -1,8 +1,9 @@
-//! The application's own users: how they authenticate, and how a token becomes a user again.
+//! The application's own users: their authentication, and the way from a token back to its user.
 //!
-//! The application implements [`UserAuthentication`] once. The login and refresh endpoints ask it, a `CurrentUserLayer` puts
-//! [`CurrentUser`] into requests, and [`renew_from`] asks it at every refresh, so that a user who was deleted, disabled or stripped of a
-//! role gets no new token that says otherwise.
+//! The application implements [`UserAuthentication`] once. The login and refresh endpoints ask it,
+//! and a `CurrentUserLayer` puts [`CurrentUser`] into requests. [`renew_from`] asks it at every
+//! refresh: a user who was deleted, disabled or stripped of a role gets no new token that says
+//! otherwise.
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
@@ -12,7 +13,8 @@ use crate::{
 };
 use zeroize::Zeroizing;
 
-/// What a client presents to log in. Its `Debug` shows no password, and its memory is wiped.
+/// The credentials that a client presents to log in. Their `Debug` text shows no password, and
+/// their memory is wiped.
 #[derive(Clone)]
 pub struct Credentials {
     username: String,
@@ -20,19 +22,19 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A user name and a password.
+    /// Creates credentials of a user name and a password.
     #[must_use]
     pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
         Self { username: username.into(), password: Zeroizing::new(password.into()) }
     }
 
-    /// The name the client gives.
+    /// Returns the name that the client gives.
     #[must_use]
     pub fn username(&self) -> &str {
         &self.username
     }
 
-    /// The password the client gives: a secret.
+    /// Returns the password that the client gives: a secret.
     #[must_use]
     pub fn password(&self) -> &str {
         &self.password
@@ -45,51 +47,71 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What a user's tokens say beside who it is.
+/// The content of a user's tokens beside the user's id.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Grant<C> {
     /// The application's own claims.
     pub claims: C,
-    /// What the tokens allow, as in [`NewSession::scope`](crate::NewSession::scope).
+    /// The scope of the tokens, as in [`NewSession::scope`](crate::NewSession::scope).
     pub scope: String,
+}
+
+impl<C> Grant<C> {
+    /// Creates a grant of these claims, with an empty scope.
+    #[must_use]
+    pub fn new(claims: C) -> Self {
+        Self { claims, scope: String::new() }
+    }
+
+    /// Sets the scope.
+    #[must_use]
+    pub fn scope(self, scope: impl Into<String>) -> Self {
+        Self { scope: scope.into(), ..self }
+    }
 }
 
 /// The application's users.
 ///
-/// An error of any method means that the lookup itself failed: the client is told 500 and a refresh token stays good. An error of this crate that is passed on
-/// keeps its meaning: a password check that was overloaded is a 503. A missing user is `Ok(None)`.
+/// A missing user is `Ok(None)`. An error of any method means that the lookup itself failed: the
+/// client is told 500, and a refresh token stays good. An error of this crate that is passed on
+/// keeps its meaning, so a password check that was overloaded is a 503.
 ///
-/// The futures are dropped when the client goes away; a panic in one is caught and taken as an error.
+/// The futures are dropped when the client goes away. A panic in one is caught and taken as an
+/// error.
 pub trait UserAuthentication: Send + Sync + 'static {
     /// A user.
     type User: Send + Sync + 'static;
     /// The application's own claims in tokens: [`NoClaims`](crate::NoClaims) if there are none.
     type Claims: Send + Sync + 'static;
 
-    /// The user with these credentials; `None` if there is none, the password is wrong or the user may not log in.
+    /// Returns the user with these credentials, or `None` if there is none, the password is wrong
+    /// or the user may not log in.
     ///
-    /// All of these must cost the same: use `PasswordHasher::verify_or_dummy`, which hashes for unknown users too.
+    /// All of these must cost the same: use `PasswordHasher::verify_or_dummy`, which hashes for
+    /// unknown users too.
     ///
-    /// The login endpoint asks a second time if all of the user's sessions were revoked since it asked, or just before: what the first answer was made of
-    /// may have been changed with them.
+    /// The login endpoint asks a second time if all of the user's sessions were revoked since it
+    /// asked, or just before: the account may have changed with them.
     fn authenticate(
         &self,
         credentials: Credentials,
     ) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
-    /// The user of a token's `sub`; `None` if it is deleted or disabled.
+    /// Returns the user of a token's `sub`, or `None` if the user was deleted or disabled.
     fn user_by_id(&self, id: &str) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
-    /// The id that tokens carry as `sub`: 1 to 255 bytes, never given to another user.
+    /// Returns the id that tokens carry as `sub`: 1 to 255 bytes, never given to another user.
     fn user_id(&self, user: &Self::User) -> String;
 
-    /// What the user's tokens say. Asked at login and at every refresh.
+    /// Returns the content of the user's tokens. Called at login and at every refresh.
     fn grant(&self, user: &Self::User) -> Grant<Self::Claims>;
 }
 
 /// The user of the request's token, put into the request's extensions by `CurrentUserLayer`.
 ///
-/// It cannot be made outside of this crate: a handler that has it knows that the token was valid and the user found.
+/// It cannot be made outside of this crate: a handler that has it knows that the token was valid
+/// and the user found.
 pub struct CurrentUser<U>(Arc<U>);
 
 impl<U> CurrentUser<U> {
@@ -118,11 +140,12 @@ impl<U: fmt::Debug> fmt::Debug for CurrentUser<U> {
     }
 }
 
-/// A hook for [`Builder::on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh): the user is looked up again, and its claims
-/// are built anew.
+/// Returns a hook for [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) that looks the
+/// user up again, and builds the claims anew.
 ///
-/// The new tokens allow what the session was opened with *and* the user is still granted: a scope that was taken away is gone, and a session
-/// that was opened with less than the user's grant never gets more (RFC 6749 section 6). A scope newly granted needs a new login.
+/// The new tokens allow what the session was opened with *and* the user is still granted. A scope
+/// that was taken away is gone. A session that was opened with less than the user's grant never
+/// gets more (RFC 6749 section 6), so a scope newly granted needs a new login.
 pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Claims> {
     move |session: Refreshing<U::Claims>| {
         let users = Arc::clone(&users);

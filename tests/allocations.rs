@@ -1,6 +1,6 @@
-//! What a request allocates: counted, because a count does not depend on the machine.
+//! The allocations of a request, counted. A count does not depend on the machine.
 //!
-//! A target of its own: the counting allocator stands in for the system's in all of it.
+//! This is a target of its own because the counting allocator replaces the system's in all of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{
@@ -83,7 +83,8 @@ fn a_warm_request_allocates_the_place_of_its_claims_among_the_extensions_and_not
     });
     let layered = AuthLayer::new(tokens).layer(claimed);
 
-    // The extensions are a boxed table of boxed values: three for the first that is put in, one for another.
+    // The extensions are a boxed table of boxed values: three for the first that is put in, one for
+    // another.
     for (has_extensions, expected) in [(false, 3), (true, 1)] {
         let request = || {
             let mut request = Request::get("/").header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap();
@@ -110,7 +111,8 @@ where
     counted.count_total
 }
 
-/// Decided by the replica, a check allocates nothing either, nor asks the store, which for this one would be free as well.
+/// Decided by the replica, a check allocates nothing either, nor asks the store, which for this one
+/// would be free as well.
 #[tokio::test]
 async fn a_check_under_bounded_staleness_allocates_nothing() {
     let tokens = TokenService::builder()
@@ -127,7 +129,8 @@ async fn a_check_under_bounded_staleness_allocates_nothing() {
     }
     let token = access_token(&tokens);
     assert!(allocations_of_a_check(&tokens, &token) > 0, "nothing is counted");
-    // Should it have been issued in the second in which the store was made, it was asked about once.
+    // Should it have been issued in the second in which the store was made, it was asked about
+    // once.
     allocations_of_a_check(&tokens, &token);
     assert_eq!(allocations_of_a_check(&tokens, &token), 0);
 }

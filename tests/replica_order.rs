@@ -1,5 +1,7 @@
-//! The order in which a replica's lease and what is known under it are read and written: the crate's own file, run by loom through the interleavings that
-//! the language's memory model allows. Beside it stand the orders of which that file warns: each must be found wanting, else the model proves nothing.
+//! The order in which a replica's lease and its deny set are read and written.
+//!
+//! Loom runs the crate's own file through the interleavings that the memory model allows. Beside it
+//! stand the orders that the file warns of. Each of them must fail, or the model proves nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, dead_code, reason = "tests")]
 
@@ -28,13 +30,15 @@ mod sync {
 #[path = "../src/replica/leased.rs"]
 mod leased;
 
-/// When the lease ends under which nothing is known to be revoked, and the one that followed the revocation.
+/// When the lease ends under which nothing is known to be revoked, and the one that followed the
+/// revocation.
 const ENDS: [u64; 2] = [10, 20];
 
 /// The version of what is known before anything has changed.
 const NOTED: u64 = 1;
 
-/// What a request finds: whether its session is revoked, whether it may decide, and what the clock showed when it looked.
+/// What a request finds: whether its session is revoked, whether it may decide, and what the clock
+/// showed when it looked.
 type Found = (bool, bool, u64);
 type Known = Leased<bool>;
 
@@ -44,7 +48,8 @@ fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-fn is_found_wanting(model: impl Fn()) {
+/// Demands that loom finds a request that decides by outdated knowledge.
+fn assert_model_fails(model: impl Fn()) {
     let Err(panic) = catch_unwind(AssertUnwindSafe(model)) else { panic!("the model does not see what is wrong") };
     let said = panic.downcast_ref::<&str>().copied().unwrap_or_default();
     assert!(said.starts_with("decided"), "another fault: {said}");
@@ -121,8 +126,9 @@ fn reads_the_clock_first(known: &Known, clock: &AtomicU64) -> Found {
     (is_revoked, may_decide, at)
 }
 
-/// Time passes, an applier learns of a revocation and is granted the next lease, and a request comes. Whoever has not heard of the revocation decides only
-/// while the lease lives that knew of none.
+/// Time passes, an applier learns of a revocation and is granted the next lease, and a request
+/// comes. Whoever has not heard of the revocation decides only while the lease lives that knew of
+/// none.
 fn a_revocation(applies: fn(&Known), request: fn(&Known, &AtomicU64) -> Found) {
     in_every_order(move || {
         let (known, clock) = (Arc::new(Leased::new(false)), Arc::new(AtomicU64::new(1)));
@@ -160,27 +166,27 @@ fn a_note_is_of_the_value_that_was_looked_at() {
 
 #[test]
 fn a_lease_before_the_change_is_found_by_notes_too() {
-    is_found_wanting(|| a_revocation(grants_then_learns, reads_a_note));
+    assert_model_fails(|| a_revocation(grants_then_learns, reads_a_note));
 }
 
 #[test]
 fn a_version_that_is_compared_before_the_lease_is_loaded_is_found() {
-    is_found_wanting(|| a_revocation(learns_and_is_granted, compares_before_it_loads_the_lease));
+    assert_model_fails(|| a_revocation(learns_and_is_granted, compares_before_it_loads_the_lease));
 }
 
 #[test]
 fn a_lease_before_the_change_that_it_stands_for_is_found() {
-    is_found_wanting(|| a_revocation(grants_then_learns, reads));
+    assert_model_fails(|| a_revocation(grants_then_learns, reads));
 }
 
 #[test]
 fn a_look_before_the_lease_is_found() {
-    is_found_wanting(|| a_revocation(learns_and_is_granted, looks_before_it_loads_the_lease));
+    assert_model_fails(|| a_revocation(learns_and_is_granted, looks_before_it_loads_the_lease));
 }
 
 #[test]
 fn a_clock_that_is_read_before_the_look_is_found() {
-    is_found_wanting(|| a_revocation(learns_and_is_granted, reads_the_clock_first));
+    assert_model_fails(|| a_revocation(learns_and_is_granted, reads_the_clock_first));
 }
 
 /// A revocation made here returns while requests come.
@@ -209,7 +215,7 @@ fn a_request_that_starts_after_the_lease_was_ended_does_not_decide() {
 
 #[test]
 fn a_lease_that_is_ended_after_the_answer_is_found() {
-    is_found_wanting(|| {
+    assert_model_fails(|| {
         a_revocation_made_here(|known, has_returned| {
             has_returned.store(true, Ordering::Release);
             known.end_lease();

@@ -56,6 +56,6 @@ impl UserAuthentication for Users {
     }
 
     fn grant(&self, user: &Self::User) -> Grant<NoClaims> {
-        Grant { claims: NoClaims {}, scope: user.scope.to_owned() }
+        Grant::new(NoClaims {}).scope(user.scope)
     }
 }

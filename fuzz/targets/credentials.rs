@@ -37,17 +37,19 @@ thread_local! {
             .build()
             .expect("a service");
         let token = runtime.block_on(tokens.create_access_token(NewSession::of("42"))).expect("a token");
-        let everywhere = AuthLayer::new(tokens.clone())
-            .allow_query("access_token")
-            .and_then(|layer| layer.allow_cookie("token"))
-            .and_then(|layer| layer.allow_header(TOKEN_HEADER))
-            .expect("a layer");
+        let everywhere = || {
+            AuthLayer::builder(tokens.clone())
+                .allow_query("access_token")
+                .allow_cookie("token")
+                .allow_header(TOKEN_HEADER)
+        };
         let layers = [
-            AuthLayer::new(tokens),
-            everywhere.clone(),
-            everywhere.clone().strip_authorization(true),
-            everywhere.optional().strip_authorization(true),
-        ];
+            AuthLayer::builder(tokens.clone()),
+            everywhere(),
+            everywhere().strip_credentials(true),
+            everywhere().optional().strip_credentials(true),
+        ]
+        .map(|builder| builder.build().expect("a layer"));
         Stack { runtime, layers, token: token.as_str().to_owned() }
     });
 }

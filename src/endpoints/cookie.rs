@@ -1,7 +1,10 @@
 //! The cookie in which a browser keeps the access token.
 //!
-//! Written by hand: name, attributes and value have no character that would have to be quoted (all is checked when it is configured, and
-//! a token is base64url with dots), and the field's library would bring a calendar along for `Expires`, which is not sent.
+//! The field is written by hand. Name, attributes and value have no character that would have to be
+//! quoted: all is checked when it is configured, and a token is base64url with dots. The field's
+//! library would bring a calendar along for `Expires`, which is not sent.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::SET_COOKIE};
@@ -9,7 +12,9 @@ use http_body_util::Full;
 
 use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken};
 
-/// A cookie that holds an access token (RFC 6265bis), for [`Endpoints::access_cookie`](super::Endpoints::access_cookie) or for answers of an
+/// A cookie that holds a token (RFC 6265bis), for
+/// [`Endpoints::access_cookie`](super::Endpoints::access_cookie),
+/// [`Endpoints::clear_at_logout`](super::Endpoints::clear_at_logout), or for responses of the
 /// application's own.
 ///
 /// | attribute | default |
@@ -21,13 +26,15 @@ use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken}
 /// | `Path`, `Domain` | `/`, none |
 /// | `Max-Age` | the token's life |
 ///
-/// Browsers drop a cookie of more than 4096 bytes without a word (RFC 6265bis section 5.6): keep the claims small.
+/// Browsers drop a cookie of more than 4096 bytes without a word (RFC 6265bis section 5.6): keep the
+/// claims small.
 ///
 /// ```
 /// use tower_bearer::endpoints::{SameSite, TokenCookie};
 ///
 /// let cookie = TokenCookie::builder().same_site(SameSite::Lax).build()?;
-/// assert_eq!(cookie.clear(), "__Host-access_token=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax");
+/// let cleared = "__Host-access_token=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax";
+/// assert_eq!(cookie.clear(), cleared);
 /// # Ok::<(), tower_bearer::error::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -48,14 +55,14 @@ pub struct TokenCookieBuilder {
     same_site: SameSite,
 }
 
-/// Which requests that other sites cause carry a cookie (RFC 6265bis section 4.1.2.7).
+/// The requests of other sites that carry a cookie (RFC 6265bis section 4.1.2.7).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SameSite {
     /// None of them.
     Strict,
-    /// Those by which a user comes to the site: top-level `GET`.
+    /// Those that navigate to the site: top-level `GET`.
     Lax,
-    /// All of them: whoever chooses this needs another protection from forged requests.
+    /// All of them. The application then needs another protection from forged requests.
     None,
 }
 
@@ -71,13 +78,16 @@ impl TokenCookie {
         }
     }
 
-    /// The name, which [`AuthLayer::allow_cookie`](crate::AuthLayer::allow_cookie) is given.
+    /// Returns the name, which
+    /// [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie) is
+    /// given.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The value of a `Set-Cookie` field that keeps this token for the rest of its life. It is marked sensitive.
+    /// Returns the value of a `Set-Cookie` field that keeps this token for the rest of its life. It
+    /// is marked sensitive.
     #[must_use]
     pub fn set(&self, token: &IssuedToken) -> HeaderValue {
         let mut value = self.value(token.as_str(), token.expires_in());
@@ -85,7 +95,8 @@ impl TokenCookie {
         value
     }
 
-    /// The value of a `Set-Cookie` field that removes the cookie: with the attributes it was set with, else browsers keep it.
+    /// Returns the value of a `Set-Cookie` field that removes the cookie. It has the attributes with
+    /// which the cookie was set, else browsers keep it.
     #[must_use]
     pub fn clear(&self) -> HeaderValue {
         self.value("", 0)
@@ -93,48 +104,53 @@ impl TokenCookie {
 
     fn value(&self, value: &str, max_age: u64) -> HeaderValue {
         let text = format!("{}={value}; Max-Age={max_age}{}", self.name, self.attributes);
-        // `build` has seen to it that this cannot fail.
+        // `build` has checked all characters.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
 
 impl TokenCookieBuilder {
-    /// The cookie's name.
+    /// Sets the name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The path below which it is sent.
+    /// Sets the path below which it is sent.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// The domain whose hosts all get it. Without it, the one host that has set it.
+    /// Sets the domain whose hosts all get it. Without a domain, only the host that has set it gets
+    /// it.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
         self
     }
 
-    /// Which requests that other sites cause carry it.
+    /// Sets the requests of other sites that carry it.
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
         self
     }
 
-    /// With `false`, it is sent without TLS too: for development on another name than `localhost`.
+    /// Sends it without TLS too if `secure` is `false`: for development on another name than
+    /// `localhost`.
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
         self
     }
 
-    /// The cookie, if browsers would take it.
+    /// Builds the cookie, if browsers would take it.
     ///
     /// # Errors
     ///
-    /// A name, path or domain that breaks the grammar; `SameSite=None` without `Secure`; a name that begins with `__Secure-` without
-    /// `Secure`, or with `__Host-` without `Secure`, with another path than `/` or with a domain.
+    /// * A name, path or domain that breaks the grammar.
+    /// * `SameSite=None` without `Secure`.
+    /// * A name that begins with `__Secure-`, without `Secure`.
+    /// * A name that begins with `__Host-`, without `Secure`, with another path than `/` or with a
+    ///   domain.
     pub fn build(self) -> Result<TokenCookie, ConfigError> {
         let refuse =
             |problem: &'static str, remedy: &'static str| Err(ConfigError::new("access_cookie", problem, remedy));
@@ -143,10 +159,16 @@ impl TokenCookieBuilder {
             return refuse("has a name that no cookie can have", "give a token, as `__Host-access_token`");
         }
         if !self.path.starts_with('/') || !plain(&self.path) {
-            return refuse("has a path that is none", "give `/` or another that begins so");
+            return refuse(
+                "has a path that does not start with `/`, or a character that no path has",
+                "give `/` or the like",
+            );
         }
         if self.domain.as_deref().is_some_and(|domain| domain.is_empty() || !plain(domain)) {
-            return refuse("has a domain that is none", "give the host's name, or leave it out");
+            return refuse(
+                "has a domain that is empty, or a character that no domain has",
+                "give the host's name, or none",
+            );
         }
         if self.same_site == SameSite::None && !self.secure {
             return refuse("has `SameSite=None` without `Secure`, which browsers refuse", "leave `secure` on");
@@ -177,7 +199,7 @@ impl TokenCookieBuilder {
     }
 }
 
-/// The answer, with the cookie that keeps its token.
+/// Adds the cookie that keeps the token.
 pub(super) fn with_cookie(
     mut answer: Response<Full<Bytes>>,
     cookie: Option<&TokenCookie>,
@@ -187,13 +209,9 @@ pub(super) fn with_cookie(
     answer
 }
 
-/// Clears the access token's cookie, and the one in which clients of the predecessor kept their refresh token, with the attributes it was to be set
-/// with.
-pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, access: Option<&TokenCookie>) {
-    let refresh = HeaderValue::from_static("refresh_token=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Strict");
-    let headers = answer.headers_mut();
-    headers.append(SET_COOKIE, refresh);
-    if let Some(access) = access {
-        headers.append(SET_COOKIE, access.clear());
+/// Clears these cookies, and no other.
+pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, cookies: &[Arc<TokenCookie>]) {
+    for cookie in cookies {
+        answer.headers_mut().append(SET_COOKIE, cookie.clear());
     }
 }

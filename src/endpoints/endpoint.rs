@@ -1,4 +1,4 @@
-//! What all endpoints share: the method, the body, and that no failure leaves without an answer.
+//! The service around every handler: it checks the method, reads the body and answers rejections.
 
 use std::{
     convert::Infallible,
@@ -14,23 +14,29 @@ use http_body::Body;
 use http_body_util::Full;
 use tower::Service;
 
-use super::{answer::Failure, fields::Fields};
-use crate::{error::BoxError, jwt::Claims, middleware::refuse_missing_claims, store::BoxFuture};
+use super::fields::Fields;
+use crate::{
+    error::BoxError,
+    jwt::Claims,
+    middleware::{Form, Rejection, RejectionKind, Responder, missing_claims},
+    store::BoxFuture,
+};
 
 /// One endpoint as a Tower service. Made by [`Endpoints`](super::Endpoints).
 pub struct Endpoint<H> {
     handler: Arc<H>,
+    responder: Arc<Responder>,
 }
 
 impl<H> Endpoint<H> {
-    pub(super) fn new(handler: H) -> Self {
-        Self { handler: Arc::new(handler) }
+    pub(super) fn new(handler: H, responder: Arc<Responder>) -> Self {
+        Self { handler: Arc::new(handler), responder }
     }
 }
 
 impl<H> Clone for Endpoint<H> {
     fn clone(&self) -> Self {
-        Self { handler: Arc::clone(&self.handler) }
+        Self { handler: Arc::clone(&self.handler), responder: Arc::clone(&self.responder) }
     }
 }
 
@@ -40,19 +46,20 @@ impl<H> fmt::Debug for Endpoint<H> {
     }
 }
 
-/// What an endpoint does with a request whose method and body are right. Sealed: it stands in a private module.
+/// The work of an endpoint on a request whose method and body are right. Sealed: it stands in a
+/// private module.
 pub trait Handle: Send + Sync + 'static {
     /// The methods it answers.
     const METHODS: &'static [Method];
-    /// Whether it reads fields from the body.
+    /// `true` if it reads fields from the body.
     const READS_BODY: bool;
 
-    /// The answer.
+    /// Answers the request.
     fn handle(
         &self,
         parts: Parts,
         fields: Fields,
-    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Rejection>> + Send;
 }
 
 impl<H, B> Service<Request<B>> for Endpoint<H>
@@ -71,31 +78,33 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let handler = Arc::clone(&self.handler);
-        Box::pin(async move { Ok(answer(&*handler, request).await.unwrap_or_else(Failure::into_response)) })
+        let Self { handler, responder } = self.clone();
+        Box::pin(async move {
+            Ok(answer(&*handler, request).await.unwrap_or_else(|rejection| match rejection.kind() {
+                // The layer around the endpoint is optional or switched off. It answers as if it
+                // were not.
+                RejectionKind::NoCredentials => rejection.into_response(),
+                _ => responder.respond(rejection, Form::ENDPOINT).map(Full::from),
+            }))
+        })
     }
 }
 
-async fn answer<H: Handle, B>(handler: &H, request: Request<B>) -> Result<Response<Full<Bytes>>, Failure>
+async fn answer<H: Handle, B>(handler: &H, request: Request<B>) -> Result<Response<Full<Bytes>>, Rejection>
 where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
     if !H::METHODS.contains(request.method()) {
-        return Err(Failure::MethodNotAllowed(H::METHODS));
+        return Err(Rejection::method_not_allowed(H::METHODS));
     }
     let (parts, body) = request.into_parts();
     let fields = if H::READS_BODY { Fields::read(&parts.headers, body).await? } else { Fields::default() };
     handler.handle(parts, fields).await
 }
 
-/// The claims that the layer around an endpoint has put into the request.
-pub(super) fn claims_of<C: Send + Sync + 'static>(parts: &Parts) -> Result<Claims<C>, Failure> {
-    // That layer may be optional or switched off: then the answer is to the byte what it would have been.
-    parts
-        .extensions
-        .get::<Claims<C>>()
-        .cloned()
-        .ok_or_else(|| Failure::Refused(Box::new(refuse_missing_claims(parts).1)))
+/// Returns the claims that the layer around an endpoint has put into the request.
+pub(super) fn claims_of<C: Send + Sync + 'static>(parts: &Parts) -> Result<Claims<C>, Rejection> {
+    parts.extensions.get::<Claims<C>>().cloned().ok_or_else(|| missing_claims(&parts.extensions))
 }

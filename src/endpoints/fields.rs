@@ -1,4 +1,5 @@
-//! The fields of a request's body: a form or a JSON object, read once, with a bound on size and time.
+//! The fields of a request's body: a form or a JSON object, read once, with a bound on size and
+//! time.
 
 use std::{fmt, time::Duration};
 
@@ -13,8 +14,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::answer::Failure;
-use crate::error::BoxError;
+use crate::{
+    error::BoxError,
+    middleware::{Rejection, RejectionKind},
+};
 
 /// More than any login needs.
 const MAX_BODY: usize = 16 * 1024;
@@ -32,7 +35,7 @@ enum Field {
 }
 
 impl Fields {
-    pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Self, Failure>
+    pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Self, Rejection>
     where
         B: Body + Send + 'static,
         B::Data: Send,
@@ -45,18 +48,20 @@ impl Fields {
         let collected = tokio::time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect()).await;
         match collected {
             Ok(Ok(body)) => parse(&body.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Failure::TooLarge),
-            Ok(Err(_)) => Err(Failure::InvalidRequest),
-            Err(_) => Err(Failure::TooSlow),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Rejection::new(RejectionKind::PayloadTooLarge))
+            }
+            Ok(Err(_)) => Err(Rejection::new(RejectionKind::InvalidParameter)),
+            Err(_) => Err(Rejection::new(RejectionKind::RequestTimeout)),
         }
     }
 
-    /// The one field of this name.
-    pub(super) fn one(&self, name: &str) -> Result<&str, Failure> {
+    /// Returns the one field of this name.
+    pub(super) fn one(&self, name: &str) -> Result<&str, Rejection> {
         let mut found = self.0.iter().filter(|(own, _)| own == name);
         match (found.next(), found.next()) {
             (Some((_, Field::Text(text))), None) => Ok(text),
-            _ => Err(Failure::InvalidRequest),
+            _ => Err(Rejection::new(RejectionKind::InvalidParameter)),
         }
     }
 }
@@ -72,34 +77,38 @@ enum MediaType {
     Json,
 }
 
-fn media_type(headers: &HeaderMap) -> Result<MediaType, Failure> {
+fn media_type(headers: &HeaderMap) -> Result<MediaType, Rejection> {
+    supported_media_type(headers).ok_or_else(|| Rejection::new(RejectionKind::UnsupportedMediaType))
+}
+
+fn supported_media_type(headers: &HeaderMap) -> Option<MediaType> {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return Err(Failure::UnsupportedMediaType) };
-    let media: Mime = line.to_str().ok().and_then(|text| text.parse().ok()).ok_or(Failure::UnsupportedMediaType)?;
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let media: Mime = line.to_str().ok()?.parse().ok()?;
     let in_utf_8 = media.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8);
     if !in_utf_8 || headers.contains_key(CONTENT_ENCODING) {
-        return Err(Failure::UnsupportedMediaType);
+        return None;
     }
     match media.essence_str() {
-        "application/x-www-form-urlencoded" => Ok(MediaType::Form),
-        "application/json" => Ok(MediaType::Json),
-        _ => Err(Failure::UnsupportedMediaType),
+        "application/x-www-form-urlencoded" => Some(MediaType::Form),
+        "application/json" => Some(MediaType::Json),
+        _ => None,
     }
 }
 
-fn parse_form(body: &[u8]) -> Result<Fields, Failure> {
+fn parse_form(body: &[u8]) -> Result<Fields, Rejection> {
     // Bytes that are no UTF-8 come out as U+FFFD: two different passwords must not become one.
     let fields: Vec<_> = form_urlencoded::parse(body)
         .map(|(name, value)| (name.into_owned(), Zeroizing::new(value.into_owned())))
         .collect();
     if fields.iter().any(|(name, value)| name.contains('\u{fffd}') || value.contains('\u{fffd}')) {
-        return Err(Failure::InvalidRequest);
+        return Err(Rejection::new(RejectionKind::InvalidParameter));
     }
     Ok(Fields(fields.into_iter().map(|(name, value)| (name, Field::Text(value))).collect()))
 }
 
-fn parse_json(body: &[u8]) -> Result<Fields, Failure> {
-    serde_json::from_slice(body).map_err(|_| Failure::InvalidRequest)
+fn parse_json(body: &[u8]) -> Result<Fields, Rejection> {
+    serde_json::from_slice(body).map_err(|_| Rejection::new(RejectionKind::InvalidParameter))
 }
 
 impl<'de> Deserialize<'de> for Fields {
@@ -134,7 +143,7 @@ impl<'de> Deserialize<'de> for Fields {
 mod tests {
     use super::*;
 
-    fn one(fields: Result<Fields, Failure>, name: &str) -> Option<String> {
+    fn one(fields: Result<Fields, Rejection>, name: &str) -> Option<String> {
         fields.ok()?.one(name).ok().map(str::to_owned)
     }
 

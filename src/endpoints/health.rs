@@ -1,4 +1,4 @@
-//! Whether requests can be checked now.
+//! The state of the service, for monitors and load balancers.
 
 use std::fmt;
 
@@ -6,12 +6,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header::RETRY_AFTER, request::Parts};
 use http_body_util::Full;
 
-use super::{
-    answer::{Failure, json},
-    endpoint::Handle,
-    fields::Fields,
+use super::{answer::json, endpoint::Handle, fields::Fields};
+use crate::{
+    middleware::{RETRY_AFTER_SECONDS, Rejection},
+    tokens::TokenService,
 };
-use crate::{middleware::RETRY_AFTER_SECONDS, tokens::TokenService};
 
 /// The handler of [`Endpoints::health`](super::Endpoints::health).
 pub struct Health<C> {
@@ -22,7 +21,7 @@ impl<C: Send + Sync + 'static> Handle for Health<C> {
     const METHODS: &'static [Method] = &[Method::GET, Method::HEAD];
     const READS_BODY: bool = false;
 
-    async fn handle(&self, _: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn handle(&self, _: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let status = self.tokens.status().await;
         if status.is_ok() {
             return Ok(json(StatusCode::OK, &status));

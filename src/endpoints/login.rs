@@ -9,14 +9,14 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{
-    answer::{Failure, json},
+    answer::{json, of_grant},
     cookie::{TokenCookie, with_cookie},
     endpoint::Handle,
     fields::Fields,
 };
 use crate::{
     error::Error,
-    middleware::{Refusal, RefusalKind, Refusals},
+    middleware::{Rejection, RejectionKind},
     tokens::{AuthTime, NewSession, TokenPair, TokenService},
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -28,7 +28,6 @@ const MAX_LABEL: usize = 200;
 pub struct Login<A: UserAuthentication> {
     pub(super) tokens: TokenService<A::Claims>,
     pub(super) users: Arc<A>,
-    pub(super) challenge: Arc<Refusals>,
     pub(super) access_cookie: Option<Arc<TokenCookie>>,
 }
 
@@ -40,15 +39,13 @@ where
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = true;
 
-    async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
         match self.log_in(credentials, label(&parts.headers)).await {
             Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
-            // One answer to every wrong pair, and to a login that revocations of all sessions overtook twice.
-            Err(error) => {
-                let challenge = self.challenge.challenge(&Refusal::new(RefusalKind::NoCredentials));
-                Err(Failure::of_grant(&error, Some(challenge)))
-            }
+            // One answer to every wrong pair, and to a login that revocations of all sessions
+            // overtook twice.
+            Err(error) => Err(of_grant(error, RejectionKind::InvalidCredentials)),
         }
     }
 }
@@ -74,7 +71,7 @@ where
         outcome
     }
 
-    /// Authenticates, and opens a session for the user with the id that it answers.
+    /// Authenticates, and opens a session for the user whose id it returns.
     async fn log_in_since(
         &self,
         start: AuthTime,
@@ -102,7 +99,8 @@ impl<A: UserAuthentication> fmt::Debug for Login<A> {
     }
 }
 
-/// What the listing of sessions shows: the client's own words for itself, without what a terminal or a page could trip over.
+/// Returns the label under which the session is listed: the client's own words for itself, without
+/// control characters, which a terminal could obey.
 fn label(headers: &HeaderMap) -> String {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()

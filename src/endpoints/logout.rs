@@ -7,33 +7,36 @@ use http::{Method, Response, StatusCode, request::Parts};
 use http_body_util::Full;
 
 use super::{
-    answer::{Failure, json},
+    answer::{json, of_operation},
     cookie::{TokenCookie, clear_cookies},
     endpoint::{Handle, claims_of},
     fields::Fields,
 };
-use crate::tokens::TokenService;
+use crate::{
+    middleware::{Rejection, RejectionKind},
+    tokens::TokenService,
+};
 
 /// The handler of [`Endpoints::logout`](super::Endpoints::logout).
 pub struct Logout<C> {
     pub(super) tokens: TokenService<C>,
-    pub(super) access_cookie: Option<Arc<TokenCookie>>,
+    pub(super) cookies: Vec<Arc<TokenCookie>>,
 }
 
 impl<C: Send + Sync + 'static> Handle for Logout<C> {
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = false;
 
-    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
         let revoked = match claims.session_id() {
             Some(sid) => self.tokens.revoke_session(claims.subject(), sid).await,
             // Another issuer's token need not belong to a session.
             None => self.tokens.revoke_claims(&claims).await,
         };
-        revoked.map_err(|error| Failure::of_operation(&error))?;
+        revoked.map_err(of_operation)?;
         let mut response = json(StatusCode::OK, &serde_json::json!({ "message": "Successfully logged out" }));
-        clear_cookies(&mut response, self.access_cookie.as_deref());
+        clear_cookies(&mut response, &self.cookies);
         Ok(response)
     }
 }
@@ -41,39 +44,40 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
 /// The handler of [`Endpoints::logout_all`](super::Endpoints::logout_all).
 pub struct LogoutAll<C> {
     pub(super) tokens: TokenService<C>,
-    pub(super) access_cookie: Option<Arc<TokenCookie>>,
+    pub(super) cookies: Vec<Arc<TokenCookie>>,
 }
 
 impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = false;
 
-    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
         let spared = if keep_current(&parts)? { claims.session_id() } else { None };
         let revoked = match spared {
             Some(sid) => self.tokens.revoke_all_for_subject_except(claims.subject(), sid).await,
             None => self.tokens.revoke_all_for_subject(claims.subject()).await,
         };
-        revoked.map_err(|error| Failure::of_operation(&error))?;
+        revoked.map_err(of_operation)?;
         let message = if spared.is_some() { "Logged out of all other sessions" } else { "Logged out of all sessions" };
         let mut response = json(StatusCode::OK, &serde_json::json!({ "message": message }));
         if spared.is_none() {
-            clear_cookies(&mut response, self.access_cookie.as_deref());
+            clear_cookies(&mut response, &self.cookies);
         }
         Ok(response)
     }
 }
 
-/// `?keep_current=true` or `false`, at most once: a parameter that decides who stays logged in is not guessed at.
-fn keep_current(parts: &Parts) -> Result<bool, Failure> {
+/// Reads `?keep_current=true` or `false`. Anything else is rejected: a parameter that decides who
+/// stays logged in is not guessed at.
+fn keep_current(parts: &Parts) -> Result<bool, Rejection> {
     let query = parts.uri.query().unwrap_or_default();
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "keep_current");
     match (values.next().map(|(_, value)| value), values.next()) {
         (None, _) => Ok(false),
         (Some(value), None) if value == "true" => Ok(true),
         (Some(value), None) if value == "false" => Ok(false),
-        _ => Err(Failure::InvalidRequest),
+        _ => Err(Rejection::new(RejectionKind::InvalidParameter)),
     }
 }
 

@@ -4,20 +4,30 @@
 //! |--|--|--|
 //! | [`login`](Endpoints::login) | `POST`, form or JSON: `username`, `password` | 200 token response; 401 `invalid_grant` |
 //! | [`refresh`](Endpoints::refresh) | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 `invalid_grant` |
-//! | [`logout`](Endpoints::logout) | `POST`, bearer | 200; the session is dead, the cookie `refresh_token` cleared |
+//! | [`logout`](Endpoints::logout) | `POST`, bearer | 200; the session is dead, its configured cookies cleared |
 //! | [`logout_all`](Endpoints::logout_all) | `POST`, bearer, `?keep_current=true` by choice | 200; every session of the user (but this one) is dead |
 //! | [`sessions`](Endpoints::sessions) | `GET`, bearer | 200, an array of the user's live sessions |
 //! | [`revoke_session`](Endpoints::revoke_session) | `DELETE .../{sid}`, bearer | 204; 404 where it is not the user's |
 //! | [`health`](Endpoints::health) | `GET` | 200, or 503 while the store does not answer |
 //!
-//! Those that need a bearer token stand behind the [`AuthLayer`] already, and refuse as it does. Answers are JSON with `Cache-Control: no-store`.
-//! A field that is missing, repeated or of another type is a 400 `invalid_request`, another media type 415, a body over 16 KiB 413, one
-//! that does not arrive within 10 s 408, another method 405, a failing store 503.
+//! Those that need a bearer token stand behind the [`AuthLayer`] already, and reject as it does.
+//! Responses are JSON with `Cache-Control: no-store`. Each failure is a
+//! [`Rejection`](crate::middleware::Rejection) of the one table, and the layer's
+//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) may replace its response:
+//!
+//! | failure | answer |
+//! |--|--|
+//! | a field is missing, repeated or of another type | 400 `invalid_request` |
+//! | another media type | 415 |
+//! | a body over 16 KiB | 413 |
+//! | a body that does not arrive within 10 s | 408 |
+//! | another method | 405 |
+//! | the store fails | 503 |
 //!
 //! They need a Tokio runtime with its timer.
 //!
-//! A request that is dropped leaves nothing half done: a login may leave a session that nobody has tokens of, and a
-//! refresh is repeated with the same token.
+//! A request that is dropped leaves nothing half done. A login may leave a session of which nobody
+//! has tokens, and a refresh is repeated with the same token.
 //!
 //! In Axum:
 //!
@@ -85,6 +95,8 @@ pub struct Endpoints<A: UserAuthentication> {
     auth: AuthLayer<A::Claims>,
     users: Arc<A>,
     access_cookie: Option<Arc<TokenCookie>>,
+    /// Cookies that logout clears, beside the access token's.
+    other_cookies: Vec<Arc<TokenCookie>>,
 }
 
 impl<A> Endpoints<A>
@@ -92,18 +104,21 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Endpoints that issue and check the tokens of `auth`'s [`TokenService`](crate::TokenService) for these users.
+    /// Creates endpoints that issue and check the tokens of `auth`'s
+    /// [`TokenService`](crate::TokenService) for these users.
     ///
     /// At every refresh the user is looked up again ([`renew_from`]), unless the service has an
     /// [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) of its own, which is asked instead.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { auth: auth.clone(), users, access_cookie: None }
+        Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new() }
     }
 
-    /// For browsers: login and refresh also set this cookie to the access token, logout clears it. The answers' bodies stay as they are.
+    /// Keeps a browser's access token in this cookie too: login and refresh set it, logout clears
+    /// it. The bodies stay as they are. Without it, no endpoint touches a cookie.
     ///
-    /// Read [`AuthLayer::allow_cookie`] on requests that other sites cause.
+    /// Read [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)
+    /// on requests that other sites cause.
     ///
     /// # Errors
     ///
@@ -113,33 +128,40 @@ where
             return Err(ConfigError::new(
                 "access_cookie",
                 "has a name under which the layer looks for no token",
-                "give the name to `AuthLayer::allow_cookie` too",
+                "give the name to `AuthLayerBuilder::allow_cookie` too",
             ));
         }
         self.access_cookie = Some(Arc::new(cookie));
         Ok(self)
     }
 
+    /// Clears this cookie at logout too: one that the application sets itself, for example around
+    /// the refresh token. It may be called again for another one.
+    #[must_use]
+    pub fn clear_at_logout(mut self, cookie: TokenCookie) -> Self {
+        self.other_cookies.push(Arc::new(cookie));
+        self
+    }
+
     /// Exchanges a user name and a password for tokens.
     #[must_use]
     pub fn login(&self) -> Endpoint<Login<A>> {
-        let challenge = Arc::clone(self.auth.refusals());
-        Endpoint::new(Login {
+        self.endpoint(Login {
             tokens: self.auth.tokens().clone(),
             users: Arc::clone(&self.users),
-            challenge,
             access_cookie: self.access_cookie.clone(),
         })
     }
 
-    /// Exchanges a refresh token for new tokens; it is used up.
+    /// Exchanges a refresh token for new tokens, and uses it up.
     #[must_use]
     pub fn refresh(&self) -> Endpoint<Refresh<A::Claims>> {
         self.refreshing(true)
     }
 
-    /// Exchanges a refresh token for a new access token only, and leaves it as it is: the predecessor's behaviour. A stolen refresh token is
-    /// then never noticed; prefer [`refresh`](Self::refresh).
+    /// Exchanges a refresh token for a new access token only, and leaves it as it is: the
+    /// predecessor's behaviour. A stolen refresh token is then never noticed, so prefer
+    /// [`refresh`](Self::refresh).
     #[must_use]
     pub fn refresh_without_rotation(&self) -> Endpoint<Refresh<A::Claims>> {
         self.refreshing(false)
@@ -147,7 +169,7 @@ where
 
     fn refreshing(&self, rotate: bool) -> Endpoint<Refresh<A::Claims>> {
         let renewal = Arc::new(renew_from(Arc::clone(&self.users)));
-        Endpoint::new(Refresh {
+        self.endpoint(Refresh {
             tokens: self.auth.tokens().clone(),
             renewal,
             rotate,
@@ -158,43 +180,57 @@ where
     /// Ends the session of the bearer token.
     #[must_use]
     pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {
-        self.auth.layer(Endpoint::new(Logout {
-            tokens: self.auth.tokens().clone(),
-            access_cookie: self.access_cookie.clone(),
-        }))
+        self.protected(Logout { tokens: self.auth.tokens().clone(), cookies: self.cookies() })
     }
 
     /// Ends all sessions of the bearer token's user.
     #[must_use]
     pub fn logout_all(&self) -> AuthService<Endpoint<LogoutAll<A::Claims>>, A::Claims> {
-        self.auth.layer(Endpoint::new(LogoutAll {
-            tokens: self.auth.tokens().clone(),
-            access_cookie: self.access_cookie.clone(),
-        }))
+        self.protected(LogoutAll { tokens: self.auth.tokens().clone(), cookies: self.cookies() })
     }
 
     /// Lists the sessions of the bearer token's user.
     #[must_use]
     pub fn sessions(&self) -> AuthService<Endpoint<Sessions<A::Claims>>, A::Claims> {
-        self.auth.layer(Endpoint::new(Sessions { tokens: self.auth.tokens().clone() }))
+        self.protected(Sessions { tokens: self.auth.tokens().clone() })
     }
 
-    /// Ends one session of the bearer token's user: the one whose id is the last segment of the path.
+    /// Ends one session of the bearer token's user: the one whose id is the last segment of the
+    /// path.
     #[must_use]
     pub fn revoke_session(&self) -> AuthService<Endpoint<RevokeSession<A::Claims>>, A::Claims> {
-        self.auth.layer(Endpoint::new(RevokeSession { tokens: self.auth.tokens().clone() }))
+        self.protected(RevokeSession { tokens: self.auth.tokens().clone() })
     }
 
-    /// Tells whether the store answers, and which keys and consistency are in use: see [`Status`](crate::tokens::Status).
+    /// Reports the state of the store, the keys and the consistency: see
+    /// [`Status`](crate::tokens::Status).
     #[must_use]
     pub fn health(&self) -> Endpoint<Health<A::Claims>> {
-        Endpoint::new(Health { tokens: self.auth.tokens().clone() })
+        self.endpoint(Health { tokens: self.auth.tokens().clone() })
+    }
+
+    fn endpoint<H>(&self, handler: H) -> Endpoint<H> {
+        Endpoint::new(handler, self.auth.responder())
+    }
+
+    fn protected<H>(&self, handler: H) -> AuthService<Endpoint<H>, A::Claims> {
+        self.auth.layer(self.endpoint(handler))
+    }
+
+    /// Returns the cookies that a logout clears.
+    fn cookies(&self) -> Vec<Arc<TokenCookie>> {
+        self.access_cookie.iter().chain(&self.other_cookies).cloned().collect()
     }
 }
 
 impl<A: UserAuthentication> Clone for Endpoints<A> {
     fn clone(&self) -> Self {
-        Self { auth: self.auth.clone(), users: Arc::clone(&self.users), access_cookie: self.access_cookie.clone() }
+        Self {
+            auth: self.auth.clone(),
+            users: Arc::clone(&self.users),
+            access_cookie: self.access_cookie.clone(),
+            other_cookies: self.other_cookies.clone(),
+        }
     }
 }
 

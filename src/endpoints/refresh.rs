@@ -8,12 +8,15 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{
-    answer::{Failure, json},
+    answer::{json, of_grant},
     cookie::{TokenCookie, with_cookie},
     endpoint::Handle,
     fields::Fields,
 };
-use crate::tokens::{OnRefresh, TokenService};
+use crate::{
+    middleware::{Rejection, RejectionKind},
+    tokens::{OnRefresh, TokenService},
+};
 
 /// The handler of [`Endpoints::refresh`](super::Endpoints::refresh).
 pub struct Refresh<C> {
@@ -28,14 +31,15 @@ impl<C: Serialize + Send + Sync + 'static> Handle for Refresh<C> {
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = true;
 
-    async fn handle(&self, _: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn handle(&self, _: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let presented = fields.one("refresh_token")?;
-        let refused = |error| Failure::of_grant(&error, None);
+        let rejected = |error| of_grant(error, RejectionKind::InvalidGrant);
         if self.rotate {
-            let pair = self.tokens.refresh_or_ask(presented, Some(&*self.renewal)).await.map_err(refused)?;
+            let pair = self.tokens.refresh_or_ask(presented, Some(&*self.renewal)).await.map_err(rejected)?;
             return Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access()));
         }
-        let access = self.tokens.refresh_access_token_or_ask(presented, Some(&*self.renewal)).await.map_err(refused)?;
+        let access =
+            self.tokens.refresh_access_token_or_ask(presented, Some(&*self.renewal)).await.map_err(rejected)?;
         let mut body = serde_json::json!({
             "access_token": access.as_str(),
             "token_type": "bearer",

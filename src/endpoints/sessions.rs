@@ -8,25 +8,28 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{
-    answer::{Failure, empty, json},
+    answer::{empty, json, of_operation},
     endpoint::{Handle, claims_of},
     fields::Fields,
 };
 use crate::{
     error::Error,
     ids::{SessionId, is_id},
+    middleware::{Rejection, RejectionKind},
     store::Page,
     tokens::TokenService,
 };
 
-/// About how many sessions one answer lists.
+/// The rough number of sessions that one answer lists.
 const PER_PAGE: usize = 200;
-/// How often one request asks the store: a user of many dead sessions must not hold it for long.
+/// The most questions that one request asks the store: a user of many dead sessions must not hold
+/// it for long.
 const MAX_STEPS: usize = 10;
 
 /// The handler of [`Endpoints::sessions`](super::Endpoints::sessions).
 ///
-/// A user with more than about 200 sessions gets a `Link` to the next page (RFC 8288, `rel="next"`).
+/// A user with more than about 200 sessions gets a `Link` to the next page (RFC 8288,
+/// `rel="next"`).
 pub struct Sessions<C> {
     pub(super) tokens: TokenService<C>,
 }
@@ -46,7 +49,7 @@ impl<C: Send + Sync + 'static> Handle for Sessions<C> {
     const METHODS: &'static [Method] = &[Method::GET, Method::HEAD];
     const READS_BODY: bool = false;
 
-    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
         let query = parts.uri.query().unwrap_or_default();
         let mut cursor = form_urlencoded::parse(query.as_bytes())
@@ -55,8 +58,7 @@ impl<C: Send + Sync + 'static> Handle for Sessions<C> {
         let mut sessions = Vec::new();
         for _ in 0..MAX_STEPS {
             let page = Page { cursor, limit: 0 };
-            let page =
-                self.tokens.sessions(claims.subject(), page).await.map_err(|error| Failure::of_operation(&error))?;
+            let page = self.tokens.sessions(claims.subject(), page).await.map_err(of_operation)?;
             sessions.extend(page.sessions.into_iter().map(|session| Listed {
                 current: claims.session_id() == Some(&session.sid),
                 sid: session.sid.to_string(),
@@ -89,26 +91,30 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
     const METHODS: &'static [Method] = &[Method::DELETE];
     const READS_BODY: bool = false;
 
-    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
         // Session ids are base64url: none has a character that a path would have to escape.
-        let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or(Failure::NotFound)?;
+        let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or_else(not_found)?;
         let sid = &SessionId::new(sid);
-        let failed = |error: Error| Failure::of_operation(&error);
-        // Looked at first: a revocation writes the log even if there is nothing to revoke, and a client must not be able to fill that with
-        // names it makes up. Another issuer's sessions have no owner that is known here, so only the caller's own can be ended.
+        // Looked at first: a revocation writes the log even if there is nothing to revoke, and a
+        // client must not be able to fill that with names it makes up. Another issuer's sessions
+        // have no owner that is known here, so only the caller's own can be ended.
         let own = claims.session_id() == Some(sid);
         let known = match self.tokens.has_session(claims.subject(), sid).await {
             Ok(known) => known,
             Err(Error::Issue(_)) => own,
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(of_operation(error)),
         };
         if !known {
-            return Err(Failure::NotFound);
+            return Err(not_found());
         }
-        self.tokens.revoke_session(claims.subject(), sid).await.map_err(failed)?;
+        self.tokens.revoke_session(claims.subject(), sid).await.map_err(of_operation)?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
+}
+
+fn not_found() -> Rejection {
+    Rejection::new(RejectionKind::NotFound)
 }
 
 impl<C> fmt::Debug for Sessions<C> {

@@ -1,13 +1,13 @@
-//! What JSON of a token is held to beyond RFC 8259, for the header and the claims alike.
+//! Rules for JSON beyond RFC 8259, which hold for headers, claims and keys alike.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::clock::Timestamp;
 
 /// A member's name, borrowed from the text where it contains no escape.
-pub(super) struct Name<'de>(pub(super) Cow<'de, str>);
+pub(crate) struct Name<'de>(pub(crate) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -33,68 +33,116 @@ impl<'de> Deserialize<'de> for Name<'de> {
     }
 }
 
-/// Reads values that do not matter, to the last escape, and throws them away.
+/// A value that is read from a JSON object, one member at a time.
+pub(crate) trait FromMembers<'de> {
+    /// The noun for it in errors.
+    const EXPECTED: &'static str;
+    /// The most members of an object that is read before its signature is known to be good.
+    const MAX_MEMBERS: usize = usize::MAX;
+
+    /// Reads the value of the member `name` from `map`. Each name comes once.
+    fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// Reads an object into `empty`. A duplicate member is an error, however its name is spelled:
+/// parsers differ in which of the two they use (RFC 7515 section 4, RFC 7519 section 4).
+pub(crate) fn read_object<'de, D, T>(deserializer: D, empty: T) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromMembers<'de>,
+{
+    struct ObjectVisitor<T>(T);
+
+    impl<'de, T: FromMembers<'de>> Visitor<'de> for ObjectVisitor<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(T::EXPECTED)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<T, A::Error> {
+            let mut seen = HashSet::with_capacity(16);
+            while let Some(Name(name)) = map.next_key()? {
+                if seen.contains(&name) {
+                    return Err(A::Error::custom("duplicate member"));
+                }
+                if seen.len() == T::MAX_MEMBERS {
+                    return Err(A::Error::custom("too many members"));
+                }
+                self.0.read_member(&name, &mut map)?;
+                seen.insert(name);
+            }
+            Ok(self.0)
+        }
+    }
+
+    deserializer.deserialize_map(ObjectVisitor(empty))
+}
+
+/// Reads values that do not matter, to the last escape, and drops them.
 ///
-/// `serde::de::IgnoredAny` lets `serde_json` skip strings without looking at their escapes, so a lone surrogate would pass; here every
-/// string is decoded. It reads no more values than it was made for: they are paid for before a signature is known to be good.
-pub(super) struct Unread {
+/// `serde::de::IgnoredAny` lets `serde_json` skip strings without decoding their escapes, so a lone
+/// surrogate would pass. Here every string is decoded. The number of values is bounded, because
+/// they are read before a signature is known to be good.
+pub(crate) struct Unread {
     left: u32,
 }
 
 impl Unread {
-    pub(super) fn at_most(values: u32) -> Self {
+    /// Creates a reader of at most this many values.
+    pub(crate) fn at_most(values: u32) -> Self {
         Self { left: values }
     }
 
-    /// Any value.
-    pub(super) fn any(&mut self) -> Reader<'_> {
-        Reader { unread: self, kind: Kind::Any }
+    /// Reads any value.
+    pub(crate) fn any(&mut self) -> UnreadValue<'_> {
+        UnreadValue { unread: self, shape: Shape::Any }
     }
 
-    /// An object.
-    pub(super) fn object(&mut self) -> Reader<'_> {
-        Reader { unread: self, kind: Kind::Object }
+    /// Reads an object.
+    pub(crate) fn object(&mut self) -> UnreadValue<'_> {
+        UnreadValue { unread: self, shape: Shape::Object }
     }
 
-    /// An array of strings.
-    pub(super) fn texts(&mut self) -> Reader<'_> {
-        Reader { unread: self, kind: Kind::Texts }
+    /// Reads an array of strings.
+    pub(crate) fn texts(&mut self) -> UnreadValue<'_> {
+        UnreadValue { unread: self, shape: Shape::Texts }
     }
 }
 
-/// One value that is read and thrown away.
-pub(super) struct Reader<'a> {
+/// One value that is read and dropped.
+pub(crate) struct UnreadValue<'a> {
     unread: &'a mut Unread,
-    kind: Kind,
+    shape: Shape,
 }
 
-enum Kind {
+enum Shape {
     Any,
     Object,
     Texts,
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for UnreadValue<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         self.unread.left = self.unread.left.checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
-        match self.kind {
-            Kind::Any => deserializer.deserialize_any(self),
-            Kind::Object => deserializer.deserialize_map(self),
-            Kind::Texts => deserializer.deserialize_seq(self),
+        match self.shape {
+            Shape::Any => deserializer.deserialize_any(self),
+            Shape::Object => deserializer.deserialize_map(self),
+            Shape::Texts => deserializer.deserialize_seq(self),
         }
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for UnreadValue<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            Kind::Any => "any JSON value",
-            Kind::Object => "an object",
-            Kind::Texts => "an array of strings",
+        f.write_str(match self.shape {
+            Shape::Any => "any JSON value",
+            Shape::Object => "an object",
+            Shape::Texts => "an array of strings",
         })
     }
 
@@ -123,7 +171,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        if matches!(self.kind, Kind::Texts) {
+        if matches!(self.shape, Shape::Texts) {
             while seq.next_element::<Name<'de>>()?.is_some() {
                 self.unread.left =
                     self.unread.left.checked_sub(1).ok_or_else(|| A::Error::custom("too many values"))?;
@@ -142,8 +190,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
-/// RFC 7519 section 2: seconds since the epoch, which may have a fraction. Never negative here, and before the year 10 000.
-pub(super) struct NumericDate(pub(super) Timestamp);
+/// A `NumericDate` (RFC 7519 section 2): seconds since the epoch, which may have a fraction. A
+/// negative one is an error, and so is one after the year 9999.
+pub(crate) struct NumericDate(pub(crate) Timestamp);
 
 impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -162,7 +211,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
 
             fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
-                // Reads -0.0 as negative, and rounds down: a token never lives longer than its text says.
+                // Treats -0.0 as negative, and rounds down: a token never lives longer than its
+                // text says.
                 let millis = (seconds * 1000.0).floor();
                 #[allow(clippy::cast_precision_loss, reason = "the bound is far below 2^53")]
                 let end = Timestamp::END_OF_TIME.as_millis() as f64;
@@ -175,18 +225,19 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
-        // Not `deserialize_any`: it gives fractions as maps if another crate turns `serde_json/arbitrary_precision` on.
+        // Not `deserialize_any`: it gives fractions as maps if another crate turns
+        // `serde_json/arbitrary_precision` on.
         deserializer.deserialize_f64(NumericDateVisitor)
     }
 }
 
-/// Reads one JSON text to its end: trailing characters are an error.
-pub(super) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
+/// Reads one JSON text to its end. Trailing characters are an error.
+pub(crate) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(json)
 }
 
-/// Marks a member that is refused by its presence alone.
-pub(super) fn refuse<'de, A: MapAccess<'de>, T>(map: &mut A, why: &'static str) -> Result<T, A::Error> {
+/// Refuses a member by its presence alone, if its value is JSON.
+pub(crate) fn refuse<'de, A: MapAccess<'de>, T>(map: &mut A, why: &'static str) -> Result<T, A::Error> {
     map.next_value::<IgnoredAny>()?;
     Err(A::Error::custom(why))
 }

@@ -1,23 +1,31 @@
-//! Text to verified claims, and back: no store, no HTTP, and no clock but the time that is given.
+//! Tokens: from text to verified claims, and back. This module knows no store and no HTTP, and it
+//! has no clock: the caller gives the time.
 //!
-//! The rules of a token stand here, and nowhere else:
+//! All rules for tokens are here:
 //!
-//! 1. `compact`: three canonical base64url segments, at most [`Validation::max_token_len`] bytes (RFC 7515 section 7.1).
-//! 2. `header`: an object without duplicate members, an `alg` that a key is made for, no `crit`, `b64`, `zip`, `enc`, `cty`.
-//! 3. `key`: one key, one algorithm; the signature is checked before a single claim is read (RFC 8725 section 3.1).
-//! 4. `members`: an object without duplicate members, every registered claim of its RFC's type, needed or not.
-//! 5. `validation`: issuer, audience, kind and times.
+//! 1. `token::compact`: three canonical base64url segments, at most [`Validation::max_token_len`]
+//!    bytes (RFC 7515 section 7.1).
+//! 2. `token::header`: an object without duplicate members, a supported `alg`, no `crit`, `b64`,
+//!    `zip`, `enc`, `cty`.
+//! 3. `keys::key`: one key, one algorithm. The signature is checked before any claim is read (RFC
+//!    8725 section 3.1).
+//! 4. `token::payload`: an object without duplicate members. Each registered claim has its RFC's
+//!    type, needed or not.
+//! 5. `validation`: issuer, audience, token type and times, and last the application's claims.
 //!
-//! `jsonwebtoken` is used for keys and signatures only. Its own header and claim checks are not used: of the points
-//! that matter here it leaves 27 open (`crit` ignored, `aud` and `iss` of a wrong type taken as absent, `exp == now`
-//! accepted, array claim sets, no size limit, a clock that cannot be given, ...), so all of that is ours, in one pass.
+//! `jsonwebtoken` is used for keys and signatures only. Its own header and claim checks leave 27
+//! points open that matter here. For example: `crit` is ignored, `aud` and `iss` of a wrong type
+//! count as absent, `exp == now` is accepted, array claims sets are accepted, there is no size
+//! limit, and its clock cannot be set.
 //!
 //! ```
 //! use std::time::Duration;
 //! use tower_bearer::{
+//!     TokenId,
 //!     clock::Timestamp,
 //!     jwt::{
-//!         Algorithm, JwtClaims, KeySet, NoClaims, SigningKey, TokenType, Validation, encode_jwt, validate_jwt_stateless,
+//!         Algorithm, JwtClaims, KeySet, NoClaims, SigningKey, TokenType, Validation,
+//!         encode_jwt, validate_jwt_stateless,
 //!     },
 //! };
 //!
@@ -25,7 +33,8 @@
 //! let keys = KeySet::signing(key);
 //! let now = Timestamp::from_secs(1_767_225_660);
 //!
-//! let claims = JwtClaims::new("42", "token-1", TokenType::Access, now, Duration::from_secs(1800), NoClaims {})
+//! let (id, lifetime) = (TokenId::new("token-1"), Duration::from_secs(1800));
+//! let claims = JwtClaims::new("42", id, TokenType::Access, now, lifetime, NoClaims {})
 //!     .with_issuer("https://api.example.com")
 //!     .with_audience(["api"]);
 //! let token = encode_jwt(&keys, &claims)?;
@@ -36,42 +45,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod algorithm;
-mod backend;
 mod claims;
-mod compact;
+mod claims_set;
 mod custom;
-mod der;
-mod ed25519;
-mod encode;
-mod header;
 mod json;
-mod jwk;
-mod jwk_set;
-mod key;
-mod key_set;
-mod members;
-mod pem;
-mod public_key;
+mod keys;
 mod scope;
-mod secret;
+mod token;
+mod token_type;
 mod validation;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 mod vectors;
 
-pub use self::{
-    algorithm::Algorithm,
-    claims::{Claims, JwtClaims, NoClaims, TokenType},
-    compact::verify_compact,
-    custom::RawClaims,
-    encode::encode_jwt,
-    key::{SigningKey, VerifyingKey},
-    key_set::KeySet,
-    scope::Scope,
-    validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
-};
-pub(crate) use self::{
+#[allow(unused_imports, reason = "`build` is about to call it")]
+pub(crate) use self::custom::reserved_member_of;
+pub(crate) use self::token::{
     compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
-    custom::reserved_member_of,
     encode::Encoder,
+};
+pub use self::{
+    claims::Claims,
+    claims_set::{JwtClaims, encode_jwt},
+    custom::{NoClaims, RawClaims},
+    keys::{Algorithm, KeySet, SigningKey, VerifyingKey},
+    scope::Scope,
+    token::compact::verify_compact,
+    token_type::TokenType,
+    validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
 };

@@ -1,14 +1,14 @@
-//! What a token allows.
+//! The rights of a token.
 
 use std::fmt;
 
-/// What a token allows: a set of scope tokens (RFC 6749 section 3.3), compared exactly.
+/// The rights of a token: a set of scope tokens (RFC 6749 section 3.3), compared exactly.
 #[derive(Clone, Default, Eq, Hash, PartialEq)]
 pub struct Scope(String);
 
 impl Scope {
-    /// Reads a space-delimited list. `None` if it breaks the grammar: tokens of printable ASCII without `"` and `\`,
-    /// one space between two of them. The empty text is the empty scope.
+    /// Reads a space-delimited list. Returns `None` if it breaks the grammar: tokens of printable
+    /// ASCII without `"` and `\`, one space between two of them. The empty text is the empty scope.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_token =
@@ -16,24 +16,25 @@ impl Scope {
         (text.is_empty() || text.split(' ').all(is_token)).then(|| Self(text.to_owned()))
     }
 
-    /// Whether `token` is one of them: never as a part of another, never in another case.
+    /// Returns true if `token` is one of its scope tokens. The comparison is of whole tokens and
+    /// case-sensitive.
     #[must_use]
     pub fn contains(&self, token: &str) -> bool {
         self.iter().any(|own| own == token)
     }
 
-    /// The scope tokens in the order of the text.
+    /// Returns the scope tokens in the order of the text.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split(' ').filter(|token| !token.is_empty())
     }
 
-    /// Whether nothing is allowed.
+    /// Returns true if it has no scope token.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The space-delimited text.
+    /// Returns the space-delimited text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

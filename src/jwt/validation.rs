@@ -1,27 +1,33 @@
-//! Issuer, audience, kind and times: what makes verified claims acceptable here and now.
+//! Rules for verified claims: issuer, audience, token type and times.
 
 use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Claims, JwtClaims, KeySet, TokenType,
-    compact::{DEFAULT_MAX_TOKEN_LEN, Verified, verify_token},
-    header::typ_is,
-    members::Members,
+    claims::Claims,
+    claims_set::JwtClaims,
+    custom::RawClaims,
+    keys::KeySet,
+    token::{
+        compact::{DEFAULT_MAX_TOKEN_LEN, VerifiedJws, verify_token},
+        header::typ_is,
+        payload::Payload,
+    },
+    token_type::TokenType,
 };
 use crate::{
     clock::{Clock, ROUGHLY, Timestamp},
     error::{ConfigError, TokenError},
 };
 
-/// Longer than any token's life and any clock's error that makes sense. Below it no sum of times overflows.
+/// The longest lifetime and the longest age. Below it no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// More is no difference between clocks: it would keep expired tokens alive.
+/// The longest leeway. A longer one would only keep expired tokens alive.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
 
-/// What a token must be to be accepted.
+/// The rules for accepting a token.
 ///
 /// | rule | default |
 /// |--|--|
@@ -47,18 +53,18 @@ pub struct Validation {
     access_typ: AccessTyp,
 }
 
-/// What the header's `typ` and the claim `type` of an access token must be.
+/// The marks of an access token: the header's `typ` and the claim `type`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum AccessTyp {
-    /// For our own tokens: the claim `type` must say `access`; `typ` may be absent, `JWT` (as the predecessor wrote) or
-    /// `at+jwt`.
+    /// For our own tokens. The claim `type` must be `access`. `typ` can be absent, `JWT` (as the
+    /// predecessor wrote) or `at+jwt`.
     #[default]
     Compatible,
-    /// For an issuer that keeps RFC 9068: `typ` must be `at+jwt`; the claim `type` may be absent.
+    /// For an issuer that keeps RFC 9068. `typ` must be `at+jwt`; the claim `type` can be absent.
     AtJwt,
-    /// For an issuer that marks its access tokens in no way. Its ID tokens then differ from access tokens by their audience alone:
-    /// configure one that no ID token has.
+    /// For an issuer that does not mark its access tokens. Its ID tokens then differ from access
+    /// tokens by their audience only: configure one that no ID token has.
     Unmarked,
 }
 
@@ -69,7 +75,7 @@ impl Default for Validation {
 }
 
 impl Validation {
-    /// The defaults.
+    /// Creates the default rules.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -85,78 +91,84 @@ impl Validation {
         }
     }
 
-    /// `iss` must be present and exactly this.
+    /// Requires this issuer (`iss`), exactly.
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
         self
     }
 
-    /// `aud` must be present and have this or another audience that was added.
+    /// Requires `aud` to have this audience, or another one that was added.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// How much the clocks of issuer and verifier may differ. More than a day is cut to a day, and [`check`](Self::check) calls it an error.
+    /// Sets the largest difference between the clocks of issuer and verifier. More than a day
+    /// counts as a day, and [`check`](Self::check) returns an error for it.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// The longest life of an access token, from `iat` to `exp`.
+    /// Sets the longest lifetime of an access token, from `iat` to `exp`.
     #[must_use]
     pub fn max_access_lifetime(mut self, max: Duration) -> Self {
         self.max_access_lifetime = max;
         self
     }
 
-    /// The longest life of a refresh token, from `iat` to `exp`.
+    /// Sets the longest lifetime of a refresh token, from `iat` to `exp`.
     #[must_use]
     pub fn max_refresh_lifetime(mut self, max: Duration) -> Self {
         self.max_refresh_lifetime = max;
         self
     }
 
-    /// The longest time since `iat` at which an access token is accepted, whatever its `exp`: for an issuer whose tokens live longer than
-    /// they should. The leeway is not added: by this node's clock a token never grows older, however far its issuer's clock lags. Where that is ahead,
-    /// the time until its `iat` is reached comes on top, which the leeway bounds.
+    /// Sets the longest age of an access token since `iat`, whatever its `exp`: for an issuer whose
+    /// tokens live longer than they should.
+    ///
+    /// The leeway is not added: by this node's clock a token never grows older, however far its
+    /// issuer's clock lags. If the issuer's clock is ahead, the time until `iat` is reached comes
+    /// on top, and the leeway bounds it.
     #[must_use]
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
         self
     }
 
-    /// These claims must be there too, in tokens of both kinds: registered ones, or the application's own. Which values they have is not looked
-    /// at, but that a registered one is of its type.
+    /// Requires further claims in tokens of both types: registered ones, or the application's own.
+    /// Their values are not checked, except that a registered one has its type.
     #[must_use]
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.required.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// The longest text in bytes that is looked at at all. Three eighths of it may be the header's.
+    /// Sets the longest token in bytes. Three eighths of it can be the header's.
     #[must_use]
     pub fn max_token_len(mut self, bytes: usize) -> Self {
         self.max_token_len = bytes;
         self
     }
 
-    /// What marks an access token.
+    /// Sets the marks of an access token.
     #[must_use]
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.access_typ = typ;
         self
     }
 
-    /// Whether these rules can work.
+    /// Returns an error if no token could keep these rules.
     ///
     /// # Errors
     ///
-    /// An issuer or audience that is empty; a leeway over one day; a lifetime or age of zero or over 100 years; a required claim with which no token is
-    /// accepted (one without a name, `cnf`, `iss` without an issuer, `aud` without an audience); a maximal length below that of the shortest token.
+    /// An issuer or audience is empty. The leeway is over one day. A lifetime or age is zero or
+    /// over 100 years. The longest token is shorter than the shortest one possible. With a required
+    /// claim no token is accepted: one without a name, `cnf`, `iss` without an issuer, `aud`
+    /// without an audience.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.issuer.as_deref() == Some("") {
             return Err(ConfigError::new("issuer", "is empty", "give the URL of your service, or leave it out"));
@@ -195,17 +207,18 @@ impl Validation {
         Ok(())
     }
 
-    /// The leeway in force.
+    /// Returns the leeway in force.
     pub(crate) fn leeway_in_force(&self) -> Duration {
         self.leeway.min(LONGEST_LEEWAY)
     }
 
-    /// The life of access tokens in force.
+    /// Returns the longest lifetime of access tokens in force.
     pub(crate) fn max_access_lifetime_in_force(&self) -> Duration {
         self.max_access_lifetime
     }
 
-    /// Exp, nbf and iat against the time: what has to be looked at again at every use of a token.
+    /// Checks `exp`, `nbf` and `iat` against the time: the part that is checked again at every use
+    /// of a token.
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
         let earliest = clock.now_roughly();
         let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(ROUGHLY));
@@ -216,7 +229,7 @@ impl Validation {
         self.check_between(claims, now, now)
     }
 
-    /// Whether a token is in force at every moment from `earliest` to `latest`.
+    /// Returns an error unless a token is in force at every moment from `earliest` to `latest`.
     fn check_between<C>(
         &self,
         claims: &JwtClaims<C>,
@@ -240,14 +253,14 @@ impl Validation {
         Ok(())
     }
 
-    /// Whether a token with these claims has those that are required.
+    /// Returns true if a token with these claims has the required ones.
     pub(crate) fn has_required<C: Serialize>(&self, claims: &JwtClaims<C>) -> bool {
         self.required.is_empty()
             || serde_json::to_value(claims)
                 .is_ok_and(|claims| self.required.iter().all(|name| claims.get(name).is_some()))
     }
 
-    /// Everything about the claims that does not change with time.
+    /// Checks all of the claims that does not change with time, and returns the token type.
     fn check_claims<C>(&self, header_typ: Option<&str>, claims: &JwtClaims<C>) -> Result<TokenType, TokenError> {
         if claims.issuer != self.issuer {
             return Err(TokenError::Claims("`iss` is missing or not the configured issuer"));
@@ -274,8 +287,8 @@ impl Validation {
         Ok(kind)
     }
 
-    /// Of which kind a token is, by its header's `typ` and its claim `type` together: a token of the one kind never has both marks of
-    /// the other (RFC 8725 sections 3.11 and 3.12).
+    /// Returns the type of a token by its header's `typ` and its claim `type` together. A token of
+    /// one type never has both marks of the other (RFC 8725 sections 3.11 and 3.12).
     fn kind(&self, header_typ: Option<&str>, claim: Option<TokenType>) -> Result<TokenType, TokenError> {
         const WRONG_TYP: TokenError = TokenError::Claims("the header's `typ` does not fit");
 
@@ -293,28 +306,32 @@ impl Validation {
         if fits { Ok(TokenType::Access) } else { Err(WRONG_TYP) }
     }
 
-    fn verify<C: DeserializeOwned>(
-        &self,
-        token: &str,
-        keys: &KeySet,
-    ) -> Result<(Option<String>, JwtClaims<C>), TokenError> {
-        let Verified { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
-        let members = Members::parse(&payload)?;
-        if !self.required.iter().all(|name| members.contains(name)) {
+    /// Verifies the form and the signature of a token, and reads its claims. Returns them with the
+    /// header's `typ`.
+    fn verify(&self, token: &str, keys: &KeySet) -> Result<(Option<String>, JwtClaims<RawClaims>), TokenError> {
+        let VerifiedJws { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
+        let claims = Payload::parse(&payload)?;
+        if !self.required.iter().all(|name| claims.contains(name)) {
             return Err(TokenError::Claims("one that is required is missing"));
         }
-        Ok((header.typ, JwtClaims::of(members)?))
+        Ok((header.typ, JwtClaims::of(claims)?))
     }
 }
 
-/// Verifies everything about a token that needs no store: form, signature, claims, kind and times.
+/// Verifies everything about a token that needs no store: form, signature, claims, type and times.
 ///
-/// A revoked token passes: use [`TokenService::validate_token`](crate::TokenService::validate_token) to refuse those.
+/// A revoked token passes: use
+/// [`TokenService::validate_token`](crate::TokenService::validate_token) to refuse those.
 ///
 /// # Errors
 ///
-/// The first rule that the token breaks, in the order: form, signature, the claims' types and that they are there, times, issuer and audience, kind,
-/// the claims' own consistency.
+/// The first rule that the token breaks, in this order:
+///
+/// 1. form and signature,
+/// 2. presence and types of the registered claims,
+/// 3. times,
+/// 4. issuer, audience, token type and consistency of the claims,
+/// 5. the application's claims ([`TokenError::CustomClaims`]).
 pub fn validate_jwt_stateless<C: DeserializeOwned>(
     token: &str,
     keys: &KeySet,
@@ -327,16 +344,47 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
     if rules.check_claims(typ.as_deref(), &claims)? != expected {
         return Err(TokenError::WrongType);
     }
-    Ok(Claims::verified(claims))
+    claims.parse_custom().map(Claims::verified)
 }
 
-/// Like [`validate_jwt_stateless`], for a token of either kind and of any age: what a revocation or an audit needs to read.
+/// Verifies a token of either type and any age, and returns its claims: for revocations and audits.
 ///
-/// It gives no [`Claims`]: nothing may be opened with an expired token.
+/// It returns no [`Claims`], because an expired token must not open anything. With
+/// [`NoClaims`](super::NoClaims) or [`RawClaims`] it reads every token, whatever the application's
+/// claims type has become since:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tower_bearer::{TokenId, TokenType, clock::Timestamp};
+/// # use tower_bearer::jwt::{Algorithm, JwtClaims, KeySet, SigningKey, Validation, encode_jwt};
+/// use serde::Deserialize;
+/// use tower_bearer::{
+///     error::TokenError,
+///     jwt::{RawClaims, decode_token},
+/// };
+///
+/// #[derive(Deserialize)]
+/// struct MyClaims {
+///     tenant: String, // a new field, without `#[serde(default)]`
+/// }
+///
+/// # let key = SigningKey::from_secret(Algorithm::HS256, b"a test key that nobody else must know")?;
+/// # let (keys, rules, now) = (KeySet::signing(key), Validation::new(), Timestamp::from_secs(1));
+/// # let (id, day) = (TokenId::new("t"), Duration::from_secs(86_400));
+/// # let role = serde_json::json!({ "role": "admin" });
+/// # let old = encode_jwt(&keys, &JwtClaims::new("42", id, TokenType::Access, now, day, role))?;
+/// let refusal = decode_token::<MyClaims>(&old, &keys, &rules).err();
+/// let Some(TokenError::CustomClaims { claim, .. }) = refusal else { panic!() };
+/// assert_eq!(claim, Some("tenant"));
+///
+/// let claims = decode_token::<RawClaims>(&old, &keys, &rules)?;
+/// assert_eq!(claims.custom()["role"], "admin");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
-/// The first rule that the token breaks; never its times.
+/// The first rule that the token breaks, as [`validate_jwt_stateless`] says; never its times.
 pub fn decode_token<C: DeserializeOwned>(
     token: &str,
     keys: &KeySet,
@@ -344,5 +392,80 @@ pub fn decode_token<C: DeserializeOwned>(
 ) -> Result<JwtClaims<C>, TokenError> {
     let (typ, claims) = rules.verify(token, keys)?;
     rules.check_claims(typ.as_deref(), &claims)?;
-    Ok(claims)
+    claims.parse_custom()
+}
+
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        error::ClaimProblem,
+        ids::TokenId,
+        jwt::{Algorithm, NoClaims, SigningKey, encode_jwt},
+    };
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Old {
+        role: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "only its presence matters")]
+    struct New {
+        role: String,
+        tenant: String,
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_767_225_660);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn keys() -> KeySet {
+        let secret = b"a TEST secret that is long enough for HS256";
+        KeySet::signing(SigningKey::from_secret(Algorithm::HS256, secret).unwrap())
+    }
+
+    fn old_token() -> String {
+        let custom = json!({ "role": "admin" });
+        let claims = JwtClaims::new("42", TokenId::new("t"), TokenType::Refresh, NOW, HOUR, custom);
+        encode_jwt(&keys(), &claims).unwrap()
+    }
+
+    #[test]
+    fn the_applications_claims_are_read_last_and_their_fault_has_a_cause_of_its_own() {
+        let token = old_token();
+        let judge = |rules: Validation, expected, now| {
+            validate_jwt_stateless::<New>(&token, &keys(), &rules, expected, now).unwrap_err()
+        };
+        let misfit = TokenError::CustomClaims { claim: Some("tenant"), problem: ClaimProblem::Missing };
+        assert_eq!(judge(Validation::new(), TokenType::Refresh, NOW), misfit);
+        assert_eq!(judge(Validation::new(), TokenType::Access, NOW), TokenError::WrongType);
+        let later = NOW.saturating_add(2 * HOUR);
+        assert!(matches!(judge(Validation::new(), TokenType::Refresh, later), TokenError::Expired { .. }));
+        let another = Validation::new().audience("another");
+        assert!(matches!(judge(another, TokenType::Refresh, NOW), TokenError::Claims(_)));
+        assert_eq!(decode_token::<New>(&token, &keys(), &Validation::new()).unwrap_err(), misfit);
+    }
+
+    #[test]
+    fn a_token_can_be_read_without_the_applications_claims_type_and_converted() {
+        let (token, keys, rules) = (old_token(), keys(), Validation::new());
+        assert_eq!(decode_token::<NoClaims>(&token, &keys, &rules).unwrap().subject(), "42");
+        let raw = decode_token::<RawClaims>(&token, &keys, &rules).unwrap();
+        assert_eq!(raw.custom().get("role"), Some(&json!("admin")));
+        assert_eq!(raw.custom().len(), 1, "no registered claim");
+        assert!(raw.clone().parse_custom::<New>().is_err());
+        let old: JwtClaims<Old> = raw.parse_custom().unwrap();
+        assert_eq!((old.custom().role.as_str(), old.token_id().as_str()), ("admin", "t"));
+
+        let verified: Claims<RawClaims> =
+            validate_jwt_stateless(&token, &keys, &rules, TokenType::Refresh, NOW).unwrap();
+        assert!(verified.parse_custom::<New>().is_err());
+        let old: Claims<Old> = verified.parse_custom().unwrap();
+        assert_eq!((old.custom().role.as_str(), old.subject().as_str()), ("admin", "42"));
+    }
 }

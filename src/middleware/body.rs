@@ -1,4 +1,4 @@
-//! The body of a response that is the inner service's or a refusal's.
+//! The body of a response: the inner service's, or that of a rejection.
 
 use std::{
     pin::Pin,
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-/// The inner service's body, passed on as it is, or that of a refusal.
+/// The inner service's body, passed on as it is, or that of a rejection.
 ///
-/// It asks nothing of `B` but to be a body of [`Bytes`] where it is used as one. Its `Default` is the inner body's, for layers outside that
-/// make empty responses.
+/// It is a body where `B` is a body of [`Bytes`]. Its `Default` is that of `B`, for layers outside
+/// that make empty responses.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] Kind<B>);
@@ -21,7 +21,7 @@ pub struct ResponseBody<B>(#[pin] Kind<B>);
 #[derive(Debug)]
 enum Kind<B> {
     Inner(#[pin] B),
-    Refusal(Option<Bytes>),
+    Rejection(Option<Bytes>),
 }
 
 impl<B> ResponseBody<B> {
@@ -29,8 +29,8 @@ impl<B> ResponseBody<B> {
         Self(Kind::Inner(body))
     }
 
-    pub(crate) fn refusal(body: Bytes) -> Self {
-        Self(Kind::Refusal(Some(body).filter(|body| !body.is_empty())))
+    pub(crate) fn rejection(body: Bytes) -> Self {
+        Self(Kind::Rejection(Some(body).filter(|body| !body.is_empty())))
     }
 }
 
@@ -47,21 +47,21 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().0.project() {
             KindProjection::Inner(body) => body.poll_frame(context),
-            KindProjection::Refusal(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            KindProjection::Rejection(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Inner(body) => body.is_end_stream(),
-            Kind::Refusal(body) => body.is_none(),
+            Kind::Rejection(body) => body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Inner(body) => body.size_hint(),
-            Kind::Refusal(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Kind::Rejection(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
         }
     }
 }

@@ -16,11 +16,13 @@ use pin_project::pin_project;
 use tower::{Layer, Service};
 
 use super::{
-    AuthLayer,
+    accessors::accessors_of_inner,
     body::ResponseBody,
     future::Admission,
-    rejection::{Refusal, Refusals},
-    service::{Unauthenticated, missing_claims},
+    layer::AuthLayer,
+    rejection::Rejection,
+    responder::{Form, Responder},
+    unauthenticated::{Unauthenticated, missing_claims},
 };
 use crate::{
     error::{Error, TokenError},
@@ -29,24 +31,26 @@ use crate::{
     users::{CurrentUser, UserAuthentication},
 };
 
-/// Looks the token's user up for every request and puts [`CurrentUser`] into its extensions. It belongs *inside* an
-/// [`AuthLayer`].
+/// A layer that looks the token's user up for every request, and puts [`CurrentUser`] into its
+/// extensions. It belongs *inside* an [`AuthLayer`].
 ///
-/// A user that is not found is a 401 like any invalid token; a lookup that fails or panics is a 500.
+/// A user that is not found is a 401 like any invalid token. A lookup that fails or panics is a
+/// 500.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct CurrentUserLayer<A> {
     users: Arc<A>,
-    refusals: Arc<Refusals>,
+    responder: Arc<Responder>,
     required: bool,
 }
 
 impl<A: UserAuthentication> CurrentUserLayer<A> {
-    /// A layer that asks `users`, and refuses as `auth` does.
+    /// Creates a layer that asks `users`, and rejects as `auth` does.
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { users, refusals: Arc::clone(auth.refusals()), required: true }
+        Self { users, responder: auth.responder(), required: true }
     }
 
-    /// A request that the [`AuthLayer`] passed on without claims passes here too, without a user.
+    /// Returns this layer, but it lets a request pass without a user if the [`AuthLayer`] passed it
+    /// on without claims.
     pub fn optional(mut self) -> Self {
         self.required = false;
         self
@@ -55,7 +59,7 @@ impl<A: UserAuthentication> CurrentUserLayer<A> {
 
 impl<A> Clone for CurrentUserLayer<A> {
     fn clone(&self) -> Self {
-        Self { users: Arc::clone(&self.users), refusals: Arc::clone(&self.refusals), required: self.required }
+        Self { users: Arc::clone(&self.users), responder: Arc::clone(&self.responder), required: self.required }
     }
 }
 
@@ -66,32 +70,50 @@ impl<A> fmt::Debug for CurrentUserLayer<A> {
 }
 
 impl<S, A> Layer<S> for CurrentUserLayer<A> {
-    type Service = LoadCurrentUser<S, A>;
+    type Service = CurrentUserService<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LoadCurrentUser { inner, layer: self.clone() }
+        CurrentUserService::new(inner, self)
     }
 }
 
-/// A service behind a [`CurrentUserLayer`].
-pub struct LoadCurrentUser<S, A> {
+/// A service that calls its inner service with the token's user.
+///
+/// Made by a [`CurrentUserLayer`].
+pub struct CurrentUserService<S, A> {
     inner: S,
     layer: CurrentUserLayer<A>,
 }
 
-impl<S: Clone, A> Clone for LoadCurrentUser<S, A> {
+impl<S, A> CurrentUserService<S, A> {
+    /// Wraps `inner` as `layer` does.
+    pub fn new(inner: S, layer: &CurrentUserLayer<A>) -> Self {
+        Self { inner, layer: layer.clone() }
+    }
+
+    accessors_of_inner!();
+}
+
+impl<A: UserAuthentication> CurrentUserService<(), A> {
+    /// Returns the layer that makes such services: [`CurrentUserLayer::new`].
+    pub fn layer(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> CurrentUserLayer<A> {
+        CurrentUserLayer::new(auth, users)
+    }
+}
+
+impl<S: Clone, A> Clone for CurrentUserService<S, A> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
-impl<S: fmt::Debug, A> fmt::Debug for LoadCurrentUser<S, A> {
+impl<S: fmt::Debug, A> fmt::Debug for CurrentUserService<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadCurrentUser").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("CurrentUserService").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, A, ReqBody, ResBody> Service<Request<ReqBody>> for LoadCurrentUser<S, A>
+impl<S, A, ReqBody, ResBody> Service<Request<ReqBody>> for CurrentUserService<S, A>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     A: UserAuthentication,
@@ -106,26 +128,27 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         request.extensions_mut().remove::<CurrentUser<A::User>>();
-        let refusals = Arc::clone(&self.layer.refusals);
+        let responder = Arc::clone(&self.layer.responder);
         let Some(claims) = request.extensions().get::<Claims<A::Claims>>() else {
             if !self.layer.required && request.extensions().get::<Unauthenticated>().is_some() {
                 return CurrentUserFuture(Admission::Admitted(self.inner.call(request)));
             }
-            let refusal = missing_claims(request.extensions());
-            return CurrentUserFuture(Admission::Refused(Some(refusals.respond(refusal, &request))));
+            let rejection = missing_claims(request.extensions());
+            let response = responder.respond(rejection, Form::of(&request));
+            return CurrentUserFuture(Admission::Rejected(Some(response)));
         };
         let question = look_up(Arc::clone(&self.layer.users), claims.clone());
-        // The readied instance goes with the request; what stays is a clone that is not ready.
+        // The readied instance goes with the request. A clone stays, which is not ready.
         let not_ready = self.inner.clone();
         let ready = mem::replace(&mut self.inner, not_ready);
-        CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), refusals })
+        CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), responder })
     }
 }
 
 fn look_up<A: UserAuthentication>(
     users: Arc<A>,
     claims: Claims<A::Claims>,
-) -> BoxFuture<Result<CurrentUser<A::User>, Refusal>> {
+) -> BoxFuture<Result<CurrentUser<A::User>, Rejection>> {
     Box::pin(async move {
         let found = AssertUnwindSafe(async { users.user_by_id(claims.subject().as_str()).await }).catch_unwind().await;
         match found {
@@ -137,9 +160,9 @@ fn look_up<A: UserAuthentication>(
     })
 }
 
-/// The future of [`LoadCurrentUser`]. Dropping it drops the lookup.
+/// The future of [`CurrentUserService`]. Dropping it drops the lookup.
 #[pin_project]
-pub struct CurrentUserFuture<S, U, ReqBody>(#[pin] Admission<S, ReqBody, BoxFuture<Result<CurrentUser<U>, Refusal>>>)
+pub struct CurrentUserFuture<S, U, ReqBody>(#[pin] Admission<S, ReqBody, BoxFuture<Result<CurrentUser<U>, Rejection>>>)
 where
     S: Service<Request<ReqBody>>;
 

@@ -1,23 +1,24 @@
-//! The layer: what is configured once.
+//! The layer, and the layers that refuse as it does.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use http::HeaderName;
 use tower::Layer;
 
 use super::{
-    credentials::Locations,
-    rejection::{RefusalBody, Refusals},
-    scope::RequireScopeLayer,
+    config::Config,
+    require::{Require, RequireLayer},
+    responder::Responder,
+    scope::{RequireScope, RequireScopeLayer},
     service::AuthService,
 };
 use crate::{
     error::ConfigError,
-    jwt::NoClaims,
+    jwt::{Claims, NoClaims},
     tokens::{Freshness, TokenService},
 };
 
-/// Lets only requests with a valid bearer token through, and puts its [`Claims`](crate::Claims) into their extensions.
+/// A layer that passes only requests with a valid bearer token on, and puts the token's
+/// [`Claims`] into their extensions.
 ///
 /// See the [module docs](super) for examples.
 #[must_use = "a layer does nothing until it wraps a service"]
@@ -25,173 +26,57 @@ pub struct AuthLayer<C = NoClaims> {
     config: Arc<Config<C>>,
 }
 
-/// What every service made by a layer shares.
-pub(super) struct Config<C> {
-    pub(super) tokens: TokenService<C>,
-    pub(super) refusals: Arc<Refusals>,
-    pub(super) locations: Locations,
-    pub(super) strip_authorization: bool,
-    pub(super) exempt: HashSet<String>,
-    pub(super) required: bool,
-    pub(super) freshness: Freshness,
-    pub(super) enabled: bool,
-}
-
-impl<C> Clone for Config<C> {
-    fn clone(&self) -> Self {
-        Self {
-            tokens: self.tokens.clone(),
-            refusals: Arc::clone(&self.refusals),
-            locations: self.locations.clone(),
-            strip_authorization: self.strip_authorization,
-            exempt: self.exempt.clone(),
-            required: self.required,
-            freshness: self.freshness,
-            enabled: self.enabled,
-        }
-    }
-}
-
 impl<C> AuthLayer<C> {
-    /// Every request needs a valid access token.
+    /// Creates a layer with the defaults: each request needs a valid access token in
+    /// `Authorization`. See [`builder`](Self::builder) for more.
     pub fn new(tokens: TokenService<C>) -> Self {
-        Self {
-            config: Arc::new(Config {
-                tokens,
-                refusals: Arc::new(Refusals::new()),
-                locations: Locations::default(),
-                strip_authorization: false,
-                exempt: HashSet::new(),
-                required: true,
-                freshness: Freshness::AsConfigured,
-                enabled: true,
-            }),
-        }
+        Self::with(Config::new(tokens))
     }
 
-    /// A request without a credential passes, without claims. One with a bad credential is still refused: it meant to
-    /// be someone.
+    pub(super) fn with(config: Config<C>) -> Self {
+        Self { config: Arc::new(config) }
+    }
+
+    /// Returns this layer, but it lets requests without a credential pass, without claims: see
+    /// [`AuthLayerBuilder::optional`](super::AuthLayerBuilder::optional).
     pub fn optional(mut self) -> Self {
-        self.config_mut().required = false;
+        Arc::make_mut(&mut self.config).required = false;
         self
     }
 
-    /// Every request asks the store, also where the service works under
-    /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness): for routes on which somebody who was logged out a moment ago must not do
-    /// anything more, or that need to know that the session was really opened. Otherwise it changes nothing.
+    /// Returns this layer, but it asks the store at every request, also under
+    /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness).
+    ///
+    /// It is for routes on which a client that was logged out a moment ago must not do anything
+    /// more, or that need to know that the session was really opened. Otherwise it changes nothing.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService};
     /// # fn router(tokens: TokenService) -> axum::Router {
     /// # use axum::routing::{get, post};
-    /// axum::Router::new()
+    /// let auth = AuthLayer::new(tokens);
+    /// let transfer = axum::Router::new()
     ///     .route("/transfer", post("done"))
-    ///     .route_layer(AuthLayer::new(tokens.clone()).strong())
-    ///     .merge(axum::Router::new().route("/me", get("hello")).route_layer(AuthLayer::new(tokens)))
+    ///     .route_layer(auth.clone().strong());
+    /// axum::Router::new().route("/me", get("hello")).route_layer(auth).merge(transfer)
     /// # }
     /// ```
     pub fn strong(mut self) -> Self {
-        self.config_mut().freshness = Freshness::Strong;
+        Arc::make_mut(&mut self.config).freshness = Freshness::Strong;
         self
     }
 
-    /// Requests for this path pass without being looked at, and without claims.
-    ///
-    /// Compared byte for byte with the path of the request as this layer sees it: `/public` exempts neither `/public/`, `/PUBLIC`,
-    /// `//public`, `/public/../admin` nor `/%70ublic`. (Axum's `nest` takes its prefix away before inner layers see the path.)
-    pub fn exempt(mut self, path: impl Into<String>) -> Self {
-        self.config_mut().exempt.insert(path.into());
-        self
-    }
-
-    /// A token is also taken from this query parameter (RFC 6750 section 2.3), `access_token` by custom. Off by default: addresses stand in
-    /// logs, in histories and in `Referer` (RFC 9700 section 4.3.2), so it is for clients that can set no header, as a browser's `EventSource`
-    /// and `WebSocket`. What the inner service answers is marked `Cache-Control: private`.
-    ///
-    /// A request that presents more than one credential, here or elsewhere, is refused with 400; so is one whose query is over 8 KiB longer than a
-    /// token may be, or has over 256 parameters. It may be called again for another name.
-    ///
-    /// # Errors
-    ///
-    /// A name that is empty, or has other characters than letters, digits, `-`, `.`, `_` and `~`.
-    pub fn allow_query(mut self, name: impl Into<String>) -> Result<Self, ConfigError> {
-        self.config_mut().locations.allow_query(name.into())?;
-        Ok(self)
-    }
-
-    /// A token is also taken from this cookie, its value with or without quotes. Off by default.
-    ///
-    /// Browsers send cookies along with requests that other sites cause. This layer does not tell those apart: set the cookie with `HttpOnly`,
-    /// `Secure` and `SameSite=Strict` (or `Lax`, if no `GET` changes anything), name it `__Host-..`, and put a CSRF layer outside. Shared caches do not
-    /// know that the answer is one user's: it is marked `Cache-Control: private`.
-    ///
-    /// A request that presents more than one credential is refused with 400; so is one whose cookies are together over 8 KiB longer than a
-    /// token may be, or over 256. It may be called again for another name.
-    ///
-    /// # Errors
-    ///
-    /// A name that no cookie can have.
-    pub fn allow_cookie(mut self, name: impl Into<String>) -> Result<Self, ConfigError> {
-        self.config_mut().locations.allow_cookie(name.into())?;
-        Ok(self)
-    }
-
-    /// A token is also taken from this header, which holds it alone, without a scheme: for clients whose `Authorization` another party
-    /// needs. Off by default. What the inner service answers is marked `Cache-Control: private`.
-    ///
-    /// A request that presents more than one credential is refused with 400. It may be called again for another name.
-    ///
-    /// # Errors
-    ///
-    /// `Authorization` and `Cookie`, which hold more than a token.
-    pub fn allow_header(mut self, name: HeaderName) -> Result<Self, ConfigError> {
-        self.config_mut().locations.allow_header(name)?;
-        Ok(self)
-    }
-
-    /// With `true`, the inner service does not see what the client was authenticated with, so that it cannot pass it on or log it: of each
-    /// request that passes, anonymous and exempt ones too, the whole `Authorization` field is taken away, and of query, cookies and
-    /// headers what this layer is allowed to read. Default `false`.
-    ///
-    /// What layers outside have copied from the request before stays where they put it, as Axum's `OriginalUri` with its query.
-    pub fn strip_authorization(mut self, strip: bool) -> Self {
-        self.config_mut().strip_authorization = strip;
-        self
-    }
-
-    /// With `false`, all requests pass without claims: for development. (`tower`'s `option_layer` cannot be used: it needs the response
-    /// type to stay the same.)
-    pub fn enabled(mut self, enabled: bool) -> Self {
-        self.config_mut().enabled = enabled;
-        self
-    }
-
-    /// The realm in challenges. Default `api`.
-    ///
-    /// # Errors
-    ///
-    /// A realm that is empty, over 255 bytes, or not printable ASCII without `"` and `\`.
-    pub fn realm(mut self, realm: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.refusals_mut().set_realm(realm.as_ref())?;
-        Ok(self)
-    }
-
-    /// The body of refusals over HTTP. Default `{"error":"<code>"}`.
-    pub fn refusal_body(mut self, body: impl RefusalBody) -> Self {
-        self.refusals_mut().set_body(body);
-        self
-    }
-
-    /// A layer that lets only tokens through that have this scope token. It refuses as this layer does, and belongs inside it.
+    /// Returns a layer that passes only tokens with this scope token on. It rejects as this layer
+    /// does, and belongs inside it.
     ///
     /// # Errors
     ///
     /// A scope token that breaks RFC 6749 section 3.3.
     pub fn require_scope(&self, scope: impl AsRef<str>) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::all(Arc::clone(&self.config.refusals), [scope])
+        RequireScopeLayer::all(self.responder(), [scope])
     }
 
-    /// A layer that lets only tokens through that have all these scope tokens.
+    /// Returns a layer that passes only tokens with all these scope tokens on.
     ///
     /// # Errors
     ///
@@ -200,10 +85,10 @@ impl<C> AuthLayer<C> {
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::all(Arc::clone(&self.config.refusals), scopes)
+        RequireScopeLayer::all(self.responder(), scopes)
     }
 
-    /// A layer that lets only tokens through that have one of these scope tokens.
+    /// Returns a layer that passes only tokens with one of these scope tokens on.
     ///
     /// # Errors
     ///
@@ -212,7 +97,33 @@ impl<C> AuthLayer<C> {
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::any(Arc::clone(&self.config.refusals), scopes)
+        RequireScopeLayer::any(self.responder(), scopes)
+    }
+
+    /// Returns a layer that passes only requests on whose claims meet `rule`. It rejects others
+    /// with 403, and belongs inside this layer.
+    ///
+    /// The response is that of [`Rejection::forbidden`](super::Rejection::forbidden). A panic in
+    /// `rule` is caught, and answered with 500.
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tower_bearer::{AuthLayer, TokenService};
+    /// #[derive(Serialize, Deserialize)]
+    /// struct MyClaims {
+    ///     role: String,
+    /// }
+    ///
+    /// # fn router(tokens: TokenService<MyClaims>) -> axum::Router {
+    /// # use axum::routing::get;
+    /// let auth = AuthLayer::new(tokens);
+    /// let admins = auth.require(|claims| claims.custom().role == "admin");
+    /// // Of two layers the one added last is the outer one.
+    /// axum::Router::new().route("/admin", get("hello")).route_layer(admins).route_layer(auth)
+    /// # }
+    /// ```
+    pub fn require(&self, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> RequireLayer<C> {
+        RequireLayer::new(self.responder(), rule)
     }
 
     pub(crate) fn tokens(&self) -> &TokenService<C> {
@@ -223,17 +134,8 @@ impl<C> AuthLayer<C> {
         self.config.locations.allows_cookie(name)
     }
 
-    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
-        &self.config.refusals
-    }
-
-    /// The configuration, unshared: services made before keep theirs.
-    fn config_mut(&mut self) -> &mut Config<C> {
-        Arc::make_mut(&mut self.config)
-    }
-
-    fn refusals_mut(&mut self) -> &mut Refusals {
-        Arc::make_mut(&mut self.config_mut().refusals)
+    pub(crate) fn responder(&self) -> Arc<Responder> {
+        Arc::clone(&self.config.responder)
     }
 }
 
@@ -247,18 +149,39 @@ impl<S, C> Layer<S> for AuthLayer<C> {
     type Service = AuthService<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AuthService::new(inner, Arc::clone(&self.config))
+        AuthService::with(inner, Arc::clone(&self.config))
     }
 }
 
 impl<C> fmt::Debug for AuthLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthLayer")
-            .field("tokens", &self.config.tokens)
-            .field("required", &self.config.required)
-            .field("enabled", &self.config.enabled)
-            .field("locations", &self.config.locations)
-            .field("exempt", &self.config.exempt)
-            .finish_non_exhaustive()
+        f.debug_struct("AuthLayer").field("config", &self.config).finish()
+    }
+}
+
+// The services know no layer above them. That they name theirs is said here.
+
+impl<C> AuthService<(), C> {
+    /// Returns the layer that makes such services: [`AuthLayer::new`].
+    pub fn layer(tokens: TokenService<C>) -> AuthLayer<C> {
+        AuthLayer::new(tokens)
+    }
+}
+
+impl<C> RequireScope<(), C> {
+    /// Returns the layer that makes such services: [`AuthLayer::require_scope`].
+    ///
+    /// # Errors
+    ///
+    /// As [`AuthLayer::require_scope`].
+    pub fn layer(auth: &AuthLayer<C>, scope: impl AsRef<str>) -> Result<RequireScopeLayer<C>, ConfigError> {
+        auth.require_scope(scope)
+    }
+}
+
+impl<C> Require<(), C> {
+    /// Returns the layer that makes such services: [`AuthLayer::require`].
+    pub fn layer(auth: &AuthLayer<C>, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> RequireLayer<C> {
+        auth.require(rule)
     }
 }

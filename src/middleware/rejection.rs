@@ -1,77 +1,142 @@
-//! Refusals: **one** table from the kind of a refusal to what HTTP and gRPC clients are told.
+//! Rejections: **one** table from the kind of a rejection to what HTTP and gRPC clients are told.
+//!
+//! Kinds of the layers:
 //!
 //! | kind | HTTP | `WWW-Authenticate: Bearer` with | gRPC |
 //! |--|--|--|--|
-//! | [`NoCredentials`](RefusalKind::NoCredentials) | 401 | `realm` | 16 |
-//! | [`InvalidRequest`](RefusalKind::InvalidRequest) | 400 | `realm`, `error="invalid_request"` | 16 |
-//! | [`InvalidToken`](RefusalKind::InvalidToken) | 401 | `realm`, `error="invalid_token"` | 16 |
-//! | [`InsufficientScope`](RefusalKind::InsufficientScope) | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
-//! | [`Unavailable`](RefusalKind::Unavailable) | 503, `Retry-After` | absent | 14 |
-//! | [`Internal`](RefusalKind::Internal) | 500 | absent | 13 |
+//! | [`NoCredentials`](RejectionKind::NoCredentials) | 401 | `realm` | 16 |
+//! | [`InvalidRequest`](RejectionKind::InvalidRequest) | 400 | `realm`, `error="invalid_request"` | 16 |
+//! | [`InvalidToken`](RejectionKind::InvalidToken) | 401 | `realm`, `error="invalid_token"` | 16 |
+//! | [`InsufficientScope`](RejectionKind::InsufficientScope) | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
+//! | [`Unavailable`](RejectionKind::Unavailable) | 503, `Retry-After` | absent | 14 |
+//! | [`Internal`](RejectionKind::Internal) | 500 | absent | 13 |
 //!
-//! Status, codes and headers are RFC 6750 section 3. A 400 over gRPC would become INTERNAL in clients, hence 16. The
-//! answer to every bad token is the same to the byte: why it was refused goes to the log and, as a [`Refusal`], into the
-//! response's extensions, never to the client.
+//! Kinds of the [`endpoints`](crate::endpoints), beside these:
+//!
+//! | kind | HTTP | `error` in the body | gRPC |
+//! |--|--|--|--|
+//! | [`InvalidCredentials`](RejectionKind::InvalidCredentials) | 401, challenge with `realm` | `invalid_grant` | 16 |
+//! | [`InvalidGrant`](RejectionKind::InvalidGrant) | 400 | `invalid_grant` | 16 |
+//! | [`InvalidParameter`](RejectionKind::InvalidParameter) | 400 | `invalid_request` | 3 |
+//! | [`NotFound`](RejectionKind::NotFound) | 404 | `not_found` | 5 |
+//! | [`MethodNotAllowed`](RejectionKind::MethodNotAllowed) | 405, `Allow` | `invalid_request` | 12 |
+//! | [`RequestTimeout`](RejectionKind::RequestTimeout) | 408 | `invalid_request` | 4 |
+//! | [`PayloadTooLarge`](RejectionKind::PayloadTooLarge) | 413 | `invalid_request` | 8 |
+//! | [`UnsupportedMediaType`](RejectionKind::UnsupportedMediaType) | 415 | `invalid_request` | 3 |
+//!
+//! Status, codes and headers are those of RFC 6750 section 3 and RFC 6749 section 5.2. gRPC
+//! clients would take a 400 for INTERNAL, hence 16 for a malformed credential. The response to
+//! every bad token is the same to the byte. The cause goes to the log and, as a [`Rejection`],
+//! into the response's extensions, never to the client.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+use std::{error::Error as StdError, fmt, sync::Arc};
+
+use http::{Method, StatusCode};
+
+use crate::{
+    error::{Error, Fault},
+    jwt::Scope,
 };
 
-use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
-};
-
-use crate::error::{ConfigError, Error, Fault};
-
-/// After how many seconds a client may try again when the store was not available.
-pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
-
-/// Why a request was refused. It stands in the extensions of the response, for layers outside that log or count.
+/// A request that is not passed on, and the reason.
+///
+/// It stands in the extensions of each response that rejects a request, for layers outside that
+/// log or count. A handler can return one, too:
+/// [`AuthService`](super::AuthService) answers it as one of its own.
 #[derive(Clone, Debug)]
-pub struct Refusal {
-    kind: RefusalKind,
+pub struct Rejection {
+    kind: RejectionKind,
     cause: Option<Arc<Error>>,
     scope: Option<Arc<str>>,
+    allowed: &'static [Method],
+    /// A layer has made the response for it: layers outside leave that as it is.
+    is_rendered: bool,
 }
 
-/// What a client is told.
+/// The kinds of [`Rejection`], which decide what a client is told.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-pub enum RefusalKind {
+pub enum RejectionKind {
     /// The request carries no bearer credential.
     NoCredentials,
     /// The credential is malformed, or there is more than one.
     InvalidRequest,
     /// The token is no good, for whatever reason.
     InvalidToken,
-    /// The token is good, but does not allow this.
+    /// The token is good, but does not allow this request.
+    ///
+    /// The challenge names the scope where a scope is missing. It names none where a rule of the
+    /// application is not met, such as a role. RFC 6750 section 3.1 has one code for both: "higher
+    /// privileges than provided by the access token".
     InsufficientScope,
     /// The store could not be asked. Nothing is known about the token.
     Unavailable,
     /// The application or its configuration failed.
     Internal,
+    /// A user name or password is wrong, or the user may not log in.
+    InvalidCredentials,
+    /// A refresh token is no good.
+    InvalidGrant,
+    /// A field or parameter of the request is missing, repeated or malformed.
+    InvalidParameter,
+    /// The resource does not exist, or belongs to another user.
+    NotFound,
+    /// The endpoint does not answer this method.
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    RequestTimeout,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// The body is neither a form nor JSON.
+    UnsupportedMediaType,
 }
 
-impl Refusal {
-    pub(crate) fn new(kind: RefusalKind) -> Self {
-        Self { kind, cause: None, scope: None }
-    }
-
-    pub(super) fn insufficient_scope(required: Arc<str>) -> Self {
-        Self { kind: RefusalKind::InsufficientScope, cause: None, scope: Some(required) }
-    }
-
-    /// What the client is told.
+impl Rejection {
+    /// Returns a rejection of this kind.
     #[must_use]
-    pub fn kind(&self) -> RefusalKind {
+    pub fn new(kind: RejectionKind) -> Self {
+        Self { kind, cause: None, scope: None, allowed: &[], is_rendered: false }
+    }
+
+    /// Returns the rejection of a good token that does not allow this request: 403.
+    ///
+    /// The kind is [`RejectionKind::InsufficientScope`], without a scope.
+    #[must_use]
+    pub fn forbidden() -> Self {
+        Self::new(RejectionKind::InsufficientScope)
+    }
+
+    /// Returns the rejection of a good token that lacks a scope: 403, with a challenge that names
+    /// it.
+    ///
+    /// `required` is a space-delimited list of scope tokens (RFC 6749 section 3.3). A challenge
+    /// cannot carry any other text, so it names none then.
+    #[must_use]
+    pub fn insufficient_scope(required: impl AsRef<str>) -> Self {
+        let scope = Scope::parse(required.as_ref()).filter(|scope| !scope.is_empty());
+        Self { scope: scope.map(|scope| Arc::from(scope.as_str())), ..Self::forbidden() }
+    }
+
+    /// Returns the same for a scope that was checked when the layer was configured.
+    pub(super) fn lacks_scope(required: Arc<str>) -> Self {
+        Self { scope: Some(required), ..Self::forbidden() }
+    }
+
+    pub(crate) fn method_not_allowed(allowed: &'static [Method]) -> Self {
+        Self { allowed, ..Self::new(RejectionKind::MethodNotAllowed) }
+    }
+
+    pub(crate) fn caused(kind: RejectionKind, cause: Error) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..Self::new(kind) }
+    }
+
+    /// Returns the kind, which is all that the client is told.
+    #[must_use]
+    pub fn kind(&self) -> RejectionKind {
         self.kind
     }
 
-    /// What happened. The client is not told.
+    /// Returns the cause. The client is not told.
     #[must_use]
     pub fn cause(&self) -> Option<&Error> {
         self.cause.as_deref()
@@ -82,246 +147,125 @@ impl Refusal {
         self.cause
     }
 
-    /// The scope that the request needs, if that is what it lacks.
+    /// Returns the scope that the request needs, if it lacks one.
     #[must_use]
     pub fn required_scope(&self) -> Option<&str> {
         self.scope.as_deref()
     }
-}
 
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        let kind = match error.fault() {
-            Fault::Client => RefusalKind::InvalidToken,
-            Fault::Store => RefusalKind::Unavailable,
-            Fault::Internal => RefusalKind::Internal,
-        };
-        Self { kind, cause: Some(Arc::new(error)), scope: None }
+    /// Returns the methods that the endpoint answers, if it does not answer the request's.
+    #[must_use]
+    pub fn allowed_methods(&self) -> &[Method] {
+        self.allowed
+    }
+
+    pub(super) fn is_rendered(&self) -> bool {
+        self.is_rendered
+    }
+
+    pub(super) fn rendered(self, is_rendered: bool) -> Self {
+        Self { is_rendered, ..self }
     }
 }
 
-impl RefusalKind {
-    /// The HTTP status.
+/// By whose fault the error is: a bad token is 401, a failing store 503, an id that no token can
+/// have 400, anything else 500.
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Self {
+        let kind = match error.fault() {
+            Fault::Client if matches!(error, Error::InvalidId { .. }) => RejectionKind::InvalidParameter,
+            Fault::Client => RejectionKind::InvalidToken,
+            Fault::Store => RejectionKind::Unavailable,
+            Fault::Internal => RejectionKind::Internal,
+        };
+        Self::caused(kind, error)
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the request was rejected: {}", self.kind.code())
+    }
+}
+
+impl StdError for Rejection {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+impl RejectionKind {
+    /// Returns the HTTP status.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoCredentials | Self::InvalidToken => StatusCode::UNAUTHORIZED,
-            Self::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::NoCredentials | Self::InvalidToken | Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            Self::InvalidRequest | Self::InvalidGrant | Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    /// The `error` parameter of the challenge (RFC 6750 section 3.1): none where no credential was sent, or where a better one would not
-    /// help.
+    /// Returns the `error` parameter of the challenge (RFC 6750 section 3.1). There is none where
+    /// the client sent no bearer credential, or where a better one would not help.
     #[must_use]
     pub fn challenge_error(self) -> Option<&'static str> {
         match self {
             Self::InvalidRequest => Some("invalid_request"),
             Self::InvalidToken => Some("invalid_token"),
             Self::InsufficientScope => Some("insufficient_scope"),
-            Self::NoCredentials | Self::Unavailable | Self::Internal => None,
+            _ => None,
         }
     }
 
-    /// The member `error` of the default body.
+    /// Returns the member `error` of the default body, and the message over gRPC.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
             Self::NoCredentials => "unauthorized",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidCredentials | Self::InvalidGrant => "invalid_grant",
+            Self::NotFound => "not_found",
+            Self::InvalidRequest
+            | Self::InvalidParameter
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::PayloadTooLarge
+            | Self::UnsupportedMediaType => "invalid_request",
             Self::Unavailable => "temporarily_unavailable",
             Self::Internal => "server_error",
-            other => other.challenge_error().unwrap_or("server_error"),
         }
     }
 
-    /// The gRPC status code.
+    /// Returns the gRPC status code.
     #[must_use]
     pub fn grpc_code(self) -> u8 {
         match self {
-            Self::NoCredentials | Self::InvalidRequest | Self::InvalidToken => 16,
+            Self::InvalidParameter | Self::UnsupportedMediaType => 3,
+            Self::RequestTimeout => 4,
+            Self::NotFound => 5,
             Self::InsufficientScope => 7,
-            Self::Unavailable => 14,
+            Self::PayloadTooLarge => 8,
+            Self::MethodNotAllowed => 12,
             Self::Internal => 13,
+            Self::Unavailable => 14,
+            Self::NoCredentials
+            | Self::InvalidRequest
+            | Self::InvalidToken
+            | Self::InvalidCredentials
+            | Self::InvalidGrant => 16,
         }
     }
 
-    /// Whether the answer asks for a (better) credential.
-    fn challenges(self) -> bool {
-        !matches!(self, Self::Unavailable | Self::Internal)
+    /// Tells whether the response asks for a (better) credential.
+    pub(super) fn challenges(self) -> bool {
+        self.challenge_error().is_some() || matches!(self, Self::NoCredentials | Self::InvalidCredentials)
     }
-}
-
-/// Makes the body of refusals over HTTP. Any closure from a [`Refusal`] to a media type and a body is one.
-///
-/// Status and headers stay as the table says. Do not tell a client more than [`Refusal::kind`]: the cause helps whoever probes.
-///
-/// ```
-/// use bytes::Bytes;
-/// use http::HeaderValue;
-/// use tower_bearer::middleware::Refusal;
-///
-/// fn problem(refusal: &Refusal) -> (HeaderValue, Bytes) {
-///     let body = format!(r#"{{"title":"{}"}}"#, refusal.kind().code());
-///     (HeaderValue::from_static("application/problem+json"), body.into())
-/// }
-/// ```
-pub trait RefusalBody: Send + Sync + 'static {
-    /// The media type and the body. A panic is caught, and the default body sent.
-    fn body(&self, refusal: &Refusal) -> (HeaderValue, Bytes);
-}
-
-impl<F: Fn(&Refusal) -> (HeaderValue, Bytes) + Send + Sync + 'static> RefusalBody for F {
-    fn body(&self, refusal: &Refusal) -> (HeaderValue, Bytes) {
-        self(refusal)
-    }
-}
-
-/// `{"error":"<code>"}`.
-fn default_body(refusal: &Refusal) -> (HeaderValue, Bytes) {
-    let body: &'static str = match refusal.kind.code() {
-        "unauthorized" => r#"{"error":"unauthorized"}"#,
-        "invalid_request" => r#"{"error":"invalid_request"}"#,
-        "invalid_token" => r#"{"error":"invalid_token"}"#,
-        "insufficient_scope" => r#"{"error":"insufficient_scope"}"#,
-        "temporarily_unavailable" => r#"{"error":"temporarily_unavailable"}"#,
-        _ => r#"{"error":"server_error"}"#,
-    };
-    (HeaderValue::from_static("application/json"), Bytes::from_static(body.as_bytes()))
-}
-
-/// Everything about refusals that is known when a layer is built.
-#[derive(Clone)]
-pub(crate) struct Refusals {
-    realm: String,
-    body: Arc<dyn RefusalBody>,
-}
-
-impl Refusals {
-    pub(crate) fn new() -> Self {
-        Self { realm: "api".to_owned(), body: Arc::new(default_body) }
-    }
-
-    /// Sets the realm: it stands in a quoted string (RFC 9110 section 5.6.4).
-    pub(super) fn set_realm(&mut self, realm: &str) -> Result<(), ConfigError> {
-        let plain = |byte: u8| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-        if realm.is_empty() || realm.len() > 255 || !realm.bytes().all(plain) {
-            return Err(ConfigError::new(
-                "realm",
-                "is empty, over 255 bytes, or has characters that a quoted string would have to escape",
-                "give printable ASCII without `\"` and `\\`",
-            ));
-        }
-        realm.clone_into(&mut self.realm);
-        Ok(())
-    }
-
-    pub(super) fn set_body(&mut self, body: impl RefusalBody) {
-        self.body = Arc::new(body);
-    }
-
-    /// The answer to a request that is refused.
-    pub(crate) fn respond<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
-        self.respond_to(refusal, request.method(), request.headers())
-    }
-
-    /// The answer to a request with this method and these headers.
-    pub(crate) fn respond_to(&self, refusal: Refusal, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
-        trace(&refusal);
-        let mut response = match grpc_content_type(headers) {
-            Some(content_type) => grpc_response(&refusal, content_type),
-            None => self.http_response(&refusal, method),
-        };
-        response.extensions_mut().insert(refusal);
-        response
-    }
-
-    fn http_response(&self, refusal: &Refusal, method: &Method) -> Response<Bytes> {
-        let (content_type, body) = catch_unwind(AssertUnwindSafe(|| self.body.body(refusal))).unwrap_or_else(|_| {
-            #[cfg(feature = "tracing")]
-            tracing::error!("the application's refusal body panicked; the default was sent");
-            default_body(refusal)
-        });
-        // The length that a GET would have; a HEAD has the headers of one, and no body (RFC 9110 section 9.3.2).
-        let length = HeaderValue::from(body.len());
-        let mut response = Response::new(if method == Method::HEAD { Bytes::new() } else { body });
-        *response.status_mut() = refusal.kind.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, content_type);
-        headers.insert(CONTENT_LENGTH, length);
-        if refusal.kind.challenges() {
-            headers.insert(WWW_AUTHENTICATE, self.challenge(refusal));
-        }
-        if refusal.kind == RefusalKind::Unavailable {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
-        }
-        response
-    }
-
-    /// RFC 6750 section 3: the scheme, then comma-separated parameters.
-    pub(crate) fn challenge(&self, refusal: &Refusal) -> HeaderValue {
-        let mut text = format!("Bearer realm=\"{}\"", self.realm);
-        if let Some(error) = refusal.kind.challenge_error() {
-            text.push_str(", error=\"");
-            text.push_str(error);
-            text.push('"');
-        }
-        if let Some(scope) = &refusal.scope {
-            text.push_str(", scope=\"");
-            text.push_str(scope);
-            text.push('"');
-        }
-        // Realm and scopes were checked when they were configured.
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
-    }
-}
-
-impl fmt::Debug for Refusals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refusals").field("realm", &self.realm).finish_non_exhaustive()
-    }
-}
-
-/// The content type of the answer, if the request is gRPC or gRPC-Web.
-fn grpc_content_type(headers: &HeaderMap) -> Option<HeaderValue> {
-    let content_type = headers.get(CONTENT_TYPE)?.as_bytes();
-    if content_type.starts_with(b"application/grpc-web") {
-        Some(HeaderValue::from_static("application/grpc-web+proto"))
-    } else if content_type.starts_with(b"application/grpc") {
-        Some(HeaderValue::from_static("application/grpc"))
-    } else {
-        None
-    }
-}
-
-/// Trailers-only: the status stands in the headers and there is no body.
-fn grpc_response(refusal: &Refusal, content_type: HeaderValue) -> Response<Bytes> {
-    const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-    const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-    let mut response = Response::new(Bytes::new());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(refusal.kind.grpc_code())));
-    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(refusal.kind.code()));
-    response
-}
-
-/// A client's fault is everyday; ours is not.
-fn trace(refusal: &Refusal) {
-    #[cfg(feature = "tracing")]
-    {
-        use std::error::Error as _;
-
-        let cause = refusal.cause.as_deref().map(tracing::field::display);
-        let source = refusal.cause.as_deref().and_then(|cause| cause.source()).map(tracing::field::display);
-        match refusal.kind {
-            RefusalKind::Unavailable => tracing::warn!(cause, source, "request refused: it cannot be checked now"),
-            RefusalKind::Internal => tracing::error!(cause, source, "request refused: internal fault"),
-            kind => tracing::debug!(?kind, cause, "request refused"),
-        }
-    }
-    #[cfg(not(feature = "tracing"))]
-    let _ = refusal;
 }

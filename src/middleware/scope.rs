@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::{Future, Ready},
+    future::Future,
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
@@ -14,18 +14,22 @@ use pin_project::pin_project;
 use tower::{Layer, Service};
 
 use super::{
+    accessors::accessors_of_inner,
     body::ResponseBody,
-    future::Admission,
-    rejection::{Refusal, Refusals},
-    service::missing_claims,
+    future::{Admission, Decided},
+    rejection::Rejection,
+    responder::{Form, Responder},
+    unauthenticated::missing_claims,
 };
 use crate::{
     error::ConfigError,
     jwt::{Claims, NoClaims, Scope},
 };
 
-/// Lets only requests through whose claims have the scope. Made by [`AuthLayer::require_scope`](super::AuthLayer::require_scope) and its
-/// sisters; it belongs *inside* that layer.
+/// A layer that passes only requests on whose claims have a scope.
+///
+/// Made by [`AuthLayer::require_scope`](super::AuthLayer::require_scope) and its sisters. It
+/// belongs *inside* that layer.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireScopeLayer<C = NoClaims> {
     rule: Arc<Rule>,
@@ -33,7 +37,7 @@ pub struct RequireScopeLayer<C = NoClaims> {
 }
 
 struct Rule {
-    refusals: Arc<Refusals>,
+    responder: Arc<Responder>,
     /// The scope tokens, as the challenge names them.
     required: Arc<str>,
     tokens: Scope,
@@ -42,21 +46,21 @@ struct Rule {
 
 impl<C> RequireScopeLayer<C> {
     pub(super) fn all(
-        refusals: Arc<Refusals>,
+        responder: Arc<Responder>,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, ConfigError> {
-        Self::new(refusals, scopes, false)
+        Self::new(responder, scopes, false)
     }
 
     pub(super) fn any(
-        refusals: Arc<Refusals>,
+        responder: Arc<Responder>,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, ConfigError> {
-        Self::new(refusals, scopes, true)
+        Self::new(responder, scopes, true)
     }
 
     fn new(
-        refusals: Arc<Refusals>,
+        responder: Arc<Responder>,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
         any: bool,
     ) -> Result<Self, ConfigError> {
@@ -70,7 +74,7 @@ impl<C> RequireScopeLayer<C> {
             )
         })?;
         let required = Arc::from(tokens.as_str());
-        Ok(Self { rule: Arc::new(Rule { refusals, required, tokens, any }), claims: PhantomData })
+        Ok(Self { rule: Arc::new(Rule { responder, required, tokens, any }), claims: PhantomData })
     }
 }
 
@@ -90,14 +94,25 @@ impl<S, C> Layer<S> for RequireScopeLayer<C> {
     type Service = RequireScope<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScope { inner, layer: self.clone() }
+        RequireScope::new(inner, self)
     }
 }
 
-/// A service behind a [`RequireScopeLayer`].
+/// A service that calls its inner service only for requests whose claims have a scope.
+///
+/// Made by a [`RequireScopeLayer`].
 pub struct RequireScope<S, C = NoClaims> {
     inner: S,
     layer: RequireScopeLayer<C>,
+}
+
+impl<S, C> RequireScope<S, C> {
+    /// Wraps `inner` as `layer` does.
+    pub fn new(inner: S, layer: &RequireScopeLayer<C>) -> Self {
+        Self { inner, layer: layer.clone() }
+    }
+
+    accessors_of_inner!();
 }
 
 impl<S: Clone, C> Clone for RequireScope<S, C> {
@@ -127,15 +142,15 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let rule = &self.layer.rule;
-        RequireScopeFuture(match rule.refuse::<C, _>(&request) {
+        RequireScopeFuture(match rule.reject::<C, _>(&request) {
             None => Admission::Admitted(self.inner.call(request)),
-            Some(refusal) => Admission::Refused(Some(rule.refusals.respond(refusal, &request))),
+            Some(rejection) => Admission::Rejected(Some(rule.responder.respond(rejection, Form::of(&request)))),
         })
     }
 }
 
 impl Rule {
-    fn refuse<C: Send + Sync + 'static, B>(&self, request: &Request<B>) -> Option<Refusal> {
+    fn reject<C: Send + Sync + 'static, B>(&self, request: &Request<B>) -> Option<Rejection> {
         let Some(claims) = request.extensions().get::<Claims<C>>() else {
             return Some(missing_claims(request.extensions()));
         };
@@ -145,18 +160,15 @@ impl Rule {
         } else {
             needed.all(|token| claims.scope().contains(token))
         };
-        (!enough).then(|| Refusal::insufficient_scope(Arc::clone(&self.required)))
+        (!enough).then(|| Rejection::lacks_scope(Arc::clone(&self.required)))
     }
 }
 
 /// The future of [`RequireScope`].
 #[pin_project]
-pub struct RequireScopeFuture<S, ReqBody>(#[pin] Admission<S, ReqBody, NoQuestion>)
+pub struct RequireScopeFuture<S, ReqBody>(#[pin] Decided<S, ReqBody>)
 where
     S: Service<Request<ReqBody>>;
-
-/// A scope is compared at once: nothing is asked.
-type NoQuestion = Ready<Result<(), Refusal>>;
 
 impl<S, ReqBody, ResBody> Future for RequireScopeFuture<S, ReqBody>
 where

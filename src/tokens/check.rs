@@ -243,10 +243,10 @@ impl<C> Checker<C> {
     fn local_verdict(&self, token: &VerifiedToken<C>) -> Result<LocalVerdict, TokenError> {
         let VerifiedToken { claims, route, alive } = token;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(LocalVerdict::Unknown) };
-        if replica.still_accepts(route, claims.note()) {
+        if replica.still_accepts(route, claims.memo()) {
             return Ok(LocalVerdict::Accepted);
         }
-        match replica.verdict(route, &self.bearer(claims)?, *alive, claims.note()) {
+        match replica.verdict(route, &self.bearer(claims)?, *alive, claims.memo()) {
             Verdict::Refused => Err(revoked(claims, None)),
             Verdict::Accepted => Ok(LocalVerdict::Accepted),
             Verdict::BeforeHorizon => Ok(LocalVerdict::BeforeHorizon),
@@ -346,7 +346,7 @@ impl<C> Checker<C> {
 /// Refuses a refresh token that this node knows to be revoked, whatever happens to the store.
 pub(super) fn refuse_if_revoked<C>(replica: &Replica, claims: &Claims<C>) -> Result<(), TokenError> {
     let bearer = bearer(claims)?;
-    match replica.verdict(&replica.route(&bearer), &bearer, Alive::default(), claims.note()) {
+    match replica.verdict(&replica.route(&bearer), &bearer, Alive::default(), claims.memo()) {
         Verdict::Refused => Err(revoked(claims, None)),
         Verdict::Accepted | Verdict::BeforeHorizon | Verdict::Unknown => Ok(()),
     }

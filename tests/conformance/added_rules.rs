@@ -74,7 +74,8 @@ async fn clm_22_every_claim_that_is_required_has_to_be_there() {
         "tenant",
         "roles",
     ];
-    // A service that issues has to write what it requires; this one takes what others have issued and signed with its key.
+    // A service that issues has to write what it requires; this one takes what others have issued
+    // and signed with its key.
     let subject = Subject::with(|settings| settings.verify_only().require_claims(all));
     let Fixture { clock, store, .. } = &subject.fixture;
     let issuer = builder(clock).store(store.clone()).client_id("web").build().unwrap();
@@ -88,7 +89,8 @@ async fn clm_22_every_claim_that_is_required_has_to_be_there() {
         let mut without = claims.clone();
         without.as_object_mut().unwrap().remove(name);
         subject.expect_token(name, &sign(HEADER, &without.to_string()), Outcome::InvalidToken).await;
-        // A custom claim may be null: it is there, and its type is the application's business. A registered one may not.
+        // A custom claim may be null: it is there, and its type is the application's business. A
+        // registered one may not.
         without[name] = Value::Null;
         let outcome = if ["tenant", "roles"].contains(&name) { Outcome::Ok } else { Outcome::InvalidToken };
         subject.expect_token(&format!("{name}: null"), &sign(HEADER, &without.to_string()), outcome).await;
@@ -152,7 +154,7 @@ async fn clm_30_a_validator_that_refuses_is_401_and_one_that_fails_or_panics_500
     let subject = Subject::with(|builder| {
         builder.validator(move |claims: &Claims| {
             count.fetch_add(1, Ordering::SeqCst);
-            match claims.subject() {
+            match claims.subject().as_str() {
                 "refused" => Ok(Verdict::Refuse),
                 "failed" => Err::<_, BoxError>("a database is down".into()),
                 "panics" => panic!("a test's panic, which is caught"),

@@ -39,7 +39,7 @@ async fn aut_01_a_well_formed_bearer_is_accepted_and_its_claims_reach_the_servic
         subject.expect_token(&format!("V, {behaviour:?}"), &token, Outcome::Ok).await;
         let parts = subject.inner.last();
         let claims: &Claims = parts.extensions.get().unwrap();
-        assert_eq!((claims.subject(), claims.scope().as_str()), ("42", "read"));
+        assert_eq!((claims.subject().as_str(), claims.scope().as_str()), ("42", "read"));
         assert_eq!(claims.token_type(), Some(TokenType::Access));
         assert!(parts.extensions.get::<Unauthenticated>().is_none());
         assert_eq!(parts.headers["authorization"], format!("Bearer {token}"), "the default keeps the field");
@@ -50,7 +50,8 @@ async fn aut_01_a_well_formed_bearer_is_accepted_and_its_claims_reach_the_servic
 async fn aut_02_no_credentials_at_all_is_a_challenge_without_an_error() {
     let subject = Subject::new();
     subject.expect("no field", Request::get("/"), Outcome::NoCredentials).await;
-    // An empty value is as if absent; space and tab around a value are no part of it (RFC 9110 section 5.5).
+    // An empty value is as if absent; space and tab around a value are no part of it (RFC 9110
+    // section 5.5).
     for value in ["", " ", "\t", " \t "] {
         subject.expect(&format!("{value:?}"), authorization(value), Outcome::NoCredentials).await;
     }
@@ -116,7 +117,8 @@ async fn aut_04_another_scheme_is_no_bearer_credential() {
 #[tokio::test]
 async fn aut_05_the_scheme_without_a_token_is_malformed() {
     let subject = Subject::new();
-    // Values with white space at the end come only from within a process: on the wire it is stripped.
+    // Values with white space at the end come only from within a process: on the wire it is
+    // stripped.
     for value in ["Bearer", "Bearer ", "Bearer  ", "Bearer\t", "bearer", "BEARER \t ", " Bearer", "\tBearer "] {
         subject.expect(&format!("{value:?}"), authorization(value), Outcome::InvalidRequest).await;
     }
@@ -202,7 +204,7 @@ async fn aut_12_a_second_field_line_is_malformed_be_it_the_same() {
     for (what, values) in cases {
         subject.expect(what, lines(values.iter().copied()), Outcome::InvalidRequest).await;
     }
-    let optional = Subject::new().layered(tower_bearer::AuthLayer::optional);
+    let optional = Subject::new().layered(tower_bearer::middleware::AuthLayerBuilder::optional);
     optional.expect("in the optional mode", lines([&*good, &*good]), Outcome::InvalidRequest).await;
 }
 
@@ -371,7 +373,8 @@ async fn aut_28_cr_lf_and_nul_on_the_wire_reach_no_service() {
         let answer = server.exchange(what, request.as_bytes()).await;
         assert_eq!(statuses(&answer), [400], "{what}: {}", String::from_utf8_lossy(&answer));
         assert!(!String::from_utf8_lossy(&answer).contains(head), "{what}: the answer has the token");
-        // What gRPC is carried by: a literal field in HTTP/2 could hold any byte (RFC 9113 section 8.2.1).
+        // What gRPC is carried by: a literal field in HTTP/2 could hold any byte (RFC 9113 section
+        // 8.2.1).
         server.exchange(what, &http2_request(&[("authorization", value), ("content-type", "application/grpc")])).await;
         assert_eq!(subject.inner.calls(), 0, "{what}");
         // And there is no way round the wire: such a value cannot be made.
@@ -387,7 +390,7 @@ async fn aut_28_cr_lf_and_nul_on_the_wire_reach_no_service() {
 
 #[tokio::test]
 async fn aut_30_the_optional_mode_passes_nobody_without_claims_and_refuses_whoever_claims_to_be_someone() {
-    let subject = Subject::new().layered(tower_bearer::AuthLayer::optional);
+    let subject = Subject::new().layered(tower_bearer::middleware::AuthLayerBuilder::optional);
     let anonymous = || {
         let parts = subject.inner.last();
         parts.extensions.get::<Claims>().is_none() && parts.extensions.get::<Unauthenticated>().is_some()

@@ -1,4 +1,4 @@
-//! CHL: status, challenge and body of refusals.
+//! CHL: status, challenge and body of rejections.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tower_bearer::{
     Claims, NewSession,
     endpoints::Endpoints,
     error::StoreErrorKind,
-    middleware::{CurrentUserLayer, Refusal, RefusalKind},
+    middleware::{CurrentUserLayer, Rejection, RejectionKind},
 };
 use tower_http::cors::{Any, CorsLayer};
 
@@ -22,8 +22,9 @@ use crate::{
 
 type Parameters = Vec<(String, String)>;
 
-/// The one challenge of a field value, by the grammar of RFC 9110 sections 11.2, 11.3 and 5.6: a scheme, 1*SP, and parameters parted by commas.
-/// Optional white space and quoted pairs are read; anything that the grammar has not is an error.
+/// The one challenge of a field value, by the grammar of RFC 9110 sections 11.2, 11.3 and 5.6: a
+/// scheme, 1*SP, and parameters parted by commas. Optional white space and quoted pairs are read;
+/// anything that the grammar has not is an error.
 fn challenge(value: &str) -> Result<(String, Parameters), String> {
     let (scheme, mut rest) = token(value)?;
     let spaces = rest.len() - rest.trim_start_matches(' ').len();
@@ -160,7 +161,8 @@ async fn chl_01_every_401_carries_one_bearer_challenge() {
     assert!(unauthorized > 40, "{unauthorized}");
     assert_eq!(subject.inner.calls(), 0);
 
-    // A login that fails is a 401 of its own (RFC 6749 section 5.2), and has to have a challenge all the same (RFC 9110 section 15.5.2).
+    // A login that fails is a 401 of its own (RFC 6749 section 5.2), and has to have a challenge
+    // all the same (RFC 9110 section 15.5.2).
     let endpoints = Endpoints::new(&Subject::new().layer, Arc::new(Users));
     let form = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
     let login = form.body(Full::from("username=alice&password=wrong")).unwrap();
@@ -206,13 +208,13 @@ async fn chl_02_challenges_are_parameters_parted_by_commas() {
     // Realms that only a quoted string can hold arrive as they are; others cannot be configured.
     let subject = Subject::new();
     for realm in ["my app", "a, b=c", "Basic realm=x", "!#[]^`{|}~", "x", "=,;/?@"] {
-        let layer = subject.layer.clone().realm(realm).unwrap();
+        let layer = subject.builder().realm(realm).build().unwrap();
         let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;
         let expected = pairs(&[("realm", realm), ("error", "invalid_token")]);
         assert_eq!(challenge_of(realm, &answer), expected, "{realm}");
     }
     for realm in ["", "a\"b", "a\\b", "a\r\nSet-Cookie: x", "\t", "\u{fc}", "\0", "\x7f", &"x".repeat(256)] {
-        assert_eq!(subject.layer.clone().realm(realm).unwrap_err().setting(), "realm", "{realm:?}");
+        assert_eq!(subject.builder().realm(realm).build().unwrap_err().setting(), "realm", "{realm:?}");
     }
 }
 
@@ -238,11 +240,12 @@ async fn chl_03_the_error_codes_are_spelled_as_rfc_6750_spells_them() {
         grpc.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
         assert_eq!(send(service(), grpc).await.headers["grpc-message"], expected);
     }
-    let kinds = [RefusalKind::InvalidRequest, RefusalKind::InvalidToken, RefusalKind::InsufficientScope];
+    let kinds = [RejectionKind::InvalidRequest, RejectionKind::InvalidToken, RejectionKind::InsufficientScope];
     let codes = kinds.map(|kind| kind.challenge_error().unwrap());
     assert_eq!(codes, ["invalid_request", "invalid_token", "insufficient_scope"]);
-    // Where no credential was sent there SHOULD be no error code (section 3.1), nor where a better one would not help.
-    for kind in [RefusalKind::NoCredentials, RefusalKind::Unavailable, RefusalKind::Internal] {
+    // Where no credential was sent there SHOULD be no error code (section 3.1), nor where a better
+    // one would not help.
+    for kind in [RejectionKind::NoCredentials, RejectionKind::Unavailable, RejectionKind::Internal] {
         assert_eq!(kind.challenge_error(), None, "{kind:?}");
     }
 }
@@ -273,7 +276,8 @@ async fn chl_06_whatever_an_error_says_keeps_to_the_characters_of_rfc_6750() {
             let (_, parameters) = challenge(line.to_str().unwrap()).unwrap();
             for (name, value) in parameters {
                 assert!(legal(&value), "{what}: {name}: {value:?}");
-                // RFC 6750 section 3: for `scope` also without `!`'s neighbours, so that it splits at single spaces.
+                // RFC 6750 section 3: for `scope` also without `!`'s neighbours, so that it splits
+                // at single spaces.
                 assert!(name != "scope" || value.split(' ').all(|token| !token.is_empty()), "{what}: {value:?}");
             }
         }
@@ -311,7 +315,7 @@ async fn chl_14_a_bad_token_on_a_route_that_needs_a_scope_is_401_and_never_403()
 async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
     let (_, answers) = refusals().await;
     for (what, answer) in &answers {
-        let kind = answer.refusal.as_ref().map(Refusal::kind);
+        let kind = answer.refusal.as_ref().map(Rejection::kind);
         assert_eq!(answer.headers["content-type"], "application/json", "{what}");
         assert_eq!(answer.headers.get_all("content-type").iter().count(), 1, "{what}");
         assert_eq!(answer.headers["content-length"], answer.body.len().to_string(), "{what}");
@@ -321,10 +325,14 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
 
     let subject = Subject::new();
     let text = |body: &'static str| {
-        move |_: &Refusal| (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(body.as_bytes()))
+        move |_: &Rejection, mut response: http::Response<Bytes>| {
+            let media = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert("content-type", media);
+            response.map(|_| Bytes::from_static(body.as_bytes()))
+        }
     };
     for body in ["", "no", "<html>"] {
-        let layer = subject.layer.clone().refusal_body(text(body));
+        let layer = subject.builder().on_rejection(text(body)).build().unwrap();
         for (request, status, challenged) in [
             (Request::get("/"), 401, r#"Bearer realm="api""#),
             (bearer("abc"), 401, r#"Bearer realm="api", error="invalid_token""#),
@@ -339,16 +347,16 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
         }
     }
     // An inner layer refuses with the same body.
-    let layer = subject.layer.clone().refusal_body(text("mine"));
+    let layer = subject.builder().on_rejection(text("mine")).build().unwrap();
     let scope = layer.require_scope("write").unwrap();
     let token = subject.valid().await;
     let answer = send(layer.layer(scope.layer(subject.inner.clone())), plain(bearer(&token))).await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (403, &b"mine"[..]));
     // And one that panics is none.
-    let panics = |_: &Refusal| -> (HeaderValue, Bytes) { panic!("a test's panic, which is caught") };
-    let layer = subject.layer.clone().refusal_body(panics);
+    let panics = |_: &Rejection, _| -> http::Response<Bytes> { panic!("a test's panic, which is caught") };
+    let layer = subject.builder().on_rejection(panics).build().unwrap();
     let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;
-    answer.is_refused("a body that panics", Outcome::InvalidToken, false);
+    answer.assert_refused("a body that panics", Outcome::InvalidToken, false);
 }
 
 fn preflight(origin: &str) -> http::request::Builder {
@@ -398,11 +406,12 @@ async fn chl_20_a_cors_layer_outside_answers_preflights_and_adds_its_headers_to_
         (200, &ORIGIN.parse().unwrap())
     );
 
-    // Without one outside, OPTIONS is a method like any other: what looks like a preflight opens no door.
+    // Without one outside, OPTIONS is a method like any other: what looks like a preflight opens no
+    // door.
     let calls = subject.inner.calls();
     let inside = subject.layer.layer(cors().layer(subject.inner.clone()));
     let answer = send(inside, plain(preflight(ORIGIN))).await;
-    answer.is_refused("a CORS layer inside", Outcome::NoCredentials, false);
+    answer.assert_refused("a CORS layer inside", Outcome::NoCredentials, false);
     subject.expect("none", preflight(ORIGIN), Outcome::NoCredentials).await;
     subject
         .expect("none, a bad token", preflight(ORIGIN).header("authorization", "Bearer abc"), Outcome::InvalidToken)

@@ -1,4 +1,6 @@
-//! CLM: the claims about identity and authorization (RFC 7519 section 4.1, RFC 9068 section 2.2, RFC 6749 section 3.3).
+//! CLM: the claims about identity and authorization.
+//!
+//! See RFC 7519 section 4.1, RFC 9068 section 2.2 and RFC 6749 section 3.3.
 
 use std::time::Duration;
 
@@ -141,7 +143,8 @@ async fn clm_05_an_issuer_that_is_configured_must_be_named() {
     }
 }
 
-/// A service has one issuer, and its keys are that issuer's: the name in the token chooses no key, and the key no name.
+/// A service has one issuer, and its keys are that issuer's: the name in the token chooses no key,
+/// and the key no name.
 #[tokio::test]
 async fn clm_06_a_key_speaks_for_its_own_issuer_only() {
     let secret = |name: &str| SECRET.replace("TEST", &format!("TEST {name}"));
@@ -309,7 +312,7 @@ const NO_TEXTS: [&str; 14] = [
 ];
 
 /// A member must be there, and an id: as the layer sees it, and as the service reads it.
-async fn is_an_id(name: &str) {
+async fn assert_is_an_id(name: &str) {
     for typ in [AccessTyp::Compatible, AccessTyp::AtJwt] {
         let subject = Subject::with(|builder| builder.access_typ(typ));
         let claims = subject.claims().await;
@@ -327,18 +330,18 @@ async fn is_an_id(name: &str) {
 
 #[tokio::test]
 async fn clm_14_the_subject_is_an_id_and_must_be_there() {
-    is_an_id("sub").await;
+    assert_is_an_id("sub").await;
 }
 
 #[tokio::test]
 async fn clm_19_the_tokens_id_must_be_there() {
-    is_an_id("jti").await;
+    assert_is_an_id("jti").await;
 }
 
 /// And its session's, without which the store cannot be asked.
 #[tokio::test]
 async fn the_session_must_be_there() {
-    is_an_id("sid").await;
+    assert_is_an_id("sid").await;
 }
 
 #[tokio::test]
@@ -552,7 +555,8 @@ async fn clm_29_claims_that_the_application_cannot_read_are_an_invalid_token() {
     ] {
         send(&format!("{name} is {wrong}"), with(&claims, name, wrong), Outcome::InvalidToken).await;
     }
-    // Claims of a type that no object is: every token is refused, and none is a fault of the server.
+    // Claims of a type that no object is: every token is refused, and none is a fault of the
+    // server.
     let list = layer_of::<Vec<String>>(&subject);
     let token = subject.signed(HEADER, claims.to_string());
     subject.expect_of(list.layer(subject.inner.clone()), "a list", bearer(&token), Outcome::InvalidToken).await;
@@ -589,10 +593,11 @@ async fn clm_31_claims_that_nobody_knows_are_ignored() {
     }
     subject.accepts_claims("many", claims.to_string()).await;
     let seen = seen(&subject);
-    assert_eq!((seen.subject(), seen.scope().as_str(), seen.issuer()), ("42", "read", Some(ISSUER)));
+    assert_eq!((seen.subject().as_str(), seen.scope().as_str(), seen.issuer()), ("42", "read", Some(ISSUER)));
 }
 
-/// Needed or not, of a type that its RFC does not give it a claim is refused (rule 5 of the catalogue).
+/// Needed or not, of a type that its RFC does not give it a claim is refused (rule 5 of the
+/// catalogue).
 #[tokio::test]
 async fn every_registered_claim_has_its_type_or_the_token_is_refused() {
     let subject = Subject::new();
@@ -618,8 +623,9 @@ async fn every_registered_claim_has_its_type_or_the_token_is_refused() {
 #[test]
 fn nothing_is_signed_that_a_verifier_refuses() {
     let keys = KeySet::signing(test_keys::signing(Algorithm::HS256));
-    let claims =
-        |subject: &str, life: Duration| JwtClaims::new(subject, "t", TokenType::Access, START, life, NoClaims {});
+    let claims = |subject: &str, life: Duration| {
+        JwtClaims::new(subject, tower_bearer::TokenId::new("t"), TokenType::Access, START, life, NoClaims {})
+    };
     let minute = Duration::from_secs(60);
     encode_jwt(&keys, &claims("42", minute)).unwrap();
     let refused = [
@@ -629,7 +635,7 @@ fn nothing_is_signed_that_a_verifier_refuses() {
         claims("42", Duration::ZERO),
         claims("42", Duration::MAX),
         claims("42", minute).with_not_before(Timestamp::from_secs(START.as_secs() + 60)),
-        claims("42", minute).with_session("", 0),
+        claims("42", minute).with_session(tower_bearer::SessionId::new(""), 0),
     ];
     for claims in refused {
         let signed = encode_jwt(&keys, &claims);

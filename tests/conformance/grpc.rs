@@ -1,4 +1,6 @@
-//! GRP: what gRPC clients are told, by a real client of a real server and, for the shape of answers, over bare HTTP/2.
+//! GRP: answers to gRPC clients.
+//!
+//! Most tests use a real client and server. The shape of answers is read over bare HTTP/2.
 
 use std::{
     pin::Pin,
@@ -40,7 +42,8 @@ use crate::{
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Messages = UnboundedSender<Result<HealthCheckResponse, Status>>;
 
-/// A handler that counts its calls, keeps the claims of the last one, and leaves its streams to the test.
+/// A handler that counts its calls, keeps the claims of the last one, and leaves its streams to the
+/// test.
 #[derive(Clone, Default)]
 struct Handler(Arc<State>);
 
@@ -106,8 +109,8 @@ fn with(token: &str) -> [String; 1] {
 }
 
 impl GrpcServer {
-    /// How a refused call looks to tonic's client and on the wire: code and message, the same on both; on the wire also that it is
-    /// trailers-only.
+    /// How a refused call looks to tonic's client and on the wire: code and message, the same on
+    /// both; on the wire also that it is trailers-only.
     async fn refused(&self, what: &str, authorization: &[String]) -> (Code, String) {
         let unary = self.client.clone().check(ask(authorization)).await.expect_err(what);
         let (headers, ends) = self.bare(what, authorization).await;
@@ -122,7 +125,8 @@ impl GrpcServer {
         (unary.code(), unary.message().to_owned())
     }
 
-    /// The same call without a gRPC library: the headers of the answer, whose status is 200, and whether nothing follows them.
+    /// The same call without a gRPC library: the headers of the answer, whose status is 200, and
+    /// whether nothing follows them.
     async fn bare(&self, what: &str, authorization: &[String]) -> (HeaderMap, bool) {
         let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
         let mut request = http::Request::post(format!("http://{}/grpc.health.v1.Health/Check", self.address))
@@ -231,7 +235,7 @@ async fn grp_04_a_redis_that_was_stopped_is_unavailable() {
 
 #[tokio::test]
 async fn grp_05_an_internal_fault_is_internal_and_its_cause_is_not_told() {
-    let validator = |claims: &Claims| match claims.subject() {
+    let validator = |claims: &Claims| match claims.subject().as_str() {
         "fails" => Err::<_, BoxError>("the database of TEST is down".into()),
         "panics" => panic!("a test's panic, which is caught"),
         _ => Ok(Verdict::Accept),
@@ -299,8 +303,8 @@ async fn grp_12_a_stream_is_refused_before_its_first_message() {
     assert_eq!(handler.calls(), 1);
 }
 
-/// The documented choice: a call is checked once, when it arrives; a handler that must end with its token ends itself at
-/// `expires_at`.
+/// The documented choice: a call is checked once, when it arrives; a handler that must end with its
+/// token ends itself at `expires_at`.
 #[tokio::test]
 async fn grp_14_a_stream_goes_on_when_its_token_expires_or_is_revoked_and_the_next_call_is_refused() {
     let subject = Subject::new();
@@ -372,8 +376,8 @@ async fn grp_15_the_claims_of_the_applications_type_reach_the_handler() {
                 client.check(ask(&with(token.as_str()))).await.unwrap();
             }
             let claims = handler.0.lock().unwrap().take().expect("claims in the extensions");
-            assert_eq!((claims.subject(), claims.scope().as_str()), ("42", "a b"), "{behaviour:?}");
-            assert_eq!(claims.role, role.role, "{behaviour:?}");
+            assert_eq!((claims.subject().as_str(), claims.scope().as_str()), ("42", "a b"), "{behaviour:?}");
+            assert_eq!(claims.custom().role, role.role, "{behaviour:?}");
         }
     }
 }

@@ -48,7 +48,8 @@ async fn hdr_01_whatever_is_critical_is_refused() {
         r#""crit":["urn:x"],"urn:x":1"#,
         r#""crit":["urn:x"]"#,
         r#""urn:x":1,"crit":["urn:x"]"#,
-        // Names that this crate does understand: RFC 7515 section 4.1.11 forbids them there, and its own extensions are none.
+        // Names that this crate does understand: RFC 7515 section 4.1.11 forbids them there, and
+        // its own extensions are none.
         r#""crit":["alg"]"#,
         r#""crit":["typ"]"#,
         r#""crit":["exp"],"exp":9999999999"#,
@@ -70,8 +71,9 @@ async fn hdr_01_whatever_is_critical_is_refused() {
     subject.refuses_header(r#"{"crit":["urn:x"],"alg":"HS256","urn:x":1}"#).await;
 }
 
-/// RFC 7797. A raw payload of claims has `{` and `"`, which no bearer credential has (RFC 6750 section 2.1): 400, where the row says 401 for
-/// both forms. A raw payload that has none of them is refused as the row says.
+/// RFC 7797. A raw payload of claims has `{` and `"`, which no bearer credential has (RFC 6750
+/// section 2.1): 400, where the row says 401 for both forms. A raw payload that has none of them is
+/// refused as the row says.
 #[tokio::test]
 async fn hdr_02_an_unencoded_payload_is_refused() {
     let subject = Subject::new();
@@ -188,7 +190,8 @@ async fn by(subject: &Subject, algorithm: Algorithm, says: &str) -> String {
 async fn hdr_13_an_algorithm_that_no_key_is_made_for_is_refused() {
     use Algorithm::{ES256, ES384, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
 
-    // The algorithms of one secret, and those of one RSA key: the same key verifies them all, but is allowed for one.
+    // The algorithms of one secret, and those of one RSA key: the same key verifies them all, but
+    // is allowed for one.
     for family in [[HS256, HS384, HS512].as_slice(), &[RS256, PS256, RS384, RS512, PS384, PS512]] {
         for &allowed in &family[..2] {
             let subject = Subject::with_keys(KeySet::signing(test_keys::signing(allowed)));
@@ -213,7 +216,8 @@ async fn hdr_13_an_algorithm_that_no_key_is_made_for_is_refused() {
     }
 }
 
-/// `Ed25519` is RFC 9864's name of what a key of ours calls `EdDSA`: the name counts, not what it means.
+/// `Ed25519` is RFC 9864's name of what a key of ours calls `EdDSA`: the name counts, not what it
+/// means.
 #[tokio::test]
 async fn hdr_14_an_algorithm_that_is_not_supported_is_refused() {
     let unsupported = [
@@ -337,7 +341,8 @@ async fn hdr_18_a_parameter_that_nobody_knows_is_ignored() {
         r#""foo":[[[1.5e3]]]"#,
         r#""":"""#,
         r#""https://example.com/x":"\ud83d\ude00""#,
-        // Claims that an issuer repeats in its header are no claims (RFC 7519 section 5.3 leaves them to the application).
+        // Claims that an issuer repeats in its header are no claims (RFC 7519 section 5.3 leaves
+        // them to the application).
         r#""iss":"https://other.example","sub":"1","aud":"other","exp":0"#,
         // Near misses of names that matter.
         r#""CRIT":["x"],"Crit":["x"],"crit ":["x"],"B64":false,"Enc":"x","ZIP":"DEF""#,
@@ -425,7 +430,8 @@ async fn hdr_26_a_key_in_the_header_verifies_nothing() {
         let claims = secret.claims_text().await;
         let forged = sign_with(jsonwebtoken::Algorithm::HS256, &attackers(), header.as_bytes(), claims.as_bytes());
         secret.refuses_token(&header, &forged).await;
-        // Signed by ours it is only a parameter of no interest: so it was the signature that was refused.
+        // Signed by ours it is only a parameter of no interest: so it was the signature that was
+        // refused.
         secret.accepts_header(&header).await;
     }
     // The layer's own key in the header does not help a signature of another.
@@ -454,7 +460,8 @@ fn tls_server_jwk() -> String {
     public_jwk("TEST-tls-server-key.pem")
 }
 
-/// RFC 8725 section 3.10: an address in a header is a way to make a server call (SSRF), and to hand it a key.
+/// RFC 8725 section 3.10: an address in a header is a way to make a server call (SSRF), and to hand
+/// it a key.
 #[tokio::test]
 async fn hdr_27_no_address_in_the_header_is_ever_called() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -522,7 +529,8 @@ async fn hdr_28_a_certificate_in_the_header_verifies_nothing() {
         let signed = sign_with(es256, &ours, header.as_bytes(), claims.as_bytes());
         subject.expect_token(what, &signed, Outcome::Ok).await;
     }
-    // A thousand are more than anybody sends, and refused before they are read to the end, whoever has signed them.
+    // A thousand are more than anybody sends, and refused before they are read to the end, whoever
+    // has signed them.
     let header = format!(r#"{{"alg":"ES256","typ":"at+jwt","x5c":[{thousand}]}}"#);
     let claims = subject.claims_text().await;
     let signed = sign_with(jsonwebtoken::Algorithm::ES256, &ours, header.as_bytes(), claims.as_bytes());

@@ -1,4 +1,6 @@
-//! What a refusal tells: that the token is no good, and nothing of why, of users or of sessions, neither by its bytes nor by its cost.
+//! A rejection says that the token is no good, and nothing more.
+//!
+//! Neither its bytes nor its cost tell the reason, or anything of users and sessions.
 
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use crate::{
 
 #[tokio::test]
 async fn every_bad_token_gets_the_same_answer_to_the_byte_wherever_it_stands_and_however_the_store_answers() {
-    let subject = Subject::new().layered(|layer| layer.allow_cookie("t").unwrap());
+    let subject = Subject::new().layered(|layer| layer.allow_cookie("t"));
     for (fault, token) in bad_tokens(&subject.fixture).await {
         for behaviour in [Behaviour::AtOnce, Behaviour::Late] {
             subject.fixture.store.answer(behaviour);
@@ -28,7 +30,8 @@ async fn every_bad_token_gets_the_same_answer_to_the_byte_wherever_it_stands_and
     }
 }
 
-/// Shown by counts: what is done for a token whose session is unknown is what is done for one that was ended, be the user known or not.
+/// Shown by counts: what is done for a token whose session is unknown is what is done for one that
+/// was ended, be the user known or not.
 #[tokio::test]
 async fn a_token_costs_the_store_one_question_whatever_has_become_of_user_and_session() {
     let subject = Subject::new();
@@ -62,10 +65,11 @@ async fn a_token_costs_the_store_one_question_whatever_has_become_of_user_and_se
     for (what, token) in &tried {
         let before = subject.fixture.store.calls();
         let answer = subject.send(bearer(token).body(http_body_util::Full::default()).unwrap()).await;
-        answer.is_refused(what, Outcome::InvalidToken, false);
+        answer.assert_refused(what, Outcome::InvalidToken, false);
         assert_eq!(subject.fixture.store.calls() - before, 1, "{what}");
     }
-    // What is refused for its text, its signature or its claims never reaches the store, whomever it names.
+    // What is refused for its text, its signature or its claims never reaches the store, whomever
+    // it names.
     subject.fixture.clock.advance(Duration::from_secs(1));
     for (_, token) in &tried {
         let (signed, signature) = token.rsplit_once('.').unwrap();

@@ -1,4 +1,4 @@
-//! INJ: user text is data to Redis, wherever it stands: in keys, in fields, in arguments, beside patterns and scripts.
+//! INJ: text of a user is only data to Redis, in keys, fields, arguments, patterns and scripts.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,7 +11,7 @@ use tower_bearer::{
 use crate::{
     subject::{Outcome, expect_on},
     support::{
-        Monitor, RedisServer,
+        HANG, Monitor, RedisServer,
         fixture::{read_part, sign},
         redis_fixture::{Fixture, node_on, successor},
     },
@@ -27,8 +27,7 @@ impl Ground {
     async fn new() -> Self {
         let server = RedisServer::start();
         let f = Fixture::on(server).await;
-        let store =
-            RedisStore::builder(f.server.url()).buckets(1).timeout(Duration::from_secs(10)).connect().await.unwrap();
+        let store = RedisStore::builder(f.server.url()).buckets(1).timeout(HANG).connect().await.unwrap();
         let tokens = node_on(store, |builder| builder);
         Self { f, tokens }
     }
@@ -48,7 +47,7 @@ impl Ground {
         assert_eq!(labels, [(pair.session_id(), subject)], "{what}");
     }
 
-    async fn is_dead(&self, what: &str, pair: &TokenPair) {
+    async fn assert_dead(&self, what: &str, pair: &TokenPair) {
         expect_on(&self.tokens, what, pair.access().as_str(), Outcome::InvalidToken).await;
         assert!(self.tokens.validate_token(pair.refresh().as_str(), TokenType::Refresh).await.is_err(), "{what}");
         assert!(self.tokens.refresh(pair.refresh().as_str()).await.is_err(), "{what}");
@@ -98,7 +97,8 @@ async fn inj_01_no_two_pairs_of_names_share_a_key_and_revoking_one_leaves_the_ot
         g.f.open(sub_2, id_2).await;
         assert!(g.f.store.revoke_session(sub_1, id_1).await.unwrap().found, "{what}");
         assert!(g.f.is_revoked(sub_1, id_1).await && g.f.is_active(sub_2, id_2).await, "{what}");
-        // As ids of tokens, on sessions that live: through the service, with text that was really signed.
+        // As ids of tokens, on sessions that live: through the service, with text that was really
+        // signed.
         let (one, two) = (format!("s-{id_1}"), format!("s-{id_2}"));
         g.f.open(sub_1, &one).await;
         g.f.open(sub_2, &two).await;
@@ -187,7 +187,7 @@ async fn inj_04_a_subject_of_wildcards_is_only_that_subject() {
         let revoked = g.tokens.revoke_all_for_subject(*subject).await.unwrap();
         assert!(revoked.found, "{subject:?}");
         assert!(g.db_size().await <= keys, "{subject:?}: a revocation makes no key of a user who is known");
-        g.is_dead(&format!("{subject:?} itself"), &pairs[index]).await;
+        g.assert_dead(&format!("{subject:?} itself"), &pairs[index]).await;
         for (other, pair) in SUBJECTS.iter().zip(&pairs).skip(index + 1) {
             g.lives(&format!("{other:?} after all of {subject:?} were revoked"), other, pair).await;
         }
@@ -203,7 +203,7 @@ async fn inj_04_a_subject_of_wildcards_is_only_that_subject() {
         // A session that is to be spared is named, not matched.
         let spare = g.log_in("dave").await;
         g.tokens.revoke_all_for_subject_except("dave", pattern).await.unwrap();
-        g.is_dead(pattern, &spare).await;
+        g.assert_dead(pattern, &spare).await;
         g.lives(pattern, "carol", &carol).await;
     }
 }
@@ -234,7 +234,8 @@ async fn inj_07_line_ends_and_nul_bytes_are_bytes_of_a_name() {
     let witness = g.log_in("witness").await;
     for text in HOSTILE {
         let what = format!("{text:?}");
-        // No token can be issued for a name with control characters, and nothing is asked of Redis then.
+        // No token can be issued for a name with control characters, and nothing is asked of Redis
+        // then.
         let before = g.db_size().await;
         if text.chars().any(char::is_control) {
             let refused = g.tokens.create_token_pair(NewSession::of(text)).await;
@@ -294,7 +295,8 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
     let g = Ground::new().await;
     let tokens = &g.tokens;
     let witness = g.log_in("witness").await;
-    // Everything that a script does for a user, with a user's text in every place where one can stand.
+    // Everything that a script does for a user, with a user's text in every place where one can
+    // stand.
     let operate = async |text: &str| {
         let session = |label: &str| NewSession::of(text).label(label);
         let pair = tokens.create_token_pair(session(text)).await.unwrap();
@@ -330,13 +332,12 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
         g.lives(&format!("{text:?}"), "witness", &witness).await;
     }
     // A denylist's names go through the same scripts.
-    let store =
-        RedisStore::builder(g.f.server.url()).buckets(1).timeout(Duration::from_secs(10)).connect().await.unwrap();
+    let store = RedisStore::builder(g.f.server.url()).buckets(1).timeout(HANG).connect().await.unwrap();
     let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
     for text in HOSTILE {
         for revoke in [deny.revoke_session(text, text), deny.revoke_all_for_subject(text)] {
-            let is_refused = matches!(revoke.await, Err(Error::InvalidId { .. }));
-            assert_eq!(is_refused, text.chars().any(char::is_control), "{text:?}");
+            let assert_refused = matches!(revoke.await, Err(Error::InvalidId { .. }));
+            assert_eq!(assert_refused, text.chars().any(char::is_control), "{text:?}");
         }
     }
     assert_eq!(g.scripts_in_cache().await, cached);

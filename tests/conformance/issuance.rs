@@ -1,4 +1,4 @@
-//! ISU: what is issued, and what never is.
+//! ISU: the tokens that are issued, and those that never are.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,7 +16,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    house::{House, Tokens, form, is_unavailable, password_of},
+    application::{Application, Tokens, assert_unavailable, form, password_of},
     subject::{Outcome, expect_on, send},
     support::{
         Behaviour, FaultyStore, Fixture, STORE_ERRORS,
@@ -140,9 +140,11 @@ async fn isu_02_the_header_has_the_type_the_keys_algorithm_and_its_name_and_noth
 
 #[test]
 fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
-    // The row asks for a million; a hundred thousand take a build without optimisation some seconds, and what they can show is the same: 10^5
-    // ids of 128 random bits collide once in 10^28 tries, so that either number of draws finds a generator that repeats, is seeded alike
-    // in each thread or has fewer bits, and neither finds anything else. The bits are counted for the rest.
+    // The row asks for a million; a hundred thousand take a build without optimisation some
+    // seconds, and what they can show is the same: 10^5 ids of 128 random bits collide once in
+    // 10^28 tries, so that either number of draws finds a generator that repeats, is seeded alike
+    // in each thread or has fewer bits, and neither finds anything else. The bits are counted for
+    // the rest.
     const THREADS: usize = 16;
     const EACH: usize = 6250;
     let tokens = TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap();
@@ -175,13 +177,15 @@ fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
             *count += u32::from(random[bit / 8] >> (bit % 8) & 1);
         }
     }
-    // A fair bit is set in half of the ids; the standard deviation is 158, and nine of them are never seen. A version or variant as in a
-    // UUID, a counter or a time would have bits that are always the same.
+    // A fair bit is set in half of the ids; the standard deviation is 158, and nine of them are
+    // never seen. A version or variant as in a UUID, a counter or a time would have bits that are
+    // always the same.
     let half = u32::try_from(THREADS * EACH / 2).unwrap();
     for (bit, count) in ones.into_iter().enumerate() {
         assert!(count.abs_diff(half) < 1500, "bit {bit} is set {count} times of {}", half * 2);
     }
-    // Access tokens beside a refresh token are many to one session: each has random bits of its own.
+    // Access tokens beside a refresh token are many to one session: each has random bits of its
+    // own.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let pair = tokens.create_token_pair(NewSession::of("many")).await.unwrap();
@@ -227,7 +231,14 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
         ] {
             assert!(matches!(result, Err(Error::Issue(_))), "{what}: {way}: {result:?}");
         }
-        let claims = JwtClaims::new("42", "j", TokenType::Access, START, Duration::from_secs(60), custom.clone());
+        let claims = JwtClaims::new(
+            "42",
+            tower_bearer::TokenId::new("j"),
+            TokenType::Access,
+            START,
+            Duration::from_secs(60),
+            custom.clone(),
+        );
         let encoded = encode_jwt(&KeySet::signing(hs256()), &claims);
         assert!(matches!(encoded, Err(Error::Issue(_))), "{what}: encode_jwt: {encoded:?}");
     }
@@ -252,7 +263,8 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
     }
     tokens.refresh(good.refresh().as_str()).await.expect("none of them has used it up");
 
-    // Names that only look like ours are the application's own; and what serde writes twice stands there once.
+    // Names that only look like ours are the application's own; and what serde writes twice stands
+    // there once.
     let flattened = builder(&fixture.clock).store(fixture.store.clone()).claims::<Flattened>().build().unwrap();
     let rest = |name: &str| BTreeMap::from([(name.to_owned(), json!("twice"))]);
     for name in ["Exp", "EXP", "exp ", " sub", "su\u{62}_", "iss\u{0}", "role"] {
@@ -352,7 +364,9 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
 
     // Below the service: an end that is not after the beginning, or that no calendar has.
     let keys = KeySet::signing(hs256());
-    let claims = |lifetime| JwtClaims::new("42", "j", TokenType::Access, START, lifetime, NoClaims {});
+    let claims = |lifetime| {
+        JwtClaims::new("42", tower_bearer::TokenId::new("j"), TokenType::Access, START, lifetime, NoClaims {})
+    };
     let at = |seconds: u64| Timestamp::from_secs(START.as_secs() - 10 + seconds);
     for (what, claims) in [
         ("no lifetime", claims(Duration::ZERO)),
@@ -370,7 +384,8 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
         assert!(matches!(result, Err(Error::Issue(_))), "{what}: {result:?}");
     }
 
-    // A clock that shows an absurd time gives an error or a token that has a life, never one that wraps.
+    // A clock that shows an absurd time gives an error or a token that has a life, never one that
+    // wraps.
     for moment in [
         Timestamp::default(),
         Timestamp::from_millis(999),
@@ -402,7 +417,8 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
 #[tokio::test]
 async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
     for (access, refresh) in [(1, 1), (59, 3600), (1800, 7 * 86_400), (86_399, 86_401), (86_400, 30 * 86_400)] {
-        // Between two whole seconds too: `iat` is cut to the second, and the life is not shorter or longer for that.
+        // Between two whole seconds too: `iat` is cut to the second, and the life is not shorter or
+        // longer for that.
         for fraction in [0, 1, 499, 999] {
             let fixture = Fixture::with(|builder| {
                 builder.access_lifetime(Duration::from_secs(access)).refresh_lifetime(Duration::from_secs(refresh))
@@ -426,7 +442,7 @@ async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
 #[tokio::test]
 async fn isu_10_a_store_that_cannot_write_gives_an_error_and_no_token() {
     let fixture = Fixture::new();
-    let house = House::of(&fixture.tokens);
+    let app = Application::of(&fixture.tokens);
     let session = || NewSession::of("alice");
     for kind in STORE_ERRORS {
         let what = format!("{kind:?}");
@@ -445,12 +461,12 @@ async fn isu_10_a_store_that_cannot_write_gives_an_error_and_no_token() {
                 "{what}"
             );
         }
-        is_unavailable(&what, &house.try_login("alice", &password_of("alice")).await);
+        assert_unavailable(&what, &app.try_login("alice", &password_of("alice")).await);
         fixture.store.answer(Behaviour::AtOnce);
         let sessions = fixture.tokens.sessions("alice", Page::default()).await.unwrap().sessions;
         assert!(sessions.is_empty(), "{what}: something was left behind");
     }
-    house.accepts("once it writes again", &house.log_in("alice").await).await;
+    app.accepts("once it writes again", &app.log_in("alice").await).await;
 }
 
 #[cfg(feature = "redis")]
@@ -460,20 +476,20 @@ async fn isu_10_a_redis_that_is_down_or_full_gives_no_token() {
 
     let mut server = RedisServer::start();
     let tokens = node(&server.url(), |builder| builder).await;
-    let house = House::of(&tokens);
-    house.log_in("alice").await;
+    let app = Application::of(&tokens);
+    app.log_in("alice").await;
     let mut admin = server.admin().await;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut admin).await.unwrap();
-    let is_refused = async |what: &str| {
-        is_unavailable(what, &house.try_login("alice", &password_of("alice")).await);
+    let assert_refused = async |what: &str| {
+        assert_unavailable(what, &app.try_login("alice", &password_of("alice")).await);
         let result = tokens.create_access_token(NewSession::of("alice")).await;
         assert!(matches!(result, Err(Error::Store(_))), "{what}: {result:?}");
     };
-    is_refused("full").await;
+    assert_refused("full").await;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut admin).await.unwrap();
     assert_eq!(tokens.sessions("alice", Page::default()).await.unwrap().sessions.len(), 1, "only the first");
     server.kill();
-    is_refused("down").await;
+    assert_refused("down").await;
 }
 
 #[tokio::test]
@@ -481,16 +497,16 @@ async fn isu_12_a_token_response_says_bearer_how_long_and_that_nobody_keeps_it()
     for fraction in [0, 1, 500, 999] {
         let fixture = Fixture::new();
         fixture.clock.advance(Duration::from_millis(fraction));
-        let house = House::of(&fixture.tokens);
-        let login = house.try_login("alice", &password_of("alice")).await;
+        let app = Application::of(&fixture.tokens);
+        let login = app.try_login("alice", &password_of("alice")).await;
         let first = Tokens::of(&login, "login");
         fixture.clock.advance(Duration::from_millis(10_300));
-        let refresh = house.try_refresh(&first.refresh).await;
+        let refresh = app.try_refresh(&first.refresh).await;
         // The answer that was lost: by now its tokens have less time left than when they were made.
         fixture.clock.advance(Duration::from_millis(20_400));
-        let replay = house.try_refresh(&first.refresh).await;
+        let replay = app.try_refresh(&first.refresh).await;
         let request = form(&[("refresh_token", &Tokens::of(&replay, "replay").refresh)]);
-        let alone = send(house.endpoints.refresh_without_rotation(), request).await;
+        let alone = send(app.endpoints.refresh_without_rotation(), request).await;
 
         let issued = [0, 10_300, 10_300, 30_700];
         let answered = [0, 10_300, 30_700, 30_700];
@@ -529,7 +545,8 @@ async fn isu_12_a_token_response_says_bearer_how_long_and_that_nobody_keeps_it()
 
 #[tokio::test]
 async fn isu_13_a_retired_or_public_key_never_signs() {
-    // Only a public key: nothing is there that could sign, and that is found when the service is built.
+    // Only a public key: nothing is there that could sign, and that is found when the service is
+    // built.
     let pairs = [
         (Algorithm::RS256, "TEST-rsa-2048-pkcs8.pem", "TEST-rsa-2048-public.pem"),
         (Algorithm::ES256, "TEST-ec-p256-pkcs8.pem", "TEST-ec-p256-public.pem"),
@@ -557,11 +574,19 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
         ] {
             assert!(matches!(result, Err(Error::Issue(_))), "{algorithm}: {result:?}");
         }
-        let claims = JwtClaims::new("42", "j", TokenType::Access, START, Duration::from_secs(60), NoClaims {});
+        let claims = JwtClaims::new(
+            "42",
+            tower_bearer::TokenId::new("j"),
+            TokenType::Access,
+            START,
+            Duration::from_secs(60),
+            NoClaims {},
+        );
         assert!(matches!(encode_jwt(&KeySet::verifying(public), &claims), Err(Error::Signing)), "{algorithm}");
     }
 
-    // A retired key stands in the set to verify what it signed: all that is new is signed by the other.
+    // A retired key stands in the set to verify what it signed: all that is new is signed by the
+    // other.
     let old = SigningKey::from_secret(Algorithm::HS256, SECRET.replace("TEST", "old TEST")).unwrap();
     let (old, new) = (old.with_kid("old").unwrap(), hs256().with_kid("new").unwrap());
     let clock = ManualClock::at(START);
@@ -589,16 +614,18 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
 
 #[tokio::test]
 async fn isu_14_no_token_is_issued_without_an_end() {
-    // The claims that `encode_jwt` takes are made by one constructor, which asks for a lifetime; there is no setter that takes `exp` away, and
-    // the struct has no public field and no `Default`. What is left to show is that every way writes it, and that custom claims
-    // neither write it nor hide it.
+    // The claims that `encode_jwt` takes are made by one constructor, which asks for a lifetime;
+    // there is no setter that takes `exp` away, and the struct has no public field and no
+    // `Default`. What is left to show is that every way writes it, and that custom claims neither
+    // write it nor hide it.
     let fixture = Fixture::new();
     for (what, _, token) in of_every_way(&fixture.tokens, NewSession::of("42")).await {
         assert!(read_part(&token, 1)["exp"].is_u64(), "{what}");
     }
     let keys = KeySet::signing(hs256());
     let life = Duration::from_secs(60);
-    let with = |custom: Value| JwtClaims::new("42", "j", TokenType::Access, START, life, custom);
+    let with =
+        |custom: Value| JwtClaims::new("42", tower_bearer::TokenId::new("j"), TokenType::Access, START, life, custom);
     let plain = encode_jwt(&keys, &with(json!({ "role": "guest" }))).unwrap();
     assert_eq!(read_part(&plain, 1)["exp"], START.as_secs() + 60);
     for custom in [json!({ "exp": null }), json!({ "exp": 0 }), json!({ "exp": "never" }), json!(null), json!("text")] {

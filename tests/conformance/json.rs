@@ -1,4 +1,4 @@
-//! JSN: what JSON a header and a claims set may be (RFC 8259, RFC 7519 sections 4 and 7.2).
+//! JSN: the JSON of headers and claims sets (RFC 8259, RFC 7519 sections 4 and 7.2).
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -19,7 +19,8 @@ use crate::{
     },
 };
 
-/// Long enough for every file of the suite: a text that is refused for its length would show nothing about JSON.
+/// Long enough for every file of the suite: a text that is refused for its length would show
+/// nothing about JSON.
 fn roomy() -> Subject {
     Subject::with(|builder| builder.max_token_len(1 << 20))
 }
@@ -237,7 +238,8 @@ async fn jsn_08_text_is_utf_8_and_nothing_else() {
     }
 }
 
-/// The limit is that of `serde_json`, 127 levels in all: that many arrays less one fit into a claim.
+/// The limit is that of `serde_json`, 127 levels in all: that many arrays less one fit into a
+/// claim.
 #[tokio::test]
 async fn jsn_10_claims_are_nested_up_to_a_limit() {
     let subject = roomy();
@@ -308,7 +310,7 @@ async fn jsn_13_what_is_json_is_accepted_as_a_claim_and_handed_on() {
             let service = reading(&subject).layer(subject.inner.clone());
             subject.expect_of(service, name, bearer(&token), Outcome::Ok).await;
             let claims = subject.inner.last().extensions.get::<Claims<AnyClaims>>().cloned().unwrap();
-            assert_eq!((claims.subject(), claims.custom().get("x")), ("42", Some(&value)), "{name}");
+            assert_eq!((claims.subject().as_str(), claims.custom().get("x")), ("42", Some(&value)), "{name}");
         }
         subject.accepts_header(header_around(json)).await;
     }
@@ -316,7 +318,8 @@ async fn jsn_13_what_is_json_is_accepted_as_a_claim_and_handed_on() {
     assert_eq!(files.len(), 95);
 }
 
-/// Accepted or refused: the standard leaves it open. What counts is that nothing panics, and that all say the same.
+/// Accepted or refused: the standard leaves it open. What counts is that nothing panics, and that
+/// all say the same.
 #[tokio::test]
 async fn jsn_14_what_may_be_json_is_accepted_or_refused_but_never_a_fault() {
     let Some(files) = vectors::read_all(SUITE, "i_") else { return };
@@ -347,7 +350,8 @@ async fn jsn_14_what_may_be_json_is_accepted_or_refused_but_never_a_fault() {
     assert_eq!(files.len(), 35);
 }
 
-/// The whole suite below HTTP: what no token can be is called malformed, by the functions that need no service too.
+/// The whole suite below HTTP: what no token can be is called malformed, by the functions that need
+/// no service too.
 #[test]
 fn vec_10_json_test_suite_at_the_level_of_text() {
     let keys = KeySet::signing(SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap());

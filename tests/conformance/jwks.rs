@@ -1,4 +1,6 @@
-//! JWK: key sets and `kid`. Sets are given to the service and never fetched (JWK-02, JWK-16, JWK-17 do not apply).
+//! JWK: key sets and `kid`.
+//!
+//! The service is given its sets and never fetches one, so JWK-02, JWK-16 and JWK-17 do not apply.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm as Jose, EncodingKey};
@@ -89,7 +91,8 @@ async fn jwk_05_without_kid_the_only_key_of_the_algorithm_verifies() {
         let token = signed(number, None, &claims);
         subject.expect_token(&format!("key {number} of sixteen"), &token, outcome).await;
     }
-    // Of several with names a token has to say which: else whoever has no key could make a service try them all.
+    // Of several with names a token has to say which: else whoever has no key could make a service
+    // try them all.
     let named = KeySet::signing(key(0)).and_verifying(key(1).verifying_key().clone()).unwrap();
     let one_unnamed = named.clone().and_verifying(key(2).verifying_key().clone().without_kid()).unwrap();
     for (keys, unnamed) in [(named, None), (one_unnamed, Some(2))] {
@@ -206,7 +209,8 @@ async fn jwk_12_a_kid_is_compared_and_never_interpreted() {
     let claims = subject.claims_text().await;
     for kid in hostile {
         subject.expect_token(kid, &token(Some(kid), &claims), Outcome::InvalidToken).await;
-        // Nor does it turn into a secret that everyone has: the contents of /dev/null, or the text itself.
+        // Nor does it turn into a secret that everyone has: the contents of /dev/null, or the text
+        // itself.
         for secret in [&b""[..], kid.as_bytes()] {
             let key = EncodingKey::from_secret(secret);
             let forged = sign_with(Jose::HS256, &key, header("HS256", Some(kid)).as_bytes(), claims.as_bytes());

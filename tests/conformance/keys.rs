@@ -1,6 +1,7 @@
-//! KEY: algorithms and keys. One key, one algorithm, both checked before a single request. The rows about signatures stand in `signatures`.
+//! KEY: algorithms and keys. A key has one algorithm. Both are checked before any request.
 //!
-//! KEY-34 and KEY-35 stand in the library's own tests, for they need other features than this file's.
+//! The rows about signatures are in `signatures`. KEY-34 and KEY-35 are unit tests of the library,
+//! because they need other features than this file.
 
 use std::process::Command;
 
@@ -93,7 +94,8 @@ pub(crate) fn joined(signing: SigningKey, others: &KeySet) -> KeySet {
     others.fold(KeySet::signing(signing), |keys, key| keys.and_verifying(key).unwrap())
 }
 
-/// The same number in every form in which a public key is passed around, as bytes that an attacker may take for an HMAC secret.
+/// The same number in every form in which a public key is passed around, as bytes that an attacker
+/// may take for an HMAC secret.
 fn public_forms(algorithm: Algorithm) -> Vec<(&'static str, Vec<u8>)> {
     let spki = text(PAIRS.iter().find(|pair| pair.0 == algorithm).unwrap().2);
     let jwk = public_jwk(&signing(algorithm));
@@ -148,7 +150,8 @@ fn public_forms(algorithm: Algorithm) -> Vec<(&'static str, Vec<u8>)> {
     forms
 }
 
-/// A public key in any form is no secret: a MAC under it is no signature, whether the set has only public keys or secrets too.
+/// A public key in any form is no secret: a MAC under it is no signature, whether the set has only
+/// public keys or secrets too.
 async fn no_public_key_is_taken_for_a_secret(algorithm: Algorithm) {
     let secret = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap().with_kid("secret").unwrap();
     let alone = KeySet::signing(signing(algorithm));
@@ -281,7 +284,8 @@ async fn key_07_a_secret_longer_than_the_hashs_block_is_accepted() {
 
 #[test]
 fn key_10_without_an_algorithm_or_a_key_nothing_is_built() {
-    // An empty list of algorithms cannot be written: a set is made of keys, each of which has its own.
+    // An empty list of algorithms cannot be written: a set is made of keys, each of which has its
+    // own.
     let error = fixture_builder().build().unwrap_err();
     assert_eq!(error.setting(), "secret", "{error}");
     for json in [r#"{"keys":[]}"#, "{}"] {
@@ -353,7 +357,8 @@ async fn key_13_a_key_verifies_by_its_own_algorithm_and_no_other() {
                     let outcome = if own == other { Outcome::Ok } else { Outcome::InvalidToken };
                     let token = signed(other, other, &encoding, kid, &claims);
                     subject.expect_token(&format!("{own}'s key, {other}, kid {kid:?}"), &token, outcome).await;
-                    // A header that lies about what was signed with helps as little, in either direction.
+                    // A header that lies about what was signed with helps as little, in either
+                    // direction.
                     let token = signed(other, own, &encoding, kid, &claims);
                     subject.expect_token(&format!("{own}'s key and signature called {other}"), &token, outcome).await;
                     let token = signed(own, other, &encoding, kid, &claims);
@@ -393,8 +398,9 @@ async fn key_14_a_jwk_without_alg_has_the_algorithm_that_is_configured_and_never
     }
 }
 
-/// A public key that must not be used: refused by every way in, and left out of a published set beside a good one.
-fn is_unusable(what: &str, algorithm: Algorithm, jwk: &Value) {
+/// A public key that must not be used: refused by every way in, and left out of a published set
+/// beside a good one.
+fn assert_unusable(what: &str, algorithm: Algorithm, jwk: &Value) {
     let named = with(jwk.clone(), "kid", json!("bad"));
     let good = with(public_jwk(&signing(Algorithm::EdDSA)), "kid", json!("good"));
     assert!(VerifyingKey::from_jwk(&named.to_string()).is_err(), "{what}: from_jwk");
@@ -438,7 +444,7 @@ fn key_15_an_rsa_modulus_below_2048_bits_is_refused() {
             ("8 bits", "_w".to_owned()),
             ("none", String::new()),
         ] {
-            is_unusable(&format!("{algorithm} of {what}"), algorithm, &with(jwk.clone(), "n", json!(n)));
+            assert_unusable(&format!("{algorithm} of {what}"), algorithm, &with(jwk.clone(), "n", json!(n)));
         }
         assert!(VerifyingKey::from_jwk(&jwk.to_string()).is_ok(), "2048 bits");
     }
@@ -465,7 +471,7 @@ fn key_16_an_rsa_exponent_of_one_even_or_huge_is_refused() {
             &[0xff; 256],
         ];
         for e in bad {
-            is_unusable(&format!("{algorithm} with e {e:?}"), algorithm, &exponent(e));
+            assert_unusable(&format!("{algorithm} with e {e:?}"), algorithm, &exponent(e));
         }
         for e in [&[3][..], &[17], &[1, 0, 1]] {
             assert!(VerifyingKey::from_jwk(&exponent(e).to_string()).is_ok(), "e {e:?}");
@@ -482,14 +488,15 @@ fn key_16_an_rsa_exponent_of_one_even_or_huge_is_refused() {
 
 #[test]
 fn key_18_a_modulus_of_the_roca_generator_is_refused() {
-    // Optional by the catalogue; it costs 38 remainders when a key is made. Wycheproof's key, json_web_key_test 7.
+    // Optional by the catalogue; it costs 38 remainders when a key is made. Wycheproof's key,
+    // json_web_key_test 7.
     let n = "AanFpofbj7KjD4Lf-N2hVMKR7yewSyXhhbirIMTGpfYEhZ_lnt5UoK98DnKIgArXGTu3MaW_HhFw16HGaTDUHqPrId7fe4r11CqRw09yBFuW79V8sYIwHdzCaWflUI6auImYbVfoN9_nD5n8N8SY9DwXw7mwZM9wREPXoDPgOoIWl6q_MPsp7n0zs3Z5ZaiQWOOzl1S9OhwAfSiiOwz6efnXEaxuTEtPd7BjSx7NaFka8Dx9U7YqXy2RFj1O9PjyaDGuRh7YXsX3iMUSP_wSyHQg_c_qHRtKUsNSGCT7OZg0hzm2KphtjnayKJvC64vAbROBR4Ubg6Bxg9IQVZ-QYyE";
     let n = URL_SAFE_NO_PAD.decode(n).unwrap();
     for algorithm in RSA {
         // With its one leading zero and without.
         for n in [&n[..], &n[usize::from(n[0] == 0)..]] {
             let jwk = with(public_jwk(&signing(algorithm)), "n", json!(URL_SAFE_NO_PAD.encode(n)));
-            is_unusable("ROCA", algorithm, &jwk);
+            assert_unusable("ROCA", algorithm, &jwk);
         }
     }
     let jwk = with(public_jwk(&signing(Algorithm::RS256)), "n", json!(URL_SAFE_NO_PAD.encode(&n)));
@@ -531,7 +538,7 @@ fn key_19_a_point_off_its_curve_or_on_another_is_refused() {
             ("the curve's name in lower case", with(jwk.clone(), "crv", json!("p-256"))),
             ("no curve", without(jwk.clone(), &["crv"])),
         ] {
-            is_unusable(&format!("{algorithm}: {what}"), algorithm, &bad);
+            assert_unusable(&format!("{algorithm}: {what}"), algorithm, &bad);
         }
     }
     let point = |bytes: &[u8]| with(ed.clone(), "x", json!(URL_SAFE_NO_PAD.encode(bytes)));
@@ -547,7 +554,7 @@ fn key_19_a_point_off_its_curve_or_on_another_is_refused() {
         ("y = 3 written as p + 3", point(&[&[0xf0], &[0xff; 30][..], &[0x7f]].concat())),
         ("all ones", point(&[0xff; 32])),
     ] {
-        is_unusable(&format!("EdDSA: {what}"), Algorithm::EdDSA, &bad);
+        assert_unusable(&format!("EdDSA: {what}"), Algorithm::EdDSA, &bad);
     }
     // In PEM and DER: the last byte of an SPKI is the point's.
     for (algorithm, _, public) in PAIRS.into_iter().filter(|pair| matches!(pair.0, Algorithm::ES256 | Algorithm::ES384))
@@ -565,7 +572,8 @@ fn key_19_a_point_off_its_curve_or_on_another_is_refused() {
 
 #[tokio::test]
 async fn key_21_a_key_that_is_not_for_verifying_is_not_used() {
-    // The issuer's keys, of which one is good: those that are for something else verify nothing, though their signatures are right.
+    // The issuer's keys, of which one is good: those that are for something else verify nothing,
+    // though their signatures are right.
     let good = signing(Algorithm::EdDSA);
     for algorithm in [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::ES384] {
         let other = signing(algorithm);
@@ -657,7 +665,8 @@ fn key_22_a_secret_for_another_purpose_is_no_hmac_secret() {
 
 #[test]
 fn key_37_the_rsa_crate_with_the_timing_leak_comes_only_with_rust_crypto() {
-    // RUSTSEC-2023-0071: `rsa` 0.9 leaks the private key by its timing. The default features have AWS-LC instead.
+    // RUSTSEC-2023-0071: `rsa` 0.9 leaks the private key by its timing. The default features have
+    // AWS-LC instead.
     let tree = |features: &[&str]| {
         let output = Command::new(env!("CARGO"))
             .args(["tree", "--offline", "--locked", "-e", "normal", "--prefix", "none"])

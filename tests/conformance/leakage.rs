@@ -1,5 +1,6 @@
-//! LEK: no 16 bytes of a token, secret, key or password where they do not belong. LEK-02 and LEK-09 stand in `tests/no_secrets.rs`, which also
-//! runs whole processes at TRACE.
+//! LEK: no 16 bytes of a token, secret, key or password appear where they do not belong.
+//!
+//! LEK-02 and LEK-09 are in `tests/service/no_secrets.rs`, which runs whole processes at TRACE.
 
 use std::{
     error::Error as StdError,
@@ -19,13 +20,13 @@ use tower_bearer::{
     endpoints::Endpoints,
     error::{ConfigError, PasswordError, StoreError, StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, SigningKey, VerifyingKey, encode_jwt},
-    middleware::Refusal,
+    middleware::Rejection,
     settings::Settings,
     store::Page,
 };
 
 use crate::{
-    house::{House, form, password_of},
+    application::{Application, form, password_of},
     subject::{Outcome, Subject, authorization, bearer, expect_on, send},
     support::{
         self, Behaviour, Fixture, RedisServer, STORE_ERRORS, bad_tokens,
@@ -64,7 +65,7 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     listen_to_panics();
     let subject = Subject::with(|builder| builder.on_event(|_| panic!("a test's panic, which is caught")));
     let (tokens, store) = (subject.fixture.tokens.clone(), subject.fixture.store.clone());
-    let house = House::of(&tokens);
+    let app = Application::of(&tokens);
     let mut secrets = Secrets::default();
     secrets.add("the signing secret", SECRET);
     secrets.add("the password of Redis", REDIS_PASSWORD);
@@ -74,8 +75,8 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     secrets.add("a wrong password", "TEST-password-that-is-wrong");
 
     // What is good.
-    let (alice, bob) = (house.log_in("alice").await, house.log_in("bob").await);
-    let next = house.renew(&alice).await;
+    let (alice, bob) = (app.log_in("alice").await, app.log_in("bob").await);
+    let next = app.renew(&alice).await;
     for pair in [&alice, &bob, &next] {
         secrets.add("an access token", &pair.access);
         secrets.add("a refresh token", &pair.refresh);
@@ -109,14 +110,14 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
             .await;
         let _ = tokens.revoke_token(token).await;
         let _ = tokens.validate_token(token, TokenType::Refresh).await;
-        let _ = house.try_refresh(token).await;
+        let _ = app.try_refresh(token).await;
         let without = form(&[("refresh_token", token)]);
-        let _ = send(house.endpoints.refresh_without_rotation(), without).await;
+        let _ = send(app.endpoints.refresh_without_rotation(), without).await;
         for method in [Method::POST, Method::GET, Method::DELETE] {
-            let _ = send(house.endpoints.logout(), a_request(&method, "/logout", token)).await;
-            let _ = send(house.endpoints.logout_all(), a_request(&method, "/logout-all?keep_current=x", token)).await;
-            let _ = send(house.endpoints.sessions(), a_request(&method, "/sessions", token)).await;
-            let _ = send(house.endpoints.revoke_session(), a_request(&method, "/sessions/x", token)).await;
+            let _ = send(app.endpoints.logout(), a_request(&method, "/logout", token)).await;
+            let _ = send(app.endpoints.logout_all(), a_request(&method, "/logout-all?keep_current=x", token)).await;
+            let _ = send(app.endpoints.sessions(), a_request(&method, "/sessions", token)).await;
+            let _ = send(app.endpoints.revoke_session(), a_request(&method, "/sessions/x", token)).await;
         }
         let query = Request::get(format!("/?access_token={}", &token[..token.len().min(4000)]));
         subject.expect(what, query, Outcome::NoCredentials).await;
@@ -127,13 +128,13 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     let service = tower::Layer::layer(&subject.layer, tower::Layer::layer(&scoped, subject.inner.clone()));
     subject.expect_of(service, "scope", bearer(&living), Outcome::InsufficientScope("admin")).await;
 
-    logins_that_fail(&house, &bob.refresh).await;
+    logins_that_fail(&app, &bob.refresh).await;
     // Reuse, an event whose hook panics, users that are gone, lookups that fail or panic.
-    let reuse = house.renew(&next).await;
+    let reuse = app.renew(&next).await;
     secrets.add("a refresh token", &reuse.refresh);
-    house.refuses_refresh("reuse", &alice.refresh).await;
-    house.users.disable("bob");
-    crate::house::is_invalid_grant("disabled", &house.try_refresh(&bob.refresh).await);
+    app.refuses_refresh("reuse", &alice.refresh).await;
+    app.users.disable("bob");
+    crate::application::assert_invalid_grant("disabled", &app.try_refresh(&bob.refresh).await);
     let failing = Endpoints::new(&AuthLayer::new(tokens.clone()), Arc::new(support::Users));
     for user in ["500", "666", "7"] {
         let pair = tokens.create_token_pair(NewSession::of(user)).await.unwrap();
@@ -147,9 +148,9 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     {
         store.answer(Behaviour::Fails(kind));
         subject.expect_token("store", &living, Outcome::Unavailable).await;
-        assert_eq!(house.try_login("alice", &password_of("alice")).await.status, 503);
-        let _ = house.try_refresh(&reuse.refresh).await;
-        let _ = house.log_out(&living).await;
+        assert_eq!(app.try_login("alice", &password_of("alice")).await.status, 503);
+        let _ = app.try_refresh(&reuse.refresh).await;
+        let _ = app.log_out(&living).await;
         let _ = tokens.revoke_token(&living).await;
     }
     store.answer(Behaviour::AtOnce);
@@ -167,10 +168,10 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
 }
 
 /// Logins, and bodies that hold a password or a token but are no login.
-async fn logins_that_fail(house: &House, refresh: &str) {
+async fn logins_that_fail(app: &Application, refresh: &str) {
     let password = password_of("alice");
     for (name, password) in [("alice", "TEST-password-that-is-wrong"), ("nobody", password.as_str())] {
-        assert_eq!(house.try_login(name, password).await.status, 401);
+        assert_eq!(app.try_login(name, password).await.status, 401);
     }
     for (media, body) in [
         ("application/json", format!(r#"{{"username":"alice","password":["{password}"]}}"#)),
@@ -182,16 +183,17 @@ async fn logins_that_fail(house: &House, refresh: &str) {
         for login in [true, false] {
             let request = Request::post("/").header("content-type", media).body(Full::from(body.clone())).unwrap();
             let answer = if login {
-                send(house.endpoints.login(), request).await
+                send(app.endpoints.login(), request).await
             } else {
-                send(house.endpoints.refresh(), request).await
+                send(app.endpoints.refresh(), request).await
             };
             assert!(answer.status.is_client_error(), "{media} {body}");
         }
     }
 }
 
-/// A node on a Redis with a password, which is then given another, made a replica, filled, and killed.
+/// A node on a Redis with a password, which is then given another, made a replica, filled, and
+/// killed.
 async fn through_a_redis_that_fails(secrets: &mut Secrets) {
     let mut server = RedisServer::start();
     let mut admin = server.admin().await;
@@ -199,8 +201,8 @@ async fn through_a_redis_that_fails(secrets: &mut Secrets) {
     let url = server.url().replace("127.0.0.1", &format!(":{REDIS_PASSWORD}@127.0.0.1"));
     let store = RedisStore::builder(url).timeout(Duration::from_secs(1)).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder);
-    let house = House::of(&tokens);
-    let pair = house.log_in("alice").await;
+    let app = Application::of(&tokens);
+    let pair = app.log_in("alice").await;
     secrets.add("an access token", &pair.access);
     secrets.add("a refresh token", &pair.refresh);
     let everything = async || {
@@ -208,8 +210,8 @@ async fn through_a_redis_that_fails(secrets: &mut Secrets) {
         // All at once: each of them may wait for its deadline.
         let _ = tokio::join!(
             tokens.validate_token(&pair.access, TokenType::Access),
-            house.try_refresh(&pair.refresh),
-            house.try_login("alice", &password),
+            app.try_refresh(&pair.refresh),
+            app.try_login("alice", &password),
             revoke.into_future(),
             tokens.sessions("alice", Page::default()),
             tokens.status(),
@@ -247,11 +249,12 @@ impl Texts {
         }
     }
 
-    /// An error of an operation as an application has it: as it is, as a refusal, and as a gRPC status.
+    /// An error of an operation as an application has it: as it is, as a refusal, and as a gRPC
+    /// status.
     fn add_own(&mut self, error: Error) {
         self.add(&error);
         writeln!(self.0, "{}", error.code()).unwrap();
-        let refusal = Refusal::from(error);
+        let refusal = Rejection::from(error);
         writeln!(self.0, "{refusal:?} {refusal:#?}").unwrap();
         let status = tonic::Status::from(refusal);
         self.add(&status);
@@ -284,7 +287,8 @@ async fn lek_03_no_error_nor_any_of_its_sources_shows_a_token_a_claim_a_key_or_a
     secrets.must_not_be_in("an error", &texts.0);
 }
 
-/// Every variant of [`TokenError`], by tokens whose claims are marked: an error of serde would show what it could not take.
+/// Every variant of [`TokenError`], by tokens whose claims are marked: an error of serde would show
+/// what it could not take.
 async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     let fixture = Fixture::new();
     let tokens = &fixture.tokens;
@@ -400,7 +404,14 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
         json!({ "cnf": { marker: marker } }),
     ] {
         texts.add_own(custom.create_token_pair(NewSession::of("42").claims(claims.clone())).await.unwrap_err());
-        let claims = JwtClaims::new("42", "j", TokenType::Access, START, Duration::from_secs(60), claims);
+        let claims = JwtClaims::new(
+            "42",
+            tower_bearer::TokenId::new("j"),
+            TokenType::Access,
+            START,
+            Duration::from_secs(60),
+            claims,
+        );
         let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
         if let Err(error) = encode_jwt(&KeySet::signing(key), &claims) {
             texts.add_own(error);
@@ -417,7 +428,14 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     }
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let verifying = KeySet::verifying(key.verifying_key().clone());
-    let claims = JwtClaims::new("42", "j", TokenType::Access, START, Duration::from_secs(60), NoClaims {});
+    let claims = JwtClaims::new(
+        "42",
+        tower_bearer::TokenId::new("j"),
+        TokenType::Access,
+        START,
+        Duration::from_secs(60),
+        NoClaims {},
+    );
     texts.add_own(encode_jwt(&verifying, &claims).unwrap_err());
     texts.add_own(Error::InvalidCredentials);
     let began = fixture.tokens.authentication_begins();
@@ -426,7 +444,8 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     for kind in STORE_ERRORS {
         texts.add_own(StoreError::new(kind).into());
     }
-    // What the application says of itself is shown as it says it: it is to keep secrets out of its own errors.
+    // What the application says of itself is shown as it says it: it is to keep secrets out of its
+    // own errors.
     let failing = builder(&fixture.clock).store(fixture.store.clone());
     let failing = failing.on_refresh(|_| async { Err::<Renewal<NoClaims>, BoxError>("the database is down".into()) });
     let pair = fixture.tokens.create_token_pair(NewSession::of("43")).await.unwrap();
@@ -519,7 +538,7 @@ fn configuration_errors(texts: &mut Texts, secrets: &mut Secrets) {
         refused("algorithm", Err(error));
     }
     let service = TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap();
-    if let Err(error) = AuthLayer::new(service).realm(format!("{SECRET}\r\n")) {
+    if let Err(error) = AuthLayer::builder(service).realm(format!("{SECRET}\r\n")).build() {
         texts.add(&error);
     }
 }

@@ -1,5 +1,6 @@
-//! DOS: what whoever has no key can make a service do. Shown by counts and by the cause of the refusal, which tells how far a token was
-//! looked at.
+//! DOS: the work that a client without a key can cause.
+//!
+//! Counts show it, and the reason of the rejection, which tells how far a token was read.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -43,7 +44,8 @@ fn base64(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// A good token of exactly this length: the claims and, by what base64 cannot make up, the header have more white space.
+/// A good token of exactly this length: the claims and, by what base64 cannot make up, the header
+/// have more white space.
 async fn good_of_length(subject: &Subject, length: usize) -> String {
     let claims = subject.claims_text().await;
     for in_header in 0..4 {
@@ -70,7 +72,8 @@ async fn dos_01_the_length_is_looked_at_before_anything_else() {
         subject.expect_token(&format!("{length} good bytes"), &token, Outcome::InvalidToken).await;
         assert_eq!(cause(&subject, &token).await, TokenError::Malformed(TOO_LONG));
     }
-    // Whatever the text is, it is refused for its length: no grammar, no base64, no JSON, no key and no store has been asked.
+    // Whatever the text is, it is refused for its length: no grammar, no base64, no JSON, no key
+    // and no store has been asked.
     let hostile_header = base64(&format!(r#"{{"alg":"HS256","x":{}"#, "[".repeat(LONGEST)));
     let calls = subject.fixture.store.calls();
     for (what, piece) in [
@@ -119,7 +122,8 @@ async fn dos_04_a_flood_of_dots_ends_at_the_first_segment_that_is_none() {
     subject.expect_token("1 MiB of dots", &dots, Outcome::InvalidToken).await;
     assert_eq!(cause(&subject, &dots).await, TokenError::Malformed(TOO_LONG));
     subject.expect_token("as many as are looked at", &dots[..LONGEST], Outcome::InvalidToken).await;
-    // Where such texts are let in, a text is cut twice, and the rest is one segment that is no base64.
+    // Where such texts are let in, a text is cut twice, and the rest is one segment that is no
+    // base64.
     let subject = Subject::with(|builder| builder.max_token_len(2 << 20));
     let good = subject.valid().await;
     let good: Vec<_> = good.split('.').collect();
@@ -153,7 +157,8 @@ async fn dos_05_the_store_is_not_asked_about_forged_tokens() {
         assert_eq!(answer.status, 401, "{number}");
     }
     assert_eq!((subject.fixture.store.calls(), subject.inner.calls()), (before, 0));
-    // Nor about any other token that is bad without it; those of which only the store knows are the exception.
+    // Nor about any other token that is bad without it; those of which only the store knows are the
+    // exception.
     for (fault, token) in bad_tokens(&subject.fixture).await {
         let before = subject.fixture.store.calls();
         subject.send(plain(bearer(&token))).await;
@@ -175,7 +180,8 @@ async fn dos_11_a_request_asks_the_store_once() {
         }
         assert_eq!(subject.fixture.store.calls() - before, REQUESTS, "{behaviour:?}");
     }
-    // Under layers within layers too; and a store that fails is not asked again for the same request.
+    // Under layers within layers too; and a store that fails is not asked again for the same
+    // request.
     let users =
         tower_bearer::middleware::CurrentUserLayer::new(&subject.layer, std::sync::Arc::new(crate::support::Users));
     let scope = subject.layer.require_scope("read").unwrap();
@@ -190,7 +196,8 @@ async fn dos_11_a_request_asks_the_store_once() {
     assert_eq!(subject.fixture.store.calls() - before, 2);
 }
 
-/// Texts that are JWEs: five segments, the first a header with `alg` and `enc` (RFC 7516 section 7.1).
+/// Texts that are JWEs: five segments, the first a header with `alg` and `enc` (RFC 7516 section
+/// 7.1).
 fn encrypted(header: &serde_json::Value, ciphertext: usize) -> String {
     format!(
         "{}.{}.{}.{}.{}",
@@ -218,7 +225,8 @@ async fn dos_14_an_encrypted_token_is_refused_by_its_header_and_nothing_is_decom
             assert_eq!(cause(&subject, &small).await, TokenError::Malformed(JOSE_HEADER), "{alg}, {ciphertext}");
         }
     }
-    // Nor in what is signed by our own key: a header that says that the claims are compressed or encrypted is refused.
+    // Nor in what is signed by our own key: a header that says that the claims are compressed or
+    // encrypted is refused.
     for member in [json!({"zip": "DEF"}), json!({"zip": "GZIP"}), json!({"enc": "A256GCM"}), json!({"cty": "JWT"})] {
         let mut header = member;
         header["alg"] = "HS256".into();
@@ -253,7 +261,8 @@ async fn dos_15_no_key_is_derived_from_a_password_however_often_the_header_says(
             assert_eq!(cause(&subject, &unencrypted).await, TokenError::Malformed(JOSE_HEADER), "{what}");
         }
     }
-    // With an `alg` of ours the members mean nothing, as any that is not known (RFC 7515 section 4): nobody counts to them.
+    // With an `alg` of ours the members mean nothing, as any that is not known (RFC 7515 section
+    // 4): nobody counts to them.
     for count in &counts {
         let header = json!({"alg": "HS256", "typ": "at+jwt", "p2s": base64("salt"), "p2c": count}).to_string();
         subject.expect_token(&header, &sign(&header, &claims), Outcome::Ok).await;
@@ -310,14 +319,16 @@ mod on_redis {
             .await;
             let inner = Inner::default();
             assert_eq!(send(layer.layer(inner.clone()), request(&token, false)).await.status, 200);
-            // All that Redis says is held back, which is a latency without end: that there is an answer shows that nobody waits for it.
+            // All that Redis says is held back, which is a latency without end: that there is an
+            // answer shows that nobody waits for it.
             proxy.freeze_replies();
-            // The clock that the store's deadline goes by moves only while nothing else happens, so its time is exact.
+            // The clock that the store's deadline goes by moves only while nothing else happens, so
+            // its time is exact.
             tokio::time::pause();
             for grpc in [false, true] {
                 let asked = tokio::time::Instant::now();
                 let refused = send(layer.layer(inner.clone()), request(&token, grpc)).await;
-                refused.is_refused(&format!("{timeout:?}"), Outcome::Unavailable, grpc);
+                refused.assert_refused(&format!("{timeout:?}"), Outcome::Unavailable, grpc);
                 let waited = asked.elapsed();
                 let most = timeout.unwrap_or(Duration::from_secs(1)) + Duration::from_millis(2);
                 assert!(waited <= most, "{timeout:?}: {waited:?}");
@@ -346,9 +357,10 @@ mod on_redis {
                 (send(service, request(&token, grpc)).await, grpc)
             }
         });
-        // Redis is not woken before all have failed: none of them waits for it, or for the others in front of it.
+        // Redis is not woken before all have failed: none of them waits for it, or for the others
+        // in front of it.
         for (answer, grpc) in futures_util::future::join_all(requests).await {
-            answer.is_refused("on a paused Redis", Outcome::Unavailable, grpc);
+            answer.assert_refused("on a paused Redis", Outcome::Unavailable, grpc);
         }
         assert_eq!(inner.calls(), 0);
         f.server.resume();
@@ -379,7 +391,8 @@ mod on_redis {
         }
         let _: String = f.redis(&["ECHO", "the end"]).await;
         let told = monitor.until("the end").await;
-        // The task that follows the log asks about that, and its subscription listens: on connections of their own.
+        // The task that follows the log asks about that, and its subscription listens: on
+        // connections of their own.
         let own = |line: &&str| {
             let command = line.to_ascii_lowercase();
             let shared = [

@@ -1,9 +1,9 @@
-//! LOC: other places of a token than the `Authorization` field. The default configuration accepts that field only.
+//! LOC: tokens outside the `Authorization` field, which alone is accepted by default.
 
 use http::{HeaderName, HeaderValue, Request, header::COOKIE, request};
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_bearer::AuthLayer;
+use tower_bearer::middleware::AuthLayerBuilder;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::subject::{Outcome, Subject, bearer, send};
@@ -11,12 +11,8 @@ use crate::subject::{Outcome, Subject, bearer, send};
 const X_TOKEN: HeaderName = HeaderName::from_static("x-token");
 
 /// A layer that looks everywhere.
-fn everywhere(layer: AuthLayer) -> AuthLayer {
-    layer
-        .allow_query("access_token")
-        .and_then(|layer| layer.allow_cookie("__Host-token"))
-        .and_then(|layer| layer.allow_header(X_TOKEN))
-        .unwrap()
+fn everywhere(layer: AuthLayerBuilder) -> AuthLayerBuilder {
+    layer.allow_query("access_token").allow_cookie("__Host-token").allow_header(X_TOKEN)
 }
 
 fn get(path: &str) -> request::Builder {
@@ -57,7 +53,8 @@ async fn loc_02_a_token_in_the_query_is_accepted_where_allowed_and_the_response_
         let lines = answer.headers.get_all("cache-control").iter().map(|line| line.to_str().unwrap().to_owned());
         (answer.status.as_u16(), lines.collect::<Vec<_>>().join(", "))
     };
-    // Shared caches know of `Authorization` alone that an answer to it is one client's (RFC 9111 section 3.5).
+    // Shared caches know of `Authorization` alone that an answer to it is one client's (RFC 9111
+    // section 3.5).
     let elsewhere =
         || [query(&token), cookie(&format!("__Host-token={token}")), get("/").header(X_TOKEN, &token)].into_iter();
     for (said, expected) in [
@@ -130,7 +127,7 @@ async fn loc_06_a_repeated_parameter_cookie_or_header_is_malformed() {
             .await;
     }
     // Two names for a parameter are two places.
-    let subject = Subject::new().layered(|layer| everywhere(layer).allow_query("token").unwrap());
+    let subject = Subject::new().layered(|layer| everywhere(layer).allow_query("token"));
     let token = subject.valid().await;
     subject.expect("the other name", get(&format!("/?token={token}")), Outcome::Ok).await;
     let both = get(&format!("/?token={token}&access_token={token}"));
@@ -184,7 +181,7 @@ async fn loc_11_a_token_in_a_form_is_never_read() {
         let body = format!("access_token={token}");
         let request = Request::builder().method(method).uri("/").header("content-type", media);
         let answer = subject.send(request.body(Full::from(body)).unwrap()).await;
-        answer.is_refused(media, Outcome::NoCredentials, false);
+        answer.assert_refused(media, Outcome::NoCredentials, false);
     }
     assert_eq!(subject.inner.calls(), 0);
 }
@@ -214,15 +211,15 @@ async fn loc_13_a_token_in_a_cookie_is_no_credential_by_default_and_one_where_al
 
 #[test]
 fn loc_a_place_that_cannot_hold_a_token_is_a_configuration_error() {
-    let layer = || Subject::new().layer;
+    let layer = || Subject::new().builder();
     for name in ["", "a b", "a;b", "a=b", "t\u{f6}ken", "\"a\""] {
-        assert_eq!(layer().allow_cookie(name).unwrap_err().setting(), "allow_cookie", "{name}");
+        assert_eq!(layer().allow_cookie(name).build().unwrap_err().setting(), "allow_cookie", "{name}");
     }
     for name in ["", "a b", "a&b", "a=b", "a%20b", "a+b", "t\u{f6}ken"] {
-        assert_eq!(layer().allow_query(name).unwrap_err().setting(), "allow_query", "{name}");
+        assert_eq!(layer().allow_query(name).build().unwrap_err().setting(), "allow_query", "{name}");
     }
     for name in [http::header::AUTHORIZATION, COOKIE] {
-        assert_eq!(layer().allow_header(name).unwrap_err().setting(), "allow_header");
+        assert_eq!(layer().allow_header(name).build().unwrap_err().setting(), "allow_header");
     }
 }
 
@@ -244,7 +241,7 @@ async fn loc_what_may_hold_a_credential_is_marked_sensitive() {
 async fn aut_33_the_inner_service_sees_the_credential_unless_it_is_to_be_stripped() {
     for strip in [false, true] {
         let subject =
-            Subject::new().layered(|layer| everywhere(layer).optional().exempt("/exempt").strip_authorization(strip));
+            Subject::new().layered(|layer| everywhere(layer).optional().exempt("/exempt").strip_credentials(strip));
         let token = subject.valid().await;
         let with_all = |request: request::Builder| request.header("cookie", "a=1; b=2").header("x-other", "kept");
         for (name, request) in [
@@ -278,7 +275,7 @@ async fn aut_33_the_inner_service_sees_the_credential_unless_it_is_to_be_strippe
 
 #[tokio::test]
 async fn loc_a_check_that_waits_for_the_store_strips_and_marks_the_same() {
-    let subject = Subject::new().layered(|layer| everywhere(layer).strip_authorization(true));
+    let subject = Subject::new().layered(|layer| everywhere(layer).strip_credentials(true));
     let token = subject.valid().await;
     subject.fixture.store.answer(crate::support::Behaviour::Late);
     let seen_header = service_fn(async |request: Request<Full<bytes::Bytes>>| {

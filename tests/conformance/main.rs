@@ -1,13 +1,15 @@
-//! What bearer input must meet, row by row: each test bears the id of the row that it proves (`aut_01_...` for AUT-01), one file a group.
+//! The rules of bearer input, row by row.
 //!
-//! `scripts/conformance.sh` compares the ids of the tests that passed with the rows of the catalogue; a row without a test fails CI.
+//! Each test has the id of the row that it proves in its name (`aut_01_...` for AUT-01). Each group
+//! of rows is a file. `scripts/conformance.sh` compares the ids of the tests that passed with the
+//! rows of the catalogue. A row without a test fails CI.
 #![cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod house;
+mod application;
 mod subject;
 
 mod added_rules;

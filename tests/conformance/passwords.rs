@@ -1,4 +1,6 @@
-//! PWD: passwords and login. What a row says of time is shown by the rounds of bcrypt that were computed, at the lowest cost.
+//! PWD: passwords and login.
+//!
+//! Rounds of bcrypt, counted at the lowest cost, stand for the time that a row speaks of.
 
 use std::{
     collections::HashMap,
@@ -19,7 +21,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    house::{Tokens, form, is_failure},
+    application::{Tokens, assert_failure, form},
     subject::{Answer, Outcome, Subject, expect_on, send},
     support::{Fixture, eventually, secrets::Secrets},
 };
@@ -66,8 +68,9 @@ impl App {
         self.accounts.lock().unwrap().entry(name.to_owned()).or_default().hash = Some(hash.into());
     }
 
-    /// What an application does for a user who wants another password: it asks for the current one, stores the new one, and then ends every
-    /// session, in this order (see `revoke_all_for_subject`).
+    /// What an application does for a user who wants another password: it asks for the current one,
+    /// stores the new one, and then ends every session, in this order (see
+    /// `revoke_all_for_subject`).
     async fn change_password(
         &self,
         tokens: &TokenService,
@@ -147,7 +150,7 @@ impl Site {
     async fn refuses(&self, what: &str, name: &str, password: &str, checks: u64) {
         let (rounds, writes) = (self.app.hasher.rounds_computed(), self.fixture.store.writes());
         for answer in self.both(name, password).await {
-            is_refused(what, &answer);
+            assert_refused(what, &answer);
         }
         assert_eq!(self.app.hasher.rounds_computed() - rounds, 2 * checks * ONE, "{what}: the work done");
         assert_eq!(self.fixture.store.writes(), writes, "{what}: the store was written to");
@@ -162,8 +165,8 @@ impl Site {
 
 /// The one answer to every login that fails.
 #[track_caller]
-fn is_refused(what: &str, answer: &Answer) {
-    is_failure(what, answer, 401, "invalid_grant", &[("www-authenticate", r#"Bearer realm="api""#)]);
+fn assert_refused(what: &str, answer: &Answer) {
+    assert_failure(what, answer, 401, "invalid_grant", &[("www-authenticate", r#"Bearer realm="api""#)]);
 }
 
 /// What bcrypt makes of a password if it is left to itself: it cuts it after 72 bytes.
@@ -198,7 +201,8 @@ async fn pwd_01_passwords_that_bcrypt_would_cut_are_refused_and_never_verify() {
         assert!(error.to_string().contains("71 bytes"), "{error}");
         assert_eq!(hasher.rounds_computed(), rounds);
     }
-    // As with a key made of several parts (Okta 2024): an id of 72 bytes before the password must not let every password pass.
+    // As with a key made of several parts (Okta 2024): an id of 72 bytes before the password must
+    // not let every password pass.
     let id = "i".repeat(72);
     assert_eq!(hasher.hash(&format!("{id}right")).await, Err(PasswordError::TooLong));
     // Up to there every byte counts, the last one too, and characters of several bytes.
@@ -225,8 +229,9 @@ async fn pwd_03_a_nul_byte_does_not_end_a_password() {
         let what = format!("{password:?}");
         site.refuses(&what, "pass", password, 0).await;
         assert_eq!(hasher.hash(password).await, Err(PasswordError::ContainsNul), "{what}");
-        // A hash that some other library has made of it opens for nobody, by either text. (bcrypt repeats its key with the end mark, so that
-        // "pass\0pass" has the very hash of "pass": nobody who is given that hash could tell them apart.)
+        // A hash that some other library has made of it opens for nobody, by either text. (bcrypt
+        // repeats its key with the end mark, so that "pass\0pass" has the very hash of "pass":
+        // nobody who is given that hash could tell them apart.)
         if password != "pass\0pass" {
             site.app.store("legacy", cut_by_bcrypt(password));
             site.refuses(&what, "legacy", "pass", 1).await;
@@ -248,14 +253,15 @@ async fn pwd_05_a_long_password_is_refused_without_hashing_it() {
             site.refuses(&format!("{bytes} bytes for {name}"), name, &password, 0).await;
         }
     }
-    // A whole mebibyte does not even become a password: the body is not read further than 16 KiB, and the answer is 413 (RFC 9110 section
-    // 15.5.14), where the row expects 400 or 401. It costs less than either, says nothing about the account, and the row's own point
-    // holds: no hash is computed.
+    // A whole mebibyte does not even become a password: the body is not read further than 16 KiB,
+    // and the answer is 413 (RFC 9110 section 15.5.14), where the row expects 400 or 401. It costs
+    // less than either, says nothing about the account, and the row's own point holds: no hash is
+    // computed.
     let (rounds, calls) = (site.app.hasher.rounds_computed(), site.fixture.store.calls());
     let mebibyte = "a".repeat(1 << 20);
     for name in ["alice", "nobody"] {
         for answer in site.both(name, &mebibyte).await {
-            is_failure("1 MiB", &answer, 413, "invalid_request", &[]);
+            assert_failure("1 MiB", &answer, 413, "invalid_request", &[]);
         }
     }
     assert_eq!((site.app.hasher.rounds_computed(), site.fixture.store.calls()), (rounds, calls), "1 MiB");
@@ -287,7 +293,7 @@ async fn pwd_06_the_empty_password_opens_no_account() {
     for body in ["username=alice", "username=alice&password=&password=", "password="] {
         let request = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
         let answer = send(site.endpoints.login(), request.body(Full::from(body)).unwrap()).await;
-        is_failure(body, &answer, 400, "invalid_request", &[]);
+        assert_failure(body, &answer, 400, "invalid_request", &[]);
     }
 }
 
@@ -295,7 +301,8 @@ async fn pwd_06_the_empty_password_opens_no_account() {
 async fn pwd_07_a_login_costs_the_same_whether_the_user_exists_or_not() {
     let site = Site::new().await;
     let right = site.app.account("alice").unwrap().hash.unwrap();
-    // What a stored hash can be that still is the application's: made for less, or not usable at all.
+    // What a stored hash can be that still is the application's: made for less, or not usable at
+    // all.
     let hasher = PasswordHasher::new(6).unwrap();
     let dear = Arc::new(App { hasher, accounts: Mutex::default() });
     dear.store("alice", dear.hasher.hash(RIGHT).await.unwrap());
@@ -317,12 +324,13 @@ async fn pwd_07_a_login_costs_the_same_whether_the_user_exists_or_not() {
         for name in names {
             let (rounds, calls) = (dear.hasher.rounds_computed(), site.fixture.store.calls());
             let answer = send(dear_site.login(), form(&[("username", name), ("password", "wrong")])).await;
-            is_refused(name, &answer);
+            assert_refused(name, &answer);
             assert_eq!(dear.hasher.rounds_computed() - rounds, 1 << 6, "{name}, sample {sample}");
             assert_eq!(site.fixture.store.calls(), calls, "{name}, sample {sample}: the store was asked");
         }
     }
-    // The right password costs no more than a wrong one. (For the one that was made for less a new hash is computed beside.)
+    // The right password costs no more than a wrong one. (For the one that was made for less a new
+    // hash is computed beside.)
     let rounds = dear.hasher.rounds_computed();
     let answer = send(dear_site.login(), form(&[("username", "alice"), ("password", RIGHT)])).await;
     Tokens::of(&answer, "the right password");
@@ -355,13 +363,13 @@ async fn pwd_08_every_login_that_fails_gets_the_same_answer() {
     ] {
         // To the byte: status, every header, body.
         for answer in site.both(name, password).await {
-            is_refused(what, &answer);
+            assert_refused(what, &answer);
         }
     }
     // A login that a revocation of all sessions overtook had the right password; it is not told so.
     let overtaken = Arc::new(Overtaken { tokens: site.fixture.tokens.clone() });
     let endpoints = Endpoints::new(&AuthLayer::new(site.fixture.tokens.clone()), overtaken);
-    is_refused("overtaken", &send(endpoints.login(), form(&[("username", "alice"), ("password", RIGHT)])).await);
+    assert_refused("overtaken", &send(endpoints.login(), form(&[("username", "alice"), ("password", RIGHT)])).await);
     site.fixture.advance(1);
     site.accepts("alice herself", "alice", RIGHT).await;
 }
@@ -402,7 +410,8 @@ async fn pwd_10_a_stored_hash_that_is_none_lets_nobody_in_and_costs_what_a_good_
         ["$2b$04$short", "", "$argon2id$bad", " ", "$", "$$$$", "$2b$", "$2b$04$", "\0", RIGHT, "null"]
             .map(str::to_owned)
             .into();
-    // (`+4` is not among them: bcrypt's own reader takes it for 4, so that it is a good hash of the very password.)
+    // (`+4` is not among them: bcrypt's own reader takes it for 4, so that it is a good hash of the
+    // very password.)
     hashes.extend(["00", "01", "03", "19", "31", "32", "99", "-4", "4", "004", "0x", ""].map(salted));
     hashes.extend(["$2$", "$2c$", "$3b$", "$1$", "2b$", "$2B$"].map(|version| good.replacen("$2b$", version, 1)));
     hashes.extend([
@@ -464,13 +473,14 @@ async fn pwd_12_an_old_hash_is_replaced_at_the_next_login_and_concurrent_logins_
 
 impl Site {
     async fn refuses_whatever_it_costs(&self, name: &str, password: &str) {
-        is_refused(name, &self.log_in(name, password).await);
+        assert_refused(name, &self.log_in(name, password).await);
     }
 }
 
 #[tokio::test]
 async fn pwd_18_no_password_and_no_hash_is_in_a_log_a_debug_text_or_an_error() {
-    // Here with what this thread logs; the row LEK-09 runs a whole process at TRACE with good and bad passwords.
+    // Here with what this thread logs; the row LEK-09 runs a whole process at TRACE with good and
+    // bad passwords.
     let subject = Subject::new();
     let site = Site::on(Fixture::new()).await;
     let hasher = &site.app.hasher;
@@ -537,8 +547,9 @@ async fn pwd_18_no_password_and_no_hash_is_in_a_log_a_debug_text_or_an_error() {
 
 #[tokio::test]
 async fn pwd_19_a_password_is_changed_by_who_knows_the_current_one_and_that_ends_every_session() {
-    // The crate has no endpoint for this: a password belongs to the application. The row is what `PasswordHasher::verify_or_dummy` and
-    // `revoke_all_for_subject` give one that uses them as their docs say.
+    // The crate has no endpoint for this: a password belongs to the application. The row is what
+    // `PasswordHasher::verify_or_dummy` and `revoke_all_for_subject` give one that uses them as
+    // their docs say.
     const NEW: &str = "another TEST password of alice";
     let site = Site::new().await;
     let (app, tokens) = (&site.app, &site.fixture.tokens);
@@ -565,7 +576,7 @@ async fn pwd_19_a_password_is_changed_by_who_knows_the_current_one_and_that_ends
     assert!(app.change_password(tokens, "alice", RIGHT, NEW).await.unwrap());
     for pair in &sessions {
         expect_on(tokens, "an old session", &pair.access, Outcome::InvalidToken).await;
-        crate::house::is_invalid_grant("an old session", &refresh(pair).await);
+        crate::application::assert_invalid_grant("an old session", &refresh(pair).await);
     }
     site.fixture.advance(1);
     site.refuses("the old password", "alice", RIGHT, 1).await;
@@ -577,7 +588,8 @@ async fn pwd_19_a_password_is_changed_by_who_knows_the_current_one_and_that_ends
         (200.try_into().unwrap(), 200.try_into().unwrap())
     );
 
-    // A login that has already checked the old password, when the new one is stored, does not outlive the change.
+    // A login that has already checked the old password, when the new one is stored, does not
+    // outlive the change.
     let began = tokens.authentication_begins();
     let hash = app.account("alice").unwrap().hash.unwrap();
     assert!(app.hasher.verify(NEW, &hash).await.unwrap());

@@ -1,4 +1,6 @@
-//! REF: rotation of refresh tokens. TE stands for the token endpoint and its errors of RFC 6749 section 5.2.
+//! REF: rotation of refresh tokens.
+//!
+//! TE stands for the token endpoint and its errors (RFC 6749 section 5.2).
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -12,7 +14,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    house::{House, Tokens, form, is_invalid_grant, is_unavailable},
+    application::{Application, Tokens, assert_invalid_grant, assert_unavailable, form},
     subject::{Answer, Outcome, expect_on, send},
     support::{
         Behaviour, Fixture, STORE_ERRORS,
@@ -28,7 +30,7 @@ fn claim(token: &str, name: &str) -> Value {
 
 /// RFC 6749 section 5.1: a token response is kept by no cache.
 #[track_caller]
-fn is_token_response(what: &str, answer: &Answer) {
+fn assert_token_response(what: &str, answer: &Answer) {
     let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap());
     assert_eq!(
         (answer.status.as_u16(), header("cache-control"), header("pragma"), header("content-type")),
@@ -37,8 +39,8 @@ fn is_token_response(what: &str, answer: &Answer) {
     );
 }
 
-async fn refresh_without_rotation(house: &House, refresh: &str) -> Answer {
-    send(house.endpoints.refresh_without_rotation(), form(&[("refresh_token", refresh)])).await
+async fn refresh_without_rotation(app: &Application, refresh: &str) -> Answer {
+    send(app.endpoints.refresh_without_rotation(), form(&[("refresh_token", refresh)])).await
 }
 
 #[tokio::test]
@@ -46,14 +48,14 @@ async fn ref_01_a_refresh_gives_a_new_pair_with_ids_of_its_own() {
     let pem = include_bytes!("../keys/TEST-ec-p256-pkcs8.pem");
     let randomised = KeySet::signing(SigningKey::from_pem(Algorithm::ES256, pem).unwrap());
     for (what, fixture) in [("HS256", Fixture::new()), ("ES256", Fixture::with_keys(randomised, |builder| builder))] {
-        let house = House::of(&fixture.tokens);
-        let mut last = house.log_in("alice").await;
+        let app = Application::of(&fixture.tokens);
+        let mut last = app.log_in("alice").await;
         let mut seen: HashSet<String> =
             [&last.access, &last.refresh].map(|token| claim(token, "jti").to_string()).into();
         for round in 0..5 {
             fixture.advance(60);
-            let answer = house.try_refresh(&last.refresh).await;
-            is_token_response(what, &answer);
+            let answer = app.try_refresh(&last.refresh).await;
+            assert_token_response(what, &answer);
             let next = Tokens::of(&answer, what);
             assert_ne!(next.refresh, last.refresh, "{what}: round {round}");
             for token in [&next.access, &next.refresh] {
@@ -63,7 +65,7 @@ async fn ref_01_a_refresh_gives_a_new_pair_with_ids_of_its_own() {
                     assert_eq!(claim(token, kept), claim(&last.access, kept), "{what}: round {round}: {kept}");
                 }
             }
-            house.accepts(what, &next).await;
+            app.accepts(what, &next).await;
             last = next;
         }
     }
@@ -71,7 +73,8 @@ async fn ref_01_a_refresh_gives_a_new_pair_with_ids_of_its_own() {
 
 #[tokio::test]
 async fn ref_02_a_refresh_token_that_was_used_is_refused_outside_the_grace() {
-    // Each way in which a used token can come back when it may not be answered with its successor any more.
+    // Each way in which a used token can come back when it may not be answered with its successor
+    // any more.
     for (what, grace, wait, rotations) in [
         ("at once, without a grace", 0, 0, 1),
         ("at the end of the grace", 30, 30, 1),
@@ -81,50 +84,50 @@ async fn ref_02_a_refresh_token_that_was_used_is_refused_outside_the_grace() {
         ("after the longest grace", 300, 300, 1),
     ] {
         let fixture = Fixture::with(|builder| builder.reuse_grace(Duration::from_secs(grace)));
-        let house = House::of(&fixture.tokens);
-        let first = house.log_in("alice").await;
+        let app = Application::of(&fixture.tokens);
+        let first = app.log_in("alice").await;
         let mut last = first.clone();
         for _ in 0..rotations {
-            last = house.renew(&last).await;
+            last = app.renew(&last).await;
         }
         fixture.advance(wait);
         // It is spent for every other use too, and none of those is a rotation, so none is theft.
         let spent = fixture.tokens.validate_token(&first.refresh, TokenType::Refresh).await;
         assert!(matches!(spent, Err(Error::Token(TokenError::Revoked { .. }))), "{what}: {spent:?}");
-        is_invalid_grant(what, &refresh_without_rotation(&house, &first.refresh).await);
-        house.accepts(what, &last).await;
-        house.refuses_refresh(what, &first.refresh).await;
+        assert_invalid_grant(what, &refresh_without_rotation(&app, &first.refresh).await);
+        app.accepts(what, &last).await;
+        app.refuses_refresh(what, &first.refresh).await;
         // And again, and again.
-        house.refuses_refresh(what, &first.refresh).await;
+        app.refuses_refresh(what, &first.refresh).await;
     }
     // Within the grace too once the session has ended otherwise.
     let fixture = Fixture::new();
-    let house = House::of(&fixture.tokens);
-    let first = house.log_in("alice").await;
-    let second = house.renew(&first).await;
-    assert_eq!(house.log_out(&second.access).await.status, 200);
-    house.refuses("logged out", &first).await;
-    house.refuses("logged out", &second).await;
+    let app = Application::of(&fixture.tokens);
+    let first = app.log_in("alice").await;
+    let second = app.renew(&first).await;
+    assert_eq!(app.log_out(&second.access).await.status, 200);
+    app.refuses("logged out", &first).await;
+    app.refuses("logged out", &second).await;
 }
 
 #[tokio::test]
 async fn ref_11_a_store_that_fails_during_a_rotation_uses_no_token_up() {
     let fixture = Fixture::new();
-    let house = House::of(&fixture.tokens);
-    let first = house.log_in("alice").await;
+    let app = Application::of(&fixture.tokens);
+    let first = app.log_in("alice").await;
     for kind in STORE_ERRORS {
         let what = format!("{kind:?}");
         fixture.store.answer_only("rotate", Behaviour::Fails(kind));
-        is_unavailable(&what, &house.try_refresh(&first.refresh).await);
+        assert_unavailable(&what, &app.try_refresh(&first.refresh).await);
         let status = tonic::Status::from(fixture.tokens.refresh(&first.refresh).await.unwrap_err());
         assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "temporarily_unavailable"), "{what}");
     }
     fixture.store.answer(Behaviour::AtOnce);
     // Longer than any grace: it is no replay that is answered then.
     fixture.advance(3600);
-    let second = house.renew(&first).await;
+    let second = app.renew(&first).await;
     assert_eq!(claim(&second.refresh, "iat"), fixture.clock.now().as_secs());
-    house.accepts("after the recovery", &second).await;
+    app.accepts("after the recovery", &second).await;
 }
 
 #[cfg(feature = "redis")]
@@ -134,46 +137,46 @@ async fn ref_11_a_redis_that_is_stopped_during_a_rotation_uses_no_token_up() {
 
     let mut server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let tokens = node(&server.url(), |builder| builder.reuse_grace(Duration::ZERO)).await;
-    let house = House::of(&tokens);
-    let first = house.log_in("alice").await;
+    let app = Application::of(&tokens);
+    let first = app.log_in("alice").await;
     server.kill();
-    is_unavailable("stopped", &house.try_refresh(&first.refresh).await);
+    assert_unavailable("stopped", &app.try_refresh(&first.refresh).await);
     let status = tonic::Status::from(tokens.refresh(&first.refresh).await.unwrap_err());
     assert_eq!(status.code(), tonic::Code::Unavailable);
     server.restart();
     eventually("it answers again", async || tokens.validate_token(&first.access, TokenType::Access).await.ok()).await;
     // Without a grace a token that had been used up would now be theft.
-    let second = house.renew(&first).await;
+    let second = app.renew(&first).await;
     // Out of memory is no loss either.
     let mut admin = server.admin().await;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut admin).await.unwrap();
-    is_unavailable("out of memory", &house.try_refresh(&second.refresh).await);
+    assert_unavailable("out of memory", &app.try_refresh(&second.refresh).await);
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut admin).await.unwrap();
-    house.accepts("all is well", &house.renew(&second).await).await;
+    app.accepts("all is well", &app.renew(&second).await).await;
 }
 
 #[tokio::test]
 async fn ref_12_an_expired_refresh_token_is_refused() {
     let fixture = Fixture::with(|builder| builder.refresh_lifetime(Duration::from_secs(3600)));
-    let house = House::of(&fixture.tokens);
-    let [first, second, third] =
-        [house.log_in("alice").await, house.log_in("alice").await, house.log_in("alice").await];
-    // In its last second it is good; from `exp` on it is not. The leeway is for the text; the record's end is the store's own clock.
+    let app = Application::of(&fixture.tokens);
+    let [first, second, third] = [app.log_in("alice").await, app.log_in("alice").await, app.log_in("alice").await];
+    // In its last second it is good; from `exp` on it is not. The leeway is for the text; the
+    // record's end is the store's own clock.
     fixture.advance(3599);
-    let renewed = house.renew(&first).await;
+    let renewed = app.renew(&first).await;
     fixture.clock.advance(Duration::from_millis(999));
-    house.renew(&second).await;
+    app.renew(&second).await;
     for (what, wait) in
         [("at exp", 1), ("within the leeway", 3000), ("after the leeway", 2000), ("a year later", 365 * DAY)]
     {
         fixture.clock.advance(Duration::from_millis(if what == "a year later" { wait * 1000 } else { wait }));
-        is_invalid_grant(what, &refresh_without_rotation(&house, &third.refresh).await);
-        house.refuses_refresh(what, &third.refresh).await;
+        assert_invalid_grant(what, &refresh_without_rotation(&app, &third.refresh).await);
+        app.refuses_refresh(what, &third.refresh).await;
     }
-    house.refuses_refresh("unused as well", &renewed.refresh).await;
+    app.refuses_refresh("unused as well", &renewed.refresh).await;
 
     // The text's own `exp` counts though the session lives.
-    let living = house.log_in("alice").await;
+    let living = app.log_in("alice").await;
     let mut claims = read_part(&living.refresh, 1);
     let now = fixture.clock.now().as_secs();
     for (exp, good) in [(now - 5, false), (now - 6, false), (now - 3600, false), (now + 1, true)] {
@@ -181,9 +184,9 @@ async fn ref_12_an_expired_refresh_token_is_refused() {
         claims["exp"] = exp.into();
         let token = sign(r#"{"alg":"HS256","typ":"rt+jwt"}"#, &claims.to_string());
         if good {
-            Tokens::of(&house.try_refresh(&token).await, "not expired");
+            Tokens::of(&app.try_refresh(&token).await, "not expired");
         } else {
-            house.refuses_refresh(&format!("exp {exp} at {now}"), &token).await;
+            app.refuses_refresh(&format!("exp {exp} at {now}"), &token).await;
         }
     }
 }
@@ -197,9 +200,9 @@ async fn ref_13_rotation_never_moves_the_absolute_end() {
         ("no multiple", 100_000, 7000),
     ] {
         let fixture = Fixture::with(|builder| builder.session_lifetime(Duration::from_secs(absolute)));
-        let house = House::of(&fixture.tokens);
+        let app = Application::of(&fixture.tokens);
         let end = START.as_secs() + absolute;
-        let mut last = house.log_in("alice").await;
+        let mut last = app.log_in("alice").await;
         loop {
             for token in [&last.access, &last.refresh] {
                 assert!(claim(token, "exp").as_u64().unwrap() <= end, "{what}: beyond the end");
@@ -208,14 +211,14 @@ async fn ref_13_rotation_never_moves_the_absolute_end() {
             if fixture.clock.now().as_secs() >= end {
                 break;
             }
-            let next = house.renew(&last).await;
+            let next = app.renew(&last).await;
             // A replay moves nothing either.
-            let again = house.renew(&last).await;
+            let again = app.renew(&last).await;
             assert_eq!(claim(&again.refresh, "exp"), claim(&next.refresh, "exp"), "{what}");
             last = next;
         }
-        house.refuses_refresh(what, &last.refresh).await;
-        is_invalid_grant(what, &refresh_without_rotation(&house, &last.refresh).await);
+        app.refuses_refresh(what, &last.refresh).await;
+        assert_invalid_grant(what, &refresh_without_rotation(&app, &last.refresh).await);
     }
     // A session that was opened for a shorter time keeps its own end.
     let fixture = Fixture::new();
@@ -227,58 +230,59 @@ async fn ref_13_rotation_never_moves_the_absolute_end() {
         assert_eq!(last.refresh().expires_at().as_secs(), START.as_secs() + 7200);
     }
     fixture.advance(200);
-    House::of(&fixture.tokens).refuses_refresh("its own end", last.refresh().as_str()).await;
+    Application::of(&fixture.tokens).refuses_refresh("its own end", last.refresh().as_str()).await;
 }
 
 #[tokio::test]
 async fn ref_18_a_disabled_or_deleted_user_gets_no_new_tokens() {
     let fixture = Fixture::new();
-    let house = House::of(&fixture.tokens);
-    // As an application's own gRPC service would have it: the same question, asked by the service itself.
+    let app = Application::of(&fixture.tokens);
+    // As an application's own gRPC service would have it: the same question, asked by the service
+    // itself.
     let hooked =
-        builder(&fixture.clock).store(fixture.store.clone()).on_refresh(renew_from(Arc::clone(&house.users))).build();
-    let hooked = House::sharing(&hooked.unwrap(), &house.users);
+        builder(&fixture.clock).store(fixture.store.clone()).on_refresh(renew_from(Arc::clone(&app.users))).build();
+    let hooked = Application::sharing(&hooked.unwrap(), &app.users);
     for (what, deleted) in [("disabled", false), ("deleted", true)] {
-        let (first, bob) = (house.log_in("alice").await, house.log_in("bob").await);
-        let second = house.renew(&first).await;
+        let (first, bob) = (app.log_in("alice").await, app.log_in("bob").await);
+        let second = app.renew(&first).await;
         if deleted {
-            house.users.delete("alice");
+            app.users.delete("alice");
         } else {
-            house.users.disable("alice");
+            app.users.disable("alice");
         }
-        is_invalid_grant(what, &house.try_refresh(&second.refresh).await);
-        is_invalid_grant(what, &refresh_without_rotation(&house, &second.refresh).await);
+        assert_invalid_grant(what, &app.try_refresh(&second.refresh).await);
+        assert_invalid_grant(what, &refresh_without_rotation(&app, &second.refresh).await);
         // Nor the answer that was lost: the successor would be a new token for that user.
-        is_invalid_grant(what, &house.try_refresh(&first.refresh).await);
+        assert_invalid_grant(what, &app.try_refresh(&first.refresh).await);
         hooked.refuses_refresh(what, &second.refresh).await;
         hooked.refuses_refresh(what, &first.refresh).await;
-        house.accepts(what, &house.renew(&bob).await).await;
+        app.accepts(what, &app.renew(&bob).await).await;
 
         // Who comes back goes on where it was: nothing was used up, and nothing taken for theft.
         fixture.advance(600);
-        house.users.set_password("alice", &crate::house::password_of("alice"));
-        house.accepts(what, &house.renew(&second).await).await;
+        app.users.set_password("alice", &crate::application::password_of("alice"));
+        app.accepts(what, &app.renew(&second).await).await;
     }
 }
 
 #[tokio::test]
 async fn ref_21_reuse_ends_its_own_family_only() {
     let fixture = Fixture::with(|builder| builder.reuse_grace(Duration::ZERO));
-    let house = House::of(&fixture.tokens);
-    let (stolen, other, bob) = (house.log_in("alice").await, house.log_in("alice").await, house.log_in("bob").await);
-    let other_next = house.renew(&other).await;
-    let stolen_next = house.renew(&stolen).await;
-    house.refuses_refresh("reuse", &stolen.refresh).await;
+    let app = Application::of(&fixture.tokens);
+    let (stolen, other, bob) = (app.log_in("alice").await, app.log_in("alice").await, app.log_in("bob").await);
+    let other_next = app.renew(&other).await;
+    let stolen_next = app.renew(&stolen).await;
+    app.refuses_refresh("reuse", &stolen.refresh).await;
     for dead in [&stolen, &stolen_next] {
-        house.refuses("the stolen family", dead).await;
+        app.refuses("the stolen family", dead).await;
     }
     for (what, living) in [("the same user's other family", &other_next), ("another user's", &bob)] {
-        house.accepts(what, living).await;
-        let next = house.renew(living).await;
-        house.accepts(what, &next).await;
+        app.accepts(what, living).await;
+        let next = app.renew(living).await;
+        app.accepts(what, &next).await;
         // Its own reuse is still found.
         expect_on(&fixture.tokens, what, &next.access, Outcome::Ok).await;
-        house.refuses_refresh(what, &living.refresh).await;
-        house.refuses(what, &next).await;
+        app.refuses_refresh(what, &living.refresh).await;
+        app.refuses(what, &next).await;
     }
 }

@@ -11,14 +11,15 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tower::{Layer, service_fn};
-use tower_bearer::{Claims, error::StoreErrorKind, middleware::Refusal};
+use tower_bearer::{Claims, error::StoreErrorKind, middleware::Rejection};
 
 use crate::{
     subject::{Outcome, Subject, authorization, bearer, send},
     support::{Behaviour, WireServer, bad_tokens, wire::statuses},
 };
 
-/// What is not `/public` to the byte. Each is a path that some router, proxy or file system takes for it or for what stands behind it.
+/// What is not `/public` to the byte. Each is a path that some router, proxy or file system takes
+/// for it or for what stands behind it.
 const NOT_PUBLIC: [&str; 44] = [
     "/public/../admin",
     "/public/%2e%2e/admin",
@@ -142,7 +143,7 @@ async fn smg_08_a_request_smuggled_in_the_body_of_another_is_never_authenticated
                 let seen = seen.clone();
                 async move {
                     let (parts, body) = request.into_parts();
-                    let subject = parts.extensions.get::<Claims>().expect("claims").subject().to_owned();
+                    let subject = parts.extensions.get::<Claims>().expect("claims").subject().to_string();
                     seen.0.lock().unwrap().push((parts.uri.path().to_owned(), subject));
                     if reads_body {
                         let _ = body.collect().await;
@@ -159,7 +160,8 @@ async fn smg_08_a_request_smuggled_in_the_body_of_another_is_never_authenticated
         let length = smuggled.len();
         let chunk = format!("{length:x}\r\n{smuggled}\r\n0\r\n\r\n");
 
-        // Framing that is honest, so that what follows shows something: the body is a body, and a second request is one of its own.
+        // Framing that is honest, so that what follows shows something: the body is a body, and a
+        // second request is one of its own.
         let honest = request("HTTP/1.1", &format!("Content-Length: {length}\r\nConnection: close\r\n"), smuggled);
         assert_eq!(statuses(&server.exchange("honest", honest.as_bytes()).await), [200]);
         let honest = request("HTTP/1.1", "Transfer-Encoding: chunked\r\nConnection: close\r\n", &chunk);
@@ -169,7 +171,8 @@ async fn smg_08_a_request_smuggled_in_the_body_of_another_is_never_authenticated
         let calls = vec![("/".to_owned(), "42".to_owned()); 3];
         assert_eq!(seen.take(), calls, "a connection has no identity: each request shows its own token");
 
-        // (what, version, framing fields, body, whether the server must refuse the first request itself)
+        // (what, version, framing fields, body, whether the server must refuse the first request
+        // itself)
         let long = "9".repeat(30);
         let cases = [
             ("CL.TE", "HTTP/1.1", "Content-Length: 200\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n", false),
@@ -251,7 +254,7 @@ async fn smg_11_head_gets_the_decision_of_get() {
                 assert_eq!((by_get.status.as_u16(), by_head.status), (*status, by_get.status), "{what} {path}");
                 assert_eq!(calls, by_get_calls, "{what} {path}");
                 assert!(path == "/get" || calls == usize::from(*status == 200), "{what} {path}");
-                let kind = |answer: &crate::subject::Answer| answer.refusal.as_ref().map(Refusal::kind);
+                let kind = |answer: &crate::subject::Answer| answer.refusal.as_ref().map(Rejection::kind);
                 assert_eq!(kind(&by_get), kind(&by_head), "{what} {path}");
                 if *status != 200 {
                     assert_eq!(by_get.headers, by_head.headers, "{what} {path}");

@@ -110,7 +110,8 @@ async fn ser_03_a_token_without_its_signature_is_refused_whatever_its_alg() {
 /// RFC 7520 section 5.6, to the letter.
 const DIRECT_ENCRYPTION: &str = "eyJhbGciOiJkaXIiLCJraWQiOiI3N2M3ZTJiOC02ZTEzLTQ1Y2YtODY3Mi02MTdiNWI0NTI0M2EiLCJlbmMiOiJBMTI4R0NNIn0..refa467QzzKx6QAB.JW_i_f52hww_ELQPGaYyeAB6HYGcR559l9TYnSovc23XJoBcW29rHP8yZOZG7YhLpT1bjFuvZPjQS-m0IFtVcXkZXdH_lr_FrdYt9HRUYkshtrMmIUAyGmUnd9zMDB2n0cRDIHAzFVeJUDxkUwVAE7_YGRPdcqMyiBoCO-FBdE-Nceb4h3-FtBP-c_BIwCPTjb9o0SbdcdREEMJMyZBH8ySWMVi1gPD9yxi-aQpGbSv_F9N4IZAxscj5g-NJsUPbjk29-s7LJAGb15wEBtXphVCgyy53CoIKLHHeJHXex45Uz9aKZSRSInZI-wjsY0yu3cT4_aQ3i1o-tiE-F8Ios61EKgyIQ4CWao8PFMj8TTnp.vbb32Xvllea2OtmHAdccRQ";
 
-/// Nothing is decrypted: the crate has no code for it, and the five segments are refused for their form, before any key is looked for.
+/// Nothing is decrypted: the crate has no code for it, and the five segments are refused for their
+/// form, before any key is looked for.
 #[tokio::test]
 async fn ser_04_an_encrypted_token_is_refused_for_its_form() {
     let subject = Subject::new();
@@ -159,8 +160,9 @@ async fn ser_06_the_json_serializations_are_no_credential_at_all() {
     }
 }
 
-/// The row says 401 for all three segments, and the grammar of RFC 6750 section 2.1 has `=` at the end only. It is followed for a text whose
-/// segments are padded: that is clearly a token, and a bad one. Elsewhere `=` makes a malformed request, as a quotation mark does.
+/// The row says 401 for all three segments, and the grammar of RFC 6750 section 2.1 has `=` at the
+/// end only. It is followed for a text whose segments are padded: that is clearly a token, and a
+/// bad one. Elsewhere `=` makes a malformed request, as a quotation mark does.
 #[tokio::test]
 async fn ser_08_padding_is_refused_in_every_segment() {
     let subject = Subject::new();
@@ -192,7 +194,8 @@ async fn ser_08_padding_is_refused_in_every_segment() {
 async fn ser_09_the_standard_alphabet_is_refused_in_every_segment() {
     let subject = Subject::new();
     let key = test_keys::encoding(Algorithm::HS256);
-    // Three in a row have one at the end of a group of three bytes: its six low bits are the 62nd or the 63rd letter.
+    // Three in a row have one at the end of a group of three bytes: its six low bits are the 62nd
+    // or the 63rd letter.
     let header = r#"{"alg":"HS256","typ":"at+jwt","x":">>>???"}"#;
     let claims = subject.claims().await;
     let both = |text: &str| text.contains('-') && text.contains('_');
@@ -276,7 +279,8 @@ async fn ser_13_no_space_or_control_character_stands_in_a_token() {
                         let request = Request::get("/").header("authorization", value);
                         subject.expect(&what, request, Outcome::InvalidRequest).await;
                     }
-                    // No field value can carry it (RFC 9110 section 5.5), be the request read from a wire or made here.
+                    // No field value can carry it (RFC 9110 section 5.5), be the request read from
+                    // a wire or made here.
                     Err(_) => assert!(byte < 0x20 && byte != b'\t' || byte == 0x7f, "{what}"),
                 }
                 // The service itself can be given any text.
@@ -315,7 +319,8 @@ async fn ser_16_a_token_cut_short_or_made_longer_is_refused() {
 async fn ser_17_segments_of_two_tokens_do_not_mix() {
     for algorithm in [HMACS.as_slice(), &[Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256]].concat() {
         let subject = of(algorithm);
-        // The two differ in every segment: the one header has a `kid`, the other has none and a `typ` in capitals.
+        // The two differ in every segment: the one header has a `kid`, the other has none and a
+        // `typ` in capitals.
         let one = subject.valid().await;
         let header = format!(r#"{{"alg":"{algorithm}","typ":"AT+JWT"}}"#);
         let claims = subject.claims_text().await;
@@ -465,7 +470,8 @@ async fn every_byte_that_is_lost_added_or_doubled_and_every_swap_is_refused() {
             property.refuses(|| format!("the byte at {at} swapped with the one before"), &swapped).await;
         }
     }
-    // Spaces and tabs around the value are no part of it, and so no change of the token (RFC 9110 section 5.5).
+    // Spaces and tabs around the value are no part of it, and so no change of the token (RFC 9110
+    // section 5.5).
     for byte in field_bytes().filter(|byte| !b" \t".contains(byte)) {
         property.refuses(|| format!("{byte:#04x} after the token"), &[&token[..], &[byte]].concat()).await;
         property.refuses(|| format!("{byte:#04x} before the token"), &[&[byte], &token[..]].concat()).await;

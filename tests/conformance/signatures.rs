@@ -1,4 +1,4 @@
-//! KEY: no signature but the right one. KEY-31's raw signatures stand in the library's own tests.
+//! KEY: no signature but the right one. The raw signatures of KEY-31 are in unit tests.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tower_bearer::{
@@ -216,7 +216,8 @@ async fn key_29_an_rsa_signature_has_exactly_the_moduluss_length_and_is_below_it
     for algorithm in RSA {
         let subject = Subject::with_keys(KeySet::signing(signing(algorithm)));
         let n = number(&public_jwk(&signing(algorithm)), "n");
-        // s + n fits in 2048 bits for some signatures only: look for one (a fifth of them or more, by this modulus).
+        // s + n fits in 2048 bits for some signatures only: look for one (a fifth of them or more,
+        // by this modulus).
         let mut fitting = None;
         for _ in 0..200 {
             let token = subject.valid().await;
@@ -255,7 +256,8 @@ async fn key_29_an_rsa_signature_has_exactly_the_moduluss_length_and_is_below_it
 
 #[tokio::test]
 async fn key_30_a_pkcs1_padding_that_is_not_the_one_is_refused() {
-    // Wycheproof's second group: 213 paddings made with the private key, each wrong in one way. (Of the raw ones VEC-06 has more.)
+    // Wycheproof's second group: 213 paddings made with the private key, each wrong in one way. (Of
+    // the raw ones VEC-06 has more.)
     let Some(file) = vectors::json("wycheproof/json_web_signature_test.json") else { return };
     let group = &file["testGroups"][2];
     let keys = KeySet::from_jwks(&set(std::slice::from_ref(&group["public"]))).unwrap();
@@ -281,7 +283,8 @@ async fn key_30_a_pkcs1_padding_that_is_not_the_one_is_refused() {
 
 #[tokio::test]
 async fn key_31_a_pss_salt_of_another_length_than_the_hash_is_refused() {
-    // RFC 7518 section 3.5. Wycheproof's groups of PS256 and PS512 have salts of every length (raw ones stand in the library's tests).
+    // RFC 7518 section 3.5. Wycheproof's groups of PS256 and PS512 have salts of every length (raw
+    // ones stand in the library's tests).
     let Some(file) = vectors::json("wycheproof/json_web_signature_test.json") else { return };
     let mut refused = 0;
     for group in file["testGroups"].as_array().unwrap() {
@@ -308,12 +311,13 @@ async fn key_31_a_pss_salt_of_another_length_than_the_hash_is_refused() {
 
 #[tokio::test]
 async fn key_33_a_mac_is_compared_whole_and_by_the_backend() {
-    // Time is not measured here; what is shown is that no comparison of ours exists. `jsonwebtoken` compares in constant time: by
-    // `hmac::verify` of aws-lc-rs, or `Mac::verify_slice` of RustCrypto.
+    // Time is not measured here; what is shown is that no comparison of ours exists. `jsonwebtoken`
+    // compares in constant time: by `hmac::verify` of aws-lc-rs, or `Mac::verify_slice` of
+    // RustCrypto.
     for (name, source) in [
-        ("backend.rs", include_str!("../../src/jwt/backend.rs")),
-        ("compact.rs", include_str!("../../src/jwt/compact.rs")),
-        ("key.rs", include_str!("../../src/jwt/key.rs")),
+        ("backend.rs", include_str!("../../src/jwt/keys/backend.rs")),
+        ("compact.rs", include_str!("../../src/jwt/token/compact.rs")),
+        ("key.rs", include_str!("../../src/jwt/keys/key.rs")),
     ] {
         for line in source.lines().take_while(|line| !line.contains("mod tests")) {
             let code = line.split("//").next().unwrap_or_default();

@@ -1,4 +1,6 @@
-//! STO: the token store and revocation. Where the row speaks of nodes they are two services with a store of their own each, on one real Redis.
+//! STO: the token store and revocation.
+//!
+//! The nodes of a row are two services, each with a store of its own on one real Redis.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -16,7 +18,7 @@ use tower_bearer::{
 };
 
 use crate::{
-    house::{House, Tokens, is_unavailable, password_of},
+    application::{Application, Tokens, assert_unavailable, password_of},
     subject::{Outcome, Subject, expect_on, send},
     support::{
         Monitor, RedisServer, eventually,
@@ -29,7 +31,7 @@ use crate::{
 };
 
 /// How long a store waits where nothing is to fail: a machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 async fn two_nodes(server: &RedisServer) -> [TokenService; 2] {
     [node(&server.url(), |builder| builder).await, node(&server.url(), |builder| builder).await]
 }
@@ -53,8 +55,9 @@ fn minted(living: &str, changes: &[(&str, Value)]) -> String {
 
 #[tokio::test]
 async fn sto_01_a_token_that_is_signed_well_and_was_never_stored_is_invalid() {
-    // What the store knows is sessions: whoever holds the real key and the id of a living session of that very user can mint a token of
-    // it. Everything else that a thief of the key can write is unknown here.
+    // What the store knows is sessions: whoever holds the real key and the id of a living session
+    // of that very user can mint a token of it. Everything else that a thief of the key can write
+    // is unknown here.
     let server = RedisServer::start();
     let redis = node(&server.url(), |builder| builder).await;
     let subject = Subject::new();
@@ -91,7 +94,7 @@ async fn sto_01_a_token_that_is_signed_well_and_was_never_stored_is_invalid() {
         refresh["sid"] = json!(stranger);
         refresh["jti"] = json!(format!("{stranger}.0.r"));
         let refresh = sign(r#"{"alg":"HS256","typ":"rt+jwt"}"#, &refresh.to_string());
-        House::of(tokens).refuses_refresh(store, &refresh).await;
+        Application::of(tokens).refuses_refresh(store, &refresh).await;
         expect_on(tokens, store, living, Outcome::Ok).await;
     }
     // The same under the subject, which also sees that nothing is written or logged.
@@ -120,7 +123,7 @@ async fn sto_02_a_revoked_token_is_invalid_at_the_very_next_request_on_every_nod
             "refresh token" => drop(here.revoke_token(&tokens.refresh).await.unwrap()),
             "session" => drop(here.revoke_session("alice", pair.session_id()).await.unwrap()),
             "all" => drop(here.revoke_all_for_subject("alice").await.unwrap()),
-            _ => assert_eq!(House::of(&here).log_out(&tokens.access).await.status, 200),
+            _ => assert_eq!(Application::of(&here).log_out(&tokens.access).await.status, 200),
         }
         // The other node first: it has heard of nothing.
         for (place, node) in [("the other node", &there), ("the same node", &here)] {
@@ -150,7 +153,7 @@ async fn sto_05_without_redis_nobody_is_let_in_and_nobody_is_called_invalid_unti
     let mut server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let store = RedisStore::builder(server.url()).timeout(Duration::from_secs(1)).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder);
-    let house = House::of(&tokens);
+    let app = Application::of(&tokens);
     let pair = texts(&log_in(&tokens).await);
     let forged = format!("{}.{}", pair.access.rsplit_once('.').unwrap().0, pair.refresh.rsplit_once('.').unwrap().1);
     let down = async |what: &str| {
@@ -164,11 +167,11 @@ async fn sto_05_without_redis_nobody_is_let_in_and_nobody_is_called_invalid_unti
             let request = crate::subject::bearer(&pair.access).header("content-type", media);
             let request = request.body(http_body_util::Full::<bytes::Bytes>::default()).unwrap();
             let answer = send(tower::Layer::layer(&optional, inner.clone()), request).await;
-            answer.is_refused(what, Outcome::Unavailable, grpc);
+            answer.assert_refused(what, Outcome::Unavailable, grpc);
             assert_eq!(inner.calls(), 0, "{what}");
         }
-        is_unavailable(what, &house.try_login("alice", &password_of("alice")).await);
-        is_unavailable(what, &house.try_refresh(&pair.refresh).await);
+        assert_unavailable(what, &app.try_login("alice", &password_of("alice")).await);
+        assert_unavailable(what, &app.try_refresh(&pair.refresh).await);
         let revoked = tokens.revoke_token(&pair.access).await;
         assert!(matches!(revoked, Err(Error::Store(_))), "{what}: a revocation that was not made: {revoked:?}");
     };
@@ -181,12 +184,13 @@ async fn sto_05_without_redis_nobody_is_let_in_and_nobody_is_called_invalid_unti
     server.restart();
     up("started again").await;
 
-    // A Redis that hangs may do later what it was asked meanwhile, so only what changes nothing is asked.
+    // A Redis that hangs may do later what it was asked meanwhile, so only what changes nothing is
+    // asked.
     server.pause();
     expect_on(&tokens, "paused", &pair.access, Outcome::Unavailable).await;
     server.resume();
     up("resumed").await;
-    house.log_in("alice").await;
+    app.log_in("alice").await;
 }
 
 #[tokio::test]
@@ -199,14 +203,14 @@ async fn sto_07_after_a_flush_no_session_is_known_and_a_denylist_takes_nothing_o
     flush(&mut admin).await;
     for node in [&tokens, &other] {
         expect_on(node, "after the flush", &first.access, Outcome::InvalidToken).await;
-        House::of(node).refuses_refresh("after the flush", &first.refresh).await;
+        Application::of(node).refuses_refresh("after the flush", &first.refresh).await;
     }
     let again = texts(&log_in(&tokens).await);
     expect_on(&other, "a login after the flush", &again.access, Outcome::Ok).await;
-    House::of(&other).renew(&again).await;
+    Application::of(&other).renew(&again).await;
 
-    // A denylist that was lost knows nobody's revocation any more: documented is that it refuses all that was issued before it began to
-    // remember, so that no revoked token comes back to life.
+    // A denylist that was lost knows nobody's revocation any more: documented is that it refuses
+    // all that was issued before it began to remember, so that no revoked token comes back to life.
     let store = RedisStore::builder(server.url()).prefix("deny").timeout(PATIENCE).connect().await.unwrap();
     let deny = node_on(store, |builder| {
         builder.policy(TokenPolicy::Denylist).access_typ(AccessTyp::Compatible).leeway(Duration::ZERO)
@@ -236,8 +240,8 @@ async fn sto_07_after_a_flush_no_session_is_known_and_a_denylist_takes_nothing_o
     .await;
 }
 
-/// The row's bound is that of a cache. Here it is what is configured: none, or that of a replica of the log; and none in either case on the
-/// node that revoked.
+/// The row's bound is that of a cache. Here it is what is configured: none, or that of a replica of
+/// the log; and none in either case on the node that revoked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sto_14_a_request_that_starts_after_a_revocation_returned_and_the_bound_is_refused_on_every_node() {
     let server = RedisServer::start();
@@ -247,7 +251,8 @@ async fn sto_14_a_request_that_starts_after_a_revocation_returned_and_the_bound_
         let [here, there] = [node().await, node().await];
         for round in 0..30 {
             let token = log_in(&there).await.access().as_str().to_owned();
-            // Requests are under way on both nodes all the time, so that one that joined an answer already asked for would be seen.
+            // Requests are under way on both nodes all the time, so that one that joined an answer
+            // already asked for would be seen.
             let returned = Arc::new(OnceLock::<Instant>::new());
             let mut requests = tokio::task::JoinSet::new();
             for (node, bound) in [(&here, bound), (&there, Duration::ZERO), (&here, bound), (&there, Duration::ZERO)] {
@@ -337,7 +342,8 @@ async fn sto_16_after_a_thousand_issues_every_key_of_a_user_ends_and_the_log_is_
         if key.ends_with("}:m") {
             assert_eq!(ttl, -1, "{key} says what the others mean and must not go away before them");
         } else {
-            // The longest session of a user ends within the configured 30 days; nothing has to be remembered for longer.
+            // The longest session of a user ends within the configured 30 days; nothing has to be
+            // remembered for longer.
             assert!((1..=32 * 86_400_000).contains(&ttl), "{key}: {ttl}");
         }
     }
@@ -357,27 +363,26 @@ async fn sto_17_neither_keys_nor_values_nor_commands_hold_any_part_of_a_token() 
     let mut admin = server.admin().await;
     let monitor = Monitor::start(server.port(), None);
     let tokens = node(&server.url(), |builder| builder.reuse_grace(Duration::ZERO)).await;
-    let house = House::of(&tokens);
+    let app = Application::of(&tokens);
     let mut secrets = Secrets::default();
     secrets.add("the signing secret", SECRET);
     secrets.add("a password", password_of("alice"));
     let mut given: Vec<String> = Vec::new();
     let mut saw = |pair: &Tokens| given.extend([pair.access.clone(), pair.refresh.clone()]);
 
-    let (lives, rotated, reused) =
-        (house.log_in("alice").await, house.log_in("alice").await, house.log_in("bob").await);
-    let next = house.renew(&rotated).await;
-    let successor = house.renew(&reused).await;
+    let (lives, rotated, reused) = (app.log_in("alice").await, app.log_in("alice").await, app.log_in("bob").await);
+    let next = app.renew(&rotated).await;
+    let successor = app.renew(&reused).await;
     for pair in [&lives, &rotated, &reused, &next, &successor] {
         saw(pair);
     }
     let sid = read_part(&next.access, 1)["sid"].as_str().unwrap().to_owned();
-    house.accepts("lives", &lives).await;
-    house.refuses_refresh("reused", &reused.refresh).await;
-    house.refuses("reused", &reused).await;
-    house.refuses("the successor of a reused one", &successor).await;
+    app.accepts("lives", &lives).await;
+    app.refuses_refresh("reused", &reused.refresh).await;
+    app.refuses("reused", &reused).await;
+    app.refuses("the successor of a reused one", &successor).await;
     tokens.revoke_token(&next.access).await.unwrap();
-    house.log_out(&lives.access).await;
+    app.log_out(&lives.access).await;
     let alone = tokens.refresh_access_token(&next.refresh).await.unwrap();
     tokens.revoke_token(alone.as_str()).await.unwrap();
     given.push(alone.as_str().to_owned());
@@ -410,11 +415,12 @@ async fn sto_17_neither_keys_nor_values_nor_commands_hold_any_part_of_a_token() 
 async fn sto_20_revoking_all_of_a_user_ends_every_session_of_that_user_and_nobody_elses() {
     let server = RedisServer::start();
     let [here, there] = two_nodes(&server).await;
-    let house = House::of(&here);
-    let other = House::sharing(&there, &house.users);
-    let bob = house.log_in("bob").await;
-    let sessions = [house.log_in("alice").await, other.log_in("alice").await, house.log_in("alice").await];
-    // One of them has rotated, so that its first access token and its second have to die, and one has an access token beside its pair.
+    let app = Application::of(&here);
+    let other = Application::sharing(&there, &app.users);
+    let bob = app.log_in("bob").await;
+    let sessions = [app.log_in("alice").await, other.log_in("alice").await, app.log_in("alice").await];
+    // One of them has rotated, so that its first access token and its second have to die, and one
+    // has an access token beside its pair.
     let rotated = other.renew(&sessions[0]).await;
     let beside = here.refresh_access_token(&sessions[1].refresh).await.unwrap();
     for tokens in sessions.iter().chain([&rotated, &bob]) {
@@ -422,7 +428,7 @@ async fn sto_20_revoking_all_of_a_user_ends_every_session_of_that_user_and_nobod
     }
 
     here.revoke_all_for_subject("alice").await.unwrap();
-    for node in [&other, &house] {
+    for node in [&other, &app] {
         for tokens in sessions.iter().chain([&rotated]) {
             node.refuses("after", tokens).await;
         }
@@ -432,15 +438,15 @@ async fn sto_20_revoking_all_of_a_user_ends_every_session_of_that_user_and_nobod
     other.accepts("bob, renewed", &other.renew(&bob).await).await;
     // It ends sessions, not the account.
     let again = other.log_in("alice").await;
-    house.accepts("alice, logged in again", &again).await;
-    house.renew(&again).await;
+    app.accepts("alice, logged in again", &again).await;
+    app.renew(&again).await;
 
     // All but the current one.
-    let gone = house.log_in("alice").await;
+    let gone = app.log_in("alice").await;
     let kept = read_part(&again.access, 1)["sid"].as_str().unwrap().to_owned();
     there.revoke_all_for_subject_except("alice", kept).await.unwrap();
-    house.refuses("not the one that is kept", &gone).await;
-    house.accepts("the one that is kept", &again).await;
+    app.refuses("not the one that is kept", &gone).await;
+    app.accepts("the one that is kept", &again).await;
 }
 
 #[tokio::test]
@@ -449,28 +455,27 @@ async fn sto_23_ending_one_session_leaves_its_siblings_as_they_are() {
     let redis = node(&server.url(), |builder| builder).await;
     let subject = Subject::new();
     for (store, tokens) in [("memory", &subject.fixture.tokens), ("redis", &redis)] {
-        let house = House::of(tokens);
+        let app = Application::of(tokens);
         for way in ["revoke_session", "revoke_token of the refresh token", "logout", "DELETE /sessions"] {
             let what = format!("{store}: {way}");
-            let (phone, lost, desk) =
-                (house.log_in("alice").await, house.log_in("alice").await, house.log_in("alice").await);
+            let (phone, lost, desk) = (app.log_in("alice").await, app.log_in("alice").await, app.log_in("alice").await);
             let sid = read_part(&lost.access, 1)["sid"].as_str().unwrap().to_owned();
             match way {
                 "revoke_session" => assert!(tokens.revoke_session("alice", &sid).await.unwrap().found, "{what}"),
-                "logout" => assert_eq!(house.log_out(&lost.access).await.status, 200, "{what}"),
+                "logout" => assert_eq!(app.log_out(&lost.access).await.status, 200, "{what}"),
                 "DELETE /sessions" => {
                     let mut request =
                         crate::subject::bearer(&phone.access).body(http_body_util::Full::default()).unwrap();
                     *request.method_mut() = http::Method::DELETE;
                     *request.uri_mut() = format!("/sessions/{sid}").parse().unwrap();
-                    assert_eq!(send(house.endpoints.revoke_session(), request).await.status, 204, "{what}");
+                    assert_eq!(send(app.endpoints.revoke_session(), request).await.status, 204, "{what}");
                 }
                 _ => assert!(tokens.revoke_token(&lost.refresh).await.unwrap().found, "{what}"),
             }
-            house.refuses(&what, &lost).await;
+            app.refuses(&what, &lost).await;
             for sibling in [&phone, &desk] {
-                house.accepts(&what, sibling).await;
-                house.accepts(&what, &house.renew(sibling).await).await;
+                app.accepts(&what, sibling).await;
+                app.accepts(&what, &app.renew(sibling).await).await;
             }
         }
     }
@@ -484,26 +489,27 @@ async fn sto_26_a_changed_password_or_a_disabled_account_ends_every_session() {
     for (store, tokens) in [("memory", &subject.fixture.tokens), ("redis", &redis)] {
         for disabled in [false, true] {
             let what = format!("{store}, disabled: {disabled}");
-            let house = House::of(tokens);
-            let bob = house.log_in("bob").await;
-            let sessions = [house.log_in("alice").await, house.log_in("alice").await, house.log_in("alice").await];
-            let rotated = house.renew(&sessions[2]).await;
-            // What the docs of `revoke_all_for_subject` ask for: first the new state of the account, then the revocation.
+            let app = Application::of(tokens);
+            let bob = app.log_in("bob").await;
+            let sessions = [app.log_in("alice").await, app.log_in("alice").await, app.log_in("alice").await];
+            let rotated = app.renew(&sessions[2]).await;
+            // What the docs of `revoke_all_for_subject` ask for: first the new state of the
+            // account, then the revocation.
             if disabled {
-                house.users.disable("alice");
+                app.users.disable("alice");
             } else {
-                house.users.set_password("alice", "another TEST password");
+                app.users.set_password("alice", "another TEST password");
             }
             tokens.revoke_all_for_subject("alice").await.unwrap();
             for tokens in sessions.iter().chain([&rotated]) {
-                house.refuses(&what, tokens).await;
+                app.refuses(&what, tokens).await;
             }
             subject.fixture.advance(1);
-            assert_eq!(house.try_login("alice", &password_of("alice")).await.status, 401, "{what}");
-            let new = house.try_login("alice", "another TEST password").await;
+            assert_eq!(app.try_login("alice", &password_of("alice")).await.status, 401, "{what}");
+            let new = app.try_login("alice", "another TEST password").await;
             assert_eq!(new.status, if disabled { 401 } else { 200 }, "{what}");
-            house.accepts(&what, &bob).await;
-            house.renew(&bob).await;
+            app.accepts(&what, &bob).await;
+            app.renew(&bob).await;
         }
     }
 }

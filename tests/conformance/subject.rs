@@ -1,4 +1,4 @@
-//! What the rows are tried on: a layer around a service that counts, on a store that counts, with everything captured that is logged.
+//! The layer that the rows test, around a service that counts, on a store that counts.
 #![allow(dead_code, unreachable_pub, reason = "each group takes its own part of this")]
 
 use std::{
@@ -18,7 +18,7 @@ use jsonwebtoken::EncodingKey;
 use tower::{Layer, Service, ServiceExt};
 use tower_bearer::{
     AuthLayer, Claims, KeySet, TokenService,
-    middleware::{Refusal, RefusalKind},
+    middleware::{AuthLayerBuilder, Rejection, RejectionKind},
     tokens::Builder,
 };
 
@@ -48,7 +48,8 @@ pub enum Outcome {
     Internal,
 }
 
-/// A layer under test. `service` may be taken apart; [`expect`](Self::expect) is what nearly every row needs.
+/// A layer under test. `service` may be taken apart; [`expect`](Self::expect) is what nearly every
+/// row needs.
 pub struct Subject {
     pub fixture: Fixture,
     pub layer: AuthLayer,
@@ -62,7 +63,7 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Rejection>,
 }
 
 impl Subject {
@@ -88,9 +89,14 @@ impl Subject {
     }
 
     /// With a layer that is configured further.
-    pub fn layered(mut self, configure: impl FnOnce(AuthLayer) -> AuthLayer) -> Self {
-        self.layer = configure(self.layer);
+    pub fn layered(mut self, configure: impl FnOnce(AuthLayerBuilder) -> AuthLayerBuilder) -> Self {
+        self.layer = configure(self.builder()).build().unwrap();
         self
+    }
+
+    /// The settings of another layer on the same service.
+    pub fn builder(&self) -> AuthLayerBuilder {
+        AuthLayer::builder(self.fixture.tokens.clone())
     }
 
     /// `V`: a token valid in every respect, for scope `read`.
@@ -98,7 +104,8 @@ impl Subject {
         self.fixture.access("read").await
     }
 
-    /// The claims set of a fresh `V`, to be changed and signed again with [`sign`](crate::support::fixture::sign): its session is alive.
+    /// The claims set of a fresh `V`, to be changed and signed again with
+    /// [`sign`](crate::support::fixture::sign): its session is alive.
     pub async fn claims(&self) -> serde_json::Value {
         read_part(&self.valid().await, 1)
     }
@@ -135,7 +142,8 @@ impl Subject {
         self.refuses_token(what, &self.signed(HEADER, claims)).await;
     }
 
-    /// Tries a header over the claims of a fresh `V`, signed well with the service's own secret, by HS256 whatever it says.
+    /// Tries a header over the claims of a fresh `V`, signed well with the service's own secret, by
+    /// HS256 whatever it says.
     pub async fn accepts_header(&self, header: impl AsRef<[u8]>) {
         let what = String::from_utf8_lossy(header.as_ref());
         self.expect_token(&what, &self.signed(&header, self.claims_text().await), Outcome::Ok).await;
@@ -160,9 +168,11 @@ impl Subject {
         self.expect_of(layer.layer(self.inner.clone()), what, request, outcome).await;
     }
 
-    /// The same through a service of the test's own around `self.inner`, for example with a scope layer inside.
+    /// The same through a service of the test's own around `self.inner`, for example with a scope
+    /// layer inside.
     ///
-    /// A refusal also has to leave the inner service uncalled, the store unchanged and the log without any 16 bytes of the credentials.
+    /// A refusal also has to leave the inner service uncalled, the store unchanged and the log
+    /// without any 16 bytes of the credentials.
     pub async fn expect_of<S, B>(&self, service: S, what: &str, request: request::Builder, outcome: Outcome)
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible> + Clone,
@@ -182,7 +192,7 @@ impl Subject {
                 assert_eq!(answer.status, StatusCode::OK, "{what}: {answer:?}");
                 assert!(answer.refusal.is_none() && self.inner.calls() == calls + 1, "{what}: {answer:?}");
             } else {
-                answer.is_refused(what, outcome, grpc);
+                answer.assert_refused(what, outcome, grpc);
                 assert_eq!(self.inner.calls(), calls, "{what}: the inner service was called");
                 assert_eq!(self.fixture.store.writes(), writes, "{what}: the store was written to");
             }
@@ -199,26 +209,26 @@ impl Subject {
 impl Answer {
     /// To the byte what the table says: status, every header, body.
     #[track_caller]
-    pub fn is_refused(&self, what: &str, outcome: Outcome, grpc: bool) {
+    pub fn assert_refused(&self, what: &str, outcome: Outcome, grpc: bool) {
         let (kind, status, challenge, code, grpc_code) = match outcome {
             Outcome::Ok => panic!("{what}: not a refusal"),
             Outcome::NoCredentials => {
-                (RefusalKind::NoCredentials, 401, Some(r#"Bearer realm="api""#.to_owned()), "unauthorized", "16")
+                (RejectionKind::NoCredentials, 401, Some(r#"Bearer realm="api""#.to_owned()), "unauthorized", "16")
             }
             Outcome::InvalidToken => {
-                (RefusalKind::InvalidToken, 401, Some(challenge("invalid_token")), "invalid_token", "16")
+                (RejectionKind::InvalidToken, 401, Some(challenge("invalid_token")), "invalid_token", "16")
             }
             Outcome::InvalidRequest => {
-                (RefusalKind::InvalidRequest, 400, Some(challenge("invalid_request")), "invalid_request", "16")
+                (RejectionKind::InvalidRequest, 400, Some(challenge("invalid_request")), "invalid_request", "16")
             }
             Outcome::InsufficientScope(scope) => {
                 let challenge = format!(r#"Bearer realm="api", error="insufficient_scope", scope="{scope}""#);
-                (RefusalKind::InsufficientScope, 403, Some(challenge), "insufficient_scope", "7")
+                (RejectionKind::InsufficientScope, 403, Some(challenge), "insufficient_scope", "7")
             }
-            Outcome::Unavailable => (RefusalKind::Unavailable, 503, None, "temporarily_unavailable", "14"),
-            Outcome::Internal => (RefusalKind::Internal, 500, None, "server_error", "13"),
+            Outcome::Unavailable => (RejectionKind::Unavailable, 503, None, "temporarily_unavailable", "14"),
+            Outcome::Internal => (RejectionKind::Internal, 500, None, "server_error", "13"),
         };
-        assert_eq!(self.refusal.as_ref().map(Refusal::kind), Some(kind), "{what}: {self:?}");
+        assert_eq!(self.refusal.as_ref().map(Rejection::kind), Some(kind), "{what}: {self:?}");
         let mut expected = HeaderMap::new();
         let mut expect = |name: &'static str, value: &str| {
             expected.insert(name, HeaderValue::try_from(value).unwrap());
@@ -236,7 +246,7 @@ impl Answer {
         if let Some(challenge) = challenge {
             expect("www-authenticate", &challenge);
         }
-        if kind == RefusalKind::Unavailable {
+        if kind == RejectionKind::Unavailable {
             expect("retry-after", "1");
         }
         assert_eq!(
@@ -247,7 +257,8 @@ impl Answer {
     }
 }
 
-/// Tries a token on any service, for example on a node with a Redis: over HTTP and gRPC, to the byte.
+/// Tries a token on any service, for example on a node with a Redis: over HTTP and gRPC, to the
+/// byte.
 pub async fn expect_on(tokens: &TokenService, what: &str, token: &str, outcome: Outcome) {
     let inner = Inner::default();
     for grpc in [false, true] {
@@ -260,7 +271,7 @@ pub async fn expect_on(tokens: &TokenService, what: &str, token: &str, outcome: 
         if matches!(outcome, Outcome::Ok) {
             assert_eq!((answer.status, inner.calls()), (StatusCode::OK, calls + 1), "{what}: {answer:?}");
         } else {
-            answer.is_refused(what, outcome, grpc);
+            answer.assert_refused(what, outcome, grpc);
             assert_eq!(inner.calls(), calls, "{what}: the inner service was called");
         }
     }
@@ -283,7 +294,7 @@ where
     B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Refusal>().cloned();
+    let refusal = parts.extensions.get::<Rejection>().cloned();
     let body = body.collect().await.unwrap();
     assert!(body.trailers().is_none());
     Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), refusal }
@@ -293,7 +304,8 @@ fn challenge(error: &str) -> String {
     format!(r#"Bearer realm="api", error="{error}""#)
 }
 
-/// What of a request must never be logged: all that was sent in headers and query, up to a length that can be searched for.
+/// What of a request must never be logged: all that was sent in headers and query, up to a length
+/// that can be searched for.
 fn credentials_in<B>(request: &Request<B>) -> Secrets {
     let mut secrets = Secrets::default();
     let values = request.headers().iter().filter(|(name, _)| *name != CONTENT_TYPE).map(|(_, value)| value.as_bytes());
@@ -305,8 +317,8 @@ fn credentials_in<B>(request: &Request<B>) -> Secrets {
     secrets
 }
 
-/// The inner service: it counts its calls, and answers with the subject of the claims that it was given, or `anonymous`. The last request's
-/// head is kept.
+/// The inner service: it counts its calls, and answers with the subject of the claims that it was
+/// given, or `anonymous`. The last request's head is kept.
 #[derive(Clone, Default)]
 pub struct Inner {
     calls: Arc<AtomicUsize>,
@@ -337,7 +349,7 @@ impl<B> Service<Request<B>> for Inner {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let parts = request.into_parts().0;
         let subject =
-            parts.extensions.get::<Claims>().map_or("anonymous".to_owned(), |claims| claims.subject().to_owned());
+            parts.extensions.get::<Claims>().map_or("anonymous".to_owned(), |claims| claims.subject().to_string());
         *self.last.lock().unwrap() = Some(parts);
         ready(Ok(Response::new(Full::from(subject))))
     }

@@ -1,4 +1,6 @@
-//! TIM: the claims about time (RFC 7519 sections 2 and 4.1.4 to 4.1.6). No test of these sleeps: the clock stands where it is put (TIM-29).
+//! TIM: the claims about time (RFC 7519 sections 2 and 4.1.4 to 4.1.6).
+//!
+//! No test here sleeps: each sets the clock (TIM-29).
 
 use std::{fs, path::Path, time::Duration};
 
@@ -52,7 +54,8 @@ async fn tim_01_a_token_whose_end_is_past_is_refused() {
         for past in [1, 2, 60, 500] {
             refuses(&subject, &claims, "exp", &(NOW - leeway - past).to_string()).await;
         }
-        // "On or after": at the very moment it is over (RFC 7519 section 4.1.4), and a moment before it is not.
+        // "On or after": at the very moment it is over (RFC 7519 section 4.1.4), and a moment
+        // before it is not.
         refuses(&subject, &claims, "exp", &(NOW - leeway).to_string()).await;
         refuses(&subject, &claims, "exp", &format!("{}.999", NOW - leeway - 1)).await;
         let max = Duration::from_secs(2 * 86_400);
@@ -407,8 +410,8 @@ async fn tim_29_all_times_are_judged_by_the_clock_that_is_given() {
             subject.refuses_token(&format!("at {millis} ms"), &token).await;
         }
     }
-    // The day of this test is no day of those tokens: had any check looked at the system's clock, none would have passed. And no other
-    // place of the crate reads it.
+    // The day of this test is no day of those tokens: had any check looked at the system's clock,
+    // none would have passed. And no other place of the crate reads it.
     let mut readers = Vec::new();
     files(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path(), &mut |name, text| {
         if text.contains("SystemTime::now") || text.contains("get_current_timestamp") {

@@ -1,4 +1,6 @@
-//! TYP: a token of one kind never passes for one of another (RFC 8725 sections 2.7, 3.11 and 3.12, RFC 9068 section 5).
+//! TYP: a token of one kind never passes for one of another.
+//!
+//! See RFC 8725 sections 2.7, 3.11 and 3.12, and RFC 9068 section 5.
 
 use std::sync::Arc;
 
@@ -93,7 +95,8 @@ async fn typ_02_an_access_token_refreshes_nothing() {
                 assert_eq!((header("cache-control"), header("pragma")), (Some("no-store"), Some("no-cache")), "{what}");
                 assert_eq!(header("www-authenticate"), None, "{what}");
             }
-            // Over gRPC an application's own service calls the library, and answers with the status of its error: 16.
+            // Over gRPC an application's own service calls the library, and answers with the status
+            // of its error: 16.
             let error = subject.fixture.tokens.refresh(&token).await.unwrap_err();
             assert_eq!(tonic::Status::from(error).code(), tonic::Code::Unauthenticated, "{what}");
         }
@@ -108,7 +111,8 @@ async fn typ_02_an_access_token_refreshes_nothing() {
     }
 }
 
-/// `OpenID` Connect Core section 2: an ID token is for the client, has no scope, and says nothing of its kind.
+/// `OpenID` Connect Core section 2: an ID token is for the client, has no scope, and says nothing
+/// of its kind.
 #[tokio::test]
 async fn typ_03_an_id_token_opens_nothing() {
     for typ in TYPS {
@@ -138,7 +142,8 @@ async fn typ_03_an_id_token_opens_nothing() {
         {
             for header in [header("JWT"), header("id+jwt"), header("application/id+jwt"), plain.clone()] {
                 let (what, token) = (format!("{typ:?}: {what}, {header}"), subject.signed(&header, &claims));
-                // `Unmarked` is for an issuer whose access tokens have no mark: there the audience must tell them apart, as its documentation says.
+                // `Unmarked` is for an issuer whose access tokens have no mark: there the audience
+                // must tell them apart, as its documentation says.
                 if typ == AccessTyp::Unmarked && what.contains("for both") && !header.contains("id+jwt") {
                     subject.expect_token(&what, &token, Outcome::Ok).await;
                 } else {
@@ -149,7 +154,8 @@ async fn typ_03_an_id_token_opens_nothing() {
         // Under an access token's header it has only its audience left to be told by.
         subject.refuses_token("for the client, at+jwt", &subject.signed(HEADER, id_token(json!("client")))).await;
     }
-    // And by default a token for us that does not say that it is an access token is none, be all the rest as it should be.
+    // And by default a token for us that does not say that it is an access token is none, be all
+    // the rest as it should be.
     let subject = Subject::new();
     let claims = subject.claims().await;
     subject.refuses_claims("no type", without(&claims, "type")).await;
@@ -185,7 +191,8 @@ async fn no_other_kind_of_token_opens_anything() {
     }
 }
 
-/// A token bound to a key is no bearer token, whatever the binding (RFC 7800, RFC 8705, RFC 9449 section 7.2), under every rule for `typ`.
+/// A token bound to a key is no bearer token, whatever the binding (RFC 7800, RFC 8705, RFC 9449
+/// section 7.2), under every rule for `typ`.
 #[tokio::test]
 async fn dpp_07_a_token_that_is_bound_to_a_key_is_no_bearer_token() {
     for typ in [AccessTyp::Compatible, AccessTyp::AtJwt, AccessTyp::Unmarked] {

@@ -1,4 +1,6 @@
-//! TWR: the contract of Tower, and robustness. Readiness and dropped futures are in `tower_contract.rs`.
+//! TWR: the contract of Tower, and robustness.
+//!
+//! Readiness and dropped futures are in `tests/middleware/tower_contract.rs`.
 
 use std::{
     convert::Infallible,
@@ -33,7 +35,7 @@ use tower_http::{compression::CompressionLayer, cors::CorsLayer, timeout::Timeou
 use crate::{
     subject::{Outcome, Subject, authorization, bearer, send},
     support::{
-        Behaviour, STORE_ERRORS, Users, WireServer, bad_tokens,
+        Behaviour, HANG, STORE_ERRORS, Users, WireServer, bad_tokens,
         fixture::{SECRET, sign},
     },
 };
@@ -89,7 +91,8 @@ async fn twr_01_whatever_is_refused_does_not_reach_the_inner_service() {
     subject.expect_of(service(), "V", bearer(&good), Outcome::Ok).await;
 }
 
-/// Compiles, or the crate breaks the row: a service behind the layers is what the stacks of others ask for, whatever the bodies are.
+/// Compiles, or the crate breaks the row: a service behind the layers is what the stacks of others
+/// ask for, whatever the bodies are.
 #[tokio::test]
 async fn twr_05_a_service_behind_the_layers_fits_into_any_stack() {
     fn shareable<S: Clone + Send + Sync + 'static>(service: S) -> S {
@@ -120,7 +123,8 @@ async fn twr_05_a_service_behind_the_layers_fits_into_any_stack() {
     let service = shareable(auth.layer(scope.layer(users.layer(inner.clone()))));
     assert_eq!(send(service.clone(), plain(bearer(&token))).await.status, 200);
 
-    // Any response body, even one that is none; and its default, for layers that make empty responses.
+    // Any response body, even one that is none; and its default, for layers that make empty
+    // responses.
     has_a_default::<ResponseBody<Full<Bytes>>>();
     has_a_default::<ResponseBody<ResponseBody<ResponseBody<Empty<Bytes>>>>>();
     let bare = service_fn(async |_: Request<()>| {
@@ -171,15 +175,15 @@ async fn twr_07_an_extractor_without_a_layer_is_a_logged_500_and_never_a_default
     let subject = Subject::new();
     let routes = || {
         Router::new()
-            .route("/claims", get(async |claims: Claims| claims.subject().to_owned()))
+            .route("/claims", get(async |claims: Claims| claims.subject().to_string()))
             .route("/optional", get(async |claims: Option<Claims>| claims.is_some().to_string()))
-            .route("/other", get(async |claims: Claims<serde_json::Value>| claims.subject().to_owned()))
+            .route("/other", get(async |claims: Claims<serde_json::Value>| claims.subject().to_string()))
             .route("/user", get(async |user: tower_bearer::users::CurrentUser<String>| user.to_string()))
     };
     let bare: Router = routes();
     // A layer of another type of claims is none.
     let other: Router = Router::new()
-        .route("/other", get(async |claims: Claims<serde_json::Value>| claims.subject().to_owned()))
+        .route("/other", get(async |claims: Claims<serde_json::Value>| claims.subject().to_string()))
         .route("/user", get(async |user: tower_bearer::users::CurrentUser<String>| user.to_string()))
         .layer(subject.layer.clone());
     let token = subject.valid().await;
@@ -192,7 +196,7 @@ async fn twr_07_an_extractor_without_a_layer_is_a_logged_500_and_never_a_default
             }
             for request in requests {
                 let answer = send(app.clone(), request).await;
-                answer.is_refused(path, Outcome::Internal, false);
+                answer.assert_refused(path, Outcome::Internal, false);
             }
             let log = &subject.log()[logged..];
             if cfg!(feature = "tracing") {
@@ -306,7 +310,7 @@ async fn twr_09_arbitrary_bytes_never_make_the_layer_panic() {
         let answer = AssertUnwindSafe(answering).catch_panic(&what).await;
         let status = answer.headers.get("grpc-status").map_or(answer.status.as_u16(), |code| {
             assert_eq!((code.as_bytes(), answer.status.as_u16()), (&b"16"[..], 200), "{}", what());
-            if answer.refusal.as_ref().unwrap().kind() == tower_bearer::middleware::RefusalKind::InvalidRequest {
+            if answer.refusal.as_ref().unwrap().kind() == tower_bearer::middleware::RejectionKind::InvalidRequest {
                 400
             } else {
                 401
@@ -342,7 +346,7 @@ impl<F: Future> CatchPanic for AssertUnwindSafe<F> {
 
 /// A connection that has been upgraded says back what it is told, in capitals.
 async fn shout(claims: Claims, request: axum::extract::Request) -> Response<Body> {
-    let subject = claims.subject().to_owned();
+    let subject = claims.subject().to_string();
     tokio::spawn(async move {
         let mut upgraded = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
         let mut buffer = [0; 64];
@@ -367,7 +371,7 @@ async fn twr_15_an_upgrade_and_a_stream_of_events_pass_with_their_claims() {
     let events = move |claims: Claims| {
         let mut receiver = receiver.lock().unwrap().take().expect("one stream");
         let said = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
-        let subject = claims.subject().to_owned();
+        let subject = claims.subject().to_string();
         async move {
             Sse::new(said.map(move |text| Ok::<_, Infallible>(Event::default().data(format!("{subject}:{text}")))))
         }
@@ -418,7 +422,7 @@ async fn read_until(stream: &mut tokio::net::TcpStream, end: &str) -> String {
     let mut text = String::new();
     let mut buffer = [0; 1024];
     while !text.contains(end) {
-        let read = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read(&mut buffer)).await;
+        let read = tokio::time::timeout(HANG, stream.read(&mut buffer)).await;
         let read = read.unwrap_or_else(|_| panic!("{end:?} does not come after {text:?}")).unwrap();
         assert!(read > 0, "closed after {text:?}");
         text.push_str(&String::from_utf8_lossy(&buffer[..read]));

@@ -1,7 +1,8 @@
-//! VEC: vectors of others. Where their file is absent a test says so and passes. How many were judged is printed, and demanded.
+//! VEC: vectors of others. Where their file is absent a test says so and passes. How many were
+//! judged is printed, and demanded.
 //!
-//! VEC-01 as a whole and the raw signatures of VEC-06 stand in the library's own tests, for no public function computes them; VEC-10 is the
-//! group JSN.
+//! VEC-01 as a whole and the raw signatures of VEC-06 stand in the library's own tests, for no
+//! public function computes them; VEC-10 is the group JSN.
 
 use base64::{
     Engine,
@@ -12,7 +13,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower::Layer;
 use tower_bearer::{
-    AuthLayer, KeySet,
+    KeySet,
     error::TokenError,
     jwt::{Algorithm, SigningKey, VerifyingKey, verify_compact},
 };
@@ -65,7 +66,8 @@ const SIGNATURES: &str = "wycheproof/json_web_signature_test.json";
 #[test]
 fn vec_01_wycheproof_json_web_signature_through_the_public_functions() {
     let Some(file) = json(SIGNATURES) else { return };
-    // The one group whose key is refused, a secret of zeros, stands in the library's own test, which has all 401.
+    // The one group whose key is refused, a secret of zeros, stands in the library's own test,
+    // which has all 401.
     let (mut agreed, mut deviating, mut without_key) = (0, Vec::new(), 0);
     for group in groups(&file).iter().filter(|group| group["comment"] != "base64") {
         let keys = keys_of(group);
@@ -81,7 +83,8 @@ fn vec_01_wycheproof_json_web_signature_through_the_public_functions() {
         }
     }
     println!("{SIGNATURES}: {agreed} as expected, deviating {deviating:?}, {without_key} groups whose key is refused");
-    // 346, 350: header PS384 by a key for PS256. 347, 351: ES512. Four keys are for encryption, two are on P-521.
+    // 346, 350: header PS384 by a key for PS256. 347, 351: ES512. Four keys are for encryption, two
+    // are on P-521.
     assert_eq!((agreed, without_key), (376, 6));
     assert_eq!(deviating, [346, 347, 350, 351]);
 }
@@ -104,7 +107,8 @@ async fn vec_02_wycheproof_json_web_key_through_the_loading_of_sets() {
             subject.expect_token(&what, text, refused_as(text)).await;
             agreed += 1;
         }
-        // Whoever publishes such a set is not believed either. Secrets are never published, so of the five valid ones one is left.
+        // Whoever publishes such a set is not believed either. Secrets are never published, so of
+        // the five valid ones one is left.
         if !group["public"].is_null() {
             let published = KeySet::from_published_jwks(&group["public"].to_string());
             assert_eq!(published.is_ok(), keys.is_some(), "{}", group["comment"]);
@@ -130,8 +134,9 @@ async fn vec_03_wycheproof_json_web_signature_as_bearer_tokens() {
             subject.expect_token(&what, text, refused_as(text)).await;
             *(if test["result"] == "valid" { &mut valid } else { &mut invalid }) += 1;
         }
-        // The group's private key signs claims, and is as good as any. Eight are refused as keys: a secret of zeros, two on P-521, four for
-        // encryption, and one whose `key_ops` are the one text "sign, verify".
+        // The group's private key signs claims, and is as good as any. Eight are refused as keys: a
+        // secret of zeros, two on P-521, four for encryption, and one whose `key_ops` are the one
+        // text "sign, verify".
         let Ok(key) = SigningKey::from_jwk(&group["private"].to_string()) else { continue };
         let subject = Subject::with_keys(KeySet::signing(key));
         subject.expect_token("signed anew", &subject.valid().await, Outcome::Ok).await;
@@ -143,8 +148,9 @@ async fn vec_03_wycheproof_json_web_signature_as_bearer_tokens() {
     assert_eq!((invalid, valid, signed_anew), (355, 46, 15));
 }
 
-/// Refused without a signature computed or the store asked: whatever verifies answers `Signature`, and not before.
-async fn is_refused_cheaply(subject: &Subject, keys: &KeySet, what: &str, text: &str) {
+/// Refused without a signature computed or the store asked: whatever verifies answers `Signature`,
+/// and not before.
+async fn assert_refused_cheaply(subject: &Subject, keys: &KeySet, what: &str, text: &str) {
     let calls = subject.fixture.store.calls();
     let error = verify_compact(keys, text.as_bytes()).unwrap_err();
     assert!(matches!(error, TokenError::Malformed(_)), "{what}: {error}");
@@ -177,7 +183,7 @@ async fn vec_05_encrypted_tokens_are_refused_before_anything_is_computed() {
                     group_subject.expect_token(&what, &text, refused_as(&text)).await;
                     count.1 += 1;
                 } else {
-                    is_refused_cheaply(&subject, &keys, &what, &text_of(&test["jwe"])).await;
+                    assert_refused_cheaply(&subject, &keys, &what, &text_of(&test["jwe"])).await;
                     // The key to it makes no difference: it is for encryption, and no key of ours.
                     assert!(group_keys.is_none(), "{what}");
                     count.0 += 1;
@@ -270,7 +276,7 @@ async fn vec_07_the_jose_cookbook() {
     ] {
         let example = cookbook(path).unwrap_or_else(|| panic!("{path} is missing beside the others"));
         for (form, text) in outputs(&example) {
-            is_refused_cheaply(&subject, &keys, &format!("{path}, {form}"), &text).await;
+            assert_refused_cheaply(&subject, &keys, &format!("{path}, {form}"), &text).await;
             refuse(&keys, &format!("{path}, {form}"), &text).await;
         }
     }
@@ -289,7 +295,8 @@ async fn vec_07_the_jose_cookbook() {
     assert!(SigningKey::from_jwk(&jwk("jwk/3_6.symmetric_key_encryption")).is_err(), "A256GCM");
 }
 
-/// What RFC 7515 appendices A.1 to A.3 and A.5 sign, and RFC 7519 sections 3.1 and 6.1: `{"iss":"joe","exp":1300819380,...}`.
+/// What RFC 7515 appendices A.1 to A.3 and A.5 sign, and RFC 7519 sections 3.1 and 6.1:
+/// `{"iss":"joe","exp":1300819380,...}`.
 const JOE: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 /// RFC 7515 appendix A.1: the key, which has the text of RFC 7519 section 3.1 too.
 const A1_KEY: &str =
@@ -401,8 +408,9 @@ fn vec_09_the_thumbprints_of_rfc_7638_and_rfc_8037() {
     }
 }
 
-/// The cases of Spring Security's `DefaultBearerTokenResolverTests`, each under its name there, with what this crate answers. "Resolved" there is
-/// that the token gets to be checked: here the good token's 200, or `invalid_token` of one that is none.
+/// The cases of Spring Security's `DefaultBearerTokenResolverTests`, each under its name there,
+/// with what this crate answers. "Resolved" there is that the token gets to be checked: here the
+/// good token's 200, or `invalid_token` of one that is none.
 #[tokio::test]
 async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     let form = "application/x-www-form-urlencoded";
@@ -412,7 +420,8 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     let bearer_value = format!("Bearer {token}");
 
     subject.expect("ValidHeader", bearer(&token), Outcome::Ok).await;
-    // There the padding is part of the token, and whoever reads it may take it. A JWT has none (RFC 7515 section 2).
+    // There the padding is part of the token, and whoever reads it may take it. A JWT has none (RFC
+    // 7515 section 2).
     subject.expect("HeaderEndsWithPaddingIndicator", bearer(&format!("{token}==")), Outcome::InvalidToken).await;
     subject.expect("HeaderEndsWithPaddingIndicator, opaque", bearer("test-token=="), Outcome::InvalidToken).await;
     subject.expect("LowercaseHeader", authorization(format!("bearer {token}")), Outcome::Ok).await;
@@ -426,7 +435,7 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
 
     // A header of another name: it holds the token alone, without a scheme.
     let custom = HeaderName::from_static("custom-header");
-    let with_custom = Subject::new().layered(|layer| layer.allow_header(custom.clone()).unwrap());
+    let with_custom = Subject::new().layered(|layer| layer.allow_header(custom.clone()));
     let its_token = with_custom.valid().await;
     with_custom.expect("CustomDefinedHeader", get("/").header(&custom, &its_token), Outcome::Ok).await;
     let scheme = get("/").header(&custom, format!("Bearer {its_token}"));
@@ -434,7 +443,7 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     subject.expect("CustomDefinedHeader, not allowed", get("/").header(&custom, &token), Outcome::NoCredentials).await;
 
     // The query, allowed and not.
-    let allowing = Subject::new().layered(|layer| layer.allow_query("access_token").unwrap());
+    let allowing = Subject::new().layered(|layer| layer.allow_query("access_token"));
     let allowed = allowing.valid().await;
     let query = |token: &str| get(&format!("/?access_token={token}"));
     allowing.expect("QueryParameterIsPresentAndSupported", query(&allowed), Outcome::Ok).await;
@@ -449,7 +458,8 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     let two = get("/?access_token=token1&access_token=token2");
     subject.expect("TwoAccessTokenQueryParameters, not supported", two, Outcome::NoCredentials).await;
 
-    // Tokens in bodies are never read (RFC 6750 section 2.2 MAY), by whatever method and media type: there is no credential, or the header's.
+    // Tokens in bodies are never read (RFC 6750 section 2.2 MAY), by whatever method and media
+    // type: there is no credential, or the header's.
     for method in ["POST", "PUT", "PATCH", "DELETE", "GET"] {
         for media in [form, "multipart/form-data"] {
             for body in [format!("access_token={token}"), "access_token=token1&access_token=token2".to_owned()] {
@@ -458,9 +468,10 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
                     let request = || Request::builder().method(method).uri("/").header("content-type", media);
                     let calls = subject.inner.calls();
                     let answer = subject.send(request().body(Full::from(body.clone())).unwrap()).await;
-                    answer.is_refused(&what, Outcome::NoCredentials, false);
+                    answer.assert_refused(&what, Outcome::NoCredentials, false);
                     assert_eq!(subject.inner.calls(), calls, "{what}");
-                    // With the header there is one credential: the body belongs to the service inside.
+                    // With the header there is one credential: the body belongs to the service
+                    // inside.
                     let own = subject.valid().await;
                     let with_header = request().header(AUTHORIZATION, format!("Bearer {own}"));
                     let answer = subject.send(with_header.body(Full::from(body.clone())).unwrap()).await;
@@ -475,8 +486,9 @@ async fn vec_12_the_cases_of_springs_resolver_of_bearer_tokens() {
     }
 }
 
-/// The cases of Spring Security's `BearerTokenAuthenticationEntryPointTests`. There each part of a challenge can be set; here it follows from what
-/// was wrong. There is always a realm, and never an `error_description` or `error_uri`: nothing tells why (conformance rule 12).
+/// The cases of Spring Security's `BearerTokenAuthenticationEntryPointTests`. There each part of a
+/// challenge can be set; here it follows from what was wrong. There is always a realm, and never an
+/// `error_description` or `error_uri`: nothing tells why (conformance rule 12).
 #[tokio::test]
 async fn vec_12_the_cases_of_springs_entry_point() {
     let subject = Subject::new();
@@ -495,8 +507,8 @@ async fn vec_12_the_cases_of_springs_entry_point() {
         (Some("test"), r#"Bearer realm="test""#),
         (Some("a realm of one's own"), r#"Bearer realm="a realm of one's own""#),
     ] {
-        let layer = AuthLayer::new(subject.fixture.tokens.clone());
-        let layer = realm.map_or_else(|| layer.clone(), |realm| layer.clone().realm(realm).unwrap());
+        let layer = subject.builder();
+        let layer = if let Some(realm) = realm { layer.realm(realm) } else { layer }.build().unwrap();
         let answer = send(layer.layer(subject.inner.clone()), get()).await;
         assert_eq!((answer.status.as_u16(), challenge(&answer.headers).as_str()), (401, expected));
         // InvalidRequestError, InvalidTokenError and InsufficientScopeError.
@@ -510,10 +522,11 @@ async fn vec_12_the_cases_of_springs_entry_point() {
         let expected = format!(r#"{expected}, error="insufficient_scope", scope="test.read test.write""#);
         assert_eq!((answer.status.as_u16(), challenge(&answer.headers)), (403, expected));
     }
-    // A realm that would have to be escaped, or that no header can hold, is an error when the layer is made.
-    let layer = || AuthLayer::new(subject.fixture.tokens.clone());
+    // A realm that would have to be escaped, or that no header can hold, is an error when the layer
+    // is made.
+    let layer = || subject.builder();
     for bad in ["a\nb", "a\0", "\u{7f}", "a\"b", "a\\b"] {
-        assert!(layer().realm(bad).is_err(), "{bad:?}");
+        assert!(layer().realm(bad).build().is_err(), "{bad:?}");
     }
     assert_eq!(subject.inner.calls(), 0);
 }

@@ -1,4 +1,4 @@
-//! An example of this crate as a process of its own: what a newcomer starts, driven over the wire.
+//! An example of this crate as a process of its own, as a newcomer would start it.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How long an example may take to start, or to give up.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(30);
 
 /// A running example. Dropping it kills it.
 pub struct Example {
@@ -21,7 +21,8 @@ pub struct Example {
 }
 
 impl Example {
-    /// Starts an example on a free port, with these variables and no others, and waits until it has printed its address.
+    /// Starts an example on a free port, with these variables and no others, and waits until it has
+    /// printed its address.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
         let (mut child, stdout, stderr) = spawn(name, variables);
         let Some(url) = stdout.wait_for(url_in) else {
@@ -138,7 +139,8 @@ impl Output {
         Self { lines, reader: Some(reader) }
     }
 
-    /// What `find` sees in the first line in which it sees something; `None` if there is none when the process ends or time is up.
+    /// What `find` sees in the first line in which it sees something; `None` if there is none when
+    /// the process ends or time is up.
     fn wait_for(&self, find: impl Fn(&str) -> Option<String>) -> Option<String> {
         let (lines, changed) = &*self.lines;
         let waiting = |lines: &mut Lines| !lines.ended && lines.text.lines().all(|line| find(line).is_none());

@@ -10,11 +10,13 @@ use std::{
 
 use tokio::sync::watch;
 use tower_bearer::{
+    SessionId, Subject, TokenId,
     clock::{Clock, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
-        Answer, Checked, Denial, Deny, DenyQuery, ForeignId, ForeignName, LogPage, LogQuery, MemoryStore, Open, Opened,
-        Page, Revocation, Revoked, Rotate, Rotated, SessionPage, StoreAnswer, TokenStore,
+        Answer, Checked, Denial, DenyQuery, DenyRequest, Denylist, ExternalId, ExternalName, LogPage, LogQuery,
+        MemoryStore, OpenSession, Opened, Page, Revocation, RevocationLog, Revoked, RotateRefresh, Rotated,
+        SessionPage, SessionStore, StoreAnswer,
     },
 };
 
@@ -38,7 +40,8 @@ pub enum Behaviour {
     Late,
     /// When [`FaultyStore::release`] is called. The work is done then.
     Held,
-    /// When [`FaultyStore::release`] is called, though the work is done at once: a node that stalls before it has read the answer.
+    /// When [`FaultyStore::release`] is called, though the work is done at once: a node that stalls
+    /// before it has read the answer.
     DoneThenHeld,
     /// With this error; nothing is done.
     Fails(StoreErrorKind),
@@ -200,84 +203,82 @@ impl Drop for Waits {
     }
 }
 
-impl TokenStore for FaultyStore {
-    fn open(&self, open: Open) -> StoreAnswer<Opened> {
+impl SessionStore for FaultyStore {
+    fn open(&self, open: OpenSession) -> StoreAnswer<Opened> {
         self.ask("open", move |store| store.open(open))
     }
 
-    fn check(&self, subject: &str, sid: &str, jti: &str) -> StoreAnswer<Checked> {
-        let (subject, sid, jti) = (subject.to_owned(), sid.to_owned(), jti.to_owned());
+    fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
+        let (subject, sid, jti) = (subject.clone(), sid.clone(), jti.clone());
         self.ask("check", move |store| store.check(&subject, &sid, &jti))
     }
 
-    fn rotate(&self, rotate: Rotate) -> StoreAnswer<Rotated> {
+    fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated> {
         self.ask("rotate", move |store| store.rotate(rotate))
     }
 
-    fn revoke_session(&self, subject: &str, sid: &str) -> StoreAnswer<Revoked> {
-        let (subject, sid) = (subject.to_owned(), sid.to_owned());
+    fn revoke_session(&self, subject: &Subject, sid: &SessionId) -> StoreAnswer<Revoked> {
+        let (subject, sid) = (subject.clone(), sid.clone());
         self.ask("revoke_session", move |store| store.revoke_session(&subject, &sid))
     }
 
-    fn revoke_token(&self, subject: &str, jti: &str, until: Timestamp) -> StoreAnswer<Revoked> {
-        let (subject, jti) = (subject.to_owned(), jti.to_owned());
+    fn revoke_token(&self, subject: &Subject, jti: &TokenId, until: Timestamp) -> StoreAnswer<Revoked> {
+        let (subject, jti) = (subject.clone(), jti.clone());
         self.ask("revoke_token", move |store| store.revoke_token(&subject, &jti, until))
     }
 
-    fn revoke_all(&self, subject: &str, except: Option<&str>) -> StoreAnswer<Revoked> {
-        let (subject, except) = (subject.to_owned(), except.map(str::to_owned));
-        self.ask("revoke_all", move |store| store.revoke_all(&subject, except.as_deref()))
+    fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
+        let (subject, except) = (subject.clone(), except.cloned());
+        self.ask("revoke_all", move |store| store.revoke_all(&subject, except.as_ref()))
     }
 
-    fn sessions(&self, subject: &str, page: Page) -> StoreAnswer<SessionPage> {
-        let subject = subject.to_owned();
+    fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
+        let subject = subject.clone();
         self.ask("sessions", move |store| store.sessions(&subject, page))
     }
 
-    fn deny(&self, deny: Deny) -> StoreAnswer<Revoked> {
-        self.ask("deny", move |store| store.deny(deny))
-    }
-
-    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
-        self.ask("denied", move |store| store.denied(query))
-    }
-
-    fn log(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
-        self.ask("log", move |store| store.log(bucket, query))
-    }
-
-    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
-        self.ask("republish", move |store| store.republish(bucket, revocation, until))
-    }
-
     fn ping(&self) -> StoreAnswer<Timestamp> {
-        self.ask("ping", TokenStore::ping)
+        self.ask("ping", SessionStore::ping)
     }
 
     fn now(&self) -> Timestamp {
         self.memory().now()
     }
 
-    fn keep_log_for(&self, keep: Duration) {
-        let mut wishes = self.0.wishes.lock().unwrap();
-        wishes.0 = wishes.0.max(keep);
-        self.memory().keep_log_for(keep);
-    }
-
     fn name(&self) -> &'static str {
         "faulty"
     }
 
+    fn revocation_log(self: Arc<Self>) -> Option<Arc<dyn RevocationLog>> {
+        Some(self)
+    }
+
+    fn denylist(self: Arc<Self>) -> Option<Arc<dyn Denylist>> {
+        Some(self)
+    }
+}
+
+impl RevocationLog for FaultyStore {
     fn buckets(&self) -> u32 {
         self.memory().buckets()
     }
 
-    fn bucket_of(&self, subject: &str) -> u32 {
+    fn bucket_of(&self, subject: &Subject) -> u32 {
         self.memory().bucket_of(subject)
     }
 
-    fn foreign_name(&self, issuer: &str, id: &ForeignId) -> ForeignName {
-        self.memory().foreign_name(issuer, id)
+    fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
+        self.ask("log", move |store| RevocationLog::read(store, bucket, query))
+    }
+
+    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        self.ask("republish", move |store| store.republish(bucket, revocation, until))
+    }
+
+    fn keep_log_for(&self, keep: Duration) {
+        let mut wishes = self.0.wishes.lock().unwrap();
+        wishes.0 = wishes.0.max(keep);
+        self.memory().keep_log_for(keep);
     }
 
     fn allow_staleness(&self, staleness: Duration) {
@@ -288,5 +289,24 @@ impl TokenStore for FaultyStore {
 
     fn clock_margin(&self) -> Duration {
         self.memory().clock_margin()
+    }
+}
+
+impl Denylist for FaultyStore {
+    fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked> {
+        self.ask("deny", move |store| store.deny(deny))
+    }
+
+    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
+        self.ask("denied", move |store| store.denied(query))
+    }
+
+    /// The log and the denials of a memory store are kept for as long as one another.
+    fn keep_denials_for(&self, keep: Duration) {
+        self.keep_log_for(keep);
+    }
+
+    fn log_name(&self, issuer: &str, id: &ExternalId) -> ExternalName {
+        self.memory().log_name(issuer, id)
     }
 }

@@ -1,4 +1,4 @@
-//! A token service on a clock and a store that a test holds in its hands, and tokens that it must refuse.
+//! A token service on a clock and a store that a test controls, and tokens that it must refuse.
 
 use std::time::Duration;
 
@@ -105,10 +105,17 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let session = good().await.unwrap().session_id().to_owned();
     let claims_of = |session: &str, issuer: &str, audience: &str| {
         let jti = format!("{session}.0.a");
-        JwtClaims::new("42", jti, TokenType::Access, now, Duration::from_secs(60), NoClaims {})
-            .with_issuer(issuer)
-            .with_audience([audience])
-            .with_session(session, 0)
+        JwtClaims::new(
+            "42",
+            tower_bearer::TokenId::new(jti),
+            TokenType::Access,
+            now,
+            Duration::from_secs(60),
+            NoClaims {},
+        )
+        .with_issuer(issuer)
+        .with_audience([audience])
+        .with_session(tower_bearer::SessionId::new(session), 0)
     };
     let claims = |issuer: &str, audience: &str| claims_of(&session, issuer, audience);
     let key = || SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();

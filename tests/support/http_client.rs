@@ -1,4 +1,4 @@
-//! An HTTP client that knows nothing of the crate: what it sees is what any client sees.
+//! An HTTP client that knows nothing of the crate, so it sees what any client sees.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};

@@ -1,4 +1,4 @@
-//! Everything that is logged, at TRACE, on the thread of a test: its tasks run there as well, unless it asks for more threads.
+//! The log at TRACE of a test's thread, on which its tasks run too unless it asks for more threads.
 
 use std::{
     io,
@@ -19,8 +19,9 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Listens until it is dropped.
     pub fn capture() -> Self {
-        // While one subscriber alone exists, tracing asks the thread that first comes by an event whether anybody wants it, and believes that
-        // for all threads: a test without a log would silence it for those that have one. So every thread has a subscriber.
+        // While one subscriber alone exists, tracing asks the thread that first comes by an event
+        // whether anybody wants it, and believes that for all threads: a test without a log would
+        // silence it for those that have one. So every thread has a subscriber.
         static EVERYWHERE: Once = Once::new();
         EVERYWHERE.call_once(|| {
             tracing::subscriber::set_global_default(tracing_subscriber::registry())

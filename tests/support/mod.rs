@@ -1,4 +1,4 @@
-//! What tests share. Each test that needs a Redis starts its own, on its own port and in its own folder.
+//! Tools that tests share. A test that needs a Redis starts its own, in a folder of its own.
 #![allow(
     dead_code,
     unused_imports,
@@ -54,13 +54,16 @@ pub use self::{
 #[cfg(feature = "redis")]
 pub use self::{monitor::Monitor, proxy::Proxy, redis_server::RedisServer};
 
-/// Waits until `condition` holds; panics with `what` if it does not within half a minute: a machine may be busy, and a cluster takes twice
-/// its node timeout to trust a node again.
+/// The patience of a test that waits: so long that only a hang takes longer, even on a busy
+/// machine.
+pub const HANG: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds. Panics with `what` if it does not within [`HANG`].
 pub async fn eventually<F, T>(what: &str, mut condition: F) -> T
 where
     F: AsyncFnMut() -> Option<T>,
 {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + HANG;
     loop {
         if let Some(value) = condition().await {
             return value;
@@ -68,4 +71,20 @@ where
         assert!(Instant::now() < deadline, "not within half a minute: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Runs `operation` while Tokio's clock is paused. Returns its output and the time that it took by
+/// that clock.
+///
+/// A paused clock moves only when nothing else can happen, and then to the next timer. So a wait
+/// for a peer that never answers takes exactly its deadline, on a machine of any speed. The runtime
+/// must have one thread, and nothing that does get an answer may run meanwhile: its timers would
+/// not wait for that.
+pub async fn on_a_paused_clock<F: Future>(operation: F) -> (F::Output, Duration) {
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let output = operation.await;
+    let took = began.elapsed();
+    tokio::time::resume();
+    (output, took)
 }

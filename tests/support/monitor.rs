@@ -1,4 +1,4 @@
-//! Everything that a Redis is told, as `MONITOR` shows it.
+//! The commands that a Redis receives, as `MONITOR` shows them.
 
 use std::{
     io::{Read, Write},
@@ -39,8 +39,9 @@ impl Monitor {
         String::from_utf8_lossy(&self.reader.join().expect("the reader")).into_owned()
     }
 
-    /// All that was told up to now. The server tells its listeners of a command before it answers the next one, so a command of the test's
-    /// own that was answered is the last that has to be waited for: `last` stands in it.
+    /// All that was told up to now. The server tells its listeners of a command before it answers
+    /// the next one, so a command of the test's own that was answered is the last that has to be
+    /// waited for: `last` stands in it.
     pub async fn until(self, last: &str) -> String {
         let Self { stream, reader } = self;
         // `QUIT` is answered after all that was shown before.

@@ -40,7 +40,8 @@ struct State {
     replies: Direction,
     /// Counts up: every connection of an earlier number is closed.
     cut: watch::Sender<u64>,
-    /// Counts up: a connection of an earlier number stays open, and nothing passes through it any more.
+    /// Counts up: a connection of an earlier number stays open, and nothing passes through it any
+    /// more.
     silenced: AtomicU64,
     /// New connections are accepted and nothing passes through them.
     holds_new: watch::Sender<bool>,
@@ -136,7 +137,8 @@ impl Proxy {
         self.state.holds_new.send_replace(false);
     }
 
-    /// Lets nothing pass through the connections of now, for ever; they stay open. New ones are served.
+    /// Lets nothing pass through the connections of now, for ever; they stay open. New ones are
+    /// served.
     pub fn silence(&self) {
         self.state.silenced.fetch_add(1, Ordering::SeqCst);
     }
@@ -166,17 +168,20 @@ impl Proxy {
         self.state.cut();
     }
 
-    /// Lets `bytes` more pass towards the server, then closes every connection; new ones are served without a limit.
+    /// Lets `bytes` more pass towards the server, then closes every connection; new ones are served
+    /// without a limit.
     pub fn cut_requests_after(&self, bytes: u32) {
         self.state.requests.budget.store(bytes.into(), Ordering::SeqCst);
     }
 
-    /// Lets `bytes` more pass towards the client, then closes every connection; new ones are served without a limit.
+    /// Lets `bytes` more pass towards the client, then closes every connection; new ones are served
+    /// without a limit.
     pub fn cut_replies_after(&self, bytes: u32) {
         self.state.replies.budget.store(bytes.into(), Ordering::SeqCst);
     }
 
-    /// Lets `bytes` more pass towards the server, then holds back the rest until [`resume`](Self::resume).
+    /// Lets `bytes` more pass towards the server, then holds back the rest until
+    /// [`resume`](Self::resume).
     pub fn hold_requests_after(&self, bytes: u64) {
         self.state.requests.hold.store(i64::try_from(bytes).expect("a small number"), Ordering::SeqCst);
     }
@@ -186,7 +191,8 @@ impl Proxy {
         *self.state.requests.frozen.borrow()
     }
 
-    /// Puts an answer before the next one, also while replies are held back: later ones go to the wrong questions.
+    /// Puts an answer before the next one, also while replies are held back: later ones go to the
+    /// wrong questions.
     pub fn forge_reply(&self, reply: &[u8]) {
         self.state.replies.forged.lock().expect("no panic").extend_from_slice(reply);
     }

@@ -1,4 +1,4 @@
-//! A Redis of one's own with a store on it, and short words for what tests ask of it.
+//! A Redis and a store for one test, with short names for common calls.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -144,10 +144,10 @@ pub async fn pass(store: &RedisStore, moment: Timestamp) {
     .await;
 }
 
-/// A node: a token service with a store of its own on the server at this URL, configured further. It waits longer for an answer than the
-/// default: a machine may be busy.
+/// A node: a token service with a store of its own on the server at this URL, configured further.
+/// It waits longer for an answer than the default: a machine may be busy.
 pub async fn node(url: &str, configure: impl FnOnce(Builder) -> Builder) -> TokenService {
-    let store = RedisStore::builder(url).timeout(Duration::from_secs(10)).connect().await.expect("a store");
+    let store = RedisStore::builder(url).timeout(super::HANG).connect().await.expect("a store");
     node_on(store, configure)
 }
 

@@ -1,4 +1,4 @@
-//! A real `redis-server` for one test: a free port of the loopback address, a folder of its own, gone at the end.
+//! A real `redis-server` for one test: on a free loopback port, in a folder that is removed.
 
 use std::{
     fs,
@@ -12,8 +12,8 @@ use std::{
 
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 
-/// How long a server may take to start.
-const START: Duration = Duration::from_secs(10);
+/// How long a server may take to start, or to answer a test: so long that only a hang takes longer.
+const START: Duration = Duration::from_secs(30);
 
 /// A running `redis-server`. Dropping it kills the server and removes its folder.
 pub struct RedisServer {
@@ -29,8 +29,9 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// Starts a server with further options, as on its command line: `&["--maxmemory", "3mb"]`. A password is to be set
-    /// later (`CONFIG SET requirepass`): that the server has started is seen without one.
+    /// Starts a server with further options, as on its command line: `&["--maxmemory", "3mb"]`. A
+    /// password is to be set later (`CONFIG SET requirepass`): that the server has started is seen
+    /// without one.
     pub fn start_with(options: &[&str]) -> Self {
         for _ in 0..20 {
             let port = free_port();
@@ -57,9 +58,7 @@ impl RedisServer {
 
     /// A new connection, for what the test itself wants to do on the server.
     pub async fn admin(&self) -> MultiplexedConnection {
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(Some(Duration::from_secs(10)))
-            .set_connection_timeout(Some(Duration::from_secs(10)));
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(START)).set_connection_timeout(Some(START));
         let client = Client::open(self.url()).expect("the server's URL");
         client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection to the server")
     }
@@ -109,7 +108,8 @@ impl RedisServer {
         self.child = Some(child);
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            // Another server may have taken the port in between: only the process that was started counts.
+            // Another server may have taken the port in between: only the process that was started
+            // counts.
             if self.process_id() == Some(id) {
                 return true;
             }

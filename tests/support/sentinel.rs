@@ -1,4 +1,4 @@
-//! A primary, its replica, and a sentinel that puts the one in the other's place.
+//! A primary, its replica, and a sentinel that can promote the replica.
 
 use std::{
     fs,
@@ -21,8 +21,8 @@ pub struct SentinelProcess {
 }
 
 impl SentinelProcess {
-    /// Starts a sentinel on this port that watches the primary on another. A primary is dead after half a second, if
-    /// `quorum` sentinels say so.
+    /// Starts a sentinel on this port that watches the primary on another. A primary is dead after
+    /// half a second, if `quorum` sentinels say so.
     pub fn start(port: u16, primary: u16, quorum: u32, settings: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("tower-bearer-sentinel-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the sentinel");
@@ -110,7 +110,7 @@ impl Replicated {
     }
 
     /// Waits until the replica has all that the primary has now.
-    pub async fn is_replicated(&self) {
+    pub async fn wait_until_replicated(&self) {
         let (mut primary, mut replica) = (self.primary.admin().await, self.replica.admin().await);
         let mut info = redis::cmd("INFO");
         info.arg("replication");

@@ -1,4 +1,4 @@
-//! The TEST keys: as a service holds them, and as a test signs anything with them.
+//! The TEST keys, as a service holds them and as a test signs with them.
 
 use std::{fs, path::Path};
 

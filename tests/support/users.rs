@@ -1,11 +1,12 @@
-//! An application's users, as far as tests of the layers need them.
+//! Users of an application, as far as tests of the layers need them.
 
 use tower_bearer::{
     BoxError, NoClaims,
     users::{Credentials, Grant, UserAuthentication},
 };
 
-/// User 42 is alice, the lookup of 500 fails, that of 666 panics, and all others are deleted. Nobody can log in.
+/// User 42 is alice, the lookup of 500 fails, that of 666 panics, and all others are deleted.
+/// Nobody can log in.
 pub struct Users;
 
 impl UserAuthentication for Users {

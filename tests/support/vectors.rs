@@ -1,7 +1,8 @@
-//! Vectors that are no part of this tree: published suites, and tokens and hashes of the predecessor.
+//! Vectors that are no part of this tree: published suites, and tokens and hashes of the
+//! predecessor.
 //!
-//! They stand in the folder that `TOWER_BEARER_VECTORS` names, by default `../shared/vectors` beside the crate. Where they are absent a
-//! test says so and passes.
+//! They stand in the folder that `TOWER_BEARER_VECTORS` names, by default `../shared/vectors`
+//! beside the crate. Where they are absent a test says so and passes.
 #![allow(
     dead_code,
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! A hyper server around a service, and raw bytes against it: what no client library would send.
+//! A hyper server around a service, and raw bytes that no client library would send.
 
 use std::{
     convert::Infallible,
@@ -22,8 +22,7 @@ use tokio::{
 };
 use tower::Service;
 
-/// A server that neither answers nor closes within this is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::HANG;
 
 /// HTTP/1 and HTTP/2 on a free port of the loopback address. Dropping it ends the server.
 pub struct WireServer {
@@ -63,8 +62,8 @@ impl WireServer {
         TcpStream::connect(self.address).await.expect("a connection")
     }
 
-    /// Sends these bytes on a connection of their own and reads all that comes back, until the server closes. `what` is what a failure
-    /// calls it.
+    /// Sends these bytes on a connection of their own and reads all that comes back, until the
+    /// server closes. `what` is what a failure calls it.
     pub async fn exchange(&self, what: &str, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect().await;
         // A server that has refused already need not read the rest.
@@ -72,13 +71,13 @@ impl WireServer {
         read_to_end(what, &mut stream).await
     }
 
-    /// The same for a server that may still wait for more: it is told after its first answer, or at once if `what` was sent is no whole
-    /// request, that nothing more comes.
+    /// The same for a server that may still wait for more: it is told after its first answer, or at
+    /// once if `what` was sent is no whole request, that nothing more comes.
     pub async fn exchange_and_leave(&self, what: &str, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect().await;
         let _ = stream.write_all(bytes).await;
         let mut first = [0; 4096];
-        let read = timeout(PATIENCE, stream.read(&mut first)).await;
+        let read = timeout(HANG, stream.read(&mut first)).await;
         let read = read.unwrap_or_else(|_| panic!("{what}: no answer")).unwrap_or(0);
         let _ = stream.shutdown().await;
         [&first[..read], &read_to_end(what, &mut stream).await].concat()
@@ -90,7 +89,7 @@ async fn read_to_end(what: &str, stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let read = timeout(PATIENCE, stream.read(&mut buffer)).await;
+        let read = timeout(HANG, stream.read(&mut buffer)).await;
         match read.unwrap_or_else(|_| panic!("{what}: the server does not close: {answer:?}")) {
             Ok(0) | Err(_) => return answer,
             Ok(read) => answer.extend_from_slice(&buffer[..read]),
@@ -110,7 +109,8 @@ pub fn statuses(bytes: &[u8]) -> Vec<u16> {
     text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().expect("a status")).collect()
 }
 
-/// One HTTP/2 request with these fields as they are, which no client library would encode, and then the end of the connection: GOAWAY.
+/// One HTTP/2 request with these fields as they are, which no client library would encode, and then
+/// the end of the connection: GOAWAY.
 pub fn http2_request(fields: &[(&str, &str)]) -> Vec<u8> {
     const HEADERS: u8 = 1;
     const SETTINGS: u8 = 4;
@@ -121,8 +121,8 @@ pub fn http2_request(fields: &[(&str, &str)]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
     };
-    // `:method: POST`, `:scheme: http`, `:path: /` by their indices (RFC 7541 appendix A), then literals that are not indexed, without
-    // Huffman coding (RFC 7541 section 6.2.2).
+    // `:method: POST`, `:scheme: http`, `:path: /` by their indices (RFC 7541 appendix A), then
+    // literals that are not indexed, without Huffman coding (RFC 7541 section 6.2.2).
     let mut block = vec![0x83, 0x86, 0x84];
     for (name, value) in [(":authority", "a")].iter().chain(fields) {
         block.push(0);

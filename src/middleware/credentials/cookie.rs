@@ -1,12 +1,15 @@
-//! The `Cookie` fields (RFC 6265 section 5.4; over HTTP/2 there may be several lines, RFC 9113 section 8.2.3).
+//! The `Cookie` fields (RFC 6265 section 5.4). Over HTTP/2 there may be several lines (RFC 9113
+//! section 8.2.3).
 //!
-//! Read as bytes: the cookies of others may be no text at all, which must not hide or break this one.
+//! They are read as bytes: another cookie may be no text at all, which must not hide or break this
+//! one.
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 use super::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
 
-/// The one cookie of these names. A second one is malformed: a neighbouring domain can plant one beside the site's own.
+/// Reads the one cookie of these names. A second one is malformed: a neighbouring domain can plant
+/// one beside the site's own.
 pub(super) fn read<'a>(headers: &'a HeaderMap, names: &[String], max_token_len: usize) -> Credential<'a> {
     let (mut found, mut seen) = (Credential::Absent, 0);
     let mut room = max_token_len.saturating_add(BESIDE_THE_TOKEN);
@@ -48,7 +51,7 @@ fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii)
 }
 
-/// The value, if the pair bears one of the names. Names are case-sensitive.
+/// Returns the value if the pair bears one of the names. Names are case-sensitive.
 fn value<'a>(pair: &'a [u8], names: &[String]) -> Option<&'a [u8]> {
     let equals = pair.iter().position(|&byte| byte == b'=')?;
     let (name, value) = pair.split_at_checked(equals)?;
@@ -56,12 +59,12 @@ fn value<'a>(pair: &'a [u8], names: &[String]) -> Option<&'a [u8]> {
     names.iter().any(|own| own.as_bytes() == name).then(|| value.get(1..).unwrap_or_default().trim_ascii())
 }
 
-/// The quotes are no part of what the value means, though a browser sends them along.
+/// Removes the quotes, which a browser sends along, but which are no part of the value's meaning.
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// A token of RFC 9110 section 5.6.2, which RFC 6265 section 4.1.1 wants of a name.
+/// Checks for a token of RFC 9110 section 5.6.2, which RFC 6265 section 4.1.1 demands of a name.
 pub(crate) fn is_cookie_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

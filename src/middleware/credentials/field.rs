@@ -1,10 +1,10 @@
-//! One line of a header field, of which no more is looked at than a token can have.
+//! One line of a header field. No more of it is read than a token can have.
 
 use http::{HeaderMap, HeaderName};
 
 use super::Credential;
 
-/// What a request has under a field's name.
+/// The lines of a request under a field's name.
 pub(super) enum Line<'a> {
     Absent,
     One(Beginning<'a>),
@@ -12,13 +12,14 @@ pub(super) enum Line<'a> {
     Several,
 }
 
-/// The beginning of a line, without the spaces around it: a scheme, spaces and a token fit in, and one byte more.
+/// The beginning of a line, without the spaces around it. A scheme, spaces and a token fit in, and
+/// one byte more.
 pub(super) struct Beginning<'a> {
     pub(super) text: &'a [u8],
     is_cut: bool,
 }
 
-/// The field's one line.
+/// Returns the field's one line.
 #[inline]
 pub(super) fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> Line<'a> {
     let mut lines = headers.get_all(name).iter();
@@ -34,7 +35,8 @@ pub(super) fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len:
 }
 
 impl<'a> Beginning<'a> {
-    /// The token that this part of the line is. What was cut before the token became too long has too many spaces around it.
+    /// Returns the token that this part of the line is. A line that was cut before the token became
+    /// too long has too many spaces around it.
     #[inline]
     pub(super) fn token(&self, part: &'a [u8], max_token_len: usize) -> Credential<'a> {
         if self.is_cut && part.len() <= max_token_len {
@@ -44,7 +46,8 @@ impl<'a> Beginning<'a> {
     }
 }
 
-/// A field of the application's own, which holds the token alone. An empty one is as if absent, as an empty `Authorization` is.
+/// Reads a field of the application's own, which holds the token alone. An empty one is as if
+/// absent, as an empty `Authorization` is.
 pub(super) fn token<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> Credential<'a> {
     match line(headers, name, max_token_len) {
         Line::Absent | Line::One(Beginning { text: [], .. }) => Credential::Absent,

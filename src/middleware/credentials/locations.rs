@@ -12,8 +12,8 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// A credential, and whether it stands anywhere but in `Authorization`: of that field alone shared caches know what it means
-/// (RFC 9111 section 3.5).
+/// A credential, and its place. Shared caches know the meaning of `Authorization` alone (RFC 9111
+/// section 3.5).
 pub(in crate::middleware) struct Presented<'a> {
     pub(in crate::middleware) credential: Credential<'a>,
     pub(in crate::middleware) is_elsewhere: bool,
@@ -75,7 +75,7 @@ impl Locations {
         Ok(())
     }
 
-    /// The one credential of a request.
+    /// Returns the one credential of a request.
     pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Presented<'a> {
         let in_authorization = authorization::read(request.headers(), max_token_len);
         if self.headers.is_empty() && self.cookies.is_empty() && self.queries.is_empty() {
@@ -95,7 +95,7 @@ impl Locations {
         Presented { credential: in_authorization.and(elsewhere), is_elsewhere }
     }
 
-    /// Keeps whatever may hold a credential out of the `Debug` text of the request's headers.
+    /// Keeps all that may hold a credential out of the `Debug` text of the request's headers.
     pub(in crate::middleware) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for (name, value) in headers.iter_mut() {
             if name == AUTHORIZATION || (name == COOKIE && !self.cookies.is_empty()) || self.headers.contains(name) {
@@ -104,8 +104,8 @@ impl Locations {
         }
     }
 
-    /// Takes whatever may hold a credential out of the request: the whole `Authorization` field, and of query and cookies what bears
-    /// an allowed name.
+    /// Takes all that may hold a credential out of the request: the whole `Authorization` field,
+    /// and the parameters, cookies and headers that bear an allowed name.
     pub(in crate::middleware) fn strip<B>(&self, request: &mut Request<B>) {
         request.headers_mut().remove(AUTHORIZATION);
         for name in &self.headers {

@@ -1,8 +1,9 @@
-//! Where a request's bearer token is read: the `Authorization` field, and where an application has allowed it also a query parameter, a
-//! cookie or a header of its own.
+//! The places of a request's bearer token: the `Authorization` field, and where an application has
+//! allowed it also a query parameter, a cookie or a header of its own.
 //!
-//! A request presents exactly one credential, or none (RFC 6750 section 2). All allowed places are looked at, and whatever is more than
-//! one is malformed, be it the same token twice: never guess which is meant, and never fall through from a bad one to another.
+//! A request presents exactly one credential, or none (RFC 6750 section 2). All allowed places are
+//! looked at. More than one credential is malformed, be it the same token twice: never guess which
+//! is meant, and never fall through from a bad one to another.
 
 mod authorization;
 mod cookie;
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 pub(crate) use self::cookie::is_cookie_name;
 pub(super) use self::locations::{Locations, Presented};
 
-/// What a request presents.
+/// The credential that a request presents.
 #[derive(Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) enum Credential<'a> {
@@ -27,7 +28,8 @@ pub(super) enum Credential<'a> {
     Token(Text<'a>),
 }
 
-/// A text in the place of a token, not looked at yet: one that is known as a good token has no need to be.
+/// A text in the place of a token. Its grammar is not checked yet, since a text that is known as a
+/// good token does not need that.
 #[derive(Clone, Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) struct Text<'a> {
@@ -36,15 +38,17 @@ pub(super) struct Text<'a> {
     max_token_len: usize,
 }
 
-/// The query and the cookies of a request may be longer than a token by this, and are refused beyond: whoever has no key must not be able to
-/// make the search for a token dearer than a token (measured: `cargo bench --bench hostile`). Servers commonly take 8 KiB of each.
+/// The bytes by which the query and the cookies of a request may be longer than a token. A client
+/// without a key must not be able to make the search for a token dearer than a token (measured:
+/// `cargo bench --bench hostile`). Servers commonly take 8 KiB of each.
 const BESIDE_THE_TOKEN: usize = 8 * 1024;
 
-/// More parameters, or cookies, than a request has in which a token is looked for there: browsers keep at most 180 cookies for a site.
+/// The most parameters, or cookies, of a request in which a token is looked for. Browsers keep at
+/// most 180 cookies for a site.
 const MAX_PAIRS: usize = 256;
 
 impl<'a> Credential<'a> {
-    /// The token in a place that holds a token and nothing else.
+    /// Returns the token in a place that holds a token and nothing else.
     #[inline]
     fn of(text: impl Into<Cow<'a, [u8]>>, max_token_len: usize) -> Self {
         let longest = max_token_len.saturating_add(1);
@@ -58,7 +62,7 @@ impl<'a> Credential<'a> {
         Self::Token(Text { bytes, max_token_len })
     }
 
-    /// What two places present together.
+    /// Joins the credentials of two places.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Absent, other) => other,
@@ -73,16 +77,18 @@ impl Text<'_> {
         &self.bytes
     }
 
-    /// The text, if it has the characters of a `b64token`, or is longer than any token that is looked at: that one is refused for its length, since reading a
-    /// megabyte to find a better reason would cost more than a valid token. `None`: it is malformed.
+    /// Returns the text if it has the characters of a `b64token`, or `None` if it is malformed. A
+    /// text longer than any token is returned as it is: its length will be the reason to refuse it,
+    /// since reading a megabyte for a better one would cost more than a valid token.
     pub(super) fn token(&self) -> Option<&str> {
         let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
         str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)
     }
 }
 
-/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750 section 2.1), where padding may also stand before a dot: a token
-/// whose segments are padded is a bad token (RFC 7515 section 2), not a request that cannot be read.
+/// Checks the grammar `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750
+/// section 2.1). Padding may also stand before a dot: a token whose segments are padded is a bad
+/// token (RFC 7515 section 2), not a request that cannot be read.
 #[allow(clippy::needless_bitwise_bool, reason = "branches would keep the loop from taking many bytes at a time")]
 fn is_b64token(text: &[u8]) -> bool {
     let is_legal = |byte: u8| {
@@ -101,7 +107,7 @@ fn is_b64token(text: &[u8]) -> bool {
 
 #[cfg(test)]
 impl Credential<'_> {
-    /// The token, or the name of what is there instead.
+    /// Returns the token, or the name of the variant.
     fn told(&self) -> String {
         match self {
             Self::Absent => "Absent".to_owned(),

@@ -6,7 +6,7 @@ use http::{Uri, uri::PathAndQuery};
 
 use super::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
 
-/// The one parameter of these names.
+/// Reads the one parameter of these names.
 pub(super) fn read<'a>(query: &'a str, names: &[String], max_token_len: usize) -> Credential<'a> {
     if query.len() > max_token_len.saturating_add(BESIDE_THE_TOKEN) {
         return Credential::Malformed;
@@ -41,13 +41,15 @@ pub(super) fn strip(uri: &mut Uri, names: &[String]) {
     }
     let target = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), others.join("&")) };
     let mut parts = uri.clone().into_parts();
-    // What is left of a target is a target too. Were it none, the request would lose its path rather than keep its credential.
+    // The rest of a target is a target too. Were it none, the request would lose its path rather
+    // than keep its credential.
     parts.path_and_query = Some(PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// Whether the parameter has one of the names, once it is decoded. Names have no character that forms write in another way than by
-/// escaping it, so the comparison needs no decoded copy, and ends at the first difference.
+/// Checks if the parameter has one of the names, once it is decoded. Forms can write the characters
+/// of names as they are or escaped, in no third way. So the comparison needs no decoded copy, and
+/// ends at the first difference.
 fn bears_name(pair: &str, names: &[String]) -> bool {
     let name = pair.split_once('=').map_or(pair, |(name, _)| name);
     names.iter().any(|own| percent_encoding::percent_decode_str(name).eq(own.bytes()))

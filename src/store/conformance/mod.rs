@@ -1,19 +1,26 @@
-//! The suite that every [`SessionStore`] must pass: its contract, rule by rule.
+//! The suite that a store must pass: the contract of its traits, rule by rule.
 //!
-//! Each [`Rule`] is named after its demand, and a failure names the rule. The suite needs a Tokio
-//! runtime; with several threads, simultaneous calls really run at once. The store's clock has to
-//! run, but need not be settable: the rules use short lifetimes and wait for the store's own time.
-//! They use subjects of their own, so the store need not be empty. They leave data behind that
-//! serves no other purpose.
+//! Each [`Rule`] is named after its demand, and a failure names the rule. Each rule concerns one
+//! [`Part`] of a store, or two: its sessions, its log, its denylist. [`run`] checks the parts that
+//! the store has. [`run_parts`] checks those that the caller names, and fails if one is missing.
+//!
+//! The suite needs a Tokio runtime; with several threads, simultaneous calls really run at once.
+//! The store's clock has to run, but need not be settable: the rules use short lifetimes and wait
+//! for the store's own time. They use subjects of their own, so the store need not be empty. They
+//! leave data behind that serves no other purpose.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use tower_bearer::store::{MemoryStore, SessionStore, conformance};
+//! use tower_bearer::store::{
+//!     MemoryStore, SessionStore,
+//!     conformance::{self, Part},
+//! };
 //!
 //! # #[tokio::main]
 //! # async fn main() {
 //! let new_store = async || Arc::new(MemoryStore::default()) as Arc<dyn SessionStore>;
-//! conformance::run(new_store).await.unwrap();
+//! let parts = [Part::Sessions, Part::Log, Part::Denylist];
+//! conformance::run_parts(&parts, new_store).await.unwrap();
 //! # }
 //! ```
 //!
@@ -32,14 +39,13 @@
 //! ```
 
 mod concurrency;
-mod foreign;
+mod denylist;
 mod log;
 mod names;
-mod republish;
 mod revocation;
 mod rotation;
 mod sessions;
-mod subject;
+mod user;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -50,17 +56,38 @@ use crate::error::StoreError;
 /// store's own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs all rules, each on a store that `new_store` returns: a new one each time, or the same.
+/// Checks all rules of the parts that the store has, each on a store that `new_store` returns: a
+/// new one each time, or the same.
 ///
 /// # Errors
 ///
 /// The rules that are broken, all of them.
 pub async fn run(new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(), Violations> {
-    let mut violations = Vec::new();
+    check_rules(new_store, |rule, store| rule.parts.iter().all(|part| part.is_in(store))).await
+}
+
+/// Checks all rules of these parts, as [`run`] does, and demands that the store has the parts.
+///
+/// # Errors
+///
+/// The rules that are broken, all of them. Without a part, all rules of that part are.
+pub async fn run_parts(parts: &[Part], new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(), Violations> {
+    check_rules(new_store, |rule, _| rule.parts.iter().all(|part| parts.contains(part))).await
+}
+
+async fn check_rules(
+    new_store: impl AsyncFn() -> Arc<dyn SessionStore>,
+    applies: impl Fn(&Rule, &Arc<dyn SessionStore>) -> bool,
+) -> Result<(), Violations> {
+    let (mut broken, mut checked) = (Vec::new(), 0);
     for rule in rules() {
-        violations.extend(rule.check(new_store().await).await.err());
+        let store = new_store().await;
+        if applies(rule, &store) {
+            checked += 1;
+            broken.extend(rule.check(store).await.err());
+        }
     }
-    if violations.is_empty() { Ok(()) } else { Err(Violations(violations)) }
+    if broken.is_empty() { Ok(()) } else { Err(Violations { broken, checked }) }
 }
 
 /// Returns all rules.
@@ -69,9 +96,33 @@ pub fn rules() -> &'static [Rule] {
     RULES
 }
 
-/// A demand on every store.
+/// A part of a store: what one of its traits does.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The [`SessionStore`] itself.
+    Sessions,
+    /// Its [`RevocationLog`](super::RevocationLog).
+    Log,
+    /// Its [`Denylist`](super::Denylist).
+    Denylist,
+}
+
+impl Part {
+    /// Returns true if the store has this part.
+    fn is_in(self, store: &Arc<dyn SessionStore>) -> bool {
+        match self {
+            Self::Sessions => true,
+            Self::Log => store.clone().revocation_log().is_some(),
+            Self::Denylist => store.clone().denylist().is_some(),
+        }
+    }
+}
+
+/// A demand on every store that has the parts it concerns.
 pub struct Rule {
     name: &'static str,
+    parts: &'static [Part],
     check: fn(Arc<dyn SessionStore>) -> BoxFuture<Outcome>,
 }
 
@@ -82,12 +133,22 @@ impl Rule {
         self.name
     }
 
+    /// Returns the parts of a store that the rule concerns: one, or the log and the denylist.
+    #[must_use]
+    pub fn parts(&self) -> &'static [Part] {
+        self.parts
+    }
+
     /// Checks if a store keeps the rule.
     ///
     /// # Errors
     ///
-    /// The store's behaviour instead; also if it panicked, answered with an error or took too long.
+    /// The store's behaviour instead; also if it has not all [`parts`](Self::parts) of the rule,
+    /// panicked, answered with an error or took too long.
     pub async fn check(&self, store: Arc<dyn SessionStore>) -> Result<(), Violation> {
+        if let Some(part) = self.parts.iter().find(|part| !part.is_in(&store)) {
+            return Err(Violation { rule: self.name, what: format!("the store has no part {part:?}") });
+        }
         let mut task = tokio::spawn((self.check)(store));
         let what = match tokio::time::timeout(PATIENCE, &mut task).await {
             Ok(Ok(Ok(()))) => return Ok(()),
@@ -133,19 +194,22 @@ impl Error for Violation {}
 
 /// The rules that a store has broken.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Violations(Vec<Violation>);
+pub struct Violations {
+    broken: Vec<Violation>,
+    checked: usize,
+}
 
 impl Violations {
     /// Returns an iterator over the violations.
     pub fn iter(&self) -> impl Iterator<Item = &Violation> {
-        self.0.iter()
+        self.broken.iter()
     }
 }
 
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the store breaks {} of {} rules", self.0.len(), RULES.len())?;
-        self.0.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
+        write!(f, "the store breaks {} of {} rules", self.broken.len(), self.checked)?;
+        self.broken.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
     }
 }
 
@@ -186,104 +250,150 @@ macro_rules! ensure {
 }
 use ensure;
 
+use log::{denials, endings, names as logged_names, republish};
+
 macro_rules! rules {
-    ($($module:ident { $($name:ident,)+ })+) => {
-        const RULES: &[Rule] = &[$($(
-            Rule { name: stringify!($name), check: |store| Box::pin($module::$name(subject::Subject::new(store))) },
-        )+)+];
+    ($($parts:tt { $($module:ident { $($name:ident,)+ })+ })+) => {
+        const RULES: &[Rule] = &[$($($(
+            Rule {
+                name: stringify!($name),
+                parts: {
+                    use Part::*;
+                    &$parts
+                },
+                check: |store| Box::pin($module::$name(user::User::new(store))),
+            },
+        )+)+)+];
     };
 }
 
 rules! {
-    sessions {
-        an_opened_session_is_active,
-        an_unknown_session_is_unknown,
-        an_existing_session_is_never_overwritten,
-        a_session_that_is_not_used_ends,
-        the_absolute_end_bounds_the_idle_one,
-        max_sessions_evicts_those_used_longest_ago_and_logs_it,
-        max_sessions_counts_only_the_living,
-        a_new_cap_ends_the_excess_over_some_logins,
-        a_login_that_began_before_a_revoke_all_is_superseded,
-        the_listing_tells_what_is_known_of_a_session,
-        the_listing_holds_live_sessions_only,
-        the_listing_can_be_read_in_pages,
-        no_end_lies_beyond_the_end_of_time,
-        time_does_not_go_back,
+    [Sessions] {
+        sessions {
+            an_opened_session_is_active,
+            an_unknown_session_is_unknown,
+            an_existing_session_is_never_overwritten,
+            a_session_that_is_not_used_ends,
+            the_absolute_end_bounds_the_idle_one,
+            max_sessions_evicts_those_used_longest_ago,
+            max_sessions_counts_only_the_living,
+            a_new_cap_ends_the_excess_over_some_logins,
+            a_login_that_began_before_a_revoke_all_is_superseded,
+            the_listing_tells_what_is_known_of_a_session,
+            the_listing_holds_live_sessions_only,
+            the_listing_can_be_read_in_pages,
+            no_end_lies_beyond_the_end_of_time,
+            time_does_not_go_back,
+        }
+        rotation {
+            a_rotation_moves_the_counter_on,
+            a_rotation_prolongs_the_session_but_not_beyond_its_absolute_end,
+            a_replay_within_the_grace_gets_the_same_successor,
+            the_grace_does_not_slide,
+            a_grace_of_zero_never_replays,
+            more_than_one_behind_is_reuse_even_within_the_grace,
+            reuse_ends_the_session,
+            a_counter_ahead_of_the_record_is_adopted,
+            a_counter_never_wraps,
+            only_a_live_session_rotates,
+        }
+        revocation {
+            a_revoked_session_is_revoked,
+            a_repeated_revocation_finds_nothing,
+            a_session_that_ended_with_all_others_is_not_found,
+            every_session_opened_between_two_revoke_alls_is_ended_by_the_second,
+            a_session_that_was_revoked_before_it_was_opened_is_never_opened,
+            a_token_that_has_expired_is_not_revoked,
+            a_session_past_its_end_is_revoked,
+            a_revoked_token_leaves_its_session_alive,
+            a_revoked_token_is_remembered_until_its_time,
+            a_revoked_token_of_a_lost_session_is_revoked,
+            revoke_all_ends_every_session_of_the_user_only,
+            revoke_all_spares_the_exception_but_not_its_revoked_tokens,
+            an_exception_that_is_not_alive_stays_dead,
+            generations_only_rise,
+        }
+        names {
+            subjects_of_any_text_are_kept_apart,
+            sessions_and_tokens_of_any_text_are_kept_apart,
+            the_longest_names_are_kept_apart,
+            names_that_no_token_can_have_are_rejected,
+        }
+        concurrency {
+            fifty_rotations_at_once_yield_one_successor,
+            rotations_at_once_without_grace_leave_nothing_alive,
+            a_session_is_opened_once,
+            opens_at_once_never_exceed_max_sessions,
+            revocations_and_rotations_at_once_leave_nothing_alive,
+            what_was_answered_is_seen,
+            what_was_revoked_never_comes_back,
+            a_dropped_call_is_done_or_not_done,
+        }
     }
-    rotation {
-        a_rotation_moves_the_counter_on,
-        a_rotation_prolongs_the_session_but_not_beyond_its_absolute_end,
-        a_replay_within_the_grace_gets_the_same_successor,
-        the_grace_does_not_slide,
-        a_grace_of_zero_never_replays,
-        more_than_one_behind_is_reuse_even_within_the_grace,
-        reuse_ends_the_session_and_is_logged,
-        a_counter_ahead_of_the_record_is_adopted,
-        a_counter_never_wraps,
-        only_a_live_session_rotates,
+    [Log] {
+        log {
+            the_log_is_dense_and_chained,
+            the_log_holds_the_changes_in_their_order,
+            an_answer_says_where_in_the_log_it_stands_and_what_is_written_there,
+            an_unknown_bucket_or_cursor_does_no_harm,
+            the_log_tells_for_how_long_it_is_kept,
+            the_longest_staleness_is_told_and_only_grows,
+            a_subject_has_one_bucket,
+        }
+        endings {
+            evictions_are_logged,
+            reuse_is_logged,
+            a_repeated_revocation_writes_nothing_and_names_the_first_entry,
+            what_ended_with_all_sessions_needs_no_entry_of_its_own,
+            a_revocation_that_finds_nothing_is_logged,
+            a_token_that_has_expired_is_not_logged,
+            a_session_past_its_end_is_logged_once,
+            no_entry_matters_beyond_the_end_of_time,
+            no_caller_makes_the_log_of_a_subject_grow_fast,
+            what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept,
+            an_exception_is_logged_with_its_generation,
+            an_exception_that_is_not_alive_is_not_named,
+            a_generation_of_the_log_parts_the_dead_from_the_living,
+            revocations_at_once_are_all_logged,
+            evictions_at_once_are_all_logged,
+            a_dropped_call_leaves_no_hole,
+        }
+        logged_names {
+            subjects_of_any_text_are_logged_by_their_name,
+            sessions_of_any_text_are_logged_by_their_name,
+            names_that_no_token_can_have_are_not_logged,
+        }
+        republish {
+            a_lost_end_of_a_session_is_told_again_once,
+            a_lost_revocation_of_a_token_is_told_again_once,
+            a_lost_revoke_all_spares_what_was_opened_after_it,
+            a_lost_revoke_all_supersedes_logins_that_began_before_it_only,
+            an_exception_that_is_lost_or_dead_is_not_named_again,
+            what_is_over_is_not_told_again,
+        }
     }
-    revocation {
-        a_revoked_session_is_revoked,
-        a_repeated_revocation_writes_nothing_and_names_the_first_entry,
-        what_ended_with_all_sessions_needs_no_entry_of_its_own,
-        every_session_opened_between_two_revoke_alls_is_ended_by_the_second,
-        a_revocation_that_finds_nothing_is_logged,
-        a_token_that_has_expired_is_not_logged,
-        a_session_past_its_end_is_revoked_and_logged_once,
-        no_caller_makes_the_log_of_a_subject_grow_fast,
-        what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept,
-        a_revoked_token_leaves_its_session_alive,
-        a_revoked_token_is_remembered_until_its_time,
-        a_revoked_token_of_a_lost_session_is_revoked,
-        revoke_all_ends_every_session_of_the_user_only,
-        revoke_all_spares_the_exception_but_not_its_revoked_tokens,
-        an_exception_that_is_not_alive_is_not_named,
-        generations_only_rise,
+    [Denylist] {
+        denylist {
+            a_denied_token_is_denied,
+            a_denied_subject_or_session_is_denied_up_to_the_last_denial,
+            issuers_and_kinds_are_kept_apart,
+            a_denial_is_remembered_for_its_time,
+            a_denial_is_remembered_for_as_long_as_denials_are_kept,
+            a_repeated_denial_finds_nothing_within_half_a_second,
+            names_that_no_token_can_have_are_not_denied,
+        }
     }
-    foreign {
-        a_denied_token_is_denied,
-        a_denied_subject_or_session_is_denied_up_to_the_last_denial,
-        issuers_and_kinds_are_kept_apart,
-        a_denial_is_remembered_for_its_time,
-        a_repeated_denial_writes_nothing_within_half_a_second,
-        a_denial_is_logged,
-        the_log_calls_what_is_denied_by_its_name,
-    }
-    log {
-        the_log_is_dense_and_chained,
-        the_log_holds_the_changes_in_their_order,
-        an_answer_says_where_in_the_log_it_stands_and_what_is_written_there,
-        an_unknown_bucket_or_cursor_does_no_harm,
-        the_log_tells_for_how_long_it_is_kept,
-        the_longest_staleness_is_told_and_only_grows,
-        what_was_revoked_before_the_log_was_kept_longer_is_told_as_such,
-        a_subject_has_one_bucket,
-    }
-    republish {
-        a_lost_end_of_a_session_is_told_again_once,
-        a_lost_revocation_of_a_token_is_told_again_once,
-        a_lost_revoke_all_spares_what_was_opened_after_it,
-        a_lost_revoke_all_supersedes_logins_that_began_before_it_only,
-        an_exception_that_is_lost_or_dead_is_not_named_again,
-        a_lost_denial_is_told_again_once,
-        what_is_over_is_not_told_again,
-    }
-    names {
-        subjects_of_any_text_are_kept_apart,
-        sessions_and_tokens_of_any_text_are_kept_apart,
-        the_longest_names_are_kept_apart,
-        names_that_no_token_can_have_are_rejected,
-    }
-    concurrency {
-        fifty_rotations_at_once_yield_one_successor,
-        rotations_at_once_without_grace_leave_nothing_alive,
-        a_session_is_opened_once,
-        opens_at_once_never_exceed_max_sessions,
-        revocations_and_rotations_at_once_leave_nothing_alive,
-        what_was_answered_is_seen,
-        what_was_revoked_never_comes_back,
-        revocations_at_once_are_all_logged,
-        a_dropped_call_is_done_or_not_done,
+    [Log, Denylist] {
+        denials {
+            a_denial_is_logged,
+            a_repeated_denial_writes_nothing_within_half_a_second,
+            the_log_calls_what_is_denied_by_its_name,
+            no_caller_makes_the_log_of_an_external_id_grow_fast,
+            what_is_denied_is_remembered_for_as_long_as_the_log_is_kept,
+            what_was_denied_before_the_log_was_kept_longer_is_told_as_such,
+            a_lost_denial_is_told_again_once,
+            a_denial_that_is_over_is_not_told_again,
+            denials_of_names_that_no_token_can_have_are_not_logged,
+        }
     }
 }

@@ -2,16 +2,17 @@
 
 use super::{
     Outcome, ensure,
-    subject::{LONG, Subject},
+    user::{LONG, User},
 };
 use crate::{
-    error::StoreErrorKind,
-    store::{DenyRequest, ExternalId, Revocation, RotateRefresh, Rotated, SessionState},
+    error::{StoreError, StoreErrorKind},
+    ids::SessionId,
+    store::{RotateRefresh, Rotated, SessionState},
 };
 
 /// Texts that have been mistaken for other things before: patterns, protocol, scripts, separators,
 /// a store's own fields.
-const ODD: &[&str] = &[
+pub(super) const ODD: &[&str] = &[
     "*",
     "?",
     "[a-z]",
@@ -106,14 +107,13 @@ const ODD: &[&str] = &[
     "a",
 ];
 
-pub(super) async fn subjects_of_any_text_are_kept_apart(user: Subject) -> Outcome {
+pub(super) async fn subjects_of_any_text_are_kept_apart(user: User) -> Outcome {
     // The raw names, since a prefix would tame some; so the session's id has to be one that no
     // other run uses.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;
     }
-    let mut reader = user.reader().await?;
     for (n, name) in ODD.iter().enumerate() {
         let one = user.other(*name);
         // A subject that was taken for this one was revoked before.
@@ -121,124 +121,108 @@ pub(super) async fn subjects_of_any_text_are_kept_apart(user: Subject) -> Outcom
         ensure!(one.live().await?.contains(sid), "{name:?}: not listed");
         ensure!(matches!(one.rotate(sid, 0, LONG).await?, Rotated::Rotated(_)), "{name:?}: does not rotate");
         if n % 2 == 0 {
-            one.store.revoke_all(name, None).await?;
+            one.revoke_all(None).await?;
         } else {
-            one.store.revoke_session(name, sid).await?;
+            one.revoke_session(sid).await?;
         }
         ensure!(one.is_revoked(sid).await?, "{name:?}: {:?}", one.state(sid).await?);
-    }
-    let logged = reader.read().await?;
-    for name in ODD {
-        let named = logged.iter().filter(|entry| match &entry.revocation {
-            Revocation::Session { subject, .. } | Revocation::Subject { subject, .. } => subject == name,
-            _ => false,
-        });
-        ensure!(named.count() == 1, "{name:?} was revoked once; the log says otherwise");
     }
     Ok(())
 }
 
-pub(super) async fn sessions_and_tokens_of_any_text_are_kept_apart(user: Subject) -> Outcome {
+pub(super) async fn sessions_and_tokens_of_any_text_are_kept_apart(user: User) -> Outcome {
     for sid in ODD {
         user.open(sid).await?;
     }
     let live = user.live().await?;
-    ensure!(live == ODD.iter().copied().map(String::from).collect(), "listed are {live:?}");
+    ensure!(live == ODD.iter().copied().map(SessionId::from).collect(), "listed are {live:?}");
 
-    let until = user.store.ping().await?.saturating_add(LONG);
+    let until = user.in_an_hour().await?;
     for (n, jti) in ODD.iter().enumerate() {
         let state = user.token_state("a", jti).await?;
         let active = matches!(state, SessionState::Active { .. });
         ensure!(active, "the token {jti:?} was taken for one of {:?}: {state:?}", ODD.get(..n));
-        user.store.revoke_token(&user.name, jti, until).await?;
+        user.revoke_token(jti, until).await?;
         let state = user.token_state("a", jti).await?;
         ensure!(matches!(state, SessionState::Revoked { .. }), "the token {jti:?} is {state:?}");
     }
-    let mut reader = user.reader().await?;
     for (n, sid) in ODD.iter().enumerate() {
         ensure!(user.is_active(sid).await?, "the session {sid:?} was taken for one of {:?}", ODD.get(..n));
         let successor = user.advance(sid, 0).await?;
         ensure!(successor.counter == 1, "{sid:?}: {successor:?}");
-        user.store.revoke_session(&user.name, sid).await?;
+        user.revoke_session(sid).await?;
         ensure!(user.is_revoked(sid).await?, "{sid:?} is {:?}", user.state(sid).await?);
     }
-    let logged = reader.revocations().await?;
-    let expected = ODD.iter().map(|sid| Revocation::Session { subject: user.name.clone(), sid: (*sid).to_owned() });
-    ensure!(logged.into_iter().eq(expected), "the log has other names");
     Ok(())
 }
 
-pub(super) async fn the_longest_names_are_kept_apart(user: Subject) -> Outcome {
+pub(super) async fn the_longest_names_are_kept_apart(user: User) -> Outcome {
     let long = |end: &str| format!("{}{end}", "x".repeat(255 - end.len()));
     let multibyte = |end: &str| format!("{}{end}", "é".repeat(127));
     let names = [long("a"), long("b"), long(":"), long("*"), multibyte("a"), multibyte("b")];
     for name in &names {
         let one = user.other(name);
         // The session's id has to be new in a store that has seen this suite before.
-        one.open(&user.name).await?;
+        one.open(user.name.as_str()).await?;
         user.open(name).await?;
-        user.store.revoke_token(&user.name, name, user.store.ping().await?.saturating_add(LONG)).await?;
+        user.revoke_token(name, user.in_an_hour().await?).await?;
     }
-    ensure!(user.live().await? == names.iter().cloned().collect(), "listed are {:?}", user.live().await?);
+    ensure!(user.live().await? == names.iter().map(SessionId::from).collect(), "listed are {:?}", user.live().await?);
     for (n, name) in names.iter().enumerate() {
-        user.store.revoke_all(name, None).await?;
-        user.store.revoke_session(&user.name, name).await?;
-        ensure!(user.other(name).is_revoked(&user.name).await?, "a subject of {} bytes lives", name.len());
+        user.other(name).revoke_all(None).await?;
+        user.revoke_session(name).await?;
+        ensure!(user.other(name).is_revoked(user.name.as_str()).await?, "a subject of {} bytes lives", name.len());
         for other in names.iter().skip(n + 1) {
-            ensure!(user.other(other).is_active(&user.name).await?, "{name:?} was revoked, and {other:?} with it");
+            ensure!(
+                user.other(other).is_active(user.name.as_str()).await?,
+                "{name:?} was revoked, and {other:?} with it"
+            );
             ensure!(user.is_active(other).await?, "the session {name:?} was revoked, and {other:?} with it");
         }
     }
     Ok(())
 }
 
-pub(super) async fn names_that_no_token_can_have_are_rejected(user: Subject) -> Outcome {
-    user.open("s").await?;
-    let long = "x".repeat(256);
-    let longer = "x".repeat(40_000);
-    let until = user.store.ping().await?.saturating_add(LONG);
-    let bucket = user.store.bucket_of(&user.name);
-    let mut reader = user.reader().await?;
-    for bad in ["", &long, &longer] {
-        let (name, owned) = (user.name.as_str(), || bad.to_owned());
-        let rotate = |subject: &str, sid: &str| RotateRefresh {
-            subject: subject.to_owned(),
-            sid: sid.to_owned(),
-            counter: 0,
-            idle: LONG,
-            grace: LONG,
-        };
-        let deny = |id| DenyRequest { issuer: "https://issuer.example".to_owned(), id, keep: LONG };
-        let stranger = user.other(bad);
-        let session = |subject: &str, sid| Revocation::Session { subject: subject.to_owned(), sid };
-        let except =
-            Revocation::Subject { subject: name.to_owned(), generation: u64::MAX >> 20, except: Some(owned()) };
-        let bucket_of_bad = user.store.bucket_of(bad);
-        let outcomes = [
-            ("open", user.store.open(stranger.session("s")).await.err()),
-            ("open sid", user.store.open(user.session(bad)).await.err()),
-            ("rotate", user.store.rotate(rotate(bad, "s")).await.err()),
-            ("rotate sid", user.store.rotate(rotate(name, bad)).await.err()),
-            ("revoke_session", user.store.revoke_session(bad, "s").await.err()),
-            ("revoke_session sid", user.store.revoke_session(name, bad).await.err()),
-            ("revoke_token", user.store.revoke_token(bad, "j", until).await.err()),
-            ("revoke_token jti", user.store.revoke_token(name, bad, until).await.err()),
-            ("revoke_all", user.store.revoke_all(bad, None).await.err()),
-            ("revoke_all except", user.store.revoke_all(name, Some(bad)).await.err()),
-            ("deny jti", user.store.deny(deny(ExternalId::Token(owned()))).await.err()),
-            ("deny sid", user.store.deny(deny(ExternalId::Session(owned()))).await.err()),
-            ("deny sub", user.store.deny(deny(ExternalId::Subject(owned()))).await.err()),
-            ("republish", user.store.republish(bucket_of_bad, session(bad, "s".to_owned()), until).await.err()),
-            ("republish sid", user.store.republish(bucket, session(name, owned()), until).await.err()),
-            ("republish except", user.store.republish(bucket, except, until).await.err()),
-        ];
-        for (what, error) in outcomes {
-            let rejected = error.as_ref().is_some_and(|error| error.kind() == StoreErrorKind::Rejected);
-            ensure!(rejected, "{what} with a name of {} bytes: {error:?}", bad.len());
-        }
+/// Lengths of names that no token can have.
+pub(super) const BAD_LENGTHS: [usize; 3] = [0, 256, 40_000];
+
+/// Makes every call of a store of sessions that changes something, with a name that no token has.
+pub(super) async fn calls_with(user: &User, bad: &str) -> Outcome {
+    let until = user.in_an_hour().await?;
+    let stranger = user.other(bad);
+    let rotate = |user: &User, sid: &str| RotateRefresh::new(&user.name, sid.into(), 0, LONG, LONG);
+    let (store, name, session) = (&user.store, &user.name, SessionId::from(bad));
+    ensure_rejected(
+        bad.len(),
+        [
+            ("open", store.open(stranger.session("s")).await.err()),
+            ("open sid", store.open(user.session(bad)).await.err()),
+            ("rotate", store.rotate(rotate(&stranger, "s")).await.err()),
+            ("rotate sid", store.rotate(rotate(user, bad)).await.err()),
+            ("revoke_session", store.revoke_session(&stranger.name, &"s".into()).await.err()),
+            ("revoke_session sid", store.revoke_session(name, &session).await.err()),
+            ("revoke_token", store.revoke_token(&stranger.name, &"j".into(), until).await.err()),
+            ("revoke_token jti", store.revoke_token(name, &bad.into(), until).await.err()),
+            ("revoke_all", store.revoke_all(&stranger.name, None).await.err()),
+            ("revoke_all except", store.revoke_all(name, Some(&session)).await.err()),
+        ],
+    )
+}
+
+/// Ends the rule unless all these calls were rejected.
+pub(super) fn ensure_rejected<const N: usize>(length: usize, calls: [(&str, Option<StoreError>); N]) -> Outcome {
+    for (call, error) in calls {
+        let rejected = error.as_ref().is_some_and(|error| error.kind() == StoreErrorKind::Rejected);
+        ensure!(rejected, "{call} with a name of {length} bytes: {error:?}");
     }
-    let logged = reader.read().await?;
-    ensure!(logged.is_empty(), "the log says {logged:?}");
+    Ok(())
+}
+
+pub(super) async fn names_that_no_token_can_have_are_rejected(user: User) -> Outcome {
+    user.open("s").await?;
+    for length in BAD_LENGTHS {
+        calls_with(&user, &"x".repeat(length)).await?;
+    }
     ensure!(user.is_active("s").await?, "it is {:?}", user.state("s").await?);
     Ok(())
 }

@@ -4,14 +4,15 @@ use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 use super::{
     Outcome, ensure,
-    subject::{LONG, SHORT, Subject},
+    user::{LONG, SHORT, User},
 };
 use crate::{
     clock::Timestamp,
-    store::{LogQuery, OpenSession, Opened, Revocation, RotateRefresh, Rotated, SessionState},
+    ids::SessionId,
+    store::{LogQuery, OpenSession, Opened, RotateRefresh, Rotated, SessionState},
 };
 
-pub(super) async fn an_opened_session_is_active(user: Subject) -> Outcome {
+pub(super) async fn an_opened_session_is_active(user: User) -> Outcome {
     let before = user.store.ping().await?;
     let opening = user.open("s").await?;
     ensure!(before <= opening.now, "opened at {}, asked at {before}", opening.now);
@@ -23,16 +24,16 @@ pub(super) async fn an_opened_session_is_active(user: Subject) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn an_unknown_session_is_unknown(user: Subject) -> Outcome {
+pub(super) async fn an_unknown_session_is_unknown(user: User) -> Outcome {
     ensure!(user.state("s").await? == SessionState::Unknown, "a session of a user who has none is known");
     user.open("s").await?;
     ensure!(user.state("t").await? == SessionState::Unknown, "a session that was never opened is known");
-    let other = user.other(format!("{}-other", user.name));
+    let other = user.sibling("other");
     ensure!(other.state("s").await? == SessionState::Unknown, "a session is known as another user's");
     Ok(())
 }
 
-pub(super) async fn an_existing_session_is_never_overwritten(user: Subject) -> Outcome {
+pub(super) async fn an_existing_session_is_never_overwritten(user: User) -> Outcome {
     let open = OpenSession { label: "the first".to_owned(), ..user.session("s") };
     user.open_as(open).await?;
     user.advance("s", 0).await?;
@@ -42,24 +43,24 @@ pub(super) async fn an_existing_session_is_never_overwritten(user: Subject) -> O
     ensure!(labels == ["the first"], "the label is {labels:?}");
     user.advance("s", 1).await?;
 
-    user.store.revoke_session(&user.name, "s").await?;
+    user.revoke_session("s").await?;
     let answer = user.store.open(user.session("s")).await?;
     ensure!(matches!(answer, Opened::Exists { .. }), "a revoked session: {answer:?}");
     ensure!(user.is_revoked("s").await?, "a revoked session was opened again");
 
     user.open("t").await?;
-    user.store.revoke_all(&user.name, None).await?;
+    user.revoke_all(None).await?;
     let answer = user.store.open(user.session("t")).await?;
     ensure!(matches!(answer, Opened::Exists { .. }), "a session that ended with all others: {answer:?}");
     ensure!(user.is_revoked("t").await?, "a session that ended with all others was opened again");
     Ok(())
 }
 
-pub(super) async fn a_session_that_is_not_used_ends(user: Subject) -> Outcome {
+pub(super) async fn a_session_that_is_not_used_ends(user: User) -> Outcome {
     let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("s") }).await?;
     ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "ends at {}", opening.refresh_end);
     loop {
-        let checked = user.store.check(&user.name, "s", "j").await?;
+        let checked = user.store.check(&user.name, &"s".into(), &"j".into()).await?;
         if opening.refresh_end <= checked.now {
             // A store may remove a session at any time after its end.
             let over = matches!(checked.state, SessionState::Expired | SessionState::Unknown);
@@ -73,7 +74,7 @@ pub(super) async fn a_session_that_is_not_used_ends(user: Subject) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn the_absolute_end_bounds_the_idle_one(user: Subject) -> Outcome {
+pub(super) async fn the_absolute_end_bounds_the_idle_one(user: User) -> Outcome {
     let opening = user.open_as(OpenSession { idle: LONG, absolute: SHORT, ..user.session("s") }).await?;
     ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "ends at {}", opening.refresh_end);
     user.wait_until(opening.refresh_end).await?;
@@ -86,41 +87,48 @@ pub(super) async fn the_absolute_end_bounds_the_idle_one(user: Subject) -> Outco
     Ok(())
 }
 
-pub(super) async fn max_sessions_evicts_those_used_longest_ago_and_logs_it(user: Subject) -> Outcome {
+/// Opens a, b, c and d, and then uses a.
+pub(super) async fn open_four(user: &User) -> Outcome {
     // Each at a moment of its own; otherwise their order would be open.
     for sid in ["a", "b", "c", "d"] {
         let opening = user.open(sid).await?;
         user.wait_until(opening.now.saturating_add(Duration::from_millis(2))).await?;
     }
     let successor = user.advance("a", 0).await?;
-    user.wait_until(successor.now.saturating_add(Duration::from_millis(2))).await?;
-    let mut reader = user.reader().await?;
+    user.wait_until(successor.now.saturating_add(Duration::from_millis(2))).await
+}
+
+/// Opens e under a cap of three, after [`open_four`].
+pub(super) async fn evict_two_of_four(user: &User) -> Outcome {
     let opening = user.open_capped("e", NonZeroU32::MIN.saturating_add(2)).await?;
     ensure!(opening.evicted == ["b", "c"], "evicted were {:?}, used longest ago were b and c", opening.evicted);
+    Ok(())
+}
+
+pub(super) async fn max_sessions_evicts_those_used_longest_ago(user: User) -> Outcome {
+    open_four(&user).await?;
+    evict_two_of_four(&user).await?;
     for sid in ["b", "c"] {
         ensure!(user.is_revoked(sid).await?, "{sid} was evicted and is {:?}", user.state(sid).await?);
     }
     let live = user.live().await?;
-    ensure!(live == ["a", "d", "e"].map(String::from).into(), "alive are {live:?}");
-    let logged = reader.revocations().await?;
-    let expected = ["b", "c"].map(|sid| Revocation::Session { subject: user.name.clone(), sid: sid.to_owned() });
-    ensure!(logged == expected, "the log says {logged:?}");
+    ensure!(live == ["a", "d", "e"].map(SessionId::from).into(), "alive are {live:?}");
     Ok(())
 }
 
-pub(super) async fn max_sessions_counts_only_the_living(user: Subject) -> Outcome {
+pub(super) async fn max_sessions_counts_only_the_living(user: User) -> Outcome {
     let short = user.open_as(OpenSession { idle: SHORT, ..user.session("expired") }).await?;
     user.open("ended with all").await?;
-    user.store.revoke_all(&user.name, Some("expired")).await?;
+    user.revoke_all(Some("expired")).await?;
     user.open("revoked").await?;
-    user.store.revoke_session(&user.name, "revoked").await?;
-    user.store.revoke_token(&user.name, "a token", short.now.saturating_add(LONG)).await?;
+    user.revoke_session("revoked").await?;
+    user.revoke_token("a token", short.now.saturating_add(LONG)).await?;
     user.open("alive").await?;
     user.wait_until(short.refresh_end).await?;
     let opening = user.open_capped("new", NonZeroU32::MIN.saturating_add(1)).await?;
     ensure!(opening.evicted.is_empty(), "evicted were {:?}, though only one session was alive", opening.evicted);
     let opening = user.open_capped("newest", NonZeroU32::MIN).await?;
-    let evicted: BTreeSet<_> = opening.evicted.iter().map(String::as_str).collect();
+    let evicted: BTreeSet<_> = opening.evicted.iter().map(SessionId::as_str).collect();
     ensure!(evicted == ["alive", "new"].into(), "evicted were {evicted:?}");
     let again = user.store.open(OpenSession { max_sessions: Some(NonZeroU32::MIN), ..user.session("newest") }).await?;
     ensure!(matches!(again, Opened::Exists { .. }), "{again:?}");
@@ -128,11 +136,11 @@ pub(super) async fn max_sessions_counts_only_the_living(user: Subject) -> Outcom
     Ok(())
 }
 
-pub(super) async fn a_new_cap_ends_the_excess_over_some_logins(user: Subject) -> Outcome {
+pub(super) async fn a_new_cap_ends_the_excess_over_some_logins(user: User) -> Outcome {
     const SESSIONS: usize = 300;
     for n in 0..SESSIONS {
         user.open(&format!("session {n}")).await?;
-        user.store.revoke_token(&user.name, &format!("token {n}"), Timestamp::END_OF_TIME).await?;
+        user.revoke_token(&format!("token {n}"), Timestamp::END_OF_TIME).await?;
     }
     let cap = NonZeroU32::MIN.saturating_add(1);
     let (mut alive, mut evicted) = (SESSIONS, BTreeSet::new());
@@ -140,12 +148,16 @@ pub(super) async fn a_new_cap_ends_the_excess_over_some_logins(user: Subject) ->
         let opening = user.open_capped(&format!("login {n}"), cap).await?;
         alive = alive.saturating_add(1).saturating_sub(opening.evicted.len());
         for sid in opening.evicted {
-            ensure!(user.is_revoked(&sid).await?, "{sid} was evicted and is {:?}", user.state(&sid).await?);
+            ensure!(
+                user.is_revoked(sid.as_str()).await?,
+                "{sid} was evicted and is {:?}",
+                user.state(sid.as_str()).await?
+            );
             ensure!(evicted.insert(sid.clone()), "{sid} was evicted twice");
         }
         let live = user.live().await?;
         ensure!(live.len() == alive, "login {n}: {} are alive, and not {alive}", live.len());
-        ensure!(live.contains(&format!("login {n}")), "login {n} has no session");
+        ensure!(live.contains(format!("login {n}").as_str()), "login {n} has no session");
         if alive == 2 {
             return Ok(());
         }
@@ -153,11 +165,11 @@ pub(super) async fn a_new_cap_ends_the_excess_over_some_logins(user: Subject) ->
     Err(super::Broken(format!("100 logins under a cap of 2 leave {alive} of {SESSIONS} sessions")))
 }
 
-pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: Subject) -> Outcome {
+pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: User) -> Outcome {
     let began = user.store.ping().await?;
     let late = |sid, began| OpenSession { auth_time: Some(began), ..user.session(sid) };
     user.open_as(late("before", began)).await?;
-    let revoked = user.store.revoke_all(&user.name, None).await?;
+    let revoked = user.revoke_all(None).await?;
     for began in [began, revoked.now] {
         let answer = user.store.open(late("late", began)).await?;
         ensure!(
@@ -172,12 +184,12 @@ pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: S
     let began = user.store.ping().await?;
     user.open_as(late("new", began)).await?;
     ensure!(user.is_active("new").await?, "a login that began after is not alive");
-    user.store.revoke_session(&user.name, "new").await?;
+    user.revoke_session("new").await?;
     user.open_as(late("newer", began)).await?;
     Ok(())
 }
 
-pub(super) async fn the_listing_tells_what_is_known_of_a_session(user: Subject) -> Outcome {
+pub(super) async fn the_listing_tells_what_is_known_of_a_session(user: User) -> Outcome {
     ensure!(user.listing(0).await?.is_empty(), "a user who has no session has a listing");
     let label = "é\r\n\0\"".repeat(146);
     let opening = user.open_as(OpenSession { label: label.clone(), ..user.session("s") }).await?;
@@ -202,29 +214,29 @@ pub(super) async fn the_listing_tells_what_is_known_of_a_session(user: Subject) 
     Ok(())
 }
 
-pub(super) async fn the_listing_holds_live_sessions_only(user: Subject) -> Outcome {
+pub(super) async fn the_listing_holds_live_sessions_only(user: User) -> Outcome {
     let short = user.open_as(OpenSession { idle: SHORT, ..user.session("expired") }).await?;
     user.open("ended with all").await?;
-    user.store.revoke_all(&user.name, Some("expired")).await?;
+    user.revoke_all(Some("expired")).await?;
     user.open("revoked").await?;
-    user.store.revoke_session(&user.name, "revoked").await?;
+    user.revoke_session("revoked").await?;
     user.open("reused").await?;
     user.advance("reused", 5).await?;
     user.rotate("reused", 0, Duration::ZERO).await?;
-    user.store.revoke_token(&user.name, "alive", short.now.saturating_add(LONG)).await?;
+    user.revoke_token("alive", short.now.saturating_add(LONG)).await?;
     user.open("alive").await?;
     user.wait_until(short.refresh_end).await?;
     let live = user.live().await?;
-    ensure!(live == ["alive".to_owned()].into(), "listed are {live:?}");
+    ensure!(live == [SessionId::from("alive")].into(), "listed are {live:?}");
     Ok(())
 }
 
-pub(super) async fn the_listing_can_be_read_in_pages(user: Subject) -> Outcome {
+pub(super) async fn the_listing_can_be_read_in_pages(user: User) -> Outcome {
     let mut opened = BTreeSet::new();
     for n in 0..250 {
         let sid = format!("session {n}");
         user.open(&sid).await?;
-        opened.insert(sid);
+        opened.insert(SessionId::from(sid));
     }
     for limit in [0, 1, 7, 250, u32::MAX] {
         let listed: BTreeSet<_> = user.listing(limit).await?.into_iter().map(|session| session.sid).collect();
@@ -239,34 +251,36 @@ pub(super) async fn the_listing_can_be_read_in_pages(user: Subject) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn no_end_lies_beyond_the_end_of_time(user: Subject) -> Outcome {
+pub(super) async fn no_end_lies_beyond_the_end_of_time(user: User) -> Outcome {
     let end = Timestamp::END_OF_TIME;
     let open = OpenSession { idle: Duration::MAX, absolute: Duration::MAX, ..user.session("s") };
     let opening = user.open_as(open).await?;
     ensure!(opening.refresh_end == end, "it ends at {}", opening.refresh_end);
-    let (subject, sid) = (user.name.clone(), "s".to_owned());
-    let rotate = RotateRefresh { subject, sid, counter: 0, idle: Duration::MAX, grace: Duration::MAX };
+    let rotate = RotateRefresh::new(&user.name, "s".into(), 0, Duration::MAX, Duration::MAX);
     match user.store.rotate(rotate).await? {
         Rotated::Rotated(successor) => ensure!(successor.refresh_end == end, "then it ends at {successor:?}"),
         other => return Err(super::Broken(format!("{other:?}"))),
     }
-    let mut reader = user.reader().await?;
-    user.store.revoke_token(&user.name, "j", Timestamp::from_millis(u64::MAX)).await?;
-    let logged = reader.read().await?;
-    ensure!(logged.iter().all(|entry| entry.until == end), "the log says {logged:?}");
+    user.revoke_token("j", Timestamp::from_millis(u64::MAX)).await?;
+    let state = user.token_state("s", "j").await?;
+    ensure!(matches!(state, SessionState::Revoked { .. }), "a token that was revoked for all time is {state:?}");
     Ok(())
 }
 
-pub(super) async fn time_does_not_go_back(user: Subject) -> Outcome {
+pub(super) async fn time_does_not_go_back(user: User) -> Outcome {
+    let log = user.store.clone().revocation_log();
     let mut last = user.store.ping().await?;
     for n in 0..50 {
         let known = user.store.now();
         let now = match n % 5 {
             0 => user.store.ping().await?,
-            1 => user.store.check(&user.name, "s", "j").await?.now,
-            2 => user.store.revoke_session(&user.name, "s").await?.now,
+            1 => user.store.check(&user.name, &"s".into(), &"j".into()).await?.now,
+            2 => user.revoke_session("s").await?.now,
             3 => user.open(&n.to_string()).await?.now,
-            _ => user.store.log(0, LogQuery::from_start()).await?.now,
+            _ => match &log {
+                Some(log) => log.read(0, LogQuery::from_start()).await?.now,
+                None => user.store.ping().await?,
+            },
         };
         ensure!(last <= now, "{now} came after {last}");
         ensure!(known <= now, "without asking the time was {known}, by the answer it is {now}");

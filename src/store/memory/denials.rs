@@ -171,8 +171,8 @@ mod tests {
         let mut denials = Denials::default();
         let keep = Duration::from_secs(1);
         for n in 0..100 {
-            let id = ExternalId::Subject(n.to_string());
-            denials.deny(&DenyRequest { issuer: "https://other.example".to_owned(), id, keep }, start, &log).unwrap();
+            let id = ExternalId::Subject(n.into());
+            denials.deny(&DenyRequest::new("https://other.example", id, keep), start, &log).unwrap();
         }
         denials.prune(start);
         assert_eq!(denials.denied.len(), 100);

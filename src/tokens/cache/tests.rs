@@ -17,7 +17,8 @@ fn claims() -> Claims {
     let now = Timestamp::from_secs(1_767_225_660);
     let keys =
         KeySet::signing(SigningKey::from_secret(Algorithm::HS256, b"a TEST key that is long enough for it").unwrap());
-    let claims = JwtClaims::new("42", "jti", TokenType::Access, now, Duration::from_secs(60), NoClaims {});
+    let claims =
+        JwtClaims::new("42", crate::TokenId::new("jti"), TokenType::Access, now, Duration::from_secs(60), NoClaims {});
     let token = encode_jwt(&keys, &claims).unwrap();
     validate_jwt_stateless(&token, &keys, &Validation::new(), TokenType::Access, now).unwrap()
 }

@@ -124,13 +124,13 @@ fn a_repetition_that_ends_nothing_refuses_no_login_that_began_since_but_those_of
     let first = shard.revoke_all("alice", Some("kept"), START, &log).unwrap();
     for seconds in 2..10 {
         let again = shard.revoke_all("alice", Some("kept"), at(seconds), &log).unwrap();
-        assert_eq!((again.found, &again.position), (false, &first.position));
+        assert_eq!((again.found, again.position()), (false, first.position()));
     }
     assert!(matches!(shard.open(login("a", at(1)), at(9), &log).unwrap(), Opened::Opened { .. }));
     let second = shard.revoke_all("alice", Some("kept"), at(9), &log).unwrap();
-    assert!(second.found && second.position.sequence == 2);
+    assert!(second.found && second.position().unwrap().sequence == 2);
     // Long after that, a login is under way that knows nothing of it.
-    assert_eq!(shard.revoke_all("alice", Some("kept"), at(19), &log).unwrap().position, second.position);
+    assert_eq!(shard.revoke_all("alice", Some("kept"), at(19), &log).unwrap().position(), second.position());
     assert!(matches!(shard.open(login("b", at(18)), at(20), &log).unwrap(), Opened::Superseded { .. }));
     assert!(
         matches!(shard.check("alice", "a", "j", at(20)), SessionState::Revoked { at: Some(told) } if told == at(9))
@@ -146,8 +146,7 @@ fn the_index_of_live_sessions_is_kept_by_every_change() {
         shard.open(open("alice", sid), START, &log).unwrap();
     }
     let later = START.saturating_add(DAY / 2);
-    let (subject, sid) = ("alice".to_owned(), "a".to_owned());
-    shard.rotate(&RotateRefresh { subject, sid, counter: 0, idle: DAY, grace: Duration::ZERO }, later, &log).unwrap();
+    shard.rotate(&RotateRefresh::new("alice", "a".into(), 0, DAY, Duration::ZERO), later, &log).unwrap();
     assert_eq!(index(&shard), ["b", "c", "a"]);
     shard.revoke_session("alice", "b", later, &log).unwrap();
     assert_eq!(index(&shard), ["c", "a"]);

@@ -1,0 +1,44 @@
+//! Two services whose sessions are in one `SQLite` file, and a restart: `cargo run --example sqlite_store`.
+//!
+//! `store.rs` is the model for a store of your own.
+
+mod store;
+
+use std::time::Duration;
+
+use tower_bearer::{BoxError, NewSession, TokenService, TokenType, store::Page};
+
+use self::store::SqliteStore;
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let path = std::env::temp_dir().join(format!("sqlite_store-{}.db", std::process::id()));
+    let mut secret = [0; 64];
+    getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
+
+    let service = || -> Result<TokenService, BoxError> {
+        let store = SqliteStore::open(&path, Duration::from_secs(2))?;
+        Ok(TokenService::builder().issuer("example").audience("example").secret(secret).store(store).build()?)
+    };
+
+    let (one, two) = (service()?, service()?);
+    let phone = one.create_token_pair(NewSession::of("alice").label("phone")).await?;
+    let laptop = one.create_token_pair(NewSession::of("alice").label("laptop")).await?;
+    two.validate_token(phone.access().as_str(), TokenType::Access).await?;
+    println!("two services share {}; a login at one is good at the other", path.display());
+    two.revoke_session("alice", phone.session_id()).await?;
+    match one.validate_token(phone.access().as_str(), TokenType::Access).await {
+        Ok(_) => return Err("a revoked token was accepted".into()),
+        Err(error) => println!("the second has ended alice's session, and the first says: {error}"),
+    }
+
+    drop((one, two));
+    let restarted = service()?;
+    restarted.refresh(laptop.refresh().as_str()).await?;
+    let sessions = restarted.sessions("alice", Page::default()).await?.sessions;
+    let labels: Vec<_> = sessions.iter().map(|session| session.label.as_str()).collect();
+    println!("after a restart her other session goes on; listed are {labels:?}");
+
+    drop(restarted);
+    Ok(std::fs::remove_file(path)?)
+}

@@ -1,0 +1,106 @@
+//! Writers of the few DER structures (ITU-T X.690) that hold a JWK's numbers, because the backends
+//! read no JWK. The backends read DER themselves.
+
+use zeroize::Zeroizing;
+
+use super::algorithm::KeyType;
+
+/// DER that may hold a private key.
+type Der = Zeroizing<Vec<u8>>;
+
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
+const SEQUENCE: u8 = 0x30;
+/// `[1]`, explicit: the public key within `ECPrivateKey` (RFC 5915 section 3).
+const PUBLIC_KEY: u8 = 0xa1;
+
+/// `id-ecPublicKey` (RFC 5480 section 2.1.1), `secp256r1`, `secp384r1` (section 2.1.1.1),
+/// `id-Ed25519` (RFC 8410 section 3).
+const EC_PUBLIC_KEY_OID: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+const P256_OID: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+const P384_OID: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+const ED25519_OID: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
+
+/// Encodes an `RSAPublicKey` (RFC 8017 appendix A.1.1).
+pub(super) fn rsa_public_key(n: &[u8], e: &[u8]) -> Der {
+    element(SEQUENCE, &[&integer(n), &integer(e)])
+}
+
+/// Encodes an `RSAPrivateKey` of two primes (RFC 8017 appendix A.1.2): n, e, d, p, q, dp, dq, qi.
+pub(super) fn rsa_private_key(numbers: [&[u8]; 8]) -> Der {
+    let encoded: Vec<Der> = [[0].as_slice()].into_iter().chain(numbers).map(integer).collect();
+    let parts: Vec<&[u8]> = encoded.iter().map(|part| part.as_slice()).collect();
+    element(SEQUENCE, &parts)
+}
+
+/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey` with its public key, so
+/// that the backend compares them. Returns `None` if the type is no NIST curve.
+pub(super) fn ec_private_key(curve: KeyType, d: &[u8], x: &[u8], y: &[u8]) -> Option<Der> {
+    let curve_oid = match curve {
+        KeyType::P256 => P256_OID,
+        KeyType::P384 => P384_OID,
+        KeyType::Secret { .. } | KeyType::Rsa | KeyType::Ed25519 => return None,
+    };
+    let public = element(PUBLIC_KEY, &[&element(BIT_STRING, &[&[0, 4], x, y])]);
+    let key = element(SEQUENCE, &[&integer(&[1]), &element(OCTET_STRING, &[d]), &public]);
+    let algorithm = element(SEQUENCE, &[EC_PUBLIC_KEY_OID, curve_oid]);
+    Some(element(SEQUENCE, &[&integer(&[0]), &algorithm, &element(OCTET_STRING, &[&key])]))
+}
+
+/// Encodes the `PrivateKeyInfo` of an Ed25519 key (RFC 8410 section 7).
+pub(super) fn ed25519_private_key(d: &[u8]) -> Der {
+    let key = element(OCTET_STRING, &[&element(OCTET_STRING, &[d])]);
+    element(SEQUENCE, &[&integer(&[0]), &element(SEQUENCE, &[ED25519_OID]), &key])
+}
+
+/// Encodes a non-negative integer without leading zeros, except one that keeps the sign bit clear.
+fn integer(big_endian: &[u8]) -> Der {
+    let zeros = big_endian.iter().take_while(|byte| **byte == 0).count();
+    let number = big_endian.get(zeros..).unwrap_or_default();
+    let needs_zero = number.first().is_none_or(|byte| byte & 0x80 != 0);
+    let sign: &[u8] = if needs_zero { &[0] } else { &[] };
+    element(INTEGER, &[sign, number])
+}
+
+fn element(tag: u8, parts: &[&[u8]]) -> Der {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let len_bytes = len.to_be_bytes();
+    let significant = len_bytes.iter().skip_while(|byte| **byte == 0);
+    // Room for all of it at once: a growing vector would leave copies of key material behind.
+    let mut der = Zeroizing::new(Vec::with_capacity(len.saturating_add(2 + len_bytes.len())));
+    der.push(tag);
+    if len >= 0x80 {
+        #[allow(clippy::cast_possible_truncation, reason = "a usize has at most eight bytes")]
+        der.push(0x80 | significant.clone().count() as u8);
+        der.extend(significant);
+    } else {
+        der.push(len_bytes.last().copied().unwrap_or_default());
+    }
+    for part in parts {
+        der.extend_from_slice(part);
+    }
+    der
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_has_the_fewest_bytes_and_never_a_sign_bit() {
+        assert_eq!(integer(&[]).as_slice(), [2, 1, 0]);
+        assert_eq!(integer(&[0, 0]).as_slice(), [2, 1, 0]);
+        assert_eq!(integer(&[0, 0x7f]).as_slice(), [2, 1, 0x7f]);
+        assert_eq!(integer(&[0x80]).as_slice(), [2, 2, 0, 0x80]);
+    }
+
+    #[test]
+    fn a_length_takes_as_many_bytes_as_it_needs() {
+        for (len, head) in [(127, &[4, 127][..]), (128, &[4, 0x81, 128]), (256, &[4, 0x82, 1, 0])] {
+            let der = element(OCTET_STRING, &[&vec![7; len]]);
+            assert!(der.starts_with(head));
+            assert_eq!(der.len(), head.len() + len);
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Keys: one algorithm each, checked when they are made.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+
+use super::{
+    algorithm::{Algorithm, KeyType},
+    backend::Backend,
+    jwk::{self, Jwk, Material},
+    pem::{self, Half},
+    public_key::PublicKey,
+    secret,
+};
+use crate::{
+    error::{ConfigError, Error},
+    ids::is_id,
+};
+
+/// The most keys in a set. A token without `kid` is tried with every key of its algorithm that has
+/// no name. So this bounds the cost of a bad token.
+pub(super) const MAX_KEYS: usize = 16;
+
+const SIGNING: &str = "signing_key";
+const VERIFYING: &str = "verifying_key";
+
+/// The message that is signed once when a key is made, and whose HMAC names a secret. It has no
+/// `.`, so it is the signing input of no JWS (RFC 7515 section 5.1), and its signature is no
+/// token's.
+const LABEL: &[u8] = b"tower-bearer key";
+
+/// A key that signs tokens and verifies them, for exactly one [`Algorithm`].
+///
+/// All checks are made when the key is made, so that no request can find a key unfit: its type
+/// against the algorithm, the least sizes of RFC 7518, points against their curve, and a signature
+/// against its own verification.
+///
+/// The key's name (`kid`) is by default the RFC 7638 thumbprint of the public key; for a secret,
+/// the beginning of an HMAC under it. `Debug` shows the algorithm and the name only. The memory is
+/// wiped when the key is dropped.
+#[derive(Clone)]
+pub struct SigningKey {
+    key: EncodingKey,
+    verifying: VerifyingKey,
+}
+
+/// A key that verifies tokens and does not sign, for exactly one [`Algorithm`].
+///
+/// It is checked when it is made, as [`SigningKey`] is, and has the same default name.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    backend: Backend,
+    algorithm: Algorithm,
+    kid: Option<String>,
+    key: DecodingKey,
+}
+
+impl SigningKey {
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used as they
+    /// are, without any decoding.
+    ///
+    /// # Errors
+    ///
+    /// The algorithm needs a key pair. The secret is shorter than the hash (RFC 7518 section 3.2),
+    /// one byte repeated, known from public examples, or the text of another key. No signature
+    /// backend is compiled in.
+    pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        let secret = secret.as_ref();
+        let verifying = VerifyingKey::of_secret(SIGNING, algorithm, secret)?;
+        Self::tried(EncodingKey::from_secret(secret), verifying)
+    }
+
+    /// Reads a private key in PEM: PKCS#8 or, for RSA, PKCS#1.
+    ///
+    /// # Errors
+    ///
+    /// It is no such key (SEC1, encrypted keys, certificates and several blocks are refused). It
+    /// does not belong to the algorithm. It is an RSA key of less than 2048 or more than 8192 bits,
+    /// with an unfit exponent or of the ROCA generator. Its two halves do not belong together. No
+    /// signature backend is compiled in.
+    pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        pem::check(SIGNING, Half::Private, pem.as_ref())?;
+        Self::from_armoured(algorithm, [pem.as_ref()])
+    }
+
+    /// Reads a private key in DER: PKCS#8 or, for RSA, PKCS#1.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_der(algorithm: Algorithm, der: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        let candidates = pem::from_der(Half::Private, der.as_ref());
+        Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
+    }
+
+    /// Reads a private or secret JSON Web Key (RFC 7517) that names its algorithm by `alg` or by
+    /// its curve.
+    ///
+    /// # Errors
+    ///
+    /// The text is no single JWK that keeps the rules of RFC 7517, 7518 and 8037. It has no private
+    /// part, or names no algorithm. `use` or `key_ops` does not allow signing (or, for a secret,
+    /// verifying). Also as [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
+    pub fn from_jwk(json: &str) -> Result<Self, ConfigError> {
+        Self::of_jwk(jwk::parse(SIGNING, Half::Private, None, json)?)
+    }
+
+    /// Reads a private or secret JSON Web Key for this algorithm, even if it names none.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_jwk`](Self::from_jwk), and the key names another algorithm or is of another type.
+    pub fn from_jwk_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
+        Self::of_jwk(jwk::parse(SIGNING, Half::Private, Some(algorithm), json)?)
+    }
+
+    /// Names the key. Tokens carry the name as `kid`, so it must be no secret.
+    ///
+    /// # Errors
+    ///
+    /// The name has not 1 to 255 bytes, or has control characters.
+    pub fn with_kid(mut self, kid: impl Into<String>) -> Result<Self, ConfigError> {
+        self.verifying = self.verifying.with_kid(kid)?;
+        Ok(self)
+    }
+
+    /// Removes the name: tokens are then issued without `kid`.
+    #[must_use]
+    pub fn without_kid(mut self) -> Self {
+        self.verifying = self.verifying.without_kid();
+        self
+    }
+
+    /// Returns the name, which tokens have as `kid`.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.verifying.kid()
+    }
+
+    /// Returns the algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.verifying.algorithm
+    }
+
+    /// Returns the key that verifies this one's signatures, with the same name. For a secret, it
+    /// holds the secret.
+    #[must_use]
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.verifying
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.verifying.backend.sign(self.verifying.algorithm, &self.key, message)
+    }
+
+    /// Reads the first of the PEM texts that is a private key of the algorithm's type.
+    fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
+        let backend = Backend::compiled_in()?;
+        let read = |pem: &[u8]| {
+            let key = match algorithm.key_type() {
+                KeyType::Secret { .. } => return None,
+                KeyType::Rsa => EncodingKey::from_rsa_pem(pem),
+                KeyType::P256 | KeyType::P384 => EncodingKey::from_ec_pem(pem),
+                KeyType::Ed25519 => EncodingKey::from_ed_pem(pem),
+            };
+            let key = key.ok()?;
+            let public = PublicKey::of_private(backend, algorithm, &key)?;
+            Some((key, public))
+        };
+        let (key, public) =
+            pems.into_iter().find_map(read).ok_or_else(|| Half::Private.unreadable(SIGNING, algorithm))?;
+        Self::tried(key, VerifyingKey::of_public(SIGNING, backend, algorithm, &public)?)
+    }
+
+    pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
+        let Jwk { algorithm, kid, material } = jwk;
+        let key = match material {
+            Material::Secret(secret) => Self::from_secret(algorithm, secret)?,
+            Material::Public(_) => return Err(Half::Private.unreadable(SIGNING, algorithm)),
+            Material::Private { public, der } => {
+                let backend = Backend::compiled_in()?;
+                let key = match algorithm.key_type() {
+                    KeyType::Rsa => EncodingKey::from_rsa_der(&der),
+                    KeyType::P256 | KeyType::P384 => EncodingKey::from_ec_der(&der),
+                    KeyType::Ed25519 => EncodingKey::from_ed_der(&der),
+                    KeyType::Secret { .. } => return Err(Half::Private.unreadable(SIGNING, algorithm)),
+                };
+                // The two halves must belong together: the public half given is the one that is
+                // used.
+                Self::tried(key, VerifyingKey::of_public(SIGNING, backend, algorithm, &public)?)?
+            }
+        };
+        kid.into_iter().try_fold(key, Self::with_kid)
+    }
+
+    /// Returns the pair, if one half verifies a signature of the other. This also shows that the
+    /// backend can sign at all.
+    fn tried(key: EncodingKey, verifying: VerifyingKey) -> Result<Self, ConfigError> {
+        let pair = Self { key, verifying };
+        if pair.sign(LABEL).is_ok_and(|signature| pair.verifying.verify(LABEL, &signature)) {
+            return Ok(pair);
+        }
+        Err(ConfigError::new(
+            SIGNING,
+            "is a private key whose signature its public key does not verify",
+            "give both halves of the same key pair",
+        ))
+    }
+}
+
+impl VerifyingKey {
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used as they
+    /// are, without any decoding.
+    ///
+    /// # Errors
+    ///
+    /// As [`SigningKey::from_secret`].
+    pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        Self::of_secret(VERIFYING, algorithm, secret.as_ref())
+    }
+
+    /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1.
+    ///
+    /// # Errors
+    ///
+    /// It is no such key (private keys, certificates and several blocks are refused). It does not
+    /// belong to the algorithm. It is an RSA key of less than 2048 or more than 8192 bits, with an
+    /// unfit exponent or of the ROCA generator. It is no point of its curve. No signature backend
+    /// is compiled in.
+    pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        pem::check(VERIFYING, Half::Public, pem.as_ref())?;
+        Self::from_armoured(algorithm, [pem.as_ref()])
+    }
+
+    /// Reads a public key in DER: SPKI or, for RSA, PKCS#1.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_der(algorithm: Algorithm, der: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        let candidates = pem::from_der(Half::Public, der.as_ref());
+        Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
+    }
+
+    /// Reads a public or secret JSON Web Key (RFC 7517) that names its algorithm by `alg` or by its
+    /// curve.
+    ///
+    /// # Errors
+    ///
+    /// The text is no single JWK that keeps the rules of RFC 7517, 7518 and 8037. It has a private
+    /// part, or names no algorithm. `use` or `key_ops` does not allow verifying. Also as
+    /// [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
+    pub fn from_jwk(json: &str) -> Result<Self, ConfigError> {
+        Self::of_jwk(jwk::parse(VERIFYING, Half::Public, None, json)?)
+    }
+
+    /// Reads a public or secret JSON Web Key for this algorithm, even if it names none.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_jwk`](Self::from_jwk), and the key names another algorithm or is of another type.
+    pub fn from_jwk_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
+        Self::of_jwk(jwk::parse(VERIFYING, Half::Public, Some(algorithm), json)?)
+    }
+
+    /// Names the key. A token with `kid` is verified only by keys of that exact name.
+    ///
+    /// # Errors
+    ///
+    /// The name has not 1 to 255 bytes, or has control characters.
+    pub fn with_kid(mut self, kid: impl Into<String>) -> Result<Self, ConfigError> {
+        let kid = kid.into();
+        if !is_id(&kid) {
+            return Err(ConfigError::new(
+                "kid",
+                "is empty, longer than 255 bytes, or has control characters",
+                "choose a short printable name",
+            ));
+        }
+        self.kid = Some(kid);
+        Ok(self)
+    }
+
+    /// Removes the name: this key then verifies only tokens without `kid`.
+    #[must_use]
+    pub fn without_kid(mut self) -> Self {
+        self.kid = None;
+        self
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Returns the algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns the JWK thumbprint (RFC 7638, SHA-256): it names a public key wherever that is
+    /// published, whatever its `kid`. A secret has none: it would help to guess the secret (RFC
+    /// 7638 section 7).
+    #[must_use]
+    pub fn thumbprint(&self) -> Option<String> {
+        self.public()?.thumbprint(self.backend, self.algorithm)
+    }
+
+    /// Returns the numbers of a public key, `None` for a secret.
+    pub(super) fn public(&self) -> Option<PublicKey> {
+        PublicKey::of_checked(self.algorithm, &self.key)
+    }
+
+    /// Returns true if this is the signature of the message, false on any failure. The backend
+    /// compares MACs in constant time.
+    #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
+    pub(crate) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
+        self.backend.verify(self.algorithm, &self.key, message, signature)
+    }
+
+    fn of_secret(setting: &'static str, algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
+        secret::check(setting, algorithm, secret)?;
+        Self::of_unchecked_secret(setting, algorithm, secret)
+    }
+
+    /// Creates a key of a secret that was not checked. It is a function of its own for this
+    /// module's tests: one key of Wycheproof's vectors is all zeros.
+    pub(crate) fn of_unchecked_secret(
+        setting: &'static str,
+        algorithm: Algorithm,
+        secret: &[u8],
+    ) -> Result<Self, ConfigError> {
+        let backend = Backend::compiled_in()?;
+        // A secret has no public half and so no thumbprint, and a plain hash would let it be
+        // guessed at the speed of that hash. An HMAC under it is a pseudo-random function: it
+        // reveals no more than any token's signature.
+        let mac = backend.sign(algorithm, &EncodingKey::from_secret(secret), LABEL).unwrap_or_default();
+        let kid = mac.get(..9).map(|start| URL_SAFE_NO_PAD.encode(start));
+        Self { backend, algorithm, kid, key: DecodingKey::from_secret(secret) }.named(setting)
+    }
+
+    fn of_public(
+        setting: &'static str,
+        backend: Backend,
+        algorithm: Algorithm,
+        public: &PublicKey,
+    ) -> Result<Self, ConfigError> {
+        let key = public.check(setting, backend, algorithm)?;
+        Self { backend, algorithm, kid: public.thumbprint(backend, algorithm), key }.named(setting)
+    }
+
+    /// Returns the key, if its default name could be computed. That always works; if it silently
+    /// did not, only a rotation would show it.
+    fn named(self, setting: &'static str) -> Result<Self, ConfigError> {
+        if self.kid.is_some() {
+            return Ok(self);
+        }
+        Err(ConfigError::new(setting, "cannot be hashed by the signature backend", "check the build of the backend"))
+    }
+
+    /// Reads the first of the PEM texts that is a public key of the algorithm's type.
+    fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
+        let backend = Backend::compiled_in()?;
+        let public = pems
+            .into_iter()
+            .find_map(|pem| PublicKey::from_pem(backend, algorithm, pem))
+            .ok_or_else(|| Half::Public.unreadable(VERIFYING, algorithm))?;
+        Self::of_public(VERIFYING, backend, algorithm, &public)
+    }
+
+    pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
+        let Jwk { algorithm, kid, material } = jwk;
+        let key = match material {
+            Material::Secret(secret) => Self::from_secret(algorithm, secret)?,
+            Material::Public(public) => Self::of_public(VERIFYING, Backend::compiled_in()?, algorithm, &public)?,
+            Material::Private { .. } => return Err(Half::Public.unreadable(VERIFYING, algorithm)),
+        };
+        kid.into_iter().try_fold(key, Self::with_kid)
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("algorithm", &self.algorithm())
+            .field("kid", &self.kid())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyingKey")
+            .field("algorithm", &self.algorithm)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests;
+
+#[cfg(all(test, not(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
+mod tests_without_a_backend {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::{KeySet, MemoryStore, TokenService};
+
+    #[test]
+    fn key_34_without_a_backend_no_key_can_be_made_and_the_message_names_the_features() {
+        let secret = b"TEST secret of sixty-four bytes, which is long enough for HS512!";
+        let pem = include_str!("../../../tests/keys/TEST-ed25519-pkcs8.pem");
+        let public = include_str!("../../../tests/keys/TEST-ed25519-public.pem");
+        let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        for error in [
+            SigningKey::from_secret(Algorithm::HS256, secret).unwrap_err(),
+            SigningKey::from_pem(Algorithm::EdDSA, pem).unwrap_err(),
+            SigningKey::from_der(Algorithm::EdDSA, pem).unwrap_err(),
+            VerifyingKey::from_secret(Algorithm::HS512, secret).unwrap_err(),
+            VerifyingKey::from_pem(Algorithm::EdDSA, public).unwrap_err(),
+            VerifyingKey::from_jwk(jwk).unwrap_err(),
+            KeySet::from_jwks(&format!(r#"{{"keys":[{jwk}]}}"#)).unwrap_err(),
+            KeySet::from_published_jwks(&format!(r#"{{"keys":[{jwk}]}}"#)).unwrap_err(),
+            TokenService::builder().secret(secret).store(MemoryStore::default()).build().unwrap_err(),
+        ] {
+            assert_eq!(error.setting(), "features");
+            assert!(error.to_string().contains("`aws-lc-rs` or `rust-crypto`"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The keys of a service: one that signs, and those that verify.
+
+use super::{
+    algorithm::Algorithm,
+    jwk_set,
+    key::{MAX_KEYS, SigningKey, VerifyingKey},
+};
+use crate::error::ConfigError;
+
+/// The keys of a service: at most one that signs, and those that verify.
+///
+/// To rotate a key: add the new one to every node as a verifying key. Then sign with it, and keep
+/// the old one as a verifying key. Remove the old one when its last token has expired. A verifying
+/// key verifies until it is removed. Each step is a new set, and
+/// [`replace_keys`](crate::TokenService::replace_keys) puts it in force without a restart.
+///
+/// A token whose header has a `kid` is verified by the key of that name. One without is verified by
+/// the keys without a name, or by the only key of its algorithm. If several have names, the token
+/// has to name one (section 10.1 of `OpenID` Connect Core 1.0): otherwise a client without a token
+/// could make a service try them all.
+///
+/// So where old tokens have no `kid`, as the predecessor's, add their key with
+/// [`without_kid`](VerifyingKey::without_kid).
+///
+/// `Debug` shows algorithms and names only.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    signing: Option<SigningKey>,
+    verifying: Vec<VerifyingKey>,
+}
+
+impl KeySet {
+    /// Creates a set that signs and verifies with this key.
+    #[must_use]
+    pub fn signing(key: SigningKey) -> Self {
+        let verifying = vec![key.verifying_key().clone()];
+        Self { signing: Some(key), verifying }
+    }
+
+    /// Creates a set that verifies with this key and issues nothing.
+    #[must_use]
+    pub fn verifying(key: VerifyingKey) -> Self {
+        Self { signing: None, verifying: vec![key] }
+    }
+
+    /// Adds a key that verifies: one that will sign soon, or one that did until lately.
+    ///
+    /// # Errors
+    ///
+    /// Another key has the same name, or the set has 16 keys already.
+    pub fn and_verifying(mut self, key: VerifyingKey) -> Result<Self, ConfigError> {
+        if self.verifying.len() >= MAX_KEYS {
+            return Err(ConfigError::new(
+                "verifying_key",
+                format!("is one more than the {MAX_KEYS} keys that a set can hold"),
+                "take away the keys whose last token has expired",
+            ));
+        }
+        // A name stands for one key, whatever its algorithm (RFC 7517 section 4.5). Others read a
+        // published set so.
+        if key.kid().is_some() && self.verifying.iter().any(|own| own.kid() == key.kid()) {
+            return Err(ConfigError::new(
+                "verifying_key",
+                format!("is an {} key with the kid of another key of the set", key.algorithm()),
+                "add each key once, and give different keys different names",
+            ));
+        }
+        self.verifying.push(key);
+        Ok(self)
+    }
+
+    /// Reads a set to verify with from the operator's own JWK Set (RFC 7517 section 5). Every key
+    /// in it must be usable.
+    ///
+    /// Each key has to name its algorithm by `alg` or by its curve. Keys of different types can be
+    /// in one set, but secrets (`oct`) only among themselves: a client that can read the public
+    /// keys could read the secrets too.
+    ///
+    /// # Errors
+    ///
+    /// The text is no JWK Set, has a member twice, or is longer than 256 KiB. It has no key, or
+    /// more than 16. Two keys have one name, or one key is there twice without a name. It mixes
+    /// secrets and public keys. A key cannot be used, as [`VerifyingKey::from_jwk`] says. The
+    /// message names the key by its place in the set (from 0) and its `kid`, and never a value.
+    pub fn from_jwks(json: &str) -> Result<Self, ConfigError> {
+        Ok(Self { signing: None, verifying: jwk_set::own(json)? })
+    }
+
+    /// Reads a set to verify with from the JWK Set that someone else publishes, for example at an
+    /// issuer's `jwks_uri`.
+    ///
+    /// A key that is not for this crate is left out, as RFC 7517 section 5 says. That is one with
+    /// an unknown type, curve or algorithm, `use` or `key_ops` for something else, a missing or
+    /// ill-typed member, no algorithm, a too small RSA key, or a point off its curve. But a set
+    /// with a secret or private key is an error as a whole.
+    ///
+    /// A token that names no key is tried with each key of its algorithm that has no `kid` either,
+    /// good or forged.
+    ///
+    /// Fetch the text by HTTPS, from an address that you have configured and never from one that a
+    /// token names (RFC 8725 section 3.10).
+    ///
+    /// # Errors
+    ///
+    /// The text is no JWK Set, has a member twice, is longer than 256 KiB or has more than 64 keys.
+    /// It has a secret (`oct`) or a member of a private key. Two keys that are not for something
+    /// else have one `kid`, or one key is there twice without. No key can be used, or more than 16
+    /// can. No signature backend is compiled in.
+    ///
+    /// ```
+    /// use tower_bearer::jwt::KeySet;
+    ///
+    /// let published = r#"{"keys":[
+    ///     {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"2026-11"},
+    ///     {"kty":"EC","crv":"P-521","x":"AA","y":"AA","use":"enc","kid":"e1"}
+    /// ]}"#;
+    /// let keys = KeySet::from_published_jwks(published)?;
+    /// assert_eq!(keys.verifying_keys().len(), 1);
+    /// assert_eq!(keys.verifying_keys()[0].kid(), Some("2026-11"));
+    /// # Ok::<(), tower_bearer::error::ConfigError>(())
+    /// ```
+    pub fn from_published_jwks(json: &str) -> Result<Self, ConfigError> {
+        Ok(Self { signing: None, verifying: jwk_set::published(None, json)? })
+    }
+
+    /// Reads such a set of an issuer that is known to use this algorithm. Keys that name none, as
+    /// some issuers' RSA keys do, are read for it. Those that name another or are of another type
+    /// are left out (RFC 8725 section 3.1: the verifier decides).
+    ///
+    /// # Errors
+    ///
+    /// As [`from_published_jwks`](Self::from_published_jwks); or the algorithm is one of secrets.
+    pub fn from_published_jwks_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
+        Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithm), json)? })
+    }
+
+    /// Writes the public keys as a JWK Set: serve it at `/.well-known/jwks.json`, so that others
+    /// can verify this service's tokens.
+    ///
+    /// Each key has `kty` with its numbers, `use`, `alg` and, unless it was removed, `kid`. Secrets
+    /// are left out, so a set of secrets gives `{"keys":[]}`. Publish the next key before the first
+    /// token is signed with it, and the last one until its tokens have expired.
+    ///
+    /// ```
+    /// use tower_bearer::jwt::{KeySet, VerifyingKey};
+    ///
+    /// let key = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    /// let keys = KeySet::verifying(VerifyingKey::from_jwk(key)?.with_kid("2026-11")?);
+    /// assert_eq!(
+    ///     keys.to_jwks(),
+    ///     r#"{"keys":[{"alg":"EdDSA","crv":"Ed25519","kid":"2026-11","kty":"OKP","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#
+    /// );
+    /// # Ok::<(), tower_bearer::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn to_jwks(&self) -> String {
+        jwk_set::write(&self.verifying)
+    }
+
+    /// Returns the key that signs.
+    #[must_use]
+    pub fn signing_key(&self) -> Option<&SigningKey> {
+        self.signing.as_ref()
+    }
+
+    /// Returns the keys that verify, the signing one first.
+    #[must_use]
+    pub fn verifying_keys(&self) -> &[VerifyingKey] {
+        &self.verifying
+    }
+
+    /// Returns the keys that may have signed a token with this header. The name is only compared,
+    /// never interpreted (RFC 8725 section 3.10).
+    pub(crate) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
+        let of_algorithm = || self.verifying.iter().filter(move |key| key.algorithm() == algorithm);
+        let needs_no_name = kid.is_none() && of_algorithm().nth(1).is_none();
+        of_algorithm().filter(move |key| needs_no_name || key.kid() == kid)
+    }
+}
+
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    fn signing(algorithm: Algorithm, kid: &str) -> SigningKey {
+        let secret = format!("TEST secret, long enough for every HMAC, which differs by name: {kid}");
+        SigningKey::from_secret(algorithm, secret).unwrap().with_kid(kid).unwrap()
+    }
+
+    fn verifying(algorithm: Algorithm, kid: &str) -> VerifyingKey {
+        signing(algorithm, kid).verifying_key().clone()
+    }
+
+    fn names(keys: &KeySet, kid: Option<&str>, algorithm: Algorithm) -> Vec<Option<String>> {
+        keys.candidates(kid, algorithm).map(|key| key.kid().map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn a_retired_key_verifies_until_it_is_removed() {
+        let retired = signing(Algorithm::HS256, "k1");
+        let signature = retired.sign(b"a.b").unwrap();
+        let verifies =
+            |keys: &KeySet| keys.candidates(Some("k1"), Algorithm::HS256).any(|key| key.verify(b"a.b", &signature));
+        let active = KeySet::signing(signing(Algorithm::HS256, "k2"));
+        let both = active.clone().and_verifying(retired.verifying_key().clone()).unwrap();
+        assert_eq!(both.signing_key().unwrap().kid(), Some("k2"));
+        assert!(verifies(&both));
+        assert!(!verifies(&active));
+    }
+
+    #[test]
+    fn a_kid_is_compared_exactly_and_an_algorithm_is_part_of_the_question() {
+        let keys = KeySet::signing(signing(Algorithm::HS256, "k1"))
+            .and_verifying(verifying(Algorithm::HS256, "k2"))
+            .and_then(|keys| keys.and_verifying(verifying(Algorithm::HS512, "k3")))
+            .and_then(|keys| keys.and_verifying(verifying(Algorithm::HS256, "none").without_kid()))
+            .unwrap();
+        let only_k1 = [Some("k1".to_owned())];
+        assert_eq!(names(&keys, Some("k1"), Algorithm::HS256), only_k1);
+        assert_eq!(names(&keys, Some("k3"), Algorithm::HS512).len(), 1);
+        assert!(names(&keys, Some("k1"), Algorithm::HS512).is_empty());
+        for unknown in ["", "K1", "k1 ", "k", "../../k1", "k*", "x' UNION SELECT 'k1'--"] {
+            assert!(names(&keys, Some(unknown), Algorithm::HS256).is_empty(), "{unknown}");
+        }
+        assert!(names(&keys, Some("k2"), Algorithm::HS512).is_empty());
+        assert!(names(&keys, None, Algorithm::ES256).is_empty());
+    }
+
+    #[test]
+    fn a_token_without_kid_is_tried_with_the_keys_without_a_name_or_with_the_only_one() {
+        let unnamed = |name: &str| verifying(Algorithm::HS256, name).without_kid();
+        let keys = KeySet::signing(signing(Algorithm::HS256, "k1"));
+        assert_eq!(names(&keys, None, Algorithm::HS256).len(), 1);
+        let keys = keys.and_verifying(verifying(Algorithm::HS512, "k3")).unwrap();
+        assert_eq!(names(&keys, None, Algorithm::HS512).len(), 1);
+        let keys = keys.and_verifying(verifying(Algorithm::HS256, "k2")).unwrap();
+        assert_eq!(names(&keys, None, Algorithm::HS256).len(), 0);
+        let keys = keys.and_verifying(unnamed("a")).and_then(|keys| keys.and_verifying(unnamed("b"))).unwrap();
+        assert_eq!(names(&keys, None, Algorithm::HS256), [None, None]);
+    }
+
+    #[test]
+    fn two_keys_of_one_name_are_refused_whatever_their_algorithms() {
+        let keys = || KeySet::signing(signing(Algorithm::HS256, "k"));
+        assert_eq!(keys().and_verifying(verifying(Algorithm::HS256, "k")).unwrap_err().setting(), "verifying_key");
+        assert!(keys().and_verifying(verifying(Algorithm::HS384, "k")).is_err());
+        assert!(keys().and_verifying(verifying(Algorithm::HS256, "K")).is_ok());
+        let unnamed = || verifying(Algorithm::HS256, "k").without_kid();
+        assert!(keys().and_verifying(unnamed()).and_then(|keys| keys.and_verifying(unnamed())).is_ok());
+    }
+
+    #[test]
+    fn a_set_holds_sixteen_keys_at_most() {
+        let first = KeySet::verifying(verifying(Algorithm::HS256, "0"));
+        assert!(first.signing_key().is_none());
+        let add = |keys: KeySet, name: u32| keys.and_verifying(verifying(Algorithm::HS256, &name.to_string()));
+        let full = (1..16).try_fold(first, add).unwrap();
+        assert_eq!(full.verifying_keys().len(), 16);
+        assert!(add(full, 16).is_err());
+    }
+}

@@ -1,0 +1,19 @@
+//! Keys: how they are read, checked, named and published, and the signatures they make and verify.
+
+mod algorithm;
+mod backend;
+mod der;
+mod ed25519;
+mod jwk;
+mod jwk_set;
+mod key;
+mod key_set;
+mod pem;
+mod public_key;
+mod secret;
+
+pub use self::{
+    algorithm::Algorithm,
+    key::{SigningKey, VerifyingKey},
+    key_set::KeySet,
+};

@@ -1,0 +1,199 @@
+//! The numbers of a public key: their sources, their checks, and the key's thumbprint.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
+
+use super::{
+    algorithm::{Algorithm, KeyType},
+    backend::Backend,
+    der, ed25519,
+};
+use crate::error::ConfigError;
+
+/// The sizes of RSA keys: at least 2048 bits by RFC 7518 section 3.3. AWS-LC takes no more than
+/// 8192, and every verification would be slow.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// The odd primes up to 167, which every modulus of the generator of CVE-2017-15361 is built on.
+const SMALL_PRIMES: [u32; 38] = [
+    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
+    113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+];
+
+/// The numbers of a public key, big-endian; coordinates have the full length of their field.
+pub(super) enum PublicKey {
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Ec { x: Vec<u8>, y: Vec<u8> },
+    Ed25519 { x: Vec<u8> },
+}
+
+impl PublicKey {
+    /// Returns the numbers of a key that [`check`](Self::check) has put into the backend's form;
+    /// `None` for a secret.
+    pub(super) fn of_checked(algorithm: Algorithm, key: &DecodingKey) -> Option<Self> {
+        match (algorithm.key_type(), key.kind()) {
+            (KeyType::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+                Some(Self::Rsa { n: n.clone(), e: e.clone() })
+            }
+            (KeyType::P256 | KeyType::P384, DecodingKeyKind::SecretOrDer(point)) => Self::of_point(algorithm, point),
+            (KeyType::Ed25519, DecodingKeyKind::SecretOrDer(x)) => Some(Self::Ed25519 { x: x.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Returns the coordinates of an uncompressed point. `RustCrypto` reads a compressed one too,
+    /// but both backends must accept the same keys.
+    fn of_point(algorithm: Algorithm, point: &[u8]) -> Option<Self> {
+        let [4, coordinates @ ..] = point else { return None };
+        let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
+        Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
+    }
+
+    /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). Returns `None` if it
+    /// is no key of the algorithm's type.
+    pub(super) fn from_pem(backend: Backend, algorithm: Algorithm, pem: &[u8]) -> Option<Self> {
+        match algorithm.key_type() {
+            KeyType::Secret { .. } => None,
+            KeyType::Rsa => {
+                let key = DecodingKey::from_rsa_pem(pem).ok()?;
+                let (n, e) = backend.rsa_public(key.try_get_as_bytes().ok()?)?;
+                Some(Self::Rsa { n, e })
+            }
+            KeyType::P256 | KeyType::P384 => {
+                let key = DecodingKey::from_ec_pem(pem).ok()?;
+                Self::of_point(algorithm, key.try_get_as_bytes().ok()?)
+            }
+            KeyType::Ed25519 => {
+                let key = DecodingKey::from_ed_pem(pem).ok()?;
+                Some(Self::Ed25519 { x: key.try_get_as_bytes().ok()?.to_vec() })
+            }
+        }
+    }
+
+    /// Computes the public half of a private key. Returns `None` if the backend does not read it as
+    /// the algorithm's type.
+    pub(super) fn of_private(backend: Backend, algorithm: Algorithm, key: &EncodingKey) -> Option<Self> {
+        match algorithm.key_type() {
+            KeyType::Secret { .. } => None,
+            KeyType::Rsa => backend.rsa_public_of_private(key.as_bytes()).map(|(n, e)| Self::Rsa { n, e }),
+            KeyType::P256 | KeyType::P384 => {
+                backend.ec_public_of_private(algorithm, key.as_bytes()).map(|(x, y)| Self::Ec { x, y })
+            }
+            KeyType::Ed25519 => backend.ed_public_of_private(key.as_bytes()).map(|x| Self::Ed25519 { x }),
+        }
+    }
+
+    /// The key in the backend's form, if it is sound: sizes, exponent, and a point that lies on its
+    /// curve.
+    pub(super) fn check(
+        &self,
+        setting: &'static str,
+        backend: Backend,
+        algorithm: Algorithm,
+    ) -> Result<DecodingKey, ConfigError> {
+        let refuse = |problem: String| {
+            Err(ConfigError::new(setting, problem, "make a new key pair, for example with `openssl genpkey`"))
+        };
+        if let Self::Rsa { n, e } = self {
+            let bits = bit_len(n);
+            if !RSA_BITS.contains(&bits) || n.last().is_none_or(|byte| byte % 2 == 0) {
+                return refuse(format!(
+                    "is an RSA key of {bits} bits; {algorithm} needs an odd modulus of 2048 to 8192"
+                ));
+            }
+            // With exponent 1 every text is its own signature. An even one is none. A huge one
+            // costs time at every request.
+            if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
+                return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
+            }
+            if is_roca(n) {
+                return refuse("is an RSA key of a generator whose keys can be factored (CVE-2017-15361)".to_owned());
+            }
+            // RustCrypto takes at most 4096 bits, and says so only when it reads the key.
+            if backend.rsa_public(&der::rsa_public_key(n, e)).is_none() {
+                return refuse(format!("is an RSA key of {bits} bits, more than the signature backend takes"));
+            }
+        }
+        if let Self::Ec { x, y: last } | Self::Ed25519 { x: last @ x } = self {
+            let len = algorithm.key_type().coordinate_len();
+            if Some(x.len()) != len || Some(last.len()) != len {
+                return refuse(format!("is a public key on another curve than {algorithm}'s"));
+            }
+        }
+        let key = self.decoding_key();
+        let is_point = match self {
+            Self::Ed25519 { x } => ed25519::is_public_key(x),
+            Self::Rsa { .. } | Self::Ec { .. } => true,
+        };
+        if !is_point || !backend.accepts(algorithm, &key) {
+            return refuse(format!("is a public key that is no point of {algorithm}'s curve, or one of small order"));
+        }
+        Ok(key)
+    }
+
+    /// Computes the JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in
+    /// base64url.
+    pub(super) fn thumbprint(&self, backend: Backend, algorithm: Algorithm) -> Option<String> {
+        // Without a space, in the order of the names (section 3.3). No value needs an escape.
+        let members: Vec<_> =
+            self.members(algorithm).iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
+        let json = format!("{{{}}}", members.join(","));
+        backend.sha256(json.as_bytes()).map(|hash| URL_SAFE_NO_PAD.encode(&hash))
+    }
+
+    /// Returns the members that a JWK of this key must have, in the order of their names (RFC 7638
+    /// section 3.2).
+    pub(super) fn members(&self, algorithm: Algorithm) -> Vec<(&'static str, String)> {
+        let text = |number: &[u8]| URL_SAFE_NO_PAD.encode(number);
+        match self {
+            Self::Rsa { n, e } => vec![("e", text(e)), ("kty", "RSA".to_owned()), ("n", text(n))],
+            Self::Ec { x, y } => {
+                let crv = if algorithm.key_type() == KeyType::P384 { "P-384" } else { "P-256" };
+                vec![("crv", crv.to_owned()), ("kty", "EC".to_owned()), ("x", text(x)), ("y", text(y))]
+            }
+            Self::Ed25519 { x } => {
+                vec![("crv", "Ed25519".to_owned()), ("kty", "OKP".to_owned()), ("x", text(x))]
+            }
+        }
+    }
+
+    fn decoding_key(&self) -> DecodingKey {
+        match self {
+            Self::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
+            Self::Ec { x, y } => DecodingKey::from_ec_der(&[&[4], x.as_slice(), y].concat()),
+            Self::Ed25519 { x } => DecodingKey::from_ed_der(x),
+        }
+    }
+}
+
+/// Returns true if a modulus is of the generator of CVE-2017-15361 (ROCA), which some smart cards
+/// and TPMs used until 2017. Modulo each small prime such a modulus is a power of 65537. Of other
+/// moduli one in 200 million is too.
+/// 65537. Of other moduli one in 200 million has it.
+fn is_roca(n: &[u8]) -> bool {
+    SMALL_PRIMES.into_iter().all(|prime| {
+        let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
+        let powers = std::iter::successors(Some(1), |power| Some(power * (65_537 % prime) % prime));
+        // There are fewer than the prime, then they repeat.
+        powers.take(prime as usize).any(|power| power == residue)
+    })
+}
+
+/// Returns the number of bits of a big-endian number, without leading zeros.
+fn bit_len(number: &[u8]) -> usize {
+    let zeros: usize = number.iter().take_while(|byte| **byte == 0).count();
+    let head = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    number.len().saturating_sub(zeros).saturating_mul(8).saturating_sub(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_zeros_are_no_bits() {
+        for (number, bits) in [(&[][..], 0), (&[0], 0), (&[1], 1), (&[0, 0x80], 8), (&[1, 0, 1], 17)] {
+            assert_eq!(bit_len(number), bits);
+        }
+    }
+}

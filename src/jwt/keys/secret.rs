@@ -1,0 +1,175 @@
+//! Checks of HMAC secrets.
+
+use super::algorithm::{Algorithm, KeyType};
+use crate::error::ConfigError;
+
+/// Secrets that every attacker tries first: the examples of web sites, tutorials and templates.
+/// Only texts that are public word for word belong here. Each is refused also when it is repeated,
+/// padded or written in another case.
+const EXAMPLES: &[&[u8]] = &[
+    b"secret",
+    b"supersecret",
+    b"super-secret",
+    b"super_secret",
+    b"mysecret",
+    b"my-secret",
+    b"my_secret",
+    b"secretkey",
+    b"secret-key",
+    b"secret_key",
+    b"mysecretkey",
+    b"my-secret-key",
+    b"my_secret_key",
+    b"your-secret",
+    b"your-secret-key",
+    b"your_secret_key",
+    b"your-secret-key-here",
+    b"your_secret_key_here",
+    b"jwt-secret",
+    b"jwt_secret",
+    b"jwtsecret",
+    b"your-jwt-secret",
+    b"your_jwt_secret",
+    b"changeme",
+    b"change-me",
+    b"change_me",
+    b"changeit",
+    b"password",
+    // jwt.io, before and since 2025.
+    b"your-256-bit-secret",
+    b"your-384-bit-secret",
+    b"your-512-bit-secret",
+    b"a-string-secret-at-least-256-bits-long",
+    b"a-valid-string-secret-that-is-at-least-384-bits-long",
+    b"a-valid-string-secret-that-is-at-least-512-bits-long-which-is-very-long",
+    // FastAPI's tutorial.
+    b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+    // Supabase's template.
+    b"super-secret-jwt-token-with-at-least-32-characters-long",
+    b"your-super-secret-jwt-token-with-at-least-32-characters-long",
+    // Left in many projects' configuration.
+    b"your-secret-key-change-in-production",
+    b"your-secret-key-change-this-in-production",
+    b"your-super-secret-jwt-key-change-in-production",
+    b"your-super-secret-jwt-key-change-this-in-production",
+];
+
+const REMEDY: &str = "make one from random bytes, for example with `openssl rand -base64 64`";
+
+/// Returns an error for a secret that can be guessed, or that is a key of another kind. The message
+/// never contains the secret.
+pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) -> Result<(), ConfigError> {
+    let KeyType::Secret { minimum } = algorithm.key_type() else {
+        return Err(ConfigError::new(
+            setting,
+            format!("is a secret, but {algorithm} needs a key pair"),
+            format!("give the {}, or use HS256, HS384 or HS512", algorithm.key_type()),
+        ));
+    };
+    // Before the length: an operator who gives a key's text as a secret is not helped by advice
+    // about its length.
+    if is_key_text(secret) {
+        return Err(ConfigError::new(
+            setting,
+            format!("is the text of a PEM, SSH or JSON Web Key, which {algorithm} would take for a plain secret"),
+            "read it with `from_pem` or `from_jwk` and name the key's own algorithm",
+        ));
+    }
+    if secret.len() < minimum {
+        let len = secret.len();
+        return Err(ConfigError::new(
+            setting,
+            format!("is a secret of {len} bytes, but {algorithm} needs at least {minimum} (RFC 7518 section 3.2)"),
+            REMEDY,
+        ));
+    }
+    if is_one_byte_repeated(secret) {
+        return Err(ConfigError::new(setting, "is a secret of one byte repeated", REMEDY));
+    }
+    if EXAMPLES.iter().any(|example| is_example(secret, example)) {
+        return Err(ConfigError::new(setting, "is a secret that stands in public examples", REMEDY));
+    }
+    Ok(())
+}
+
+/// Returns true for the text of a key. With a public key's text as the HMAC secret anyone can forge
+/// (CVE-2015-9235, CVE-2022-29217, CVE-2024-33663).
+fn is_key_text(secret: &[u8]) -> bool {
+    let text = secret.trim_ascii_start();
+    let contains = |needle: &[u8]| secret.windows(needle.len()).any(|window| window == needle);
+    contains(b"-----BEGIN ") || text.starts_with(b"ssh-") || text.starts_with(b"ecdsa-sha2-") || contains(b"\"kty\"")
+}
+
+fn is_one_byte_repeated(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| Some(byte) == bytes.first())
+}
+
+/// Returns true if the secret is the example, once or repeated, followed by nothing or by one byte
+/// repeated.
+fn is_example(secret: &[u8], example: &[u8]) -> bool {
+    let same = secret.iter().zip(example.iter().cycle()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+    same >= example.len() && secret.get(same..).is_some_and(is_one_byte_repeated)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    fn refusal(algorithm: Algorithm, secret: &[u8]) -> Option<String> {
+        check("signing_key", algorithm, secret).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_secret_shorter_than_the_hash_is_refused_and_a_longer_one_is_not() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for (algorithm, minimum) in [(Algorithm::HS256, 32), (Algorithm::HS384, 48), (Algorithm::HS512, 64)] {
+            for short in [0, 1, minimum - 1] {
+                let message = refusal(algorithm, bytes.get(..short).unwrap()).unwrap();
+                assert!(message.contains(&format!("{short} bytes")), "{message}");
+            }
+            for enough in [minimum, minimum + 1, 65, 129, 256] {
+                assert_eq!(refusal(algorithm, bytes.get(..enough).unwrap()), None);
+            }
+        }
+    }
+
+    #[test]
+    fn examples_are_refused_also_repeated_padded_or_in_another_case() {
+        for secret in [
+            "secretsecretsecretsecretsecretsecret",
+            "SecretSecretSecretSecretSecretSecr",
+            "changeme000000000000000000000000",
+            "ChangeMe!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!",
+            "your-256-bit-secretyour-256-bit-secret",
+            "your-256-bit-secret\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            "a-string-secret-at-least-256-bits-long",
+            "super-secret-jwt-token-with-at-least-32-characters-long",
+            "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        ] {
+            let message = refusal(Algorithm::HS256, secret.as_bytes()).unwrap();
+            assert!(!message.contains(secret), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_only_begins_like_an_example_is_accepted() {
+        for secret in ["secret-Yj7fV0kq3mZb2nXwT9rLcA5dG8hE1sPu", "test-secret-that-is-at-least-32-bytes-long"] {
+            assert_eq!(refusal(Algorithm::HS256, secret.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn the_text_of_another_key_is_refused() {
+        for text in [
+            "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE",
+            "\n  -----BEGIN RSA PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
+            "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBE",
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+        ] {
+            assert!(refusal(Algorithm::HS256, text.as_bytes()).unwrap().contains("from_pem"));
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The compact serialization of a JWS (RFC 7515 sections 3.1 and 7.1).
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::header::Header;
+use crate::{
+    error::TokenError,
+    jwt::keys::{KeySet, VerifyingKey},
+};
+
+/// The longest token that is read, unless a service is configured otherwise. Tokens have some
+/// hundred bytes, and servers bound a field line to about this much anyway.
+pub(crate) const DEFAULT_MAX_TOKEN_LEN: usize = 8 * 1024;
+
+const NOT_COMPACT: TokenError = TokenError::Malformed("it is not three segments of base64url");
+
+/// A token's header and payload. Its signature is good.
+pub(crate) struct VerifiedJws {
+    pub(crate) header: Header,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Verifies a signed text in the compact serialization, and returns its payload, whatever that is
+/// (RFC 7515 sections 3.1, 5.2 and 7.1).
+///
+/// The checks, in this order:
+///
+/// * at most 8 KiB of text, 3 KiB of which are the header's; exactly three segments of canonical
+///   unpadded base64url, of which only the payload may be empty;
+/// * the header (section 4): an object without duplicate members, with a supported `alg`; `crit`,
+///   `b64`, `zip`, `enc` and `cty` are refused, and `jwk`, `jku`, `x5u` and `x5c` never used;
+/// * the key: the one of the set with the header's algorithm and, if it has one, the header's
+///   `kid`;
+/// * the signature.
+///
+/// **Not** checked: that the payload is JSON, and all that it says. A token that has expired, is
+/// for another service or was revoked passes. So does anything else that the same key has ever
+/// signed. For tokens use [`TokenService::validate_token`](crate::TokenService::validate_token) or
+/// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless).
+///
+/// # Errors
+///
+/// [`TokenError::Malformed`] for the text and the header, else [`TokenError::Signature`].
+///
+/// ```
+/// use tower_bearer::{
+///     error::TokenError,
+///     jwt::{KeySet, VerifyingKey, verify_compact},
+/// };
+///
+/// // RFC 8037, appendix A.
+/// let key = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+/// let keys = KeySet::verifying(VerifyingKey::from_jwk(key)?);
+/// let text = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0Jzl\
+///             nLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+/// assert_eq!(verify_compact(&keys, text.as_bytes())?, b"Example of Ed25519 signing");
+///
+/// let another = text.replace("RXhhbXBsZSBv", "RXhhbXBsZSBm");
+/// assert_eq!(verify_compact(&keys, another.as_bytes()), Err(TokenError::Signature));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn verify_compact(keys: &KeySet, token: &[u8]) -> Result<Vec<u8>, TokenError> {
+    verify(keys, &split(token, DEFAULT_MAX_TOKEN_LEN)?).map(|verified| verified.payload)
+}
+
+/// Verifies the form and the signature of a token of at most `max_len` bytes. Unlike
+/// [`verify_compact`], it rejects an empty payload.
+pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<VerifiedJws, TokenError> {
+    let segments = split(token, max_len)?;
+    if segments.payload.is_empty() {
+        return Err(NOT_COMPACT);
+    }
+    verify(keys, &segments)
+}
+
+/// Verifies the signature. The order keeps hostile input cheap: the header comes first, and the
+/// payload is decoded only when its signature is known to be good.
+fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
+    let header = Header::parse(&decode_segment(segments.header)?)?;
+    let signature = decode_segment(segments.signature)?;
+    let is_signed_by = |key: &VerifyingKey| key.verify(segments.signing_input, &signature);
+    if !keys.candidates(header.kid.as_deref(), header.alg).any(is_signed_by) {
+        return Err(TokenError::Signature);
+    }
+    Ok(VerifiedJws { header, payload: decode_segment(segments.payload)? })
+}
+
+struct Segments<'a> {
+    signing_input: &'a [u8],
+    header: &'a [u8],
+    payload: &'a [u8],
+    signature: &'a [u8],
+}
+
+/// Splits a text into exactly three segments. Only a payload may be empty, because a signature of
+/// nothing is a signature. It does not search for further dots: they are not base64url.
+fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
+    if token.len() > max_len {
+        return Err(TokenError::Malformed("it is longer than allowed"));
+    }
+    let mut segments = token.splitn(3, |&byte| byte == b'.');
+    let (Some(header), Some(payload), Some(signature)) = (segments.next(), segments.next(), segments.next()) else {
+        return Err(NOT_COMPACT);
+    };
+    if header.is_empty() || signature.is_empty() {
+        return Err(NOT_COMPACT);
+    }
+    if header.len() > longest_header(max_len) {
+        return Err(TokenError::Malformed("its header is longer than allowed"));
+    }
+    // The signing input is everything before the dot before the signature.
+    let end = token.len().saturating_sub(signature.len() + 1);
+    let signing_input = token.get(..end).ok_or(NOT_COMPACT)?;
+    Ok(Segments { signing_input, header, payload, signature })
+}
+
+/// Returns the longest header of a token of `max_len` bytes: three eighths, 3 KiB by default. A
+/// certificate of RSA 2048 (`x5c`) and every name fit in.
+///
+/// A header is read before the signature is known to be good. Reading a longer one would cost more
+/// than a valid token (measured: `cargo bench --bench hostile`).
+pub(crate) const fn longest_header(max_len: usize) -> usize {
+    max_len / 8 * 3
+}
+
+/// Decodes canonical unpadded base64url (RFC 7515 section 2, appendix C). Padding, another alphabet
+/// and stray bits at the end are errors, so that no two texts are the same token.
+fn decode_segment(segment: &[u8]) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed("a segment is not canonical base64url"))
+}
+
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::jwt::{Algorithm, SigningKey};
+
+    fn key() -> SigningKey {
+        SigningKey::from_secret(Algorithm::HS256, b"a TEST secret that is long enough for HS256").unwrap()
+    }
+
+    fn signed(payload: &[u8]) -> String {
+        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#), URL_SAFE_NO_PAD.encode(payload));
+        let signature = key().sign(input.as_bytes()).unwrap();
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    #[test]
+    fn any_payload_is_given_back_but_a_token_has_one() {
+        let keys = KeySet::signing(key());
+        for payload in [&b""[..], b"{}", b"text", &[0, 0xff, b'.']] {
+            let text = signed(payload);
+            assert_eq!(verify_compact(&keys, text.as_bytes()).unwrap(), payload);
+            let token = verify_token(&keys, text.as_bytes(), 8192);
+            assert_eq!(token.is_ok(), !payload.is_empty(), "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_8_kib_is_read_and_a_longer_one_is_not() {
+        let keys = KeySet::signing(key());
+        let base = signed(b"").len();
+        // Four characters are three bytes.
+        let longest = vec![b'a'; (DEFAULT_MAX_TOKEN_LEN - base) / 4 * 3];
+        assert!(verify_compact(&keys, signed(&longest).as_bytes()).is_ok());
+        let text = signed(&[longest, vec![b'a'; 3]].concat());
+        assert!(text.len() > DEFAULT_MAX_TOKEN_LEN);
+        assert_eq!(
+            verify_compact(&keys, text.as_bytes()),
+            Err(TokenError::Malformed("it is longer than allowed")),
+            "though it is signed"
+        );
+        assert!(verify_token(&keys, text.as_bytes(), text.len()).is_ok());
+    }
+
+    #[test]
+    fn a_header_has_at_most_three_eighths_of_the_text() {
+        let keys = KeySet::signing(key());
+        let signed = |len: usize| {
+            // Four characters are three bytes.
+            let fill = "a".repeat(len / 4 * 3 - r#"{"alg":"HS256","x":""}"#.len());
+            let input = format!("{}.e30", URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","x":"{fill}"}}"#)));
+            format!("{input}.{}", URL_SAFE_NO_PAD.encode(key().sign(input.as_bytes()).unwrap()))
+        };
+        for (max_len, header) in [(8192, 3072), (16384, 6144)] {
+            let (longest, longer) = (signed(header), signed(header + 4));
+            assert_eq!(longest.find('.'), Some(header));
+            assert!(verify_token(&keys, longest.as_bytes(), max_len).is_ok());
+            let refusal = verify_token(&keys, longer.as_bytes(), max_len).err();
+            assert_eq!(refusal, Some(TokenError::Malformed("its header is longer than allowed")));
+        }
+    }
+
+    #[test]
+    fn what_is_not_three_segments_is_malformed_before_any_key_is_asked() {
+        let keys = KeySet::signing(key());
+        let good = signed(b"x");
+        for bad in [
+            String::new(),
+            ".".to_owned(),
+            "..".to_owned(),
+            "...".to_owned(),
+            "a.b".to_owned(),
+            format!(".{good}"),
+            format!("{good}."),
+            format!("{good}.x"),
+            format!("{good}="),
+            format!(" {good}"),
+            good.rsplit_once('.').unwrap().0.to_owned() + ".",
+        ] {
+            let error = verify_compact(&keys, bad.as_bytes()).unwrap_err();
+            assert!(matches!(error, TokenError::Malformed(_)), "{bad:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The configuration that a layer and its services share.
+
+use std::{
+    collections::HashSet,
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use http::{Request, request::Parts};
+
+use super::{credentials::Locations, responder::Responder};
+use crate::tokens::{Freshness, TokenService};
+
+pub(super) struct Config<C> {
+    pub(super) tokens: TokenService<C>,
+    pub(super) responder: Arc<Responder>,
+    pub(super) locations: Locations,
+    pub(super) strip_credentials: bool,
+    pub(super) exemptions: Exemptions,
+    pub(super) required: bool,
+    pub(super) freshness: Freshness,
+    pub(super) enabled: bool,
+}
+
+impl<C> Config<C> {
+    pub(super) fn new(tokens: TokenService<C>) -> Self {
+        Self {
+            tokens,
+            responder: Arc::new(Responder::new()),
+            locations: Locations::default(),
+            strip_credentials: false,
+            exemptions: Exemptions::default(),
+            required: true,
+            freshness: Freshness::AsConfigured,
+            enabled: true,
+        }
+    }
+}
+
+impl<C> Clone for Config<C> {
+    fn clone(&self) -> Self {
+        Self {
+            tokens: self.tokens.clone(),
+            responder: Arc::clone(&self.responder),
+            locations: self.locations.clone(),
+            strip_credentials: self.strip_credentials,
+            exemptions: self.exemptions.clone(),
+            required: self.required,
+            freshness: self.freshness,
+            enabled: self.enabled,
+        }
+    }
+}
+
+impl<C> fmt::Debug for Config<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("tokens", &self.tokens)
+            .field("responder", &self.responder)
+            .field("locations", &self.locations)
+            .field("strip_credentials", &self.strip_credentials)
+            .field("exemptions", &self.exemptions)
+            .field("required", &self.required)
+            .field("freshness", &self.freshness)
+            .field("enabled", &self.enabled)
+            .finish()
+    }
+}
+
+type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
+
+/// The requests that pass unchecked.
+#[derive(Clone, Default)]
+pub(super) struct Exemptions {
+    paths: HashSet<String>,
+    predicates: Vec<Arc<Predicate>>,
+}
+
+impl Exemptions {
+    pub(super) fn add_path(&mut self, path: String) {
+        self.paths.insert(path);
+    }
+
+    pub(super) fn add_predicate(&mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) {
+        self.predicates.push(Arc::new(predicate));
+    }
+
+    /// Tells whether the request passes unchecked.
+    #[inline]
+    pub(super) fn include<B>(&self, request: &mut Request<B>) -> bool {
+        (!self.paths.is_empty() && self.paths.contains(request.uri().path()))
+            || (!self.predicates.is_empty() && self.ask_predicates(request))
+    }
+
+    /// Lends the request's head to the predicates. Its body stays where it is.
+    fn ask_predicates<B>(&self, request: &mut Request<B>) -> bool {
+        let mut head = Request::new(());
+        swap_heads(&mut head, request);
+        let (parts, ()) = head.into_parts();
+        let is_met = self.predicates.iter().any(|predicate| is_met(&**predicate, &parts));
+        swap_heads(&mut Request::from_parts(parts, ()), request);
+        is_met
+    }
+}
+
+fn swap_heads<A, B>(one: &mut Request<A>, other: &mut Request<B>) {
+    mem::swap(one.method_mut(), other.method_mut());
+    mem::swap(one.uri_mut(), other.uri_mut());
+    mem::swap(one.version_mut(), other.version_mut());
+    mem::swap(one.headers_mut(), other.headers_mut());
+    mem::swap(one.extensions_mut(), other.extensions_mut());
+}
+
+/// Asks one predicate. A panic must not open a door.
+fn is_met(predicate: &Predicate, parts: &Parts) -> bool {
+    catch_unwind(AssertUnwindSafe(|| predicate(parts))).unwrap_or_else(|_| {
+        #[cfg(feature = "tracing")]
+        tracing::error!("`exempt_if` panicked; the request was not exempted");
+        false
+    })
+}
+
+impl fmt::Debug for Exemptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exemptions").field("paths", &self.paths).field("predicates", &self.predicates.len()).finish()
+    }
+}

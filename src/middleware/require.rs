@@ -1,0 +1,150 @@
+//! Routes whose claims must meet a rule of the application's own, such as a role.
+
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use pin_project::pin_project;
+use tower::{Layer, Service};
+
+use super::{
+    accessors::accessors_of_inner,
+    body::ResponseBody,
+    future::{Admission, Decided},
+    rejection::Rejection,
+    responder::{Form, Responder},
+    unauthenticated::missing_claims,
+};
+use crate::{
+    error::Error,
+    jwt::{Claims, NoClaims},
+};
+
+/// A layer that passes only requests on whose claims meet a rule.
+///
+/// Made by [`AuthLayer::require`](super::AuthLayer::require). It belongs *inside* that layer.
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct RequireLayer<C = NoClaims> {
+    responder: Arc<Responder>,
+    rule: Arc<Rule<C>>,
+}
+
+type Rule<C> = dyn Fn(&Claims<C>) -> bool + Send + Sync;
+
+impl<C> RequireLayer<C> {
+    pub(super) fn new(responder: Arc<Responder>, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> Self {
+        Self { responder, rule: Arc::new(rule) }
+    }
+}
+
+impl<C> Clone for RequireLayer<C> {
+    fn clone(&self) -> Self {
+        Self { responder: Arc::clone(&self.responder), rule: Arc::clone(&self.rule) }
+    }
+}
+
+impl<C> fmt::Debug for RequireLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireLayer").field("responder", &self.responder).finish_non_exhaustive()
+    }
+}
+
+impl<S, C> Layer<S> for RequireLayer<C> {
+    type Service = Require<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Require::new(inner, self)
+    }
+}
+
+/// A service that calls its inner service only for requests whose claims meet a rule.
+///
+/// Made by a [`RequireLayer`].
+pub struct Require<S, C = NoClaims> {
+    inner: S,
+    layer: RequireLayer<C>,
+}
+
+impl<S, C> Require<S, C> {
+    /// Wraps `inner` as `layer` does.
+    pub fn new(inner: S, layer: &RequireLayer<C>) -> Self {
+        Self { inner, layer: layer.clone() }
+    }
+
+    accessors_of_inner!();
+}
+
+impl<S: Clone, C> Clone for Require<S, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for Require<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Require").field("inner", &self.inner).field("layer", &self.layer).finish()
+    }
+}
+
+impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for Require<S, C>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    C: Send + Sync + 'static,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = RequireFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        RequireFuture(match self.layer.reject(&request) {
+            None => Admission::Admitted(self.inner.call(request)),
+            Some(rejection) => Admission::Rejected(Some(self.layer.responder.respond(rejection, Form::of(&request)))),
+        })
+    }
+}
+
+impl<C: Send + Sync + 'static> RequireLayer<C> {
+    fn reject<B>(&self, request: &Request<B>) -> Option<Rejection> {
+        let Some(claims) = request.extensions().get::<Claims<C>>() else {
+            return Some(missing_claims(request.extensions()));
+        };
+        match catch_unwind(AssertUnwindSafe(|| (self.rule)(claims))) {
+            Ok(true) => None,
+            Ok(false) => Some(Rejection::forbidden()),
+            Err(_) => Some(Error::Application("the rule of `AuthLayer::require` panicked".into()).into()),
+        }
+    }
+}
+
+/// The future of [`Require`].
+#[pin_project]
+pub struct RequireFuture<S, ReqBody>(#[pin] Decided<S, ReqBody>)
+where
+    S: Service<Request<ReqBody>>;
+
+impl<S, ReqBody, ResBody> Future for RequireFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(context)
+    }
+}
+
+impl<S: Service<Request<ReqBody>>, ReqBody> fmt::Debug for RequireFuture<S, ReqBody> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,309 @@
+//! Responses that reject a request: the one place in which they are made.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
+    header::{
+        ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
+        CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, PRAGMA, RETRY_AFTER, TRAILER, TRANSFER_ENCODING,
+        WWW_AUTHENTICATE,
+    },
+};
+
+use super::rejection::{Rejection, RejectionKind};
+use crate::error::ConfigError;
+
+/// The seconds after which a client may try again when the store was not available.
+pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
+
+const DEFAULT_REALM: &str = "api";
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// The fields that a response's body and its rejection have brought along. Any other is kept when
+/// the response is made anew.
+const REPLACED: [HeaderName; 18] = [
+    ACCEPT_RANGES,
+    ALLOW,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    CONTENT_LENGTH,
+    CONTENT_LOCATION,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    ETAG,
+    GRPC_MESSAGE,
+    GRPC_STATUS,
+    LAST_MODIFIED,
+    PRAGMA,
+    RETRY_AFTER,
+    TRAILER,
+    TRANSFER_ENCODING,
+    WWW_AUTHENTICATE,
+];
+
+type Hook = dyn Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync;
+
+/// Makes the response to a rejected request. All that a layer makes share one.
+#[derive(Clone)]
+pub(crate) struct Responder {
+    realm: String,
+    hook: Option<Arc<Hook>>,
+}
+
+/// The properties of a request that decide the form of its rejection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// The response has the headers that a GET would get, and no body (RFC 9110 section 9.3.2).
+    is_head: bool,
+    protocol: Protocol,
+    /// The response is that of an endpoint: no cache keeps it (RFC 6749 section 5.1), and the
+    /// server sets its length and drops the body that a HEAD may not have.
+    is_endpoint: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Http,
+    Grpc,
+    GrpcWeb,
+}
+
+impl Form {
+    #[inline]
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        let protocol = Protocol::of(request.headers());
+        Self { is_head: request.method() == Method::HEAD, protocol, is_endpoint: false }
+    }
+
+    /// The form of an endpoint's responses: an endpoint speaks HTTP alone.
+    pub(crate) const ENDPOINT: Self = Self { is_head: false, protocol: Protocol::Http, is_endpoint: true };
+}
+
+impl Protocol {
+    #[inline]
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) {
+            Some(media) if media.starts_with(b"application/grpc-web") => Self::GrpcWeb,
+            Some(media) if media.starts_with(b"application/grpc") => Self::Grpc,
+            _ => Self::Http,
+        }
+    }
+}
+
+impl Responder {
+    pub(super) fn new() -> Self {
+        Self { realm: DEFAULT_REALM.to_owned(), hook: None }
+    }
+
+    /// Sets the realm, which stands in a quoted string (RFC 9110 section 5.6.4).
+    pub(super) fn set_realm(&mut self, realm: &str) -> Result<(), ConfigError> {
+        let plain = |byte: u8| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if realm.is_empty() || realm.len() > 255 || !realm.bytes().all(plain) {
+            return Err(ConfigError::new(
+                "realm",
+                "is empty, over 255 bytes, or has characters that a quoted string would have to escape",
+                "give printable ASCII without `\"` and `\\`",
+            ));
+        }
+        realm.clone_into(&mut self.realm);
+        Ok(())
+    }
+
+    pub(super) fn set_hook(
+        &mut self,
+        hook: impl Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) {
+        self.hook = Some(Arc::new(hook));
+    }
+
+    /// Logs the rejection and makes the response for it.
+    pub(crate) fn respond(&self, rejection: Rejection, form: Form) -> Response<Bytes> {
+        trace(&rejection);
+        self.render(rejection, form)
+    }
+
+    /// Makes the response of a handler that rejects its request anew: as [`respond`](Self::respond)
+    /// would have.
+    #[cold]
+    pub(super) fn rerender<B>(&self, response: Response<B>, form: Form) -> Response<Bytes> {
+        let (mut parts, _) = response.into_parts();
+        let rejection = parts.extensions.remove::<Rejection>();
+        let rejection = rejection.unwrap_or_else(|| Rejection::new(RejectionKind::Internal));
+        // It was logged when the handler's response was made.
+        let mut rendered = self.render(rejection, form);
+        // The additions of layers inside stay: cookies, request ids, the headers of CORS.
+        for (name, value) in &parts.headers {
+            if !REPLACED.contains(name) {
+                rendered.headers_mut().append(name, value.clone());
+            }
+        }
+        rendered.extensions_mut().extend(parts.extensions);
+        rendered
+    }
+
+    fn render(&self, rejection: Rejection, form: Form) -> Response<Bytes> {
+        let mut response = match form.protocol {
+            Protocol::Http => self.http_response(&rejection, form),
+            Protocol::Grpc => grpc_response(&rejection, "application/grpc"),
+            Protocol::GrpcWeb => grpc_response(&rejection, "application/grpc-web+proto"),
+        };
+        response.extensions_mut().insert(rejection.rendered(true));
+        response
+    }
+
+    fn http_response(&self, rejection: &Rejection, form: Form) -> Response<Bytes> {
+        let mut response = self.default_response(rejection, form);
+        if let Some(hook) = &self.hook {
+            response = catch_unwind(AssertUnwindSafe(|| hook(rejection, response))).unwrap_or_else(|_| {
+                #[cfg(feature = "tracing")]
+                tracing::error!("`on_rejection` panicked; the default response was sent");
+                self.default_response(rejection, form)
+            });
+        }
+        *response.status_mut() = rejection.kind().status();
+        response.headers_mut().remove(TRANSFER_ENCODING);
+        if form.is_endpoint {
+            response.headers_mut().remove(CONTENT_LENGTH);
+        } else {
+            let length = HeaderValue::from(response.body().len());
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+        }
+        if form.is_head {
+            response.body_mut().clear();
+        }
+        response
+    }
+
+    /// Returns the response that a client gets unless the application has another.
+    fn default_response(&self, rejection: &Rejection, form: Form) -> Response<Bytes> {
+        let kind = rejection.kind();
+        let body = Bytes::from_static(default_body(kind).as_bytes());
+        let length = HeaderValue::from(body.len());
+        let mut response = Response::new(body);
+        *response.status_mut() = kind.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if form.is_endpoint {
+            no_store(headers);
+        } else {
+            headers.insert(CONTENT_LENGTH, length);
+        }
+        if kind.challenges() {
+            headers.insert(WWW_AUTHENTICATE, self.challenge(rejection));
+        }
+        if kind == RejectionKind::Unavailable {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        if !rejection.allowed_methods().is_empty() {
+            let allow = rejection.allowed_methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            headers.extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));
+        }
+        response
+    }
+
+    /// Returns the challenge of RFC 6750 section 3: the scheme, then comma-separated parameters.
+    fn challenge(&self, rejection: &Rejection) -> HeaderValue {
+        let mut text = format!("Bearer realm=\"{}\"", self.realm);
+        if let Some(error) = rejection.kind().challenge_error() {
+            text.push_str(", error=\"");
+            text.push_str(error);
+            text.push('"');
+        }
+        if let Some(scope) = rejection.required_scope() {
+            text.push_str(", scope=\"");
+            text.push_str(scope);
+            text.push('"');
+        }
+        // Realm and scopes were checked when they were given.
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+    }
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder").field("realm", &self.realm).finish_non_exhaustive()
+    }
+}
+
+impl Rejection {
+    /// Makes the response that a handler returns to reject its request.
+    ///
+    /// An [`AuthService`](super::AuthService) around the handler finds the rejection in the
+    /// response's extensions, and replaces status, body and the headers that belong to them: by
+    /// the layer's realm, its [`on_rejection`](super::AuthLayerBuilder::on_rejection) and the
+    /// protocol of the request. Without one, the response is complete as it is, with the realm
+    /// `api`.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::Response;
+    /// use http_body_util::Full;
+    /// use tower_bearer::middleware::Rejection;
+    ///
+    /// let response: Response<Full<Bytes>> = Rejection::forbidden().into_response();
+    /// assert_eq!(response.status(), 403);
+    /// ```
+    #[must_use]
+    pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
+        let form = Form { is_head: false, protocol: Protocol::Http, is_endpoint: false };
+        let mut response = Responder::new().respond(self.clone(), form);
+        response.extensions_mut().insert(self.rendered(false));
+        response.map(B::from)
+    }
+}
+
+/// Returns `{"error":"<code>"}`: not formatted, since anybody can cause a rejection.
+fn default_body(kind: RejectionKind) -> &'static str {
+    match kind.code() {
+        "unauthorized" => r#"{"error":"unauthorized"}"#,
+        "invalid_request" => r#"{"error":"invalid_request"}"#,
+        "invalid_token" => r#"{"error":"invalid_token"}"#,
+        "insufficient_scope" => r#"{"error":"insufficient_scope"}"#,
+        "invalid_grant" => r#"{"error":"invalid_grant"}"#,
+        "not_found" => r#"{"error":"not_found"}"#,
+        "temporarily_unavailable" => r#"{"error":"temporarily_unavailable"}"#,
+        _ => r#"{"error":"server_error"}"#,
+    }
+}
+
+/// Keeps all caches from storing a response (RFC 6749 section 5.1).
+pub(crate) fn no_store(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+}
+
+/// Returns a trailers-only response: the status stands in the headers, and there is no body.
+fn grpc_response(rejection: &Rejection, content_type: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(rejection.kind().grpc_code())));
+    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(rejection.kind().code()));
+    response
+}
+
+/// Logs a rejection: a client's fault is everyday, ours is not.
+fn trace(rejection: &Rejection) {
+    #[cfg(feature = "tracing")]
+    {
+        use std::error::Error as _;
+
+        let cause = rejection.cause().map(tracing::field::display);
+        let source = rejection.cause().and_then(|cause| cause.source()).map(tracing::field::display);
+        match rejection.kind() {
+            RejectionKind::Unavailable => tracing::warn!(cause, source, "request rejected: the store cannot be asked"),
+            RejectionKind::Internal => tracing::error!(cause, source, "request rejected: internal fault"),
+            kind => tracing::debug!(?kind, cause, "request rejected"),
+        }
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = rejection;
+}

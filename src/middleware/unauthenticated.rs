@@ -1,0 +1,32 @@
+//! Requests that a layer passed on without claims.
+
+use http::Extensions;
+
+use super::rejection::{Rejection, RejectionKind};
+
+/// Marks a request that an [`AuthLayer`](super::AuthLayer) passed on without claims, because it is
+/// optional, the request exempt, or the layer switched off.
+///
+/// It stands in the request's extensions. It tells a handler with an anonymous client from one
+/// that stands under no layer at all.
+#[derive(Clone, Debug)]
+pub struct Unauthenticated(());
+
+impl Unauthenticated {
+    pub(super) fn mark(extensions: &mut Extensions) {
+        extensions.insert(Self(()));
+    }
+}
+
+/// Returns the rejection of a request that should have claims and has none: its client is
+/// anonymous, or the application lacks the layer that puts them there.
+pub(crate) fn missing_claims(extensions: &Extensions) -> Rejection {
+    if extensions.get::<Unauthenticated>().is_some() {
+        return Rejection::new(RejectionKind::NoCredentials);
+    }
+    #[cfg(feature = "tracing")]
+    tracing::error!(
+        "claims are needed, but the request has none: put it behind an `AuthLayer` of the same claims type"
+    );
+    Rejection::new(RejectionKind::Internal)
+}

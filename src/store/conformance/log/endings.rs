@@ -1,0 +1,289 @@
+//! Every ending of a session is in the log, once.
+
+use super::super::{
+    Outcome, concurrency, ensure, sessions,
+    user::{LONG, SHORT, User, logged},
+};
+use crate::{
+    clock::Timestamp,
+    store::{OpenSession, Revocation, SessionState},
+};
+
+pub(super) fn session(user: &User, sid: &str) -> Revocation {
+    Revocation::Session { subject: user.name.clone(), sid: sid.into() }
+}
+
+pub(super) fn token(user: &User, jti: &str) -> Revocation {
+    Revocation::Token { subject: user.name.clone(), jti: jti.into() }
+}
+
+pub(in super::super) async fn evictions_are_logged(user: User) -> Outcome {
+    sessions::open_four(&user).await?;
+    let mut reader = user.reader().await?;
+    sessions::evict_two_of_four(&user).await?;
+    let logged = reader.revocations().await?;
+    ensure!(logged == ["b", "c"].map(|sid| session(&user, sid)), "the log says {logged:?}");
+    Ok(())
+}
+
+pub(in super::super) async fn reuse_is_logged(user: User) -> Outcome {
+    user.open("s").await?;
+    user.open("other").await?;
+    user.advance("s", 0).await?;
+    user.advance("s", 1).await?;
+    let mut reader = user.reader().await?;
+    user.rotate("s", 0, std::time::Duration::ZERO).await?;
+    let logged = reader.revocations().await?;
+    ensure!(logged == [session(&user, "s")], "the log says {logged:?}");
+    for counter in 0..4 {
+        user.rotate("s", counter, LONG).await?;
+    }
+    let logged = reader.revocations().await?;
+    ensure!(logged.is_empty(), "what ended before was logged again: {logged:?}");
+    Ok(())
+}
+
+pub(in super::super) async fn a_repeated_revocation_writes_nothing_and_names_the_first_entry(user: User) -> Outcome {
+    let until = user.open("s").await?.now.saturating_add(LONG);
+    user.open("kept").await?;
+    let mut reader = user.reader().await?;
+    for call in ["token", "session", "absent", "all but one", "all but a dead one", "all"] {
+        if call == "all but a dead one" {
+            user.revoke_session("kept").await?;
+            user.open("opened since").await?;
+            reader.read().await?;
+        }
+        let mut first = None;
+        for n in 0..4 {
+            let answer = match call {
+                "token" => user.revoke_token("j", until).await?,
+                "session" => user.revoke_session("s").await?,
+                "absent" => user.revoke_session("absent").await?,
+                "all" => user.revoke_all(None).await?,
+                _ => user.revoke_all(Some("kept")).await?,
+            };
+            let entries = reader.read().await?;
+            let named = logged(&answer)?;
+            let first = first.get_or_insert_with(|| named.clone());
+            let same = (&named.position, &named.revocation) == (&first.position, &first.revocation);
+            ensure!(same, "{call}: first {first:?}, then {answer:?}");
+            ensure!(n == 0 || !answer.found, "{call}: a repetition found something: {answer:?}");
+            // To end all sessions but a dead one is to end all.
+            let expected = usize::from(n == 0 && call != "all");
+            ensure!(entries.len() == expected, "{call}, call {n}: the log says {entries:?}");
+            ensure!(answer.now <= named.until, "{call}: it never mattered: {answer:?}");
+        }
+        if call == "all but one" {
+            user.open("another").await?;
+            let again = user.revoke_all(Some("kept")).await?;
+            ensure!(again.found && reader.read().await?.len() == 1, "a session opened since was not ended: {again:?}");
+        }
+    }
+    Ok(())
+}
+
+pub(in super::super) async fn what_ended_with_all_sessions_needs_no_entry_of_its_own(user: User) -> Outcome {
+    user.open("s").await?;
+    user.open("kept").await?;
+    let all = user.revoke_all(Some("kept")).await?;
+    user.open("since").await?;
+    let mut reader = user.reader().await?;
+    let answer = user.revoke_session("s").await?;
+    let (one, all) = (logged(&answer)?, logged(&all)?);
+    let same = (&one.position, &one.revocation) == (&all.position, &all.revocation);
+    ensure!(!answer.found && same, "all ended with {all:?}, one of them with {answer:?}");
+    ensure!(reader.read().await?.is_empty(), "it was logged");
+    for sid in ["kept", "since"] {
+        user.revoke_session(sid).await?;
+    }
+    ensure!(reader.revocations().await? == ["kept", "since"].map(|sid| session(&user, sid)), "they are not logged");
+    Ok(())
+}
+
+pub(in super::super) async fn a_revocation_that_finds_nothing_is_logged(user: User) -> Outcome {
+    let mut reader = user.reader().await?;
+    let session_found = user.revoke_session("s").await?.found;
+    let all_found = user.revoke_all(Some("s")).await?.found;
+    ensure!(!session_found && !all_found, "something was found");
+    let logged = reader.revocations().await?;
+    let right = match logged.as_slice() {
+        [one, Revocation::Subject { except: None, .. }] => *one == session(&user, "s"),
+        _ => false,
+    };
+    ensure!(right, "the log says {logged:?}");
+    Ok(())
+}
+
+pub(in super::super) async fn a_token_that_has_expired_is_not_logged(user: User) -> Outcome {
+    let now = user.open("s").await?.now;
+    let head = user.revoke_session("another").await?;
+    let head = &logged(&head)?.position;
+    let mut reader = user.reader().await?;
+    for until in [now.saturating_sub(LONG), now, Timestamp::default()] {
+        let revoked = user.revoke_token("j", until).await?;
+        let right = !revoked.found && logged(&revoked)?.position == *head;
+        ensure!(right, "until {until}, the head is {head:?}: {revoked:?}");
+    }
+    ensure!(reader.read().await?.is_empty(), "it was logged");
+    Ok(())
+}
+
+pub(in super::super) async fn a_session_past_its_end_is_logged_once(user: User) -> Outcome {
+    let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("s") }).await?;
+    user.wait_until(opening.refresh_end).await?;
+    let mut reader = user.reader().await?;
+    for _ in 0..3 {
+        user.revoke_session("s").await?;
+    }
+    let logged = reader.revocations().await?;
+    ensure!(logged == [session(&user, "s")], "the log says {logged:?}");
+    Ok(())
+}
+
+pub(in super::super) async fn no_entry_matters_beyond_the_end_of_time(user: User) -> Outcome {
+    let mut reader = user.reader().await?;
+    user.revoke_token("j", Timestamp::from_millis(u64::MAX)).await?;
+    let logged = reader.read().await?;
+    let right = !logged.is_empty() && logged.iter().all(|entry| entry.until == Timestamp::END_OF_TIME);
+    ensure!(right, "the log says {logged:?}");
+    Ok(())
+}
+
+pub(in super::super) async fn no_caller_makes_the_log_of_a_subject_grow_fast(user: User) -> Outcome {
+    let until = user.open("mine").await?.now.saturating_add(LONG);
+    user.open("other").await?;
+    let started = user.store.ping().await?;
+    let mut reader = user.reader().await?;
+    for _ in 0..200 {
+        user.revoke_session("other").await?;
+        user.revoke_token("j", until).await?;
+        user.revoke_token("expired", started).await?;
+        user.revoke_all(Some("mine")).await?;
+    }
+    let logged = reader.revocations().await?;
+    ensure!(logged.len() == 3, "one session, one token, all but one: the log says {logged:?}");
+    ensure!(user.is_active("mine").await?, "it is {:?}", user.state("mine").await?);
+    Ok(())
+}
+
+pub(in super::super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
+    let log = user.log()?;
+    // Another node accepts tokens for this long.
+    log.keep_log_for(LONG * 40);
+    user.open("s").await?;
+    user.open_as(OpenSession { idle: SHORT, ..user.session("t") }).await?;
+    let mut reader = user.reader().await?;
+    user.revoke_session("t").await?;
+    let soon = user.store.ping().await?.saturating_add(SHORT * 6);
+    user.revoke_token("j", soon).await?;
+    log.republish(log.bucket_of(&user.name), token(&user, "again"), soon).await?;
+    let logged = reader.read().await?;
+    let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
+    ensure!(lasts && logged.len() == 3, "the log says {logged:?}");
+    user.wait_until(soon.saturating_add(SHORT)).await?;
+    // A store removes records whose time is over when it makes changes.
+    for n in 0..4 {
+        user.open(&format!("another {n}")).await?;
+    }
+    for jti in ["j", "again"] {
+        let state = user.token_state("s", jti).await?;
+        ensure!(matches!(state, SessionState::Revoked { .. }), "the token {jti} is {state:?}");
+    }
+    ensure!(user.is_revoked("t").await?, "the session is {:?}", user.state("t").await?);
+    Ok(())
+}
+
+pub(in super::super) async fn an_exception_is_logged_with_its_generation(user: User) -> Outcome {
+    user.open("kept").await?;
+    user.open("ended").await?;
+    let mut reader = user.reader().await?;
+    user.revoke_all(Some("kept")).await?;
+    let logged = reader.revocations().await?;
+    let state = user.state("kept").await?;
+    let SessionState::Active { generation, .. } = state else {
+        return Err(super::super::Broken(format!("the exception is {state:?}")));
+    };
+    let expected = Revocation::Subject { subject: user.name.clone(), generation, except: Some("kept".into()) };
+    ensure!(logged == [expected], "in generation {generation}, the log says {logged:?}");
+    Ok(())
+}
+
+pub(in super::super) async fn an_exception_that_is_not_alive_is_not_named(user: User) -> Outcome {
+    for sid in super::super::revocation::dead_sessions(&user).await? {
+        user.open(&format!("before {sid}")).await?;
+        let mut reader = user.reader().await?;
+        user.revoke_all(Some(sid)).await?;
+        let logged = reader.revocations().await?;
+        let right = matches!(logged.as_slice(), [Revocation::Subject { except: None, .. }]);
+        ensure!(right, "{sid}: the log says {logged:?}");
+    }
+    Ok(())
+}
+
+pub(in super::super) async fn a_generation_of_the_log_parts_the_dead_from_the_living(user: User) -> Outcome {
+    let mut last = 0;
+    for n in 0..20 {
+        let opening = user.open(&n.to_string()).await?;
+        ensure!(last <= opening.generation, "a session of generation {} came after {last}", opening.generation);
+        let mut reader = user.reader().await?;
+        user.revoke_all(None).await?;
+        let logged = reader.revocations().await?;
+        let [Revocation::Subject { generation, .. }] = logged.as_slice() else {
+            return Err(super::super::Broken(format!("the log says {logged:?}")));
+        };
+        ensure!(opening.generation < *generation, "a session of {} outlives {generation}", opening.generation);
+        last = *generation;
+    }
+    Ok(())
+}
+
+pub(in super::super) async fn revocations_at_once_are_all_logged(user: User) -> Outcome {
+    let mut reader = user.reader().await?;
+    let users: Vec<_> = (0..50).map(|n| user.sibling(&n.to_string())).collect();
+    for one in &users {
+        one.open("s").await?;
+    }
+    let calls = users.iter().cloned().map(|one| async move {
+        let mut answers = Vec::new();
+        for sid in ["s", "never opened"] {
+            answers.push(one.revoke_session(sid).await?);
+        }
+        answers.push(one.revoke_all(None).await?);
+        answers.iter().map(|answer| Ok(logged(answer)?.position.clone())).collect::<Outcome<Vec<_>>>()
+    });
+    let mut positions: Vec<_> = concurrency::at_once(calls).await?.into_iter().flatten().collect();
+    positions.sort_unstable_by_key(|position| (position.bucket, position.sequence));
+    positions.dedup();
+    ensure!(positions.len() == 150, "150 answers name {} positions in the log", positions.len());
+
+    let logged = reader.read().await?;
+    for one in &users {
+        let order: Vec<_> = logged
+            .iter()
+            .filter_map(|entry| match &entry.revocation {
+                Revocation::Session { subject, sid } if *subject == one.name => Some(sid.as_str()),
+                Revocation::Subject { subject, .. } if *subject == one.name => Some("all"),
+                _ => None,
+            })
+            .collect();
+        ensure!(order == ["s", "never opened", "all"], "of {} the log says {order:?}", one.name);
+    }
+    Ok(())
+}
+
+pub(in super::super) async fn evictions_at_once_are_all_logged(user: User) -> Outcome {
+    let mut reader = user.reader().await?;
+    concurrency::open_a_hundred_at_once_under_a_cap_of_three(&user).await?;
+    let logged = reader.revocations().await?;
+    ensure!(logged.len() == 97, "of 100 sessions 97 were evicted, the log has {}", logged.len());
+    Ok(())
+}
+
+pub(in super::super) async fn a_dropped_call_leaves_no_hole(user: User) -> Outcome {
+    let mut reader = user.reader().await?;
+    concurrency::drop_calls(&user).await?;
+    // The reader checks the chain.
+    reader.read().await?;
+    user.reader().await?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! A reader of the log, which checks that nothing is missing.
+
+use std::sync::Arc;
+
+use super::super::{Broken, Outcome, ensure, user::MANY_PAGES};
+use crate::{
+    clock::Timestamp,
+    ids::Subject,
+    store::{LogCursor, LogEntry, LogQuery, Revocation, RevocationLog},
+};
+
+/// A reader of the log of all buckets.
+pub(in super::super) struct Reader {
+    log: Arc<dyn RevocationLog>,
+    subject: Subject,
+    buckets: Vec<Bucket>,
+}
+
+struct Bucket {
+    incarnation: String,
+    cursor: Option<LogCursor>,
+    /// The sequence of the last entry that was read.
+    sequence: u64,
+    head: String,
+    at: Timestamp,
+}
+
+impl Reader {
+    /// Reads all that the log holds.
+    pub(in super::super) async fn at_the_end(log: Arc<dyn RevocationLog>, subject: Subject) -> Outcome<Self> {
+        let mut buckets = Vec::new();
+        for bucket in 0..log.buckets() {
+            let page = log.read(bucket, LogQuery::from_start()).await?;
+            // If the oldest entry that is kept does not follow the beginning, older ones were
+            // dropped.
+            let (sequence, head, at) = match page.entries.first() {
+                Some(oldest) => (oldest.sequence.saturating_sub(1), oldest.previous.clone(), oldest.previous_at),
+                None => (page.sequence, page.head, page.at),
+            };
+            buckets.push(Bucket { incarnation: page.incarnation, cursor: None, sequence, head, at });
+        }
+        let mut reader = Self { log, subject, buckets };
+        reader.read().await?;
+        Ok(reader)
+    }
+
+    /// Returns the entries written since the last time, bucket by bucket.
+    pub(in super::super) async fn read(&mut self) -> Outcome<Vec<LogEntry>> {
+        let mut entries = Vec::new();
+        for (number, bucket) in (0..).zip(&mut self.buckets) {
+            bucket.read(number, &*self.log, &mut entries).await?;
+        }
+        Ok(entries)
+    }
+
+    /// Returns the revocations of this user that were written since the last time, in their order.
+    pub(in super::super) async fn revocations(&mut self) -> Outcome<Vec<Revocation>> {
+        let name = self.subject.clone();
+        let ours = move |revocation: &Revocation| match revocation {
+            Revocation::Session { subject, .. }
+            | Revocation::Token { subject, .. }
+            | Revocation::Subject { subject, .. } => *subject == name,
+            Revocation::External { .. } => false,
+        };
+        Ok(self.read().await?.into_iter().map(|entry| entry.revocation).filter(ours).collect())
+    }
+}
+
+impl Bucket {
+    async fn read(&mut self, number: u32, log: &dyn RevocationLog, entries: &mut Vec<LogEntry>) -> Outcome {
+        for _ in 0..MANY_PAGES {
+            let page = log.read(number, LogQuery::after(self.cursor.clone())).await?;
+            ensure!(page.incarnation == self.incarnation, "the incarnation changed");
+            ensure!(page.born <= page.at, "the log's last change is older than the store: {page:?}");
+            let last = page.entries.is_empty();
+            for entry in page.entries {
+                self.follow(&entry, page.now)?;
+                entries.push(entry);
+            }
+            // Without a cursor the log would start again. That happens only while there is nothing
+            // to read.
+            self.cursor = page.next.or(self.cursor.take());
+            if last {
+                ensure!(
+                    (self.sequence, &self.head, self.at) == (page.sequence, &page.head, page.at),
+                    "after the last entry, {} {} at {}, the page says {} {} at {}",
+                    self.sequence,
+                    self.head,
+                    self.at,
+                    page.sequence,
+                    page.head,
+                    page.at
+                );
+                return Ok(());
+            }
+        }
+        Err(Broken("the log has no end".to_owned()))
+    }
+
+    fn follow(&mut self, entry: &LogEntry, now: Timestamp) -> Outcome {
+        let expected = (self.sequence.saturating_add(1), &self.head, self.at);
+        ensure!(
+            (entry.sequence, &entry.previous, entry.previous_at) == expected,
+            "{entry:?} does not follow entry {} {} at {}",
+            self.sequence,
+            self.head,
+            self.at
+        );
+        ensure!(entry.nonce != entry.previous, "{entry:?} has the name of the entry before");
+        ensure!(entry.previous_at <= entry.at && entry.at <= now, "{entry:?} was not written then");
+        (self.sequence, self.head, self.at) = (entry.sequence, entry.nonce.clone(), entry.at);
+        Ok(())
+    }
+}

@@ -1,0 +1,424 @@
+//! The endpoints as Tower services, without a server.
+//!
+//! The tests cover their calls to the application, and their answers when it fails.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tower::{Service, ServiceExt};
+use tower_bearer::{
+    AuthLayer, BoxError, NewSession, NoClaims, TokenPolicy, TokenService, TokenType,
+    clock::ManualClock,
+    endpoints::{Endpoint, Endpoints, Login, TokenCookie},
+    error::{PasswordError, StoreErrorKind},
+    jwt::AccessTyp,
+    middleware::{Rejection, RejectionKind},
+    store::Page,
+    tokens::{Builder, SecurityEvent},
+    users::{Credentials, Grant, UserAuthentication},
+};
+
+use crate::support::{self, Behaviour, Events, Fixture, fixture::START};
+
+/// One user, 42, whose password is "right".
+#[derive(Default)]
+struct Users {
+    deleted: AtomicBool,
+    failing: AtomicBool,
+    panicking: AtomicBool,
+    overloaded: AtomicBool,
+    /// What happens while the password is being checked: one for each check, the last one first.
+    meanwhile: Mutex<Vec<Meanwhile>>,
+    /// The password is "new".
+    changed: AtomicBool,
+}
+
+/// All of the user's sessions are revoked, and a millisecond passes.
+struct Meanwhile {
+    tokens: TokenService,
+    clock: ManualClock,
+    changes_password: bool,
+}
+
+impl Users {
+    fn look_up(&self) -> Result<Option<String>, BoxError> {
+        assert!(!self.panicking.load(Ordering::SeqCst), "the user database panics");
+        if self.overloaded.load(Ordering::SeqCst) {
+            return Err(PasswordError::Overloaded.into());
+        }
+        if self.failing.load(Ordering::SeqCst) {
+            return Err("the user database is down".into());
+        }
+        Ok((!self.deleted.load(Ordering::SeqCst)).then(|| "42".to_owned()))
+    }
+}
+
+impl UserAuthentication for Users {
+    type User = String;
+    type Claims = NoClaims;
+
+    async fn authenticate(&self, credentials: Credentials) -> Result<Option<String>, BoxError> {
+        let is_right = credentials.password() == if self.changed.load(Ordering::SeqCst) { "new" } else { "right" };
+        let meanwhile = self.meanwhile.lock().unwrap().pop();
+        if let Some(Meanwhile { tokens, clock, changes_password }) = meanwhile {
+            self.changed.store(changes_password, Ordering::SeqCst);
+            // A revocation that ends nothing would overtake no login a second time.
+            tokens.create_token_pair(NewSession::of("42")).await?;
+            tokens.revoke_all_for_subject("42").await?;
+            clock.advance(Duration::from_millis(1));
+        }
+        Ok(self.look_up()?.filter(|_| is_right))
+    }
+
+    async fn user_by_id(&self, _: &str) -> Result<Option<String>, BoxError> {
+        self.look_up()
+    }
+
+    fn user_id(&self, user: &String) -> String {
+        user.clone()
+    }
+
+    fn grant(&self, _: &String) -> Grant<NoClaims> {
+        Grant::default().scope("read write admin")
+    }
+}
+
+struct App {
+    fixture: Fixture,
+    users: Arc<Users>,
+    endpoints: Endpoints<Users>,
+}
+
+fn app() -> App {
+    app_with(|builder| builder)
+}
+
+fn app_with(configure: impl FnOnce(Builder) -> Builder) -> App {
+    let fixture = Fixture::with(configure);
+    let users = Arc::new(Users::default());
+    let auth = AuthLayer::builder(fixture.tokens.clone()).realm("app").build().unwrap();
+    let endpoints = Endpoints::new(&auth, Arc::clone(&users));
+    App { fixture, users, endpoints }
+}
+
+struct Answer {
+    status: StatusCode,
+    challenge: Option<String>,
+    media: Option<String>,
+    body: Value,
+}
+
+async fn send<S, B>(service: S, request: Request<Full<Bytes>>) -> Answer
+where
+    S: Service<Request<Full<Bytes>>, Response = http::Response<B>>,
+    S::Error: std::fmt::Debug,
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let response = service.oneshot(request).await.unwrap();
+    let status = response.status();
+    let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (challenge, media) = (text(header::WWW_AUTHENTICATE), text(header::CONTENT_TYPE));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    Answer { status, challenge, media, body: serde_json::from_slice(&body).unwrap_or_default() }
+}
+
+fn form(body: &str) -> Request<Full<Bytes>> {
+    Request::post("/")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Full::from(body.to_owned()))
+        .unwrap()
+}
+
+fn bearer(method: Method, path: &str, token: &str) -> Request<Full<Bytes>> {
+    let request = Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
+    request.body(Full::default()).unwrap()
+}
+
+async fn log_in(app: &App) -> Value {
+    let answer = send(app.endpoints.login(), form("username=u&password=right")).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    answer.body
+}
+
+async fn refresh(app: &App, tokens: &Value) -> Answer {
+    send(app.endpoints.refresh(), form(&format!("refresh_token={}", tokens["refresh_token"].as_str().unwrap()))).await
+}
+
+#[tokio::test]
+async fn a_deleted_user_gets_no_new_tokens_though_the_service_has_no_hook() {
+    let app = app();
+    let tokens = log_in(&app).await;
+    app.users.deleted.store(true, Ordering::SeqCst);
+    let answer = refresh(&app, &tokens).await;
+    assert_eq!((answer.status, &answer.body["error"]), (StatusCode::BAD_REQUEST, &"invalid_grant".into()));
+    app.users.deleted.store(false, Ordering::SeqCst);
+    assert_eq!(refresh(&app, &tokens).await.status, StatusCode::OK, "the token was not used up");
+}
+
+#[tokio::test]
+async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_the_account_is_then() {
+    for (revocations, changes_password, expected) in
+        [(1, false, StatusCode::OK), (1, true, StatusCode::UNAUTHORIZED), (2, false, StatusCode::UNAUTHORIZED)]
+    {
+        let events = Events::default();
+        let app = app_with(|builder| builder.on_event(events.hook()));
+        let Fixture { tokens, clock, .. } = &app.fixture;
+        let meanwhile = || Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password };
+        *app.users.meanwhile.lock().unwrap() = std::iter::repeat_with(meanwhile).take(revocations).collect();
+        let answer = send(app.endpoints.login(), form("username=u&password=right")).await;
+        assert_eq!(answer.status, expected, "{revocations} {changes_password}");
+        assert!(app.users.meanwhile.lock().unwrap().is_empty());
+        let sessions = tokens.sessions("42", Page::default()).await.unwrap().sessions;
+        assert_eq!(sessions.len(), usize::from(expected == StatusCode::OK), "{revocations} {changes_password}");
+        if expected != StatusCode::OK {
+            assert_eq!(answer.body["error"], "invalid_grant");
+        }
+        let overtaken = SecurityEvent::LoginOvertaken { subject: "42".to_owned() };
+        assert_eq!(events.take(), if revocations == 2 { vec![overtaken] } else { Vec::new() });
+    }
+}
+
+#[tokio::test]
+async fn if_the_store_fails_after_a_login_was_overtaken_that_is_our_fault() {
+    let app = app();
+    let Fixture { tokens, clock, store } = &app.fixture;
+    let meanwhile = Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password: false };
+    app.users.meanwhile.lock().unwrap().push(meanwhile);
+    store.answer_only("ping", Behaviour::Fails(StoreErrorKind::Timeout));
+    let answer = send(app.endpoints.login(), form("username=u&password=right")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{:?}", answer.body);
+    assert!(app.users.meanwhile.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_user_database_that_fails_is_our_fault_and_uses_no_token_up() {
+    let app = app();
+    let tokens = log_in(&app).await;
+    for (fault, status) in [
+        (&app.users.failing, StatusCode::INTERNAL_SERVER_ERROR),
+        (&app.users.panicking, StatusCode::INTERNAL_SERVER_ERROR),
+        (&app.users.overloaded, StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        fault.store(true, Ordering::SeqCst);
+        assert_eq!(send(app.endpoints.login(), form("username=u&password=right")).await.status, status);
+        assert_eq!(refresh(&app, &tokens).await.status, status);
+        fault.store(false, Ordering::SeqCst);
+    }
+    assert_eq!(refresh(&app, &tokens).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_refresh_never_gives_more_scope_than_the_session_was_opened_with() {
+    let app = app();
+    let session = NewSession::of("42").scope("read delete");
+    let pair = app.fixture.tokens.create_token_pair(session).await.unwrap();
+    let tokens = serde_json::to_value(&pair).unwrap();
+    let answer = refresh(&app, &tokens).await;
+    // `delete` is not granted any more, `admin` and `write` never were.
+    assert_eq!(answer.body["scope"], "read");
+}
+
+#[tokio::test]
+async fn the_refresh_without_rotation_tells_the_scope_and_leaves_the_token() {
+    let app = app();
+    let tokens = log_in(&app).await;
+    let body = format!("refresh_token={}", tokens["refresh_token"].as_str().unwrap());
+    for _ in 0..2 {
+        let answer = send(app.endpoints.refresh_without_rotation(), form(&body)).await;
+        assert_eq!((answer.status, &answer.body["scope"]), (StatusCode::OK, &"read write admin".into()));
+        assert_eq!(answer.body.get("refresh_token"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_session_id_that_a_client_makes_up_is_not_written_to_the_log() {
+    let app = app();
+    let tokens = log_in(&app).await;
+    let token = tokens["access_token"].as_str().unwrap();
+    let calls = app.fixture.store.calls();
+    let made_up = bearer(Method::DELETE, "/sessions/AAAAAAAAAAAAAAAAAAAAAA", token);
+    assert_eq!(send(app.endpoints.revoke_session(), made_up).await.status, StatusCode::NOT_FOUND);
+    // The layer's own check, and one look at the session: no revocation.
+    assert_eq!(app.fixture.store.calls() - calls, 2);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_503_at_every_endpoint() {
+    let app = app();
+    let tokens = log_in(&app).await;
+    let token = tokens["access_token"].as_str().unwrap();
+    app.fixture.store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(send(app.endpoints.login(), form("username=u&password=right")).await.status, unavailable);
+    assert_eq!(refresh(&app, &tokens).await.status, unavailable);
+    assert_eq!(send(app.endpoints.logout(), bearer(Method::POST, "/logout", token)).await.status, unavailable);
+    assert_eq!(send(app.endpoints.logout_all(), bearer(Method::POST, "/logout-all", token)).await.status, unavailable);
+    assert_eq!(send(app.endpoints.sessions(), bearer(Method::GET, "/sessions", token)).await.status, unavailable);
+    let delete = bearer(Method::DELETE, "/sessions/a", token);
+    assert_eq!(send(app.endpoints.revoke_session(), delete).await.status, unavailable);
+    let health = Request::get("/health").body(Full::default()).unwrap();
+    assert_eq!(send(app.endpoints.health(), health).await.status, unavailable);
+}
+
+#[tokio::test]
+async fn behind_an_optional_layer_a_client_without_a_token_gets_that_layers_refusal() {
+    let app = app();
+    let auth = AuthLayer::builder(app.fixture.tokens.clone()).realm("app").build().unwrap();
+    let endpoints = Endpoints::new(&auth.clone().optional(), Arc::clone(&app.users));
+    let required = Endpoints::new(&auth, Arc::clone(&app.users));
+    let request = || Request::post("/logout").body(Full::default()).unwrap();
+    let (optional, required) = (send(endpoints.logout(), request()).await, send(required.logout(), request()).await);
+    assert_eq!(optional.challenge.as_deref(), Some(r#"Bearer realm="app""#));
+    assert_eq!(
+        (optional.status, optional.challenge, optional.body),
+        (required.status, required.challenge, required.body)
+    );
+}
+
+#[tokio::test]
+async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listing() {
+    let issuer = app();
+    let victim = issuer.fixture.tokens.create_token_pair(NewSession::of("1")).await.unwrap();
+    let caller = issuer.fixture.tokens.create_token_pair(NewSession::of("2")).await.unwrap();
+    // A service that takes the same tokens as another issuer's, on a store of its own that has
+    // begun before.
+    let clock = ManualClock::at(START.saturating_sub(Duration::from_secs(60)));
+    let store = support::FaultyStore::new(clock.clone());
+    clock.set(START);
+    let denylist = support::fixture::builder(&issuer.fixture.clock)
+        .policy(TokenPolicy::Denylist)
+        .access_typ(AccessTyp::Compatible)
+        .store(store)
+        .build()
+        .unwrap();
+    let accepted =
+        async |tokens: &TokenService, token: &str| tokens.validate_token(token, TokenType::Access).await.is_ok();
+    assert!(accepted(&denylist, victim.access().as_str()).await);
+
+    let endpoints = Endpoints::new(&AuthLayer::new(denylist.clone()), Arc::clone(&issuer.users));
+    let token = caller.access().as_str();
+    let theirs = bearer(Method::DELETE, &format!("/sessions/{}", victim.session_id()), token);
+    assert_eq!(send(endpoints.revoke_session(), theirs).await.status, StatusCode::NOT_FOUND);
+    assert!(accepted(&denylist, victim.access().as_str()).await);
+    let listing = send(endpoints.sessions(), bearer(Method::GET, "/sessions", token)).await;
+    assert_eq!(listing.status, StatusCode::INTERNAL_SERVER_ERROR);
+
+    let own = bearer(Method::DELETE, &format!("/sessions/{}", caller.session_id()), token);
+    assert_eq!(send(endpoints.revoke_session(), own).await.status, StatusCode::NO_CONTENT);
+    assert!(!accepted(&denylist, token).await);
+}
+
+/// All that a hook has seen, in order.
+type Seen = Arc<Mutex<Vec<RejectionKind>>>;
+
+/// Endpoints of a layer whose hook makes problem details.
+fn with_hook(house: &House, optional: bool) -> (Endpoints<Users>, Seen) {
+    let seen = Seen::default();
+    let noted = Arc::clone(&seen);
+    let auth = AuthLayer::builder(app.fixture.tokens.clone()).on_rejection(
+        move |rejection: &Rejection, mut response: http::Response<Bytes>| {
+            noted.lock().unwrap().push(rejection.kind());
+            let problem = header::HeaderValue::from_static("application/problem+json");
+            response.headers_mut().insert(header::CONTENT_TYPE, problem);
+            response.map(|_| Bytes::from(format!(r#"{{"title":"{}"}}"#, rejection.kind().code())))
+        },
+    );
+    let auth = if optional { auth.optional() } else { auth }.build().unwrap();
+    (Endpoints::new(&auth, Arc::clone(&app.users)), seen)
+}
+
+#[tokio::test]
+async fn one_hook_answers_every_failure_of_the_endpoints() {
+    let app = app();
+    let (endpoints, seen) = with_hook(&house, false);
+    let tokens = log_in(&house).await;
+    let token = tokens["access_token"].as_str().unwrap();
+    let json = |body: &str| {
+        let mut request = form(body);
+        request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
+        request
+    };
+    let get = || Request::get("/").body(Full::default()).unwrap();
+    let post = |token| bearer(Method::POST, "/", token);
+    let failing = |service: Endpoint<Login<Users>>| async {
+        app.users.failing.store(true, Ordering::SeqCst);
+        let answer = send(service, form("username=u&password=right")).await;
+        app.users.failing.store(false, Ordering::SeqCst);
+        answer
+    };
+    let answers = [
+        (send(endpoints.login(), form("username=u&password=wrong")).await, 401, "invalid_grant"),
+        (send(endpoints.login(), form("username=u")).await, 400, "invalid_request"),
+        (send(endpoints.login(), json("")).await, 415, "invalid_request"),
+        (send(endpoints.login(), form(&"x".repeat(20_000))).await, 413, "invalid_request"),
+        (send(endpoints.login(), get()).await, 405, "invalid_request"),
+        (failing(endpoints.login()).await, 500, "server_error"),
+        (send(endpoints.refresh(), form("refresh_token=x")).await, 400, "invalid_grant"),
+        (send(endpoints.logout(), get()).await, 401, "unauthorized"),
+        (send(endpoints.logout(), bearer(Method::GET, "/", token)).await, 405, "invalid_request"),
+        (send(endpoints.logout_all(), bearer(Method::POST, "/?keep_current=x", token)).await, 400, "invalid_request"),
+        (send(endpoints.revoke_session(), bearer(Method::DELETE, "/x", token)).await, 404, "not_found"),
+        (send(endpoints.sessions(), post("junk")).await, 401, "invalid_token"),
+    ];
+    assert_eq!(seen.lock().unwrap().len(), answers.len(), "each was answered once");
+    for (answer, status, code) in answers {
+        assert_eq!((answer.status.as_u16(), &answer.body["title"]), (status, &code.into()), "{code}");
+        assert_eq!(answer.media.as_deref(), Some("application/problem+json"), "{code}");
+        assert_eq!(answer.challenge.is_some(), status == 401, "{code}");
+    }
+    // The store's failure, and a client without a token behind an optional layer.
+    app.fixture.store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
+    let answer = send(endpoints.login(), form("username=u&password=right")).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["title"]), (503, &"temporarily_unavailable".into()));
+    let (optional, seen) = with_hook(&house, true);
+    let answer = send(optional.logout(), Request::post("/").body(Full::default()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["title"]), (401, &"unauthorized".into()));
+    assert_eq!(*seen.lock().unwrap(), [RejectionKind::NoCredentials]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_408() {
+    let app = app();
+    let (endpoints, seen) = with_hook(&house, false);
+    let never =
+        http_body_util::StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, BoxError>>());
+    let request = Request::post("/").header(header::CONTENT_TYPE, "application/json").body(never).unwrap();
+    let response = endpoints.login().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 408);
+    assert_eq!(response.extensions().get::<Rejection>().unwrap().kind(), RejectionKind::RequestTimeout);
+    assert_eq!(*seen.lock().unwrap(), [RejectionKind::RequestTimeout]);
+}
+
+#[tokio::test]
+async fn logout_clears_the_cookies_that_it_was_given_and_no_other() {
+    let cookie = |name: &str| TokenCookie::builder().name(name).build().unwrap();
+    for (configured, all) in [(false, false), (false, true), (true, false), (true, true)] {
+        let app = app();
+        let mut endpoints = app.endpoints.clone();
+        if configured {
+            endpoints = endpoints.clear_at_logout(cookie("refresh")).clear_at_logout(cookie("hint"));
+        }
+        let tokens = log_in(&house).await;
+        let request = bearer(Method::POST, "/", tokens["access_token"].as_str().unwrap());
+        let response = if all {
+            endpoints.logout_all().oneshot(request).await.unwrap()
+        } else {
+            endpoints.logout().oneshot(request).await.unwrap()
+        };
+        assert_eq!(response.status(), StatusCode::OK);
+        let lines = response.headers().get_all(header::SET_COOKIE).iter().map(|line| line.to_str().unwrap());
+        let cleared: Vec<_> = lines.map(|line| line.split(';').next().unwrap()).collect();
+        assert_eq!(cleared, if configured { vec!["refresh=", "hint="] } else { Vec::new() });
+    }
+}

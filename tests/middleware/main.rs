@@ -1,0 +1,11 @@
+//! The layer, its extractors and the endpoints, as Tower services and over real connections.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod axum;
+mod endpoints;
+mod grpc;
+mod requests;
+mod tower_contract;

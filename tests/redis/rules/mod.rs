@@ -1,0 +1,39 @@
+//! The rules of the store on a real Redis, each by the sequence that breaks without it.
+
+mod denylist;
+mod log;
+mod records;
+mod revocation;
+mod rotation;
+mod sessions;
+
+use std::time::Duration;
+
+use tower_bearer::store::{Deny, DenyQuery, ForeignId};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A script that makes all records of the user `KEYS[1]` older by `ARGV[1]` milliseconds.
+const AGE: &str = r"
+local n = 0
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local value = redis.call('HGET', KEYS[1], field)
+  if #value == 53 then
+    local tag, g, o, a, r, t, c, f = struct.unpack('>c8I8I8I8I8I8I4B', value)
+    local by = tonumber(ARGV[1])
+    redis.call('HSET', KEYS[1], field, struct.pack('>c8I8I8I8I8I8I4B', tag, g, o - by, a - by, r - by, t - by, c, f))
+    n = n + 1
+  end
+end
+return n";
+
+const ISSUER: &str = "https://issuer.example";
+
+fn deny(issuer: &str, id: ForeignId) -> Deny {
+    Deny { issuer: issuer.to_owned(), id, keep: HOUR }
+}
+
+fn query(issuer: &str, jti: &str, sid: &str, subject: &str) -> DenyQuery {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    DenyQuery { issuer: issuer.to_owned(), jti: some(jti), sid: some(sid), subject: some(subject) }
+}

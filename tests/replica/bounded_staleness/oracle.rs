@@ -1,0 +1,266 @@
+//! The oracle: it revokes, asks every node again and again, and records each acceptance.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::{sync::Mutex, task::JoinSet, time::sleep};
+use tower_bearer::{Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenType};
+
+use crate::{
+    support::{
+        Proxy, RedisServer, eventually,
+        fixture::{AUDIENCE, ISSUER, SECRET},
+    },
+    wait_until_leased,
+};
+
+/// The bound.
+pub(crate) const D: Duration = Duration::from_millis(250);
+const NODES: usize = 3;
+/// Revocations that are watched at once.
+const WORKERS: usize = 16;
+/// How long a call of a node's may take: short, so that checks on a store that hangs do not fill
+/// the test's time.
+const CALL: Duration = Duration::from_millis(200);
+
+/// A node, behind a proxy that can be frozen and cut.
+pub(crate) struct Node {
+    pub tokens: TokenService,
+    pub proxy: Proxy,
+}
+
+/// A server, nodes under bounded staleness, and one that revokes.
+pub(crate) struct Deployment {
+    pub server: Mutex<RedisServer>,
+    pub nodes: Vec<Node>,
+    pub revoker: TokenService,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Revocations that were acknowledged, each watched on every node.
+    pub revocations: usize,
+    /// Tokens let in that should not have been: how long after the acknowledgement the check had
+    /// started.
+    pub violations: Vec<Duration>,
+    /// Tokens let in by a node that had refused them: as above.
+    pub revived: Vec<Duration>,
+    /// The latest start of a check that let a revoked token in.
+    pub last_accepted: Duration,
+    /// From the acknowledgement to the start of the first check that refused, for each node.
+    pub refused_after: Vec<Duration>,
+    /// Checks that ended in an error of the store's.
+    pub unavailable: usize,
+}
+
+impl Deployment {
+    pub(crate) async fn start() -> Self {
+        Self::on(RedisServer::start()).await
+    }
+
+    pub(crate) async fn on(server: RedisServer) -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..NODES {
+            let proxy = Proxy::start(server.port()).await;
+            let tokens = node(&proxy.url(), Consistency::BoundedStaleness(D)).await;
+            nodes.push(Node { tokens, proxy });
+        }
+        let revoker = node(&server.url(), Consistency::Strong).await;
+        for node in &nodes {
+            wait_until_leased(&node.tokens).await;
+        }
+        Self { server: Mutex::new(server), nodes, revoker }
+    }
+
+    /// Runs the oracle while `fault` does its worst, which ends when the flag is set.
+    pub(crate) async fn watch<F>(self, name: &str, fault: impl FnOnce(Arc<Self>, Arc<AtomicBool>) -> F) -> Seen
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let deployment = Arc::new(self);
+        let over = Arc::new(AtomicBool::new(false));
+        let saboteur = tokio::spawn(fault(Arc::clone(&deployment), Arc::clone(&over)));
+        let (wanted, taken) = (revocations(), Arc::new(AtomicUsize::new(0)));
+        let mut workers = JoinSet::new();
+        for worker in 0..WORKERS {
+            let (deployment, taken) = (Arc::clone(&deployment), Arc::clone(&taken));
+            workers.spawn(async move {
+                let mut seen = Seen::default();
+                while taken.fetch_add(1, Ordering::SeqCst) < wanted {
+                    let number = seen.revocations;
+                    deployment.one(&format!("user-{worker}-{number}"), number, &mut seen).await;
+                }
+                seen
+            });
+        }
+        let mut seen = workers.join_all().await.into_iter().reduce(Seen::and).unwrap();
+        over.store(true, Ordering::SeqCst);
+        saboteur.await.unwrap();
+        seen.refused_after.sort_unstable();
+        println!("{name}: {seen}");
+        assert_eq!(seen.revocations, wanted);
+        // `scripts/live_mutants.sh` looks for these words.
+        assert!(seen.violations.is_empty(), "{name}: let in after the bound: {:?}", seen.violations);
+        assert!(seen.revived.is_empty(), "{name}: let in after it was refused: {:?}", seen.revived);
+        assert!(!seen.refused_after.is_empty(), "{name}: nothing was ever refused");
+        // Else nobody but the store has decided, which proves nothing about the replica.
+        assert!(seen.last_accepted > Duration::ZERO, "{name}: no node has ever decided by what it knew");
+        // What was broken heals by itself.
+        for node in &deployment.nodes {
+            wait_until_leased(&node.tokens).await;
+        }
+        seen
+    }
+
+    /// One session from its opening to the end of all doubt about its revocation.
+    async fn one(&self, user: &str, number: usize, seen: &mut Seen) {
+        let pair = self.open(user).await;
+        let access = pair.access().as_str();
+        for node in &self.nodes {
+            // It may be refused already: a server that lost its data knows no session.
+            let _ = node.tokens.validate_token(access, TokenType::Access).await;
+        }
+        self.revoke(user, &pair, number).await;
+        let acknowledged = Instant::now();
+        seen.revocations += 1;
+        // All at once: one that waits for a store that hangs keeps no other from being asked.
+        let watched = self.nodes.iter().map(|node| watch(node, access, acknowledged, number.is_multiple_of(8)));
+        for part in join_all(watched).await {
+            *seen = std::mem::take(seen).and(part);
+        }
+    }
+
+    async fn open(&self, user: &str) -> TokenPair {
+        let mut patience = Patience::new("a session is opened");
+        loop {
+            match self.revoker.create_token_pair(NewSession::of(user).scope("read")).await {
+                Ok(pair) => return pair,
+                Err(_) => patience.wait().await,
+            }
+        }
+    }
+
+    /// Until it is acknowledged; in one of the three ways.
+    async fn revoke(&self, user: &str, pair: &TokenPair, number: usize) {
+        let mut patience = Patience::new("a revocation is acknowledged");
+        loop {
+            let revoke = match number % 3 {
+                0 => self.revoker.revoke_session(user, pair.session_id()),
+                1 => self.revoker.revoke_token(pair.access().as_str()),
+                _ => self.revoker.revoke_all_for_subject(user),
+            };
+            match revoke.await {
+                Ok(_) => return,
+                Err(_) => patience.wait().await,
+            }
+        }
+    }
+}
+
+/// Asks one node until it has refused, or has answered once after the bound; if it is to be watched
+/// to the end, until after the bound in any case: what is refused once must stay so. An error of
+/// the store's is no answer: a node that was cut off is asked until it is back, for what it then
+/// lets in is what a wrong lease would show.
+async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: bool) -> Seen {
+    let (mut seen, mut refused) = (Seen::default(), false);
+    let mut patience = Patience::new("a node answers after the bound");
+    loop {
+        let started = acknowledged.elapsed();
+        match node.tokens.validate_token(access, TokenType::Access).await {
+            Ok(_) => {
+                seen.last_accepted = seen.last_accepted.max(started);
+                if started >= D {
+                    seen.violations.push(started);
+                }
+                if refused {
+                    seen.revived.push(started);
+                }
+            }
+            Err(Error::Token(_)) if !refused => {
+                refused = true;
+                seen.refused_after.push(started);
+            }
+            Err(Error::Token(_)) => {}
+            Err(Error::Store(_)) => {
+                seen.unavailable += 1;
+                patience.wait().await;
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        if started >= D || (refused && !to_the_end) {
+            return seen;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// For steps of tasks that move between threads, which [`eventually`] is not for.
+struct Patience(&'static str, Instant);
+
+impl Patience {
+    fn new(what: &'static str) -> Self {
+        Self(what, Instant::now() + Duration::from_secs(30))
+    }
+
+    async fn wait(&mut self) {
+        assert!(Instant::now() < self.1, "not within half a minute: {}", self.0);
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+impl Seen {
+    fn and(mut self, mut other: Self) -> Self {
+        self.revocations += other.revocations;
+        self.violations.append(&mut other.violations);
+        self.revived.append(&mut other.revived);
+        self.last_accepted = self.last_accepted.max(other.last_accepted);
+        self.refused_after.append(&mut other.refused_after);
+        self.unavailable += other.unavailable;
+        self
+    }
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let quantile = |part: f64| {
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "an index"
+            )]
+            let index = ((self.refused_after.len() as f64 - 1.0) * part) as usize;
+            self.refused_after.get(index).copied().unwrap_or_default()
+        };
+        write!(
+            f,
+            "{} revocations on {NODES} nodes; refused after p50 {:?}, p99 {:?}, max {:?}; last let in {:?} of {D:?}; {} violations; {} checks unavailable",
+            self.revocations,
+            quantile(0.5),
+            quantile(0.99),
+            quantile(1.0),
+            self.last_accepted,
+            self.violations.len(),
+            self.unavailable
+        )
+    }
+}
+
+/// A node on the server at this URL.
+pub(crate) async fn node(url: &str, consistency: Consistency) -> TokenService {
+    let store = eventually("a store", async || RedisStore::builder(url).timeout(CALL).connect().await.ok()).await;
+    let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
+    builder.consistency(consistency).build().unwrap()
+}
+
+fn revocations() -> usize {
+    std::env::var("ORACLE_REVOCATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(500)
+}

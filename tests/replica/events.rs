@@ -1,0 +1,240 @@
+//! The log of an operator: each change of a replica's state once, with level, state and reason.
+//!
+//! It also names the revocations that the store has lost and knows again, and nothing secret.
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use redis::aio::MultiplexedConnection;
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tower_bearer::{Consistency, NewSession, RedisStore, TokenPair, TokenService, TokenType, tokens::SecurityEvent};
+
+use crate::{
+    support::{
+        Events, HANG, Log, Proxy, RedisServer, eventually,
+        fixture::SECRET,
+        redis_fixture::{node_on, user_of},
+        secrets::Secrets,
+    },
+    wait_until_leased,
+};
+
+/// Long enough that a busy machine ends no lease.
+const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(3));
+const BUCKETS: usize = 16;
+/// TEST secrets.
+const PASSWORD: &str = "TEST-password-of-the-Redis-user";
+const SUBJECT: &str = "TEST-subject-that-no-log-may-show";
+
+const LEASED: &str = "INFO Leased 16 from 0: ";
+const NO_ANSWER: &str = "WARN Unavailable 16 from 0: the store does not answer in time";
+const AWAY: &str = "WARN Unavailable 16 from 0: the store is unavailable";
+const REFUSED: &str = "WARN Unavailable 16 from 0: the store refuses to be read: check the rights of its user";
+const ONE_BUCKET: &str = "WARN Unavailable 1 from 3: the store's log cannot be understood";
+const RESYNC: &str = "WARN Strict 16 from 0: the store has lost or replaced its revocation log; the node reads it anew";
+
+/// What was told of states: level, state, number of buckets, first bucket, reason.
+fn states(log: &Log) -> Vec<String> {
+    let field = |line: &str, name: &str, end: char| {
+        let rest = line.split_once(&format!(" {name}=")).map(|(_, rest)| rest.trim_start_matches('"').to_owned());
+        rest.map(|rest| rest.split(end).next().unwrap().to_owned()).unwrap_or_default()
+    };
+    let of_report = |line: &&str| line.contains(" tower_bearer::replica::report: ");
+    let told = |line: &str| {
+        let level = line.split_whitespace().nth(1).unwrap();
+        let [state, buckets, first] = ["state", "buckets", "first_bucket"].map(|name| field(line, name, ' '));
+        format!("{level} {state} {buckets} from {first}: {}", field(line, "reason", '"'))
+    };
+    log.text().lines().filter(of_report).map(told).collect()
+}
+
+/// What was told of losses: level and number.
+fn losses(log: &Log) -> Vec<String> {
+    let text = log.text();
+    let lines = text.lines().filter(|line| line.contains(" tower_bearer::replica::restore: "));
+    let told = |line: &str| format!("{} {}", line.split_whitespace().nth(1).unwrap(), line.rsplit(' ').next().unwrap());
+    lines.map(told).collect()
+}
+
+/// Waits until these states were told, after those that were expected before, and demands that no
+/// others were.
+async fn told_next(log: &Log, all: &mut Vec<String>, next: &[&str]) {
+    all.extend(next.iter().map(ToString::to_string));
+    eventually("a state is told", async || (states(log).len() >= all.len()).then_some(())).await;
+    assert_eq!(states(log), *all);
+}
+
+async fn run<T: redis::FromRedisValue>(admin: &MultiplexedConnection, words: &[&str]) -> T {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async(&mut admin.clone()).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+/// Waits until the log of every bucket was read some fifty times.
+async fn reads_go_on(admin: &MultiplexedConnection) {
+    let reads = async || {
+        let stats: String = run(admin, &["INFO", "commandstats"]).await;
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xrange:calls=")?.split(',').next());
+        calls.map_or(0, |calls| calls.parse::<usize>().unwrap())
+    };
+    let before = reads().await;
+    eventually("fifty reads", async || (reads().await >= before + 50 * BUCKETS).then_some(())).await;
+}
+
+async fn pair(tokens: &TokenService, subject: &str) -> TokenPair {
+    tokens.create_token_pair(NewSession::of(subject)).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret() {
+    let log = Log::capture();
+    let rights = ["--user", "app", "on", &format!(">{PASSWORD}"), "+@all", "~*", "&*"];
+    let mut server = RedisServer::start_with(&rights);
+    let proxy = Proxy::start(server.port()).await;
+    let url = proxy.url().replace("127.0.0.1", &format!("app:{PASSWORD}@127.0.0.1"));
+    // Short, for that long every attempt to connect to a server that hangs takes.
+    let store = RedisStore::builder(url).timeout(Duration::from_secs(1)).connect().await.unwrap();
+    let tokens = node_on(store, |builder| builder.consistency(BOUNDED));
+    wait_until_leased(&tokens).await;
+    // A busy machine may have been too slow for the very first reads.
+    let mut told = states(&log);
+    assert_eq!(told.last().unwrap(), LEASED);
+    let mut secrets = Secrets::default();
+    for (name, secret) in [("the password of Redis", PASSWORD), ("the signing secret", SECRET), ("a subject", SUBJECT)]
+    {
+        secrets.add(name, secret);
+    }
+
+    // What this node revokes is no change of its state.
+    let admin = server.admin().await;
+    for _ in 0..20 {
+        let pair = pair(&tokens, SUBJECT).await;
+        secrets.add("an access token", pair.access().as_str());
+        secrets.add("a refresh token", pair.refresh().as_str());
+        secrets.add("a session", pair.session_id());
+        tokens.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap();
+        tokens.revoke_session(SUBJECT, pair.session_id()).await.unwrap();
+        tokens.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap_err();
+    }
+    reads_go_on(&admin).await;
+    told_next(&log, &mut told, &[]).await;
+
+    // A server that hangs, for several attempts to connect to it.
+    server.pause();
+    told_next(&log, &mut told, &[NO_ANSWER]).await;
+    for _ in 0..3 {
+        let before = proxy.request_bytes();
+        eventually("another attempt", async || (proxy.request_bytes() > before).then_some(())).await;
+    }
+    told_next(&log, &mut told, &[]).await;
+    server.resume();
+    told_next(&log, &mut told, &[LEASED]).await;
+    reads_go_on(&admin).await;
+    told_next(&log, &mut told, &[]).await;
+
+    run::<()>(&admin, &["FLUSHALL"]).await;
+    told_next(&log, &mut told, &[RESYNC, LEASED]).await;
+    reads_go_on(&admin).await;
+    told_next(&log, &mut told, &[]).await;
+
+    run::<()>(&admin, &["SET", "tb:{3}:log", "something else"]).await;
+    told_next(&log, &mut told, &[ONE_BUCKET]).await;
+    reads_go_on(&admin).await;
+    told_next(&log, &mut told, &[]).await;
+    run::<()>(&admin, &["DEL", "tb:{3}:log"]).await;
+    told_next(&log, &mut told, &[LEASED]).await;
+
+    run::<()>(&admin, &["ACL", "SETUSER", "app", "resetkeys"]).await;
+    told_next(&log, &mut told, &[REFUSED]).await;
+    run::<()>(&admin, &["ACL", "SETUSER", "app", "~*"]).await;
+    told_next(&log, &mut told, &[LEASED]).await;
+
+    // A server that is gone: somebody in its place closes every connection, and counts them.
+    server.kill();
+    let place = TcpListener::bind((Ipv4Addr::LOCALHOST, server.port())).await.unwrap();
+    let (attempts, mut seen) = watch::channel(0);
+    let place = tokio::spawn(async move {
+        while let Ok(connection) = place.accept().await {
+            drop(connection);
+            attempts.send_modify(|attempts| *attempts += 1);
+        }
+    });
+    told_next(&log, &mut told, &[AWAY]).await;
+    let before = *seen.borrow();
+    timeout(HANG, seen.wait_for(|attempts| *attempts >= before + 4)).await.unwrap().unwrap();
+    told_next(&log, &mut told, &[]).await;
+    place.abort();
+    drop(place.await);
+    server.restart();
+    told_next(&log, &mut told, &[RESYNC, LEASED]).await;
+    reads_go_on(&server.admin().await).await;
+    told_next(&log, &mut told, &[]).await;
+
+    let text = log.text();
+    secrets.must_not_be_in("the log", &text);
+    let anew = text.lines().filter(|line| line.contains("WARN") && line.contains("the store has lost its data"));
+    assert_eq!(anew.count(), 2 * BUCKETS, "once for each bucket and loss");
+}
+
+#[tokio::test]
+async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
+    let log = Log::capture();
+    let server = RedisServer::start();
+    let admin = server.admin().await;
+    let store = RedisStore::builder(server.url()).timeout(HANG).connect().await.unwrap();
+    let (first, second) = (user_of(&store, |bucket| bucket == 3), user_of(&store, |bucket| bucket == 4));
+    let events = Events::default();
+    let tokens = node_on(store, |builder| builder.consistency(BOUNDED).on_event(events.hook()));
+    wait_until_leased(&tokens).await;
+
+    run::<()>(&admin, &["FLUSHALL"]).await;
+    reads_go_on(&admin).await;
+    wait_until_leased(&tokens).await;
+    let mut secrets = Secrets::default();
+    for subject in [&first, &first, &second] {
+        secrets.add("a subject", subject);
+        let pair = pair(&tokens, subject).await;
+        secrets.add("an access token", pair.access().as_str());
+        secrets.add("a session", pair.session_id());
+        let revoked = tokens.revoke_session(subject, pair.session_id()).await.unwrap();
+        eventually("it is read", async || tokens.has_seen(&revoked.position).then_some(())).await;
+    }
+    assert_eq!(events.take(), [], "nothing that was known is lost");
+    for time in 1..=2 {
+        run::<()>(&admin, &["FLUSHALL"]).await;
+        eventually("all is told", async || (losses(&log).len() >= time * 4).then_some(())).await;
+        reads_go_on(&admin).await;
+        let told = [2, 1]
+            .map(|count| [SecurityEvent::RevocationsLost { count }, SecurityEvent::RevocationsRestored { count }]);
+        assert_eq!(events.take(), told.concat());
+        assert_eq!(losses(&log), ["WARN count=2", "INFO count=2", "WARN count=1", "INFO count=1"].repeat(time));
+    }
+    secrets.must_not_be_in("the log", log.text());
+}
+
+/// The task that looks for losses runs when the log was read for the first time, while this node
+/// goes on to revoke.
+#[tokio::test]
+async fn what_a_node_has_just_revoked_is_not_taken_for_lost() {
+    let server = RedisServer::start();
+    let revoke_from_the_start_on = async |consistency| {
+        let events = Events::default();
+        let store = RedisStore::builder(server.url()).timeout(HANG).connect().await.unwrap();
+        let tokens = node_on(store, |builder| builder.consistency(consistency).on_event(events.hook()));
+        // Longer than that task hesitates, in real time: the store answers meanwhile.
+        let (tokens, end) = (&tokens, Instant::now() + Duration::from_millis(1500));
+        let revoke = |user: usize| async move {
+            for number in (0..).take_while(|_| Instant::now() < end) {
+                tokens.revoke_session(format!("{user}-{}", number % 100), number.to_string()).await.unwrap();
+            }
+        };
+        join_all((0..8).map(revoke)).await;
+        assert_eq!(events.take(), [], "{consistency:?}");
+    };
+    for consistency in [Consistency::Strong, BOUNDED] {
+        revoke_from_the_start_on(consistency).await;
+    }
+}

@@ -1,0 +1,26 @@
+//! Bounded staleness on real servers: what a node accepts while everything may fail.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bounded_staleness;
+#[cfg(feature = "tracing")]
+mod events;
+#[cfg(feature = "sentinel")]
+mod failover;
+#[cfg(feature = "sentinel")]
+mod sentinel;
+mod start;
+
+use tower_bearer::{TokenService, tokens::ReplicaState};
+
+async fn is_leased(tokens: &TokenService) -> bool {
+    tokens.status().await.replica.is_some_and(|replica| replica.state == ReplicaState::Leased)
+}
+
+/// Waits until a node decides by itself.
+async fn wait_until_leased(tokens: &TokenService) {
+    support::eventually("a lease", async || is_leased(tokens).await.then_some(())).await;
+}

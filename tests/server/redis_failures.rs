@@ -1,0 +1,123 @@
+//! Redis behind the server: shared by two servers, stopped, gone, empty and back.
+
+use http::Method;
+use tokio::time::timeout;
+
+use crate::{
+    Server, Store, Tokens, is_invalid_token,
+    support::{Answer, HANG, RedisServer, eventually},
+};
+
+fn is_unavailable(answer: &Answer) -> bool {
+    answer.status == 503 && answer.header("retry-after") == Some("1") && answer.header("www-authenticate").is_none()
+}
+
+/// Waits for an answer that says that the store is away. The store ends a call after 500 ms; this
+/// deadline only finds a hang.
+async fn unavailable(what: &str, answer: impl Future<Output = Answer>) -> Answer {
+    let answer = timeout(HANG, answer).await.unwrap_or_else(|_| panic!("{what}: no answer"));
+    assert!(is_unavailable(&answer), "{what}: {answer:?}");
+    answer
+}
+
+/// Every route that needs the store answers 503; those that do not need it answer as ever.
+async fn assert_unavailable_everywhere(server: &Server, tokens: &Tokens) {
+    for (method, path) in [
+        (Method::GET, "/me"),
+        (Method::GET, "/claims"),
+        (Method::GET, "/optional"),
+        (Method::GET, "/sessions"),
+        (Method::POST, "/logout"),
+        (Method::POST, "/logout-all"),
+    ] {
+        let answer = unavailable(path, server.call(method, path).bearer(&tokens.access).send()).await;
+        assert_eq!(answer.error().as_deref(), Some("temporarily_unavailable"), "{path}");
+    }
+    unavailable("/refresh", server.refresh(&tokens.refresh)).await;
+    let bob = [("username", "bob"), ("password", "bob-password")];
+    unavailable("/login", server.post_form("/login", &bob)).await;
+    let health = unavailable("/health", server.call(Method::GET, "/health").send()).await;
+    assert_eq!(health.json()["status"], "unavailable");
+
+    server.call(Method::GET, "/").send().await.expect(200);
+    server.call(Method::GET, "/optional").send().await.expect(200);
+    server.call(Method::GET, "/me").send().await.expect(401);
+    // What the signature alone decides is no 503.
+    assert!(is_invalid_token(&server.get("/me", &crate::forged(&tokens.access)).await));
+}
+
+/// Waits until all of the few connections that requests share have come back.
+async fn wait_until_available(server: &Server) {
+    eventually("the server answers again, whichever connection is asked", async || {
+        for _ in 0..4 {
+            if server.call(Method::GET, "/health").send().await.status != 200 {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_logout_on_one_server_is_refused_at_once_on_the_other() {
+    let store = Store::redis();
+    let (one, other) = (store.server(&[]), store.server(&[]));
+    let tokens = one.log_in("alice").await;
+    other.accepts(&tokens).await;
+    one.post("/logout", &tokens.access).await.expect(200);
+    other.refuses(&tokens).await;
+
+    let (here, there) = (one.log_in("alice").await, other.log_in("alice").await);
+    let renewed = other.renew(&here).await;
+    one.accepts(&renewed).await;
+    other.post("/logout-all?keep_current=true", &there.access).await.expect(200);
+    one.refuses(&renewed).await;
+    one.accepts(&there).await;
+}
+
+#[tokio::test]
+async fn without_redis_requests_get_503_and_a_redis_that_comes_back_empty_knows_no_session() {
+    let mut redis = RedisServer::start();
+    let url = redis.url();
+    let server = Server::start(&[("REDIS_URL", &url)]);
+    let tokens = server.log_in("bob").await;
+    redis.kill();
+    assert_unavailable_everywhere(&server, &tokens).await;
+    redis.restart();
+    wait_until_available(&server).await;
+    server.refuses(&tokens).await;
+    let again = server.log_in("bob").await;
+    server.accepts(&again).await;
+    server.renew(&again).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_keeps_its_data_brings_the_sessions_back_with_it() {
+    let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let url = redis.url();
+    let server = Server::start(&[("REDIS_URL", &url)]);
+    let (kept, ended) = (server.log_in("bob").await, server.log_in("bob").await);
+    server.post("/logout", &ended.access).await.expect(200);
+    redis.restart();
+    wait_until_available(&server).await;
+    server.accepts(&kept).await;
+    server.refuses(&ended).await;
+    server.renew(&kept).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_is_503_within_the_deadline() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let server = Server::start(&[("REDIS_URL", &url), ("REUSE_GRACE_SECONDS", "300")]);
+    let tokens = server.log_in("bob").await;
+    redis.pause();
+    assert_unavailable_everywhere(&server, &tokens).await;
+    redis.resume();
+    wait_until_available(&server).await;
+    // Nothing that was asked for while it hung has ended the session. The refresh may have been
+    // made; within the grace it is repeated.
+    server.accepts(&tokens).await;
+    server.renew(&tokens).await;
+}

@@ -1,0 +1,63 @@
+//! Lifetimes that the environment sets, in real time.
+//!
+//! A test judges an answer by the time of its request, so no machine is too slow.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+
+use crate::{Answer, Server, Store, claims_in, is_invalid_grant, is_invalid_token, on_each_store};
+
+on_each_store!(an_access_token_ends_after_its_life_and_the_leeway, a_refresh_token_ends_after_its_life);
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+fn end_of(token: &str) -> Duration {
+    Duration::from_secs(claims_in(token)["exp"].as_u64().unwrap())
+}
+
+/// Asks until `end`, and once more after it: all answers before are 200. Returns the one after.
+async fn at_the_end<F: Future<Output = Answer>>(end: Duration, ask: impl Fn() -> F) -> Answer {
+    loop {
+        let asked = now();
+        let answer = ask().await;
+        if asked >= end {
+            return answer;
+        }
+        assert!(answer.status == StatusCode::OK || now() >= end, "before its end: {answer:?}");
+        // Real time: the example's own clock is the subject.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn an_access_token_ends_after_its_life_and_the_leeway(store: Store) {
+    let server = |leeway| store.server(&[("ACCESS_TTL_SECONDS", "2"), ("LEEWAY_SECONDS", leeway)]);
+    tokio::join!(expires(server("0"), 0), expires(server("1"), 1));
+}
+
+async fn expires(server: Server, leeway: u64) {
+    let tokens = server.log_in("bob").await;
+    let claims = claims_in(&tokens.access);
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 2);
+    let end = end_of(&tokens.access) + Duration::from_secs(leeway);
+    let after = at_the_end(end, || server.get("/me", &tokens.access)).await;
+    assert!(is_invalid_token(&after), "{after:?}");
+    // The session goes on.
+    let renewed = server.renew(&tokens).await;
+    assert!(end_of(&renewed.access) > end_of(&tokens.access));
+}
+
+async fn a_refresh_token_ends_after_its_life(store: Store) {
+    let server = store.server(&[("ACCESS_TTL_SECONDS", "1"), ("REFRESH_TTL_SECONDS", "2"), ("LEEWAY_SECONDS", "0")]);
+    let tokens = server.log_in("bob").await;
+    let renewed = server.renew(&tokens).await;
+    while now() < end_of(&renewed.refresh) {
+        // Real time, as above.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let answer = server.refresh(&renewed.refresh).await;
+    assert!(is_invalid_grant(&answer), "{answer:?}");
+    server.refuses(&renewed).await;
+}

@@ -1,0 +1,219 @@
+//! Another issuer's tokens: [`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`].
+
+use std::time::Duration;
+
+use tower_bearer::{
+    Error, NoClaims, TokenPolicy, TokenService, TokenType,
+    clock::{ManualClock, Timestamp},
+    error::{StoreErrorKind, TokenError},
+    jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
+    store::MemoryStore,
+};
+
+use crate::{
+    access, assert_revoked, pair,
+    support::{
+        Behaviour, FaultyStore, Fixture,
+        fixture::{AUDIENCE, ISSUER, SECRET, START, builder},
+    },
+    token_error,
+};
+
+/// A token as another issuer writes it: RFC 9068, without `type` and `gen`.
+fn foreign(jti: &str, subject: &str, sid: Option<&str>, issued_at: Timestamp) -> String {
+    let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
+    let mut claims = JwtClaims::new(
+        subject,
+        tower_bearer::TokenId::new(jti),
+        TokenType::Access,
+        issued_at,
+        Duration::from_secs(3600),
+        NoClaims {},
+    )
+    .with_issuer(ISSUER)
+    .with_audience([AUDIENCE]);
+    if let Some(sid) = sid {
+        claims = claims.with_session(tower_bearer::SessionId::new(sid), 0);
+    }
+    encode_jwt(&KeySet::signing(key), &claims).unwrap()
+}
+
+fn stateless(clock: &ManualClock) -> TokenService {
+    builder(clock).policy(TokenPolicy::Stateless).build().unwrap()
+}
+
+/// A service that takes another issuer's tokens, at `START`, and whose store was made a minute
+/// before.
+struct Denylist {
+    clock: ManualClock,
+    store: FaultyStore,
+    tokens: TokenService,
+}
+
+fn denylist() -> Denylist {
+    let clock = ManualClock::at(START.saturating_sub(Duration::from_secs(60)));
+    let store = FaultyStore::new(clock.clone());
+    clock.set(START);
+    let tokens = builder(&clock).policy(TokenPolicy::Denylist).store(store.clone()).build().unwrap();
+    Denylist { clock, store, tokens }
+}
+
+#[tokio::test]
+async fn stateless_takes_signature_and_claims_and_cannot_revoke() {
+    let fixture = Fixture::new();
+    let tokens = stateless(&fixture.clock);
+    let token = foreign("t1", "42", None, START);
+    assert_eq!(access(&tokens, &token).await.unwrap().subject(), "42");
+    // Also our own: nobody is asked about the session.
+    let own = pair(&fixture.tokens).await;
+    fixture.tokens.revoke_session("42", own.session_id()).await.unwrap();
+    access(&tokens, own.access().as_str()).await.unwrap();
+
+    for revoke in [tokens.revoke_token(&token), tokens.revoke_session("42", "s"), tokens.revoke_all_for_subject("42")] {
+        assert!(matches!(revoke.await, Err(Error::Issue(_))), "a revocation that nobody will enforce is no success");
+    }
+    assert!(matches!(tokens.create_token_pair(tower_bearer::NewSession::of("42")).await, Err(Error::Issue(_))));
+    assert!(matches!(tokens.refresh(own.refresh().as_str()).await, Err(Error::Issue(_))));
+    let status = tokens.status().await;
+    assert_eq!((status.is_ok(), status.consistency, status.store), (true, "none", None));
+    fixture.advance(4000);
+    assert!(matches!(token_error(access(&tokens, &token).await), TokenError::Expired { .. }));
+}
+
+#[tokio::test]
+async fn another_issuers_token_needs_the_header_typ_of_an_access_token() {
+    let fixture = Fixture::new();
+    let token = crate::support::fixture::sign(
+        r#"{"alg":"HS256","typ":"JWT"}"#,
+        &format!(
+            r#"{{"iss":"{ISSUER}","aud":"{AUDIENCE}","sub":"42","jti":"id","iat":{},"exp":{}}}"#,
+            START.as_secs(),
+            START.as_secs() + 60
+        ),
+    );
+    assert!(matches!(token_error(access(&stateless(&fixture.clock), &token).await), TokenError::Claims(_)));
+    let unmarked = builder(&fixture.clock).policy(TokenPolicy::Stateless);
+    let unmarked = unmarked.access_typ(tower_bearer::jwt::AccessTyp::Unmarked).build().unwrap();
+    access(&unmarked, &token).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_denied_token_session_or_subject_is_refused_and_others_pass() {
+    let Denylist { tokens, .. } = denylist();
+    let [t1, t2] = ["t1", "t2"].map(|jti| foreign(jti, "42", Some("s1"), START));
+    let [other_session, other_subject] =
+        [foreign("t3", "42", Some("s2"), START), foreign("t4", "43", Some("s3"), START)];
+    for token in [&t1, &t2, &other_session, &other_subject] {
+        access(&tokens, token).await.unwrap();
+    }
+    tokens.revoke_token(&t1).await.unwrap();
+    tokens.revoke_token(&t1).await.unwrap();
+    assert_revoked(access(&tokens, &t1).await);
+    access(&tokens, &t2).await.unwrap();
+    tokens.revoke_session("42", "s1").await.unwrap();
+    assert_revoked(access(&tokens, &t2).await);
+    access(&tokens, &other_session).await.unwrap();
+    tokens.revoke_all_for_subject("42").await.unwrap();
+    assert_revoked(access(&tokens, &other_session).await);
+    access(&tokens, &other_subject).await.unwrap();
+    assert!(matches!(tokens.revoke_all_for_subject_except("42", "s1").await, Err(Error::Issue(_))));
+    assert!(matches!(tokens.create_token_pair(tower_bearer::NewSession::of("42")).await, Err(Error::Issue(_))));
+}
+
+#[tokio::test]
+async fn a_subject_that_was_denied_can_come_back_with_a_later_token() {
+    let Denylist { clock, tokens, .. } = denylist();
+    tokens.revoke_all_for_subject("42").await.unwrap();
+    // The other issuer's clock may be ahead by the leeway (5 s).
+    let at = |seconds| Timestamp::from_secs(START.as_secs() + seconds);
+    clock.advance(Duration::from_secs(5));
+    assert_revoked(access(&tokens, &foreign("t1", "42", None, at(5))).await);
+    clock.advance(Duration::from_secs(1));
+    access(&tokens, &foreign("t2", "42", None, at(6))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
+    let Denylist { clock, tokens, .. } = denylist();
+    // As long as a life may be, and from as far in the future as the leeway lets pass.
+    let (day, leeway) = (Duration::from_secs(86_400), Duration::from_secs(5));
+    let lasting = |jti: &str, subject: &str, sid: &str| {
+        let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
+        let issued_at = START.saturating_add(leeway);
+        let claims =
+            JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, issued_at, day, NoClaims {})
+                .with_issuer(ISSUER)
+                .with_audience([AUDIENCE])
+                .with_session(tower_bearer::SessionId::new(sid), 0);
+        encode_jwt(&KeySet::signing(key), &claims).unwrap()
+    };
+    let denied = [lasting("t1", "1", "s1"), lasting("t2", "2", "s2"), lasting("t3", "3", "s3")];
+    let free = lasting("t4", "4", "s4");
+    tokens.revoke_token(&denied[0]).await.unwrap();
+    tokens.revoke_session("2", "s2").await.unwrap();
+    tokens.revoke_all_for_subject("3").await.unwrap();
+    clock.set(START.saturating_add(day + leeway + leeway).saturating_sub(Duration::from_millis(1)));
+    // What others write meanwhile prunes what is over, and these are not.
+    for n in 0..100 {
+        tokens.revoke_all_for_subject(format!("other-{n}")).await.unwrap();
+    }
+    access(&tokens, &free).await.unwrap();
+    for token in &denied {
+        assert_revoked(access(&tokens, token).await);
+    }
+    clock.advance(Duration::from_millis(1));
+    assert!(matches!(token_error(access(&tokens, &free).await), TokenError::Expired { .. }));
+}
+
+#[tokio::test]
+async fn a_token_from_before_the_stores_memory_is_refused() {
+    let fixture = Fixture::new();
+    let tokens = builder(&fixture.clock).policy(TokenPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
+    let at = |seconds| Timestamp::from_secs(START.as_secs() + seconds);
+    fixture.advance(10);
+    // What the other issuer calls 4 seconds later may have been a second before, by the store's
+    // clock.
+    for seconds in [0, 4] {
+        let refused = access(&tokens, &foreign("t1", "42", None, at(seconds))).await;
+        assert!(matches!(token_error(refused), TokenError::Claims(_)), "{seconds}");
+    }
+    access(&tokens, &foreign("t2", "42", None, at(5))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_denylist_that_cannot_be_asked_lets_nobody_in() {
+    let Denylist { store, tokens, .. } = denylist();
+    let token = foreign("t1", "42", None, START);
+    store.answer(Behaviour::Late);
+    access(&tokens, &token).await.unwrap();
+    store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
+    assert!(matches!(access(&tokens, &token).await, Err(Error::Store(_))));
+    assert!(matches!(tokens.revoke_token(&token).await, Err(Error::Store(_))));
+}
+
+#[tokio::test]
+async fn the_tracked_policy_refuses_a_signed_token_whose_session_it_does_not_know() {
+    let fixture = Fixture::new();
+    assert_eq!(
+        token_error(access(&fixture.tokens, &foreign("t1", "42", Some("s1"), START)).await),
+        TokenError::UnknownSession
+    );
+    assert!(matches!(
+        token_error(access(&fixture.tokens, &foreign("t1", "42", None, START)).await),
+        TokenError::Claims(_)
+    ));
+}
+
+#[tokio::test]
+async fn a_service_that_verifies_only_shares_a_store_and_issues_nothing() {
+    let fixture = Fixture::new();
+    let verifier = builder(&fixture.clock).store(fixture.store.clone()).verify_only().build().unwrap();
+    let own = pair(&fixture.tokens).await;
+    access(&verifier, own.access().as_str()).await.unwrap();
+    assert!(matches!(verifier.refresh(own.refresh().as_str()).await, Err(Error::Issue(_))));
+    assert!(verifier.status().await.signing_key.is_none());
+    verifier.revoke_session("42", own.session_id()).await.unwrap();
+    assert_revoked(access(&fixture.tokens, own.access().as_str()).await);
+    let alone = builder(&fixture.clock).store(MemoryStore::with_clock(fixture.clock.clone())).build().unwrap();
+    assert_eq!(token_error(access(&alone, own.access().as_str()).await), TokenError::UnknownSession);
+}
