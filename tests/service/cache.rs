@@ -16,7 +16,7 @@ use tower_bearer::{
     clock::{Clock, ManualClock, ROUGHLY, Timestamp},
     error::{StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
-    tokens::Verdict,
+    tokens::Validity,
 };
 
 use crate::{
@@ -257,7 +257,7 @@ async fn the_validator_is_asked_at_every_use() {
     let counts = Arc::clone(&asked);
     let fixture = Fixture::with(move |builder| {
         builder.validator(move |_: &Claims| {
-            let verdict = if counts.fetch_add(1, Ordering::SeqCst) < 2 { Verdict::Accept } else { Verdict::Refuse };
+            let verdict = if counts.fetch_add(1, Ordering::SeqCst) < 2 { Validity::Valid } else { Validity::Invalid };
             Ok::<_, BoxError>(verdict)
         })
     });
