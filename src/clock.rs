@@ -1,8 +1,8 @@
-//! Time: a moment, and where it comes from.
+//! Time: moments, and the clocks that show them.
 //!
-//! Tokens speak of whole seconds (`NumericDate`, RFC 7519 section 2) and the stores of milliseconds. Both are a
-//! [`Timestamp`] here, so that no unit is ever guessed. Nothing in this crate reads the time but through a
-//! [`Clock`], so that a test can stand at any moment without sleeping.
+//! Tokens hold whole seconds (`NumericDate`, RFC 7519 section 2) and stores milliseconds. Both are
+//! a [`Timestamp`] here, so that no unit is ever guessed. This crate reads the time only through a
+//! [`Clock`], so that a test can choose any moment without sleeping.
 
 use std::{
     fmt,
@@ -13,86 +13,88 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Tells the time.
+/// A source of the time.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment.
+    /// Returns the present moment.
     fn now(&self) -> Timestamp;
 
-    /// The present moment or one up to [`ROUGHLY`] before it: for every request, which looks at the exact time only if it makes a difference.
-    /// By as much as it lags more, a token may be accepted past its `exp`.
+    /// Returns the present moment, or one up to [`COARSE_LAG`] before it. Every request uses it,
+    /// and reads the exact time only if that makes a difference. If a clock lags by more, a token
+    /// may be accepted past its `exp` by the excess.
     ///
     /// Default: [`now`](Self::now).
-    fn now_roughly(&self) -> Timestamp {
+    fn now_coarse(&self) -> Timestamp {
         self.now()
     }
 
-    /// How much time has passed since some moment that stays the same while the process lives: never put back or forward, and counting the
-    /// time for which the machine is suspended. A lease is measured by it: by a clock that stops with the machine, it would outlive a suspended
-    /// one by hours.
+    /// Returns the time since some moment that is the same while the process lives. It is never put
+    /// back or forward, and counts the time for which the machine is suspended. Leases are measured
+    /// by it: with a clock that stops, a lease would outlast a suspension of hours.
     ///
-    /// Default: the operating system's (`CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on Apple's systems, elsewhere
-    /// what [`Instant`](std::time::Instant) stands for, which on some systems stops).
+    /// Default: the operating system's. That is `CLOCK_BOOTTIME` on Linux and Android, and
+    /// `CLOCK_MONOTONIC` on Apple's systems. Elsewhere it is [`Instant`](std::time::Instant), which
+    /// on some systems stops.
     fn elapsed(&self) -> Duration {
         system_elapsed()
     }
 }
 
-/// By how much [`Clock::now_roughly`] may lag.
-pub const ROUGHLY: Duration = Duration::from_secs(1);
+/// The longest time by which [`Clock::now_coarse`] may lag.
+pub const COARSE_LAG: Duration = Duration::from_secs(1);
 
 /// A moment: milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The first moment that this crate refuses to speak of: the start of the year 10 000.
+    /// The first moment that this crate refuses: the start of the year 10 000.
     ///
     /// Every accepted `NumericDate` lies before it, so sums of times and lifetimes cannot overflow.
     pub const END_OF_TIME: Self = Self(253_402_300_800_000);
 
-    /// The moment `milliseconds` after the Unix epoch.
+    /// Returns the moment `milliseconds` after the Unix epoch.
     #[must_use]
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self(milliseconds)
     }
 
-    /// The moment `seconds` after the Unix epoch.
+    /// Returns the moment `seconds` after the Unix epoch.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch, rounded down.
+    /// Returns the seconds since the Unix epoch, rounded down.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }
 
-    /// This moment without its fraction of a second.
+    /// Returns this moment without its fraction of a second.
     #[must_use]
     pub const fn floor_to_secs(self) -> Self {
         Self(self.0 - self.0 % 1000)
     }
 
-    /// How much later this moment is than `earlier`; zero if it is not.
+    /// Returns the time from `earlier` to this moment; zero if this moment is not later.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// This moment and `duration` more, at most the end of what the type can hold.
+    /// Returns the moment `duration` later, at most the last one that the type can hold.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(saturating_millis(duration)))
     }
 
-    /// This moment less `duration`, at least the Unix epoch.
+    /// Returns the moment `duration` earlier, at least the Unix epoch.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(saturating_millis(duration)))
@@ -100,7 +102,8 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// A time before the Unix epoch becomes the epoch: such a clock is wrong, and every token is then not yet valid.
+    /// Converts a time. One before the Unix epoch becomes the epoch: such a clock is wrong, and
+    /// every token is then not yet valid.
     fn from(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(saturating_millis(since_epoch))
@@ -119,7 +122,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Whole milliseconds of a duration, at most `u64::MAX`.
+/// Returns the whole milliseconds of a duration, at most `u64::MAX`.
 pub(crate) const fn saturating_millis(duration: Duration) -> u64 {
     let millis = duration.as_millis();
     if millis > u64::MAX as u128 {
@@ -132,18 +135,20 @@ pub(crate) const fn saturating_millis(duration: Duration) -> u64 {
     }
 }
 
-/// Half of a pause to all of it: the nodes of a deployment meet the same fault at the same moment, and must not all come back at one.
+/// Returns a random time between half of a pause and all of it. The nodes of a deployment meet the
+/// same fault at the same moment, and must not all try again at one.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0];
-    // Without random numbers it is the whole.
+    // Without random numbers it is the whole pause.
     let share = getrandom::fill(&mut random).map_or(512, |()| random.map(|byte| 256 + u32::from(byte))[0]);
     pause.saturating_mul(share) / 512
 }
 
 /// The operating system's clock.
 ///
-/// On Linux and Android it tells the time [roughly](Clock::now_roughly) as that of the kernel's last tick (`CLOCK_REALTIME_COARSE`), which
-/// asks no hardware. It lags by some milliseconds, and for a moment by more than [`ROUGHLY`] in a virtual machine that was stopped and goes on.
+/// On Linux and Android its [coarse time](Clock::now_coarse) is that of the kernel's last tick
+/// (`CLOCK_REALTIME_COARSE`), which reads no hardware. It lags by some milliseconds. When a stopped
+/// virtual machine goes on, it lags by more than [`COARSE_LAG`] for a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -153,7 +158,7 @@ impl Clock for SystemClock {
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn now_roughly(&self) -> Timestamp {
+    fn now_coarse(&self) -> Timestamp {
         Timestamp(saturating_millis(read(rustix::time::ClockId::RealtimeCoarse)))
     }
 }
@@ -168,7 +173,7 @@ fn system_elapsed() -> Duration {
     read(COUNTS_SUSPEND)
 }
 
-/// What a clock shows; one that stands before its beginning shows its beginning.
+/// Reads a clock. A time before its beginning becomes its beginning.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn read(clock: rustix::time::ClockId) -> Duration {
     let passed = rustix::time::clock_gettime(clock);
@@ -186,7 +191,7 @@ fn system_elapsed() -> Duration {
     START.elapsed()
 }
 
-/// A clock that stands where it is put: for tests. Its clones show the same time.
+/// A clock for tests, which moves only when it is set. Its clones show the same time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -202,12 +207,12 @@ pub struct ManualClock(Arc<Hands>);
 #[derive(Debug, Default)]
 struct Hands {
     now: AtomicU64,
-    /// In ms.
+    /// In milliseconds.
     elapsed: AtomicU64,
 }
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// Creates a clock that shows `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
         let clock = Self::default();
@@ -215,12 +220,13 @@ impl ManualClock {
         clock
     }
 
-    /// Puts the clock to `now`, as a hand does that sets the time: none [elapses](Clock::elapsed).
+    /// Sets the clock to `now`, as an operator sets a wrong clock: no time
+    /// [elapses](Clock::elapsed).
     pub fn set(&self, now: Timestamp) {
         self.0.now.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves the clock forward: that much time has [elapsed](Clock::elapsed).
+    /// Moves the clock forward: that much time [elapses](Clock::elapsed).
     pub fn advance(&self, by: Duration) {
         self.0.now.fetch_add(saturating_millis(by), Ordering::SeqCst);
         self.0.elapsed.fetch_add(saturating_millis(by), Ordering::SeqCst);

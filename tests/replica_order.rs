@@ -16,7 +16,7 @@ use loom::{
     thread,
 };
 
-use self::leased::Leased;
+use self::lease::Leased;
 
 mod sync {
     pub(crate) use std::sync::PoisonError;
@@ -27,8 +27,8 @@ mod sync {
     };
 }
 
-#[path = "../src/replica/leased.rs"]
-mod leased;
+#[path = "../src/replica/lease.rs"]
+mod lease;
 
 /// When the lease ends under which nothing is known to be revoked, and the one that followed the
 /// revocation.
@@ -56,31 +56,31 @@ fn assert_model_fails(model: impl Fn()) {
 }
 
 fn grants(known: &Known, end: u64) {
-    known.update::<()>(false, |_| Ok(()), Some(end)).unwrap();
+    known.apply_page::<()>(false, |_| Ok(()), Some(end)).unwrap();
 }
 
 fn learns_and_is_granted(known: &Known) {
     let learn = |known: &Known| {
-        known.change(|is_revoked| *is_revoked = true);
+        known.mutate(|is_revoked| *is_revoked = true);
         Ok::<_, ()>(())
     };
-    known.update(false, learn, Some(ENDS[1])).unwrap();
+    known.apply_page(false, learn, Some(ENDS[1])).unwrap();
 }
 
 fn tends_and_is_granted(known: &Known) {
     let learn = |known: &Known| {
-        known.tend(|is_revoked| {
+        known.mutate_if_changed(|is_revoked| {
             *is_revoked = true;
             ((), true)
         });
         Ok::<_, ()>(())
     };
-    known.update(false, learn, Some(ENDS[1])).unwrap();
+    known.apply_page(false, learn, Some(ENDS[1])).unwrap();
 }
 
 fn grants_then_learns(known: &Known) {
     grants(known, ENDS[1]);
-    known.change(|is_revoked| *is_revoked = true);
+    known.mutate(|is_revoked| *is_revoked = true);
 }
 
 fn reads(known: &Known, clock: &AtomicU64) -> Found {
@@ -92,7 +92,7 @@ fn reads(known: &Known, clock: &AtomicU64) -> Found {
 /// Nothing was known when it was noted.
 fn reads_a_note(known: &Known, clock: &AtomicU64) -> Found {
     let at = clock.load(Ordering::SeqCst);
-    if known.still(NOTED, || clock.load(Ordering::SeqCst)) { (false, true, at) } else { reads(known, clock) }
+    if known.is_current(NOTED, || clock.load(Ordering::SeqCst)) { (false, true, at) } else { reads(known, clock) }
 }
 
 /// Notes what it has found, and goes on by that.
@@ -102,12 +102,12 @@ fn notes_and_goes_on(known: &Known, clock: &AtomicU64) -> Found {
         return (true, false, 0);
     }
     let at = clock.load(Ordering::SeqCst);
-    if known.still(version, || clock.load(Ordering::SeqCst)) { (false, true, at) } else { reads(known, clock) }
+    if known.is_current(version, || clock.load(Ordering::SeqCst)) { (false, true, at) } else { reads(known, clock) }
 }
 
 fn compares_before_it_loads_the_lease(known: &Known, clock: &AtomicU64) -> Found {
     let at = clock.load(Ordering::SeqCst);
-    let is_as_noted = known.still(NOTED, || 0);
+    let is_as_noted = known.is_current(NOTED, || 0);
     let ((), may_decide) = known.read(|_, _| (), || clock.load(Ordering::SeqCst));
     if is_as_noted { (false, may_decide, at) } else { reads(known, clock) }
 }

@@ -17,7 +17,7 @@ use super::{
     token_type::TokenType,
 };
 use crate::{
-    clock::{Clock, ROUGHLY, Timestamp},
+    clock::{COARSE_LAG, Clock, Timestamp},
     error::{ConfigError, TokenError},
 };
 
@@ -220,8 +220,8 @@ impl Validation {
     /// Checks `exp`, `nbf` and `iat` against the time: the part that is checked again at every use
     /// of a token.
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
-        let earliest = clock.now_roughly();
-        let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(ROUGHLY));
+        let earliest = clock.now_coarse();
+        let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(COARSE_LAG));
         is_in_force.or_else(|_| self.check_times_at(claims, clock.now()))
     }
 

@@ -1,21 +1,21 @@
-//! The span of a log that a node has applied without a hole, and the way back to it after a break.
+//! The span of a log that a node applied without a hole, and the way back to it after a break.
 //!
 //! A node starts at the newest entry of a log, not at the oldest. So one small read gives it a
-//! lease, however long the log is. The rest is read **backwards**, page by page. A break means that
-//! the store has lost or replaced data, or that the node has fallen behind. The node then starts at
-//! the new head, and reads back until it meets an entry that it knows.
+//! lease, however long the log is. The node reads the rest **backwards**, page by page. A break
+//! means that the store has lost or replaced data, or that the node has fallen behind. The node
+//! then starts at the new head, and reads back until it meets an entry that it knows.
 //!
 //! # One unit
 //!
-//! The last places of the span and its horizon are one **unit**. A break freezes it. Places that
-//! are read after the break enter it only when reading back has joined it. *Without that, a node
-//! takes its own new head for the common ancestor after `FLUSHALL`, and believes the old horizon.*
-//! If reading back ends without a join, the unit is given up, and the horizon of the new head
-//! holds. A second break before that discards the pages between.
+//! The last steps of the span and its horizon are one **unit**. A break freezes it. Steps that the
+//! node reads after the break enter the unit only when reading back has joined it. *Without that, a
+//! node takes its own new head for the common ancestor after `FLUSHALL`, and believes the old
+//! horizon.* If reading back ends without a join, the unit is given up, and the horizon of the new
+//! head holds. A second break before that discards the pages between.
 //!
 //! # Conclusions from a join
 //!
-//! | part of the old history | in the store |
+//! | part of the old history | state in the store |
 //! |--|--|
 //! | up to the entry that was met | present, so the old horizon holds again |
 //! | applied after it, and not read again | **lost**, to be republished at once |
@@ -28,14 +28,14 @@ use crate::{
     store::{LogCursor, LogEntry, Revocation},
 };
 
-/// Upper bound of the places of a unit that a later join can meet. More is of no use: a store that
+/// Upper bound of the steps of a unit that a later join can meet. More is of no use: a store that
 /// lost more is read to its end.
 const TRAIL: usize = 1024;
 /// Upper bound of the epochs that broke again before they were joined. With more of them the unit
 /// is given up: the store flaps.
 const MOST_DISCARDED: usize = 64;
 
-/// An applied place of the log.
+/// An entry that was applied, or the head from which reading began.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) sequence: u64,
@@ -64,10 +64,10 @@ pub(super) struct Horizon {
     /// Our own tokens that were issued later are decided here. It is `since`. After a break it is
     /// the moment up to which another node may have opened sessions on a server that was replaced.
     pub(super) own: Timestamp,
-    /// The same, for tokens that another issuer's clock has stamped. It is the later of the store's
-    /// and this node's time when the log was first read in this unit. Reading back does not lower
-    /// it, because the difference of the clocks at that time is unknown.
-    pub(super) foreign: Timestamp,
+    /// The same, for tokens whose time of issue comes from another issuer's clock. It is the later
+    /// of the store's and this node's time when the log was first read in this unit. Reading back
+    /// does not lower it, because the difference of the clocks at that time is unknown.
+    pub(super) external: Timestamp,
     /// Sessions that were opened in this span may be lost.
     pub(super) gap: Option<Gap>,
 }
@@ -117,7 +117,7 @@ struct Frozen {
     fresh: Option<Unit>,
 }
 
-/// A history of one bucket.
+/// The history of one bucket's log.
 #[derive(Debug, Default)]
 pub(super) struct History {
     unit: Option<Unit>,
@@ -204,19 +204,19 @@ impl History {
         }
     }
 
-    /// Returns true if some remembered places have this number, and none of them has this
+    /// Returns true if some remembered steps have this sequence, and none of them has this
     /// revocation.
-    pub(super) fn tells_another(&self, sequence: u64, revocation: &Revocation) -> bool {
+    pub(super) fn has_other_at(&self, sequence: u64, revocation: &Revocation) -> bool {
         let trail = self.current().into_iter().flat_map(|unit| &unit.trail);
-        let mut told =
+        let mut found =
             trail.filter(|step| step.sequence == sequence).filter_map(|step| step.revocation.as_ref()).peekable();
-        told.peek().is_some() && !told.any(|told| told == revocation)
+        found.peek().is_some() && !found.any(|found| found == revocation)
     }
 
     /// Begins at the head of a log.
     pub(super) fn begin(&mut self, head: Head) -> Option<Lost> {
         let Head { step, horizon, link } = head;
-        let (place, nonce) = (step.sequence, step.nonce.clone());
+        let (sequence, nonce) = (step.sequence, step.nonce.clone());
         let mut unit = Unit { trail: VecDeque::from([step]), horizon, back: link };
         let Some(frozen) = &mut self.frozen else {
             unit.lower();
@@ -228,7 +228,7 @@ impl History {
         if frozen.discarded.len() > MOST_DISCARDED {
             return self.give_up();
         }
-        self.join(place, &nonce).or_else(|| self.give_up_at_the_end())
+        self.join(sequence, &nonce).or_else(|| self.give_up_at_the_end())
     }
 
     /// Adds an entry that follows the last one.
@@ -282,7 +282,7 @@ impl History {
             let Some(back) = self.current_mut().and_then(|unit| unit.back.as_mut()) else { break };
             if entry.sequence == back.sequence && entry.previous == back.previous {
                 // A sibling: a script failed between the entry and `m`, and the next script took
-                // the same place.
+                // the same sequence.
                 page.entries.push(entry);
                 continue;
             }
@@ -322,15 +322,15 @@ impl History {
         page
     }
 
-    /// Joins the frozen unit, if it contains this place.
+    /// Joins the frozen unit, if it contains this step.
     fn join(&mut self, sequence: u64, nonce: &str) -> Option<Lost> {
         let unit = self.unit.as_mut()?;
         let is_it = |step: &Step| step.sequence == sequence && step.nonce == nonce;
-        let place = unit.trail.iter().rposition(is_it)?;
+        let met = unit.trail.iter().rposition(is_it)?;
         let Frozen { loses, discarded, fresh } = self.frozen.take()?;
         let fresh = fresh?;
-        let joined_at = unit.trail.get(place).map(|step| step.at).unwrap_or_default();
-        let revocations = unit.trail.drain(place + 1..).filter_map(|step| step.revocation).collect();
+        let joined_at = unit.trail.get(met).map(|step| step.at).unwrap_or_default();
+        let revocations = unit.trail.drain(met + 1..).filter_map(|step| step.revocation).collect();
         for step in fresh.trail.into_iter().filter(|step| step.sequence > sequence) {
             unit.push(step);
         }

@@ -1,5 +1,5 @@
-//! The pace of reading: when which bucket is read, and how fast older entries are read back. No
-//! I/O.
+//! The pace of reading: the times at which buckets are read, and the rate of reading older entries
+//! back. No I/O.
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
@@ -52,7 +52,7 @@ impl Schedule {
         for bucket in buckets {
             if let Some(turn) = self.turns.get_mut(bucket) {
                 let at = now.max(turn.allowed);
-                turn.nudge = Some(turn.nudge.map_or(at, |known| known.min(at)));
+                turn.nudge = Some(turn.nudge.map_or(at, |earlier| earlier.min(at)));
             }
         }
     }
@@ -154,8 +154,8 @@ impl BackPace {
         }
     }
 
-    /// Returns the time at which the next page is to be read, whose entries have this age. After a
-    /// break it is `is_urgent`: until the old history is joined, the store is asked about each
+    /// Returns the time at which the next page, whose entries have this age, is to be read. After a
+    /// break it is `is_urgent`: until the old history is joined, requests ask the store about each
     /// token.
     pub(super) fn next(&self, age: Duration, is_urgent: bool) -> Instant {
         let is_first = age <= RECENT && self.first > 0;
@@ -163,15 +163,15 @@ impl BackPace {
         if is_urgent { self.failed_until } else { paced.max(self.failed_until) }
     }
 
-    /// Returns the place of the bucket whose turn it is.
-    pub(super) fn turn(&mut self, buckets: usize) -> usize {
+    /// Returns the index of the bucket whose turn it is.
+    pub(super) fn take_turn(&mut self, buckets: usize) -> usize {
         self.turn = self.turn.wrapping_add(1);
         self.turn.checked_rem(buckets).unwrap_or(0)
     }
 
-    /// Counts a page, and the entries of it that were left out. *A page of such alone cost nothing, and the next one was
-    /// asked for at once.*
-    pub(super) fn took(&mut self, entries: &[LogEntry], skipped: u32, now: Instant) {
+    /// Counts a page, with the entries of it that the store skipped. *A page of such alone cost
+    /// nothing, and the next one was read at once.*
+    pub(super) fn count_page(&mut self, entries: &[LogEntry], skipped: u32, now: Instant) {
         let bytes = entries.iter().map(size_of_entry).sum::<u64>();
         let bytes = bytes.saturating_add(OVERHEAD.saturating_mul(skipped.into())).max(OVERHEAD);
         self.first = self.first.saturating_sub(bytes);
@@ -180,8 +180,8 @@ impl BackPace {
         self.not_before = now + takes(FIRST_RATE);
     }
 
-    /// Waits a while after a failure.
-    pub(super) fn failed(&mut self, now: Instant) {
+    /// Reads no page for a while after a failure.
+    pub(super) fn pause_after_failure(&mut self, now: Instant) {
         self.failed_until = now + AFTER_FAILURE;
     }
 }
@@ -251,10 +251,10 @@ mod tests {
     async fn pages_of_entries_that_nobody_can_read_are_paced_as_others_are() {
         let mut pace = BackPace::new(NonZeroU32::MIN);
         let start = Instant::now();
-        pace.took(&[], 64, start);
+        pace.count_page(&[], 64, start);
         assert_eq!(pace.next(Duration::ZERO, false), start + 4 * MS);
         assert_eq!(pace.next(2 * RECENT, false), start + 16 * MS);
-        pace.took(&[], 0, start);
+        pace.count_page(&[], 0, start);
         assert!(pace.next(2 * RECENT, false) > start + 16 * MS, "nor is an empty page free");
     }
 

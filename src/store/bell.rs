@@ -1,4 +1,4 @@
-//! A bell that wakes the reader of a log, and names the buckets that it is to read.
+//! A bell that wakes the reader of a log, with the numbers of the buckets to read.
 
 use std::{
     collections::BTreeSet,
@@ -7,18 +7,17 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// A bell for the reader of some buckets. A ring that no task awaits is kept for the next one that
-/// does.
+/// A bell for the reader of some buckets. A ring that no task awaits is kept for the next wait.
 #[derive(Debug)]
 pub(crate) struct Bell {
     buckets: Vec<u32>,
-    rung: Mutex<BTreeSet<u32>>,
+    pending: Mutex<BTreeSet<u32>>,
     wake: Notify,
 }
 
 impl Bell {
-    pub(crate) fn of(buckets: &[u32]) -> Arc<Self> {
-        Arc::new(Self { buckets: buckets.to_vec(), rung: Mutex::default(), wake: Notify::new() })
+    pub(crate) fn new(buckets: &[u32]) -> Arc<Self> {
+        Arc::new(Self { buckets: buckets.to_vec(), pending: Mutex::default(), wake: Notify::new() })
     }
 
     pub(crate) fn buckets(&self) -> &[u32] {
@@ -27,21 +26,21 @@ impl Bell {
 
     /// Rings for one bucket, which is one of [`buckets`](Self::buckets).
     pub(crate) fn ring(&self, bucket: u32) {
-        self.rung().insert(bucket);
+        self.pending().insert(bucket);
         self.wake.notify_one();
     }
 
     /// Rings for all buckets.
     #[cfg(feature = "redis")]
     pub(crate) fn ring_for_all(&self) {
-        self.rung().extend(&self.buckets);
+        self.pending().extend(&self.buckets);
         self.wake.notify_one();
     }
 
-    /// Resolves with the buckets for which it rang.
-    pub(crate) async fn heard(&self) -> Vec<u32> {
+    /// Waits for a ring. Returns the buckets for which the bell rang.
+    pub(crate) async fn rung(&self) -> Vec<u32> {
         loop {
-            let rung = std::mem::take(&mut *self.rung());
+            let rung = std::mem::take(&mut *self.pending());
             if !rung.is_empty() {
                 return rung.into_iter().collect();
             }
@@ -49,7 +48,7 @@ impl Bell {
         }
     }
 
-    fn rung(&self) -> MutexGuard<'_, BTreeSet<u32>> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     clock::{Clock, Timestamp},
     error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
-    replica::{Alive, Bearer, Followers, Replica, Route, Verdict},
+    replica::{Alive, Bearer, Replica, ReplicaTasks, Route, Verdict},
     store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, KeptLonger, ServerId, SessionState},
 };
 
@@ -57,7 +57,7 @@ pub(super) struct Checker<C> {
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
     /// They end with the last handle of the service. A check that is under way is one too.
-    pub(super) _followers: Option<Followers>,
+    pub(super) _tasks: Option<ReplicaTasks>,
     pub(super) validator: Option<Validator<C>>,
 }
 
@@ -227,7 +227,7 @@ impl<C> Checker<C> {
         Ok(Some(match self.authority {
             Authority::Denylist(..) => {
                 let issuer = claims.issuer().unwrap_or_default();
-                replica.foreign_route(issuer, external_ids(claims))
+                replica.external_route(issuer, external_ids(claims))
             }
             _ => replica.route(&bearer(claims)?),
         }))
@@ -269,7 +269,7 @@ impl<C> Checker<C> {
         {
             return Err(TokenError::UnknownSession.into());
         }
-        if is_before_horizon && !replica.admits_question() {
+        if is_before_horizon && !replica.admits_check() {
             return Err(StoreError::new(StoreErrorKind::Overloaded).into());
         }
         Ok(())

@@ -60,7 +60,7 @@ impl Issuer {
         if let Some(replica) = &self.replica {
             // As long as its tokens may live.
             let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
-            replica.has_ended(subject, session_id, at, until);
+            replica.record_session_end(subject, session_id, at, until);
         }
     }
 

@@ -143,7 +143,7 @@ impl Revoker {
             let mut revoked = asked.await?;
             if let (Some(replica), Some(logged)) = (replica, &mut revoked.logged) {
                 if logged.until > revoked.now {
-                    replica.has_revoked(revoked.now, logged);
+                    replica.record_revocation(revoked.now, logged);
                 }
                 logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
             }

@@ -171,9 +171,9 @@ impl<C> TokenService<C> {
     /// This call returns at once. Unless the log has been read up to the position, requests that
     /// concern its bucket ask the store until it was read anew. That read begins at once. Without
     /// bounded staleness this does nothing.
-    pub fn must_see(&self, position: &LogPosition) {
+    pub fn require_position(&self, position: &LogPosition) {
         if let Some(replica) = &self.checker.replica {
-            replica.must_see(position);
+            replica.require_position(position);
         }
     }
 
@@ -183,8 +183,8 @@ impl<C> TokenService<C> {
     /// This node's own revocations hold here at once, and are read at the next nudge or poll.
     /// `true` if no log is followed, as with the memory store under strong consistency.
     #[must_use]
-    pub fn has_seen(&self, position: &LogPosition) -> bool {
-        self.checker.replica.as_ref().is_none_or(|replica| replica.has_seen(position))
+    pub fn has_applied(&self, position: &LogPosition) -> bool {
+        self.checker.replica.as_ref().is_none_or(|replica| replica.has_applied(position))
     }
 
     /// Replaces the keys while the service runs, for all its clones: to rotate a key (see

@@ -42,7 +42,7 @@ fn states(log: &Log) -> Vec<String> {
         let rest = line.split_once(&format!(" {name}=")).map(|(_, rest)| rest.trim_start_matches('"').to_owned());
         rest.map(|rest| rest.split(end).next().unwrap().to_owned()).unwrap_or_default()
     };
-    let of_report = |line: &&str| line.contains(" tower_bearer::replica::report: ");
+    let of_report = |line: &&str| line.contains(" tower_bearer::replica::status: ");
     let told = |line: &str| {
         let level = line.split_whitespace().nth(1).unwrap();
         let [state, buckets, first] = ["state", "buckets", "first_bucket"].map(|name| field(line, name, ' '));
@@ -54,7 +54,7 @@ fn states(log: &Log) -> Vec<String> {
 /// What was told of losses: level and number.
 fn losses(log: &Log) -> Vec<String> {
     let text = log.text();
-    let lines = text.lines().filter(|line| line.contains(" tower_bearer::replica::restore: "));
+    let lines = text.lines().filter(|line| line.contains(" tower_bearer::replica::notices: "));
     let told = |line: &str| format!("{} {}", line.split_whitespace().nth(1).unwrap(), line.rsplit(' ').next().unwrap());
     lines.map(told).collect()
 }

@@ -12,8 +12,8 @@ mod own;
 mod random;
 
 impl super::Bucket {
-    /// Returns the time since which every revocation is known.
+    /// Returns the time after which the bucket knows every revocation.
     fn horizon(&self) -> crate::clock::Timestamp {
-        self.known.read(|known, _| known.bounds.horizon.own.max(known.forgotten), || 0).0
+        self.look(|data| data.bounds.horizon.own.max(data.forgotten))
     }
 }

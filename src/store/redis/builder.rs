@@ -1,39 +1,23 @@
-//! Settings, and the checks before the first call: every misconfiguration is found here, none per request.
+//! The settings of a store, and its construction. Every misconfiguration is found here, none per
+//! request.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use deadpool_redis::Pool;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use redis::Value;
-use tokio::time::Instant;
 
-#[cfg(feature = "sentinel")]
-use crate::store::redis::origin::watch;
 use crate::{
-    clock::{Timestamp, saturating_millis},
-    error::{ConfigError, StoreError, StoreErrorKind},
-    store::{
-        ExternalId,
-        redis::{
-            Inner, RedisStore,
-            call::Call,
-            failover::{Deployment, Failover},
-            guard::Guard,
-            info::property,
-            keys::{ForeignKey, Keyspace},
-            lookout::Lookout,
-            origin::{Origin, Place, Terms},
-            prover::Prover,
-            reply::Reply,
-            scripts,
-            server_time::ServerTime,
-            servers::Servers,
-            urls,
+    error::ConfigError,
+    store::redis::{
+        client::{
+            Client, ClientConfig,
+            connect_error::ConnectError,
+            connections::{target::Target, url},
+            failover::deployment::{Deployment, Failover},
         },
+        layout::{demands::Demands, keys::Keyspace},
+        preflight,
+        scripts::context::Parts,
+        store::RedisStore,
     },
 };
 
@@ -42,12 +26,9 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_CONNECTIONS: usize = 2;
 const MAX_CONNECTIONS: usize = 64;
 const DEFAULT_BUCKETS: u32 = 16;
-/// Buckets asked at once when connecting.
-const TOUCHES_AT_ONCE: usize = 64;
-/// For how long the log is kept at least. A login that began before everything was revoked must still meet the
-/// revocation when it ends, however long its user looked for the second factor.
+/// The shortest time for which the log is kept. A login that began before everything was revoked
+/// must still meet the revocation when it ends, however long its user looked for the second factor.
 const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
-const OLDEST_VERSION: u32 = 7;
 #[cfg(feature = "sentinel")]
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(feature = "sentinel")]
@@ -59,22 +40,78 @@ const SHORTEST_NODE_TIMEOUT: Duration = Duration::from_millis(1);
 #[cfg(feature = "cluster")]
 const LONGEST_NODE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The store could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// A setting, of this store or of the server, that cannot work.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The server did not answer as it should. Trying again later may help.
-    #[error("the token store could not be connected")]
-    Store(#[from] StoreError),
+impl RedisStore {
+    /// Connects to a server with the default settings of [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]: the server cannot be reached, or is not fit for this.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self, ConnectError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Starts with a URL.
+    ///
+    /// * `redis://[user:password@]host[:port][/db]` and `unix://`: one server.
+    /// * `redis-sentinel://[user:password@]host[:port][,host:port..][/db]#name`: the primary that
+    ///   sentinels call `name`.
+    /// * `redis-cluster://[user:password@]host[:port][,host:port..]`: a cluster, found through some
+    ///   of its nodes.
+    ///
+    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`), the second to
+    /// sentinels and servers alike. Sentinels need the feature `sentinel`, a cluster the feature
+    /// `cluster`.
+    ///
+    /// User and password are those of the servers. Sentinels are asked without, or with
+    /// `sentinel_user` and `sentinel_password` if the URL has these parameters before the `#`.
+    /// Percent-encode the characters that have a meaning in URLs.
+    ///
+    /// A URL that cannot be used is an error of [`connect`](RedisStoreBuilder::connect).
+    #[must_use]
+    pub fn builder(url: impl AsRef<str>) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(url.as_ref())
+    }
+
+    /// Starts with URLs of some nodes of a Redis Cluster; the others are found through them.
+    ///
+    /// All data of a user are in one slot. While that slot moves to another node, calls for its
+    /// bucket may be [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each primary has
+    /// connections of its own. So one that hangs or is dead affects only the users of its own
+    /// slots, until the cluster has replaced it. A primary that was cut off still answers for as
+    /// long as `cluster-node-timeout`: see
+    /// [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
+    ///
+    /// The store asks the nodes with `CLUSTER SLOTS`. It connects to the host and port that they
+    /// announce there, with the credentials and the TLS of the URLs.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
+        RedisStoreBuilder::nodes(urls.into_iter().map(Into::into).collect())
+    }
+
+    /// Starts with the URLs of sentinels and the name under which they know the primary.
+    ///
+    /// A majority of all sentinels must have named the primary within
+    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience): of those in these URLs, or of
+    /// as many as they report. The URLs hold the user and password of the sentinels; those of the
+    /// servers are given with [`credentials`](RedisStoreBuilder::credentials). TLS (`rediss://`)
+    /// and the database of the first URL are the servers' too.
+    ///
+    /// [`builder`](Self::builder) takes all of it as one URL.
+    #[cfg(feature = "sentinel")]
+    #[must_use]
+    pub fn sentinel<U: Into<String>>(
+        urls: impl IntoIterator<Item = U>,
+        master_name: impl Into<String>,
+    ) -> RedisStoreBuilder {
+        RedisStoreBuilder::sentinels(urls.into_iter().map(Into::into).collect(), master_name.into())
+    }
 }
 
 /// The settings of a [`RedisStore`].
 pub struct RedisStoreBuilder {
-    place: Place,
-    /// Why the URL cannot be used.
+    target: Target,
+    /// The reason for which the URL cannot be used.
     problem: Option<ConfigError>,
     prefix: String,
     buckets: u32,
@@ -89,32 +126,36 @@ pub struct RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    pub(super) fn new(url: &str) -> Self {
-        match urls::place(url) {
-            Ok(place) => Self::from(place),
-            Err(problem) => Self { problem: Some(problem), ..Self::from(Place::Url(String::new())) },
+    /// Starts with a URL of any kind.
+    fn new(url: &str) -> Self {
+        match url::target(url) {
+            Ok(target) => Self::from(target),
+            Err(problem) => Self { problem: Some(problem), ..Self::from(Target::Url(String::new())) },
         }
     }
 
     #[cfg(feature = "cluster")]
-    pub(super) fn cluster(urls: Vec<String>) -> Self {
-        Self::from(Place::Cluster(urls))
+    /// Starts with the URLs of some nodes.
+    fn nodes(urls: Vec<String>) -> Self {
+        Self::from(Target::Cluster(urls))
     }
 
     #[cfg(feature = "sentinel")]
-    pub(super) fn sentinel(urls: Vec<String>, master: String) -> Self {
-        Self::from(Place::Sentinel { urls, master, credentials: None })
+    /// Starts with the URLs of sentinels.
+    fn sentinels(urls: Vec<String>, master: String) -> Self {
+        Self::from(Target::Sentinel { urls, master, credentials: None })
     }
 
     /// Uses a pool of your own. See [Your own pool](super#your-own-pool).
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
-        Self::from(Place::Pool(pool))
+        Self::from(Target::Pool(pool))
     }
 
-    fn from(place: Place) -> Self {
+    /// Starts with the default settings.
+    fn from(target: Target) -> Self {
         Self {
-            place,
+            target,
             problem: None,
             prefix: "tb".to_owned(),
             buckets: DEFAULT_BUCKETS,
@@ -129,18 +170,18 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// User (`default` if the servers have only a password) and password of the servers behind sentinels. The sentinels'
-    /// own stand in their URLs.
+    /// Sets the user and password of the servers behind sentinels. The user is `default` if the
+    /// servers have only a password. The credentials of the sentinels are part of their URLs.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        if let Place::Sentinel { credentials, .. } = &mut self.place {
+        if let Target::Sentinel { credentials, .. } = &mut self.target {
             *credentials = Some((user.into(), password.into()));
         }
         self
     }
 
-    /// What every key starts with: 1 to 64 bytes without braces. Default: `tb`.
+    /// Sets the prefix of every key: 1 to 64 bytes without braces. Default: `tb`.
     ///
     /// Deployments that share a server take different prefixes.
     #[must_use]
@@ -149,34 +190,36 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Into how many parts users are spread, 1 to 1024. Default: 16.
+    /// Sets the count of buckets over which users are spread, 1 to 1024. Default: 16.
     ///
-    /// Each part stands in one slot of a Redis Cluster. The number is fixed for the life of the data: a node that comes
-    /// with another one is refused.
+    /// Each bucket is in one slot of a Redis Cluster. The count is fixed for the life of the data:
+    /// a node with another one cannot connect.
     #[must_use]
     pub fn buckets(mut self, buckets: u32) -> Self {
         self.buckets = buckets;
         self
     }
 
-    /// How long a call may take in all, connecting and repeating included: up to a minute. Default: 500 ms.
+    /// Sets the time limit of a call, connecting and repeating included: up to a minute. Default:
+    /// 500 ms.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How many connections all calls share, 1 to 64; in a cluster, to each primary. Default: 2. More help only where one core of this process
-    /// is too slow to read the answers.
+    /// Sets the count of connections that all calls share, 1 to 64; in a cluster, to each primary.
+    /// Default: 2. More help only if one core of this process is too slow to read the answers.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// Whether a server is accepted whose `maxmemory-policy` is not `noeviction`. Default: no.
+    /// Accepts a server whose `maxmemory-policy` is not `noeviction`. Default: no.
     ///
-    /// A server that evicts may drop a denied token of another issuer, which then lives again; our own users it logs out.
+    /// A server that evicts may drop the denial of another issuer's token, which is then accepted
+    /// again. It may also log out users of this service.
     #[must_use]
     pub fn allow_eviction(mut self, allow: bool) -> Self {
         self.allow_eviction = allow;
@@ -229,12 +272,13 @@ impl RedisStoreBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Config`] for what has to be changed, [`ConnectError::Store`] if the server cannot be reached.
+    /// [`ConnectError::Config`] for a setting to be changed, [`ConnectError::Store`] if the server
+    /// cannot be reached. [`ConnectError::kind`] tells the cases apart.
     pub async fn connect(mut self) -> Result<RedisStore, ConnectError> {
         if let Some(problem) = self.problem.take() {
             return Err(problem.into());
         }
-        let keys = Keyspace::new(&self.prefix, self.buckets)?;
+        let keyspace = Keyspace::new(&self.prefix, self.buckets)?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
             let problem = format!("is {:?}", self.timeout);
             return Err(ConfigError::new("timeout", problem, "choose more than zero and at most a minute").into());
@@ -245,38 +289,25 @@ impl RedisStoreBuilder {
         }
         let allow_eviction = self.allow_eviction;
         let deployment = self.deployment()?;
-        let guard = Guard::new(keys.clone(), deployment);
-        #[cfg(feature = "sentinel")]
-        let guard = guard.with_watch(watch(&self.place, deployment, self.timeout)?);
-        let origin = Arc::new(Origin::new(self.place, guard));
-        let prover = Prover::new(&origin, &keys, self.timeout)?;
-        let inner = Inner {
-            keys,
-            servers: Servers::new(&origin, Terms::new(self.timeout, self.connections), self.buckets)?,
-            origin,
-            time: ServerTime::new(self.timeout),
+        let (check_key, proof_key) = (keyspace.clone(), keyspace.proof());
+        let client = Client::new(ClientConfig {
+            target: self.target,
+            deployment,
             timeout: self.timeout,
-            keep: AtomicU64::new(saturating_millis(SHORTEST_KEEP)),
-            staleness: AtomicU64::new(0),
-            lookout: OnceLock::new(),
-            prover,
-        };
-        inner.check_server(allow_eviction).await?;
-        // Before the buckets are touched, which are told of the bound.
-        inner.origin.guard().has_seen(inner.look().await?);
-        if let Some(prover) = &inner.prover {
-            prover.begin().await?;
-        }
-        inner.check_rights().await?;
-        inner.touch_all().await?;
-        let inner = Arc::new(inner);
+            connections: self.connections,
+            buckets: self.buckets,
+            check_key: Box::new(move |bucket| check_key.meta(bucket)),
+            proof_key,
+        })?;
+        let parts = Parts { client, keyspace, demands: Demands::new(SHORTEST_KEEP) };
+        preflight::check(&parts, allow_eviction).await?;
         #[cfg(feature = "tracing")]
-        if let Err(reason) = inner.origin.guard().bound() {
+        if let Err(reason) = parts.client.guard().bound() {
             let text = "the time is unknown for which a Redis server that was replaced may be believed";
             tracing::warn!(reason, "{text}");
         }
-        let _ = inner.lookout.set(Lookout::start(&inner));
-        Ok(RedisStore { inner })
+        parts.client.keep_looking();
+        Ok(RedisStore::of(Arc::new(parts)))
     }
 }
 
@@ -288,26 +319,26 @@ impl RedisStoreBuilder {
             Err(ConfigError::new(setting, format!("is set, and the store connects {how}"), "leave it out"))
         };
         #[cfg(feature = "cluster")]
-        match (&self.place, self.cluster_node_timeout) {
-            (Place::Cluster(_), _) if self.failover.is_some() => {
+        match (&self.target, self.cluster_node_timeout) {
+            (Target::Cluster(_), _) if self.failover.is_some() => {
                 return unfit("failover", "to a cluster, which tells it itself");
             }
-            (Place::Cluster(_), Some(timeout))
+            (Target::Cluster(_), Some(timeout))
                 if !(SHORTEST_NODE_TIMEOUT..=LONGEST_NODE_TIMEOUT).contains(&timeout) =>
             {
                 let (problem, remedy) = (format!("is {timeout:?}"), "give the servers' `cluster-node-timeout`");
                 return Err(ConfigError::new("cluster_node_timeout", problem, remedy));
             }
-            (Place::Cluster(_), node_timeout) => return Ok(Deployment::Cluster { node_timeout }),
+            (Target::Cluster(_), node_timeout) => return Ok(Deployment::Cluster { node_timeout }),
             (_, Some(_)) => return unfit("cluster_node_timeout", "to no cluster"),
             _ => {}
         }
         #[cfg(feature = "sentinel")]
-        match (&self.place, self.sentinel_patience) {
-            (Place::Sentinel { .. }, _) if self.failover.is_some() => {
+        match (&self.target, self.sentinel_patience) {
+            (Target::Sentinel { .. }, _) if self.failover.is_some() => {
                 return unfit("failover", "through sentinels, which tell it themselves");
             }
-            (Place::Sentinel { .. }, patience) => {
+            (Target::Sentinel { .. }, patience) => {
                 let patience = patience.unwrap_or(DEFAULT_PATIENCE);
                 if (SHORTEST_PATIENCE..=LONGEST_PATIENCE).contains(&patience) {
                     return Ok(Deployment::Sentinel { patience });
@@ -325,7 +356,7 @@ impl RedisStoreBuilder {
 }
 
 impl fmt::Debug for RedisStoreBuilder {
-    /// Shows no URL and no password.
+    /// Formats it without URL and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStoreBuilder")
             .field("prefix", &self.prefix)
@@ -338,112 +369,9 @@ impl fmt::Debug for RedisStoreBuilder {
     }
 }
 
-impl Inner {
-    pub(super) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
-        let mut pipeline = redis::Pipeline::with_capacity(1);
-        pipeline.cmd("TIME");
-        let (values, lease) = self.servers.read(0, &pipeline, deadline).await?;
-        let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| reply.array()?.server_time());
-        let now = outcome.inspect_err(|_| lease.distrust())?;
-        self.time.learn(now);
-        Ok(now)
-    }
-
-    async fn check_server(&self, allow_eviction: bool) -> Result<(), ConnectError> {
-        let Some(server) = self.info("server").await? else {
-            #[cfg(feature = "tracing")]
-            tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
-            return Ok(());
-        };
-        if let Some(version) = server.iter().find_map(|text| old_version(text)) {
-            let remedy = format!("use Redis {OLDEST_VERSION}.0 or later, or Valkey");
-            return Err(ConfigError::new("url", format!("leads to a server of version {version:.20}"), remedy).into());
-        }
-        let memory = self.info("memory").await?.unwrap_or_default();
-        let policies = memory.iter().filter_map(|text| property(text, "maxmemory_policy"));
-        let Some(policy) = policies.into_iter().find(|policy| *policy != "noeviction") else { return Ok(()) };
-        if !allow_eviction {
-            return Err(ConfigError::new(
-                "allow_eviction",
-                format!("is off, and the server's maxmemory-policy is {policy:.20}: it may drop revocations"),
-                "set maxmemory-policy to noeviction, or call allow_eviction(true)",
-            )
-            .into());
-        }
-        // Told by the look that follows.
-        Ok(())
-    }
-
-    /// Without this, a right that is missing would be found by the first revocation.
-    async fn check_rights(&self) -> Result<(), ConnectError> {
-        let denied = self.keys.foreign("", &ExternalId::Token("".into()));
-        let denied = ForeignKey { bucket: 0, ..denied };
-        let call = Call {
-            script: &scripts::RIGHTS,
-            bucket: 0,
-            keys: vec![
-                self.keys.user(0, "0"),
-                self.keys.labels(0, "0"),
-                self.keys.denied(&denied),
-                self.keys.index(0, "0"),
-            ],
-            arguments: Vec::new(),
-            expires: false,
-            repeatable: true,
-        };
-        let mut answered = self.run(&call, Instant::now() + self.timeout).await?;
-        let (mut commands, mut missing) = (answered.rest.array().map_err(StoreError::from)?, Vec::new());
-        while !commands.is_empty() {
-            missing.push(commands.text().map_err(StoreError::from)?);
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let problem = format!("names a user who has no right to {} on the keys of this prefix", missing.join(", "));
-        Err(ConfigError::new("url", problem, "grant it with ACL SETUSER").into())
-    }
-
-    /// Makes the buckets that do not exist, and compares the layout of those that do.
-    async fn touch_all(&self) -> Result<(), ConnectError> {
-        let touches = stream::iter(0..self.keys.buckets())
-            .map(|bucket| self.touch(bucket, Instant::now() + self.timeout))
-            .buffer_unordered(TOUCHES_AT_ONCE);
-        match touches.try_collect::<()>().await {
-            Err(error) if error.kind() == StoreErrorKind::Layout => {
-                let problem = format!("is {}, and the prefix is in use with another layout", self.keys.buckets());
-                let remedy = "give every node the same number and version, or take another prefix";
-                Err(ConfigError::new("buckets", problem, remedy).with_source(error).into())
-            }
-            outcome => Ok(outcome?),
-        }
-    }
-}
-
-/// The version in `INFO server` if it is too old. Valkey tells the Redis version that it is compatible with, and its own.
-fn old_version(server: &str) -> Option<&str> {
-    let recent = |version: &&str| {
-        version
-            .split('.')
-            .next()
-            .and_then(|major| major.parse::<u32>().ok())
-            .is_some_and(|major| major >= OLDEST_VERSION)
-    };
-    let versions = || ["redis_version", "valkey_version"].into_iter().filter_map(|name| property(server, name));
-    if versions().any(|version| recent(&version)) { None } else { versions().next().or(Some("unknown")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_before_seven_is_too_old_and_valkey_is_not() {
-        assert_eq!(old_version("redis_version:6.2.5\r\n"), Some("6.2.5"));
-        assert_eq!(old_version("redis_version:7.0.15\r\n"), None);
-        assert_eq!(old_version("redis_version:10.1\r\n"), None);
-        assert_eq!(old_version("valkey_version:8.1.8\r\n"), None);
-        assert_eq!(old_version("nothing\r\n"), Some("unknown"));
-    }
 
     #[test]
     fn the_builder_shows_neither_url_nor_password() {

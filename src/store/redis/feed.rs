@@ -17,34 +17,42 @@ use crate::{
         BoxFuture, LogFeed, LogPage, LogPages, LogQuery, ServerId,
         bell::Bell,
         redis::{
-            Inner,
-            log::{Answers, Told, has_cursor_of_ours, vanished},
-            nudges::Subscription,
-            origin::Terms,
-            servers::Servers,
+            client::{
+                connections::config::ConnectionConfig,
+                pubsub::{Channels, Subscription},
+                router::Router,
+            },
+            ops::{
+                bucket::{touch, vanished},
+                fence::{self, BucketValues},
+                log::{LogReply, check_cursor},
+            },
+            scripts::context::{Context, Parts},
         },
     },
 };
 
+/// A feed of some buckets.
 struct Feed {
-    reader: Arc<Reader>,
+    reader: Arc<FeedReader>,
     deadline: Duration,
     bell: Arc<Bell>,
     /// Dropped with the last feed that it serves.
     _subscription: Option<Arc<Subscription>>,
 }
 
-struct Reader {
-    inner: Arc<Inner>,
-    servers: Arc<Servers>,
+/// The reader of a feed. The future of a read shares it with the feed.
+struct FeedReader {
+    parts: Arc<Parts>,
+    router: Arc<Router>,
     buckets: Vec<u32>,
 }
 
-/// Makes the feeds of a store. There are none if the servers' address, which was usable once, is
+/// Creates the feeds of a store. There are none if the servers' address, which was usable once, is
 /// not any more. The log is then read over the connections of the requests.
-pub(super) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    match servers(inner, deadline) {
-        Ok(servers) => feeds_over(inner, &servers.into(), deadline),
+pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
+    match router(parts, deadline) {
+        Ok(router) => feeds_over(parts, &router.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
             #[cfg(feature = "tracing")]
@@ -54,27 +62,34 @@ pub(super) fn feeds(inner: &Arc<Inner>, deadline: Duration) -> Vec<Box<dyn LogFe
     }
 }
 
-fn feeds_over(inner: &Arc<Inner>, servers: &Arc<Servers>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    let all: Vec<u32> = (0..inner.keys.buckets()).collect();
+/// Creates the feeds over the connections of a router.
+fn feeds_over(parts: &Arc<Parts>, router: &Arc<Router>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
+    let connector = parts.client.connector();
+    let all: Vec<u32> = (0..parts.keyspace.buckets()).collect();
     // In a cluster a read goes to one slot: one that fails is an error for its own bucket.
-    let at_once = if inner.origin.is_cluster() { 1 } else { all.len() };
-    let bells: Vec<_> = all.chunks(at_once).map(Bell::of).collect();
-    let subscription = Subscription::start(inner, servers, bells.clone()).map(Arc::new);
+    let at_once = if connector.is_cluster() { 1 } else { all.len() };
+    let bells: Vec<_> = all.chunks(at_once).map(Bell::new).collect();
+    let keyspace = parts.keyspace.clone();
+    let channels = Channels {
+        connector: Arc::clone(connector),
+        timeout: parts.client.timeout(),
+        name: Box::new(move |bucket| keyspace.channel(bucket)),
+    };
+    let subscription = Subscription::start(channels, router, bells.clone()).map(Arc::new);
     let feed = |bell: Arc<Bell>| -> Box<dyn LogFeed> {
         let buckets = bell.buckets().to_vec();
-        let reader = Reader { inner: Arc::clone(inner), servers: Arc::clone(servers), buckets };
+        let reader = FeedReader { parts: Arc::clone(parts), router: Arc::clone(router), buckets };
         Box::new(Feed { reader: Arc::new(reader), deadline, bell, _subscription: subscription.clone() })
     };
     bells.into_iter().map(feed).collect()
 }
 
-/// Makes the connections of the feeds. A read is given up at its deadline, and a connection that
-/// owes an answer after twice that. Only connecting may take longer, from read to read: otherwise a
-/// slow network would never be connected to.
-fn servers(inner: &Inner, deadline: Duration) -> Result<Servers, ConfigError> {
-    let terms = Terms::new(inner.timeout.max(deadline), 1);
-    let terms = Terms { patience: deadline.saturating_mul(2), ..terms };
-    Servers::new(&inner.origin, terms, inner.keys.buckets())
+/// Creates the router of the feeds. A read is given up at its deadline, and a connection that owes
+/// an answer after twice that. Only connecting may take longer, from read to read: otherwise a slow
+/// network would never be connected to.
+fn router(parts: &Parts, deadline: Duration) -> Result<Router, ConfigError> {
+    let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
+    parts.client.router_with(ConnectionConfig { patience: deadline.saturating_mul(2), ..config })
 }
 
 impl LogFeed for Feed {
@@ -90,63 +105,59 @@ impl LogFeed for Feed {
 
     fn nudged(&self) -> BoxFuture<Vec<u32>> {
         let bell = Arc::clone(&self.bell);
-        Box::pin(async move { bell.heard().await })
+        Box::pin(async move { bell.rung().await })
     }
 
     fn suspect(&mut self) {
-        self.reader.servers.suspect();
+        self.reader.router.suspect();
     }
 }
 
 /// A query about a bucket.
-type Question = (u32, LogQuery);
+type BucketQuery = (u32, LogQuery);
 
-/// The answer to a question: the page if the bucket exists, and true if `m` lags behind the newest
+/// The answer to a query: the page if the bucket exists, and true if `m` lags behind the newest
 /// entry.
-type Answered = Result<(Option<LogPage>, bool), StoreError>;
+type BucketAnswer = Result<(Option<LogPage>, bool), StoreError>;
 
-impl Reader {
-    async fn read(&self, questions: Vec<Question>, deadline: Instant) -> Result<LogPages, StoreError> {
-        for (bucket, query) in &questions {
+impl FeedReader {
+    /// Reads a page for each query, and touches the buckets that need it.
+    async fn read(&self, queries: Vec<BucketQuery>, deadline: Instant) -> Result<LogPages, StoreError> {
+        for (bucket, query) in &queries {
             if !self.buckets.contains(bucket) {
                 let text = format!("bucket {bucket} is not one of this feed");
                 return Err(StoreError::new(StoreErrorKind::Rejected).with_source(text));
             }
-            has_cursor_of_ours(query)?;
+            check_cursor(query)?;
         }
-        self.inner.keep_proving();
-        let first = self.ask(&questions, deadline).await?;
-        if first.iter().all(|told| !self.needs_touch(told)) {
+        self.parts.client.keep_proving();
+        let context = self.parts.until(deadline);
+        let first = self.read_once(context, &queries).await?;
+        if first.iter().all(|answer| !needs_touch(context, answer)) {
             return Ok(first.into_iter().map(existing).collect());
         }
-        self.touch_and_ask(&questions, first, deadline).await
+        self.touch_and_read(context, &queries, first).await
     }
 
-    /// Returns true for a bucket that does not exist yet, or was made by a node with lower demands.
-    /// Also if its `m` lags behind its log.
-    fn needs_touch(&self, told: &Answered) -> bool {
-        told.as_ref()
-            .is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !self.inner.is_heeded(page)))
-    }
-
-    /// Touches the buckets that need it, and asks about them again. Rare: the deployment is new,
-    /// its data are lost, or this node demands more than any before.
-    async fn touch_and_ask(
+    /// Touches the buckets that need it, and reads them again. Rare: the deployment is new, its
+    /// data are lost, or this node demands more than any before.
+    async fn touch_and_read(
         &self,
-        questions: &[Question],
-        first: Vec<Answered>,
-        deadline: Instant,
+        context: Context<'_>,
+        queries: &[BucketQuery],
+        first: Vec<BucketAnswer>,
     ) -> Result<LogPages, StoreError> {
-        let unready = || questions.iter().zip(&first).filter(|(_, told)| self.needs_touch(told));
-        let touches = join_all(unready().map(|((bucket, _), _)| self.inner.touch(*bucket, deadline))).await;
-        let again: Vec<Question> = unready().map(|(question, _)| question.clone()).collect();
-        let second = self.ask(&again, deadline).await?;
-        let mut second = touches.into_iter().zip(second).map(|(touched, told)| touched.and_then(|()| existing(told)));
-        let pages = first.into_iter().map(|told| {
-            if self.needs_touch(&told) {
+        let unready = || queries.iter().zip(&first).filter(|(_, answer)| needs_touch(context, answer));
+        let touches = join_all(unready().map(|((bucket, _), _)| touch(context, *bucket))).await;
+        let again: Vec<BucketQuery> = unready().map(|(query, _)| query.clone()).collect();
+        let second = self.read_once(context, &again).await?;
+        let mut second =
+            touches.into_iter().zip(second).map(|(touched, answer)| touched.and_then(|()| existing(answer)));
+        let pages = first.into_iter().map(|answer| {
+            if needs_touch(context, &answer) {
                 second.next().unwrap_or_else(|| Err(vanished().into()))
             } else {
-                existing(told)
+                existing(answer)
             }
         });
         Ok(pages.collect())
@@ -154,20 +165,28 @@ impl Reader {
 
     /// Sends one fence. A bucket that cannot be read does not affect the others and the connection:
     /// the same error would occur on every connection.
-    async fn ask(&self, questions: &[Question], deadline: Instant) -> Result<Vec<Answered>, StoreError> {
-        if questions.is_empty() {
+    async fn read_once(&self, context: Context<'_>, queries: &[BucketQuery]) -> Result<Vec<BucketAnswer>, StoreError> {
+        if queries.is_empty() {
             return Ok(Vec::new());
         }
-        let (fence, lease) = self.inner.read_fence(&self.servers, questions, deadline).await?;
-        self.inner.time.learn(fence.now);
-        let page = |((_, query), answers): (&Question, Answers)| {
-            let told = Told::parse(fence.now, answers, query)?;
-            let is_ahead = told.is_ahead(query);
-            let page = self.inner.page(told, query, &lease)?;
+        let Context { client, keyspace, deadline, .. } = context;
+        let (fence, checkout) = fence::read(&self.router, keyspace, queries, deadline).await?;
+        client.learn_time(fence.now);
+        let page = |((_, query), values): (&BucketQuery, BucketValues)| {
+            let reply = LogReply::parse(fence.now, values, query)?;
+            let is_ahead = reply.is_ahead(query);
+            let page = reply.into_page(query, client, keyspace, &checkout)?;
             Ok((page.map(named_by_its_connection), is_ahead))
         };
-        Ok(questions.iter().zip(fence.answers).map(page).collect())
+        Ok(queries.iter().zip(fence.buckets).map(page).collect())
     }
+}
+
+/// Returns true for a bucket that does not exist yet, or was made by a node with lower demands.
+/// Also if its `m` lags behind its log.
+fn needs_touch(context: Context<'_>, answer: &BucketAnswer) -> bool {
+    let meets = |page: &LogPage| context.demands.are_met_by(page, context.failover_millis());
+    answer.as_ref().is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !meets(page)))
 }
 
 /// Gives a server without an identity that of its connection: the next connection may lead to
@@ -177,6 +196,7 @@ fn named_by_its_connection(page: LogPage) -> LogPage {
     LogPage { server: Some(server), ..page }
 }
 
-fn existing(told: Answered) -> Result<LogPage, StoreError> {
-    told?.0.ok_or_else(|| vanished().into())
+/// Returns the page of a bucket that must exist by now.
+fn existing(answer: BucketAnswer) -> Result<LogPage, StoreError> {
+    answer?.0.ok_or_else(|| vanished().into())
 }

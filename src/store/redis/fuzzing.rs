@@ -1,20 +1,27 @@
-//! The readers of what Redis answers, for `fuzz/`: they are private otherwise. Compiled by cargo-fuzz alone.
+//! The readers of the answers of Redis, for `fuzz/`. They are private otherwise. Only cargo-fuzz
+//! compiles this.
 
 use redis::Value;
 
 use crate::clock::Timestamp;
 
 use super::{
-    call::answered,
-    gathering::{self, StrictAnswer},
-    log::{self, Meta},
-    record::{Record, tag},
-    reply::Reply,
-    sessions,
-    write_check::write_check,
+    client::{
+        answer::reply::Reply,
+        connections::batch::{self, StrictAnswer},
+        failover::write_check::write_check,
+    },
+    layout::{
+        log_entry::entries,
+        meta::Meta,
+        record::{Record, tag},
+    },
+    ops::sessions,
+    scripts::call::answered,
 };
 
-/// Reads any bytes as the record of a session. The tag is put in front, else nothing would get past it.
+/// Reads any bytes as the record of a session. The second time the tag comes first, since no other
+/// bytes get past it.
 pub fn record(bytes: &[u8]) {
     let tag = tag("alice", "s1");
     let _ = Record::parse(bytes, tag);
@@ -24,7 +31,7 @@ pub fn record(bytes: &[u8]) {
     }
 }
 
-/// Reads any bytes as an answer in RESP, by every reader that there is.
+/// Reads any bytes as an answer in RESP, by every reader.
 pub fn reply(bytes: &[u8]) {
     let Ok(value) = redis::parse_redis_value(bytes) else { return };
     let parts = || match value.clone() {
@@ -32,11 +39,11 @@ pub fn reply(bytes: &[u8]) {
         other => vec![other],
     };
     let now = Timestamp::default();
-    let _ = gathering::framed(parts());
+    let _ = batch::framed(parts());
     let _ = write_check(&value, true);
     let _ = sessions::checked(StrictAnswer { now: Ok(now), values: parts() }, tag("alice", "s1"));
     let _ = Reply::of(value.clone()).and_then(|fields| Meta::of(now, fields));
-    let _ = Reply::of(value.clone()).and_then(|answers| log::entries(answers, false));
+    let _ = Reply::of(value.clone()).and_then(|answers| entries(answers, false));
     let script = || answered(value.clone(), "n").ok();
     let _ = script().map(sessions::rotated);
     let _ = script().map(|answer| sessions::revoked(0, answer));

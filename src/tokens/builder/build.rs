@@ -27,7 +27,7 @@ use super::{
 use crate::{
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, Claims, KeySet, SigningKey, Validation, reserved_member_of, validate_jwt_stateless},
-    replica::{self, Followers, Notice, Replica, Source},
+    replica::{Notice, Replica, ReplicaSettings, ReplicaTasks, Source},
     store::SessionStore,
 };
 
@@ -69,7 +69,7 @@ impl<C> TokenServiceBuilder<C> {
             TokenPolicy::Denylist => max_external_lifetime(&validation, lifetimes.after_end),
             TokenPolicy::Tracked | TokenPolicy::Stateless => lifetimes.access + lifetimes.after_end,
         };
-        let (replica, followers) = config.replica(&authority, keep, validation.leeway_in_force())?.unzip();
+        let (replica, tasks) = config.replica(&authority, keep, validation.leeway_in_force())?.unzip();
         let lenient = Arc::new(lenient);
         let refresher = match &authority {
             Authority::Sessions(store) if config.issues() => Some(Refresher {
@@ -116,7 +116,7 @@ impl<C> TokenServiceBuilder<C> {
             parse: validate_jwt_stateless::<C>,
             authority,
             replica,
-            _followers: followers,
+            _tasks: tasks,
             validator: hooks.validator,
         };
         Ok(TokenService::new(Arc::new(checker), parts))
@@ -245,7 +245,7 @@ impl Config {
         authority: &Authority,
         keep: Duration,
         leeway: Duration,
-    ) -> Result<Option<(Arc<Replica>, Followers)>, ConfigError> {
+    ) -> Result<Option<(Arc<Replica>, ReplicaTasks)>, ConfigError> {
         let denylist = match authority {
             Authority::Denylist(_, denylist) => Some(Arc::clone(denylist)),
             Authority::Sessions(_) | Authority::Nothing => None,
@@ -294,13 +294,13 @@ impl Config {
         let on_notice = Box::new(move |notice| {
             let event = match notice {
                 Notice::Lost(count) => SecurityEvent::RevocationsLost { count },
-                Notice::Restored(count) => SecurityEvent::RevocationsRestored { count },
+                Notice::Republished(count) => SecurityEvent::RevocationsRestored { count },
             };
             events.emit(&event);
         });
-        let settings = replica::Settings { staleness, interval, deadline, leeway, questions: self.max_questions };
+        let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
         let source = Source { store, log, denylist };
-        Ok(Some(Followers::start(&runtime, source, feeds, Arc::clone(&self.clock), settings, on_notice)))
+        Ok(Some(ReplicaTasks::start(&runtime, source, feeds, Arc::clone(&self.clock), settings, on_notice)))
     }
 
     fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {

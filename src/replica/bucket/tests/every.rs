@@ -9,8 +9,8 @@ const DEPTH: u32 = 3;
 const ALL: [Step; 17] = [
     Step::RevokeSession(0),
     Step::RevokeHere(0),
-    Step::Hear,
-    Step::MustSeeLast,
+    Step::Confirm,
+    Step::RequireLast,
     Step::Trim(1),
     Step::Remove(1),
     Step::LoseAll,

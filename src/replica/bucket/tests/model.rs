@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     clock::Timestamp,
+    ids::SessionId,
     store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Revocation, ServerId},
 };
 
@@ -173,19 +174,21 @@ impl Store {
     pub(super) fn revoke(&mut self, number: usize, what: Revocation) -> LogEntry {
         let mut what = what;
         match &mut what {
-            Revocation::Session { sid, .. } => drop(self.data.sessions.remove(sid)),
+            Revocation::Session { sid, .. } => drop(self.data.sessions.remove(sid.as_str())),
             Revocation::Token { .. } => {}
             Revocation::Subject { subject, generation, except } => {
-                let known = self.data.generations.get(subject).copied().unwrap_or_default();
+                let known = self.data.generations.get(subject.as_str()).copied().unwrap_or_default();
                 *generation = (known + 1).max(self.now).max(*generation);
-                self.data.generations.insert(subject.clone(), *generation);
-                if except.as_ref().is_some_and(|except| !self.data.is_of(except, subject)) {
+                self.data.generations.insert(subject.as_str().to_owned(), *generation);
+                if except.as_ref().is_some_and(|except| !self.data.is_of(except.as_str(), subject.as_str())) {
                     *except = None;
                 }
-                let is_alive =
-                    |sid: &String, session: &mut Session| session.subject != *subject || Some(sid) == except.as_ref();
+                let except = except.as_ref().map(SessionId::as_str);
+                let is_alive = |sid: &String, session: &mut Session| {
+                    session.subject != subject.as_str() || Some(sid.as_str()) == except
+                };
                 self.data.sessions.retain(is_alive);
-                if let Some(kept) = except.as_ref().and_then(|except| self.data.sessions.get_mut(except)) {
+                if let Some(kept) = except.and_then(|except| self.data.sessions.get_mut(except)) {
                     kept.generation = *generation;
                 }
             }
@@ -323,12 +326,12 @@ impl Token {
     pub(super) fn is_meant_by(&self, revocation: &Revocation) -> bool {
         match revocation {
             Revocation::Session { subject, sid } => {
-                !self.is_foreign && *subject == self.subject && *sid == self.session
+                !self.is_foreign && *subject == *self.subject && *sid == *self.session
             }
-            Revocation::Token { subject, jti } => !self.is_foreign && *subject == self.subject && *jti == self.id,
+            Revocation::Token { subject, jti } => !self.is_foreign && *subject == *self.subject && *jti == *self.id,
             Revocation::Subject { subject, generation, except } => {
-                let is_excepted = except.as_ref() == Some(&self.session);
-                !self.is_foreign && *subject == self.subject && self.generation < *generation && !is_excepted
+                let is_excepted = except.as_ref().is_some_and(|except| *except == *self.session);
+                !self.is_foreign && *subject == *self.subject && self.generation < *generation && !is_excepted
             }
             Revocation::External { id, before: None } => self.is_foreign && *id == self.id,
             Revocation::External { id, before: Some(before) } => {

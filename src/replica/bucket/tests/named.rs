@@ -8,15 +8,16 @@ use std::{
 
 use super::{
     model::{PAGE, Token, ms},
-    node::{STALENESS, Step, World, rules},
+    node::{STALENESS, Step, World, config},
 };
 use crate::{
     clock::Timestamp,
     replica::{
-        bucket::{Alive, Bucket, Facts, Known, SessionNames, Verdict},
-        denied::{Kind, Names},
-        leased::Leased,
-        reader::Break,
+        bucket::{Bucket, BucketData, SessionNames},
+        deny_set::{EntryKind, NameHasher},
+        lease::Leased,
+        log_reader::Break,
+        verdict::{Alive, TokenTimes, Verdict},
     },
     store::{LogPage, LogQuery, Revocation},
 };
@@ -46,15 +47,15 @@ impl World {
 }
 
 use Step::{
-    Answer, Ask, AskBack, Begin, Check, Deliver, DeliverBack, Elapse, FailOver, Grow, Later, LoseAll, MustSeeLast,
-    ReadAll, Remove, Restart, RevokeAll, RevokeSession, RollBack, Round, Save, Trim, TrimAll,
+    Answer, Ask, AskBack, Begin, Check, Deliver, DeliverBack, Elapse, FailOver, Grow, Later, LoseAll, ReadAll, Remove,
+    RequireLast, Restart, RevokeAll, RevokeSession, RollBack, Round, Save, Trim, TrimAll,
 };
 
 #[test]
 fn what_must_be_seen_is_not_blessed_by_an_answer_of_the_same_moment() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[ReadAll, Ask, Answer(0), RevokeSession(0), MustSeeLast, Deliver(0)]);
+    world.steps(&[ReadAll, Ask, Answer(0), RevokeSession(0), RequireLast, Deliver(0)]);
     assert_eq!(world.says(&token), Verdict::Unknown);
     world.steps(&[ReadAll]);
     assert_eq!(world.says(&token), Verdict::Refused);
@@ -108,11 +109,11 @@ fn read_quickly(world: &World, max_failover: Duration) {
     let now = Timestamp::from_secs(world.store.now);
     let page = |query: &LogQuery| LogPage { max_failover, ..world.store.page(world.store.meta(), query).0 };
     for _ in 0..2 {
-        let ask = world.bucket.ask(ms(world.elapsed), 2000);
-        world.bucket.page(&ask, page(ask.query()), now);
+        let read = world.bucket.next_read(ms(world.elapsed), 2000);
+        world.bucket.apply(&read, page(read.query()), now);
     }
-    while let Some(ask) = world.bucket.ask_back(2000) {
-        world.bucket.back_page(&ask, page(ask.query()));
+    while let Some(read) = world.bucket.next_back_read(2000) {
+        world.bucket.apply_back(&read, page(read.query()));
     }
 }
 
@@ -122,14 +123,14 @@ fn sessions_that_a_store_may_have_lost_are_asked_about_though_its_log_is_read_on
     let revoke = |world: &mut World, count: u64| {
         for _ in 0..count {
             let sid = world.store.open("u1");
-            world.store.revoke(0, Revocation::Session { subject: "u1".to_owned(), sid });
+            world.store.revoke(0, Revocation::Session { subject: "u1".into(), sid: sid.into() });
         }
     };
     revoke(&mut world, 5);
     read_quickly(&world, Duration::ZERO);
     world.store.save();
     world.store.now += 1;
-    // More than is remembered of the way.
+    // More than the reader remembers.
     revoke(&mut world, 1100);
     let lost = world.token("u0");
     read_quickly(&world, Duration::ZERO);
@@ -382,9 +383,9 @@ fn a_store_that_is_lost_between_the_halves_of_an_answer_is_a_break() {
 fn the_place_of_a_revocation_is_waited_for() {
     let mut world = World::new();
     let (revoked, other) = (world.token("u0"), world.token("u1"));
-    world.steps(&[ReadAll, RevokeSession(0), MustSeeLast]);
+    world.steps(&[ReadAll, RevokeSession(0), RequireLast]);
     assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Unknown; 2]);
-    world.steps(&[ReadAll, MustSeeLast]);
+    world.steps(&[ReadAll, RequireLast]);
     assert_eq!([world.says(&revoked), world.says(&other)], [Verdict::Refused, Verdict::Accepted]);
 }
 
@@ -405,8 +406,8 @@ fn a_log_in_which_the_same_entries_come_again_is_not_read_without_end() {
     // A store that does not know its own cursors.
     let (page, _) = world.store.page(world.store.meta(), &LogQuery::from_start());
     let at_once = (0..20).filter(|_| {
-        let ask = world.bucket.ask(ms(world.elapsed), PAGE);
-        world.bucket.page(&ask, page.clone(), at(0)).more
+        let read = world.bucket.next_read(ms(world.elapsed), PAGE);
+        world.bucket.apply(&read, page.clone(), at(0)).more
     });
     assert_eq!(at_once.count(), 10, "every other time it is waited");
 }
@@ -418,10 +419,10 @@ fn an_entry_that_no_valid_token_can_match_stops_nobody() {
     world.steps(&[ReadAll]);
     assert_eq!(world.says(&token), Verdict::Accepted);
     for length in [40_000, 70_000] {
-        world.store.revoke(0, Revocation::Session { subject: "u1".into(), sid: "s".repeat(length) });
-        let ask = world.bucket.ask(ms(world.elapsed), PAGE);
-        let (page, _) = world.store.page(world.store.meta(), ask.query());
-        let outcome = world.bucket.page(&ask, page, at(0));
+        world.store.revoke(0, Revocation::Session { subject: "u1".into(), sid: "s".repeat(length).into() });
+        let read = world.bucket.next_read(ms(world.elapsed), PAGE);
+        let (page, _) = world.store.page(world.store.meta(), read.query());
+        let outcome = world.bucket.apply(&read, page, at(0));
         assert_eq!((outcome.broke, outcome.has_skipped), (None, true));
         assert_eq!(world.says(&token), Verdict::Accepted);
     }
@@ -482,31 +483,32 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
     world.steps(&[RevokeSession(0), ReadAll]);
     let young = world.token("u1");
     assert_eq!(world.says(&young), Verdict::Accepted);
-    world.bucket.must_see_position(&position);
+    world.bucket.require_position(&position);
     assert_eq!(world.says(&young), Verdict::Unknown);
 }
 
 /// Returns a bucket with room for two segments that knows the end of a thousand sessions of `u`,
 /// `0` first, and may decide; and a function that returns its verdict on a token of a session.
 fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
-    let names = Names::default();
-    let bucket = Bucket::new(names.clone(), rules(&Arc::default()), 1 << 16);
-    let session = |number: u64| Revocation::Session { subject: "u".to_owned(), sid: number.to_string() };
-    let learn = |known: &Leased<Known>| {
-        known.change(|known| {
-            known.bounds.keep = Duration::from_secs(3600);
-            known.bounds.horizon.own = at(0);
-            known.bounds.horizon.since = at(0);
-            assert!((0..1000).all(|number| known.insert(&session(number), at(1000 + number), at(1_000_000), 0)));
+    let hasher = NameHasher::default();
+    let bucket = Bucket::new(hasher.clone(), config(&Arc::default()), 1 << 16);
+    let session = |number: u64| Revocation::Session { subject: "u".into(), sid: number.to_string().into() };
+    let learn = |data: &Leased<BucketData>| {
+        data.mutate(|data| {
+            data.bounds.keep = Duration::from_secs(3600);
+            data.bounds.horizon.own = at(0);
+            data.bounds.horizon.since = at(0);
+            assert!((0..1000).all(|number| data.insert(&session(number), at(1000 + number), at(1_000_000), 0)));
             Ok::<(), ()>(())
         })
     };
-    bucket.known.update(false, learn, Some(u64::MAX)).unwrap();
+    bucket.data.apply_page(false, learn, Some(u64::MAX)).unwrap();
     let says = move |bucket: &Bucket, session: &str, note: &AtomicU64| {
-        let facts = Facts { issued_at: at(999), alive: Alive::default(), life: Duration::from_secs(60) };
-        let name = |kind, id| names.of(kind, "u", id);
-        let (subject, session, token) = (name(Kind::Subject, ""), name(Kind::Session, session), name(Kind::Token, "t"));
-        bucket.session_verdict(facts, SessionNames { subject, session, token }, 0, note, || 0)
+        let times = TokenTimes { issued_at: at(999), alive: Alive::default(), lifetime: Duration::from_secs(60) };
+        let name = |kind, id| hasher.name(kind, "u", id);
+        let (subject, session, token) =
+            (name(EntryKind::Subject, ""), name(EntryKind::Session, session), name(EntryKind::Token, "t"));
+        bucket.session_verdict(times, SessionNames { subject, session, token }, 0, note, || 0)
     };
     (bucket, says)
 }
@@ -542,7 +544,7 @@ fn a_server_clock_that_jumps_ahead_and_back_revives_nobody() {
     let says = |bucket| says(bucket, "0", &AtomicU64::new(0));
     assert_eq!(says(&bucket), Verdict::Refused);
     for now in [1_000_001, 2000] {
-        bucket.page(&bucket.ask(ms(1), PAGE), nothing_new(now), at(0));
+        bucket.apply(&bucket.next_read(ms(1), PAGE), nothing_new(now), at(0));
     }
     assert!(bucket.lease_end() > 0);
     assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten too early, and so asked about");
@@ -552,11 +554,11 @@ fn a_server_clock_that_jumps_ahead_and_back_revives_nobody() {
 fn who_was_found_good_is_looked_at_again_once_something_was_forgotten() {
     let (bucket, says) = a_full_bucket();
     let note = AtomicU64::new(0);
-    bucket.page(&bucket.ask(ms(1), PAGE), nothing_new(2000), at(0));
+    bucket.apply(&bucket.next_read(ms(1), PAGE), nothing_new(2000), at(0));
     assert_eq!(says(&bucket, "another", &note), Verdict::Accepted);
-    bucket.page(&bucket.ask(ms(2), PAGE), nothing_new(2001), at(0));
+    bucket.apply(&bucket.next_read(ms(2), PAGE), nothing_new(2001), at(0));
     assert!(bucket.still_accepts(&note, || 0), "nothing has happened");
-    bucket.page(&bucket.ask(ms(3), PAGE), nothing_new(1_000_001), at(0));
+    bucket.apply(&bucket.next_read(ms(3), PAGE), nothing_new(1_000_001), at(0));
     assert!(!bucket.still_accepts(&note, || 0));
     assert_eq!(says(&bucket, "another", &note), Verdict::BeforeHorizon);
 }
@@ -566,7 +568,7 @@ fn a_refusal_that_is_written_down_moves_the_horizon_past_what_has_to_go_for_it()
     let (bucket, says) = a_full_bucket();
     let says = |bucket| says(bucket, "0", &AtomicU64::new(0));
     for number in 0..10_000 {
-        let token = Revocation::Token { subject: "u".to_owned(), jti: number.to_string() };
+        let token = Revocation::Token { subject: "u".into(), jti: number.to_string().into() };
         bucket.record_refusal(&token, at(1_000_000));
     }
     assert_eq!(says(&bucket), Verdict::BeforeHorizon, "forgotten, and so asked about");
@@ -576,7 +578,7 @@ fn a_refusal_that_is_written_down_moves_the_horizon_past_what_has_to_go_for_it()
 fn what_the_store_has_told_is_not_missing_there() {
     let mut world = World::new();
     world.steps(&[ReadAll]);
-    let told = Revocation::Token { subject: "nobody".to_owned(), jti: "n".to_owned() };
+    let told = Revocation::Token { subject: "nobody".into(), jti: "n".into() };
     world.bucket.record_refusal(&told, Timestamp::END_OF_TIME);
     world.steps(&[LoseAll, ReadAll, ReadAll]);
     assert_eq!(world.bucket.missing(at(0), 0, 9).1, []);

@@ -14,9 +14,10 @@ use std::{
 use super::model::{Data, Meta, PAGE, START, Store, Token, at, ms, seconds};
 use crate::{
     replica::{
-        bucket::{Alive, Bucket, Facts, Outcome, Rules, SessionNames, Verdict},
-        denied::{Kind, Names},
-        reader::{Ask, BackAsk},
+        bucket::{Bucket, BucketConfig, Outcome, SessionNames},
+        deny_set::{EntryKind, NameHasher},
+        log_reader::{PendingBackRead, PendingRead},
+        verdict::{Alive, TokenTimes, Verdict},
     },
     store::{LogPage, LogPosition, Revocation},
 };
@@ -41,9 +42,9 @@ pub(super) enum Step {
     /// This node itself makes a revocation.
     RevokeHere(u8),
     /// It receives the confirmation.
-    Hear,
-    /// This node must see the position of the last entry.
-    MustSeeLast,
+    Confirm,
+    /// This node requires the position of the last entry.
+    RequireLast,
     Trim(u8),
     Remove(u8),
     TrimAll,
@@ -100,8 +101,8 @@ struct Remembered {
     note: AtomicU64,
 }
 
-enum Question {
-    Asked,
+enum ReadState {
+    Started,
     Begun(Meta),
     Answered(LogPage, BTreeSet<usize>),
 }
@@ -109,13 +110,13 @@ enum Question {
 pub(super) struct World {
     pub(super) store: Store,
     pub(super) bucket: Bucket,
-    names: Names,
+    hasher: NameHasher,
     pub(super) elapsed: u64,
-    questions: Vec<(Ask, Question)>,
-    /// The question whose answer is awaited.
+    reads: Vec<(PendingRead, ReadState)>,
+    /// The read whose page has not come.
     open: Option<usize>,
-    /// The answers to questions backwards that have not arrived.
-    backwards: Vec<(BackAsk, LogPage)>,
+    /// The pages of reads backwards that have not arrived.
+    backwards: Vec<(PendingBackRead, LogPage)>,
     eras: Arc<AtomicU64>,
     revoked: Vec<Revoked>,
     pub(super) tokens: Vec<Token>,
@@ -124,7 +125,7 @@ pub(super) struct World {
     /// The revocations that the store had when it gave the answer for which the lease was granted.
     granted: BTreeSet<usize>,
     /// This node's own revocations whose confirmation is yet to come.
-    unheard: VecDeque<usize>,
+    unconfirmed: VecDeque<usize>,
     /// The store has lost nothing, nor has its log.
     is_calm: bool,
 }
@@ -133,15 +134,15 @@ impl World {
     pub(super) fn new() -> Self {
         let mut store = Store::new();
         store.data.max_staleness = STALENESS;
-        let names = Names::default();
+        let hasher = NameHasher::default();
         let eras = Arc::default();
-        let bucket = Bucket::new(names.clone(), rules(&eras), MAX_BYTES);
+        let bucket = Bucket::new(hasher.clone(), config(&eras), MAX_BYTES);
         Self {
             store,
             bucket,
-            names,
+            hasher,
             elapsed: 1000,
-            questions: Vec::new(),
+            reads: Vec::new(),
             open: None,
             backwards: Vec::new(),
             eras,
@@ -149,7 +150,7 @@ impl World {
             tokens: Vec::new(),
             remembered: RefCell::default(),
             granted: BTreeSet::new(),
-            unheard: VecDeque::new(),
+            unconfirmed: VecDeque::new(),
             is_calm: true,
         }
     }
@@ -190,12 +191,12 @@ impl World {
             Step::RevokeSession(number) => drop(self.revoke_session(number)),
             Step::RevokeToken(number) => {
                 if let Some(token) = pick(&self.tokens, number).filter(|token| !token.is_foreign) {
-                    self.revoke(Revocation::Token { subject: token.subject, jti: token.id });
+                    self.revoke(Revocation::Token { subject: token.subject.into(), jti: token.id.into() });
                 }
             }
             Step::RevokeAll(number, except) => {
-                let except = except.and_then(|except| pick(&self.store.sessions(), except));
-                self.revoke(Revocation::Subject { subject: subject(number), generation: 0, except });
+                let except = except.and_then(|except| pick(&self.store.sessions(), except)).map(Into::into);
+                self.revoke(Revocation::Subject { subject: subject(number).into(), generation: 0, except });
             }
             Step::RevokeForeign(number) => {
                 self.revoke(Revocation::External { id: subject(number), before: Some(at(START)) });
@@ -206,10 +207,10 @@ impl World {
                 }
             }
             Step::RevokeHere(number) => self.revoke_here(number),
-            Step::Hear => self.hear(),
-            Step::MustSeeLast => {
+            Step::Confirm => self.confirm(),
+            Step::RequireLast => {
                 if self.store.data.sequence > 0 {
-                    self.bucket.must_see_position(&self.store.position());
+                    self.bucket.require_position(&self.store.position());
                     let has = &self.store.data.has;
                     for number in has {
                         self.revoked[*number].must_be_seen = true;
@@ -247,27 +248,27 @@ impl World {
     fn read(&mut self, step: Step) -> Outcome {
         match step {
             Step::Ask => {
-                let ask = self.bucket.ask(ms(self.elapsed), PAGE);
-                self.open = Some(self.questions.len());
-                self.questions.push((ask, Question::Asked));
+                let read = self.bucket.next_read(ms(self.elapsed), PAGE);
+                self.open = Some(self.reads.len());
+                self.reads.push((read, ReadState::Started));
             }
             Step::Begin(number) => {
                 let meta = self.store.meta();
-                if let Some((_, question)) = self.question(number)
-                    && let Question::Asked = question
+                if let Some((_, state)) = self.read_number(number)
+                    && let ReadState::Started = state
                 {
-                    *question = Question::Begun(meta);
+                    *state = ReadState::Begun(meta);
                 }
             }
             Step::Answer(number) => {
                 self.take(Step::Begin(number));
-                let answer = match self.question(number) {
-                    Some((ask, Question::Begun(meta))) => (meta.clone(), ask.query().clone()),
+                let answer = match self.read_number(number) {
+                    Some((read, ReadState::Begun(meta))) => (meta.clone(), read.query().clone()),
                     _ => return Outcome::default(),
                 };
                 let (page, has) = self.store.page(answer.0, &answer.1);
-                if let Some((_, question)) = self.question(number) {
-                    *question = Question::Answered(page, has);
+                if let Some((_, state)) = self.read_number(number) {
+                    *state = ReadState::Answered(page, has);
                 }
             }
             Step::Deliver(number) => return self.deliver(number),
@@ -291,15 +292,15 @@ impl World {
                 return self.take(Step::DeliverBack);
             }
             Step::AskBack => {
-                if let Some(ask) = self.bucket.ask_back(PAGE) {
-                    let (page, _) = self.store.page(self.store.meta(), ask.query());
-                    self.backwards.push((ask, page));
+                if let Some(read) = self.bucket.next_back_read(PAGE) {
+                    let (page, _) = self.store.page(self.store.meta(), read.query());
+                    self.backwards.push((read, page));
                 }
             }
             Step::DeliverBack => {
                 if !self.backwards.is_empty() {
-                    let (ask, page) = self.backwards.remove(0);
-                    return self.deliver_back(&ask, page);
+                    let (read, page) = self.backwards.remove(0);
+                    return self.deliver_back(&read, page);
                 }
             }
             _ => unreachable!("{step:?} reads nothing"),
@@ -316,23 +317,23 @@ impl World {
             _ => Step::RevokeForeignToken(what),
         };
         self.take(step);
-        self.unheard.extend(before..self.revoked.len());
+        self.unconfirmed.extend(before..self.revoked.len());
     }
 
-    fn hear(&mut self) {
-        if let Some(number) = self.unheard.pop_front() {
+    fn confirm(&mut self) {
+        if let Some(number) = self.unconfirmed.pop_front() {
             let revoked = &mut self.revoked[number];
             (revoked.must_be_seen, revoked.is_seen) = (true, true);
-            self.bucket.has_revoked(&revoked.revocation, at(revoked.at), at(revoked.until), &revoked.position);
+            self.bucket.record_revocation(&revoked.revocation, at(revoked.at), at(revoked.until), &revoked.position);
         }
     }
 
     fn restart(&mut self) {
-        self.bucket = Bucket::new(self.names.clone(), rules(&self.eras), MAX_BYTES);
+        self.bucket = Bucket::new(self.hasher.clone(), config(&self.eras), MAX_BYTES);
         self.backwards.clear();
         (self.open, self.granted) = (None, BTreeSet::new());
-        self.questions.clear();
-        self.unheard.clear();
+        self.reads.clear();
+        self.unconfirmed.clear();
         self.remembered.take();
         for revoked in &mut self.revoked {
             (revoked.is_seen, revoked.must_be_seen) = (false, false);
@@ -352,17 +353,17 @@ impl World {
         !self.store.data.has.iter().any(is_meant) && self.store.knows(token)
     }
 
-    /// Returns a question; the newest is 0.
-    fn question(&mut self, number: u8) -> Option<&mut (Ask, Question)> {
-        let count = self.questions.len();
-        self.questions.get_mut(count.checked_sub(1 + usize::from(number) % count.max(1))?)
+    /// Returns a read; the newest is 0.
+    fn read_number(&mut self, number: u8) -> Option<&mut (PendingRead, ReadState)> {
+        let count = self.reads.len();
+        self.reads.get_mut(count.checked_sub(1 + usize::from(number) % count.max(1))?)
     }
 
     fn revoke_session(&mut self, number: u8) -> Option<usize> {
         let sid = pick(&self.store.sessions(), number)?;
         let session = self.tokens.iter().find(|token| token.session == sid);
         let subject = session.map(|token| token.subject.clone())?;
-        Some(self.revoke(Revocation::Session { subject, sid }))
+        Some(self.revoke(Revocation::Session { subject: subject.into(), sid: sid.into() }))
     }
 
     fn revoke(&mut self, what: Revocation) -> usize {
@@ -382,16 +383,16 @@ impl World {
     }
 
     fn deliver(&mut self, number: u8) -> Outcome {
-        let count = self.questions.len();
-        let Some((ask, Question::Answered(page, has))) = self.question(number) else { return Outcome::default() };
-        let (ask, page, has) = (ask.clone(), page.clone(), has.clone());
+        let count = self.reads.len();
+        let Some((read, ReadState::Answered(page, has))) = self.read_number(number) else { return Outcome::default() };
+        let (read, page, has) = (read.clone(), page.clone(), has.clone());
         let is_open = self.open == count.checked_sub(1 + usize::from(number) % count);
         if is_open {
             self.open = None;
         }
         let lease = self.bucket.lease_end();
         let entries = page.entries.clone();
-        let outcome = self.bucket.page(&ask, page, at(self.store.now));
+        let outcome = self.bucket.apply(&read, page, at(self.store.now));
         if outcome.applied > 0 {
             self.saw(&entries);
         }
@@ -403,9 +404,9 @@ impl World {
         outcome
     }
 
-    fn deliver_back(&mut self, ask: &BackAsk, page: LogPage) -> Outcome {
+    fn deliver_back(&mut self, read: &PendingBackRead, page: LogPage) -> Outcome {
         let entries = page.entries.clone();
-        let outcome = self.bucket.back_page(ask, page);
+        let outcome = self.bucket.apply_back(read, page);
         self.saw(&entries[entries.len() - outcome.applied..]);
         self.notes_loss(outcome);
         outcome
@@ -431,21 +432,21 @@ impl World {
     pub(super) fn verdict(&self, token: &Token, elapsed: u64) -> Verdict {
         let mut all = self.remembered.borrow_mut();
         let Remembered { alive, note } = all.entry(token.id.clone()).or_default();
-        let facts = Facts { issued_at: at(token.issued_at), alive: *alive, life: seconds(token.life) };
+        let times = TokenTimes { issued_at: at(token.issued_at), alive: *alive, lifetime: seconds(token.life) };
         let now = || elapsed * 1_000_000;
         if token.is_foreign {
-            let name = |id| self.names.of(Kind::Foreign, id, "");
-            let verdicts = [&token.subject, &token.id].map(|id| self.bucket.foreign_verdict(facts, name(id), now));
+            let name = |id| self.hasher.name(EntryKind::External, id, "");
+            let verdicts = [&token.subject, &token.id].map(|id| self.bucket.external_verdict(times, name(id), now));
             return verdicts.into_iter().max().unwrap();
         }
         let still_accepts = self.bucket.still_accepts(note, now);
-        let name = |kind, id| self.names.of(kind, &token.subject, id);
+        let name = |kind, id| self.hasher.name(kind, &token.subject, id);
         let names = SessionNames {
-            subject: name(Kind::Subject, ""),
-            session: name(Kind::Session, &token.session),
-            token: name(Kind::Token, &token.id),
+            subject: name(EntryKind::Subject, ""),
+            session: name(EntryKind::Session, &token.session),
+            token: name(EntryKind::Token, &token.id),
         };
-        let verdict = self.bucket.session_verdict(facts, names, token.generation, note, now);
+        let verdict = self.bucket.session_verdict(times, names, token.generation, note, now);
         assert!(!still_accepts || verdict == Verdict::Accepted, "{token:?} would go on without being looked at");
         verdict
     }
@@ -546,7 +547,7 @@ fn pick<T: Clone>(all: &[T], number: u8) -> Option<T> {
     all.get(usize::from(number) % all.len().max(1)).cloned()
 }
 
-/// Returns the settings of the node. Its clocks and the store's are one.
-pub(super) fn rules(eras: &Arc<AtomicU64>) -> Rules {
-    Rules { staleness: ms(STALENESS), margin: Duration::ZERO, leeway: Duration::ZERO, eras: Arc::clone(eras) }
+/// Returns the configuration of the node. Its clocks and the store's are one.
+pub(super) fn config(eras: &Arc<AtomicU64>) -> BucketConfig {
+    BucketConfig { staleness: ms(STALENESS), margin: Duration::ZERO, leeway: Duration::ZERO, eras: Arc::clone(eras) }
 }

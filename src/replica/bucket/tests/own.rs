@@ -5,32 +5,34 @@ use std::sync::Arc;
 
 use super::{
     model::{PAGE, Store, ms},
-    node::{STALENESS, Step, World, rules},
+    node::{STALENESS, Step, World, config},
 };
 use crate::{
     clock::Timestamp,
+    ids::{SessionId, Subject},
     replica::{
-        bucket::{Bucket, Outcome, Verdict},
-        denied::Names,
-        reader::MOST_AWAITED,
+        bucket::{Bucket, Outcome},
+        deny_set::NameHasher,
+        log_reader::MAX_PENDING,
+        verdict::Verdict,
     },
     store::{LogPosition, Revocation},
 };
 
-use Step::{Answer, Ask, Deliver, Hear, ReadAll, RevokeHere, RollBack, Save};
+use Step::{Answer, Ask, Confirm, Deliver, ReadAll, RevokeHere, RollBack, Save};
 
 #[test]
 fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it() {
     let mut world = World::new();
     let token = world.token("u0");
-    world.steps(&[ReadAll, Save, Ask, Answer(0), RevokeHere(0), Hear]);
+    world.steps(&[ReadAll, Save, Ask, Answer(0), RevokeHere(0), Confirm]);
     assert_eq!(world.says(&token), Verdict::Refused);
     assert!(!world.step(Deliver(0)).has_lost, "it was asked before");
     assert!(!world.step(ReadAll).has_lost, "it was told");
     let missing = |world: &World| world.bucket.missing(now(&world.store), 0, 9).1.len();
     assert_eq!(missing(&world), 0);
     world.token("u0");
-    world.steps(&[Save, RevokeHere(0), Hear, RollBack(1)]);
+    world.steps(&[Save, RevokeHere(0), Confirm, RollBack(1)]);
     assert!(world.step(ReadAll).broke.is_some());
     assert!(world.step(ReadAll).has_lost, "the log goes on from where it was read, without it");
     assert_eq!(missing(&world), 1);
@@ -41,21 +43,21 @@ fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it()
 fn a_read_bucket() -> (Bucket, Store) {
     let mut store = Store::new();
     store.data.max_staleness = STALENESS;
-    let bucket = Bucket::new(Names::default(), rules(&Arc::default()), 1 << 20);
+    let bucket = Bucket::new(NameHasher::default(), config(&Arc::default()), 1 << 20);
     read(&bucket, &store);
     (bucket, store)
 }
 
 /// Reads the log, after a break once more, and then everything that remains backwards.
 fn read(bucket: &Bucket, store: &Store) -> Outcome {
-    let ask = bucket.ask(ms(1), PAGE);
-    let mut outcome = bucket.page(&ask, store.page(store.meta(), ask.query()).0, now(store));
+    let pending = bucket.next_read(ms(1), PAGE);
+    let mut outcome = bucket.apply(&pending, store.page(store.meta(), pending.query()).0, now(store));
     if outcome.broke.is_some() {
         let again = read(bucket, store);
         return Outcome { has_lost: outcome.has_lost || again.has_lost, ..outcome };
     }
-    while let Some(ask) = bucket.ask_back(PAGE) {
-        outcome.has_lost |= bucket.back_page(&ask, store.page(store.meta(), ask.query()).0).has_lost;
+    while let Some(pending) = bucket.next_back_read(PAGE) {
+        outcome.has_lost |= bucket.apply_back(&pending, store.page(store.meta(), pending.query()).0).has_lost;
     }
     outcome
 }
@@ -68,24 +70,24 @@ fn now(store: &Store) -> Timestamp {
 }
 
 fn session(sid: &str) -> Revocation {
-    Revocation::Session { subject: "u".to_owned(), sid: sid.to_owned() }
+    Revocation::Session { subject: "u".into(), sid: sid.into() }
 }
 
 #[test]
 fn whatever_this_node_revokes_is_waited_for() {
-    let subject = || "u".to_owned();
+    let subject = || Subject::from("u");
     let all = [
         session("s"),
-        Revocation::Token { subject: subject(), jti: "t".to_owned() },
+        Revocation::Token { subject: subject(), jti: "t".into() },
         Revocation::Subject { subject: subject(), generation: 7, except: None },
-        Revocation::Subject { subject: subject(), generation: 7, except: Some("s".to_owned()) },
+        Revocation::Subject { subject: subject(), generation: 7, except: Some("s".into()) },
         Revocation::External { id: "f".to_owned(), before: None },
         Revocation::External { id: "f".to_owned(), before: Some(Timestamp::from_secs(7)) },
     ];
     for revocation in all {
         let (bucket, store) = a_read_bucket();
         let until = now(&store).saturating_add(ms(1_000_000));
-        bucket.has_revoked(&revocation, now(&store), until, &POS);
+        bucket.record_revocation(&revocation, now(&store), until, &POS);
         assert_eq!(bucket.missing(now(&store), 0, 9).1, []);
         assert!(read(&bucket, &store).has_lost, "{revocation:?}");
         assert_eq!(bucket.missing(now(&store), 0, 9).1, [(revocation, until)]);
@@ -96,7 +98,7 @@ fn whatever_this_node_revokes_is_waited_for() {
 fn what_this_node_revokes_and_the_log_tells_is_kept_once() {
     let (bucket, mut store) = a_read_bucket();
     let entry = store.revoke(0, session("s"));
-    bucket.has_revoked(&entry.revocation, entry.at, entry.at, &POS);
+    bucket.record_revocation(&entry.revocation, entry.at, entry.at, &POS);
     let size = bucket.size();
     read(&bucket, &store);
     assert_eq!(bucket.size(), size);
@@ -106,10 +108,10 @@ fn what_this_node_revokes_and_the_log_tells_is_kept_once() {
 fn what_this_node_revokes_and_cannot_write_down_is_not_decided_here() {
     let (bucket, store) = a_read_bucket();
     assert_ne!(bucket.lease_end(), 0);
-    let ask = bucket.ask(ms(1), PAGE);
-    assert!(bucket.has_revoked(&session(&"s".repeat(1 << 16)), now(&store), now(&store), &POS));
+    let pending = bucket.next_read(ms(1), PAGE);
+    assert!(bucket.record_revocation(&session(&"s".repeat(1 << 16)), now(&store), now(&store), &POS));
     assert_eq!(bucket.lease_end(), 0);
-    bucket.page(&ask, store.page(store.meta(), ask.query()).0, now(&store));
+    bucket.apply(&pending, store.page(store.meta(), pending.query()).0, now(&store));
     assert_eq!(bucket.lease_end(), 0, "it was asked before");
     read(&bucket, &store);
     assert_ne!(bucket.lease_end(), 0);
@@ -121,7 +123,7 @@ fn a_log_that_is_not_read_to_its_end_has_lost_nothing() {
     for number in 0..5 {
         let entry = store.revoke(number, session(&number.to_string()));
         if number == 4 {
-            bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
+            bucket.record_revocation(&entry.revocation, entry.at, entry.until, &POS);
         }
     }
     for _ in 0..4 {
@@ -133,9 +135,9 @@ fn a_log_that_is_not_read_to_its_end_has_lost_nothing() {
 #[test]
 fn so_much_as_is_waited_for_is_bounded_and_the_rest_is_missing_until_it_is_told() {
     let (bucket, store) = a_read_bucket();
-    let many = MOST_AWAITED + 10;
+    let many = MAX_PENDING + 10;
     for number in 0..many {
-        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store), &POS);
+        bucket.record_revocation(&session(&number.to_string()), now(&store), now(&store), &POS);
     }
     assert_eq!(bucket.missing(now(&store), 0, many).1.len(), 10);
     assert!(read(&bucket, &store).has_lost);
@@ -145,10 +147,10 @@ fn so_much_as_is_waited_for_is_bounded_and_the_rest_is_missing_until_it_is_told(
 #[test]
 fn what_is_revoked_again_when_no_more_can_be_waited_for_is_still_waited_for() {
     let (bucket, store) = a_read_bucket();
-    for number in 0..MOST_AWAITED {
-        bucket.has_revoked(&session(&number.to_string()), now(&store), now(&store), &POS);
+    for number in 0..MAX_PENDING {
+        bucket.record_revocation(&session(&number.to_string()), now(&store), now(&store), &POS);
     }
-    bucket.has_revoked(&session("0"), now(&store), now(&store), &POS);
+    bucket.record_revocation(&session("0"), now(&store), now(&store), &POS);
     assert_eq!(bucket.missing(now(&store), 0, 9).1, []);
     assert!(read(&bucket, &store).has_lost);
 }
@@ -156,7 +158,7 @@ fn what_is_revoked_again_when_no_more_can_be_waited_for_is_still_waited_for() {
 #[test]
 fn what_the_store_refuses_meanwhile_is_still_waited_for() {
     let (bucket, store) = a_read_bucket();
-    bucket.has_revoked(&session("s"), now(&store), now(&store), &POS);
+    bucket.record_revocation(&session("s"), now(&store), now(&store), &POS);
     bucket.record_refusal(&session("s"), Timestamp::END_OF_TIME);
     assert!(read(&bucket, &store).has_lost);
 }
@@ -164,11 +166,11 @@ fn what_the_store_refuses_meanwhile_is_still_waited_for() {
 #[test]
 fn what_is_past_its_use_is_not_lost_but_missing_should_the_clock_go_back() {
     let (bucket, mut store) = a_read_bucket();
-    bucket.has_revoked(&session("s"), now(&store), now(&store), &POS);
+    bucket.record_revocation(&session("s"), now(&store), now(&store), &POS);
     // It keeps the other from being swept.
-    bucket.has_revoked(&session("t"), now(&store), Timestamp::END_OF_TIME, &POS);
+    bucket.record_revocation(&session("t"), now(&store), Timestamp::END_OF_TIME, &POS);
     store.now += store.data.keep + 1;
-    bucket.is_restored(&session("t"), 0);
+    bucket.mark_republished(&session("t"), 0);
     assert!(read(&bucket, &store).has_lost, "the other");
     store.now -= store.data.keep + 1;
     assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 2);
@@ -200,8 +202,8 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
     // The second is opened after the first was spared, and spared in its place.
     let revoke = |store: &mut Store| {
         [0, 1].map(|number| {
-            let except = Some(store.open("u0"));
-            let entry = store.revoke(number, Revocation::Subject { subject: "u0".to_owned(), generation: 0, except });
+            let except = Some(store.open("u0").into());
+            let entry = store.revoke(number, Revocation::Subject { subject: "u0".into(), generation: 0, except });
             assert!(matches!(entry.revocation, Revocation::Subject { except: Some(_), .. }));
             entry
         })
@@ -213,7 +215,7 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
             assert!(!read(&bucket, &store).has_lost);
         }
         for entry in &entries {
-            bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
+            bucket.record_revocation(&entry.revocation, entry.at, entry.until, &POS);
         }
         assert!(!read(&bucket, &store).has_lost);
         assert_eq!(bucket.missing(now(&store), 0, 9).1, [], "heard late: {heard_late}");
@@ -222,7 +224,7 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
     let (bucket, mut store) = a_read_bucket();
     store.save();
     for entry in revoke(&mut store) {
-        bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
+        bucket.record_revocation(&entry.revocation, entry.at, entry.until, &POS);
     }
     store.roll_back(0);
     assert!(read(&bucket, &store).has_lost);
@@ -232,7 +234,7 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
 #[test]
 fn one_that_spares_a_session_is_not_told_by_one_that_spares_another() {
     let (bucket, mut store) = a_read_bucket();
-    let all_but = |sid| Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: Some(sid) };
+    let all_but = |sid| Revocation::Subject { subject: "u0".into(), generation: 0, except: Some(SessionId::new(sid)) };
     store.save();
     let spared = store.open("u0");
     let lost = store.revoke(0, all_but(spared));
@@ -241,7 +243,7 @@ fn one_that_spares_a_session_is_not_told_by_one_that_spares_another() {
     store.now += 1;
     store.revoke(1, all_but(spared));
     read(&bucket, &store);
-    bucket.has_revoked(&lost.revocation, lost.at, lost.until, &POS);
+    bucket.record_revocation(&lost.revocation, lost.at, lost.until, &POS);
     assert!(read(&bucket, &store).has_lost);
     assert_eq!(bucket.missing(now(&store), 0, 9).1.len(), 1);
 }
@@ -250,15 +252,15 @@ fn one_that_spares_a_session_is_not_told_by_one_that_spares_another() {
 fn a_stronger_one_that_is_waited_for_is_not_lost_for_a_weaker_one_that_was_told() {
     let (bucket, mut store) = a_read_bucket();
     let mut revoke = |number| {
-        let all = Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: None };
+        let all = Revocation::Subject { subject: "u0".into(), generation: 0, except: None };
         let entry = store.revoke(number, all);
-        bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
+        bucket.record_revocation(&entry.revocation, entry.at, entry.until, &POS);
         store.clone()
     };
     let weaker = revoke(0);
-    let ask = bucket.ask(ms(1), PAGE);
+    let pending = bucket.next_read(ms(1), PAGE);
     let stronger = revoke(1);
-    assert!(!bucket.page(&ask, weaker.page(weaker.meta(), ask.query()).0, now(&weaker)).has_lost);
+    assert!(!bucket.apply(&pending, weaker.page(weaker.meta(), pending.query()).0, now(&weaker)).has_lost);
     assert!(!read(&bucket, &stronger).has_lost);
     assert_eq!(bucket.missing(now(&stronger), 0, 9).1, []);
 }
@@ -266,12 +268,12 @@ fn a_stronger_one_that_is_waited_for_is_not_lost_for_a_weaker_one_that_was_told(
 #[test]
 fn what_was_told_in_a_weaker_form_is_lost_in_the_stronger() {
     let (bucket, mut store) = a_read_bucket();
-    let all = || Revocation::Subject { subject: "u0".to_owned(), generation: 0, except: None };
+    let all = || Revocation::Subject { subject: "u0".into(), generation: 0, except: None };
     store.revoke(0, all());
     read(&bucket, &store);
     store.save();
     let stronger = store.revoke(1, all());
-    bucket.has_revoked(&stronger.revocation, stronger.at, stronger.until, &POS);
+    bucket.record_revocation(&stronger.revocation, stronger.at, stronger.until, &POS);
     store.roll_back(0);
     assert!(read(&bucket, &store).has_lost);
     assert_eq!(bucket.missing(now(&store), 0, 9).1, [(stronger.revocation, stronger.until)]);
@@ -282,13 +284,13 @@ fn what_is_revoked_again_while_it_is_restored_is_waited_for() {
     let (bucket, mut store) = a_read_bucket();
     store.save();
     let entry = store.revoke(0, session("s"));
-    bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
+    bucket.record_revocation(&entry.revocation, entry.at, entry.until, &POS);
     store.roll_back(0);
     assert!(read(&bucket, &store).has_lost);
-    let (life, missing) = bucket.missing(now(&store), 0, 9);
+    let (epoch, missing) = bucket.missing(now(&store), 0, 9);
     assert_eq!(missing.len(), 1);
-    bucket.has_revoked(&entry.revocation, entry.at, entry.until, &POS);
-    bucket.is_restored(&entry.revocation, life);
+    bucket.record_revocation(&entry.revocation, entry.at, entry.until, &POS);
+    bucket.mark_republished(&entry.revocation, epoch);
     assert!(read(&bucket, &store).has_lost, "neither was there");
 }
 
@@ -310,7 +312,7 @@ fn the_number_of_a_revocation_that_a_new_server_gave_to_another_is_not_its_place
 fn what_is_lost_is_found_though_memory_is_full() {
     let mut store = Store::new();
     store.data.max_staleness = STALENESS;
-    let bucket = Bucket::new(Names::default(), rules(&Arc::default()), 1 << 15);
+    let bucket = Bucket::new(NameHasher::default(), config(&Arc::default()), 1 << 15);
     store.revoke(0, session("a"));
     read(&bucket, &store);
     store.save();

@@ -26,8 +26,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any().prop_map(Step::RevokeForeign),
         1 => any().prop_map(Step::RevokeForeignToken),
         2 => (0..24u8).prop_map(Step::RevokeHere),
-        2 => Just(Step::Hear),
-        1 => Just(Step::MustSeeLast),
+        2 => Just(Step::Confirm),
+        1 => Just(Step::RequireLast),
     ];
     let is_lost = prop_oneof![
         2 => any().prop_map(Step::Trim),

@@ -1,0 +1,140 @@
+//! The bytes of an entry.
+
+use std::ops::Range;
+
+use super::{
+    id::{LONGEST_TEXT, PackedId},
+    name::{EntryKind, EntryName, NameHasher},
+};
+use crate::{clock::Timestamp, store::Revocation};
+
+/// The most bytes of an entry. A store's ids have at most 255.
+pub(super) const MAX_BYTES: usize = 1 << 15;
+/// Kind and forms of the ids (1), epoch (2), until in seconds (4).
+const HEAD: usize = 7;
+/// The size of a generation or time. It follows the head of an entry that has a strength. Two ids
+/// come last.
+const NUMBER: usize = 8;
+/// Masks of the first byte: three bits of kind, then two for the form of each id.
+const KIND: u8 = 0b111;
+const FORM: u8 = 0b11;
+const FIRST: u32 = 3;
+const SECOND: u32 = 5;
+/// The bytes of the epoch.
+const EPOCH: Range<usize> = 1..3;
+/// The latest time that the 4 bytes of an entry's `until` can hold.
+pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
+
+/// A revocation as the deny set holds it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Entry<'a> {
+    pub(super) kind: EntryKind,
+    pub(super) epoch: u16,
+    pub(super) until: Timestamp,
+    /// The strength: a generation, or a time in ms. 0 if the kind has none.
+    pub(super) number: u64,
+    pub(super) first: PackedId<'a>,
+    pub(super) second: PackedId<'a>,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (tag, head) = bytes.split_first()?;
+        let kind = EntryKind::of(tag & KIND)?;
+        let (epoch, head) = head.split_first_chunk::<2>()?;
+        let (until, rest) = head.split_first_chunk::<4>()?;
+        let (number, ids) = if kind.has_strength() {
+            let (number, ids) = rest.split_first_chunk::<NUMBER>()?;
+            (u64::from_le_bytes(*number), ids)
+        } else {
+            (0, rest)
+        };
+        let (first, rest) = PackedId::read(tag >> FIRST & FORM, ids)?;
+        let (second, _) = PackedId::read(tag >> SECOND & FORM, rest)?;
+        Some(Self {
+            kind,
+            epoch: u16::from_le_bytes(*epoch),
+            until: Timestamp::from_secs(u32::from_le_bytes(*until).into()),
+            number,
+            first,
+            second,
+        })
+    }
+
+    /// Returns its bytes, or `None` if it is longer than an entry may be.
+    pub(super) fn to_bytes(self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.len());
+        bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
+        // Used only to select the entries to republish. It ends in the year 2106.
+        bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
+        if self.kind.has_strength() {
+            bytes.extend_from_slice(&self.number.to_le_bytes());
+        }
+        self.first.write(&mut bytes)?;
+        self.second.write(&mut bytes)?;
+        (bytes.len() <= MAX_BYTES).then_some(bytes)
+    }
+
+    /// Writes another epoch into the bytes of an entry.
+    pub(super) fn set_epoch(bytes: &mut [u8], epoch: u16) {
+        if let Some(bytes) = bytes.get_mut(EPOCH) {
+            bytes.copy_from_slice(&epoch.to_le_bytes());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        let number = if self.kind.has_strength() { NUMBER } else { 0 };
+        HEAD + number + self.first.len() + self.second.len()
+    }
+
+    /// Returns true if the entry is found under this name.
+    pub(super) fn has_name(&self, name: EntryName<'_>) -> bool {
+        let has_second = || self.kind.has_strength() || self.second == PackedId::of(name.second);
+        self.kind == name.kind && self.first == PackedId::of(name.first) && has_second()
+    }
+
+    pub(super) fn hash(&self, hasher: &NameHasher) -> u32 {
+        let (mut first, mut second) = ([0; LONGEST_TEXT], [0; LONGEST_TEXT]);
+        let (first, second) = (self.first.text(&mut first), self.second.text(&mut second));
+        hasher.hash(self.kind, first.unwrap_or_default(), second.unwrap_or_default())
+    }
+
+    /// Returns the revocation, for the store.
+    pub(super) fn to_revocation(self) -> Option<Revocation> {
+        let text = |id: PackedId<'_>| id.text(&mut [0; LONGEST_TEXT]).map(str::to_owned);
+        let (first, second) = (text(self.first)?, text(self.second)?);
+        let before = (self.number != u64::MAX).then(|| Timestamp::from_millis(self.number));
+        Some(match self.kind {
+            EntryKind::Session => Revocation::Session { subject: first.into(), sid: second.into() },
+            EntryKind::Token => Revocation::Token { subject: first.into(), jti: second.into() },
+            EntryKind::Subject => Revocation::Subject { subject: first.into(), generation: self.number, except: None },
+            EntryKind::Others => {
+                Revocation::Subject { subject: first.into(), generation: self.number, except: Some(second.into()) }
+            }
+            EntryKind::External => Revocation::External { id: first, before },
+        })
+    }
+}
+
+/// Returns the kind of a revocation, its texts, and the number that is its strength.
+pub(super) fn parts(revocation: &Revocation) -> (EntryKind, &str, &str, u64) {
+    match revocation {
+        Revocation::Session { subject, sid } => (EntryKind::Session, subject.as_str(), sid.as_str(), 0),
+        Revocation::Token { subject, jti } => (EntryKind::Token, subject.as_str(), jti.as_str(), 0),
+        Revocation::Subject { subject, generation, except: None } => {
+            (EntryKind::Subject, subject.as_str(), "", *generation)
+        }
+        Revocation::Subject { subject, generation, except: Some(except) } => {
+            (EntryKind::Others, subject.as_str(), except.as_str(), *generation)
+        }
+        Revocation::External { id, before } => {
+            (EntryKind::External, id, "", before.map_or(u64::MAX, Timestamp::as_millis))
+        }
+    }
+}
+
+/// Rounds a time up to seconds, the unit in which an entry holds it.
+pub(super) fn up_to_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_secs(at.as_millis().div_ceil(1000))
+}

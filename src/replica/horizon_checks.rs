@@ -1,0 +1,133 @@
+//! The checks at the store that a raised horizon causes: their rate, and their results.
+//!
+//! A start, or a break of the log, raises the horizon. The node then checks each token that was
+//! issued before it once at the store. *A failover raises the horizon on all nodes at once, and the
+//! new server has just begun to serve.* So each node checks at a bounded rate, and keeps the
+//! results in a bounded map of its own. The verified-token cache may be too small for all live
+//! tokens.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use quick_cache::sync::Cache;
+
+use super::{
+    lease::nanos,
+    verdict::{Alive, Bearer},
+};
+
+/// The most confirmed tokens that are kept: some 10 MB.
+const CONFIRMED: usize = 1 << 17;
+/// The most unknown sessions that are kept.
+const UNKNOWN: usize = 1 << 14;
+/// The time for which a session stays unknown after the store did not know it. The store's data
+/// may be on their way back, and must not end sessions for longer.
+const UNKNOWN_FOR: Duration = Duration::from_secs(2);
+const SECOND: u64 = 1_000_000_000;
+
+/// The rate of checks, and their results.
+pub(super) struct HorizonChecks {
+    /// Nanoseconds from one check to the next.
+    interval: u64,
+    /// The time, by the clock of the leases, at which the rate allows the next check if none was
+    /// saved up.
+    next: AtomicU64,
+    hashers: [RandomState; 2],
+    confirmed: Cache<u128, Alive>,
+    /// The time until which each session counts as unknown.
+    unknown: Cache<u128, u64>,
+    /// The latest end of an unknown session.
+    last_unknown: AtomicU64,
+}
+
+impl HorizonChecks {
+    pub(super) fn new(per_second: NonZeroU32) -> Self {
+        Self {
+            interval: SECOND / u64::from(per_second.get()),
+            next: AtomicU64::new(0),
+            hashers: [RandomState::new(), RandomState::new()],
+            confirmed: Cache::new(CONFIRMED),
+            unknown: Cache::new(UNKNOWN),
+            last_unknown: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns true if one more check is allowed. Up to a second's worth is allowed at once.
+    pub(super) fn admit(&self, now: u64) -> bool {
+        // A node begins with a second's worth.
+        let now = now.saturating_add(SECOND);
+        let admit = |next: u64| {
+            let next = next.max(now.saturating_sub(SECOND));
+            (next <= now).then(|| next.saturating_add(self.interval))
+        };
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
+    }
+
+    /// Returns the last confirmation of a token.
+    pub(super) fn confirmed(&self, bearer: &Bearer<'_>) -> Option<Alive> {
+        self.confirmed.get(&self.token(bearer))
+    }
+
+    /// Keeps a confirmation of a token.
+    pub(super) fn confirm(&self, bearer: &Bearer<'_>, alive: Alive) {
+        self.confirmed.insert(self.token(bearer), alive);
+    }
+
+    /// Returns true if the store did not know the session a moment ago.
+    pub(super) fn is_unknown(&self, bearer: &Bearer<'_>, now: Duration) -> bool {
+        let now = nanos(now);
+        now < self.last_unknown.load(Ordering::Relaxed)
+            && self.unknown.get(&self.session(bearer)).is_some_and(|until| now < until)
+    }
+
+    /// Notes that the store does not know the session.
+    pub(super) fn note_unknown(&self, bearer: &Bearer<'_>, now: Duration) {
+        let until = nanos(now.saturating_add(UNKNOWN_FOR));
+        self.unknown.insert(self.session(bearer), until);
+        self.last_unknown.fetch_max(until, Ordering::Relaxed);
+    }
+
+    fn token(&self, bearer: &Bearer<'_>) -> u128 {
+        self.hash(&("token", bearer.issuer, bearer.subject, bearer.session_id, bearer.token_id))
+    }
+
+    fn session(&self, bearer: &Bearer<'_>) -> u128 {
+        self.hash(&("session", bearer.subject, bearer.session_id))
+    }
+
+    /// Returns 128 bits under random keys, which two names do not share.
+    fn hash(&self, name: &impl std::hash::Hash) -> u128 {
+        let [high, low] = self.hashers.each_ref().map(|hasher| u128::from(hasher.hash_one(name)));
+        high << 64 | low
+    }
+}
+
+impl fmt::Debug for HorizonChecks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HorizonChecks").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn admitted(checks: &HorizonChecks, at: u64) -> usize {
+        (0..10_000).filter(|_| checks.admit(at)).count()
+    }
+
+    #[test]
+    fn no_more_checks_are_admitted_than_the_rate_allows() {
+        let checks = HorizonChecks::new(NonZeroU32::new(100).unwrap());
+        assert_eq!(admitted(&checks, 10 * SECOND), 101);
+        assert_eq!(admitted(&checks, 10 * SECOND), 0);
+        assert_eq!(admitted(&checks, 10 * SECOND + SECOND / 2), 50);
+        assert_eq!(admitted(&checks, 100 * SECOND), 101, "no more than a second's worth is saved up");
+    }
+}

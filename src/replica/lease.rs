@@ -1,0 +1,115 @@
+//! A value that requests read under a lease. This file defines the order in which value and lease
+//! are read and written.
+//!
+//! The applier writes the value **and then** the lease (Release). A request loads the lease
+//! (Acquire), **then** looks at the value, then at the time. So every request that decides by a
+//! lease sees the value that was there when the lease was granted. In the other order, a request
+//! could look at the old value, and a revocation and the next lease could follow. The new lease
+//! would then approve the old value.
+//!
+//! Each change of the value has a **version**, counted before the lease is written. A request that
+//! found nothing in one version need not look at it again ([`is_current`](Leased::is_current)). So
+//! a token that is used again and again takes no lock, and cores that read one bucket write nothing
+//! that they share.
+//!
+//! The file depends on nothing else and takes its primitives from `super::sync`, so that loom runs
+//! this very code (`tests/replica_order.rs`).
+
+use std::time::Duration;
+
+use super::sync::{AtomicU64, Ordering, PoisonError, RwLock};
+
+/// A value that requests may decide by until the lease ends. Times are nanoseconds of one clock
+/// that never goes back; 0 is no lease.
+#[derive(Debug)]
+pub(super) struct Leased<T> {
+    lease: AtomicU64,
+    /// The version of the value, from 1. It changes only under the write lock.
+    version: AtomicU64,
+    value: RwLock<T>,
+}
+
+impl<T> Leased<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self { lease: AtomicU64::new(0), version: AtomicU64::new(1), value: RwLock::new(value) }
+    }
+
+    /// Returns the result of `look` at the value and its version, and true if a request may decide
+    /// by it.
+    pub(super) fn read<R>(&self, look: impl FnOnce(&T, u64) -> R, now: impl FnOnce() -> u64) -> (R, bool) {
+        let lease = self.lease.load(Ordering::Acquire);
+        let value = self.value.read().unwrap_or_else(PoisonError::into_inner);
+        let found = look(&value, self.version.load(Ordering::Relaxed));
+        drop(value);
+        // The clock is read last, and not at all without a lease: a request that slept in between
+        // does not decide.
+        (found, lease != 0 && now() < lease)
+    }
+
+    /// Returns true if the value still has this version, and a request may decide by it. No value
+    /// has version 0.
+    pub(super) fn is_current(&self, version: u64, now: impl FnOnce() -> u64) -> bool {
+        let lease = self.lease.load(Ordering::Acquire);
+        lease != 0 && self.version.load(Ordering::Acquire) == version && now() < lease
+    }
+
+    /// Mutates the value. The change must not contradict the present lease.
+    pub(super) fn mutate<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
+        // Counted first, in case `change` panics. The lock keeps readers away meanwhile.
+        self.version.fetch_add(1, Ordering::Release);
+        change(&mut value)
+    }
+
+    /// Mutates the value. `change` also returns true if earlier looks at the value are invalid, and
+    /// only then the value gets another version.
+    ///
+    /// The version is counted after the change, whose result decides that, but before any lease
+    /// that rests on it.
+    pub(super) fn mutate_if_changed<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
+        let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
+        let (result, is_changed) = change(&mut value);
+        if is_changed {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        result
+    }
+
+    /// Applies a page of the log. First ends the lease if the page `breaks` with the value. Then
+    /// `write` writes the new data. If that succeeds, grants the new lease.
+    pub(super) fn apply_page<E>(
+        &self,
+        breaks: bool,
+        write: impl FnOnce(&Self) -> Result<(), E>,
+        lease: Option<u64>,
+    ) -> Result<(), E> {
+        if breaks {
+            self.end_lease();
+        }
+        write(self).inspect_err(|_| self.end_lease())?;
+        if let Some(end) = lease {
+            self.grant(end);
+        }
+        Ok(())
+    }
+
+    /// Grants a lease. The change on which it rests comes first.
+    fn grant(&self, end: u64) {
+        self.lease.store(end, Ordering::Release);
+    }
+
+    /// Ends the lease. A request that loads the lease after this does not decide.
+    pub(super) fn end_lease(&self) {
+        self.lease.store(0, Ordering::Release);
+    }
+
+    /// Returns the end of the lease; 0 without one.
+    pub(super) fn lease_end(&self) -> u64 {
+        self.lease.load(Ordering::Acquire)
+    }
+}
+
+/// Returns a time of the leases' clock as a number.
+pub(super) fn nanos(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,303 @@
+//! The replica, as requests and tasks share it.
+
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    bucket::{Bucket, BucketConfig},
+    buckets::Buckets,
+    deny_set::NameHasher,
+    horizon_checks::HorizonChecks,
+    lease::nanos,
+    notices::{Notices, OnNotice},
+    router::{Route, Router},
+    status::{Monitor, ReplicaStatus},
+    verdict::{Alive, Bearer, TokenTimes, Verdict},
+};
+use crate::{
+    clock::{Clock, Timestamp, saturating_millis},
+    ids::{SessionId, Subject},
+    store::{
+        Denylist, ExternalId, LogFeed, LogPage, LogPosition, Logged, Revocation, RevocationLog, ServerId, SessionStore,
+        bell::Bell,
+    },
+};
+
+/// Upper bound of the memory that the ids of revocations take, in all buckets: some 4 to 8 million
+/// sessions. (Their index adds some 20 bytes for each.) Beyond it the node forgets the oldest, and
+/// asks the store about tokens of their time.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// More than any store has.
+const MAX_BUCKETS: u32 = 1 << 16;
+
+/// The local copy of a store's revocations.
+pub(crate) struct Replica {
+    pub(super) source: Source,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) buckets: Buckets,
+    pub(super) monitor: Monitor,
+    pub(super) notices: Notices,
+    /// Wakes the task that republishes.
+    pub(super) has_lost: Notify,
+    router: Router,
+    staleness: Duration,
+    /// The longest staleness that the store has ever reported, in ms. A store that loses its data
+    /// has forgotten it, and nodes keep using it until they notice.
+    longest_staleness: AtomicU64,
+    leeway: Duration,
+    /// Counts the eras of all buckets.
+    eras: Arc<AtomicU64>,
+    checks: HorizonChecks,
+}
+
+/// The store whose revocations a replica follows.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) log: Arc<dyn RevocationLog>,
+    /// Present if other issuers' tokens are checked.
+    pub(crate) denylist: Option<Arc<dyn Denylist>>,
+}
+
+/// Configuration of a replica.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplicaSettings {
+    /// Maximum age of the data that a local decision may use. Zero: every request asks the store,
+    /// and the node follows the log only to republish what the store loses.
+    pub(crate) staleness: Duration,
+    /// The interval of reads if nothing happens.
+    pub(crate) interval: Duration,
+    /// The deadline of one read.
+    pub(crate) deadline: Duration,
+    /// The largest difference between the clocks of issuers and of this node.
+    pub(crate) leeway: Duration,
+    /// The highest rate, in tokens a second, of checks at the store of tokens that were issued
+    /// before the horizon.
+    pub(crate) check_rate: NonZeroU32,
+}
+
+impl Replica {
+    pub(super) fn new(
+        source: Source,
+        clock: Arc<dyn Clock>,
+        feeds: &[Box<dyn LogFeed>],
+        settings: &ReplicaSettings,
+        on_notice: OnNotice,
+    ) -> Self {
+        let ReplicaSettings { staleness, leeway, check_rate, .. } = *settings;
+        let hasher = NameHasher::default();
+        let count = source.log.buckets().clamp(1, MAX_BUCKETS);
+        let share = MAX_BYTES / usize::try_from(count).unwrap_or(1);
+        let eras = Arc::new(AtomicU64::new(0));
+        let config = BucketConfig { staleness, margin: source.log.clock_margin(), leeway, eras: Arc::clone(&eras) };
+        let buckets = (0..count).map(|_| Bucket::new(hasher.clone(), config.clone(), share)).collect();
+        let monitor = Monitor::new(feeds, staleness);
+        let bell_of = |bucket: u32| monitor.bell_of(bucket).unwrap_or_else(|| Bell::new(&[]));
+        let bells = (0..count).map(bell_of).collect();
+        Self {
+            router: Router::new(Arc::clone(&source.log), source.denylist.clone(), hasher),
+            source,
+            clock,
+            buckets: Buckets::new(buckets, bells),
+            monitor,
+            notices: Notices::new(on_notice),
+            has_lost: Notify::new(),
+            staleness,
+            longest_staleness: AtomicU64::new(saturating_millis(staleness)),
+            leeway,
+            eras,
+            checks: HorizonChecks::new(check_rate),
+        }
+    }
+
+    /// Returns true if the replica may ever decide.
+    pub(crate) fn decides(&self) -> bool {
+        !self.staleness.is_zero()
+    }
+
+    /// Returns the longest time for which any node known to this one may decide by old data.
+    pub(crate) fn longest_staleness(&self) -> Duration {
+        Duration::from_millis(self.longest_staleness.load(Ordering::Relaxed))
+    }
+
+    /// Notes the staleness of other nodes, which the store reports with each page.
+    pub(super) fn note_staleness(&self, page: &LogPage) {
+        self.longest_staleness.fetch_max(saturating_millis(page.max_staleness), Ordering::Relaxed);
+    }
+
+    /// Returns the state of the replica.
+    pub(crate) fn status(&self) -> ReplicaStatus {
+        self.monitor.status(&self.buckets, self.clock.elapsed())
+    }
+
+    /// Returns the route of one of our own tokens.
+    pub(crate) fn route(&self, bearer: &Bearer<'_>) -> Route {
+        self.router.session(bearer)
+    }
+
+    /// Returns the route of another issuer's token.
+    pub(crate) fn external_route(&self, issuer: &str, ids: impl IntoIterator<Item = ExternalId>) -> Route {
+        self.router.external(issuer, ids)
+    }
+
+    /// Returns true if the token was accepted here before, and the bucket has since learned nothing
+    /// that might concern it. No I/O, no lock, no allocation.
+    ///
+    /// `note` is the cell into which [`verdict`](Self::verdict) of this replica wrote when it
+    /// accepted this token.
+    #[inline]
+    pub(crate) fn still_accepts(&self, route: &Route, note: &AtomicU64) -> bool {
+        match route {
+            Route::Session(route) => {
+                let bucket = self.buckets.get(route.bucket);
+                bucket.is_some_and(|bucket| bucket.still_accepts(note, || nanos(self.clock.elapsed())))
+            }
+            // Its names lie in several buckets at once.
+            Route::External(_) => false,
+        }
+    }
+
+    /// Returns the verdict of the deny set on a token. No I/O.
+    ///
+    /// `alive` is the store's last confirmation that it is not revoked. A token that was alive
+    /// after the horizon was not revoked before it: so one check is enough for each older token.
+    pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
+        match self.verdict_given(route, bearer, alive, note) {
+            Verdict::BeforeHorizon => match self.checks.confirmed(bearer) {
+                Some(alive) => self.verdict_given(route, bearer, alive, note),
+                None => Verdict::BeforeHorizon,
+            },
+            verdict => verdict,
+        }
+    }
+
+    fn verdict_given(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
+        let now = || nanos(self.clock.elapsed());
+        let lifetime = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
+        let times = TokenTimes { issued_at: bearer.issued_at, alive, lifetime };
+        match route {
+            Route::Session(route) => self.buckets.get(route.bucket).map_or(Verdict::Unknown, |bucket| {
+                bucket.session_verdict(times, route.names(bearer), bearer.generation, note, now)
+            }),
+            Route::External(routes) => {
+                let verdicts = routes.iter().map(|route| {
+                    let bucket = self.buckets.get(route.bucket());
+                    bucket.map_or(Verdict::Unknown, |bucket| bucket.external_verdict(times, route.name(), now))
+                });
+                verdicts.max().unwrap_or(Verdict::Unknown)
+            }
+        }
+    }
+
+    /// Returns true if the store may check one more token from before the horizon.
+    pub(crate) fn admits_check(&self) -> bool {
+        self.checks.admit(nanos(self.clock.elapsed()))
+    }
+
+    /// Records the store's confirmation, at its time `at`, that a token is not revoked. It counts
+    /// only if it came from the server whose log this node reads. *A node follows the log of one
+    /// server, while a strict read still reaches the one that was replaced. The token would be
+    /// accepted for good.*
+    pub(crate) fn confirm(&self, route: &Route, bearer: &Bearer<'_>, at: Timestamp, server: Option<ServerId>) -> Alive {
+        // Loaded before the servers are compared: an era that begins in between voids the
+        // confirmation.
+        let eras = self.eras.load(Ordering::Acquire);
+        let follows = |bucket: u32, server| self.buckets.get(bucket).is_some_and(|bucket| bucket.follows(server));
+        let counts = server.is_some_and(|server| match route {
+            Route::Session(route) => follows(route.bucket, server),
+            Route::External(routes) => routes.iter().all(|route| follows(route.bucket(), server)),
+        });
+        if !counts {
+            return Alive::default();
+        }
+        let alive = Alive { at, eras };
+        self.checks.confirm(bearer, alive);
+        alive
+    }
+
+    /// Records that the store has refused one of our own tokens. From here on this node refuses it
+    /// without asking the store. A late page of the log may grant a lease before the node knows the
+    /// revocation. And a client that repeats a revoked token does not load the store.
+    pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
+        if let Route::Session(route) = route
+            && let Some(bucket) = self.buckets.get(route.bucket)
+        {
+            let (subject, jti) = (bearer.subject.into(), bearer.token_id.into());
+            let until = bearer.expires_at.saturating_add(self.leeway);
+            bucket.record_refusal(&Revocation::Token { subject, jti }, until);
+        }
+    }
+
+    /// Notes that the store does not know the session. The note is brief, because the store may
+    /// know it again. Its data may be on their way back, or an empty server may have answered for a
+    /// moment.
+    pub(crate) fn note_unknown(&self, bearer: &Bearer<'_>) {
+        self.checks.note_unknown(bearer, self.clock.elapsed());
+    }
+
+    /// Returns true if the store did not know the session a moment ago.
+    pub(crate) fn is_unknown(&self, bearer: &Bearer<'_>) -> bool {
+        self.checks.is_unknown(bearer, self.clock.elapsed())
+    }
+
+    /// Adds a revocation of this node that the store has confirmed. It holds for every request that
+    /// starts from now on.
+    ///
+    /// The entry of a repeated revocation may be in a part of the log that was read long ago. The
+    /// replica would expect it in a later part, and take it for lost.
+    pub(crate) fn record_revocation(&self, now: Timestamp, logged: &Logged) {
+        let Logged { revocation, until, position, .. } = logged;
+        let bucket = self.buckets.get(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
+        if bucket.is_some_and(|bucket| bucket.record_revocation(revocation, now, *until, position)) {
+            self.buckets.wake_reader_of(position.bucket);
+        }
+    }
+
+    /// Adds the end of a session that the store has ended in another operation of this node.
+    pub(crate) fn record_session_end(
+        &self,
+        subject: &Subject,
+        session_id: &SessionId,
+        at: Timestamp,
+        until: Timestamp,
+    ) {
+        let number = self.router.bucket_of(subject);
+        let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
+        // The position of its entry is not known, so the reader expects it once the whole log is
+        // read.
+        let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
+        let bucket = self.buckets.get(number);
+        if bucket.is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {
+            self.buckets.wake_reader_of(number);
+        }
+    }
+
+    /// Ends the lease until the entry at this position of the log is read.
+    pub(crate) fn require_position(&self, position: &LogPosition) {
+        if let Some(bucket) = self.buckets.get(position.bucket) {
+            bucket.require_position(position);
+        }
+        self.buckets.wake_reader_of(position.bucket);
+    }
+
+    /// Returns true if the entry at this position of the log has been applied.
+    pub(crate) fn has_applied(&self, position: &LogPosition) -> bool {
+        self.buckets.get(position.bucket).is_some_and(|bucket| bucket.has_applied(position))
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("staleness", &self.staleness).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,239 @@
+//! The state of a replica and its reason, for `status` and for the log.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::{buckets::Buckets, lease::nanos};
+use crate::{
+    clock::saturating_millis,
+    error::StoreErrorKind,
+    store::{LogFeed, bell::Bell},
+};
+
+const CATCHING_UP: &str =
+    "a revocation has just been made here, or the lease has just ended; the next read of the log gives it back";
+
+/// The way in which requests are decided now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ReplicaState {
+    /// The replica decides, without asking the store.
+    Leased,
+    /// The store decides, at every request: for all users, or for those of some buckets.
+    Strict,
+    /// The revocation log, or that of some buckets, cannot be read. Requests ask the store, and are
+    /// refused (503) if that does not answer either.
+    Unavailable,
+}
+
+/// The state of the local copy of the revocation log.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ReplicaStatus {
+    /// The way in which requests are decided now.
+    pub state: ReplicaState,
+    /// The reason why the replica does not decide.
+    pub reason: Option<&'static str>,
+    /// Maximum age of the data that a local decision may use, in milliseconds.
+    pub staleness_bound_ms: u64,
+    /// Count of the buckets whose requests are decided here.
+    pub leased_buckets: usize,
+    /// Count of all buckets.
+    pub buckets: usize,
+    /// Count of the revocations in the deny set.
+    pub revocations: usize,
+    /// The memory that they take, in bytes.
+    pub bytes: usize,
+    /// Time since the log was last read, in milliseconds; of several servers, the longest. Absent
+    /// if it never was.
+    pub last_read_ms: Option<u64>,
+}
+
+/// Watches the feeds of a replica.
+pub(super) struct Monitor {
+    feeds: Box<[Arc<FeedMonitor>]>,
+    staleness: Duration,
+}
+
+/// Watches the task that reads one feed.
+#[derive(Debug)]
+pub(super) struct FeedMonitor {
+    bell: Arc<Bell>,
+    health: Mutex<FeedHealth>,
+}
+
+#[derive(Clone, Debug)]
+struct FeedHealth {
+    /// The time of the last read of each bucket.
+    last_read: Vec<Option<Duration>>,
+    cause: Option<Cause>,
+    /// The state that was last reported.
+    reported: Option<(ReplicaState, Option<Cause>)>,
+}
+
+/// The cause of a missing lease.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cause {
+    NotRead,
+    Store(StoreErrorKind),
+    Resync,
+    Stopped,
+}
+
+impl FeedMonitor {
+    fn new(feed: &dyn LogFeed) -> Self {
+        let bell = Bell::new(feed.buckets());
+        let last_read = vec![None; bell.buckets().len()];
+        let health = FeedHealth { last_read, cause: Some(Cause::NotRead), reported: None };
+        Self { bell, health: Mutex::new(health) }
+    }
+
+    pub(super) fn buckets(&self) -> &[u32] {
+        self.bell.buckets()
+    }
+
+    /// Returns the bell by which requests wake the task that reads this feed.
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Notes that these buckets were read. The cause stays if it may concern others.
+    pub(super) fn set_read(&self, now: Duration, buckets: &[u32], cause: Option<Cause>) {
+        let mut health = self.health();
+        for (bucket, last) in self.buckets().iter().zip(&mut health.last_read) {
+            if buckets.contains(bucket) {
+                *last = Some(now);
+            }
+        }
+        if cause.is_some() || buckets.len() == self.buckets().len() {
+            health.cause = cause;
+        }
+    }
+
+    pub(super) fn set_cause(&self, cause: Cause) {
+        self.health().cause = Some(cause);
+    }
+
+    fn health(&self) -> MutexGuard<'_, FeedHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self, buckets: &Buckets, now: Duration) -> ReplicaState {
+        if self.buckets().iter().all(|bucket| is_leased(buckets, *bucket, now)) {
+            return ReplicaState::Leased;
+        }
+        match self.health().cause {
+            Some(Cause::Store(_) | Cause::Stopped) => ReplicaState::Unavailable,
+            _ => ReplicaState::Strict,
+        }
+    }
+}
+
+impl Cause {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::NotRead => "the revocation log has not been read yet",
+            Self::Resync => "the store has lost or replaced its revocation log; the node reads it anew",
+            Self::Stopped => {
+                "the task that reads the revocation log has ended: \
+                 the runtime in which the service was built is gone, or the task failed"
+            }
+            Self::Store(StoreErrorKind::Timeout) => "the store does not answer in time",
+            Self::Store(StoreErrorKind::Layout) => "the store was set up with another layout",
+            Self::Store(StoreErrorKind::Untrusted) => "the store's log cannot be understood",
+            Self::Store(StoreErrorKind::Rejected) => "the store refuses to be read: check the rights of its user",
+            Self::Store(_) => "the store is unavailable",
+        }
+    }
+}
+
+impl Monitor {
+    pub(super) fn new(feeds: &[Box<dyn LogFeed>], staleness: Duration) -> Self {
+        Self { feeds: feeds.iter().map(|feed| Arc::new(FeedMonitor::new(&**feed))).collect(), staleness }
+    }
+
+    /// Returns the monitors of the feeds, in their order.
+    pub(super) fn feeds(&self) -> &[Arc<FeedMonitor>] {
+        &self.feeds
+    }
+
+    /// Returns the bell that wakes the task which reads this bucket.
+    pub(super) fn bell_of(&self, bucket: u32) -> Option<Arc<Bell>> {
+        let feed = self.feeds.iter().find(|feed| feed.buckets().contains(&bucket))?;
+        Some(Arc::clone(&feed.bell))
+    }
+
+    /// Returns the state of the replica.
+    pub(super) fn status(&self, all: &Buckets, now: Duration) -> ReplicaStatus {
+        let (mut revocations, mut bytes) = (0, 0);
+        for bucket in all.iter() {
+            let size = bucket.size();
+            (revocations, bytes) = (revocations + size.0, bytes + size.1);
+        }
+        let (mut state, mut cause, mut last_read) = (ReplicaState::Leased, None, Some(Duration::MAX));
+        for feed in &self.feeds {
+            let its_state = feed.state(all, now);
+            let health = feed.health();
+            last_read = last_read.min(health.last_read.iter().copied().min().flatten());
+            if its_state as u8 > state as u8 {
+                (state, cause) = (its_state, health.cause);
+            }
+        }
+        ReplicaStatus {
+            state,
+            reason: cause.map(Cause::reason).or((state != ReplicaState::Leased).then_some(CATCHING_UP)),
+            staleness_bound_ms: saturating_millis(self.staleness),
+            leased_buckets: all.iter().filter(|bucket| bucket.lease_end() > nanos(now)).count(),
+            buckets: all.len(),
+            revocations,
+            bytes,
+            last_read_ms: last_read.map(|at| saturating_millis(now.saturating_sub(at))),
+        }
+    }
+
+    /// Logs the state of a feed's buckets if it has changed.
+    pub(super) fn report(&self, feed: &FeedMonitor, all: &Buckets, now: Duration) {
+        let state = feed.state(all, now);
+        let mut health = feed.health();
+        let cause = health.cause.filter(|_| state != ReplicaState::Leased);
+        // A moment without lease, because of a revocation made here, is not reported.
+        if health.reported == Some((state, cause)) || (state == ReplicaState::Strict && cause.is_none()) {
+            return;
+        }
+        health.reported = Some((state, cause));
+        drop(health);
+        #[cfg(feature = "tracing")]
+        self.log(feed, all, now, state, cause);
+    }
+
+    #[cfg(feature = "tracing")]
+    fn log(&self, feed: &FeedMonitor, all: &Buckets, now: Duration, state: ReplicaState, cause: Option<Cause>) {
+        let concerns = |bucket: &&u32| state == ReplicaState::Leased || !is_leased(all, **bucket, now);
+        let mut concerned = feed.buckets().iter().filter(concerns).peekable();
+        let first_bucket = concerned.peek().copied();
+        let (buckets, reason) = (concerned.count(), cause.map_or("", Cause::reason));
+        match state {
+            ReplicaState::Leased => {
+                let text = "requests are decided by the replica of the revocation log";
+                tracing::info!(?state, buckets, first_bucket, "{text}");
+            }
+            _ if self.staleness.is_zero() => {
+                tracing::debug!(?state, reason, buckets, first_bucket, "the revocation log is followed");
+            }
+            _ => {
+                let text = "the replica of the revocation log does not decide for these buckets; \
+                            their users' requests ask the store";
+                tracing::warn!(?state, reason, buckets, first_bucket, "{text}");
+            }
+        }
+    }
+}
+
+fn is_leased(buckets: &Buckets, bucket: u32, now: Duration) -> bool {
+    buckets.get(bucket).is_some_and(|bucket| bucket.lease_end() > nanos(now))
+}

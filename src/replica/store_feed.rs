@@ -1,0 +1,38 @@
+//! A feed that reads the log through the store itself, for a store without feeds of its own.
+
+use std::{future::IntoFuture, sync::Arc};
+
+use futures_util::future::join_all;
+
+use crate::{
+    error::StoreError,
+    store::{BoxFuture, LogFeed, LogPages, LogQuery, RevocationLog},
+};
+
+/// The feed of all buckets. No nudge wakes it, so it reads at each poll.
+pub(super) struct StoreFeed {
+    log: Arc<dyn RevocationLog>,
+    buckets: Vec<u32>,
+}
+
+impl StoreFeed {
+    pub(super) fn new(log: Arc<dyn RevocationLog>) -> Self {
+        Self { buckets: (0..log.buckets()).collect(), log }
+    }
+}
+
+impl LogFeed for StoreFeed {
+    fn buckets(&self) -> &[u32] {
+        &self.buckets
+    }
+
+    fn read(&mut self, queries: Vec<(u32, LogQuery)>) -> BoxFuture<Result<LogPages, StoreError>> {
+        let pages = queries.into_iter().map(|(bucket, query)| self.log.read(bucket, query));
+        let pages: Vec<_> = pages.map(IntoFuture::into_future).collect();
+        Box::pin(async move { Ok(join_all(pages).await) })
+    }
+
+    fn nudged(&self) -> BoxFuture<Vec<u32>> {
+        Box::pin(std::future::pending())
+    }
+}

@@ -1,0 +1,329 @@
+//! The tasks of a replica: one for each feed, which is a server that holds a part of the log, and
+//! one that republishes.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    task::AbortHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    bucket::{Bucket, Outcome},
+    log_reader::{Break, PendingRead},
+    notices::OnNotice,
+    pace::{BackPace, Schedule},
+    republish::republish,
+    shared::{Replica, ReplicaSettings, Source},
+    status::{Cause, FeedMonitor},
+    store_feed::StoreFeed,
+};
+use crate::{
+    clock::{Clock, jittered},
+    error::{StoreError, StoreErrorKind},
+    store::{LogFeed, LogPages, LogQuery},
+};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A tick that comes later than this, and than the staleness, shows that the process or machine
+/// stood still.
+const STANDSTILL: Duration = Duration::from_secs(1);
+/// The most entries of one read, of all buckets. On a network of 80 Mbit/s 1024 entries of 375
+/// bytes take 40 ms, of a deadline of 150 ms at least.
+const ENTRIES_A_READ: u32 = 1024;
+/// A read that was late is repeated with half of the entries, down to these.
+const FEWEST_ENTRIES_A_READ: u32 = 32;
+/// The most entries of a page that is read backwards: few, because requests wait while one is read
+/// and applied.
+const ENTRIES_A_BACK_PAGE: u32 = 64;
+
+#[cfg(feature = "tracing")]
+const GOES_ON: &str = "this node goes on from its newest entry";
+
+/// The tasks of a replica. They end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ReplicaTasks(Vec<AbortHandle>);
+
+impl ReplicaTasks {
+    /// Makes a replica of the store's log, and starts its tasks over these feeds, on this runtime.
+    pub(crate) fn start(
+        runtime: &Handle,
+        source: Source,
+        mut feeds: Vec<Box<dyn LogFeed>>,
+        clock: Arc<dyn Clock>,
+        settings: ReplicaSettings,
+        on_notice: OnNotice,
+    ) -> (Arc<Replica>, Self) {
+        if feeds.is_empty() {
+            feeds.push(Box::new(StoreFeed::new(Arc::clone(&source.log))));
+        }
+        let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice));
+        let mut tasks = vec![runtime.spawn(republish(Arc::clone(&replica))).abort_handle()];
+        let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
+        let has_skipped = Arc::new(AtomicBool::new(false));
+        for (feed, monitor) in feeds.into_iter().zip(replica.monitor.feeds()) {
+            let task = FeedTask {
+                replica: Arc::clone(&replica),
+                monitor: Arc::clone(monitor),
+                schedule: Schedule::new(feed.buckets(), settings.interval, !settings.staleness.is_zero()),
+                feed,
+                settings,
+                limit: ENTRIES_A_READ,
+                back: BackPace::new(count),
+                has_skipped: Arc::clone(&has_skipped),
+            };
+            tasks.push(runtime.spawn(task.run()).abort_handle());
+        }
+        (replica, Self(tasks))
+    }
+}
+
+impl Drop for ReplicaTasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Reads the log of the buckets of one server.
+struct FeedTask {
+    replica: Arc<Replica>,
+    monitor: Arc<FeedMonitor>,
+    feed: Box<dyn LogFeed>,
+    settings: ReplicaSettings,
+    schedule: Schedule,
+    /// The most entries of the next read.
+    limit: u32,
+    back: BackPace,
+    /// True once any task has logged that entries of the log were skipped.
+    has_skipped: Arc<AtomicBool>,
+}
+
+impl FeedTask {
+    async fn run(mut self) {
+        let bell = Arc::clone(self.monitor.bell());
+        let _stopped = StoppedGuard { replica: Arc::downgrade(&self.replica), monitor: Arc::clone(&self.monitor) };
+        let mut failures = 0;
+        loop {
+            self.notice_standstill();
+            let began = Instant::now();
+            let due = self.schedule.due(began);
+            if !due.is_empty() {
+                match self.read(&due).await {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        failures += 1;
+                        self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
+                        self.monitor.set_cause(Cause::Store(error.kind()));
+                        // Wake-ups do not shorten this pause: a server that is down gets no more
+                        // reads because requests need them.
+                        self.schedule.delay(began + self.pause(failures));
+                    }
+                }
+                report(&self.replica, &self.monitor);
+            }
+            if failures > 0 {
+                let next = self.schedule.next();
+                pause_until(next).await;
+                continue;
+            }
+            let back = self.next_back_page();
+            if let Some(at) = back.filter(|at| *at <= Instant::now()) {
+                self.read_back(at).await;
+            }
+            let next = self.schedule.next();
+            let next = self.next_back_page().map_or(next, |back| back.min(next));
+            tokio::select! {
+                () = sleep_until(next) => {}
+                buckets = self.feed.nudged() => self.schedule.nudge(&buckets, Instant::now()),
+                buckets = bell.rung() => self.schedule.hurry(&buckets, Instant::now()),
+            }
+            pause_until(began + SHORTEST_PAUSE.min(self.settings.interval)).await;
+        }
+    }
+
+    /// Drops the connections after this node stood still: meanwhile another server may have
+    /// replaced theirs, without notice to this node.
+    fn notice_standstill(&mut self) {
+        let longest = self.settings.staleness.max(STANDSTILL);
+        if self.schedule.stood_still(self.replica.clock.elapsed(), longest) {
+            self.feed.suspect();
+        }
+    }
+
+    /// Reads the log of some buckets once.
+    async fn read(&mut self, due: &[u32]) -> Result<(), StoreError> {
+        // Taken before the queries are sent: the pages contain all revocations that were confirmed
+        // by now.
+        let now = self.replica.clock.elapsed();
+        let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
+        let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
+        let start = |number: &u32| Some((*number, self.replica.buckets.get(*number)?.next_read(now, limit)));
+        let reads: Vec<(u32, PendingRead)> = due.iter().filter_map(start).collect();
+        let queries = reads.iter().map(|(number, read)| (*number, read.query().clone())).collect();
+        let pages = self.fetch(queries).await?;
+        self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
+        let (mut unread, mut is_resync) = (None, false);
+        // A page that cannot be read concerns its bucket alone.
+        let is_silent =
+            pages.iter().all(|page| page.as_ref().is_err_and(|error| error.kind() != StoreErrorKind::Untrusted));
+        for ((number, read), page) in reads.iter().zip(pages) {
+            let Some(bucket) = self.replica.buckets.get(*number) else { continue };
+            match page {
+                Ok(page) => {
+                    self.replica.note_staleness(&page);
+                    let outcome = bucket.apply(read, page, self.replica.clock.now());
+                    is_resync |= matches!(outcome.broke, Some(Break::Incarnation | Break::Chain));
+                    self.handle_outcome(*number, &outcome);
+                    if outcome.more {
+                        self.schedule.hurry(&[*number], Instant::now());
+                    }
+                }
+                Err(error) => {
+                    // A late page proves nothing. One that cannot be read may be another
+                    // deployment's.
+                    if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
+                        bucket.reject_page();
+                    }
+                    unread = Some(error.kind());
+                }
+            }
+        }
+        match unread {
+            // A server that answers for none of its buckets gets as few reads as one that is away.
+            Some(kind) if is_silent => Err(kind.into()),
+            unread => {
+                let cause = unread.map(Cause::Store).or(is_resync.then_some(Cause::Resync));
+                self.monitor.set_read(now, due, cause);
+                Ok(())
+            }
+        }
+    }
+
+    /// Fetches one page for each query.
+    async fn fetch(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
+        let count = queries.len();
+        // The feed applies this deadline itself. This limit is for a feed that does not.
+        let limit = self.settings.deadline.saturating_mul(2);
+        let pages = timeout(limit, self.feed.read(queries)).await.map_err(|_| StoreErrorKind::Timeout)??;
+        if pages.len() == count {
+            return Ok(pages);
+        }
+        Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each query"))
+    }
+
+    /// Logs what a page has shown, and has losses republished.
+    #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "they are for the log"))]
+    fn handle_outcome(&self, number: u32, outcome: &Outcome) {
+        #[cfg(feature = "tracing")]
+        if let Some(why) = outcome.broke {
+            match why {
+                Break::Incarnation => {
+                    tracing::warn!(bucket = number, "the store has lost its data; {GOES_ON}");
+                }
+                Break::Chain => {
+                    tracing::warn!(bucket = number, "the store's log is not the one that was read before; {GOES_ON}");
+                }
+                Break::Server => tracing::info!(bucket = number, "another server answers for the store; {GOES_ON}"),
+                Break::Behind => tracing::debug!(bucket = number, "the log grows faster than it is read; {GOES_ON}"),
+            }
+        }
+        #[cfg(feature = "tracing")]
+        if outcome.applied > 0 {
+            tracing::trace!(bucket = number, entries = outcome.applied, "entries of the revocation log were applied");
+        }
+        if outcome.has_skipped && !self.has_skipped.swap(true, Ordering::Relaxed) {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(
+                bucket = number,
+                "the revocation log holds entries that cannot be read, or whose ids no valid token has; they are \
+                 skipped. Find out who writes to the keys of this prefix"
+            );
+        }
+        if outcome.has_lost {
+            self.replica.has_lost.notify_one();
+        }
+    }
+
+    /// Returns the time at which the next page is to be read backwards, if there is more to be
+    /// read.
+    fn next_back_page(&self) -> Option<Instant> {
+        let now = self.replica.source.store.now();
+        let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.buckets.get(*number)?.way_back());
+        buckets.map(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent)).min()
+    }
+
+    /// Reads one page backwards. A failure is not reported: the next read of the log meets it too.
+    async fn read_back(&mut self, at: Instant) {
+        let buckets = self.feed.buckets();
+        let first = self.back.take_turn(buckets.len());
+        let now = self.replica.source.store.now();
+        let is_next = |number: &&u32| {
+            let way = self.replica.buckets.get(**number).and_then(Bucket::way_back);
+            way.is_some_and(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent) <= at)
+        };
+        let Some(number) = buckets.iter().cycle().skip(first).take(buckets.len()).find(is_next).copied() else {
+            return;
+        };
+        let limit = (self.limit / 4).clamp(2, ENTRIES_A_BACK_PAGE);
+        let read = self.replica.buckets.get(number).and_then(|bucket| bucket.next_back_read(limit));
+        let Some(read) = read else { return };
+        let Ok(mut pages) = self.fetch(vec![(number, read.query().clone())]).await else {
+            self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
+            return self.back.pause_after_failure(Instant::now());
+        };
+        let (Some(Ok(page)), Some(bucket)) = (pages.pop(), self.replica.buckets.get(number)) else {
+            return self.back.pause_after_failure(Instant::now());
+        };
+        self.back.count_page(&page.entries, page.skipped, Instant::now());
+        let outcome = bucket.apply_back(&read, page);
+        self.handle_outcome(number, &outcome);
+    }
+
+    /// Returns the pause after so many failures, from the beginning of the last read. It doubles,
+    /// up to a second under a long deadline, and is never the same for two nodes. It is not much
+    /// longer than a read may take: an attempt to connect proceeds only while a task waits for it.
+    /// With long pauses it would begin again and again on a busy machine.
+    fn pause(&self, failures: u32) -> Duration {
+        let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
+        let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
+        jittered(pause)
+    }
+}
+
+/// Waits until a moment, and yields if it has passed: no task keeps a thread of the runtime for
+/// itself.
+async fn pause_until(moment: Instant) {
+    if moment > Instant::now() {
+        sleep_until(moment).await;
+    } else {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn report(replica: &Replica, monitor: &FeedMonitor) {
+    replica.monitor.report(monitor, &replica.buckets, replica.clock.elapsed());
+}
+
+/// Reports the end of the task, whatever its cause.
+struct StoppedGuard {
+    replica: Weak<Replica>,
+    monitor: Arc<FeedMonitor>,
+}
+
+impl Drop for StoppedGuard {
+    fn drop(&mut self) {
+        self.monitor.set_cause(Cause::Stopped);
+        if let Some(replica) = self.replica.upgrade() {
+            report(&replica, &self.monitor);
+        }
+    }
+}

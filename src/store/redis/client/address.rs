@@ -1,0 +1,38 @@
+//! The addresses of servers, and the agreement of sentinels on one.
+
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+use redis::{ConnectionAddr, ConnectionInfo};
+
+/// The host and port by which a server is known to the others.
+pub(crate) type Address = (String, u16);
+
+/// The agreement of a majority of sentinels: which server is the primary.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[cfg_attr(not(feature = "sentinel"), allow(dead_code, reason = "only sentinels make it"))]
+pub(crate) struct Agreement {
+    /// Counts how often all sentinels were replaced by others.
+    pub(crate) era: u64,
+    pub(crate) address: Address,
+    pub(crate) epoch: u64,
+}
+
+/// Returns the same settings for another address: the credentials and the TLS stay.
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+pub(crate) fn at(info: &ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
+    let address = match info.addr().clone() {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
+    };
+    info.clone().set_addr(address)
+}
+
+/// Returns the host and port. A socket of this machine has none.
+#[cfg(feature = "sentinel")]
+pub(crate) fn of(info: &ConnectionInfo) -> Option<Address> {
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
+        _ => None,
+    }
+}

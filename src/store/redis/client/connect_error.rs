@@ -1,0 +1,141 @@
+//! The error of connecting.
+
+use std::error::Error as StdError;
+
+use crate::{
+    error::{ConfigError, StoreError, StoreErrorKind},
+    store::redis::client::answer::error::{is_forbidden, is_unauthenticated},
+};
+
+/// The store could not be set up.
+///
+/// The variant tells if a setting is wrong; [`kind`](Self::kind) names the cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// A setting, of this store or of the server, that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The server did not answer as it should. A later attempt may succeed.
+    #[error("the token store could not be connected")]
+    Store(#[from] StoreError),
+}
+
+/// The kinds of [`ConnectError`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ConnectErrorKind {
+    /// No server answered in time, none can serve now, or the sentinels name none. A later attempt
+    /// may succeed.
+    Unreachable,
+    /// The server refused the user or password.
+    Unauthenticated,
+    /// The user lacks a right that the store needs.
+    Forbidden,
+    /// The server's version is too old.
+    Version,
+    /// The server may evict keys, and with them revocations.
+    Eviction,
+    /// The prefix is in use with another layout or number of buckets.
+    Layout,
+    /// A setting of the store cannot work.
+    Configuration,
+    /// The server answered with another error, or not as Redis does.
+    Server,
+}
+
+/// A property of the server that makes it unfit: the source of a [`ConfigError`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// Its version.
+    #[error("the server has version {0:.20}")]
+    Version(String),
+    /// Its eviction policy.
+    #[error("the server evicts keys by the policy {0:.20}")]
+    Eviction(String),
+    /// Commands to which the user has no right.
+    #[error("the user lacks a right to {0}")]
+    Rights(String),
+}
+
+impl ConnectError {
+    /// Returns the kind of the error.
+    #[must_use]
+    pub fn kind(&self) -> ConnectErrorKind {
+        match self {
+            Self::Config(error) => kind_of_config(error),
+            Self::Store(error) => kind_of_store(error),
+        }
+    }
+}
+
+/// Returns the kind of an error in a setting. Its source is an [`Unfit`] or a [`StoreError`] if the
+/// server showed the error.
+fn kind_of_config(error: &ConfigError) -> ConnectErrorKind {
+    let Some(source) = error.source() else { return ConnectErrorKind::Configuration };
+    match source.downcast_ref() {
+        Some(Unfit::Version(_)) => return ConnectErrorKind::Version,
+        Some(Unfit::Eviction(_)) => return ConnectErrorKind::Eviction,
+        Some(Unfit::Rights(_)) => return ConnectErrorKind::Forbidden,
+        None => {}
+    }
+    source.downcast_ref().map_or(ConnectErrorKind::Configuration, kind_of_store)
+}
+
+/// Returns the kind of an error of the store.
+fn kind_of_store(error: &StoreError) -> ConnectErrorKind {
+    match error.kind() {
+        StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Overloaded => {
+            ConnectErrorKind::Unreachable
+        }
+        StoreErrorKind::Layout => ConnectErrorKind::Layout,
+        StoreErrorKind::Rejected if is_unauthenticated(error) => ConnectErrorKind::Unauthenticated,
+        StoreErrorKind::Rejected if is_forbidden(error) => ConnectErrorKind::Forbidden,
+        StoreErrorKind::Rejected | StoreErrorKind::OutOfMemory | StoreErrorKind::Untrusted => ConnectErrorKind::Server,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::redis::client::answer::error::CommandError;
+
+    fn of_setting(source: impl Into<crate::error::BoxError>) -> ConnectError {
+        ConfigError::new("url", "is x", "do y").with_source(source).into()
+    }
+
+    fn of_code(kind: StoreErrorKind, code: &str) -> ConnectError {
+        StoreError::from(CommandError::new(kind, true, code)).into()
+    }
+
+    #[test]
+    fn an_error_of_a_setting_has_the_kind_of_what_the_server_showed() {
+        let rows = [
+            (ConfigError::new("url", "is x", "do y").into(), ConnectErrorKind::Configuration),
+            (of_setting("some other cause"), ConnectErrorKind::Configuration),
+            (of_setting(Unfit::Version("6.2.5".to_owned())), ConnectErrorKind::Version),
+            (of_setting(Unfit::Eviction("allkeys-lru".to_owned())), ConnectErrorKind::Eviction),
+            (of_setting(Unfit::Rights("PERSIST".to_owned())), ConnectErrorKind::Forbidden),
+            (of_setting(StoreError::new(StoreErrorKind::Layout)), ConnectErrorKind::Layout),
+        ];
+        for (error, kind) in rows {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_server_has_the_kind_of_its_code() {
+        let rows = [
+            (of_code(StoreErrorKind::Unavailable, "LOADING"), ConnectErrorKind::Unreachable),
+            (of_code(StoreErrorKind::Timeout, "no answer"), ConnectErrorKind::Unreachable),
+            (of_code(StoreErrorKind::Rejected, "WRONGPASS"), ConnectErrorKind::Unauthenticated),
+            (of_code(StoreErrorKind::Rejected, "NOAUTH"), ConnectErrorKind::Unauthenticated),
+            (of_code(StoreErrorKind::Rejected, "NOPERM"), ConnectErrorKind::Forbidden),
+            (of_code(StoreErrorKind::Rejected, "an error without a code"), ConnectErrorKind::Server),
+            (of_code(StoreErrorKind::Untrusted, "WRONGTYPE"), ConnectErrorKind::Server),
+        ];
+        for (error, kind) in rows {
+            assert_eq!(error.kind(), kind, "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Batches of strict reads: reads that are asked over one connection at about the same time are
+//! sent together. One time, one role and one write check serve them all.
+//!
+//! Of the commands of a strict read, only its own reads differ from the others' ([`time_and_role`],
+//! the write check). Without a batch, redis writes the first of many reads before the second one
+//! can be sent. No upstream issue found; reproduce on redis 1.8: count the writes to the socket of
+//! 100 simultaneous commands. Even without that, one `TIME` and one `ROLE` would have to serve all.
+//!
+//! Each caller enqueues its reads, yields once, then sends the batch unless another caller already
+//! did. So all reads are sent after they were requested, and after the same `TIME`. No caller waits
+//! for one whose thread is busy. A task on the runtime of the connection sends the batch;
+//! without that runtime the connection would carry nothing either. The task ends with the latest
+//! deadline. Each caller waits until its own deadline, and one that leaves affects no other.
+//!
+//! The error of one read is its own. A second `TIME` comes last: a stray answer in between would
+//! shift all answers behind it by one. The tag would expose another user's record. A missing record
+//! has no tag, and would be taken for this user's.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    vec,
+};
+
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    task::yield_now,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    clock::Timestamp,
+    error::StoreErrorKind,
+    store::redis::client::{
+        answer::{
+            error::CommandError,
+            reply::{Reply, malformed},
+        },
+        connections::liveness::Liveness,
+        moment::Moment,
+    },
+};
+
+/// The reads that wait to be sent over one connection.
+pub(crate) struct ReadBatch {
+    multiplexed: MultiplexedConnection,
+    /// The runtime of the connection's driver.
+    home: Handle,
+    liveness: Arc<Liveness>,
+    pending: Mutex<Vec<PendingRead>>,
+}
+
+/// The answers to some reads.
+pub(crate) struct StrictAnswer {
+    /// The server's time before the reads. An error if it cannot be read or the server is no
+    /// primary; that is no reason to repeat the reads.
+    pub(crate) now: Result<Timestamp, CommandError>,
+    pub(crate) values: Vec<Value>,
+}
+
+/// The answers to some reads, with their write check and time.
+pub(crate) struct BatchAnswer {
+    pub(crate) answer: StrictAnswer,
+    /// The answer to the write check after them.
+    pub(crate) write_check: Value,
+    /// A moment before the reads were sent.
+    pub(crate) asked: Moment,
+}
+
+/// The reads of one caller.
+struct PendingRead {
+    reads: Vec<Cmd>,
+    /// Sent if this is the first read of a batch.
+    write_check: Cmd,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<BatchAnswer, CommandError>>,
+}
+
+/// Starts a pipeline with the first commands of every read on which a decision rests.
+///
+/// `TIME` comes first, because other clients' commands may run between two of a pipeline. So the
+/// state is the one of that moment or later, and the answer is not dated after a revocation that it
+/// lacks. `ROLE`, because after `REPLICAOF` an open connection still answers, from data that grow
+/// old.
+pub(crate) fn time_and_role() -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(4);
+    pipeline.cmd("TIME");
+    pipeline.cmd("ROLE");
+    pipeline
+}
+
+impl ReadBatch {
+    /// Creates an empty batch.
+    pub(crate) fn new(multiplexed: MultiplexedConnection, home: Handle, liveness: Arc<Liveness>) -> Self {
+        Self { multiplexed, home, liveness, pending: Mutex::default() }
+    }
+
+    /// Sends these reads, in one batch with all simultaneous ones. One write check serves the
+    /// batch: it concerns the server, not the caller.
+    pub(crate) async fn ask(
+        &self,
+        reads: Vec<Cmd>,
+        write_check: Cmd,
+        deadline: Instant,
+    ) -> Result<BatchAnswer, CommandError> {
+        let (answer, answered) = oneshot::channel();
+        self.join(PendingRead { reads, write_check, deadline, answer });
+        yield_now().await;
+        let pending = self.close();
+        if let Some(latest) = pending.iter().map(|read| read.deadline).max() {
+            self.liveness.asks();
+            self.home.spawn(send(self.multiplexed.clone(), Arc::clone(&self.liveness), pending, latest));
+        }
+        let gone =
+            |_| Err(CommandError::new(StoreErrorKind::Unavailable, true, "the runtime of the connection has ended"));
+        answered.await.unwrap_or_else(gone)
+    }
+
+    /// Enqueues reads.
+    fn join(&self, read: PendingRead) {
+        let mut pending = self.lock();
+        // In case all callers leave before they send. So it never holds more than twice the callers
+        // that there were at once.
+        if pending.len() == pending.capacity() {
+            pending.retain(PendingRead::is_waited_for);
+        }
+        pending.push(read);
+    }
+
+    /// Takes the reads whose callers still wait.
+    fn close(&self) -> Vec<PendingRead> {
+        let mut pending = mem::take(&mut *self.lock());
+        pending.retain(PendingRead::is_waited_for);
+        pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PendingRead>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PendingRead {
+    /// Returns whether the caller still waits.
+    fn is_waited_for(&self) -> bool {
+        !self.answer.is_closed()
+    }
+}
+
+/// Sends a batch, and each answer to its caller.
+async fn send(
+    mut multiplexed: MultiplexedConnection,
+    liveness: Arc<Liveness>,
+    pending: Vec<PendingRead>,
+    latest: Instant,
+) {
+    let asked = Moment::now();
+    let mut pipeline = time_and_role();
+    pipeline.ignore_errors();
+    let (mut asked_by, mut write_check) = (Vec::with_capacity(pending.len()), None);
+    for read in pending {
+        asked_by.push((read.reads.len(), read.answer));
+        for read in read.reads {
+            pipeline.add_command(read);
+        }
+        write_check.get_or_insert(read.write_check);
+    }
+    if let Some(write_check) = write_check {
+        pipeline.add_command(write_check);
+    }
+    pipeline.cmd("TIME");
+    let outcome = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut multiplexed)).await;
+    if let Ok(Ok(_)) = outcome {
+        // Whether or not a caller still waits.
+        liveness.answered();
+    }
+    let answered = outcome.map_err(|_| CommandError::timeout()).and_then(|answer| framed(answer?));
+    let (now, mut between, write_check) = match answered {
+        Ok(Framed { now, between, write_check }) => (Ok(now), between, write_check),
+        Err(error) => (Err(error), Vec::new().into_iter(), Value::Nil),
+    };
+    for (count, answer) in asked_by {
+        let own: Vec<_> = between.by_ref().take(count).collect();
+        // If the frame cannot be trusted, neither can its contents.
+        let own = now.clone().and_then(|now| {
+            let is_untrusted = now.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Untrusted);
+            let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
+            Ok(BatchAnswer { answer: StrictAnswer { now, values }, write_check: write_check.clone(), asked })
+        });
+        // A caller that has left does not need it.
+        let _ = answer.send(own);
+    }
+}
+
+/// The parts of the answer to a batch.
+pub(crate) struct Framed {
+    /// The server's time, as in [`StrictAnswer`].
+    pub(crate) now: Result<Timestamp, CommandError>,
+    /// The answers to the reads.
+    pub(crate) between: vec::IntoIter<Value>,
+    pub(crate) write_check: Value,
+}
+
+/// Splits the answer to a batch: `TIME`, `ROLE`, the reads, the write check and the last `TIME`.
+pub(crate) fn framed(mut values: Vec<Value>) -> Result<Framed, CommandError> {
+    let last = values.pop().map(Value::extract_error).transpose()?;
+    let write_check = values.pop().ok_or_else(malformed)?;
+    let mut values = values.into_iter();
+    let first = without_errors(values.by_ref().take(2).collect())?;
+    let now = Reply::of(Value::Array(first)).and_then(|mut reply| {
+        let now = reply.time_of_primary()?;
+        Reply::of(last.unwrap_or(Value::Nil))?.server_time()?;
+        Ok(now)
+    });
+    Ok(Framed { now, between: values, write_check })
+}
+
+/// Returns the values, or the first error among them.
+fn without_errors(values: Vec<Value>) -> Result<Vec<Value>, CommandError> {
+    Ok(values.into_iter().map(Value::extract_error).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    /// Returns a primary's answers to two reads of absent keys.
+    fn answers() -> Vec<Value> {
+        let time = Value::Array(vec![bulk("1767225660"), bulk("1000")]);
+        let role = Value::Array(vec![bulk("master"), Value::Int(0), Value::Array(Vec::new())]);
+        let nothing = || Value::Array(vec![Value::Nil, Value::Nil, Value::Nil]);
+        vec![time.clone(), role, nothing(), nothing(), Value::Int(0), time]
+    }
+
+    #[test]
+    fn what_stands_between_the_times_are_the_answers() {
+        let Framed { now, between, write_check } = framed(answers()).unwrap();
+        assert_eq!(now.unwrap(), Timestamp::from_millis(1_767_225_660_001));
+        assert_eq!((between.len(), write_check), (2, Value::Int(0)));
+    }
+
+    #[test]
+    fn an_answer_that_is_nobodys_is_noticed_wherever_it_got_in() {
+        let nothing = Value::Array(vec![Value::Nil, Value::Nil, Value::Nil]);
+        for stray in [Value::Nil, Value::Okay, Value::Int(0), nothing] {
+            for place in 0..6 {
+                let mut values = answers();
+                values.insert(place, stray.clone());
+                // As many as were asked for; the true last one is still on its way.
+                values.pop();
+                let now = framed(values).map(|framed| framed.now);
+                assert!(!matches!(now, Ok(Ok(_))), "at {place}: {stray:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The configuration of connections.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, ProtocolVersion, PushInfo,
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+};
+
+/// The most commands that wait for the writer of a connection. The default of redis (50) is for one
+/// caller; here all requests of a node share a connection.
+const PIPELINE_BUFFER: usize = 1024;
+
+/// Receives the pushes of a server.
+pub(crate) type PushHandler = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+/// The configuration of the connections to each server.
+#[derive(Clone)]
+pub(crate) struct ConnectionConfig {
+    /// The time limit of connecting, and of each answer.
+    pub(crate) timeout: Duration,
+    /// The count of connections to one server.
+    pub(crate) connections: usize,
+    /// A connection that owes an answer for longer than this is given up.
+    pub(crate) patience: Duration,
+    /// True if each server is asked for its identity.
+    pub(crate) identifies: bool,
+    /// Receives the server's pushes, over RESP3. Such a connection carries no reads: see
+    /// [`pubsub`](crate::store::redis::client::pubsub). A pool of the application keeps its own
+    /// protocol.
+    pub(crate) pushes: Option<PushHandler>,
+}
+
+impl ConnectionConfig {
+    /// Creates the configuration of connections that identify their server and receive no pushes.
+    pub(crate) fn new(timeout: Duration, connections: usize) -> Self {
+        Self { timeout, connections, patience: timeout.saturating_mul(2), identifies: true, pushes: None }
+    }
+
+    /// Returns the protocol. Pushes need RESP3.
+    pub(super) fn protocol(&self) -> ProtocolVersion {
+        if self.pushes.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 }
+    }
+
+    /// Returns the settings of redis for a connection.
+    pub(super) fn settings(&self) -> AsyncConnectionConfig {
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER);
+        match self.push_sender() {
+            Some(sender) => settings.set_push_sender(sender),
+            None => settings,
+        }
+    }
+
+    fn push_sender(&self) -> Option<impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static> {
+        let pushes = Arc::clone(self.pushes.as_ref()?);
+        Some(move |push: PushInfo| {
+            pushes(push);
+            Ok(())
+        })
+    }
+
+    /// Returns the settings of TCP: small commands leave at once, and a dead peer is noticed.
+    pub(super) fn tcp(&self) -> TcpSettings {
+        let probes = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(probes);
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        let tcp = tcp.set_user_timeout(self.timeout.saturating_mul(2).max(Duration::from_secs(1)));
+        tcp
+    }
+}

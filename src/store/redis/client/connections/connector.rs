@@ -1,0 +1,213 @@
+//! Makes the sources of connections from the servers that the application named.
+
+use std::sync::Arc;
+#[cfg(feature = "sentinel")]
+use std::time::Duration;
+
+use deadpool_redis::{Manager, Pool, Runtime};
+use redis::IntoConnectionInfo;
+
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+use crate::store::redis::client::address;
+#[cfg(feature = "sentinel")]
+use crate::store::redis::client::{
+    connections::source::SentinelSource, failover::deployment::Deployment, sentinel::watch::SentinelWatch,
+};
+use crate::{
+    error::ConfigError,
+    store::redis::client::{
+        address::Address,
+        connections::{config::ConnectionConfig, source::Source, target::Target},
+        failover::guard::Guard,
+    },
+};
+
+/// Makes the sources of connections to the servers that the application named.
+pub(crate) struct Connector {
+    target: Target,
+    guard: Arc<Guard>,
+}
+
+impl Connector {
+    /// Creates a connector, whose connections share the guard.
+    pub(crate) fn new(target: Target, guard: Guard) -> Self {
+        Self { target, guard: Arc::new(guard) }
+    }
+
+    /// Returns the rules by which answers count.
+    pub(crate) fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    /// Returns a source of connections to the server, or to this node of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be used.
+    pub(crate) fn source(&self, node: Option<&Address>, config: &ConnectionConfig) -> Result<Source, ConfigError> {
+        // Only a cluster has nodes.
+        let _ = node;
+        Ok(match &self.target {
+            Target::Url(url) => Source::Pool(pool(info(url)?, config)?),
+            Target::Pool(pool) => Source::Pool(pool.clone()),
+            #[cfg(feature = "cluster")]
+            Target::Cluster(urls) => Source::Pool(pool(info_of(node, urls)?, config)?),
+            #[cfg(feature = "sentinel")]
+            Target::Sentinel { urls, credentials, .. } => {
+                let server = behind_sentinels(urls, credentials.as_ref(), config)?;
+                let watch = self.guard.watch().ok_or_else(invalid_url)?;
+                Source::Sentinel(Box::new(SentinelSource {
+                    watch: Arc::clone(watch),
+                    server,
+                    settings: config.settings(),
+                }))
+            }
+        })
+    }
+
+    /// Returns the nodes of a cluster that the application named; none if this is no cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn nodes(&self) -> Result<Vec<Address>, ConfigError> {
+        match &self.target {
+            Target::Cluster(urls) => nodes(urls),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns whether connections can be made that receive pushes.
+    pub(crate) fn takes_subscriptions(&self) -> bool {
+        !matches!(self.target, Target::Pool(_))
+    }
+
+    /// Returns whether the buckets are spread over several servers.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.target.is_cluster()
+    }
+}
+
+/// Creates a pool that makes connections with these settings.
+fn pool(info: redis::ConnectionInfo, config: &ConnectionConfig) -> Result<Pool, ConfigError> {
+    let redis = info.redis_settings().clone().set_protocol(config.protocol());
+    let info = info.set_tcp_settings(config.tcp()).set_redis_settings(redis);
+    let manager = Manager::new_with_config(info, config.settings()).map_err(|_| invalid_url())?;
+    Pool::builder(manager)
+        .max_size(config.connections)
+        .wait_timeout(Some(config.timeout))
+        .create_timeout(Some(config.timeout))
+        .recycle_timeout(Some(config.timeout))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| ConfigError::new("url", "cannot be used", "see the source of this error").with_source(error))
+}
+
+/// Returns the settings for a node: the credentials and the TLS are those of the named nodes.
+#[cfg(feature = "cluster")]
+fn info_of(node: Option<&Address>, urls: &[String]) -> Result<redis::ConnectionInfo, ConfigError> {
+    let named = infos(urls)?.into_iter().next().ok_or_else(invalid_url)?;
+    let Some((host, port)) = node.cloned() else { return Ok(named) };
+    Ok(address::at(&named, host, port))
+}
+
+/// Returns the addresses of the named nodes, which must share credentials and TLS.
+#[cfg(feature = "cluster")]
+fn nodes(urls: &[String]) -> Result<Vec<Address>, ConfigError> {
+    let (mut nodes, mut common) = (Vec::new(), None);
+    for info in infos(urls)? {
+        let (host, port, tls) = match info.addr() {
+            redis::ConnectionAddr::Tcp(host, port) => (host, *port, false),
+            redis::ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
+            _ => return Err(ConfigError::new("urls", "name a socket of this machine", "write redis://host:port/")),
+        };
+        let redis = info.redis_settings();
+        let its = (tls, redis.username().map(str::to_owned), redis.password().map(str::to_owned));
+        if *common.get_or_insert_with(|| its.clone()) != its {
+            let remedy = "give all nodes the same credentials and TLS";
+            return Err(ConfigError::new("urls", "cannot be one cluster", remedy));
+        }
+        nodes.push((host.clone(), port));
+    }
+    Ok(nodes)
+}
+
+/// Creates the watch over the sentinels, if the target names any.
+#[cfg(feature = "sentinel")]
+pub(crate) fn watch(
+    target: &Target,
+    deployment: Deployment,
+    timeout: Duration,
+) -> Result<Option<SentinelWatch>, ConfigError> {
+    let (Target::Sentinel { urls, master, .. }, Deployment::Sentinel { patience }) = (target, deployment) else {
+        return Ok(None);
+    };
+    let config = ConnectionConfig::new(timeout, 1);
+    let mut named = Vec::new();
+    for info in infos(urls)? {
+        if address::of(&info).is_none() {
+            return Err(ConfigError::new("urls", "name a socket of this machine", "write redis://host:port/"));
+        }
+        // A sentinel has no databases: one that was given belongs to the servers.
+        let redis = info.redis_settings().clone().set_db(0);
+        named.push(info.set_tcp_settings(config.tcp()).set_redis_settings(redis));
+    }
+    Ok(Some(SentinelWatch::new(named, master.clone(), config.settings(), patience, timeout)))
+}
+
+/// Returns the settings for the servers behind sentinels: the TLS of the sentinels' URLs, and
+/// credentials of their own. The address is still that of a sentinel.
+#[cfg(feature = "sentinel")]
+fn behind_sentinels(
+    urls: &[String],
+    credentials: Option<&(String, String)>,
+    config: &ConnectionConfig,
+) -> Result<redis::ConnectionInfo, ConfigError> {
+    let named = infos(urls)?.into_iter().next().ok_or_else(invalid_url)?;
+    let mut redis = redis::RedisConnectionInfo::default().set_protocol(config.protocol());
+    redis = redis.set_db(named.redis_settings().db());
+    if let Some((user, password)) = credentials {
+        redis = redis.set_username(user).set_password(password);
+    }
+    Ok(named.set_tcp_settings(config.tcp()).set_redis_settings(redis))
+}
+
+/// Returns the settings that each of these URLs gives.
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+fn infos(urls: &[String]) -> Result<Vec<redis::ConnectionInfo>, ConfigError> {
+    if urls.is_empty() {
+        return Err(ConfigError::new("urls", "is empty", "name at least one node"));
+    }
+    urls.iter().map(|url| info(url)).collect()
+}
+
+/// Returns the settings that a URL gives.
+fn info(url: &str) -> Result<redis::ConnectionInfo, ConfigError> {
+    if url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rediss:")) {
+        prepare_tls()?;
+    }
+    url.into_connection_info().map_err(|_| invalid_url())
+}
+
+/// Chooses the cryptography of TLS, if the application has not.
+///
+/// redis leaves the choice to the process, and panics at the first connection without one
+/// (redis-rs#1812, closed as intended). Remove when redis takes a provider in its own settings.
+#[cfg(feature = "tls")]
+#[allow(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn prepare_tls() -> Result<(), ConfigError> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // It fails only if another thread has chosen since, which serves as well.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    }
+    Ok(())
+}
+
+/// Rejects TLS.
+#[cfg(not(feature = "tls"))]
+fn prepare_tls() -> Result<(), ConfigError> {
+    Err(ConfigError::new("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
+}
+
+/// Returns the error of a URL that cannot be read, without the parser's message: that may quote the
+/// URL, and with it a password.
+fn invalid_url() -> ConfigError {
+    ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
+}

@@ -1,0 +1,291 @@
+//! A few connections to one server, which all calls share.
+//!
+//! A checkout from a pool costs two round trips each time (see `cargo bench --bench request`). So
+//! the pool makes the connections, and a few are taken from it for good. Each is multiplexed and
+//! carries any number of calls at once. They carry nothing that blocks and no subscription: a push
+//! can take the place of an answer (see [`pubsub`](super::pubsub)).
+//!
+//! Each connection stands in a **slot**. The first call that finds its slot empty starts an attempt
+//! to connect. Other calls wait for the same attempt, each until its own deadline, if no other slot
+//! has a connection. After a failure there is no new attempt for a pause that doubles each time. So
+//! a dead server costs its callers nothing. An attempt proceeds only while a caller waits for it; a
+//! new one replaces an attempt that all callers have left. A connection is dropped after
+//!
+//! * an I/O error, or a reply that shows another role or state of the server (`READONLY`,
+//!   `MASTERDOWN`, `LOADING`, `CLUSTERDOWN`): a new connection may lead elsewhere;
+//! * twice the deadline of a call without an answer, even if no caller waits for that any more.
+//!   Otherwise it would be kept for ever: redis drops a connection only at an error of the socket
+//!   (redis-rs#1511, open).
+//!   (A login, refresh or revocation that its caller left looks the same, if nothing is asked
+//!   after it, and costs a new connection. A check does not.)
+//! * an answer that does not belong to the question.
+//!
+//! To reproduce the second case on redis 1.8, send `SIGSTOP` to the server: each command on the
+//! connection then ends with a timeout. Remove the rule when redis ends a connection that owes an
+//! answer for longer than a configured time.
+//!
+//! An error or a missing answer leaves a **doubt** that this is the right server: in a cluster it
+//! may have been replaced, or the bucket may have moved.
+
+pub(crate) mod batch;
+pub(crate) mod checkout;
+pub(crate) mod config;
+mod connection;
+pub(crate) mod connector;
+pub(crate) mod identity;
+mod liveness;
+mod slot;
+pub(crate) mod source;
+pub(crate) mod target;
+pub(crate) mod url;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::FutureExt;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout, timeout_at},
+};
+
+use self::{
+    checkout::Checkout,
+    config::ConnectionConfig,
+    connection::{Connection, NewConnection},
+    slot::{Attempt, ConnectionSlot, Limits, SlotLookup},
+    source::Source,
+};
+use crate::store::{
+    BoxFuture,
+    redis::client::{
+        answer::error::CommandError,
+        failover::guard::{Guard, ServerState},
+    },
+};
+
+/// The shared connections to one server.
+pub(crate) struct Connections {
+    source: Arc<Source>,
+    slots: Box<[Arc<ConnectionSlot>]>,
+    next: AtomicUsize,
+    limits: Limits,
+    identifies: bool,
+    doubt: Arc<AtomicBool>,
+    server: Arc<ServerState>,
+}
+
+impl Connections {
+    /// Creates empty slots. The connections are made by the calls that need them.
+    pub(crate) fn new(source: Source, config: &ConnectionConfig, guard: &Arc<Guard>) -> Self {
+        let slots = (0..config.connections.max(1)).map(|_| Arc::default()).collect();
+        // Behind sentinels an attempt asks them first. Its callers keep their own deadlines.
+        let connect_timeout =
+            if source.has_many_addresses() { config.timeout.saturating_mul(4) } else { config.timeout };
+        Self {
+            source: Arc::new(source),
+            slots,
+            next: AtomicUsize::new(0),
+            limits: Limits { connect_timeout, patience: config.patience, guard: Arc::clone(guard) },
+            identifies: config.identifies,
+            doubt: Arc::default(),
+            server: Arc::default(),
+        }
+    }
+
+    /// Returns the rules by which answers count.
+    pub(crate) fn guard(&self) -> &Arc<Guard> {
+        &self.limits.guard
+    }
+
+    /// Returns the highest count of connections.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Returns whether a call failed, or got no answer, since the last [`trust`](Self::trust).
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.doubt.load(Ordering::Relaxed)
+    }
+
+    /// Ends the doubt: this is the right server.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn trust(&self) {
+        self.doubt.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns a connection, and makes it if there is none.
+    ///
+    /// The slots take turns. A slot that pauses after a failure is passed over. So is one whose
+    /// attempt others wait for, if another slot has a connection.
+    pub(crate) async fn checkout(&self, deadline: Instant) -> Result<Checkout, CommandError> {
+        let outcome = self.find(deadline).await;
+        if outcome.is_err() {
+            self.doubt.store(true, Ordering::Relaxed);
+        }
+        outcome.map(|(slot, connection)| Checkout {
+            slot: Arc::clone(slot),
+            connection,
+            doubt: Arc::clone(&self.doubt),
+            guard: Arc::clone(&self.limits.guard),
+            server: Arc::clone(&self.server),
+        })
+    }
+
+    /// Finds a slot with a connection, or waits for one.
+    async fn find(&self, deadline: Instant) -> Result<(&Arc<ConnectionSlot>, Connection), CommandError> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
+        let (mut outcome, mut others) = (Err(slot::never_tried()), None);
+        for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
+            match slot.look(&self.limits, || self.attempt()) {
+                SlotLookup::Connection(connection) => return Ok((slot, connection)),
+                SlotLookup::New(attempt) => return wait(slot, &attempt, deadline).await,
+                SlotLookup::Others(attempt) => others = others.or(Some((slot, attempt))),
+                // No connection is to be dropped, so a repeatable call has no reason to look again.
+                SlotLookup::Pause(mut error) => {
+                    error.broken = false;
+                    outcome = Err(error);
+                }
+            }
+        }
+        match others {
+            Some((slot, attempt)) => wait(slot, &attempt, deadline).await,
+            None => outcome,
+        }
+    }
+
+    /// Starts an attempt to connect and to identify the server.
+    fn attempt(&self) -> Attempt {
+        let (source, limit, guard) =
+            (Arc::clone(&self.source), self.limits.connect_timeout, Arc::clone(&self.limits.guard));
+        let identifies = self.identifies;
+        let make = async move {
+            let suspicions = guard.suspicions();
+            let (multiplexed, agreement) = source.connect_with_agreement().await?;
+            // Only proofs need the term of the primary.
+            let with_term = guard.deployment().max_lag().is_some();
+            let name = if identifies { identity::name(multiplexed.clone(), with_term).await? } else { None };
+            let under = agreement.as_ref().map(|agreement| (agreement.era, agreement.epoch));
+            let server = name.map(|name| identity::server_id(&name, under));
+            Ok(NewConnection { multiplexed, home: Handle::current(), server, agreement, suspicions })
+        };
+        let connect = async move { timeout(limit, make).await.unwrap_or_else(|_| Err(CommandError::timeout())) };
+        let boxed: BoxFuture<_> = Box::pin(connect);
+        boxed.shared()
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.limits.guard.forget(&self.server);
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("slots", &self.count()).finish_non_exhaustive()
+    }
+}
+
+/// Waits for an attempt until the deadline.
+async fn wait<'a>(
+    slot: &'a Arc<ConnectionSlot>,
+    attempt: &Attempt,
+    deadline: Instant,
+) -> Result<(&'a Arc<ConnectionSlot>, Connection), CommandError> {
+    let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| CommandError::timeout())?;
+    slot.settle(attempt, connected).map(|connection| (slot, connection))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::time::Duration;
+
+    use redis::Value;
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+
+    use super::*;
+    use crate::{
+        error::StoreErrorKind,
+        store::redis::client::{connections::slot::SHORTEST_PAUSE, failover::deployment::Deployment, moment::Moment},
+    };
+
+    /// Starts a server that refuses every command. Returns it with its URL.
+    async fn refusing() -> (JoinHandle<()>, String) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("redis://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut lines = BufReader::new(stream).lines();
+                    // Each command is an array.
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        if line.starts_with('*') && lines.get_mut().write_all(b"-ERR no\r\n").await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        (server, url)
+    }
+
+    fn connections(url: &str, deployment: Deployment) -> Connections {
+        let pool = deadpool_redis::Config::from_url(url).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
+        let guard = Guard::new(|bucket| format!("tb:{{{bucket}}}:m"), deployment);
+        Connections::new(Source::Pool(pool), &ConnectionConfig::new(Duration::from_secs(1), 1), &guard.into())
+    }
+
+    #[tokio::test]
+    async fn after_a_pause_of_this_node_no_connection_of_before_counts_or_is_used() {
+        let (_server, url) = refusing().await;
+        let connections = connections(&url, Deployment::Single);
+        let checkout = async || connections.checkout(Instant::now() + Duration::from_secs(10)).await.unwrap();
+        let before = checkout().await;
+        assert_eq!(before.server(), None, "it does not tell who it is");
+        before.judge(&Value::Int(0), Moment::now()).unwrap();
+        assert_eq!(checkout().await.connection_number(), before.connection_number());
+        connections.guard().suspect();
+        assert!(before.judge(&Value::Int(0), Moment::now()).unwrap_err().broken);
+        // One that was given up is not made again at once.
+        tokio::time::sleep(SHORTEST_PAUSE).await;
+        let after = checkout().await;
+        assert_ne!(after.connection_number(), before.connection_number());
+        after.judge(&Value::Int(0), Moment::now()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn behind_an_address_that_moves_a_connection_without_a_proof_does_not_count_and_stays() {
+        let (_server, url) = refusing().await;
+        let connections = connections(&url, Deployment::Replicas { max_lag: Duration::from_secs(1) });
+        let checkout = async || connections.checkout(Instant::now() + Duration::from_secs(10)).await.unwrap();
+        let first = checkout().await;
+        let error = first.judge(&Value::Int(0), Moment::now()).unwrap_err();
+        assert_eq!((error.kind, error.broken), (StoreErrorKind::Unavailable, false));
+        first.confirm().unwrap_err();
+        assert_eq!(checkout().await.connection_number(), first.connection_number());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_finds_every_slot_pausing_has_no_reason_to_look_again() {
+        // Bound and not served: a connection to it is refused once it is closed.
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("redis://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+        drop(listener);
+        let connections = connections(&url, Deployment::Undeclared);
+        let deadline = Instant::now() + Duration::from_secs(1);
+        assert!(connections.checkout(deadline).await.err().unwrap().broken, "the attempt itself");
+        let error = connections.checkout(deadline).await.err().unwrap();
+        assert_eq!((error.kind, error.broken), (StoreErrorKind::Unavailable, false));
+    }
+}

@@ -1,0 +1,350 @@
+//! The conditions under which an answer counts: the server takes writes, all its replicas followed
+//! it lately, and the sentinels name it.
+//!
+//! Each store has one guard. All connections share it, those of requests and those that read the
+//! revocation log.
+
+#[cfg(feature = "sentinel")]
+use std::sync::Arc;
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+
+#[cfg(feature = "sentinel")]
+use crate::store::redis::client::sentinel::watch::SentinelWatch;
+use crate::{
+    error::StoreErrorKind,
+    store::{
+        ServerId,
+        redis::client::{
+            address::Agreement,
+            answer::error::CommandError,
+            failover::{
+                deployment::Deployment,
+                proofs::{Proofs, Unproved},
+                replication::Replication,
+                write_check::{Unchecked, write_check},
+            },
+            moment::Moment,
+        },
+    },
+};
+
+/// The rules by which answers count, and the warnings for operators that follow from them.
+pub(crate) struct Guard {
+    /// Returns the key of a bucket that never has a time to live.
+    check_key: Box<dyn Fn(u32) -> String + Send + Sync>,
+    deployment: Deployment,
+    settings: Mutex<ServerSettings>,
+    may_be_unchecked: bool,
+    /// The proofs that answers need, where they do.
+    proofs: Option<Mutex<Proofs>>,
+    /// Counts the pauses of this node after which every connection had to go.
+    suspicions: AtomicU64,
+    unchecked: Mutex<UncheckedServers>,
+    /// The sentinels, where there are any.
+    #[cfg(feature = "sentinel")]
+    watch: Option<Arc<SentinelWatch>>,
+}
+
+/// The settings of the servers, as last read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerSettings {
+    /// The reason for which the declared failover bounds nothing.
+    pub(crate) voids: Option<String>,
+    /// The count of replicas that the server demands of each write (`min-replicas-to-write`);
+    /// `None` if it does not tell.
+    pub(crate) demanded: Option<u64>,
+    /// `cluster-node-timeout`, if it is needed and the servers tell it.
+    pub(crate) node_timeout: Option<Duration>,
+    /// The reason for which revocations may be dropped.
+    pub(crate) evicts: Option<String>,
+}
+
+/// The count of servers that are served unchecked now, and the reason of the latest.
+#[derive(Default)]
+struct UncheckedServers {
+    count: usize,
+    latest: Option<Unchecked>,
+}
+
+/// The state of one server's write check. It belongs to the connections to that server.
+#[derive(Default)]
+pub(crate) struct ServerState {
+    is_unchecked: AtomicBool,
+}
+
+impl Guard {
+    /// Creates a guard without sentinels. `check_key` returns the key of a bucket that never has a
+    /// time to live.
+    pub(crate) fn new(check_key: impl Fn(u32) -> String + Send + Sync + 'static, deployment: Deployment) -> Self {
+        Self {
+            check_key: Box::new(check_key),
+            may_be_unchecked: deployment.may_be_unchecked(),
+            proofs: deployment.max_lag().map(|max_lag| Mutex::new(Proofs::new(max_lag))),
+            deployment,
+            settings: Mutex::default(),
+            suspicions: AtomicU64::new(0),
+            unchecked: Mutex::default(),
+            #[cfg(feature = "sentinel")]
+            watch: None,
+        }
+    }
+
+    /// Adds sentinels: a server counts only as long as a majority of them names it.
+    #[cfg(feature = "sentinel")]
+    pub(crate) fn with_watch(self, watch: Option<SentinelWatch>) -> Self {
+        Self { watch: watch.map(Arc::new), ..self }
+    }
+
+    /// Returns the sentinels, where there are any.
+    #[cfg(feature = "sentinel")]
+    pub(crate) fn watch(&self) -> Option<&Arc<SentinelWatch>> {
+        self.watch.as_ref()
+    }
+
+    /// Judges an answer that has come from the server on which sentinels agreed.
+    #[cfg_attr(
+        not(feature = "sentinel"),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only sentinels agree")
+    )]
+    pub(crate) fn confirm(&self, agreement: Option<&Agreement>) -> Result<(), CommandError> {
+        #[cfg(feature = "sentinel")]
+        if let (Some(watch), Some(agreement)) = (&self.watch, agreement) {
+            return watch.confirm(agreement);
+        }
+        let _ = agreement;
+        Ok(())
+    }
+
+    /// Returns whether sentinels name another server than in this agreement.
+    #[cfg_attr(not(feature = "sentinel"), allow(clippy::unused_self, reason = "only sentinels agree"))]
+    pub(crate) fn names_another(&self, agreement: Option<&Agreement>) -> bool {
+        #[cfg(feature = "sentinel")]
+        if let (Some(watch), Some(agreement)) = (&self.watch, agreement) {
+            return watch.names_another(agreement);
+        }
+        let _ = agreement;
+        false
+    }
+
+    /// Returns the command that ends every read on which a decision rests. It changes nothing.
+    pub(crate) fn write_check(&self, bucket: u32) -> Cmd {
+        let mut check = redis::cmd("PERSIST");
+        check.arg((self.check_key)(bucket));
+        check
+    }
+
+    /// Judges the answer to a write check of this server. Tells operators if its state has changed.
+    pub(crate) fn judge_check(&self, answer: &Value, server: &ServerState) -> Result<(), CommandError> {
+        let unchecked = write_check(answer, self.may_be_unchecked)?;
+        let is_unchecked = unchecked.is_some();
+        // Seldom: a load costs the many healthy answers less than a swap.
+        if server.is_unchecked.load(Ordering::Relaxed) != is_unchecked
+            && server.is_unchecked.swap(is_unchecked, Ordering::Relaxed) != is_unchecked
+        {
+            self.count(unchecked);
+        }
+        Ok(())
+    }
+
+    /// Forgets a server whose connections end.
+    pub(crate) fn forget(&self, server: &ServerState) {
+        if server.is_unchecked.swap(false, Ordering::Relaxed) {
+            self.count(None);
+        }
+    }
+
+    /// Counts a server that has become unchecked, for this reason, or is checked again.
+    fn count(&self, unchecked: Option<Unchecked>) {
+        let mut servers = lock(&self.unchecked);
+        let before = servers.count;
+        if let Some(reason) = unchecked {
+            servers.count += 1;
+            servers.latest = Some(reason);
+        } else {
+            servers.count = before.saturating_sub(1);
+        }
+        let after = servers.count;
+        drop(servers);
+        #[cfg(feature = "tracing")]
+        match (before, after, unchecked) {
+            (0, _, Some(reason)) => tracing::warn!("{}", reason.text()),
+            (_, 0, None) => tracing::info!("the Redis server takes writes again"),
+            _ => {}
+        }
+        let _ = (before, after);
+    }
+
+    /// Returns how the primary can be replaced.
+    pub(crate) fn deployment(&self) -> Deployment {
+        self.deployment
+    }
+
+    /// Judges by its proof an answer of this server that was asked for at this moment, over a
+    /// connection that was `made` before.
+    pub(crate) fn proved(&self, server: Option<ServerId>, asked: Moment, made: Moment) -> Result<(), CommandError> {
+        let Some(proofs) = &self.proofs else { return Ok(()) };
+        let (broken, text) = match lock(proofs).judge(server, asked) {
+            Ok(()) => return Ok(()),
+            Err(Unproved::Unidentified) => (false, "the server does not tell its identity: grant the user INFO"),
+            Err(Unproved::Old) => (false, "not all replicas have acknowledged a write lately"),
+            // A newer connection may be the first that leads to the next primary.
+            Err(Unproved::OtherServer(proved)) => (proved > made, "the replicas follow another server"),
+        };
+        Err(CommandError::new(StoreErrorKind::Unavailable, broken, text))
+    }
+
+    /// Returns the count of replicas of this server that must acknowledge a write.
+    pub(crate) fn replicas(&self, server: Option<ServerId>) -> u64 {
+        self.proofs.as_ref().map_or(0, |proofs| lock(proofs).replicas(server))
+    }
+
+    /// Notes that there may be this many replicas.
+    pub(crate) fn cover(&self, replicas: u64) {
+        self.proofs.iter().for_each(|proofs| lock(proofs).cover(replicas));
+    }
+
+    /// Notes the count of replicas that have acknowledged a write of this moment. Returns whether
+    /// that is a proof.
+    pub(crate) fn acknowledged(&self, server: ServerId, asked: Moment, count: u64) -> bool {
+        self.proofs.as_ref().is_some_and(|proofs| lock(proofs).acknowledged(server, asked, count))
+    }
+
+    /// Notes the count of replicas that a server without a proof demands. Returns whether its
+    /// answers count without one: it demands none, which voids the bound.
+    pub(crate) fn demands(&self, server: ServerId, asked: Moment, replication: Replication) -> bool {
+        let counts =
+            self.proofs.as_ref().is_some_and(|proofs| lock(proofs).demands(server, asked, replication.demanded));
+        if counts {
+            self.note_voids(replication.voids());
+        }
+        counts
+    }
+
+    /// Notes that the write for the replicas failed, with the code of the error.
+    pub(crate) fn failed(&self, code: &str) {
+        self.proofs.iter().for_each(|proofs| lock(proofs).failed(code));
+    }
+
+    /// Returns the reason for which no answer counts, if that is the lack of a proof.
+    pub(crate) fn unproved(&self) -> Option<String> {
+        self.proofs.as_ref().and_then(|proofs| lock(proofs).trouble(Moment::now()))
+    }
+
+    /// Returns the count of suspicions. A connection from before the latest one is not used.
+    pub(crate) fn suspicions(&self) -> u64 {
+        self.suspicions.load(Ordering::Acquire)
+    }
+
+    /// Counts a suspicion, which voids every connection and the answers of the sentinels.
+    pub(crate) fn suspect(&self) {
+        self.suspicions.fetch_add(1, Ordering::AcqRel);
+        #[cfg(feature = "sentinel")]
+        if let Some(watch) = &self.watch {
+            watch.suspect();
+        }
+    }
+
+    /// Returns the time, beyond the staleness, for which an old primary may be believed.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which that is unknown.
+    pub(crate) fn bound(&self) -> Result<Duration, String> {
+        let settings = lock(&self.settings);
+        if let Some(reason) = &settings.voids {
+            return Err(reason.clone());
+        }
+        match (self.deployment, settings.node_timeout) {
+            #[cfg(feature = "cluster")]
+            (Deployment::Cluster { node_timeout: None }, node_timeout) => Deployment::Cluster { node_timeout }.bound(),
+            (deployment, _) => deployment.bound(),
+        }
+        .map_err(str::to_owned)
+    }
+
+    /// Notes the present settings of the servers. Logs a new defect.
+    pub(crate) fn note_settings(&self, settings: ServerSettings) {
+        self.cover(settings.demanded.unwrap_or(0));
+        self.note_voids(settings.voids.clone());
+        let before = std::mem::replace(&mut *lock(&self.settings), settings.clone());
+        #[cfg(feature = "tracing")]
+        if let Some(text) = settings.evicts.filter(|_| before.evicts.is_none()) {
+            tracing::warn!("{text}");
+        }
+        #[cfg(not(feature = "tracing"))]
+        drop((before, settings));
+    }
+
+    /// Notes the reason for which the declared failover bounds nothing. Logs a new one.
+    fn note_voids(&self, reason: Option<String>) {
+        let before = std::mem::replace(&mut lock(&self.settings).voids, reason.clone());
+        #[cfg(feature = "tracing")]
+        if let Some(reason) = reason.filter(|reason| before.as_ref() != Some(reason)) {
+            tracing::warn!(reason, "an old primary may be believed for longer than `failover` declares");
+        }
+        #[cfg(not(feature = "tracing"))]
+        drop((before, reason));
+    }
+
+    /// Returns the defects that an operator should mend.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let servers = lock(&self.unchecked);
+        let unchecked = servers.latest.filter(|_| servers.count > 0);
+        let settings = lock(&self.settings);
+        let warnings = unchecked.map(|reason| reason.text().to_owned()).into_iter();
+        let warnings = warnings.chain(settings.voids.clone()).chain(settings.evicts.clone()).chain(self.unproved());
+        #[cfg(feature = "sentinel")]
+        let warnings = warnings.chain(self.watch.as_ref().and_then(|watch| watch.trouble()));
+        warnings.collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn check_key(bucket: u32) -> String {
+        format!("tb:{{{bucket}}}:m")
+    }
+
+    fn misconf() -> Value {
+        redis::parse_redis_value(b"-MISCONF its disk is full\r\n").unwrap()
+    }
+
+    #[test]
+    fn a_warning_stands_as_long_as_one_server_is_served_unchecked() {
+        let guard = Guard::new(check_key, Deployment::Single);
+        let servers = [ServerState::default(), ServerState::default()];
+        assert!(guard.warnings().is_empty());
+        for server in &servers {
+            guard.judge_check(&misconf(), server).unwrap();
+            guard.judge_check(&misconf(), server).unwrap();
+            assert_eq!(guard.warnings().len(), 1);
+        }
+        guard.judge_check(&Value::Int(0), &servers[0]).unwrap();
+        assert!(guard.warnings()[0].contains("MISCONF"));
+        guard.forget(&servers[1]);
+        assert!(guard.warnings().is_empty());
+    }
+
+    #[test]
+    fn behind_an_address_that_moves_a_full_disk_hides_what_the_check_is_for() {
+        let max_lag = Duration::from_secs(1);
+        let guard = Guard::new(check_key, Deployment::Replicas { max_lag });
+        assert!(guard.judge_check(&misconf(), &ServerState::default()).is_err());
+        assert!(!guard.warnings().iter().any(|warning| warning.contains("MISCONF")));
+    }
+}

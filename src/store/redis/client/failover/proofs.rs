@@ -1,0 +1,253 @@
+//! Proofs that a server was still followed by all its replicas.
+//!
+//! Under [`Failover::Replicas`](super::deployment::Failover) a primary that was cut off goes on to
+//! answer, and it takes writes for a while after it was stopped (`SIGSTOP`, a paused machine). So
+//! an answer counts only with a proof.
+//!
+//! The node makes a write that is replicated, and asks `WAIT` on the same connection. If all
+//! replicas have acknowledged the write, that is a proof. It is dated by the moment before the
+//! question was sent. An answer of the same server counts if it was asked for at most `max_lag`
+//! after that moment.
+//!
+//! Why that bounds an old primary by `max_lag`:
+//!
+//! * A replica that acknowledged a write of the moment `p` followed this server after `p`.
+//! * So no replica was promoted before `p`, and another server confirms revocations only later.
+//! * An acknowledgement that waits in a socket has a lower offset. So a server that was stopped
+//!   proves nothing by it when it goes on.
+//!
+//! The number of replicas is the condition: the larger of `min-replicas-to-write` and the most that
+//! the node ever saw. Each probe looks at them. What remains is a replica that attaches and is
+//! promoted between two probes, and one that attaches in place of a promoted one, if neither number
+//! counts both.
+//!
+//! A server whose `min-replicas-to-write` is 0 voids the bound: the operator wants it to serve
+//! alone. That setting stands in place of a proof, so that a promoted server which has no replica
+//! yet confirms revocations. The bound is unknown meanwhile.
+
+use std::time::Duration;
+
+use crate::store::{ServerId, redis::client::moment::Moment};
+
+/// The newest proof of a store, and the number of replicas that a proof takes.
+#[derive(Debug)]
+pub(crate) struct Proofs {
+    max_lag: Duration,
+    replicas: u64,
+    /// The server that demands no replica, if the one that was asked last does not.
+    alone: Option<ServerId>,
+    newest: Option<Proof>,
+    last: Outcome,
+}
+
+/// A proof of a server.
+#[derive(Clone, Copy, Debug)]
+struct Proof {
+    server: ServerId,
+    /// A moment before the write was sent.
+    asked: Moment,
+}
+
+/// The outcome of the latest probe.
+#[derive(Clone, Debug)]
+enum Outcome {
+    NotAsked,
+    Acknowledged(u64),
+    Failed(String),
+}
+
+/// The reason for which an answer does not count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unproved {
+    /// The server does not tell its identity.
+    Unidentified,
+    /// There is no proof that is young enough.
+    Old,
+    /// There is one, of another server, which was asked at this moment. Connections that are older
+    /// lead to a server of before.
+    OtherServer(Moment),
+}
+
+impl Proofs {
+    /// Creates proofs that count for `max_lag`, without any.
+    pub(crate) fn new(max_lag: Duration) -> Self {
+        Self { max_lag, replicas: 1, alone: None, newest: None, last: Outcome::NotAsked }
+    }
+
+    /// Returns the count of replicas of this server that must acknowledge a write.
+    pub(crate) fn replicas(&self, server: Option<ServerId>) -> u64 {
+        if server.is_some() && server == self.alone { 0 } else { self.replicas }
+    }
+
+    /// Notes that there may be this many replicas. The number never shrinks: one that is away may
+    /// have been promoted.
+    pub(crate) fn cover(&mut self, replicas: u64) {
+        self.replicas = self.replicas.max(replicas);
+    }
+
+    /// Notes the count of replicas that have acknowledged a write of this moment. Returns whether
+    /// that is a proof.
+    pub(crate) fn acknowledged(&mut self, server: ServerId, asked: Moment, count: u64) -> bool {
+        self.last = Outcome::Acknowledged(count);
+        let is_proof = count >= self.replicas;
+        if is_proof {
+            self.newest = Some(Proof { server, asked });
+        }
+        is_proof
+    }
+
+    /// Notes the count of replicas that the server demands, if it tells. Returns whether its
+    /// answers count without a proof: it demands none.
+    pub(crate) fn demands(&mut self, server: ServerId, asked: Moment, replicas: Option<u64>) -> bool {
+        let is_alone = replicas == Some(0);
+        self.alone = is_alone.then_some(server);
+        if is_alone {
+            self.newest = Some(Proof { server, asked });
+        }
+        is_alone
+    }
+
+    /// Notes that the write failed, with the code of the error.
+    pub(crate) fn failed(&mut self, code: &str) {
+        self.last = Outcome::Failed(code.to_owned());
+    }
+
+    /// Judges an answer of this server that was asked for at this moment.
+    pub(crate) fn judge(&self, server: Option<ServerId>, asked: Moment) -> Result<(), Unproved> {
+        let server = server.ok_or(Unproved::Unidentified)?;
+        let young = self.newest.filter(|proof| self.is_young(*proof, asked)).ok_or(Unproved::Old)?;
+        if young.server == server { Ok(()) } else { Err(Unproved::OtherServer(young.asked)) }
+    }
+
+    /// Returns the reason for which no answer counts at this moment; `None` if answers count.
+    pub(crate) fn trouble(&self, now: Moment) -> Option<String> {
+        if self.newest.is_some_and(|proof| self.is_young(proof, now)) {
+            return None;
+        }
+        let all = self.replicas;
+        Some(match &self.last {
+            Outcome::NotAsked => "no replica was asked yet".to_owned(),
+            Outcome::Acknowledged(count) => format!(
+                "{count} of {all} replicas have acknowledged the last write of this node; attach all of them, or \
+                 restart the nodes if one was removed for good"
+            ),
+            Outcome::Failed(code) => {
+                format!("0 of {all} replicas have acknowledged the last write of this node, for it failed ({code})")
+            }
+        })
+    }
+
+    /// Returns whether a proof covers an answer of this moment.
+    fn is_young(&self, proof: Proof, asked: Moment) -> bool {
+        asked.since(proof.asked) <= self.max_lag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX_LAG: Duration = Duration::from_secs(1);
+    const SERVER: ServerId = ServerId::new(1);
+
+    fn at(millis: u64) -> Moment {
+        Moment::at(millis)
+    }
+
+    /// Proofs with one of [`SERVER`] that was asked for at 500 ms.
+    fn proved() -> Proofs {
+        let mut proofs = Proofs::new(MAX_LAG);
+        assert!(proofs.acknowledged(SERVER, at(500), 1));
+        proofs
+    }
+
+    #[test]
+    fn without_a_proof_nothing_counts() {
+        assert_eq!(Proofs::new(MAX_LAG).judge(Some(SERVER), at(0)), Err(Unproved::Old));
+    }
+
+    #[test]
+    fn an_answer_counts_if_it_was_asked_for_at_most_the_lag_after_the_proof() {
+        let proofs = proved();
+        assert_eq!(proofs.judge(Some(SERVER), at(1500)), Ok(()));
+        assert_eq!(proofs.judge(Some(SERVER), at(1501)), Err(Unproved::Old));
+    }
+
+    #[test]
+    fn a_proof_after_the_question_counts_too() {
+        assert_eq!(proved().judge(Some(SERVER), at(0)), Ok(()));
+    }
+
+    #[test]
+    fn a_proof_of_one_server_is_none_of_another() {
+        assert_eq!(proved().judge(Some(ServerId::new(2)), at(500)), Err(Unproved::OtherServer(at(500))));
+        assert_eq!(proved().judge(Some(ServerId::new(2)), at(1501)), Err(Unproved::Old));
+    }
+
+    #[test]
+    fn a_proof_of_another_server_takes_the_place_of_the_one_before() {
+        let (mut proofs, other) = (proved(), ServerId::new(2));
+        assert!(proofs.acknowledged(other, at(600), 1));
+        assert_eq!(proofs.judge(Some(other), at(600)), Ok(()));
+        assert_eq!(proofs.judge(Some(SERVER), at(600)), Err(Unproved::OtherServer(at(600))));
+    }
+
+    #[test]
+    fn a_server_without_an_identity_never_counts() {
+        let proofs = proved();
+        assert_eq!(proofs.judge(None, at(600)), Err(Unproved::Unidentified));
+    }
+
+    #[test]
+    fn it_takes_all_replicas_and_at_least_one() {
+        let mut proofs = Proofs::new(MAX_LAG);
+        assert!(!proofs.acknowledged(SERVER, at(0), 0));
+        proofs.cover(3);
+        assert!(!proofs.acknowledged(SERVER, at(0), 2));
+        assert_eq!(proofs.judge(Some(SERVER), at(0)), Err(Unproved::Old));
+        assert!(proofs.acknowledged(SERVER, at(0), 3));
+    }
+
+    #[test]
+    fn a_replica_that_is_away_is_still_counted() {
+        let mut proofs = Proofs::new(MAX_LAG);
+        proofs.cover(2);
+        proofs.cover(0);
+        assert_eq!(proofs.replicas(Some(SERVER)), 2);
+        assert!(!proofs.acknowledged(SERVER, at(0), 1));
+    }
+
+    #[test]
+    fn a_write_that_falls_short_leaves_the_proof_before_it_its_life() {
+        let mut proofs = proved();
+        assert!(!proofs.acknowledged(SERVER, at(900), 0));
+        proofs.failed("NOREPLICAS");
+        assert_eq!(proofs.judge(Some(SERVER), at(1500)), Ok(()));
+        assert_eq!(proofs.judge(Some(SERVER), at(1501)), Err(Unproved::Old));
+    }
+
+    #[test]
+    fn a_server_that_demands_no_replica_counts_as_long_as_it_says_so() {
+        let mut proofs = Proofs::new(MAX_LAG);
+        assert!(!proofs.demands(SERVER, at(0), None), "it does not tell");
+        assert!(!proofs.demands(SERVER, at(0), Some(1)));
+        assert!(proofs.demands(SERVER, at(500), Some(0)));
+        assert_eq!((proofs.replicas(Some(SERVER)), proofs.replicas(Some(ServerId::new(2)))), (0, 1));
+        assert_eq!(proofs.judge(Some(SERVER), at(1500)), Ok(()));
+        assert_eq!(proofs.judge(Some(SERVER), at(1501)), Err(Unproved::Old));
+        assert_eq!(proofs.judge(Some(ServerId::new(2)), at(500)), Err(Unproved::OtherServer(at(500))));
+        assert!(!proofs.demands(SERVER, at(600), Some(2)));
+        assert_eq!(proofs.replicas(Some(SERVER)), 1);
+    }
+
+    #[test]
+    fn trouble_names_its_cause_once_the_proof_is_old() {
+        let mut proofs = proved();
+        assert!(!proofs.acknowledged(SERVER, at(900), 0));
+        assert_eq!(proofs.trouble(at(1500)), None);
+        let trouble = |proofs: &Proofs| proofs.trouble(at(1501)).unwrap_or_default();
+        assert!(trouble(&proofs).contains("0 of 1 replicas"));
+        proofs.failed("NOREPLICAS");
+        assert!(trouble(&proofs).contains("NOREPLICAS"));
+    }
+}

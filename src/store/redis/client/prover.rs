@@ -1,0 +1,255 @@
+//! The task that asks a server's replicas for [proofs](super::failover::proofs).
+//!
+//! It has a connection of its own: `WAIT` blocks one until the replicas have acknowledged.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use redis::{Pipeline, Value};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    clock::saturating_millis,
+    error::{ConfigError, StoreError, StoreErrorKind},
+    store::{
+        ServerId,
+        redis::client::{
+            answer::{error::CommandError, info, reply::malformed},
+            connect_error::{ConnectError, Unfit},
+            connections::{Connections, checkout::Checkout, config::ConnectionConfig, connector::Connector, identity},
+            failover::{
+                guard::Guard,
+                replication::{self, DEMANDED, Replication},
+            },
+            moment::Moment,
+        },
+    },
+};
+
+/// The longest pause between two probes.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// The pause after a failed probe, when connecting.
+const SHORT_PAUSE: Duration = Duration::from_millis(25);
+/// The life of the key that is written. It ends by itself once no node probes any more.
+const LIFE_MILLIS: u32 = 60_000;
+
+/// Owner of the task. The task ends when this is dropped.
+pub(crate) struct Prover {
+    prober: Arc<Prober>,
+    task: Mutex<Option<Task>>,
+}
+
+/// A task that ends when this is dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The connection of the probes, and their settings.
+struct Prober {
+    connections: Connections,
+    guard: Arc<Guard>,
+    /// The key of the write.
+    key: String,
+    timeout: Duration,
+    pause: Duration,
+    /// The time for which the server waits for its replicas.
+    wait: Duration,
+}
+
+/// The write of a probe.
+#[derive(Clone, Copy)]
+enum Write {
+    /// Prolongs the life of the key. Redis allows that when it is out of memory.
+    Prolong,
+    /// Makes the key, if there is none.
+    Create,
+}
+
+impl Write {
+    /// Returns the name of the command.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Prolong => "PEXPIRE",
+            Self::Create => "SET",
+        }
+    }
+}
+
+/// The outcome of one probe.
+enum Probe {
+    /// All replicas have acknowledged the write.
+    Proved,
+    /// Not all replicas have acknowledged the write, or it failed.
+    Short,
+    /// The user has no right to this command.
+    Forbidden(&'static str),
+    /// The server does not tell its identity.
+    Unidentified,
+}
+
+impl Prover {
+    /// Creates a prover that writes to `key`, if answers need proofs.
+    pub(crate) fn new(connector: &Connector, key: String, timeout: Duration) -> Result<Option<Self>, ConfigError> {
+        let guard = connector.guard();
+        let Some(max_lag) = guard.deployment().max_lag() else { return Ok(None) };
+        let (wait, config) = (max_lag / 2, ConnectionConfig::new(timeout, 1));
+        // The client must wait for longer than the server does.
+        let source = connector.source(None, &ConnectionConfig::new(wait.saturating_add(timeout), 1))?;
+        let prober = Prober {
+            connections: Connections::new(source, &config, guard),
+            guard: Arc::clone(guard),
+            key,
+            timeout,
+            pause: (max_lag / 4).min(LONGEST_PAUSE),
+            wait,
+        };
+        Ok(Some(Self { prober: Arc::new(prober), task: Mutex::new(None) }))
+    }
+
+    /// Waits for the first proof, and starts the task.
+    ///
+    /// # Errors
+    ///
+    /// There is no proof in time. The error names the cause.
+    pub(crate) async fn begin(&self) -> Result<(), ConnectError> {
+        let ends = Instant::now() + self.prober.timeout + self.prober.wait;
+        loop {
+            match self.prober.probe().await {
+                Probe::Proved => break,
+                Probe::Forbidden(command) => return Err(lacks(command).into()),
+                Probe::Unidentified => return Err(lacks("INFO").into()),
+                Probe::Short if Instant::now() >= ends => {
+                    let cause = self.prober.guard.unproved().unwrap_or_default();
+                    return Err(StoreError::from(CommandError::new(StoreErrorKind::Unavailable, false, &cause)).into());
+                }
+                Probe::Short => sleep(SHORT_PAUSE).await,
+            }
+        }
+        self.keep_at_work();
+        Ok(())
+    }
+
+    /// Starts the task on the present runtime if it does not run: a former runtime may have ended.
+    pub(crate) fn keep_at_work(&self) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if task.as_ref().is_none_or(|task| task.0.is_finished()) {
+            *task = Some(Task(tokio::spawn(probe_for_ever(Arc::clone(&self.prober)))));
+        }
+    }
+}
+
+/// Returns the error of a user without the right to a command.
+fn lacks(command: &str) -> ConfigError {
+    ConfigError::new(
+        "url",
+        format!("names a user who has no right to {command}, which `Failover::Replicas` needs"),
+        format!("grant it with ACL SETUSER (+{})", command.to_lowercase()),
+    )
+    .with_source(Unfit::Rights(command.to_owned()))
+}
+
+/// Probes after each pause.
+async fn probe_for_ever(prober: Arc<Prober>) {
+    loop {
+        let began = Instant::now();
+        prober.probe().await;
+        sleep_until(began + prober.pause).await;
+    }
+}
+
+impl Prober {
+    /// Asks the replicas once. Without a proof it drops the connection: the address may lead
+    /// elsewhere by now.
+    async fn probe(&self) -> Probe {
+        let mut checkout = match self.connections.checkout(Instant::now() + self.timeout).await {
+            Ok(checkout) => checkout,
+            Err(error) => return self.failed(&error, "INFO"),
+        };
+        let probed = match self.ask(&mut checkout, Write::Prolong).await {
+            Some(probed) => probed,
+            None => self.ask(&mut checkout, Write::Create).await.unwrap_or(Probe::Short),
+        };
+        if !matches!(probed, Probe::Proved) {
+            checkout.discard();
+        }
+        probed
+    }
+
+    /// Makes one write and waits for the replicas. Returns `None` if there is no key to prolong.
+    async fn ask(&self, checkout: &mut Checkout, write: Write) -> Option<Probe> {
+        let asked = Moment::now();
+        let deadline = Instant::now() + self.wait + self.timeout;
+        let values = match checkout.pipeline(&self.probe_pipeline(write, checkout.server()), deadline).await {
+            Ok(values) => values,
+            Err(error) => return Some(self.failed(&error, write.name())),
+        };
+        let Ok([written, acknowledged, server, replication]) = <[Value; 4]>::try_from(values) else {
+            return Some(self.failed(&malformed(), write.name()));
+        };
+        match written.extract_error().map_err(CommandError::from) {
+            Ok(Value::Int(0)) => return None,
+            Ok(Value::Int(_) | Value::Okay) => {}
+            Ok(_) => return Some(self.failed(&malformed(), write.name())),
+            Err(error) => return Some(self.failed(&error, write.name())),
+        }
+        let count = match acknowledged.extract_error().map_err(CommandError::from) {
+            Ok(Value::Int(count)) => u64::try_from(count).unwrap_or(0),
+            Ok(_) => return Some(self.failed(&malformed(), "WAIT")),
+            Err(error) => return Some(self.failed(&error, "WAIT")),
+        };
+        let (server, replication) = match (section(server), section(replication)) {
+            (Ok(server), Ok(replication)) => (server, replication),
+            (Err(error), _) | (_, Err(error)) => return Some(self.failed(&error, "INFO")),
+        };
+        self.guard.cover(replication::online(&replication));
+        let Some(name) = identity::name_of_term(&server, &replication) else { return Some(Probe::Unidentified) };
+        let server = identity::server_id(&name, None);
+        if self.guard.acknowledged(server, asked, count) {
+            return Some(Probe::Proved);
+        }
+        let demanded = self.demanded(checkout).await;
+        let replication = Replication { connected: replication::connected(&replication), demanded };
+        Some(if self.guard.demands(server, asked, replication) { Probe::Proved } else { Probe::Short })
+    }
+
+    /// Returns the count of replicas that the server demands; `None` if it does not tell.
+    async fn demanded(&self, checkout: &mut Checkout) -> Option<u64> {
+        let answer = checkout.command(&replication::setting(DEMANDED), Instant::now() + self.timeout).await;
+        answer.and_then(replication::number).ok().flatten()
+    }
+
+    /// Returns the commands of a probe. `INFO` is last: the server was the primary of this name
+    /// until then, so no other one confirmed a revocation before the write.
+    fn probe_pipeline(&self, write: Write, server: Option<ServerId>) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(4);
+        pipeline.ignore_errors();
+        match write {
+            Write::Prolong => pipeline.cmd("PEXPIRE").arg(&self.key).arg(LIFE_MILLIS),
+            Write::Create => pipeline.cmd("SET").arg(&self.key).arg(1).arg("PX").arg(LIFE_MILLIS),
+        };
+        pipeline.cmd("WAIT").arg(self.guard.replicas(server)).arg(saturating_millis(self.wait));
+        pipeline.cmd("INFO").arg("server");
+        pipeline.cmd("INFO").arg("replication");
+        pipeline
+    }
+
+    /// Notes a failed command.
+    fn failed(&self, error: &CommandError, command: &'static str) -> Probe {
+        self.guard.failed(error.code());
+        if error.is_forbidden() { Probe::Forbidden(command) } else { Probe::Short }
+    }
+}
+
+/// Returns the text of a section of `INFO`.
+fn section(answer: Value) -> Result<String, CommandError> {
+    info::text(answer.extract_error()?)
+}

@@ -1,0 +1,228 @@
+//! Subscriptions to nudges: messages on the channel of a bucket which say "read the log now".
+//!
+//! Nothing rests on them: a nudge may be lost, late or spurious. In a cluster there is one
+//! connection to each primary that the feeds have found. A bucket that moves is without nudges for
+//! a second or two.
+//!
+//! A connection with subscriptions carries nothing else but `ROLE`. Redis confirms a subscription
+//! with a push and no reply (redis/redis#11784), and redis-rs takes such a push for the answer to
+//! its oldest command. A server that ends a subscription by itself, when a slot moves, sends the
+//! same push (valkey-io/valkey#1066, open). It would shift the answers of all commands after it. No
+//! issue of redis-rs describes that. Reproduce it on redis 1.8 with RESP3: `SSUBSCRIBE`, then move
+//! the slot while a command waits. Remove the separate connection when redis tells the two pushes
+//! apart.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::try_join_all;
+use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+#[cfg(feature = "cluster")]
+use crate::store::redis::client::router::cluster::Cluster;
+use crate::{
+    clock::jittered,
+    error::StoreErrorKind,
+    store::{
+        bell::Bell,
+        redis::client::{
+            address::Address,
+            answer::{error::CommandError, reply::Reply},
+            connections::{config::ConnectionConfig, connector::Connector},
+            router::Router,
+        },
+    },
+};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a refused subscription: a missing right or protocol is seldom granted soon.
+const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
+/// The longest time for which a dead subscription goes unnoticed, except for the timeout.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which each primary of a cluster gets a subscription to its buckets.
+#[cfg(feature = "cluster")]
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The channels of the buckets, and the servers that publish to them.
+pub(crate) struct Channels {
+    pub(crate) connector: Arc<Connector>,
+    /// The time limit of each command.
+    pub(crate) timeout: Duration,
+    /// Returns the name of a bucket's channel.
+    pub(crate) name: Box<dyn Fn(u32) -> String + Send + Sync>,
+}
+
+/// A task that rings the bells until it is dropped.
+pub(crate) struct Subscription(JoinHandle<()>);
+
+impl Subscription {
+    /// Starts the task. Returns `None` if there can be no subscription.
+    pub(crate) fn start(channels: Channels, router: &Arc<Router>, bells: Vec<Arc<Bell>>) -> Option<Self> {
+        if !channels.connector.takes_subscriptions() {
+            #[cfg(feature = "tracing")]
+            tracing::info!("no nudges from Redis: the address behind the application's own pool is unknown");
+            return None;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            #[cfg(feature = "tracing")]
+            tracing::warn!("no nudges from Redis: there is no Tokio runtime to receive them on");
+            return None;
+        };
+        let (channels, router) = (Arc::new(channels), Arc::clone(router));
+        let task = async move {
+            match &*router {
+                Router::One(_) => Subscriber::new(channels, None, bells).run().await,
+                #[cfg(feature = "cluster")]
+                Router::Cluster(cluster) => subscribe_to_each(&channels, cluster, &bells).await,
+            }
+        };
+        Some(Self(runtime.spawn(task)))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Keeps a subscription to each primary, each in a task of its own: one that hangs affects only its
+/// own buckets.
+#[cfg(feature = "cluster")]
+async fn subscribe_to_each(channels: &Arc<Channels>, cluster: &Cluster, bells: &[Arc<Bell>]) {
+    let mut subscriptions: HashMap<(Address, Vec<u32>), Subscription> = HashMap::new();
+    loop {
+        // A failure is reported to the readers.
+        let places = cluster.places(Instant::now() + channels.timeout).await.unwrap_or_default();
+        subscriptions.retain(|(address, buckets), _| places.get(address) == Some(buckets));
+        for (address, buckets) in places {
+            subscriptions.entry((address, buckets)).or_insert_with_key(|(address, buckets)| {
+                let is_its = |bell: &&Arc<Bell>| bell.buckets().iter().all(|bucket| buckets.contains(bucket));
+                let its = bells.iter().filter(is_its).cloned().collect();
+                let subscriber = Subscriber::new(Arc::clone(channels), Some(address.clone()), its);
+                Subscription(tokio::spawn(async move { subscriber.run().await }))
+            });
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The bell and the bucket of each channel.
+type Bells = HashMap<String, (Arc<Bell>, u32)>;
+
+/// A subscription over one connection.
+struct Subscriber {
+    channels: Arc<Channels>,
+    /// The node of a cluster.
+    node: Option<Address>,
+    bells_of: Arc<Bells>,
+    bells: Vec<Arc<Bell>>,
+}
+
+impl Subscriber {
+    /// Creates a subscription to the channels of these bells.
+    fn new(channels: Arc<Channels>, node: Option<Address>, bells: Vec<Arc<Bell>>) -> Self {
+        let bells_of = bells.iter().flat_map(|bell| {
+            bell.buckets().iter().map(|bucket| ((channels.name)(*bucket), (Arc::clone(bell), *bucket)))
+        });
+        Self { bells_of: Arc::new(bells_of.collect()), channels, node, bells }
+    }
+
+    /// Subscribes again and again, for ever.
+    async fn run(self) {
+        let (mut pause, mut is_logged) = (SHORTEST_PAUSE, false);
+        loop {
+            let begun = Instant::now();
+            let outcome = self.listen().await;
+            if begun.elapsed() > LONGEST_PAUSE {
+                pause = SHORTEST_PAUSE;
+            }
+            match outcome {
+                Err(error) if error.kind == StoreErrorKind::Rejected => {
+                    if !is_logged {
+                        #[cfg(feature = "tracing")]
+                        tracing::warn!(
+                            error = ?crate::error::StoreError::from(error),
+                            "no nudges from Redis: the subscription was refused; revocations are read at every tick all the same"
+                        );
+                    }
+                    is_logged = true;
+                    sleep(jittered(PAUSE_IF_REFUSED)).await;
+                }
+                _ => {
+                    sleep(jittered(pause)).await;
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Connects, subscribes, and returns when the subscription has ended.
+    async fn listen(&self) -> Result<(), CommandError> {
+        // Each connection has its own. Otherwise the end of one would end the next one too.
+        let ended = Arc::new(Notify::new());
+        let pushes = {
+            let (bells_of, ended) = (Arc::clone(&self.bells_of), Arc::clone(&ended));
+            move |push| ring(&bells_of, &ended, &push)
+        };
+        let config =
+            ConnectionConfig { pushes: Some(Arc::new(pushes)), ..ConnectionConfig::new(self.channels.timeout, 1) };
+        let refused = |_| CommandError::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
+        let source = self.channels.connector.source(self.node.as_ref(), &config).map_err(refused)?;
+        let limit = self.channels.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
+        let connection = timeout(limit, source.connect()).await.map_err(|_| CommandError::timeout())??;
+        timeout(limit, self.subscribe(&connection)).await.map_err(|_| CommandError::timeout())??;
+        // Messages that were published before are not pushed.
+        self.bells.iter().for_each(|bell| bell.ring_for_all());
+        while timeout(PING_EVERY, ended.notified()).await.is_err() {
+            timeout(self.channels.timeout, check_role(connection.clone()))
+                .await
+                .map_err(|_| CommandError::timeout())??;
+        }
+        Ok(())
+    }
+
+    /// Subscribes to each channel with a command of its own.
+    ///
+    /// The server confirms each channel, and redis 1.8 expects one answer to a command. Its own
+    /// method for several shard channels needs its connection to a whole cluster. No upstream issue
+    /// found; reproduce: `SSUBSCRIBE a b`, then `PING`. Remove when `PING` gets its own answer.
+    async fn subscribe(&self, connection: &MultiplexedConnection) -> Result<(), CommandError> {
+        let subscriptions = self.bells_of.keys().map(|channel| {
+            let mut connection = connection.clone();
+            async move { redis::cmd("SSUBSCRIBE").arg(channel).query_async::<Value>(&mut connection).await }
+        });
+        try_join_all(subscriptions).await?;
+        Ok(())
+    }
+}
+
+/// Handles a push. Runs in the task that reads the connection.
+fn ring(bells: &Bells, ended: &Notify, push: &PushInfo) {
+    match push.kind {
+        PushKind::SMessage => {
+            let channel = push.data.first().and_then(|channel| match channel {
+                Value::BulkString(name) => std::str::from_utf8(name).ok(),
+                _ => None,
+            });
+            if let Some((bell, bucket)) = channel.and_then(|channel| bells.get(channel)) {
+                bell.ring(*bucket);
+            }
+        }
+        // The server ends the subscription if the slot moved to another node.
+        PushKind::Disconnection | PushKind::SUnsubscribe => ended.notify_one(),
+        _ => {}
+    }
+}
+
+/// Returns an error if the connection is dead, or leads to a server that is no longer a primary.
+async fn check_role(mut connection: MultiplexedConnection) -> Result<(), CommandError> {
+    let answer = redis::cmd("ROLE").query_async::<Value>(&mut connection).await?;
+    if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(CommandError::untrusted("not a primary")) }
+}

@@ -1,0 +1,268 @@
+//! The primaries of a cluster, each over connections of its own: one that hangs or is dead affects
+//! only its own buckets.
+//!
+//! redis has a connection to a whole cluster, which is not used. While one primary hangs, it delays
+//! the calls to all others, for more than a second at a time (measured on 1.8). See redis-rs#2092,
+//! which was closed with 1.4, and redis-rs#2277, which is open. Use that connection when a primary
+//! under `SIGSTOP` delays no call to another one.
+//!
+//! The cluster asks a node which primary holds a bucket when the first call needs it, and again
+//! when there is **doubt**. Doubt means that the primary answered `MOVED` or another error about
+//! its state, or not at all. There is one query at a time, for all callers that wait for it. After
+//! it there is none for a pause, which doubles up to a second as long as there is doubt. Until then
+//! all calls use the old answer. A caller that got `MOVED` knows that the answer is wrong, and asks
+//! again after the shortest pause.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::Shared};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::{
+    error::{ConfigError, StoreErrorKind},
+    store::{
+        BoxFuture,
+        redis::client::{
+            address::Address,
+            answer::error::CommandError,
+            connections::{Connections, checkout::Checkout, config::ConnectionConfig, connector::Connector},
+            failover::guard::Guard,
+            router::topology::{self, Topology},
+        },
+    },
+};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A query of the topology, for all callers that wait for it.
+type TopologyQuery = Shared<BoxFuture<Result<Arc<Topology>, CommandError>>>;
+
+/// Connections to every primary that holds buckets.
+pub(crate) struct Cluster {
+    connector: Arc<Connector>,
+    config: ConnectionConfig,
+    /// The nodes that the application named: the first to be asked, and again if all others are
+    /// gone.
+    named: Vec<Address>,
+    buckets: u32,
+    table: Mutex<Table>,
+}
+
+/// A primary and the connections to it.
+struct Primary {
+    address: Address,
+    connections: Connections,
+}
+
+/// The node's view of the cluster.
+struct Table {
+    /// The primary of each bucket.
+    primaries: Vec<Option<Arc<Primary>>>,
+    /// All nodes in the last answer.
+    nodes: Vec<Address>,
+    /// The query that is under way, and the time at which it began.
+    query: Option<(TopologyQuery, Instant)>,
+    /// The time and result of the last one.
+    last: Option<(Instant, Result<(), CommandError>)>,
+    /// The pause after it before doubt alone is a reason for another one.
+    pause: Duration,
+    /// Another node is asked first each time.
+    turn: usize,
+    /// The guard's count of suspicions when all of it was learnt.
+    suspicions: u64,
+}
+
+impl Cluster {
+    /// Creates an empty table. The nodes are asked by the first call.
+    pub(crate) fn new(connector: Arc<Connector>, config: ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
+        let table = Table {
+            primaries: Vec::new(),
+            nodes: Vec::new(),
+            query: None,
+            last: None,
+            pause: SHORTEST_PAUSE,
+            turn: 0,
+            suspicions: connector.guard().suspicions(),
+        };
+        Ok(Self { named: connector.nodes()?, connector, config, buckets, table: Mutex::new(table) })
+    }
+
+    /// Returns the rules by which answers count.
+    pub(crate) fn guard(&self) -> &Arc<Guard> {
+        self.connector.guard()
+    }
+
+    /// Returns the highest count of connections to one primary.
+    pub(crate) fn count(&self) -> usize {
+        self.config.connections
+    }
+
+    /// Returns a connection to the primary of a bucket.
+    pub(crate) async fn checkout(&self, bucket: u32, deadline: Instant) -> Result<Checkout, CommandError> {
+        self.forget_if_suspected();
+        let known = self.table().primary(bucket);
+        let primary = match known {
+            Some(primary) if !primary.connections.is_doubted() => primary,
+            _ => {
+                let outcome = self.ask(None, deadline).await;
+                // If no answer names another one, the known one is asked all the same.
+                let unknown = || CommandError::new(StoreErrorKind::Unavailable, false, "no primary holds the bucket");
+                self.table().primary(bucket).ok_or_else(|| outcome.err().unwrap_or_else(unknown))?
+            }
+        };
+        primary.connections.checkout(deadline).await
+    }
+
+    /// Asks for a bucket's new primary, after `MOVED`. The node that answered so knows best.
+    pub(crate) async fn follow(&self, bucket: u32, deadline: Instant) {
+        let (first, last) = {
+            let table = self.table();
+            (table.primary(bucket), table.last.as_ref().map(|(ended, _)| *ended))
+        };
+        if let Some(ended) = last {
+            sleep_until(deadline.min(ended + SHORTEST_PAUSE)).await;
+        }
+        let _ = self.ask(first.as_ref().map(|primary| &primary.address), deadline).await;
+    }
+
+    /// Returns the known buckets of each primary.
+    pub(crate) async fn places(&self, deadline: Instant) -> Result<HashMap<Address, Vec<u32>>, CommandError> {
+        if self.table().primaries.is_empty() {
+            self.ask(None, deadline).await?;
+        }
+        let mut places: HashMap<Address, Vec<u32>> = HashMap::new();
+        for (bucket, primary) in (0..).zip(&self.table().primaries) {
+            if let Some(primary) = primary {
+                places.entry(primary.address.clone()).or_default().push(bucket);
+            }
+        }
+        Ok(places)
+    }
+
+    /// Asks the nodes, together with all simultaneous callers, and stores their answer. `first` is
+    /// a node that has answered itself that the bucket is elsewhere.
+    async fn ask(&self, first: Option<&Address>, deadline: Instant) -> Result<(), CommandError> {
+        let query = {
+            let mut table = self.table();
+            match &table.query {
+                // A query that a caller waits for has ended by then. One that all callers have left
+                // may have been answered long ago.
+                Some((query, began)) if began.elapsed() <= self.limit() => query.clone(),
+                _ => {
+                    let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };
+                    if let Some((ended, outcome)) = &table.last
+                        && ended.elapsed() < pause
+                    {
+                        return outcome.clone();
+                    }
+                    let query = self.query(table.turns(&self.named, first));
+                    table.query = Some((query.clone(), Instant::now()));
+                    query
+                }
+            }
+        };
+        let answer = timeout_at(deadline, query.clone()).await.map_err(|_| CommandError::timeout())?;
+        self.settle(&query, answer)
+    }
+
+    /// Forgets the primaries, and an earlier query, after a suspicion.
+    fn forget_if_suspected(&self) {
+        let suspicions = self.guard().suspicions();
+        let mut table = self.table();
+        if table.suspicions != suspicions {
+            table.suspicions = suspicions;
+            table.primaries = Vec::new();
+            (table.query, table.last) = (None, None);
+        }
+    }
+
+    /// Creates a query. It proceeds only while a caller waits for it.
+    fn query(&self, nodes: Vec<Address>) -> TopologyQuery {
+        let (connector, config, buckets) = (Arc::clone(&self.connector), self.config.clone(), self.buckets);
+        let limit = self.limit();
+        let ask = async move {
+            let asked = timeout(limit, topology::ask(&connector, &config, nodes, buckets)).await;
+            asked.unwrap_or_else(|_| Err(CommandError::timeout())).map(Arc::new)
+        };
+        let boxed: BoxFuture<_> = Box::pin(ask);
+        boxed.shared()
+    }
+
+    /// Returns the time limit of a query: each node has the timeout, and other nodes may have been
+    /// asked before it.
+    fn limit(&self) -> Duration {
+        self.config.timeout.saturating_mul(2)
+    }
+
+    /// Stores an answer. The first of the callers that waited for it does so; the others find it
+    /// done.
+    fn settle(&self, query: &TopologyQuery, answer: Result<Arc<Topology>, CommandError>) -> Result<(), CommandError> {
+        let mut table = self.table();
+        if !table.query.as_ref().is_some_and(|(current, _)| current.ptr_eq(query)) {
+            return answer.map(drop);
+        }
+        table.query = None;
+        let outcome = answer.and_then(|topology| self.primaries(&table, &topology).map(|found| (topology, found)));
+        // A query long after the last one starts with the shortest pause again.
+        let is_new = table.last.as_ref().is_none_or(|(ended, _)| ended.elapsed() > LONGEST_PAUSE.saturating_mul(2));
+        table.pause = if is_new { SHORTEST_PAUSE } else { table.pause.saturating_mul(2).min(LONGEST_PAUSE) };
+        let outcome = outcome.map(|(topology, found)| {
+            found.iter().flatten().for_each(|primary| primary.connections.trust());
+            table.primaries = found;
+            table.nodes.clone_from(&topology.nodes);
+        });
+        table.last = Some((Instant::now(), outcome.clone()));
+        outcome
+    }
+
+    /// Returns the primaries of an answer. One that is a primary still keeps its connections.
+    fn primaries(&self, table: &Table, topology: &Topology) -> Result<Vec<Option<Arc<Primary>>>, CommandError> {
+        let known = table.primaries.iter().flatten();
+        let mut known: HashMap<_, _> = known.map(|primary| (&primary.address, Arc::clone(primary))).collect();
+        let mut primary = |address| -> Result<_, CommandError> {
+            let primary = match known.entry(address) {
+                Entry::Occupied(known) => Arc::clone(known.get()),
+                Entry::Vacant(place) => Arc::clone(place.insert(Arc::new(self.primary(address)?))),
+            };
+            Ok(primary)
+        };
+        topology.primaries.iter().map(|address| address.as_ref().map(&mut primary).transpose()).collect()
+    }
+
+    /// Creates the connections to a primary.
+    fn primary(&self, address: &Address) -> Result<Primary, CommandError> {
+        let unusable = |_| CommandError::new(StoreErrorKind::Rejected, false, "an address that cannot be used");
+        let source = self.connector.source(Some(address), &self.config).map_err(unusable)?;
+        Ok(Primary { address: address.clone(), connections: Connections::new(source, &self.config, self.guard()) })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Returns the known primary of a bucket.
+    fn primary(&self, bucket: u32) -> Option<Arc<Primary>> {
+        self.primaries.get(usize::try_from(bucket).ok()?)?.clone()
+    }
+
+    /// Returns the nodes in the order in which they are asked: those in doubt come last.
+    fn turns(&mut self, named: &[Address], first: Option<&Address>) -> Vec<Address> {
+        let mut nodes = self.nodes.clone();
+        nodes.extend(named.iter().filter(|node| !self.nodes.contains(node)).cloned());
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn.checked_rem(nodes.len()).unwrap_or(0);
+        nodes.rotate_left(turn);
+        let is_doubted = |node: &Address| {
+            self.primaries.iter().flatten().any(|primary| primary.address == *node && primary.connections.is_doubted())
+        };
+        nodes.sort_by_key(|node| if Some(node) == first { 0 } else { 1 + u8::from(is_doubted(node)) });
+        nodes
+    }
+}

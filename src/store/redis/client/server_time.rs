@@ -1,0 +1,107 @@
+//! The server's time, estimated from its answers.
+//!
+//! Every answer carries the server's time of a moment before it came. So *that time plus the time
+//! that has passed here since* is never ahead of the server's clock, if both clocks run equally
+//! fast. Of all answers, the one that came fastest is the most exact. Paces differ a little
+//! (quartz: under 100 parts in a million), so the time that has passed here counts for 1/4096 less.
+//! Any answer that comes fast corrects that again.
+//!
+//! A server clock that is put back by more than the longest time of an answer is noticed and
+//! followed.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::clock::Timestamp;
+
+/// An estimate of the server's time that is never ahead.
+#[derive(Debug)]
+pub(crate) struct ServerTime {
+    /// The server's time in an answer, and the time at which that came. None before the first.
+    best: Mutex<Option<(Timestamp, Instant)>>,
+    /// The longest age of an answer.
+    oldest_answer: Duration,
+}
+
+impl ServerTime {
+    /// Creates an estimate without an answer. No answer takes longer than `oldest_answer`.
+    pub(crate) fn new(oldest_answer: Duration) -> Self {
+        Self { best: Mutex::new(None), oldest_answer }
+    }
+
+    /// Returns the estimate for this moment; the Unix epoch before any answer.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.at(Instant::now())
+    }
+
+    /// Learns from an answer that came just now.
+    pub(crate) fn learn(&self, answered: Timestamp) {
+        self.learn_at(answered, Instant::now());
+    }
+
+    /// Returns the estimate for a moment.
+    fn at(&self, moment: Instant) -> Timestamp {
+        let best = *self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        best.map(|best| estimate(best, moment)).unwrap_or_default()
+    }
+
+    /// Learns from an answer that came at a moment.
+    fn learn_at(&self, answered: Timestamp, moment: Instant) {
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = best.map(|best| estimate(best, moment));
+        let put_back = |known: Timestamp| known.saturating_since(answered) > self.oldest_answer;
+        if known.is_none_or(|known| answered > known || put_back(known)) {
+            *best = Some((answered, moment));
+        }
+    }
+}
+
+/// Returns the server's time at a moment, by an answer and the moment at which that came.
+fn estimate((answered, came): (Timestamp, Instant), moment: Instant) -> Timestamp {
+    let passed = moment.saturating_duration_since(came);
+    answered.saturating_add(passed.saturating_sub(passed / 4096))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(milliseconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_790_000_000_000 + milliseconds)
+    }
+
+    #[test]
+    fn the_fastest_answer_tells_most_and_the_estimate_is_never_ahead() {
+        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        time.learn_at(at(0), start + 40 * MS);
+        assert_eq!(time.at(start + 40 * MS), at(0));
+        time.learn_at(at(50), start + 51 * MS);
+        assert_eq!(time.at(start + 51 * MS), at(50));
+        time.learn_at(at(60), start + 90 * MS);
+        assert_eq!(time.at(start + 90 * MS), at(50 + 39 - 1));
+        let hour = 3_600_000;
+        let drifted = hour - hour / 10_000;
+        assert!(time.at(start + 3_600_000 * MS) < at(drifted));
+    }
+
+    #[test]
+    fn what_passes_between_answers_of_the_same_millisecond_counts() {
+        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        time.learn_at(at(0), start);
+        time.learn_at(at(0), start + MS * 9 / 10);
+        assert_eq!(time.at(start + MS * 9 / 10), at(0));
+        assert_eq!(time.at(start + MS * 11 / 10), at(1));
+    }
+
+    #[test]
+    fn a_server_clock_that_is_put_back_is_followed() {
+        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        time.learn_at(at(10_000), start);
+        time.learn_at(at(1_000), start + MS);
+        assert_eq!(time.at(start + MS), at(1_000));
+    }
+}

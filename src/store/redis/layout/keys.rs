@@ -1,0 +1,258 @@
+//! The keys of the store and their contents.
+//!
+//! ```text
+//! {prefix}:{b}:u:<sub>   HASH    a user: generations, sessions, revoked tokens
+//! {prefix}:{b}:i:<sub>   HASH    the labels of the user's sessions
+//! {prefix}:{b}:s:<sub>   ZSET    the user's live sessions by last rotation, if a cap was in use
+//! {prefix}:{b}:d:<hash>  STRING  a revoked thing of another issuer
+//! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from,
+//!                                dmax, fmax
+//! {prefix}:{b}:log       STREAM  the revocation log
+//! {prefix}:{b}:ch        shard channel: a nudge at every entry
+//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`failover`)
+//! ```
+//!
+//! `{b}` is the bucket's number in braces, literally: the hash tag by which Redis Cluster keeps all
+//! of it in one slot. A prefix holds no brace, so the first brace of a key is always that one.
+//!
+//! **The bucket** of a subject is the number in the first four bytes (big-endian) of its SHA-256,
+//! modulo the number of buckets. It never changes: by another rule, the store would find no
+//! session.
+//!
+//! The fields of a user's hash. Their first byte gives their kind, so that no id can be mistaken
+//! for another thing:
+//!
+//! | field | contents |
+//! |--|--|
+//! | `g` | the first generation that is alive; written by `revoke_all` only |
+//! | `o` | the highest generation that was given to a session |
+//! | `r` | logins that began up to this time are refused, in ms; written by `revoke_all` |
+//! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the kept session>` |
+//! | `x` | progress of the index of live sessions: a cursor, `done`, or absent without any cap |
+//! | `c` | the position at which pruning goes on |
+//! | `!<jti>` | end of the revocation of this access token, in ms; `.` and the entry's sequence |
+//! | `<sid>` | a session's record |
+//! | `=<sid>` | the same, if the `sid` is one byte long or starts with `!` or `=` |
+//!
+//! `e` has `;` for `:` once a session was opened.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+
+use crate::{error::ConfigError, store::ExternalId};
+
+/// The layout that this code reads and writes. Every `m` contains it.
+pub(crate) const LAYOUT: &str = "2";
+
+const MAX_PREFIX: usize = 64;
+/// More buckets than a large cluster has nodes are of no use: each one costs the readers of the log
+/// a request.
+const MAX_BUCKETS: u32 = 1024;
+
+/// The names of one deployment.
+#[derive(Clone, Debug)]
+pub(crate) struct Keyspace {
+    prefix: String,
+    buckets: u32,
+}
+
+/// The key of a thing of another issuer: its hash, and the bucket of the hash.
+pub(crate) struct ExternalKey {
+    pub(crate) bucket: u32,
+    pub(crate) hash: String,
+}
+
+impl Keyspace {
+    /// Creates a keyspace.
+    ///
+    /// # Errors
+    ///
+    /// The prefix or the count of buckets cannot work.
+    pub(crate) fn new(prefix: &str, buckets: u32) -> Result<Self, ConfigError> {
+        if prefix.is_empty() || prefix.len() > MAX_PREFIX {
+            return Err(ConfigError::new(
+                "prefix",
+                format!("has {} bytes", prefix.len()),
+                format!("give it 1 to {MAX_PREFIX} bytes"),
+            ));
+        }
+        if prefix.contains(['{', '}']) {
+            return Err(ConfigError::new(
+                "prefix",
+                "holds a brace, which would choose another slot of a Redis Cluster",
+                "leave braces out",
+            ));
+        }
+        if buckets == 0 || buckets > MAX_BUCKETS {
+            return Err(ConfigError::new(
+                "buckets",
+                format!("is {buckets}"),
+                format!("choose 1 to {MAX_BUCKETS}, the same on every node"),
+            ));
+        }
+        Ok(Self { prefix: prefix.to_owned(), buckets })
+    }
+
+    /// Returns the prefix of all keys.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Returns the count of buckets.
+    pub(crate) fn buckets(&self) -> u32 {
+        self.buckets
+    }
+
+    /// Returns the bucket of a subject.
+    pub(crate) fn bucket_of(&self, subject: &str) -> u32 {
+        self.bucket(&Sha256::digest(subject))
+    }
+
+    /// Returns the key of the hash that describes a bucket.
+    pub(crate) fn meta(&self, bucket: u32) -> String {
+        format!("{}:{{{bucket}}}:m", self.prefix)
+    }
+
+    /// Returns the key of the writes that replicas acknowledge.
+    pub(crate) fn proof(&self) -> String {
+        format!("{}:{{0}}:w", self.prefix)
+    }
+
+    /// Returns the key of a bucket's log.
+    pub(crate) fn log(&self, bucket: u32) -> String {
+        format!("{}:{{{bucket}}}:log", self.prefix)
+    }
+
+    /// Returns the channel of a bucket's nudges.
+    pub(crate) fn channel(&self, bucket: u32) -> String {
+        format!("{}:{{{bucket}}}:ch", self.prefix)
+    }
+
+    /// Returns the key of a user's hash.
+    pub(crate) fn user(&self, bucket: u32, subject: &str) -> String {
+        format!("{}:{{{bucket}}}:u:{subject}", self.prefix)
+    }
+
+    /// Returns the key of the labels of a user's sessions.
+    pub(crate) fn labels(&self, bucket: u32, subject: &str) -> String {
+        format!("{}:{{{bucket}}}:i:{subject}", self.prefix)
+    }
+
+    /// Returns the key of the index of a user's live sessions.
+    pub(crate) fn index(&self, bucket: u32, subject: &str) -> String {
+        format!("{}:{{{bucket}}}:s:{subject}", self.prefix)
+    }
+
+    /// Returns the key of a denied thing of another issuer.
+    pub(crate) fn denied(&self, key: &ExternalKey) -> String {
+        format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
+    }
+
+    /// Returns the key of another issuer's thing. Its hash covers the issuer, so that its subject
+    /// "1" is not another issuer's, nor our user 1.
+    pub(crate) fn external(&self, issuer: &str, id: &ExternalId) -> ExternalKey {
+        let (kind, value) = match id {
+            ExternalId::Token(value) => ("jti", value.as_str()),
+            ExternalId::Session(value) => ("sid", value.as_str()),
+            ExternalId::Subject(value) => ("sub", value.as_str()),
+        };
+        let digest = hash_of_parts(&[issuer, kind, value]);
+        ExternalKey { bucket: self.bucket(&digest), hash: URL_SAFE_NO_PAD.encode(digest) }
+    }
+
+    /// Returns the bucket of a digest.
+    fn bucket(&self, digest: &[u8]) -> u32 {
+        let number = digest.iter().take(4).fold(0, |number: u32, byte| (number << 8) | u32::from(*byte));
+        number.checked_rem(self.buckets).unwrap_or(0)
+    }
+}
+
+/// Returns the SHA-256 of several texts, each after its length, so that no two lists of texts give
+/// the same bytes.
+pub(crate) fn hash_of_parts(parts: &[&str]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// Returns the field of a session's record.
+pub(crate) fn session_field(sid: &str) -> String {
+    if sid.len() < 2 || sid.starts_with(['!', '=']) { format!("={sid}") } else { sid.to_owned() }
+}
+
+/// Returns the session whose record is in `field`.
+pub(crate) fn sid_of(field: &str) -> &str {
+    field.strip_prefix('=').unwrap_or(field)
+}
+
+/// Returns the field of a revoked access token.
+pub(crate) fn token_field(jti: &str) -> String {
+    format!("!{jti}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_bucket_of_a_subject_never_changes() {
+        let keys = Keyspace::new("tb", 16).unwrap();
+        assert_eq!(["alice", "bob", "carol", "1"].map(|subject| keys.bucket_of(subject)), [9, 8, 7, 3]);
+    }
+
+    #[test]
+    fn no_two_things_share_a_field() {
+        let ids = ["g", "o", "r", "e", "x", "c", "!", "=", "=g", "==g", "!x", "=!x", "ab", "!!x", "=ab"];
+        let mut fields: HashSet<String> = ["g", "o", "r", "e", "x", "c"].map(str::to_owned).into();
+        for id in ids {
+            assert!(fields.insert(session_field(id)), "{id}");
+            assert!(fields.insert(token_field(id)), "{id}");
+            assert_eq!(sid_of(&session_field(id)), id);
+        }
+    }
+
+    #[test]
+    fn no_two_subjects_share_a_key_and_the_hash_tag_is_the_bucket() {
+        let keys = Keyspace::new("tb", 16).unwrap();
+        let subjects = ["", "a", "u:a", "{3}", "}:u:{", "a:i:b", "s:a", "\r\n", "m", "log"];
+        let mut all: HashSet<String> = HashSet::new();
+        for subject in subjects {
+            for key in [keys.user(3, subject), keys.labels(3, subject), keys.index(3, subject)] {
+                assert!(key.starts_with("tb:{3}:"), "{key}");
+                assert!(all.insert(key));
+            }
+        }
+        assert!(!all.contains(&keys.meta(3)) && !all.contains(&keys.log(3)));
+    }
+
+    #[test]
+    fn another_issuers_names_do_not_run_into_each_other() {
+        let keys = Keyspace::new("tb", 16).unwrap();
+        let token = |value: &str| ExternalId::Token(value.into());
+        let hashes: HashSet<String> = [
+            keys.external("a", &token("bc")),
+            keys.external("ab", &token("c")),
+            keys.external("a", &ExternalId::Session("bc".into())),
+            keys.external("a", &ExternalId::Subject("bc".into())),
+        ]
+        .map(|key| key.hash)
+        .into();
+        assert_eq!(hashes.len(), 4);
+    }
+
+    #[test]
+    fn a_prefix_or_number_that_cannot_work_is_refused() {
+        for prefix in ["", "a{b", "a}", &"x".repeat(65)] {
+            assert_eq!(Keyspace::new(prefix, 16).unwrap_err().setting(), "prefix");
+        }
+        for buckets in [0, 1025] {
+            assert_eq!(Keyspace::new("tb", buckets).unwrap_err().setting(), "buckets");
+        }
+    }
+}

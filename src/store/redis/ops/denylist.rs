@@ -1,0 +1,115 @@
+//! Denials of other issuers' tokens, under a hash of issuer, kind and value.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use redis::Value;
+
+use crate::{
+    clock::Timestamp,
+    error::StoreError,
+    store::{
+        Denial, DenyQuery, DenyRequest, ExternalId, KeptLonger, Revoked,
+        redis::{
+            client::{
+                answer::reply::{Reply, leading_number, malformed},
+                connections::batch::StrictAnswer,
+            },
+            layout::{encoding::millis, keys::ExternalKey, meta::Meta},
+            ops::{
+                bucket::{self, same_layout, touch, vanished},
+                sessions::revoked,
+            },
+            scripts::{self, call::ScriptCall, context::Context},
+        },
+    },
+};
+
+/// Revokes a thing of another issuer.
+pub(crate) async fn deny(context: Context<'_>, deny: DenyRequest) -> Result<Revoked, StoreError> {
+    let key = context.keyspace.external(&deny.issuer, &deny.id);
+    let is_token = if matches!(deny.id, ExternalId::Token(_)) { "1" } else { "" };
+    let keys = vec![context.keyspace.denied(&key)];
+    let arguments = vec![key.hash.into_bytes(), millis(deny.keep), is_token.into()];
+    let call = ScriptCall::new(&scripts::DENY, key.bucket, keys, arguments).repeatable();
+    revoked(call.bucket, call.run(context).await?)
+}
+
+/// Returns the revocations that concern a token of another issuer.
+pub(crate) async fn denied(context: Context<'_>, query: DenyQuery) -> Result<Denial, StoreError> {
+    let ids =
+        [query.jti.map(ExternalId::Token), query.sid.map(ExternalId::Session), query.subject.map(ExternalId::Subject)];
+    let known = ids.into_iter().flatten().map(|id| denial_of(context, &query.issuer, id));
+    if let Some(denial) = try_join_all(known).await?.into_iter().reduce(both) {
+        return Ok(denial);
+    }
+    // The query names nothing. So the answer is only the time since which the store remembers.
+    let Meta { now, born, .. } = bucket::meta(context, 0).await?;
+    Ok(Denial { now, born, ..Denial::default() })
+}
+
+/// Returns one denial in place of two.
+fn both(one: Denial, other: Denial) -> Denial {
+    Denial {
+        now: one.now.min(other.now),
+        token: one.token || other.token,
+        revoked_before: one.revoked_before.max(other.revoked_before),
+        born: one.born.max(other.born),
+        kept_longer: match (one.kept_longer, other.kept_longer) {
+            (Some(one), Some(other)) => Some(one.and(other)),
+            (one, other) => one.or(other),
+        },
+        server: one.server.filter(|server| other.server == Some(*server)),
+    }
+}
+
+/// Returns the denial of one thing. Raises the demands of its bucket if they are too low.
+async fn denial_of(context: Context<'_>, issuer: &str, id: ExternalId) -> Result<Denial, StoreError> {
+    let key = context.keyspace.external(issuer, &id);
+    let is_token = matches!(id, ExternalId::Token(_));
+    if let Some((denial, true)) = read_denial(context, &key, is_token).await? {
+        return Ok(denial);
+    }
+    touch(context, key.bucket).await?;
+    let denial = read_denial(context, &key, is_token).await?;
+    denial.map(|(denial, _)| denial).ok_or_else(|| vanished().into())
+}
+
+/// Returns the denial, and true if the bucket remembers for as long as this node demands; `None` if
+/// it does not exist yet.
+async fn read_denial(
+    context: Context<'_>,
+    key: &ExternalKey,
+    is_token: bool,
+) -> Result<Option<(Denial, bool)>, StoreError> {
+    let Context { client, keyspace, demands, deadline } = context;
+    let mut entry = redis::cmd("GET");
+    entry.arg(keyspace.denied(key));
+    let mut kept = redis::cmd("HMGET");
+    kept.arg(keyspace.meta(key.bucket)).arg("keep").arg("grew").arg("from");
+    let reads = [Meta::read(keyspace, key.bucket), entry, kept];
+    let (StrictAnswer { now, values }, checkout) = client.strict_read(key.bucket, &reads, deadline).await?;
+    let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| {
+        let meta = Meta::of(now?, reply.array()?)?;
+        let value = reply.bytes()?.map(|value| leading_number(&value).ok_or_else(malformed)).transpose()?;
+        let mut kept = reply.array()?;
+        let (keep, grew, from) = (kept.optional_number()?, kept.optional_number()?, kept.optional_number()?);
+        let is_kept = keep.is_some_and(|keep| keep >= demands.keep_millis());
+        let kept_longer = grew.map(|grew| KeptLonger {
+            since: Timestamp::from_millis(grew),
+            before: Duration::from_millis(from.unwrap_or_default()),
+        });
+        Ok((meta, value, is_kept, kept_longer))
+    });
+    let (meta, value, is_kept, kept_longer) = outcome.inspect_err(|_| checkout.discard())?;
+    let Some(meta) = same_layout(client, keyspace, meta)? else { return Ok(None) };
+    let denial = Denial {
+        now: meta.now,
+        token: is_token && value.is_some(),
+        revoked_before: value.filter(|_| !is_token).map(Timestamp::from_millis),
+        born: meta.born,
+        kept_longer,
+        server: checkout.server(),
+    };
+    Ok(Some((denial, is_kept)))
+}

@@ -1,0 +1,132 @@
+//! The checks of the servers before the first call: version, eviction policy, rights and layout.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::{
+    error::{ConfigError, StoreError, StoreErrorKind},
+    store::{
+        ExternalId,
+        redis::{
+            client::{
+                Client,
+                answer::info::property,
+                connect_error::{ConnectError, Unfit},
+            },
+            layout::keys::ExternalKey,
+            ops::bucket::touch,
+            scripts::{
+                self,
+                call::ScriptCall,
+                context::{Context, Parts},
+            },
+        },
+    },
+};
+
+const OLDEST_VERSION: u32 = 7;
+/// The count of buckets that are touched at once.
+const TOUCHES_AT_ONCE: usize = 64;
+
+/// Checks the servers, and makes the buckets that do not exist. Each call has the store's timeout.
+///
+/// # Errors
+///
+/// A server is not fit for the store, or does not answer.
+pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
+    check_server(&parts.client, allow_eviction).await?;
+    // Before the buckets are touched, which learn the bound of a failover.
+    parts.client.look().await?;
+    parts.client.begin_proving().await?;
+    check_rights(parts.until(parts.client.deadline())).await?;
+    touch_all(parts).await
+}
+
+/// Rejects an old version, and an eviction policy that is not allowed.
+async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), ConnectError> {
+    let Some(server) = client.info("server").await? else {
+        #[cfg(feature = "tracing")]
+        tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
+        return Ok(());
+    };
+    if let Some(version) = server.iter().find_map(|text| old_version(text)) {
+        let remedy = format!("use Redis {OLDEST_VERSION}.0 or later, or Valkey");
+        let error = ConfigError::new("url", format!("leads to a server of version {version:.20}"), remedy);
+        return Err(error.with_source(Unfit::Version(version.to_owned())).into());
+    }
+    // A policy that is allowed is reported by the look at the settings that follows.
+    match client.eviction_policy().await? {
+        Some(policy) if !allow_eviction => Err(ConfigError::new(
+            "allow_eviction",
+            format!("is off, and the server's maxmemory-policy is {policy:.20}: it may drop revocations"),
+            "set maxmemory-policy to noeviction, or call allow_eviction(true)",
+        )
+        .with_source(Unfit::Eviction(policy))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Rejects a user without the rights that the store needs. Otherwise the first revocation would
+/// find that a right is missing.
+async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
+    let keyspace = context.keyspace;
+    let denied = ExternalKey { bucket: 0, ..keyspace.external("", &ExternalId::Token("".into())) };
+    let keys = vec![keyspace.user(0, "0"), keyspace.labels(0, "0"), keyspace.denied(&denied), keyspace.index(0, "0")];
+    let call = ScriptCall::new(&scripts::RIGHTS, 0, keys, Vec::new()).repeatable();
+    let mut answer = call.run(context).await?;
+    let (mut commands, mut missing) = (answer.rest.array().map_err(StoreError::from)?, Vec::new());
+    while !commands.is_empty() {
+        missing.push(commands.text().map_err(StoreError::from)?);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    let problem = format!("names a user who has no right to {missing} on the keys of this prefix");
+    let error = ConfigError::new("url", problem, "grant it with ACL SETUSER");
+    Err(error.with_source(Unfit::Rights(missing)).into())
+}
+
+/// Makes the buckets that do not exist, and compares the layout of those that do.
+async fn touch_all(parts: &Parts) -> Result<(), ConnectError> {
+    let buckets = parts.keyspace.buckets();
+    let touches = stream::iter(0..buckets)
+        .map(|bucket| touch(parts.until(parts.client.deadline()), bucket))
+        .buffer_unordered(TOUCHES_AT_ONCE);
+    match touches.try_collect::<()>().await {
+        Err(error) if error.kind() == StoreErrorKind::Layout => {
+            let problem = format!("is {buckets}, and the prefix is in use with another layout");
+            let remedy = "give every node the same number and version, or take another prefix";
+            Err(ConfigError::new("buckets", problem, remedy).with_source(error).into())
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Returns the version in `INFO server` if it is too old. Valkey tells its own version, and the one
+/// of Redis with which it is compatible.
+fn old_version(server: &str) -> Option<&str> {
+    let recent = |version: &&str| {
+        version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse::<u32>().ok())
+            .is_some_and(|major| major >= OLDEST_VERSION)
+    };
+    let versions = || ["redis_version", "valkey_version"].into_iter().filter_map(|name| property(server, name));
+    if versions().any(|version| recent(&version)) { None } else { versions().next().or(Some("unknown")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_before_seven_is_too_old_and_valkey_is_not() {
+        assert_eq!(old_version("redis_version:6.2.5\r\n"), Some("6.2.5"));
+        assert_eq!(old_version("redis_version:7.0.15\r\n"), None);
+        assert_eq!(old_version("redis_version:10.1\r\n"), None);
+        assert_eq!(old_version("valkey_version:8.1.8\r\n"), None);
+        assert_eq!(old_version("nothing\r\n"), Some("unknown"));
+    }
+}
