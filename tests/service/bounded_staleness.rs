@@ -158,17 +158,17 @@ async fn a_node_sees_at_once_what_it_is_told_to_see() {
     cut_off(&fixture).await;
     let revoked = other.revoke_session("42", gone.session_id()).await.unwrap();
     access(&fixture.tokens, gone.access().as_str()).await.unwrap();
-    assert!(!fixture.tokens.has_seen(revoked.position().unwrap()));
+    assert!(!fixture.tokens.has_applied(revoked.position().unwrap()));
     // It travels as text.
     let position: LogPosition = revoked.position().unwrap().to_string().parse().unwrap();
     assert_eq!(&position, revoked.position().unwrap());
-    fixture.tokens.must_see(&position);
+    fixture.tokens.require_position(&position);
     assert_revoked(access(&fixture.tokens, gone.access().as_str()).await);
     fixture.store.answer(Behaviour::AtOnce);
-    eventually("the log is read again", async || fixture.tokens.has_seen(&position).then_some(())).await;
+    eventually("the log is read again", async || fixture.tokens.has_applied(&position).then_some(())).await;
     // What it has seen costs nothing.
     reaches(&fixture.tokens, ReplicaState::Leased).await;
-    fixture.tokens.must_see(&position);
+    fixture.tokens.require_position(&position);
     assert_eq!(replica(&fixture.tokens).await.state, ReplicaState::Leased);
     for text in ["", "0", "0.1", "x.1.inc", "0.x.inc", "0.1.", "-1.1.inc", "0.1.a b"] {
         assert!(text.parse::<LogPosition>().is_err(), "{text}");
@@ -255,8 +255,8 @@ async fn tokens_of_before_the_horizon_are_asked_about_once_and_those_that_live_t
     // What is revoked now, the log tells.
     clock.set(START);
     let revoked = fixture.tokens.revoke_session("42", old.session_id()).await.unwrap();
-    node.must_see(revoked.position().unwrap());
-    eventually("the node has read it", async || node.has_seen(revoked.position().unwrap()).then_some(())).await;
+    node.require_position(revoked.position().unwrap());
+    eventually("the node has read it", async || node.has_applied(revoked.position().unwrap()).then_some(())).await;
     let asked = fixture.store.checks();
     assert_revoked(access(&node, old.access().as_str()).await);
     assert_eq!(fixture.store.checks(), asked);
@@ -271,7 +271,7 @@ async fn what_a_store_has_lost_stays_in_force_and_is_told_to_it_again() {
     fixture.advance(1);
     let gone = pair(tokens).await;
     let revoked = tokens.revoke_session("42", gone.session_id()).await.unwrap();
-    eventually("it is read", async || tokens.has_seen(revoked.position().unwrap()).then_some(())).await;
+    eventually("it is read", async || tokens.has_applied(revoked.position().unwrap()).then_some(())).await;
     fixture.store.lose_everything();
     assert_dead_or_unknown(tokens, gone.access().as_str()).await;
     assert!(tokens.refresh(gone.refresh().as_str()).await.is_err());

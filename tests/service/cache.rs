@@ -13,7 +13,7 @@ use std::{
 
 use tower_bearer::{
     BoxError, Claims, Error, NoClaims, TokenPolicy, TokenType,
-    clock::{Clock, ManualClock, ROUGHLY, Timestamp},
+    clock::{COARSE_LAG, Clock, ManualClock, Timestamp},
     error::{StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
     tokens::Validity,
@@ -202,8 +202,8 @@ impl Clock for Lagging {
         self.0.now()
     }
 
-    fn now_roughly(&self) -> Timestamp {
-        self.0.now().saturating_sub(ROUGHLY)
+    fn now_coarse(&self) -> Timestamp {
+        self.0.now().saturating_sub(COARSE_LAG)
     }
 }
 

@@ -312,7 +312,7 @@ async fn a_repeated_revocation_is_not_taken_for_lost() {
             tokens.revoke_session("43", &round.to_string().into()).await.unwrap(),
         ];
         for revoked in revoked {
-            eventually("the log is read", async || tokens.has_seen(revoked.position().unwrap()).then_some(())).await;
+            eventually("the log is read", async || tokens.has_applied(revoked.position().unwrap()).then_some(())).await;
         }
         assert_revoked(access(tokens, token.access().as_str()).await);
     }
@@ -323,7 +323,7 @@ async fn a_repeated_revocation_is_not_taken_for_lost() {
     // shows that nothing is told, so each read is given that moment.
     for n in 0..10 {
         let last = tokens.revoke_session("43", &format!("last {n}").into()).await.unwrap();
-        eventually("the log is read", async || tokens.has_seen(last.position().unwrap()).then_some(())).await;
+        eventually("the log is read", async || tokens.has_applied(last.position().unwrap()).then_some(())).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let told = events.take();
