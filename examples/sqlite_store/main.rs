@@ -1,4 +1,5 @@
-//! Two services whose sessions are in one `SQLite` file, and a restart: `cargo run --example sqlite_store`.
+//! Two services whose sessions are in one `SQLite` file, and a restart: `cargo run --example
+//! sqlite_store`.
 //!
 //! `store.rs` is the model for a store of your own.
 

@@ -62,7 +62,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The most sessions that one login evicts. The next logins evict the rest.
 const MOST_EVICTED: usize = 100;
 
-/// A store of sessions in an `SQLite` file. It has one connection, so it answers one call at a time.
+/// A store of sessions in an `SQLite` file. It has one connection, so it answers one call at a
+/// time.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
     path: Arc<Path>,

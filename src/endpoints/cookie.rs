@@ -26,8 +26,8 @@ use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken}
 /// | `Path`, `Domain` | `/`, none |
 /// | `Max-Age` | the token's life |
 ///
-/// Browsers drop a cookie of more than 4096 bytes without a word (RFC 6265bis section 5.6): keep the
-/// claims small.
+/// Browsers drop a cookie of more than 4096 bytes without a word (RFC 6265bis section 5.6): keep
+/// the claims small.
 ///
 /// ```
 /// use tower_bearer::endpoints::{SameSite, TokenCookie};
@@ -95,8 +95,8 @@ impl TokenCookie {
         value
     }
 
-    /// Returns the value of a `Set-Cookie` field that removes the cookie. It has the attributes with
-    /// which the cookie was set, else browsers keep it.
+    /// Returns the value of a `Set-Cookie` field that removes the cookie. It has the attributes
+    /// with which the cookie was set, else browsers keep it.
     #[must_use]
     pub fn clear(&self) -> HeaderValue {
         self.value("", 0)

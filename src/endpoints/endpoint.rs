@@ -46,8 +46,8 @@ impl<H> fmt::Debug for Endpoint<H> {
     }
 }
 
-/// The work of an endpoint on a request whose method and body are right. Sealed: it stands in a
-/// private module.
+/// The work of an endpoint on a request whose method and body are right. Sealed by its private
+/// module.
 pub trait Handle: Send + Sync + 'static {
     /// The methods it answers.
     const METHODS: &'static [Method];

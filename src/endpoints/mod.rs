@@ -2,13 +2,16 @@
 //!
 //! | service | request | answer |
 //! |--|--|--|
-//! | [`login`](Endpoints::login) | `POST`, form or JSON: `username`, `password` | 200 token response; 401 `invalid_grant` |
-//! | [`refresh`](Endpoints::refresh) | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 `invalid_grant` |
-//! | [`logout`](Endpoints::logout) | `POST`, bearer | 200; the session is dead, its configured cookies cleared |
-//! | [`logout_all`](Endpoints::logout_all) | `POST`, bearer, `?keep_current=true` by choice | 200; every session of the user (but this one) is dead |
-//! | [`sessions`](Endpoints::sessions) | `GET`, bearer | 200, an array of the user's live sessions |
-//! | [`revoke_session`](Endpoints::revoke_session) | `DELETE .../{sid}`, bearer | 204; 404 where it is not the user's |
-//! | [`health`](Endpoints::health) | `GET` | 200, or 503 while the store does not answer |
+//! | [`login`] | `POST`, form or JSON: `username`, `password` | 200 token response; 401 |
+//! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 |
+//! | [`logout`] | `POST`, bearer | 200; the session is dead, its configured cookies are cleared |
+//! | [`logout_all`] | `POST`, bearer | 200; every session of the user is dead |
+//! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
+//! | [`revoke_session`] | `DELETE .../{sid}`, bearer | 204; 404 where it is not the user's |
+//! | [`health`] | `GET` | 200, or 503 while the store does not answer |
+//!
+//! Login and refresh answer `invalid_grant` to credentials that are no good.
+//! `logout_all?keep_current=true` spares the caller's own session.
 //!
 //! Those that need a bearer token stand behind the [`AuthLayer`] already, and reject as it does.
 //! Responses are JSON with `Cache-Control: no-store`. Each failure is a
@@ -35,12 +38,15 @@
 //! # use std::sync::Arc;
 //! # use axum::Router;
 //! # use tower_bearer::{AuthLayer, BoxError, MemoryStore, NoClaims, TokenService};
-//! # use tower_bearer::{endpoints::Endpoints, users::{Credentials, Grant, UserAuthentication}};
+//! # use tower_bearer::endpoints::Endpoints;
+//! # use tower_bearer::users::{Credentials, Grant, UserAuthentication};
 //! # struct Users;
 //! # impl UserAuthentication for Users {
 //! #     type User = String;
 //! #     type Claims = NoClaims;
-//! #     async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> { Ok(None) }
+//! #     async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> {
+//! #         Ok(None)
+//! #     }
 //! #     async fn user_by_id(&self, _: &str) -> Result<Option<String>, BoxError> { Ok(None) }
 //! #     fn user_id(&self, user: &String) -> String { user.clone() }
 //! #     fn grant(&self, _: &String) -> Grant<NoClaims> { Grant::default() }
@@ -59,6 +65,14 @@
 //!     .route_service("/sessions/{sid}", endpoints.revoke_session());
 //! # Ok::<(), tower_bearer::error::ConfigError>(())
 //! ```
+//!
+//! [`login`]: Endpoints::login
+//! [`refresh`]: Endpoints::refresh
+//! [`logout`]: Endpoints::logout
+//! [`logout_all`]: Endpoints::logout_all
+//! [`sessions`]: Endpoints::sessions
+//! [`revoke_session`]: Endpoints::revoke_session
+//! [`health`]: Endpoints::health
 
 mod answer;
 mod cookie;

@@ -96,9 +96,10 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
         // Session ids are base64url: none has a character that a path would have to escape.
         let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or_else(not_found)?;
         let sid = &SessionId::new(sid);
-        // Looked at first: a revocation writes the log even if there is nothing to revoke, and a
-        // client must not be able to fill that with names it makes up. Another issuer's sessions
-        // have no owner that is known here, so only the caller's own can be ended.
+        // The session is looked up first. A revocation writes the log even if there is nothing to
+        // revoke, and a client must not be able to fill it with names that it makes up. Another
+        // issuer's sessions have no owner that is known here, so only the caller's own can be
+        // ended.
         let own = claims.session_id() == Some(sid);
         let known = match self.tokens.has_session(claims.subject(), sid).await {
             Ok(known) => known,

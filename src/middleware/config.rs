@@ -86,7 +86,7 @@ impl Exemptions {
         self.predicates.push(Arc::new(predicate));
     }
 
-    /// Tells whether the request passes unchecked.
+    /// Returns `true` if the request passes unchecked.
     #[inline]
     pub(super) fn include<B>(&self, request: &mut Request<B>) -> bool {
         (!self.paths.is_empty() && self.paths.contains(request.uri().path()))

@@ -52,8 +52,8 @@ where
     }
 }
 
-/// Finishes the inner service's response: one that rejects the request is made anew, and one for a
-/// client whose credential caches do not see is marked.
+/// Finishes the inner service's response. A response that rejects the request is made anew. A
+/// private one is marked as such.
 #[inline]
 fn finish<B>(
     mut response: Response<B>,

@@ -47,8 +47,8 @@ impl<C> AuthLayer<C> {
     /// Returns this layer, but it asks the store at every request, also under
     /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness).
     ///
-    /// It is for routes on which a client that was logged out a moment ago must not do anything
-    /// more, or that need to know that the session was really opened. Otherwise it changes nothing.
+    /// It is for routes that no client may use a moment after its logout. It is also for routes
+    /// that need to know that the session was really opened. Otherwise it changes nothing.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService};

@@ -39,7 +39,7 @@
 //!
 //! # The way of a request
 //!
-//! 1. Claims that already stand in its extensions are removed, and header values that may hold a
+//! 1. Claims that it brings along in its extensions are removed. Header values that may hold a
 //!    credential are marked sensitive.
 //! 2. A request that is exempt ([`AuthLayerBuilder::exempt`], [`AuthLayerBuilder::exempt_if`])
 //!    passes without claims.
@@ -105,14 +105,14 @@
 //! guarded by [`AuthLayer::require`] or [`AuthLayer::require_scope`].
 //!
 //! The layers never clone or call the inner service for a rejection of their own, and never read
-//! the body. `OPTIONS` is checked like any method: put a CORS layer outside of this one, so that it
-//! answers preflight requests and adds its headers to rejections. In Axum use `route_layer`, so
+//! the body. `OPTIONS` is checked like any method: put a CORS layer outside of this one. There it
+//! answers preflight requests, and adds its headers to rejections. In Axum use `route_layer`, so
 //! that unknown paths stay 404.
 //!
 //! # Beside other layers
 //!
-//! Put `TraceLayer` outside: `SetSensitiveRequestHeadersLayer` marks the credential sensitive there.
-//! A `ConcurrencyLimit` *inside* holds its permit while the store is asked: put limits
+//! Put `TraceLayer` outside: `SetSensitiveRequestHeadersLayer` marks the credential sensitive
+//! there. A `ConcurrencyLimit` *inside* holds its permit while the store is asked: put limits
 //! outside if that matters. A layer inside that replaces a handler's response, and drops its
 //! extensions, also drops the handler's [`Rejection`]: the client then gets the default response.
 //!

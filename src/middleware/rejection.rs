@@ -1,33 +1,48 @@
-//! Rejections: **one** table from the kind of a rejection to what HTTP and gRPC clients are told.
+//! Rejections: **one** table from the kind of a rejection to the response over HTTP and gRPC.
 //!
-//! Kinds of the layers:
+//! The layers have these kinds:
 //!
 //! | kind | HTTP | `WWW-Authenticate: Bearer` with | gRPC |
 //! |--|--|--|--|
-//! | [`NoCredentials`](RejectionKind::NoCredentials) | 401 | `realm` | 16 |
-//! | [`InvalidRequest`](RejectionKind::InvalidRequest) | 400 | `realm`, `error="invalid_request"` | 16 |
-//! | [`InvalidToken`](RejectionKind::InvalidToken) | 401 | `realm`, `error="invalid_token"` | 16 |
-//! | [`InsufficientScope`](RejectionKind::InsufficientScope) | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
-//! | [`Unavailable`](RejectionKind::Unavailable) | 503, `Retry-After` | absent | 14 |
-//! | [`Internal`](RejectionKind::Internal) | 500 | absent | 13 |
+//! | [`NoCredentials`] | 401 | `realm` | 16 |
+//! | [`InvalidRequest`] | 400 | `realm`, `error="invalid_request"` | 16 |
+//! | [`InvalidToken`] | 401 | `realm`, `error="invalid_token"` | 16 |
+//! | [`InsufficientScope`] | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
+//! | [`Unavailable`] | 503, `Retry-After` | absent | 14 |
+//! | [`Internal`] | 500 | absent | 13 |
 //!
-//! Kinds of the [`endpoints`](crate::endpoints), beside these:
+//! The [`endpoints`](crate::endpoints) have these beside:
 //!
 //! | kind | HTTP | `error` in the body | gRPC |
 //! |--|--|--|--|
-//! | [`InvalidCredentials`](RejectionKind::InvalidCredentials) | 401, challenge with `realm` | `invalid_grant` | 16 |
-//! | [`InvalidGrant`](RejectionKind::InvalidGrant) | 400 | `invalid_grant` | 16 |
-//! | [`InvalidParameter`](RejectionKind::InvalidParameter) | 400 | `invalid_request` | 3 |
-//! | [`NotFound`](RejectionKind::NotFound) | 404 | `not_found` | 5 |
-//! | [`MethodNotAllowed`](RejectionKind::MethodNotAllowed) | 405, `Allow` | `invalid_request` | 12 |
-//! | [`RequestTimeout`](RejectionKind::RequestTimeout) | 408 | `invalid_request` | 4 |
-//! | [`PayloadTooLarge`](RejectionKind::PayloadTooLarge) | 413 | `invalid_request` | 8 |
-//! | [`UnsupportedMediaType`](RejectionKind::UnsupportedMediaType) | 415 | `invalid_request` | 3 |
+//! | [`InvalidCredentials`] | 401, challenge with `realm` | `invalid_grant` | 16 |
+//! | [`InvalidGrant`] | 400 | `invalid_grant` | 16 |
+//! | [`InvalidParameter`] | 400 | `invalid_request` | 3 |
+//! | [`NotFound`] | 404 | `not_found` | 5 |
+//! | [`MethodNotAllowed`] | 405, `Allow` | `invalid_request` | 12 |
+//! | [`RequestTimeout`] | 408 | `invalid_request` | 4 |
+//! | [`PayloadTooLarge`] | 413 | `invalid_request` | 8 |
+//! | [`UnsupportedMediaType`] | 415 | `invalid_request` | 3 |
 //!
 //! Status, codes and headers are those of RFC 6750 section 3 and RFC 6749 section 5.2. gRPC
 //! clients would take a 400 for INTERNAL, hence 16 for a malformed credential. The response to
 //! every bad token is the same to the byte. The cause goes to the log and, as a [`Rejection`],
 //! into the response's extensions, never to the client.
+//!
+//! [`NoCredentials`]: RejectionKind::NoCredentials
+//! [`InvalidRequest`]: RejectionKind::InvalidRequest
+//! [`InvalidToken`]: RejectionKind::InvalidToken
+//! [`InsufficientScope`]: RejectionKind::InsufficientScope
+//! [`Unavailable`]: RejectionKind::Unavailable
+//! [`Internal`]: RejectionKind::Internal
+//! [`InvalidCredentials`]: RejectionKind::InvalidCredentials
+//! [`InvalidGrant`]: RejectionKind::InvalidGrant
+//! [`InvalidParameter`]: RejectionKind::InvalidParameter
+//! [`NotFound`]: RejectionKind::NotFound
+//! [`MethodNotAllowed`]: RejectionKind::MethodNotAllowed
+//! [`RequestTimeout`]: RejectionKind::RequestTimeout
+//! [`PayloadTooLarge`]: RejectionKind::PayloadTooLarge
+//! [`UnsupportedMediaType`]: RejectionKind::UnsupportedMediaType
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -40,9 +55,9 @@ use crate::{
 
 /// A request that is not passed on, and the reason.
 ///
-/// It stands in the extensions of each response that rejects a request, for layers outside that
-/// log or count. A handler can return one, too:
-/// [`AuthService`](super::AuthService) answers it as one of its own.
+/// Each response that rejects a request has it in its extensions, for layers outside that log or
+/// count. A handler can return one, too: [`AuthService`](super::AuthService) answers it as one of
+/// its own.
 #[derive(Clone, Debug)]
 pub struct Rejection {
     kind: RejectionKind,
@@ -53,7 +68,7 @@ pub struct Rejection {
     is_rendered: bool,
 }
 
-/// The kinds of [`Rejection`], which decide what a client is told.
+/// The kinds of [`Rejection`], which decide the response.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum RejectionKind {
@@ -130,13 +145,13 @@ impl Rejection {
         Self { cause: Some(Arc::new(cause)), ..Self::new(kind) }
     }
 
-    /// Returns the kind, which is all that the client is told.
+    /// Returns the kind. The client learns no more than that.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.kind
     }
 
-    /// Returns the cause. The client is not told.
+    /// Returns the cause. The client does not learn it.
     #[must_use]
     pub fn cause(&self) -> Option<&Error> {
         self.cause.as_deref()
@@ -168,8 +183,8 @@ impl Rejection {
     }
 }
 
-/// By whose fault the error is: a bad token is 401, a failing store 503, an id that no token can
-/// have 400, anything else 500.
+/// Takes the kind from the fault of the error. A bad token is 401, a failing store 503, and an id
+/// that no token can have 400. Anything else is 500.
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         let kind = match error.fault() {
@@ -264,7 +279,7 @@ impl RejectionKind {
         }
     }
 
-    /// Tells whether the response asks for a (better) credential.
+    /// Returns `true` if the response asks for a (better) credential.
     pub(super) fn challenges(self) -> bool {
         self.challenge_error().is_some() || matches!(self, Self::NoCredentials | Self::InvalidCredentials)
     }

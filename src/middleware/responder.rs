@@ -64,8 +64,8 @@ pub(crate) struct Form {
     /// The response has the headers that a GET would get, and no body (RFC 9110 section 9.3.2).
     is_head: bool,
     protocol: Protocol,
-    /// The response is that of an endpoint: no cache keeps it (RFC 6749 section 5.1), and the
-    /// server sets its length and drops the body that a HEAD may not have.
+    /// The response is that of an endpoint. No cache keeps it (RFC 6749 section 5.1). The server
+    /// sets its length, and drops the body that a HEAD may not have.
     is_endpoint: bool,
 }
 
@@ -103,7 +103,7 @@ impl Responder {
         Self { realm: DEFAULT_REALM.to_owned(), hook: None }
     }
 
-    /// Sets the realm, which stands in a quoted string (RFC 9110 section 5.6.4).
+    /// Sets the realm, which is written as a quoted string (RFC 9110 section 5.6.4).
     pub(super) fn set_realm(&mut self, realm: &str) -> Result<(), ConfigError> {
         let plain = |byte: u8| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if realm.is_empty() || realm.len() > 255 || !realm.bytes().all(plain) {
@@ -237,8 +237,8 @@ impl Rejection {
     /// Makes the response that a handler returns to reject its request.
     ///
     /// An [`AuthService`](super::AuthService) around the handler finds the rejection in the
-    /// response's extensions, and replaces status, body and the headers that belong to them: by
-    /// the layer's realm, its [`on_rejection`](super::AuthLayerBuilder::on_rejection) and the
+    /// response's extensions. It replaces status, body and the headers that belong to them. It
+    /// knows the realm, the [`on_rejection`](super::AuthLayerBuilder::on_rejection) and the
     /// protocol of the request. Without one, the response is complete as it is, with the realm
     /// `api`.
     ///
@@ -280,7 +280,7 @@ pub(crate) fn no_store(headers: &mut HeaderMap) {
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
 
-/// Returns a trailers-only response: the status stands in the headers, and there is no body.
+/// Returns a trailers-only response: the headers hold the status, and there is no body.
 fn grpc_response(rejection: &Rejection, content_type: &'static str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();

@@ -72,20 +72,26 @@ where
         } else {
             self.admit(&mut request)
         };
-        let admission = match decision {
+        // Each future is made where it is returned: it holds a request, which is dear to move.
+        match decision {
             // The instance that was readied is called; a rejection leaves it ready for the next
             // request.
-            Decision::Pass => Admission::Admitted(self.inner.call(request)),
-            Decision::Reject(rejection) => Admission::Rejected(Some(responder.respond(rejection, form))),
+            Decision::Pass => {
+                AuthFuture { admission: Admission::Admitted(self.inner.call(request)), responder, form, is_private }
+            }
+            Decision::Reject(rejection) => {
+                let response = responder.respond(rejection, form);
+                AuthFuture { admission: Admission::Rejected(Some(response)), responder, form, is_private }
+            }
             Decision::Ask(question) => {
                 // The readied instance goes with the request. A clone stays, which is not ready.
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                let responder = Arc::clone(&responder);
-                Admission::Asking { question, held: Some((ready, request)), responder }
+                let held = Some((ready, request));
+                let admission = Admission::Asking { question, held, responder: Arc::clone(&responder) };
+                AuthFuture { admission, responder, form, is_private }
             }
-        };
-        AuthFuture { admission, responder, form, is_private }
+        }
     }
 }
 
@@ -97,7 +103,7 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    /// Decides about a request, and tells whether its credential stands elsewhere than in
+    /// Decides about a request. Returns `true` beside if its credential was read elsewhere than in
     /// `Authorization`.
     fn admit<B>(&self, request: &mut Request<B>) -> (Decision<C>, bool) {
         let config = &*self.config;

@@ -7,8 +7,8 @@ use super::rejection::{Rejection, RejectionKind};
 /// Marks a request that an [`AuthLayer`](super::AuthLayer) passed on without claims, because it is
 /// optional, the request exempt, or the layer switched off.
 ///
-/// It stands in the request's extensions. It tells a handler with an anonymous client from one
-/// that stands under no layer at all.
+/// The layer puts it into the request's extensions. It tells a handler with an anonymous client
+/// from one under no layer at all.
 #[derive(Clone, Debug)]
 pub struct Unauthenticated(());
 
@@ -18,8 +18,8 @@ impl Unauthenticated {
     }
 }
 
-/// Returns the rejection of a request that should have claims and has none: its client is
-/// anonymous, or the application lacks the layer that puts them there.
+/// Returns the rejection of a request that should have claims and has none. Its client is
+/// anonymous, or the application lacks the layer that puts claims there.
 pub(crate) fn missing_claims(extensions: &Extensions) -> Rejection {
     if extensions.get::<Unauthenticated>().is_some() {
         return Rejection::new(RejectionKind::NoCredentials);

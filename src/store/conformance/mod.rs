@@ -305,6 +305,7 @@ rules! {
             a_session_that_was_revoked_before_it_was_opened_is_never_opened,
             a_token_that_has_expired_is_not_revoked,
             a_session_past_its_end_is_revoked,
+            a_revoked_session_is_remembered_past_its_end,
             a_revoked_token_leaves_its_session_alive,
             a_revoked_token_is_remembered_until_its_time,
             a_revoked_token_of_a_lost_session_is_revoked,

@@ -118,6 +118,20 @@ pub(super) async fn a_session_past_its_end_is_revoked(user: User) -> Outcome {
     Ok(())
 }
 
+pub(super) async fn a_revoked_session_is_remembered_past_its_end(user: User) -> Outcome {
+    let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("s") }).await?;
+    user.revoke_session("s").await?;
+    user.wait_until(opening.refresh_end.saturating_add(SHORT)).await?;
+    // A store removes records whose time is over when it makes changes.
+    for n in 0..4 {
+        user.open(&format!("another {n}")).await?;
+    }
+    ensure!(user.is_revoked("s").await?, "it is {:?}", user.state("s").await?);
+    let reopened = user.store.open(user.session("s")).await?;
+    ensure!(matches!(reopened, Opened::Exists { .. }), "it was opened again: {reopened:?}");
+    Ok(())
+}
+
 pub(super) async fn a_revoked_token_leaves_its_session_alive(user: User) -> Outcome {
     let until = user.open("s").await?.now.saturating_add(LONG);
     user.revoke_token("j", until).await?;

@@ -182,12 +182,12 @@ impl LogPage {
 /// One entry of the revocation log.
 ///
 /// Entries form a chain: each names the one before it. So a reader sees a hole even if its numbers
-/// were given out again.
+/// were given out again. Times do not go back along the chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogEntry {
     /// The entry's number: dense, from 1.
     pub sequence: u64,
-    /// The entry's own random name.
+    /// The entry's own random name, which no other entry has.
     pub nonce: String,
     /// The name of the entry before; of the incarnation, for the first.
     pub previous: String,
@@ -197,6 +197,7 @@ pub struct LogEntry {
     pub at: Timestamp,
     /// The revocation.
     pub revocation: Revocation,
-    /// The end of the time for which the entry matters: no token that it concerns lives longer.
+    /// The end of the time for which the entry matters, after `at`: no token that it concerns lives
+    /// longer.
     pub until: Timestamp,
 }

@@ -12,10 +12,10 @@ use crate::{
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// The store's time.
+    /// The store's time when it was revoked. The log's entry has this time or a later one.
     pub now: Timestamp,
-    /// True if there was anything alive to revoke. If an exact answer would take a look at very
-    /// many sessions, a store may answer `true` if there may have been.
+    /// True if there was anything alive to revoke: false at a repetition. If an exact answer would
+    /// take a look at very many sessions, a store may answer `true` if there may have been.
     pub found: bool,
     /// The entry of the log, if the store has one.
     pub logged: Option<Logged>,
@@ -84,7 +84,7 @@ pub enum Revocation {
     Subject {
         /// The user.
         subject: Subject,
-        /// The first generation that is alive.
+        /// The first generation that is alive: above the time of the revocation in milliseconds.
         generation: u64,
         /// A session that stays alive: named only if it was alive then.
         except: Option<SessionId>,

@@ -15,24 +15,26 @@ pub struct OpenSession {
     pub subject: Subject,
     /// The session's id: unique, never used before.
     pub sid: SessionId,
-    /// The time for which the session lives without being used.
+    /// The time for which the session lives without being used, at most to its absolute end.
     pub idle: Duration,
-    /// The longest life of the session.
+    /// The longest life of the session, however often it is used.
     pub absolute: Duration,
     /// The time at which the authentication that leads to this session began, by
     /// [`SessionStore::now`](crate::SessionStore::now). The session is refused if all sessions of
     /// the user were revoked at or after that moment. Otherwise a login that had checked the old
-    /// password would outlive a password change.
+    /// password would outlive a password change. The revocation of one session refuses no login.
     pub auth_time: Option<Timestamp>,
     /// The highest count of live sessions of the user, this one included. Those that were used
-    /// longest ago are evicted.
+    /// longest ago are evicted, which is a revocation. A session is used when it is opened or
+    /// rotated. Sessions that are revoked or over do not count.
     ///
     /// The work of one call is bounded, and the cap is exact up to that bound. One call looks at
     /// some hundred sessions and evicts 100 at most. If there are more, because there was no cap
     /// before, each further call reduces the excess until none is left. Under a cap of more than
     /// 900, sessions that have expired a short while ago may count as live.
     pub max_sessions: Option<NonZeroU32>,
-    /// The caller's text for the listing: a device, an address. Up to 1 KiB.
+    /// The caller's text for the listing: a device, an address. Up to 1 KiB of any text, returned
+    /// as it is.
     pub label: String,
 }
 
@@ -57,15 +59,16 @@ pub enum Opened {
         generation: u64,
         /// The end of the session if it is not used.
         refresh_end: Timestamp,
-        /// The sessions that were evicted for it.
+        /// The sessions that were evicted for it, those used longest ago first.
         evicted: Vec<SessionId>,
     },
-    /// All of the user's sessions were revoked since the authentication began. Nothing was opened.
+    /// All of the user's sessions were revoked since the authentication began, or at that moment.
+    /// Nothing was opened.
     Superseded {
         /// The store's time.
         now: Timestamp,
     },
-    /// A session with this id exists already. Nothing was opened.
+    /// The subject has or had a session with this id, or it was revoked. Nothing was opened.
     Exists {
         /// The store's time.
         now: Timestamp,
@@ -133,14 +136,21 @@ pub enum SessionState {
 
 /// A refresh token's counter, to be exchanged for the next one.
 ///
-/// With `n` the counter of the record and `k` the one presented:
+/// Only a live session rotates. With `n` the counter of its record and `k` the one presented:
 ///
 /// * `k = n`: the record moves to `n + 1`.
 /// * `k = n - 1`, and the record moved to `n` less than `grace` ago: the same successor again. Two
-///   tabs, or a client that lost the answer, get one token; the window does not slide.
+///   tabs, or a client that lost the answer, get one token; the window does not slide. `idle` then
+///   has no effect, and nothing is written.
 /// * `k > n`: the record was rolled back (a restored snapshot, a failover). The token, whose
 ///   signature is good, is newer. The record moves to `k + 1`.
-/// * anything else is reuse: the session ends.
+/// * anything else is reuse: the session ends, as by a revocation. Its other tokens end with it,
+///   and further rotations are answered with [`Rotated::Revoked`].
+///
+/// A counter never wraps: `u32::MAX` has no successor. A session that has come so far ends, because
+/// reuse could not be detected any more.
+///
+/// A rotation extends the session to `now + idle`, at most to its absolute end.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RotateRefresh {
@@ -172,7 +182,7 @@ pub enum Rotated {
     Rotated(Successor),
     /// The record had moved on already, within the grace: the same successor.
     Replayed(Successor),
-    /// The counter was used before. The session is now revoked, if it was not already.
+    /// The counter was used before, or is the last one. The session is now revoked.
     Reused {
         /// The store's time.
         now: Timestamp,
@@ -218,10 +228,10 @@ pub struct Successor {
 pub struct Page {
     /// The position at which to go on: the [`SessionPage::next`] of the page before; `None` for the
     /// first. A text that is no such cursor begins anew: it may come from a client, and is no fault
-    /// of the store.
+    /// of the store. It never leads to another user's sessions.
     pub cursor: Option<String>,
-    /// The approximate count of records to look at; 0 means 100. A page may hold fewer, even none,
-    /// and still have a next one.
+    /// The approximate count of records to look at; 0 means 100. A store may look at fewer, so any
+    /// number is fine. A page may hold fewer, even none, and still have a next one.
     pub limit: u32,
 }
 
