@@ -121,7 +121,7 @@ async fn start(scale: Scale) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let strict = node(&url, Consistency::Strong).await;
-                let pair = strict.create_token_pair(NewSession::of("somebody")).await.unwrap();
+                let pair = strict.create_token_pair(NewSession::new("somebody")).await.unwrap();
                 let token = pair.access().as_str();
                 let idle = checks(&strict, token, scale.time(Duration::from_secs(4))).await;
                 started.send(()).unwrap();

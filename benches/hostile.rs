@@ -42,7 +42,7 @@ fn main() {
             .build()
             .unwrap();
         let access = |scope: String| {
-            let issued = runtime.block_on(tokens.create_access_token(NewSession::of("42").scope(scope)));
+            let issued = runtime.block_on(tokens.create_access_token(NewSession::new("42").scope(scope)));
             issued.ok().map(|issued| issued.as_str().to_owned())
         };
         let valid = access("read".to_owned()).unwrap();

@@ -58,8 +58,8 @@ async fn revoke_at_full_speed(scale: Scale) {
     let url = server.url();
     let nodes = join_all((0..4).map(|_| node(&url, BOUNDED))).await;
     let store = RedisStore::connect(&url).await.unwrap();
-    let other = nodes[0].create_token_pair(NewSession::of("42")).await.unwrap();
-    let pair = nodes[0].create_token_pair(NewSession::of("42")).await.unwrap();
+    let other = nodes[0].create_token_pair(NewSession::new("42")).await.unwrap();
+    let pair = nodes[0].create_token_pair(NewSession::new("42")).await.unwrap();
     let revoke = async |time: Duration| {
         let (began, mut calls) = (Instant::now(), 0_u64);
         while began.elapsed() < time {
@@ -91,8 +91,8 @@ async fn log_in_among_many(scale: Scale) {
     let time = scale.time(Duration::from_secs(5));
     let server = RedisServer::start();
     let tokens = node(&server.url(), Consistency::Strong).await;
-    let pair = tokens.create_token_pair(NewSession::of("bob")).await.unwrap();
-    tokens.create_token_pair(NewSession::of("alice")).await.unwrap();
+    let pair = tokens.create_token_pair(NewSession::new("bob")).await.unwrap();
+    tokens.create_token_pair(NewSession::new("alice")).await.unwrap();
     let mut admin = server.admin().await;
     admin.set_response_timeout(Duration::from_secs(60));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
@@ -111,7 +111,7 @@ async fn log_in_among_many(scale: Scale) {
             let (mut tick, mut logins) = (interval(Duration::from_millis(100)), 0_u32);
             while !is_over.load(Ordering::Relaxed) {
                 tick.tick().await;
-                other.create_token_pair(NewSession::of("alice")).await.unwrap();
+                other.create_token_pair(NewSession::new("alice")).await.unwrap();
                 logins += 1;
             }
             logins

@@ -72,7 +72,7 @@ fn requests(criterion: &mut Criterion) {
     }
     // Of one session: the store does not grow with the tokens. There is room for half of a batch.
     let tokens = builder(key("HS256")).verified_cache(500, 1 << 20).store(MemoryStore::default()).build().unwrap();
-    let refresh = runtime.block_on(tokens.create_refresh_token(NewSession::of("42").scope("read"))).unwrap();
+    let refresh = runtime.block_on(tokens.create_refresh_token(NewSession::new("42").scope("read"))).unwrap();
     let service = AuthLayer::new(tokens.clone()).layer(service_fn(hello));
     let another = || {
         let token = runtime.block_on(tokens.refresh_access_token(refresh.as_str())).unwrap();
@@ -152,7 +152,7 @@ fn strict(criterion: &mut Criterion) {
     let server = RedisServer::start();
     let store = Arc::new(runtime.block_on(RedisStore::connect(server.url())).unwrap());
     let tokens = builder(key("HS256")).shared_store(store.clone()).build().unwrap();
-    let pair = runtime.block_on(tokens.create_token_pair(NewSession::of("42").scope("read"))).unwrap();
+    let pair = runtime.block_on(tokens.create_token_pair(NewSession::new("42").scope("read"))).unwrap();
     let (access, sid) = (Arc::from(pair.access().as_str()), Arc::from(pair.session_id()));
 
     let client = redis::Client::open(server.url()).unwrap();
@@ -263,7 +263,7 @@ fn issue(criterion: &mut Criterion) {
 async fn create_pairs(tokens: &TokenService, count: u64) -> Duration {
     let began = Instant::now();
     for user in 0..count {
-        tokens.create_token_pair(NewSession::of(user % 1000).scope("read")).await.unwrap();
+        tokens.create_token_pair(NewSession::new(user % 1000).scope("read")).await.unwrap();
     }
     let measured = began.elapsed();
     // A user has a few sessions, not as many as a benchmark opens.
@@ -274,7 +274,7 @@ async fn create_pairs(tokens: &TokenService, count: u64) -> Duration {
 }
 
 async fn refresh(tokens: &TokenService, count: u64) -> Duration {
-    let mut pair = tokens.create_token_pair(NewSession::of("refreshing").scope("read")).await.unwrap();
+    let mut pair = tokens.create_token_pair(NewSession::new("refreshing").scope("read")).await.unwrap();
     let began = Instant::now();
     for _ in 0..count {
         pair = tokens.refresh(pair.refresh().as_str()).await.unwrap();
@@ -286,7 +286,7 @@ async fn refresh(tokens: &TokenService, count: u64) -> Duration {
 
 // ---- Keys and tokens ----------------------------------------------------------------------------
 
-fn builder(key: SigningKey) -> tower_bearer::tokens::Builder {
+fn builder(key: SigningKey) -> tower_bearer::tokens::TokenServiceBuilder {
     TokenService::builder().keys(KeySet::signing(key)).issuer("https://issuer.example").audience("api")
 }
 
@@ -295,5 +295,5 @@ fn service(key: SigningKey, store: impl TokenStore) -> TokenService {
 }
 
 fn access_token(runtime: &Runtime, tokens: &TokenService) -> String {
-    runtime.block_on(tokens.create_access_token(NewSession::of("42").scope("read"))).unwrap().as_str().to_owned()
+    runtime.block_on(tokens.create_access_token(NewSession::new("42").scope("read"))).unwrap().as_str().to_owned()
 }

@@ -140,7 +140,7 @@ fn contender(name: &str, runtime: &Runtime, tokens: &TokenService, count: usize)
     let issue = async {
         let mut requests = Vec::with_capacity(count);
         for number in 0..count {
-            let token = tokens.create_access_token(NewSession::of(format!("bench-{number}"))).await.unwrap();
+            let token = tokens.create_access_token(NewSession::new(format!("bench-{number}"))).await.unwrap();
             requests.push(bearer(token.as_str()));
         }
         requests
@@ -196,7 +196,7 @@ async fn refusals(server: &RedisServer, count: usize) -> Vec<Duration> {
     let (here, there) = (node(server, "HS256").await, node(server, "HS256").await);
     let mut after = Vec::with_capacity(count);
     for number in 0..count {
-        let pair = here.create_token_pair(NewSession::of(format!("user-{number}"))).await.unwrap();
+        let pair = here.create_token_pair(NewSession::new(format!("user-{number}"))).await.unwrap();
         let token = pair.access().as_str();
         there.validate_token(token, TokenType::Access).await.unwrap();
         here.revoke_session(format!("user-{number}"), pair.session_id()).await.unwrap();

@@ -40,7 +40,7 @@ pub(crate) async fn main() -> Result<(), Failure> {
 async fn mint(tokens: TokenService) -> Result<String, StatusCode> {
     static USERS: AtomicU64 = AtomicU64::new(0);
     let user = format!("bench-{}", USERS.fetch_add(1, Ordering::Relaxed));
-    match tokens.create_access_token(NewSession::of(user)).await {
+    match tokens.create_access_token(NewSession::new(user)).await {
         Ok(token) => Ok(token.as_str().to_owned()),
         Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
     }

@@ -15,7 +15,7 @@ async fn main() -> Result<(), common::Failure> {
     let incoming = TcpIncoming::bind(common::bind_address("127.0.0.1:50051")?)?.with_nodelay(Some(true));
     let address = incoming.local_addr()?;
 
-    let token = tokens.create_access_token(NewSession::of("1").scope("read")).await?;
+    let token = tokens.create_access_token(NewSession::new("1").scope("read")).await?;
     println!("listening on http://{address}, store: {store}");
     println!("  token: {}", token.as_str());
     // Any gRPC client will do; curl speaks it too: five zero bytes are a message without fields. Look at `grpc-status` in the answer.

@@ -27,7 +27,7 @@ async fn main() -> Result<(), common::Failure> {
     let listener = TcpListener::bind(common::bind_address("127.0.0.1:3000")?).await?;
     let address = listener.local_addr()?;
 
-    let token = tokens.create_access_token(NewSession::of("1").scope("read")).await?;
+    let token = tokens.create_access_token(NewSession::new("1").scope("read")).await?;
     println!("listening on http://{address}, store: {store}");
     println!("  token: {}", token.as_str());
     println!("  curl -i http://{address}/");

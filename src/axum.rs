@@ -52,7 +52,7 @@
 //!     .route("/close", get(|claims| close(claims, service)).route_layer(auth.clone()))
 //!     .route("/greet", get(greet).route_layer(auth.optional()));
 //!
-//! let token = tokens.create_access_token(NewSession::of("42")).await?;
+//! let token = tokens.create_access_token(NewSession::new("42")).await?;
 //! let bearer = format!("Bearer {}", token.as_str());
 //! let request = Request::get("/me").header("authorization", bearer).body(Body::empty())?;
 //! assert_eq!(app.clone().oneshot(request).await?.status(), 200);
@@ -167,7 +167,7 @@ where
 /// // Of two layers the one added last is the outer one.
 /// let app: Router = Router::new().route("/me", get(me).route_layer(users).route_layer(auth));
 ///
-/// let token = tokens.create_access_token(NewSession::of("1")).await?;
+/// let token = tokens.create_access_token(NewSession::new("1")).await?;
 /// let bearer = format!("Bearer {}", token.as_str());
 /// let request = Request::get("/me").header("authorization", bearer).body(Body::empty())?;
 /// assert_eq!(app.oneshot(request).await?.status(), 200);

@@ -9,7 +9,7 @@
 //!
 //! No message, `Debug` text or source holds a token, a password, a hash or key material; ids (`sub`, `sid`, `jti`) are no secrets and may
 //! appear in `Debug`.
-//! [`Error::code`] gives the codes of the predecessor, `fastcore.security`.
+//! [`Error::code`] gives the codes of [the predecessor](crate::compat).
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -94,7 +94,8 @@ pub enum TokenError {
     #[error("the token's claims are not acceptable: {0}")]
     Claims(&'static str),
     /// The token is good, but its claims do not fit the application's claims type. Most often the type
-    /// has changed since the token was issued: give new fields `#[serde(default)]`.
+    /// has changed since the token was issued: give new fields `#[serde(default)]`. See
+    /// [Changing your claims](crate::tokens#changing-your-claims).
     #[error("{}", custom_claims_text(*claim, *problem))]
     CustomClaims {
         /// The name of the claim, if it is known: that of a field of the type, never text of a token.
@@ -137,7 +138,7 @@ pub enum TokenError {
     /// The user does not exist any more or may not log in any more, so no new token is issued.
     #[error("the token's user may not have new tokens")]
     UserRefused,
-    /// The application's [`validator`](crate::tokens::Builder::validator) refused it.
+    /// The application's [`validator`](crate::tokens::TokenServiceBuilder::validator) refused it.
     #[error("the application's validator refused the token")]
     Refused,
 }
@@ -161,18 +162,6 @@ fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
         ClaimProblem::Unreadable => format!(
             "the token's claims are not the application's: {subject} cannot be read as its type; accept older forms"
         ),
-    }
-}
-
-impl TokenError {
-    /// The predecessor's code: `EXPIRED_TOKEN`, `REVOKED_TOKEN` or `INVALID_TOKEN`.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Expired { .. } | Self::SessionExpired => "EXPIRED_TOKEN",
-            Self::Revoked { .. } | Self::Reused => "REVOKED_TOKEN",
-            _ => "INVALID_TOKEN",
-        }
     }
 }
 
@@ -205,7 +194,7 @@ pub enum StoreErrorKind {
     Rejected,
     /// The node has used up its questions of this second. It asks the store about each token that is
     /// older than its place in the revocation log: see
-    /// [`max_questions`](crate::tokens::Builder::max_questions). It passes by itself.
+    /// [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions). It passes by itself.
     Overloaded,
 }
 
@@ -334,19 +323,6 @@ impl Error {
         match error.downcast::<PasswordError>() {
             Ok(own) => Self::Password(*own),
             Err(other) => Self::Application(other),
-        }
-    }
-
-    /// The predecessor's code for this error.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Token(error) => error.code(),
-            Self::Store(_) => "DB_ERROR",
-            Self::InvalidCredentials | Self::LoginSuperseded => "INVALID_CREDENTIALS",
-            Self::Issue(_) | Self::InvalidId { .. } | Self::Signing | Self::Application(_) | Self::Password(_) => {
-                "AUTHENTICATION_ERROR"
-            }
         }
     }
 }

@@ -1,10 +1,19 @@
 //! Ids with types: [`Subject`], [`SessionId`] and [`TokenId`].
 //!
 //! All three are text, and look-alike arguments are easily swapped:
-//! `revoke_session(session, subject)` would succeed and revoke nothing. With types, it does not
-//! compile:
+//! `revoke_session(session, subject)` would succeed and revoke nothing. With types, one order of
+//! them compiles:
 //!
-//! ```compile_fail,E0277
+//! ```
+//! # fn in_order(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {
+//! let (subject, session) = (claims.subject(), claims.session_id().unwrap());
+//! let revocation = tokens.revoke_session(subject, session);
+//! # }
+//! ```
+//!
+//! and the other one does not:
+//!
+//! ```compile_fail,E0308
 //! # fn swapped(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {
 //! let (subject, session) = (claims.subject(), claims.session_id().unwrap());
 //! let revocation = tokens.revoke_session(session, subject);

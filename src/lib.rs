@@ -33,7 +33,7 @@
 //! let app: axum::Router =
 //!     axum::Router::new().route("/me", axum::routing::get(me)).route_layer(AuthLayer::new(tokens.clone()));
 //!
-//! let session = NewSession::of("42").claims(MyClaims { role: "admin".into() }).scope("read").label("Firefox");
+//! let session = NewSession::new("42").claims(MyClaims { role: "admin".into() }).scope("read").label("Firefox");
 //! let pair = tokens.create_token_pair(session).await?;
 //! tokens.revoke_all_for_subject("42").await?;
 //! # Ok(())
@@ -65,34 +65,12 @@
 //!
 //! # Coming from `fastcore.security`
 //!
-//! Its tokens are accepted by [`TokenService::validate_jwt_stateless`] with the same secret, issuer and audience; beside another key, theirs is added
-//! [without a name](jwt::VerifyingKey::without_kid), for they name none. Its bcrypt hashes
-//! verify, and [`settings`] reads its environment variables.
-//!
-//! | there | here |
-//! |--|--|
-//! | `create_access_token`, `create_refresh_token`, `create_token_pair` | [`TokenService::create_access_token`], [`create_refresh_token`](TokenService::create_refresh_token), [`create_token_pair`](TokenService::create_token_pair) |
-//! | `validate_token` | [`TokenService::validate_token`] |
-//! | `refresh_access_token` | [`TokenService::refresh`]; [`refresh_access_token`](TokenService::refresh_access_token) if nothing is to rotate |
-//! | `revoke_token` | [`TokenService::revoke_token`], [`revoke_session`](TokenService::revoke_session) |
-//! | `revoke_all_tokens_for_user`, with `except` | [`TokenService::revoke_all_for_subject`], [`revoke_all_for_subject_except`](TokenService::revoke_all_for_subject_except) |
-//! | `decode_token`, `encode_jwt`, `validate_jwt_stateless` | [`jwt::decode_token`], [`jwt::encode_jwt`], [`jwt::validate_jwt_stateless`] |
-//! | `TokenRepository`, `Token` | [`SessionStore`], [`SessionRecord`](store::SessionRecord) (a session, not a token) |
-//! | `TokenType` | [`TokenType`] |
-//! | `get_password_hash`, `verify_password` | `password::PasswordHasher` |
-//! | `UserAuthentication`, `BaseUserAuthentication` | [`users::UserAuthentication`] |
-//! | `get_token_data` | [`AuthLayer`] and [`Claims`] |
-//! | `get_current_user_dependency` | [`middleware::CurrentUserLayer`] and [`users::CurrentUser`] |
-//! | `get_refresh_token_data`, `refresh_token` | [`Endpoints::refresh`](endpoints::Endpoints::refresh) |
-//! | `logout_user` | [`Endpoints::logout`](endpoints::Endpoints::logout): it ends the whole session |
-//! | `setup_security` | [`TokenService::builder`] |
-//! | `get_security_status` | [`TokenService::status`], [`Endpoints::health`](endpoints::Endpoints::health) |
-//! | `InvalidTokenError`, `ExpiredTokenError`, `RevokedTokenError` | [`error::TokenError`], with the same codes |
-//! | `InvalidCredentialsError`, `AuthenticationError` | [`Error`] |
+//! See [`compat`].
 
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod clock;
+pub mod compat;
 pub mod endpoints;
 pub mod error;
 mod ids;
@@ -101,7 +79,6 @@ pub mod middleware;
 #[cfg(feature = "bcrypt")]
 pub mod password;
 mod replica;
-pub mod settings;
 pub mod store;
 pub mod tokens;
 #[cfg(feature = "tonic")]

@@ -9,8 +9,7 @@ use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
 use crate::{
     error::BoxError,
-    jwt::Claims,
-    tokens::{OnRefresh, Renewal},
+    tokens::{OnRefresh, Refreshing, Renewal},
 };
 use zeroize::Zeroizing;
 
@@ -141,16 +140,17 @@ impl<U: fmt::Debug> fmt::Debug for CurrentUser<U> {
     }
 }
 
-/// Returns a hook for [`Builder::on_refresh`](crate::tokens::Builder::on_refresh) that looks the
+/// Returns a hook for [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) that looks the
 /// user up again, and builds the claims anew.
 ///
 /// The new tokens allow what the session was opened with *and* the user is still granted. A scope
 /// that was taken away is gone. A session that was opened with less than the user's grant never
 /// gets more (RFC 6749 section 6), so a scope newly granted needs a new login.
 pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Claims> {
-    move |claims: Claims<U::Claims>| {
+    move |session: Refreshing<U::Claims>| {
         let users = Arc::clone(&users);
         async move {
+            let claims = session.claims();
             Ok(match users.user_by_id(claims.subject().as_str()).await? {
                 Some(user) => {
                     let grant = users.grant(&user);

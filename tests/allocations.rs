@@ -36,7 +36,7 @@ fn service(entries: usize) -> TokenService {
 }
 
 fn access_token(tokens: &TokenService) -> String {
-    let session = NewSession::of("42").scope("read").access_lifetime(Duration::from_secs(60));
+    let session = NewSession::new("42").scope("read").access_lifetime(Duration::from_secs(60));
     tokens.create_access_token(session).now_or_never().unwrap().unwrap().as_str().to_owned()
 }
 

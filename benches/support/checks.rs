@@ -30,7 +30,7 @@ pub fn report(scale: Scale, name: &str, mut times: Vec<Duration>) {
 
 /// Opens a session that all nodes accept, revokes it, and waits until all of them refuse it.
 pub async fn assert_revocations_reach(nodes: &[TokenService]) {
-    let pair = nodes[0].create_token_pair(NewSession::of("revoked")).await.unwrap();
+    let pair = nodes[0].create_token_pair(NewSession::new("revoked")).await.unwrap();
     let token = pair.access().as_str();
     for node in nodes {
         node.validate_token(token, TokenType::Access).await.unwrap();

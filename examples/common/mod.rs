@@ -8,7 +8,7 @@
 //! | `SENTINEL_PATIENCE_SECONDS` | how old the word of the sentinels may be | 5 |
 //! | `REDIS_PREFIX` | the prefix of all keys | `tb` |
 //! | `CONSISTENCY` | `strong`: every request asks the store; `bounded:<milliseconds>`: none does, and a revocation holds everywhere after that time | `strong` |
-//! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::settings` | a random secret; audience and issuer `tower-bearer-example` |
+//! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::compat` | a random secret; audience and issuer `tower-bearer-example` |
 //! | `JWT_PRIVATE_KEY_FILE` | a private key in PEM, for the public-key algorithm that `JWT_ALGORITHM` names | absent |
 //! | `ACCESS_TTL_SECONDS`, `REFRESH_TTL_SECONDS`, `REUSE_GRACE_SECONDS`, `LEEWAY_SECONDS` | for tests | absent |
 //! | `RUST_LOG` | tracing filter | `info` |
@@ -18,10 +18,10 @@ use std::{env, error::Error, fmt, fs, net::SocketAddr, str::FromStr, time::Durat
 
 use tower_bearer::{
     BoxError, Consistency, KeySet, MemoryStore, RedisStore, TokenService,
+    compat::Settings,
     jwt::{Algorithm, SigningKey},
-    settings::Settings,
     store::redis::{ConnectError, Failover},
-    tokens::Builder,
+    tokens::TokenServiceBuilder,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -29,7 +29,7 @@ const NAME: &str = "tower-bearer-example";
 
 /// The token service that the environment asks for, not built yet: claims and hooks of the application's own can be added. With it, the
 /// name of its store.
-pub async fn tokens_from_env() -> Result<(Builder, &'static str), BoxError> {
+pub async fn tokens_from_env() -> Result<(TokenServiceBuilder, &'static str), BoxError> {
     let builder = TokenService::builder().issuer(NAME).audience(NAME);
     let mut builder = with_keys(builder)?;
     if let Some(seconds) = parsed("ACCESS_TTL_SECONDS")? {
@@ -57,7 +57,7 @@ fn consistency() -> Result<Consistency, BoxError> {
     }
 }
 
-async fn with_store(builder: Builder) -> Result<(Builder, &'static str), BoxError> {
+async fn with_store(builder: TokenServiceBuilder) -> Result<(TokenServiceBuilder, &'static str), BoxError> {
     let Some(url) = variable("REDIS_URL")? else {
         return Ok((builder.store(MemoryStore::default()), "memory: sessions end with this process"));
     };
@@ -104,7 +104,7 @@ fn failover() -> Result<Option<Failover>, BoxError> {
 }
 
 /// The settings of the crate, and where they leave the key open, one that lives as long as this process.
-fn with_keys(builder: Builder) -> Result<Builder, BoxError> {
+fn with_keys(builder: TokenServiceBuilder) -> Result<TokenServiceBuilder, BoxError> {
     if let Some(file) = variable("JWT_PRIVATE_KEY_FILE")? {
         // A key has its own algorithm, so the builder gets all settings but that one.
         let settings = Settings::from_vars(env::vars_os().filter_map(|(name, value)| {
@@ -116,10 +116,10 @@ fn with_keys(builder: Builder) -> Result<Builder, BoxError> {
         let pem = fs::read(&file).map_err(|error| format!("JWT_PRIVATE_KEY_FILE: cannot read {file}: {error}"))?;
         let key = SigningKey::from_pem(algorithm, pem)
             .map_err(|error| format!("JWT_PRIVATE_KEY_FILE: {file} holds no key for {algorithm}: {error}"))?;
-        return Ok(builder.settings(&settings)?.keys(KeySet::signing(key)));
+        return Ok(builder.settings(&settings).keys(KeySet::signing(key)));
     }
     let settings = Settings::from_env()?;
-    let builder = builder.settings(&settings)?;
+    let builder = builder.settings(&settings);
     if settings.secret_key().is_some() {
         return Ok(builder);
     }

@@ -23,8 +23,8 @@ async fn main() -> Result<(), BoxError> {
     };
 
     let (one, two) = (service()?, service()?);
-    let phone = one.create_token_pair(NewSession::of("alice").label("phone")).await?;
-    let laptop = one.create_token_pair(NewSession::of("alice").label("laptop")).await?;
+    let phone = one.create_token_pair(NewSession::new("alice").label("phone")).await?;
+    let laptop = one.create_token_pair(NewSession::new("alice").label("laptop")).await?;
     two.validate_token(phone.access().as_str(), TokenType::Access).await?;
     println!("two services share {}; a login at one is good at the other", path.display());
     two.revoke_session("alice", phone.session_id()).await?;

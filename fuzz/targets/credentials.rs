@@ -36,7 +36,7 @@ thread_local! {
             .access_lifetime(std::time::Duration::from_secs(86_400))
             .build()
             .expect("a service");
-        let token = runtime.block_on(tokens.create_access_token(NewSession::of("42"))).expect("a token");
+        let token = runtime.block_on(tokens.create_access_token(NewSession::new("42"))).expect("a token");
         let everywhere = || {
             AuthLayer::builder(tokens.clone())
                 .allow_query("access_token")

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::Error,
     middleware::{Rejection, RejectionKind},
-    tokens::{AuthenticationStart, NewSession, TokenPair, TokenService},
+    tokens::{AuthTime, NewSession, TokenPair, TokenService},
     users::{Credentials, Grant, UserAuthentication},
 };
 
@@ -56,14 +56,14 @@ where
     A::Claims: Serialize,
 {
     async fn log_in(&self, credentials: Credentials, label: String) -> Result<TokenPair, Error> {
-        let start = self.tokens.authentication_begins_now().await;
+        let start = self.tokens.recent_auth_time().await;
         let (_, outcome) = self.log_in_since(start, credentials.clone(), label.clone()).await?;
         if !matches!(outcome, Err(Error::LoginSuperseded)) {
             return outcome;
         }
         // Once more, by what the account is now: the password may have been changed with the
         // revocation, or this login came right after it.
-        let start = self.tokens.authentication_begins_anew().await?;
+        let start = self.tokens.auth_time_after_supersession().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {
             self.tokens.login_was_overtaken(id.into());
@@ -74,7 +74,7 @@ where
     /// Authenticates, and opens a session for the user whose id it returns.
     async fn log_in_since(
         &self,
-        start: AuthenticationStart,
+        start: AuthTime,
         credentials: Credentials,
         label: String,
     ) -> Result<(String, Result<TokenPair, Error>), Error> {
@@ -88,7 +88,7 @@ where
             Ok(Err(error)) => return Err(Error::of_application(error)),
             Err(_) => return Err(Error::Application("the user lookup panicked".into())),
         };
-        let session = NewSession::of(&id).claims(claims).scope(scope).label(label).authenticated_since(start);
+        let session = NewSession::new(&id).claims(claims).scope(scope).label(label).auth_time(start);
         Ok((id, self.tokens.create_token_pair(session).await))
     }
 }

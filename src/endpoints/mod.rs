@@ -122,7 +122,7 @@ where
     /// [`TokenService`](crate::TokenService) for these users.
     ///
     /// At every refresh the user is looked up again ([`renew_from`]), unless the service has an
-    /// [`on_refresh`](crate::tokens::Builder::on_refresh) of its own, which is asked instead.
+    /// [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) of its own, which is asked instead.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
         Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new() }

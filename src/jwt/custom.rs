@@ -41,7 +41,6 @@ pub(super) fn parse<C: DeserializeOwned>(claims: RawClaims) -> Result<C, TokenEr
 /// no token can be made. Some types do not tell their fields: maps, `#[serde(flatten)]`, untagged
 /// and internally tagged enums, and implementations by hand. For these the result is `None`. The
 /// names of aliases count, those of `rename(serialize = "..")` are not seen.
-#[allow(dead_code, reason = "`build` is about to call it")]
 pub(crate) fn reserved_member_of<C: DeserializeOwned>() -> Option<&'static str> {
     match C::deserialize(FieldNames) {
         // Types without fields are made from nothing.

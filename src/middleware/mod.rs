@@ -24,7 +24,7 @@
 //! });
 //! let mut service = ServiceBuilder::new().layer(AuthLayer::new(tokens.clone())).service(hello);
 //!
-//! let token = tokens.create_access_token(NewSession::of("42")).await?;
+//! let token = tokens.create_access_token(NewSession::new("42")).await?;
 //! let bearer = format!("Bearer {}", token.as_str());
 //! let request = Request::get("/").header("authorization", bearer).body(Full::default())?;
 //! let response = service.ready().await?.call(request).await?;

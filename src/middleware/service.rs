@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     jwt::{Claims, NoClaims},
-    tokens::{AccessCheck, TokenService},
+    tokens::{AccessCheck, Lookup, TokenService},
 };
 
 /// A service that calls its inner service only for requests with a valid bearer token.
@@ -115,10 +115,13 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             Credential::Malformed => return (malformed(), is_elsewhere),
             Credential::Token(text) => {
                 // The grammar decides between 400 and 401. It is read only if the text is not
-                // known as a token.
-                match config.tokens.check_bytes(text.as_bytes(), || text.token(), config.freshness) {
-                    Some(check) => check,
-                    None => return (malformed(), is_elsewhere),
+                // known as a token: reading it would be a good part of a warm request.
+                match config.tokens.check_cached(text.as_bytes(), config.freshness) {
+                    Lookup::Hit(check) => check,
+                    Lookup::Miss(miss) => match text.token() {
+                        Some(token) => config.tokens.check_text(miss, token, config.freshness),
+                        None => return (malformed(), is_elsewhere),
+                    },
                 }
             }
         };

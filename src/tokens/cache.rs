@@ -77,9 +77,9 @@ impl CacheBounds {
 }
 
 /// The tokens that were verified under the keys in force.
-pub(super) struct VerifiedTokens<C> {
+pub(super) struct TokenCache<C> {
     /// `None`: switched off.
-    cache: Option<Cache<Text, Verified<C>, Weigh>>,
+    cache: Option<Cache<TokenKey, VerifiedToken<C>, Weigh>>,
     hasher: DefaultHashBuilder,
     /// The version of the keys in force.
     version: AtomicU64,
@@ -87,7 +87,7 @@ pub(super) struct VerifiedTokens<C> {
 }
 
 /// A verified token.
-pub(super) struct Verified<C> {
+pub(super) struct VerifiedToken<C> {
     pub(super) claims: Claims<C>,
     /// The route by which the replica finds its revocation: computed once, since it never changes.
     pub(super) route: Option<Route>,
@@ -95,28 +95,28 @@ pub(super) struct Verified<C> {
     pub(super) alive: Alive,
 }
 
-impl<C> Clone for Verified<C> {
+impl<C> Clone for VerifiedToken<C> {
     fn clone(&self) -> Self {
         Self { claims: self.claims.clone(), route: self.route.clone(), alive: self.alive }
     }
 }
 
 /// The key of a lookup.
-pub(super) struct Sought<'t> {
+pub(super) struct LookupKey<'t> {
     hash: u64,
     version: u64,
     bytes: &'t [u8],
 }
 
-/// The text of a token, with its hash: neither a lookup nor an eviction reads a text to hash it
-/// once more.
-pub(super) struct Text {
+/// The key of an entry: the text of a token, with its hash. Neither a lookup nor an eviction reads
+/// a text to hash it once more.
+pub(super) struct TokenKey {
     hash: u64,
     version: u64,
     bytes: Zeroizing<Box<[u8]>>,
 }
 
-impl<C> VerifiedTokens<C> {
+impl<C> TokenCache<C> {
     pub(super) fn new(bounds: CacheBounds, max_token_len: usize) -> Self {
         let cache = NonZeroUsize::new(bounds.entries).and_then(|entries| cache(entries, bounds.bytes, max_token_len));
         Self { cache, hasher: DefaultHashBuilder::default(), version: AtomicU64::new(0), max_token_len }
@@ -124,30 +124,30 @@ impl<C> VerifiedTokens<C> {
 
     /// Returns the key of a lookup, unless the cache is switched off. A text that is too long to be
     /// a token is not hashed.
-    pub(super) fn seek<'t>(&self, token: &'t [u8]) -> Option<Sought<'t>> {
+    pub(super) fn lookup_key<'t>(&self, token: &'t [u8]) -> Option<LookupKey<'t>> {
         let can_be_here = self.cache.is_some() && token.len() <= self.max_token_len;
         let version = self.version.load(Ordering::Acquire);
-        can_be_here.then(|| Sought { hash: self.hasher.hash_one(token), version, bytes: token })
+        can_be_here.then(|| LookupKey { hash: self.hasher.hash_one(token), version, bytes: token })
     }
 
     /// Returns the entry of this text. It does not show that the token is still good.
-    pub(super) fn find(&self, sought: &Sought<'_>) -> Option<Verified<C>> {
-        self.cache.as_ref()?.get(sought)
+    pub(super) fn get(&self, key: &LookupKey<'_>) -> Option<VerifiedToken<C>> {
+        self.cache.as_ref()?.get(key)
     }
 
-    /// Keeps a token, if it has room. Its text was looked up here, and found good in all respects
+    /// Caches a token, if it has room. Its text was looked up here, and found good in all respects
     /// under the keys of the lookup's version.
-    pub(super) fn keep(&self, text: Text, verified: Verified<C>) {
+    pub(super) fn insert(&self, key: TokenKey, token: VerifiedToken<C>) {
         // If the keys are replaced between these two lines, the entry takes up room but is never
         // found.
-        if let Some(cache) = self.cache.as_ref().filter(|_| text.version == self.version.load(Ordering::Acquire)) {
-            cache.insert(text, verified);
+        if let Some(cache) = self.cache.as_ref().filter(|_| key.version == self.version.load(Ordering::Acquire)) {
+            cache.insert(key, token);
         }
     }
 
     /// Clears the cache and switches to key version `version`, which is new. Keys of this version
     /// must be in force **already**. Earlier lookups find nothing from now on.
-    pub(super) fn begin_anew(&self, version: u64) {
+    pub(super) fn reset(&self, version: u64) {
         self.version.store(version, Ordering::Release);
         if let Some(cache) = &self.cache {
             cache.clear();
@@ -165,39 +165,39 @@ impl<C> VerifiedTokens<C> {
     }
 }
 
-impl Sought<'_> {
+impl LookupKey<'_> {
     /// Returns the version of the keys in force at the lookup, which may just have been replaced.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
 
-    /// Returns the text, to be kept.
-    pub(super) fn to_text(&self) -> Text {
-        Text { hash: self.hash, version: self.version, bytes: Zeroizing::new(self.bytes.into()) }
+    /// Returns the key under which the token is cached.
+    pub(super) fn to_token_key(&self) -> TokenKey {
+        TokenKey { hash: self.hash, version: self.version, bytes: Zeroizing::new(self.bytes.into()) }
     }
 }
 
-impl Equivalent<Text> for Sought<'_> {
-    fn equivalent(&self, text: &Text) -> bool {
-        self.hash == text.hash && self.version == text.version && *self.bytes == **text.bytes
+impl Equivalent<TokenKey> for LookupKey<'_> {
+    fn equivalent(&self, key: &TokenKey) -> bool {
+        self.hash == key.hash && self.version == key.version && *self.bytes == **key.bytes
     }
 }
 
-impl PartialEq for Text {
+impl PartialEq for TokenKey {
     fn eq(&self, other: &Self) -> bool {
-        Sought { hash: other.hash, version: other.version, bytes: &other.bytes }.equivalent(self)
+        LookupKey { hash: other.hash, version: other.version, bytes: &other.bytes }.equivalent(self)
     }
 }
 
-impl Eq for Text {}
+impl Eq for TokenKey {}
 
-impl Hash for Sought<'_> {
+impl Hash for LookupKey<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
 }
 
-impl Hash for Text {
+impl Hash for TokenKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
@@ -210,9 +210,9 @@ struct Weigh {
     least: u64,
 }
 
-impl<C> Weighter<Text, Verified<C>> for Weigh {
-    fn weight(&self, text: &Text, _: &Verified<C>) -> u64 {
-        entry_bytes::<C>(text.bytes.len()).max(self.least)
+impl<C> Weighter<TokenKey, VerifiedToken<C>> for Weigh {
+    fn weight(&self, key: &TokenKey, _: &VerifiedToken<C>) -> u64 {
+        entry_bytes::<C>(key.bytes.len()).max(self.least)
     }
 }
 
@@ -222,11 +222,15 @@ impl<C> Weighter<Text, Verified<C>> for Weigh {
 /// Not counted are the table's own bytes, about 40 for each entry, and as much for half as many
 /// evicted ones. Nor are the bytes of custom claims beyond their text.
 const fn entry_bytes<C>(text: usize) -> u64 {
-    let fixed = size_of::<Text>() + size_of::<Verified<C>>() + Claims::<C>::BYTES;
+    let fixed = size_of::<TokenKey>() + size_of::<VerifiedToken<C>>() + Claims::<C>::BYTES;
     (fixed as u64).saturating_add((text as u64).saturating_mul(2))
 }
 
-fn cache<C>(entries: NonZeroUsize, bytes: usize, max_token_len: usize) -> Option<Cache<Text, Verified<C>, Weigh>> {
+fn cache<C>(
+    entries: NonZeroUsize,
+    bytes: usize,
+    max_token_len: usize,
+) -> Option<Cache<TokenKey, VerifiedToken<C>, Weigh>> {
     let (entries, bytes) = (entries.get() as u64, bytes as u64);
     let wanted = thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64 * 4;
     let shards = wanted

@@ -13,21 +13,22 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use super::{
-    TokenPolicy, TokenService,
-    cache::{Text, Verified},
-    service::Inner,
-    validator,
+    cache::{LookupKey, TokenCache, TokenKey, VerifiedToken},
+    keyring::{CurrentKeyring, Keyring},
+    policy::Authority,
+    validator::{self, Validator},
 };
 use crate::{
-    clock::Timestamp,
-    error::{Error, StoreError, StoreErrorKind, TokenError},
-    jwt::{Claims, JwtClaims, TokenType},
-    replica::{Alive, Bearer, Replica, Route, Verdict},
+    clock::{Clock, Timestamp},
+    error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
+    jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
+    replica::{Alive, Bearer, Replica, ReplicaTasks, Route, Verdict},
     store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, KeptLonger, ServerId, SessionState},
 };
 
@@ -40,148 +41,232 @@ pub(crate) enum Freshness {
     Strong,
 }
 
-impl<C: Send + Sync + 'static> TokenService<C> {
+/// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
+pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
+
+/// The part of a service that checks tokens. Only its keys and its cache change.
+pub(super) struct Checker<C> {
+    /// Each operation loads it once, so that one key set serves all of it.
+    pub(super) keyring: Arc<CurrentKeyring>,
+    /// The access tokens that were verified with its keys.
+    pub(super) cache: TokenCache<C>,
+    pub(super) validation: Validation,
+    pub(super) clock: Arc<dyn Clock>,
+    /// A pointer, so that a service that only checks tokens needs no bounds on `C`.
+    pub(super) parse: Parse<C>,
+    pub(super) authority: Authority,
+    pub(super) replica: Option<Arc<Replica>>,
+    /// They end with the last handle of the service. A check that is under way is one too.
+    pub(super) _tasks: Option<ReplicaTasks>,
+    pub(super) validator: Option<Validator<C>>,
+}
+
+/// The outcome of a lookup of an access token.
+pub(crate) enum Lookup<'t, C> {
+    /// The text is that of a token that was verified before. This is its check.
+    Hit(AccessCheck<C>),
+    /// The text is unknown. [`TokenService::check_text`](super::TokenService::check_text) verifies
+    /// it.
+    Miss(CacheMiss<'t>),
+}
+
+/// The key under which a token that was not found is cached once it is verified.
+pub(crate) struct CacheMiss<'t>(Option<LookupKey<'t>>);
+
+/// A check of a token that has begun.
+pub(crate) enum AccessCheck<C> {
+    Done(Result<Claims<C>, Error>),
+    /// Boxed, as the store's answer in it is: a check that is done at once is a few words to move.
+    Pending(Box<Pending<C>>),
+}
+
+/// The kind of a token to be checked, and the source that decides about it.
+#[derive(Clone, Copy)]
+struct CheckOptions {
+    token_type: TokenType,
+    freshness: Freshness,
+}
+
+impl CheckOptions {
+    fn is_access(self) -> bool {
+        self.token_type == TokenType::Access
+    }
+
+    /// The log does not record which of a session's refresh tokens is the newest.
+    fn may_be_decided_here(self) -> bool {
+        self.is_access() && self.freshness == Freshness::AsConfigured
+    }
+}
+
+impl<C> Checker<C> {
+    /// Verifies the parts of a token that need its text alone.
+    pub(super) fn verify(
+        &self,
+        keyring: &Keyring,
+        token: &str,
+        token_type: TokenType,
+    ) -> Result<Claims<C>, TokenError> {
+        (self.parse)(token, &keyring.keys, &self.validation, token_type, self.clock.now())
+    }
+
+    /// Replaces the keys, and clears the cache of tokens that were verified with the old ones.
+    pub(super) fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
+        // In this order: a check that looks up under the new version finds the new keys, or newer
+        // ones.
+        self.keyring.replace(keys, |version| self.cache.reset(version))
+    }
+}
+
+impl<C: Send + Sync + 'static> Checker<C> {
     /// Begins the check of a token. It is done at once, or when the store has answered.
-    pub(crate) fn check(&self, token: &str, expected: TokenType, freshness: Freshness) -> AccessCheck<C> {
-        match self.begin_check(token.as_bytes(), || Some(token), expected, freshness) {
-            Ok(Some(check)) => check,
-            // The text was given, so there is one.
-            Ok(None) => AccessCheck::Done(Err(TokenError::Malformed("no text").into())),
-            Err(error) => AccessCheck::Done(Err(error)),
-        }
-    }
-
-    /// Begins the check of an access token given as raw bytes. Calls `read` only on a cache miss.
-    /// Returns `None` if `read` does: the bytes are no text of a token.
-    pub(crate) fn check_bytes<'t>(
-        &self,
-        bytes: &'t [u8],
-        read: impl FnOnce() -> Option<&'t str>,
-        freshness: Freshness,
-    ) -> Option<AccessCheck<C>> {
-        self.begin_check(bytes, read, TokenType::Access, freshness)
-            .unwrap_or_else(|error| Some(AccessCheck::Done(Err(error))))
-    }
-
-    /// Looks the token up in the cache, or verifies its text. Then checks its revocation, caches
-    /// it, and asks the application's validator.
-    fn begin_check<'t>(
-        &self,
-        bytes: &'t [u8],
-        read: impl FnOnce() -> Option<&'t str>,
-        expected: TokenType,
-        freshness: Freshness,
-    ) -> Result<Option<AccessCheck<C>>, Error> {
-        let inner = self.inner();
-        let is_access = expected == TokenType::Access;
+    pub(super) fn check(self: &Arc<Self>, token: &str, token_type: TokenType, freshness: Freshness) -> AccessCheck<C> {
         // Only access tokens are cached. A refresh token is used once, and an access token
         // presented as one must be recognized as such.
-        let mut sought = if is_access { inner.verified.seek(bytes) } else { None };
-        let found = sought.as_ref().and_then(|sought| inner.verified.find(sought));
-        let is_first_use = found.is_none();
-        let mut verified = if let Some(verified) = found {
-            inner.validation.check_times(&verified.claims, &*inner.clock)?;
-            verified
-        } else {
-            let Some(token) = read() else { return Ok(None) };
-            let keyring = inner.keyring.load();
+        let miss = match token_type {
+            TokenType::Access => match self.check_cached(token.as_bytes(), freshness) {
+                Lookup::Hit(check) => return check,
+                Lookup::Miss(miss) => miss,
+            },
+            TokenType::Refresh => CacheMiss(None),
+        };
+        self.check_text(miss, token, token_type, freshness)
+    }
+
+    /// Begins the check of an access token that was verified before. Its bytes are looked up as
+    /// they are: to parse them first would cost more than all the rest.
+    pub(super) fn check_cached<'t>(self: &Arc<Self>, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
+        let Some(key) = self.cache.lookup_key(bytes) else { return Lookup::Miss(CacheMiss(None)) };
+        let Some(token) = self.cache.get(&key) else { return Lookup::Miss(CacheMiss(Some(key))) };
+        if let Err(error) = self.validation.check_times(&token.claims, &*self.clock) {
+            return Lookup::Hit(AccessCheck::Done(Err(error.into())));
+        }
+        let options = CheckOptions { token_type: TokenType::Access, freshness };
+        let check = self.check_revocation(token, Some(key), false, options);
+        Lookup::Hit(check.unwrap_or_else(|error| AccessCheck::Done(Err(error))))
+    }
+
+    /// Begins the check of a token that was not verified before.
+    pub(super) fn check_text(
+        self: &Arc<Self>,
+        miss: CacheMiss<'_>,
+        token: &str,
+        token_type: TokenType,
+        freshness: Freshness,
+    ) -> AccessCheck<C> {
+        let verified = || -> Result<_, Error> {
+            let keyring = self.keyring.load();
             // Keys that were replaced just now verify it. But it is cached only under the key
             // version of the lookup.
-            sought = sought.filter(|sought| sought.version() == keyring.version);
-            let claims = inner.verify(&keyring, token, expected)?;
-            let route = inner.route(&claims)?;
-            Verified { claims, route, alive: Alive::default() }
+            let key = miss.0.filter(|key| key.version() == keyring.version);
+            let claims = self.verify(&keyring, token, token_type)?;
+            let route = self.route(&claims)?;
+            let token = VerifiedToken { claims, route, alive: Alive::default() };
+            self.check_revocation(token, key, true, CheckOptions { token_type, freshness })
         };
-        // The log does not record which of a session's refresh tokens is the newest.
-        let decides_here = is_access && freshness == Freshness::AsConfigured;
-        let local = inner.known(&verified)?;
-        let asked = match local {
-            Known::Alive if decides_here => None,
+        verified().unwrap_or_else(|error| AccessCheck::Done(Err(error)))
+    }
+
+    /// Checks the revocation of a verified token, caches it, and asks the application's validator.
+    fn check_revocation(
+        self: &Arc<Self>,
+        mut token: VerifiedToken<C>,
+        key: Option<LookupKey<'_>>,
+        is_new: bool,
+        options: CheckOptions,
+    ) -> Result<AccessCheck<C>, Error> {
+        let verdict = self.local_verdict(&token)?;
+        let reply = match verdict {
+            LocalVerdict::Accepted if options.may_be_decided_here() => None,
             _ => {
-                inner.admit(&verified, is_access, decides_here && local == Known::BeforeHorizon)?;
-                Some(inner.ask_store(&verified, is_access)?)
+                let is_before_horizon = options.may_be_decided_here() && verdict == LocalVerdict::BeforeHorizon;
+                self.admit_question(&token, options, is_before_horizon)?;
+                Some(self.ask_store(&token, options)?)
             }
         };
         // The store's answer is cached if the replica can build on it.
-        let is_news =
-            is_first_use || (asked.is_some() && inner.replica.as_ref().is_some_and(|replica| replica.decides()));
-        let to_keep = sought.filter(|_| is_news).map(|sought| sought.to_text());
-        // `on_refresh` decides about refresh tokens.
-        let validator = inner.validator.as_ref().filter(|_| is_access);
-        match asked {
-            Some(Asked::Awaited(answer)) => {
-                let pending = Pending { tokens: self.clone(), verified, answer, to_keep, is_access };
-                return Ok(Some(AccessCheck::Pending(Box::new(pending))));
+        let is_news = is_new || (reply.is_some() && self.replica.as_ref().is_some_and(|replica| replica.decides()));
+        let key = key.filter(|_| is_news).map(|key| key.to_token_key());
+        match reply {
+            Some(StoreReply::Pending(answer)) => {
+                let pending = Pending { checker: Arc::clone(self), token, answer, key, options };
+                return Ok(AccessCheck::Pending(Box::new(pending)));
             }
-            Some(Asked::Alive(alive)) => verified.alive = alive,
+            Some(StoreReply::Alive(alive)) => token.alive = alive,
             None => {}
         }
-        if let Some(text) = to_keep {
-            inner.verified.keep(text, verified.clone());
+        if let Some(key) = key {
+            self.cache.insert(key, token.clone());
         }
-        Ok(Some(AccessCheck::Done(validator::ask(validator, verified.claims))))
+        Ok(AccessCheck::Done(self.validate(token.claims, options)))
     }
 }
 
-/// The store's answer about a token that it does not refuse.
-enum Asked {
+/// The store's reply about a token that it does not refuse.
+enum StoreReply {
     /// It is not revoked.
     Alive(Alive),
     /// The answer has yet to come.
-    Awaited(Awaited),
+    Pending(PendingAnswer),
 }
 
-/// The state of a token that the deny set does not refuse.
+/// The replica's verdict on a token that it does not refuse.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Known {
+enum LocalVerdict {
     /// The token is not revoked, as of the lease.
-    Alive,
+    Accepted,
     /// The store has to be asked, because the token was issued before the horizon.
     BeforeHorizon,
     /// The store has to be asked.
-    Nothing,
+    Unknown,
 }
 
-impl<C> Inner<C> {
+impl<C> Checker<C> {
     /// Returns the route by which the replica, if there is one, finds a token's revocation.
     fn route(&self, claims: &JwtClaims<C>) -> Result<Option<Route>, TokenError> {
         let Some(replica) = &self.replica else { return Ok(None) };
-        Ok(Some(match self.policy {
-            TokenPolicy::Denylist => {
+        Ok(Some(match self.authority {
+            Authority::Denylist(..) => {
                 let issuer = claims.issuer().unwrap_or_default();
-                replica.external_route(issuer, foreign_ids(claims))
+                replica.external_route(issuer, external_ids(claims))
             }
-            _ => replica.route(&bearer(claims).ok_or(NO_SESSION)?),
+            _ => replica.route(&bearer(claims)?),
         }))
     }
 
-    fn known(&self, verified: &Verified<C>) -> Result<Known, TokenError> {
-        let Verified { claims, route, alive } = verified;
-        let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(Known::Nothing) };
-        if replica.still_accepts(route, claims.memo()) {
-            return Ok(Known::Alive);
-        }
-        match replica.verdict(route, &self.bearer(claims)?, *alive, claims.memo()) {
-            Verdict::Refused => Err(revoked(claims, None)),
-            Verdict::Accepted => Ok(Known::Alive),
-            Verdict::BeforeHorizon => Ok(Known::BeforeHorizon),
-            Verdict::Unknown => Ok(Known::Nothing),
+    fn bearer<'a>(&self, claims: &'a JwtClaims<C>) -> Result<Bearer<'a>, TokenError> {
+        match self.authority {
+            Authority::Denylist(..) => Ok(bearer_of(claims, "")),
+            _ => bearer(claims),
         }
     }
 
-    fn bearer<'a>(&self, claims: &'a JwtClaims<C>) -> Result<Bearer<'a>, TokenError> {
-        match self.policy {
-            TokenPolicy::Denylist => Ok(bearer_of(claims, "")),
-            _ => bearer(claims).ok_or(NO_SESSION),
+    fn local_verdict(&self, token: &VerifiedToken<C>) -> Result<LocalVerdict, TokenError> {
+        let VerifiedToken { claims, route, alive } = token;
+        let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(LocalVerdict::Unknown) };
+        if replica.still_accepts(route, claims.memo()) {
+            return Ok(LocalVerdict::Accepted);
+        }
+        match replica.verdict(route, &self.bearer(claims)?, *alive, claims.memo()) {
+            Verdict::Refused => Err(revoked(claims, None)),
+            Verdict::Accepted => Ok(LocalVerdict::Accepted),
+            Verdict::BeforeHorizon => Ok(LocalVerdict::BeforeHorizon),
+            Verdict::Unknown => Ok(LocalVerdict::Unknown),
         }
     }
 
     /// Returns an error if the store may not be asked about a token now. A bounded number of tokens
     /// from before the horizon may be asked about in a second. A session that the store did not
     /// know a moment ago is not asked about again at once.
-    fn admit(&self, verified: &Verified<C>, is_access: bool, is_before_horizon: bool) -> Result<(), Error> {
+    fn admit_question(
+        &self,
+        token: &VerifiedToken<C>,
+        options: CheckOptions,
+        is_before_horizon: bool,
+    ) -> Result<(), Error> {
         let Some(replica) = &self.replica else { return Ok(()) };
-        if is_access && self.policy == TokenPolicy::Tracked && replica.is_unknown(&self.bearer(&verified.claims)?) {
+        if let (Authority::Sessions(_), true) = (&self.authority, options.is_access())
+            && replica.is_unknown(&self.bearer(&token.claims)?)
+        {
             return Err(TokenError::UnknownSession.into());
         }
         if is_before_horizon && !replica.admits_check() {
@@ -190,59 +275,87 @@ impl<C> Inner<C> {
         Ok(())
     }
 
-    /// Records the store's confirmation that a token is not revoked.
-    fn confirm(&self, verified: &Verified<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
-        match (&self.replica, &verified.route) {
-            (Some(replica), Some(route)) if replica.decides() => {
-                Ok(replica.confirm(route, &self.bearer(&verified.claims)?, at, server))
-            }
-            _ => Ok(Alive::default()),
-        }
-    }
-
-    /// Refuses a token that this node knows to be revoked, whatever happens to the store. Called
-    /// before a refresh, as before a check.
-    pub(super) fn refuse_if_revoked(&self, claims: &Claims<C>) -> Result<(), TokenError> {
-        let route = self.route(claims)?;
-        self.known(&Verified { claims: claims.clone(), route, alive: Alive::default() }).map(drop)
-    }
-
-    /// Asks the store whether a token with these claims was revoked.
-    fn ask_store(&self, verified: &Verified<C>, is_access: bool) -> Result<Asked, Error> {
-        let claims = &verified.claims;
-        let leeway = self.validation.leeway_in_force();
-        Ok(match (self.policy, &self.store) {
-            (TokenPolicy::Stateless, _) => Asked::Alive(Alive::default()),
-            // `build` rejects this policy without a store.
-            (TokenPolicy::Tracked, None) => return Err(StoreError::new(StoreErrorKind::Unavailable).into()),
-            (TokenPolicy::Tracked, Some(store)) => {
+    /// Asks the store if a token was revoked.
+    fn ask_store(&self, token: &VerifiedToken<C>, options: CheckOptions) -> Result<StoreReply, Error> {
+        let claims = &token.claims;
+        let answer = match &self.authority {
+            Authority::Nothing => return Ok(StoreReply::Alive(Alive::default())),
+            Authority::Sessions(store) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
                 match store.check(claims.subject(), sid, claims.token_id()) {
-                    Answer::Ready(answer) => {
-                        let checked = answer?;
-                        record_refusal(self.replica.as_deref().filter(|_| is_access), verified, &checked);
-                        Asked::Alive(self.confirm(verified, judge_session(claims, &checked)?)?)
-                    }
-                    Answer::Pending(answer) => Asked::Awaited(Awaited::Session(answer)),
+                    Answer::Ready(answer) => self.judge(token, StoreRecord::Session(answer?), options)?,
+                    Answer::Pending(answer) => return Ok(StoreReply::Pending(PendingAnswer::Session(answer))),
                 }
             }
-            (TokenPolicy::Denylist, _) => match self.denylist()?.denied(DenyQuery {
+            Authority::Denylist(_, denylist) => match denylist.denied(DenyQuery {
                 issuer: claims.issuer().unwrap_or_default().to_owned(),
                 jti: Some(claims.token_id().clone()),
                 sid: claims.session_id().cloned(),
                 subject: Some(claims.subject().clone()),
             }) {
-                Answer::Ready(answer) => Asked::Alive(self.confirm(verified, judge_denial(claims, &answer?, leeway)?)?),
-                Answer::Pending(answer) => Asked::Awaited(Awaited::Denial(answer, leeway)),
+                Answer::Ready(answer) => self.judge(token, StoreRecord::Denial(answer?), options)?,
+                Answer::Pending(answer) => return Ok(StoreReply::Pending(PendingAnswer::Denial(answer))),
             },
-        })
+        };
+        Ok(StoreReply::Alive(answer))
+    }
+
+    /// Judges a token by the store's answer, and tells the replica what it can build on.
+    fn judge(&self, token: &VerifiedToken<C>, answer: StoreRecord, options: CheckOptions) -> Result<Alive, Error> {
+        let claims = &token.claims;
+        let (at, server) = match answer {
+            StoreRecord::Session(checked) => {
+                if options.is_access() {
+                    self.record_refusal(token, &checked);
+                }
+                judge_session(claims, &checked)?
+            }
+            StoreRecord::Denial(denial) => judge_denial(claims, &denial, self.validation.leeway_in_force())?,
+        };
+        match (&self.replica, &token.route) {
+            (Some(replica), Some(route)) if replica.decides() => {
+                Ok(replica.confirm(route, &self.bearer(claims)?, at, server))
+            }
+            _ => Ok(Alive::default()),
+        }
+    }
+
+    /// Notes that the store has refused an access token of ours. Once revoked, it stays so on this
+    /// node.
+    fn record_refusal(&self, token: &VerifiedToken<C>, checked: &Checked) {
+        let (Some(replica), Some(route), Ok(bearer)) = (&self.replica, &token.route, bearer(&token.claims)) else {
+            return;
+        };
+        match checked.state {
+            SessionState::Revoked { .. } => replica.record_refusal(route, &bearer),
+            SessionState::Unknown => replica.note_unknown(&bearer),
+            SessionState::Active { .. } | SessionState::Expired => {}
+        }
+    }
+
+    /// Asks the application's validator about an access token. `on_refresh` decides about refresh
+    /// tokens.
+    fn validate(&self, claims: Claims<C>, options: CheckOptions) -> Result<Claims<C>, Error> {
+        match &self.validator {
+            Some(validator) if options.is_access() => validator::ask(validator, claims),
+            _ => Ok(claims),
+        }
+    }
+}
+
+/// Refuses a refresh token that this node knows to be revoked, whatever happens to the store.
+pub(super) fn refuse_if_revoked<C>(replica: &Replica, claims: &Claims<C>) -> Result<(), TokenError> {
+    let bearer = bearer(claims)?;
+    match replica.verdict(&replica.route(&bearer), &bearer, Alive::default(), claims.memo()) {
+        Verdict::Refused => Err(revoked(claims, None)),
+        Verdict::Accepted | Verdict::BeforeHorizon | Verdict::Unknown => Ok(()),
     }
 }
 
 pub(super) const NO_SESSION: TokenError = TokenError::Claims("`sid` is missing");
 
-fn bearer<C>(claims: &JwtClaims<C>) -> Option<Bearer<'_>> {
-    claims.session_id().map(|session_id| bearer_of(claims, session_id.as_str()))
+fn bearer<C>(claims: &JwtClaims<C>) -> Result<Bearer<'_>, TokenError> {
+    claims.session_id().map(|session_id| bearer_of(claims, session_id.as_str())).ok_or(NO_SESSION)
 }
 
 fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a> {
@@ -258,69 +371,54 @@ fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a>
 }
 
 /// Returns the ids by which another issuer's token may be denied.
-fn foreign_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ExternalId> {
+fn external_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ExternalId> {
     let token = ExternalId::Token(claims.token_id().clone());
     let subject = ExternalId::Subject(claims.subject().clone());
     [token, subject].into_iter().chain(claims.session_id().map(|sid| ExternalId::Session(sid.clone())))
 }
 
-/// A check of an access token that has begun.
-pub(crate) enum AccessCheck<C> {
-    Done(Result<Claims<C>, Error>),
-    /// Boxed, as the store's answer in it is: a check that is done at once is a few words to move.
-    Pending(Box<Pending<C>>),
-}
-
 /// A check that waits for the store. It borrows nothing, so a response future can hold it.
 pub(crate) struct Pending<C> {
-    tokens: TokenService<C>,
-    verified: Verified<C>,
-    answer: Awaited,
-    /// The text, to be cached if the store accepts the token.
-    to_keep: Option<Text>,
-    is_access: bool,
+    checker: Arc<Checker<C>>,
+    token: VerifiedToken<C>,
+    answer: PendingAnswer,
+    /// The key, to cache the token if the store accepts it.
+    key: Option<TokenKey>,
+    options: CheckOptions,
 }
 
-enum Awaited {
+/// An answer of the store that has yet to come.
+enum PendingAnswer {
     Session(BoxFuture<Result<Checked, StoreError>>),
-    Denial(BoxFuture<Result<Denial, StoreError>>, Duration),
+    Denial(BoxFuture<Result<Denial, StoreError>>),
+}
+
+/// The record of the store about a token.
+enum StoreRecord {
+    Session(Checked),
+    Denial(Denial),
+}
+
+impl PendingAnswer {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<StoreRecord, StoreError>> {
+        match self {
+            Self::Session(answer) => answer.as_mut().poll(context).map_ok(StoreRecord::Session),
+            Self::Denial(answer) => answer.as_mut().poll(context).map_ok(StoreRecord::Denial),
+        }
+    }
 }
 
 impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { tokens, verified, answer, to_keep, is_access } = &mut *self;
-        let inner = tokens.inner();
-        let confirmation = match answer {
-            Awaited::Session(answer) => {
-                let checked = ready!(answer.as_mut().poll(context))?;
-                record_refusal(inner.replica.as_deref().filter(|_| *is_access), verified, &checked);
-                judge_session(&verified.claims, &checked)?
-            }
-            Awaited::Denial(answer, leeway) => {
-                judge_denial(&verified.claims, &ready!(answer.as_mut().poll(context))?, *leeway)?
-            }
-        };
-        verified.alive = inner.confirm(verified, confirmation)?;
-        if let Some(text) = to_keep.take() {
-            inner.verified.keep(text, verified.clone());
+        let Self { checker, token, answer, key, options } = &mut *self;
+        let answer = ready!(answer.poll(context))?;
+        token.alive = checker.judge(token, answer, *options)?;
+        if let Some(key) = key.take() {
+            checker.cache.insert(key, token.clone());
         }
-        let validator = inner.validator.as_ref().filter(|_| *is_access);
-        Poll::Ready(validator::ask(validator, verified.claims.clone()))
-    }
-}
-
-/// Notes that the store has refused an access token of ours. Once revoked, it stays so on this
-/// node.
-fn record_refusal<C>(replica: Option<&Replica>, verified: &Verified<C>, checked: &Checked) {
-    let (Some(replica), Some(route), Some(bearer)) = (replica, &verified.route, bearer(&verified.claims)) else {
-        return;
-    };
-    match checked.state {
-        SessionState::Revoked { .. } => replica.record_refusal(route, &bearer),
-        SessionState::Unknown => replica.note_unknown(&bearer),
-        SessionState::Active { .. } | SessionState::Expired => {}
+        Poll::Ready(checker.validate(token.claims.clone(), *options))
     }
 }
 

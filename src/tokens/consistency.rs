@@ -45,8 +45,9 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// long the log is. Until it has read back the older entries, it asks the store about tokens that
 /// were issued before the last revocation, once each. The same holds after a failover or a loss of
 /// data. The node then asks about tokens that were issued until that moment, because their sessions
-/// may be lost. A node asks at most [`max_questions`](super::Builder::max_questions) a second for
-/// these reasons, and answers 503 beyond it.
+/// may be lost. A node asks at most
+/// [`max_questions`](super::TokenServiceBuilder::max_questions) a second for these reasons, and
+/// answers 503 beyond it.
 ///
 /// # Costs
 ///
@@ -54,7 +55,8 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// republishes what the store loses (see
 /// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). Under bounded
 /// staleness the node also decides by it. The task runs on the Tokio runtime in which
-/// [`build`](super::Builder::build) was called, and ends with the last handle of the service.
+/// [`build`](super::TokenServiceBuilder::build) was called, and ends with the last handle of the
+/// service.
 ///
 /// A poll asks Redis for all buckets in one round trip: 40 times a second from each node under
 /// bounded staleness, 4 times under `Strong`. A revocation makes nodes read its bucket at once, as
@@ -67,7 +69,7 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// sessions. Beyond it the oldest are dropped, and the node asks the store about tokens of their
 /// time. See [`ReplicaStatus`](super::ReplicaStatus).
 ///
-/// [`poll_interval`]: super::Builder::poll_interval
+/// [`poll_interval`]: super::TokenServiceBuilder::poll_interval
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Consistency {

@@ -7,7 +7,8 @@ use std::{
 
 use crate::ids::{SessionId, Subject};
 
-/// An event in the life of a user's sessions. See [`Builder::on_event`](super::Builder::on_event).
+/// An event in the life of a user's sessions. See
+/// [`TokenServiceBuilder::on_event`](super::TokenServiceBuilder::on_event).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SecurityEvent {
@@ -54,14 +55,23 @@ pub enum SecurityEvent {
     },
 }
 
-/// A callback for security events.
-pub(super) type OnEvent = Arc<dyn Fn(&SecurityEvent) + Send + Sync>;
+/// The application's hook for security events, if it has one.
+#[derive(Clone, Default)]
+pub(super) struct Events(Option<Arc<Hook>>);
 
-/// Calls the application's hook. A panic in it ends here: it must not affect work that is done.
-pub(super) fn tell(hook: Option<&OnEvent>, event: &SecurityEvent) {
-    let Some(hook) = hook else { return };
-    if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {
-        #[cfg(feature = "tracing")]
-        tracing::error!("the application's `on_event` hook panicked");
+type Hook = dyn Fn(&SecurityEvent) + Send + Sync;
+
+impl Events {
+    pub(super) fn new(hook: impl Fn(&SecurityEvent) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hook)))
+    }
+
+    /// Calls the hook. A panic in it ends here: it must not affect work that is done.
+    pub(super) fn emit(&self, event: &SecurityEvent) {
+        let Some(hook) = &self.0 else { return };
+        if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {
+            #[cfg(feature = "tracing")]
+            tracing::error!("the application's `on_event` hook panicked");
+        }
     }
 }

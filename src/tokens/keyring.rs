@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::TokenService;
 use crate::{
     error::ConfigError,
     jwt::{Encoder, KeySet, TokenType, longest_header},
@@ -63,12 +62,12 @@ impl CurrentKeyring {
         self.rules.max_token_len
     }
 
-    /// Replaces the keys, then calls `tell` with their version.
-    fn replace(&self, keys: KeySet, tell: impl FnOnce(u64)) -> Result<(), ConfigError> {
+    /// Replaces the keys, then calls `then` with their version.
+    pub(super) fn replace(&self, keys: KeySet, then: impl FnOnce(u64)) -> Result<(), ConfigError> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.keyring.load().version + 1;
         self.keyring.store(Keyring::new(keys, self.rules, version)?.into());
-        tell(version);
+        then(version);
         Ok(())
     }
 }
@@ -101,53 +100,5 @@ impl Signer {
             ));
         }
         Ok(Self { access, refresh: Encoder::new(key, TokenType::Refresh), signature_len: signature.len() })
-    }
-}
-
-impl<C> TokenService<C> {
-    /// Replaces the keys while the service runs, for all its clones: to rotate a key (see
-    /// [`KeySet`]) or to remove one that leaked.
-    ///
-    /// A check that begins after this has returned uses the new keys alone. That also holds for a
-    /// token that was verified before: the cache of the old keys is cleared. A check, a login or a
-    /// refresh that is under way ends with the keys it began with. So the key that signed until now
-    /// belongs among those that verify, unless it leaked. Calls at the same time take effect one
-    /// after the other.
-    ///
-    /// This changes this node alone: call it on each.
-    ///
-    /// ```
-    /// use tower_bearer::{
-    ///     KeySet, MemoryStore, TokenService,
-    ///     jwt::{Algorithm, SigningKey},
-    /// };
-    ///
-    /// let key = |secret: &[u8], kid| {
-    ///     SigningKey::from_secret(Algorithm::HS256, secret)?.with_kid(kid)
-    /// };
-    /// let old = key(b"a TEST key of 32 bytes or more: 2026-10", "2026-10")?;
-    /// let new = key(b"a TEST key of 32 bytes or more: 2026-11", "2026-11")?;
-    /// let tokens = TokenService::builder()
-    ///     .keys(KeySet::signing(old.clone()))
-    ///     .store(MemoryStore::default())
-    ///     .build()?;
-    ///
-    /// let both = KeySet::signing(new.clone()).and_verifying(old.verifying_key().clone())?;
-    /// tokens.replace_keys(both)?;
-    /// // When the last token of the old key has expired:
-    /// tokens.replace_keys(KeySet::signing(new))?;
-    /// # Ok::<(), tower_bearer::error::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The errors of [`Builder::build`](super::Builder::build) about keys: none signs though tokens
-    /// are issued here, the key cannot sign, or its name is too long for
-    /// [`max_token_len`](super::Builder::max_token_len). The keys then stay as they were.
-    pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
-        let inner = self.inner();
-        // In this order: a check that looks up under the new version finds the new keys, or newer
-        // ones.
-        inner.keyring.replace(keys, |version| inner.verified.begin_anew(version))
     }
 }

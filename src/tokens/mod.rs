@@ -1,28 +1,115 @@
 //! Issuing, checking, refreshing and revoking tokens: [`TokenService`].
 //!
-//! | step | what happens |
+//! | call | what happens |
 //! |--|--|
-//! | [`create_token_pair`](TokenService::create_token_pair) | opens a session in the store, signs an access and a refresh token for it |
-//! | [`validate_token`](TokenService::validate_token) | verifies the text, then finds out whether session and token are alive: from the store, or from a [replica](Consistency) of its log |
-//! | [`refresh`](TokenService::refresh) | looks the user up again, moves the session's counter on in one atomic step, signs the successors |
-//! | [`revoke_token`](TokenService::revoke_token), [`revoke_session`](TokenService::revoke_session), [`revoke_all_for_subject`](TokenService::revoke_all_for_subject) | one atomic step each, an error if the store has not confirmed it |
+//! | [`create_token_pair`] | opens a session in the store, and signs its tokens |
+//! | [`validate_token`] | verifies the text, then finds out if session and token are alive |
+//! | [`refresh`] | asks the application, moves the session on, and signs the successors |
+//! | [`revoke_token`], [`revoke_session`], [`revoke_all_for_subject`] | one atomic step each |
+//!
+//! A check asks the store, or a replica of its log: see [`Consistency`]. A revocation that the
+//! store has not confirmed is an error.
+//!
+//! [`create_token_pair`]: TokenService::create_token_pair
+//! [`validate_token`]: TokenService::validate_token
+//! [`refresh`]: TokenService::refresh
+//! [`revoke_token`]: TokenService::revoke_token
+//! [`revoke_session`]: TokenService::revoke_session
+//! [`revoke_all_for_subject`]: TokenService::revoke_all_for_subject
 //!
 //! # Refresh tokens
 //!
-//! A refresh token is good once. Whoever repeats it within [`Builder::reuse_grace`] (two tabs, a lost answer) gets **the
-//! same successor again**: the successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so no
-//! sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700 section 4.14.2): the
-//! session ends with all its tokens, and [`SecurityEvent::ReuseDetected`] is emitted.
+//! A refresh token is good once. A client that repeats it within
+//! [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the same successor
+//! again**. The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so no
+//! sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700
+//! section 4.14.2): the session ends with all its tokens, and [`SecurityEvent::ReuseDetected`] is
+//! emitted.
 //!
-//! Everything that can fail for the application's reasons (the user lookup, building claims, choosing the key) is done *before*
-//! the counter moves, and only signing after it: a user database that is down for a minute must not turn the client's next try into
-//! "theft".
+//! The user lookup, building claims and choosing the key can fail for the application's reasons.
+//! They are done *before* the counter moves, and only signing after it. A user database
+//! that is down for a minute must not turn the client's next try into "theft".
 //!
 //! # Times
 //!
-//! `iat` is the store's time of the answer that allowed the token to be made, not this node's: a node that stalls, or
-//! whose clock is fast, cannot make a token that outlives the record of its revocation.
+//! `iat` is the store's time of the answer that allowed the token to be made, not this node's. So a
+//! node that stalls, or whose clock is fast, cannot make a token that outlives the record of its
+//! revocation.
+//!
+//! # Changing your claims
+//!
+//! When you deploy a new version of your claims type, tokens with the old claims are under way.
+//! Access tokens are so for minutes, refresh tokens for weeks. Nodes of both versions run beside each
+//! other for a while.
+//!
+//! | change | tokens with the old claims |
+//! |--|--|
+//! | a field is removed | are read without it |
+//! | a field is added with `#[serde(default)]` | are read and renewed with the default |
+//! | a field is added without a default | are refused: [`TokenError::CustomClaims`] |
+//! | a field is renamed, or has another type | are refused as well |
+//!
+//! So prefer `#[serde(default)]`. If there is no good default, give an
+//! [`on_refresh`](TokenServiceBuilder::on_refresh) hook: it gets the old members of a refresh token
+//! and answers with new claims. Clients whose access token is refused refresh, and go on. Without a
+//! hook their refresh is refused too, and users log in again. The refresh endpoint has such a hook
+//! ([`renew_from`](crate::users::renew_from)), which builds the claims anew from your user. A
+//! refresh token that is refused is not used up.
+//!
+//! Revocation never reads your claims: [`revoke_token`](TokenService::revoke_token) revokes a
+//! leaked token of any version by its text.
+//!
+//! [`TokenError::CustomClaims`]: crate::error::TokenError::CustomClaims
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use tower_bearer::{
+//!     BoxError, MemoryStore, NewSession, Renewal, TokenService, tokens::Refreshing,
+//! };
+//!
+//! # #[derive(Serialize)]
+//! # struct Old { role: String }
+//! #[derive(Clone, Serialize, Deserialize)]
+//! struct MyClaims {
+//!     role: String,
+//!     #[serde(default)]
+//!     beta: bool, // new: old tokens are read as `false`
+//!     tenant: String, // new, and no default would be right
+//! }
+//!
+//! async fn renew(session: Refreshing<MyClaims>) -> Result<Renewal<MyClaims>, BoxError> {
+//!     if session.custom().is_some() {
+//!         return Ok(Renewal::Keep);
+//!     }
+//!     // Claims of an older version. Ask your user database here.
+//!     let old = session.raw_custom();
+//!     let role = old.get("role").and_then(|role| role.as_str()).unwrap_or("guest").to_owned();
+//!     let claims = MyClaims { role, beta: false, tenant: "acme".to_owned() };
+//!     Ok(Renewal::Replace { claims, scope: session.claims().scope().to_string() })
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let store = std::sync::Arc::new(MemoryStore::default());
+//! # let base = || {
+//! #     TokenService::builder()
+//! #         .secret("a test secret that is long enough for HS256")
+//! #         .shared_store(store.clone())
+//! # };
+//! # let before = base().claims::<serde_json::Value>().build()?;
+//! # let old = NewSession::new("42").claims(serde_json::to_value(Old { role: "owner".into() })?);
+//! # let pair = before.create_token_pair(old).await?;
+//! let tokens = base().claims::<MyClaims>().on_refresh(renew).build()?;
+//!
+//! let renewed = tokens.refresh(pair.refresh().as_str()).await?;
+//! let access = renewed.access().as_str();
+//! let claims = tokens.validate_token(access, tower_bearer::TokenType::Access).await?;
+//! assert_eq!((claims.custom().role.as_str(), claims.custom().tenant.as_str()), ("owner", "acme"));
+//! # Ok(())
+//! # }
+//! ```
 
+mod auth_time;
 mod builder;
 mod cache;
 mod check;
@@ -30,6 +117,8 @@ mod consistency;
 mod events;
 mod issue;
 mod keyring;
+mod lifetimes;
+mod mint;
 mod policy;
 mod refresh;
 mod revoke;
@@ -38,17 +127,21 @@ mod session;
 mod status;
 mod validator;
 
-pub(crate) use self::check::{AccessCheck, Freshness, Pending};
 pub use self::{
-    builder::Builder,
+    auth_time::AuthTime,
+    builder::TokenServiceBuilder,
     consistency::Consistency,
     events::SecurityEvent,
     policy::TokenPolicy,
-    refresh::{OnRefresh, Renewal},
+    refresh::{OnRefresh, Refreshing, Renewal},
     revoke::Revoke,
     service::TokenService,
-    session::{AuthenticationStart, IssuedToken, NewSession, TokenPair},
-    status::{KeyStatus, Status},
-    validator::Verdict,
+    session::{IssuedToken, NewSession, TokenPair},
+    status::{ConsistencyStatus, KeyStatus, ServiceHealth, Status},
+    validator::Validity,
+};
+pub(crate) use self::{
+    check::{AccessCheck, Freshness, Lookup, Pending},
+    mint::random_id,
 };
 pub use crate::replica::{ReplicaState, ReplicaStatus};

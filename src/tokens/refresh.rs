@@ -1,34 +1,39 @@
 //! Exchange of refresh tokens.
 
-use std::{future::Future, panic::AssertUnwindSafe};
+use std::{fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use serde::Serialize;
 
 use super::{
-    IssuedToken, SecurityEvent, TokenPair, TokenService,
-    check::{NO_SESSION, judge_session, refresh_counter, revoked},
-    issue::{Identity, Mint, random_id},
+    check::{NO_SESSION, judge_session, refresh_counter, refuse_if_revoked, revoked},
+    events::SecurityEvent,
+    issue::Issuer,
+    keyring::Keyring,
+    mint::Identity,
+    session::{IssuedToken, TokenPair},
 };
 use crate::{
+    clock::{Clock, Timestamp},
     error::{BoxError, Error, TokenError},
-    ids::SessionId,
-    jwt::{Claims, Scope, TokenType},
+    ids::{SessionId, TokenId},
+    jwt::{Claims, JwtClaims, RawClaims, Scope, TokenType, Validation, validate_jwt_stateless},
     store::{BoxFuture, RotateRefresh, Rotated, SessionState},
 };
 
 /// A hook that decides at every refresh if a user may still have tokens, and with which claims.
 ///
-/// Any `async` closure that takes the refresh token's claims is one:
+/// Any `async` closure that takes a [`Refreshing`] is one:
 ///
 /// ```
-/// use tower_bearer::{BoxError, Claims, MemoryStore, Renewal, TokenService};
+/// use tower_bearer::{BoxError, MemoryStore, Renewal, TokenService, tokens::Refreshing};
 ///
 /// let tokens = TokenService::builder()
 ///     .secret("a test secret that is long enough for HS256")
 ///     .store(MemoryStore::default())
-///     .on_refresh(|claims: Claims| async move {
-///         let active = claims.subject() != "7"; // ask your user database here
+///     .on_refresh(|session: Refreshing| async move {
+///         // Ask your user database here.
+///         let active = session.claims().subject() != "7";
 ///         Ok::<_, BoxError>(if active { Renewal::Keep } else { Renewal::Refuse })
 ///     })
 ///     .build()?;
@@ -39,23 +44,75 @@ pub trait OnRefresh<C>: Send + Sync + 'static {
     /// again with the same token.
     ///
     /// The future is dropped when the client goes away.
-    fn on_refresh(&self, claims: Claims<C>) -> BoxFuture<Result<Renewal<C>, BoxError>>;
+    fn on_refresh(&self, session: Refreshing<C>) -> BoxFuture<Result<Renewal<C>, BoxError>>;
 }
 
 impl<C, F, Fut> OnRefresh<C> for F
 where
-    F: Fn(Claims<C>) -> Fut + Send + Sync + 'static,
+    F: Fn(Refreshing<C>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Renewal<C>, BoxError>> + Send + 'static,
 {
-    fn on_refresh(&self, claims: Claims<C>) -> BoxFuture<Result<Renewal<C>, BoxError>> {
-        Box::pin(self(claims))
+    fn on_refresh(&self, session: Refreshing<C>) -> BoxFuture<Result<Renewal<C>, BoxError>> {
+        Box::pin(self(session))
+    }
+}
+
+/// The session of a refresh token that is about to be exchanged: the input of [`OnRefresh`].
+///
+/// The token's text, signature and registered claims are good. Its custom claims may be those of an
+/// older version of the application (see [Changing your claims](super#changing-your-claims)).
+///
+/// A cheap handle: its clones share the claims.
+pub struct Refreshing<C = crate::NoClaims>(Arc<Presented<C>>);
+
+/// The claims of a refresh token.
+struct Presented<C> {
+    claims: Claims<RawClaims>,
+    /// The claims as the application reads them now, or the reason why it cannot.
+    custom: Result<Claims<C>, TokenError>,
+}
+
+impl<C> Refreshing<C> {
+    /// Returns the registered claims of the refresh token: its user, its session, its scope.
+    #[must_use]
+    pub fn claims(&self) -> &JwtClaims<RawClaims> {
+        &self.0.claims
+    }
+
+    /// Returns the application's own claims. `None` if the token's do not serve any more: they do
+    /// not deserialize to `C`, or one that
+    /// [`require_claims`](super::TokenServiceBuilder::require_claims) names is missing.
+    #[must_use]
+    pub fn custom(&self) -> Option<&C> {
+        self.0.custom.as_ref().ok().map(|claims| claims.custom())
+    }
+
+    /// Returns the custom members of the token as they were written, whatever `C` is now.
+    #[must_use]
+    pub fn raw_custom(&self) -> &RawClaims {
+        self.0.claims.custom()
+    }
+}
+
+impl<C> Clone for Refreshing<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> fmt::Debug for Refreshing<C> {
+    /// Custom claims are left out: they may be anyone's address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refreshing").field("claims", &self.0.claims).finish_non_exhaustive()
     }
 }
 
 /// The decision about a session at a refresh.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Renewal<C> {
-    /// The new tokens have the claims and the scope of the refresh token.
+    /// The new tokens have the claims and the scope of the refresh token. A token without
+    /// [`custom`](Refreshing::custom) claims is refused.
     Keep,
     /// The new tokens have these claims and this scope: a role that was taken away is gone.
     Replace {
@@ -68,157 +125,66 @@ pub enum Renewal<C> {
     Refuse,
 }
 
-impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
-    /// Exchanges a refresh token for a new pair of its session. The token is used up.
-    ///
-    /// Repeated within [`Builder::reuse_grace`](super::Builder::reuse_grace), it gives tokens of
-    /// the same identity (`jti`, `iat`, `exp`) again. Their bytes may differ if the algorithm's
-    /// signatures are randomised. So a client that lost the answer, or whose request was dropped at
-    /// any point, simply asks again.
-    ///
-    /// # Errors
-    ///
-    /// * [`Error::Token`] if the token is not valid. [`TokenError::Reused`] if it was used before;
-    ///   its session is then revoked.
-    /// * [`Error::Application`] if [`on_refresh`](super::Builder::on_refresh) failed, and
-    ///   [`Error::Issue`] if its claims are not acceptable. The token is then still good.
-    /// * [`Error::Store`]: the token may or may not be used up; ask again with the same token.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Error> {
-        self.refresh_or_ask(refresh_token, None).await
-    }
+/// The part of a service that exchanges refresh tokens.
+pub(super) struct Refresher<C> {
+    pub(super) issuer: Arc<Issuer>,
+    /// The rules without those that concern the application's own claims.
+    pub(super) validation: Arc<Validation>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// [`Claims::parse_custom`] for one type of claims. A pointer, so that no method needs more
+    /// bounds on `C`.
+    pub(super) parse_custom: fn(&Claims<RawClaims>) -> Result<Claims<C>, TokenError>,
+    pub(super) hook: Option<Arc<dyn OnRefresh<C>>>,
+}
 
-    /// Makes a new access token for the session of a refresh token, which stays as it is: the
-    /// predecessor's behaviour.
-    ///
-    /// Prefer [`refresh`](Self::refresh): a thief can use a refresh token that is never rotated for
-    /// as long as it lives without being noticed.
-    ///
-    /// Dropping the future changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// As [`refresh`](Self::refresh). A refresh token that has a successor is refused, but its
-    /// session is not revoked: nothing was rotated with it.
-    pub async fn refresh_access_token(&self, refresh_token: &str) -> Result<IssuedToken, Error> {
-        self.refresh_access_token_or_ask(refresh_token, None).await
-    }
-
-    /// Refreshes as [`refresh`](Self::refresh) does, with `hook` if the service has none of its
-    /// own.
-    pub(crate) async fn refresh_or_ask(
+impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
+    /// Begins an exchange: checks the token's text and what this node knows of its revocation, and
+    /// asks the application. Nothing is used up yet. `fallback` is the hook if the service has
+    /// none of its own.
+    pub(super) async fn begin(
         &self,
         refresh_token: &str,
-        hook: Option<&dyn OnRefresh<C>>,
-    ) -> Result<TokenPair, Error> {
-        let inner = self.inner();
-        let keyring = inner.keyring.load_full();
-        let mint = inner.mint(&keyring)?;
-        let claims = inner.verify(&keyring, refresh_token, TokenType::Refresh)?;
-        let exchange = self.exchange(&mint, claims, hook).await?;
-        let claims = &exchange.claims;
-
-        let rotate = RotateRefresh {
-            subject: claims.subject().clone(),
-            sid: exchange.sid.clone(),
-            counter: exchange.counter,
-            idle: inner.lifetimes.idle,
-            grace: inner.lifetimes.grace,
-        };
-        let successor = match mint.store.rotate(rotate).await? {
-            Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
-            Rotated::Reused { now } => {
-                inner.has_ended(claims.subject(), &exchange.sid, now);
-                let (subject, session_id) = (claims.subject().clone(), exchange.sid);
-                inner.emit(&SecurityEvent::ReuseDetected { subject, session_id });
-                return Err(TokenError::Reused.into());
-            }
-            Rotated::Revoked { at, .. } => return Err(revoked(claims, at).into()),
-            Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
-            Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
-        };
-        // Only signing is left: nothing after the rotation can fail for the application's reasons
-        // (protocol section 3).
-        let identity = Identity {
-            subject: claims.subject(),
-            sid: &exchange.sid,
-            counter: successor.counter,
-            generation: successor.generation,
-            issued_at: successor.issued_at,
-            session_end: successor.refresh_end,
-            access_lifetime: inner.access_lifetime_of(claims),
-            now: successor.now,
-        };
-        identity.has_time_left()?;
-        let access = mint.access(&identity, &exchange.scope, exchange.custom())?;
-        let refresh = mint.refresh(&identity, &exchange.scope, exchange.custom())?;
-        Ok(TokenPair { access, refresh, session_id: exchange.sid })
-    }
-
-    /// Refreshes as [`refresh_access_token`](Self::refresh_access_token) does, with `hook` if the
-    /// service has none of its own.
-    pub(crate) async fn refresh_access_token_or_ask(
-        &self,
-        refresh_token: &str,
-        hook: Option<&dyn OnRefresh<C>>,
-    ) -> Result<IssuedToken, Error> {
-        let inner = self.inner();
-        let keyring = inner.keyring.load_full();
-        let mint = inner.mint(&keyring)?;
-        let claims = inner.verify(&keyring, refresh_token, TokenType::Refresh)?;
-        let exchange = self.exchange(&mint, claims, hook).await?;
-        let (claims, sid) = (&exchange.claims, &exchange.sid);
-
-        let checked = mint.store.check(claims.subject(), sid, claims.token_id()).await?;
-        judge_session(claims, &checked)?;
-        let SessionState::Active { generation, refresh_end, .. } = checked.state else {
-            return Err(TokenError::UnknownSession.into());
-        };
-        let identity = Identity {
-            subject: claims.subject(),
-            sid,
-            counter: exchange.counter,
-            generation,
-            issued_at: checked.now,
-            session_end: refresh_end,
-            access_lifetime: inner.access_lifetime_of(claims),
-            now: checked.now,
-        };
-        identity.has_time_left()?;
-        // Unlike the successors of a rotation these are many. So each has an id of its own, by
-        // which it can be revoked alone.
-        let jti = format!("{sid}.{}.{}.a", exchange.counter, random_id()?);
-        mint.access_with_id(jti, &identity, &exchange.scope, exchange.custom())
-    }
-
-    /// Prepares an exchange after the check of the token's text. Asks the application, and checks
-    /// that tokens of its answer can be made, before the store is asked.
-    async fn exchange(
-        &self,
-        mint: &Mint<'_>,
-        claims: Claims<C>,
-        hook: Option<&dyn OnRefresh<C>>,
-    ) -> Result<Exchange<C>, Error> {
-        self.inner().refuse_if_revoked(&claims)?;
-        let counter = refresh_counter(&claims)?;
-        let sid = claims.session_id().cloned().ok_or(NO_SESSION)?;
-        let (replaced, scope) = self.renew(&claims, &sid, hook).await?;
-        let exchange = Exchange { claims, sid, counter, replaced, scope };
-        mint.check(exchange.claims.subject(), &exchange.scope, exchange.custom())?;
+        fallback: Option<&dyn OnRefresh<C>>,
+    ) -> Result<Exchange<'_, C>, Error> {
+        let issuer = &*self.issuer;
+        let keyring = issuer.keyring.load_full();
+        let token = self.verify(&keyring, refresh_token)?;
+        if let Some(replica) = &issuer.replica {
+            refuse_if_revoked(replica, &token.0.claims)?;
+        }
+        let counter = refresh_counter(token.claims())?;
+        let sid = token.claims().session_id().cloned().ok_or(NO_SESSION)?;
+        let (replaced, scope) = self.renew(&token, &sid, fallback).await?;
+        let exchange = Exchange { issuer, keyring, token, sid, counter, replaced, scope };
+        // Tokens of the answer must be possible before the store is asked.
+        let mint = issuer.rules.mint(&exchange.keyring)?;
+        mint.check(exchange.token.claims().subject(), &exchange.scope, exchange.custom()?)?;
         Ok(exchange)
+    }
+
+    fn verify(&self, keyring: &Keyring, refresh_token: &str) -> Result<Refreshing<C>, TokenError> {
+        let (keys, now) = (&keyring.keys, self.clock.now());
+        let claims =
+            validate_jwt_stateless::<RawClaims>(refresh_token, keys, &self.validation, TokenType::Refresh, now)?;
+        let custom = if self.issuer.rules.validation.has_required(&claims) {
+            (self.parse_custom)(&claims)
+        } else {
+            Err(TokenError::Claims("one that is required is missing"))
+        };
+        Ok(Refreshing(Arc::new(Presented { claims, custom })))
     }
 
     /// Asks the application for claims and scope; `None` for the claims of the refresh token. Its
     /// panic is an error like any other of its failures.
     async fn renew(
         &self,
-        claims: &Claims<C>,
+        token: &Refreshing<C>,
         sid: &SessionId,
-        hook: Option<&dyn OnRefresh<C>>,
+        fallback: Option<&dyn OnRefresh<C>>,
     ) -> Result<(Option<C>, Scope), Error> {
-        let Some(hook) = self.inner().on_refresh.as_deref().or(hook) else {
-            return Ok((None, claims.scope().clone()));
-        };
-        let asked = AssertUnwindSafe(async { hook.on_refresh(claims.clone()).await });
+        let claims = token.claims();
+        let Some(hook) = self.hook.as_deref().or(fallback) else { return Ok((None, claims.scope().clone())) };
+        let asked = AssertUnwindSafe(async { hook.on_refresh(token.clone()).await });
         match asked.catch_unwind().await {
             Ok(Ok(Renewal::Keep)) => Ok((None, claims.scope().clone())),
             Ok(Ok(Renewal::Replace { claims, scope })) => {
@@ -226,7 +192,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
                 Ok((Some(claims), scope))
             }
             Ok(Ok(Renewal::Refuse)) => {
-                self.inner().emit(&SecurityEvent::RefreshRefused {
+                self.issuer.events.emit(&SecurityEvent::RefreshRefused {
                     subject: claims.subject().clone(),
                     session_id: sid.clone(),
                 });
@@ -239,8 +205,11 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 }
 
 /// A refresh token whose text is good, with the claims and scope of its successors.
-struct Exchange<C> {
-    claims: Claims<C>,
+pub(crate) struct Exchange<'a, C> {
+    issuer: &'a Issuer,
+    /// One key set serves all of an exchange.
+    keyring: Arc<Keyring>,
+    token: Refreshing<C>,
     sid: SessionId,
     counter: u32,
     /// `None`: the claims of the refresh token.
@@ -248,8 +217,90 @@ struct Exchange<C> {
     scope: Scope,
 }
 
-impl<C> Exchange<C> {
-    fn custom(&self) -> &C {
-        self.replaced.as_ref().unwrap_or_else(|| self.claims.custom())
+impl<C: Serialize> Exchange<'_, C> {
+    /// Uses the refresh token up, and makes its successors.
+    pub(super) async fn rotate(self) -> Result<TokenPair, Error> {
+        let Self { issuer, ref token, ref sid, .. } = self;
+        let claims = token.claims();
+        let rotate = RotateRefresh {
+            subject: claims.subject().clone(),
+            sid: sid.clone(),
+            counter: self.counter,
+            idle: issuer.lifetimes.idle,
+            grace: issuer.lifetimes.reuse_grace,
+        };
+        let successor = match issuer.store.rotate(rotate).await? {
+            Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
+            Rotated::Reused { now } => {
+                issuer.session_ended(claims.subject(), sid, now);
+                let (subject, session_id) = (claims.subject().clone(), sid.clone());
+                issuer.events.emit(&SecurityEvent::ReuseDetected { subject, session_id });
+                return Err(TokenError::Reused.into());
+            }
+            Rotated::Revoked { at, .. } => return Err(revoked(claims, at).into()),
+            Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
+            Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
+        };
+        // Only signing is left: nothing after the rotation can fail for the application's reasons
+        // (protocol section 3).
+        let identity = Identity {
+            counter: successor.counter,
+            issued_at: successor.issued_at,
+            ..self.identity(successor.now, successor.generation, successor.refresh_end)
+        };
+        identity.has_time_left()?;
+        issuer.rules.mint(&self.keyring)?.pair(&identity, &self.scope, self.custom()?)
+    }
+
+    /// Asks the store for the session as it is now, and uses nothing up. Refuses a refresh token
+    /// that is not the newest of its session.
+    pub(crate) async fn current_identity(&self) -> Result<Identity<'_>, Error> {
+        let claims = self.token.claims();
+        let checked = self.issuer.store.check(claims.subject(), &self.sid, claims.token_id()).await?;
+        judge_session(claims, &checked)?;
+        let SessionState::Active { generation, refresh_end, .. } = checked.state else {
+            return Err(TokenError::UnknownSession.into());
+        };
+        let identity = self.identity(checked.now, generation, refresh_end);
+        identity.has_time_left()?;
+        Ok(identity)
+    }
+
+    /// Makes an access token with an id of its own.
+    pub(crate) fn access_with_id(&self, jti: TokenId, identity: &Identity<'_>) -> Result<IssuedToken, Error> {
+        self.issuer.rules.mint(&self.keyring)?.access_with_id(jti, identity, &self.scope, self.custom()?)
+    }
+
+    fn identity(&self, now: Timestamp, generation: u64, session_end: Timestamp) -> Identity<'_> {
+        Identity {
+            subject: self.token.claims().subject(),
+            sid: &self.sid,
+            counter: self.counter,
+            generation,
+            issued_at: now,
+            session_end,
+            access_lifetime: self.access_lifetime(),
+            now,
+        }
+    }
+
+    /// Returns the lifetime of the access tokens that the refresh token is exchanged for. Tokens of
+    /// older versions do not contain it.
+    fn access_lifetime(&self) -> Duration {
+        let lifetime = self.token.claims().access_lifetime().unwrap_or(self.issuer.lifetimes.access);
+        lifetime.min(self.issuer.rules.validation.max_access_lifetime_in_force())
+    }
+}
+
+impl<C> Exchange<'_, C> {
+    /// Returns the custom claims of the successors.
+    fn custom(&self) -> Result<&C, TokenError> {
+        match &self.replaced {
+            Some(replaced) => Ok(replaced),
+            None => match &self.token.0.custom {
+                Ok(claims) => Ok(claims.custom()),
+                Err(error) => Err(error.clone()),
+            },
+        }
     }
 }

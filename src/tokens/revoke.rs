@@ -1,4 +1,4 @@
-//! Revocation of tokens and sessions before their time.
+//! Revocation of tokens and sessions before their time, and the list of those that live.
 
 use std::{
     fmt,
@@ -8,49 +8,41 @@ use std::{
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
-use super::{TokenPolicy, TokenService, builder::max_foreign_life};
+use super::{keyring::CurrentKeyring, lifetimes::max_external_lifetime, policy::Authority};
 use crate::{
-    clock::Timestamp,
     error::Error,
     ids::{SessionId, Subject, TokenId, is_id},
-    jwt::{JwtClaims, TokenType},
+    jwt::{JwtClaims, NoClaims, TokenType, Validation, decode_token},
+    replica::Replica,
     store::{BoxFuture, DenyRequest, ExternalId, Logged, Page, Revoked, SessionPage, SessionState, SessionStore},
 };
 
-impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Revokes the token with this text: an access token alone, a refresh token with its whole
-    /// session.
-    ///
-    /// Idempotent. An expired token can be revoked too, for example a refresh token of a session
-    /// that lives on. `.await` the returned value: nothing happens before.
-    ///
-    /// # Errors
-    ///
-    /// When awaited: [`Error::Token`] if the text is no token of this service; [`Error::Store`] if
-    /// the store did not confirm the revocation: repeat it until it succeeds.
-    #[must_use = "nothing is revoked until this is awaited"]
-    pub fn revoke_token(&self, token: &str) -> Revoke
-    where
-        C: DeserializeOwned,
-    {
-        match self.decode_token(token) {
+/// The part of a service that revokes tokens and sessions.
+pub(super) struct Revoker {
+    pub(super) authority: Authority,
+    pub(super) replica: Option<Arc<Replica>>,
+    pub(super) keyring: Arc<CurrentKeyring>,
+    /// The rules without those that concern the application's own claims.
+    pub(super) validation: Arc<Validation>,
+    /// The issuer of the tokens that are accepted; empty if they have none.
+    pub(super) issuer: String,
+    /// The time after a token's `exp` for which its revocation is remembered.
+    pub(super) after_end: Duration,
+}
+
+impl Revoker {
+    /// Revokes the token with this text. Its custom claims are not read: a leaked token of an older
+    /// version of the application can be revoked too.
+    pub(super) fn revoke_token(&self, token: &str) -> Revoke {
+        match decode_token::<NoClaims>(token, &self.keyring.load().keys, &self.validation) {
             Ok(claims) => self.revoke_claims(&claims),
             Err(error) => Revoke::failed(error.into()),
         }
     }
 
-    /// Revokes the token that has these claims, as [`revoke_token`](Self::revoke_token) does.
-    ///
-    /// # Errors
-    ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is malformed.
-    #[must_use = "nothing is revoked until this is awaited"]
-    pub fn revoke_claims(&self, claims: &JwtClaims<C>) -> Revoke {
-        let inner = self.inner();
+    pub(super) fn revoke_claims<C>(&self, claims: &JwtClaims<C>) -> Revoke {
         // Verified claims have good ids; an application can make others.
         let sid = claims.session_id().map(|sid| (SESSION_ID, sid.as_str()));
         let ids = [(SUBJECT, claims.subject().as_str()), (TOKEN_ID, claims.token_id().as_str())];
@@ -58,18 +50,18 @@ impl<C: Send + Sync + 'static> TokenService<C> {
             return Revoke::failed(error);
         }
         let subject = claims.subject().clone();
-        let until = claims.expires_at().saturating_add(inner.lifetimes.after_end);
-        match (claims.token_type(), claims.session_id()) {
-            _ if inner.policy == TokenPolicy::Denylist => {
+        let until = claims.expires_at().saturating_add(self.after_end);
+        match (&self.authority, claims.token_type(), claims.session_id()) {
+            (Authority::Denylist(store, _), ..) => {
                 // Remembered as long as the token could be accepted, whatever its issuer's clock
                 // and ours say. Not at all if that time is over.
-                let until = until.saturating_add(inner.validation.leeway_in_force());
-                let keep = until.saturating_since(inner.store_now()).min(inner.max_foreign_life());
+                let until = until.saturating_add(self.validation.leeway_in_force());
+                let keep = until.saturating_since(store.now()).min(self.max_external_lifetime());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
                 let id = ExternalId::Token(claims.token_id().clone());
                 self.deny_for(DenyRequest { issuer, id, keep })
             }
-            (Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid),
+            (_, Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid.clone()),
             _ => {
                 let jti = claims.token_id().clone();
                 self.revoke(move |store| async move { Ok(store.revoke_token(&subject, &jti, until).await?) })
@@ -77,99 +69,24 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         }
     }
 
-    /// Revokes a session: its refresh token and all its access tokens. Idempotent.
-    ///
-    /// It does nothing to a session of another subject. But under [`TokenPolicy::Denylist`] the
-    /// owner of a session is unknown, so the subject is ignored.
-    ///
-    /// # Errors
-    ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is malformed.
-    #[must_use = "nothing is revoked until this is awaited"]
-    pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
-        let (subject, sid) = (subject.into(), session_id.clone());
-        let is_foreign = self.inner().policy == TokenPolicy::Denylist;
-        let owner = Some((SUBJECT, subject.as_str())).filter(|_| !is_foreign);
+    pub(super) fn revoke_session(&self, subject: Subject, sid: SessionId) -> Revoke {
+        let is_external = matches!(self.authority, Authority::Denylist(..));
+        let owner = Some((SUBJECT, subject.as_str())).filter(|_| !is_external);
         if let Err(error) = check_ids(owner.into_iter().chain([(SESSION_ID, sid.as_str())])) {
             return Revoke::failed(error);
         }
-        if is_foreign {
+        if is_external {
             return self.deny(ExternalId::Session(sid));
         }
         self.revoke(move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
     }
 
-    /// Revokes all sessions of a user, one step however many there are. Call it on a password
-    /// change (after the new password was stored), a lost device, a disabled account. Idempotent.
-    ///
-    /// A login or refresh that is under way at the same time does not survive it. One exception: within ten seconds of the
-    /// last call, if no session was opened since, a call changes nothing, and a login that began between the two goes on.
-    /// (Otherwise a thief could refuse every login of the owner by repeating the call.)
-    ///
-    /// # Errors
-    ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is malformed.
-    #[must_use = "nothing is revoked until this is awaited"]
-    pub fn revoke_all_for_subject(&self, subject: impl Into<Subject>) -> Revoke {
-        self.revoke_all(subject.into(), None)
-    }
-
-    /// Revokes all sessions of a user but one: "log out everywhere else". That one is spared only
-    /// if it is alive.
-    ///
-    /// # Errors
-    ///
-    /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under
-    /// [`TokenPolicy::Denylist`]: [`Error::Issue`], because no session of another issuer can be
-    /// spared.
-    #[must_use = "nothing is revoked until this is awaited"]
-    pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
-        self.revoke_all(subject.into(), Some(session_id.clone()))
-    }
-
-    /// Lists the user's live sessions, a page at a time, in no particular order. Dropping the
-    /// future changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidId`] if an id is malformed; [`Error::Store`] if the store did not answer;
-    /// [`Error::Issue`] unless the policy is [`TokenPolicy::Tracked`]: another issuer's subject "1"
-    /// is not our user 1.
-    pub async fn sessions(&self, subject: impl Into<Subject>, page: Page) -> Result<SessionPage, Error> {
-        let subject = subject.into();
-        check_ids([(SUBJECT, subject.as_str())])?;
-        Ok(self.own_store()?.sessions(&subject, page).await?)
-    }
-
-    /// Returns true if the user has this session, and it is alive. Dropping the future changes
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// As [`sessions`](Self::sessions).
-    pub async fn has_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Result<bool, Error> {
-        let subject = subject.into();
-        check_ids([(SUBJECT, subject.as_str()), (SESSION_ID, session_id.as_str())])?;
-        let checked = self.own_store()?.check(&subject, session_id, &TokenId::new("")).await?;
-        Ok(matches!(checked.state, SessionState::Active { .. }))
-    }
-
-    /// Returns the store, if the sessions in it are those of the tokens that are accepted.
-    fn own_store(&self) -> Result<&Arc<dyn SessionStore>, Error> {
-        match (&self.inner().store, self.inner().policy) {
-            (Some(store), TokenPolicy::Tracked) => Ok(store),
-            _ => Err(Error::Issue("the sessions of another issuer's tokens are not known here".into())),
-        }
-    }
-
-    fn revoke_all(&self, subject: Subject, except: Option<SessionId>) -> Revoke {
+    pub(super) fn revoke_all(&self, subject: Subject, except: Option<SessionId>) -> Revoke {
         let spared = except.as_ref().map(|sid| (SESSION_ID, sid.as_str()));
         if let Err(error) = check_ids([(SUBJECT, subject.as_str())].into_iter().chain(spared)) {
             return Revoke::failed(error);
         }
-        if self.inner().policy == TokenPolicy::Denylist {
+        if matches!(self.authority, Authority::Denylist(..)) {
             return match except {
                 None => self.deny(ExternalId::Subject(subject)),
                 Some(_) => Revoke::failed(Error::Issue("no session of another issuer can be spared".into())),
@@ -178,20 +95,41 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.revoke(move |store| async move { Ok(store.revoke_all(&subject, except.as_ref()).await?) })
     }
 
+    pub(super) async fn sessions(&self, subject: &Subject, page: Page) -> Result<SessionPage, Error> {
+        check_ids([(SUBJECT, subject.as_str())])?;
+        Ok(self.own_sessions()?.sessions(subject, page).await?)
+    }
+
+    pub(super) async fn has_session(&self, subject: &Subject, session_id: &SessionId) -> Result<bool, Error> {
+        check_ids([(SUBJECT, subject.as_str()), (SESSION_ID, session_id.as_str())])?;
+        let checked = self.own_sessions()?.check(subject, session_id, &TokenId::new("")).await?;
+        Ok(matches!(checked.state, SessionState::Active { .. }))
+    }
+
+    /// Returns the store, if the sessions in it are those of the tokens that are accepted.
+    fn own_sessions(&self) -> Result<&Arc<dyn SessionStore>, Error> {
+        match &self.authority {
+            Authority::Sessions(store) => Ok(store),
+            _ => Err(Error::Issue("the sessions of another issuer's tokens are not known here".into())),
+        }
+    }
+
     fn deny(&self, id: ExternalId) -> Revoke {
-        let issuer = self.inner().issuer.clone().unwrap_or_default();
-        let keep = self.inner().max_foreign_life();
-        self.deny_for(DenyRequest { issuer, id, keep })
+        self.deny_for(DenyRequest { issuer: self.issuer.clone(), id, keep: self.max_external_lifetime() })
     }
 
     fn deny_for(&self, deny: DenyRequest) -> Revoke {
-        match self.inner().denylist() {
-            Ok(denylist) => {
+        match &self.authority {
+            Authority::Denylist(_, denylist) => {
                 let denylist = Arc::clone(denylist);
                 self.revoke(move |_| async move { Ok(denylist.deny(deny).await?) })
             }
-            Err(error) => Revoke::failed(error),
+            Authority::Sessions(_) | Authority::Nothing => Revoke::failed(no_store()),
         }
+    }
+
+    fn max_external_lifetime(&self) -> Duration {
+        max_external_lifetime(&self.validation, self.after_end)
     }
 
     fn revoke<F, Fut>(&self, ask: F) -> Revoke
@@ -199,38 +137,19 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         F: FnOnce(Arc<dyn SessionStore>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Revoked, Error>> + Send + 'static,
     {
-        match &self.inner().store {
-            Some(store) => {
-                let (asked, replica) = (ask(Arc::clone(store)), self.inner().replica.clone());
-                let future = async move {
-                    let mut revoked = asked.await?;
-                    if let (Some(replica), Some(logged)) = (replica, &mut revoked.logged) {
-                        if logged.until > revoked.now {
-                            replica.record_revocation(revoked.now, logged);
-                        }
-                        logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
-                    }
-                    Ok(revoked)
-                };
-                Revoke { future: Box::pin(future) }
+        let Some(store) = self.authority.store() else { return Revoke::failed(no_store()) };
+        let (asked, replica) = (ask(Arc::clone(store)), self.replica.clone());
+        let future = async move {
+            let mut revoked = asked.await?;
+            if let (Some(replica), Some(logged)) = (replica, &mut revoked.logged) {
+                if logged.until > revoked.now {
+                    replica.record_revocation(revoked.now, logged);
+                }
+                logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
             }
-            None => Revoke::failed(no_store()),
-        }
-    }
-}
-
-impl<C> super::service::Inner<C> {
-    fn max_foreign_life(&self) -> Duration {
-        max_foreign_life(&self.validation, self.lifetimes.after_end)
-    }
-
-    /// Notes that the store has ended a session in another operation.
-    pub(super) fn has_ended(&self, subject: &Subject, session_id: &SessionId, at: Timestamp) {
-        if let Some(replica) = &self.replica {
-            // As long as its tokens may live.
-            let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
-            replica.record_session_end(subject, session_id, at, until);
-        }
+            Ok(revoked)
+        };
+        Revoke { future: Box::pin(future) }
     }
 }
 
@@ -270,7 +189,7 @@ impl Revoke {
     /// [`Status::bound_ms`](super::Status::bound_ms).) It ends at once if both are zero. If that
     /// time is unknown (`bound_ms` is `None`), this cannot wait for it.
     ///
-    /// A store keeps both for the life of its data: if a node was once allowed an hour, this waits
+    /// A store keeps both as long as its data: if a node was once allowed an hour, this waits
     /// an hour. When no such node runs any more, lower `dmax` and `fmax` in each bucket's `m` by
     /// hand.
     ///
@@ -292,7 +211,7 @@ impl Revoke {
         let future = async move {
             let revoked = self.future.await?;
             if let Some(Logged { max_staleness, max_failover, .. }) = &revoked.logged {
-                // The clocks of two nodes run at the same pace, but for a few parts in ten thousand.
+                // The paces of two nodes' clocks differ by a few parts in ten thousand.
                 let longest = max_staleness.saturating_add(*max_failover);
                 sleep(longest.saturating_add(longest / 1000)).await;
             }

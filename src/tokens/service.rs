@@ -1,32 +1,24 @@
-//! The service itself, and the check of every request: [`TokenService::validate_token`].
+//! The service itself: its parts, and its methods, which hand each part what it is about.
 
-use std::{
-    fmt,
-    num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc};
 
-use tokio::time::sleep;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    AuthenticationStart, OnRefresh, SecurityEvent, TokenPolicy,
-    cache::VerifiedTokens,
-    check::{AccessCheck, Freshness},
-    events::{self, OnEvent},
-    keyring::{CurrentKeyring, Keyring},
-    validator::Validator,
+    auth_time::{AuthClock, AuthTime},
+    check::{AccessCheck, CacheMiss, Checker, Freshness, Lookup},
+    events::{Events, SecurityEvent},
+    issue::Issuer,
+    refresh::{Exchange, OnRefresh, Refresher},
+    revoke::{Revoke, Revoker},
+    session::{IssuedToken, NewSession, TokenPair},
+    status::{Status, Subjects},
 };
 use crate::{
-    clock::{Clock, Timestamp},
-    error::{Error, StoreError, StoreErrorKind, TokenError},
-    ids::Subject,
-    jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, Validation, decode_token},
-    replica::{Replica, ReplicaTasks},
-    store::{Denylist, LogPosition, SessionStore},
+    error::{ConfigError, Error, TokenError},
+    ids::{SessionId, Subject},
+    jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, decode_token},
+    store::{LogPosition, Page, SessionPage},
 };
 
 /// A service that issues, checks, refreshes and revokes tokens. Made by [`TokenService::builder`].
@@ -45,7 +37,7 @@ use crate::{
 ///     .store(MemoryStore::default())
 ///     .build()?;
 ///
-/// let pair = tokens.create_token_pair(NewSession::of("42").scope("read")).await?;
+/// let pair = tokens.create_token_pair(NewSession::new("42").scope("read")).await?;
 /// let access = pair.access().as_str();
 /// let claims = tokens.validate_token(access, TokenType::Access).await?;
 /// assert_eq!(claims.subject(), "42");
@@ -56,138 +48,39 @@ use crate::{
 /// # }
 /// ```
 pub struct TokenService<C = NoClaims> {
-    inner: Arc<Inner<C>>,
+    /// By itself, since every request uses it, and no other part.
+    checker: Arc<Checker<C>>,
+    parts: Arc<Parts<C>>,
 }
 
-/// The longest age of the store's time with which a login may begin, in ms.
-const LONGEST_UNASKED: u64 = 30_000;
-
-/// A pause that is longer than the millisecond in which times are counted, however the paces of two
-/// clocks differ.
-const A_MOMENT: Duration = Duration::from_millis(2);
-
-/// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
-pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
-
-/// The parts of a service. Only these change: the keys, the cached tokens, and the time of the last
-/// question for the store's time.
-pub(super) struct Inner<C> {
-    /// Each operation loads it once, so that one key set serves all of it.
-    pub(super) keyring: CurrentKeyring,
-    /// The access tokens that were verified with its keys.
-    pub(super) verified: VerifiedTokens<C>,
-    pub(super) validation: Validation,
-    pub(super) issuer: Option<String>,
-    pub(super) audience: Option<String>,
-    pub(super) client_id: Option<String>,
-    pub(super) store: Option<Arc<dyn SessionStore>>,
-    /// Present under [`TokenPolicy::Denylist`].
-    pub(super) denylist: Option<Arc<dyn Denylist>>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) policy: TokenPolicy,
-    pub(super) lifetimes: Lifetimes,
-    pub(super) max_sessions: Option<NonZeroU32>,
-    /// The time at which a login last asked the store for its time, in ms.
-    pub(super) asked_for_time: AtomicU64,
-    /// Reads a token's text. A pointer, so that a service that only checks tokens needs no bounds
-    /// on `C`.
-    pub(super) parse: Parse<C>,
-    pub(super) validator: Option<Validator<C>>,
-    pub(super) on_event: Option<OnEvent>,
-    pub(super) on_refresh: Option<Arc<dyn OnRefresh<C>>>,
-    pub(super) replica: Option<Arc<Replica>>,
-    /// They end with the last handle of the service. A check that is under way is one too.
-    pub(super) _tasks: Option<ReplicaTasks>,
-}
-
-pub(super) struct Lifetimes {
-    pub(super) access: Duration,
-    pub(super) idle: Duration,
-    pub(super) absolute: Duration,
-    pub(super) grace: Duration,
-    /// The time after a token's `exp` for which its revocation is remembered: leeway and margin.
-    pub(super) after_end: Duration,
+/// The parts of a service beside the checker.
+pub(super) struct Parts<C> {
+    /// `None` if this service issues no tokens.
+    pub(super) refresher: Option<Refresher<C>>,
+    pub(super) revoker: Revoker,
+    pub(super) auth_clock: AuthClock,
+    pub(super) events: Events,
 }
 
 impl<C> Clone for TokenService<C> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { checker: Arc::clone(&self.checker), parts: Arc::clone(&self.parts) }
     }
 }
 
 impl<C> fmt::Debug for TokenService<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Checker { authority, validation, .. } = &*self.checker;
         f.debug_struct("TokenService")
-            .field("issuer", &self.inner.issuer)
-            .field("audience", &self.inner.audience)
-            .field("policy", &self.inner.policy)
-            .field("store", &self.inner.store.as_ref().map(|store| store.name()))
+            .field("policy", &authority.policy())
+            .field("store", &authority.store().map(|store| store.name()))
+            .field("validation", validation)
             .finish_non_exhaustive()
     }
 }
 
-impl<C> TokenService<C> {
-    pub(super) fn from_inner(inner: Inner<C>) -> Self {
-        Self { inner: Arc::new(inner) }
-    }
-
-    pub(super) fn inner(&self) -> &Inner<C> {
-        &self.inner
-    }
-
-    /// Returns the moment at which an authentication begins. Take it **before** the password is
-    /// checked, and give it to
-    /// [`NewSession::authenticated_since`](super::NewSession::authenticated_since).
-    ///
-    /// It is the store's time as known without asking, which lags by a moment. A `RedisStore` adds
-    /// 15 ms for each minute without a call. A login is refused ([`Error::LoginSuperseded`]) if all
-    /// sessions were revoked in that time just before it. Authenticate again from the start then,
-    /// as the login endpoint does, a little later.
-    #[must_use]
-    pub fn authentication_begins(&self) -> AuthenticationStart {
-        AuthenticationStart(self.inner.store_now())
-    }
-}
-
+/// Checks.
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Returns the moment at which an authentication begins, by a store that was asked for its time
-    /// within the last 30 s. Not at every login: otherwise a client that guesses passwords would
-    /// load the store. If the store does not answer, its estimated time will do: it is earlier, and
-    /// so safe.
-    pub(crate) async fn authentication_begins_now(&self) -> AuthenticationStart {
-        let inner = self.inner();
-        if let Some(store) = &inner.store {
-            let asked = inner.asked_for_time.load(Ordering::Relaxed);
-            if store.now().as_millis().abs_diff(asked) > LONGEST_UNASKED
-                && let Ok(now) = store.ping().await
-            {
-                inner.asked_for_time.store(now.as_millis(), Ordering::Relaxed);
-            }
-        }
-        self.authentication_begins()
-    }
-
-    /// Returns the moment at which an authentication begins anew, after one that was superseded, by
-    /// a store that was just asked. It is later than the revocation that superseded it, as far as
-    /// the clocks of a cluster's primaries agree.
-    ///
-    /// The store's time as known without asking lags a little, and both count whole milliseconds.
-    /// So a login at once after a logout everywhere may seem to begin *before* the revocation.
-    pub(crate) async fn authentication_begins_anew(&self) -> Result<AuthenticationStart, Error> {
-        sleep(A_MOMENT).await;
-        if let Some(store) = &self.inner().store {
-            store.ping().await?;
-        }
-        Ok(self.authentication_begins())
-    }
-
-    /// Reports a correct login that was superseded twice to the application.
-    pub(crate) fn login_was_overtaken(&self, subject: Subject) {
-        #[cfg(feature = "tracing")]
-        tracing::warn!(%subject, "a correct login was refused: revocations of all sessions overtook it twice");
-        self.inner().emit(&SecurityEvent::LoginOvertaken { subject });
-    }
-
     /// Verifies a token and checks that it is alive, as the middleware does for every request. It
     /// asks the store, unless
     /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness) is configured and
@@ -218,10 +111,56 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     }
 
     async fn validate(&self, token: &str, expected: TokenType, freshness: Freshness) -> Result<Claims<C>, Error> {
-        match self.check(token, expected, freshness) {
+        match self.checker.check(token, expected, freshness) {
             AccessCheck::Done(result) => result,
             AccessCheck::Pending(pending) => pending.await,
         }
+    }
+
+    /// Looks up an access token given as raw bytes, and begins its check if it was verified before.
+    /// Otherwise its text goes to [`check_text`](Self::check_text), once it is parsed.
+    pub(crate) fn check_cached<'t>(&self, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
+        self.checker.check_cached(bytes, freshness)
+    }
+
+    /// Begins the check of an access token that was not found by
+    /// [`check_cached`](Self::check_cached).
+    pub(crate) fn check_text(&self, miss: CacheMiss<'_>, token: &str, freshness: Freshness) -> AccessCheck<C> {
+        self.checker.check_text(miss, token, TokenType::Access, freshness)
+    }
+}
+
+impl<C> TokenService<C> {
+    pub(super) fn new(checker: Arc<Checker<C>>, parts: Parts<C>) -> Self {
+        Self { checker, parts: Arc::new(parts) }
+    }
+
+    /// Verifies text, signature and claims of a token, and nothing else. A revoked token passes,
+    /// and the application's [`validator`](super::TokenServiceBuilder::validator) is not asked.
+    /// Every call verifies the signature: the cache of verified tokens is for requests.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the token breaks.
+    pub fn validate_jwt_stateless(&self, token: &str, expected: TokenType) -> Result<Claims<C>, TokenError> {
+        self.checker.verify(&self.checker.keyring.load(), token, expected)
+    }
+
+    /// Reads a token of either kind and any age whose signature and claims are good.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the token breaks; never its times.
+    pub fn decode_token(&self, token: &str) -> Result<JwtClaims<C>, TokenError>
+    where
+        C: DeserializeOwned,
+    {
+        decode_token(token, &self.checker.keyring.load().keys, &self.checker.validation)
+    }
+
+    /// Returns the length of the longest text that is checked.
+    pub(crate) fn max_token_len(&self) -> usize {
+        self.checker.keyring.max_token_len()
     }
 
     /// Makes this node see a revocation of another node: no request that begins after this is
@@ -233,7 +172,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// concern its bucket ask the store until it was read anew. That read begins at once. Without
     /// bounded staleness this does nothing.
     pub fn require_position(&self, position: &LogPosition) {
-        if let Some(replica) = &self.inner.replica {
+        if let Some(replica) = &self.checker.replica {
             replica.require_position(position);
         }
     }
@@ -245,58 +184,275 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// `true` if no log is followed, as with the memory store under strong consistency.
     #[must_use]
     pub fn has_applied(&self, position: &LogPosition) -> bool {
-        self.inner.replica.as_ref().is_none_or(|replica| replica.has_applied(position))
+        self.checker.replica.as_ref().is_none_or(|replica| replica.has_applied(position))
     }
 
-    /// Verifies text, signature and claims of a token, and nothing else. A revoked token passes,
-    /// and the application's [`validator`](super::Builder::validator) is not asked. Every call
-    /// verifies the signature: the cache of verified tokens is for requests.
+    /// Replaces the keys while the service runs, for all its clones: to rotate a key (see
+    /// [`KeySet`]) or to remove one that leaked.
+    ///
+    /// A check that begins after this has returned uses the new keys alone. That also holds for a
+    /// token that was verified before: the cache of the old keys is cleared. A check, a login or a
+    /// refresh that is under way ends with the keys it began with. So the key that signed until now
+    /// belongs among those that verify, unless it leaked. Calls at the same time take effect one
+    /// after the other.
+    ///
+    /// This changes this node alone: call it on each.
+    ///
+    /// ```
+    /// use tower_bearer::{
+    ///     KeySet, MemoryStore, TokenService,
+    ///     jwt::{Algorithm, SigningKey},
+    /// };
+    ///
+    /// let key = |secret: &[u8], kid| {
+    ///     SigningKey::from_secret(Algorithm::HS256, secret)?.with_kid(kid)
+    /// };
+    /// let old = key(b"a TEST key of 32 bytes or more: 2026-10", "2026-10")?;
+    /// let new = key(b"a TEST key of 32 bytes or more: 2026-11", "2026-11")?;
+    /// let tokens = TokenService::builder()
+    ///     .keys(KeySet::signing(old.clone()))
+    ///     .store(MemoryStore::default())
+    ///     .build()?;
+    ///
+    /// let both = KeySet::signing(new.clone()).and_verifying(old.verifying_key().clone())?;
+    /// tokens.replace_keys(both)?;
+    /// // When the last token of the old key has expired:
+    /// tokens.replace_keys(KeySet::signing(new))?;
+    /// # Ok::<(), tower_bearer::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// The first rule that the token breaks.
-    pub fn validate_jwt_stateless(&self, token: &str, expected: TokenType) -> Result<Claims<C>, TokenError> {
-        let inner = self.inner();
-        inner.verify(&inner.keyring.load(), token, expected)
+    /// The errors of [`build`](super::TokenServiceBuilder::build) about keys: none signs though
+    /// tokens are issued here, the key cannot sign, or its name is too long for
+    /// [`max_token_len`](super::TokenServiceBuilder::max_token_len). The keys then stay as they
+    /// were.
+    pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
+        self.checker.replace_keys(keys)
     }
 
-    /// Reads a token of either kind and any age whose signature and claims are good.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that the token breaks; never its times.
-    pub fn decode_token(&self, token: &str) -> Result<JwtClaims<C>, TokenError>
-    where
-        C: serde::de::DeserializeOwned,
-    {
-        decode_token(token, &self.inner.keyring.load().keys, &self.inner.validation)
-    }
-
-    /// Returns the length of the longest text that is checked.
-    pub(crate) fn max_token_len(&self) -> usize {
-        self.inner.keyring.max_token_len()
+    /// Asks the store, and returns its state with the keys and the consistency in use. Ends within
+    /// the store's deadline and never fails: the answer contains any error. Dropping the future
+    /// changes nothing.
+    pub async fn status(&self) -> Status {
+        let Checker { authority, replica, keyring, cache, .. } = &*self.checker;
+        Subjects { authority, replica: replica.as_deref(), keyring, cache }.status().await
     }
 }
 
-impl<C> Inner<C> {
-    /// Verifies the parts of a token that need its text alone.
-    pub(super) fn verify(&self, keyring: &Keyring, token: &str, expected: TokenType) -> Result<Claims<C>, TokenError> {
-        (self.parse)(token, &keyring.keys, &self.validation, expected, self.clock.now())
+/// Logins.
+impl<C> TokenService<C> {
+    /// Returns the moment at which an authentication begins. Take it **before** the password is
+    /// checked, and give it to [`NewSession::auth_time`](super::NewSession::auth_time).
+    ///
+    /// It is the store's time as known without asking, which lags by a moment. A `RedisStore` adds
+    /// 15 ms for each minute without a call. A login is refused ([`Error::LoginSuperseded`]) if all
+    /// sessions were revoked in that time just before it. Authenticate again from the start then,
+    /// as the login endpoint does, a little later.
+    #[must_use]
+    pub fn auth_time(&self) -> AuthTime {
+        self.parts.auth_clock.now()
     }
 
-    /// Returns the store's time as best known; without a store, this node's.
-    pub(super) fn store_now(&self) -> Timestamp {
-        self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now())
+    /// Returns the moment at which an authentication begins, by a store that was asked for its time
+    /// within the last 30 s.
+    pub(crate) async fn recent_auth_time(&self) -> AuthTime {
+        self.parts.auth_clock.recent().await
     }
 
-    /// Returns the list of revocations of other issuers' tokens. `build` rejects the policy that
-    /// needs it if the store has none.
-    pub(super) fn denylist(&self) -> Result<&Arc<dyn Denylist>, Error> {
-        self.denylist.as_ref().ok_or_else(|| StoreError::new(StoreErrorKind::Unavailable).into())
+    /// Returns the moment at which an authentication begins anew, after one that was superseded.
+    pub(crate) async fn auth_time_after_supersession(&self) -> Result<AuthTime, Error> {
+        Ok(self.parts.auth_clock.after_supersession().await?)
     }
 
-    /// Reports an event to the application.
-    pub(super) fn emit(&self, event: &SecurityEvent) {
-        events::tell(self.on_event.as_ref(), event);
+    /// Reports a correct login that was superseded twice to the application.
+    pub(crate) fn login_was_overtaken(&self, subject: Subject) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(%subject, "a correct login was refused: revocations of all sessions overtook it twice");
+        self.parts.events.emit(&SecurityEvent::LoginOvertaken { subject });
+    }
+
+    fn refresher(&self) -> Result<&Refresher<C>, Error> {
+        let refresher = self.parts.refresher.as_ref();
+        refresher.ok_or(Error::Issue("this service was configured to verify tokens, not to issue them".into()))
+    }
+
+    fn issuer(&self) -> Result<&Issuer, Error> {
+        Ok(&self.refresher()?.issuer)
+    }
+}
+
+/// Issue and refresh.
+impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
+    /// Opens a session and makes its access and refresh token.
+    ///
+    /// Dropping the future may leave a session of which no client has a token; it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Issue`] if the session is not acceptable; [`Error::LoginSuperseded`] if the user's
+    /// sessions were all revoked since [`NewSession::auth_time`]; [`Error::Store`] if the
+    /// store failed. Then no token was made.
+    pub async fn create_token_pair(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
+        self.issuer()?.issue_pair(session).await
+    }
+
+    /// Opens a session that consists of one access token, and ends with it.
+    ///
+    /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
+    ///
+    /// # Errors
+    ///
+    /// As [`create_token_pair`](Self::create_token_pair).
+    pub async fn create_access_token(&self, session: NewSession<C>) -> Result<IssuedToken, Error> {
+        self.issuer()?.issue_access(session).await
+    }
+
+    /// Opens a session and makes its refresh token only: for a client that is to fetch its access
+    /// tokens itself.
+    ///
+    /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
+    ///
+    /// # Errors
+    ///
+    /// As [`create_token_pair`](Self::create_token_pair).
+    pub async fn create_refresh_token(&self, session: NewSession<C>) -> Result<IssuedToken, Error> {
+        self.create_token_pair(session).await.map(|pair| pair.refresh)
+    }
+
+    /// Exchanges a refresh token for a new pair of its session. The token is used up.
+    ///
+    /// Repeated within [`reuse_grace`](super::TokenServiceBuilder::reuse_grace), it gives tokens of
+    /// the same identity (`jti`, `iat`, `exp`) again. Their bytes may differ if the algorithm's
+    /// signatures are randomised. So a client that lost the answer, or whose request was dropped at
+    /// any point, simply asks again.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Token`] if the token is not valid. [`TokenError::Reused`] if it was used before;
+    ///   its session is then revoked.
+    /// * [`Error::Application`] if [`on_refresh`](super::TokenServiceBuilder::on_refresh) failed,
+    ///   and [`Error::Issue`] if its claims are not acceptable. The token is then still good.
+    /// * [`Error::Store`]: the token may or may not be used up; ask again with the same token.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Error> {
+        self.refresh_or_ask(refresh_token, None).await
+    }
+
+    /// Refreshes as [`refresh`](Self::refresh) does, with `hook` if the service has none of its
+    /// own.
+    pub(crate) async fn refresh_or_ask(
+        &self,
+        refresh_token: &str,
+        hook: Option<&dyn OnRefresh<C>>,
+    ) -> Result<TokenPair, Error> {
+        self.begin_exchange(refresh_token, hook).await?.rotate().await
+    }
+
+    /// Checks a refresh token, asks the application about it, and uses nothing up yet.
+    pub(crate) async fn begin_exchange(
+        &self,
+        refresh_token: &str,
+        hook: Option<&dyn OnRefresh<C>>,
+    ) -> Result<Exchange<'_, C>, Error> {
+        self.refresher()?.begin(refresh_token, hook).await
+    }
+}
+
+/// Revocation.
+impl<C: Send + Sync + 'static> TokenService<C> {
+    /// Revokes the token with this text: an access token alone, a refresh token with its whole
+    /// session.
+    ///
+    /// Its custom claims are not read, so a token of an older version of the application is revoked
+    /// all the same.
+    ///
+    /// Idempotent. An expired token can be revoked too, for example a refresh token of a session
+    /// that lives on. `.await` the returned value: nothing happens before.
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`Error::Token`] if the text is no token of this service; [`Error::Store`] if
+    /// the store did not confirm the revocation: repeat it until it succeeds.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_token(&self, token: &str) -> Revoke {
+        self.parts.revoker.revoke_token(token)
+    }
+
+    /// Revokes the token that has these claims, as [`revoke_token`](Self::revoke_token) does.
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// [`Error::InvalidId`] if an id is malformed.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_claims<D>(&self, claims: &JwtClaims<D>) -> Revoke {
+        self.parts.revoker.revoke_claims(claims)
+    }
+
+    /// Revokes a session: its refresh token and all its access tokens. Idempotent.
+    ///
+    /// It does nothing to a session of another subject. But under
+    /// [`Denylist`](super::TokenPolicy::Denylist) the owner of a session is unknown, so the subject
+    /// is ignored.
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// [`Error::InvalidId`] if an id is malformed.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
+        self.parts.revoker.revoke_session(subject.into(), session_id.clone())
+    }
+
+    /// Revokes all sessions of a user, one step however many there are. Call it on a password
+    /// change (after the new password was stored), a lost device, a disabled account. Idempotent.
+    ///
+    /// A login or refresh that is under way at the same time does not survive it. One exception:
+    /// within ten seconds of the last call, if no session was opened since, a call changes nothing.
+    /// A login that began between the two then goes on. Otherwise a thief could refuse every login
+    /// of the owner by repeating the call.
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
+    /// [`Error::InvalidId`] if an id is malformed.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_all_for_subject(&self, subject: impl Into<Subject>) -> Revoke {
+        self.parts.revoker.revoke_all(subject.into(), None)
+    }
+
+    /// Revokes all sessions of a user but one: "log out everywhere else". That one is spared only
+    /// if it is alive.
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under
+    /// [`Denylist`](super::TokenPolicy::Denylist): [`Error::Issue`], because no session of another
+    /// issuer can be spared.
+    #[must_use = "nothing is revoked until this is awaited"]
+    pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
+        self.parts.revoker.revoke_all(subject.into(), Some(session_id.clone()))
+    }
+
+    /// Lists the user's live sessions, a page at a time, in no particular order. Dropping the
+    /// future changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidId`] if an id is malformed; [`Error::Store`] if the store did not answer;
+    /// [`Error::Issue`] unless the policy is [`Tracked`](super::TokenPolicy::Tracked): another
+    /// issuer's subject "1" is not our user 1.
+    pub async fn sessions(&self, subject: impl Into<Subject>, page: Page) -> Result<SessionPage, Error> {
+        self.parts.revoker.sessions(&subject.into(), page).await
+    }
+
+    /// Returns true if the user has this session, and it is alive. Dropping the future changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`sessions`](Self::sessions).
+    pub async fn has_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Result<bool, Error> {
+        self.parts.revoker.has_session(&subject.into(), session_id).await
     }
 }

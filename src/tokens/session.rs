@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use zeroize::Zeroizing;
 
+use super::auth_time::AuthTime;
 use crate::{
     clock::Timestamp,
     ids::{SessionId, Subject},
@@ -16,7 +17,7 @@ use crate::{
 /// ```
 /// use tower_bearer::NewSession;
 ///
-/// let session = NewSession::of("42").scope("read write").label("Firefox on Linux");
+/// let session = NewSession::new("42").scope("read write").label("Firefox on Linux");
 /// ```
 #[derive(Clone)]
 pub struct NewSession<C = NoClaims> {
@@ -32,7 +33,7 @@ pub struct NewSession<C = NoClaims> {
 impl NewSession<NoClaims> {
     /// Creates a session of the user with this id: 1 to 255 bytes without control characters.
     #[must_use]
-    pub fn of(subject: impl Into<Subject>) -> Self {
+    pub fn new(subject: impl Into<Subject>) -> Self {
         Self {
             subject: subject.into(),
             custom: NoClaims {},
@@ -77,35 +78,36 @@ impl<C> NewSession<C> {
     }
 
     /// Sets the moment at which the authentication began.
-    /// [`TokenService::authentication_begins`](super::TokenService::authentication_begins) returns
-    /// it **before** the password is checked.
+    /// [`TokenService::auth_time`](super::TokenService::auth_time) returns it **before** the
+    /// password is checked.
     ///
     /// If all of the user's sessions are revoked between then and now, the session is refused
     /// ([`Error::LoginSuperseded`](crate::Error::LoginSuperseded)). Without it, a login that had
     /// already checked the old password outlives a password change that revokes everything. The
     /// login endpoint of this crate sets it.
     #[must_use]
-    pub fn authenticated_since(mut self, start: AuthenticationStart) -> Self {
-        self.auth_time = Some(start.0);
+    pub fn auth_time(mut self, auth_time: AuthTime) -> Self {
+        self.auth_time = Some(auth_time.timestamp());
         self
     }
 
-    /// Sets the life of the session's access tokens, instead of the configured one. Whole seconds,
-    /// at most [`Builder::max_access_lifetime`](super::Builder::max_access_lifetime).
+    /// Sets the lifetime of the session's access tokens, instead of the configured one. Whole
+    /// seconds, at most
+    /// [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime).
     ///
-    /// It holds for the life of the session: a refresh gives access tokens of the same life,
+    /// It holds as long as the session: a refresh gives access tokens of the same lifetime,
     /// whatever is configured then.
     ///
-    /// If the life is longer than every node's configured one, each request asks the store: the
-    /// revocation log is kept for tokens of configured lives.
+    /// If it is longer than every node's configured one, each request asks the store: the
+    /// revocation log is kept for tokens of configured lifetimes.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(lifetime);
         self
     }
 
-    /// Sets the longest life of the session, instead of the configured absolute one, which it can
-    /// only shorten. Whole seconds.
+    /// Sets the lifetime of the session, instead of the configured one, which it can only shorten.
+    /// Whole seconds.
     #[must_use]
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
         self.session_lifetime = Some(lifetime);
@@ -122,10 +124,6 @@ impl<C> fmt::Debug for NewSession<C> {
             .finish_non_exhaustive()
     }
 }
-
-/// The moment at which an authentication began, by the store's clock.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct AuthenticationStart(pub(super) Timestamp);
 
 /// One token, as given to a client. Its `Debug` shows no token, and its memory is wiped.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use tower_bearer::{
     BoxError, Claims, Error, NewSession, TokenType,
     error::{StoreError, StoreErrorKind},
     jwt::{Algorithm, Validation},
-    tokens::Verdict,
+    tokens::Validity,
 };
 
 use crate::{
@@ -34,7 +34,7 @@ async fn tim_23_an_access_token_older_than_allowed_is_refused_however_long_it_li
         builder.access_lifetime(age).max_access_lifetime(Duration::from_secs(86_400)).max_token_age(age)
     });
     let long_lived = async |subject: &Subject| {
-        let pair = subject.fixture.tokens.create_token_pair(NewSession::of("42")).await.unwrap();
+        let pair = subject.fixture.tokens.create_token_pair(NewSession::new("42")).await.unwrap();
         let mut claims = read_part(pair.access().as_str(), 1);
         claims["exp"] = json!(claims["iat"].as_u64().unwrap() + 86_400);
         (pair, sign(HEADER, &claims.to_string()))
@@ -79,7 +79,7 @@ async fn clm_22_every_claim_that_is_required_has_to_be_there() {
     let subject = Subject::with(|settings| settings.verify_only().require_claims(all));
     let Fixture { clock, store, .. } = &subject.fixture;
     let issuer = builder(clock).store(store.clone()).client_id("web").build().unwrap();
-    let issued = issuer.create_access_token(NewSession::of("42").scope("read")).await.unwrap();
+    let issued = issuer.create_access_token(NewSession::new("42").scope("read")).await.unwrap();
     let mut claims = read_part(issued.as_str(), 1);
     claims["nbf"] = claims["iat"].clone();
     claims["tenant"] = json!("acme");
@@ -127,7 +127,7 @@ async fn clm_22_a_claim_that_tokens_cannot_have_is_no_requirement() {
     let subject = Subject::with(|builder| builder.require_claims(["scope"]));
     let tokens = &subject.fixture.tokens;
     let writes = subject.fixture.store.writes();
-    let refused = tokens.create_token_pair(NewSession::of("42")).await.unwrap_err();
+    let refused = tokens.create_token_pair(NewSession::new("42")).await.unwrap_err();
     assert!(matches!(refused, Error::Issue(_)), "{refused:?}");
     assert_eq!(subject.fixture.store.writes(), writes);
     subject.expect_token("with a scope", &subject.valid().await, Outcome::Ok).await;
@@ -155,17 +155,17 @@ async fn clm_30_a_validator_that_refuses_is_401_and_one_that_fails_or_panics_500
         builder.validator(move |claims: &Claims| {
             count.fetch_add(1, Ordering::SeqCst);
             match claims.subject().as_str() {
-                "refused" => Ok(Verdict::Refuse),
+                "refused" => Ok(Validity::Invalid),
                 "failed" => Err::<_, BoxError>("a database is down".into()),
                 "panics" => panic!("a test's panic, which is caught"),
                 "store" => Err(StoreError::new(StoreErrorKind::Timeout).into()),
-                _ => Ok(Verdict::Accept),
+                _ => Ok(Validity::Valid),
             }
         })
     });
     let good = subject.valid().await;
     let of = async |user: &str| {
-        let session = NewSession::of(user);
+        let session = NewSession::new(user);
         subject.fixture.tokens.create_token_pair(session).await.unwrap()
     };
     // The answer is the same whether the store answers at once or later.
@@ -203,7 +203,7 @@ async fn clm_30_a_validator_that_refuses_is_401_and_one_that_fails_or_panics_500
 #[test]
 fn clm_30_a_validator_for_claims_of_another_type_is_a_configuration_error() {
     let clock = tower_bearer::clock::ManualClock::at(START);
-    let accept = |_: &Claims| Ok::<_, BoxError>(Verdict::Accept);
+    let accept = |_: &Claims| Ok::<_, BoxError>(Validity::Valid);
     let unfinished = builder(&clock).store(tower_bearer::MemoryStore::default());
     assert_eq!(unfinished.validator(accept).claims::<Value>().build().unwrap_err().setting(), "validator");
     drop(Fixture::with(|builder| builder.validator(accept)));

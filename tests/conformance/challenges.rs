@@ -124,7 +124,7 @@ async fn refusals() -> (Subject, Vec<(String, Answer)>) {
     note("a scope of nobody", send(optional.layer(scope.layer(inner.clone())), plain(Request::get("/"))).await);
     let users = CurrentUserLayer::new(layer, Arc::new(Users));
     note("no user", send(optional.layer(users.layer(inner.clone())), plain(Request::get("/"))).await);
-    let of = async |user: &str| subject.fixture.tokens.create_access_token(NewSession::of(user)).await.unwrap();
+    let of = async |user: &str| subject.fixture.tokens.create_access_token(NewSession::new(user)).await.unwrap();
     for (what, user) in [("a deleted user", "7"), ("a failed lookup", "500")] {
         let request = plain(bearer(of(user).await.as_str()));
         note(what, send(layer.layer(users.layer(inner.clone())), request).await);

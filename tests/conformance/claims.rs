@@ -33,7 +33,9 @@ fn unnamed() -> Subject {
     bare(|builder| builder)
 }
 
-fn bare(configure: impl FnOnce(tower_bearer::tokens::Builder) -> tower_bearer::tokens::Builder) -> Subject {
+fn bare(
+    configure: impl FnOnce(tower_bearer::tokens::TokenServiceBuilder) -> tower_bearer::tokens::TokenServiceBuilder,
+) -> Subject {
     let clock = ManualClock::at(START);
     let store = FaultyStore::new(clock.clone());
     let builder = TokenService::builder().secret(SECRET).clock(clock.clone()).store(store.clone());
@@ -649,7 +651,7 @@ fn nothing_is_signed_that_a_verifier_refuses() {
 async fn a_session_of_another_subject_is_unknown() {
     let subject = Subject::new();
     let claims = subject.claims().await;
-    let other = subject.fixture.tokens.create_access_token(NewSession::of("7")).await.unwrap();
+    let other = subject.fixture.tokens.create_access_token(NewSession::new("7")).await.unwrap();
     let other = crate::support::fixture::read_part(other.as_str(), 1);
     for (name, value) in [("sub", &other["sub"]), ("sid", &other["sid"])] {
         let token = subject.signed(HEADER, with(&claims, name, &value.to_string()));

@@ -28,7 +28,7 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 use tower_bearer::{
-    AuthLayer, BoxError, Claims, NewSession, error::StoreErrorKind, middleware::CurrentUserLayer, tokens::Verdict,
+    AuthLayer, BoxError, Claims, NewSession, error::StoreErrorKind, middleware::CurrentUserLayer, tokens::Validity,
 };
 
 use crate::{
@@ -225,7 +225,7 @@ async fn grp_04_a_redis_that_was_stopped_is_unavailable() {
     let store = tower_bearer::RedisStore::connect(redis.url()).await.unwrap();
     let tokens = tower_bearer::TokenService::builder().secret(fixture::SECRET).store(store).build().unwrap();
     let (running, handler) = serve(AuthLayer::new(tokens.clone())).await;
-    let token = tokens.create_access_token(NewSession::of("42")).await.unwrap().as_str().to_owned();
+    let token = tokens.create_access_token(NewSession::new("42")).await.unwrap().as_str().to_owned();
     running.client.clone().check(ask(&with(&token))).await.unwrap();
     redis.stop();
     let told = running.refused("stopped", &with(&token)).await;
@@ -238,7 +238,7 @@ async fn grp_05_an_internal_fault_is_internal_and_its_cause_is_not_told() {
     let validator = |claims: &Claims| match claims.subject().as_str() {
         "fails" => Err::<_, BoxError>("the database of TEST is down".into()),
         "panics" => panic!("a test's panic, which is caught"),
-        _ => Ok(Verdict::Accept),
+        _ => Ok(Validity::Valid),
     };
     let subject = Subject::with(|builder| builder.validator(validator));
     let handler = Handler::default();
@@ -247,7 +247,7 @@ async fn grp_05_an_internal_fault_is_internal_and_its_cause_is_not_told() {
     let running = run_grpc!(layered.add_service(HealthServer::new(handler.clone())));
     // A validator that fails or panics, and a lookup that fails or panics.
     for user in ["fails", "panics", "500", "666"] {
-        let token = subject.fixture.tokens.create_access_token(NewSession::of(user)).await.unwrap();
+        let token = subject.fixture.tokens.create_access_token(NewSession::new(user)).await.unwrap();
         let told = running.refused(user, &with(token.as_str())).await;
         assert_eq!(told, (Code::Internal, "server_error".to_owned()), "{user}");
     }
@@ -309,7 +309,7 @@ async fn grp_12_a_stream_is_refused_before_its_first_message() {
 async fn grp_14_a_stream_goes_on_when_its_token_expires_or_is_revoked_and_the_next_call_is_refused() {
     let subject = Subject::new();
     let (running, handler) = serve(subject.layer.clone()).await;
-    let session = NewSession::of("42").access_lifetime(std::time::Duration::from_secs(2));
+    let session = NewSession::new("42").access_lifetime(std::time::Duration::from_secs(2));
     let pair = subject.fixture.tokens.create_token_pair(session).await.unwrap();
     let (token, sid) = (pair.access().as_str().to_owned(), pair.session_id().to_owned());
     let mut stream = running.client.clone().watch(ask(&with(&token))).await.unwrap().into_inner();
@@ -365,7 +365,7 @@ async fn grp_15_the_claims_of_the_applications_type_reach_the_handler() {
     let mut layered = Server::builder().layer(AuthLayer::new(tokens.clone()));
     let running = run_grpc!(layered.add_service(HealthServer::new(handler.clone())));
     let role = Role { role: "editor".to_owned() };
-    let token = tokens.create_access_token(NewSession::of("42").claims(role.clone()).scope("a b")).await.unwrap();
+    let token = tokens.create_access_token(NewSession::new("42").claims(role.clone()).scope("a b")).await.unwrap();
     for behaviour in [Behaviour::AtOnce, Behaviour::Late] {
         fixture.store.answer(behaviour);
         for streams in [false, true] {

@@ -36,7 +36,7 @@ async fn every_bad_token_gets_the_same_answer_to_the_byte_wherever_it_stands_and
 async fn a_token_costs_the_store_one_question_whatever_has_become_of_user_and_session() {
     let subject = Subject::new();
     let tokens = &subject.fixture.tokens;
-    let pair = async |user: &str| tokens.create_token_pair(NewSession::of(user).scope("read")).await.unwrap();
+    let pair = async |user: &str| tokens.create_token_pair(NewSession::new(user).scope("read")).await.unwrap();
     let access = |pair: &tower_bearer::TokenPair| pair.access().as_str().to_owned();
 
     let ended = pair("known").await;

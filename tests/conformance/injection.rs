@@ -33,7 +33,7 @@ impl Ground {
     }
 
     async fn log_in(&self, subject: &str) -> TokenPair {
-        let session = NewSession::of(subject).scope("read").label(subject);
+        let session = NewSession::new(subject).scope("read").label(subject);
         self.tokens.create_token_pair(session).await.unwrap_or_else(|error| panic!("{subject:?}: {error}"))
     }
 
@@ -238,7 +238,7 @@ async fn inj_07_line_ends_and_nul_bytes_are_bytes_of_a_name() {
         // then.
         let before = g.db_size().await;
         if text.chars().any(char::is_control) {
-            let refused = g.tokens.create_token_pair(NewSession::of(text)).await;
+            let refused = g.tokens.create_token_pair(NewSession::new(text)).await;
             assert!(matches!(refused, Err(Error::Issue(_))), "{what}: {refused:?}");
         } else {
             let pair = g.log_in(text).await;
@@ -298,7 +298,7 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
     // Everything that a script does for a user, with a user's text in every place where one can
     // stand.
     let operate = async |text: &str| {
-        let session = |label: &str| NewSession::of(text).label(label);
+        let session = |label: &str| NewSession::new(text).label(label);
         let pair = tokens.create_token_pair(session(text)).await.unwrap();
         let next = tokens.refresh(pair.refresh().as_str()).await.unwrap();
         tokens.revoke_token(next.access().as_str()).await.unwrap();

@@ -61,7 +61,7 @@ async fn isu_01_every_token_says_who_for_whom_until_when_and_of_which_session() 
             Some(client) => builder.client_id(client),
             None => builder,
         });
-        for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::of("42").scope("read")).await {
+        for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::new("42").scope("read")).await {
             let claims = read_part(&token, 1);
             for (name, expected) in [
                 ("iss", json!(ISSUER)),
@@ -91,7 +91,7 @@ async fn isu_01_every_token_says_who_for_whom_until_when_and_of_which_session() 
     }
     // What is not configured is not written as `null` or as nothing.
     let tokens = TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap();
-    for (what, _, token) in of_every_way(&tokens, NewSession::of("42")).await {
+    for (what, _, token) in of_every_way(&tokens, NewSession::new("42")).await {
         let claims = read_part(&token, 1);
         for absent in ["iss", "aud", "scope", "client_id", "nbf"] {
             assert_eq!(claims.get(absent), None, "{what}: {absent}");
@@ -114,7 +114,7 @@ async fn isu_02_the_header_has_the_type_the_keys_algorithm_and_its_name_and_noth
     ] {
         let (algorithm, kid) = (key.algorithm(), key.kid().map(str::to_owned));
         let fixture = Fixture::with_keys(KeySet::signing(key), |builder| builder);
-        for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::of("42")).await {
+        for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::new("42")).await {
             let typ = if kind == TokenType::Access { "at+jwt" } else { "rt+jwt" };
             let mut expected = json!({ "alg": algorithm.as_str(), "typ": typ });
             if let Some(kid) = &kid {
@@ -130,7 +130,7 @@ async fn isu_02_the_header_has_the_type_the_keys_algorithm_and_its_name_and_noth
     let custom =
         json!({ "jku": "https://evil.example", "crit": ["x"], "jwk": {}, "kid": "other", "alg": "none", "typ": "x" });
     let tokens = builder(&ManualClock::at(START)).store(FaultyStore::new(ManualClock::at(START))).claims::<Value>();
-    for (what, _, token) in of_every_way(&tokens.build().unwrap(), NewSession::of("42").claims(custom)).await {
+    for (what, _, token) in of_every_way(&tokens.build().unwrap(), NewSession::new("42").claims(custom)).await {
         let header = read_part(&token, 0);
         let names: Vec<_> = header.as_object().unwrap().keys().collect();
         assert!(names.iter().all(|name| ["alg", "typ", "kid"].contains(&name.as_str())), "{what}: {header}");
@@ -157,7 +157,7 @@ fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
                     let mut ids = Vec::new();
                     for n in 0..EACH {
                         // Few sessions a user, as a store is used.
-                        let session = NewSession::of(thread * EACH + n / 2);
+                        let session = NewSession::new(thread * EACH + n / 2);
                         ids.push(read_id(tokens.create_access_token(session).await.unwrap().as_str()));
                     }
                     ids
@@ -188,7 +188,7 @@ fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
     // own.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let pair = tokens.create_token_pair(NewSession::of("many")).await.unwrap();
+        let pair = tokens.create_token_pair(NewSession::new("many")).await.unwrap();
         let mut seen = HashSet::from([read_id(pair.access().as_str()), read_id(pair.refresh().as_str())]);
         for n in 0..1000 {
             let alone = tokens.refresh_access_token(pair.refresh().as_str()).await.unwrap();
@@ -223,7 +223,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
         }
     }
     for (what, custom) in attempts {
-        let session = || NewSession::of("42").claims(custom.clone());
+        let session = || NewSession::new("42").claims(custom.clone());
         for (way, result) in [
             ("pair", tokens.create_token_pair(session()).await.map(drop)),
             ("access", tokens.create_access_token(session()).await.map(drop)),
@@ -245,7 +245,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
     assert_eq!(fixture.store.calls(), 0, "no session was opened for a token that cannot be");
 
     // A hook that is asked at a refresh is no way around it either.
-    let good = tokens.create_token_pair(NewSession::of("42").claims(json!({ "role": "guest" }))).await.unwrap();
+    let good = tokens.create_token_pair(NewSession::new("42").claims(json!({ "role": "guest" }))).await.unwrap();
     for name in reserved {
         let hooked = builder(&fixture.clock).store(fixture.store.clone()).claims::<Value>();
         let hooked = hooked
@@ -268,7 +268,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
     let flattened = builder(&fixture.clock).store(fixture.store.clone()).claims::<Flattened>().build().unwrap();
     let rest = |name: &str| BTreeMap::from([(name.to_owned(), json!("twice"))]);
     for name in ["Exp", "EXP", "exp ", " sub", "su\u{62}_", "iss\u{0}", "role"] {
-        let session = NewSession::of("42").claims(Flattened { role: "owner".to_owned(), rest: rest(name) });
+        let session = NewSession::new("42").claims(Flattened { role: "owner".to_owned(), rest: rest(name) });
         for (what, _, token) in of_every_way(&flattened, session).await {
             let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
             let members = members_of(&payload);
@@ -281,7 +281,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
     }
     // The same over `flatten`: a reserved name is found wherever it comes from.
     for name in reserved {
-        let session = NewSession::of("42").claims(Flattened { role: "owner".to_owned(), rest: rest(name) });
+        let session = NewSession::new("42").claims(Flattened { role: "owner".to_owned(), rest: rest(name) });
         let result = flattened.create_token_pair(session).await;
         assert!(matches!(result, Err(Error::Issue(_))), "{name}: {result:?}");
     }
@@ -334,7 +334,7 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
     ];
     let fixture = Fixture::new();
     for (what, lifetime) in bad {
-        let of = || NewSession::of("42");
+        let of = || NewSession::new("42");
         for (setting, session) in
             [("access", of().access_lifetime(lifetime)), ("session", of().session_lifetime(lifetime))]
         {
@@ -356,10 +356,10 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
         }
     }
     // Longer than is accepted: a day, unless it is configured otherwise.
-    let longer = NewSession::of("42").access_lifetime(seconds(86_401));
+    let longer = NewSession::new("42").access_lifetime(seconds(86_401));
     assert!(matches!(fixture.tokens.create_access_token(longer).await, Err(Error::Issue(_))));
     assert_eq!(fixture.store.calls(), 0);
-    let longest = NewSession::of("42").access_lifetime(seconds(86_400));
+    let longest = NewSession::new("42").access_lifetime(seconds(86_400));
     assert_eq!(fixture.tokens.create_access_token(longest).await.unwrap().expires_in(), 86_400);
 
     // Below the service: an end that is not after the beginning, or that no calendar has.
@@ -397,7 +397,7 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
     ] {
         let fixture = Fixture::new();
         fixture.clock.set(moment);
-        let session = || NewSession::of("42");
+        let session = || NewSession::new("42");
         let mut given = Vec::new();
         if let Ok(pair) = fixture.tokens.create_token_pair(session()).await {
             given.extend([pair.access().as_str().to_owned(), pair.refresh().as_str().to_owned()]);
@@ -424,7 +424,7 @@ async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
                 builder.access_lifetime(Duration::from_secs(access)).refresh_lifetime(Duration::from_secs(refresh))
             });
             fixture.clock.advance(Duration::from_millis(fraction));
-            for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::of("42")).await {
+            for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::new("42")).await {
                 let claims = read_part(&token, 1);
                 // No token outlives its session.
                 let access = if what == "an access token alone" { access } else { access.min(refresh) };
@@ -432,7 +432,7 @@ async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
                 assert_eq!(claims["iat"], START.as_secs(), "{what}");
                 assert_eq!(claims["exp"], START.as_secs() + expected, "{what}: {access}, {refresh}, {fraction} ms");
             }
-            let own = NewSession::of("42").access_lifetime(Duration::from_secs(7));
+            let own = NewSession::new("42").access_lifetime(Duration::from_secs(7));
             let token = fixture.tokens.create_access_token(own).await.unwrap();
             assert_eq!(read_part(token.as_str(), 1)["exp"], START.as_secs() + 7, "of the session's own");
         }
@@ -443,7 +443,7 @@ async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
 async fn isu_10_a_store_that_cannot_write_gives_an_error_and_no_token() {
     let fixture = Fixture::new();
     let app = Application::of(&fixture.tokens);
-    let session = || NewSession::of("alice");
+    let session = || NewSession::new("alice");
     for kind in STORE_ERRORS {
         let what = format!("{kind:?}");
         fixture.store.answer_only("open", Behaviour::Fails(kind));
@@ -482,7 +482,7 @@ async fn isu_10_a_redis_that_is_down_or_full_gives_no_token() {
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut admin).await.unwrap();
     let assert_refused = async |what: &str| {
         assert_unavailable(what, &app.try_login("alice", &password_of("alice")).await);
-        let result = tokens.create_access_token(NewSession::of("alice")).await;
+        let result = tokens.create_access_token(NewSession::new("alice")).await;
         assert!(matches!(result, Err(Error::Store(_))), "{what}: {result:?}");
     };
     assert_refused("full").await;
@@ -564,11 +564,11 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
         // Built to verify only, it issues nothing, by whatever way it is asked.
         let verifier = with(KeySet::verifying(public.clone())).verify_only().build().unwrap();
         let issuer = with(KeySet::signing(pem(algorithm, private))).build().unwrap();
-        let refresh = issuer.create_refresh_token(NewSession::of("42")).await.unwrap();
+        let refresh = issuer.create_refresh_token(NewSession::new("42")).await.unwrap();
         for result in [
-            verifier.create_token_pair(NewSession::of("42")).await.map(drop),
-            verifier.create_access_token(NewSession::of("42")).await.map(drop),
-            verifier.create_refresh_token(NewSession::of("42")).await.map(drop),
+            verifier.create_token_pair(NewSession::new("42")).await.map(drop),
+            verifier.create_access_token(NewSession::new("42")).await.map(drop),
+            verifier.create_refresh_token(NewSession::new("42")).await.map(drop),
             verifier.refresh(refresh.as_str()).await.map(drop),
             verifier.refresh_access_token(refresh.as_str()).await.map(drop),
         ] {
@@ -597,11 +597,11 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
     let before = service(KeySet::signing(old.clone())).build().unwrap();
     let after =
         service(KeySet::signing(new.clone()).and_verifying(old.verifying_key().clone()).unwrap()).build().unwrap();
-    let pair = before.create_token_pair(NewSession::of("42")).await.unwrap();
+    let pair = before.create_token_pair(NewSession::new("42")).await.unwrap();
     assert_eq!(read_part(pair.access().as_str(), 0)["kid"], "old");
     expect_on(&after, "signed by the retired key", pair.access().as_str(), Outcome::Ok).await;
     let renewed = after.refresh(pair.refresh().as_str()).await.expect("a session of before");
-    let mut issued = of_every_way(&after, NewSession::of("42")).await;
+    let mut issued = of_every_way(&after, NewSession::new("42")).await;
     issued.push(("renewed", TokenType::Access, renewed.access().as_str().to_owned()));
     issued.push(("renewed", TokenType::Refresh, renewed.refresh().as_str().to_owned()));
     let only_new = service(KeySet::signing(new)).build().unwrap();
@@ -619,7 +619,7 @@ async fn isu_14_no_token_is_issued_without_an_end() {
     // `Default`. What is left to show is that every way writes it, and that custom claims neither
     // write it nor hide it.
     let fixture = Fixture::new();
-    for (what, _, token) in of_every_way(&fixture.tokens, NewSession::of("42")).await {
+    for (what, _, token) in of_every_way(&fixture.tokens, NewSession::new("42")).await {
         assert!(read_part(&token, 1)["exp"].is_u64(), "{what}");
     }
     let keys = KeySet::signing(hs256());

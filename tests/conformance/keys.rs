@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use tower::Layer;
 use tower_bearer::{
     AuthLayer, KeySet, NewSession, TokenService,
+    compat::Settings,
     error::ConfigError,
     jwt::{Algorithm, SigningKey, VerifyingKey},
-    settings::Settings,
-    tokens::Builder,
+    tokens::TokenServiceBuilder,
 };
 
 use crate::{
@@ -186,7 +186,7 @@ async fn no_public_key_is_taken_for_a_secret(algorithm: Algorithm) {
     }
 }
 
-fn fixture_builder() -> Builder {
+fn fixture_builder() -> TokenServiceBuilder {
     TokenService::builder().issuer(ISSUER).audience(AUDIENCE).store(tower_bearer::MemoryStore::default())
 }
 
@@ -225,7 +225,7 @@ fn refusals_of_secret(algorithm: Algorithm, secret: &[u8]) -> Vec<(&'static str,
         let variables = [("JWT_SECRET_KEY", secret), ("JWT_ALGORITHM", algorithm.as_str())];
         let built = Settings::from_vars(variables)
             .and_then(|settings| fixture_builder().settings(&settings))
-            .and_then(Builder::build);
+            .and_then(TokenServiceBuilder::build);
         refusals.push(("settings", built.err()));
     }
     refusals
@@ -300,7 +300,7 @@ fn key_10_without_an_algorithm_or_a_key_nothing_is_built() {
         let variables = [("JWT_ALGORITHM", name), ("JWT_SECRET_KEY", SECRET)];
         let built = Settings::from_vars(variables)
             .and_then(|settings| fixture_builder().settings(&settings))
-            .and_then(Builder::build);
+            .and_then(TokenServiceBuilder::build);
         assert!(built.is_err(), "{name:?}");
     }
 }
@@ -712,7 +712,7 @@ async fn key_39_a_retired_key_verifies_until_it_is_removed_and_new_tokens_name_t
         let prepared = node(KeySet::signing(k1.clone()).and_verifying(k2.verifying_key().clone()).unwrap());
         let rotated = node(KeySet::signing(k2.clone()).and_verifying(k1.verifying_key().clone()).unwrap());
         let after = node(KeySet::signing(k2.clone()));
-        let session = || NewSession::of("42").scope("read");
+        let session = || NewSession::new("42").scope("read");
         let old = before.create_token_pair(session()).await.unwrap();
         let new = rotated.create_token_pair(session()).await.unwrap();
         let (old_token, new_token) = (old.access().as_str(), new.access().as_str());

@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 use tower_bearer::{
     AuthLayer, BoxError, Error, KeySet, MemoryStore, NewSession, NoClaims, RedisStore, Renewal, TokenService,
     TokenType,
+    compat::Settings,
     endpoints::Endpoints,
     error::{ConfigError, PasswordError, StoreError, StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, SigningKey, VerifyingKey, encode_jwt},
     middleware::Rejection,
-    settings::Settings,
     store::Page,
 };
 
@@ -137,7 +137,7 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     crate::application::assert_invalid_grant("disabled", &app.try_refresh(&bob.refresh).await);
     let failing = Endpoints::new(&AuthLayer::new(tokens.clone()), Arc::new(support::Users));
     for user in ["500", "666", "7"] {
-        let pair = tokens.create_token_pair(NewSession::of(user)).await.unwrap();
+        let pair = tokens.create_token_pair(NewSession::new(user)).await.unwrap();
         secrets.add("a token of a user whose lookup fails", pair.refresh().as_str());
         let answer = send(failing.refresh(), form(&[("refresh_token", pair.refresh().as_str())])).await;
         assert_ne!(answer.status, 200, "{user}");
@@ -323,7 +323,7 @@ async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     given.push(("no base64url", format!("{marker}.{marker}.{marker}")));
     given.push(("two segments", format!("{}.{}", "SECRETSEGMENT1234567890", "SECRETSEGMENT0987654321")));
 
-    let pair = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
+    let pair = tokens.create_token_pair(NewSession::new("42")).await.unwrap();
     tokens.refresh(pair.refresh().as_str()).await.unwrap();
     fixture.advance(60);
     let reused = tokens.refresh(pair.refresh().as_str()).await.unwrap_err();
@@ -333,9 +333,9 @@ async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     let refusing = builder(&fixture.clock)
         .store(fixture.store.clone())
         .on_refresh(|_| async { Ok::<_, BoxError>(Renewal::<NoClaims>::Refuse) });
-    let fresh = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
+    let fresh = tokens.create_token_pair(NewSession::new("42")).await.unwrap();
     texts.add_own(refusing.build().unwrap().refresh(fresh.refresh().as_str()).await.unwrap_err());
-    let idle = tokens.create_token_pair(NewSession::of("42").session_lifetime(Duration::from_secs(10))).await.unwrap();
+    let idle = tokens.create_token_pair(NewSession::new("42").session_lifetime(Duration::from_secs(10))).await.unwrap();
     fixture.advance(11);
     texts.add_own(tokens.refresh(idle.refresh().as_str()).await.unwrap_err());
     given.push(("of a user who is refused", fresh.refresh().as_str().to_owned()));
@@ -403,7 +403,7 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
         json!(marker),
         json!({ "cnf": { marker: marker } }),
     ] {
-        texts.add_own(custom.create_token_pair(NewSession::of("42").claims(claims.clone())).await.unwrap_err());
+        texts.add_own(custom.create_token_pair(NewSession::new("42").claims(claims.clone())).await.unwrap_err());
         let claims = JwtClaims::new(
             "42",
             tower_bearer::TokenId::new("j"),
@@ -418,11 +418,11 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
         }
     }
     for session in [
-        NewSession::of(format!("{marker}\n")),
-        NewSession::of(marker.repeat(10)),
-        NewSession::of("42").scope(format!("{marker}\"")),
-        NewSession::of("42").label(marker.repeat(100)),
-        NewSession::of("42").access_lifetime(Duration::MAX),
+        NewSession::new(format!("{marker}\n")),
+        NewSession::new(marker.repeat(10)),
+        NewSession::new("42").scope(format!("{marker}\"")),
+        NewSession::new("42").label(marker.repeat(100)),
+        NewSession::new("42").access_lifetime(Duration::MAX),
     ] {
         texts.add_own(fixture.tokens.create_token_pair(session).await.unwrap_err());
     }
@@ -438,9 +438,9 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     );
     texts.add_own(encode_jwt(&verifying, &claims).unwrap_err());
     texts.add_own(Error::InvalidCredentials);
-    let began = fixture.tokens.authentication_begins();
+    let began = fixture.tokens.auth_time();
     fixture.tokens.revoke_all_for_subject("42").await.unwrap();
-    texts.add_own(fixture.tokens.create_token_pair(NewSession::of("42").authenticated_since(began)).await.unwrap_err());
+    texts.add_own(fixture.tokens.create_token_pair(NewSession::new("42").auth_time(began)).await.unwrap_err());
     for kind in STORE_ERRORS {
         texts.add_own(StoreError::new(kind).into());
     }
@@ -448,7 +448,7 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     // own errors.
     let failing = builder(&fixture.clock).store(fixture.store.clone());
     let failing = failing.on_refresh(|_| async { Err::<Renewal<NoClaims>, BoxError>("the database is down".into()) });
-    let pair = fixture.tokens.create_token_pair(NewSession::of("43")).await.unwrap();
+    let pair = fixture.tokens.create_token_pair(NewSession::new("43")).await.unwrap();
     secrets.add("a refresh token", pair.refresh().as_str());
     texts.add_own(failing.build().unwrap().refresh(pair.refresh().as_str()).await.unwrap_err());
     for expected in ["Issue(", "Signing", "InvalidCredentials", "LoginSuperseded", "Application(", "Store("] {
@@ -606,9 +606,9 @@ async fn store_errors(texts: &mut Texts) {
     }
     let store = RedisStore::builder(&url).timeout(Duration::from_secs(1)).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder);
-    let pair = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
+    let pair = tokens.create_token_pair(NewSession::new("42")).await.unwrap();
     set("maxmemory", "1").await;
-    texts.add_own(tokens.create_token_pair(NewSession::of("42")).await.unwrap_err());
+    texts.add_own(tokens.create_token_pair(NewSession::new("42")).await.unwrap_err());
     texts.add_own(tokens.refresh(pair.refresh().as_str()).await.unwrap_err());
     set("maxmemory", "0").await;
     let other = RedisStore::builder(&url).buckets(3).connect().await;

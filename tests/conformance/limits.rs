@@ -289,7 +289,7 @@ mod on_redis {
     ) -> (AuthLayer, String) {
         let store = configure(RedisStore::builder(proxy.url())).connect().await.unwrap();
         let tokens = TokenService::builder().secret(SECRET).store(store).build().unwrap();
-        let token = tokens.create_access_token(NewSession::of("42")).await.unwrap().as_str().to_owned();
+        let token = tokens.create_access_token(NewSession::new("42")).await.unwrap().as_str().to_owned();
         (AuthLayer::new(tokens), token)
     }
 

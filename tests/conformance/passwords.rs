@@ -590,12 +590,12 @@ async fn pwd_19_a_password_is_changed_by_who_knows_the_current_one_and_that_ends
 
     // A login that has already checked the old password, when the new one is stored, does not
     // outlive the change.
-    let began = tokens.authentication_begins();
+    let began = tokens.auth_time();
     let hash = app.account("alice").unwrap().hash.unwrap();
     assert!(app.hasher.verify(NEW, &hash).await.unwrap());
     site.fixture.advance(1);
     assert!(app.change_password(tokens, "alice", NEW, RIGHT).await.unwrap());
-    let late = tower_bearer::NewSession::of("alice").authenticated_since(began);
+    let late = tower_bearer::NewSession::new("alice").auth_time(began);
     assert!(matches!(tokens.create_token_pair(late).await, Err(Error::LoginSuperseded)));
     // The application may keep the session in which the change was made.
     let kept = eventually("a login after the change", async || {

@@ -222,7 +222,7 @@ async fn ref_13_rotation_never_moves_the_absolute_end() {
     }
     // A session that was opened for a shorter time keeps its own end.
     let fixture = Fixture::new();
-    let session = NewSession::of("alice").session_lifetime(Duration::from_secs(7200));
+    let session = NewSession::new("alice").session_lifetime(Duration::from_secs(7200));
     let mut last = fixture.tokens.create_token_pair(session).await.unwrap();
     for _ in 0..7 {
         fixture.advance(1000);

@@ -37,7 +37,7 @@ async fn two_nodes(server: &RedisServer) -> [TokenService; 2] {
 }
 
 async fn log_in(tokens: &TokenService) -> TokenPair {
-    tokens.create_token_pair(NewSession::of("alice").scope("read")).await.unwrap()
+    tokens.create_token_pair(NewSession::new("alice").scope("read")).await.unwrap()
 }
 
 fn texts(pair: &TokenPair) -> Tokens {
@@ -62,8 +62,8 @@ async fn sto_01_a_token_that_is_signed_well_and_was_never_stored_is_invalid() {
     let redis = node(&server.url(), |builder| builder).await;
     let subject = Subject::new();
     for (store, tokens) in [("memory", &subject.fixture.tokens), ("redis", &redis)] {
-        let alice = tokens.create_token_pair(NewSession::of("alice")).await.unwrap();
-        let bob = tokens.create_token_pair(NewSession::of("bob")).await.unwrap();
+        let alice = tokens.create_token_pair(NewSession::new("alice")).await.unwrap();
+        let bob = tokens.create_token_pair(NewSession::new("bob")).await.unwrap();
         let stranger = "AAAAAAAAAAAAAAAAAAAAAA";
         let living = alice.access().as_str();
         expect_on(tokens, store, &minted(living, &[]), Outcome::Ok).await;
@@ -306,7 +306,7 @@ async fn sto_16_after_a_thousand_issues_every_key_of_a_user_ends_and_the_log_is_
     for n in 0..1000 {
         let user = format!("user-{}", n % 40);
         let label = if n % 3 == 0 { "Firefox" } else { "" };
-        let session = NewSession::of(&user).label(label).session_lifetime(Duration::from_secs(3600 + n));
+        let session = NewSession::new(&user).label(label).session_lifetime(Duration::from_secs(3600 + n));
         match n % 5 {
             0 => drop(tokens.create_access_token(session).await.unwrap()),
             1 => {

@@ -19,7 +19,7 @@ use tower::{Layer, Service, ServiceExt};
 use tower_bearer::{
     AuthLayer, Claims, KeySet, TokenService,
     middleware::{AuthLayerBuilder, Rejection, RejectionKind},
-    tokens::Builder,
+    tokens::TokenServiceBuilder,
 };
 
 use crate::support::{
@@ -73,7 +73,7 @@ impl Subject {
     }
 
     /// On a service that is configured further.
-    pub fn with(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    pub fn with(configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> Self {
         Self::of(Fixture::with(configure))
     }
 

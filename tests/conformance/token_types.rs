@@ -26,7 +26,7 @@ fn marked(typ: AccessTyp) -> Subject {
 }
 
 async fn pair(subject: &Subject) -> TokenPair {
-    subject.fixture.tokens.create_token_pair(NewSession::of("42").scope("read")).await.unwrap()
+    subject.fixture.tokens.create_token_pair(NewSession::new("42").scope("read")).await.unwrap()
 }
 
 fn header(typ: &str) -> String {

@@ -50,7 +50,7 @@ async fn twr_01_whatever_is_refused_does_not_reach_the_inner_service() {
     let bad = bad_tokens(&subject.fixture).await;
     let good = subject.valid().await;
     let of = async |user: &str| {
-        let token = subject.fixture.tokens.create_access_token(NewSession::of(user).scope("read")).await.unwrap();
+        let token = subject.fixture.tokens.create_access_token(NewSession::new(user).scope("read")).await.unwrap();
         bearer(token.as_str())
     };
     let mut cases = vec![

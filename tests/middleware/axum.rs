@@ -146,7 +146,7 @@ async fn a_role_check_in_a_handler_rejects_to_the_byte_as_the_layer_does() {
             ),
         )
         .route_layer(auth);
-    let admin = fixture.tokens.create_access_token(NewSession::of("admin")).await.unwrap();
+    let admin = fixture.tokens.create_access_token(NewSession::new("admin")).await.unwrap();
     let other = fixture.access("").await;
     for path in ["/layer", "/handler"] {
         assert_eq!(text(&app, path, Some(admin.as_str())).await, (200, "hello".to_owned()));

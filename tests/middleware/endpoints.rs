@@ -24,7 +24,7 @@ use tower_bearer::{
     jwt::AccessTyp,
     middleware::{Rejection, RejectionKind},
     store::Page,
-    tokens::{Builder, SecurityEvent},
+    tokens::{SecurityEvent, TokenServiceBuilder},
     users::{Credentials, Grant, UserAuthentication},
 };
 
@@ -73,7 +73,7 @@ impl UserAuthentication for Users {
         if let Some(Meanwhile { tokens, clock, changes_password }) = meanwhile {
             self.changed.store(changes_password, Ordering::SeqCst);
             // A revocation that ends nothing would overtake no login a second time.
-            tokens.create_token_pair(NewSession::of("42")).await?;
+            tokens.create_token_pair(NewSession::new("42")).await?;
             tokens.revoke_all_for_subject("42").await?;
             clock.advance(Duration::from_millis(1));
         }
@@ -103,7 +103,7 @@ fn app() -> App {
     app_with(|builder| builder)
 }
 
-fn app_with(configure: impl FnOnce(Builder) -> Builder) -> App {
+fn app_with(configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> App {
     let fixture = Fixture::with(configure);
     let users = Arc::new(Users::default());
     let auth = AuthLayer::builder(fixture.tokens.clone()).realm("app").build().unwrap();
@@ -221,7 +221,7 @@ async fn a_user_database_that_fails_is_our_fault_and_uses_no_token_up() {
 #[tokio::test]
 async fn a_refresh_never_gives_more_scope_than_the_session_was_opened_with() {
     let app = app();
-    let session = NewSession::of("42").scope("read delete");
+    let session = NewSession::new("42").scope("read delete");
     let pair = app.fixture.tokens.create_token_pair(session).await.unwrap();
     let tokens = serde_json::to_value(&pair).unwrap();
     let answer = refresh(&app, &tokens).await;
@@ -289,8 +289,8 @@ async fn behind_an_optional_layer_a_client_without_a_token_gets_that_layers_refu
 #[tokio::test]
 async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listing() {
     let issuer = app();
-    let victim = issuer.fixture.tokens.create_token_pair(NewSession::of("1")).await.unwrap();
-    let caller = issuer.fixture.tokens.create_token_pair(NewSession::of("2")).await.unwrap();
+    let victim = issuer.fixture.tokens.create_token_pair(NewSession::new("1")).await.unwrap();
+    let caller = issuer.fixture.tokens.create_token_pair(NewSession::new("2")).await.unwrap();
     // A service that takes the same tokens as another issuer's, on a store of its own that has
     // begun before.
     let clock = ManualClock::at(START.saturating_sub(Duration::from_secs(60)));

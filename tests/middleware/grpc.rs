@@ -120,7 +120,7 @@ async fn every_layer_keeps_the_name_of_its_service() {
 async fn the_handler_gets_the_claims_nobody_or_a_fault_of_ours() {
     let fixture = Fixture::new();
     let auth = || AuthLayer::new(fixture.tokens.clone()).optional();
-    let other = fixture.tokens.create_access_token(NewSession::of("43")).await.unwrap();
+    let other = fixture.tokens.create_access_token(NewSession::new("43")).await.unwrap();
     let service = |optional| HealthServer::new(ByClaims { optional });
     let optional = run_grpc!(Server::builder().layer(auth()).add_service(service(true)));
     assert_eq!(optional.check(Some(other.as_str())).await, Ok(2));

@@ -483,7 +483,7 @@ async fn the_user_is_looked_up_or_the_request_is_refused() {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(name)))
     });
     let token = async |subject: &str| {
-        fixture.tokens.create_access_token(NewSession::of(subject)).await.unwrap().as_str().to_owned()
+        fixture.tokens.create_access_token(NewSession::new(subject)).await.unwrap().as_str().to_owned()
     };
     let service = auth.layer(users.layer(inner));
     assert_eq!(send(service.clone(), bearer(&token("42").await)).await.body, "alice");
@@ -716,7 +716,7 @@ async fn a_rule_is_met_or_403_and_one_that_panics_is_our_fault() {
     let token = fixture.access("").await;
     let is_42 = auth.require(|claims| claims.subject() == "42").layer(inner.clone());
     assert_eq!(send(auth.layer(is_42.clone()), bearer(&token)).await.body, "42");
-    let other = fixture.tokens.create_access_token(NewSession::of("43")).await.unwrap();
+    let other = fixture.tokens.create_access_token(NewSession::new("43")).await.unwrap();
     let answer = send(auth.layer(is_42.clone()), bearer(other.as_str())).await;
     let challenged = [("realm", "api"), ("error", "insufficient_scope")];
     let body = r#"{"error":"insufficient_scope"}"#;

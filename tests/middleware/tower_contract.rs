@@ -36,7 +36,7 @@ use tower_bearer::{
         AuthFuture, AuthLayerBuilder, CurrentUserLayer, CurrentUserService, Rejection, RejectionKind, Require,
         RequireLayer, RequireScope, RequireScopeLayer, ResponseBody, Unauthenticated,
     },
-    tokens::{Builder, IssuedToken, Revoke, SecurityEvent, Status, TokenPair},
+    tokens::{IssuedToken, Revoke, SecurityEvent, Status, TokenPair, TokenServiceBuilder},
     users::{Credentials, CurrentUser},
 };
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer, trace::TraceLayer};
@@ -163,7 +163,7 @@ async fn a_refusal_neither_calls_the_inner_service_nor_uses_its_readiness_up() {
     assert_eq!(strict.calls.load(Ordering::SeqCst), 0);
     assert_eq!(service.call(request(&good)).await.unwrap().status(), 200);
 
-    let revoked = fixture.tokens.create_access_token(NewSession::of("7")).await.unwrap();
+    let revoked = fixture.tokens.create_access_token(NewSession::new("7")).await.unwrap();
     fixture.tokens.revoke_all_for_subject("7").await.unwrap();
     let limited = ConcurrencyLimit::new(strict.clone(), 1);
     let mut service = AuthLayer::new(fixture.tokens.clone()).layer(limited.clone());
@@ -406,9 +406,9 @@ fn handles_can_be_shared_and_cloned_whatever_the_claims_are() {
     handle::<Timestamp>();
     handle::<TokenError>();
     handle::<tower_bearer::KeySet>();
-    handle::<tower_bearer::settings::Settings>();
+    handle::<tower_bearer::compat::Settings>();
     shared::<MemoryStore>();
-    shared::<Builder<Bare>>();
+    shared::<TokenServiceBuilder<Bare>>();
     shared::<Error>();
     shared::<StoreError>();
     shared::<ConfigError>();
@@ -440,7 +440,7 @@ async fn every_service_gives_its_inner_one_out_and_names_its_layer() {
     let hello = service_fn(async |_: Request<String>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
     let service = auth.layer(scope.layer(rule.layer(hello)));
     for (subject, scope, status) in [("42", "read", 200), ("42", "write", 403), ("43", "read", 403)] {
-        let token = fixture.tokens.create_access_token(NewSession::of(subject).scope(scope)).await.unwrap();
+        let token = fixture.tokens.create_access_token(NewSession::new(subject).scope(scope)).await.unwrap();
         let request = Request::get("/").header("authorization", format!("Bearer {}", token.as_str()));
         let response = service.clone().oneshot(request.body(String::new()).unwrap()).await.unwrap();
         assert_eq!(response.status(), status, "{subject} {scope}");

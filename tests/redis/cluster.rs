@@ -397,7 +397,7 @@ async fn while_a_primary_hangs_the_replica_keeps_the_others_leases_and_decides_n
     let tokens = redis_fixture::node_on(store, |builder| builder.consistency(consistency));
     let leased = async || tokens.status().await.replica.unwrap().leased_buckets;
     eventually("all are leased", async || (leased().await == 16).then_some(())).await;
-    let pair = async |user: &str| tokens.create_token_pair(NewSession::of(user)).await.unwrap();
+    let pair = async |user: &str| tokens.create_token_pair(NewSession::new(user)).await.unwrap();
     let (unlucky, lucky) = (pair(&unlucky).await, pair(&lucky).await);
     let check = async |pair: &TokenPair| tokens.validate_token(pair.access().as_str(), TokenType::Access).await;
     check(&unlucky).await.unwrap();

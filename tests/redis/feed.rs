@@ -232,7 +232,7 @@ async fn while_one_bucket_cannot_be_read_its_users_are_the_stores_and_the_others
     eventually("all are leased", async || (leased().await == all).then_some(())).await;
     let store = RedisStore::connect(server.url()).await.unwrap();
     let (unlucky, lucky) = (user_of(&store, |bucket| bucket == 3), user_of(&store, |bucket| bucket == 4));
-    let session = async |user: &str| tokens.create_token_pair(NewSession::of(user)).await.unwrap();
+    let session = async |user: &str| tokens.create_token_pair(NewSession::new(user)).await.unwrap();
     let (of_unlucky, of_lucky) = (session(&unlucky).await, session(&lucky).await);
     let check = async |pair: &TokenPair| tokens.validate_token(pair.access().as_str(), TokenType::Access).await;
     let admin = server.admin().await;

@@ -25,7 +25,7 @@ async fn node_without_grace(server: &RedisServer) -> TokenService {
 }
 
 async fn log_in(tokens: &TokenService) -> TokenPair {
-    tokens.create_token_pair(NewSession::of("42").scope("read")).await.unwrap()
+    tokens.create_token_pair(NewSession::new("42").scope("read")).await.unwrap()
 }
 
 async fn lives(tokens: &TokenService, token: &str, kind: TokenType) -> bool {
@@ -135,7 +135,7 @@ async fn without_redis_every_operation_is_a_store_error_and_gives_no_token() {
     };
     let (access, refresh) = (pair.access().as_str(), pair.refresh().as_str());
     let kinds = [
-        failed(tokens.create_token_pair(NewSession::of("42")).await.unwrap_err()),
+        failed(tokens.create_token_pair(NewSession::new("42")).await.unwrap_err()),
         failed(tokens.validate_token(access, TokenType::Access).await.unwrap_err()),
         failed(tokens.refresh(refresh).await.unwrap_err()),
         failed(tokens.refresh_access_token(refresh).await.unwrap_err()),
@@ -187,7 +187,7 @@ async fn what_a_node_of_short_lifetimes_revoked_is_refused_by_all_that_run_and_b
     for by in [0, 1] {
         for kind in ["token", "session", "all"] {
             // All of a user's sessions: so each has a user.
-            let session = NewSession::of(format!("{kind} by {by}"));
+            let session = NewSession::new(format!("{kind} by {by}"));
             let pair = nodes[1].create_token_pair(session).await.unwrap();
             let revoke = match kind {
                 "token" => nodes[by].revoke_token(pair.access().as_str()),

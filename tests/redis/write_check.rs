@@ -48,7 +48,7 @@ async fn a_primary_that_has_lost_its_replicas_grants_no_lease() {
             .await;
     let is_leased = async || tokens.status().await.replica.unwrap().state == ReplicaState::Leased;
     eventually("a lease", async || is_leased().await.then_some(())).await;
-    let pair = tokens.create_token_pair(NewSession::of("alice")).await.unwrap();
+    let pair = tokens.create_token_pair(NewSession::new("alice")).await.unwrap();
     let validate = async || tokens.validate_token(pair.access().as_str(), TokenType::Access).await;
     validate().await.unwrap();
     let mut admin = server.admin().await;

@@ -85,7 +85,7 @@ async fn reads_go_on(admin: &MultiplexedConnection) {
 }
 
 async fn pair(tokens: &TokenService, subject: &str) -> TokenPair {
-    tokens.create_token_pair(NewSession::of(subject)).await.unwrap()
+    tokens.create_token_pair(NewSession::new(subject)).await.unwrap()
 }
 
 #[tokio::test]

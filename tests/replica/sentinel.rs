@@ -98,7 +98,8 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
     let mut servers = Replicated::start().await;
     let revoker = node(&servers, Consistency::Strong).await;
     let events = Events::default();
-    let bounded = |builder: tower_bearer::tokens::Builder| builder.consistency(Consistency::BoundedStaleness(D));
+    let bounded =
+        |builder: tower_bearer::tokens::TokenServiceBuilder| builder.consistency(Consistency::BoundedStaleness(D));
     let watcher = node_on(servers.sentinel.store().await, |builder| bounded(builder).on_event(events.hook()));
     wait_until_leased(&watcher).await;
     let lost = pair(&revoker, "42").await;

@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use tower_bearer::{
     Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenStore, TokenType,
     error::{StoreErrorKind, TokenError},
-    tokens::{Builder, ReplicaStatus},
+    tokens::{ReplicaStatus, TokenServiceBuilder},
 };
 
 use crate::{
@@ -26,7 +26,7 @@ const LINK: u64 = 10_000_000;
 const BUCKETS: usize = 16;
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
 
-fn bounded(builder: Builder) -> Builder {
+fn bounded(builder: TokenServiceBuilder) -> TokenServiceBuilder {
     builder.consistency(BOUNDED)
 }
 
@@ -43,7 +43,7 @@ async fn is_refused(tokens: &TokenService, pair: &TokenPair) -> bool {
 }
 
 async fn pair(tokens: &TokenService, subject: &str) -> TokenPair {
-    tokens.create_token_pair(NewSession::of(subject)).await.unwrap()
+    tokens.create_token_pair(NewSession::new(subject)).await.unwrap()
 }
 
 /// Writes so many entries about users of all buckets.
@@ -223,7 +223,7 @@ async fn a_nudge_about_one_bucket_makes_nobody_read_the_others() {
     let server = RedisServer::start();
     let admin = server.admin().await;
     // So seldom that polls do not count.
-    let slow = |builder: Builder| {
+    let slow = |builder: TokenServiceBuilder| {
         let staleness = Consistency::BoundedStaleness(Duration::from_secs(3600));
         builder.consistency(staleness).poll_interval(Duration::from_secs(1800))
     };

@@ -13,10 +13,10 @@ use std::{
 
 use tower_bearer::{
     BoxError, Claims, Error, NoClaims, TokenPolicy, TokenType,
-    clock::{Clock, ManualClock, ROUGHLY, Timestamp},
+    clock::{COARSE_LAG, Clock, ManualClock, Timestamp},
     error::{StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
-    tokens::Verdict,
+    tokens::Validity,
 };
 
 use crate::{
@@ -202,8 +202,8 @@ impl Clock for Lagging {
         self.0.now()
     }
 
-    fn now_roughly(&self) -> Timestamp {
-        self.0.now().saturating_sub(ROUGHLY)
+    fn now_coarse(&self) -> Timestamp {
+        self.0.now().saturating_sub(COARSE_LAG)
     }
 }
 
@@ -257,7 +257,7 @@ async fn the_validator_is_asked_at_every_use() {
     let counts = Arc::clone(&asked);
     let fixture = Fixture::with(move |builder| {
         builder.validator(move |_: &Claims| {
-            let verdict = if counts.fetch_add(1, Ordering::SeqCst) < 2 { Verdict::Accept } else { Verdict::Refuse };
+            let verdict = if counts.fetch_add(1, Ordering::SeqCst) < 2 { Validity::Valid } else { Validity::Invalid };
             Ok::<_, BoxError>(verdict)
         })
     });

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use tower_bearer::{
-    BoxError, Claims, KeySet, MemoryStore, NoClaims, Renewal, TokenPolicy, TokenService,
+    BoxError, KeySet, MemoryStore, NoClaims, Renewal, TokenPolicy, TokenService,
+    compat::Settings,
     error::ConfigError,
     jwt::{Algorithm, SigningKey},
-    settings::Settings,
-    tokens::Builder,
+    tokens::{Refreshing, TokenServiceBuilder},
 };
 
 use crate::support::fixture::SECRET;
 
-fn good() -> Builder {
+fn good() -> TokenServiceBuilder {
     TokenService::builder().secret(SECRET).store(MemoryStore::default())
 }
 
@@ -20,7 +20,7 @@ fn key() -> SigningKey {
     SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap()
 }
 
-fn renew(_: Claims<NoClaims>) -> std::future::Ready<Result<Renewal<NoClaims>, BoxError>> {
+fn renew(_: Refreshing) -> std::future::Ready<Result<Renewal<NoClaims>, BoxError>> {
     std::future::ready(Ok(Renewal::Keep))
 }
 
@@ -31,7 +31,8 @@ fn what_cannot_work_is_refused_by_name() {
     let seconds = Duration::from_secs;
     let century = seconds(101 * 365 * 86_400);
     let half = Duration::from_millis(1500);
-    let refused: Vec<(&str, &str, Builder)> = vec![
+    let day = seconds(86_400);
+    let refused: Vec<(&str, &str, TokenServiceBuilder)> = vec![
         ("secret", "missing", none().store(memory())),
         ("secret", "beside keys", good().keys(KeySet::signing(key()))),
         ("secret", "short", good().secret("short")),
@@ -59,6 +60,9 @@ fn what_cannot_work_is_refused_by_name() {
         ("session_lifetime", "zero", good().session_lifetime(Duration::ZERO)),
         ("session_lifetime", "a fraction", good().session_lifetime(half)),
         ("session_lifetime", "a century", good().session_lifetime(century)),
+        ("access_lifetime", "longer than the session", good().access_lifetime(day).session_lifetime(seconds(3600))),
+        ("access_lifetime", "longer than the default session", good().access_lifetime(31 * day)),
+        ("refresh_lifetime", "longer than the session", good().refresh_lifetime(2 * day).session_lifetime(day)),
         ("max_access_lifetime", "shorter than the lifetime", good().max_access_lifetime(seconds(60))),
         ("max_access_lifetime", "a century", good().max_access_lifetime(century)),
         ("reuse_grace", "over five minutes", good().reuse_grace(seconds(301))),
@@ -67,6 +71,10 @@ fn what_cannot_work_is_refused_by_name() {
         ("max_token_len", "zero", good().max_token_len(0)),
         ("max_token_len", "shorter than any token", good().max_token_len(63)),
         ("max_sessions", "zero", good().max_sessions(0)),
+        ("max_sessions", "without sessions of our own", good().verify_only().max_sessions(1)),
+        ("require_claims", "which access tokens never have", good().require_claims(["atl"])),
+        ("on_refresh", "never asked: only verifies", good().verify_only().on_refresh(renew)),
+        ("on_refresh", "never asked: another issuer's", good().policy(TokenPolicy::Denylist).on_refresh(renew)),
         ("on_refresh", "before claims", good().on_refresh(renew).claims::<NoClaims>()),
     ];
     for (setting, what, builder) in refused {
@@ -95,6 +103,10 @@ fn the_extremes_that_can_work_do() {
             .verify_only(),
         TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless),
         good().on_refresh(renew),
+        // The default lifetimes give way.
+        good().session_lifetime(seconds(60)),
+        good().refresh_lifetime(seconds(60 * 86_400)).access_lifetime(seconds(60 * 86_400)),
+        good().access_lifetime(seconds(31 * 86_400)).verify_only(),
     ] {
         builder.build().unwrap();
     }
@@ -112,16 +124,36 @@ fn settings_fill_in_what_the_environment_sets_and_leave_the_rest() -> Result<(),
     ])?;
     let tokens = TokenService::builder()
         .issuer("https://code.example")
-        .settings(&settings)?
+        .settings(&settings)
         .store(MemoryStore::default())
         .build()?;
     let shown = format!("{tokens:?}");
     assert!(shown.contains("https://env.example") && !shown.contains("code.example") && !shown.contains(SECRET));
     let none = Settings::from_vars([("PATH", "/bin")])?;
-    let tokens = good().issuer("https://code.example").settings(&none)?.build()?;
+    let tokens = good().issuer("https://code.example").settings(&none).build()?;
     assert!(format!("{tokens:?}").contains("https://code.example"));
     let unknown = Settings::from_vars([("JWT_ALGORITHM", "none")])?;
-    let error = good().settings(&unknown).expect_err("`none` is no algorithm");
+    let error = good().settings(&unknown).build().expect_err("`none` is no algorithm");
     assert!(error.to_string().contains("algorithm"), "{error}");
     Ok(())
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Reserved {
+    role: String,
+    sub: String,
+}
+
+#[test]
+fn a_claims_type_with_a_reserved_name_is_refused() {
+    let error = good().claims::<Reserved>().build().expect_err("`sub` is ours");
+    assert_eq!(error.setting(), "claims");
+    assert!(error.to_string().contains("`sub`"), "{error}");
+}
+
+#[test]
+fn the_first_error_of_the_settings_is_reported_by_build() {
+    let settings = |name| Settings::from_vars([("JWT_ALGORITHM", name)]).unwrap();
+    let error = good().settings(&settings("none")).settings(&settings("HS256")).build().expect_err("`none`");
+    assert!(error.to_string().starts_with("`JWT_ALGORITHM` "), "{error}");
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use tower_bearer::{
     Claims, MemoryStore, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
+    compat::Settings,
     error::TokenError,
-    settings::Settings,
 };
 
 use crate::support;
@@ -64,7 +64,6 @@ fn service(parity: &Parity) -> TokenService<Map<String, Value>> {
     ]);
     TokenService::builder()
         .settings(&settings.unwrap())
-        .unwrap()
         .clock(ManualClock::at(Timestamp::from_secs(parity.now)))
         .store(MemoryStore::default())
         .claims()

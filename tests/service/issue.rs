@@ -48,7 +48,7 @@ async fn a_pair_says_who_for_whom_until_when_and_of_which_session() {
     let claims = access(&fixture.tokens, pair.access().as_str()).await.unwrap();
     assert_eq!(
         (claims.subject().as_str(), claims.session_id().map(tower_bearer::SessionId::as_str), claims.client_id()),
-        ("42", Some(sid), Some("app"))
+        ("42", Some(sid.as_str()), Some("app"))
     );
     assert!(claims.scope().contains("read") && claims.scope().contains("write") && !claims.scope().contains("admin"));
     assert_eq!(claims.token_type(), Some(TokenType::Access));
@@ -68,7 +68,7 @@ async fn a_pair_serializes_to_the_token_response() {
         "expires_in": 1800, "access_expires_in": 1800, "refresh_expires_in": 7 * DAY, "scope": "read write",
     });
     assert_eq!(response, expected);
-    let without = fixture.tokens.create_token_pair(NewSession::of("42")).await.unwrap();
+    let without = fixture.tokens.create_token_pair(NewSession::new("42")).await.unwrap();
     assert!(serde_json::to_value(&without).unwrap().get("scope").is_none());
 }
 
@@ -111,13 +111,13 @@ async fn a_custom_claim_with_a_reserved_name_is_an_error_and_opens_nothing() {
         ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"];
     for name in reserved {
         let custom = Value::Object(Map::from_iter([(name.to_owned(), json!("x"))]));
-        match tokens.create_token_pair(NewSession::of("42").claims(custom)).await {
+        match tokens.create_token_pair(NewSession::new("42").claims(custom)).await {
             Err(Error::Issue(why)) => assert!(why.contains(name), "{why}"),
             other => panic!("{name}: {other:?}"),
         }
     }
     for custom in [json!([1]), json!("text"), json!(null)] {
-        assert!(matches!(tokens.create_token_pair(NewSession::of("42").claims(custom)).await, Err(Error::Issue(_))));
+        assert!(matches!(tokens.create_token_pair(NewSession::new("42").claims(custom)).await, Err(Error::Issue(_))));
     }
     assert_eq!(fixture.store.calls(), 0);
 }
@@ -126,12 +126,12 @@ async fn a_custom_claim_with_a_reserved_name_is_an_error_and_opens_nothing() {
 async fn a_session_that_no_token_could_express_is_not_opened() {
     let fixture = Fixture::with(|builder| builder.max_token_len(1000));
     let seconds = Duration::from_secs;
-    let of = || NewSession::of("42");
+    let of = || NewSession::new("42");
     let too_long = "s".repeat(256);
     for (what, session) in [
-        ("empty subject", NewSession::of("")),
-        ("long subject", NewSession::of(&too_long)),
-        ("control character", NewSession::of("4\n2")),
+        ("empty subject", NewSession::new("")),
+        ("long subject", NewSession::new(&too_long)),
+        ("control character", NewSession::new("4\n2")),
         ("two spaces", of().scope("read  write")),
         ("quote", of().scope("re\"ad")),
         ("label", of().label("l".repeat(1025))),
@@ -150,7 +150,7 @@ async fn a_session_that_no_token_could_express_is_not_opened() {
     }
     assert_eq!(fixture.store.calls(), 0);
     // The longest that is allowed is allowed.
-    let session = NewSession::of("s".repeat(255)).label("l".repeat(1024)).access_lifetime(seconds(DAY));
+    let session = NewSession::new("s".repeat(255)).label("l".repeat(1024)).access_lifetime(seconds(DAY));
     let pair = fixture.tokens.create_token_pair(session).await.unwrap();
     assert_eq!(pair.access().expires_in(), DAY);
 }
@@ -207,10 +207,10 @@ async fn a_token_is_good_until_the_last_moment_of_the_leeway() {
 #[tokio::test]
 async fn lifetimes_of_one_session_only_shorten_what_is_configured() {
     let fixture = Fixture::new();
-    let session = NewSession::of("42").access_lifetime(Duration::from_secs(60));
+    let session = NewSession::new("42").access_lifetime(Duration::from_secs(60));
     let short = fixture.tokens.create_token_pair(session.session_lifetime(Duration::from_secs(600))).await.unwrap();
     assert_eq!((short.access().expires_in(), short.refresh().expires_in()), (60, 600));
-    let long = NewSession::of("42").session_lifetime(Duration::from_secs(400 * DAY));
+    let long = NewSession::new("42").session_lifetime(Duration::from_secs(400 * DAY));
     let long = fixture.tokens.create_token_pair(long).await.unwrap();
     assert_eq!(long.refresh().expires_in(), 7 * DAY);
 }
@@ -230,42 +230,42 @@ async fn one_session_more_than_allowed_ends_the_one_used_longest_ago() {
     assert_alive(&fixture.tokens, &first).await;
     assert_alive(&fixture.tokens, &third).await;
     let session_id = second.session_id().to_owned();
-    assert_eq!(events.take(), [SecurityEvent::SessionEvicted { subject: "42".to_owned(), session_id }]);
+    assert_eq!(events.take(), [SecurityEvent::SessionEvicted { subject: "42".into(), session_id }]);
     // Another user's sessions do not count.
-    fixture.tokens.create_token_pair(NewSession::of("43")).await.unwrap();
+    fixture.tokens.create_token_pair(NewSession::new("43")).await.unwrap();
     assert!(events.take().is_empty());
 }
 
 #[tokio::test]
 async fn a_login_that_began_before_all_was_revoked_is_superseded() {
     let fixture = Fixture::new();
-    let began = fixture.tokens.authentication_begins();
+    let began = fixture.tokens.auth_time();
     fixture.clock.advance(Duration::from_millis(1));
     fixture.tokens.revoke_all_for_subject("42").await.unwrap();
-    let late = fixture.tokens.create_token_pair(NewSession::of("42").authenticated_since(began)).await;
+    let late = fixture.tokens.create_token_pair(NewSession::new("42").auth_time(began)).await;
     assert!(matches!(late, Err(Error::LoginSuperseded)), "{late:?}");
-    let other = NewSession::of("43").authenticated_since(began);
+    let other = NewSession::new("43").auth_time(began);
     fixture.tokens.create_token_pair(other).await.expect("another user's revocation does not matter");
     fixture.clock.advance(Duration::from_millis(1));
-    let began = fixture.tokens.authentication_begins();
-    fixture.tokens.create_token_pair(NewSession::of("42").authenticated_since(began)).await.unwrap();
+    let began = fixture.tokens.auth_time();
+    fixture.tokens.create_token_pair(NewSession::new("42").auth_time(began)).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_listing_shows_the_live_sessions_and_their_labels() {
     let fixture = Fixture::new();
-    let phone = fixture.tokens.create_token_pair(NewSession::of("42").label("phone")).await.unwrap();
+    let phone = fixture.tokens.create_token_pair(NewSession::new("42").label("phone")).await.unwrap();
     fixture.advance(60);
-    let desk = fixture.tokens.create_token_pair(NewSession::of("42").label("desk")).await.unwrap();
+    let desk = fixture.tokens.create_token_pair(NewSession::new("42").label("desk")).await.unwrap();
     let gone = pair(&fixture.tokens).await;
     fixture.tokens.revoke_session("42", gone.session_id()).await.unwrap();
-    fixture.tokens.create_token_pair(NewSession::of("43")).await.unwrap();
+    fixture.tokens.create_token_pair(NewSession::new("43")).await.unwrap();
     fixture.tokens.refresh(phone.refresh().as_str()).await.unwrap();
 
     let mut sessions = fixture.tokens.sessions("42", Page::default()).await.unwrap().sessions;
     sessions.sort_by(|a, b| b.label.cmp(&a.label));
     let listed: Vec<_> = sessions.iter().map(|session| (session.sid.as_str(), session.label.as_str())).collect();
-    assert_eq!(listed, [(phone.session_id(), "phone"), (desk.session_id(), "desk")]);
+    assert_eq!(listed, [(phone.session_id().as_str(), "phone"), (desk.session_id().as_str(), "desk")]);
     assert_eq!(sessions[0].opened_at, START);
     assert_eq!(sessions[0].last_rotated_at.as_secs(), START.as_secs() + 60);
     assert_eq!(sessions[1].expires_at, desk.refresh().expires_at());
@@ -286,14 +286,17 @@ async fn the_status_tells_store_keys_and_consistency() {
 
     fixture.store.answer(Behaviour::Fails(StoreErrorKind::Timeout));
     let status = fixture.tokens.status().await;
-    assert_eq!((status.status, status.store_error_kind()), ("unavailable", Some(StoreErrorKind::Timeout)));
+    assert_eq!(
+        (status.status, status.store_error_kind()),
+        (tower_bearer::tokens::ServiceHealth::Unavailable, Some(StoreErrorKind::Timeout))
+    );
     assert!(!status.is_ok() && status.store_latency_us.is_none());
 }
 
 #[tokio::test]
 async fn a_session_of_one_access_token_is_not_longer_than_a_session_may_be() {
     let fixture = Fixture::new();
-    let session = NewSession::of("42").session_lifetime(Duration::from_secs(60));
+    let session = NewSession::new("42").session_lifetime(Duration::from_secs(60));
     let token = fixture.tokens.create_access_token(session).await.unwrap();
     assert_eq!(token.expires_in(), 60);
 }

@@ -8,7 +8,7 @@ use tower_bearer::{
     Consistency, NewSession, NoClaims, TokenPair, TokenPolicy, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
-    tokens::Builder,
+    tokens::TokenServiceBuilder,
 };
 
 use crate::{
@@ -50,7 +50,7 @@ impl Node {
         self,
         clock: &ManualClock,
         store: &FaultyStore,
-        configure: impl FnOnce(Builder) -> Builder,
+        configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder,
     ) -> TokenService {
         let mut builder = configure(builder(clock).leeway(self.leeway)).store(store.clone());
         if let Some(staleness) = self.staleness {
@@ -97,7 +97,7 @@ fn fixture_now(fixture: &Fixture) -> Timestamp {
 #[tokio::test]
 async fn the_life_that_a_session_was_opened_with_holds_for_all_its_access_tokens() {
     let fixture = Fixture::new();
-    let session = NewSession::of("42").access_lifetime(MINUTE);
+    let session = NewSession::new("42").access_lifetime(MINUTE);
     let first = fixture.tokens.create_token_pair(session).await.unwrap();
     let second = fixture.tokens.refresh(first.refresh().as_str()).await.unwrap();
     for pair in [&first, &second] {
@@ -123,7 +123,7 @@ async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configur
     let older = JwtClaims::new("42", claims.token_id(), TokenType::Refresh, START, HOUR, NoClaims {})
         .with_issuer(ISSUER)
         .with_audience([AUDIENCE])
-        .with_session(tower_bearer::SessionId::new(first.session_id()), claims.generation().unwrap());
+        .with_session(first.session_id(), claims.generation().unwrap());
     let older = encode_jwt(&KeySet::signing(key), &older).unwrap();
     let second = fixture.tokens.refresh(&older).await.unwrap();
     assert_eq!(second.access().expires_at(), START.saturating_add(MINUTE * 30));
@@ -142,7 +142,7 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
                 let start = |node: Node| node.start(&clock, &store, |builder| builder.access_lifetime(node.life));
                 let mut nodes = vec![start(NODES[0]), start(NODES[1])];
                 let dead = pair(&nodes[issuing]).await;
-                let live = nodes[issuing].create_token_pair(NewSession::of("43")).await.unwrap();
+                let live = nodes[issuing].create_token_pair(NewSession::new("43")).await.unwrap();
                 let by = &nodes[revoking];
                 match kind {
                     "token" => by.revoke_token(dead.access().as_str()).everywhere().await,
@@ -162,7 +162,7 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
                         assert!(is_over || is_accepted(tokens, live.access().as_str()).await, "{what}: the other one");
                     }
                     // Changes are when a store lets go of what is over.
-                    nodes[0].revoke_session("44", part.to_string()).await.unwrap();
+                    nodes[0].revoke_session("44", &part.to_string().into()).await.unwrap();
                 }
             }
         }
@@ -206,7 +206,7 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                         by.revoke_token(token).everywhere().await.unwrap();
                     }
                 }
-                "session" => drop(by.revoke_session("42", "session of 42").everywhere().await.unwrap()),
+                "session" => drop(by.revoke_session("42", &"session of 42".into()).everywhere().await.unwrap()),
                 _ => drop(by.revoke_all_for_subject("42").everywhere().await.unwrap()),
             }
             for hour in 0..50 {
@@ -225,7 +225,7 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                     }
                 }
                 clock.advance(HOUR);
-                nodes[0].revoke_session("44", hour.to_string()).await.unwrap();
+                nodes[0].revoke_session("44", &hour.to_string().into()).await.unwrap();
             }
         }
     }
@@ -240,6 +240,6 @@ async fn a_token_of_another_issuer_that_has_expired_is_not_logged() {
     clock.set(START.saturating_add(3 * HOUR));
     for expected in [0, 0] {
         let revoked = tokens.revoke_token(&token).await.unwrap();
-        assert_eq!((revoked.found, revoked.position.sequence), (false, expected));
+        assert_eq!((revoked.found, revoked.position().unwrap().sequence), (false, expected));
     }
 }

@@ -8,6 +8,7 @@ mod support;
 
 mod bounded_staleness;
 mod cache;
+mod changed_claims;
 mod configuration;
 mod dependencies;
 mod fastcore_parity;
@@ -31,7 +32,7 @@ use support::Events;
 use tower_bearer::{Claims, Error, NewSession, TokenService, TokenType, error::TokenError, tokens::TokenPair};
 
 async fn log_in<C: serde::Serialize + Send + Sync + 'static>(tokens: &TokenService<C>, custom: C) -> TokenPair {
-    tokens.create_token_pair(NewSession::of("42").scope("read write").claims(custom)).await.unwrap()
+    tokens.create_token_pair(NewSession::new("42").scope("read write").claims(custom)).await.unwrap()
 }
 
 async fn pair(tokens: &TokenService) -> TokenPair {

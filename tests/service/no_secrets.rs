@@ -9,11 +9,11 @@ use serde_json::Value;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Claims, KeySet, MemoryStore, NewSession, RedisStore, TokenService,
+    compat::Settings,
     endpoints::Endpoints,
     jwt::{Algorithm, SigningKey},
     middleware::{CurrentUserLayer, Rejection},
     password::PasswordHasher,
-    settings::Settings,
     users::Credentials,
 };
 
@@ -309,7 +309,7 @@ async fn lek_02_no_debug_text_shows_a_secret() {
     let builder = TokenService::builder().secret(JWT_SECRET).store(MemoryStore::default());
     show(&builder);
     let tokens = builder.build().unwrap();
-    let session = NewSession::of("42").scope("read").label("Firefox");
+    let session = NewSession::new("42").scope("read").label("Firefox");
     show(&session);
     let pair = tokens.create_token_pair(session).await.unwrap();
     let (access, refresh) = (pair.access().as_str().to_owned(), pair.refresh().as_str().to_owned());

@@ -89,7 +89,7 @@ async fn sessions_outlive_a_rotation_and_new_tokens_are_signed_with_the_new_key(
     fixture.tokens.replace_keys(both("b", "a")).unwrap();
     let second = fixture.tokens.refresh(first.refresh().as_str()).await.unwrap();
     fixture.tokens.replace_keys(only("b")).unwrap();
-    for token in [second.access(), &fixture.tokens.create_access_token(NewSession::of("42")).await.unwrap()] {
+    for token in [second.access(), &fixture.tokens.create_access_token(NewSession::new("42")).await.unwrap()] {
         access(&fixture.tokens, token.as_str()).await.unwrap();
     }
     assert!(access(&fixture.tokens, first.access().as_str()).await.is_err());
@@ -123,7 +123,7 @@ async fn a_login_or_refresh_under_way_ends_with_its_keys() {
     let fixture = service_with(only("a"));
     let old = pair(&fixture.tokens).await;
     fixture.store.answer(Behaviour::Late);
-    let mut login = Box::pin(fixture.tokens.create_token_pair(NewSession::of("42")));
+    let mut login = Box::pin(fixture.tokens.create_token_pair(NewSession::new("42")));
     let mut refresh = Box::pin(fixture.tokens.refresh(old.refresh().as_str()));
     for polled in [&mut login as &mut (dyn Future<Output = _> + Unpin), &mut refresh] {
         assert!(polled.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -153,7 +153,7 @@ async fn keys_that_build_would_refuse_are_refused_and_the_old_ones_stay() {
     assert_eq!(remembered(&fixture.tokens).await, 1);
     assert_eq!(fixture.tokens.status().await.signing_key.unwrap().kid.as_deref(), Some("a"));
 
-    let verifier = Fixture::with_keys(only("a"), tower_bearer::tokens::Builder::verify_only).tokens;
+    let verifier = Fixture::with_keys(only("a"), tower_bearer::tokens::TokenServiceBuilder::verify_only).tokens;
     verifier.replace_keys(cannot_sign).unwrap();
     assert!(verifier.status().await.signing_key.is_none());
 }

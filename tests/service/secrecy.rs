@@ -5,9 +5,9 @@ use std::fmt::{Debug, Write};
 use tower::Layer;
 use tower_bearer::{
     AuthLayer, KeySet, MemoryStore, NewSession, TokenService,
+    compat::Settings,
     jwt::{Algorithm, SigningKey},
     middleware::Rejection,
-    settings::Settings,
     users::Credentials,
 };
 
@@ -51,12 +51,12 @@ async fn no_debug_or_error_text_shows_sixteen_bytes_of_a_secret() {
     let mut shown = Shown::default();
 
     let pair = pair(tokens).await;
-    let issued = tokens.create_access_token(NewSession::of("42")).await.unwrap();
+    let issued = tokens.create_access_token(NewSession::new("42")).await.unwrap();
     shown.add(&tokens);
     shown.add(&builder(&fixture.clock).store(MemoryStore::default()));
     shown.add(&pair);
     shown.add(&issued);
-    shown.add(&NewSession::of("42").scope("read").label("phone"));
+    shown.add(&NewSession::new("42").scope("read").label("phone"));
     shown.add(&access(tokens, pair.access().as_str()).await.unwrap());
     shown.add(&refresh(tokens, pair.refresh().as_str()).await.unwrap());
     shown.add(&tokens.decode_token(pair.refresh().as_str()).unwrap());

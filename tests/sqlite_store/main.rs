@@ -84,14 +84,14 @@ async fn several_stores_on_one_file_are_one_store() {
 async fn a_revocation_of_one_service_holds_on_another() {
     let file = File::new();
     let (one, two) = (file.service(), file.service());
-    let pair = one.create_token_pair(NewSession::of("alice")).await.unwrap();
+    let pair = one.create_token_pair(NewSession::new("alice")).await.unwrap();
     let access = pair.access().as_str();
     assert!(is_accepted(&two, access).await);
     two.revoke_session("alice", pair.session_id()).await.unwrap();
     assert!(!is_accepted(&one, access).await);
     assert!(one.refresh(pair.refresh().as_str()).await.is_err());
 
-    let pair = two.create_token_pair(NewSession::of("alice")).await.unwrap();
+    let pair = two.create_token_pair(NewSession::new("alice")).await.unwrap();
     one.revoke_all_for_subject("alice").await.unwrap();
     assert!(!is_accepted(&two, pair.access().as_str()).await);
 }
@@ -100,8 +100,8 @@ async fn a_revocation_of_one_service_holds_on_another() {
 async fn sessions_and_revocations_outlive_a_restart() {
     let file = File::new();
     let before = file.service();
-    let kept = before.create_token_pair(NewSession::of("alice")).await.unwrap();
-    let ended = before.create_token_pair(NewSession::of("alice")).await.unwrap();
+    let kept = before.create_token_pair(NewSession::new("alice")).await.unwrap();
+    let ended = before.create_token_pair(NewSession::new("alice")).await.unwrap();
     before.revoke_session("alice", ended.session_id()).await.unwrap();
     drop(before);
 

@@ -8,7 +8,7 @@ use tower_bearer::{
     Error, KeySet, NewSession, NoClaims, TokenPair, TokenService, TokenType,
     clock::{Clock, ManualClock, Timestamp},
     jwt::{Algorithm, JwtClaims, SigningKey},
-    tokens::Builder,
+    tokens::TokenServiceBuilder,
 };
 
 use super::FaultyStore;
@@ -22,7 +22,7 @@ pub const START: Timestamp = Timestamp::from_secs(1_767_225_660);
 
 /// Opens a session of this user.
 pub async fn pair(tokens: &TokenService, user: &str) -> TokenPair {
-    tokens.create_token_pair(NewSession::of(user)).await.unwrap()
+    tokens.create_token_pair(NewSession::new(user)).await.unwrap()
 }
 
 /// Returns whether the token is let in; `None` if the store would have to say and does not answer.
@@ -47,16 +47,16 @@ impl Fixture {
         Self::with(|builder| builder)
     }
 
-    pub fn with(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    pub fn with(configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> Self {
         Self::of(|clock| configure(builder(clock)))
     }
 
     /// On keys of a test's own, instead of the secret.
-    pub fn with_keys(keys: KeySet, configure: impl FnOnce(Builder) -> Builder) -> Self {
+    pub fn with_keys(keys: KeySet, configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> Self {
         Self::of(|clock| configure(keyless(clock).keys(keys)))
     }
 
-    pub fn of(configure: impl FnOnce(&ManualClock) -> Builder) -> Self {
+    pub fn of(configure: impl FnOnce(&ManualClock) -> TokenServiceBuilder) -> Self {
         let clock = ManualClock::at(START);
         let store = FaultyStore::new(clock.clone());
         let tokens = configure(&clock).store(store.clone()).build().unwrap();
@@ -64,7 +64,7 @@ impl Fixture {
     }
 
     pub async fn access(&self, scope: &str) -> String {
-        self.tokens.create_access_token(NewSession::of("42").scope(scope)).await.unwrap().as_str().to_owned()
+        self.tokens.create_access_token(NewSession::new("42").scope(scope)).await.unwrap().as_str().to_owned()
     }
 
     pub fn advance(&self, seconds: u64) {
@@ -73,18 +73,18 @@ impl Fixture {
 }
 
 /// The configuration of a fixture, without its store.
-pub fn builder(clock: &ManualClock) -> Builder {
+pub fn builder(clock: &ManualClock) -> TokenServiceBuilder {
     keyless(clock).secret(SECRET)
 }
 
-fn keyless(clock: &ManualClock) -> Builder {
+fn keyless(clock: &ManualClock) -> TokenServiceBuilder {
     TokenService::builder().issuer(ISSUER).audience(AUDIENCE).clock(clock.clone())
 }
 
 /// Tokens that are bad in every way that the middleware can meet, each with the name of its fault.
 pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let tokens = &fixture.tokens;
-    let good = || tokens.create_token_pair(NewSession::of("42").scope("read"));
+    let good = || tokens.create_token_pair(NewSession::new("42").scope("read"));
 
     let expired = good().await.unwrap();
     // The default life of an access token, and the leeway.
@@ -117,7 +117,7 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
         .with_audience([audience])
         .with_session(tower_bearer::SessionId::new(session), 0)
     };
-    let claims = |issuer: &str, audience: &str| claims_of(&session, issuer, audience);
+    let claims = |issuer: &str, audience: &str| claims_of(session.as_str(), issuer, audience);
     let key = || SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let signed_by =
         |key: SigningKey, claims: &JwtClaims| tower_bearer::jwt::encode_jwt(&KeySet::signing(key), claims).unwrap();

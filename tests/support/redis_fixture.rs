@@ -10,7 +10,7 @@ use tower_bearer::{
         LogEntry, LogQuery, Open, Opened, Page, RedisStore, Rotate, Rotated, SessionRecord, SessionState, Successor,
         TokenStore,
     },
-    tokens::Builder,
+    tokens::TokenServiceBuilder,
 };
 
 use super::{
@@ -146,13 +146,13 @@ pub async fn pass(store: &RedisStore, moment: Timestamp) {
 
 /// A node: a token service with a store of its own on the server at this URL, configured further.
 /// It waits longer for an answer than the default: a machine may be busy.
-pub async fn node(url: &str, configure: impl FnOnce(Builder) -> Builder) -> TokenService {
+pub async fn node(url: &str, configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> TokenService {
     let store = RedisStore::builder(url).timeout(super::HANG).connect().await.expect("a store");
     node_on(store, configure)
 }
 
 /// A node on this store.
-pub fn node_on(store: RedisStore, configure: impl FnOnce(Builder) -> Builder) -> TokenService {
+pub fn node_on(store: RedisStore, configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> TokenService {
     let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
     configure(builder).build().expect("a service")
 }

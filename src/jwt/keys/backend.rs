@@ -174,7 +174,7 @@ mod tests_with_both_backends {
             let algorithm = key.algorithm();
             let tokens =
                 TokenService::builder().keys(KeySet::signing(key)).store(MemoryStore::default()).build().unwrap();
-            let pair = tokens.create_token_pair(NewSession::of("42")).await.unwrap();
+            let pair = tokens.create_token_pair(NewSession::new("42")).await.unwrap();
             let service = AuthLayer::new(tokens).layer(service_fn(async |request: Request<()>| {
                 let claims = request.extensions().get::<Claims>().unwrap();
                 Ok::<_, Infallible>(Response::new(claims.subject().to_string()))

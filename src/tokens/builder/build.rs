@@ -1,5 +1,5 @@
-//! The check of a configuration in [`Builder::build`]: settings that cannot work are found here,
-//! once.
+//! The check of a configuration in [`TokenServiceBuilder::build`]: settings that cannot work are
+//! found here, once.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -8,31 +8,35 @@ use tokio::runtime::Handle;
 
 use super::{
     super::{
-        SecurityEvent, TokenPolicy, TokenService,
-        cache::VerifiedTokens,
+        auth_time::AuthClock,
+        cache::TokenCache,
+        check::Checker,
         consistency::Pace,
-        events,
+        events::SecurityEvent,
+        issue::Issuer,
         keyring::{CurrentKeyring, KeyRules},
-        service::{Inner, Lifetimes},
+        lifetimes::{Lifetimes, MARGIN, check_lifetime, max_external_lifetime},
+        mint::MintRules,
+        policy::{Authority, TokenPolicy},
+        refresh::Refresher,
+        revoke::Revoker,
+        service::{Parts, TokenService},
     },
-    Builder, DAY,
+    Config, Hooks, TokenServiceBuilder,
 };
 use crate::{
     error::ConfigError,
-    jwt::{AccessTyp, Algorithm, KeySet, SigningKey, Validation, validate_jwt_stateless},
+    jwt::{AccessTyp, Algorithm, Claims, KeySet, SigningKey, Validation, reserved_member_of, validate_jwt_stateless},
     replica::{Notice, Replica, ReplicaSettings, ReplicaTasks, Source},
-    store::{Denylist, RevocationLog, SessionStore},
+    store::SessionStore,
 };
 
-/// Time beyond a token's own end for which its revocation is remembered, for differences of clocks
-/// and commands under way.
-const MARGIN: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
 /// Longer grace windows are a licence to reuse: this is the widest found in comparable systems.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
-/// 100 years: beyond it a lifetime is a mistake, and below it no sum of times overflows.
-pub(in crate::tokens) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-impl<C> Builder<C> {
+impl<C> TokenServiceBuilder<C> {
     /// Builds the service. Call it inside of a Tokio runtime if the store has a log to be followed,
     /// as Redis has under either [`Consistency`](crate::Consistency). A task on that runtime
     /// follows the log.
@@ -41,100 +45,169 @@ impl<C> Builder<C> {
     ///
     /// A setting that is missing, contradicts another or is out of its range. The error names it
     /// and says what to do.
-    pub fn build(mut self) -> Result<TokenService<C>, ConfigError>
+    pub fn build(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        if let Some(hook) = self.hook_lost {
+        let Self { mut config, hooks } = self;
+        if let Some(error) = config.error.take() {
+            return Err(error);
+        }
+        hooks.check(config.issues())?;
+        check_claims_type::<C>()?;
+        config.verified_cache.check::<C>()?;
+        let key_rules = KeyRules { issues: config.issues(), max_token_len: config.max_token_len };
+        let keyring = Arc::new(CurrentKeyring::new(config.take_keys()?, key_rules)?);
+        let lifetimes = config.lifetimes()?;
+        let lenient = config.lenient_validation(&lifetimes)?;
+        let validation = lenient.clone().require_claims(&config.required_claims);
+        validation.check()?;
+        let max_sessions = config.max_sessions()?;
+        let authority = config.authority()?;
+
+        let keep = match config.policy {
+            TokenPolicy::Denylist => max_external_lifetime(&validation, lifetimes.after_end),
+            TokenPolicy::Tracked | TokenPolicy::Stateless => lifetimes.access + lifetimes.after_end,
+        };
+        let (replica, tasks) = config.replica(&authority, keep, validation.leeway_in_force())?.unzip();
+        let lenient = Arc::new(lenient);
+        let refresher = match &authority {
+            Authority::Sessions(store) if config.issues() => Some(Refresher {
+                issuer: Arc::new(Issuer {
+                    keyring: Arc::clone(&keyring),
+                    rules: MintRules {
+                        issuer: config.issuer.clone(),
+                        audience: config.audience,
+                        client_id: config.client_id,
+                        validation: validation.clone(),
+                        max_token_len: config.max_token_len,
+                    },
+                    store: Arc::clone(store),
+                    replica: replica.clone(),
+                    lifetimes,
+                    max_sessions,
+                    events: config.events.clone(),
+                }),
+                validation: Arc::clone(&lenient),
+                clock: Arc::clone(&config.clock),
+                parse_custom: Claims::parse_custom::<C>,
+                hook: hooks.on_refresh,
+            }),
+            _ => None,
+        };
+        let parts = Parts {
+            refresher,
+            revoker: Revoker {
+                authority: authority.clone(),
+                replica: replica.clone(),
+                keyring: Arc::clone(&keyring),
+                validation: lenient,
+                issuer: config.issuer.unwrap_or_default(),
+                after_end: lifetimes.after_end,
+            },
+            auth_clock: AuthClock::new(authority.store().cloned(), Arc::clone(&config.clock)),
+            events: config.events,
+        };
+        let checker = Checker {
+            keyring,
+            cache: TokenCache::new(config.verified_cache, config.max_token_len),
+            validation,
+            clock: config.clock,
+            parse: validate_jwt_stateless::<C>,
+            authority,
+            replica,
+            _tasks: tasks,
+            validator: hooks.validator,
+        };
+        Ok(TokenService::new(Arc::new(checker), parts))
+    }
+}
+
+/// Rejects a claims type with a field of a reserved name: it is never filled, and if it is
+/// serialized, no token can be made.
+fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
+    match reserved_member_of::<C>() {
+        None => Ok(()),
+        Some(name) => Err(ConfigError::new(
+            "claims",
+            format!("has a type with the field `{name}`, a name that the crate writes and reads itself"),
+            "rename the field, or read the registered claim by the methods of `Claims`",
+        )),
+    }
+}
+
+impl<C> Hooks<C> {
+    /// Rejects hooks that are never asked.
+    fn check(&self, issues: bool) -> Result<(), ConfigError> {
+        if let Some(hook) = self.lost {
             return Err(ConfigError::new(
                 hook,
                 "was given before `claims`, whose type it does not have",
                 "call `claims` first",
             ));
         }
-        self.verified_cache.check::<C>()?;
-        let verified = VerifiedTokens::new(self.verified_cache, self.max_token_len);
-        let key_rules = KeyRules { issues: self.issues(), max_token_len: self.max_token_len };
-        let keyring = CurrentKeyring::new(self.take_keys()?, key_rules)?;
-        let lifetimes = self.lifetimes()?;
-        let validation = self.validation(&lifetimes)?;
-        let max_sessions = match self.max_sessions.map(NonZeroU32::new) {
-            None => None,
-            Some(Some(max)) => Some(max),
-            Some(None) => {
-                return Err(ConfigError::new(
-                    "max_sessions",
-                    "is zero, which would refuse every login",
-                    "give 1 or more, or leave it out",
-                ));
-            }
-        };
-        match (&self.store, self.policy) {
-            (None, TokenPolicy::Tracked | TokenPolicy::Denylist) => {
-                return Err(ConfigError::new(
-                    "store",
-                    "is missing",
-                    "give `RedisStore::connect(..)` or `MemoryStore::default()`",
-                ));
-            }
-            (Some(_), TokenPolicy::Stateless) => {
-                return Err(ConfigError::new(
-                    "store",
-                    "is given, but the policy `Stateless` never asks it",
-                    "leave one of them out",
-                ));
-            }
-            _ => {}
+        if self.on_refresh.is_some() && !issues {
+            return Err(ConfigError::new(
+                "on_refresh",
+                "is given, but this service issues no tokens, so that it is never asked",
+                "leave it out, or leave out `verify_only()` and use the policy `Tracked`",
+            ));
         }
-        let log = self.store.clone().and_then(SessionStore::revocation_log);
-        let denylist = self.denylist()?;
-        let keep = match self.policy {
-            TokenPolicy::Denylist => max_foreign_life(&validation, lifetimes.after_end),
-            TokenPolicy::Tracked | TokenPolicy::Stateless => lifetimes.access + self.leeway + MARGIN,
-        };
-        if let Some(log) = &log {
-            log.keep_log_for(keep);
-        }
-        if let Some(denylist) = &denylist {
-            denylist.keep_denials_for(keep);
-        }
-        let (replica, tasks) = self.replica(log, denylist.clone(), validation.leeway_in_force())?.unzip();
-        Ok(TokenService::from_inner(Inner {
-            keyring,
-            verified,
-            validation,
-            issuer: self.issuer,
-            audience: self.audience,
-            client_id: self.client_id,
-            store: self.store,
-            denylist,
-            clock: self.clock,
-            policy: self.policy,
-            lifetimes,
-            max_sessions,
-            asked_for_time: 0.into(),
-            parse: validate_jwt_stateless::<C>,
-            validator: self.validator,
-            on_event: self.on_event,
-            on_refresh: self.on_refresh,
-            replica,
-            _tasks: tasks,
-        }))
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Returns true if the service issues tokens.
+    fn issues(&self) -> bool {
+        self.policy == TokenPolicy::Tracked && !self.verify_only
     }
 
-    /// Returns the store's list of revocations of other issuers' tokens, if the policy needs it.
-    fn denylist(&self) -> Result<Option<Arc<dyn Denylist>>, ConfigError> {
-        let (Some(store), TokenPolicy::Denylist) = (&self.store, self.policy) else { return Ok(None) };
-        match Arc::clone(store).denylist() {
-            Some(denylist) => Ok(Some(denylist)),
+    fn max_sessions(&self) -> Result<Option<NonZeroU32>, ConfigError> {
+        let Some(max) = self.max_sessions else { return Ok(None) };
+        if !self.issues() {
+            return Err(ConfigError::new(
+                "max_sessions",
+                "is given, but this service opens no sessions",
+                "give it to the service that issues the tokens",
+            ));
+        }
+        match NonZeroU32::new(max) {
+            Some(max) => Ok(Some(max)),
             None => Err(ConfigError::new(
-                "policy",
-                format!(
-                    "is `Denylist`, but the store `{}` keeps no revocations of other issuers' tokens",
-                    store.name()
-                ),
-                "use a store that implements `Denylist`, as `RedisStore`",
+                "max_sessions",
+                "is zero, which would refuse every login",
+                "give 1 or more, or leave it out",
             )),
+        }
+    }
+
+    /// Returns the store that the policy needs.
+    fn authority(&self) -> Result<Authority, ConfigError> {
+        match (&self.store, self.policy) {
+            (None, TokenPolicy::Stateless) => Ok(Authority::Nothing),
+            (None, TokenPolicy::Tracked | TokenPolicy::Denylist) => Err(ConfigError::new(
+                "store",
+                "is missing",
+                "give `RedisStore::connect(..)` or `MemoryStore::default()`",
+            )),
+            (Some(_), TokenPolicy::Stateless) => Err(ConfigError::new(
+                "store",
+                "is given, but the policy `Stateless` never asks it",
+                "leave one of them out",
+            )),
+            (Some(store), TokenPolicy::Tracked) => Ok(Authority::Sessions(Arc::clone(store))),
+            (Some(store), TokenPolicy::Denylist) => match Arc::clone(store).denylist() {
+                Some(denylist) => Ok(Authority::Denylist(Arc::clone(store), denylist)),
+                None => Err(ConfigError::new(
+                    "policy",
+                    format!(
+                        "is `Denylist`, but the store `{}` keeps no revocations of other issuers' tokens",
+                        store.name()
+                    ),
+                    "use a store that implements `Denylist`, as `RedisStore`",
+                )),
+            },
         }
     }
 
@@ -165,15 +238,27 @@ impl<C> Builder<C> {
     }
 
     /// Makes the replica of the store's log, and the tasks that follow it. Both exist under bounded
-    /// staleness, and for any store that may lose its data apart from this process.
+    /// staleness, and for any store that may lose its data apart from this process. Also tells the
+    /// store to `keep` revocations for so long.
     fn replica(
         &self,
-        log: Option<Arc<dyn RevocationLog>>,
-        denylist: Option<Arc<dyn Denylist>>,
+        authority: &Authority,
+        keep: Duration,
         leeway: Duration,
     ) -> Result<Option<(Arc<Replica>, ReplicaTasks)>, ConfigError> {
+        let denylist = match authority {
+            Authority::Denylist(_, denylist) => Some(Arc::clone(denylist)),
+            Authority::Sessions(_) | Authority::Nothing => None,
+        };
+        let log = authority.store().cloned().and_then(SessionStore::revocation_log);
+        if let Some(log) = &log {
+            log.keep_log_for(keep);
+        }
+        if let Some(denylist) = &denylist {
+            denylist.keep_denials_for(keep);
+        }
         let Pace { staleness, interval, deadline } = self.consistency.pace(self.poll_interval)?;
-        let (store, log) = match (&self.store, log) {
+        let (store, log) = match (authority.store(), log) {
             (Some(store), Some(log)) => (Arc::clone(store), log),
             _ if staleness.is_zero() => return Ok(None),
             (None, _) => {
@@ -200,36 +285,47 @@ impl<C> Builder<C> {
             return Ok(None);
         }
         let runtime = Handle::try_current().map_err(|error| {
-            let problem = "of this store, strong or bounded, needs a task that follows its log, and there is no Tokio runtime to run it on";
+            let problem = "of this store, strong or bounded, needs a task that follows its log, and there is no \
+                           Tokio runtime to run it on";
             ConfigError::new("consistency", problem, "call `build` inside of the runtime").with_source(error)
         })?;
         log.allow_staleness(staleness);
-        let hook = self.on_event.clone();
+        let events = self.events.clone();
         let on_notice = Box::new(move |notice| {
             let event = match notice {
                 Notice::Lost(count) => SecurityEvent::RevocationsLost { count },
                 Notice::Republished(count) => SecurityEvent::RevocationsRestored { count },
             };
-            events::tell(hook.as_ref(), &event);
+            events.emit(&event);
         });
         let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
         let source = Source { store, log, denylist };
         Ok(Some(ReplicaTasks::start(&runtime, source, feeds, Arc::clone(&self.clock), settings, on_notice)))
     }
 
-    /// Returns true if the service issues tokens.
-    fn issues(&self) -> bool {
-        self.policy == TokenPolicy::Tracked && !self.verify_only
-    }
-
     fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {
-        let session = self.session_lifetime.unwrap_or_else(|| self.refresh_lifetime.max(30 * DAY));
-        for (setting, lifetime) in [
-            ("access_lifetime", self.access_lifetime),
-            ("refresh_lifetime", self.refresh_lifetime),
-            ("session_lifetime", session),
-        ] {
-            check_lifetime(setting, lifetime)?;
+        let refresh = self.refresh_lifetime.unwrap_or(7 * DAY);
+        check_lifetime("refresh_lifetime", refresh)?;
+        let session = self.session_lifetime.unwrap_or_else(|| refresh.max(30 * DAY));
+        check_lifetime("session_lifetime", session)?;
+        let access = self.access_lifetime.unwrap_or_else(|| session.min(30 * MINUTE));
+        check_lifetime("access_lifetime", access)?;
+        if self.issues() && access > session {
+            return Err(ConfigError::new(
+                "access_lifetime",
+                "is longer than the session that its tokens belong to (30 days unless `session_lifetime` is given)",
+                "shorten it, or raise `session_lifetime`",
+            ));
+        }
+        if let (Some(refresh), Some(session)) = (self.refresh_lifetime, self.session_lifetime)
+            && self.issues()
+            && refresh > session
+        {
+            return Err(ConfigError::new(
+                "refresh_lifetime",
+                "is longer than `session_lifetime`, so that it never ends a session",
+                "shorten it, or leave it out",
+            ));
         }
         if self.reuse_grace > LONGEST_GRACE {
             return Err(ConfigError::new(
@@ -239,17 +335,23 @@ impl<C> Builder<C> {
             ));
         }
         Ok(Lifetimes {
-            access: self.access_lifetime,
-            idle: self.refresh_lifetime,
-            absolute: session,
-            grace: self.reuse_grace,
+            access,
+            idle: refresh,
+            session,
+            reuse_grace: self.reuse_grace,
             after_end: self.leeway.saturating_add(MARGIN),
         })
     }
 
-    fn validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
+    /// Returns the rules of tokens without the claims that the application requires.
+    fn lenient_validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
         let issues = self.issues();
-        let never_written = |name: &&String| *name == "nbf" || (*name == "client_id" && self.client_id.is_none());
+        // Access tokens have no `atl`, and no token issued here has an `nbf`.
+        let never_written = |name: &&String| match name.as_str() {
+            "nbf" | "atl" => true,
+            "client_id" => self.client_id.is_none(),
+            _ => false,
+        };
         if issues && let Some(name) = self.required_claims.iter().find(never_written) {
             return Err(ConfigError::new(
                 "require_claims",
@@ -279,9 +381,8 @@ impl<C> Builder<C> {
         let mut validation = Validation::new()
             .leeway(self.leeway)
             .max_access_lifetime(max_access)
-            .max_refresh_lifetime(lifetimes.absolute)
+            .max_refresh_lifetime(lifetimes.session)
             .max_token_len(self.max_token_len)
-            .require_claims(&self.required_claims)
             .access_typ(typ);
         if let Some(max) = self.max_token_age {
             validation = validation.max_token_age(max);
@@ -299,27 +400,6 @@ impl<C> Builder<C> {
         for audience in self.audience.iter().chain(&self.also_accepted) {
             validation = validation.audience(audience);
         }
-        validation.check()?;
         Ok(validation)
     }
-}
-
-/// Returns the longest time for which a token of another issuer can be accepted. Its revocation has
-/// to be remembered for so long.
-pub(in crate::tokens) fn max_foreign_life(validation: &Validation, after_end: Duration) -> Duration {
-    validation.max_access_lifetime_in_force().saturating_add(after_end).saturating_add(validation.leeway_in_force())
-}
-
-/// Returns an error for a lifetime that tokens cannot have: they count whole seconds.
-pub(in crate::tokens) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
-    let problem = if lifetime < Duration::from_secs(1) {
-        "is shorter than a second"
-    } else if lifetime.subsec_nanos() != 0 {
-        "has a fraction of a second, which tokens cannot express"
-    } else if lifetime > LONGEST_LIFETIME {
-        "is longer than 100 years"
-    } else {
-        return Ok(());
-    };
-    Err(ConfigError::new(setting, problem, "give whole seconds, at least one"))
 }

@@ -23,8 +23,8 @@ fn claims() -> Claims {
     validate_jwt_stateless(&token, &keys, &Validation::new(), TokenType::Access, now).unwrap()
 }
 
-fn cache_of(entries: usize, bytes: usize) -> VerifiedTokens<NoClaims> {
-    VerifiedTokens::new(CacheBounds { entries, bytes }, LONGEST)
+fn cache_of(entries: usize, bytes: usize) -> TokenCache<NoClaims> {
+    TokenCache::new(CacheBounds { entries, bytes }, LONGEST)
 }
 
 /// Returns a text as long as a token, and another for each number.
@@ -32,15 +32,15 @@ fn text(number: usize, len: usize) -> String {
     format!("{number:0len$}")
 }
 
-fn keep(cache: &VerifiedTokens<NoClaims>, text: &str, claims: &Claims) {
-    cache.keep(
-        cache.seek(text.as_bytes()).unwrap().to_text(),
-        Verified { claims: claims.clone(), route: None, alive: Alive::default() },
+fn keep(cache: &TokenCache<NoClaims>, text: &str, claims: &Claims) {
+    cache.insert(
+        cache.lookup_key(text.as_bytes()).unwrap().to_token_key(),
+        VerifiedToken { claims: claims.clone(), route: None, alive: Alive::default() },
     );
 }
 
-fn has(cache: &VerifiedTokens<NoClaims>, text: &str) -> bool {
-    cache.find(&cache.seek(text.as_bytes()).unwrap()).is_some()
+fn has(cache: &TokenCache<NoClaims>, text: &str) -> bool {
+    cache.get(&cache.lookup_key(text.as_bytes()).unwrap()).is_some()
 }
 
 #[test]
@@ -127,16 +127,16 @@ fn a_text_is_found_by_all_of_it() {
         assert!(!has(&cache, str::from_utf8(&other).unwrap()), "{at}");
     }
     // Even if two texts had one hash.
-    let hash = cache.seek(token.as_bytes()).unwrap().hash;
+    let hash = cache.lookup_key(token.as_bytes()).unwrap().hash;
     let other = text(2, 300);
     let version = 0;
-    assert!(cache.find(&Sought { hash, version, bytes: token.as_bytes() }).is_some());
-    assert!(cache.find(&Sought { hash, version, bytes: other.as_bytes() }).is_none());
-    cache.keep(
-        Sought { hash, version, bytes: other.as_bytes() }.to_text(),
-        Verified { claims: claims.clone(), route: None, alive: Alive::default() },
+    assert!(cache.get(&LookupKey { hash, version, bytes: token.as_bytes() }).is_some());
+    assert!(cache.get(&LookupKey { hash, version, bytes: other.as_bytes() }).is_none());
+    cache.insert(
+        LookupKey { hash, version, bytes: other.as_bytes() }.to_token_key(),
+        VerifiedToken { claims: claims.clone(), route: None, alive: Alive::default() },
     );
-    assert!(cache.find(&Sought { hash, version, bytes: other.as_bytes() }).is_some());
+    assert!(cache.get(&LookupKey { hash, version, bytes: other.as_bytes() }).is_some());
     assert!(has(&cache, &token));
     assert_eq!(cache.entries(), 2);
 }
@@ -146,15 +146,15 @@ fn what_was_verified_under_other_keys_is_not_found_also_if_it_is_kept_too_late()
     let claims = claims();
     let cache = cache_of(1000, 1_000_000);
     let token = text(1, 300);
-    let verified = || Verified { claims: claims.clone(), route: None, alive: Alive::default() };
+    let verified = || VerifiedToken { claims: claims.clone(), route: None, alive: Alive::default() };
     keep(&cache, &token, &claims);
-    let before = cache.seek(token.as_bytes()).unwrap();
-    cache.begin_anew(1);
+    let before = cache.lookup_key(token.as_bytes()).unwrap();
+    cache.reset(1);
     assert_eq!(cache.entries(), 0);
-    cache.keep(before.to_text(), verified());
+    cache.insert(before.to_token_key(), verified());
     assert_eq!(cache.entries(), 0);
     // As if it had been on its way in when the keys were replaced.
-    cache.cache.as_ref().unwrap().insert(before.to_text(), verified());
+    cache.cache.as_ref().unwrap().insert(before.to_token_key(), verified());
     assert!(!has(&cache, &token));
     keep(&cache, &token, &claims);
     assert!(has(&cache, &token));
@@ -162,10 +162,10 @@ fn what_was_verified_under_other_keys_is_not_found_also_if_it_is_kept_too_late()
 
 #[test]
 fn without_entries_nothing_is_kept_and_what_is_too_long_is_not_even_hashed() {
-    assert!(cache_of(0, 1_000_000).seek(text(1, 300).as_bytes()).is_none());
+    assert!(cache_of(0, 1_000_000).lookup_key(text(1, 300).as_bytes()).is_none());
     let cache = cache_of(1000, 1_000_000);
-    assert!(cache.seek(text(1, LONGEST).as_bytes()).is_some());
-    assert!(cache.seek(text(1, LONGEST + 1).as_bytes()).is_none());
+    assert!(cache.lookup_key(text(1, LONGEST).as_bytes()).is_some());
+    assert!(cache.lookup_key(text(1, LONGEST + 1).as_bytes()).is_none());
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn bounds_in_which_no_token_has_room_are_refused() {
 fn keep_one_if_any(entries: usize, bytes: usize) {
     let cache = cache_of(entries, bytes);
     let token = text(1, SHORTEST);
-    if let Some(sought) = cache.seek(token.as_bytes()) {
-        cache.keep(sought.to_text(), Verified { claims: claims(), route: None, alive: Alive::default() });
+    if let Some(key) = cache.lookup_key(token.as_bytes()) {
+        cache.insert(key.to_token_key(), VerifiedToken { claims: claims(), route: None, alive: Alive::default() });
     }
     assert_eq!(cache.entries(), entries.min(1));
 }

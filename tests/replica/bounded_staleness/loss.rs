@@ -20,11 +20,11 @@ async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_pu
     let mut server = RedisServer::start();
     for consistency in [Consistency::BoundedStaleness(D), Consistency::Strong] {
         let knows = node(&server.url(), consistency).await;
-        let session = NewSession::of("42").scope("read");
+        let session = NewSession::new("42").scope("read");
         let by_session = knows.create_token_pair(session.clone()).await.unwrap();
         let by_token = knows.create_token_pair(session.clone()).await.unwrap();
-        let by_user = knows.create_token_pair(NewSession::of("43").scope("read")).await.unwrap();
-        let kept = knows.create_token_pair(NewSession::of("43").scope("read")).await.unwrap();
+        let by_user = knows.create_token_pair(NewSession::new("43").scope("read")).await.unwrap();
+        let kept = knows.create_token_pair(NewSession::new("43").scope("read")).await.unwrap();
         redis::cmd("SAVE").query_async::<()>(&mut server.admin().await).await.unwrap();
         knows.revoke_session("42", by_session.session_id()).await.unwrap();
         knows.revoke_token(by_token.access().as_str()).await.unwrap();
@@ -33,7 +33,7 @@ async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_pu
         server.restart();
         // Before anything is published again, most likely.
         let later = eventually("the server is back", async || {
-            knows.create_token_pair(NewSession::of("43").scope("read")).await.ok()
+            knows.create_token_pair(NewSession::new("43").scope("read")).await.ok()
         })
         .await;
 
@@ -65,7 +65,7 @@ async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_pu
 async fn a_new_node_on_a_store_that_lost_everything_lets_nobody_in_of_before() {
     let server = RedisServer::start();
     let old = node(&server.url(), Consistency::Strong).await;
-    let pair = old.create_token_pair(NewSession::of("42").scope("read")).await.unwrap();
+    let pair = old.create_token_pair(NewSession::new("42").scope("read")).await.unwrap();
     old.revoke_session("42", pair.session_id()).await.unwrap();
     redis::cmd("FLUSHALL").query_async::<()>(&mut server.admin().await).await.unwrap();
     let new = node(&server.url(), Consistency::BoundedStaleness(D)).await;
@@ -85,7 +85,7 @@ async fn a_nudge_spares_the_wait_for_the_next_poll() {
     let [here, there] = [node().await, node().await];
     wait_until_leased(&there).await;
     for _ in 0..3 {
-        let pair = here.create_token_pair(NewSession::of("42")).await.unwrap();
+        let pair = here.create_token_pair(NewSession::new("42")).await.unwrap();
         there.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap();
         here.revoke_session("42", pair.session_id()).await.unwrap();
         // Long before the poll, and the lease lives for an hour.

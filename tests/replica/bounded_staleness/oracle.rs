@@ -140,7 +140,7 @@ impl Deployment {
     async fn open(&self, user: &str) -> TokenPair {
         let mut patience = Patience::new("a session is opened");
         loop {
-            match self.revoker.create_token_pair(NewSession::of(user).scope("read")).await {
+            match self.revoker.create_token_pair(NewSession::new(user).scope("read")).await {
                 Ok(pair) => return pair,
                 Err(_) => patience.wait().await,
             }

@@ -90,7 +90,7 @@ fn staleness(consistency: Consistency) -> Duration {
 
 /// A token that is let in.
 async fn opened(tokens: &TokenService, user: &str) -> TokenPair {
-    let open = async || tokens.create_token_pair(NewSession::of(user)).await.ok();
+    let open = async || tokens.create_token_pair(NewSession::new(user)).await.ok();
     let pair = eventually("a session is opened", open).await;
     serves_again(tokens, &pair).await;
     pair

@@ -72,7 +72,7 @@ async fn on_the_old_primary_nothing_is_confirmed_once_the_sentinels_are_out_of_r
     trio.part();
     eventually("patience is over", async || (!store.warnings().is_empty()).then_some(())).await;
     kept.revoke_session("42", before.session_id()).await.unwrap_err();
-    kept.create_token_pair(tower_bearer::NewSession::of("42")).await.unwrap_err();
+    kept.create_token_pair(tower_bearer::NewSession::new("42")).await.unwrap_err();
     kept.refresh_access_token(before.refresh().as_str()).await.unwrap_err();
     // An attempt to connect that is under way may fail for a cause of its own before.
     eventually("the error names its cause", async || {

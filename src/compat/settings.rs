@@ -1,27 +1,13 @@
-//! Settings from the environment, under the names of the predecessor, `fastcore.security`.
-//!
-//! | variable | value | used where it is unset |
-//! |--|--|--|
-//! | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, taken byte for byte | none: a secret or keys are needed |
-//! | `JWT_ALGORITHM` | the name of a signature algorithm (RFC 7518 section 3.1) | `HS256` |
-//! | `JWT_ACCESS_TOKEN_EXPIRE_MINUTES` | life of an access token, 1 to 525 600 (one year) | 30 |
-//! | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | life of a refresh token that is not used, 1 to 3650 (ten years) | 7 |
-//! | `JWT_AUDIENCE` | the `aud` of issued tokens | none |
-//! | `JWT_ISSUER` | the `iss` of issued and accepted tokens | none |
-//! | `JWT_ALLOWED_AUDIENCES` | the `aud` values to accept beside `JWT_AUDIENCE`: a JSON array of strings, or a list with commas | none |
-//!
-//! [`Settings`] tells what was set and leaves the defaults to whoever uses it: a variable that is unset is `None`. One that is
-//! set to something unusable, even to nothing at all, is a [`ConfigError`] that names the variable: a typing error
-//! must not turn into a default.
+//! Settings from the environment, under the names of the predecessor.
 
 use std::{env, ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
 
 use zeroize::Zeroizing;
 
-use crate::error::ConfigError;
+use crate::{error::ConfigError, jwt::Algorithm, tokens::TokenServiceBuilder};
 
-pub(crate) const SECRET_KEY: &str = "JWT_SECRET_KEY";
-pub(crate) const ALGORITHM: &str = "JWT_ALGORITHM";
+const SECRET_KEY: &str = "JWT_SECRET_KEY";
+const ALGORITHM: &str = "JWT_ALGORITHM";
 const ACCESS_TOKEN_EXPIRE_MINUTES: &str = "JWT_ACCESS_TOKEN_EXPIRE_MINUTES";
 const REFRESH_TOKEN_EXPIRE_DAYS: &str = "JWT_REFRESH_TOKEN_EXPIRE_DAYS";
 const AUDIENCE: &str = "JWT_AUDIENCE";
@@ -38,14 +24,33 @@ const NAMES: [&str; 7] = [
     ALLOWED_AUDIENCES,
 ];
 
-/// What the environment says. See the [module](self) for the variables.
+/// The settings of the environment, under the predecessor's names.
+///
+/// | variable | value |
+/// |--|--|
+/// | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, taken byte for byte |
+/// | `JWT_ALGORITHM` | the name of a signature algorithm (RFC 7518 section 3.1) |
+/// | `JWT_ACCESS_TOKEN_EXPIRE_MINUTES` | lifetime of an access token, 1 to 525 600 (one year) |
+/// | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | lifetime of an unused refresh token, 1 to 3650 (ten years) |
+/// | `JWT_AUDIENCE` | the `aud` of issued tokens |
+/// | `JWT_ISSUER` | the `iss` of issued and accepted tokens |
+/// | `JWT_ALLOWED_AUDIENCES` | the `aud` values to accept beside `JWT_AUDIENCE` |
+///
+/// The last is a JSON array of strings, or a list with commas.
+///
+/// A variable that is unset is `None`: the defaults are those of
+/// [`TokenServiceBuilder`]. One that is set to something unusable, even to nothing at all, is a
+/// [`ConfigError`] with its name. A typing error must not turn into a default.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_bearer::settings::Settings;
+/// use tower_bearer::compat::Settings;
 ///
-/// let settings = Settings::from_vars([("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "15"), ("JWT_ALLOWED_AUDIENCES", "api, web")])?;
-/// assert_eq!(settings.access_ttl(), Some(Duration::from_secs(15 * 60)));
+/// let settings = Settings::from_vars([
+///     ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "15"),
+///     ("JWT_ALLOWED_AUDIENCES", "api, web"),
+/// ])?;
+/// assert_eq!(settings.access_lifetime(), Some(Duration::from_secs(15 * 60)));
 /// assert_eq!(settings.allowed_audiences(), Some(&["api".to_owned(), "web".to_owned()][..]));
 /// assert_eq!(settings.issuer(), None);
 /// # Ok::<(), tower_bearer::error::ConfigError>(())
@@ -54,8 +59,8 @@ const NAMES: [&str; 7] = [
 pub struct Settings {
     secret_key: Option<Zeroizing<String>>,
     algorithm: Option<String>,
-    access_ttl: Option<Duration>,
-    refresh_ttl: Option<Duration>,
+    access_lifetime: Option<Duration>,
+    refresh_lifetime: Option<Duration>,
     audience: Option<String>,
     issuer: Option<String>,
     allowed_audiences: Option<Vec<String>>,
@@ -66,12 +71,14 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A variable is set to a value that cannot be used. The message names the variable and never shows its value.
+    /// A variable is set to a value that cannot be used. The message names the variable and never
+    /// shows its value.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_vars(NAMES.iter().filter_map(|name| env::var_os(name).map(|value| (name, value))))
     }
 
-    /// Reads the variables from pairs of name and value. Other names are passed over; the last of two equal names counts.
+    /// Reads the variables from pairs of name and value. Other names are ignored. The last of two
+    /// equal names counts.
     ///
     /// # Errors
     ///
@@ -91,10 +98,10 @@ impl Settings {
                 SECRET_KEY => settings.secret_key = Some(Zeroizing::new(text(SECRET_KEY, value)?)),
                 ALGORITHM => settings.algorithm = Some(text(ALGORITHM, value)?),
                 ACCESS_TOKEN_EXPIRE_MINUTES => {
-                    settings.access_ttl = Some(lifetime(ACCESS_TOKEN_EXPIRE_MINUTES, value, 1..=525_600, MINUTE)?);
+                    settings.access_lifetime = Some(lifetime(ACCESS_TOKEN_EXPIRE_MINUTES, value, 1..=525_600, MINUTE)?);
                 }
                 REFRESH_TOKEN_EXPIRE_DAYS => {
-                    settings.refresh_ttl = Some(lifetime(REFRESH_TOKEN_EXPIRE_DAYS, value, 1..=3650, DAY)?);
+                    settings.refresh_lifetime = Some(lifetime(REFRESH_TOKEN_EXPIRE_DAYS, value, 1..=3650, DAY)?);
                 }
                 AUDIENCE => settings.audience = Some(text(AUDIENCE, value)?),
                 ISSUER => settings.issuer = Some(text(ISSUER, value)?),
@@ -105,43 +112,45 @@ impl Settings {
         Ok(settings)
     }
 
-    /// `JWT_SECRET_KEY`. Its copies here are wiped from memory when they are dropped.
+    /// Returns `JWT_SECRET_KEY`. Its copies here are wiped from memory when they are dropped.
     #[must_use]
     pub fn secret_key(&self) -> Option<&str> {
         self.secret_key.as_ref().map(|secret| secret.as_str())
     }
 
-    /// `JWT_ALGORITHM`, as it was written.
+    /// Returns `JWT_ALGORITHM` as it was written.
     #[must_use]
     pub fn algorithm(&self) -> Option<&str> {
         self.algorithm.as_deref()
     }
 
-    /// `JWT_ACCESS_TOKEN_EXPIRE_MINUTES`: how long an access token lives.
+    /// Returns `JWT_ACCESS_TOKEN_EXPIRE_MINUTES`: the lifetime of an access token.
     #[must_use]
-    pub fn access_ttl(&self) -> Option<Duration> {
-        self.access_ttl
+    pub fn access_lifetime(&self) -> Option<Duration> {
+        self.access_lifetime
     }
 
-    /// `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: how long a session lives without being used.
+    /// Returns `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: the time for which a session lives without being
+    /// used.
     #[must_use]
-    pub fn refresh_ttl(&self) -> Option<Duration> {
-        self.refresh_ttl
+    pub fn refresh_lifetime(&self) -> Option<Duration> {
+        self.refresh_lifetime
     }
 
-    /// `JWT_AUDIENCE`: the `aud` of issued tokens.
+    /// Returns `JWT_AUDIENCE`: the `aud` of issued tokens.
     #[must_use]
     pub fn audience(&self) -> Option<&str> {
         self.audience.as_deref()
     }
 
-    /// `JWT_ISSUER`: the `iss` of issued and accepted tokens.
+    /// Returns `JWT_ISSUER`: the `iss` of issued and accepted tokens.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// `JWT_ALLOWED_AUDIENCES`: the `aud` values to accept beside `JWT_AUDIENCE`; at least one.
+    /// Returns `JWT_ALLOWED_AUDIENCES`: the `aud` values to accept beside `JWT_AUDIENCE`; at least
+    /// one.
     #[must_use]
     pub fn allowed_audiences(&self) -> Option<&[String]> {
         self.allowed_audiences.as_deref()
@@ -153,8 +162,8 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("secret_key", &self.secret_key.as_ref().map(|_| "[redacted]"))
             .field("algorithm", &self.algorithm)
-            .field("access_ttl", &self.access_ttl)
-            .field("refresh_ttl", &self.refresh_ttl)
+            .field("access_lifetime", &self.access_lifetime)
+            .field("refresh_lifetime", &self.refresh_lifetime)
             .field("audience", &self.audience)
             .field("issuer", &self.issuer)
             .field("allowed_audiences", &self.allowed_audiences)
@@ -162,7 +171,39 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A value that says something. It is not trimmed: other programs that read the same variable do not trim it either.
+impl<C> TokenServiceBuilder<C> {
+    /// Applies the settings of the environment. A setting that is absent there stays as it is. An
+    /// algorithm whose name is unknown is an error of [`build`](Self::build).
+    pub fn settings(mut self, settings: &Settings) -> Self {
+        if let Some(secret) = settings.secret_key() {
+            self.set_secret(secret.as_bytes(), SECRET_KEY);
+        }
+        match settings.algorithm().map(str::parse::<Algorithm>) {
+            Some(Ok(algorithm)) => self = self.algorithm(algorithm),
+            Some(Err(error)) => self.set_error(error.set_by("algorithm", ALGORITHM)),
+            None => {}
+        }
+        if let Some(lifetime) = settings.access_lifetime() {
+            self = self.access_lifetime(lifetime);
+        }
+        if let Some(lifetime) = settings.refresh_lifetime() {
+            self = self.refresh_lifetime(lifetime);
+        }
+        if let Some(issuer) = settings.issuer() {
+            self = self.issuer(issuer);
+        }
+        if let Some(audience) = settings.audience() {
+            self = self.audience(audience);
+        }
+        for audience in settings.allowed_audiences().unwrap_or_default() {
+            self = self.also_accept_audience(audience);
+        }
+        self
+    }
+}
+
+/// Returns the text of a value that is not blank. It is not trimmed: other programs that read the
+/// same variable do not trim it either.
 fn text(name: &'static str, value: OsString) -> Result<String, ConfigError> {
     let value = value.into_string().map_err(|_| {
         ConfigError::new(name, "is not valid UTF-8", "write it in UTF-8; encode random bytes as base64")
@@ -190,7 +231,7 @@ fn lifetime(
     Ok(Duration::from_secs(seconds_per_unit.saturating_mul(units)))
 }
 
-/// A JSON array, as the predecessor reads it, or a list with commas, as people write it.
+/// Reads a JSON array, as the predecessor does, or a list with commas, as people write it.
 fn list(name: &'static str, value: OsString) -> Result<Vec<String>, ConfigError> {
     let value = text(name, value)?;
     let items: Vec<String> = if value.trim_start().starts_with('[') {
@@ -230,8 +271,10 @@ mod tests {
     fn what_is_unset_is_none_and_other_variables_are_passed_over() {
         let settings =
             Settings::from_vars([("PATH", "/bin"), ("jwt_issuer", "wrong case"), ("JWT_ISSUER_X", "")]).unwrap();
-        assert!(settings.secret_key().is_none() && settings.algorithm().is_none() && settings.access_ttl().is_none());
-        assert!(settings.refresh_ttl().is_none() && settings.audience().is_none() && settings.issuer().is_none());
+        assert!(
+            settings.secret_key().is_none() && settings.algorithm().is_none() && settings.access_lifetime().is_none()
+        );
+        assert!(settings.refresh_lifetime().is_none() && settings.audience().is_none() && settings.issuer().is_none());
         assert!(settings.allowed_audiences().is_none());
     }
 
@@ -249,8 +292,8 @@ mod tests {
         .unwrap();
         assert_eq!(settings.secret_key(), Some(" test-key, byte for byte\n"));
         assert_eq!(settings.algorithm(), Some("HS384"));
-        assert_eq!(settings.access_ttl(), Some(Duration::from_secs(525_600 * 60)));
-        assert_eq!(settings.refresh_ttl(), Some(Duration::from_secs(14 * 86_400)));
+        assert_eq!(settings.access_lifetime(), Some(Duration::from_secs(525_600 * 60)));
+        assert_eq!(settings.refresh_lifetime(), Some(Duration::from_secs(14 * 86_400)));
         assert_eq!(settings.audience(), Some("api"));
         assert_eq!(settings.issuer(), Some("https://issuer.example"));
         assert_eq!(settings.allowed_audiences().unwrap(), ["api", "a,b"]);

@@ -1,0 +1,198 @@
+//! The making of tokens: their claims, and their signatures.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{
+    keyring::{Keyring, Signer},
+    lifetimes::LONGEST_LIFETIME,
+    session::{IssuedToken, TokenPair},
+};
+use crate::{
+    clock::Timestamp,
+    error::{Error, TokenError},
+    ids::{SessionId, Subject, TokenId},
+    jwt::{JwtClaims, Scope, SigningKey, TokenType, Validation},
+};
+
+/// The claims that all tokens of a service have, and the rules that they must keep.
+pub(super) struct MintRules {
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) validation: Validation,
+    pub(super) max_token_len: usize,
+}
+
+impl MintRules {
+    /// Returns the maker of tokens that are signed with this keyring.
+    pub(super) fn mint<'a>(&'a self, keyring: &'a Keyring) -> Result<Mint<'a>, Error> {
+        // A keyring of a service that issues tokens has both.
+        match (&keyring.signer, keyring.keys.signing_key()) {
+            (Some(signer), Some(key)) => Ok(Mint { rules: self, signer, key }),
+            _ => Err(Error::Signing),
+        }
+    }
+}
+
+/// The identity of a token: all of it comes from the session's record and the refresh token.
+pub(crate) struct Identity<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) sid: &'a SessionId,
+    pub(super) counter: u32,
+    pub(super) generation: u64,
+    /// The store's time of the step that allowed the token.
+    pub(super) issued_at: Timestamp,
+    /// The end of the session if it is not used again.
+    pub(super) session_end: Timestamp,
+    /// The lifetime of the session's access tokens. It is fixed at login and travels in the refresh
+    /// token, so that a replay on a node with another setting gives no later `exp`.
+    pub(super) access_lifetime: Duration,
+    /// The store's time of the answer.
+    pub(super) now: Timestamp,
+}
+
+impl Identity<'_> {
+    /// Returns an error in the last second of a session: tokens have whole seconds, so none is left
+    /// to give.
+    pub(super) fn has_time_left(&self) -> Result<(), TokenError> {
+        if self.session_end.as_secs() > self.issued_at.as_secs() { Ok(()) } else { Err(TokenError::SessionExpired) }
+    }
+
+    /// Returns the part of the `jti` that access and refresh token have in common.
+    pub(crate) fn token_id_stem(&self) -> String {
+        format!("{}.{}", self.sid, self.counter)
+    }
+
+    fn access_end(&self) -> Timestamp {
+        self.issued_at.saturating_add(self.access_lifetime).min(self.session_end)
+    }
+}
+
+/// A maker of tokens.
+pub(super) struct Mint<'a> {
+    rules: &'a MintRules,
+    signer: &'a Signer,
+    key: &'a SigningKey,
+}
+
+impl Mint<'_> {
+    /// Returns an error if tokens with these claims cannot be made, or would not be accepted.
+    /// Called before anything is stored.
+    pub(super) fn check<C: Serialize>(&self, subject: &Subject, scope: &Scope, custom: &C) -> Result<(), Error> {
+        let sid = &SessionId::from("0123456789012345678901");
+        let identity = Identity {
+            subject,
+            sid,
+            counter: u32::MAX,
+            generation: u64::MAX,
+            issued_at: Timestamp::default(),
+            session_end: Timestamp::END_OF_TIME,
+            access_lifetime: LONGEST_LIFETIME,
+            now: Timestamp::default(),
+        };
+        // A random part and a suffix are the longest that follow a counter.
+        let jti = TokenId::from(format!("{}.{sid}.a", identity.token_id_stem()));
+        let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
+        if !self.rules.validation.has_required(&claims) {
+            return Err(Error::Issue(
+                "its tokens would lack a claim that `require_claims` names, and be refused".into(),
+            ));
+        }
+        let len = self.signer.refresh.encoded_len(&claims, self.signer.signature_len)?;
+        if len > self.rules.max_token_len {
+            return Err(Error::Issue(
+                format!("its tokens would be up to {len} bytes long, over `max_token_len`; store less in the claims")
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes the access and the refresh token of this identity.
+    pub(super) fn pair<C: Serialize>(
+        &self,
+        identity: &Identity<'_>,
+        scope: &Scope,
+        custom: &C,
+    ) -> Result<TokenPair, Error> {
+        let access = self.access(identity, scope, custom)?;
+        let jti = TokenId::from(format!("{}.r", identity.token_id_stem()));
+        // It ends with its session, if that is not used again.
+        let claims = self.claims(identity, TokenType::Refresh, jti, identity.session_end, scope, custom);
+        let refresh = self.sign(&claims, identity.now, scope)?;
+        Ok(TokenPair { access, refresh, session_id: identity.sid.clone() })
+    }
+
+    /// Makes the access token of this identity: it ends with its session at the latest.
+    pub(super) fn access<C: Serialize>(
+        &self,
+        identity: &Identity<'_>,
+        scope: &Scope,
+        custom: &C,
+    ) -> Result<IssuedToken, Error> {
+        let jti = TokenId::from(format!("{}.a", identity.token_id_stem()));
+        self.access_with_id(jti, identity, scope, custom)
+    }
+
+    /// Makes an access token with an id of its own, beside the one that belongs to the refresh
+    /// token.
+    pub(super) fn access_with_id<C: Serialize>(
+        &self,
+        jti: TokenId,
+        identity: &Identity<'_>,
+        scope: &Scope,
+        custom: &C,
+    ) -> Result<IssuedToken, Error> {
+        let claims = self.claims(identity, TokenType::Access, jti, identity.access_end(), scope, custom);
+        self.sign(&claims, identity.now, scope)
+    }
+
+    fn sign<C: Serialize>(&self, claims: &JwtClaims<C>, now: Timestamp, scope: &Scope) -> Result<IssuedToken, Error> {
+        let encoder = match claims.token_type() {
+            Some(TokenType::Refresh) => &self.signer.refresh,
+            _ => &self.signer.access,
+        };
+        let token = Zeroizing::new(encoder.encode(self.key, claims)?);
+        Ok(IssuedToken { token, expires_at: claims.expires_at(), now, scope: scope.clone() })
+    }
+
+    fn claims<'c, C>(
+        &self,
+        identity: &Identity<'_>,
+        token_type: TokenType,
+        jti: TokenId,
+        expires_at: Timestamp,
+        scope: &Scope,
+        custom: &'c C,
+    ) -> JwtClaims<&'c C> {
+        let rules = self.rules;
+        let mut claims = JwtClaims::new(identity.subject, jti, token_type, identity.issued_at, Duration::ZERO, custom)
+            .with_expiry(expires_at)
+            .with_session(identity.sid, identity.generation)
+            .with_scope(scope.clone())
+            .with_audience(rules.audience.as_deref());
+        if let Some(issuer) = &rules.issuer {
+            claims = claims.with_issuer(issuer);
+        }
+        if let Some(client_id) = &rules.client_id {
+            claims = claims.with_client_id(client_id);
+        }
+        if token_type == TokenType::Refresh {
+            claims = claims.with_access_lifetime(identity.access_lifetime);
+        }
+        claims
+    }
+}
+
+/// Returns 128 random bits as 22 characters of base64url: more than the 122 of a random UUID, and
+/// 14 bytes less in every record.
+pub(crate) fn random_id() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    // Without randomness nothing may be issued. The cause is the machine, and it may pass.
+    getrandom::fill(&mut bytes).map_err(|_| Error::Signing)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
