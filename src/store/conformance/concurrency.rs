@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::{
-    Broken, Outcome, ensure,
+    outcome::{Broken, Outcome, ensure},
     user::{LONG, User},
 };
 use crate::{

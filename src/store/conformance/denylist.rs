@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Broken, Outcome, ensure,
     names::{BAD_LENGTHS, ensure_rejected},
+    outcome::{Broken, Outcome, ensure},
     user::{LONG, SHORT, User},
 };
 use crate::{

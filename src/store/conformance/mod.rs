@@ -42,6 +42,7 @@ mod concurrency;
 mod denylist;
 mod log;
 mod names;
+mod outcome;
 mod revocation;
 mod rotation;
 mod sessions;
@@ -49,8 +50,8 @@ mod user;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
+use self::outcome::{Broken, Outcome};
 use super::{BoxFuture, SessionStore};
-use crate::error::StoreError;
 
 /// The time after which a rule counts as broken: every call is to end within a deadline of the
 /// store's own.
@@ -221,34 +222,6 @@ impl fmt::Debug for Violations {
 }
 
 impl Error for Violations {}
-
-/// The result of a rule.
-type Outcome<T = ()> = Result<T, Broken>;
-
-/// A store's behaviour that breaks a rule.
-struct Broken(String);
-
-impl From<StoreError> for Broken {
-    fn from(error: StoreError) -> Self {
-        Self(format!("the store failed: {error:?}"))
-    }
-}
-
-impl From<tokio::task::JoinError> for Broken {
-    fn from(error: tokio::task::JoinError) -> Self {
-        Self(format!("a call did not end: {error}"))
-    }
-}
-
-/// Ends the rule unless the condition holds.
-macro_rules! ensure {
-    ($condition:expr, $($what:tt)+) => {
-        if !$condition {
-            return Err($crate::store::conformance::Broken(format!($($what)+)));
-        }
-    };
-}
-use ensure;
 
 use log::{denials, endings, names as logged_names, republish};
 

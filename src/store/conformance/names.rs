@@ -1,7 +1,7 @@
 //! Names are any text of 1 to 255 bytes, and no two are ever taken for each other.
 
 use super::{
-    Outcome, ensure,
+    outcome::{Outcome, ensure},
     user::{LONG, User},
 };
 use crate::{

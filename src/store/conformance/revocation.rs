@@ -1,7 +1,7 @@
 //! Rules about revoking a session, a token, and all sessions of a user.
 
 use super::{
-    Broken, Outcome, ensure,
+    outcome::{Broken, Outcome, ensure},
     user::{LONG, SHORT, User},
 };
 use crate::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Broken, Outcome, ensure,
+    outcome::{Broken, Outcome, ensure},
     user::{LONG, SHORT, User},
 };
 use crate::store::{OpenSession, RotateRefresh, Rotated, SessionState, Successor};

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 use super::{
-    Outcome, ensure,
+    outcome::{Outcome, ensure},
     user::{LONG, SHORT, User},
 };
 use crate::{

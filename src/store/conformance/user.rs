@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Broken, Outcome, log::Reader};
+use super::outcome::{Broken, Outcome};
 use crate::{
     clock::Timestamp,
     ids::{SessionId, Subject, TokenId},
@@ -66,11 +66,6 @@ impl User {
     /// Returns the store's denylist, as [`log`](Self::log) does.
     pub(super) fn denylist(&self) -> Outcome<Arc<dyn Denylist>> {
         self.store.clone().denylist().ok_or_else(|| Broken("the store has no denylist any more".to_owned()))
-    }
-
-    /// Returns a reader that is at the end of the log of all buckets.
-    pub(super) async fn reader(&self) -> Outcome<Reader> {
-        Reader::at_the_end(self.log()?, self.name.clone()).await
     }
 
     /// Returns a session that lives for long, not opened yet.

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::super::{
-    Outcome,
     denylist::{HALF_A_SECOND, denials_of, denied, deny, is_moment_of, issuer, session, subject, token},
-    ensure,
     names::BAD_LENGTHS,
+    outcome::{Outcome, ensure},
     user::{LONG, SHORT, User, logged},
 };
 use crate::{

@@ -1,7 +1,9 @@
 //! Every ending of a session is in the log, once.
 
 use super::super::{
-    Outcome, concurrency, ensure, sessions,
+    concurrency,
+    outcome::{Outcome, ensure},
+    sessions,
     user::{LONG, SHORT, User, logged},
 };
 use crate::{

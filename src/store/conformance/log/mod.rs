@@ -8,9 +8,8 @@ pub(super) mod republish;
 
 use std::num::NonZeroU32;
 
-pub(super) use self::reader::Reader;
 use super::{
-    Outcome, ensure,
+    outcome::{Outcome, ensure},
     user::{LONG, User, logged},
 };
 use crate::{

@@ -1,8 +1,8 @@
 //! The log has names of any text, as they are.
 
 use super::super::{
-    Outcome, ensure,
     names::{BAD_LENGTHS, ODD, calls_with, ensure_rejected},
+    outcome::{Outcome, ensure},
     user::User,
 };
 use crate::{ids::SessionId, store::Revocation};

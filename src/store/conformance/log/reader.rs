@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::{Broken, Outcome, ensure, user::MANY_PAGES};
+use super::super::{
+    outcome::{Broken, Outcome, ensure},
+    user::{MANY_PAGES, User},
+};
 use crate::{
     clock::Timestamp,
     ids::Subject,
@@ -23,6 +26,13 @@ struct Bucket {
     sequence: u64,
     head: String,
     at: Timestamp,
+}
+
+impl User {
+    /// Returns a reader that is at the end of the log of all buckets.
+    pub(in super::super) async fn reader(&self) -> Outcome<Reader> {
+        Reader::at_the_end(self.log()?, self.name.clone()).await
+    }
 }
 
 impl Reader {

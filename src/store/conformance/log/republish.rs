@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        Outcome, ensure,
+        outcome::{Outcome, ensure},
         user::{LONG, User},
     },
     endings::{session, token},
