@@ -46,10 +46,7 @@ async fn a_pair_says_who_for_whom_until_when_and_of_which_session() {
         assert_eq!((token.expires_at().as_secs(), token.expires_in()), (now + life, life));
     }
     let claims = access(&fixture.tokens, pair.access().as_str()).await.unwrap();
-    assert_eq!(
-        (claims.subject().as_str(), claims.session_id().map(tower_bearer::SessionId::as_str), claims.client_id()),
-        ("42", Some(sid), Some("app"))
-    );
+    assert_eq!((claims.subject().as_str(), claims.session_id(), claims.client_id()), ("42", Some(sid), Some("app")));
     assert!(claims.scope().contains("read") && claims.scope().contains("write") && !claims.scope().contains("admin"));
     assert_eq!(claims.token_type(), Some(TokenType::Access));
     refresh(&fixture.tokens, pair.refresh().as_str()).await.unwrap();
@@ -230,7 +227,7 @@ async fn one_session_more_than_allowed_ends_the_one_used_longest_ago() {
     assert_alive(&fixture.tokens, &first).await;
     assert_alive(&fixture.tokens, &third).await;
     let session_id = second.session_id().to_owned();
-    assert_eq!(events.take(), [SecurityEvent::SessionEvicted { subject: "42".to_owned(), session_id }]);
+    assert_eq!(events.take(), [SecurityEvent::SessionEvicted { subject: "42".into(), session_id }]);
     // Another user's sessions do not count.
     fixture.tokens.create_token_pair(NewSession::of("43")).await.unwrap();
     assert!(events.take().is_empty());
@@ -265,7 +262,7 @@ async fn the_listing_shows_the_live_sessions_and_their_labels() {
     let mut sessions = fixture.tokens.sessions("42", Page::default()).await.unwrap().sessions;
     sessions.sort_by(|a, b| b.label.cmp(&a.label));
     let listed: Vec<_> = sessions.iter().map(|session| (session.sid.as_str(), session.label.as_str())).collect();
-    assert_eq!(listed, [(phone.session_id(), "phone"), (desk.session_id(), "desk")]);
+    assert_eq!(listed, [(phone.session_id().as_str(), "phone"), (desk.session_id().as_str(), "desk")]);
     assert_eq!(sessions[0].opened_at, START);
     assert_eq!(sessions[0].last_rotated_at.as_secs(), START.as_secs() + 60);
     assert_eq!(sessions[1].expires_at, desk.refresh().expires_at());

@@ -123,7 +123,7 @@ async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configur
     let older = JwtClaims::new("42", claims.token_id(), TokenType::Refresh, START, HOUR, NoClaims {})
         .with_issuer(ISSUER)
         .with_audience([AUDIENCE])
-        .with_session(tower_bearer::SessionId::new(first.session_id()), claims.generation().unwrap());
+        .with_session(first.session_id().clone(), claims.generation().unwrap());
     let older = encode_jwt(&KeySet::signing(key), &older).unwrap();
     let second = fixture.tokens.refresh(&older).await.unwrap();
     assert_eq!(second.access().expires_at(), START.saturating_add(MINUTE * 30));
@@ -162,7 +162,7 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
                         assert!(is_over || is_accepted(tokens, live.access().as_str()).await, "{what}: the other one");
                     }
                     // Changes are when a store lets go of what is over.
-                    nodes[0].revoke_session("44", part.to_string()).await.unwrap();
+                    nodes[0].revoke_session("44", &part.to_string().into()).await.unwrap();
                 }
             }
         }
@@ -206,7 +206,7 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                         by.revoke_token(token).everywhere().await.unwrap();
                     }
                 }
-                "session" => drop(by.revoke_session("42", "session of 42").everywhere().await.unwrap()),
+                "session" => drop(by.revoke_session("42", &"session of 42".into()).everywhere().await.unwrap()),
                 _ => drop(by.revoke_all_for_subject("42").everywhere().await.unwrap()),
             }
             for hour in 0..50 {
@@ -225,7 +225,7 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                     }
                 }
                 clock.advance(HOUR);
-                nodes[0].revoke_session("44", hour.to_string()).await.unwrap();
+                nodes[0].revoke_session("44", &hour.to_string().into()).await.unwrap();
             }
         }
     }
@@ -240,6 +240,6 @@ async fn a_token_of_another_issuer_that_has_expired_is_not_logged() {
     clock.set(START.saturating_add(3 * HOUR));
     for expected in [0, 0] {
         let revoked = tokens.revoke_token(&token).await.unwrap();
-        assert_eq!((revoked.found, revoked.position.sequence), (false, expected));
+        assert_eq!((revoked.found, revoked.position().unwrap().sequence), (false, expected));
     }
 }

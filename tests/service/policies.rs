@@ -69,7 +69,9 @@ async fn stateless_takes_signature_and_claims_and_cannot_revoke() {
     fixture.tokens.revoke_session("42", own.session_id()).await.unwrap();
     access(&tokens, own.access().as_str()).await.unwrap();
 
-    for revoke in [tokens.revoke_token(&token), tokens.revoke_session("42", "s"), tokens.revoke_all_for_subject("42")] {
+    for revoke in
+        [tokens.revoke_token(&token), tokens.revoke_session("42", &"s".into()), tokens.revoke_all_for_subject("42")]
+    {
         assert!(matches!(revoke.await, Err(Error::Issue(_))), "a revocation that nobody will enforce is no success");
     }
     assert!(matches!(tokens.create_token_pair(tower_bearer::NewSession::of("42")).await, Err(Error::Issue(_))));
@@ -110,13 +112,13 @@ async fn a_denied_token_session_or_subject_is_refused_and_others_pass() {
     tokens.revoke_token(&t1).await.unwrap();
     assert_revoked(access(&tokens, &t1).await);
     access(&tokens, &t2).await.unwrap();
-    tokens.revoke_session("42", "s1").await.unwrap();
+    tokens.revoke_session("42", &"s1".into()).await.unwrap();
     assert_revoked(access(&tokens, &t2).await);
     access(&tokens, &other_session).await.unwrap();
     tokens.revoke_all_for_subject("42").await.unwrap();
     assert_revoked(access(&tokens, &other_session).await);
     access(&tokens, &other_subject).await.unwrap();
-    assert!(matches!(tokens.revoke_all_for_subject_except("42", "s1").await, Err(Error::Issue(_))));
+    assert!(matches!(tokens.revoke_all_for_subject_except("42", &"s1".into()).await, Err(Error::Issue(_))));
     assert!(matches!(tokens.create_token_pair(tower_bearer::NewSession::of("42")).await, Err(Error::Issue(_))));
 }
 
@@ -150,7 +152,7 @@ async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
     let denied = [lasting("t1", "1", "s1"), lasting("t2", "2", "s2"), lasting("t3", "3", "s3")];
     let free = lasting("t4", "4", "s4");
     tokens.revoke_token(&denied[0]).await.unwrap();
-    tokens.revoke_session("2", "s2").await.unwrap();
+    tokens.revoke_session("2", &"s2".into()).await.unwrap();
     tokens.revoke_all_for_subject("3").await.unwrap();
     clock.set(START.saturating_add(day + leeway + leeway).saturating_sub(Duration::from_millis(1)));
     // What others write meanwhile prunes what is over, and these are not.

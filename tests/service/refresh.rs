@@ -73,7 +73,7 @@ async fn the_window_of_the_grace_does_not_slide_and_after_it_the_session_dies() 
     assert_eq!(token_error(fixture.tokens.refresh(first.refresh().as_str()).await), TokenError::Reused);
 
     let session_id = first.session_id().to_owned();
-    assert_eq!(events.take(), [SecurityEvent::ReuseDetected { subject: "42".to_owned(), session_id }]);
+    assert_eq!(events.take(), [SecurityEvent::ReuseDetected { subject: "42".into(), session_id }]);
     assert_dead(&fixture.tokens, &first).await;
     assert_dead(&fixture.tokens, &successor).await;
     assert_revoked(fixture.tokens.refresh(successor.refresh().as_str()).await);
@@ -144,7 +144,7 @@ async fn a_new_access_token_alone_leaves_the_refresh_token_as_it_is() {
     assert_ne!(one_claims["jti"], other_claims["jti"]);
     assert_eq!(
         (&one_claims["sid"], one_claims["iat"].as_u64()),
-        (&first.session_id().into(), Some(fixture.clock.now().as_secs()))
+        (&first.session_id().as_str().into(), Some(fixture.clock.now().as_secs()))
     );
     assert_eq!(one.expires_in(), 1800);
 

@@ -16,7 +16,7 @@ use tower_bearer::{
     AuthLayer, BoxError, NewSession, NoClaims, TokenService,
     endpoints::Endpoints,
     password::PasswordHasher,
-    store::{LogQuery, MemoryStore, TokenStore},
+    store::{LogQuery, MemoryStore, SessionStore},
     tokens::SecurityEvent,
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -65,16 +65,17 @@ impl UserAuthentication for Users {
     }
 }
 
-fn service(store: Arc<dyn TokenStore>, events: &Events) -> TokenService {
+fn service(store: Arc<dyn SessionStore>, events: &Events) -> TokenService {
     let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE);
     builder.shared_store(store).on_event(events.hook()).build().unwrap()
 }
 
-async fn entries(store: &Arc<dyn TokenStore>) -> u64 {
-    store.log(store.bucket_of("42"), LogQuery::from_start()).await.unwrap().sequence
+async fn entries(store: &Arc<dyn SessionStore>) -> u64 {
+    let log = store.clone().revocation_log().unwrap();
+    log.read(log.bucket_of(&"42".into()), LogQuery::from_start()).await.unwrap().sequence
 }
 
-async fn the_owner_can_always_log_in(store: Arc<dyn TokenStore>) {
+async fn the_owner_can_always_log_in(store: Arc<dyn SessionStore>) {
     let events = Events::default();
     let tokens = service(store.clone(), &events);
     let endpoints = Endpoints::new(&AuthLayer::new(tokens.clone()), Arc::new(Users::new().await));
@@ -113,7 +114,7 @@ async fn the_owner_can_always_log_in(store: Arc<dyn TokenStore>) {
     assert!(logged <= 16, "{calls} calls and 15 logins wrote {logged} entries");
 }
 
-async fn logout_all_at_full_speed_hardly_writes(store: Arc<dyn TokenStore>) {
+async fn logout_all_at_full_speed_hardly_writes(store: Arc<dyn SessionStore>) {
     let tokens = service(store.clone(), &Events::default());
     let layer = AuthLayer::new(tokens.clone());
     let endpoints = Endpoints::new(&layer, Arc::new(Users::new().await));
