@@ -157,7 +157,7 @@ fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
                     let mut ids = Vec::new();
                     for n in 0..EACH {
                         // Few sessions a user, as a store is used.
-                        let session = NewSession::of(thread * EACH + n / 2);
+                        let session = NewSession::of((thread * EACH + n / 2) as u64);
                         ids.push(read_id(tokens.create_access_token(session).await.unwrap().as_str()));
                     }
                     ids
