@@ -27,7 +27,7 @@ use support::{
     scale::Scale,
 };
 use tokio::time::{interval, sleep};
-use tower_bearer::{Consistency, NewSession, RedisStore, TokenService, TokenStore, tokens::ReplicaState};
+use tower_bearer::{Consistency, NewSession, RedisStore, SessionStore, TokenService, tokens::ReplicaState};
 
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
 
@@ -85,7 +85,7 @@ async fn follow(scale: Scale, name: &str, consistency: Consistency, rate: u32) {
         let mut tick = interval(pause);
         for number in 0..time.as_micros().div_ceil(pause.as_micros()) {
             tick.tick().await;
-            store.revoke_session(&format!("user-{number}"), &number.to_string()).await.unwrap();
+            store.revoke_session(&format!("user-{number}").into(), &number.to_string().into()).await.unwrap();
         }
     }
     let (after, seconds) = (costs(&mut admin).await, began.elapsed().as_secs_f64());
@@ -106,7 +106,8 @@ async fn start(scale: Scale) {
         .for_each_concurrent(256, |number| {
             let store = &store;
             async move {
-                store.revoke_session(&format!("user-{number}"), &format!("session-{number:022}")).await.unwrap();
+                let (user, session) = (format!("user-{number}").into(), format!("session-{number:022}").into());
+                store.revoke_session(&user, &session).await.unwrap();
             }
         })
         .await;

@@ -29,7 +29,7 @@ use support::{
 use tokio::time::interval;
 use tower_bearer::{
     Consistency, NewSession, RedisStore, TokenService, TokenType,
-    store::{LogQuery, TokenStore},
+    store::{LogQuery, RevocationLog},
 };
 
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
@@ -68,7 +68,7 @@ async fn revoke_at_full_speed(scale: Scale) {
         }
         calls
     };
-    let entries = async || store.log(store.bucket_of("42"), LogQuery::from_start()).await.unwrap().sequence;
+    let entries = async || store.read(store.bucket_of(&"42".into()), LogQuery::from_start()).await.unwrap().sequence;
     // Buffers have their sizes afterwards.
     revoke(scale.time(Duration::from_secs(1))).await;
     let before = (entries().await, resident());

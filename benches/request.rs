@@ -34,7 +34,8 @@ use support::{
 use tokio::runtime::Runtime;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
-    AuthLayer, KeySet, MemoryStore, NewSession, RedisStore, TokenService, TokenStore, TokenType, jwt::SigningKey,
+    AuthLayer, KeySet, MemoryStore, NewSession, RedisStore, SessionStore, Subject, TokenId, TokenService, TokenType,
+    jwt::SigningKey,
 };
 
 /// The number of requests that are made before the clock starts.
@@ -153,7 +154,8 @@ fn strict(criterion: &mut Criterion) {
     let store = Arc::new(runtime.block_on(RedisStore::connect(server.url())).unwrap());
     let tokens = builder(key("HS256")).shared_store(store.clone()).build().unwrap();
     let pair = runtime.block_on(tokens.create_token_pair(NewSession::new("42").scope("read"))).unwrap();
-    let (access, sid) = (Arc::from(pair.access().as_str()), Arc::from(pair.session_id()));
+    let access = Arc::from(pair.access().as_str());
+    let ids = Arc::new((Subject::from("42"), pair.session_id().clone(), TokenId::from("jti")));
 
     let client = redis::Client::open(server.url()).unwrap();
     let shared = runtime.block_on(client.get_multiplexed_async_connection()).unwrap();
@@ -177,10 +179,10 @@ fn strict(criterion: &mut Criterion) {
             tokens.validate_token(&access, TokenType::Access).await.unwrap();
             (tokens, access)
         });
-        let check = (store.clone(), Arc::<str>::clone(&sid));
-        concurrently(&mut group, "RedisStore::check", &runtime, tasks, check, async |(store, sid)| {
-            store.check("42", &sid, "jti").await.unwrap();
-            (store, sid)
+        let check = (store.clone(), Arc::clone(&ids));
+        concurrently(&mut group, "RedisStore::check", &runtime, tasks, check, async |(store, ids)| {
+            store.check(&ids.0, &ids.1, &ids.2).await.unwrap();
+            (store, ids)
         });
         concurrently(&mut group, "by hand: pool checkout, GET", &runtime, tasks, pool.clone(), async |pool| {
             let _: Vec<u8> = pool.get().await.unwrap().get("session").await.unwrap();
@@ -247,7 +249,7 @@ fn issue(criterion: &mut Criterion) {
     let server = RedisServer::start();
     let redis = Arc::new(runtime.block_on(RedisStore::connect(server.url())).unwrap());
     let mut group = criterion.benchmark_group("issue");
-    for (place, store) in [("memory", Arc::new(MemoryStore::default()) as Arc<dyn TokenStore>), ("redis", redis)] {
+    for (place, store) in [("memory", Arc::new(MemoryStore::default()) as Arc<dyn SessionStore>), ("redis", redis)] {
         for algorithm in ["HS256", "ES256"] {
             let tokens = builder(key(algorithm)).shared_store(Arc::clone(&store)).build().unwrap();
             group.bench_function(format!("create_token_pair, {algorithm}, {place}"), |bencher| {
@@ -290,7 +292,7 @@ fn builder(key: SigningKey) -> tower_bearer::tokens::TokenServiceBuilder {
     TokenService::builder().keys(KeySet::signing(key)).issuer("https://issuer.example").audience("api")
 }
 
-fn service(key: SigningKey, store: impl TokenStore) -> TokenService {
+fn service(key: SigningKey, store: impl SessionStore) -> TokenService {
     builder(key).store(store).build().unwrap()
 }
 

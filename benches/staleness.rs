@@ -28,7 +28,7 @@ use support::{
 use tokio::{runtime::Runtime, task::JoinSet, time::sleep};
 use tower::{Layer, service_fn};
 use tower_bearer::{
-    AuthLayer, Consistency, KeySet, NewSession, RedisStore, TokenService, TokenStore, TokenType, tokens::ReplicaState,
+    AuthLayer, Consistency, KeySet, NewSession, RedisStore, SessionStore, TokenService, TokenType, tokens::ReplicaState,
 };
 use uuid::Uuid;
 
@@ -104,7 +104,7 @@ fn while_others_are_revoked(runtime: &Runtime, turns: Turns) {
     let revoker = runtime.spawn(async move {
         let store = RedisStore::builder(busy.url()).buckets(1).connect().await.unwrap();
         for number in 0_u64.. {
-            store.revoke_session(&format!("another-{number}"), "session").await.unwrap();
+            store.revoke_session(&format!("another-{number}").into(), &"session".into()).await.unwrap();
             sleep(Duration::from_millis(5)).await;
         }
     });
@@ -177,7 +177,7 @@ async fn revoke_many(server: &RedisServer, tokens: &TokenService, count: usize) 
             async move {
                 // Ids as this crate makes them, and users as most applications do.
                 let (user, session) = (Uuid::from_u128(number), URL_SAFE_NO_PAD.encode(number.to_be_bytes()));
-                store.revoke_session(&user.to_string(), &session).await.unwrap();
+                store.revoke_session(&user.to_string().into(), &session.into()).await.unwrap();
             }
         })
         .await;

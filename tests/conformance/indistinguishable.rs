@@ -59,7 +59,7 @@ async fn a_token_costs_the_store_one_question_whatever_has_become_of_user_and_se
         ("all sessions ended", access(&all_ended)),
         ("one token revoked", access(&revoked)),
         ("an unknown session of a known user", forged_for("known", "AAAAAAAAAAAAAAAAAAAAAA")),
-        ("another's session", forged_for("logged out everywhere", &sid)),
+        ("another's session", forged_for("logged out everywhere", sid.as_str())),
         ("an unknown user", forged_for("nobody", "AAAAAAAAAAAAAAAAAAAAAA")),
     ];
     for (what, token) in &tried {

@@ -5,15 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::json;
 use tower_bearer::{
     Error, NewSession, RedisStore, TokenPair, TokenPolicy, TokenService, TokenType,
-    store::{Deny, ForeignId, Page, Revocation, Rotated, SessionState, TokenStore},
+    store::{DenyRequest, ExternalId, Page, Revocation, Rotated, SessionState},
 };
 
 use crate::{
     subject::{Outcome, expect_on},
     support::{
-        HANG, Monitor, RedisServer,
+        HANG, Monitor, RedisServer, TextStore,
         fixture::{read_part, sign},
-        redis_fixture::{Fixture, node_on, successor},
+        redis_fixture::{Fixture, node_on, query, successor},
     },
 };
 
@@ -44,7 +44,7 @@ impl Ground {
         assert_eq!(claims.subject(), subject, "{what}");
         let listed = self.tokens.sessions(subject, Page::default()).await.unwrap().sessions;
         let labels: Vec<_> = listed.iter().map(|session| (session.sid.as_str(), session.label.as_str())).collect();
-        assert_eq!(labels, [(pair.session_id(), subject)], "{what}");
+        assert_eq!(labels, [(pair.session_id().as_str(), subject)], "{what}");
     }
 
     async fn assert_dead(&self, what: &str, pair: &TokenPair) {
@@ -135,14 +135,9 @@ async fn inj_01_no_two_pairs_of_names_share_a_key_and_revoking_one_leaves_the_ot
         [[("a:b", "c"), ("a", "b:c")], [("ab", "c"), ("a", "bc")], [("", "x"), ("x", "")]]
     {
         let what = format!("({issuer_1:?}, {id_1:?}) and ({issuer_2:?}, {id_2:?})");
-        let deny = Deny { issuer: issuer_1.into(), id: ForeignId::Token(id_1.into()), keep: Duration::from_secs(60) };
+        let deny = DenyRequest::new(issuer_1, ExternalId::Token(id_1.into()), Duration::from_secs(60));
         g.f.store.deny(deny).await.unwrap();
-        let ask = |issuer: &str, jti: &str| tower_bearer::store::DenyQuery {
-            issuer: issuer.into(),
-            jti: Some(jti.into()),
-            sid: Some(jti.into()),
-            subject: Some(jti.into()),
-        };
+        let ask = |issuer: &str, id: &str| query(issuer, id, id, id);
         assert!(g.f.store.denied(ask(issuer_1, id_1)).await.unwrap().token, "{what}");
         let other = g.f.store.denied(ask(issuer_2, id_2)).await.unwrap();
         assert!(!other.token && other.revoked_before.is_none(), "{what}: {other:?}");
@@ -197,12 +192,12 @@ async fn inj_04_a_subject_of_wildcards_is_only_that_subject() {
     for pattern in ["c*", "c?rol", "car[o]l", "c[a-b]rol", "*:u:carol", "carol*", "*carol*"] {
         assert!(!g.tokens.revoke_all_for_subject(pattern).await.unwrap().found, "{pattern}");
         assert!(!g.tokens.revoke_session(pattern, carol.session_id()).await.unwrap().found, "{pattern}");
-        assert!(!g.tokens.revoke_session("carol", pattern).await.unwrap().found, "{pattern}");
+        assert!(!g.tokens.revoke_session("carol", &pattern.into()).await.unwrap().found, "{pattern}");
         assert!(!g.tokens.has_session(pattern, carol.session_id()).await.unwrap(), "{pattern}");
         assert!(g.tokens.sessions(pattern, Page::default()).await.unwrap().sessions.is_empty(), "{pattern}");
         // A session that is to be spared is named, not matched.
         let spare = g.log_in("dave").await;
-        g.tokens.revoke_all_for_subject_except("dave", pattern).await.unwrap();
+        g.tokens.revoke_all_for_subject_except("dave", &pattern.into()).await.unwrap();
         g.assert_dead(pattern, &spare).await;
         g.lives(pattern, "carol", &carol).await;
     }
@@ -248,9 +243,9 @@ async fn inj_07_line_ends_and_nul_bytes_are_bytes_of_a_name() {
         // So it is with revoking and asking. The store below the service takes any text.
         let control = text.chars().any(char::is_control);
         let outcomes = [
-            g.tokens.revoke_session("witness", text).await.map(|revoked| assert!(!revoked.found, "{what}")),
-            g.tokens.revoke_all_for_subject_except(text, text).await.map(drop),
-            g.tokens.has_session("witness", text).await.map(|has| assert!(!has, "{what}")),
+            g.tokens.revoke_session("witness", &text.into()).await.map(|revoked| assert!(!revoked.found, "{what}")),
+            g.tokens.revoke_all_for_subject_except(text, &text.into()).await.map(drop),
+            g.tokens.has_session("witness", &text.into()).await.map(|has| assert!(!has, "{what}")),
             g.tokens.sessions(text, Page::default()).await.map(|page| assert_eq!(page.sessions, [], "{what}")),
         ];
         for outcome in outcomes {
@@ -268,8 +263,8 @@ async fn inj_07_line_ends_and_nul_bytes_are_bytes_of_a_name() {
         assert!(g.f.is_active(text, "other").await && g.f.is_active(text, text).await, "{what}");
         store.revoke_session(text, text).await.unwrap();
         assert!(g.f.is_active(text, "other").await && g.f.is_revoked(text, text).await, "{what}");
-        let deny = |id| Deny { issuer: text.into(), id, keep: Duration::from_secs(60) };
-        for id in [ForeignId::Token(text.into()), ForeignId::Session(text.into()), ForeignId::Subject(text.into())] {
+        let deny = |id| DenyRequest::new(text, id, Duration::from_secs(60));
+        for id in [ExternalId::Token(text.into()), ExternalId::Session(text.into()), ExternalId::Subject(text.into())] {
             store.deny(deny(id)).await.unwrap();
         }
         // One user's two keys at most, and three denials.
@@ -302,12 +297,12 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
         let pair = tokens.create_token_pair(session(text)).await.unwrap();
         let next = tokens.refresh(pair.refresh().as_str()).await.unwrap();
         tokens.revoke_token(next.access().as_str()).await.unwrap();
-        tokens.sessions(text, Page { cursor: Some(text.to_owned()), limit: 10 }).await.unwrap();
+        tokens.sessions(text, Page::at(Some(text.to_owned())).limit(10)).await.unwrap();
         tokens.revoke_session(text, pair.session_id()).await.unwrap();
-        tokens.revoke_session(text, text).await.unwrap();
+        tokens.revoke_session(text, &text.into()).await.unwrap();
         tokens.create_token_pair(session("")).await.unwrap();
-        tokens.revoke_all_for_subject_except(text, text).await.unwrap();
-        let deny = Deny { issuer: text.into(), id: ForeignId::Subject(text.into()), keep: Duration::from_secs(60) };
+        tokens.revoke_all_for_subject_except(text, &text.into()).await.unwrap();
+        let deny = DenyRequest::new(text, ExternalId::Subject(text.into()), Duration::from_secs(60));
         g.f.store.deny(deny).await.unwrap();
     };
     let hashes = async |text: &str| -> (BTreeSet<String>, String) {
@@ -335,7 +330,7 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
     let store = RedisStore::builder(g.f.server.url()).buckets(1).timeout(HANG).connect().await.unwrap();
     let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
     for text in HOSTILE {
-        for revoke in [deny.revoke_session(text, text), deny.revoke_all_for_subject(text)] {
+        for revoke in [deny.revoke_session(text, &text.into()), deny.revoke_all_for_subject(text)] {
             let assert_refused = matches!(revoke.await, Err(Error::InvalidId { .. }));
             assert_eq!(assert_refused, text.chars().any(char::is_control), "{text:?}");
         }

@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower_bearer::{
-    BoxError, Claims, Error, KeySet, MemoryStore, NewSession, NoClaims, Renewal, TokenService, TokenType,
+    BoxError, Error, KeySet, MemoryStore, NewSession, NoClaims, Renewal, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
     jwt::{Algorithm, JwtClaims, SigningKey, VerifyingKey, encode_jwt},
     store::Page,
@@ -157,7 +157,7 @@ fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
                     let mut ids = Vec::new();
                     for n in 0..EACH {
                         // Few sessions a user, as a store is used.
-                        let session = NewSession::new(thread * EACH + n / 2);
+                        let session = NewSession::new((thread * EACH + n / 2) as u64);
                         ids.push(read_id(tokens.create_access_token(session).await.unwrap().as_str()));
                     }
                     ids
@@ -249,7 +249,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
     for name in reserved {
         let hooked = builder(&fixture.clock).store(fixture.store.clone()).claims::<Value>();
         let hooked = hooked
-            .on_refresh(move |_: Claims<Value>| async move {
+            .on_refresh(move |_: tower_bearer::tokens::Refreshing<Value>| async move {
                 Ok::<_, BoxError>(Renewal::Replace { claims: json!({ name: "root" }), scope: String::new() })
             })
             .build()

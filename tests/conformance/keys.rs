@@ -223,9 +223,7 @@ fn refusals_of_secret(algorithm: Algorithm, secret: &[u8]) -> Vec<(&'static str,
     ];
     if let Ok(secret) = std::str::from_utf8(secret) {
         let variables = [("JWT_SECRET_KEY", secret), ("JWT_ALGORITHM", algorithm.as_str())];
-        let built = Settings::from_vars(variables)
-            .and_then(|settings| fixture_builder().settings(&settings))
-            .and_then(TokenServiceBuilder::build);
+        let built = Settings::from_vars(variables).and_then(|settings| fixture_builder().settings(&settings).build());
         refusals.push(("settings", built.err()));
     }
     refusals
@@ -298,9 +296,7 @@ fn key_10_without_an_algorithm_or_a_key_nothing_is_built() {
     for name in ["", "none", "None", "NONE", "nOnE", "HS256,RS256", "HS-256", "hs256", "*", "any", "ES512", "ES256K"] {
         assert!(name.parse::<Algorithm>().is_err(), "{name:?}");
         let variables = [("JWT_ALGORITHM", name), ("JWT_SECRET_KEY", SECRET)];
-        let built = Settings::from_vars(variables)
-            .and_then(|settings| fixture_builder().settings(&settings))
-            .and_then(TokenServiceBuilder::build);
+        let built = Settings::from_vars(variables).and_then(|settings| fixture_builder().settings(&settings).build());
         assert!(built.is_err(), "{name:?}");
     }
 }

@@ -603,9 +603,9 @@ async fn pwd_19_a_password_is_changed_by_who_knows_the_current_one_and_that_ends
         Some(log_in("alice", RIGHT).await)
     })
     .await;
-    let sid = crate::support::fixture::read_part(&kept.access, 1)["sid"].as_str().unwrap().to_owned();
+    let sid = crate::support::fixture::read_part(&kept.access, 1)["sid"].as_str().unwrap().into();
     let other = log_in("alice", RIGHT).await;
-    tokens.revoke_all_for_subject_except("alice", sid).await.unwrap();
+    tokens.revoke_all_for_subject_except("alice", &sid).await.unwrap();
     expect_on(tokens, "the session of the change", &kept.access, Outcome::Ok).await;
     expect_on(tokens, "another", &other.access, Outcome::InvalidToken).await;
 }

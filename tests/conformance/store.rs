@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tower_bearer::{
-    Consistency, Error, NewSession, RedisStore, TokenPair, TokenPolicy, TokenService, TokenType,
+    Consistency, Error, NewSession, RedisStore, SessionId, TokenPair, TokenPolicy, TokenService, TokenType,
     clock::{Clock, SystemClock},
     error::TokenError,
     jwt::AccessTyp,
@@ -74,9 +74,12 @@ async fn sto_01_a_token_that_is_signed_well_and_was_never_stored_is_invalid() {
             ),
             ("another user's session", vec![("sid", json!(bob.session_id()))]),
             ("a user who has no session", vec![("sub", json!("carol"))]),
-            ("a session id in another case", vec![("sid", json!(alice.session_id().to_lowercase().to_uppercase()))]),
+            (
+                "a session id in another case",
+                vec![("sid", json!(alice.session_id().as_str().to_lowercase().to_uppercase()))],
+            ),
             ("the session id and more", vec![("sid", json!(format!("{} ", alice.session_id())))]),
-            ("the session id cut", vec![("sid", json!(&alice.session_id()[..21]))]),
+            ("the session id cut", vec![("sid", json!(&alice.session_id().as_str()[..21]))]),
             // The names of the store's own fields in a user's hash are no sessions.
             ("the field of the generation", vec![("sid", json!("g"))]),
             ("the field of the highest generation", vec![("sid", json!("o"))]),
@@ -331,7 +334,7 @@ async fn sto_16_after_a_thousand_issues_every_key_of_a_user_ends_and_the_log_is_
     let store = RedisStore::builder(server.url()).buckets(4).timeout(PATIENCE).connect().await.unwrap();
     let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
     for n in 0..10 {
-        deny.revoke_session("42", format!("session-{n}")).await.unwrap();
+        deny.revoke_session("42", &format!("session-{n}").into()).await.unwrap();
     }
 
     let keys = scan(&mut admin).await;
@@ -443,8 +446,8 @@ async fn sto_20_revoking_all_of_a_user_ends_every_session_of_that_user_and_nobod
 
     // All but the current one.
     let gone = app.log_in("alice").await;
-    let kept = read_part(&again.access, 1)["sid"].as_str().unwrap().to_owned();
-    there.revoke_all_for_subject_except("alice", kept).await.unwrap();
+    let kept = read_part(&again.access, 1)["sid"].as_str().unwrap().into();
+    there.revoke_all_for_subject_except("alice", &kept).await.unwrap();
     app.refuses("not the one that is kept", &gone).await;
     app.accepts("the one that is kept", &again).await;
 }
@@ -459,7 +462,7 @@ async fn sto_23_ending_one_session_leaves_its_siblings_as_they_are() {
         for way in ["revoke_session", "revoke_token of the refresh token", "logout", "DELETE /sessions"] {
             let what = format!("{store}: {way}");
             let (phone, lost, desk) = (app.log_in("alice").await, app.log_in("alice").await, app.log_in("alice").await);
-            let sid = read_part(&lost.access, 1)["sid"].as_str().unwrap().to_owned();
+            let sid = SessionId::from(read_part(&lost.access, 1)["sid"].as_str().unwrap());
             match way {
                 "revoke_session" => assert!(tokens.revoke_session("alice", &sid).await.unwrap().found, "{what}"),
                 "logout" => assert_eq!(app.log_out(&lost.access).await.status, 200, "{what}"),

@@ -175,7 +175,7 @@ async fn errors_are_responses_of_handlers() {
     let fixture = Fixture::new();
     let tokens = fixture.tokens.clone();
     let by_rejection = async move |claims: Claims| -> Result<(), Rejection> {
-        tokens.revoke_session(claims.subject(), "").await?;
+        tokens.revoke_session(claims.subject(), &"".into()).await?;
         Ok(())
     };
     let app: Router = Router::new()

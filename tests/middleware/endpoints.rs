@@ -184,7 +184,7 @@ async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_
         if expected != StatusCode::OK {
             assert_eq!(answer.body["error"], "invalid_grant");
         }
-        let overtaken = SecurityEvent::LoginOvertaken { subject: "42".to_owned() };
+        let overtaken = SecurityEvent::LoginOvertaken { subject: "42".into() };
         assert_eq!(events.take(), if revocations == 2 { vec![overtaken] } else { Vec::new() });
     }
 }
@@ -323,7 +323,7 @@ async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listin
 type Seen = Arc<Mutex<Vec<RejectionKind>>>;
 
 /// Endpoints of a layer whose hook makes problem details.
-fn with_hook(house: &House, optional: bool) -> (Endpoints<Users>, Seen) {
+fn with_hook(app: &App, optional: bool) -> (Endpoints<Users>, Seen) {
     let seen = Seen::default();
     let noted = Arc::clone(&seen);
     let auth = AuthLayer::builder(app.fixture.tokens.clone()).on_rejection(
@@ -341,8 +341,8 @@ fn with_hook(house: &House, optional: bool) -> (Endpoints<Users>, Seen) {
 #[tokio::test]
 async fn one_hook_answers_every_failure_of_the_endpoints() {
     let app = app();
-    let (endpoints, seen) = with_hook(&house, false);
-    let tokens = log_in(&house).await;
+    let (endpoints, seen) = with_hook(&app, false);
+    let tokens = log_in(&app).await;
     let token = tokens["access_token"].as_str().unwrap();
     let json = |body: &str| {
         let mut request = form(body);
@@ -381,7 +381,7 @@ async fn one_hook_answers_every_failure_of_the_endpoints() {
     app.fixture.store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
     let answer = send(endpoints.login(), form("username=u&password=right")).await;
     assert_eq!((answer.status.as_u16(), &answer.body["title"]), (503, &"temporarily_unavailable".into()));
-    let (optional, seen) = with_hook(&house, true);
+    let (optional, seen) = with_hook(&app, true);
     let answer = send(optional.logout(), Request::post("/").body(Full::default()).unwrap()).await;
     assert_eq!((answer.status.as_u16(), &answer.body["title"]), (401, &"unauthorized".into()));
     assert_eq!(*seen.lock().unwrap(), [RejectionKind::NoCredentials]);
@@ -390,7 +390,7 @@ async fn one_hook_answers_every_failure_of_the_endpoints() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_arrive_is_408() {
     let app = app();
-    let (endpoints, seen) = with_hook(&house, false);
+    let (endpoints, seen) = with_hook(&app, false);
     let never =
         http_body_util::StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, BoxError>>());
     let request = Request::post("/").header(header::CONTENT_TYPE, "application/json").body(never).unwrap();
@@ -409,7 +409,7 @@ async fn logout_clears_the_cookies_that_it_was_given_and_no_other() {
         if configured {
             endpoints = endpoints.clear_at_logout(cookie("refresh")).clear_at_logout(cookie("hint"));
         }
-        let tokens = log_in(&house).await;
+        let tokens = log_in(&app).await;
         let request = bearer(Method::POST, "/", tokens["access_token"].as_str().unwrap());
         let response = if all {
             endpoints.logout_all().oneshot(request).await.unwrap()

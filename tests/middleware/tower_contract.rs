@@ -430,7 +430,7 @@ async fn every_service_gives_its_inner_one_out_and_names_its_layer() {
     let auth = AuthService::layer(fixture.tokens.clone());
     let scope = RequireScope::layer(&auth, "read").unwrap();
     let rule = Require::layer(&auth, |claims: &Claims| claims.subject() == "42");
-    let users = CurrentUserService::layer(&auth, Arc::new(support::Users));
+    let users = CurrentUserService::layer(&auth, Arc::new(crate::support::Users));
     let mut service =
         AuthService::new(RequireScope::new(Require::new(users.layer(7), &rule), &scope), fixture.tokens.clone());
     assert_eq!(service.get_ref().get_ref().get_ref().get_ref(), &7);

@@ -17,10 +17,13 @@ use futures_util::{
 use tokio::runtime::{Builder, Handle, Runtime};
 use tower_bearer::{
     error::StoreErrorKind,
-    store::{Deny, DenyQuery, ForeignId, RedisStore, SessionState, TokenStore},
+    store::{DenyRequest, ExternalId, RedisStore, SessionState},
 };
 
-use crate::support::{self, HANG, RedisServer, redis_fixture::Fixture};
+use crate::support::{
+    self, HANG, RedisServer, TextStore,
+    redis_fixture::{Fixture, query},
+};
 
 const USERS: usize = 64;
 
@@ -192,10 +195,10 @@ fn what_one_runtime_was_about_to_send_is_sent_though_that_runtime_does_not_go_on
 async fn those_who_ask_for_one_thing_and_those_who_ask_for_two_get_their_own() {
     let f = with_sessions().await;
     let keep = Duration::from_secs(3600);
-    let id = |number| ForeignId::Token(user(number));
-    let deny = |number| Deny { issuer: "other".to_owned(), id: id(number), keep };
+    let id = |number| ExternalId::Token(user(number).into());
+    let deny = |number| DenyRequest::new("other", id(number), keep);
     join_all((0..USERS).step_by(3).map(|number| f.store.deny(deny(number)).into_future())).await;
-    let query = |number| DenyQuery { issuer: "other".to_owned(), jti: Some(user(number)), sid: None, subject: None };
+    let query = |number| query("other", &user(number), "", "");
     let answers = join_all((0..USERS).map(|number| {
         join(f.store.denied(query(number)).into_future(), f.store.check(&user(number), "s", "j").into_future())
     }))

@@ -11,14 +11,14 @@ use tower_bearer::{
     Consistency, Error, NewSession, TokenPair, TokenType,
     error::{StoreError, StoreErrorKind},
     store::{
-        Deny, DenyQuery, ForeignId, LogFeed, LogPage, LogQuery, Page, RedisStore, Rotated, SessionState, TokenStore,
+        DenyRequest, ExternalId, LogFeed, LogPage, LogQuery, Page, RedisStore, Rotated, SessionState,
         redis::ConnectError,
     },
 };
 
 use crate::support::{
-    HANG, RedisServer, eventually, on_a_paused_clock,
-    redis_fixture::{self, GRACE, open, rotation, session, successor, user_of},
+    HANG, RedisServer, TextStore, eventually, on_a_paused_clock,
+    redis_fixture::{self, GRACE, open, query, rotation, session, successor, user_of},
     redis_server::free_port,
 };
 
@@ -132,14 +132,14 @@ async fn users_of_every_bucket_are_served_by_three_nodes() {
         assert_eq!(store.sessions(&user, Page::default()).await.unwrap().sessions.len(), 1);
         assert!(store.revoke_all(&user, None).await.unwrap().found);
         assert!(matches!(store.rotate(rotation(&user, "s2", 0, GRACE)).await.unwrap(), Rotated::Revoked { .. }));
-        let id = ForeignId::Token(format!("j-{n}"));
-        store.deny(Deny { issuer: "i".into(), id, keep: GRACE }).await.unwrap();
-        let query = DenyQuery { issuer: "i".into(), jti: Some(format!("j-{n}")), sid: Some("s".into()), subject: None };
+        let id = ExternalId::Token(format!("j-{n}").into());
+        store.deny(DenyRequest::new("i", id, GRACE)).await.unwrap();
+        let query = query("i", &format!("j-{n}"), "s", "");
         assert!(store.denied(query).await.unwrap().token);
     }
     let mut logged = 0;
     for bucket in 0..store.buckets() {
-        logged += store.log(bucket, LogQuery::from_start()).await.unwrap().entries.len();
+        logged += store.read(bucket, LogQuery::from_start()).await.unwrap().entries.len();
     }
     assert_eq!(logged, 40 * 3);
     for node in &cluster.nodes {

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use tower_bearer::{
     Consistency, MemoryStore, TokenService,
     store::{
-        LogQuery, RedisStore, TokenStore,
+        LogQuery, RedisStore,
         redis::{ConnectError, Failover, RedisStoreBuilder},
     },
     tokens::TokenPolicy,
 };
 
 use crate::support::{
-    RedisServer, eventually,
+    RedisServer, TextStore, eventually,
     redis_fixture::{self, open},
     redis_server::free_port,
 };
@@ -116,14 +116,14 @@ async fn the_longest_bound_of_any_node_stands_in_m_and_everywhere_waits_for_it()
     let (primary, _replica) = primary_with_replica().await;
     let single = RedisStore::builder(primary.url()).failover(Failover::Single).connect().await.unwrap();
     let revoked = single.revoke_session("alice", "s1").await.unwrap();
-    assert_eq!(revoked.max_failover, Duration::ZERO);
+    assert_eq!(revoked.logged.unwrap().max_failover, Duration::ZERO);
     let replicas = Failover::Replicas { max_lag: LAG };
     let began = Instant::now();
     let moved = RedisStore::builder(primary.url()).failover(replicas).connect().await.unwrap();
     println!("connected after {:?}", began.elapsed());
     assert_eq!(moved.failover_bound(), Ok(LAG));
     let revoked = single.revoke_session("alice", "s1").await.unwrap();
-    assert_eq!(revoked.max_failover, LAG);
+    assert_eq!(revoked.logged.unwrap().max_failover, LAG);
     let mut admin = primary.admin().await;
     for bucket in 0..16 {
         let told: Vec<u64> = redis::cmd("HMGET")
@@ -136,7 +136,7 @@ async fn the_longest_bound_of_any_node_stands_in_m_and_everywhere_waits_for_it()
     }
     let tokens = redis_fixture::node_on(single, |builder| builder);
     let began = Instant::now();
-    tokens.revoke_session("alice", "s1").everywhere().await.unwrap();
+    tokens.revoke_session("alice", &"s1".into()).everywhere().await.unwrap();
     assert!(began.elapsed() >= LAG, "{:?}", began.elapsed());
 }
 
@@ -148,7 +148,7 @@ async fn a_node_that_only_reads_tells_its_bound_again_to_a_store_that_has_forgot
     let bound = moved.failover_bound().unwrap();
     let mut admin = primary.admin().await;
     redis::cmd("HSET").arg("tb:{0}:m").arg("fmax").arg(0).exec_async(&mut admin).await.unwrap();
-    assert_eq!(moved.log(0, LogQuery::newest()).await.unwrap().max_failover, bound);
+    assert_eq!(moved.read(0, LogQuery::newest()).await.unwrap().max_failover, bound);
 }
 
 #[tokio::test]
@@ -157,12 +157,12 @@ async fn a_bucket_of_an_earlier_version_has_no_fmax_and_gets_one() {
     let store = RedisStore::builder(server.url()).buckets(1).connect().await.unwrap();
     let mut admin = server.admin().await;
     redis::cmd("HDEL").arg("tb:{0}:m").arg("fmax").exec_async(&mut admin).await.unwrap();
-    assert_eq!(store.revoke_session("alice", "s1").await.unwrap().max_failover, Duration::ZERO);
+    assert_eq!(store.revoke_session("alice", "s1").await.unwrap().logged.unwrap().max_failover, Duration::ZERO);
     // A revoked session that the store did not know leaves a record, so another one is opened.
     open(&store, "alice", "s2").await;
     let replicas = Failover::Replicas { max_lag: LAG };
     let moved = RedisStore::builder(server.url()).buckets(1).failover(replicas).connect().await.unwrap();
-    assert_eq!(store.revoke_session("alice", "s2").await.unwrap().max_failover, LAG);
+    assert_eq!(store.revoke_session("alice", "s2").await.unwrap().logged.unwrap().max_failover, LAG);
     drop(moved);
 }
 

@@ -9,13 +9,13 @@ use std::{
 use tower_bearer::{
     error::StoreErrorKind,
     store::{
-        Deny, ForeignId, LogQuery, Opened, RedisStore, Rotate, Rotated, SessionState, TokenStore,
+        DenyRequest, ExternalId, LogQuery, Opened, RedisStore, Rotated, SessionState,
         redis::{ConnectError, RedisStoreBuilder},
     },
 };
 
 use crate::support::{
-    HANG, Proxy, RedisServer, eventually, on_a_paused_clock,
+    HANG, Proxy, RedisServer, TextStore, eventually, on_a_paused_clock,
     redis_fixture::{Fixture, GRACE, open, pass, rotation, session, successor},
     redis_server::free_port,
 };
@@ -45,7 +45,7 @@ async fn wait_until_settled(store: &RedisStore) {
 async fn rotate_with_a_cut(f: &Fixture, store: &RedisStore, sid: &str, grace: Duration, cut: impl Fn()) {
     f.open("alice", sid).await;
     wait_until_settled(store).await;
-    let rotate = || Rotate { grace, ..rotation("alice", sid, 0, grace) };
+    let rotate = || rotation("alice", sid, 0, grace);
     cut();
     let mut seen = HashSet::new();
     let mut remember = |rotated: Rotated| {
@@ -335,12 +335,12 @@ async fn a_dead_server_costs_its_callers_no_time() {
 async fn a_restart_without_data_refuses_every_session_and_the_store_goes_on() {
     let mut f = Fixture::new().await;
     f.open("alice", "s1").await;
-    let before = f.store.log(0, LogQuery::from_start()).await.unwrap().incarnation;
+    let before = f.store.read(0, LogQuery::from_start()).await.unwrap().incarnation;
     f.server.restart();
     wait_until_answered(&f.store).await;
     assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
     f.open("alice", "s2").await;
-    assert_ne!(f.store.log(0, LogQuery::from_start()).await.unwrap().incarnation, before);
+    assert_ne!(f.store.read(0, LogQuery::from_start()).await.unwrap().incarnation, before);
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn out_of_memory_refuses_what_is_new_and_revokes_all_the_same() {
     assert!(f.is_revoked("alice", "s2").await);
     assert!(f.store.revoke_session("alice", "s3").await.unwrap().found);
     f.store.revoke_token("alice", "j1", f.store.now().saturating_add(GRACE)).await.unwrap();
-    let deny = Deny { issuer: "i".into(), id: ForeignId::Token("j".into()), keep: GRACE };
+    let deny = DenyRequest::new("i", ExternalId::Token("j".into()), GRACE);
     f.store.deny(deny).await.unwrap();
     assert!(f.is_active("alice", "s1").await);
     assert_eq!(f.list("alice").await.len(), 2);
@@ -406,7 +406,7 @@ async fn reads_of_a_server_that_became_a_replica_are_refused_though_its_connecti
     f.redis::<()>(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]).await;
     let unavailable = |kind| assert_eq!(kind, StoreErrorKind::Unavailable);
     unavailable(f.store.check("alice", "s1", "j").await.unwrap_err().kind());
-    unavailable(f.store.log(0, LogQuery::from_start()).await.unwrap_err().kind());
+    unavailable(f.store.read(0, LogQuery::from_start()).await.unwrap_err().kind());
 }
 
 #[tokio::test]
@@ -521,7 +521,7 @@ async fn nodes_with_other_buckets_are_refused() {
     layout(first.open(session("alice", "s1")).await.unwrap_err());
     layout(first.revoke_all("alice", None).await.unwrap_err());
     layout(first.sessions("alice", tower_bearer::store::Page::default()).await.unwrap_err());
-    layout(first.log(0, LogQuery::from_start()).await.unwrap_err());
+    layout(first.read(0, LogQuery::from_start()).await.unwrap_err());
 }
 
 #[tokio::test]

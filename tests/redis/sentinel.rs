@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tower_bearer::store::{RedisStore, SessionState, TokenStore};
+use tower_bearer::store::{RedisStore, SessionState};
 
 use crate::support::{
-    RedisServer, eventually,
+    RedisServer, TextStore, eventually,
     redis_fixture::{GRACE, open, rotation, successor},
     redis_server::free_port,
     sentinel::{MASTER, Replicated, Sentinel},

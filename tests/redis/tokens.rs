@@ -147,7 +147,7 @@ async fn without_redis_every_operation_is_a_store_error_and_gives_no_token() {
         kinds.iter().all(|kind| matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Timeout)),
         "{kinds:?}"
     );
-    assert_eq!(tokens.status().await.status, "unavailable");
+    assert_eq!(tokens.status().await.status, tower_bearer::tokens::ServiceHealth::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,15 +6,15 @@ use tower_bearer::{
     Consistency, Error, NewSession, TokenType,
     error::StoreErrorKind,
     store::{
-        DenyQuery, LogQuery, RedisStore, SessionState, TokenStore,
+        LogQuery, RedisStore, SessionState,
         redis::{ConnectError, Failover},
     },
     tokens::ReplicaState,
 };
 
 use crate::support::{
-    HANG, RedisServer, eventually,
-    redis_fixture::{Fixture, node, open},
+    HANG, RedisServer, TextStore, eventually,
+    redis_fixture::{Fixture, node, open, query},
 };
 
 async fn wait_until_served(f: &Fixture) {
@@ -33,7 +33,7 @@ async fn a_primary_that_has_lost_its_replicas_answers_no_strict_read() {
     f.redis::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
     let error = f.store.check("alice", "s1", "j").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-    let query = DenyQuery { issuer: "other".into(), jti: Some("j".into()), sid: None, subject: None };
+    let query = query("other", "j", "", "");
     let error = f.store.denied(query).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     f.redis::<()>(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
@@ -153,7 +153,7 @@ async fn each_process_is_another_server_and_all_connections_to_one_name_the_same
     eventually("the store answers", async || f.store.ping().await.ok()).await;
     let second = eventually("it is read", async || f.store.check("alice", "s1", "j").await.ok()).await.server;
     assert!(second.is_some_and(|second| second != first));
-    let query = DenyQuery { issuer: "other".into(), jti: Some("j".into()), sid: None, subject: None };
+    let query = query("other", "j", "", "");
     assert_eq!(f.store.denied(query).await.unwrap().server, second);
 }
 
@@ -188,7 +188,7 @@ async fn the_rights_in_the_documentation_are_enough() {
     let checked = store.check("alice", "s1", "j").await.unwrap();
     assert!(checked.server.is_some() && matches!(checked.state, SessionState::Active { .. }));
     store.revoke_session("alice", "s1").await.unwrap();
-    store.log(store.bucket_of("alice"), LogQuery::from_start()).await.unwrap();
+    store.read(store.bucket_of("alice"), LogQuery::from_start()).await.unwrap();
     for feed in store.feeds(Duration::from_secs(1)) {
         let nudged = tokio::time::timeout(HANG, feed.nudged()).await;
         assert!(nudged.is_ok(), "the subscription was refused");

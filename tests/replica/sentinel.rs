@@ -107,7 +107,7 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
     servers.wait_until_replicated().await;
     replicates_no_more(&servers).await;
     let revoked = revoker.revoke_session("42", lost.session_id()).await.unwrap();
-    eventually("the node has read it", async || watcher.has_seen(&revoked.position).then_some(())).await;
+    eventually("the node has read it", async || watcher.has_applied(revoked.position().unwrap()).then_some(())).await;
     // Else the new primary would know it from the node that has revoked it.
     drop(revoker);
     servers.primary.kill();

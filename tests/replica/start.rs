@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use redis::aio::MultiplexedConnection;
 use tower_bearer::{
-    Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenStore, TokenType,
+    Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenType,
     error::{StoreErrorKind, TokenError},
     tokens::{ReplicaStatus, TokenServiceBuilder},
 };
 
 use crate::{
     support::{
-        HANG, Proxy, RedisServer, eventually,
+        HANG, Proxy, RedisServer, TextStore, eventually,
         redis_fixture::{node, node_on, user_of},
     },
     wait_until_leased,
@@ -99,7 +99,7 @@ async fn a_node_that_has_fallen_behind_goes_on_from_the_head_and_misses_nothing(
     let user = user_of(&writer, |bucket| bucket == 3);
     let pairs = [pair(&tokens, &user).await, pair(&tokens, &user).await];
     proxy.freeze();
-    writer.revoke_session(&user, pairs[0].session_id()).await.unwrap();
+    writer.revoke_session(&user, pairs[0].session_id().as_str()).await.unwrap();
     for number in 0..5000 {
         writer.revoke_session(&user, &format!("session-{number}")).await.unwrap();
     }
@@ -145,10 +145,10 @@ async fn sessions_that_a_restored_snapshot_has_lost_are_refused_on_all_nodes() {
     let old = pair(&nodes[0], &user).await;
     run::<()>(&server.admin().await, &["SAVE"]).await;
     let lost = pair(&nodes[0], &user).await;
-    let revoked = nodes[0].revoke_session(&another, "x").await.unwrap();
+    let revoked = nodes[0].revoke_session(&another, &"x".into()).await.unwrap();
     for node in &nodes {
         wait_until_leased(node).await;
-        eventually("it is read", async || node.has_seen(&revoked.position).then_some(())).await;
+        eventually("it is read", async || node.has_applied(revoked.position().unwrap()).then_some(())).await;
         validate(node, &lost).await.unwrap();
     }
     server.restart();
@@ -172,9 +172,12 @@ async fn entries_that_nobody_can_read_take_no_lease_away() {
     let long = "x".repeat(40_000);
     run::<String>(&admin, &["XADD", "tb:{3}:log", "*", "seq", "1", "sub", &long]).await;
     let revoked = pair(&nodes[0], &user).await;
-    let position = nodes[0].revoke_session(&user, revoked.session_id()).await.unwrap().position;
+    let revocation = nodes[0].revoke_session(&user, revoked.session_id()).await.unwrap();
     for node in &nodes {
-        eventually("the entry behind it is read", async || node.has_seen(&position).then_some(())).await;
+        eventually("the entry behind it is read", async || {
+            node.has_applied(revocation.position().unwrap()).then_some(())
+        })
+        .await;
         wait_until_leased(node).await;
         assert!(is_refused(node, &revoked).await);
     }
@@ -195,7 +198,7 @@ async fn no_more_tokens_than_allowed_are_asked_about_because_they_are_older_than
         old.push(pair(&writer, &user).await);
     }
     // The horizon of a node that starts is the time of this entry: what it was is gone.
-    writer.revoke_session(&user, "x").await.unwrap();
+    writer.revoke_session(&user, &"x".into()).await.unwrap();
     run::<u64>(&server.admin().await, &["XTRIM", "tb:{3}:log", "MAXLEN", "0"]).await;
     let few = std::num::NonZeroU32::new(4).unwrap();
     let tokens = node(&server.url(), |builder| bounded(builder).max_questions(few)).await;
@@ -233,7 +236,7 @@ async fn a_nudge_about_one_bucket_makes_nobody_read_the_others() {
     wait_until_leased(&tokens).await;
     // The subscription nudges for all buckets once.
     let first = writer.revoke_session(&user, "first").await.unwrap();
-    eventually("it is read", async || tokens.has_seen(&first.position).then_some(())).await;
+    eventually("it is read", async || tokens.has_applied(first.position().unwrap()).then_some(())).await;
     let reads = async || {
         let stats: String = run(&admin, &["INFO", "commandstats"]).await;
         let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xrange:calls=")?.split(',').next());
@@ -244,7 +247,7 @@ async fn a_nudge_about_one_bucket_makes_nobody_read_the_others() {
     for number in 0..300 {
         last = writer.revoke_session(&user, &number.to_string()).await.unwrap();
     }
-    eventually("all are read", async || tokens.has_seen(&last.position).then_some(())).await;
+    eventually("all are read", async || tokens.has_applied(last.position().unwrap()).then_some(())).await;
     let reads = reads().await - before;
     assert!((1..=150).contains(&reads), "{reads} reads for 300 nudges about one bucket");
 }

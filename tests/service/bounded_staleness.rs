@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use tower::{Layer, ServiceExt, service_fn};
 use tower_bearer::{
-    AuthLayer, Consistency, Error, MemoryStore, NewSession, SessionStore, TokenPolicy, TokenService, TokenType,
+    AuthLayer, Consistency, Error, MemoryStore, NewSession, TokenPolicy, TokenService, TokenType,
     clock::ManualClock,
     error::{StoreErrorKind, TokenError},
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey},
-    store::{LogPosition, LogQuery},
+    store::{LogPosition, LogQuery, Revocation, RevocationLog, SessionStore},
     tokens::{ReplicaState, ReplicaStatus, SecurityEvent, TokenServiceBuilder},
 };
 
@@ -161,7 +161,7 @@ async fn a_node_sees_at_once_what_it_is_told_to_see() {
     assert!(!fixture.tokens.has_applied(revoked.position().unwrap()));
     // It travels as text.
     let position: LogPosition = revoked.position().unwrap().to_string().parse().unwrap();
-    assert_eq!(&position, revoked.position().unwrap());
+    assert_eq!(position, *revoked.position().unwrap());
     fixture.tokens.require_position(&position);
     assert_revoked(access(&fixture.tokens, gone.access().as_str()).await);
     fixture.store.answer(Behaviour::AtOnce);
@@ -210,25 +210,25 @@ async fn everywhere_waits_as_long_as_any_node_may_decide_by_old_knowledge() {
     strong.revoke_all_for_subject("42").everywhere().await.unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO, "no node has a replica");
     let _nodes = [node(D), node(3 * D), node(2 * D)];
-    strong.revoke_session("42", &tower_bearer::SessionId::new("s")).everywhere().await.unwrap();
+    strong.revoke_session("42", &"s".into()).everywhere().await.unwrap();
     assert!(began.elapsed() >= 3 * D, "{:?}", began.elapsed());
     assert!(began.elapsed() < 4 * D, "{:?}", began.elapsed());
     let began = tokio::time::Instant::now();
-    strong.revoke_session("42", &tower_bearer::SessionId::new("s")).await.unwrap();
+    strong.revoke_session("42", &"s".into()).await.unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO);
     // An error is told at once.
     let stateless = TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless).build().unwrap();
-    assert!(stateless.revoke_session("42", &tower_bearer::SessionId::new("s")).everywhere().await.is_err());
+    assert!(stateless.revoke_session("42", &"s".into()).everywhere().await.is_err());
 }
 
 #[tokio::test]
 async fn tokens_of_before_the_horizon_are_asked_about_once_and_those_that_live_too_long_each_time() {
     let fixture = Fixture::with(|builder| builder);
     let old = pair(&fixture.tokens).await;
-    fixture.tokens.revoke_session("1", &tower_bearer::SessionId::new("x")).await.unwrap();
+    fixture.tokens.revoke_session("1", &"x".into()).await.unwrap();
     fixture.advance(3700);
     // The log that is kept for an hour begins after `old` was issued.
-    fixture.tokens.revoke_session("1", &tower_bearer::SessionId::new("y")).await.unwrap();
+    fixture.tokens.revoke_session("1", &"y".into()).await.unwrap();
     let (node, clock) = other_node(&fixture, |builder| builder.max_access_lifetime(Duration::from_secs(86_400)));
     reaches(&node, ReplicaState::Leased).await;
     let long = NewSession::new("42").access_lifetime(Duration::from_secs(7200));
@@ -275,11 +275,11 @@ async fn what_a_store_has_lost_stays_in_force_and_is_told_to_it_again() {
     fixture.store.lose_everything();
     assert_dead_or_unknown(tokens, gone.access().as_str()).await;
     assert!(tokens.refresh(gone.refresh().as_str()).await.is_err());
-    let log = async || tower_bearer::RevocationLog::read(&fixture.store, 0, LogQuery::from_start()).await.unwrap();
+    let log = async || fixture.store.read(0, LogQuery::from_start()).await.unwrap();
     eventually("it is told again", async || (log().await.sequence == 1).then_some(())).await;
     assert_eq!(
         log().await.entries[0].revocation,
-        tower_bearer::store::Revocation::Session { subject: "42".into(), sid: gone.session_id().clone() }
+        Revocation::Session { subject: "42".into(), sid: gone.session_id().clone() }
     );
     let told = eventually("the application is told", async || Some(events.take()).filter(|told| told.len() == 2)).await;
     let expected = [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRestored { count: 1 }];
@@ -310,7 +310,7 @@ async fn what_this_node_has_revoked_holds_though_the_store_loses_it_before_anybo
     drop(events.take());
     fixture.store.lose_everything();
     fixture.store.answer(Behaviour::AtOnce);
-    let log = async || tower_bearer::RevocationLog::read(&fixture.store, 0, LogQuery::from_start()).await.unwrap();
+    let log = async || fixture.store.read(0, LogQuery::from_start()).await.unwrap();
     eventually("it is told again", async || (log().await.sequence == 2).then_some(())).await;
     let told = eventually("the application is told", async || Some(events.take()).filter(|told| told.len() == 2)).await;
     let expected = [SecurityEvent::RevocationsLost { count: 2 }, SecurityEvent::RevocationsRestored { count: 2 }];
@@ -454,7 +454,7 @@ async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
     }
     assert_eq!(fixture.store.checks(), asked, "none is asked about");
     tokens.revoke_token(&all[0]).await.unwrap();
-    tokens.revoke_session("u2", &tower_bearer::SessionId::new("s2")).await.unwrap();
+    tokens.revoke_session("u2", &"s2".into()).await.unwrap();
     tokens.revoke_all_for_subject("u3").await.unwrap();
     for revoked in &all[..3] {
         assert_revoked(access(tokens, revoked).await);

@@ -35,11 +35,11 @@ async fn operate(
         "revoke_token" => vec![tokens.revoke_token(access_token).await.map(drop)],
         "revoke_session" => vec![
             tokens.revoke_token(refresh_token).await.map(drop),
-            tokens.revoke_session("42", &tower_bearer::SessionId::new("some-session")).await.map(drop),
+            tokens.revoke_session("42", &"some-session".into()).await.map(drop),
         ],
         "revoke_all" => vec![
             tokens.revoke_all_for_subject("42").await.map(drop),
-            tokens.revoke_all_for_subject_except("42", &tower_bearer::SessionId::new("some-session")).await.map(drop),
+            tokens.revoke_all_for_subject_except("42", &"some-session".into()).await.map(drop),
         ],
         "sessions" => vec![tokens.sessions("42", Page::default()).await.map(drop)],
         other => panic!("{other}"),

@@ -123,7 +123,7 @@ async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configur
     let older = JwtClaims::new("42", claims.token_id(), TokenType::Refresh, START, HOUR, NoClaims {})
         .with_issuer(ISSUER)
         .with_audience([AUDIENCE])
-        .with_session(first.session_id(), claims.generation().unwrap());
+        .with_session(first.session_id().clone(), claims.generation().unwrap());
     let older = encode_jwt(&KeySet::signing(key), &older).unwrap();
     let second = fixture.tokens.refresh(&older).await.unwrap();
     assert_eq!(second.access().expires_at(), START.saturating_add(MINUTE * 30));

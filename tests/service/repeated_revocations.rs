@@ -71,7 +71,7 @@ fn service(store: Arc<dyn SessionStore>, events: &Events) -> TokenService {
 }
 
 async fn entries(store: &Arc<dyn SessionStore>) -> u64 {
-    let log = Arc::clone(store).revocation_log().unwrap();
+    let log = store.clone().revocation_log().unwrap();
     log.read(log.bucket_of(&"42".into()), LogQuery::from_start()).await.unwrap().sequence
 }
 

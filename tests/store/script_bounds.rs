@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use tower_bearer::store::{Opened, Page, TokenStore};
+use tower_bearer::store::{Opened, Page};
 
-use crate::support::redis_fixture::{Fixture, capped};
+use crate::support::{
+    TextStore,
+    redis_fixture::{Fixture, capped},
+};
 
 /// Fills a user's hash: `ARGV` 1 first, 2 last, 3 now.
 const FILL: &str = include_str!("../support/crowded_user.lua");
@@ -50,7 +53,7 @@ async fn a_login_of_a_user_with_half_a_million_sessions_under_a_cap_is_cheap_and
     f.redis::<()>(&["CONFIG", "RESETSTAT"]).await;
     f.store.revoke_session("alice", "first").await.unwrap();
     f.store.revoke_all("alice", None).await.unwrap();
-    f.store.sessions("alice", Page { cursor: None, limit: u32::MAX }).await.unwrap();
+    f.store.sessions("alice", Page::default().limit(u32::MAX)).await.unwrap();
     let stats: String = f.redis(&["INFO", "commandstats"]).await;
     println!("revoking one and all, and a page of 1000:\n{stats}");
     // All have ended: no login has to look for them.

@@ -102,7 +102,7 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let forged = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(other_bytes));
 
     // All that follow belong to a session that lives, so that each has one fault and no other.
-    let session = good().await.unwrap().session_id().to_owned();
+    let session = good().await.unwrap().session_id().to_string();
     let claims_of = |session: &str, issuer: &str, audience: &str| {
         let jti = format!("{session}.0.a");
         JwtClaims::new(

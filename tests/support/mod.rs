@@ -31,6 +31,7 @@ pub mod secrets;
 #[cfg(all(feature = "redis", feature = "sentinel"))]
 pub mod sentinel;
 pub mod test_keys;
+pub mod text_store;
 pub mod token_parts;
 pub mod users;
 pub mod vectors;
@@ -48,6 +49,7 @@ pub use self::{
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
     log::Log,
+    text_store::TextStore,
     users::Users,
     wire::WireServer,
 };

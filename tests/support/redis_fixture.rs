@@ -7,14 +7,14 @@ use tower_bearer::{
     TokenService,
     clock::Timestamp,
     store::{
-        LogEntry, LogQuery, Open, Opened, Page, RedisStore, Rotate, Rotated, SessionRecord, SessionState, Successor,
-        TokenStore,
+        DenyQuery, LogEntry, LogQuery, OpenSession, Opened, Page, RedisStore, RotateRefresh, Rotated, SessionRecord,
+        SessionState, Successor,
     },
     tokens::TokenServiceBuilder,
 };
 
 use super::{
-    RedisServer,
+    RedisServer, TextStore,
     fixture::{AUDIENCE, ISSUER, SECRET},
 };
 
@@ -79,13 +79,13 @@ impl Fixture {
             let part = self.store.sessions(subject, page).await.expect("a page");
             sessions.extend(part.sessions);
             let Some(cursor) = part.next else { return sessions };
-            page = Page { cursor: Some(cursor), limit: 0 };
+            page = Page::at(Some(cursor));
         }
     }
 
     /// The whole log of the one bucket; its chain is checked on the way.
     pub async fn log(&self) -> Vec<LogEntry> {
-        let page = self.store.log(0, LogQuery::from_start()).await.expect("the log");
+        let page = self.store.read(0, LogQuery::from_start()).await.expect("the log");
         if let Some(last) = page.entries.last() {
             assert_eq!((page.sequence, &page.head, page.at), (last.sequence, &last.nonce, last.at));
         }
@@ -97,24 +97,32 @@ impl Fixture {
     }
 }
 
-pub fn session(subject: &str, sid: &str) -> Open {
-    Open {
-        subject: subject.to_owned(),
-        sid: sid.to_owned(),
-        idle: IDLE,
-        absolute: ABSOLUTE,
-        authentication_began: None,
-        max_sessions: None,
-        label: String::new(),
+/// Changes a request, whose type is non-exhaustive.
+pub fn with<T>(mut request: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut request);
+    request
+}
+
+pub fn session(subject: &str, sid: &str) -> OpenSession {
+    OpenSession::new(subject, sid.into(), IDLE, ABSOLUTE)
+}
+
+pub fn capped(subject: &str, sid: &str, cap: u32) -> OpenSession {
+    with(session(subject, sid), |open| open.max_sessions = NonZeroU32::new(cap))
+}
+
+pub fn rotation(subject: &str, sid: &str, counter: u32, grace: Duration) -> RotateRefresh {
+    RotateRefresh::new(subject, sid.into(), counter, IDLE, grace)
+}
+
+/// Asks about a token of another issuer. An empty id is none.
+pub fn query(issuer: &str, jti: &str, sid: &str, subject: &str) -> DenyQuery {
+    fn some<Id: for<'a> From<&'a str>>(text: &str) -> Option<Id> {
+        (!text.is_empty()).then(|| text.into())
     }
-}
-
-pub fn capped(subject: &str, sid: &str, cap: u32) -> Open {
-    Open { max_sessions: NonZeroU32::new(cap), ..session(subject, sid) }
-}
-
-pub fn rotation(subject: &str, sid: &str, counter: u32, grace: Duration) -> Rotate {
-    Rotate { subject: subject.to_owned(), sid: sid.to_owned(), counter, idle: IDLE, grace }
+    with(DenyQuery::new(issuer), |query| {
+        (query.jti, query.sid, query.subject) = (some(jti), some(sid), some(subject));
+    })
 }
 
 pub async fn open(store: &RedisStore, subject: &str, sid: &str) -> u64 {

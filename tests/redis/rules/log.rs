@@ -2,12 +2,15 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tower_bearer::store::{Deny, ForeignId, LogQuery, RedisStore, Revocation, Rotated, SessionState, TokenStore};
+use tower_bearer::{
+    SessionId,
+    store::{ExternalId, LogQuery, RedisStore, Revocation, Rotated, SessionState},
+};
 
 use super::{HOUR, ISSUER, deny};
 use crate::support::{
-    HANG,
-    redis_fixture::{Fixture, GRACE, capped, open, rotation, successor},
+    HANG, TextStore,
+    redis_fixture::{Fixture, GRACE, capped, open, rotation, successor, with},
 };
 
 #[tokio::test]
@@ -17,7 +20,7 @@ async fn after_the_log_was_lost_with_its_m_the_same_revocations_are_logged_again
     let until = f.store.now().saturating_add(2 * HOUR);
     let revoke = async || {
         // For less than it is remembered: a later call asks for no longer time.
-        let denied = Deny { keep: HOUR / 2, ..deny(ISSUER, ForeignId::Token("j1".into())) };
+        let denied = with(deny(ISSUER, ExternalId::Token("j1".into())), |deny| deny.keep = HOUR / 2);
         f.store.deny(denied).await.unwrap();
         f.store.revoke_session("alice", "s1").await.unwrap();
         f.store.revoke_token("alice", "j1", until).await.unwrap();
@@ -55,7 +58,7 @@ async fn a_revocation_that_cannot_write_the_log_leaves_no_hole() {
     f.store.revoke_session("alice", "s1").await.unwrap_err();
     assert!(f.is_revoked("alice", "s1").await, "the deletion came first");
     f.redis::<()>(&["RENAME", "aside", "tb:{0}:log"]).await;
-    assert_eq!(f.store.log(0, LogQuery::from_start()).await.unwrap().sequence, 1);
+    assert_eq!(f.store.read(0, LogQuery::from_start()).await.unwrap().sequence, 1);
     f.store.revoke_session("alice", "s1").await.unwrap();
     assert_eq!(f.log().await.len(), 2);
 }
@@ -70,16 +73,16 @@ async fn stream(f: &Fixture) -> Vec<(String, String)> {
 async fn an_entry_that_cannot_be_counted_is_taken_back() {
     let f = Fixture::new().await;
     f.open("alice", "s1").await;
-    f.store.deny(deny(ISSUER, ForeignId::Token("j0".into()))).await.unwrap();
+    f.store.deny(deny(ISSUER, ExternalId::Token("j0".into()))).await.unwrap();
     // A right that is withdrawn at run time: the entry is written, `m` is not.
     f.redis::<()>(&["ACL", "SETUSER", "default", "-hset"]).await;
     for n in 1..4 {
-        let id = ForeignId::Token(format!("j{n}"));
+        let id = ExternalId::Token(format!("j{n}").into());
         f.store.deny(deny(ISSUER, id)).await.unwrap_err();
         assert_eq!(stream(&f).await.len(), 1, "call {n}");
     }
     f.redis::<()>(&["ACL", "SETUSER", "default", "+hset"]).await;
-    f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap();
+    f.store.deny(deny(ISSUER, ExternalId::Token("j1".into()))).await.unwrap();
     f.store.revoke_session("alice", "s1").await.unwrap();
     assert_eq!(f.log().await.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
 }
@@ -109,13 +112,13 @@ async fn an_entry_that_was_not_counted_is_adopted_by_the_next_write() {
     let f = Fixture::new().await;
     f.store.revoke_session("alice", "s1").await.unwrap();
     f.redis::<()>(&["ACL", "SETUSER", "default", "-hset", "-xdel"]).await;
-    f.store.deny(deny(ISSUER, ForeignId::Token("j1".into()))).await.unwrap_err();
+    f.store.deny(deny(ISSUER, ExternalId::Token("j1".into()))).await.unwrap_err();
     f.redis::<()>(&["ACL", "SETUSER", "default", "+hset", "+xdel"]).await;
     assert_eq!(stream(&f).await.len(), 2);
     let counted: String = f.redis(&["HGET", "tb:{0}:m", "seq"]).await;
     assert_eq!(counted, "1");
     let next = f.store.revoke_session("alice", "s2").await.unwrap();
-    assert_eq!(next.position.sequence, 3);
+    assert_eq!(next.position().unwrap().sequence, 3);
     let log = f.log().await;
     assert_eq!(log.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
     // What does not follow is left to the readers, who see it.
@@ -131,7 +134,7 @@ async fn times_in_the_log_do_not_go_back_with_the_clock() {
     let ahead = f.store.now().saturating_add(24 * HOUR);
     f.redis::<()>(&["HSET", "tb:{0}:m", "at", &ahead.as_millis().to_string()]).await;
     f.store.revoke_session("alice", "s1").await.unwrap();
-    let entry = f.store.log(0, LogQuery::from_start()).await.unwrap().entries.remove(1);
+    let entry = f.store.read(0, LogQuery::from_start()).await.unwrap().entries.remove(1);
     assert_eq!((entry.previous_at, entry.at), (ahead, ahead));
 }
 
@@ -158,7 +161,7 @@ async fn an_end_that_could_not_be_logged_is_logged_later() {
     assert!(matches!(f.rotate("alice", "reused", 2).await, Rotated::Revoked { .. }));
     f.store.revoke_session("alice", "revoked").await.unwrap();
     f.store.open(capped("bob", "new", 1)).await.unwrap();
-    let sids: Vec<String> = f
+    let sids: Vec<SessionId> = f
         .log()
         .await
         .into_iter()
@@ -212,22 +215,22 @@ async fn the_log_has_an_end_even_if_nothing_in_it_is_old() {
 #[tokio::test]
 async fn the_log_is_a_chain_from_the_incarnation_on() {
     let f = Fixture::new().await;
-    let empty = f.store.log(0, LogQuery::from_start()).await.unwrap();
+    let empty = f.store.read(0, LogQuery::from_start()).await.unwrap();
     assert_eq!((empty.sequence, empty.at, empty.entries.len()), (0, empty.born, 0));
     assert_eq!(empty.head, empty.incarnation);
     f.open("alice", "s1").await;
     let first = f.store.revoke_session("alice", "s1").await.unwrap();
     f.store.revoke_token("alice", "j", f.store.now().saturating_add(HOUR)).await.unwrap();
     f.store.revoke_all("alice", None).await.unwrap();
-    assert_eq!(first.position.incarnation, empty.incarnation);
+    assert_eq!(first.position().unwrap().incarnation, empty.incarnation);
     let log = f.log().await;
     assert_eq!(log.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((&log[0].previous, log[0].previous_at), (&empty.incarnation, empty.born));
     assert_eq!(log[0].at, first.now);
-    let page = f.store.log(0, LogQuery::from_start()).await.unwrap();
-    let rest = f.store.log(0, LogQuery::after(page.next.clone())).await.unwrap();
+    let page = f.store.read(0, LogQuery::from_start()).await.unwrap();
+    let rest = f.store.read(0, LogQuery::after(page.next.clone())).await.unwrap();
     assert_eq!((rest.entries.len(), rest.next), (0, page.next));
-    assert!(f.store.log(1, LogQuery::from_start()).await.is_err(), "there is one bucket");
+    assert!(f.store.read(1, LogQuery::from_start()).await.is_err(), "there is one bucket");
 }
 
 #[tokio::test]
@@ -240,9 +243,9 @@ async fn a_long_log_comes_in_pages() {
         });
         futures_util::future::join_all(revocations).await;
     }
-    let first = f.store.log(0, LogQuery::from_start()).await.unwrap();
+    let first = f.store.read(0, LogQuery::from_start()).await.unwrap();
     assert_eq!((first.entries.len(), first.sequence), (1000, 1200));
-    let second = f.store.log(0, LogQuery::after(first.next)).await.unwrap();
+    let second = f.store.read(0, LogQuery::after(first.next)).await.unwrap();
     assert_eq!((second.entries[0].sequence, second.entries.len()), (1001, 200));
 }
 
@@ -277,8 +280,8 @@ async fn what_a_node_revoked_lives_in_the_store_as_long_as_the_node_with_the_lon
     f.store.revoke_session("alice", "s0").await.unwrap();
     let other = RedisStore::builder(f.server.url()).buckets(1).connect().await.unwrap();
     let short = Duration::from_millis(50);
-    other.deny(Deny { keep: short, ..deny(ISSUER, ForeignId::Subject("1".into())) }).await.unwrap();
-    other.deny(Deny { keep: short, ..deny(ISSUER, ForeignId::Token("1".into())) }).await.unwrap();
+    other.deny(with(deny(ISSUER, ExternalId::Subject("1".into())), |deny| deny.keep = short)).await.unwrap();
+    other.deny(with(deny(ISSUER, ExternalId::Token("1".into())), |deny| deny.keep = short)).await.unwrap();
     other.revoke_token("bob", "j1", other.now().saturating_add(short)).await.unwrap();
     let keys: Vec<String> = f.redis(&["KEYS", "tb:{0}:[du]:*"]).await;
     assert_eq!(keys.len(), 4);
@@ -310,10 +313,10 @@ async fn an_entry_of_another_form_is_skipped_and_counted_and_stops_nobody() {
     f.store.revoke_session("alice", "s1").await.unwrap();
     f.redis::<String>(&["XADD", "tb:{0}:log", "*", "seq", "2"]).await;
     f.store.revoke_session("alice", "s2").await.unwrap();
-    let page = f.store.log(0, LogQuery::from_start()).await.unwrap();
+    let page = f.store.read(0, LogQuery::from_start()).await.unwrap();
     assert_eq!((page.entries.len(), page.skipped, page.sequence), (2, 1, 2));
     f.redis::<String>(&["XADD", "tb:{0}:log", "*", "more", "x"]).await;
-    let newest = f.store.log(0, LogQuery::newest()).await.unwrap();
+    let newest = f.store.read(0, LogQuery::newest()).await.unwrap();
     assert_eq!((newest.entries.len(), newest.skipped, newest.sequence), (0, 1, 2));
 }
 
@@ -322,10 +325,10 @@ async fn lost_data_starts_a_new_incarnation_and_an_empty_log() {
     let f = Fixture::new().await;
     f.open("alice", "s1").await;
     f.store.revoke_session("alice", "s0").await.unwrap();
-    let before = f.store.log(0, LogQuery::from_start()).await.unwrap();
+    let before = f.store.read(0, LogQuery::from_start()).await.unwrap();
     f.redis::<()>(&["FLUSHALL"]).await;
     assert_eq!(f.state("alice", "s1").await, SessionState::Unknown);
-    let after = f.store.log(0, LogQuery::from_start()).await.unwrap();
+    let after = f.store.read(0, LogQuery::from_start()).await.unwrap();
     assert_ne!(before.incarnation, after.incarnation);
     assert!(after.born >= before.at);
     assert_eq!((after.sequence, after.entries.len()), (0, 0));

@@ -9,7 +9,7 @@ mod sessions;
 
 use std::time::Duration;
 
-use tower_bearer::store::{Deny, DenyQuery, ForeignId};
+use tower_bearer::store::{DenyRequest, ExternalId};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -29,11 +29,6 @@ return n";
 
 const ISSUER: &str = "https://issuer.example";
 
-fn deny(issuer: &str, id: ForeignId) -> Deny {
-    Deny { issuer: issuer.to_owned(), id, keep: HOUR }
-}
-
-fn query(issuer: &str, jti: &str, sid: &str, subject: &str) -> DenyQuery {
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    DenyQuery { issuer: issuer.to_owned(), jti: some(jti), sid: some(sid), subject: some(subject) }
+fn deny(issuer: &str, id: ExternalId) -> DenyRequest {
+    DenyRequest::new(issuer, id, HOUR)
 }

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use tower_bearer::store::{LogQuery, Open, Opened, Revocation, Rotated, SessionState, TokenStore};
+use tower_bearer::{
+    SessionId,
+    store::{LogQuery, Opened, Revocation, Rotated, SessionState},
+};
 
 use super::HOUR;
-use crate::support::redis_fixture::{Fixture, GRACE, pass, rotation, session, successor};
+use crate::support::{
+    TextStore,
+    redis_fixture::{Fixture, GRACE, pass, rotation, session, successor, with},
+};
 
 #[tokio::test]
 async fn a_session_opened_after_revoke_all_lives_and_those_before_do_not() {
@@ -29,9 +35,9 @@ async fn the_session_that_was_spared_keeps_its_name_however_many_are_opened_sinc
     f.store.revoke_all("alice", Some("a:b")).await.unwrap();
     for sid in ["s1", "s2"] {
         f.open("alice", sid).await;
-        let told = f.store.revoke_session("alice", "dead").await.unwrap().revocation;
+        let told = f.store.revoke_session("alice", "dead").await.unwrap().logged.unwrap().revocation;
         let Revocation::Subject { except, .. } = told else { panic!("{told:?}") };
-        assert_eq!(except.as_deref(), Some("a:b"));
+        assert_eq!(except, Some("a:b".into()));
     }
 }
 
@@ -79,7 +85,7 @@ async fn an_exception_is_named_only_if_it_was_alive() {
     // The thief's own request, authenticated just before.
     f.store.revoke_all("alice", Some("thief")).await.unwrap();
     assert!(f.is_revoked("alice", "thief").await);
-    let excepts: Vec<Option<String>> = f
+    let excepts: Vec<Option<SessionId>> = f
         .log()
         .await
         .into_iter()
@@ -88,7 +94,7 @@ async fn an_exception_is_named_only_if_it_was_alive() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(excepts, [Some("victim".to_owned()), None]);
+    assert_eq!(excepts, [Some("victim".into()), None]);
 }
 
 #[tokio::test]
@@ -121,7 +127,7 @@ async fn a_repeated_revocation_of_all_does_not_refuse_logins_that_began_since() 
     let first = f.store.revoke_all("alice", Some("kept")).await.unwrap();
     pass(&f.store, first.now).await;
     let began = f.store.ping().await.unwrap();
-    let login = |sid, began| Open { authentication_began: Some(began), ..session("alice", sid) };
+    let login = |sid, began| with(session("alice", sid), |open| open.auth_time = Some(began));
     f.store.revoke_all("alice", Some("kept")).await.unwrap();
     assert!(matches!(f.store.open(login("a", began)).await.unwrap(), Opened::Opened { .. }));
     f.store.revoke_all("alice", Some("kept")).await.unwrap();
@@ -129,12 +135,12 @@ async fn a_repeated_revocation_of_all_does_not_refuse_logins_that_began_since() 
     // Long after the last one, a login is under way that knows nothing of it.
     let past = began.saturating_sub(Duration::from_secs(10)).as_millis().to_string();
     f.redis::<()>(&["HSET", "tb:{0}:u:alice", "r", &past]).await;
-    let sequence = f.store.log(0, LogQuery::from_start()).await.unwrap().sequence;
+    let sequence = f.store.read(0, LogQuery::from_start()).await.unwrap().sequence;
     let began = f.store.ping().await.unwrap();
     f.store.revoke_all("alice", Some("kept")).await.unwrap();
     assert!(matches!(f.store.open(login("b", began)).await.unwrap(), Opened::Superseded { .. }));
     assert_eq!(
-        f.store.log(0, LogQuery::from_start()).await.unwrap().sequence,
+        f.store.read(0, LogQuery::from_start()).await.unwrap().sequence,
         sequence,
         "and it writes nothing to the log"
     );

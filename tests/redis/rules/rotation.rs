@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tower_bearer::store::{Open, Opened, Rotated, TokenStore};
+use tower_bearer::store::{OpenSession, Opened, Rotated};
 
 use super::{AGE, HOUR};
 use crate::support::{
-    self,
+    self, TextStore,
     redis_fixture::{Fixture, GRACE, IDLE, rotation, session, successor},
 };
 
@@ -68,7 +68,7 @@ async fn a_counter_ahead_of_the_record_is_adopted() {
 async fn a_rotation_never_moves_the_absolute_end() {
     let f = Fixture::new().await;
     let absolute = Duration::from_secs(5);
-    let open = Open { absolute, idle: Duration::from_secs(3), ..session("alice", "s1") };
+    let open = OpenSession::new("alice", "s1".into(), Duration::from_secs(3), absolute);
     let Opened::Opened { now, refresh_end, .. } = f.store.open(open).await.unwrap() else { panic!() };
     assert_eq!(refresh_end, now.saturating_add(Duration::from_secs(3)));
     let next = successor(f.rotate("alice", "s1", 0).await);
@@ -108,7 +108,9 @@ async fn a_grace_of_zero_never_replays_though_the_clock_was_put_back() {
 #[tokio::test]
 async fn a_rotation_keeps_the_user_and_its_label_as_long_as_the_session() {
     let f = Fixture::new().await;
-    f.store.open(Open { idle: HOUR, label: "Firefox".into(), ..session("alice", "s1") }).await.unwrap();
+    let mut open = session("alice", "s1");
+    (open.idle, open.label) = (HOUR, "Firefox".into());
+    f.store.open(open).await.unwrap();
     f.rotate("alice", "s1", 0).await;
     for key in ["tb:{0}:u:alice", "tb:{0}:i:alice"] {
         let ttl: i64 = f.redis(&["TTL", key]).await;

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use tower_bearer::{
+    SessionId,
     clock::Timestamp,
-    store::{Open, Opened, Page, Revocation, Rotate, Rotated, SessionState, TokenStore},
+    store::{OpenSession, Opened, Page, Revocation, RotateRefresh, Rotated, SessionState},
 };
 
 use super::HOUR;
-use crate::support::redis_fixture::{ABSOLUTE, Fixture, IDLE, capped, pass, rotation, session, successor};
+use crate::support::{
+    TextStore,
+    redis_fixture::{ABSOLUTE, Fixture, IDLE, capped, pass, session, successor, with},
+};
 
 #[tokio::test]
 async fn an_existing_session_is_never_overwritten() {
@@ -28,11 +32,12 @@ async fn a_login_with_the_old_password_does_not_outlive_its_change() {
     f.open("alice", "s1").await;
     let began = f.store.now();
     f.store.revoke_all("alice", Some("s1")).await.unwrap();
-    let late = Open { authentication_began: Some(began), ..session("alice", "thief") };
+    let late = with(session("alice", "thief"), |open| open.auth_time = Some(began));
     assert!(matches!(f.store.open(late).await.unwrap(), Opened::Superseded { .. }));
     assert_eq!(f.state("alice", "thief").await, SessionState::Unknown);
     pass(&f.store, f.store.now()).await;
-    let fresh = Open { authentication_began: Some(f.store.ping().await.unwrap()), ..session("alice", "s2") };
+    let began = f.store.ping().await.unwrap();
+    let fresh = with(session("alice", "s2"), |open| open.auth_time = Some(began));
     assert!(matches!(f.store.open(fresh).await.unwrap(), Opened::Opened { .. }));
 }
 
@@ -41,7 +46,7 @@ async fn first_logins_at_the_same_time_do_not_look_superseded() {
     let f = Fixture::new().await;
     let began = f.store.now();
     for sid in ["s1", "s2"] {
-        let login = Open { authentication_began: Some(began), ..session("alice", sid) };
+        let login = with(session("alice", sid), |open| open.auth_time = Some(began));
         assert!(matches!(f.store.open(login).await.unwrap(), Opened::Opened { .. }), "{sid}");
     }
 }
@@ -55,10 +60,10 @@ async fn a_cap_counts_only_live_sessions_and_evicts_those_used_longest_ago() {
         pass(&f.store, f.store.ping().await.unwrap()).await;
     }
     f.store.revoke_session("alice", "s3").await.unwrap();
-    f.store.open(Open { idle: Duration::ZERO, ..session("alice", "s4") }).await.unwrap();
+    f.store.open(with(session("alice", "s4"), |open| open.idle = Duration::ZERO)).await.unwrap();
     successor(f.rotate("alice", "s1", 0).await);
     let Opened::Opened { evicted, .. } = f.store.open(capped("alice", "s5", 3)).await.unwrap() else { panic!() };
-    assert_eq!(evicted, Vec::<String>::new(), "marks, the dead and our own fields are no sessions");
+    assert_eq!(evicted, Vec::<SessionId>::new(), "marks, the dead and our own fields are no sessions");
     let Opened::Opened { evicted, .. } = f.store.open(capped("alice", "s6", 2)).await.unwrap() else { panic!() };
     assert_eq!(evicted, ["s2", "s1"]);
     assert!(f.is_revoked("alice", "s1").await && f.is_revoked("alice", "s2").await);
@@ -73,7 +78,7 @@ async fn a_server_clock_that_was_ahead_once_locks_nobody_out() {
     let f = Fixture::new().await;
     let ahead = f.store.now().saturating_add(24 * HOUR).as_millis().to_string();
     let login = async |sid: &str, began| {
-        let outcome = f.store.open(Open { authentication_began: Some(began), ..session("alice", sid) }).await.unwrap();
+        let outcome = f.store.open(with(session("alice", sid), |open| open.auth_time = Some(began))).await.unwrap();
         matches!(outcome, Opened::Opened { .. })
     };
     // A session of a day ahead raises the generation of a revocation of now.
@@ -137,7 +142,7 @@ async fn a_cap_spares_the_newest_while_the_index_is_being_built() {
     for login in 0..12 {
         f.store.open(capped("alice", &format!("login {login}"), 20)).await.unwrap();
     }
-    let mut live: Vec<String> = f.list("alice").await.into_iter().map(|session| session.sid).collect();
+    let mut live: Vec<String> = f.list("alice").await.into_iter().map(|session| session.sid.into()).collect();
     live.sort_unstable();
     let mut expected: Vec<String> = (0..12).map(|login| format!("login {login}")).collect();
     expected.extend((592..600).map(|n| format!("s-{n}")));
@@ -187,8 +192,8 @@ async fn an_index_is_kept_by_rotations_and_ends_and_healed_by_later_writes() {
 #[tokio::test]
 async fn a_listing_has_the_live_sessions_with_their_labels() {
     let f = Fixture::new().await;
-    f.store.open(Open { label: "Firefox ü".into(), ..session("alice", "s1") }).await.unwrap();
-    f.store.open(Open { label: "x".repeat(1024), ..session("alice", "s2") }).await.unwrap();
+    f.store.open(with(session("alice", "s1"), |open| open.label = "Firefox ü".into())).await.unwrap();
+    f.store.open(with(session("alice", "s2"), |open| open.label = "x".repeat(1024))).await.unwrap();
     f.open("alice", "s3").await;
     f.store.revoke_session("alice", "s2").await.unwrap();
     let next = successor(f.rotate("alice", "s1", 0).await);
@@ -210,18 +215,18 @@ async fn a_listing_of_many_comes_in_pages_and_a_foreign_cursor_begins_anew() {
     for n in 0..600 {
         f.open("alice", &format!("s-{n}")).await;
     }
-    let first = f.store.sessions("alice", Page { cursor: None, limit: 50 }).await.unwrap();
+    let first = f.store.sessions("alice", Page::default().limit(50)).await.unwrap();
     assert!(first.next.is_some() && first.sessions.len() < 600);
-    let sids: std::collections::HashSet<String> = f.list("alice").await.into_iter().map(|s| s.sid).collect();
+    let sids: std::collections::HashSet<SessionId> = f.list("alice").await.into_iter().map(|s| s.sid).collect();
     assert_eq!(sids.len(), 600);
-    let page = Page { cursor: Some("0; FLUSHALL".into()), limit: 50 };
+    let page = Page::at(Some("0; FLUSHALL".into())).limit(50);
     assert_eq!(f.store.sessions("alice", page).await.unwrap(), first);
 }
 
 #[tokio::test]
 async fn idle_sessions_expire_by_the_servers_clock() {
     let f = Fixture::new().await;
-    let open = Open { idle: Duration::from_millis(200), ..session("alice", "s1") };
+    let open = with(session("alice", "s1"), |open| open.idle = Duration::from_millis(200));
     let Opened::Opened { refresh_end, .. } = f.store.open(open).await.unwrap() else { panic!() };
     assert!(f.is_active("alice", "s1").await);
     pass(&f.store, refresh_end).await;
@@ -233,10 +238,10 @@ async fn idle_sessions_expire_by_the_servers_clock() {
 #[tokio::test]
 async fn lifetimes_beyond_all_bounds_do_not_overflow() {
     let f = Fixture::new().await;
-    let open = Open { idle: Duration::MAX, absolute: Duration::MAX, ..session("alice", "s1") };
+    let open = OpenSession::new("alice", "s1".into(), Duration::MAX, Duration::MAX);
     let Opened::Opened { refresh_end, .. } = f.store.open(open).await.unwrap() else { panic!() };
     assert_eq!(refresh_end, Timestamp::END_OF_TIME);
-    let rotate = Rotate { idle: Duration::MAX, ..rotation("alice", "s1", 0, Duration::MAX) };
+    let rotate = RotateRefresh::new("alice", "s1".into(), 0, Duration::MAX, Duration::MAX);
     assert_eq!(successor(f.store.rotate(rotate).await.unwrap()).refresh_end, Timestamp::END_OF_TIME);
     f.store.revoke_token("alice", "j", Timestamp::from_millis(u64::MAX)).await.unwrap();
     assert!(matches!(f.state_of("alice", "s1", "j").await, SessionState::Revoked { .. }));

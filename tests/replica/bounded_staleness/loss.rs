@@ -29,7 +29,7 @@ async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_pu
         knows.revoke_session("42", by_session.session_id()).await.unwrap();
         knows.revoke_token(by_token.access().as_str()).await.unwrap();
         let last = knows.revoke_all_for_subject_except("43", kept.session_id()).await.unwrap();
-        eventually("the node has read it", async || knows.has_seen(&last.position).then_some(())).await;
+        eventually("the node has read it", async || knows.has_applied(last.position().unwrap()).then_some(())).await;
         server.restart();
         // Before anything is published again, most likely.
         let later = eventually("the server is back", async || {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tower_bearer::{
-    Consistency, NewSession, TokenPair, TokenService,
+    Consistency, NewSession, SessionId, TokenPair, TokenService,
     store::{
         RedisStore,
         redis::{Failover, RedisStoreBuilder},
@@ -47,7 +47,7 @@ impl Pair {
 
     /// Makes the replica the primary, and revokes a session there. It demands no replica, so it may
     /// serve alone. Returns when that was confirmed.
-    async fn promote_and_revoke(&self, session_id: &str) -> Instant {
+    async fn promote_and_revoke(&self, session_id: &SessionId) -> Instant {
         let mut admin = self.new.admin().await;
         redis::cmd("REPLICAOF").arg(&["NO", "ONE"]).exec_async(&mut admin).await.unwrap();
         let store =

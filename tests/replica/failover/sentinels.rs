@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tower_bearer::{Consistency, store::TokenStore};
+use tower_bearer::Consistency;
 
 use super::{bound, holds_the_bound, lets_in, pair, serves_again, trio::Trio};
-use crate::support::{eventually, redis_fixture::node_on};
+use crate::support::{TextStore, eventually, redis_fixture::node_on};
 
 /// For how long the node is watched after the revocation.
 const WATCHED: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ async fn an_old_primary_is_believed_no_longer_than_the_bound(consistency: Consis
     }
     trio.wait_until_replicated().await;
 
-    let server = async || store.check("43", live.session_id(), "j").await.ok()?.server;
+    let server = async || store.check("43", live.session_id().as_str(), "j").await.ok()?.server;
     let old = server().await.unwrap();
     trio.part();
     let parted = Instant::now();
@@ -76,7 +76,7 @@ async fn on_the_old_primary_nothing_is_confirmed_once_the_sentinels_are_out_of_r
     kept.refresh_access_token(before.refresh().as_str()).await.unwrap_err();
     // An attempt to connect that is under way may fail for a cause of its own before.
     eventually("the error names its cause", async || {
-        let error = store.check("42", before.session_id(), "j").await.unwrap_err();
+        let error = store.check("42", before.session_id().as_str(), "j").await.unwrap_err();
         let cause = std::error::Error::source(&error)?.to_string();
         cause.contains("of 3 known, 0 answered within 1s, and 2 must agree").then_some(())
     })
