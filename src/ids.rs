@@ -154,4 +154,4 @@ macro_rules! subject_from {
     };
 }
 
-subject_from!(i32, i64, u32, u64, u128);
+subject_from!(i32, i64, isize, u32, u64, usize, u128);
