@@ -129,8 +129,8 @@ impl Votes {
     /// Returns the greatest count of sentinels that one of them reports, itself included, or that
     /// the application named.
     fn total(&self) -> u64 {
-        let told = self.sentinels.values().map(|sentinel| sentinel.others.saturating_add(1)).max();
-        told.unwrap_or(0).max(self.named)
+        let reported = self.sentinels.values().map(|sentinel| sentinel.others.saturating_add(1)).max();
+        reported.unwrap_or(0).max(self.named)
     }
 
     /// Returns the count of a majority.
