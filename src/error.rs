@@ -1,41 +1,83 @@
-//! What can go wrong, whose fault it is, and what to do.
+//! The errors of this crate, their faults and their remedies.
 //!
-//! | type | whose fault | on the wire |
+//! | type | fault | on the wire |
 //! |--|--|--|
 //! | [`ConfigError`] | the developer's or the operator's: found by `build()` or `connect()` | never |
 //! | [`TokenError`] | the client's: its token is no good | 401, `invalid_token` |
 //! | [`StoreError`] | ours: the store did not do as asked | 503 |
 //! | [`Error`] | any of these, as [`TokenService`](crate::TokenService) returns them | by [`Error::fault`] |
 //!
-//! No message, `Debug` text or source holds a token, a password, a hash or key material; ids (`sub`, `sid`, `jti`) are no secrets and may
-//! appear in `Debug`.
+//! No message, `Debug` text or source holds a token, a password, a hash or key material. Ids (`sub`,
+//! `sid`, `jti`) are no secrets and may appear in `Debug`.
 //! [`Error::code`] gives the codes of [the predecessor](crate::compat).
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use crate::{clock::Timestamp, ids::TokenId};
 
-/// Any error, boxed: what an application's own callbacks return.
+/// A boxed error of any type: that of an application's own callbacks.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A setting that cannot work, found when the service or the store is built.
 ///
 /// The message names the setting, says what is wrong with it and what to do.
+/// [`kind`](Self::kind) is for code that has to tell the faults apart.
 #[derive(Debug)]
 pub struct ConfigError {
+    kind: ConfigErrorKind,
     setting: &'static str,
     problem: Cow<'static, str>,
     remedy: Cow<'static, str>,
     source: Option<BoxError>,
 }
 
+/// The kinds of [`ConfigError`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigErrorKind {
+    /// A setting has to be given, and is not.
+    Missing,
+    /// A value cannot be read or used: a malformed name, key or URL, a weak secret, a server that
+    /// is not fit.
+    Invalid,
+    /// A number or a duration is too small or too large.
+    OutOfRange,
+    /// A setting contradicts another one, or has no effect beside it.
+    Conflict,
+    /// This build, or this crate, cannot do it. A feature may be missing.
+    Unsupported,
+}
+
+type Text = Cow<'static, str>;
+
 impl ConfigError {
-    pub(crate) fn new(
-        setting: &'static str,
-        problem: impl Into<Cow<'static, str>>,
-        remedy: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { setting, problem: problem.into(), remedy: remedy.into(), source: None }
+    fn of(kind: ConfigErrorKind, setting: &'static str, problem: Text, remedy: Text) -> Self {
+        Self { kind, setting, problem, remedy, source: None }
+    }
+
+    /// Creates an error about an [`Invalid`](ConfigErrorKind::Invalid) value.
+    pub(crate) fn new(setting: &'static str, problem: impl Into<Text>, remedy: impl Into<Text>) -> Self {
+        Self::of(ConfigErrorKind::Invalid, setting, problem.into(), remedy.into())
+    }
+
+    /// Creates an error about a [`Missing`](ConfigErrorKind::Missing) setting.
+    pub(crate) fn missing(setting: &'static str, problem: impl Into<Text>, remedy: impl Into<Text>) -> Self {
+        Self::of(ConfigErrorKind::Missing, setting, problem.into(), remedy.into())
+    }
+
+    /// Creates an error about a value that is [`OutOfRange`](ConfigErrorKind::OutOfRange).
+    pub(crate) fn out_of_range(setting: &'static str, problem: impl Into<Text>, remedy: impl Into<Text>) -> Self {
+        Self::of(ConfigErrorKind::OutOfRange, setting, problem.into(), remedy.into())
+    }
+
+    /// Creates an error about settings in [`Conflict`](ConfigErrorKind::Conflict).
+    pub(crate) fn conflict(setting: &'static str, problem: impl Into<Text>, remedy: impl Into<Text>) -> Self {
+        Self::of(ConfigErrorKind::Conflict, setting, problem.into(), remedy.into())
+    }
+
+    /// Creates an error about an [`Unsupported`](ConfigErrorKind::Unsupported) demand.
+    pub(crate) fn unsupported(setting: &'static str, problem: impl Into<Text>, remedy: impl Into<Text>) -> Self {
+        Self::of(ConfigErrorKind::Unsupported, setting, problem.into(), remedy.into())
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -43,7 +85,7 @@ impl ConfigError {
         self
     }
 
-    /// The same problem under the name by which it was set, if it was found under the name `found`.
+    /// Names the setting `name`, by which the value was set, if the error names it `found`.
     pub(crate) fn set_by(mut self, found: &'static str, name: &'static str) -> Self {
         if self.setting == found {
             self.setting = name;
@@ -51,14 +93,20 @@ impl ConfigError {
         self
     }
 
-    /// The same problem of a part of the setting `name`, for example of one key of a set.
+    /// Names a part of the setting `name`, for example one key of a set, as the faulty one.
     pub(crate) fn of_part(mut self, name: &'static str, part: &str) -> Self {
         self.setting = name;
         self.problem = format!("{part} {}", self.problem).into();
         self
     }
 
-    /// The setting's name, as the builder's method or the environment variable is called.
+    /// Returns the kind of the fault.
+    #[must_use]
+    pub fn kind(&self) -> ConfigErrorKind {
+        self.kind
+    }
+
+    /// Returns the setting's name: that of the builder's method or of the environment variable.
     #[must_use]
     pub fn setting(&self) -> &'static str {
         self.setting
@@ -77,24 +125,25 @@ impl StdError for ConfigError {
     }
 }
 
-/// A token that is refused, and why.
+/// The reason why a token is refused.
 ///
-/// The reason is for logs and for the application. A client is told only that its token is invalid: a more exact
-/// answer would help whoever probes (RFC 6750 section 5.3; conformance rule 12).
+/// It is for logs and for the application. The client learns only that its token is invalid: a more
+/// exact answer would help an attacker who probes (RFC 6750 section 5.3).
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The text is no compact JWS with a header and claims that keep the rules. The text says which rule.
+    /// The text is no compact JWS with a header and claims that keep the rules. The field names the
+    /// rule.
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
     /// No configured key has verified the signature.
     #[error("the token is not signed by a key of this service")]
     Signature,
-    /// A claim is missing, of the wrong type or not acceptable. The text says which.
+    /// A claim is missing, of the wrong type or not acceptable. The field names it.
     #[error("the token's claims are not acceptable: {0}")]
     Claims(&'static str),
-    /// The token is good, but its claims do not fit the application's claims type. Most often the type
-    /// has changed since the token was issued: give new fields `#[serde(default)]`. See
+    /// The token is good, but its claims do not fit the application's claims type. Most often the
+    /// type has changed since the token was issued: give new fields `#[serde(default)]`. See
     /// [Changing your claims](crate::tokens#changing-your-claims).
     #[error("{}", custom_claims_text(*claim, *problem))]
     CustomClaims {
@@ -109,16 +158,17 @@ pub enum TokenError {
     /// `exp` has passed.
     #[error("the token expired at {at}")]
     Expired {
-        /// When it did, in seconds since the Unix epoch.
+        /// That moment, in seconds since the Unix epoch.
         at: Timestamp,
     },
     /// `nbf` or `iat` lies in the future.
-    #[error("the token is not valid before {at}; does the issuer's clock agree with ours?")]
+    #[error("the token is not valid before {at}; compare the issuer's clock with this node's")]
     NotYetValid {
-        /// When it will be.
+        /// The moment from which it is valid.
         at: Timestamp,
     },
-    /// The signature is good, but the store knows no such session: it ended long ago, or was never opened.
+    /// The signature is good, but the store knows no such session: it ended long ago, or was never
+    /// opened.
     #[error("the token's session is not known to the store")]
     UnknownSession,
     /// The session has come to the end of its life, though the token has not.
@@ -129,13 +179,14 @@ pub enum TokenError {
     Revoked {
         /// The token's `jti`.
         token_id: TokenId,
-        /// When, by the store's clock, if the store still knows.
+        /// The time of the revocation by the store's clock, if the store still knows it.
         revoked_at: Option<Timestamp>,
     },
-    /// A refresh token was used again after its successor; its session is now revoked (RFC 9700 section 4.14.2).
+    /// A refresh token was used again after its successor. Its session is now revoked (RFC 9700
+    /// section 4.14.2).
     #[error("the refresh token has been used before; its session is now revoked")]
     Reused,
-    /// The user does not exist any more or may not log in any more, so no new token is issued.
+    /// The user does not exist or may not log in any more, so no new token is issued.
     #[error("the token's user may not have new tokens")]
     UserRefused,
     /// The application's [`validator`](crate::tokens::TokenServiceBuilder::validator) refused it.
@@ -165,10 +216,10 @@ fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
     }
 }
 
-/// The store did not do what it was asked, or its answer could not be trusted. Ask again later.
+/// A failure of the store, or an answer of it that cannot be trusted. Ask again later.
 ///
-/// After an error of [`StoreErrorKind::Timeout`] or [`StoreErrorKind::Unavailable`] a change may or may not have been made. A
-/// revocation is idempotent: repeat it until it succeeds.
+/// After [`StoreErrorKind::Timeout`] or [`StoreErrorKind::Unavailable`] a change may or may not have
+/// been made. A revocation is idempotent: repeat it until it succeeds.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -179,27 +230,30 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// No connection, or the server cannot serve now (loading, read-only, cluster down). Fault: the store's.
+    /// No connection, or the server cannot serve now (loading, read-only, cluster down). Fault: the
+    /// store's.
     Unavailable,
     /// No answer in time. Fault: the store's or the network's.
     Timeout,
-    /// The server is out of memory, so nothing new can be stored. Revocations still work. Fault: the operator's.
+    /// The server is out of memory, so nothing new can be stored. Revocations still work. Fault: the
+    /// operator's.
     OutOfMemory,
-    /// An answer that does not belong to the question, or a record that cannot be read. It was not used; in the first
-    /// case its connection was dropped as well.
+    /// An answer that does not belong to the question, or a record that cannot be read. It was not
+    /// used. In the first case its connection was dropped as well.
     Untrusted,
-    /// The store was set up by a deployment with other settings (layout version or number of buckets). Fault: the operator's.
+    /// The store was set up by a deployment with other settings (layout version or number of
+    /// buckets). Fault: the operator's.
     Layout,
     /// The server refused a command: for example rights that are missing. Fault: the operator's.
     Rejected,
-    /// The node has used up its questions of this second. It asks the store about each token that is
-    /// older than its place in the revocation log: see
+    /// The node has used up its questions of this second. It asks the store about each token that was
+    /// issued before its horizon: see
     /// [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions). It passes by itself.
     Overloaded,
 }
 
 impl StoreError {
-    /// An error of the given kind. Stores of your own make their errors with this.
+    /// Creates an error of this kind, for a store of your own.
     #[must_use]
     pub fn new(kind: StoreErrorKind) -> Self {
         Self { kind, source: None }
@@ -212,7 +266,7 @@ impl StoreError {
         self
     }
 
-    /// What kind of failure it was.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
@@ -249,7 +303,7 @@ impl From<StoreErrorKind> for StoreError {
     }
 }
 
-/// What an operation of [`TokenService`](crate::TokenService) or of its users can fail with.
+/// A failure of an operation of [`TokenService`](crate::TokenService) or of its users.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -259,19 +313,20 @@ pub enum Error {
     /// The store failed. Nothing may be concluded about the token.
     #[error("the token store failed")]
     Store(#[from] StoreError),
-    /// Wrong user name or password; or the user may not log in. Which of them is not told.
+    /// The user name or the password is wrong, or the user may not log in. The error does not say
+    /// which of these.
     #[error("the credentials are not valid")]
     InvalidCredentials,
     /// All of the user's sessions were revoked while this login was under way. Log in again.
     #[error("the user's sessions were revoked during this login")]
     LoginSuperseded,
-    /// The session asked for cannot be issued as asked: a subject, scope, lifetime or claim is not allowed.
+    /// The session cannot be issued as requested: a subject, scope, lifetime or claim is not allowed.
     #[error("the session cannot be issued: {0}")]
     Issue(Cow<'static, str>),
     /// An id that no token can have. Nothing was sent to the store.
     #[error("the {id} must be 1 to 255 bytes without control characters; give it as the token or the listing has it")]
     InvalidId {
-        /// Which one: `subject`, `session id` or `token id`.
+        /// The kind of the id: `subject`, `session id` or `token id`.
         id: &'static str,
     },
     /// The signing key failed.
@@ -285,7 +340,7 @@ pub enum Error {
     Password(#[from] PasswordError),
 }
 
-/// Whose fault an [`Error`] is: it decides between 401, 503 and 500.
+/// The party at fault for an [`Error`]: it decides between 401, 503 and 500.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -299,7 +354,7 @@ pub enum Fault {
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
@@ -309,8 +364,9 @@ impl Error {
         }
     }
 
-    /// An error of the application's own code. If it only passes on an error of this crate's (a password check that was overloaded, a store
-    /// that failed), it stays that error, and so keeps its fault.
+    /// Wraps an error of the application's own code. If that code only passes on an error of this
+    /// crate (a password check that was overloaded, a store that failed), it stays that error, and
+    /// so keeps its fault.
     pub(crate) fn of_application(error: BoxError) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(own) => return *own,
@@ -331,8 +387,8 @@ impl Error {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
-    /// bcrypt reads at most 72 bytes, the last of which is its own end mark: anything longer would be cut silently
-    /// (CVE-2025-22228). Ask for a shorter password.
+    /// bcrypt reads at most 72 bytes, the last of which is its own end mark. It would cut anything
+    /// longer silently (CVE-2025-22228). Ask for a shorter password.
     #[error("the password is longer than 71 bytes, which bcrypt cannot hold; ask for a shorter one")]
     TooLong,
     /// bcrypt ends at a NUL byte: `pass` and `pass\0junk` would be the same password.

@@ -105,14 +105,14 @@ impl PasswordHasher {
     /// The cost is not within [`MIN_COST`](Self::MIN_COST) and [`MAX_COST`](Self::MAX_COST).
     pub fn new(cost: u32) -> Result<Self, ConfigError> {
         if cost < Self::MIN_COST {
-            return Err(ConfigError::new(
+            return Err(ConfigError::out_of_range(
                 "cost",
                 format!("is {cost}, and bcrypt begins at 4"),
                 "take 12, or 4 in tests",
             ));
         }
         if cost > Self::MAX_COST {
-            return Err(ConfigError::new(
+            return Err(ConfigError::out_of_range(
                 "cost",
                 format!("is {cost}, and above 18 one login takes half a minute and more"),
                 "take 12; each step more doubles the time",

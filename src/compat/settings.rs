@@ -222,7 +222,7 @@ fn lifetime(
 ) -> Result<Duration, ConfigError> {
     let units = text(name, value)?.trim().parse().ok().filter(|units| range.contains(units)).ok_or_else(|| {
         let (first, last) = range.into_inner();
-        ConfigError::new(
+        ConfigError::out_of_range(
             name,
             format!("is not a whole number from {first} to {last}"),
             "correct it, or unset it to have the default",

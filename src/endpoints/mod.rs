@@ -139,7 +139,7 @@ where
     /// The layer does not take tokens from a cookie of this name.
     pub fn access_cookie(mut self, cookie: TokenCookie) -> Result<Self, ConfigError> {
         if !self.auth.allows_cookie(cookie.name()) {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "access_cookie",
                 "has a name under which the layer looks for no token",
                 "give the name to `AuthLayerBuilder::allow_cookie` too",

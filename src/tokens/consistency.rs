@@ -110,7 +110,7 @@ impl Consistency {
             });
         };
         if !(SHORTEST..=LONGEST).contains(&staleness) {
-            return Err(ConfigError::new(
+            return Err(ConfigError::out_of_range(
                 "consistency",
                 format!("allows a staleness of {staleness:?}"),
                 "give 20 ms to an hour, as `BoundedStaleness(Duration::from_secs(1))`",
@@ -130,7 +130,7 @@ impl Consistency {
 
 fn checked(interval: Duration, longest: Duration) -> Result<Duration, ConfigError> {
     if interval < Duration::from_millis(1) || interval > longest {
-        return Err(ConfigError::new(
+        return Err(ConfigError::out_of_range(
             "poll_interval",
             format!("is {interval:?}"),
             "give at least a millisecond, and at most half of the staleness that is allowed",

@@ -140,14 +140,14 @@ impl<C> Hooks<C> {
     /// Rejects hooks that are never asked.
     fn check(&self, issues: bool) -> Result<(), ConfigError> {
         if let Some(hook) = self.lost {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 hook,
                 "was given before `claims`, whose type it does not have",
                 "call `claims` first",
             ));
         }
         if self.on_refresh.is_some() && !issues {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "on_refresh",
                 "is given, but this service issues no tokens, so that it is never asked",
                 "leave it out, or leave out `verify_only()` and use the policy `Tracked`",
@@ -166,7 +166,7 @@ impl Config {
     fn max_sessions(&self) -> Result<Option<NonZeroU32>, ConfigError> {
         let Some(max) = self.max_sessions else { return Ok(None) };
         if !self.issues() {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "max_sessions",
                 "is given, but this service opens no sessions",
                 "give it to the service that issues the tokens",
@@ -174,7 +174,7 @@ impl Config {
         }
         match NonZeroU32::new(max) {
             Some(max) => Ok(Some(max)),
-            None => Err(ConfigError::new(
+            None => Err(ConfigError::out_of_range(
                 "max_sessions",
                 "is zero, which would refuse every login",
                 "give 1 or more, or leave it out",
@@ -186,12 +186,12 @@ impl Config {
     fn authority(&self) -> Result<Authority, ConfigError> {
         match (&self.store, self.policy) {
             (None, TokenPolicy::Stateless) => Ok(Authority::Nothing),
-            (None, TokenPolicy::Tracked | TokenPolicy::Denylist) => Err(ConfigError::new(
+            (None, TokenPolicy::Tracked | TokenPolicy::Denylist) => Err(ConfigError::missing(
                 "store",
                 "is missing",
                 "give `RedisStore::connect(..)` or `MemoryStore::default()`",
             )),
-            (Some(_), TokenPolicy::Stateless) => Err(ConfigError::new(
+            (Some(_), TokenPolicy::Stateless) => Err(ConfigError::conflict(
                 "store",
                 "is given, but the policy `Stateless` never asks it",
                 "leave one of them out",
@@ -199,7 +199,7 @@ impl Config {
             (Some(store), TokenPolicy::Tracked) => Ok(Authority::Sessions(Arc::clone(store))),
             (Some(store), TokenPolicy::Denylist) => match Arc::clone(store).denylist() {
                 Some(denylist) => Ok(Authority::Denylist(Arc::clone(store), denylist)),
-                None => Err(ConfigError::new(
+                None => Err(ConfigError::conflict(
                     "policy",
                     format!(
                         "is `Denylist`, but the store `{}` keeps no revocations of other issuers' tokens",
@@ -218,18 +218,18 @@ impl Config {
                     .map_err(|error| error.set_by("signing_key", self.secret_name))?;
                 Ok(KeySet::signing(key))
             }
-            (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::new(
+            (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::conflict(
                 "algorithm",
                 "is given beside `keys`, each of which has its own",
                 "leave it out, or use `secret`",
             )),
             (None, Some(keys)) => Ok(keys),
-            (Some(_), Some(_)) => Err(ConfigError::new(
+            (Some(_), Some(_)) => Err(ConfigError::conflict(
                 self.secret_name,
                 "is given beside `keys`",
                 "give one of them: a secret may be a key of the set",
             )),
-            (None, None) => Err(ConfigError::new(
+            (None, None) => Err(ConfigError::missing(
                 "secret",
                 "is missing, and so are `keys`",
                 "give a secret of 32 random bytes or more (`openssl rand -base64 48`), or a `KeySet`",
@@ -262,14 +262,14 @@ impl Config {
             (Some(store), Some(log)) => (Arc::clone(store), log),
             _ if staleness.is_zero() => return Ok(None),
             (None, _) => {
-                return Err(ConfigError::new(
+                return Err(ConfigError::conflict(
                     "consistency",
                     "is given, but the policy `Stateless` checks no revocations",
                     "leave one of them out",
                 ));
             }
             (Some(store), None) => {
-                return Err(ConfigError::new(
+                return Err(ConfigError::conflict(
                     "consistency",
                     format!(
                         "is `BoundedStaleness`, but the store `{}` has no revocation log from which a node could \
@@ -311,7 +311,7 @@ impl Config {
         let access = self.access_lifetime.unwrap_or_else(|| session.min(30 * MINUTE));
         check_lifetime("access_lifetime", access)?;
         if self.issues() && access > session {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "access_lifetime",
                 "is longer than the session that its tokens belong to (30 days unless `session_lifetime` is given)",
                 "shorten it, or raise `session_lifetime`",
@@ -321,14 +321,14 @@ impl Config {
             && self.issues()
             && refresh > session
         {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "refresh_lifetime",
                 "is longer than `session_lifetime`, so that it never ends a session",
                 "shorten it, or leave it out",
             ));
         }
         if self.reuse_grace > LONGEST_GRACE {
-            return Err(ConfigError::new(
+            return Err(ConfigError::out_of_range(
                 "reuse_grace",
                 "is over 5 minutes, in which a thief could use a stolen token unseen",
                 "give seconds: how long a client may take to repeat a request",
@@ -353,14 +353,14 @@ impl Config {
             _ => false,
         };
         if issues && let Some(name) = self.required_claims.iter().find(never_written) {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "require_claims",
                 format!("has `{name}`, which tokens issued here do not have, so that they would be refused"),
                 "leave it out; for `client_id` configure one",
             ));
         }
         if issues && self.max_token_age.is_some_and(|max| max < lifetimes.access) {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "max_token_age",
                 "is shorter than `access_lifetime`, so that tokens issued here would end before their `exp`",
                 "shorten `access_lifetime` instead",
@@ -368,7 +368,7 @@ impl Config {
         }
         let max_access = self.max_access_lifetime.unwrap_or_else(|| lifetimes.access.max(DAY));
         if max_access < lifetimes.access {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "max_access_lifetime",
                 "is shorter than `access_lifetime`, so that no token issued here would be accepted",
                 "raise it, or shorten `access_lifetime`",
@@ -391,7 +391,7 @@ impl Config {
             validation = validation.issuer(issuer);
         }
         if self.audience.is_none() && !self.also_accepted.is_empty() && self.policy == TokenPolicy::Tracked {
-            return Err(ConfigError::new(
+            return Err(ConfigError::missing(
                 "audience",
                 "is missing though other audiences are accepted: tokens issued here would be refused here",
                 "give the audience of your own tokens",
