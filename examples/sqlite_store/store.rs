@@ -1,7 +1,7 @@
 //! A store of sessions in an `SQLite` file: the model for a store of your own.
 //!
 //! The services of one machine share the file. It has no revocation log, so they ask it at each
-//! request ([`Consistency::Strong`](tower_bearer::Consistency::Strong)). The test `sqlite_store`
+//! request ([`Consistency::Strong`](tower_bearer::Consistency::Strong)). The test `store::sqlite`
 //! runs the conformance suite on it.
 //!
 //! How it keeps the contract of [`SessionStore`]:

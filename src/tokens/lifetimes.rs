@@ -35,7 +35,7 @@ pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Resul
     } else {
         return Ok(());
     };
-    Err(ConfigError::new(setting, problem, "give whole seconds, at least one"))
+    Err(ConfigError::out_of_range(setting, problem, "give whole seconds, at least one"))
 }
 
 /// Returns the longest time for which a token of another issuer can be accepted. Its revocation has

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_bearer::{
     BoxError, KeySet, MemoryStore, NoClaims, Renewal, TokenPolicy, TokenService,
     compat::Settings,
-    error::ConfigError,
+    error::{ConfigError, ConfigErrorKind},
     jwt::{Algorithm, SigningKey},
     tokens::{Refreshing, TokenServiceBuilder},
 };
@@ -156,4 +156,24 @@ fn the_first_error_of_the_settings_is_reported_by_build() {
     let settings = |name| Settings::from_vars([("JWT_ALGORITHM", name)]).unwrap();
     let error = good().settings(&settings("none")).settings(&settings("HS256")).build().expect_err("`none`");
     assert!(error.to_string().starts_with("`JWT_ALGORITHM` "), "{error}");
+}
+
+#[test]
+fn the_kind_of_a_fault_can_be_matched_on() {
+    let century = Duration::from_secs(101 * 365 * 86_400);
+    let kinds = [
+        (ConfigErrorKind::Missing, TokenService::builder().store(MemoryStore::default())),
+        (ConfigErrorKind::Missing, TokenService::builder().secret(SECRET)),
+        (ConfigErrorKind::Invalid, good().issuer("")),
+        (ConfigErrorKind::Invalid, good().secret("short")),
+        (ConfigErrorKind::OutOfRange, good().max_sessions(0)),
+        (ConfigErrorKind::OutOfRange, good().access_lifetime(century)),
+        (ConfigErrorKind::Conflict, good().keys(KeySet::signing(key()))),
+        (ConfigErrorKind::Conflict, good().policy(TokenPolicy::Stateless)),
+    ];
+    for (kind, builder) in kinds {
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+    assert_eq!("none".parse::<Algorithm>().unwrap_err().kind(), ConfigErrorKind::Unsupported);
 }

@@ -18,3 +18,4 @@ mod protocol_model;
 mod random_operations;
 #[cfg(feature = "redis")]
 mod script_bounds;
+mod sqlite;

@@ -1,7 +1,6 @@
 //! The store of the example `sqlite_store`: a store that others could write passes the suite.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "../../examples/sqlite_store/store.rs"]
+#[path = "../../../examples/sqlite_store/store.rs"]
 mod example;
 mod several;
 
