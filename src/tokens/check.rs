@@ -141,6 +141,10 @@ impl<C: Send + Sync + 'static> Checker<C> {
             return Lookup::Hit(AccessCheck::Done(Err(error.into())));
         }
         let options = CheckOptions { token_type: TokenType::Access, freshness };
+        // The shortest way, which most requests take under bounded staleness.
+        if options.may_be_decided_here() && self.still_accepts(&token) {
+            return Lookup::Hit(AccessCheck::Done(self.validate(token.claims, options)));
+        }
         let check = self.check_revocation(token, Some(key), false, options);
         Lookup::Hit(check.unwrap_or_else(|error| AccessCheck::Done(Err(error))))
     }
@@ -240,10 +244,19 @@ impl<C> Checker<C> {
         }
     }
 
+    /// Returns true if the replica has accepted this token, and learnt nothing since.
+    #[inline]
+    fn still_accepts(&self, token: &VerifiedToken<C>) -> bool {
+        match (&self.replica, &token.route) {
+            (Some(replica), Some(route)) => replica.still_accepts(route, token.claims.memo()),
+            _ => false,
+        }
+    }
+
     fn local_verdict(&self, token: &VerifiedToken<C>) -> Result<LocalVerdict, TokenError> {
         let VerifiedToken { claims, route, alive } = token;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(LocalVerdict::Unknown) };
-        if replica.still_accepts(route, claims.memo()) {
+        if self.still_accepts(token) {
             return Ok(LocalVerdict::Accepted);
         }
         match replica.verdict(route, &self.bearer(claims)?, *alive, claims.memo()) {
@@ -283,7 +296,7 @@ impl<C> Checker<C> {
             Authority::Sessions(store) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
                 match store.check(claims.subject(), sid, claims.token_id()) {
-                    Answer::Ready(answer) => self.judge(token, StoreRecord::Session(answer?), options)?,
+                    Answer::Ready(answer) => self.judge_session(token, &answer?, options)?,
                     Answer::Pending(answer) => return Ok(StoreReply::Pending(PendingAnswer::Session(answer))),
                 }
             }
@@ -293,28 +306,37 @@ impl<C> Checker<C> {
                 sid: claims.session_id().cloned(),
                 subject: Some(claims.subject().clone()),
             }) {
-                Answer::Ready(answer) => self.judge(token, StoreRecord::Denial(answer?), options)?,
+                Answer::Ready(answer) => self.judge_denial(token, &answer?)?,
                 Answer::Pending(answer) => return Ok(StoreReply::Pending(PendingAnswer::Denial(answer))),
             },
         };
         Ok(StoreReply::Alive(answer))
     }
 
-    /// Judges a token by the store's answer, and tells the replica what it can build on.
-    fn judge(&self, token: &VerifiedToken<C>, answer: StoreRecord, options: CheckOptions) -> Result<Alive, Error> {
-        let claims = &token.claims;
-        let (at, server) = match answer {
-            StoreRecord::Session(checked) => {
-                if options.is_access() {
-                    self.record_refusal(token, &checked);
-                }
-                judge_session(claims, &checked)?
-            }
-            StoreRecord::Denial(denial) => judge_denial(claims, &denial, self.validation.leeway_in_force())?,
-        };
+    /// Judges a token by the store's answer about its session.
+    fn judge_session(
+        &self,
+        token: &VerifiedToken<C>,
+        checked: &Checked,
+        options: CheckOptions,
+    ) -> Result<Alive, Error> {
+        if options.is_access() {
+            self.record_refusal(token, checked);
+        }
+        Ok(self.confirm(token, judge_session(&token.claims, checked)?)?)
+    }
+
+    /// Judges a token by the store's answer about denials of it.
+    fn judge_denial(&self, token: &VerifiedToken<C>, denial: &Denial) -> Result<Alive, Error> {
+        let leeway = self.validation.leeway_in_force();
+        Ok(self.confirm(token, judge_denial(&token.claims, denial, leeway)?)?)
+    }
+
+    /// Tells the replica that the store has not refused a token, if it can build on it.
+    fn confirm(&self, token: &VerifiedToken<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
         match (&self.replica, &token.route) {
             (Some(replica), Some(route)) if replica.decides() => {
-                Ok(replica.confirm(route, &self.bearer(claims)?, at, server))
+                Ok(replica.confirm(route, &self.bearer(&token.claims)?, at, server))
             }
             _ => Ok(Alive::default()),
         }
@@ -393,28 +415,17 @@ enum PendingAnswer {
     Denial(BoxFuture<Result<Denial, StoreError>>),
 }
 
-/// The record of the store about a token.
-enum StoreRecord {
-    Session(Checked),
-    Denial(Denial),
-}
-
-impl PendingAnswer {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<StoreRecord, StoreError>> {
-        match self {
-            Self::Session(answer) => answer.as_mut().poll(context).map_ok(StoreRecord::Session),
-            Self::Denial(answer) => answer.as_mut().poll(context).map_ok(StoreRecord::Denial),
-        }
-    }
-}
-
 impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { checker, token, answer, key, options } = &mut *self;
-        let answer = ready!(answer.poll(context))?;
-        token.alive = checker.judge(token, answer, *options)?;
+        token.alive = match answer {
+            PendingAnswer::Session(answer) => {
+                checker.judge_session(token, &ready!(answer.as_mut().poll(context))?, *options)?
+            }
+            PendingAnswer::Denial(answer) => checker.judge_denial(token, &ready!(answer.as_mut().poll(context))?)?,
+        };
         if let Some(key) = key.take() {
             checker.cache.insert(key, token.clone());
         }
