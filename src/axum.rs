@@ -124,7 +124,7 @@ where
 /// use axum::{Router, body::Body, http::Request, routing::get};
 /// use tower::ServiceExt;
 /// use tower_bearer::{
-///     AuthLayer, BoxError, MemoryStore, NewSession, NoClaims, TokenService,
+///     AuthLayer, BoxError, MemoryStore, NewSession, NoClaims, Subject, TokenService,
 ///     middleware::CurrentUserLayer,
 ///     users::{Credentials, CurrentUser, Grant, UserAuthentication},
 /// };
@@ -141,10 +141,10 @@ where
 ///     async fn authenticate(&self, _: Credentials) -> Result<Option<User>, BoxError> {
 ///         Ok(None)
 ///     }
-///     async fn user_by_id(&self, id: &str) -> Result<Option<User>, BoxError> {
-///         Ok((id == "1").then(|| User { name: "alice".to_owned() }))
+///     async fn user_by_id(&self, id: &Subject) -> Result<Option<User>, BoxError> {
+///         Ok((*id == "1").then(|| User { name: "alice".to_owned() }))
 ///     }
-///     fn user_id(&self, _: &User) -> String {
+///     fn user_id(&self, _: &User) -> Subject {
 ///         "1".to_owned()
 ///     }
 ///     fn grant(&self, _: &User) -> Grant<NoClaims> {

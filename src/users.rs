@@ -9,6 +9,7 @@ use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
 use crate::{
     error::BoxError,
+    ids::Subject,
     tokens::{OnRefresh, Refreshing, Renewal},
 };
 use zeroize::Zeroizing;
@@ -79,6 +80,63 @@ impl<C> Grant<C> {
 ///
 /// The futures are dropped when the client goes away. A panic in one is caught and taken as an
 /// error.
+///
+/// ```
+/// # #[cfg(feature = "bcrypt")]
+/// # mod example {
+/// use tower_bearer::{
+///     BoxError, Subject,
+///     password::PasswordHasher,
+///     users::{Credentials, Grant, UserAuthentication},
+/// };
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct MyClaims {
+///     role: String,
+/// }
+///
+/// #[derive(Clone)]
+/// struct User {
+///     id: u64,
+///     name: String,
+///     role: String,
+///     password_hash: String,
+/// }
+///
+/// struct Users {
+///     hasher: PasswordHasher,
+///     all: Vec<User>, // stands for your database
+/// }
+///
+/// impl UserAuthentication for Users {
+///     type User = User;
+///     type Claims = MyClaims;
+///
+///     async fn authenticate(&self, login: Credentials) -> Result<Option<User>, BoxError> {
+///         let user = self.all.iter().find(|user| user.name == login.username());
+///         let hash = user.map(|user| user.password_hash.as_str());
+///         // An unknown user costs as much as a known one.
+///         let is_right = self.hasher.verify_or_dummy(login.password(), hash).await?;
+///         Ok(user.filter(|_| is_right).cloned())
+///     }
+///
+///     async fn user_by_id(&self, id: &Subject) -> Result<Option<User>, BoxError> {
+///         Ok(self.all.iter().find(|user| *id == Subject::from(user.id)).cloned())
+///     }
+///
+///     fn user_id(&self, user: &User) -> Subject {
+///         user.id.into()
+///     }
+///
+///     fn grant(&self, user: &User) -> Grant<MyClaims> {
+///         Grant::new(MyClaims { role: user.role.clone() }).scope("read")
+///     }
+/// }
+/// # }
+/// ```
+///
+/// [`Endpoints`](crate::endpoints::Endpoints) takes such users, and needs `Serialize` and
+/// `DeserializeOwned` of their claims.
 pub trait UserAuthentication: Send + Sync + 'static {
     /// A user.
     type User: Send + Sync + 'static;
@@ -99,10 +157,11 @@ pub trait UserAuthentication: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
     /// Returns the user of a token's `sub`, or `None` if the user was deleted or disabled.
-    fn user_by_id(&self, id: &str) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
+    fn user_by_id(&self, id: &Subject) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
-    /// Returns the id that tokens carry as `sub`: 1 to 255 bytes, never given to another user.
-    fn user_id(&self, user: &Self::User) -> String;
+    /// Returns the id that tokens carry as `sub`: 1 to 255 bytes, never given to another user. Text
+    /// and numbers convert to it.
+    fn user_id(&self, user: &Self::User) -> Subject;
 
     /// Returns the content of the user's tokens. Called at login and at every refresh.
     fn grant(&self, user: &Self::User) -> Grant<Self::Claims>;
@@ -151,7 +210,7 @@ pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Cla
         let users = Arc::clone(&users);
         async move {
             let claims = session.claims();
-            Ok(match users.user_by_id(claims.subject().as_str()).await? {
+            Ok(match users.user_by_id(claims.subject()).await? {
                 Some(user) => {
                     let grant = users.grant(&user);
                     let still: Vec<_> =

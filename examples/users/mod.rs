@@ -1,7 +1,7 @@
 //! The example's users: in a real service this is your database.
 
 use tower_bearer::{
-    BoxError, NoClaims,
+    BoxError, NoClaims, Subject,
     password::PasswordHasher,
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -47,12 +47,12 @@ impl UserAuthentication for Users {
         Ok(user.filter(|_| correct).copied())
     }
 
-    async fn user_by_id(&self, id: &str) -> Result<Option<Self::User>, BoxError> {
-        Ok(USERS.iter().find(|user| user.id == id).copied())
+    async fn user_by_id(&self, id: &Subject) -> Result<Option<Self::User>, BoxError> {
+        Ok(USERS.iter().find(|user| *id == user.id).copied())
     }
 
-    fn user_id(&self, user: &Self::User) -> String {
-        user.id.to_owned()
+    fn user_id(&self, user: &Self::User) -> Subject {
+        user.id.into()
     }
 
     fn grant(&self, user: &Self::User) -> Grant<NoClaims> {

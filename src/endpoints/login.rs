@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    ids::Subject,
     middleware::{Rejection, RejectionKind},
     tokens::{AuthTime, NewSession, TokenPair, TokenService},
     users::{Credentials, Grant, UserAuthentication},
@@ -77,7 +78,7 @@ where
         start: AuthTime,
         credentials: Credentials,
         label: String,
-    ) -> Result<(String, Result<TokenPair, Error>), Error> {
+    ) -> Result<(Subject, Result<TokenPair, Error>), Error> {
         let found = AssertUnwindSafe(async {
             let user = self.users.authenticate(credentials).await?;
             Ok(user.map(|user| (self.users.user_id(&user), self.users.grant(&user))))

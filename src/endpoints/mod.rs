@@ -13,10 +13,14 @@
 //! Login and refresh answer `invalid_grant` to credentials that are no good.
 //! `logout_all?keep_current=true` spares the caller's own session.
 //!
-//! Those that need a bearer token stand behind the [`AuthLayer`] already, and reject as it does.
-//! Responses are JSON with `Cache-Control: no-store`. Each failure is a
-//! [`Rejection`](crate::middleware::Rejection) of the one table, and the layer's
-//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) may replace its response:
+//! A token response has the members of [`TokenPair`](crate::TokenPair). Logout answers
+//! `{"message": ".."}`.
+//!
+//! Those that need a bearer token stand behind the [`AuthLayer`] already. It rejects a request
+//! before the endpoint sees it: also one of another method. Responses of the endpoints are JSON with
+//! `Cache-Control: no-store`. Each failure is a [`Rejection`](crate::middleware::Rejection), and the
+//! layer's [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) may replace its
+//! response. ([`health`] is the exception: its 503 has the same report as its 200.)
 //!
 //! | failure | answer |
 //! |--|--|
@@ -32,12 +36,12 @@
 //! A request that is dropped leaves nothing half done. A login may leave a session of which nobody
 //! has tokens, and a refresh is repeated with the same token.
 //!
-//! In Axum:
+//! In Axum, with the users of [`UserAuthentication`]'s example:
 //!
 //! ```
 //! # use std::sync::Arc;
 //! # use axum::Router;
-//! # use tower_bearer::{AuthLayer, BoxError, MemoryStore, NoClaims, TokenService};
+//! # use tower_bearer::{AuthLayer, BoxError, MemoryStore, NoClaims, Subject, TokenService};
 //! # use tower_bearer::endpoints::Endpoints;
 //! # use tower_bearer::users::{Credentials, Grant, UserAuthentication};
 //! # struct Users;
@@ -47,8 +51,10 @@
 //! #     async fn authenticate(&self, _: Credentials) -> Result<Option<String>, BoxError> {
 //! #         Ok(None)
 //! #     }
-//! #     async fn user_by_id(&self, _: &str) -> Result<Option<String>, BoxError> { Ok(None) }
-//! #     fn user_id(&self, user: &String) -> String { user.clone() }
+//! #     async fn user_by_id(&self, _: &Subject) -> Result<Option<String>, BoxError> {
+//! #         Ok(None)
+//! #     }
+//! #     fn user_id(&self, user: &String) -> Subject { user.into() }
 //! #     fn grant(&self, _: &String) -> Grant<NoClaims> { Grant::default() }
 //! # }
 //! # let tokens = TokenService::builder()
@@ -61,6 +67,8 @@
 //!     .route_service("/login", endpoints.login())
 //!     .route_service("/refresh", endpoints.refresh())
 //!     .route_service("/logout", endpoints.logout())
+//!     .route_service("/logout-all", endpoints.logout_all())
+//!     .route_service("/health", endpoints.health())
 //!     .route_service("/sessions", endpoints.sessions())
 //!     .route_service("/sessions/{sid}", endpoints.revoke_session());
 //! # Ok::<(), tower_bearer::error::ConfigError>(())

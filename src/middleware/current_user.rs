@@ -150,7 +150,7 @@ fn look_up<A: UserAuthentication>(
     claims: Claims<A::Claims>,
 ) -> BoxFuture<Result<CurrentUser<A::User>, Rejection>> {
     Box::pin(async move {
-        let found = AssertUnwindSafe(async { users.user_by_id(claims.subject().as_str()).await }).catch_unwind().await;
+        let found = AssertUnwindSafe(async { users.user_by_id(claims.subject()).await }).catch_unwind().await;
         match found {
             Ok(Ok(Some(user))) => Ok(CurrentUser::found(user)),
             Ok(Ok(None)) => Err(Error::from(TokenError::UserRefused).into()),

@@ -1,48 +1,6 @@
 //! Rejections: **one** table from the kind of a rejection to the response over HTTP and gRPC.
 //!
-//! The layers have these kinds:
-//!
-//! | kind | HTTP | `WWW-Authenticate: Bearer` with | gRPC |
-//! |--|--|--|--|
-//! | [`NoCredentials`] | 401 | `realm` | 16 |
-//! | [`InvalidRequest`] | 400 | `realm`, `error="invalid_request"` | 16 |
-//! | [`InvalidToken`] | 401 | `realm`, `error="invalid_token"` | 16 |
-//! | [`InsufficientScope`] | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
-//! | [`Unavailable`] | 503, `Retry-After` | absent | 14 |
-//! | [`Internal`] | 500 | absent | 13 |
-//!
-//! The [`endpoints`](crate::endpoints) have these beside:
-//!
-//! | kind | HTTP | `error` in the body | gRPC |
-//! |--|--|--|--|
-//! | [`InvalidCredentials`] | 401, challenge with `realm` | `invalid_grant` | 16 |
-//! | [`InvalidGrant`] | 400 | `invalid_grant` | 16 |
-//! | [`InvalidParameter`] | 400 | `invalid_request` | 3 |
-//! | [`NotFound`] | 404 | `not_found` | 5 |
-//! | [`MethodNotAllowed`] | 405, `Allow` | `invalid_request` | 12 |
-//! | [`RequestTimeout`] | 408 | `invalid_request` | 4 |
-//! | [`PayloadTooLarge`] | 413 | `invalid_request` | 8 |
-//! | [`UnsupportedMediaType`] | 415 | `invalid_request` | 3 |
-//!
-//! Status, codes and headers are those of RFC 6750 section 3 and RFC 6749 section 5.2. gRPC
-//! clients would take a 400 for INTERNAL, hence 16 for a malformed credential. The response to
-//! every bad token is the same to the byte. The cause goes to the log and, as a [`Rejection`],
-//! into the response's extensions, never to the client.
-//!
-//! [`NoCredentials`]: RejectionKind::NoCredentials
-//! [`InvalidRequest`]: RejectionKind::InvalidRequest
-//! [`InvalidToken`]: RejectionKind::InvalidToken
-//! [`InsufficientScope`]: RejectionKind::InsufficientScope
-//! [`Unavailable`]: RejectionKind::Unavailable
-//! [`Internal`]: RejectionKind::Internal
-//! [`InvalidCredentials`]: RejectionKind::InvalidCredentials
-//! [`InvalidGrant`]: RejectionKind::InvalidGrant
-//! [`InvalidParameter`]: RejectionKind::InvalidParameter
-//! [`NotFound`]: RejectionKind::NotFound
-//! [`MethodNotAllowed`]: RejectionKind::MethodNotAllowed
-//! [`RequestTimeout`]: RejectionKind::RequestTimeout
-//! [`PayloadTooLarge`]: RejectionKind::PayloadTooLarge
-//! [`UnsupportedMediaType`]: RejectionKind::UnsupportedMediaType
+//! [`RejectionKind`] has the table.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -69,6 +27,50 @@ pub struct Rejection {
 }
 
 /// The kinds of [`Rejection`], which decide the response.
+///
+/// The layers have these kinds:
+///
+/// | kind | HTTP | `WWW-Authenticate: Bearer` with | gRPC |
+/// |--|--|--|--|
+/// | [`NoCredentials`] | 401 | `realm` | 16 |
+/// | [`InvalidRequest`] | 400 | `realm`, `error="invalid_request"` | 16 |
+/// | [`InvalidToken`] | 401 | `realm`, `error="invalid_token"` | 16 |
+/// | [`InsufficientScope`] | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
+/// | [`Unavailable`] | 503, `Retry-After` | absent | 14 |
+/// | [`Internal`] | 500 | absent | 13 |
+///
+/// The [`endpoints`](crate::endpoints) have these beside:
+///
+/// | kind | HTTP | `error` in the body | gRPC |
+/// |--|--|--|--|
+/// | [`InvalidCredentials`] | 401, challenge with `realm` | `invalid_grant` | 16 |
+/// | [`InvalidGrant`] | 400 | `invalid_grant` | 16 |
+/// | [`InvalidParameter`] | 400 | `invalid_request` | 3 |
+/// | [`NotFound`] | 404 | `not_found` | 5 |
+/// | [`MethodNotAllowed`] | 405, `Allow` | `invalid_request` | 12 |
+/// | [`RequestTimeout`] | 408 | `invalid_request` | 4 |
+/// | [`PayloadTooLarge`] | 413 | `invalid_request` | 8 |
+/// | [`UnsupportedMediaType`] | 415 | `invalid_request` | 3 |
+///
+/// Status, codes and headers are those of RFC 6750 section 3 and RFC 6749 section 5.2. gRPC
+/// clients would take a 400 for INTERNAL, hence 16 for a malformed credential. The response to
+/// every bad token is the same to the byte. The cause goes to the log and, as a [`Rejection`],
+/// into the response's extensions, never to the client.
+///
+/// [`NoCredentials`]: Self::NoCredentials
+/// [`InvalidRequest`]: Self::InvalidRequest
+/// [`InvalidToken`]: Self::InvalidToken
+/// [`InsufficientScope`]: Self::InsufficientScope
+/// [`Unavailable`]: Self::Unavailable
+/// [`Internal`]: Self::Internal
+/// [`InvalidCredentials`]: Self::InvalidCredentials
+/// [`InvalidGrant`]: Self::InvalidGrant
+/// [`InvalidParameter`]: Self::InvalidParameter
+/// [`NotFound`]: Self::NotFound
+/// [`MethodNotAllowed`]: Self::MethodNotAllowed
+/// [`RequestTimeout`]: Self::RequestTimeout
+/// [`PayloadTooLarge`]: Self::PayloadTooLarge
+/// [`UnsupportedMediaType`]: Self::UnsupportedMediaType
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum RejectionKind {
@@ -183,13 +185,18 @@ impl Rejection {
     }
 }
 
-/// Takes the kind from the fault of the error. A bad token is 401, a failing store 503, and an id
-/// that no token can have 400. Anything else is 500.
+/// Takes the kind from the error: a bad token is [`RejectionKind::InvalidToken`], a failing store
+/// [`RejectionKind::Unavailable`], and an id that no token can have
+/// [`RejectionKind::InvalidParameter`]. A login that failed is
+/// [`RejectionKind::InvalidCredentials`]. Anything else is [`RejectionKind::Internal`].
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         let kind = match error.fault() {
-            Fault::Client if matches!(error, Error::InvalidId { .. }) => RejectionKind::InvalidParameter,
-            Fault::Client => RejectionKind::InvalidToken,
+            Fault::Client => match error {
+                Error::InvalidId { .. } => RejectionKind::InvalidParameter,
+                Error::InvalidCredentials | Error::LoginSuperseded => RejectionKind::InvalidCredentials,
+                _ => RejectionKind::InvalidToken,
+            },
             Fault::Store => RejectionKind::Unavailable,
             Fault::Internal => RejectionKind::Internal,
         };

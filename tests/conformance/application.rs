@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::Full;
 use tower_bearer::{
-    AuthLayer, BoxError, NoClaims, TokenService,
+    AuthLayer, BoxError, NoClaims, Subject, TokenService,
     endpoints::Endpoints,
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -61,12 +61,12 @@ impl UserAuthentication for Users {
         Ok(right.then(|| credentials.username().to_owned()))
     }
 
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        Ok(self.password(id).map(|_| id.to_owned()))
+    async fn user_by_id(&self, id: &Subject) -> Result<Option<String>, BoxError> {
+        Ok(self.password(id.as_str()).map(|_| id.to_string()))
     }
 
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
+    fn user_id(&self, user: &String) -> Subject {
+        user.into()
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {

@@ -104,12 +104,12 @@ impl UserAuthentication for App {
         Ok(right.then(|| name.to_owned()))
     }
 
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        Ok(self.account(id).filter(|account| !account.disabled).map(|_| id.to_owned()))
+    async fn user_by_id(&self, id: &tower_bearer::Subject) -> Result<Option<String>, BoxError> {
+        Ok(self.account(id.as_str()).filter(|account| !account.disabled).map(|_| id.to_string()))
     }
 
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
+    fn user_id(&self, user: &String) -> tower_bearer::Subject {
+        user.into()
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {
@@ -388,12 +388,12 @@ impl UserAuthentication for Overtaken {
         Ok(Some(credentials.username().to_owned()))
     }
 
-    async fn user_by_id(&self, _: &str) -> Result<Option<String>, BoxError> {
+    async fn user_by_id(&self, _: &tower_bearer::Subject) -> Result<Option<String>, BoxError> {
         Ok(None)
     }
 
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
+    fn user_id(&self, user: &String) -> tower_bearer::Subject {
+        user.into()
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower::{Service, ServiceExt};
 use tower_bearer::{
-    AuthLayer, BoxError, NewSession, NoClaims, TokenPolicy, TokenService, TokenType,
+    AuthLayer, BoxError, NewSession, NoClaims, Subject, TokenPolicy, TokenService, TokenType,
     clock::ManualClock,
     endpoints::{Endpoint, Endpoints, Login, TokenCookie},
     error::{PasswordError, StoreErrorKind},
@@ -80,12 +80,12 @@ impl UserAuthentication for Users {
         Ok(self.look_up()?.filter(|_| is_right))
     }
 
-    async fn user_by_id(&self, _: &str) -> Result<Option<String>, BoxError> {
+    async fn user_by_id(&self, _: &Subject) -> Result<Option<String>, BoxError> {
         self.look_up()
     }
 
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
+    fn user_id(&self, user: &String) -> Subject {
+        user.into()
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {

@@ -15,7 +15,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use tower::ServiceExt;
 use tower_bearer::{
-    AuthLayer, BoxError, MemoryStore, NoClaims, TokenService,
+    AuthLayer, BoxError, MemoryStore, NoClaims, Subject, TokenService,
     endpoints::Endpoints,
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -152,12 +152,12 @@ impl UserAuthentication for NoUsers {
         Ok(None)
     }
 
-    async fn user_by_id(&self, _: &str) -> Result<Option<String>, BoxError> {
+    async fn user_by_id(&self, _: &Subject) -> Result<Option<String>, BoxError> {
         Ok(None)
     }
 
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
+    fn user_id(&self, user: &String) -> Subject {
+        user.into()
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {

@@ -13,7 +13,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use tower::ServiceExt;
 use tower_bearer::{
-    AuthLayer, BoxError, NewSession, NoClaims, TokenService,
+    AuthLayer, BoxError, NewSession, NoClaims, Subject, TokenService,
     endpoints::Endpoints,
     password::PasswordHasher,
     store::{LogQuery, MemoryStore, SessionStore},
@@ -52,12 +52,12 @@ impl UserAuthentication for Users {
         Ok(is_right.then(|| "42".to_owned()))
     }
 
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        Ok(Some(id.to_owned()))
+    async fn user_by_id(&self, id: &Subject) -> Result<Option<String>, BoxError> {
+        Ok(Some(id.to_string()))
     }
 
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
+    fn user_id(&self, user: &String) -> Subject {
+        user.into()
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {

@@ -7,7 +7,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use tower::ServiceExt;
 use tower_bearer::{
-    AuthLayer, BoxError, NoClaims,
+    AuthLayer, BoxError, NoClaims, Subject,
     endpoints::Endpoints,
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -24,12 +24,12 @@ impl UserAuthentication for Nobody {
         Ok(None)
     }
 
-    async fn user_by_id(&self, _: &str) -> Result<Option<()>, BoxError> {
+    async fn user_by_id(&self, _: &Subject) -> Result<Option<()>, BoxError> {
         Ok(None)
     }
 
-    fn user_id(&self, (): &()) -> String {
-        String::new()
+    fn user_id(&self, (): &()) -> Subject {
+        "".into()
     }
 
     fn grant(&self, (): &()) -> Grant<NoClaims> {

@@ -1,7 +1,7 @@
 //! Users of an application, as far as tests of the layers need them.
 
 use tower_bearer::{
-    BoxError, NoClaims,
+    BoxError, NoClaims, Subject,
     users::{Credentials, Grant, UserAuthentication},
 };
 
@@ -17,8 +17,8 @@ impl UserAuthentication for Users {
         Ok(None)
     }
 
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        match id {
+    async fn user_by_id(&self, id: &Subject) -> Result<Option<String>, BoxError> {
+        match id.as_str() {
             "42" => Ok(Some("alice".to_owned())),
             "500" => Err("the database is down".into()),
             "666" => panic!("a test's panic, which is caught"),
@@ -26,8 +26,8 @@ impl UserAuthentication for Users {
         }
     }
 
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
+    fn user_id(&self, user: &String) -> Subject {
+        user.into()
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {
