@@ -223,3 +223,12 @@ async fn the_user_reaches_the_handler() {
         assert_eq!(text(&without, path, Some(&token)).await.0, 500, "{path}");
     }
 }
+
+#[test]
+fn a_failed_login_that_a_handler_returns_is_no_bad_token() {
+    for error in [Error::InvalidCredentials, Error::LoginSuperseded] {
+        let rejection = Rejection::from(error);
+        assert_eq!(rejection.kind(), RejectionKind::InvalidCredentials);
+        assert_eq!((rejection.kind().status(), rejection.kind().challenge_error()), (StatusCode::UNAUTHORIZED, None));
+    }
+}
