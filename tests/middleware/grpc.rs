@@ -139,8 +139,8 @@ fn an_error_becomes_the_status_that_the_layer_would_answer() {
     for (error, code, message) in [
         (Error::from(TokenError::Signature), Code::Unauthenticated, "invalid_token"),
         (Error::from(TokenError::Reused), Code::Unauthenticated, "invalid_token"),
-        (Error::InvalidCredentials, Code::Unauthenticated, "invalid_token"),
-        (Error::LoginSuperseded, Code::Unauthenticated, "invalid_token"),
+        (Error::InvalidCredentials, Code::Unauthenticated, "invalid_grant"),
+        (Error::LoginSuperseded, Code::Unauthenticated, "invalid_grant"),
         (
             tower_bearer::error::StoreError::new(StoreErrorKind::Layout).into(),
             Code::Unavailable,
