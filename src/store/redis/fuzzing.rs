@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 
 use super::{
     client::{
-        answer::reply::Reply,
+        answer::Reply,
         connections::batch::{self, StrictAnswer},
         failover::write_check::write_check,
     },

@@ -9,7 +9,7 @@ use crate::{
         redis::{
             client::{
                 Client,
-                answer::info::property,
+                answer::property,
                 connect_error::{ConnectError, Unfit},
             },
             layout::keys::ExternalKey,

@@ -17,10 +17,7 @@ use tokio::{
 use crate::{
     clock::jittered,
     store::redis::client::{
-        answer::{
-            error::CommandError,
-            info::{self, property},
-        },
+        answer::{CommandError, info_text, property},
         failover::{
             deployment::Deployment,
             guard::ServerSettings,
@@ -130,7 +127,7 @@ pub(crate) async fn info(router: &Router, limit: Duration, section: &str) -> Res
     for bucket in router.one_bucket_each(deadline).await? {
         let mut checkout = router.checkout(bucket, deadline).await?;
         match checkout.command(redis::cmd("INFO").arg(section), deadline).await {
-            Ok(value) => texts.push(info::text(value)?),
+            Ok(value) => texts.push(info_text(value)?),
             Err(error) if error.is_forbidden() => return Ok(None),
             Err(error) => return Err(error),
         }

@@ -17,7 +17,6 @@ pub(crate) mod connect_error;
 pub(crate) mod connections;
 pub(crate) mod failover;
 mod lookout;
-pub(crate) mod moment;
 mod prover;
 pub(crate) mod pubsub;
 pub(crate) mod router;
@@ -35,7 +34,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use self::{
-    answer::{error::CommandError, reply::Reply},
+    answer::{CommandError, Reply},
     connect_error::ConnectError,
     connections::{
         batch::StrictAnswer, checkout::Checkout, config::ConnectionConfig, connector::Connector, target::Target,

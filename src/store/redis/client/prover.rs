@@ -19,14 +19,13 @@ use crate::{
     store::{
         ServerId,
         redis::client::{
-            answer::{error::CommandError, info, reply::malformed},
+            answer::{CommandError, Moment, info_text, malformed},
             connect_error::{ConnectError, Unfit},
             connections::{Connections, checkout::Checkout, config::ConnectionConfig, connector::Connector, identity},
             failover::{
                 guard::Guard,
                 replication::{self, DEMANDED, Replication},
             },
-            moment::Moment,
         },
     },
 };
@@ -251,5 +250,5 @@ impl Prober {
 
 /// Returns the text of a section of `INFO`.
 fn section(answer: Value) -> Result<String, CommandError> {
-    info::text(answer.extract_error()?)
+    info_text(answer.extract_error()?)
 }

@@ -32,7 +32,7 @@ use crate::{
         bell::Bell,
         redis::client::{
             address::Address,
-            answer::{error::CommandError, reply::Reply},
+            answer::{CommandError, Reply},
             connections::{config::ConnectionConfig, connector::Connector},
             router::Router,
         },

@@ -7,7 +7,7 @@ use crate::{
     store::redis::{
         client::{
             Client,
-            answer::{error::CommandError, reply::Reply},
+            answer::{CommandError, Reply},
             connections::batch::StrictAnswer,
         },
         layout::{keys::Keyspace, meta::Meta},

@@ -12,7 +12,7 @@ use crate::{
         Denial, DenyQuery, DenyRequest, ExternalId, KeptLonger, Revoked,
         redis::{
             client::{
-                answer::reply::{Reply, leading_number, malformed},
+                answer::{Reply, leading_number, malformed},
                 connections::batch::StrictAnswer,
             },
             layout::{encoding::millis, keys::ExternalKey, meta::Meta},

@@ -28,12 +28,8 @@ use crate::{
         LogCursor, LogPart, LogQuery,
         redis::{
             client::{
-                answer::{
-                    error::CommandError,
-                    reply::{Reply, malformed},
-                },
+                answer::{CommandError, Moment, Reply, malformed},
                 connections::checkout::Checkout,
-                moment::Moment,
                 router::{Repeats, Router},
             },
             layout::{keys::Keyspace, meta::Meta},

@@ -12,10 +12,7 @@ use crate::{
         redis::{
             client::{
                 Client,
-                answer::{
-                    error::CommandError,
-                    reply::{Reply, malformed},
-                },
+                answer::{CommandError, Reply, malformed},
                 connections::checkout::Checkout,
             },
             layout::{

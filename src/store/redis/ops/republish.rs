@@ -6,7 +6,7 @@ use crate::{
     store::{
         Revocation,
         redis::{
-            client::answer::reply::malformed,
+            client::answer::malformed,
             layout::{
                 encoding::decimals,
                 keys::{ExternalKey, Keyspace, session_field},

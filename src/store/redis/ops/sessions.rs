@@ -15,10 +15,7 @@ use crate::{
         redis::{
             client::{
                 Client,
-                answer::{
-                    error::CommandError,
-                    reply::{Reply, decimal, leading_number, malformed},
-                },
+                answer::{CommandError, Reply, decimal, leading_number, malformed},
                 connections::batch::StrictAnswer,
             },
             layout::{

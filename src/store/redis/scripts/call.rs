@@ -11,7 +11,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     store::redis::{
         client::{
-            answer::{error::CommandError, reply::Reply},
+            answer::{CommandError, Reply},
             router::Repeats,
         },
         layout::{

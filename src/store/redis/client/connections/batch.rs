@@ -34,12 +34,8 @@ use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
     store::redis::client::{
-        answer::{
-            error::CommandError,
-            reply::{Reply, malformed},
-        },
+        answer::{CommandError, Moment, Reply, malformed},
         connections::liveness::Liveness,
-        moment::Moment,
     },
 };
 

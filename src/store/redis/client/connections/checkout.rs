@@ -17,14 +17,13 @@ use crate::{
     store::{
         ServerId,
         redis::client::{
-            answer::error::CommandError,
+            answer::{CommandError, Moment},
             connections::{
                 batch::{BatchAnswer, StrictAnswer},
                 connection::Connection,
                 slot::ConnectionSlot,
             },
             failover::guard::{Guard, ServerState},
-            moment::Moment,
         },
     },
 };

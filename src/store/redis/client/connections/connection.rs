@@ -15,9 +15,9 @@ use crate::store::{
     ServerId,
     redis::client::{
         address::Agreement,
+        answer::Moment,
         connections::{batch::ReadBatch, liveness::Liveness},
         failover::guard::Guard,
-        moment::Moment,
     },
 };
 

@@ -63,7 +63,7 @@ use self::{
 use crate::store::{
     BoxFuture,
     redis::client::{
-        answer::error::CommandError,
+        answer::CommandError,
         failover::guard::{Guard, ServerState},
     },
 };
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::{
         error::StoreErrorKind,
-        store::redis::client::{connections::slot::SHORTEST_PAUSE, failover::deployment::Deployment, moment::Moment},
+        store::redis::client::{answer::Moment, connections::slot::SHORTEST_PAUSE, failover::deployment::Deployment},
     };
 
     /// Starts a server that refuses every command. Returns it with its URL.

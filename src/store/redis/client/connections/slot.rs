@@ -13,7 +13,7 @@ use crate::{
     store::{
         BoxFuture,
         redis::client::{
-            answer::error::CommandError,
+            answer::CommandError,
             connections::connection::{Connection, NewConnection},
             failover::guard::Guard,
         },

@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 
 #[cfg(feature = "sentinel")]
 use crate::store::redis::client::{address, sentinel::watch::SentinelWatch};
-use crate::store::redis::client::{address::Agreement, answer::error::CommandError};
+use crate::store::redis::client::{address::Agreement, answer::CommandError};
 
 /// A source of connections.
 pub(crate) enum Source {

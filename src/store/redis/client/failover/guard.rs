@@ -24,14 +24,13 @@ use crate::{
         ServerId,
         redis::client::{
             address::Agreement,
-            answer::error::CommandError,
+            answer::{CommandError, Moment},
             failover::{
                 deployment::Deployment,
                 proofs::{Proofs, Unproved},
                 replication::Replication,
                 write_check::{Unchecked, write_check},
             },
-            moment::Moment,
         },
     },
 };

@@ -8,7 +8,7 @@
 
 use redis::{RedisError, Value};
 
-use crate::store::redis::client::answer::{error::CommandError, reply::malformed};
+use crate::store::redis::client::answer::{CommandError, malformed};
 
 /// A reason for which a server cannot be write-checked, although it may be the right one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -28,7 +28,7 @@ use crate::{
         BoxFuture,
         redis::client::{
             address::Address,
-            answer::error::CommandError,
+            answer::CommandError,
             connections::{Connections, checkout::Checkout, config::ConnectionConfig, connector::Connector},
             failover::guard::Guard,
             router::topology::{self, Topology},

@@ -15,7 +15,7 @@ use crate::store::redis::client::router::cluster::Cluster;
 use crate::{
     error::ConfigError,
     store::redis::client::{
-        answer::error::CommandError,
+        answer::CommandError,
         connections::{
             Connections, batch::StrictAnswer, checkout::Checkout, config::ConnectionConfig, connector::Connector,
         },

@@ -10,7 +10,7 @@ use crate::{
     error::StoreErrorKind,
     store::redis::client::{
         address::Address,
-        answer::{error::CommandError, reply::Reply},
+        answer::{CommandError, Reply},
         connections::{Connections, config::ConnectionConfig, connector::Connector},
     },
 };

@@ -1,0 +1,361 @@
+//! The answers of a server, read piece by piece, and the meaning of its errors.
+//!
+//! Anything unexpected in an answer is a [`CommandError`], never a guess. Of an error only the code
+//! is kept: a server's message may quote keys, and a client's may quote the URL.
+
+use std::{error::Error as _, ops::Add, time::Duration};
+
+use deadpool_redis::PoolError;
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
+
+use crate::{
+    clock::{Clock, SystemClock, Timestamp},
+    error::{StoreError, StoreErrorKind},
+};
+
+/// The code of a command to which the user has no right.
+const FORBIDDEN: &str = "NOPERM";
+/// The text of a refused user or password, as redis words it.
+const UNAUTHENTICATED: &str = "authentication failed";
+
+/// The failure of a command: an error of the server, or no answer.
+#[derive(Clone, Debug)]
+pub(crate) struct CommandError {
+    pub(crate) kind: StoreErrorKind,
+    /// True if the connection is to be dropped.
+    pub(crate) broken: bool,
+    code: String,
+}
+
+/// The source of a [`StoreError`]: the error's code.
+#[derive(Debug, thiserror::Error)]
+#[error("redis: {0}")]
+struct RedisCode(String);
+
+impl CommandError {
+    /// Creates an error with a code, or with a text of this crate.
+    pub(crate) fn new(kind: StoreErrorKind, broken: bool, code: &str) -> Self {
+        Self { kind, broken, code: code.to_owned() }
+    }
+
+    /// Creates the error of an answer that did not come in time.
+    pub(crate) fn timeout() -> Self {
+        Self::new(StoreErrorKind::Timeout, false, "no answer within the deadline")
+    }
+
+    /// Creates the error of an answer that does not belong to its command. The connection is to be
+    /// dropped: its next answer may be wrong as well.
+    pub(crate) fn untrusted(what: &'static str) -> Self {
+        Self::new(StoreErrorKind::Untrusted, true, what)
+    }
+
+    /// Turns it into the error of the wrong server. The connection is to be dropped: a new one may
+    /// lead elsewhere.
+    pub(crate) fn of_the_wrong_server(self) -> Self {
+        Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
+    }
+
+    /// Returns the error's code, or a text of this crate.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Returns whether there was no answer in time.
+    pub(crate) fn is_late(&self) -> bool {
+        self.kind == StoreErrorKind::Timeout
+    }
+
+    /// Returns whether the server does not know the script.
+    pub(crate) fn is_unknown_script(&self) -> bool {
+        self.code == "NOSCRIPT"
+    }
+
+    /// Returns whether a node of a cluster named another one for the command.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.code == "MOVED"
+    }
+
+    /// Returns whether the user has no right to the command.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.code == FORBIDDEN
+    }
+}
+
+/// Returns whether the server refused the user or password.
+pub(crate) fn is_unauthenticated(error: &StoreError) -> bool {
+    code_of(error).is_some_and(|code| matches!(code, "NOAUTH" | "WRONGPASS" | UNAUTHENTICATED))
+}
+
+/// Returns whether the user lacked a right.
+pub(crate) fn is_forbidden(error: &StoreError) -> bool {
+    code_of(error) == Some(FORBIDDEN)
+}
+
+/// Returns the code of the command's error from which this one was made.
+fn code_of(error: &StoreError) -> Option<&str> {
+    error.source()?.downcast_ref().map(|RedisCode(code)| code.as_str())
+}
+
+impl From<CommandError> for StoreError {
+    fn from(error: CommandError) -> Self {
+        Self::new(error.kind).with_source(RedisCode(error.code))
+    }
+}
+
+impl From<RedisError> for CommandError {
+    fn from(error: RedisError) -> Self {
+        if error.is_timeout() {
+            return Self::timeout();
+        }
+        let kind = error.kind();
+        // A pipeline's error has no code of its own.
+        let server = error.clone().into_server_errors();
+        let code = server.as_ref().and_then(|errors| errors.first()).map(|(_, error)| error.code());
+        if let Some(code) = code.or(error.code()) {
+            return from_code(code);
+        }
+        match kind {
+            ErrorKind::AuthenticationFailed => Self::new(StoreErrorKind::Rejected, true, UNAUTHENTICATED),
+            ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => {
+                Self::new(StoreErrorKind::Rejected, true, error.category())
+            }
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+                Self::new(StoreErrorKind::Untrusted, true, error.category())
+            }
+            ErrorKind::Server(ServerErrorKind::ResponseError) => {
+                Self::new(StoreErrorKind::Rejected, false, error.category())
+            }
+            _ => Self::new(StoreErrorKind::Unavailable, true, error.category()),
+        }
+    }
+}
+
+impl From<PoolError> for CommandError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Timeout(_) => Self::new(StoreErrorKind::Timeout, true, "the pool gave no connection in time"),
+            PoolError::Backend(error) => Self { broken: true, ..Self::from(error) },
+            PoolError::Closed => Self::new(StoreErrorKind::Unavailable, true, "the pool is closed"),
+            PoolError::NoRuntimeSpecified => Self::new(StoreErrorKind::Unavailable, true, "the pool has no runtime"),
+            PoolError::PostCreateHook(_) => Self::new(StoreErrorKind::Unavailable, true, "the pool's hook failed"),
+        }
+    }
+}
+
+/// Returns the meaning of a server's error code. After a change of the server's role or state the
+/// connection is to be dropped: a new one may lead elsewhere.
+fn from_code(code: &str) -> CommandError {
+    let (kind, broken) = match code {
+        "OOM" => (StoreErrorKind::OutOfMemory, false),
+        "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "UNBLOCKED" => (StoreErrorKind::Unavailable, true),
+        "NOREPLICAS" | "MISCONF" | "TRYAGAIN" | "MOVED" | "ASK" | "BUSY" => (StoreErrorKind::Unavailable, false),
+        "NOAUTH" | "WRONGPASS" => (StoreErrorKind::Rejected, true),
+        "WRONGTYPE" => (StoreErrorKind::Untrusted, false),
+        _ => (StoreErrorKind::Rejected, false),
+    };
+    // A code is one word in capitals. Any other text may hold data.
+    let is_code = code.len() <= 32 && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    CommandError::new(kind, broken, if is_code { code } else { "an error without a code" })
+}
+
+/// The rest of an array that is being read.
+pub(crate) struct Reply(std::vec::IntoIter<Value>);
+
+impl Reply {
+    /// Starts to read an array.
+    pub(crate) fn of(value: Value) -> Result<Self, CommandError> {
+        match value {
+            Value::Array(values) => Ok(Self(values.into_iter())),
+            _ => Err(malformed()),
+        }
+    }
+
+    /// Returns true at the end of the array.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+
+    /// Reads any value.
+    pub(crate) fn value(&mut self) -> Result<Value, CommandError> {
+        self.0.next().ok_or_else(malformed)
+    }
+
+    /// Reads an array.
+    pub(crate) fn array(&mut self) -> Result<Self, CommandError> {
+        Self::of(self.value()?)
+    }
+
+    /// Reads bytes; `None` for nil.
+    pub(crate) fn bytes(&mut self) -> Result<Option<Vec<u8>>, CommandError> {
+        match self.value()? {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) => Ok(Some(bytes)),
+            Value::SimpleString(text) => Ok(Some(text.into_bytes())),
+            _ => Err(malformed()),
+        }
+    }
+
+    /// Reads a text; `None` for nil.
+    pub(crate) fn optional_text(&mut self) -> Result<Option<String>, CommandError> {
+        self.bytes()?.map(String::from_utf8).transpose().map_err(|_| malformed())
+    }
+
+    /// Reads a text.
+    pub(crate) fn text(&mut self) -> Result<String, CommandError> {
+        self.optional_text()?.ok_or_else(malformed)
+    }
+
+    /// Reads a number; `None` for nil.
+    pub(crate) fn optional_number(&mut self) -> Result<Option<u64>, CommandError> {
+        match self.value()? {
+            Value::Nil => Ok(None),
+            Value::Int(number) => u64::try_from(number).map(Some).map_err(|_| malformed()),
+            Value::BulkString(digits) => decimal(&digits).map(Some).ok_or_else(malformed),
+            _ => Err(malformed()),
+        }
+    }
+
+    /// Reads a number.
+    pub(crate) fn number(&mut self) -> Result<u64, CommandError> {
+        self.optional_number()?.ok_or_else(malformed)
+    }
+
+    /// Reads a time in milliseconds.
+    pub(crate) fn time(&mut self) -> Result<Timestamp, CommandError> {
+        self.number().map(Timestamp::from_millis)
+    }
+
+    /// Reads a duration in milliseconds.
+    pub(crate) fn duration(&mut self) -> Result<Duration, CommandError> {
+        self.number().map(Duration::from_millis)
+    }
+
+    /// Reads the answer to `TIME`: seconds and microseconds.
+    pub(crate) fn server_time(&mut self) -> Result<Timestamp, CommandError> {
+        let (seconds, micros) = (self.number()?, self.number()?);
+        if !self.is_empty() {
+            return Err(malformed());
+        }
+        Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
+    }
+
+    /// Reads the answers to `TIME` and `ROLE`, the beginning of a strict read.
+    pub(crate) fn time_of_primary(&mut self) -> Result<Timestamp, CommandError> {
+        let now = self.array()?.server_time()?;
+        self.array()?.primary()?;
+        Ok(now)
+    }
+
+    /// Reads the answer to `ROLE`, and fails if it is not a primary's.
+    pub(crate) fn primary(&mut self) -> Result<(), CommandError> {
+        if self.text()? == "master" {
+            return Ok(());
+        }
+        Err(CommandError::new(StoreErrorKind::Unavailable, true, "the server is not a primary"))
+    }
+}
+
+/// Parses plain decimal digits: no sign, no space.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Reads the number before the first dot. In the value of a revocation, the sequence of its entry
+/// follows.
+pub(crate) fn leading_number(value: &[u8]) -> Option<u64> {
+    value.split(|byte| *byte == b'.').next().and_then(decimal)
+}
+
+/// Returns the error of an answer of another form than expected.
+pub(crate) fn malformed() -> CommandError {
+    CommandError::untrusted("an answer of another form than expected")
+}
+
+/// Returns the text of an answer to `INFO`.
+pub(crate) fn info_text(value: Value) -> Result<String, CommandError> {
+    match value {
+        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::VerbatimString { text, .. } => Ok(text),
+        _ => Err(malformed()),
+    }
+}
+
+/// Returns the value of a line `name:value` of `INFO`.
+pub(crate) fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// A moment of this node's own clock, which nobody sets and which counts the time of a suspended
+/// machine.
+///
+/// `Instant` stops with the machine on Linux: an answer of before would still look fresh after
+/// hours.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Moment(Duration);
+
+impl Moment {
+    /// Returns the present moment.
+    pub(crate) fn now() -> Self {
+        Self(SystemClock.elapsed())
+    }
+
+    /// Returns the time from `earlier` to this moment; zero if `earlier` is the later one.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+#[cfg(test)]
+impl Moment {
+    /// Returns a moment of a test, `millis` after its start.
+    pub(crate) fn at(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_text_does_not_reach_the_error() {
+        let error = from_code("ERR secret-key");
+        assert_eq!(error.code, "an error without a code");
+    }
+
+    #[test]
+    fn codes_say_whose_fault_it_is() {
+        assert_eq!(from_code("OOM").kind, StoreErrorKind::OutOfMemory);
+        assert_eq!(from_code("NOPERM").kind, StoreErrorKind::Rejected);
+        for code in ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN"] {
+            assert!(from_code(code).broken, "{code}");
+            assert_eq!(from_code(code).kind, StoreErrorKind::Unavailable, "{code}");
+        }
+    }
+
+    #[test]
+    fn only_plain_decimals_are_numbers() {
+        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        for text in ["", "+1", "-1", " 1", "1 ", "1e3", "0x1", "18446744073709551616", "1.0"] {
+            assert_eq!(decimal(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_number_before_the_dot_is_read_with_and_without_one() {
+        for (text, number) in [("17.3", Some(17)), ("17", Some(17)), (".3", None), ("x.3", None), ("", None)] {
+            assert_eq!(leading_number(text.as_bytes()), number, "{text}");
+        }
+    }
+}
