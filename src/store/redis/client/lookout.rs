@@ -112,7 +112,7 @@ async fn node_timeout(router: &Router, limit: Duration) -> Result<Option<Duratio
 /// `CONFIG GET`, which many managed services do not grant.
 async fn setting(router: &Router, limit: Duration, name: &str, bucket: u32) -> Result<Option<u64>, CommandError> {
     let deadline = Instant::now() + limit;
-    let mut checkout = router.checkout(bucket, deadline).await?;
+    let checkout = router.checkout(bucket, deadline).await?;
     match checkout.command(&replication::setting(name), deadline).await {
         Ok(value) => Ok(replication::number(value)?),
         Err(error) if error.broken || error.is_late() => Err(error),
@@ -125,7 +125,7 @@ pub(crate) async fn info(router: &Router, limit: Duration, section: &str) -> Res
     let deadline = Instant::now() + limit;
     let mut texts = Vec::new();
     for bucket in router.one_bucket_each(deadline).await? {
-        let mut checkout = router.checkout(bucket, deadline).await?;
+        let checkout = router.checkout(bucket, deadline).await?;
         match checkout.command(redis::cmd("INFO").arg(section), deadline).await {
             Ok(value) => texts.push(info_text(value)?),
             Err(error) if error.is_forbidden() => return Ok(None),

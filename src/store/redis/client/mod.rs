@@ -37,7 +37,7 @@ use self::{
     answer::{CommandError, Reply},
     connect_error::ConnectError,
     connections::{
-        batch::StrictAnswer, checkout::Checkout, config::ConnectionConfig, connector::Connector, target::Target,
+        batch::StrictAnswer, config::ConnectionConfig, connection::Checkout, connector::Connector, target::Target,
     },
     failover::{deployment::Deployment, guard::Guard},
     lookout::Lookout,

@@ -29,7 +29,7 @@ use crate::{
         redis::{
             client::{
                 answer::{CommandError, Moment, Reply, malformed},
-                connections::checkout::Checkout,
+                connections::connection::Checkout,
                 router::{Repeats, Router},
             },
             layout::{keys::Keyspace, meta::Meta},

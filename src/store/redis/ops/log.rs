@@ -13,7 +13,7 @@ use crate::{
             client::{
                 Client,
                 answer::{CommandError, Reply, malformed},
-                connections::checkout::Checkout,
+                connections::connection::Checkout,
             },
             layout::{
                 keys::Keyspace,

@@ -28,13 +28,10 @@
 //! may have been replaced, or the bucket may have moved.
 
 pub(crate) mod batch;
-pub(crate) mod checkout;
 pub(crate) mod config;
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod identity;
-mod liveness;
-mod slot;
 pub(crate) mod source;
 pub(crate) mod target;
 pub(crate) mod url;
@@ -48,16 +45,11 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::{
-    runtime::Handle,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
-    checkout::Checkout,
     config::ConnectionConfig,
-    connection::{Connection, NewConnection},
-    slot::{Attempt, ConnectionSlot, Limits, SlotLookup},
+    connection::{Attempt, Checkout, Connection, ConnectionSlot, Limits, SlotLookup, never_tried},
     source::Source,
 };
 use crate::store::{
@@ -138,9 +130,9 @@ impl Connections {
     }
 
     /// Finds a slot with a connection, or waits for one.
-    async fn find(&self, deadline: Instant) -> Result<(&Arc<ConnectionSlot>, Connection), CommandError> {
+    async fn find(&self, deadline: Instant) -> Result<(&Arc<ConnectionSlot>, Arc<Connection>), CommandError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
-        let (mut outcome, mut others) = (Err(slot::never_tried()), None);
+        let (mut outcome, mut others) = (Err(never_tried()), None);
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
             match slot.look(&self.limits, || self.attempt()) {
                 SlotLookup::Connection(connection) => return Ok((slot, connection)),
@@ -172,7 +164,7 @@ impl Connections {
             let name = if identifies { identity::name(multiplexed.clone(), with_term).await? } else { None };
             let under = agreement.as_ref().map(|agreement| (agreement.era, agreement.epoch));
             let server = name.map(|name| identity::server_id(&name, under));
-            Ok(NewConnection { multiplexed, home: Handle::current(), server, agreement, suspicions })
+            Ok(Arc::new(Connection::new(multiplexed, server, agreement, suspicions)))
         };
         let connect = async move { timeout(limit, make).await.unwrap_or_else(|_| Err(CommandError::timeout())) };
         let boxed: BoxFuture<_> = Box::pin(connect);
@@ -197,7 +189,7 @@ async fn wait<'a>(
     slot: &'a Arc<ConnectionSlot>,
     attempt: &Attempt,
     deadline: Instant,
-) -> Result<(&'a Arc<ConnectionSlot>, Connection), CommandError> {
+) -> Result<(&'a Arc<ConnectionSlot>, Arc<Connection>), CommandError> {
     let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| CommandError::timeout())?;
     slot.settle(attempt, connected).map(|connection| (slot, connection))
 }
@@ -217,7 +209,9 @@ mod tests {
     use super::*;
     use crate::{
         error::StoreErrorKind,
-        store::redis::client::{answer::Moment, connections::slot::SHORTEST_PAUSE, failover::deployment::Deployment},
+        store::redis::client::{
+            answer::Moment, connections::connection::SHORTEST_PAUSE, failover::deployment::Deployment,
+        },
     };
 
     /// Starts a server that refuses every command. Returns it with its URL.

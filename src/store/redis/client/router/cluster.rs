@@ -29,7 +29,7 @@ use crate::{
         redis::client::{
             address::Address,
             answer::CommandError,
-            connections::{Connections, checkout::Checkout, config::ConnectionConfig, connector::Connector},
+            connections::{Connections, config::ConnectionConfig, connection::Checkout, connector::Connector},
             failover::guard::Guard,
             router::topology::{self, Topology},
         },

@@ -17,7 +17,7 @@ use crate::{
     store::redis::client::{
         answer::CommandError,
         connections::{
-            Connections, batch::StrictAnswer, checkout::Checkout, config::ConnectionConfig, connector::Connector,
+            Connections, batch::StrictAnswer, config::ConnectionConfig, connection::Checkout, connector::Connector,
         },
         failover::guard::Guard,
     },
@@ -85,7 +85,7 @@ impl Router {
         pipeline: &Pipeline,
         deadline: Instant,
     ) -> Result<(Vec<Value>, Checkout), CommandError> {
-        let ask = |mut checkout: Checkout| async move {
+        let ask = |checkout: Checkout| async move {
             let values = checkout.pipeline(pipeline, deadline).await?;
             Ok((values, checkout))
         };
