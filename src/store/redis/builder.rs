@@ -9,10 +9,12 @@ use crate::{
     error::ConfigError,
     store::redis::{
         client::{
-            Client, ClientConfig,
+            Client,
             connect_error::ConnectError,
-            connections::{target::Target, url},
+            connections::{config::ConnectionConfig, connector::Connector, target::Target, url},
             failover::deployment::{Deployment, Failover},
+            lookout::Lookout,
+            prover::Prover,
         },
         layout::{demands::Demands, keys::Keyspace},
         preflight,
@@ -289,25 +291,19 @@ impl RedisStoreBuilder {
         }
         let allow_eviction = self.allow_eviction;
         let deployment = self.deployment()?;
-        let (check_key, proof_key) = (keyspace.clone(), keyspace.proof());
-        let client = Client::new(ClientConfig {
-            target: self.target,
-            deployment,
-            timeout: self.timeout,
-            connections: self.connections,
-            buckets: self.buckets,
-            check_key: Box::new(move |bucket| check_key.meta(bucket)),
-            proof_key,
-        })?;
-        let parts = Parts { client, keyspace, demands: Demands::new(SHORTEST_KEEP) };
+        let connector = Arc::new(Connector::new(self.target, deployment, keyspace.meta_keys(), self.timeout)?);
+        let prover = Prover::new(&connector, keyspace.proof(), self.timeout)?;
+        let config = ConnectionConfig::new(self.timeout, self.connections);
+        let client = Arc::new(Client::new(connector, config, self.buckets)?);
+        let parts = Parts { client, keyspace, demands: Demands::new(SHORTEST_KEEP), prover, _lookout: None };
         preflight::check(&parts, allow_eviction).await?;
         #[cfg(feature = "tracing")]
         if let Err(reason) = parts.client.guard().bound() {
             let text = "the time is unknown for which a Redis server that was replaced may be believed";
             tracing::warn!(reason, "{text}");
         }
-        parts.client.keep_looking();
-        Ok(RedisStore::of(Arc::new(parts)))
+        let lookout = Lookout::start(&parts.client);
+        Ok(RedisStore::of(Arc::new(Parts { _lookout: Some(lookout), ..parts })))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     client::{
         answer::Reply,
         connections::batch::{self, StrictAnswer},
-        failover::write_check::write_check,
+        failover::guard::write_check,
     },
     layout::{
         log_entry::entries,

@@ -47,10 +47,8 @@ impl RedisStore {
 }
 
 impl Call {
-    /// Returns the context of the call. Restarts the task that asks replicas for proofs, if the
-    /// runtime has ended on which it ran.
+    /// Returns the context of the call.
     fn context(&self) -> Context<'_> {
-        self.parts.client.keep_proving();
         self.parts.until(self.deadline)
     }
 }

@@ -113,6 +113,12 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:m", self.prefix)
     }
 
+    /// Returns the function that gives the key of the hash that describes a bucket.
+    pub(crate) fn meta_keys(&self) -> Box<dyn Fn(u32) -> String + Send + Sync> {
+        let keyspace = self.clone();
+        Box::new(move |bucket| keyspace.meta(bucket))
+    }
+
     /// Returns the key of the writes that replicas acknowledge.
     pub(crate) fn proof(&self) -> String {
         format!("{}:{{0}}:w", self.prefix)

@@ -28,9 +28,9 @@ use crate::{
         LogCursor, LogPart, LogQuery,
         redis::{
             client::{
+                Client, Repeats,
                 answer::{CommandError, Moment, Reply, malformed},
                 connections::connection::Checkout,
-                router::{Repeats, Router},
             },
             layout::{keys::Keyspace, meta::Meta},
         },
@@ -54,7 +54,7 @@ pub(crate) struct Fence {
 /// An error that does not concern one bucket alone is handled as in a read without such errors. The
 /// connection is dropped if it must be, and the fence is repeated if that may help.
 pub(crate) async fn read(
-    router: &Router,
+    client: &Client,
     keyspace: &Keyspace,
     queries: &[(u32, LogQuery)],
     deadline: Instant,
@@ -67,11 +67,11 @@ pub(crate) async fn read(
     for (bucket, query) in queries {
         add_query(&mut pipeline, keyspace, *bucket, query);
     }
-    pipeline.add_command(router.guard().write_check(*first));
+    pipeline.add_command(client.guard().write_check(*first));
     pipeline.cmd("TIME");
     let mut repeats = Repeats::default();
     loop {
-        let (values, checkout) = router.read(*first, &pipeline, deadline).await?;
+        let (values, checkout) = client.read(*first, &pipeline, deadline).await?;
         let error = match Fence::of(values, queries.len()) {
             Ok(fence) => match checkout.judge(&fence.write_check, asked) {
                 Ok(()) => return Ok((fence, checkout)),
@@ -84,7 +84,7 @@ pub(crate) async fn read(
                 error
             }
         };
-        if !router.may_repeat(*first, &error, true, &mut repeats, deadline).await {
+        if !client.may_repeat(*first, &error, true, &mut repeats, deadline).await {
             return Err(error);
         }
     }

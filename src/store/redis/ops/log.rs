@@ -109,7 +109,7 @@ pub(crate) async fn read(context: Context<'_>, bucket: u32, query: LogQuery) -> 
 /// Reads a page; `None` if the bucket does not exist.
 async fn read_page(context: Context<'_>, bucket: u32, query: &LogQuery) -> Result<Option<LogPage>, StoreError> {
     let Context { client, keyspace, deadline, .. } = context;
-    let (fence, checkout) = fence::read(client.router(), keyspace, &[(bucket, query.clone())], deadline).await?;
+    let (fence, checkout) = fence::read(client, keyspace, &[(bucket, query.clone())], deadline).await?;
     let values = fence.buckets.into_iter().next().ok_or_else(malformed)?;
     LogReply::parse(fence.now, values, query)?.into_page(query, client, keyspace, &checkout)
 }

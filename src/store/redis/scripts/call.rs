@@ -11,8 +11,8 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     store::redis::{
         client::{
+            Repeats,
             answer::{CommandError, Reply},
-            router::Repeats,
         },
         layout::{
             keys::{Keyspace, LAYOUT},

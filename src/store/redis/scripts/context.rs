@@ -1,17 +1,23 @@
 //! The parts of a store, as its operations take them.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use crate::store::redis::{
-    client::Client,
+    client::{Client, lookout::Lookout, prover::Prover},
     layout::{demands::Demands, encoding::whole_millis, keys::Keyspace},
 };
 
 /// The parts of a store, which its clones and its feeds share.
 pub(crate) struct Parts {
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
     pub(crate) keyspace: Keyspace,
     pub(crate) demands: Demands,
+    /// Asks the replicas of the server for proofs, if answers need them.
+    pub(crate) prover: Option<Prover>,
+    /// Reads the settings of the servers, once the store serves.
+    pub(crate) _lookout: Option<Lookout>,
 }
 
 /// The parts that an operation takes, and its deadline.
@@ -24,8 +30,10 @@ pub(crate) struct Context<'a> {
 }
 
 impl Parts {
-    /// Returns the context of an operation with this deadline.
+    /// Returns the context of an operation with this deadline. Restarts the task that asks replicas
+    /// for proofs, if the runtime has ended on which it ran.
     pub(crate) fn until(&self, deadline: Instant) -> Context<'_> {
+        self.prover.iter().for_each(Prover::keep_at_work);
         Context { client: &self.client, keyspace: &self.keyspace, demands: &self.demands, deadline }
     }
 }

@@ -1,8 +1,6 @@
 //! Makes the sources of connections from the servers that the application named.
 
-use std::sync::Arc;
-#[cfg(feature = "sentinel")]
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::IntoConnectionInfo;
@@ -10,15 +8,16 @@ use redis::IntoConnectionInfo;
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 use crate::store::redis::client::address;
 #[cfg(feature = "sentinel")]
-use crate::store::redis::client::{
-    connections::source::SentinelSource, failover::deployment::Deployment, sentinel::watch::SentinelWatch,
-};
+use crate::store::redis::client::{connections::source::SentinelSource, sentinel::watch::SentinelWatch};
 use crate::{
     error::ConfigError,
     store::redis::client::{
         address::Address,
         connections::{config::ConnectionConfig, source::Source, target::Target},
-        failover::guard::Guard,
+        failover::{
+            deployment::Deployment,
+            guard::{CheckKey, Guard},
+        },
     },
 };
 
@@ -29,9 +28,21 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Creates a connector, whose connections share the guard.
-    pub(crate) fn new(target: Target, guard: Guard) -> Self {
-        Self { target, guard: Arc::new(guard) }
+    /// Creates a connector, whose connections share one guard. `timeout` is that of a call.
+    #[cfg_attr(
+        not(feature = "sentinel"),
+        allow(unused_variables, clippy::unnecessary_wraps, reason = "only sentinels are watched")
+    )]
+    pub(crate) fn new(
+        target: Target,
+        deployment: Deployment,
+        check_key: CheckKey,
+        timeout: Duration,
+    ) -> Result<Self, ConfigError> {
+        let guard = Guard::new(check_key, deployment);
+        #[cfg(feature = "sentinel")]
+        let guard = guard.with_watch(watch(&target, deployment, timeout)?);
+        Ok(Self { target, guard: Arc::new(guard) })
     }
 
     /// Returns the rules by which answers count.
@@ -131,11 +142,7 @@ fn nodes(urls: &[String]) -> Result<Vec<Address>, ConfigError> {
 
 /// Creates the watch over the sentinels, if the target names any.
 #[cfg(feature = "sentinel")]
-pub(crate) fn watch(
-    target: &Target,
-    deployment: Deployment,
-    timeout: Duration,
-) -> Result<Option<SentinelWatch>, ConfigError> {
+fn watch(target: &Target, deployment: Deployment, timeout: Duration) -> Result<Option<SentinelWatch>, ConfigError> {
     let (Target::Sentinel { urls, master, .. }, Deployment::Sentinel { patience }) = (target, deployment) else {
         return Ok(None);
     };

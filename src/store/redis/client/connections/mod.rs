@@ -89,16 +89,6 @@ impl Connections {
         }
     }
 
-    /// Returns the rules by which answers count.
-    pub(crate) fn guard(&self) -> &Arc<Guard> {
-        &self.limits.guard
-    }
-
-    /// Returns the highest count of connections.
-    pub(crate) fn count(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Returns whether a call failed, or got no answer, since the last [`trust`](Self::trust).
     #[cfg(feature = "cluster")]
     pub(crate) fn is_doubted(&self) -> bool {
@@ -180,7 +170,7 @@ impl Drop for Connections {
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("slots", &self.count()).finish_non_exhaustive()
+        f.debug_struct("Connections").field("slots", &self.slots.len()).finish_non_exhaustive()
     }
 }
 
@@ -236,7 +226,7 @@ mod tests {
 
     fn connections(url: &str, deployment: Deployment) -> Connections {
         let pool = deadpool_redis::Config::from_url(url).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
-        let guard = Guard::new(|bucket| format!("tb:{{{bucket}}}:m"), deployment);
+        let guard = Guard::new(Box::new(|bucket| format!("tb:{{{bucket}}}:m")), deployment);
         Connections::new(Source::Pool(pool), &ConnectionConfig::new(Duration::from_secs(1), 1), &guard.into())
     }
 
@@ -249,7 +239,7 @@ mod tests {
         assert_eq!(before.server(), None, "it does not tell who it is");
         before.judge(&Value::Int(0), Moment::now()).unwrap();
         assert_eq!(checkout().await.connection_number(), before.connection_number());
-        connections.guard().suspect();
+        connections.limits.guard.suspect();
         assert!(before.judge(&Value::Int(0), Moment::now()).unwrap_err().broken);
         // One that was given up is not made again at once.
         tokio::time::sleep(SHORTEST_PAUSE).await;
