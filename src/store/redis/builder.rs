@@ -16,9 +16,9 @@ use crate::{
             lookout::Lookout,
             prover::Prover,
         },
-        layout::{demands::Demands, keys::Keyspace},
+        layout::keys::Keyspace,
         preflight,
-        scripts::context::Parts,
+        scripts::{Demands, Parts},
         store::RedisStore,
     },
 };

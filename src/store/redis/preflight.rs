@@ -15,11 +15,7 @@ use crate::{
             },
             layout::keys::ExternalKey,
             ops::bucket::touch,
-            scripts::{
-                self,
-                call::ScriptCall,
-                context::{Context, Parts},
-            },
+            scripts::{self, Context, Parts, ScriptCall},
         },
     },
 };

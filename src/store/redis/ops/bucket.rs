@@ -11,7 +11,7 @@ use crate::{
             connections::batch::StrictAnswer,
         },
         layout::{keys::Keyspace, meta::Meta},
-        scripts::{self, call::ScriptCall, context::Context},
+        scripts::{self, Context, ScriptCall},
     },
 };
 

@@ -2,8 +2,7 @@
 //! answers.
 
 pub(crate) mod bucket;
-pub(crate) mod denylist;
-pub(crate) mod fence;
-pub(crate) mod log;
-pub(crate) mod republish;
-pub(crate) mod sessions;
+mod denylist;
+mod feed;
+mod fence;
+mod log;

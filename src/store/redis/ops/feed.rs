@@ -24,10 +24,9 @@ use crate::{
             },
             ops::{
                 bucket::{touch, vanished},
-                fence::{self, BucketValues},
-                log::{LogReply, check_cursor},
+                fence::{self, BucketValues, LogReply, check_cursor},
             },
-            scripts::context::{Context, Parts},
+            scripts::{Context, Parts},
         },
     },
 };
