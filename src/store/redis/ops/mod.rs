@@ -1,5 +1,4 @@
-//! The operations of a store: the calls of scripts, the strict reads, and the meaning of their
-//! answers.
+//! The operations of a store beside its sessions: its log and its denylist.
 
 pub(crate) mod bucket;
 mod denylist;
