@@ -239,13 +239,6 @@ impl Reply {
         Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
     }
 
-    /// Reads the answers to `TIME` and `ROLE`, the beginning of a strict read.
-    pub(crate) fn time_of_primary(&mut self) -> Result<Timestamp, CommandError> {
-        let now = self.array()?.server_time()?;
-        self.array()?.primary()?;
-        Ok(now)
-    }
-
     /// Reads the answer to `ROLE`, and fails if it is not a primary's.
     pub(crate) fn primary(&mut self) -> Result<(), CommandError> {
         if self.text()? == "master" {

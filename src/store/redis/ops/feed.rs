@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::{
-    error::{ConfigError, StoreError, StoreErrorKind},
+    error::{StoreError, StoreErrorKind},
     store::{
         BoxFuture, LogFeed, LogPage, LogPages, LogQuery, ServerId,
         bell::Bell,
@@ -51,7 +51,11 @@ struct FeedReader {
 /// Creates the feeds of a store. There are none if the servers' address, which was usable once, is
 /// not any more. The log is then read over the connections of the requests.
 pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    match client(parts, deadline) {
+    // A read is given up at its deadline, and a connection that owes an answer after twice that.
+    // Only connecting may take longer, from read to read: otherwise a slow network would never be
+    // connected to.
+    let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
+    match parts.client.beside(ConnectionConfig { patience: deadline.saturating_mul(2), ..config }) {
         Ok(client) => feeds_over(parts, &client.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
@@ -82,14 +86,6 @@ fn feeds_over(parts: &Arc<Parts>, client: &Arc<Client>, deadline: Duration) -> V
         Box::new(Feed { reader: Arc::new(reader), deadline, bell, _subscription: subscription.clone() })
     };
     bells.into_iter().map(feed).collect()
-}
-
-/// Creates the client of the feeds. A read is given up at its deadline, and a connection that owes
-/// an answer after twice that. Only connecting may take longer, from read to read: otherwise a slow
-/// network would never be connected to.
-fn client(parts: &Parts, deadline: Duration) -> Result<Client, ConfigError> {
-    let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
-    parts.client.beside(ConnectionConfig { patience: deadline.saturating_mul(2), ..config })
 }
 
 impl LogFeed for Feed {

@@ -199,7 +199,8 @@ pub(crate) fn framed(mut values: Vec<Value>) -> Result<Framed, CommandError> {
     let mut values = values.into_iter();
     let first = without_errors(values.by_ref().take(2).collect())?;
     let now = Reply::of(Value::Array(first)).and_then(|mut reply| {
-        let now = reply.time_of_primary()?;
+        let now = reply.array()?.server_time()?;
+        reply.array()?.primary()?;
         Reply::of(last.unwrap_or(Value::Nil))?.server_time()?;
         Ok(now)
     });

@@ -32,9 +32,7 @@ pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod identity;
-pub(crate) mod source;
 pub(crate) mod target;
-pub(crate) mod url;
 
 use std::{
     fmt,
@@ -50,7 +48,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::{
     config::ConnectionConfig,
     connection::{Attempt, Checkout, Connection, ConnectionSlot, Limits, SlotLookup, never_tried},
-    source::Source,
+    connector::Source,
 };
 use crate::store::{
     BoxFuture,
