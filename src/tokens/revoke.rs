@@ -137,7 +137,9 @@ impl Revoker {
         F: FnOnce(Arc<dyn SessionStore>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Revoked, Error>> + Send + 'static,
     {
-        let Some(store) = self.authority.store() else { return Revoke::failed(no_store()) };
+        let (Authority::Sessions(store) | Authority::Denylist(store, _)) = &self.authority else {
+            return Revoke::failed(no_store());
+        };
         let (asked, replica) = (ask(Arc::clone(store)), self.replica.clone());
         let future = async move {
             let mut revoked = asked.await?;

@@ -9,14 +9,16 @@ use crate::{
     error::ConfigError,
     store::redis::{
         client::{
-            Client, ClientConfig,
+            Client,
             connect_error::ConnectError,
-            connections::{target::Target, url},
+            connections::{config::ConnectionConfig, connector::Connector, target::Target},
             failover::deployment::{Deployment, Failover},
+            lookout::Lookout,
+            prover::Prover,
         },
-        layout::{demands::Demands, keys::Keyspace},
+        layout::keys::Keyspace,
         preflight,
-        scripts::context::Parts,
+        scripts::{Demands, Parts},
         store::RedisStore,
     },
 };
@@ -69,7 +71,12 @@ impl RedisStore {
     /// A URL that cannot be used is an error of [`connect`](RedisStoreBuilder::connect).
     #[must_use]
     pub fn builder(url: impl AsRef<str>) -> RedisStoreBuilder {
-        RedisStoreBuilder::new(url.as_ref())
+        match Target::parse(url.as_ref()) {
+            Ok(target) => RedisStoreBuilder::from(target),
+            Err(problem) => {
+                RedisStoreBuilder { problem: Some(problem), ..RedisStoreBuilder::from(Target::Url(String::new())) }
+            }
+        }
     }
 
     /// Starts with URLs of some nodes of a Redis Cluster; the others are found through them.
@@ -86,7 +93,7 @@ impl RedisStore {
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
-        RedisStoreBuilder::nodes(urls.into_iter().map(Into::into).collect())
+        RedisStoreBuilder::from(Target::Cluster(urls.into_iter().map(Into::into).collect()))
     }
 
     /// Starts with the URLs of sentinels and the name under which they know the primary.
@@ -104,7 +111,8 @@ impl RedisStore {
         urls: impl IntoIterator<Item = U>,
         master_name: impl Into<String>,
     ) -> RedisStoreBuilder {
-        RedisStoreBuilder::sentinels(urls.into_iter().map(Into::into).collect(), master_name.into())
+        let (urls, master) = (urls.into_iter().map(Into::into).collect(), master_name.into());
+        RedisStoreBuilder::from(Target::Sentinel { urls, master, credentials: None })
     }
 }
 
@@ -126,26 +134,6 @@ pub struct RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    /// Starts with a URL of any kind.
-    fn new(url: &str) -> Self {
-        match url::target(url) {
-            Ok(target) => Self::from(target),
-            Err(problem) => Self { problem: Some(problem), ..Self::from(Target::Url(String::new())) },
-        }
-    }
-
-    #[cfg(feature = "cluster")]
-    /// Starts with the URLs of some nodes.
-    fn nodes(urls: Vec<String>) -> Self {
-        Self::from(Target::Cluster(urls))
-    }
-
-    #[cfg(feature = "sentinel")]
-    /// Starts with the URLs of sentinels.
-    fn sentinels(urls: Vec<String>, master: String) -> Self {
-        Self::from(Target::Sentinel { urls, master, credentials: None })
-    }
-
     /// Uses a pool of your own. See [Your own pool](super#your-own-pool).
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
@@ -289,25 +277,19 @@ impl RedisStoreBuilder {
         }
         let allow_eviction = self.allow_eviction;
         let deployment = self.deployment()?;
-        let (check_key, proof_key) = (keyspace.clone(), keyspace.proof());
-        let client = Client::new(ClientConfig {
-            target: self.target,
-            deployment,
-            timeout: self.timeout,
-            connections: self.connections,
-            buckets: self.buckets,
-            check_key: Box::new(move |bucket| check_key.meta(bucket)),
-            proof_key,
-        })?;
-        let parts = Parts { client, keyspace, demands: Demands::new(SHORTEST_KEEP) };
+        let connector = Arc::new(Connector::new(self.target, deployment, keyspace.meta_keys(), self.timeout)?);
+        let prover = Prover::new(&connector, keyspace.proof(), self.timeout)?;
+        let config = ConnectionConfig::new(self.timeout, self.connections);
+        let client = Arc::new(Client::new(connector, config, self.buckets)?);
+        let parts = Parts { client, keyspace, demands: Demands::new(SHORTEST_KEEP), prover, _lookout: None };
         preflight::check(&parts, allow_eviction).await?;
         #[cfg(feature = "tracing")]
         if let Err(reason) = parts.client.guard().bound() {
             let text = "the time is unknown for which a Redis server that was replaced may be believed";
             tracing::warn!(reason, "{text}");
         }
-        parts.client.keep_looking();
-        Ok(RedisStore::of(Arc::new(parts)))
+        let lookout = Lookout::start(&parts.client);
+        Ok(RedisStore::of(Arc::new(Parts { _lookout: Some(lookout), ..parts })))
     }
 }
 

@@ -7,17 +7,17 @@ use crate::clock::Timestamp;
 
 use super::{
     client::{
-        answer::reply::Reply,
+        answer::Reply,
         connections::batch::{self, StrictAnswer},
-        failover::write_check::write_check,
+        failover::guard::write_check,
     },
     layout::{
+        keys::{Record, tag},
         log_entry::entries,
         meta::Meta,
-        record::{Record, tag},
     },
-    ops::sessions,
-    scripts::call::answered,
+    scripts::answered,
+    store,
 };
 
 /// Reads any bytes as the record of a session. The second time the tag comes first, since no other
@@ -41,11 +41,11 @@ pub fn reply(bytes: &[u8]) {
     let now = Timestamp::default();
     let _ = batch::framed(parts());
     let _ = write_check(&value, true);
-    let _ = sessions::checked(StrictAnswer { now: Ok(now), values: parts() }, tag("alice", "s1"));
+    let _ = store::checked(StrictAnswer { now: Ok(now), values: parts() }, tag("alice", "s1"));
     let _ = Reply::of(value.clone()).and_then(|fields| Meta::of(now, fields));
     let _ = Reply::of(value.clone()).and_then(|answers| entries(answers, false));
     let script = || answered(value.clone(), "n").ok();
-    let _ = script().map(sessions::rotated);
-    let _ = script().map(|answer| sessions::revoked(0, answer));
-    let _ = script().map(|answer| sessions::session_page("alice", answer));
+    let _ = script().map(store::rotated);
+    let _ = script().map(|answer| store::revoked(0, answer));
+    let _ = script().map(|answer| store::session_page("alice", answer));
 }

@@ -110,7 +110,6 @@
 
 mod builder;
 mod client;
-mod feed;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod layout;

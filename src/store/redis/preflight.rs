@@ -9,16 +9,13 @@ use crate::{
         redis::{
             client::{
                 Client,
-                answer::info::property,
+                answer::property,
                 connect_error::{ConnectError, Unfit},
+                lookout,
             },
             layout::keys::ExternalKey,
             ops::bucket::touch,
-            scripts::{
-                self,
-                call::ScriptCall,
-                context::{Context, Parts},
-            },
+            scripts::{self, Context, Parts, ScriptCall},
         },
     },
 };
@@ -35,15 +32,18 @@ const TOUCHES_AT_ONCE: usize = 64;
 pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
     check_server(&parts.client, allow_eviction).await?;
     // Before the buckets are touched, which learn the bound of a failover.
-    parts.client.look().await?;
-    parts.client.begin_proving().await?;
+    let settings = lookout::look(&parts.client).await.map_err(StoreError::from)?;
+    parts.client.guard().note_settings(settings);
+    if let Some(prover) = &parts.prover {
+        prover.begin().await?;
+    }
     check_rights(parts.until(parts.client.deadline())).await?;
     touch_all(parts).await
 }
 
 /// Rejects an old version, and an eviction policy that is not allowed.
 async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), ConnectError> {
-    let Some(server) = client.info("server").await? else {
+    let Some(server) = lookout::info(client, "server").await.map_err(StoreError::from)? else {
         #[cfg(feature = "tracing")]
         tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
         return Ok(());
@@ -54,7 +54,7 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), Conne
         return Err(error.with_source(Unfit::Version(version.to_owned())).into());
     }
     // A policy that is allowed is reported by the look at the settings that follows.
-    match client.eviction_policy().await? {
+    match lookout::eviction_policy(client).await.map_err(StoreError::from)? {
         Some(policy) if !allow_eviction => Err(ConfigError::new(
             "allow_eviction",
             format!("is off, and the server's maxmemory-policy is {policy:.20}: it may drop revocations"),

@@ -1,57 +1,81 @@
-//! The store, and its implementation of the traits of stores.
+//! The store, and its sessions: the arguments of the scripts, and the meaning of their answers.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
+use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use crate::{
     clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
     ids::{SessionId, Subject, TokenId},
     store::{
-        Checked, Denial, DenyQuery, DenyRequest, Denylist, ExternalId, ExternalName, LogFeed, LogPage, LogQuery,
-        OpenSession, Opened, Page, Revocation, RevocationLog, Revoked, RotateRefresh, Rotated, SessionPage,
-        SessionStore, StoreAnswer, check_ids, ids_of,
+        Checked, Denylist, LogPosition, Logged, OpenSession, Opened, Page, RevocationLog, Revoked, RotateRefresh,
+        Rotated, SessionPage, SessionRecord, SessionState, SessionStore, StoreAnswer, Successor, check_ids,
         redis::{
-            feed,
-            ops::{
-                denylist, log, republish,
-                sessions::{self, SessionCheck},
+            client::{
+                answer::{CommandError, Reply, decimal, leading_number, malformed},
+                connections::batch::StrictAnswer,
             },
-            scripts::context::{Context, Parts},
+            layout::{
+                encoding::{decimals, millis},
+                keys::{Record, Tag, session_field, sid_of, tag, token_field},
+                log_entry,
+            },
+            scripts::{self, Context, Parts, Script, ScriptAnswer, ScriptCall},
         },
     },
 };
 
+const DEFAULT_PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 1000;
+
 /// A store of sessions in Redis. See the [module](super). Its clones share everything.
 #[derive(Clone)]
 pub struct RedisStore {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
 }
 
 /// A call that has begun, and its deadline.
-struct Call {
+pub(super) struct Call {
     parts: Arc<Parts>,
     deadline: Instant,
 }
 
+impl Call {
+    /// Returns the context of the call.
+    pub(super) fn context(&self) -> Context<'_> {
+        self.parts.until(self.deadline)
+    }
+}
+
 impl RedisStore {
     /// Creates the store of these parts.
-    pub(crate) fn of(parts: Arc<Parts>) -> Self {
+    pub(super) fn of(parts: Arc<Parts>) -> Self {
         Self { parts }
     }
 
     /// Begins a call with a deadline of its own.
-    fn begin(&self) -> Call {
+    pub(super) fn begin(&self) -> Call {
         Call { deadline: self.parts.client.deadline(), parts: Arc::clone(&self.parts) }
     }
-}
 
-impl Call {
-    /// Returns the context of the call. Restarts the task that asks replicas for proofs, if the
-    /// runtime has ended on which it ran.
-    fn context(&self) -> Context<'_> {
-        self.parts.client.keep_proving();
-        self.parts.until(self.deadline)
+    /// Makes a revocation that concerns these ids.
+    pub(super) fn revoke<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a str>,
+        script: ScriptCall,
+    ) -> StoreAnswer<Revoked> {
+        if let Err(error) = check_ids(ids) {
+            return StoreAnswer::Ready(Err(error));
+        }
+        let call = self.begin();
+        StoreAnswer::pending(async move { revoked(script.bucket, script.run(call.context()).await?) })
+    }
+
+    /// Creates the call of a script about a user.
+    fn about(&self, subject: &str, script: &'static Script, arguments: Vec<Vec<u8>>) -> ScriptCall {
+        ScriptCall::about(subject, &self.parts.keyspace, script, arguments)
     }
 }
 
@@ -68,41 +92,84 @@ impl fmt::Debug for RedisStore {
 
 impl SessionStore for RedisStore {
     fn open(&self, open: OpenSession) -> StoreAnswer<Opened> {
-        if let Err(error) = check_ids([open.subject.as_str(), open.sid.as_str()]) {
+        let (subject, sid) = (open.subject.as_str(), open.sid.as_str());
+        if let Err(error) = check_ids([subject, sid]) {
             return StoreAnswer::Ready(Err(error));
         }
+        let arguments = vec![
+            session_field(sid).into_bytes(),
+            tag(subject, sid).to_vec(),
+            millis(open.idle),
+            millis(open.absolute),
+            open.auth_time.map(decimals).unwrap_or_default(),
+            open.max_sessions.map_or(0, NonZeroU32::get).to_string().into_bytes(),
+            open.label.into_bytes(),
+        ];
+        let script = self.about(subject, &scripts::OPEN, arguments).expiring();
         let call = self.begin();
-        StoreAnswer::pending(async move { sessions::open(call.context(), open).await })
+        StoreAnswer::pending(async move { opened(script.run(call.context()).await?) })
     }
 
+    /// Checks the session in a strict read: one round trip, and no script, which would cost the
+    /// server ten times as much. The read is built while the ids are only borrowed, because each
+    /// request makes one.
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
-        let check = SessionCheck::new(&self.parts.keyspace, subject.as_str(), sid.as_str(), jti.as_str());
-        let call = self.begin();
-        StoreAnswer::pending(async move { check.run(call.context().client, call.deadline).await })
+        let (subject, sid, jti) = (subject.as_str(), sid.as_str(), jti.as_str());
+        let bucket = self.parts.keyspace.bucket_of(subject);
+        let key = self.parts.keyspace.user(bucket, subject);
+        let mut read = Cmd::with_capacity(5, key.len() + sid.len() + jti.len() + 16);
+        read.arg("HMGET").arg(key).arg("g").arg(session_field(sid)).arg(token_field(jti));
+        let (call, tag) = (self.begin(), tag(subject, sid));
+        StoreAnswer::pending(async move {
+            let Context { client, deadline, .. } = call.context();
+            let (answer, checkout) = client.strict_read(bucket, &[read], deadline).await?;
+            let checked = checked(answer, tag).inspect_err(|_| checkout.discard())?;
+            client.learn_time(checked.now);
+            Ok(Checked { server: checkout.server(), ..checked })
+        })
     }
 
+    /// Exchanges a refresh token's counter for the next one. When the server is out of memory, only
+    /// reuse has an effect: it revokes.
     fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated> {
-        if let Err(error) = check_ids([rotate.subject.as_str(), rotate.sid.as_str()]) {
+        let (subject, sid) = (rotate.subject.as_str(), rotate.sid.as_str());
+        if let Err(error) = check_ids([subject, sid]) {
             return StoreAnswer::Ready(Err(error));
         }
+        let arguments = vec![
+            session_field(sid).into_bytes(),
+            tag(subject, sid).to_vec(),
+            rotate.counter.to_string().into_bytes(),
+            millis(rotate.idle),
+            millis(rotate.grace),
+        ];
+        let mut script = self.about(subject, &scripts::ROTATE, arguments).expiring();
+        // A caller that asks again within the grace gets the same successor. Later it would be
+        // reuse.
+        script.repeatable = rotate.grace > self.parts.client.timeout().saturating_mul(2);
         let call = self.begin();
-        StoreAnswer::pending(async move { sessions::rotate(call.context(), rotate).await })
+        StoreAnswer::pending(async move {
+            let outcome = match script.run(call.context()).await {
+                Err(error) if error.kind() == StoreErrorKind::OutOfMemory => {
+                    script.script = &scripts::ROTATE_OUT_OF_MEMORY;
+                    script.run(call.context()).await
+                }
+                outcome => outcome,
+            };
+            rotated(outcome?)
+        })
     }
 
     fn revoke_session(&self, subject: &Subject, sid: &SessionId) -> StoreAnswer<Revoked> {
-        if let Err(error) = check_ids([subject.as_str(), sid.as_str()]) {
-            return StoreAnswer::Ready(Err(error));
-        }
-        let (call, subject, sid) = (self.begin(), subject.clone(), sid.clone());
-        StoreAnswer::pending(async move { sessions::revoke_session(call.context(), &subject, &sid).await })
+        let (subject, sid) = (subject.as_str(), sid.as_str());
+        let arguments = vec![session_field(sid).into_bytes(), tag(subject, sid).to_vec()];
+        self.revoke([subject, sid], self.about(subject, &scripts::REVOKE_SESSION, arguments).repeatable())
     }
 
     fn revoke_token(&self, subject: &Subject, jti: &TokenId, until: Timestamp) -> StoreAnswer<Revoked> {
-        if let Err(error) = check_ids([subject.as_str(), jti.as_str()]) {
-            return StoreAnswer::Ready(Err(error));
-        }
-        let (call, subject, jti) = (self.begin(), subject.clone(), jti.clone());
-        StoreAnswer::pending(async move { sessions::revoke_token(call.context(), &subject, &jti, until).await })
+        let (subject, jti) = (subject.as_str(), jti.as_str());
+        let script = self.about(subject, &scripts::REVOKE_TOKEN, vec![jti.into(), decimals(until)]);
+        self.revoke([subject, jti], script.repeatable())
     }
 
     /// Ends all sessions of a user, but `except`.
@@ -111,18 +178,24 @@ impl SessionStore for RedisStore {
     /// revoked tokens). Beyond that it is true if a session was opened since the last time, or one
     /// was kept then that is not kept now. To look at each would take time that grows with them.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
-        if let Err(error) = check_ids([subject.as_str()].into_iter().chain(except.map(SessionId::as_str))) {
-            return StoreAnswer::Ready(Err(error));
-        }
-        let (call, subject, except) = (self.begin(), subject.clone(), except.cloned());
-        StoreAnswer::pending(async move { sessions::revoke_all(call.context(), &subject, except.as_ref()).await })
+        let (subject, except) = (subject.as_str(), except.map(SessionId::as_str));
+        let field = except.map(session_field).unwrap_or_default();
+        // It carries the deadline, so a repetition cannot come after the caller has given up and
+        // others logged in.
+        let script = self.about(subject, &scripts::REVOKE_ALL, vec![field.into_bytes()]).expiring().repeatable();
+        self.revoke([subject].into_iter().chain(except), script)
     }
 
     /// Lists the user's live sessions. A session may be listed twice if sessions come and go
     /// between two pages (`HSCAN`).
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
+        let is_cursor = |cursor: &String| decimal(cursor.as_bytes()).is_some();
+        let cursor = page.cursor.filter(is_cursor).unwrap_or_else(|| "0".to_owned());
+        let limit = if page.limit == 0 { DEFAULT_PAGE } else { page.limit.min(LARGEST_PAGE) };
+        let arguments = vec![cursor.into_bytes(), limit.to_string().into_bytes()];
+        let script = self.about(subject.as_str(), &scripts::SESSIONS, arguments).repeatable();
         let (call, subject) = (self.begin(), subject.clone());
-        StoreAnswer::pending(async move { sessions::sessions(call.context(), &subject, page).await })
+        StoreAnswer::pending(async move { Ok(session_page(subject.as_str(), script.run(call.context()).await?)?) })
     }
 
     fn ping(&self) -> StoreAnswer<Timestamp> {
@@ -158,77 +231,110 @@ impl SessionStore for RedisStore {
     }
 }
 
-impl RevocationLog for RedisStore {
-    fn buckets(&self) -> u32 {
-        self.parts.keyspace.buckets()
-    }
-
-    fn bucket_of(&self, subject: &Subject) -> u32 {
-        self.parts.keyspace.bucket_of(subject.as_str())
-    }
-
-    fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
-        let call = self.begin();
-        StoreAnswer::pending(async move { log::read(call.context(), bucket, query).await })
-    }
-
-    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
-        if let Err(error) = check_ids(ids_of(&revocation)) {
-            return StoreAnswer::Ready(Err(error));
+/// Reads the answer of an opening.
+fn opened(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Opened, StoreError> {
+    match status.as_str() {
+        "opened" => {
+            let (generation, refresh_end) = (rest.number()?, rest.time()?);
+            let (mut names, mut evicted) = (rest.array()?, Vec::new());
+            while !names.is_empty() {
+                evicted.push(names.text()?.into());
+            }
+            Ok(Opened::Opened { now, generation, refresh_end, evicted })
         }
-        let call = self.begin();
-        StoreAnswer::pending(async move { republish::republish(call.context(), bucket, revocation, until).await })
-    }
-
-    /// Keeps log entries for at least `keep`. That reaches a bucket of the server with the next
-    /// write to it or the next read of its log.
-    fn keep_log_for(&self, keep: Duration) {
-        self.parts.demands.keep_for(keep);
-    }
-
-    /// Records this node's staleness. That reaches a bucket of the server with the next write to it
-    /// or the next read of its log.
-    fn allow_staleness(&self, staleness: Duration) {
-        self.parts.demands.allow_staleness(staleness);
-    }
-
-    /// Returns the feeds of the log. Behind one address, or sentinels: one feed, over one
-    /// connection. In a cluster: one feed a bucket, because buckets move between servers one by
-    /// one, over one connection to each primary.
-    ///
-    /// To be called inside a Tokio runtime. Subscriptions for nudges then live on it until the
-    /// feeds are dropped. There are no subscriptions in three cases:
-    ///
-    /// * with [a pool of your own](super::RedisStoreBuilder::from_pool), whose address is not
-    ///   known,
-    /// * without the right to `SSUBSCRIBE` to the channels of the prefix,
-    /// * with a server that knows no RESP3.
-    fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-        feed::feeds(&self.parts, deadline)
+        "superseded" => Ok(Opened::Superseded { now }),
+        "exists" => Ok(Opened::Exists { now }),
+        _ => Err(malformed().into()),
     }
 }
 
-impl Denylist for RedisStore {
-    fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked> {
-        if let Err(error) = check_ids([deny.id.as_str()]) {
-            return StoreAnswer::Ready(Err(error));
+/// Reads the answer to the read of a check.
+pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag) -> Result<Checked, CommandError> {
+    let now = now?;
+    let mut fields = Reply::of(Value::Array(values))?.array()?;
+    let generation = fields.optional_number()?.unwrap_or(0);
+    let (record, mark) = (fields.bytes()?, fields.bytes()?);
+    let record = match record {
+        Some(bytes) => Some(
+            Record::parse(&bytes, expected)
+                .ok_or_else(|| CommandError::untrusted("a record that is not the session's"))?,
+        ),
+        None => None,
+    };
+    // A mark that cannot be read is one all the same.
+    let token_revoked = mark.is_some_and(|mark| leading_number(&mark).is_none_or(|until| now.as_millis() < until));
+    let state = match record {
+        Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
+        // `revoke_all` at the time t sets the generation t + 1.
+        Some(record) if record.generation < generation => {
+            SessionState::Revoked { at: Some(Timestamp::from_millis(generation.saturating_sub(1))) }
         }
-        let call = self.begin();
-        StoreAnswer::pending(async move { denylist::deny(call.context(), deny).await })
-    }
+        _ if token_revoked => SessionState::Revoked { at: None },
+        None => SessionState::Unknown,
+        Some(record) if now >= record.refresh_end => SessionState::Expired,
+        Some(record) => SessionState::Active {
+            generation: record.generation,
+            counter: record.counter,
+            refresh_end: record.refresh_end,
+        },
+    };
+    Ok(Checked { now, state, server: None })
+}
 
-    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
-        let call = self.begin();
-        StoreAnswer::pending(async move { denylist::denied(call.context(), query).await })
+/// Reads the answer of a rotation.
+pub(crate) fn rotated(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Rotated, StoreError> {
+    let mut successor = || -> Result<Successor, StoreError> {
+        let counter = u32::try_from(rest.number()?).map_err(|_| malformed())?;
+        let (generation, issued_at, refresh_end) = (rest.number()?, rest.time()?, rest.time()?);
+        Ok(Successor { counter, generation, issued_at, refresh_end, now })
+    };
+    match status.as_str() {
+        "rotated" => successor().map(Rotated::Rotated),
+        "replayed" => successor().map(Rotated::Replayed),
+        "reused" => Ok(Rotated::Reused { now }),
+        "revoked" => Ok(Rotated::Revoked { now, at: Some(rest.time()?) }),
+        "unknown" => Ok(Rotated::Unknown { now }),
+        "expired" => Ok(Rotated::Expired { now }),
+        "full" => Err(StoreErrorKind::OutOfMemory.into()),
+        _ => Err(malformed().into()),
     }
+}
 
-    /// Keeps the log for as long: its entries and the denials are kept alike.
-    fn keep_denials_for(&self, keep: Duration) {
-        self.keep_log_for(keep);
+/// Reads the answer that all revocations have.
+pub(crate) fn revoked(bucket: u32, answered: ScriptAnswer) -> Result<Revoked, StoreError> {
+    let ScriptAnswer { now, status, mut rest } = answered;
+    if status != "ok" {
+        return Err(malformed().into());
     }
+    let found = rest.number()? != 0;
+    let position = LogPosition { bucket, incarnation: rest.text()?, sequence: rest.number()? };
+    let max_staleness = rest.duration()?;
+    let (revocation, until) = log_entry::revocation(&mut rest)?;
+    let max_failover = rest.duration()?;
+    let logged = Logged { revocation, until, position, max_staleness, max_failover };
+    Ok(Revoked { now, found, logged: Some(logged) })
+}
 
-    fn log_name(&self, issuer: &str, id: &ExternalId) -> ExternalName {
-        let key = self.parts.keyspace.external(issuer, id);
-        ExternalName { bucket: key.bucket, id: key.hash }
+/// Reads a page of a user's sessions.
+pub(crate) fn session_page(subject: &str, answered: ScriptAnswer) -> Result<SessionPage, CommandError> {
+    let ScriptAnswer { now, mut rest, .. } = answered;
+    let (generation, cursor) = (rest.number()?, rest.text()?);
+    let (mut found, mut sessions) = (rest.array()?, Vec::new());
+    while !found.is_empty() {
+        let (field, record, label) = (found.text()?, found.bytes()?, found.text()?);
+        let sid = sid_of(&field);
+        // A record that cannot be read is no session: the check rejects it too.
+        let record = record.and_then(|record| Record::parse(&record, tag(subject, sid)));
+        if let Some(record) = record.filter(|record| record.is_alive(generation, now)) {
+            sessions.push(SessionRecord {
+                sid: sid.into(),
+                opened_at: record.opened,
+                last_rotated_at: record.rotated,
+                expires_at: record.refresh_end,
+                absolute_end: record.absolute_end,
+                label,
+            });
+        }
     }
+    Ok(SessionPage { sessions, next: (cursor != "0").then_some(cursor) })
 }

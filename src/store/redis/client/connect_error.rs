@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use crate::{
     error::{ConfigError, StoreError, StoreErrorKind},
-    store::redis::client::answer::error::{is_forbidden, is_unauthenticated},
+    store::redis::client::answer::{is_forbidden, is_unauthenticated},
 };
 
 /// The store could not be set up.
@@ -98,7 +98,7 @@ fn kind_of_store(error: &StoreError) -> ConnectErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::redis::client::answer::error::CommandError;
+    use crate::store::redis::client::answer::CommandError;
 
     fn of_setting(source: impl Into<crate::error::BoxError>) -> ConnectError {
         ConfigError::new("url", "is x", "do y").with_source(source).into()

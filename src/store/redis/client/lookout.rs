@@ -11,22 +11,19 @@ use std::{
 
 use tokio::{
     task::AbortHandle,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
     clock::jittered,
     store::redis::client::{
-        answer::{
-            error::CommandError,
-            info::{self, property},
-        },
+        Client,
+        answer::{CommandError, info_text, property},
         failover::{
             deployment::Deployment,
             guard::ServerSettings,
             replication::{self, DEMANDED, Replication},
         },
-        router::Router,
     },
 };
 
@@ -38,11 +35,11 @@ const EVERY_WITH_REPLICAS: Duration = Duration::from_secs(5);
 pub(crate) struct Lookout(AbortHandle);
 
 impl Lookout {
-    /// Starts the task on the present runtime. `limit` is the time limit of each command.
-    pub(crate) fn start(router: &Arc<Router>, limit: Duration) -> Self {
-        let has_replicas = matches!(router.guard().deployment(), Deployment::Replicas { .. });
+    /// Starts the task on the present runtime.
+    pub(crate) fn start(client: &Arc<Client>) -> Self {
+        let has_replicas = matches!(client.guard().deployment(), Deployment::Replicas { .. });
         let pause = if has_replicas { EVERY_WITH_REPLICAS } else { EVERY };
-        Self(tokio::spawn(look_for_ever(Arc::downgrade(router), limit, pause)).abort_handle())
+        Self(tokio::spawn(look_for_ever(Arc::downgrade(client), pause)).abort_handle())
     }
 }
 
@@ -53,31 +50,31 @@ impl Drop for Lookout {
 }
 
 /// Reads the settings after each pause, for as long as the store lives.
-async fn look_for_ever(router: Weak<Router>, limit: Duration, pause: Duration) {
+async fn look_for_ever(client: Weak<Client>, pause: Duration) {
     loop {
         sleep(jittered(pause)).await;
-        let Some(router) = router.upgrade() else { return };
+        let Some(client) = client.upgrade() else { return };
         // The requests fail as well if a server does not answer.
-        if let Ok(Ok(settings)) = timeout(limit.saturating_mul(4), look(&router, limit)).await {
-            router.guard().note_settings(settings);
+        if let Ok(Ok(settings)) = timeout(client.timeout().saturating_mul(4), look(&client)).await {
+            client.guard().note_settings(settings);
         }
     }
 }
 
 /// Reads the settings of each server.
-pub(crate) async fn look(router: &Router, limit: Duration) -> Result<ServerSettings, CommandError> {
+pub(crate) async fn look(client: &Client) -> Result<ServerSettings, CommandError> {
     let mut settings = ServerSettings::default();
-    match router.guard().deployment() {
+    match client.guard().deployment() {
         Deployment::Replicas { .. } => {
-            let replication = replication(router, limit).await?;
+            let replication = replication(client).await?;
             settings.voids = replication.voids();
             settings.demanded = replication.demanded;
         }
         #[cfg(feature = "cluster")]
-        Deployment::Cluster { node_timeout: None } => settings.node_timeout = node_timeout(router, limit).await?,
+        Deployment::Cluster { node_timeout: None } => settings.node_timeout = node_timeout(client).await?,
         _ => {}
     }
-    settings.evicts = eviction_policy(router, limit).await?.map(|policy| {
+    settings.evicts = eviction_policy(client).await?.map(|policy| {
         format!(
             "the Redis server's maxmemory-policy is {policy:.20}: it may drop sessions and revocations; set it to \
              noeviction"
@@ -88,24 +85,24 @@ pub(crate) async fn look(router: &Router, limit: Duration) -> Result<ServerSetti
 
 /// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or if there
 /// is no right to `INFO`.
-pub(crate) async fn eviction_policy(router: &Router, limit: Duration) -> Result<Option<String>, CommandError> {
-    let memory = info(router, limit, "memory").await?.unwrap_or_default();
+pub(crate) async fn eviction_policy(client: &Client) -> Result<Option<String>, CommandError> {
+    let memory = info(client, "memory").await?.unwrap_or_default();
     let mut policies = memory.iter().filter_map(|text| property(text, "maxmemory_policy"));
     Ok(policies.find(|policy| *policy != "noeviction").map(str::to_owned))
 }
 
-async fn replication(router: &Router, limit: Duration) -> Result<Replication, CommandError> {
-    let text = info(router, limit, "replication").await?.and_then(|texts| texts.into_iter().next());
+async fn replication(client: &Client) -> Result<Replication, CommandError> {
+    let text = info(client, "replication").await?.and_then(|texts| texts.into_iter().next());
     let connected = text.and_then(|text| replication::connected(&text));
-    Ok(Replication { connected, demanded: setting(router, limit, DEMANDED, 0).await? })
+    Ok(Replication { connected, demanded: setting(client, DEMANDED, 0).await? })
 }
 
 /// Returns the longest `cluster-node-timeout` of the primaries; `None` if one does not tell.
 #[cfg(feature = "cluster")]
-async fn node_timeout(router: &Router, limit: Duration) -> Result<Option<Duration>, CommandError> {
+async fn node_timeout(client: &Client) -> Result<Option<Duration>, CommandError> {
     let mut longest = Some(Duration::ZERO);
-    for bucket in router.one_bucket_each(Instant::now() + limit).await? {
-        let timeout = setting(router, limit, "cluster-node-timeout", bucket).await?;
+    for bucket in client.one_bucket_each(client.deadline()).await? {
+        let timeout = setting(client, "cluster-node-timeout", bucket).await?;
         longest = longest.zip(timeout).map(|(longest, millis)| longest.max(Duration::from_millis(millis)));
     }
     Ok(longest.filter(|longest| !longest.is_zero()))
@@ -113,9 +110,9 @@ async fn node_timeout(router: &Router, limit: Duration) -> Result<Option<Duratio
 
 /// Returns a number among the settings of a bucket's server; `None` without the right to
 /// `CONFIG GET`, which many managed services do not grant.
-async fn setting(router: &Router, limit: Duration, name: &str, bucket: u32) -> Result<Option<u64>, CommandError> {
-    let deadline = Instant::now() + limit;
-    let mut checkout = router.checkout(bucket, deadline).await?;
+async fn setting(client: &Client, name: &str, bucket: u32) -> Result<Option<u64>, CommandError> {
+    let deadline = client.deadline();
+    let checkout = client.checkout(bucket, deadline).await?;
     match checkout.command(&replication::setting(name), deadline).await {
         Ok(value) => Ok(replication::number(value)?),
         Err(error) if error.broken || error.is_late() => Err(error),
@@ -124,13 +121,13 @@ async fn setting(router: &Router, limit: Duration, name: &str, bucket: u32) -> R
 }
 
 /// Returns a section of `INFO` from each server; `None` without the right to it.
-pub(crate) async fn info(router: &Router, limit: Duration, section: &str) -> Result<Option<Vec<String>>, CommandError> {
-    let deadline = Instant::now() + limit;
+pub(crate) async fn info(client: &Client, section: &str) -> Result<Option<Vec<String>>, CommandError> {
+    let deadline = client.deadline();
     let mut texts = Vec::new();
-    for bucket in router.one_bucket_each(deadline).await? {
-        let mut checkout = router.checkout(bucket, deadline).await?;
+    for bucket in client.one_bucket_each(deadline).await? {
+        let checkout = client.checkout(bucket, deadline).await?;
         match checkout.command(redis::cmd("INFO").arg(section), deadline).await {
-            Ok(value) => texts.push(info::text(value)?),
+            Ok(value) => texts.push(info_text(value)?),
             Err(error) if error.is_forbidden() => return Ok(None),
             Err(error) => return Err(error),
         }

@@ -2,48 +2,44 @@
 //!
 //! | room | contents |
 //! |--|--|
-//! | `answer` | the parts of a server's answer, and the errors of commands |
-//! | `sentinel` | the sentinels, and the primary that a majority of them names |
-//! | `failover` | the conditions under which an answer counts |
+//! | `lookout`, `prover`, `pubsub` | tasks beside the calls |
+//! | `Client` | the calls, each to the server of its bucket |
+//! | `cluster` | the primary that holds each bucket |
 //! | `connections` | connections to one server |
-//! | `router` | the server of each bucket |
+//! | `failover` | the conditions under which an answer counts |
+//! | `sentinel` | the sentinels, and the primary that a majority of them names |
+//! | `answer` | the parts of a server's answer, and the errors of commands |
 //!
-//! Imports point from the last room to the first. A **bucket** is a number here: the hash tag of
+//! Imports point from the first room to the last. A **bucket** is a number here: the hash tag of
 //! its keys, and so the slot of a cluster.
 
 pub(crate) mod address;
 pub(crate) mod answer;
+#[cfg(feature = "cluster")]
+mod cluster;
 pub(crate) mod connect_error;
 pub(crate) mod connections;
 pub(crate) mod failover;
-mod lookout;
-pub(crate) mod moment;
-mod prover;
+pub(crate) mod lookout;
+pub(crate) mod prover;
 pub(crate) mod pubsub;
-pub(crate) mod router;
 #[cfg(feature = "sentinel")]
 mod sentinel;
 mod server_time;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
+#[cfg(feature = "cluster")]
+use self::cluster::Cluster;
 use self::{
-    answer::{error::CommandError, reply::Reply},
-    connect_error::ConnectError,
+    answer::{CommandError, Reply},
     connections::{
-        batch::StrictAnswer, checkout::Checkout, config::ConnectionConfig, connector::Connector, target::Target,
+        Connections, batch::StrictAnswer, config::ConnectionConfig, connection::Checkout, connector::Connector,
     },
-    failover::{deployment::Deployment, guard::Guard},
-    lookout::Lookout,
-    prover::Prover,
-    router::{Repeats, Router},
+    failover::guard::Guard,
     server_time::ServerTime,
 };
 use crate::{
@@ -51,52 +47,66 @@ use crate::{
     error::{ConfigError, StoreError},
 };
 
-/// The configuration of a [`Client`].
-pub(crate) struct ClientConfig {
-    pub(crate) target: Target,
-    pub(crate) deployment: Deployment,
-    /// The time limit of a call.
-    pub(crate) timeout: Duration,
-    /// The count of connections to each server.
-    pub(crate) connections: usize,
-    pub(crate) buckets: u32,
-    /// Returns the key of a bucket that never has a time to live.
-    pub(crate) check_key: Box<dyn Fn(u32) -> String + Send + Sync>,
-    /// The key of the writes that replicas acknowledge.
-    pub(crate) proof_key: String,
-}
+/// The highest count of moves of a cluster's slot that one call follows.
+const MAX_MOVES: u32 = 3;
 
 /// A client of the servers that hold the buckets.
 pub(crate) struct Client {
+    servers: Servers,
+    /// The count of connections to each server.
+    connections: usize,
     connector: Arc<Connector>,
-    router: Arc<Router>,
-    time: ServerTime,
+    guard: Arc<Guard>,
+    time: Arc<ServerTime>,
     timeout: Duration,
     buckets: u32,
-    /// Reads the settings of the servers. Set once the client serves.
-    lookout: OnceLock<Lookout>,
-    /// Asks the replicas of the server for proofs, if answers need them.
-    prover: Option<Prover>,
 }
 
+/// Connections to every server that holds buckets.
+enum Servers {
+    One(Connections),
+    #[cfg(feature = "cluster")]
+    Cluster(Box<Cluster>),
+}
+
+/// The count of repetitions of a call, by cause.
+#[derive(Default)]
+pub(crate) struct Repeats {
+    broken: usize,
+    moved: u32,
+}
+
+#[cfg_attr(
+    not(feature = "cluster"),
+    allow(clippy::unused_async, unused_variables, reason = "only a cluster has moves")
+)]
 impl Client {
-    /// Creates a client. It makes no connection before the first call.
-    pub(crate) fn new(config: ClientConfig) -> Result<Self, ConfigError> {
-        let ClientConfig { target, deployment, timeout, connections, buckets, check_key, proof_key } = config;
-        let guard = Guard::new(check_key, deployment);
-        #[cfg(feature = "sentinel")]
-        let guard = guard.with_watch(connections::connector::watch(&target, deployment, timeout)?);
-        let connector = Arc::new(Connector::new(target, guard));
-        let prover = Prover::new(&connector, proof_key, timeout)?;
-        Ok(Self {
-            router: Arc::new(Router::new(&connector, ConnectionConfig::new(timeout, connections), buckets)?),
-            connector,
-            time: ServerTime::new(timeout),
-            timeout,
-            buckets,
-            lookout: OnceLock::new(),
-            prover,
-        })
+    /// Creates a client. It makes no connection before a call needs one.
+    pub(crate) fn new(connector: Arc<Connector>, config: ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
+        let time = Arc::new(ServerTime::new(config.timeout));
+        Self::with_time(connector, config, buckets, time)
+    }
+
+    /// Creates a client with connections of its own, under the same guard.
+    pub(crate) fn beside(&self, config: ConnectionConfig) -> Result<Self, ConfigError> {
+        Self::with_time(Arc::clone(&self.connector), config, self.buckets, Arc::clone(&self.time))
+    }
+
+    fn with_time(
+        connector: Arc<Connector>,
+        config: ConnectionConfig,
+        buckets: u32,
+        time: Arc<ServerTime>,
+    ) -> Result<Self, ConfigError> {
+        let (guard, timeout, connections) = (Arc::clone(connector.guard()), config.timeout, config.connections.max(1));
+        let servers = match &connector {
+            #[cfg(feature = "cluster")]
+            connector if connector.is_cluster() => {
+                Servers::Cluster(Box::new(Cluster::new(Arc::clone(connector), config, buckets)?))
+            }
+            connector => Servers::One(Connections::new(connector.source(None, &config)?, &config, &guard)),
+        };
+        Ok(Self { servers, connections, connector, guard, time, timeout, buckets })
     }
 
     /// Returns the time limit of a call.
@@ -110,23 +120,13 @@ impl Client {
     }
 
     /// Returns the rules by which answers count.
-    pub(crate) fn guard(&self) -> &Arc<Guard> {
-        self.connector.guard()
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// Returns the sources of connections.
     pub(crate) fn connector(&self) -> &Arc<Connector> {
         &self.connector
-    }
-
-    /// Returns the router of the calls.
-    pub(crate) fn router(&self) -> &Router {
-        &self.router
-    }
-
-    /// Creates a router with connections of its own, under the same guard.
-    pub(crate) fn router_with(&self, config: ConnectionConfig) -> Result<Router, ConfigError> {
-        Router::new(&self.connector, config, self.buckets)
     }
 
     /// Returns the server's time as best known without asking.
@@ -139,58 +139,70 @@ impl Client {
         self.time.learn(answered);
     }
 
-    /// Starts the task that asks the replicas for proofs, on the present runtime if it has ended.
-    pub(crate) fn keep_proving(&self) {
-        self.prover.iter().for_each(Prover::keep_at_work);
-    }
-
-    /// Waits for the first proof, if answers need proofs.
-    pub(crate) async fn begin_proving(&self) -> Result<(), ConnectError> {
-        match &self.prover {
-            Some(prover) => prover.begin().await,
-            None => Ok(()),
+    /// Returns a connection to the server of a bucket.
+    pub(crate) async fn checkout(&self, bucket: u32, deadline: Instant) -> Result<Checkout, CommandError> {
+        match &self.servers {
+            Servers::One(connections) => connections.checkout(deadline).await,
+            #[cfg(feature = "cluster")]
+            Servers::Cluster(cluster) => cluster.checkout(bucket, deadline).await,
         }
     }
 
-    /// Reads the settings of the servers, and notes them in the guard.
-    pub(crate) async fn look(&self) -> Result<(), StoreError> {
-        self.guard().note_settings(lookout::look(&self.router, self.timeout).await?);
-        Ok(())
-    }
-
-    /// Starts the task that reads the settings of the servers at intervals, on the present runtime.
-    pub(crate) fn keep_looking(&self) {
-        let _ = self.lookout.set(Lookout::start(&self.router, self.timeout));
-    }
-
-    /// Returns a section of `INFO` from each server; `None` without the right to it.
-    pub(crate) async fn info(&self, section: &str) -> Result<Option<Vec<String>>, StoreError> {
-        Ok(lookout::info(&self.router, self.timeout, section).await?)
-    }
-
-    /// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or if
-    /// there is no right to `INFO`.
-    pub(crate) async fn eviction_policy(&self) -> Result<Option<String>, StoreError> {
-        Ok(lookout::eviction_policy(&self.router, self.timeout).await?)
-    }
-
-    /// Returns a connection to the server of a bucket.
-    pub(crate) async fn checkout(&self, bucket: u32, deadline: Instant) -> Result<Checkout, CommandError> {
-        self.router.checkout(bucket, deadline).await
-    }
-
     /// Sends reads of one bucket, in one batch with simultaneous ones. An answer that does not
-    /// count is an error.
+    /// count is an error: see [`Checkout::judge`].
     pub(crate) async fn strict_read(
         &self,
         bucket: u32,
         reads: &[Cmd],
         deadline: Instant,
     ) -> Result<(StrictAnswer, Checkout), CommandError> {
-        self.router.strict_read(bucket, reads, deadline).await
+        let ask = |checkout: Checkout| async move {
+            let answer = checkout.strict_read(bucket, reads.to_vec(), deadline).await?;
+            Ok((answer, checkout))
+        };
+        self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Returns true if a call that failed is to be made again: see [`Router::may_repeat`].
+    /// Sends reads of one bucket in one go, and nothing beside them.
+    pub(crate) async fn read(
+        &self,
+        bucket: u32,
+        pipeline: &Pipeline,
+        deadline: Instant,
+    ) -> Result<(Vec<Value>, Checkout), CommandError> {
+        let ask = |checkout: Checkout| async move {
+            let values = checkout.pipeline(pipeline, deadline).await?;
+            Ok((values, checkout))
+        };
+        self.repeatedly(bucket, deadline, ask).await
+    }
+
+    /// Runs `ask` on a bucket's server, and repeats it where that helps. `ask` must be repeatable.
+    async fn repeatedly<T, F>(
+        &self,
+        bucket: u32,
+        deadline: Instant,
+        ask: impl Fn(Checkout) -> F,
+    ) -> Result<T, CommandError>
+    where
+        F: Future<Output = Result<T, CommandError>>,
+    {
+        let mut repeats = Repeats::default();
+        loop {
+            let outcome = match self.checkout(bucket, deadline).await {
+                Ok(checkout) => ask(checkout).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Err(error) if self.may_repeat(bucket, &error, true, &mut repeats, deadline).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Returns true if a call that failed is to be made again. That is so if a cluster's node did
+    /// not run it, being the wrong one. For a `repeatable` call it is also so if the connection
+    /// broke, once for each connection. After a restart of the server all of them are broken.
     pub(crate) async fn may_repeat(
         &self,
         bucket: u32,
@@ -199,24 +211,59 @@ impl Client {
         repeats: &mut Repeats,
         deadline: Instant,
     ) -> bool {
-        self.router.may_repeat(bucket, error, repeatable, repeats, deadline).await
+        if error.broken && repeatable && repeats.broken < self.connections {
+            repeats.broken += 1;
+            return true;
+        }
+        if error.is_elsewhere() && repeats.moved < MAX_MOVES {
+            repeats.moved += 1;
+            return self.follow(bucket, deadline).await;
+        }
+        false
     }
 
     /// Asks the server of the first bucket for its time.
     pub(crate) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("TIME");
-        let (values, checkout) = self.router.read(0, &pipeline, deadline).await?;
+        let (values, checkout) = self.read(0, &pipeline, deadline).await?;
         let outcome = Reply::of(Value::Array(values)).and_then(|mut reply| reply.array()?.server_time());
         let now = outcome.inspect_err(|_| checkout.discard())?;
         self.time.learn(now);
         Ok(now)
+    }
+
+    /// Returns one bucket of each server.
+    pub(crate) async fn one_bucket_each(&self, deadline: Instant) -> Result<Vec<u32>, CommandError> {
+        match &self.servers {
+            Servers::One(_) => Ok(vec![0]),
+            #[cfg(feature = "cluster")]
+            Servers::Cluster(cluster) => {
+                let places = cluster.places(deadline).await?;
+                Ok(places.into_values().filter_map(|buckets| buckets.first().copied()).collect())
+            }
+        }
+    }
+
+    /// Finds the node to which a bucket has moved. Returns false if there is only one server.
+    async fn follow(&self, bucket: u32, deadline: Instant) -> bool {
+        match &self.servers {
+            Servers::One(_) => false,
+            #[cfg(feature = "cluster")]
+            Servers::Cluster(cluster) => {
+                cluster.follow(bucket, deadline).await;
+                true
+            }
+        }
     }
 }
 
 impl fmt::Debug for Client {
     /// Formats it without URL and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("timeout", &self.timeout).field("router", &self.router).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("timeout", &self.timeout)
+            .field("connections_each", &self.connections)
+            .finish_non_exhaustive()
     }
 }

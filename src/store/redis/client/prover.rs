@@ -19,14 +19,15 @@ use crate::{
     store::{
         ServerId,
         redis::client::{
-            answer::{error::CommandError, info, reply::malformed},
+            answer::{CommandError, Moment, info_text, malformed},
             connect_error::{ConnectError, Unfit},
-            connections::{Connections, checkout::Checkout, config::ConnectionConfig, connector::Connector, identity},
+            connections::{
+                Connections, config::ConnectionConfig, connection::Checkout, connector::Connector, identity,
+            },
             failover::{
                 guard::Guard,
                 replication::{self, DEMANDED, Replication},
             },
-            moment::Moment,
         },
     },
 };
@@ -170,13 +171,13 @@ impl Prober {
     /// Asks the replicas once. Without a proof it drops the connection: the address may lead
     /// elsewhere by now.
     async fn probe(&self) -> Probe {
-        let mut checkout = match self.connections.checkout(Instant::now() + self.timeout).await {
+        let checkout = match self.connections.checkout(Instant::now() + self.timeout).await {
             Ok(checkout) => checkout,
             Err(error) => return self.failed(&error, "INFO"),
         };
-        let probed = match self.ask(&mut checkout, Write::Prolong).await {
+        let probed = match self.ask(&checkout, Write::Prolong).await {
             Some(probed) => probed,
-            None => self.ask(&mut checkout, Write::Create).await.unwrap_or(Probe::Short),
+            None => self.ask(&checkout, Write::Create).await.unwrap_or(Probe::Short),
         };
         if !matches!(probed, Probe::Proved) {
             checkout.discard();
@@ -185,7 +186,7 @@ impl Prober {
     }
 
     /// Makes one write and waits for the replicas. Returns `None` if there is no key to prolong.
-    async fn ask(&self, checkout: &mut Checkout, write: Write) -> Option<Probe> {
+    async fn ask(&self, checkout: &Checkout, write: Write) -> Option<Probe> {
         let asked = Moment::now();
         let deadline = Instant::now() + self.wait + self.timeout;
         let values = match checkout.pipeline(&self.probe_pipeline(write, checkout.server()), deadline).await {
@@ -222,7 +223,7 @@ impl Prober {
     }
 
     /// Returns the count of replicas that the server demands; `None` if it does not tell.
-    async fn demanded(&self, checkout: &mut Checkout) -> Option<u64> {
+    async fn demanded(&self, checkout: &Checkout) -> Option<u64> {
         let answer = checkout.command(&replication::setting(DEMANDED), Instant::now() + self.timeout).await;
         answer.and_then(replication::number).ok().flatten()
     }
@@ -251,5 +252,5 @@ impl Prober {
 
 /// Returns the text of a section of `INFO`.
 fn section(answer: Value) -> Result<String, CommandError> {
-    info::text(answer.extract_error()?)
+    info_text(answer.extract_error()?)
 }

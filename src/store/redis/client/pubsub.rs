@@ -24,17 +24,17 @@ use tokio::{
 };
 
 #[cfg(feature = "cluster")]
-use crate::store::redis::client::router::cluster::Cluster;
+use crate::store::redis::client::cluster::Cluster;
 use crate::{
     clock::jittered,
     error::StoreErrorKind,
     store::{
         bell::Bell,
         redis::client::{
+            Client, Servers,
             address::Address,
-            answer::{error::CommandError, reply::Reply},
+            answer::{CommandError, Reply},
             connections::{config::ConnectionConfig, connector::Connector},
-            router::Router,
         },
     },
 };
@@ -63,7 +63,7 @@ pub(crate) struct Subscription(JoinHandle<()>);
 
 impl Subscription {
     /// Starts the task. Returns `None` if there can be no subscription.
-    pub(crate) fn start(channels: Channels, router: &Arc<Router>, bells: Vec<Arc<Bell>>) -> Option<Self> {
+    pub(crate) fn start(channels: Channels, client: &Arc<Client>, bells: Vec<Arc<Bell>>) -> Option<Self> {
         if !channels.connector.takes_subscriptions() {
             #[cfg(feature = "tracing")]
             tracing::info!("no nudges from Redis: the address behind the application's own pool is unknown");
@@ -74,12 +74,12 @@ impl Subscription {
             tracing::warn!("no nudges from Redis: there is no Tokio runtime to receive them on");
             return None;
         };
-        let (channels, router) = (Arc::new(channels), Arc::clone(router));
+        let (channels, client) = (Arc::new(channels), Arc::clone(client));
         let task = async move {
-            match &*router {
-                Router::One(_) => Subscriber::new(channels, None, bells).run().await,
+            match &client.servers {
+                Servers::One(_) => Subscriber::new(channels, None, bells).run().await,
                 #[cfg(feature = "cluster")]
-                Router::Cluster(cluster) => subscribe_to_each(&channels, cluster, &bells).await,
+                Servers::Cluster(cluster) => subscribe_to_each(&channels, cluster, &bells).await,
             }
         };
         Some(Self(runtime.spawn(task)))

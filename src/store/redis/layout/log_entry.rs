@@ -9,10 +9,7 @@ use crate::{
     clock::Timestamp,
     store::{
         LogEntry, Revocation,
-        redis::client::answer::{
-            error::CommandError,
-            reply::{Reply, decimal, malformed},
-        },
+        redis::client::answer::{CommandError, Reply, decimal, malformed},
     },
 };
 

@@ -10,10 +10,7 @@ use crate::{
     store::{
         LogEntry,
         redis::{
-            client::answer::{
-                error::CommandError,
-                reply::{Reply, decimal},
-            },
+            client::answer::{CommandError, Reply, decimal},
             layout::keys::{Keyspace, LAYOUT},
         },
     },

@@ -7,11 +7,11 @@ use crate::{
     store::redis::{
         client::{
             Client,
-            answer::{error::CommandError, reply::Reply},
+            answer::{CommandError, Reply},
             connections::batch::StrictAnswer,
         },
         layout::{keys::Keyspace, meta::Meta},
-        scripts::{self, call::ScriptCall, context::Context},
+        scripts::{self, Context, ScriptCall},
     },
 };
 

@@ -9,34 +9,48 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     store::{
-        Denial, DenyQuery, DenyRequest, ExternalId, KeptLonger, Revoked,
+        Denial, DenyQuery, DenyRequest, Denylist, ExternalId, ExternalName, KeptLonger, RevocationLog, Revoked,
+        StoreAnswer,
         redis::{
             client::{
-                answer::reply::{Reply, leading_number, malformed},
+                answer::{Reply, leading_number, malformed},
                 connections::batch::StrictAnswer,
             },
             layout::{encoding::millis, keys::ExternalKey, meta::Meta},
-            ops::{
-                bucket::{self, same_layout, touch, vanished},
-                sessions::revoked,
-            },
-            scripts::{self, call::ScriptCall, context::Context},
+            ops::bucket::{self, same_layout, touch, vanished},
+            scripts::{self, Context, ScriptCall},
+            store::RedisStore,
         },
     },
 };
 
-/// Revokes a thing of another issuer.
-pub(crate) async fn deny(context: Context<'_>, deny: DenyRequest) -> Result<Revoked, StoreError> {
-    let key = context.keyspace.external(&deny.issuer, &deny.id);
-    let is_token = if matches!(deny.id, ExternalId::Token(_)) { "1" } else { "" };
-    let keys = vec![context.keyspace.denied(&key)];
-    let arguments = vec![key.hash.into_bytes(), millis(deny.keep), is_token.into()];
-    let call = ScriptCall::new(&scripts::DENY, key.bucket, keys, arguments).repeatable();
-    revoked(call.bucket, call.run(context).await?)
+impl Denylist for RedisStore {
+    fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked> {
+        let key = self.parts.keyspace.external(&deny.issuer, &deny.id);
+        let is_token = if matches!(deny.id, ExternalId::Token(_)) { "1" } else { "" };
+        let keys = vec![self.parts.keyspace.denied(&key)];
+        let arguments = vec![key.hash.into_bytes(), millis(deny.keep), is_token.into()];
+        self.revoke([deny.id.as_str()], ScriptCall::new(&scripts::DENY, key.bucket, keys, arguments).repeatable())
+    }
+
+    fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
+        let call = self.begin();
+        StoreAnswer::pending(async move { denied(call.context(), query).await })
+    }
+
+    /// Keeps the log for as long: its entries and the denials are kept alike.
+    fn keep_denials_for(&self, keep: Duration) {
+        self.keep_log_for(keep);
+    }
+
+    fn log_name(&self, issuer: &str, id: &ExternalId) -> ExternalName {
+        let key = self.parts.keyspace.external(issuer, id);
+        ExternalName { bucket: key.bucket, id: key.hash }
+    }
 }
 
 /// Returns the revocations that concern a token of another issuer.
-pub(crate) async fn denied(context: Context<'_>, query: DenyQuery) -> Result<Denial, StoreError> {
+async fn denied(context: Context<'_>, query: DenyQuery) -> Result<Denial, StoreError> {
     let ids =
         [query.jti.map(ExternalId::Token), query.sid.map(ExternalId::Session), query.subject.map(ExternalId::Subject)];
     let known = ids.into_iter().flatten().map(|id| denial_of(context, &query.issuer, id));

@@ -23,20 +23,21 @@ use tokio::time::Instant;
 
 use crate::{
     clock::Timestamp,
-    error::StoreErrorKind,
+    error::{StoreError, StoreErrorKind},
     store::{
-        LogCursor, LogPart, LogQuery,
+        LogCursor, LogPage, LogPart, LogQuery,
         redis::{
             client::{
-                answer::{
-                    error::CommandError,
-                    reply::{Reply, malformed},
-                },
-                connections::checkout::Checkout,
-                moment::Moment,
-                router::{Repeats, Router},
+                Client, Repeats,
+                answer::{CommandError, Moment, Reply, malformed},
+                connections::connection::Checkout,
             },
-            layout::{keys::Keyspace, meta::Meta},
+            layout::{
+                keys::Keyspace,
+                log_entry::{LogRange, entries, is_stream_id},
+                meta::Meta,
+            },
+            ops::bucket::same_layout,
         },
     },
 };
@@ -58,7 +59,7 @@ pub(crate) struct Fence {
 /// An error that does not concern one bucket alone is handled as in a read without such errors. The
 /// connection is dropped if it must be, and the fence is repeated if that may help.
 pub(crate) async fn read(
-    router: &Router,
+    client: &Client,
     keyspace: &Keyspace,
     queries: &[(u32, LogQuery)],
     deadline: Instant,
@@ -71,11 +72,11 @@ pub(crate) async fn read(
     for (bucket, query) in queries {
         add_query(&mut pipeline, keyspace, *bucket, query);
     }
-    pipeline.add_command(router.guard().write_check(*first));
+    pipeline.add_command(client.guard().write_check(*first));
     pipeline.cmd("TIME");
     let mut repeats = Repeats::default();
     loop {
-        let (values, checkout) = router.read(*first, &pipeline, deadline).await?;
+        let (values, checkout) = client.read(*first, &pipeline, deadline).await?;
         let error = match Fence::of(values, queries.len()) {
             Ok(fence) => match checkout.judge(&fence.write_check, asked) {
                 Ok(()) => return Ok((fence, checkout)),
@@ -88,7 +89,7 @@ pub(crate) async fn read(
                 error
             }
         };
-        if !router.may_repeat(*first, &error, true, &mut repeats, deadline).await {
+        if !client.may_repeat(*first, &error, true, &mut repeats, deadline).await {
             return Err(error);
         }
     }
@@ -137,4 +138,74 @@ fn error_of_all(value: &Value) -> Option<CommandError> {
     // other answer that cannot be trusted breaks the connection.
     let is_one_buckets = |error: &CommandError| error.kind == StoreErrorKind::Untrusted && !error.broken;
     Some(CommandError::from(RedisError::from(error.clone()))).filter(|error| !is_one_buckets(error))
+}
+
+/// The answers about one bucket's log.
+pub(crate) struct LogReply {
+    /// `None` if the bucket does not exist.
+    meta: Option<Meta>,
+    range: LogRange,
+}
+
+impl LogReply {
+    /// Reads the answers of a fence about one bucket.
+    pub(crate) fn parse(now: Timestamp, values: BucketValues, query: &LogQuery) -> Result<Self, CommandError> {
+        let [meta, log] = values.map(|value| value.extract_error().map_err(CommandError::from));
+        let (meta, log): (Value, Value) = (meta?, log?);
+        let meta = Meta::of(now, Reply::of(meta)?)?;
+        Ok(Self { meta, range: entries(Reply::of(log)?, query.is_backwards())? })
+    }
+
+    /// Returns true if `m` does not count the newest entry: a script has failed half-way, or runs
+    /// now.
+    pub(crate) fn is_ahead(&self, query: &LogQuery) -> bool {
+        let ahead = |meta: &Meta| self.range.entries.last().is_some_and(|entry| entry.sequence > meta.sequence);
+        query.part == LogPart::Newest && self.meta.as_ref().is_some_and(ahead)
+    }
+
+    /// Makes the page; `None` if the bucket does not exist.
+    pub(crate) fn into_page(
+        self,
+        query: &LogQuery,
+        client: &Client,
+        keyspace: &Keyspace,
+        checkout: &Checkout,
+    ) -> Result<Option<LogPage>, StoreError> {
+        let Self { meta, range } = self;
+        let Some(mut meta) = same_layout(client, keyspace, meta)? else { return Ok(None) };
+        for entry in &range.entries {
+            meta.count(entry);
+        }
+        let LogRange { entries, skipped, oldest, newest, count } = range;
+        let last = |cursor: &Option<LogCursor>| newest.clone().map(LogCursor).or_else(|| cursor.clone());
+        Ok(Some(LogPage {
+            now: meta.now,
+            server: checkout.server(),
+            connection: checkout.connection_number(),
+            incarnation: meta.incarnation,
+            born: meta.born,
+            sequence: meta.sequence,
+            head: meta.head,
+            at: meta.at,
+            keep: meta.keep,
+            max_staleness: meta.max_staleness,
+            max_failover: meta.max_failover,
+            entries,
+            skipped,
+            more: count >= query.limit,
+            next: match &query.part {
+                LogPart::Newest => newest.map(LogCursor),
+                LogPart::After(cursor) => last(cursor),
+                LogPart::Before(_) => oldest.map(LogCursor),
+            },
+        }))
+    }
+}
+
+/// Rejects a cursor of another form.
+pub(crate) fn check_cursor(query: &LogQuery) -> Result<(), StoreError> {
+    if query.cursor().is_none_or(|cursor| is_stream_id(cursor.as_str())) {
+        return Ok(());
+    }
+    Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"))
 }

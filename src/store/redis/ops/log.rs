@@ -1,102 +1,83 @@
-//! Reads of the revocation log of a bucket.
-//!
-//! A page counts an entry that was written between the read of `m` and the read of the entries.
+//! The revocation log of each bucket: its pages, and revocations that the store has lost.
 
-use redis::Value;
+use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
+    ids::Subject,
     store::{
-        LogCursor, LogPage, LogPart, LogQuery,
+        LogFeed, LogPage, LogQuery, Revocation, RevocationLog, StoreAnswer, check_ids, ids_of,
         redis::{
-            client::{
-                Client,
-                answer::{
-                    error::CommandError,
-                    reply::{Reply, malformed},
-                },
-                connections::checkout::Checkout,
-            },
+            client::answer::malformed,
             layout::{
-                keys::Keyspace,
-                log_entry::{LogRange, entries, is_stream_id},
-                meta::Meta,
+                encoding::decimals,
+                keys::{ExternalKey, Keyspace, session_field, tag},
             },
             ops::{
-                bucket::{check_number, same_layout, touch, vanished},
-                fence::{self, BucketValues},
+                bucket::{check_number, touch, vanished},
+                feed,
+                fence::{self, LogReply, check_cursor},
             },
-            scripts::context::Context,
+            scripts::{self, Context, ScriptCall},
+            store::RedisStore,
         },
     },
 };
 
-/// The answers about one bucket's log.
-pub(crate) struct LogReply {
-    /// `None` if the bucket does not exist.
-    meta: Option<Meta>,
-    range: LogRange,
-}
-
-impl LogReply {
-    /// Reads the answers of a fence about one bucket.
-    pub(crate) fn parse(now: Timestamp, values: BucketValues, query: &LogQuery) -> Result<Self, CommandError> {
-        let [meta, log] = values.map(|value| value.extract_error().map_err(CommandError::from));
-        let (meta, log): (Value, Value) = (meta?, log?);
-        let meta = Meta::of(now, Reply::of(meta)?)?;
-        Ok(Self { meta, range: entries(Reply::of(log)?, query.is_backwards())? })
+impl RevocationLog for RedisStore {
+    fn buckets(&self) -> u32 {
+        self.parts.keyspace.buckets()
     }
 
-    /// Returns true if `m` does not count the newest entry: a script has failed half-way, or runs
-    /// now.
-    pub(crate) fn is_ahead(&self, query: &LogQuery) -> bool {
-        let ahead = |meta: &Meta| self.range.entries.last().is_some_and(|entry| entry.sequence > meta.sequence);
-        query.part == LogPart::Newest && self.meta.as_ref().is_some_and(ahead)
+    fn bucket_of(&self, subject: &Subject) -> u32 {
+        self.parts.keyspace.bucket_of(subject.as_str())
     }
 
-    /// Makes the page; `None` if the bucket does not exist.
-    pub(crate) fn into_page(
-        self,
-        query: &LogQuery,
-        client: &Client,
-        keyspace: &Keyspace,
-        checkout: &Checkout,
-    ) -> Result<Option<LogPage>, StoreError> {
-        let Self { meta, range } = self;
-        let Some(mut meta) = same_layout(client, keyspace, meta)? else { return Ok(None) };
-        for entry in &range.entries {
-            meta.count(entry);
+    fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
+        let call = self.begin();
+        StoreAnswer::pending(async move { read(call.context(), bucket, query).await })
+    }
+
+    fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
+        if let Err(error) = check_ids(ids_of(&revocation)) {
+            return StoreAnswer::Ready(Err(error));
         }
-        let LogRange { entries, skipped, oldest, newest, count } = range;
-        let last = |cursor: &Option<LogCursor>| newest.clone().map(LogCursor).or_else(|| cursor.clone());
-        Ok(Some(LogPage {
-            now: meta.now,
-            server: checkout.server(),
-            connection: checkout.connection_number(),
-            incarnation: meta.incarnation,
-            born: meta.born,
-            sequence: meta.sequence,
-            head: meta.head,
-            at: meta.at,
-            keep: meta.keep,
-            max_staleness: meta.max_staleness,
-            max_failover: meta.max_failover,
-            entries,
-            skipped,
-            more: count >= query.limit,
-            next: match &query.part {
-                LogPart::Newest => newest.map(LogCursor),
-                LogPart::After(cursor) => last(cursor),
-                LogPart::Before(_) => oldest.map(LogCursor),
-            },
-        }))
+        let call = self.begin();
+        StoreAnswer::pending(async move { republish(call.context(), bucket, revocation, until).await })
+    }
+
+    /// Keeps log entries for at least `keep`. That reaches a bucket of the server with the next
+    /// write to it or the next read of its log.
+    fn keep_log_for(&self, keep: Duration) {
+        self.parts.demands.keep_for(keep);
+    }
+
+    /// Records this node's staleness. That reaches a bucket of the server with the next write to it
+    /// or the next read of its log.
+    fn allow_staleness(&self, staleness: Duration) {
+        self.parts.demands.allow_staleness(staleness);
+    }
+
+    /// Returns the feeds of the log. Behind one address, or sentinels: one feed, over one
+    /// connection. In a cluster: one feed a bucket, because buckets move between servers one by
+    /// one, over one connection to each primary.
+    ///
+    /// To be called inside a Tokio runtime. Subscriptions for nudges then live on it until the
+    /// feeds are dropped. There are no subscriptions in three cases:
+    ///
+    /// * with [a pool of your own](crate::store::redis::RedisStoreBuilder::from_pool), whose address is not
+    ///   known,
+    /// * without the right to `SSUBSCRIBE` to the channels of the prefix,
+    /// * with a server that knows no RESP3.
+    fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
+        feed::feeds(&self.parts, deadline)
     }
 }
 
 /// Reads a page over the connections of the requests. Makes the bucket if it does not exist, and
 /// raises its values if this node demands more.
-pub(crate) async fn read(context: Context<'_>, bucket: u32, query: LogQuery) -> Result<LogPage, StoreError> {
+async fn read(context: Context<'_>, bucket: u32, query: LogQuery) -> Result<LogPage, StoreError> {
     check_number(context.keyspace, bucket)?;
     check_cursor(&query)?;
     if let Some(page) = read_page(context, bucket, &query).await?
@@ -112,15 +93,49 @@ pub(crate) async fn read(context: Context<'_>, bucket: u32, query: LogQuery) -> 
 /// Reads a page; `None` if the bucket does not exist.
 async fn read_page(context: Context<'_>, bucket: u32, query: &LogQuery) -> Result<Option<LogPage>, StoreError> {
     let Context { client, keyspace, deadline, .. } = context;
-    let (fence, checkout) = fence::read(client.router(), keyspace, &[(bucket, query.clone())], deadline).await?;
+    let (fence, checkout) = fence::read(client, keyspace, &[(bucket, query.clone())], deadline).await?;
     let values = fence.buckets.into_iter().next().ok_or_else(malformed)?;
     LogReply::parse(fence.now, values, query)?.into_page(query, client, keyspace, &checkout)
 }
 
-/// Rejects a cursor of another form.
-pub(crate) fn check_cursor(query: &LogQuery) -> Result<(), StoreError> {
-    if query.cursor().is_none_or(|cursor| is_stream_id(cursor.as_str())) {
-        return Ok(());
+/// Writes a revocation again that the store has lost.
+async fn republish(
+    context: Context<'_>,
+    bucket: u32,
+    revocation: Revocation,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    check_number(context.keyspace, bucket)?;
+    let call = republication(context.keyspace, bucket, revocation, until);
+    if call.bucket != bucket {
+        return Err(StoreError::new(StoreErrorKind::Rejected).with_source("another bucket than the subject's"));
     }
-    Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"))
+    let answer = call.repeatable().run(context).await?;
+    if answer.status == "ok" { Ok(()) } else { Err(malformed().into()) }
+}
+
+/// Returns the call that writes the revocation.
+fn republication(keyspace: &Keyspace, bucket: u32, revocation: Revocation, until: Timestamp) -> ScriptCall {
+    match revocation {
+        Revocation::Session { subject, sid } => {
+            let (subject, sid) = (subject.as_str(), sid.as_str());
+            let arguments = vec![session_field(sid).into_bytes(), tag(subject, sid).to_vec(), decimals(until)];
+            ScriptCall::about(subject, keyspace, &scripts::REPUBLISH_SESSION, arguments)
+        }
+        Revocation::Token { subject, jti } => {
+            let arguments = vec![jti.as_str().into(), decimals(until)];
+            ScriptCall::about(subject.as_str(), keyspace, &scripts::REPUBLISH_TOKEN, arguments)
+        }
+        Revocation::Subject { subject, generation, except } => {
+            let except = except.map(|sid| session_field(sid.as_str())).unwrap_or_default();
+            let arguments = vec![generation.to_string().into_bytes(), except.into_bytes(), decimals(until)];
+            ScriptCall::about(subject.as_str(), keyspace, &scripts::REPUBLISH_ALL, arguments)
+        }
+        Revocation::External { id, before } => {
+            let key = ExternalKey { bucket, hash: id };
+            let keys = vec![keyspace.denied(&key)];
+            let arguments = vec![key.hash.into_bytes(), decimals(until), before.map(decimals).unwrap_or_default()];
+            ScriptCall::new(&scripts::REPUBLISH_EXTERNAL, bucket, keys, arguments)
+        }
+    }
 }

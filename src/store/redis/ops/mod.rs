@@ -1,9 +1,7 @@
-//! The operations of a store: the calls of scripts, the strict reads, and the meaning of their
-//! answers.
+//! The operations of a store beside its sessions: its log and its denylist.
 
 pub(crate) mod bucket;
-pub(crate) mod denylist;
-pub(crate) mod fence;
-pub(crate) mod log;
-pub(crate) mod republish;
-pub(crate) mod sessions;
+mod denylist;
+mod feed;
+mod fence;
+mod log;

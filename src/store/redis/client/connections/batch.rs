@@ -18,13 +18,12 @@
 
 use std::{
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     vec,
 };
 
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
-    runtime::Handle,
     sync::oneshot,
     task::yield_now,
     time::{Instant, timeout_at},
@@ -33,23 +32,18 @@ use tokio::{
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
-    store::redis::client::{
-        answer::{
-            error::CommandError,
-            reply::{Reply, malformed},
-        },
-        connections::liveness::Liveness,
-        moment::Moment,
-    },
+    store::redis::client::answer::{CommandError, Moment, Reply, malformed},
 };
 
 /// The reads that wait to be sent over one connection.
-pub(crate) struct ReadBatch {
-    multiplexed: MultiplexedConnection,
-    /// The runtime of the connection's driver.
-    home: Handle,
-    liveness: Arc<Liveness>,
-    pending: Mutex<Vec<PendingRead>>,
+#[derive(Default)]
+pub(crate) struct ReadBatch(Mutex<Vec<PendingRead>>);
+
+/// The reads that are sent together, at least one.
+pub(crate) struct ClosedBatch {
+    reads: Vec<PendingRead>,
+    /// The latest deadline of a caller.
+    latest: Instant,
 }
 
 /// The answers to some reads.
@@ -92,26 +86,23 @@ pub(crate) fn time_and_role() -> Pipeline {
 }
 
 impl ReadBatch {
-    /// Creates an empty batch.
-    pub(crate) fn new(multiplexed: MultiplexedConnection, home: Handle, liveness: Arc<Liveness>) -> Self {
-        Self { multiplexed, home, liveness, pending: Mutex::default() }
-    }
-
-    /// Sends these reads, in one batch with all simultaneous ones. One write check serves the
-    /// batch: it concerns the server, not the caller.
+    /// Enqueues these reads, and starts their batch if no other caller does. One write check serves
+    /// the batch: it concerns the server, not the caller.
+    ///
+    /// `start` sends the batch in a task on the runtime of the connection.
     pub(crate) async fn ask(
         &self,
         reads: Vec<Cmd>,
         write_check: Cmd,
         deadline: Instant,
+        start: impl FnOnce(ClosedBatch),
     ) -> Result<BatchAnswer, CommandError> {
         let (answer, answered) = oneshot::channel();
         self.join(PendingRead { reads, write_check, deadline, answer });
         yield_now().await;
-        let pending = self.close();
-        if let Some(latest) = pending.iter().map(|read| read.deadline).max() {
-            self.liveness.asks();
-            self.home.spawn(send(self.multiplexed.clone(), Arc::clone(&self.liveness), pending, latest));
+        let reads = self.close();
+        if let Some(latest) = reads.iter().map(|read| read.deadline).max() {
+            start(ClosedBatch { reads, latest });
         }
         let gone =
             |_| Err(CommandError::new(StoreErrorKind::Unavailable, true, "the runtime of the connection has ended"));
@@ -137,7 +128,7 @@ impl ReadBatch {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<PendingRead>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,48 +139,47 @@ impl PendingRead {
     }
 }
 
-/// Sends a batch, and each answer to its caller.
-async fn send(
-    mut multiplexed: MultiplexedConnection,
-    liveness: Arc<Liveness>,
-    pending: Vec<PendingRead>,
-    latest: Instant,
-) {
-    let asked = Moment::now();
-    let mut pipeline = time_and_role();
-    pipeline.ignore_errors();
-    let (mut asked_by, mut write_check) = (Vec::with_capacity(pending.len()), None);
-    for read in pending {
-        asked_by.push((read.reads.len(), read.answer));
-        for read in read.reads {
-            pipeline.add_command(read);
+impl ClosedBatch {
+    /// Sends the batch, and each answer to its caller. Calls `on_answer` first if the server has
+    /// answered.
+    pub(crate) async fn send(self, mut multiplexed: MultiplexedConnection, on_answer: impl FnOnce()) {
+        let Self { reads, latest } = self;
+        let asked = Moment::now();
+        let mut pipeline = time_and_role();
+        pipeline.ignore_errors();
+        let (mut asked_by, mut write_check) = (Vec::with_capacity(reads.len()), None);
+        for read in reads {
+            asked_by.push((read.reads.len(), read.answer));
+            for read in read.reads {
+                pipeline.add_command(read);
+            }
+            write_check.get_or_insert(read.write_check);
         }
-        write_check.get_or_insert(read.write_check);
-    }
-    if let Some(write_check) = write_check {
-        pipeline.add_command(write_check);
-    }
-    pipeline.cmd("TIME");
-    let outcome = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut multiplexed)).await;
-    if let Ok(Ok(_)) = outcome {
-        // Whether or not a caller still waits.
-        liveness.answered();
-    }
-    let answered = outcome.map_err(|_| CommandError::timeout()).and_then(|answer| framed(answer?));
-    let (now, mut between, write_check) = match answered {
-        Ok(Framed { now, between, write_check }) => (Ok(now), between, write_check),
-        Err(error) => (Err(error), Vec::new().into_iter(), Value::Nil),
-    };
-    for (count, answer) in asked_by {
-        let own: Vec<_> = between.by_ref().take(count).collect();
-        // If the frame cannot be trusted, neither can its contents.
-        let own = now.clone().and_then(|now| {
-            let is_untrusted = now.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Untrusted);
-            let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
-            Ok(BatchAnswer { answer: StrictAnswer { now, values }, write_check: write_check.clone(), asked })
-        });
-        // A caller that has left does not need it.
-        let _ = answer.send(own);
+        if let Some(write_check) = write_check {
+            pipeline.add_command(write_check);
+        }
+        pipeline.cmd("TIME");
+        let outcome = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut multiplexed)).await;
+        if let Ok(Ok(_)) = outcome {
+            // Whether or not a caller still waits.
+            on_answer();
+        }
+        let answered = outcome.map_err(|_| CommandError::timeout()).and_then(|answer| framed(answer?));
+        let (now, mut between, write_check) = match answered {
+            Ok(Framed { now, between, write_check }) => (Ok(now), between, write_check),
+            Err(error) => (Err(error), Vec::new().into_iter(), Value::Nil),
+        };
+        for (count, answer) in asked_by {
+            let own: Vec<_> = between.by_ref().take(count).collect();
+            // If the frame cannot be trusted, neither can its contents.
+            let own = now.clone().and_then(|now| {
+                let is_untrusted = now.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Untrusted);
+                let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
+                Ok(BatchAnswer { answer: StrictAnswer { now, values }, write_check: write_check.clone(), asked })
+            });
+            // A caller that has left does not need it.
+            let _ = answer.send(own);
+        }
     }
 }
 
@@ -209,7 +199,8 @@ pub(crate) fn framed(mut values: Vec<Value>) -> Result<Framed, CommandError> {
     let mut values = values.into_iter();
     let first = without_errors(values.by_ref().take(2).collect())?;
     let now = Reply::of(Value::Array(first)).and_then(|mut reply| {
-        let now = reply.time_of_primary()?;
+        let now = reply.array()?.server_time()?;
+        reply.array()?.primary()?;
         Reply::of(last.unwrap_or(Value::Nil))?.server_time()?;
         Ok(now)
     });

@@ -48,17 +48,10 @@ impl ConnectionConfig {
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout))
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
-        match self.push_sender() {
-            Some(sender) => settings.set_push_sender(sender),
-            None => settings,
-        }
-    }
-
-    fn push_sender(&self) -> Option<impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static> {
-        let pushes = Arc::clone(self.pushes.as_ref()?);
-        Some(move |push: PushInfo| {
+        let Some(pushes) = self.pushes.clone() else { return settings };
+        settings.set_push_sender(move |push: PushInfo| {
             pushes(push);
-            Ok(())
+            Ok::<_, Infallible>(())
         })
     }
 

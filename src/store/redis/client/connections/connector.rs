@@ -1,24 +1,30 @@
-//! Makes the sources of connections from the servers that the application named.
+//! The sources of connections to the servers that the application named: a pool, or the agreement
+//! of the sentinels.
+//!
+//! For sentinels, neither the pool of deadpool is used nor the client of redis. The pool takes no
+//! deadlines, pings every node at each checkout, and keeps a demoted primary (deadpool#372, open).
+//! The client believes the first sentinel that answers (redis-rs#836). Use one of them when it
+//! demands a majority and drops a primary that sentinels no longer name.
 
-use std::sync::Arc;
-#[cfg(feature = "sentinel")]
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use deadpool_redis::{Manager, Pool, Runtime};
-use redis::IntoConnectionInfo;
+use redis::{IntoConnectionInfo, aio::MultiplexedConnection};
 
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 use crate::store::redis::client::address;
 #[cfg(feature = "sentinel")]
-use crate::store::redis::client::{
-    connections::source::SentinelSource, failover::deployment::Deployment, sentinel::watch::SentinelWatch,
-};
+use crate::store::redis::client::sentinel::watch::SentinelWatch;
 use crate::{
     error::ConfigError,
     store::redis::client::{
-        address::Address,
-        connections::{config::ConnectionConfig, source::Source, target::Target},
-        failover::guard::Guard,
+        address::{Address, Agreement},
+        answer::CommandError,
+        connections::{config::ConnectionConfig, target::Target},
+        failover::{
+            deployment::Deployment,
+            guard::{CheckKey, Guard},
+        },
     },
 };
 
@@ -29,9 +35,21 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Creates a connector, whose connections share the guard.
-    pub(crate) fn new(target: Target, guard: Guard) -> Self {
-        Self { target, guard: Arc::new(guard) }
+    /// Creates a connector, whose connections share one guard. `timeout` is that of a call.
+    #[cfg_attr(
+        not(feature = "sentinel"),
+        allow(unused_variables, clippy::unnecessary_wraps, reason = "only sentinels are watched")
+    )]
+    pub(crate) fn new(
+        target: Target,
+        deployment: Deployment,
+        check_key: CheckKey,
+        timeout: Duration,
+    ) -> Result<Self, ConfigError> {
+        let guard = Guard::new(check_key, deployment);
+        #[cfg(feature = "sentinel")]
+        let guard = guard.with_watch(watch(&target, deployment, timeout)?);
+        Ok(Self { target, guard: Arc::new(guard) })
     }
 
     /// Returns the rules by which answers count.
@@ -85,6 +103,55 @@ impl Connector {
     }
 }
 
+/// A source of connections.
+pub(crate) enum Source {
+    /// One server.
+    Pool(Pool),
+    /// The primary that sentinels name.
+    #[cfg(feature = "sentinel")]
+    Sentinel(Box<SentinelSource>),
+}
+
+/// The connection settings of the primary that sentinels name.
+#[cfg(feature = "sentinel")]
+pub(crate) struct SentinelSource {
+    pub(crate) watch: Arc<SentinelWatch>,
+    /// The server's settings, with the address of a sentinel in place of the primary's.
+    pub(crate) server: redis::ConnectionInfo,
+    pub(crate) settings: redis::AsyncConnectionConfig,
+}
+
+impl Source {
+    /// Makes a connection that any number of calls share.
+    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, CommandError> {
+        Ok(self.connect_with_agreement().await?.0)
+    }
+
+    /// Makes a connection. Returns it with the sentinels' agreement on its address, if there are
+    /// sentinels.
+    pub(crate) async fn connect_with_agreement(
+        &self,
+    ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
+        match self {
+            // Taken for good: the pool would lend a returned connection to a caller that blocks it.
+            Self::Pool(pool) => Ok((deadpool_redis::Connection::take(pool.get().await?), None)),
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinels) => {
+                let agreement = sentinels.watch.primary().await?;
+                let (host, port) = agreement.address.clone();
+                let client = redis::Client::open(address::at(&sentinels.server, host, port))?;
+                let connection = client.get_multiplexed_async_connection_with_config(&sentinels.settings).await?;
+                Ok((connection, Some(agreement)))
+            }
+        }
+    }
+
+    /// Returns true if connecting may include a question to the sentinels.
+    pub(crate) fn has_many_addresses(&self) -> bool {
+        !matches!(self, Self::Pool(_))
+    }
+}
+
 /// Creates a pool that makes connections with these settings.
 fn pool(info: redis::ConnectionInfo, config: &ConnectionConfig) -> Result<Pool, ConfigError> {
     let redis = info.redis_settings().clone().set_protocol(config.protocol());
@@ -131,11 +198,7 @@ fn nodes(urls: &[String]) -> Result<Vec<Address>, ConfigError> {
 
 /// Creates the watch over the sentinels, if the target names any.
 #[cfg(feature = "sentinel")]
-pub(crate) fn watch(
-    target: &Target,
-    deployment: Deployment,
-    timeout: Duration,
-) -> Result<Option<SentinelWatch>, ConfigError> {
+fn watch(target: &Target, deployment: Deployment, timeout: Duration) -> Result<Option<SentinelWatch>, ConfigError> {
     let (Target::Sentinel { urls, master, .. }, Deployment::Sentinel { patience }) = (target, deployment) else {
         return Ok(None);
     };

@@ -7,7 +7,7 @@ use crate::{
     error::StoreErrorKind,
     store::{
         ServerId,
-        redis::client::answer::{error::CommandError, info},
+        redis::client::answer::{CommandError, info_text, property},
     },
 };
 
@@ -27,7 +27,7 @@ pub(crate) async fn name(
     }
     match pipeline.query_async::<Vec<Value>>(&mut multiplexed).await.map_err(CommandError::from) {
         Ok(answers) => {
-            let mut texts = answers.into_iter().map(|answer| info::text(answer).ok());
+            let mut texts = answers.into_iter().map(|answer| info_text(answer).ok());
             let (server, replication) = (texts.next().flatten(), texts.next().flatten());
             Ok(server.and_then(|server| if with_term { name_of_term(&server, &replication?) } else { run_id(&server) }))
         }
@@ -38,13 +38,13 @@ pub(crate) async fn name(
 
 /// Returns the random name of the process in its answer to `INFO server`.
 fn run_id(server: &str) -> Option<String> {
-    info::property(server, "run_id").map(str::to_owned)
+    property(server, "run_id").map(str::to_owned)
 }
 
 /// Returns the name of a process and its term as a primary, from its answers to `INFO server` and
 /// `INFO replication`. A server that is promoted gives its data a new `master_replid`.
 pub(crate) fn name_of_term(server: &str, replication: &str) -> Option<String> {
-    Some(format!("{}:{}", run_id(server)?, info::property(replication, "master_replid")?))
+    Some(format!("{}:{}", run_id(server)?, property(replication, "master_replid")?))
 }
 
 /// Returns the identity of the process with this name, under the era and epoch of the agreement by

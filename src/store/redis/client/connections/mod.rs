@@ -28,16 +28,11 @@
 //! may have been replaced, or the bucket may have moved.
 
 pub(crate) mod batch;
-pub(crate) mod checkout;
 pub(crate) mod config;
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod identity;
-mod liveness;
-mod slot;
-pub(crate) mod source;
 pub(crate) mod target;
-pub(crate) mod url;
 
 use std::{
     fmt,
@@ -48,22 +43,17 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::{
-    runtime::Handle,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
-    checkout::Checkout,
     config::ConnectionConfig,
-    connection::{Connection, NewConnection},
-    slot::{Attempt, ConnectionSlot, Limits, SlotLookup},
-    source::Source,
+    connection::{Attempt, Checkout, Connection, ConnectionSlot, Limits, SlotLookup, never_tried},
+    connector::Source,
 };
 use crate::store::{
     BoxFuture,
     redis::client::{
-        answer::error::CommandError,
+        answer::CommandError,
         failover::guard::{Guard, ServerState},
     },
 };
@@ -97,16 +87,6 @@ impl Connections {
         }
     }
 
-    /// Returns the rules by which answers count.
-    pub(crate) fn guard(&self) -> &Arc<Guard> {
-        &self.limits.guard
-    }
-
-    /// Returns the highest count of connections.
-    pub(crate) fn count(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Returns whether a call failed, or got no answer, since the last [`trust`](Self::trust).
     #[cfg(feature = "cluster")]
     pub(crate) fn is_doubted(&self) -> bool {
@@ -138,9 +118,9 @@ impl Connections {
     }
 
     /// Finds a slot with a connection, or waits for one.
-    async fn find(&self, deadline: Instant) -> Result<(&Arc<ConnectionSlot>, Connection), CommandError> {
+    async fn find(&self, deadline: Instant) -> Result<(&Arc<ConnectionSlot>, Arc<Connection>), CommandError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.slots.len()).unwrap_or(0);
-        let (mut outcome, mut others) = (Err(slot::never_tried()), None);
+        let (mut outcome, mut others) = (Err(never_tried()), None);
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
             match slot.look(&self.limits, || self.attempt()) {
                 SlotLookup::Connection(connection) => return Ok((slot, connection)),
@@ -172,7 +152,7 @@ impl Connections {
             let name = if identifies { identity::name(multiplexed.clone(), with_term).await? } else { None };
             let under = agreement.as_ref().map(|agreement| (agreement.era, agreement.epoch));
             let server = name.map(|name| identity::server_id(&name, under));
-            Ok(NewConnection { multiplexed, home: Handle::current(), server, agreement, suspicions })
+            Ok(Arc::new(Connection::new(multiplexed, server, agreement, suspicions)))
         };
         let connect = async move { timeout(limit, make).await.unwrap_or_else(|_| Err(CommandError::timeout())) };
         let boxed: BoxFuture<_> = Box::pin(connect);
@@ -188,7 +168,7 @@ impl Drop for Connections {
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("slots", &self.count()).finish_non_exhaustive()
+        f.debug_struct("Connections").field("slots", &self.slots.len()).finish_non_exhaustive()
     }
 }
 
@@ -197,7 +177,7 @@ async fn wait<'a>(
     slot: &'a Arc<ConnectionSlot>,
     attempt: &Attempt,
     deadline: Instant,
-) -> Result<(&'a Arc<ConnectionSlot>, Connection), CommandError> {
+) -> Result<(&'a Arc<ConnectionSlot>, Arc<Connection>), CommandError> {
     let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| CommandError::timeout())?;
     slot.settle(attempt, connected).map(|connection| (slot, connection))
 }
@@ -217,7 +197,9 @@ mod tests {
     use super::*;
     use crate::{
         error::StoreErrorKind,
-        store::redis::client::{connections::slot::SHORTEST_PAUSE, failover::deployment::Deployment, moment::Moment},
+        store::redis::client::{
+            answer::Moment, connections::connection::SHORTEST_PAUSE, failover::deployment::Deployment,
+        },
     };
 
     /// Starts a server that refuses every command. Returns it with its URL.
@@ -242,7 +224,7 @@ mod tests {
 
     fn connections(url: &str, deployment: Deployment) -> Connections {
         let pool = deadpool_redis::Config::from_url(url).create_pool(Some(deadpool_redis::Runtime::Tokio1)).unwrap();
-        let guard = Guard::new(|bucket| format!("tb:{{{bucket}}}:m"), deployment);
+        let guard = Guard::new(Box::new(|bucket| format!("tb:{{{bucket}}}:m")), deployment);
         Connections::new(Source::Pool(pool), &ConnectionConfig::new(Duration::from_secs(1), 1), &guard.into())
     }
 
@@ -255,7 +237,7 @@ mod tests {
         assert_eq!(before.server(), None, "it does not tell who it is");
         before.judge(&Value::Int(0), Moment::now()).unwrap();
         assert_eq!(checkout().await.connection_number(), before.connection_number());
-        connections.guard().suspect();
+        connections.limits.guard.suspect();
         assert!(before.judge(&Value::Int(0), Moment::now()).unwrap_err().broken);
         // One that was given up is not made again at once.
         tokio::time::sleep(SHORTEST_PAUSE).await;

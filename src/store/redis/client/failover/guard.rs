@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Value};
+use redis::{Cmd, RedisError, Value};
 
 #[cfg(feature = "sentinel")]
 use crate::store::redis::client::sentinel::watch::SentinelWatch;
@@ -24,23 +24,25 @@ use crate::{
         ServerId,
         redis::client::{
             address::Agreement,
-            answer::error::CommandError,
+            answer::{CommandError, Moment, malformed},
             failover::{
                 deployment::Deployment,
                 proofs::{Proofs, Unproved},
                 replication::Replication,
-                write_check::{Unchecked, write_check},
             },
-            moment::Moment,
         },
     },
 };
 
+/// Returns the key of a bucket that never has a time to live.
+pub(crate) type CheckKey = Box<dyn Fn(u32) -> String + Send + Sync>;
+
 /// The rules by which answers count, and the warnings for operators that follow from them.
 pub(crate) struct Guard {
-    /// Returns the key of a bucket that never has a time to live.
-    check_key: Box<dyn Fn(u32) -> String + Send + Sync>,
+    check_key: CheckKey,
     deployment: Deployment,
+    /// The bound of the deployment, if the servers need not tell it.
+    declared: Result<Duration, &'static str>,
     settings: Mutex<ServerSettings>,
     may_be_unchecked: bool,
     /// The proofs that answers need, where they do.
@@ -81,11 +83,11 @@ pub(crate) struct ServerState {
 }
 
 impl Guard {
-    /// Creates a guard without sentinels. `check_key` returns the key of a bucket that never has a
-    /// time to live.
-    pub(crate) fn new(check_key: impl Fn(u32) -> String + Send + Sync + 'static, deployment: Deployment) -> Self {
+    /// Creates a guard without sentinels.
+    pub(crate) fn new(check_key: CheckKey, deployment: Deployment) -> Self {
         Self {
-            check_key: Box::new(check_key),
+            check_key,
+            declared: deployment.bound(),
             may_be_unchecked: deployment.may_be_unchecked(),
             proofs: deployment.max_lag().map(|max_lag| Mutex::new(Proofs::new(max_lag))),
             deployment,
@@ -243,7 +245,11 @@ impl Guard {
         self.suspicions.load(Ordering::Acquire)
     }
 
-    /// Counts a suspicion, which voids every connection and the answers of the sentinels.
+    /// Drops every connection of the store, and voids all answers to earlier questions. Sentinels,
+    /// or the nodes of a cluster, are asked anew which server is the primary.
+    ///
+    /// To be called after this node was frozen for longer than its staleness: its data about the
+    /// servers are as old as that. One call serves requests and feeds, which share the guard.
     pub(crate) fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::AcqRel);
         #[cfg(feature = "sentinel")]
@@ -259,15 +265,11 @@ impl Guard {
     /// The reason for which that is unknown.
     pub(crate) fn bound(&self) -> Result<Duration, String> {
         let settings = lock(&self.settings);
-        if let Some(reason) = &settings.voids {
-            return Err(reason.clone());
+        match (&settings.voids, settings.node_timeout) {
+            (Some(reason), _) => Err(reason.clone()),
+            (None, Some(node_timeout)) => Ok(node_timeout),
+            (None, None) => self.declared.map_err(str::to_owned),
         }
-        match (self.deployment, settings.node_timeout) {
-            #[cfg(feature = "cluster")]
-            (Deployment::Cluster { node_timeout: None }, node_timeout) => Deployment::Cluster { node_timeout }.bound(),
-            (deployment, _) => deployment.bound(),
-        }
-        .map_err(str::to_owned)
     }
 
     /// Notes the present settings of the servers. Logs a new defect.
@@ -307,6 +309,63 @@ impl Guard {
     }
 }
 
+/// A reason for which a server cannot be write-checked, although it may be the right one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unchecked {
+    /// `MISCONF`: it cannot save to its disk, and so refuses every write.
+    Disk,
+    /// `NOPERM`: the user may not write.
+    Right,
+}
+
+impl Unchecked {
+    /// Returns the text for operators.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Disk => {
+                "the Redis server cannot save to its disk and refuses every write (MISCONF); reads are served \
+                 unchecked; free its disk"
+            }
+            Self::Right => {
+                "the Redis user has lost the right to PERSIST; reads are served unchecked; grant it with ACL SETUSER"
+            }
+        }
+    }
+}
+
+/// Reads the answer to a write check: `PERSIST {b}:m` at the end of every read that a decision
+/// rests on.
+///
+/// A primary that was cut off still answers `ROLE` with `master`, and serves reads for ever. It
+/// refuses a write once its replicas are gone (`min-replicas-to-write`), and so does a replica. `m`
+/// has no time to live: `PERSIST` answers 0 and changes nothing, so nothing is replicated and
+/// nothing reaches the disk. It also works out of memory. Measured on Redis 7.0 and 8.2, Valkey 8.1
+/// and 9.1.
+///
+/// `Ok(None)`: the server takes writes. `Ok(Some(_))`: it refuses them for a reason unrelated to
+/// its role, and `may_be_unchecked` allows to go on. An error: the reads before the check do not
+/// count. Its connection is to be dropped if [`CommandError::broken`] says so.
+pub(crate) fn write_check(answer: &Value, may_be_unchecked: bool) -> Result<Option<Unchecked>, CommandError> {
+    let error = match answer {
+        Value::Int(_) => return Ok(None),
+        Value::ServerError(error) => error,
+        _ => return Err(malformed()),
+    };
+    let error = CommandError::from(RedisError::from(error.clone()));
+    let unchecked = match error.code() {
+        "MISCONF" => Unchecked::Disk,
+        "NOPERM" => Unchecked::Right,
+        "NOREPLICAS" | "READONLY" => {
+            return Err(error.of_the_wrong_server());
+        }
+        _ => return Err(error),
+    };
+    if may_be_unchecked {
+        return Ok(Some(unchecked));
+    }
+    Err(error.of_the_wrong_server())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -316,8 +375,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn check_key(bucket: u32) -> String {
-        format!("tb:{{{bucket}}}:m")
+    fn check_key() -> CheckKey {
+        Box::new(|bucket| format!("tb:{{{bucket}}}:m"))
     }
 
     fn misconf() -> Value {
@@ -326,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_warning_stands_as_long_as_one_server_is_served_unchecked() {
-        let guard = Guard::new(check_key, Deployment::Single);
+        let guard = Guard::new(check_key(), Deployment::Single);
         let servers = [ServerState::default(), ServerState::default()];
         assert!(guard.warnings().is_empty());
         for server in &servers {
@@ -343,8 +402,48 @@ mod tests {
     #[test]
     fn behind_an_address_that_moves_a_full_disk_hides_what_the_check_is_for() {
         let max_lag = Duration::from_secs(1);
-        let guard = Guard::new(check_key, Deployment::Replicas { max_lag });
+        let guard = Guard::new(check_key(), Deployment::Replicas { max_lag });
         assert!(guard.judge_check(&misconf(), &ServerState::default()).is_err());
         assert!(!guard.warnings().iter().any(|warning| warning.contains("MISCONF")));
+    }
+
+    fn error(text: &str) -> Value {
+        redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_takes_writes_passes() {
+        for number in [0, 1] {
+            assert_eq!(write_check(&Value::Int(number), false).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_server_without_replicas_and_a_replica_do_not_count_and_lose_their_connection() {
+        for text in ["NOREPLICAS Not enough good replicas to write.", "READONLY You can't write against a replica."] {
+            for may_be_unchecked in [true, false] {
+                let error = write_check(&error(text), may_be_unchecked).unwrap_err();
+                assert_eq!((error.kind, error.broken), (StoreErrorKind::Unavailable, true), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_and_a_lost_right_are_served_only_where_that_is_allowed() {
+        let rows = [("MISCONF Redis is configured", Unchecked::Disk), ("NOPERM this user", Unchecked::Right)];
+        for (text, reason) in rows {
+            assert_eq!(write_check(&error(text), true).unwrap(), Some(reason));
+            let error = write_check(&error(text), false).unwrap_err();
+            assert_eq!((error.kind, error.broken), (StoreErrorKind::Unavailable, true), "{text}");
+        }
+    }
+
+    #[test]
+    fn any_other_answer_does_not_count() {
+        assert!(write_check(&error("MOVED 1 127.0.0.1:1"), true).unwrap_err().is_elsewhere());
+        assert!(write_check(&error("LOADING Redis is loading"), true).unwrap_err().broken);
+        for value in [Value::Nil, Value::Okay, Value::Array(Vec::new())] {
+            assert_eq!(write_check(&value, true).unwrap_err().kind, StoreErrorKind::Untrusted);
+        }
     }
 }

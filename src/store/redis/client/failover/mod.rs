@@ -4,4 +4,3 @@ pub(crate) mod deployment;
 pub(crate) mod guard;
 pub(crate) mod proofs;
 pub(crate) mod replication;
-pub(crate) mod write_check;

@@ -27,7 +27,7 @@
 
 use std::time::Duration;
 
-use crate::store::{ServerId, redis::client::moment::Moment};
+use crate::store::{ServerId, redis::client::answer::Moment};
 
 /// The newest proof of a store, and the number of replicas that a proof takes.
 #[derive(Debug)]

@@ -2,11 +2,7 @@
 
 use redis::{Cmd, Value};
 
-use crate::store::redis::client::answer::{
-    error::CommandError,
-    info::property,
-    reply::{Reply, decimal},
-};
+use crate::store::redis::client::answer::{CommandError, Reply, decimal, property};
 
 /// The setting by which a server demands replicas.
 pub(crate) const DEMANDED: &str = "min-replicas-to-write";

@@ -15,7 +15,7 @@ use std::{
 
 use crate::store::redis::client::{
     address::{Address, Agreement},
-    moment::Moment,
+    answer::Moment,
 };
 
 /// The highest count of sentinels that are remembered. No deployment has more.

@@ -27,11 +27,7 @@ use crate::{
     error::StoreErrorKind,
     store::redis::client::{
         address::{self, Address, Agreement},
-        answer::{
-            error::CommandError,
-            reply::{Reply, decimal, malformed},
-        },
-        moment::Moment,
+        answer::{CommandError, Moment, Reply, decimal, malformed},
         sentinel::votes::{Vote, Votes},
     },
 };

@@ -12,22 +12,21 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::{
-    error::{ConfigError, StoreError, StoreErrorKind},
+    error::{StoreError, StoreErrorKind},
     store::{
         BoxFuture, LogFeed, LogPage, LogPages, LogQuery, ServerId,
         bell::Bell,
         redis::{
             client::{
+                Client,
                 connections::config::ConnectionConfig,
                 pubsub::{Channels, Subscription},
-                router::Router,
             },
             ops::{
                 bucket::{touch, vanished},
-                fence::{self, BucketValues},
-                log::{LogReply, check_cursor},
+                fence::{self, BucketValues, LogReply, check_cursor},
             },
-            scripts::context::{Context, Parts},
+            scripts::{Context, Parts},
         },
     },
 };
@@ -44,15 +43,20 @@ struct Feed {
 /// The reader of a feed. The future of a read shares it with the feed.
 struct FeedReader {
     parts: Arc<Parts>,
-    router: Arc<Router>,
+    /// A client with connections of the feeds' own.
+    client: Arc<Client>,
     buckets: Vec<u32>,
 }
 
 /// Creates the feeds of a store. There are none if the servers' address, which was usable once, is
 /// not any more. The log is then read over the connections of the requests.
 pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    match router(parts, deadline) {
-        Ok(router) => feeds_over(parts, &router.into(), deadline),
+    // A read is given up at its deadline, and a connection that owes an answer after twice that.
+    // Only connecting may take longer, from read to read: otherwise a slow network would never be
+    // connected to.
+    let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
+    match parts.client.beside(ConnectionConfig { patience: deadline.saturating_mul(2), ..config }) {
+        Ok(client) => feeds_over(parts, &client.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
             #[cfg(feature = "tracing")]
@@ -62,8 +66,8 @@ pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFe
     }
 }
 
-/// Creates the feeds over the connections of a router.
-fn feeds_over(parts: &Arc<Parts>, router: &Arc<Router>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
+/// Creates the feeds over the connections of a client.
+fn feeds_over(parts: &Arc<Parts>, client: &Arc<Client>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     let connector = parts.client.connector();
     let all: Vec<u32> = (0..parts.keyspace.buckets()).collect();
     // In a cluster a read goes to one slot: one that fails is an error for its own bucket.
@@ -75,21 +79,13 @@ fn feeds_over(parts: &Arc<Parts>, router: &Arc<Router>, deadline: Duration) -> V
         timeout: parts.client.timeout(),
         name: Box::new(move |bucket| keyspace.channel(bucket)),
     };
-    let subscription = Subscription::start(channels, router, bells.clone()).map(Arc::new);
+    let subscription = Subscription::start(channels, client, bells.clone()).map(Arc::new);
     let feed = |bell: Arc<Bell>| -> Box<dyn LogFeed> {
         let buckets = bell.buckets().to_vec();
-        let reader = FeedReader { parts: Arc::clone(parts), router: Arc::clone(router), buckets };
+        let reader = FeedReader { parts: Arc::clone(parts), client: Arc::clone(client), buckets };
         Box::new(Feed { reader: Arc::new(reader), deadline, bell, _subscription: subscription.clone() })
     };
     bells.into_iter().map(feed).collect()
-}
-
-/// Creates the router of the feeds. A read is given up at its deadline, and a connection that owes
-/// an answer after twice that. Only connecting may take longer, from read to read: otherwise a slow
-/// network would never be connected to.
-fn router(parts: &Parts, deadline: Duration) -> Result<Router, ConfigError> {
-    let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
-    parts.client.router_with(ConnectionConfig { patience: deadline.saturating_mul(2), ..config })
 }
 
 impl LogFeed for Feed {
@@ -109,7 +105,7 @@ impl LogFeed for Feed {
     }
 
     fn suspect(&mut self) {
-        self.reader.router.suspect();
+        self.reader.client.guard().suspect();
     }
 }
 
@@ -130,7 +126,6 @@ impl FeedReader {
             }
             check_cursor(query)?;
         }
-        self.parts.client.keep_proving();
         let context = self.parts.until(deadline);
         let first = self.read_once(context, &queries).await?;
         if first.iter().all(|answer| !needs_touch(context, answer)) {
@@ -170,7 +165,7 @@ impl FeedReader {
             return Ok(Vec::new());
         }
         let Context { client, keyspace, deadline, .. } = context;
-        let (fence, checkout) = fence::read(&self.router, keyspace, queries, deadline).await?;
+        let (fence, checkout) = fence::read(&self.client, keyspace, queries, deadline).await?;
         client.learn_time(fence.now);
         let page = |((_, query), values): (&BucketQuery, BucketValues)| {
             let reply = LogReply::parse(fence.now, values, query)?;

@@ -10,7 +10,7 @@ use crate::{
     error::StoreErrorKind,
     store::redis::client::{
         address::Address,
-        answer::{error::CommandError, reply::Reply},
+        answer::{CommandError, Reply},
         connections::{Connections, config::ConnectionConfig, connector::Connector},
     },
 };
@@ -62,7 +62,7 @@ async fn ask_one(
     let connections =
         Connections::new(connector.source(Some(node), &config).map_err(unusable)?, &config, connector.guard());
     let deadline = Instant::now() + config.timeout;
-    let mut checkout = connections.checkout(deadline).await?;
+    let checkout = connections.checkout(deadline).await?;
     parse(checkout.command(redis::cmd("CLUSTER").arg("SLOTS"), deadline).await?, node, buckets)
 }
 

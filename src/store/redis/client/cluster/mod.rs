@@ -13,6 +13,8 @@
 //! all calls use the old answer. A caller that got `MOVED` knows that the answer is wrong, and asks
 //! again after the shortest pause.
 
+mod topology;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,10 +30,10 @@ use crate::{
         BoxFuture,
         redis::client::{
             address::Address,
-            answer::error::CommandError,
-            connections::{Connections, checkout::Checkout, config::ConnectionConfig, connector::Connector},
+            answer::CommandError,
+            cluster::topology::Topology,
+            connections::{Connections, config::ConnectionConfig, connection::Checkout, connector::Connector},
             failover::guard::Guard,
-            router::topology::{self, Topology},
         },
     },
 };
@@ -93,13 +95,8 @@ impl Cluster {
     }
 
     /// Returns the rules by which answers count.
-    pub(crate) fn guard(&self) -> &Arc<Guard> {
+    fn guard(&self) -> &Arc<Guard> {
         self.connector.guard()
-    }
-
-    /// Returns the highest count of connections to one primary.
-    pub(crate) fn count(&self) -> usize {
-        self.config.connections
     }
 
     /// Returns a connection to the primary of a bucket.
