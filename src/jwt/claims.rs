@@ -1,18 +1,345 @@
-//! The claims of a verified token, as requests carry them.
+//! The claims set (RFC 7519 section 4): how it is made, read from a payload, and written. And the
+//! claims of a verified token, as requests carry them.
 
 use std::{
-    fmt,
+    fmt, mem,
     ops::Deref,
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
-use serde::{Serialize, Serializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize, Serializer,
+    de::DeserializeOwned,
+    ser::{self, SerializeMap},
+};
+use serde_json::Value;
 
 use super::{
-    claims_set::JwtClaims,
-    custom::{NoClaims, RawClaims},
+    reserved::RESERVED,
+    token::payload::{self, Payload, RawClaims, Scope, TokenType},
 };
-use crate::error::TokenError;
+use crate::{
+    clock::Timestamp,
+    error::TokenError,
+    ids::{SessionId, Subject, TokenId},
+};
+
+/// The claims type of an application without claims of its own. Members of a token beyond the
+/// registered ones are ignored.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NoClaims {}
+
+/// A claims set: the registered claims and the application's own (`C`).
+///
+/// Create one to sign it with [`encode_jwt`](super::encode_jwt). A claims set proves nothing: a
+/// verified one is a [`Claims`](super::Claims). It always has `exp`, `iat`, `sub`, `jti` and
+/// `type`.
+#[derive(Clone)]
+pub struct JwtClaims<C = NoClaims> {
+    pub(super) issuer: Option<String>,
+    pub(super) subject: Subject,
+    pub(super) audience: Vec<String>,
+    pub(super) expires_at: Timestamp,
+    pub(super) issued_at: Timestamp,
+    pub(super) not_before: Option<Timestamp>,
+    pub(super) token_id: TokenId,
+    pub(super) token_type: Option<TokenType>,
+    pub(super) session_id: Option<SessionId>,
+    pub(super) generation: Option<u64>,
+    pub(super) scope: Scope,
+    pub(super) client_id: Option<String>,
+    pub(super) access_lifetime: Option<Duration>,
+    pub(super) custom: C,
+}
+
+impl<C> JwtClaims<C> {
+    /// Creates a claims set with the claims that every token has. Times are cut to whole seconds.
+    pub fn new(
+        subject: impl Into<Subject>,
+        token_id: impl Into<TokenId>,
+        token_type: TokenType,
+        issued_at: Timestamp,
+        lifetime: Duration,
+        custom: C,
+    ) -> Self {
+        let issued_at = issued_at.floor_to_secs();
+        Self {
+            issuer: None,
+            subject: subject.into(),
+            audience: Vec::new(),
+            expires_at: issued_at.saturating_add(lifetime).floor_to_secs(),
+            issued_at,
+            not_before: None,
+            token_id: token_id.into(),
+            token_type: Some(token_type),
+            session_id: None,
+            generation: None,
+            scope: Scope::default(),
+            client_id: None,
+            access_lifetime: None,
+            custom,
+        }
+    }
+
+    /// Sets `iss`.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Sets `aud`: one is written as a string, several as an array.
+    #[must_use]
+    pub fn with_audience(mut self, audience: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.audience = audience.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets `exp`, cut to whole seconds.
+    #[must_use]
+    pub fn with_expiry(mut self, expires_at: Timestamp) -> Self {
+        self.expires_at = expires_at.floor_to_secs();
+        self
+    }
+
+    /// Sets `nbf`, cut to whole seconds.
+    #[must_use]
+    pub fn with_not_before(mut self, not_before: Timestamp) -> Self {
+        self.not_before = Some(not_before.floor_to_secs());
+        self
+    }
+
+    /// Sets `sid` and `gen`: the session, and the user's generation in which it was opened.
+    #[must_use]
+    pub fn with_session(mut self, session_id: impl Into<SessionId>, generation: u64) -> Self {
+        self.session_id = Some(session_id.into());
+        self.generation = Some(generation);
+        self
+    }
+
+    /// Sets `scope`; the empty scope is not written.
+    #[must_use]
+    pub fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Sets `client_id` (RFC 9068 section 2.2).
+    #[must_use]
+    pub fn with_client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// Sets `atl`, cut to whole seconds: the lifetime of the access tokens that a refresh token is
+    /// exchanged for.
+    #[must_use]
+    pub fn with_access_lifetime(mut self, lifetime: Duration) -> Self {
+        self.access_lifetime = Some(Duration::from_secs(lifetime.as_secs()));
+        self
+    }
+
+    /// Replaces the application's claims. The new ones can be of another type.
+    #[must_use]
+    pub fn with_custom<D>(self, custom: D) -> JwtClaims<D> {
+        JwtClaims {
+            issuer: self.issuer,
+            subject: self.subject,
+            audience: self.audience,
+            expires_at: self.expires_at,
+            issued_at: self.issued_at,
+            not_before: self.not_before,
+            token_id: self.token_id,
+            token_type: self.token_type,
+            session_id: self.session_id,
+            generation: self.generation,
+            scope: self.scope,
+            client_id: self.client_id,
+            access_lifetime: self.access_lifetime,
+            custom,
+        }
+    }
+
+    /// Returns `iss`: the issuer.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// Returns `sub`: the subject.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Returns `aud`: the audience.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        &self.audience
+    }
+
+    /// Returns `exp`: the time from which the token is not valid.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Returns `iat`: the time of issue.
+    #[must_use]
+    pub fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
+    /// Returns `nbf`: the time before which the token is not valid.
+    #[must_use]
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
+    }
+
+    /// Returns `jti`: the token's id.
+    #[must_use]
+    pub fn token_id(&self) -> &TokenId {
+        &self.token_id
+    }
+
+    /// Returns `type`. Only a token of another issuer can lack it.
+    #[must_use]
+    pub fn token_type(&self) -> Option<TokenType> {
+        self.token_type
+    }
+
+    /// Returns `sid`: the session that the token belongs to.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&SessionId> {
+        self.session_id.as_ref()
+    }
+
+    /// Returns `gen`: the subject's generation when the session was opened.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+
+    /// Returns `scope`: the rights of the token.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Returns `client_id`: the client to which the token was issued.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
+    /// Returns `atl`: the lifetime of the access tokens that a refresh token of this crate is
+    /// exchanged for.
+    #[must_use]
+    pub fn access_lifetime(&self) -> Option<Duration> {
+        self.access_lifetime
+    }
+
+    /// Returns the application's claims.
+    #[must_use]
+    pub fn custom(&self) -> &C {
+        &self.custom
+    }
+}
+
+impl<C> fmt::Debug for JwtClaims<C> {
+    /// Shows ids and times. The application's claims are left out: they may be personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtClaims")
+            .field("subject", &self.subject.as_str())
+            .field("token_id", &self.token_id.as_str())
+            .field("token_type", &self.token_type)
+            .field("session_id", &self.session_id().map(SessionId::as_str))
+            .field("issued_at", &self.issued_at)
+            .field("expires_at", &self.expires_at)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Serialize> Serialize for JwtClaims<C> {
+    /// Serializes as a JSON object. Custom claims with a reserved name are an error, and so are
+    /// those that are no object. So no member is ever written twice.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Value::Object(custom) = serde_json::to_value(&self.custom).map_err(ser::Error::custom)? else {
+            return Err(ser::Error::custom("custom claims must serialize to an object"));
+        };
+        if let Some(name) = custom.keys().find(|name| RESERVED.contains(&name.as_str())) {
+            return Err(ser::Error::custom(format_args!("custom claims may not have the reserved name `{name}`")));
+        }
+
+        let mut map = serializer.serialize_map(None)?;
+        let mut member = |name: &str, value: Option<&str>| match value {
+            Some(value) => map.serialize_entry(name, value),
+            None => Ok(()),
+        };
+        member("iss", self.issuer())?;
+        member("sub", Some(self.subject.as_str()))?;
+        member("jti", Some(self.token_id.as_str()))?;
+        member("type", self.token_type.map(TokenType::as_str))?;
+        member("sid", self.session_id().map(SessionId::as_str))?;
+        member("scope", Some(self.scope.as_str()).filter(|scope| !scope.is_empty()))?;
+        member("client_id", self.client_id())?;
+        match self.audience.as_slice() {
+            [] => {}
+            [one] => map.serialize_entry("aud", one)?,
+            several => map.serialize_entry("aud", several)?,
+        }
+        map.serialize_entry("iat", &self.issued_at.as_secs())?;
+        map.serialize_entry("exp", &self.expires_at.as_secs())?;
+        if let Some(not_before) = self.not_before {
+            map.serialize_entry("nbf", &not_before.as_secs())?;
+        }
+        if let Some(generation) = self.generation {
+            map.serialize_entry("gen", &generation)?;
+        }
+        if let Some(lifetime) = self.access_lifetime {
+            map.serialize_entry("atl", &lifetime.as_secs())?;
+        }
+        for (name, value) in &custom {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl JwtClaims<RawClaims> {
+    /// Reads the application's claims as type `C`. A claims set with [`RawClaims`] comes from
+    /// [`decode_token`](super::decode_token).
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::CustomClaims`] if they do not fit.
+    pub fn parse_custom<C: DeserializeOwned>(mut self) -> Result<JwtClaims<C>, TokenError> {
+        let custom = payload::parse_custom(mem::take(&mut self.custom))?;
+        Ok(self.with_custom(custom))
+    }
+
+    /// Creates the claims set of a payload whose signature is good.
+    pub(super) fn of(payload: Payload) -> Result<Self, TokenError> {
+        Ok(Self {
+            issuer: payload.iss,
+            subject: payload.sub.ok_or(TokenError::Claims("`sub` is missing"))?,
+            audience: payload.aud.unwrap_or_default(),
+            expires_at: payload.exp.ok_or(TokenError::Claims("`exp` is missing"))?,
+            issued_at: payload.iat.ok_or(TokenError::Claims("`iat` is missing"))?,
+            not_before: payload.nbf,
+            token_id: payload.jti.ok_or(TokenError::Claims("`jti` is missing"))?,
+            token_type: payload.token_type,
+            session_id: payload.sid,
+            generation: payload.generation,
+            scope: payload.scope.unwrap_or_default(),
+            client_id: payload.client_id,
+            access_lifetime: payload.access_lifetime,
+            custom: payload.custom,
+        })
+    }
+}
 
 /// The claims of a token that was verified: its signature, times, issuer, audience and type. With
 /// [`TokenService`](crate::TokenService), it was also found not to be revoked.

@@ -5,7 +5,7 @@
 //!
 //! 1. `token::compact`: three canonical base64url segments, at most [`Validation::max_token_len`]
 //!    bytes (RFC 7515 section 7.1).
-//! 2. `token::header`: an object without duplicate members, a supported `alg`, no `crit`, `b64`,
+//! 2. Its header: an object without duplicate members, a supported `alg`, no `crit`, `b64`,
 //!    `zip`, `enc`, `cty`.
 //! 3. `keys::key`: one key, one algorithm. The signature is checked before any claim is read (RFC
 //!    8725 section 3.1).
@@ -46,30 +46,27 @@
 //! ```
 
 mod claims;
-mod claims_set;
-mod custom;
+mod encode;
 mod json;
 mod keys;
-mod scope;
+mod reserved;
 mod token;
-mod token_type;
 mod validation;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 mod vectors;
 
-#[allow(unused_imports, reason = "`build` is about to call it")]
-pub(crate) use self::custom::reserved_member_of;
-pub(crate) use self::token::{
-    compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
-    encode::Encoder,
-};
 pub use self::{
-    claims::Claims,
-    claims_set::{JwtClaims, encode_jwt},
-    custom::{NoClaims, RawClaims},
+    claims::{Claims, JwtClaims, NoClaims},
+    encode::encode_jwt,
     keys::{Algorithm, KeySet, SigningKey, VerifyingKey},
-    scope::Scope,
-    token::compact::verify_compact,
-    token_type::TokenType,
+    token::{
+        compact::verify_compact,
+        payload::{RawClaims, Scope, TokenType},
+    },
     validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
+};
+pub(crate) use self::{
+    encode::Encoder,
+    reserved::reserved_member_of,
+    token::compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
 };

@@ -5,16 +5,12 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    claims::Claims,
-    claims_set::JwtClaims,
-    custom::RawClaims,
+    claims::{Claims, JwtClaims},
     keys::KeySet,
     token::{
-        compact::{DEFAULT_MAX_TOKEN_LEN, VerifiedJws, verify_token},
-        header::typ_is,
-        payload::Payload,
+        compact::{DEFAULT_MAX_TOKEN_LEN, VerifiedJws, typ_is, verify_token},
+        payload::{Payload, RawClaims, TokenType},
     },
-    token_type::TokenType,
 };
 use crate::{
     clock::{COARSE_LAG, Clock, Timestamp},

@@ -35,7 +35,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    epoch::LAST_EPOCH,
+    deny_set::LAST_EPOCH,
     history::{BackPage, Head, History, Horizon, Link, Lost, Step},
 };
 use crate::{
@@ -105,14 +105,14 @@ struct LastEntry {
 pub(super) struct PendingRead {
     number: u64,
     began: Duration,
-    query: LogQuery,
+    pub(super) query: LogQuery,
 }
 
 /// A read backwards whose page has not come.
 #[derive(Clone, Debug)]
 pub(super) struct PendingBackRead {
     epoch: u16,
-    query: LogQuery,
+    pub(super) query: LogQuery,
 }
 
 /// The cause of a new start at the head.
@@ -172,18 +172,6 @@ impl LastEntry {
     fn link(&self) -> Option<Link> {
         let (previous, previous_at) = self.previous.clone()?;
         Some(Link { before: self.cursor.clone()?, sequence: self.sequence, previous, previous_at })
-    }
-}
-
-impl PendingRead {
-    pub(super) fn query(&self) -> &LogQuery {
-        &self.query
-    }
-}
-
-impl PendingBackRead {
-    pub(super) fn query(&self) -> &LogQuery {
-        &self.query
     }
 }
 

@@ -16,7 +16,7 @@
 //! | `history` | the span that was read without a hole, and the way back after a break |
 //! | `deny_set` | the revocations: exact, bounded, in little memory |
 //! | `lease` | the order in which lease and data are read and written |
-//! | `verdict`, `epoch` | types and numbers that the others share |
+//! | `verdict` | types that the others share |
 //!
 //! # Why the bound holds
 //!
@@ -41,7 +41,6 @@
 mod bucket;
 mod buckets;
 mod deny_set;
-mod epoch;
 mod history;
 mod horizon_checks;
 mod lease;

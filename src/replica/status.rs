@@ -56,14 +56,16 @@ pub struct ReplicaStatus {
 
 /// Watches the feeds of a replica.
 pub(super) struct Monitor {
-    feeds: Box<[Arc<FeedMonitor>]>,
+    /// In the order of the feeds.
+    pub(super) feeds: Box<[Arc<FeedMonitor>]>,
     staleness: Duration,
 }
 
 /// Watches the task that reads one feed.
 #[derive(Debug)]
 pub(super) struct FeedMonitor {
-    bell: Arc<Bell>,
+    /// Requests ring it to wake the task.
+    pub(super) bell: Arc<Bell>,
     health: Mutex<FeedHealth>,
 }
 
@@ -95,11 +97,6 @@ impl FeedMonitor {
 
     pub(super) fn buckets(&self) -> &[u32] {
         self.bell.buckets()
-    }
-
-    /// Returns the bell by which requests wake the task that reads this feed.
-    pub(super) fn bell(&self) -> &Arc<Bell> {
-        &self.bell
     }
 
     /// Notes that these buckets were read. The cause stays if it may concern others.
@@ -155,11 +152,6 @@ impl Cause {
 impl Monitor {
     pub(super) fn new(feeds: &[Box<dyn LogFeed>], staleness: Duration) -> Self {
         Self { feeds: feeds.iter().map(|feed| Arc::new(FeedMonitor::new(&**feed))).collect(), staleness }
-    }
-
-    /// Returns the monitors of the feeds, in their order.
-    pub(super) fn feeds(&self) -> &[Arc<FeedMonitor>] {
-        &self.feeds
     }
 
     /// Returns the bell that wakes the task which reads this bucket.

@@ -70,7 +70,7 @@ impl ReplicaTasks {
         let mut tasks = vec![runtime.spawn(republish(Arc::clone(&replica))).abort_handle()];
         let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let has_skipped = Arc::new(AtomicBool::new(false));
-        for (feed, monitor) in feeds.into_iter().zip(replica.monitor.feeds()) {
+        for (feed, monitor) in feeds.into_iter().zip(&replica.monitor.feeds) {
             let task = FeedTask {
                 replica: Arc::clone(&replica),
                 monitor: Arc::clone(monitor),
@@ -109,7 +109,7 @@ struct FeedTask {
 
 impl FeedTask {
     async fn run(mut self) {
-        let bell = Arc::clone(self.monitor.bell());
+        let bell = Arc::clone(&self.monitor.bell);
         let _stopped = StoppedGuard { replica: Arc::downgrade(&self.replica), monitor: Arc::clone(&self.monitor) };
         let mut failures = 0;
         loop {
@@ -168,7 +168,7 @@ impl FeedTask {
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
         let start = |number: &u32| Some((*number, self.replica.buckets.get(*number)?.next_read(now, limit)));
         let reads: Vec<(u32, PendingRead)> = due.iter().filter_map(start).collect();
-        let queries = reads.iter().map(|(number, read)| (*number, read.query().clone())).collect();
+        let queries = reads.iter().map(|(number, read)| (*number, read.query.clone())).collect();
         let pages = self.fetch(queries).await?;
         self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
         let (mut unread, mut is_resync) = (None, false);
@@ -276,7 +276,7 @@ impl FeedTask {
         let limit = (self.limit / 4).clamp(2, ENTRIES_A_BACK_PAGE);
         let read = self.replica.buckets.get(number).and_then(|bucket| bucket.next_back_read(limit));
         let Some(read) = read else { return };
-        let Ok(mut pages) = self.fetch(vec![(number, read.query().clone())]).await else {
+        let Ok(mut pages) = self.fetch(vec![(number, read.query.clone())]).await else {
             self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
             return self.back.pause_after_failure(Instant::now());
         };

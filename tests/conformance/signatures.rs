@@ -315,7 +315,7 @@ async fn key_33_a_mac_is_compared_whole_and_by_the_backend() {
     // compares in constant time: by `hmac::verify` of aws-lc-rs, or `Mac::verify_slice` of
     // RustCrypto.
     for (name, source) in [
-        ("backend.rs", include_str!("../../src/jwt/keys/backend.rs")),
+        ("algorithm.rs", include_str!("../../src/jwt/keys/algorithm.rs")),
         ("compact.rs", include_str!("../../src/jwt/token/compact.rs")),
         ("key.rs", include_str!("../../src/jwt/keys/key.rs")),
     ] {

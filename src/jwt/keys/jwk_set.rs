@@ -12,8 +12,7 @@ use serde::{
 };
 
 use super::{
-    algorithm::{Algorithm, KeyType},
-    backend::Backend,
+    algorithm::{Algorithm, Backend, KeyType},
     jwk::{self, Members},
     key::{MAX_KEYS, VerifyingKey},
     pem::Half,

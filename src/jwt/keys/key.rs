@@ -6,8 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
 use super::{
-    algorithm::{Algorithm, KeyType},
-    backend::Backend,
+    algorithm::{Algorithm, Backend, KeyType},
     jwk::{self, Jwk, Material},
     pem::{self, Half},
     public_key::PublicKey,

@@ -1,7 +1,6 @@
 //! Keys: how they are read, checked, named and published, and the signatures they make and verify.
 
 mod algorithm;
-mod backend;
 mod der;
 mod ed25519;
 mod jwk;

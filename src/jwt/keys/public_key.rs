@@ -4,8 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
 
 use super::{
-    algorithm::{Algorithm, KeyType},
-    backend::Backend,
+    algorithm::{Algorithm, Backend, KeyType},
     der, ed25519,
 };
 use crate::error::ConfigError;

@@ -1,24 +1,31 @@
 //! The payload as a claims set (RFC 7519 section 4). It is an object without duplicate members.
-//! Every registered claim has its RFC's type, needed or not.
+//! Every registered claim has its RFC's type, needed or not; the others are the application's, and
+//! are read as its type.
 
 use std::{fmt, time::Duration};
 
 use serde::{
-    Deserialize,
-    de::{self, Deserializer, MapAccess, Visitor},
+    Deserialize, Serialize, Serializer,
+    de::{
+        self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor,
+        value::StringDeserializer,
+    },
+    forward_to_deserialize_any,
 };
 use serde_json::{Map, Value};
 
 use crate::{
     clock::Timestamp,
-    error::TokenError,
+    error::{ClaimProblem, TokenError},
     ids::{SessionId, Subject, TokenId, is_id},
-    jwt::{
-        json::{self, FromMembers, NumericDate},
-        scope::Scope,
-        token_type::TokenType,
-    },
+    jwt::json::{self, FromMembers, Name, NumericDate},
 };
+
+/// The application's claims of a token as JSON: every member that is not a registered one.
+///
+/// They can be read whatever the application's claims type has become since the token was issued.
+/// [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts them.
+pub type RawClaims = Map<String, Value>;
 
 /// The members of a claims set.
 #[derive(Default)]
@@ -36,7 +43,7 @@ pub(crate) struct Payload {
     pub(crate) scope: Option<Scope>,
     pub(crate) client_id: Option<String>,
     pub(crate) access_lifetime: Option<Duration>,
-    pub(crate) custom: Map<String, Value>,
+    pub(crate) custom: RawClaims,
 }
 
 impl Payload {
@@ -151,5 +158,298 @@ impl<'de> Deserialize<'de> for Audience {
         }
 
         deserializer.deserialize_any(AudienceVisitor)
+    }
+}
+
+/// The purpose of a token. An access token never passes for a refresh token, nor the other way
+/// round.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum TokenType {
+    /// Opens protected routes.
+    Access,
+    /// Is exchanged for new tokens, and opens nothing else.
+    Refresh,
+}
+
+impl TokenType {
+    /// Returns its text in the `type` claim: `access` or `refresh`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+impl Serialize for TokenType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenType {
+    /// Reads a string only: a derived implementation would accept `{"refresh":null}` too.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match &*Name::deserialize(deserializer)?.0 {
+            "access" => Ok(Self::Access),
+            "refresh" => Ok(Self::Refresh),
+            _ => Err(de::Error::custom("neither access nor refresh")),
+        }
+    }
+}
+
+impl fmt::Display for TokenType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The rights of a token: a set of scope tokens (RFC 6749 section 3.3), compared exactly.
+#[derive(Clone, Default, Eq, Hash, PartialEq)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Reads a space-delimited list. Returns `None` if it breaks the grammar: tokens of printable
+    /// ASCII without `"` and `\`, one space between two of them. The empty text is the empty scope.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_token =
+            |token: &str| !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        (text.is_empty() || text.split(' ').all(is_token)).then(|| Self(text.to_owned()))
+    }
+
+    /// Returns true if `token` is one of its scope tokens. The comparison is of whole tokens and
+    /// case-sensitive.
+    #[must_use]
+    pub fn contains(&self, token: &str) -> bool {
+        self.iter().any(|own| own == token)
+    }
+
+    /// Returns the scope tokens in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ').filter(|token| !token.is_empty())
+    }
+
+    /// Returns true if it has no scope token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the space-delimited text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads the claims of a token as the application's type.
+pub(crate) fn parse_custom<C: DeserializeOwned>(claims: RawClaims) -> Result<C, TokenError> {
+    C::deserialize(CustomClaims(claims))
+        .map_err(|Misfit { field, problem }| TokenError::CustomClaims { claim: field, problem })
+}
+
+/// A deserializer of claims that reports the field at fault, and nothing of the token.
+///
+/// `serde_json`'s own errors quote values. For types other than structs it leaves the work to
+/// `serde_json`, and no field is known.
+struct CustomClaims(RawClaims);
+
+/// The reason why claims do not fit their type.
+#[derive(Debug)]
+struct Misfit {
+    field: Option<&'static str>,
+    problem: ClaimProblem,
+}
+
+impl Misfit {
+    const UNKNOWN: Self = Self { field: None, problem: ClaimProblem::Unreadable };
+
+    fn hide(_: serde_json::Error) -> Self {
+        Self::UNKNOWN
+    }
+}
+
+impl<'de> Deserializer<'de> for CustomClaims {
+    type Error = Misfit;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        Value::Object(self.0).deserialize_any(visitor).map_err(Misfit::hide)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
+        let mut members = ClaimMembers { rest: self.0.into_iter(), value: None, fields };
+        let value = visitor.visit_map(&mut members)?;
+        // As `serde_json` does: a type that leaves members unread has to skip them itself.
+        if members.rest.len() == 0 { Ok(value) } else { Err(Misfit::UNKNOWN) }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
+        Value::Object(self.0).deserialize_enum(name, variants, visitor).map_err(Misfit::hide)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        visitor.visit_some(self)
+    }
+
+    /// The name has a meaning to `serde_json`'s `RawValue`.
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Misfit> {
+        Value::Object(self.0).deserialize_newtype_struct(name, visitor).map_err(Misfit::hide)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+/// The members of a token that a struct reads.
+struct ClaimMembers {
+    rest: serde_json::map::IntoIter,
+    /// The value of the last name, and the field of that name.
+    value: Option<(Value, Option<&'static str>)>,
+    fields: &'static [&'static str],
+}
+
+impl<'de> MapAccess<'de> for ClaimMembers {
+    type Error = Misfit;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Misfit> {
+        let Some((name, value)) = self.rest.next() else { return Ok(None) };
+        self.value = Some((value, self.fields.iter().copied().find(|field| *field == name)));
+        let name: StringDeserializer<Misfit> = name.into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Misfit> {
+        let (value, field) = self.value.take().ok_or(Misfit::UNKNOWN)?;
+        seed.deserialize(value).map_err(|_| Misfit { field, ..Misfit::UNKNOWN })
+    }
+}
+
+impl de::Error for Misfit {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::UNKNOWN
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self { field: Some(field), problem: ClaimProblem::Missing }
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the claims do not fit their type")
+    }
+}
+
+#[cfg(test)]
+#[allow(dead_code, reason = "only the names of the fields matter")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::jwt::NoClaims;
+
+    #[derive(Debug, Deserialize)]
+    struct Role {
+        role: String,
+        #[serde(default)]
+        level: u8,
+    }
+
+    fn refusal<C: DeserializeOwned>(claims: &Value) -> Option<TokenError> {
+        parse_custom::<C>(claims.as_object().cloned().unwrap_or_default()).err()
+    }
+
+    fn misfit(claim: Option<&'static str>, problem: ClaimProblem) -> TokenError {
+        TokenError::CustomClaims { claim, problem }
+    }
+
+    #[test]
+    fn claims_that_do_not_fit_name_the_field_and_no_value() {
+        use ClaimProblem::{Missing, Unreadable};
+
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Strict {
+            role: String,
+        }
+
+        assert_eq!(refusal::<Role>(&json!({ "role": "guest", "other": [1] })), None);
+        assert_eq!(refusal::<Role>(&json!({ "other": 1 })), Some(misfit(Some("role"), Missing)));
+        assert_eq!(refusal::<Role>(&json!({ "role": 7 })), Some(misfit(Some("role"), Unreadable)));
+        assert_eq!(
+            refusal::<Role>(&json!({ "role": "guest", "level": "high" })),
+            Some(misfit(Some("level"), Unreadable))
+        );
+        assert_eq!(refusal::<Strict>(&json!({ "role": "guest", "secret": 1 })), Some(misfit(None, Unreadable)));
+        assert_eq!(refusal::<BTreeMap<String, u8>>(&json!({ "secret": "value" })), Some(misfit(None, Unreadable)));
+        assert_eq!(refusal::<String>(&json!({ "secret": "value" })), Some(misfit(None, Unreadable)));
+        assert_eq!(refusal::<NoClaims>(&json!({ "role": "guest" })), None);
+        for claims in [json!({ "role": ["hidden"] }), json!({ "role": "a", "level": "hidden" })] {
+            let text = refusal::<Role>(&claims).map(|error| format!("{error} {error:?}")).unwrap_or_default();
+            assert!(text.contains("level") || text.contains("role"), "{text}");
+            assert!(!text.contains("hidden"), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_types_than_structs_are_read_as_serde_json_reads_them() {
+        #[derive(Debug, Deserialize, PartialEq)]
+        enum Kind {
+            Staff { role: String },
+        }
+
+        #[derive(Debug, Deserialize, PartialEq)]
+        struct Newtype(BTreeMap<u8, bool>);
+
+        #[derive(Debug, Deserialize, PartialEq)]
+        struct Flattened {
+            role: String,
+            #[serde(flatten)]
+            rest: RawClaims,
+        }
+
+        fn read<C: DeserializeOwned>(claims: &Value) -> Option<C> {
+            parse_custom(claims.as_object().cloned().unwrap_or_default()).ok()
+        }
+
+        let claims = json!({ "Staff": { "role": "admin" } });
+        assert_eq!(read::<Value>(&claims).as_ref(), Some(&claims));
+        assert_eq!(read::<RawClaims>(&claims).as_ref(), claims.as_object());
+        assert_eq!(read(&claims), Some(Kind::Staff { role: "admin".to_owned() }));
+        assert_eq!(read(&claims), Some(Some(Kind::Staff { role: "admin".to_owned() })));
+        assert_eq!(read(&json!({ "7": true })), Some(Newtype(BTreeMap::from([(7, true)]))));
+        let rest = RawClaims::from_iter([("level".to_owned(), json!(1))]);
+        let flattened = json!({ "role": "admin", "level": 1 });
+        assert_eq!(read(&flattened), Some(Flattened { role: "admin".to_owned(), rest }));
     }
 }

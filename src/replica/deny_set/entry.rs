@@ -1,11 +1,8 @@
-//! The bytes of an entry.
+//! The kinds of entries, and the bytes of one.
 
 use std::ops::Range;
 
-use super::{
-    id::{LONGEST_TEXT, PackedId},
-    name::{EntryKind, EntryName, NameHasher},
-};
+use super::id::{LONGEST_TEXT, PackedId};
 use crate::{clock::Timestamp, store::Revocation};
 
 /// The most bytes of an entry. A store's ids have at most 255.
@@ -25,6 +22,32 @@ const EPOCH: Range<usize> = 1..3;
 /// The latest time that the 4 bytes of an entry's `until` can hold.
 pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 
+// An epoch of the log is this node's count of log restarts when it read an entry.
+
+/// Epoch of entries that were learned from `check` instead of the log. They are never republished.
+pub(in crate::replica) const EPOCH_LOCAL: u16 = u16::MAX;
+/// Epoch of this node's own revocations that the log does not have yet.
+pub(in crate::replica) const EPOCH_PENDING: u16 = EPOCH_LOCAL - 1;
+/// Epoch of entries that the store has lost. They are to be republished.
+pub(in crate::replica) const EPOCH_LOST: u16 = EPOCH_PENDING - 1;
+/// The last number of an epoch of the log.
+pub(in crate::replica) const LAST_EPOCH: u16 = EPOCH_LOST - 1;
+
+/// The kind of a revocation, and of its name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(in crate::replica) enum EntryKind {
+    Session = 1,
+    Token = 2,
+    /// All sessions of a subject below a generation.
+    Subject = 3,
+    /// A token of another issuer, or all of one subject or session there.
+    External = 4,
+    /// The same as `Subject`, except one session. It is held beside that and not in its place: an
+    /// exception for a session must not revive one that is revoked.
+    Others = 5,
+}
+
 /// A revocation as the deny set holds it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Entry<'a> {
@@ -35,6 +58,20 @@ pub(super) struct Entry<'a> {
     pub(super) number: u64,
     pub(super) first: PackedId<'a>,
     pub(super) second: PackedId<'a>,
+}
+
+impl EntryKind {
+    /// Returns true unless the kind is a session or a token, which is revoked or not, and nothing
+    /// between.
+    pub(super) fn has_strength(self) -> bool {
+        !matches!(self, Self::Session | Self::Token)
+    }
+
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Session, Self::Token, Self::Subject, Self::External, Self::Others]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
 }
 
 impl<'a> Entry<'a> {
@@ -86,18 +123,6 @@ impl<'a> Entry<'a> {
     pub(super) fn len(&self) -> usize {
         let number = if self.kind.has_strength() { NUMBER } else { 0 };
         HEAD + number + self.first.len() + self.second.len()
-    }
-
-    /// Returns true if the entry is found under this name.
-    pub(super) fn has_name(&self, name: EntryName<'_>) -> bool {
-        let has_second = || self.kind.has_strength() || self.second == PackedId::of(name.second);
-        self.kind == name.kind && self.first == PackedId::of(name.first) && has_second()
-    }
-
-    pub(super) fn hash(&self, hasher: &NameHasher) -> u32 {
-        let (mut first, mut second) = ([0; LONGEST_TEXT], [0; LONGEST_TEXT]);
-        let (first, second) = (self.first.text(&mut first), self.second.text(&mut second));
-        hasher.hash(self.kind, first.unwrap_or_default(), second.unwrap_or_default())
     }
 
     /// Returns the revocation, for the store.

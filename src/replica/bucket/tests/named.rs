@@ -110,10 +110,10 @@ fn read_quickly(world: &World, max_failover: Duration) {
     let page = |query: &LogQuery| LogPage { max_failover, ..world.store.page(world.store.meta(), query).0 };
     for _ in 0..2 {
         let read = world.bucket.next_read(ms(world.elapsed), 2000);
-        world.bucket.apply(&read, page(read.query()), now);
+        world.bucket.apply(&read, page(&read.query), now);
     }
     while let Some(read) = world.bucket.next_back_read(2000) {
-        world.bucket.apply_back(&read, page(read.query()));
+        world.bucket.apply_back(&read, page(&read.query));
     }
 }
 
@@ -421,7 +421,7 @@ fn an_entry_that_no_valid_token_can_match_stops_nobody() {
     for length in [40_000, 70_000] {
         world.store.revoke(0, Revocation::Session { subject: "u1".into(), sid: "s".repeat(length).into() });
         let read = world.bucket.next_read(ms(world.elapsed), PAGE);
-        let (page, _) = world.store.page(world.store.meta(), read.query());
+        let (page, _) = world.store.page(world.store.meta(), &read.query);
         let outcome = world.bucket.apply(&read, page, at(0));
         assert_eq!((outcome.broke, outcome.has_skipped), (None, true));
         assert_eq!(world.says(&token), Verdict::Accepted);

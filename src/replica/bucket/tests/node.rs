@@ -263,7 +263,7 @@ impl World {
             Step::Answer(number) => {
                 self.take(Step::Begin(number));
                 let answer = match self.read_number(number) {
-                    Some((read, ReadState::Begun(meta))) => (meta.clone(), read.query().clone()),
+                    Some((read, ReadState::Begun(meta))) => (meta.clone(), read.query.clone()),
                     _ => return Outcome::default(),
                 };
                 let (page, has) = self.store.page(answer.0, &answer.1);
@@ -293,7 +293,7 @@ impl World {
             }
             Step::AskBack => {
                 if let Some(read) = self.bucket.next_back_read(PAGE) {
-                    let (page, _) = self.store.page(self.store.meta(), read.query());
+                    let (page, _) = self.store.page(self.store.meta(), &read.query);
                     self.backwards.push((read, page));
                 }
             }

@@ -51,13 +51,13 @@ fn a_read_bucket() -> (Bucket, Store) {
 /// Reads the log, after a break once more, and then everything that remains backwards.
 fn read(bucket: &Bucket, store: &Store) -> Outcome {
     let pending = bucket.next_read(ms(1), PAGE);
-    let mut outcome = bucket.apply(&pending, store.page(store.meta(), pending.query()).0, now(store));
+    let mut outcome = bucket.apply(&pending, store.page(store.meta(), &pending.query).0, now(store));
     if outcome.broke.is_some() {
         let again = read(bucket, store);
         return Outcome { has_lost: outcome.has_lost || again.has_lost, ..outcome };
     }
     while let Some(pending) = bucket.next_back_read(PAGE) {
-        outcome.has_lost |= bucket.apply_back(&pending, store.page(store.meta(), pending.query()).0).has_lost;
+        outcome.has_lost |= bucket.apply_back(&pending, store.page(store.meta(), &pending.query).0).has_lost;
     }
     outcome
 }
@@ -111,7 +111,7 @@ fn what_this_node_revokes_and_cannot_write_down_is_not_decided_here() {
     let pending = bucket.next_read(ms(1), PAGE);
     assert!(bucket.record_revocation(&session(&"s".repeat(1 << 16)), now(&store), now(&store), &POS));
     assert_eq!(bucket.lease_end(), 0);
-    bucket.apply(&pending, store.page(store.meta(), pending.query()).0, now(&store));
+    bucket.apply(&pending, store.page(store.meta(), &pending.query).0, now(&store));
     assert_eq!(bucket.lease_end(), 0, "the read had begun before");
     read(&bucket, &store);
     assert_ne!(bucket.lease_end(), 0);
@@ -260,7 +260,7 @@ fn a_stronger_one_that_is_waited_for_is_not_lost_for_a_weaker_one_that_was_told(
     let weaker = revoke(0);
     let pending = bucket.next_read(ms(1), PAGE);
     let stronger = revoke(1);
-    assert!(!bucket.apply(&pending, weaker.page(weaker.meta(), pending.query()).0, now(&weaker)).has_lost);
+    assert!(!bucket.apply(&pending, weaker.page(weaker.meta(), &pending.query).0, now(&weaker)).has_lost);
     assert!(!read(&bucket, &stronger).has_lost);
     assert_eq!(bucket.missing(now(&stronger), 0, 9).1, []);
 }

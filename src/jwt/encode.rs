@@ -3,10 +3,43 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
-use crate::{
-    error::Error,
-    jwt::{keys::SigningKey, token_type::TokenType},
+use super::{
+    claims::JwtClaims,
+    keys::{KeySet, SigningKey},
+    token::payload::TokenType,
 };
+use crate::{
+    clock::Timestamp,
+    error::Error,
+    ids::{SessionId, is_id},
+};
+
+/// Signs a claims set with the key set's signing key.
+///
+/// The header is `{"alg", "typ", "kid"}`, with `typ` = `at+jwt` (RFC 9068 section 2.1) for access
+/// tokens and `rt+jwt` for refresh tokens.
+///
+/// # Errors
+///
+/// [`Error::Signing`] if the set has no signing key or the key fails. [`Error::Issue`] if a
+/// verifier would not accept the claims:
+///
+/// * an id is empty, has over 255 bytes or has control characters,
+/// * `exp` is not after `iat` and `nbf`,
+/// * the custom claims are no object, or one of them has a reserved name.
+pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<String, Error> {
+    let session_id = claims.session_id().map(SessionId::as_str);
+    let ids = [Some(claims.subject.as_str()), Some(claims.token_id.as_str()), session_id];
+    if !ids.into_iter().flatten().all(is_id) {
+        return Err(Error::Issue("`sub`, `jti` and `sid` must be 1 to 255 bytes without control characters".into()));
+    }
+    let begins = claims.issued_at.max(claims.not_before.unwrap_or_default());
+    if claims.expires_at <= begins || claims.expires_at >= Timestamp::END_OF_TIME {
+        return Err(Error::Issue("`exp` must be after `iat` and `nbf`, and before the year 10 000".into()));
+    }
+    let key = keys.signing_key().ok_or(Error::Signing)?;
+    Encoder::new(key, claims.token_type.unwrap_or(TokenType::Access)).encode(key, claims)
+}
 
 /// The header segment of the tokens of one type and key. It is encoded once, not at every mint.
 #[derive(Debug)]

@@ -1,0 +1,168 @@
+//! The names that the application's own claims may not have.
+
+use std::fmt;
+
+use serde::{
+    de::{self, DeserializeOwned, Deserializer, Visitor},
+    forward_to_deserialize_any,
+};
+
+/// The names that the crate reads and writes itself.
+pub(super) const RESERVED: [&str; 14] =
+    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"];
+
+/// Returns the first field of a claims type, or variant of an enum, whose name is reserved.
+///
+/// Such a field is never filled, because the crate reads the member itself. If it is serialized,
+/// no token can be made. Some types do not tell their fields: maps, `#[serde(flatten)]`, untagged
+/// and internally tagged enums, and implementations by hand. For these the result is `None`. The
+/// names of aliases count, those of `rename(serialize = "..")` are not seen.
+pub(crate) fn reserved_member_of<C: DeserializeOwned>() -> Option<&'static str> {
+    match C::deserialize(FieldNames) {
+        // Types without fields are made from nothing.
+        Ok(_) | Err(Fields(None)) => None,
+        Err(Fields(Some(names))) => names.iter().copied().find(|name| RESERVED.contains(name)),
+    }
+}
+
+/// A deserializer that gives up with the names of the fields that it is asked for.
+struct FieldNames;
+
+/// An error that holds the names of a type's fields, if the type has told them.
+#[derive(Debug)]
+struct Fields(Option<&'static [&'static str]>);
+
+impl<'de> Deserializer<'de> for FieldNames {
+    type Error = Fields;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fields> {
+        Err(Fields(None))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Fields> {
+        Err(Fields(Some(fields)))
+    }
+
+    /// A variant with content is an object with the variant's name as its only member.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Fields> {
+        Err(Fields(Some(variants)))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fields> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fields> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+impl de::Error for Fields {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(None)
+    }
+}
+
+impl std::error::Error for Fields {}
+
+impl fmt::Display for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("only the names of the fields were asked for")
+    }
+}
+
+#[cfg(test)]
+#[allow(dead_code, reason = "only the names of the fields matter")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::jwt::{NoClaims, RawClaims};
+
+    #[derive(Debug, Deserialize)]
+    struct Sub {
+        sub: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Role {
+        role: String,
+        #[serde(default)]
+        level: u8,
+    }
+
+    #[test]
+    fn a_reserved_name_is_found_in_types_that_tell_their_fields() {
+        #[derive(Deserialize)]
+        struct Renamed {
+            role: String,
+            #[serde(rename = "exp", default)]
+            until: u64,
+        }
+
+        #[derive(Deserialize)]
+        struct Newtype(Sub);
+
+        #[derive(Deserialize)]
+        #[serde(transparent)]
+        struct Transparent {
+            inner: Renamed,
+        }
+
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Kind {
+            Staff { role: String },
+            Scope { role: String },
+        }
+
+        assert_eq!(reserved_member_of::<Sub>(), Some("sub"));
+        assert_eq!(reserved_member_of::<Renamed>(), Some("exp"));
+        assert_eq!(reserved_member_of::<Newtype>(), Some("sub"));
+        assert_eq!(reserved_member_of::<Transparent>(), Some("exp"));
+        assert_eq!(reserved_member_of::<Option<Sub>>(), Some("sub"));
+        assert_eq!(reserved_member_of::<Kind>(), Some("scope"));
+    }
+
+    #[test]
+    fn other_names_and_types_that_tell_no_fields_have_none() {
+        #[derive(Deserialize)]
+        struct Flattened {
+            #[serde(flatten)]
+            inner: Sub,
+        }
+
+        #[derive(Deserialize)]
+        struct Nested {
+            inner: Sub,
+        }
+
+        assert_eq!(reserved_member_of::<Role>(), None);
+        assert_eq!(reserved_member_of::<Nested>(), None);
+        assert_eq!(reserved_member_of::<Flattened>(), None);
+        assert_eq!(reserved_member_of::<NoClaims>(), None);
+        assert_eq!(reserved_member_of::<RawClaims>(), None);
+        assert_eq!(reserved_member_of::<BTreeMap<String, u8>>(), None);
+        assert_eq!(reserved_member_of::<Value>(), None);
+        assert_eq!(reserved_member_of::<Option<NoClaims>>(), None);
+        assert_eq!(reserved_member_of::<()>(), None);
+    }
+}
