@@ -20,7 +20,7 @@ use crate::{
 
 /// The data of a bucket.
 #[derive(Debug)]
-pub(super) struct BucketData {
+pub(in crate::replica) struct BucketData {
     pub(super) denied: DenySet,
     pub(super) bounds: Bounds,
     /// The count of eras when the current one began.
