@@ -25,18 +25,18 @@ use crate::{
 /// One endpoint as a Tower service. Made by [`Endpoints`](super::Endpoints).
 pub struct Endpoint<H> {
     handler: Arc<H>,
-    responder: Arc<Responder>,
+    responder: Responder,
 }
 
 impl<H> Endpoint<H> {
-    pub(super) fn new(handler: H, responder: Arc<Responder>) -> Self {
+    pub(super) fn new(handler: H, responder: Responder) -> Self {
         Self { handler: Arc::new(handler), responder }
     }
 }
 
 impl<H> Clone for Endpoint<H> {
     fn clone(&self) -> Self {
-        Self { handler: Arc::clone(&self.handler), responder: Arc::clone(&self.responder) }
+        Self { handler: Arc::clone(&self.handler), responder: self.responder.clone() }
     }
 }
 

@@ -235,7 +235,7 @@ impl Validation {
         if latest >= claims.expires_at.saturating_add(self.leeway_in_force()) {
             return Err(TokenError::Expired { at: claims.expires_at });
         }
-        if claims.token_type != Some(TokenType::Refresh)
+        if !matches!(claims.token_type, Some(TokenType::Refresh))
             && self.max_token_age.is_some_and(|max| latest.saturating_since(claims.issued_at) > max)
         {
             return Err(TokenError::Claims("it was issued longer ago than allowed"));

@@ -1,6 +1,6 @@
 //! The settings of a layer.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderName, Response, request::Parts};
@@ -61,7 +61,7 @@ impl<C> AuthLayerBuilder<C> {
     /// `/public/`, `/PUBLIC`, `//public`, `/public/../admin` nor `/%70ublic`. (Axum's `nest` takes
     /// its prefix away before inner layers see the path.)
     pub fn exempt(mut self, path: impl Into<String>) -> Self {
-        self.config.exemptions.add_path(path.into());
+        self.config.exemptions.get_or_insert_default().add_path(path.into());
         self
     }
 
@@ -71,7 +71,7 @@ impl<C> AuthLayerBuilder<C> {
     /// A panic in it is caught, and exempts nothing. It reads the request as the client sent it:
     /// mind that a router may take `//public` or `/%70ublic` for another path than it does.
     pub fn exempt_if(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.config.exemptions.add_predicate(predicate);
+        self.config.exemptions.get_or_insert_default().add_predicate(predicate);
         self
     }
 
@@ -88,7 +88,7 @@ impl<C> AuthLayerBuilder<C> {
     /// [`build`](Self::build) reports a name that is empty, or has other characters than letters,
     /// digits, `-`, `.`, `_` and `~`.
     pub fn allow_query(mut self, name: impl Into<String>) -> Self {
-        let outcome = self.config.locations.allow_query(name.into());
+        let outcome = self.config.locations.get_or_insert_default().allow_query(name.into());
         self.note(outcome)
     }
 
@@ -105,7 +105,7 @@ impl<C> AuthLayerBuilder<C> {
     ///
     /// [`build`](Self::build) reports a name that no cookie can have.
     pub fn allow_cookie(mut self, name: impl Into<String>) -> Self {
-        let outcome = self.config.locations.allow_cookie(name.into());
+        let outcome = self.config.locations.get_or_insert_default().allow_cookie(name.into());
         self.note(outcome)
     }
 
@@ -118,7 +118,7 @@ impl<C> AuthLayerBuilder<C> {
     ///
     /// [`build`](Self::build) reports `Authorization` and `Cookie`, which hold more than a token.
     pub fn allow_header(mut self, name: HeaderName) -> Self {
-        let outcome = self.config.locations.allow_header(name);
+        let outcome = self.config.locations.get_or_insert_default().allow_header(name);
         self.note(outcome)
     }
 
@@ -145,7 +145,7 @@ impl<C> AuthLayerBuilder<C> {
     /// [`build`](Self::build) reports a realm that is empty, over 255 bytes, or not printable ASCII
     /// without `"` and `\`.
     pub fn realm(mut self, realm: impl AsRef<str>) -> Self {
-        let outcome = Arc::make_mut(&mut self.config.responder).set_realm(realm.as_ref());
+        let outcome = self.config.responder.set_realm(realm.as_ref());
         self.note(outcome)
     }
 
@@ -183,7 +183,7 @@ impl<C> AuthLayerBuilder<C> {
         mut self,
         hook: impl Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.config.responder).set_hook(hook);
+        self.config.responder.set_hook(hook);
         self
     }
 

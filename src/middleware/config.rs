@@ -14,10 +14,11 @@ use crate::tokens::{Freshness, TokenService};
 
 pub(super) struct Config<C> {
     pub(super) tokens: TokenService<C>,
-    pub(super) responder: Arc<Responder>,
-    pub(super) locations: Locations,
+    pub(super) responder: Responder,
+    /// The places of a token beside `Authorization`.
+    pub(super) locations: Option<Locations>,
     pub(super) strip_credentials: bool,
-    pub(super) exemptions: Exemptions,
+    pub(super) exemptions: Option<Exemptions>,
     pub(super) required: bool,
     pub(super) freshness: Freshness,
     pub(super) enabled: bool,
@@ -27,10 +28,10 @@ impl<C> Config<C> {
     pub(super) fn new(tokens: TokenService<C>) -> Self {
         Self {
             tokens,
-            responder: Arc::new(Responder::new()),
-            locations: Locations::default(),
+            responder: Responder::default(),
+            locations: None,
             strip_credentials: false,
-            exemptions: Exemptions::default(),
+            exemptions: None,
             required: true,
             freshness: Freshness::AsConfigured,
             enabled: true,
@@ -42,7 +43,7 @@ impl<C> Clone for Config<C> {
     fn clone(&self) -> Self {
         Self {
             tokens: self.tokens.clone(),
-            responder: Arc::clone(&self.responder),
+            responder: self.responder.clone(),
             locations: self.locations.clone(),
             strip_credentials: self.strip_credentials,
             exemptions: self.exemptions.clone(),
@@ -87,10 +88,8 @@ impl Exemptions {
     }
 
     /// Returns `true` if the request passes unchecked.
-    #[inline]
     pub(super) fn include<B>(&self, request: &mut Request<B>) -> bool {
-        (!self.paths.is_empty() && self.paths.contains(request.uri().path()))
-            || (!self.predicates.is_empty() && self.ask_predicates(request))
+        self.paths.contains(request.uri().path()) || (!self.predicates.is_empty() && self.ask_predicates(request))
     }
 
     /// Lends the request's head to the predicates. Its body stays where it is.

@@ -17,11 +17,10 @@ use tower::{Layer, Service};
 
 use super::{
     accessors::accessors_of_inner,
-    body::ResponseBody,
-    future::Admission,
     layer::AuthLayer,
     rejection::Rejection,
-    responder::{Form, Responder},
+    responder::{Form, Responder, ResponseBody},
+    service::Admission,
     unauthenticated::{Unauthenticated, missing_claims},
 };
 use crate::{
@@ -39,7 +38,7 @@ use crate::{
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct CurrentUserLayer<A> {
     users: Arc<A>,
-    responder: Arc<Responder>,
+    responder: Responder,
     required: bool,
 }
 
@@ -59,7 +58,7 @@ impl<A: UserAuthentication> CurrentUserLayer<A> {
 
 impl<A> Clone for CurrentUserLayer<A> {
     fn clone(&self) -> Self {
-        Self { users: Arc::clone(&self.users), responder: Arc::clone(&self.responder), required: self.required }
+        Self { users: Arc::clone(&self.users), responder: self.responder.clone(), required: self.required }
     }
 }
 
@@ -128,7 +127,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         request.extensions_mut().remove::<CurrentUser<A::User>>();
-        let responder = Arc::clone(&self.layer.responder);
+        let responder = self.layer.responder.clone();
         let Some(claims) = request.extensions().get::<Claims<A::Claims>>() else {
             if !self.layer.required && request.extensions().get::<Unauthenticated>().is_some() {
                 return CurrentUserFuture(Admission::Admitted(self.inner.call(request)));

@@ -131,11 +131,11 @@ impl<C> AuthLayer<C> {
     }
 
     pub(crate) fn allows_cookie(&self, name: &str) -> bool {
-        self.config.locations.allows_cookie(name)
+        self.config.locations.as_ref().is_some_and(|locations| locations.allows_cookie(name))
     }
 
-    pub(crate) fn responder(&self) -> Arc<Responder> {
-        Arc::clone(&self.config.responder)
+    pub(crate) fn responder(&self) -> Responder {
+        self.config.responder.clone()
     }
 }
 

@@ -125,12 +125,10 @@
 //! revocation must end it sooner.
 
 mod accessors;
-mod body;
 mod builder;
 mod config;
 mod credentials;
 mod current_user;
-mod future;
 mod layer;
 mod rejection;
 mod require;
@@ -140,15 +138,14 @@ mod service;
 mod unauthenticated;
 
 pub use self::{
-    body::ResponseBody,
     builder::AuthLayerBuilder,
     current_user::{CurrentUserFuture, CurrentUserLayer, CurrentUserService},
-    future::AuthFuture,
     layer::AuthLayer,
     rejection::{Rejection, RejectionKind},
     require::{Require, RequireFuture, RequireLayer},
+    responder::ResponseBody,
     scope::{RequireScope, RequireScopeFuture, RequireScopeLayer},
-    service::AuthService,
+    service::{AuthFuture, AuthService},
     unauthenticated::Unauthenticated,
 };
 pub(crate) use self::{

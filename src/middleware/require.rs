@@ -15,10 +15,9 @@ use tower::{Layer, Service};
 
 use super::{
     accessors::accessors_of_inner,
-    body::ResponseBody,
-    future::{Admission, Decided},
     rejection::Rejection,
-    responder::{Form, Responder},
+    responder::{Form, Responder, ResponseBody},
+    service::{Admission, Decided},
     unauthenticated::missing_claims,
 };
 use crate::{
@@ -31,21 +30,21 @@ use crate::{
 /// Made by [`AuthLayer::require`](super::AuthLayer::require). It belongs *inside* that layer.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireLayer<C = NoClaims> {
-    responder: Arc<Responder>,
+    responder: Responder,
     rule: Arc<Rule<C>>,
 }
 
 type Rule<C> = dyn Fn(&Claims<C>) -> bool + Send + Sync;
 
 impl<C> RequireLayer<C> {
-    pub(super) fn new(responder: Arc<Responder>, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> Self {
+    pub(super) fn new(responder: Responder, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> Self {
         Self { responder, rule: Arc::new(rule) }
     }
 }
 
 impl<C> Clone for RequireLayer<C> {
     fn clone(&self) -> Self {
-        Self { responder: Arc::clone(&self.responder), rule: Arc::clone(&self.rule) }
+        Self { responder: self.responder.clone(), rule: Arc::clone(&self.rule) }
     }
 }
 

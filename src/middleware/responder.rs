@@ -1,9 +1,11 @@
-//! Responses that reject a request: the one place in which they are made.
+//! The responses of a layer: their bodies, and the one place that makes those of rejections.
 
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -15,6 +17,8 @@ use http::{
         WWW_AUTHENTICATE,
     },
 };
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
 
 use super::rejection::{Rejection, RejectionKind};
 use crate::error::ConfigError;
@@ -49,13 +53,82 @@ const REPLACED: [HeaderName; 18] = [
     WWW_AUTHENTICATE,
 ];
 
+/// The inner service's body, passed on as it is, or that of a rejection.
+///
+/// It is a body where `B` is a body of [`Bytes`]. Its `Default` is that of `B`, for layers outside
+/// that make empty responses.
+#[pin_project]
+#[derive(Debug)]
+pub struct ResponseBody<B>(#[pin] Kind<B>);
+
+#[pin_project(project = KindProjection)]
+#[derive(Debug)]
+enum Kind<B> {
+    Inner(#[pin] B),
+    Rejection(Option<Bytes>),
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn inner(body: B) -> Self {
+        Self(Kind::Inner(body))
+    }
+
+    pub(super) fn rejection(body: Bytes) -> Self {
+        Self(Kind::Rejection(Some(body).filter(|body| !body.is_empty())))
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().0.project() {
+            KindProjection::Inner(body) => body.poll_frame(context),
+            KindProjection::Rejection(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Inner(body) => body.is_end_stream(),
+            Kind::Rejection(body) => body.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Inner(body) => body.size_hint(),
+            Kind::Rejection(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+        }
+    }
+}
+
 type Hook = dyn Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
-/// Makes the response to a rejected request. All that a layer makes share one.
+/// Makes the response to a rejected request. All that a layer makes have the same.
+///
+/// Each request's future holds one. So it is empty until the application sets something: a counter
+/// that all cores share would be a good part of a warm request.
+#[derive(Clone, Default)]
+pub(crate) struct Responder(Option<Arc<ResponderSettings>>);
+
 #[derive(Clone)]
-pub(crate) struct Responder {
+struct ResponderSettings {
     realm: String,
     hook: Option<Arc<Hook>>,
+}
+
+impl Default for ResponderSettings {
+    fn default() -> Self {
+        Self { realm: DEFAULT_REALM.to_owned(), hook: None }
+    }
 }
 
 /// The properties of a request that decide the form of its rejection.
@@ -99,8 +172,12 @@ impl Protocol {
 }
 
 impl Responder {
-    pub(super) fn new() -> Self {
-        Self { realm: DEFAULT_REALM.to_owned(), hook: None }
+    fn settings_mut(&mut self) -> &mut ResponderSettings {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
+    fn realm(&self) -> &str {
+        self.0.as_ref().map_or(DEFAULT_REALM, |settings| &settings.realm)
     }
 
     /// Sets the realm, which is written as a quoted string (RFC 9110 section 5.6.4).
@@ -113,7 +190,7 @@ impl Responder {
                 "give printable ASCII without `\"` and `\\`",
             ));
         }
-        realm.clone_into(&mut self.realm);
+        realm.clone_into(&mut self.settings_mut().realm);
         Ok(())
     }
 
@@ -121,7 +198,7 @@ impl Responder {
         &mut self,
         hook: impl Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     ) {
-        self.hook = Some(Arc::new(hook));
+        self.settings_mut().hook = Some(Arc::new(hook));
     }
 
     /// Logs the rejection and makes the response for it.
@@ -161,7 +238,7 @@ impl Responder {
 
     fn http_response(&self, rejection: &Rejection, form: Form) -> Response<Bytes> {
         let mut response = self.default_response(rejection, form);
-        if let Some(hook) = &self.hook {
+        if let Some(hook) = self.0.as_ref().and_then(|settings| settings.hook.as_deref()) {
             response = catch_unwind(AssertUnwindSafe(|| hook(rejection, response))).unwrap_or_else(|_| {
                 #[cfg(feature = "tracing")]
                 tracing::error!("`on_rejection` panicked; the default response was sent");
@@ -211,7 +288,7 @@ impl Responder {
 
     /// Returns the challenge of RFC 6750 section 3: the scheme, then comma-separated parameters.
     fn challenge(&self, rejection: &Rejection) -> HeaderValue {
-        let mut text = format!("Bearer realm=\"{}\"", self.realm);
+        let mut text = format!("Bearer realm=\"{}\"", self.realm());
         if let Some(error) = rejection.kind().challenge_error() {
             text.push_str(", error=\"");
             text.push_str(error);
@@ -229,7 +306,7 @@ impl Responder {
 
 impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder").field("realm", &self.realm).finish_non_exhaustive()
+        f.debug_struct("Responder").field("realm", &self.realm()).finish_non_exhaustive()
     }
 }
 
@@ -254,7 +331,7 @@ impl Rejection {
     #[must_use]
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
         let form = Form { is_head: false, protocol: Protocol::Http, is_endpoint: false };
-        let mut response = Responder::new().respond(self.clone(), form);
+        let mut response = Responder::default().respond(self.clone(), form);
         response.extensions_mut().insert(self.rendered(false));
         response.map(B::from)
     }

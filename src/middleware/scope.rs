@@ -15,10 +15,9 @@ use tower::{Layer, Service};
 
 use super::{
     accessors::accessors_of_inner,
-    body::ResponseBody,
-    future::{Admission, Decided},
     rejection::Rejection,
-    responder::{Form, Responder},
+    responder::{Form, Responder, ResponseBody},
+    service::{Admission, Decided},
     unauthenticated::missing_claims,
 };
 use crate::{
@@ -37,7 +36,7 @@ pub struct RequireScopeLayer<C = NoClaims> {
 }
 
 struct Rule {
-    responder: Arc<Responder>,
+    responder: Responder,
     /// The scope tokens, as the challenge names them.
     required: Arc<str>,
     tokens: Scope,
@@ -46,21 +45,21 @@ struct Rule {
 
 impl<C> RequireScopeLayer<C> {
     pub(super) fn all(
-        responder: Arc<Responder>,
+        responder: Responder,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, ConfigError> {
         Self::new(responder, scopes, false)
     }
 
     pub(super) fn any(
-        responder: Arc<Responder>,
+        responder: Responder,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, ConfigError> {
         Self::new(responder, scopes, true)
     }
 
     fn new(
-        responder: Arc<Responder>,
+        responder: Responder,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
         any: bool,
     ) -> Result<Self, ConfigError> {

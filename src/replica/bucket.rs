@@ -29,7 +29,8 @@ const ENTRIES_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub(super) struct Bucket {
     reader: Mutex<LogReader>,
-    data: Leased<BucketData>,
+    /// A request looks at its version and lease itself.
+    pub(super) data: Leased<BucketData>,
     config: BucketConfig,
 }
 
@@ -61,7 +62,7 @@ pub(super) struct Outcome {
 
 /// The data of a bucket.
 #[derive(Debug)]
-struct BucketData {
+pub(in crate::replica) struct BucketData {
     denied: DenySet,
     bounds: Bounds,
     /// The count of eras when the current one began.
@@ -89,13 +90,6 @@ impl Bucket {
             data: Leased::new(BucketData::new(hasher, max_bytes)),
             config,
         }
-    }
-
-    /// Returns true if one of our tokens was accepted when `note` was written, and nothing has been
-    /// learned since. Cheaper than another look at the deny set.
-    #[inline]
-    pub(super) fn still_accepts(&self, note: &AtomicU64, now: impl FnOnce() -> u64) -> bool {
-        self.data.is_current(note.load(Ordering::Relaxed), now)
     }
 
     /// Judges one of our tokens. Notes the version of the data if it accepts the token.

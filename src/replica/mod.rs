@@ -7,11 +7,10 @@
 //! | `republish` | the task that republishes what the store has lost |
 //! | `pace` | the times at which buckets are read, and the rate of reading older entries back |
 //! | `store_feed` | a feed over the store itself |
-//! | `shared` | the replica, as requests and tasks share it |
+//! | `shared` | the replica, as requests and tasks share it, and the routes of tokens |
 //! | `horizon_checks` | the checks at the store that a raised horizon causes |
-//! | `router` | the bucket and hashes of a token's names |
 //! | `status`, `notices` | state, log lines and notices for the operator |
-//! | `buckets`, `bucket` | one bucket: reader, lease and data together |
+//! | `bucket` | one bucket: reader, lease and data together |
 //! | `log_reader` | the log as it is read: chain and lease; no I/O and no clock |
 //! | `history` | the span that was read without a hole, and the way back after a break |
 //! | `deny_set` | the revocations: exact, bounded, in little memory |
@@ -39,7 +38,6 @@
 //! that was never opened, made by an attacker with the signing key, is found by the store alone.
 
 mod bucket;
-mod buckets;
 mod deny_set;
 mod history;
 mod horizon_checks;
@@ -48,7 +46,6 @@ mod log_reader;
 mod notices;
 mod pace;
 mod republish;
-mod router;
 mod shared;
 mod status;
 mod store_feed;
@@ -59,8 +56,7 @@ mod verdict;
 pub use self::status::{ReplicaState, ReplicaStatus};
 pub(crate) use self::{
     notices::Notice,
-    router::Route,
-    shared::{Replica, ReplicaSettings, Source},
+    shared::{Replica, ReplicaSettings, Route, Source},
     task::ReplicaTasks,
     verdict::{Alive, Bearer, Verdict},
 };

@@ -13,13 +13,11 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    bucket::{Bucket, BucketConfig},
-    buckets::Buckets,
-    deny_set::NameHasher,
+    bucket::{Bucket, BucketConfig, SessionNames},
+    deny_set::{EntryKind, EntryName, NameHasher},
     horizon_checks::HorizonChecks,
     lease::nanos,
     notices::{Notices, OnNotice},
-    router::{Route, Router},
     status::{Monitor, ReplicaStatus},
     verdict::{Alive, Bearer, TokenTimes, Verdict},
 };
@@ -27,8 +25,8 @@ use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     ids::{SessionId, Subject},
     store::{
-        Denylist, ExternalId, LogFeed, LogPage, LogPosition, Logged, Revocation, RevocationLog, ServerId, SessionStore,
-        bell::Bell,
+        Denylist, ExternalId, ExternalName, LogFeed, LogPage, LogPosition, Logged, Revocation, RevocationLog, ServerId,
+        SessionStore, bell::Bell,
     },
 };
 
@@ -44,12 +42,15 @@ const MAX_BUCKETS: u32 = 1 << 16;
 pub(crate) struct Replica {
     pub(super) source: Source,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) buckets: Buckets,
+    /// By number.
+    pub(super) buckets: Box<[Bucket]>,
+    /// For each bucket the bell that wakes the task that reads it.
+    bells: Box<[Arc<Bell>]>,
     pub(super) monitor: Monitor,
     pub(super) notices: Notices,
     /// Wakes the task that republishes.
     pub(super) has_lost: Notify,
-    router: Router,
+    hasher: NameHasher,
     staleness: Duration,
     /// The longest staleness that the store has ever reported, in ms. A store that loses its data
     /// has forgotten it, and nodes keep using it until they notice.
@@ -58,6 +59,31 @@ pub(crate) struct Replica {
     /// Counts the eras of all buckets.
     eras: Arc<AtomicU64>,
     checks: HorizonChecks,
+}
+
+/// The route from a token to its revocations: buckets and hashes of its names, computed once.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// A token of our own.
+    Session(SessionRoute),
+    /// Another issuer's token: each name under which it may be revoked.
+    External(Arc<[ExternalRoute]>),
+}
+
+/// The bucket of a subject, and the hashes of the names of subject, session and token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionRoute {
+    bucket: u32,
+    subject: u32,
+    session: u32,
+    token: u32,
+}
+
+/// One name of another issuer's token, and its hash.
+#[derive(Clone, Debug)]
+pub(crate) struct ExternalRoute {
+    name: ExternalName,
+    hash: u32,
 }
 
 /// The store whose revocations a replica follows.
@@ -105,10 +131,11 @@ impl Replica {
         let bell_of = |bucket: u32| monitor.bell_of(bucket).unwrap_or_else(|| Bell::new(&[]));
         let bells = (0..count).map(bell_of).collect();
         Self {
-            router: Router::new(Arc::clone(&source.log), source.denylist.clone(), hasher),
             source,
             clock,
-            buckets: Buckets::new(buckets, bells),
+            buckets,
+            bells,
+            hasher,
             monitor,
             notices: Notices::new(on_notice),
             has_lost: Notify::new(),
@@ -142,12 +169,35 @@ impl Replica {
 
     /// Returns the route of one of our own tokens.
     pub(crate) fn route(&self, bearer: &Bearer<'_>) -> Route {
-        self.router.session(bearer)
+        let Bearer { subject, session_id, token_id, .. } = *bearer;
+        Route::Session(SessionRoute {
+            bucket: self.source.log.bucket_of(subject),
+            subject: self.hasher.hash(EntryKind::Subject, subject.as_str(), ""),
+            session: self.hasher.hash(EntryKind::Session, subject.as_str(), session_id),
+            token: self.hasher.hash(EntryKind::Token, subject.as_str(), token_id),
+        })
     }
 
     /// Returns the route of another issuer's token.
     pub(crate) fn external_route(&self, issuer: &str, ids: impl IntoIterator<Item = ExternalId>) -> Route {
-        self.router.external(issuer, ids)
+        let routes = ids.into_iter().filter_map(|id| {
+            let name = self.source.denylist.as_ref()?.log_name(issuer, &id);
+            let hash = self.hasher.hash(EntryKind::External, &name.id, "");
+            Some(ExternalRoute { name, hash })
+        });
+        Route::External(routes.collect())
+    }
+
+    #[inline]
+    pub(super) fn bucket(&self, number: u32) -> Option<&Bucket> {
+        self.buckets.get(usize::try_from(number).ok()?)
+    }
+
+    /// Has a bucket's log read at once.
+    fn wake_reader_of(&self, number: u32) {
+        if let Some(bell) = usize::try_from(number).ok().and_then(|number| self.bells.get(number)) {
+            bell.ring(number);
+        }
     }
 
     /// Returns true if the token was accepted here before, and the bucket has since learned nothing
@@ -158,10 +208,9 @@ impl Replica {
     #[inline]
     pub(crate) fn still_accepts(&self, route: &Route, note: &AtomicU64) -> bool {
         match route {
-            Route::Session(route) => {
-                let bucket = self.buckets.get(route.bucket);
-                bucket.is_some_and(|bucket| bucket.still_accepts(note, || nanos(self.clock.elapsed())))
-            }
+            Route::Session(route) => self.bucket(route.bucket).is_some_and(|bucket| {
+                bucket.data.is_current(note.load(Ordering::Relaxed), || nanos(self.clock.elapsed()))
+            }),
             // Its names lie in several buckets at once.
             Route::External(_) => false,
         }
@@ -186,13 +235,19 @@ impl Replica {
         let lifetime = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
         let times = TokenTimes { issued_at: bearer.issued_at, alive, lifetime };
         match route {
-            Route::Session(route) => self.buckets.get(route.bucket).map_or(Verdict::Unknown, |bucket| {
+            Route::Session(route) => self.bucket(route.bucket).map_or(Verdict::Unknown, |bucket| {
                 bucket.session_verdict(times, route.names(bearer), bearer.generation, note, now)
             }),
             Route::External(routes) => {
                 let verdicts = routes.iter().map(|route| {
-                    let bucket = self.buckets.get(route.bucket());
-                    bucket.map_or(Verdict::Unknown, |bucket| bucket.external_verdict(times, route.name(), now))
+                    let bucket = self.bucket(route.name.bucket);
+                    bucket.map_or(Verdict::Unknown, |bucket| {
+                        bucket.external_verdict(
+                            times,
+                            EntryName::hashed(route.hash, EntryKind::External, &route.name.id, ""),
+                            now,
+                        )
+                    })
                 });
                 verdicts.max().unwrap_or(Verdict::Unknown)
             }
@@ -212,10 +267,10 @@ impl Replica {
         // Loaded before the servers are compared: an era that begins in between voids the
         // confirmation.
         let eras = self.eras.load(Ordering::Acquire);
-        let follows = |bucket: u32, server| self.buckets.get(bucket).is_some_and(|bucket| bucket.follows(server));
+        let follows = |bucket: u32, server| self.bucket(bucket).is_some_and(|bucket| bucket.follows(server));
         let counts = server.is_some_and(|server| match route {
             Route::Session(route) => follows(route.bucket, server),
-            Route::External(routes) => routes.iter().all(|route| follows(route.bucket(), server)),
+            Route::External(routes) => routes.iter().all(|route| follows(route.name.bucket, server)),
         });
         if !counts {
             return Alive::default();
@@ -230,7 +285,7 @@ impl Replica {
     /// revocation. And a client that repeats a revoked token does not load the store.
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(route) = route
-            && let Some(bucket) = self.buckets.get(route.bucket)
+            && let Some(bucket) = self.bucket(route.bucket)
         {
             let (subject, jti) = (bearer.subject.into(), bearer.token_id.into());
             let until = bearer.expires_at.saturating_add(self.leeway);
@@ -257,9 +312,9 @@ impl Replica {
     /// replica would expect it in a later part, and take it for lost.
     pub(crate) fn record_revocation(&self, now: Timestamp, logged: &Logged) {
         let Logged { revocation, until, position, .. } = logged;
-        let bucket = self.buckets.get(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
+        let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
         if bucket.is_some_and(|bucket| bucket.record_revocation(revocation, now, *until, position)) {
-            self.buckets.wake_reader_of(position.bucket);
+            self.wake_reader_of(position.bucket);
         }
     }
 
@@ -271,28 +326,41 @@ impl Replica {
         at: Timestamp,
         until: Timestamp,
     ) {
-        let number = self.router.bucket_of(subject);
+        let number = self.source.log.bucket_of(subject);
         let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
         // The position of its entry is not known, so the reader expects it once the whole log is
         // read.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
-        let bucket = self.buckets.get(number);
+        let bucket = self.bucket(number);
         if bucket.is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {
-            self.buckets.wake_reader_of(number);
+            self.wake_reader_of(number);
         }
     }
 
     /// Ends the lease until the entry at this position of the log is read.
     pub(crate) fn require_position(&self, position: &LogPosition) {
-        if let Some(bucket) = self.buckets.get(position.bucket) {
+        if let Some(bucket) = self.bucket(position.bucket) {
             bucket.require_position(position);
         }
-        self.buckets.wake_reader_of(position.bucket);
+        self.wake_reader_of(position.bucket);
     }
 
     /// Returns true if the entry at this position of the log has been applied.
     pub(crate) fn has_applied(&self, position: &LogPosition) -> bool {
-        self.buckets.get(position.bucket).is_some_and(|bucket| bucket.has_applied(position))
+        self.bucket(position.bucket).is_some_and(|bucket| bucket.has_applied(position))
+    }
+}
+
+impl SessionRoute {
+    /// Returns the names of this token, with their hashes.
+    fn names<'a>(&self, bearer: &Bearer<'a>) -> SessionNames<'a> {
+        let Bearer { subject, session_id, token_id, .. } = *bearer;
+        let subject = subject.as_str();
+        SessionNames {
+            subject: EntryName::hashed(self.subject, EntryKind::Subject, subject, ""),
+            session: EntryName::hashed(self.session, EntryKind::Session, subject, session_id),
+            token: EntryName::hashed(self.token, EntryKind::Token, subject, token_id),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{buckets::Buckets, lease::nanos};
+use super::{bucket::Bucket, lease::nanos};
 use crate::{
     clock::saturating_millis,
     error::StoreErrorKind,
@@ -120,7 +120,7 @@ impl FeedMonitor {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self, buckets: &Buckets, now: Duration) -> ReplicaState {
+    fn state(&self, buckets: &[Bucket], now: Duration) -> ReplicaState {
         if self.buckets().iter().all(|bucket| is_leased(buckets, *bucket, now)) {
             return ReplicaState::Leased;
         }
@@ -161,9 +161,9 @@ impl Monitor {
     }
 
     /// Returns the state of the replica.
-    pub(super) fn status(&self, all: &Buckets, now: Duration) -> ReplicaStatus {
+    pub(super) fn status(&self, all: &[Bucket], now: Duration) -> ReplicaStatus {
         let (mut revocations, mut bytes) = (0, 0);
-        for bucket in all.iter() {
+        for bucket in all {
             let size = bucket.size();
             (revocations, bytes) = (revocations + size.0, bytes + size.1);
         }
@@ -189,7 +189,7 @@ impl Monitor {
     }
 
     /// Logs the state of a feed's buckets if it has changed.
-    pub(super) fn report(&self, feed: &FeedMonitor, all: &Buckets, now: Duration) {
+    pub(super) fn report(&self, feed: &FeedMonitor, all: &[Bucket], now: Duration) {
         let state = feed.state(all, now);
         let mut health = feed.health();
         let cause = health.cause.filter(|_| state != ReplicaState::Leased);
@@ -204,7 +204,7 @@ impl Monitor {
     }
 
     #[cfg(feature = "tracing")]
-    fn log(&self, feed: &FeedMonitor, all: &Buckets, now: Duration, state: ReplicaState, cause: Option<Cause>) {
+    fn log(&self, feed: &FeedMonitor, all: &[Bucket], now: Duration, state: ReplicaState, cause: Option<Cause>) {
         let concerns = |bucket: &&u32| state == ReplicaState::Leased || !is_leased(all, **bucket, now);
         let mut concerned = feed.buckets().iter().filter(concerns).peekable();
         let first_bucket = concerned.peek().copied();
@@ -226,6 +226,7 @@ impl Monitor {
     }
 }
 
-fn is_leased(buckets: &Buckets, bucket: u32, now: Duration) -> bool {
-    buckets.get(bucket).is_some_and(|bucket| bucket.lease_end() > nanos(now))
+fn is_leased(buckets: &[Bucket], bucket: u32, now: Duration) -> bool {
+    let bucket = usize::try_from(bucket).ok().and_then(|number| buckets.get(number));
+    bucket.is_some_and(|bucket| bucket.lease_end() > nanos(now))
 }

@@ -166,7 +166,7 @@ impl FeedTask {
         let now = self.replica.clock.elapsed();
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
-        let start = |number: &u32| Some((*number, self.replica.buckets.get(*number)?.next_read(now, limit)));
+        let start = |number: &u32| Some((*number, self.replica.bucket(*number)?.next_read(now, limit)));
         let reads: Vec<(u32, PendingRead)> = due.iter().filter_map(start).collect();
         let queries = reads.iter().map(|(number, read)| (*number, read.query.clone())).collect();
         let pages = self.fetch(queries).await?;
@@ -176,7 +176,7 @@ impl FeedTask {
         let is_silent =
             pages.iter().all(|page| page.as_ref().is_err_and(|error| error.kind() != StoreErrorKind::Untrusted));
         for ((number, read), page) in reads.iter().zip(pages) {
-            let Some(bucket) = self.replica.buckets.get(*number) else { continue };
+            let Some(bucket) = self.replica.bucket(*number) else { continue };
             match page {
                 Ok(page) => {
                     self.replica.note_staleness(&page);
@@ -257,7 +257,7 @@ impl FeedTask {
     /// read.
     fn next_back_page(&self) -> Option<Instant> {
         let now = self.replica.source.store.now();
-        let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.buckets.get(*number)?.way_back());
+        let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.bucket(*number)?.way_back());
         buckets.map(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent)).min()
     }
 
@@ -267,20 +267,20 @@ impl FeedTask {
         let first = self.back.take_turn(buckets.len());
         let now = self.replica.source.store.now();
         let is_next = |number: &&u32| {
-            let way = self.replica.buckets.get(**number).and_then(Bucket::way_back);
+            let way = self.replica.bucket(**number).and_then(Bucket::way_back);
             way.is_some_and(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent) <= at)
         };
         let Some(number) = buckets.iter().cycle().skip(first).take(buckets.len()).find(is_next).copied() else {
             return;
         };
         let limit = (self.limit / 4).clamp(2, ENTRIES_A_BACK_PAGE);
-        let read = self.replica.buckets.get(number).and_then(|bucket| bucket.next_back_read(limit));
+        let read = self.replica.bucket(number).and_then(|bucket| bucket.next_back_read(limit));
         let Some(read) = read else { return };
         let Ok(mut pages) = self.fetch(vec![(number, read.query.clone())]).await else {
             self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
             return self.back.pause_after_failure(Instant::now());
         };
-        let (Some(Ok(page)), Some(bucket)) = (pages.pop(), self.replica.buckets.get(number)) else {
+        let (Some(Ok(page)), Some(bucket)) = (pages.pop(), self.replica.bucket(number)) else {
             return self.back.pause_after_failure(Instant::now());
         };
         self.back.count_page(&page.entries, page.skipped, Instant::now());

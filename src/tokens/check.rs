@@ -45,11 +45,13 @@ pub(crate) enum Freshness {
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
 
 /// The part of a service that checks tokens. Only its keys and its cache change.
-pub(super) struct Checker<C> {
+pub(crate) struct Checker<C> {
     /// Each operation loads it once, so that one key set serves all of it.
     pub(super) keyring: Arc<CurrentKeyring>,
     /// The access tokens that were verified with its keys.
     pub(super) cache: TokenCache<C>,
+    /// The length of the longest text that is checked.
+    pub(crate) max_token_len: usize,
     pub(super) validation: Validation,
     pub(super) clock: Arc<dyn Clock>,
     /// A pointer, so that a service that only checks tokens needs no bounds on `C`.
@@ -65,8 +67,7 @@ pub(super) struct Checker<C> {
 pub(crate) enum Lookup<'t, C> {
     /// The text is that of a token that was verified before. This is its check.
     Hit(AccessCheck<C>),
-    /// The text is unknown. [`TokenService::check_text`](super::TokenService::check_text) verifies
-    /// it.
+    /// The text is unknown. [`Checker::check_text`] verifies it.
     Miss(CacheMiss<'t>),
 }
 
@@ -89,7 +90,7 @@ struct CheckOptions {
 
 impl CheckOptions {
     fn is_access(self) -> bool {
-        self.token_type == TokenType::Access
+        matches!(self.token_type, TokenType::Access)
     }
 
     /// The log does not record which of a session's refresh tokens is the newest.
@@ -134,7 +135,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
 
     /// Begins the check of an access token that was verified before. Its bytes are looked up as
     /// they are: to parse them first would cost more than all the rest.
-    pub(super) fn check_cached<'t>(self: &Arc<Self>, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
+    pub(crate) fn check_cached<'t>(self: &Arc<Self>, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
         let Some(key) = self.cache.lookup_key(bytes) else { return Lookup::Miss(CacheMiss(None)) };
         let Some(token) = self.cache.get(&key) else { return Lookup::Miss(CacheMiss(Some(key))) };
         if let Err(error) = self.validation.check_times(&token.claims, &*self.clock) {
@@ -150,7 +151,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
     }
 
     /// Begins the check of a token that was not verified before.
-    pub(super) fn check_text(
+    pub(crate) fn check_text(
         self: &Arc<Self>,
         miss: CacheMiss<'_>,
         token: &str,

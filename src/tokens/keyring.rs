@@ -58,10 +58,6 @@ impl CurrentKeyring {
         self.keyring.load_full()
     }
 
-    pub(super) fn max_token_len(&self) -> usize {
-        self.rules.max_token_len
-    }
-
     /// Replaces the keys, then calls `then` with their version.
     pub(super) fn replace(&self, keys: KeySet, then: impl FnOnce(u64)) -> Result<(), ConfigError> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);

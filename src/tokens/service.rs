@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     auth_time::{AuthClock, AuthTime},
-    check::{AccessCheck, CacheMiss, Checker, Freshness, Lookup},
+    check::{AccessCheck, Checker, Freshness},
     events::{Events, SecurityEvent},
     issue::Issuer,
     refresh::{Exchange, OnRefresh, Refresher},
@@ -49,7 +49,7 @@ use crate::{
 /// ```
 pub struct TokenService<C = NoClaims> {
     /// By itself, since every request uses it, and no other part.
-    checker: Arc<Checker<C>>,
+    pub(crate) checker: Arc<Checker<C>>,
     parts: Arc<Parts<C>>,
 }
 
@@ -116,18 +116,6 @@ impl<C: Send + Sync + 'static> TokenService<C> {
             AccessCheck::Pending(pending) => pending.await,
         }
     }
-
-    /// Looks up an access token given as raw bytes, and begins its check if it was verified before.
-    /// Otherwise its text goes to [`check_text`](Self::check_text), once it is parsed.
-    pub(crate) fn check_cached<'t>(&self, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
-        self.checker.check_cached(bytes, freshness)
-    }
-
-    /// Begins the check of an access token that was not found by
-    /// [`check_cached`](Self::check_cached).
-    pub(crate) fn check_text(&self, miss: CacheMiss<'_>, token: &str, freshness: Freshness) -> AccessCheck<C> {
-        self.checker.check_text(miss, token, TokenType::Access, freshness)
-    }
 }
 
 impl<C> TokenService<C> {
@@ -156,11 +144,6 @@ impl<C> TokenService<C> {
         C: DeserializeOwned,
     {
         decode_token(token, &self.checker.keyring.load().keys, &self.checker.validation)
-    }
-
-    /// Returns the length of the longest text that is checked.
-    pub(crate) fn max_token_len(&self) -> usize {
-        self.checker.keyring.max_token_len()
     }
 
     /// Makes this node see a revocation of another node: no request that begins after this is

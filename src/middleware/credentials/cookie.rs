@@ -6,7 +6,7 @@
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use super::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
+use super::credential::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
 
 /// Reads the one cookie of these names. A second one is malformed: a neighbouring domain can plant
 /// one beside the site's own.

@@ -1,4 +1,4 @@
-//! The places that a layer looks at.
+//! The places beside `Authorization` at which a layer looks.
 
 use http::{
     HeaderMap, HeaderName, Request,
@@ -6,20 +6,13 @@ use http::{
 };
 
 use super::{
-    Credential, authorization,
     cookie::{self, is_cookie_name},
-    field, query,
+    credential::{Credential, in_header},
+    query,
 };
 use crate::error::ConfigError;
 
-/// A credential, and its place. Shared caches know the meaning of `Authorization` alone (RFC 9111
-/// section 3.5).
-pub(in crate::middleware) struct Presented<'a> {
-    pub(in crate::middleware) credential: Credential<'a>,
-    pub(in crate::middleware) is_elsewhere: bool,
-}
-
-/// The places beside `Authorization` at which a layer looks. Each may be named more than once.
+/// The places that the application has allowed. Each may be named more than once.
 #[derive(Clone, Debug, Default)]
 pub(in crate::middleware) struct Locations {
     queries: Vec<String>,
@@ -75,39 +68,32 @@ impl Locations {
         Ok(())
     }
 
-    /// Returns the one credential of a request.
-    pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Presented<'a> {
-        let in_authorization = authorization::read(request.headers(), max_token_len);
-        if self.headers.is_empty() && self.cookies.is_empty() && self.queries.is_empty() {
-            return Presented { credential: in_authorization, is_elsewhere: false };
-        }
-        let mut elsewhere = Credential::Absent;
+    /// Returns the one credential in these places.
+    pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Credential<'a> {
+        let mut found = Credential::Absent;
         for name in &self.headers {
-            elsewhere = elsewhere.and(field::token(request.headers(), name, max_token_len));
+            found = found.and(in_header(request.headers(), name, max_token_len));
         }
         if !self.cookies.is_empty() {
-            elsewhere = elsewhere.and(cookie::read(request.headers(), &self.cookies, max_token_len));
+            found = found.and(cookie::read(request.headers(), &self.cookies, max_token_len));
         }
         if let (false, Some(query)) = (self.queries.is_empty(), request.uri().query()) {
-            elsewhere = elsewhere.and(query::read(query, &self.queries, max_token_len));
+            found = found.and(query::read(query, &self.queries, max_token_len));
         }
-        let is_elsewhere = elsewhere != Credential::Absent;
-        Presented { credential: in_authorization.and(elsewhere), is_elsewhere }
+        found
     }
 
     /// Keeps all that may hold a credential out of the `Debug` text of the request's headers.
     pub(in crate::middleware) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for (name, value) in headers.iter_mut() {
-            if name == AUTHORIZATION || (name == COOKIE && !self.cookies.is_empty()) || self.headers.contains(name) {
+            if (name == COOKIE && !self.cookies.is_empty()) || self.headers.contains(name) {
                 value.set_sensitive(true);
             }
         }
     }
 
-    /// Takes all that may hold a credential out of the request: the whole `Authorization` field,
-    /// and the parameters, cookies and headers that bear an allowed name.
+    /// Takes the parameters, cookies and headers that bear an allowed name out of the request.
     pub(in crate::middleware) fn strip<B>(&self, request: &mut Request<B>) {
-        request.headers_mut().remove(AUTHORIZATION);
         for name in &self.headers {
             request.headers_mut().remove(name);
         }

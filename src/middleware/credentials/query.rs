@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
 
-use super::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
+use super::credential::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
 
 /// Reads the one parameter of these names.
 pub(super) fn read<'a>(query: &'a str, names: &[String], max_token_len: usize) -> Credential<'a> {

@@ -111,6 +111,7 @@ impl<C> TokenServiceBuilder<C> {
         let checker = Checker {
             keyring,
             cache: TokenCache::new(config.verified_cache, config.max_token_len),
+            max_token_len: config.max_token_len,
             validation,
             clock: config.clock,
             parse: validate_jwt_stateless::<C>,

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     model::{PAGE, Token, ms},
-    node::{STALENESS, Step, World, config},
+    node::{STALENESS, Step, World, config, still_accepts},
 };
 use crate::{
     clock::Timestamp,
@@ -557,9 +557,9 @@ fn who_was_found_good_is_looked_at_again_once_something_was_forgotten() {
     bucket.apply(&bucket.next_read(ms(1), PAGE), nothing_new(2000), at(0));
     assert_eq!(says(&bucket, "another", &note), Verdict::Accepted);
     bucket.apply(&bucket.next_read(ms(2), PAGE), nothing_new(2001), at(0));
-    assert!(bucket.still_accepts(&note, || 0), "nothing has happened");
+    assert!(still_accepts(&bucket, &note, || 0), "nothing has happened");
     bucket.apply(&bucket.next_read(ms(3), PAGE), nothing_new(1_000_001), at(0));
-    assert!(!bucket.still_accepts(&note, || 0));
+    assert!(!still_accepts(&bucket, &note, || 0));
     assert_eq!(says(&bucket, "another", &note), Verdict::BeforeHorizon);
 }
 

@@ -28,6 +28,11 @@ const MAX_BYTES: usize = 1 << 20;
 /// The count of tokens that are remembered, the newest.
 const TOKENS: usize = 24;
 
+/// The comparison by which [`Replica::still_accepts`](crate::replica::Replica::still_accepts) decides.
+pub(super) fn still_accepts(bucket: &Bucket, note: &AtomicU64, now: impl FnOnce() -> u64) -> bool {
+    bucket.data.is_current(note.load(Ordering::Relaxed), now)
+}
+
 /// One event. Indices wrap around the count of things that there are.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
@@ -439,7 +444,7 @@ impl World {
             let verdicts = [&token.subject, &token.id].map(|id| self.bucket.external_verdict(times, name(id), now));
             return verdicts.into_iter().max().unwrap();
         }
-        let still_accepts = self.bucket.still_accepts(note, now);
+        let still_accepts = still_accepts(&self.bucket, note, now);
         let name = |kind, id| self.hasher.name(kind, &token.subject, id);
         let names = SessionNames {
             subject: name(EntryKind::Subject, ""),
