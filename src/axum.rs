@@ -11,8 +11,8 @@
 //! anonymous client. [`CurrentUser<U>`](CurrentUser) is the same with a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
 //!
-//! A handler may return a [`Rejection`], as an extractor does. The layer around it answers it to
-//! the byte as one of its own, with its realm and
+//! A handler may return a [`Rejection`], as an extractor does. The layer around the handler then
+//! sends the same response as for a rejection of its own, with its realm and
 //! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection).
 //!
 //! ```
@@ -83,7 +83,7 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// Makes the response of the [`Rejection`] that the error is.
+/// Converts the error to a [`Rejection`], and that to its response.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         Rejection::from(self).into_response()

@@ -333,7 +333,7 @@ pub enum Error {
     #[error("the token could not be signed")]
     Signing,
     /// The application's own code (its user lookup, for example) failed.
-    #[error("the application's own lookup failed")]
+    #[error("the application's own code failed")]
     Application(#[source] BoxError),
     /// A password could not be hashed. See [`PasswordError`].
     #[error(transparent)]

@@ -31,7 +31,7 @@ use crate::{
     users::CurrentUser,
 };
 
-/// Access for handlers to what the layers put into a request.
+/// Access to the claims and the user that the layers put into a request.
 pub trait RequestClaims: sealed::Sealed {
     /// Returns the claims of the request's token.
     ///

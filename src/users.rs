@@ -2,8 +2,8 @@
 //!
 //! The application implements [`UserAuthentication`] once. The login and refresh endpoints ask it,
 //! and a `CurrentUserLayer` puts [`CurrentUser`] into requests. [`renew_from`] asks it at every
-//! refresh: a user who was deleted, disabled or stripped of a role gets no new token that says
-//! otherwise.
+//! refresh. So a user who was deleted or disabled gets no new token, and a user who lost a role
+//! gets none with that role.
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
@@ -75,8 +75,8 @@ impl<C> Grant<C> {
 /// The application's users.
 ///
 /// A missing user is `Ok(None)`. An error of any method means that the lookup itself failed: the
-/// client is told 500, and a refresh token stays good. An error of this crate that is passed on
-/// keeps its meaning, so a password check that was overloaded is a 503.
+/// client gets 500, and its refresh token stays good. An error of this crate keeps its own
+/// status if a method passes it on. For example, an overloaded password check is a 503.
 ///
 /// The futures are dropped when the client goes away. A panic in one is caught and taken as an
 /// error.

@@ -5,7 +5,7 @@
 //! | `BIND` | address to listen on | the example's own |
 //! | `REDIS_URL` | `redis://` or `rediss://`; `redis-sentinel://host:port,host:port#name`; `redis-cluster://host:port,host:port`, or the URLs of some nodes with commas | absent: sessions in memory |
 //! | `FAILOVER` | how the server behind `REDIS_URL` can be replaced: `single`, or `replicas:<max_lag in seconds>`; 1 is fine | undeclared |
-//! | `SENTINEL_PATIENCE_SECONDS` | how old the word of the sentinels may be | 5 |
+//! | `SENTINEL_PATIENCE_SECONDS` | the maximum age of a sentinel's answer | 5 |
 //! | `REDIS_PREFIX` | the prefix of all keys | `tb` |
 //! | `CONSISTENCY` | `strong`: every request asks the store; `bounded:<milliseconds>`: none does, and a revocation holds everywhere after that time | `strong` |
 //! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::compat` | a random secret; audience and issuer `tower-bearer-example` |

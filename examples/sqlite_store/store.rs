@@ -56,8 +56,8 @@ const KEEP: Duration = Duration::from_secs(3600);
 /// Repeating `revoke_all` moves the moment up to which logins are refused only if it is older.
 /// Otherwise a caller could refuse all logins of a user by repetition.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
-/// A clock that was put back by less than this waits at the time of the last change. One that was
-/// put back further was wrong before.
+/// If the clock was put back by less than this, the store's time stands still until the clock has
+/// caught up. If it was put back further, the store follows it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The most sessions that one login evicts. The next logins evict the rest.
 const MOST_EVICTED: usize = 100;
@@ -68,7 +68,7 @@ const MOST_EVICTED: usize = 100;
 pub(crate) struct SqliteStore {
     path: Arc<Path>,
     deadline: Duration,
-    /// Without a value after an error, which closes it with whatever is wrong with it.
+    /// `None` after an error: the error drops the connection, and the next call opens another.
     connection: Arc<Mutex<Option<Connection>>>,
 }
 

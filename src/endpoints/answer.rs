@@ -10,8 +10,8 @@ use crate::{
     middleware::{Rejection, RejectionKind, no_store},
 };
 
-/// Returns the rejection that an error is at an endpoint to which the client presents a grant.
-/// `kind` is that of a grant that is no good.
+/// Converts an error at an endpoint to which the client presents a grant. `kind` is the kind of the
+/// rejection if the grant is invalid.
 pub(super) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     match error.fault() {
         Fault::Client => Rejection::caused(kind, error),
@@ -19,8 +19,8 @@ pub(super) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     }
 }
 
-/// Returns the rejection that an error is at an endpoint whose client has been authenticated. What
-/// was wrong with the client's token would have been found before.
+/// Converts an error at an endpoint whose client is authenticated. The layer has already checked
+/// the client's token, so a token error is not the client's fault here.
 pub(super) fn of_operation(error: Error) -> Rejection {
     let kind = match error.fault() {
         _ if matches!(error, Error::InvalidId { .. }) => RejectionKind::InvalidParameter,

@@ -173,7 +173,11 @@ impl Validation {
             return Err(ConfigError::new("audience", "is empty", "give your service's name, or leave it out"));
         }
         if self.leeway > LONGEST_LEEWAY {
-            return Err(ConfigError::new("leeway", "is over a day", "give seconds: how far your nodes' clocks differ"));
+            return Err(ConfigError::out_of_range(
+                "leeway",
+                "is over a day",
+                "give seconds: how far your nodes' clocks differ",
+            ));
         }
         for (setting, life) in [
             ("max_access_lifetime", self.max_access_lifetime),
@@ -181,7 +185,11 @@ impl Validation {
             ("max_token_age", self.max_token_age.unwrap_or(LONGEST)),
         ] {
             if life.is_zero() || life > LONGEST {
-                return Err(ConfigError::new(setting, "is zero or over 100 years", "give a life that tokens have"));
+                return Err(ConfigError::out_of_range(
+                    setting,
+                    "is zero or over 100 years",
+                    "give a life that tokens have",
+                ));
             }
         }
         let is_impossible = |name: &String| match name.as_str() {
@@ -198,7 +206,7 @@ impl Validation {
             ));
         }
         if self.max_token_len < 64 {
-            return Err(ConfigError::new("max_token_len", "is shorter than any token", "give 8192 or so"));
+            return Err(ConfigError::out_of_range("max_token_len", "is shorter than any token", "give 8192 or so"));
         }
         Ok(())
     }

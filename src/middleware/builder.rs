@@ -42,8 +42,8 @@ impl<C> AuthLayer<C> {
 }
 
 impl<C> AuthLayerBuilder<C> {
-    /// Lets requests without a credential pass, without claims. A request with a bad credential is
-    /// rejected all the same: its client meant to be someone.
+    /// Passes requests without a credential on, without claims. A request with a bad credential is
+    /// still rejected: its client tried to authenticate.
     pub fn optional(mut self) -> Self {
         self.config.required = false;
         self
@@ -78,9 +78,9 @@ impl<C> AuthLayerBuilder<C> {
     /// Takes tokens from this query parameter too (RFC 6750 section 2.3), `access_token` by custom.
     /// Off by default. It may be called again for another name.
     ///
-    /// Addresses stand in logs, in histories and in `Referer` (RFC 9700 section 4.3.2). So this is
-    /// for clients that can set no header, as a browser's `EventSource` and `WebSocket`. The inner
-    /// service's responses are marked `Cache-Control: private`.
+    /// URLs leak into logs, histories and `Referer` (RFC 9700 section 4.3.2). So use this only for
+    /// clients that cannot set a header, such as a browser's `EventSource` and `WebSocket`. The
+    /// layer marks the inner service's responses `Cache-Control: private`.
     ///
     /// A request that presents more than one credential, here or elsewhere, is rejected with 400.
     /// So is one whose query is over 8 KiB longer than a token may be, or has over 256 parameters.
@@ -95,10 +95,16 @@ impl<C> AuthLayerBuilder<C> {
     /// Takes tokens from this cookie too, its value with or without quotes. Off by default. It may
     /// be called again for another name.
     ///
-    /// Browsers send cookies along with requests that other sites cause. This layer does not tell
-    /// those apart: set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict` (or `Lax`, if no
-    /// `GET` changes anything), name it `__Host-..`, and put a CSRF layer outside. Shared caches do
-    /// not know that the response is one user's: it is marked `Cache-Control: private`.
+    /// Browsers also send cookies with requests that other sites cause (CSRF), and this layer does
+    /// not detect those:
+    ///
+    /// * Set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, or with `Lax` if no `GET`
+    ///   changes anything.
+    /// * Name it `__Host-..`.
+    /// * Put a CSRF layer outside of this one.
+    ///
+    /// The layer marks the inner service's responses `Cache-Control: private`, because shared
+    /// caches do not know that they are one user's.
     ///
     /// A request that presents more than one credential is rejected with 400. So is one whose
     /// cookies are together over 8 KiB longer than a token may be, or over 256.

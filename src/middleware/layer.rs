@@ -47,8 +47,8 @@ impl<C> AuthLayer<C> {
     /// Returns this layer, but it asks the store at every request, also under
     /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness).
     ///
-    /// It is for routes that no client may use a moment after its logout. It is also for routes
-    /// that need to know that the session was really opened. Otherwise it changes nothing.
+    /// Use it for routes on which a revocation must hold at once, or on which a token of a session
+    /// that was never opened must fail. Under `Consistency::Strong` it changes nothing.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService};
@@ -100,8 +100,8 @@ impl<C> AuthLayer<C> {
         RequireScopeLayer::any(self.responder(), scopes)
     }
 
-    /// Returns a layer that passes only requests on whose claims meet `rule`. It rejects others
-    /// with 403, and belongs inside this layer.
+    /// Returns a layer that rejects requests whose claims do not meet `rule`, with 403. It belongs
+    /// inside this layer.
     ///
     /// The response is that of [`Rejection::forbidden`](super::Rejection::forbidden). A panic in
     /// `rule` is caught, and answered with 500.

@@ -49,13 +49,16 @@
 //! 5. [`Claims`](crate::Claims) are put into its extensions, and the inner service is called.
 //! 6. A response that holds a [`Rejection`] is answered as one of the layer's own.
 //!
-//! # The places of a token
+//! # The locations of a token
 //!
-//! A token is always read from the `Authorization` field. By choice it is also read from a query
-//! parameter ([`AuthLayerBuilder::allow_query`]), a cookie ([`AuthLayerBuilder::allow_cookie`]) or
-//! a header of the application's own ([`AuthLayerBuilder::allow_header`]). A request presents one
-//! credential: a second one, wherever it stands, is 400. From a bad one nothing falls through to
-//! another.
+//! The layer always reads the `Authorization` field. The application can allow more locations:
+//!
+//! * a query parameter: [`AuthLayerBuilder::allow_query`],
+//! * a cookie: [`AuthLayerBuilder::allow_cookie`],
+//! * another header: [`AuthLayerBuilder::allow_header`].
+//!
+//! A request presents one credential. A second one is 400, whatever its location. After a bad
+//! credential the layer tries no other.
 //!
 //! # Rejections
 //!

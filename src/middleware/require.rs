@@ -25,7 +25,7 @@ use crate::{
     jwt::{Claims, NoClaims},
 };
 
-/// A layer that passes only requests on whose claims meet a rule.
+/// A layer that rejects requests whose claims do not meet a rule.
 ///
 /// Made by [`AuthLayer::require`](super::AuthLayer::require). It belongs *inside* that layer.
 #[must_use = "a layer does nothing until it wraps a service"]

@@ -25,10 +25,11 @@ use crate::{
     jwt::{Claims, NoClaims, Scope},
 };
 
-/// A layer that passes only requests on whose claims have a scope.
+/// A layer that rejects requests whose claims lack a scope.
 ///
-/// Made by [`AuthLayer::require_scope`](super::AuthLayer::require_scope) and its sisters. It
-/// belongs *inside* that layer.
+/// Made by [`AuthLayer::require_scope`](super::AuthLayer::require_scope),
+/// [`require_all_scopes`](super::AuthLayer::require_all_scopes) and
+/// [`require_any_scope`](super::AuthLayer::require_any_scope). It belongs *inside* that layer.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireScopeLayer<C = NoClaims> {
     rule: Arc<Rule>,

@@ -105,7 +105,7 @@ where
     }
 }
 
-/// The fate of a request.
+/// The decision about a request.
 enum Decision<C> {
     Pass,
     Reject(Rejection),
@@ -113,7 +113,7 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    /// Decides about a request. Returns `true` beside if its credential was read elsewhere than in
+    /// Decides about a request. The `bool` is `true` if the credential was read elsewhere than in
     /// `Authorization`.
     fn admit<B>(&self, request: &mut Request<B>) -> (Decision<C>, bool) {
         let config = &*self.config;
@@ -131,8 +131,8 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             Credential::Absent => return (Decision::Reject(Rejection::new(RejectionKind::NoCredentials)), false),
             Credential::Malformed => return (malformed(), is_elsewhere),
             Credential::Token(text) => {
-                // The grammar decides between 400 and 401. It is read only if the text is not
-                // known as a token: reading it would be a good part of a warm request.
+                // The grammar decides between 400 and 401. It is checked only on a cache miss,
+                // because the check would take a large part of a cached request's time.
                 match checker.check_cached(text.as_bytes(), config.freshness) {
                     Lookup::Hit(check) => check,
                     Lookup::Miss(miss) => match text.token() {
@@ -196,8 +196,8 @@ where
     /// Makes the response to a rejection that the inner service returns.
     responder: Responder,
     form: Form,
-    /// Shared caches are to be told that the response is one client's, since the credential stands
-    /// where they do not look for one.
+    /// True if the response needs `Cache-Control: private`: shared caches recognize a credential
+    /// in `Authorization` only.
     is_private: bool,
 }
 

@@ -7,8 +7,8 @@ use super::rejection::{Rejection, RejectionKind};
 /// Marks a request that an [`AuthLayer`](super::AuthLayer) passed on without claims, because it is
 /// optional, the request exempt, or the layer switched off.
 ///
-/// The layer puts it into the request's extensions. It tells a handler with an anonymous client
-/// from one under no layer at all.
+/// The layer puts it into the request's extensions. By it an extractor distinguishes an anonymous
+/// client (401) from a route without a layer (500).
 #[derive(Clone, Debug)]
 pub struct Unauthenticated(());
 

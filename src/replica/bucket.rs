@@ -192,8 +192,8 @@ impl Bucket {
         !is_kept
     }
 
-    /// Ends the lease, unless this position of the log was passed, until a later read. The page of
-    /// that contains every revocation that the store has confirmed by now.
+    /// Ends the lease until a later read, unless the reader has passed this position. The page of
+    /// that read contains every revocation that the store has confirmed by now.
     pub(super) fn require_position(&self, position: &LogPosition) {
         let mut reader = self.reader();
         if !reader.has_passed(position) {

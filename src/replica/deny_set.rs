@@ -6,13 +6,13 @@
 //! compares the ids in full. So nothing is refused for a hash alone, and the index grows without a
 //! look at the entries.
 //!
-//! A revocation leaves only by time: a segment goes as a whole once its last entry is past its use.
-//! To refuse an entry for a while longer does no harm: no token that it concerns is alive. Nothing
-//! else is ever removed, whatever happens to the store, with one exception.
+//! The deny set removes whole segments, once their last entry no longer matters. An entry that stays
+//! longer does no harm: no token that it concerns is alive. Whatever happens to the store, there is
+//! one exception:
 //!
-//! **Memory is bounded.** When a bucket's entries exceed their share, its oldest segment goes
-//! early, and [`insert`](DenySet::insert) returns the time of its newest entry. The horizon moves
-//! there, so that the store is asked about older tokens.
+//! **Memory is bounded.** If a bucket's entries exceed their share, the deny set removes its oldest
+//! segment early, and [`insert`](DenySet::insert) returns the time of the newest entry in it. The
+//! horizon moves there, so that the node asks the store about older tokens.
 //!
 //! | file | subject |
 //! |--|--|

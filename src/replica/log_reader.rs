@@ -296,7 +296,7 @@ impl LogReader {
             None => Step { sequence, nonce: head, at, revocation: None },
         };
         let since = if self.is_broken() { now.max(step.at) } else { step.at };
-        // Until that time another node may have opened sessions on a server that was replaced.
+        // Until `since + max_failover`, a node may have opened sessions on the replaced server.
         let own = if self.is_broken() { since.saturating_add(max_failover) } else { since };
         let horizon = Horizon { since, own, external: wall.max(now), gap: None };
         let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));

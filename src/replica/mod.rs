@@ -27,9 +27,9 @@
 //! own, counts the time for which the machine is suspended, and is never set
 //! ([`Clock::elapsed`](crate::clock::Clock::elapsed)).
 //!
-//! A node learns its own revocations before it reports that they are done. The next request on this
-//! node refuses what the last one has revoked. And they are not lost with a store that fails before
-//! any node has read its log.
+//! A node adds its own revocations to the replica before it confirms them to the caller. So the
+//! next request on this node sees them. And they survive a store that fails before any node has
+//! read its log.
 //!
 //! # Limits
 //!

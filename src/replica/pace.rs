@@ -169,8 +169,8 @@ impl BackPace {
         self.turn.checked_rem(buckets).unwrap_or(0)
     }
 
-    /// Counts a page, with the entries of it that the store skipped. *A page of such alone cost
-    /// nothing, and the next one was read at once.*
+    /// Counts a page, with its skipped entries. *A page of skipped entries only counted as free, so
+    /// the next one was read at once.*
     pub(super) fn count_page(&mut self, entries: &[LogEntry], skipped: u32, now: Instant) {
         let bytes = entries.iter().map(size_of_entry).sum::<u64>();
         let bytes = bytes.saturating_add(OVERHEAD.saturating_mul(skipped.into())).max(OVERHEAD);

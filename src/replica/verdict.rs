@@ -18,7 +18,7 @@ pub(crate) enum Verdict {
     Refused,
 }
 
-/// The claims of a token on which its revocation depends.
+/// The claims of a token by which revocations can concern it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bearer<'a> {
     pub(crate) issuer: &'a str,

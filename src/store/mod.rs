@@ -303,13 +303,13 @@ pub trait SessionStore: Send + Sync + 'static {
 ///   - all sessions of a user, if none was opened since the last time and the kept one is the same
 ///     or dead. If nobody did it before, it is logged, even without a session.
 ///   - a thing of another issuer that was denied up to this half second, for at least that long.
-/// * So no caller makes the entries that concern one session, token, subject or external id grow
-///   faster than two a second. Exceptions are live sessions and tokens, those that the store does
-///   not know, and a longer time than before.
+/// * So no caller can add more than two entries a second about one session, token, subject or
+///   external id by repetition. A call adds an entry beyond that only if it revokes something
+///   alive or unknown to the store, or for a longer time than before.
 /// * A call that is rejected, or dropped before it was made, writes no entry and leaves no hole.
-/// * A [`Revocation::Subject`] parts the dead from the living. Sessions of a lower generation are
-///   dead, and those that are opened later have this one or a higher one. It names an exception
-///   only if that was alive, and the exception then has this generation.
+/// * A [`Revocation::Subject`] ends all sessions of a lower generation than its own. Sessions that
+///   are opened later have its generation or a higher one. It names an excepted session only if
+///   that was alive, and that session then has its generation.
 ///
 /// **What is kept**
 ///
@@ -344,9 +344,9 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// [`Rejected`](crate::error::StoreErrorKind::Rejected), and so is an id that no token can
     /// have.
     ///
-    /// This is never a new revocation: a session that was opened after the lost one lives. Nor does
-    /// it end earlier. If a revoked session came back alive, tokens were issued since. So the entry
-    /// of a session or a subject matters for as long as that of a new revocation.
+    /// This is never a new revocation: a session that was opened after the lost one lives. But the
+    /// new entry of a session or a subject matters for as long as one of a new revocation. The
+    /// revoked session may have come back alive, and tokens may have been issued since.
     ///
     /// * A session is revoked, known or not, and can never be opened again.
     /// * A token is revoked to `until` at least. A later end than the known one is news.
@@ -376,9 +376,9 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// Returns readers of the log with connections of their own, one for each server and together
     /// for all buckets. Each read ends within `deadline`.
     ///
-    /// Empty if [`read`](Self::read) serves as well: the answer of a store without connections. A
-    /// store that wraps another returns the feeds of that one. A log that is read over several
-    /// connections in turn counts as one of another server at each read, which costs questions.
+    /// Empty if [`read`](Self::read) serves as well, as in a store without connections. A store
+    /// that wraps another returns the feeds of that one. Read over one connection at a time: a
+    /// change of connection counts as a change of server, and then nodes ask the store more often.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         let _ = deadline;
         Vec::new()

@@ -66,7 +66,7 @@ impl CacheBounds {
     /// Returns an error if a cache of tokens with these claims can keep nothing.
     pub(super) fn check<C>(self) -> Result<(), ConfigError> {
         if self.entries > 0 && (self.bytes as u64) < 2 * entry_bytes::<C>(SHORTEST) {
-            return Err(ConfigError::new(
+            return Err(ConfigError::out_of_range(
                 "verified_cache",
                 "has so few bytes that no token is ever kept",
                 "give some MiB, or no entries to switch the cache off",

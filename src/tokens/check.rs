@@ -46,7 +46,7 @@ pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) 
 
 /// The part of a service that checks tokens. Only its keys and its cache change.
 pub(crate) struct Checker<C> {
-    /// Each operation loads it once, so that one key set serves all of it.
+    /// Each operation loads the keyring once, so that it uses one key set from start to end.
     pub(super) keyring: Arc<CurrentKeyring>,
     /// The access tokens that were verified with its keys.
     pub(super) cache: TokenCache<C>,
@@ -58,7 +58,7 @@ pub(crate) struct Checker<C> {
     pub(super) parse: Parse<C>,
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
-    /// They end with the last handle of the service. A check that is under way is one too.
+    /// The tasks end with the last handle of the service. A check under way counts as a handle.
     pub(super) _tasks: Option<ReplicaTasks>,
     pub(super) validator: Option<Validator<C>>,
 }
@@ -119,7 +119,7 @@ impl<C> Checker<C> {
 }
 
 impl<C: Send + Sync + 'static> Checker<C> {
-    /// Begins the check of a token. It is done at once, or when the store has answered.
+    /// Begins the check of a token. The result is there at once, or once the store has answered.
     pub(super) fn check(self: &Arc<Self>, token: &str, token_type: TokenType, freshness: Freshness) -> AccessCheck<C> {
         // Only access tokens are cached. A refresh token is used once, and an access token
         // presented as one must be recognized as such.
@@ -133,8 +133,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
         self.check_text(miss, token, token_type, freshness)
     }
 
-    /// Begins the check of an access token that was verified before. Its bytes are looked up as
-    /// they are: to parse them first would cost more than all the rest.
+    /// Begins the check of an access token that was verified before. Looks up the raw bytes,
+    /// because parsing would cost more than the rest of the check.
     pub(crate) fn check_cached<'t>(self: &Arc<Self>, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
         let Some(key) = self.cache.lookup_key(bytes) else { return Lookup::Miss(CacheMiss(None)) };
         let Some(token) = self.cache.get(&key) else { return Lookup::Miss(CacheMiss(Some(key))) };

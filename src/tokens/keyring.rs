@@ -78,7 +78,7 @@ impl Keyring {
 impl Signer {
     fn new(keys: &KeySet, max_token_len: usize) -> Result<Self, ConfigError> {
         let key = keys.signing_key().ok_or_else(|| {
-            ConfigError::new(
+            ConfigError::missing(
                 "keys",
                 "have no signing key, so that no token can be issued",
                 "give a `KeySet::signing(..)`, or call `verify_only()`",

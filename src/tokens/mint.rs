@@ -94,7 +94,7 @@ impl Mint<'_> {
             access_lifetime: LONGEST_LIFETIME,
             now: Timestamp::default(),
         };
-        // A random part and a suffix are the longest that follow a counter.
+        // The longest `jti` that this service makes: stem, random part and suffix.
         let jti = TokenId::from(format!("{}.{sid}.a", identity.token_id_stem()));
         let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
         if !self.rules.validation.has_required(&claims) {

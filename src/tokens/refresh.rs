@@ -79,9 +79,8 @@ impl<C> Refreshing<C> {
         &self.0.claims
     }
 
-    /// Returns the application's own claims. `None` if the token's do not serve any more: they do
-    /// not deserialize to `C`, or one that
-    /// [`require_claims`](super::TokenServiceBuilder::require_claims) names is missing.
+    /// Returns the application's own claims. `None` if they do not deserialize to `C`, or lack one
+    /// that [`require_claims`](super::TokenServiceBuilder::require_claims) names.
     #[must_use]
     pub fn custom(&self) -> Option<&C> {
         self.0.custom.as_ref().ok().map(|claims| claims.custom())
@@ -156,7 +155,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         let sid = token.claims().session_id().cloned().ok_or(NO_SESSION)?;
         let (replaced, scope) = self.renew(&token, &sid, fallback).await?;
         let exchange = Exchange { issuer, keyring, token, sid, counter, replaced, scope };
-        // Tokens of the answer must be possible before the store is asked.
+        // Fails before the counter moves if no tokens could be made.
         let mint = issuer.rules.mint(&exchange.keyring)?;
         mint.check(exchange.token.claims().subject(), &exchange.scope, exchange.custom()?)?;
         Ok(exchange)

@@ -1,4 +1,4 @@
-//! The service itself: its parts, and its methods, which hand each part what it is about.
+//! The service: its public methods, and the parts to which they delegate.
 
 use std::{fmt, sync::Arc};
 
@@ -48,7 +48,7 @@ use crate::{
 /// # }
 /// ```
 pub struct TokenService<C = NoClaims> {
-    /// By itself, since every request uses it, and no other part.
+    /// Apart from the other parts, because each request uses only this one.
     pub(crate) checker: Arc<Checker<C>>,
     parts: Arc<Parts<C>>,
 }
@@ -173,11 +173,10 @@ impl<C> TokenService<C> {
     /// Replaces the keys while the service runs, for all its clones: to rotate a key (see
     /// [`KeySet`]) or to remove one that leaked.
     ///
-    /// A check that begins after this has returned uses the new keys alone. That also holds for a
-    /// token that was verified before: the cache of the old keys is cleared. A check, a login or a
-    /// refresh that is under way ends with the keys it began with. So the key that signed until now
-    /// belongs among those that verify, unless it leaked. Calls at the same time take effect one
-    /// after the other.
+    /// A check that begins after this has returned uses only the new keys, also for a token that
+    /// was verified before: the cache is cleared. A check, a login or a refresh that is under way
+    /// still uses the old keys. So keep the old signing key as a verifying key, unless it leaked.
+    /// Simultaneous calls take effect one after another.
     ///
     /// This changes this node alone: call it on each.
     ///
@@ -228,10 +227,10 @@ impl<C> TokenService<C> {
     /// Returns the moment at which an authentication begins. Take it **before** the password is
     /// checked, and give it to [`NewSession::auth_time`](super::NewSession::auth_time).
     ///
-    /// It is the store's time as known without asking, which lags by a moment. A `RedisStore` adds
-    /// 15 ms for each minute without a call. A login is refused ([`Error::LoginSuperseded`]) if all
-    /// sessions were revoked in that time just before it. Authenticate again from the start then,
-    /// as the login endpoint does, a little later.
+    /// It is the store's time, estimated without a call, and lags a little: in a `RedisStore` by 15
+    /// ms more for each minute without a call. If all sessions were revoked within that lag, the
+    /// login is refused ([`Error::LoginSuperseded`]). Then authenticate again from the start, a
+    /// little later, as the login endpoint does.
     #[must_use]
     pub fn auth_time(&self) -> AuthTime {
         self.parts.auth_clock.now()
@@ -251,7 +250,7 @@ impl<C> TokenService<C> {
     /// Reports a correct login that was superseded twice to the application.
     pub(crate) fn login_was_overtaken(&self, subject: Subject) {
         #[cfg(feature = "tracing")]
-        tracing::warn!(%subject, "a correct login was refused: revocations of all sessions overtook it twice");
+        tracing::warn!(%subject, "a correct login was refused: all sessions were revoked during it, twice");
         self.parts.events.emit(&SecurityEvent::LoginOvertaken { subject });
     }
 

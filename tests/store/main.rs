@@ -1,6 +1,7 @@
-//! Both stores against the conformance suite and a model, and the store protocol itself as a model.
+//! Tests of all stores, the example's `SQLite` store included, by the conformance suite. A model
+//! checks two of them, and another model checks the store protocol itself.
 //!
-//! These tests take much time of a processor or of a server. None of them is about time.
+//! These tests need much processor or server time. None of them measures time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -176,7 +176,7 @@ impl FromStr for Algorithm {
     /// mistake.
     fn from_str(name: &str) -> Result<Self, ConfigError> {
         Self::from_jose(name).ok_or_else(|| {
-            ConfigError::new(
+            ConfigError::unsupported(
                 "algorithm",
                 "is no supported signature algorithm",
                 "use one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, \
@@ -194,7 +194,7 @@ impl Backend {
     /// Returns AWS-LC if it is compiled in, else `RustCrypto`.
     pub(crate) fn compiled_in() -> Result<Self, ConfigError> {
         provider().map(Self).ok_or_else(|| {
-            ConfigError::new(
+            ConfigError::unsupported(
                 "features",
                 "of tower-bearer hold no signature backend",
                 "enable the feature `aws-lc-rs` or `rust-crypto`",

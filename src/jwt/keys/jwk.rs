@@ -59,7 +59,7 @@ pub(super) fn parse(
     let members = serde_json::from_str(json).map_err(|error| {
         ConfigError::new(
             setting,
-            format!("is no JSON Web Key whose members are there once ({})", place_of(&error)),
+            format!("is not a JSON Web Key, or has a duplicate member ({})", place_of(&error)),
             "give the text of one JWK, not of a set",
         )
     })?;

@@ -49,7 +49,7 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     // An operator who publishes such a set would publish the secret (RFC 8725 section 2.1;
     // Wycheproof's MixedKeySet).
     if keys.iter().any(Members::is_secret) && !keys.iter().all(Members::is_secret) {
-        return Err(ConfigError::new(
+        return Err(ConfigError::conflict(
             SETTING,
             "mixes secrets (`oct`) and public keys",
             "keep secrets out of sets that others may read",
@@ -73,7 +73,7 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
     if let Some(algorithm) = asked.filter(|algorithm| matches!(algorithm.key_type(), KeyType::Secret { .. })) {
         return Err(ConfigError::new(
             "algorithm",
-            format!("is {algorithm}, whose secrets nobody publishes"),
+            format!("is {algorithm}, whose keys are secrets, but a published set has public keys"),
             "name the one that the issuer signs with",
         ));
     }
@@ -113,7 +113,7 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
             "see the source for the first one's fault; keys that name no algorithm need `from_published_jwks_with`",
         )
         .with_source(error)),
-        _ if usable.len() > MAX_KEYS => Err(ConfigError::new(
+        _ if usable.len() > MAX_KEYS => Err(ConfigError::out_of_range(
             SETTING,
             format!("has {} usable keys, more than the {MAX_KEYS} that a set can hold", usable.len()),
             "name the algorithm with `from_published_jwks_with`, or take the keys that you need into a set of your own",
@@ -164,7 +164,7 @@ fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
 }
 
 fn same_name(part: &str) -> ConfigError {
-    ConfigError::new(
+    ConfigError::conflict(
         SETTING,
         format!("{part} has the name (`kid`, or by default the thumbprint) of another key of the set"),
         "give different keys different names, and each key once",
@@ -203,7 +203,7 @@ fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
         ConfigError::new(
             SETTING,
             format!(
-                "is no JWK Set: an object with an array `keys` of objects, in which no member is there twice ({place})"
+                "is not a JWK Set (an object with an array `keys` of objects), or has a duplicate member ({place})"
             ),
             "give the text of a JWK Set (RFC 7517 section 5); for a single key use `VerifyingKey::from_jwk`",
         )
@@ -211,7 +211,7 @@ fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
     // `deserialize` rejects a set without the member.
     let keys = set.keys.unwrap_or_default();
     if keys.is_empty() {
-        return Err(ConfigError::new(SETTING, "has no key", "give a set with the keys to verify with"));
+        return Err(ConfigError::missing(SETTING, "has no key", "give a set with the keys to verify with"));
     }
     Ok(keys)
 }

@@ -358,7 +358,11 @@ impl VerifyingKey {
         if self.kid.is_some() {
             return Ok(self);
         }
-        Err(ConfigError::new(setting, "cannot be hashed by the signature backend", "check the build of the backend"))
+        Err(ConfigError::unsupported(
+            setting,
+            "cannot be hashed by the signature backend",
+            "check the build of the backend",
+        ))
     }
 
     /// Reads the first of the PEM texts that is a public key of the algorithm's type.

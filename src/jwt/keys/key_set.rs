@@ -50,7 +50,7 @@ impl KeySet {
     /// Another key has the same name, or the set has 16 keys already.
     pub fn and_verifying(mut self, key: VerifyingKey) -> Result<Self, ConfigError> {
         if self.verifying.len() >= MAX_KEYS {
-            return Err(ConfigError::new(
+            return Err(ConfigError::out_of_range(
                 "verifying_key",
                 format!("is one more than the {MAX_KEYS} keys that a set can hold"),
                 "take away the keys whose last token has expired",
@@ -59,7 +59,7 @@ impl KeySet {
         // A name stands for one key, whatever its algorithm (RFC 7517 section 4.5). Others read a
         // published set so.
         if key.kid().is_some() && self.verifying.iter().any(|own| own.kid() == key.kid()) {
-            return Err(ConfigError::new(
+            return Err(ConfigError::conflict(
                 "verifying_key",
                 format!("is an {} key with the kid of another key of the set", key.algorithm()),
                 "add each key once, and give different keys different names",

@@ -60,7 +60,7 @@ const REMEDY: &str = "make one from random bytes, for example with `openssl rand
 /// never contains the secret.
 pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) -> Result<(), ConfigError> {
     let KeyType::Secret { minimum } = algorithm.key_type() else {
-        return Err(ConfigError::new(
+        return Err(ConfigError::conflict(
             setting,
             format!("is a secret, but {algorithm} needs a key pair"),
             format!("give the {}, or use HS256, HS384 or HS512", algorithm.key_type()),

@@ -28,8 +28,8 @@ pub(in crate::middleware) enum Credential<'a> {
     Token(TokenText<'a>),
 }
 
-/// A text in the place of a token. Its grammar is not checked yet, since a text that is known as a
-/// good token does not need that.
+/// A text where a token is expected. Its grammar is not checked yet, because a cached token needs
+/// no such check.
 #[derive(Clone, Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(in crate::middleware) struct TokenText<'a> {
@@ -68,9 +68,10 @@ impl TokenText<'_> {
         &self.bytes
     }
 
-    /// Returns the text if it has the characters of a `b64token`, or `None` if it is malformed. A
-    /// text longer than any token is returned as it is: its length will be the reason to refuse it,
-    /// since reading a megabyte for a better one would cost more than a valid token.
+    /// Returns the text if it has the grammar of a `b64token`; `None` if it is malformed.
+    ///
+    /// A text longer than any token is returned unchecked, and refused for its length later. To
+    /// check a megabyte would cost more than a valid token.
     pub(in crate::middleware) fn token(&self) -> Option<&str> {
         let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
         str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)

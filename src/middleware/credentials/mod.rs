@@ -1,9 +1,9 @@
-//! The places of a request's bearer token: the `Authorization` field, and where an application has
-//! allowed it also a query parameter, a cookie or a header of its own.
+//! The locations of a request's bearer token: the `Authorization` field and, if the application
+//! allows them, a query parameter, a cookie or another header.
 //!
-//! A request presents exactly one credential, or none (RFC 6750 section 2). All allowed places are
-//! looked at. More than one credential is malformed, be it the same token twice: never guess which
-//! is meant, and never fall through from a bad one to another.
+//! A request presents one credential or none (RFC 6750 section 2). The layer reads all allowed
+//! locations. More than one credential is malformed, even the same token twice. The layer never
+//! guesses which one the client means, and never tries another after a bad one.
 
 mod cookie;
 mod credential;

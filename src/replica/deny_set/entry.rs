@@ -61,8 +61,8 @@ pub(super) struct Entry<'a> {
 }
 
 impl EntryKind {
-    /// Returns true unless the kind is a session or a token, which is revoked or not, and nothing
-    /// between.
+    /// Returns true if entries of this kind have a strength. A session or a token has none: it is
+    /// revoked or not.
     pub(super) fn has_strength(self) -> bool {
         !matches!(self, Self::Session | Self::Token)
     }

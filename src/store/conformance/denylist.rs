@@ -67,8 +67,8 @@ pub(super) async fn a_denied_token_is_denied(user: User) -> Outcome {
     Ok(())
 }
 
-/// Denies a session or subject, and returns the moment up to which tokens that have these three ids
-/// are dead: less than half a second after the denial.
+/// Denies a session or subject. Returns the moment up to which tokens with these three ids are
+/// denied, which is less than half a second after the denial.
 async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timestamp> {
     let answer = deny(user, id, LONG).await?;
     let denial = denied(user, of).await?;
@@ -137,7 +137,7 @@ pub(super) async fn a_denial_is_remembered_for_its_time(user: User) -> Outcome {
     deny(&user, token("longer"), LONG).await?;
     deny(&user, token("longer"), SHORT).await?;
     loop {
-        // Not only until then: another node may accept the token for longer.
+        // Longer than `keep`: another node may accept the token for longer.
         let denial = denied(&user, ["x", "x", "x"]).await?;
         if until <= denial.now {
             break;

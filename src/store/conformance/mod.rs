@@ -144,8 +144,8 @@ impl Rule {
     ///
     /// # Errors
     ///
-    /// The store's behaviour instead; also if it has not all [`parts`](Self::parts) of the rule,
-    /// panicked, answered with an error or took too long.
+    /// The behaviour of the store that breaks the rule: a wrong answer, an error, a panic, no
+    /// answer in time, or a missing part of the rule's [`parts`](Self::parts).
     pub async fn check(&self, store: Arc<dyn SessionStore>) -> Result<(), Violation> {
         if let Some(part) = self.parts.iter().find(|part| !part.is_in(&store)) {
             return Err(Violation { rule: self.name, what: format!("the store has no part {part:?}") });

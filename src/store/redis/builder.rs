@@ -28,8 +28,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_CONNECTIONS: usize = 2;
 const MAX_CONNECTIONS: usize = 64;
 const DEFAULT_BUCKETS: u32 = 16;
-/// The shortest time for which the log is kept. A login that began before everything was revoked
-/// must still meet the revocation when it ends, however long its user looked for the second factor.
+/// The shortest time for which the log is kept. No login may take longer: one that began before a
+/// `revoke_all` must find it when it ends, even if its user was slow with the second factor.
 const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
 #[cfg(feature = "sentinel")]
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(5);
@@ -269,11 +269,13 @@ impl RedisStoreBuilder {
         let keyspace = Keyspace::new(&self.prefix, self.buckets)?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
             let problem = format!("is {:?}", self.timeout);
-            return Err(ConfigError::new("timeout", problem, "choose more than zero and at most a minute").into());
+            return Err(
+                ConfigError::out_of_range("timeout", problem, "choose more than zero and at most a minute").into()
+            );
         }
         if self.connections == 0 || self.connections > MAX_CONNECTIONS {
             let (problem, remedy) = (format!("is {}", self.connections), format!("choose 1 to {MAX_CONNECTIONS}"));
-            return Err(ConfigError::new("connections", problem, remedy).into());
+            return Err(ConfigError::out_of_range("connections", problem, remedy).into());
         }
         let allow_eviction = self.allow_eviction;
         let deployment = self.deployment()?;
@@ -285,7 +287,7 @@ impl RedisStoreBuilder {
         preflight::check(&parts, allow_eviction).await?;
         #[cfg(feature = "tracing")]
         if let Err(reason) = parts.client.guard().bound() {
-            let text = "the time is unknown for which a Redis server that was replaced may be believed";
+            let text = "a Redis server that was replaced may be believed for an unknown time";
             tracing::warn!(reason, "{text}");
         }
         let lookout = Lookout::start(&parts.client);
@@ -298,18 +300,18 @@ impl RedisStoreBuilder {
     /// connecting.
     fn deployment(&self) -> Result<Deployment, ConfigError> {
         let unfit = |setting, how| {
-            Err(ConfigError::new(setting, format!("is set, and the store connects {how}"), "leave it out"))
+            Err(ConfigError::conflict(setting, format!("is set, and the store connects {how}"), "leave it out"))
         };
         #[cfg(feature = "cluster")]
         match (&self.target, self.cluster_node_timeout) {
             (Target::Cluster(_), _) if self.failover.is_some() => {
-                return unfit("failover", "to a cluster, which tells it itself");
+                return unfit("failover", "to a cluster, which needs no declaration");
             }
             (Target::Cluster(_), Some(timeout))
                 if !(SHORTEST_NODE_TIMEOUT..=LONGEST_NODE_TIMEOUT).contains(&timeout) =>
             {
                 let (problem, remedy) = (format!("is {timeout:?}"), "give the servers' `cluster-node-timeout`");
-                return Err(ConfigError::new("cluster_node_timeout", problem, remedy));
+                return Err(ConfigError::out_of_range("cluster_node_timeout", problem, remedy));
             }
             (Target::Cluster(_), node_timeout) => return Ok(Deployment::Cluster { node_timeout }),
             (_, Some(_)) => return unfit("cluster_node_timeout", "to no cluster"),
@@ -318,7 +320,7 @@ impl RedisStoreBuilder {
         #[cfg(feature = "sentinel")]
         match (&self.target, self.sentinel_patience) {
             (Target::Sentinel { .. }, _) if self.failover.is_some() => {
-                return unfit("failover", "through sentinels, which tell it themselves");
+                return unfit("failover", "through sentinels, which need no declaration");
             }
             (Target::Sentinel { .. }, patience) => {
                 let patience = patience.unwrap_or(DEFAULT_PATIENCE);
@@ -326,7 +328,11 @@ impl RedisStoreBuilder {
                     return Ok(Deployment::Sentinel { patience });
                 }
                 let problem = format!("is {patience:?}");
-                return Err(ConfigError::new("sentinel_patience", problem, "choose 1 s to a minute; 5 s is usual"));
+                return Err(ConfigError::out_of_range(
+                    "sentinel_patience",
+                    problem,
+                    "choose 1 s to a minute; 5 s is usual",
+                ));
             }
             (_, Some(_)) => return unfit("sentinel_patience", "without sentinels"),
             _ => {}

@@ -31,7 +31,7 @@ const TOUCHES_AT_ONCE: usize = 64;
 /// A server is not fit for the store, or does not answer.
 pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
     check_server(&parts.client, allow_eviction).await?;
-    // Before the buckets are touched, which learn the bound of a failover.
+    // Before the touches, which write the bound of a failover into each bucket.
     let settings = lookout::look(&parts.client).await.map_err(StoreError::from)?;
     parts.client.guard().note_settings(settings);
     if let Some(prover) = &parts.prover {

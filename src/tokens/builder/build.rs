@@ -143,7 +143,7 @@ impl<C> Hooks<C> {
         if let Some(hook) = self.lost {
             return Err(ConfigError::conflict(
                 hook,
-                "was given before `claims`, whose type it does not have",
+                "was given before `claims` set another claims type",
                 "call `claims` first",
             ));
         }
@@ -238,9 +238,9 @@ impl Config {
         }
     }
 
-    /// Makes the replica of the store's log, and the tasks that follow it. Both exist under bounded
-    /// staleness, and for any store that may lose its data apart from this process. Also tells the
-    /// store to `keep` revocations for so long.
+    /// Makes the replica of the store's log, and starts its tasks. Both exist under bounded
+    /// staleness, and for any store whose data can be lost while this process lives. Also asks
+    /// the store to keep revocations for at least `keep`.
     fn replica(
         &self,
         authority: &Authority,
@@ -286,8 +286,7 @@ impl Config {
             return Ok(None);
         }
         let runtime = Handle::try_current().map_err(|error| {
-            let problem = "of this store, strong or bounded, needs a task that follows its log, and there is no \
-                           Tokio runtime to run it on";
+            let problem = "needs a task that follows the store's log, and there is no Tokio runtime to run it on";
             ConfigError::new("consistency", problem, "call `build` inside of the runtime").with_source(error)
         })?;
         log.allow_staleness(staleness);

@@ -8,7 +8,7 @@ use super::super::{
 use crate::{ids::SessionId, store::Revocation};
 
 pub(in super::super) async fn subjects_of_any_text_are_logged_by_their_name(user: User) -> Outcome {
-    // The session's id has to be one that no other run uses, as these subjects are no rule's own.
+    // Other rules may use these subjects, so no other run may use this session id.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;

@@ -17,7 +17,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The server did not answer as it should. A later attempt may succeed.
-    #[error("the token store could not be connected")]
+    #[error("the token store cannot be reached or does not serve; see the source and try again")]
     Store(#[from] StoreError),
 }
 

@@ -1,6 +1,6 @@
 //! A client of the servers that hold the buckets. It knows no sessions.
 //!
-//! | room | contents |
+//! | module | contents |
 //! |--|--|
 //! | `lookout`, `prover`, `pubsub` | tasks beside the calls |
 //! | `Client` | the calls, each to the server of its bucket |

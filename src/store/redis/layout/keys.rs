@@ -77,7 +77,7 @@ impl Keyspace {
     /// The prefix or the count of buckets cannot work.
     pub(crate) fn new(prefix: &str, buckets: u32) -> Result<Self, ConfigError> {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX {
-            return Err(ConfigError::new(
+            return Err(ConfigError::out_of_range(
                 "prefix",
                 format!("has {} bytes", prefix.len()),
                 format!("give it 1 to {MAX_PREFIX} bytes"),
@@ -91,7 +91,7 @@ impl Keyspace {
             ));
         }
         if buckets == 0 || buckets > MAX_BUCKETS {
-            return Err(ConfigError::new(
+            return Err(ConfigError::out_of_range(
                 "buckets",
                 format!("is {buckets}"),
                 format!("choose 1 to {MAX_BUCKETS}, the same on every node"),

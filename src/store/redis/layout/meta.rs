@@ -67,7 +67,7 @@ impl Meta {
         }
     }
 
-    /// Checks that the bucket has the layout of this code and as many siblings as configured.
+    /// Checks that the bucket has the layout of this code, and the configured number of buckets.
     pub(crate) fn check_layout(&self, keyspace: &Keyspace) -> Result<(), StoreError> {
         if self.layout == LAYOUT && decimal(self.buckets.as_bytes()) == Some(keyspace.buckets().into()) {
             return Ok(());

@@ -57,7 +57,7 @@ async fn denied(context: Context<'_>, query: DenyQuery) -> Result<Denial, StoreE
     if let Some(denial) = try_join_all(known).await?.into_iter().reduce(both) {
         return Ok(denial);
     }
-    // The query names nothing. So the answer is only the time since which the store remembers.
+    // The query has no id. So the answer is only the time since which the store remembers.
     let Meta { now, born, .. } = bucket::meta(context, 0).await?;
     Ok(Denial { now, born, ..Denial::default() })
 }

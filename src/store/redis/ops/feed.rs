@@ -48,8 +48,8 @@ struct FeedReader {
     buckets: Vec<u32>,
 }
 
-/// Creates the feeds of a store. There are none if the servers' address, which was usable once, is
-/// not any more. The log is then read over the connections of the requests.
+/// Creates the feeds of a store. There are none if the servers' address has become unusable since
+/// the start. The log is then read over the connections of the requests.
 pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     // A read is given up at its deadline, and a connection that owes an answer after twice that.
     // Only connecting may take longer, from read to read: otherwise a slow network would never be

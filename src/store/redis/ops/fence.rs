@@ -131,7 +131,7 @@ impl Fence {
     }
 }
 
-/// Returns the error if a value is one that does not concern one bucket alone.
+/// Returns the error of a value if it concerns more than one bucket.
 fn error_of_all(value: &Value) -> Option<CommandError> {
     let Value::ServerError(error) = value else { return None };
     // A value of another type under a bucket's keys (`WRONGTYPE`) is that bucket's own error. Any

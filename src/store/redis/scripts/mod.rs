@@ -189,7 +189,7 @@ pub(crate) struct ScriptCall {
     keys: Vec<String>,
     /// The arguments after the seven of `meta.lua`.
     arguments: Vec<Vec<u8>>,
-    /// True if the script rejects the call after its caller has given up.
+    /// True if the script rejects the call after its deadline, when its caller no longer waits.
     expires: bool,
     /// True if the call may be repeated after its connection broke, when it is unknown if it ran.
     pub(crate) repeatable: bool,

@@ -236,7 +236,7 @@ fn behind_sentinels(
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 fn infos(urls: &[String]) -> Result<Vec<redis::ConnectionInfo>, ConfigError> {
     if urls.is_empty() {
-        return Err(ConfigError::new("urls", "is empty", "name at least one node"));
+        return Err(ConfigError::missing("urls", "is empty", "name at least one node"));
     }
     urls.iter().map(|url| info(url)).collect()
 }
@@ -266,7 +266,7 @@ fn prepare_tls() -> Result<(), ConfigError> {
 /// Rejects TLS.
 #[cfg(not(feature = "tls"))]
 fn prepare_tls() -> Result<(), ConfigError> {
-    Err(ConfigError::new("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
+    Err(ConfigError::unsupported("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
 }
 
 /// Returns the error of a URL that cannot be read, without the parser's message: that may quote the

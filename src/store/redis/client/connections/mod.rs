@@ -5,7 +5,7 @@
 //! carries any number of calls at once. They carry nothing that blocks and no subscription: a push
 //! can take the place of an answer (see [`pubsub`](super::pubsub)).
 //!
-//! Each connection stands in a **slot**. The first call that finds its slot empty starts an attempt
+//! Each connection has a **slot**. The first call that finds its slot empty starts an attempt
 //! to connect. Other calls wait for the same attempt, each until its own deadline, if no other slot
 //! has a connection. After a failure there is no new attempt for a pause that doubles each time. So
 //! a dead server costs its callers nothing. An attempt proceeds only while a caller waits for it; a

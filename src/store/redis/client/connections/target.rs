@@ -114,7 +114,11 @@ fn sentinels(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
 /// Rejects sentinels.
 #[cfg(not(feature = "sentinel"))]
 fn sentinels(_: &str, _: &str) -> Result<Target, ConfigError> {
-    Err(ConfigError::new("url", "names sentinels, which this build cannot ask", "enable the feature `sentinel`"))
+    Err(ConfigError::unsupported(
+        "url",
+        "names sentinels, which this build cannot ask",
+        "enable the feature `sentinel`",
+    ))
 }
 
 /// Returns the user and password of the servers. Without a user it is `default`.
@@ -169,7 +173,11 @@ fn cluster(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
 /// Rejects a cluster.
 #[cfg(not(feature = "cluster"))]
 fn cluster(_: &str, _: &str) -> Result<Target, ConfigError> {
-    Err(ConfigError::new("url", "names a cluster, which this build does not know", "enable the feature `cluster`"))
+    Err(ConfigError::unsupported(
+        "url",
+        "names a cluster, which this build does not know",
+        "enable the feature `cluster`",
+    ))
 }
 
 /// Returns an error without the URL, which may hold a password.

@@ -89,10 +89,10 @@ impl Deployment {
             Some(Failover::Replicas { max_lag }) if (SHORTEST_LAG..=LONGEST_LAG).contains(&max_lag) => {
                 Ok(Self::Replicas { max_lag })
             }
-            Some(Failover::Replicas { max_lag }) => Err(ConfigError::new(
+            Some(Failover::Replicas { max_lag }) => Err(ConfigError::out_of_range(
                 "failover",
                 format!("has a `max_lag` of {max_lag:?}"),
-                "choose 1 s to 10 minutes; 1 s is usual",
+                "choose 1 s to 10 minutes, usually 1 s",
             )),
         }
     }
@@ -130,7 +130,7 @@ impl Deployment {
                  the user `CONFIG GET`",
             ),
             Self::Undeclared => {
-                Err("how the Redis server can be replaced is not declared: set `failover` to `Failover::Single` or \
+                Err("the failover of the Redis server is not declared: set `failover` to `Failover::Single` or \
                  `Failover::Replicas`, or connect through sentinels")
             }
         }

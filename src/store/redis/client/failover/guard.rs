@@ -235,7 +235,7 @@ impl Guard {
         self.proofs.iter().for_each(|proofs| lock(proofs).failed(code));
     }
 
-    /// Returns the reason for which no answer counts, if that is the lack of a proof.
+    /// Returns the reason why there is no proof, if no answer counts without one.
     pub(crate) fn unproved(&self) -> Option<String> {
         self.proofs.as_ref().and_then(|proofs| lock(proofs).trouble(Moment::now()))
     }

@@ -1,4 +1,4 @@
-//! The rules by which the answers of a server count that another one may have replaced.
+//! The rules that decide if an answer counts, although another server may have replaced its sender.
 
 pub(crate) mod deployment;
 pub(crate) mod guard;

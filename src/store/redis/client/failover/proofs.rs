@@ -21,9 +21,9 @@
 //! promoted between two probes, and one that attaches in place of a promoted one, if neither number
 //! counts both.
 //!
-//! A server whose `min-replicas-to-write` is 0 voids the bound: the operator wants it to serve
-//! alone. That setting stands in place of a proof, so that a promoted server which has no replica
-//! yet confirms revocations. The bound is unknown meanwhile.
+//! A server whose `min-replicas-to-write` is 0 needs no proof: the operator wants it to serve
+//! alone. So a promoted server without a replica can confirm revocations. The bound is unknown
+//! for as long as the setting is 0.
 
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ pub(crate) enum Unproved {
     Unidentified,
     /// There is no proof that is young enough.
     Old,
-    /// There is one, of another server, which was asked at this moment. Connections that are older
-    /// lead to a server of before.
+    /// The newest proof is of another server, asked at this moment. Connections that are older
+    /// than that lead to a former primary.
     OtherServer(Moment),
 }
 
