@@ -78,7 +78,7 @@ struct PendingRead {
 /// state is the one of that moment or later, and the answer is not dated after a revocation that it
 /// lacks. `ROLE`, because after `REPLICAOF` an open connection still answers, from data that grow
 /// old.
-pub(crate) fn time_and_role() -> Pipeline {
+fn time_and_role() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(4);
     pipeline.cmd("TIME");
     pipeline.cmd("ROLE");
