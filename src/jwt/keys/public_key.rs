@@ -168,7 +168,6 @@ impl PublicKey {
 /// Returns true if a modulus is of the generator of CVE-2017-15361 (ROCA), which some smart cards
 /// and TPMs used until 2017. Modulo each small prime such a modulus is a power of 65537. Of other
 /// moduli one in 200 million is too.
-/// 65537. Of other moduli one in 200 million has it.
 fn is_roca(n: &[u8]) -> bool {
     SMALL_PRIMES.into_iter().all(|prime| {
         let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);

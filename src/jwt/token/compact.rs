@@ -156,7 +156,7 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        json::from_slice(json).map_err(|_| TokenError::Malformed("its header is not acceptable"))
+        serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its header is not acceptable"))
     }
 }
 
