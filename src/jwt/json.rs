@@ -75,19 +75,9 @@ impl Unread {
         Self { left: values }
     }
 
-    /// Reads any value.
-    pub(crate) fn any(&mut self) -> UnreadValue<'_> {
-        UnreadValue { unread: self, shape: Shape::Any }
-    }
-
-    /// Reads an object.
-    pub(crate) fn object(&mut self) -> UnreadValue<'_> {
-        UnreadValue { unread: self, shape: Shape::Object }
-    }
-
-    /// Reads an array of strings.
-    pub(crate) fn texts(&mut self) -> UnreadValue<'_> {
-        UnreadValue { unread: self, shape: Shape::Texts }
+    /// Reads a value of this shape.
+    pub(crate) fn value(&mut self, shape: Shape) -> UnreadValue<'_> {
+        UnreadValue { unread: self, shape }
     }
 }
 
@@ -97,9 +87,11 @@ pub(crate) struct UnreadValue<'a> {
     shape: Shape,
 }
 
-enum Shape {
+/// The JSON values that are acceptable.
+pub(crate) enum Shape {
     Any,
     Object,
+    /// An array of strings.
     Texts,
 }
 
@@ -158,14 +150,14 @@ impl<'de> Visitor<'de> for UnreadValue<'_> {
                     self.unread.left.checked_sub(1).ok_or_else(|| A::Error::custom("too many values"))?;
             }
         } else {
-            while seq.next_element_seed(self.unread.any())?.is_some() {}
+            while seq.next_element_seed(self.unread.value(Shape::Any))?.is_some() {}
         }
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while map.next_key::<Name<'de>>()?.is_some() {
-            map.next_value_seed(self.unread.any())?;
+            map.next_value_seed(self.unread.value(Shape::Any))?;
         }
         Ok(())
     }
