@@ -2,36 +2,17 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
 use crate::clock::Timestamp;
 
-/// A member's name, borrowed from the text where it contains no escape.
-pub(crate) struct Name<'de>(pub(crate) Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member's name")
-            }
-
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(name)))
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
+/// A string, borrowed from the text where it contains no escape.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Name<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// A value that is read from a JSON object, one member at a time.
 pub(crate) trait FromMembers<'de> {
@@ -94,19 +75,9 @@ impl Unread {
         Self { left: values }
     }
 
-    /// Reads any value.
-    pub(crate) fn any(&mut self) -> UnreadValue<'_> {
-        UnreadValue { unread: self, shape: Shape::Any }
-    }
-
-    /// Reads an object.
-    pub(crate) fn object(&mut self) -> UnreadValue<'_> {
-        UnreadValue { unread: self, shape: Shape::Object }
-    }
-
-    /// Reads an array of strings.
-    pub(crate) fn texts(&mut self) -> UnreadValue<'_> {
-        UnreadValue { unread: self, shape: Shape::Texts }
+    /// Reads a value of this shape.
+    pub(crate) fn value(&mut self, shape: Shape) -> UnreadValue<'_> {
+        UnreadValue { unread: self, shape }
     }
 }
 
@@ -116,9 +87,11 @@ pub(crate) struct UnreadValue<'a> {
     shape: Shape,
 }
 
-enum Shape {
+/// The JSON values that are acceptable.
+pub(crate) enum Shape {
     Any,
     Object,
+    /// An array of strings.
     Texts,
 }
 
@@ -177,14 +150,14 @@ impl<'de> Visitor<'de> for UnreadValue<'_> {
                     self.unread.left.checked_sub(1).ok_or_else(|| A::Error::custom("too many values"))?;
             }
         } else {
-            while seq.next_element_seed(self.unread.any())?.is_some() {}
+            while seq.next_element_seed(self.unread.value(Shape::Any))?.is_some() {}
         }
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while map.next_key::<Name<'de>>()?.is_some() {
-            map.next_value_seed(self.unread.any())?;
+            map.next_value_seed(self.unread.value(Shape::Any))?;
         }
         Ok(())
     }
@@ -231,13 +204,22 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// Reads one JSON text to its end. Trailing characters are an error.
-pub(crate) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(json)
-}
-
 /// Refuses a member by its presence alone, if its value is JSON.
 pub(crate) fn refuse<'de, A: MapAccess<'de>, T>(map: &mut A, why: &'static str) -> Result<T, A::Error> {
     map.next_value::<IgnoredAny>()?;
     Err(A::Error::custom(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_borrowed_unless_it_has_an_escape() {
+        let is_borrowed =
+            |json| serde_json::from_str(json).is_ok_and(|Name(text)| matches!(text, Cow::Borrowed("sub")));
+        assert!(is_borrowed(r#""sub""#));
+        assert!(!is_borrowed(r#""s\u0075b""#));
+        assert!(serde_json::from_str(r#""s\u0075b""#).is_ok_and(|Name(text)| text == "sub"));
+    }
 }

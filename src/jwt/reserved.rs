@@ -1,9 +1,7 @@
 //! The names that the application's own claims may not have.
 
-use std::fmt;
-
 use serde::{
-    de::{self, DeserializeOwned, Deserializer, Visitor},
+    de::{self, DeserializeOwned, Deserializer, Visitor, value::Error},
     forward_to_deserialize_any,
 };
 
@@ -18,25 +16,27 @@ pub(super) const RESERVED: [&str; 14] =
 /// and internally tagged enums, and implementations by hand. For these the result is `None`. The
 /// names of aliases count, those of `rename(serialize = "..")` are not seen.
 pub(crate) fn reserved_member_of<C: DeserializeOwned>() -> Option<&'static str> {
-    match C::deserialize(FieldNames) {
-        // Types without fields are made from nothing.
-        Ok(_) | Err(Fields(None)) => None,
-        Err(Fields(Some(names))) => names.iter().copied().find(|name| RESERVED.contains(name)),
+    let mut names: &[&str] = &[];
+    // Types without fields are made from nothing.
+    C::deserialize(FieldNames(&mut names)).err()?;
+    names.iter().copied().find(|name| RESERVED.contains(name))
+}
+
+/// A deserializer that keeps the names of the fields that it is asked for, and gives up.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl FieldNames<'_> {
+    fn keep<T>(self, names: &'static [&'static str]) -> Result<T, Error> {
+        *self.0 = names;
+        Err(de::Error::custom("only the names of the fields were asked for"))
     }
 }
 
-/// A deserializer that gives up with the names of the fields that it is asked for.
-struct FieldNames;
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = Error;
 
-/// An error that holds the names of a type's fields, if the type has told them.
-#[derive(Debug)]
-struct Fields(Option<&'static [&'static str]>);
-
-impl<'de> Deserializer<'de> for FieldNames {
-    type Error = Fields;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fields> {
-        Err(Fields(None))
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+        self.keep(&[])
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -44,8 +44,8 @@ impl<'de> Deserializer<'de> for FieldNames {
         _: &'static str,
         fields: &'static [&'static str],
         _: V,
-    ) -> Result<V::Value, Fields> {
-        Err(Fields(Some(fields)))
+    ) -> Result<V::Value, Error> {
+        self.keep(fields)
     }
 
     /// A variant with content is an object with the variant's name as its only member.
@@ -54,35 +54,21 @@ impl<'de> Deserializer<'de> for FieldNames {
         _: &'static str,
         variants: &'static [&'static str],
         _: V,
-    ) -> Result<V::Value, Fields> {
-        Err(Fields(Some(variants)))
+    ) -> Result<V::Value, Error> {
+        self.keep(variants)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fields> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fields> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
         unit_struct seq tuple tuple_struct map identifier ignored_any
-    }
-}
-
-impl de::Error for Fields {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self(None)
-    }
-}
-
-impl std::error::Error for Fields {}
-
-impl fmt::Display for Fields {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("only the names of the fields were asked for")
     }
 }
 

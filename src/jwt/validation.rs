@@ -226,11 +226,10 @@ impl Validation {
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
         let earliest = clock.now_coarse();
         let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(COARSE_LAG));
-        is_in_force.or_else(|_| self.check_times_at(claims, clock.now()))
-    }
-
-    fn check_times_at<C>(&self, claims: &JwtClaims<C>, now: Timestamp) -> Result<(), TokenError> {
-        self.check_between(claims, now, now)
+        is_in_force.or_else(|_| {
+            let now = clock.now();
+            self.check_between(claims, now, now)
+        })
     }
 
     /// Returns an error unless a token is in force at every moment from `earliest` to `latest`.
@@ -344,7 +343,7 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
     now: Timestamp,
 ) -> Result<Claims<C>, TokenError> {
     let (typ, claims) = rules.verify(token, keys)?;
-    rules.check_times_at(&claims, now)?;
+    rules.check_between(&claims, now, now)?;
     if rules.check_claims(typ.as_deref(), &claims)? != expected {
         return Err(TokenError::WrongType);
     }

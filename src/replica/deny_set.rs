@@ -34,7 +34,7 @@ use hashbrown::HashTable;
 
 pub(super) use self::entry::{EPOCH_LOCAL, EPOCH_LOST, EPOCH_PENDING, EntryKind, LAST_EPOCH};
 use self::{
-    entry::{Entry, LAST_SECOND, parts, up_to_seconds},
+    entry::{Entry, LAST_SECOND, parts},
     id::{LONGEST_TEXT, PackedId},
     segments::{Address, Cleared, SEGMENT, Segments, TooLong},
 };
@@ -222,7 +222,8 @@ impl DenySet {
         epoch: u16,
     ) -> Result<Option<Timestamp>, TooLong> {
         let (kind, first, second, number) = parts(revocation);
-        let until = up_to_seconds(until);
+        // An entry holds seconds.
+        let until = Timestamp::from_secs(until.as_millis().div_ceil(1000));
         let new = Entry { kind, epoch, until, number, first: PackedId::of(first), second: PackedId::of(second) };
         let name = self.hasher.name(kind, first, second);
         let Some(held) = self.find(name).filter(|held| held.second != new.second) else {

@@ -8,7 +8,7 @@ use crate::{
     error::TokenError,
     ids::is_id,
     jwt::{
-        json::{self, FromMembers, Name, Unread},
+        json::{self, FromMembers, Name, Shape, Unread},
         keys::{Algorithm, KeySet, VerifyingKey},
     },
 };
@@ -156,7 +156,7 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        json::from_slice(json).map_err(|_| TokenError::Malformed("its header is not acceptable"))
+        serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its header is not acceptable"))
     }
 }
 
@@ -199,9 +199,9 @@ impl<'de> FromMembers<'de> for Draft {
             // 7519 section 5.2).
             "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(map, "unsupported member"),
             "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),
-            "x5c" => map.next_value_seed(self.unread.texts())?,
-            "jwk" => map.next_value_seed(self.unread.object())?,
-            _ => map.next_value_seed(self.unread.any())?,
+            "x5c" => map.next_value_seed(self.unread.value(Shape::Texts))?,
+            "jwk" => map.next_value_seed(self.unread.value(Shape::Object))?,
+            _ => map.next_value_seed(self.unread.value(Shape::Any))?,
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ pub(crate) struct Payload {
 impl Payload {
     /// Reads the payload of a token whose signature is good.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
+        serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
 
     /// Returns true if it has the claim of this name.

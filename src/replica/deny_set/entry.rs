@@ -158,8 +158,3 @@ pub(super) fn parts(revocation: &Revocation) -> (EntryKind, &str, &str, u64) {
         }
     }
 }
-
-/// Rounds a time up to seconds, the unit in which an entry holds it.
-pub(super) fn up_to_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_secs(at.as_millis().div_ceil(1000))
-}

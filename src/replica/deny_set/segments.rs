@@ -28,7 +28,8 @@ pub(super) struct Segments {
     all: VecDeque<Segment>,
     /// The number of the first segment.
     pub(super) first: u32,
-    bytes: usize,
+    /// The bytes of all entries.
+    pub(super) bytes: usize,
     max_bytes: usize,
 }
 
@@ -83,12 +84,6 @@ impl Segments {
     /// Returns the count of segments.
     pub(super) fn len(&self) -> usize {
         self.all.len()
-    }
-
-    /// Returns the bytes of the entries.
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Returns the bytes of the entries of each segment.
