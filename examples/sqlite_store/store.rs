@@ -193,8 +193,9 @@ impl Session {
     }
 
     fn successor(&self, now: Timestamp) -> Successor {
-        let (issued_at, refresh_end) = (self.record.last_rotated_at, self.record.expires_at);
-        Successor { counter: self.counter, generation: self.generation, issued_at, refresh_end, now }
+        let mut successor = Successor::new(self.counter, self.generation, now, self.record.expires_at);
+        successor.issued_at = self.record.last_rotated_at;
+        successor
     }
 }
 

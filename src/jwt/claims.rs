@@ -57,7 +57,7 @@ impl<C> JwtClaims<C> {
     /// Creates a claims set with the claims that every token has. Times are cut to whole seconds.
     pub fn new(
         subject: impl Into<Subject>,
-        token_id: impl Into<TokenId>,
+        token_id: TokenId,
         token_type: TokenType,
         issued_at: Timestamp,
         lifetime: Duration,
@@ -71,7 +71,7 @@ impl<C> JwtClaims<C> {
             expires_at: issued_at.saturating_add(lifetime).floor_to_secs(),
             issued_at,
             not_before: None,
-            token_id: token_id.into(),
+            token_id,
             token_type: Some(token_type),
             session_id: None,
             generation: None,
@@ -112,8 +112,8 @@ impl<C> JwtClaims<C> {
 
     /// Sets `sid` and `gen`: the session, and the user's generation in which it was opened.
     #[must_use]
-    pub fn with_session(mut self, session_id: impl Into<SessionId>, generation: u64) -> Self {
-        self.session_id = Some(session_id.into());
+    pub fn with_session(mut self, session_id: SessionId, generation: u64) -> Self {
+        self.session_id = Some(session_id);
         self.generation = Some(generation);
         self
     }

@@ -284,7 +284,8 @@ pub trait SessionStore: Send + Sync + 'static {
 /// The log of a store's revocations, from which nodes learn them without a question per request.
 ///
 /// The log is divided into [`buckets`](Self::buckets). A store with a log returns
-/// [`Revoked::logged`] for each revocation.
+/// [`Revoked::logged`] for each revocation and each denial. A service takes a confirmation without
+/// it for an error ([`Untrusted`](crate::error::StoreErrorKind::Untrusted)).
 ///
 /// # Contract
 ///

@@ -172,7 +172,7 @@ impl Mint<'_> {
         let rules = self.rules;
         let mut claims = JwtClaims::new(identity.subject, jti, token_type, identity.issued_at, Duration::ZERO, custom)
             .with_expiry(expires_at)
-            .with_session(identity.sid, identity.generation)
+            .with_session(identity.sid.clone(), identity.generation)
             .with_scope(scope.clone())
             .with_audience(rules.audience.as_deref());
         if let Some(issuer) = &rules.issuer {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{keyring::CurrentKeyring, lifetimes::max_external_lifetime, policy::Authority};
 use crate::{
-    error::Error,
+    error::{Error, StoreError, StoreErrorKind},
     ids::{SessionId, Subject, TokenId, is_id},
     jwt::{JwtClaims, NoClaims, TokenType, Validation, decode_token},
     replica::Replica,
@@ -102,7 +102,7 @@ impl Revoker {
 
     pub(super) async fn has_session(&self, subject: &Subject, session_id: &SessionId) -> Result<bool, Error> {
         check_ids([(SUBJECT, subject.as_str()), (SESSION_ID, session_id.as_str())])?;
-        let checked = self.own_sessions()?.check(subject, session_id, &TokenId::new("")).await?;
+        let checked = self.own_sessions()?.check(subject, session_id, &TokenId::new(NO_TOKEN)).await?;
         Ok(matches!(checked.state, SessionState::Active { .. }))
     }
 
@@ -141,19 +141,29 @@ impl Revoker {
             return Revoke::failed(no_store());
         };
         let (asked, replica) = (ask(Arc::clone(store)), self.replica.clone());
+        let has_log = Arc::clone(store).revocation_log().is_some();
         let future = async move {
             let mut revoked = asked.await?;
-            if let (Some(replica), Some(logged)) = (replica, &mut revoked.logged) {
-                if logged.until > revoked.now {
-                    replica.record_revocation(revoked.now, logged);
+            match (replica, &mut revoked.logged) {
+                // Neither could this node enforce it without the store, nor `everywhere` wait.
+                (_, None) if has_log => return Err(not_logged()),
+                (Some(replica), Some(logged)) => {
+                    if logged.until > revoked.now {
+                        replica.record_revocation(revoked.now, logged);
+                    }
+                    logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
                 }
-                logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
+                _ => {}
             }
             Ok(revoked)
         };
-        Revoke { future: Box::pin(future) }
+        Revoke { future: Box::pin(future), store: Some(Arc::clone(store)) }
     }
 }
+
+/// A `jti` that no token of this service has, to ask the store about a session alone. It has the
+/// length that the contract of a store demands of ids.
+const NO_TOKEN: &str = "-";
 
 const SUBJECT: &str = "subject";
 const SESSION_ID: &str = "session id";
@@ -172,6 +182,12 @@ fn no_store() -> Error {
     Error::Issue("the policy `Stateless` has no store: no session is known and nothing can be revoked".into())
 }
 
+/// The store may have made the revocation, so the caller is to repeat it, as after any error.
+fn not_logged() -> Error {
+    let cause = "the store has a revocation log, but confirmed a revocation without its entry (`Revoked::logged`)";
+    StoreError::new(StoreErrorKind::Untrusted).with_source(cause).into()
+}
+
 /// A revocation. Await it: it returns the store's confirmation, or an error if there is none.
 ///
 /// On this node it then holds at once; on others as [`Consistency`](super::Consistency) says.
@@ -181,6 +197,8 @@ fn no_store() -> Error {
 #[must_use = "nothing is revoked until this is awaited"]
 pub struct Revoke {
     future: BoxFuture<Result<Revoked, Error>>,
+    /// The store that is asked, if any is.
+    store: Option<Arc<dyn SessionStore>>,
 }
 
 impl Revoke {
@@ -191,7 +209,12 @@ impl Revoke {
     /// [`Status::bound_ms`](super::Status::bound_ms).) It ends at once if both are zero. If that
     /// time is unknown (`bound_ms` is `None`), this cannot wait for it.
     ///
-    /// A store keeps both as long as its data: if a node was once allowed an hour, this waits
+    /// Over a store without a log, every node asks the store about each token. There the
+    /// revocation holds on every node once it is confirmed, except on one that believes a replaced
+    /// server. This waits for the [`failover_bound`](SessionStore::failover_bound) of the store, if
+    /// that is known.
+    ///
+    /// A store with a log keeps both as long as its data: if a node was once allowed an hour, this waits
     /// an hour. When no such node runs any more, lower `dmax` and `fmax` in each bucket's `m` by
     /// hand.
     ///
@@ -210,20 +233,24 @@ impl Revoke {
     /// # }
     /// ```
     pub fn everywhere(self) -> Self {
+        let store = self.store.clone();
         let future = async move {
             let revoked = self.future.await?;
-            if let Some(Logged { max_staleness, max_failover, .. }) = &revoked.logged {
+            let longest = match &revoked.logged {
+                Some(Logged { max_staleness, max_failover, .. }) => max_staleness.saturating_add(*max_failover),
+                None => store.and_then(|store| store.failover_bound().ok()).unwrap_or_default(),
+            };
+            if !longest.is_zero() {
                 // The paces of two nodes' clocks differ by a few parts in ten thousand.
-                let longest = max_staleness.saturating_add(*max_failover);
                 sleep(longest.saturating_add(longest / 1000)).await;
             }
             Ok(revoked)
         };
-        Self { future: Box::pin(future) }
+        Self { future: Box::pin(future), store: self.store }
     }
 
     fn failed(error: Error) -> Self {
-        Self { future: Box::pin(async move { Err(error) }) }
+        Self { future: Box::pin(async move { Err(error) }), store: None }
     }
 }
 

@@ -120,7 +120,7 @@ async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configur
     let first = pair(&fixture.tokens).await;
     let claims = fixture.tokens.decode_token(first.refresh().as_str()).unwrap();
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
-    let older = JwtClaims::new("42", claims.token_id(), TokenType::Refresh, START, HOUR, NoClaims {})
+    let older = JwtClaims::new("42", claims.token_id().clone(), TokenType::Refresh, START, HOUR, NoClaims {})
         .with_issuer(ISSUER)
         .with_audience([AUDIENCE])
         .with_session(first.session_id().clone(), claims.generation().unwrap());

@@ -27,6 +27,7 @@ mod replaced_keys;
 mod revocation;
 mod secrecy;
 mod store_time_at_login;
+mod unlogged_revocations;
 
 use support::Events;
 use tower_bearer::{Claims, Error, NewSession, TokenService, TokenType, error::TokenError, tokens::TokenPair};

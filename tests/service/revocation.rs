@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use tower_bearer::{
-    Consistency, Error, NewSession, NoClaims, TokenPolicy, TokenService, TokenType, error::TokenError, jwt::JwtClaims,
-    store::Page, tokens::SecurityEvent,
+    Consistency, Error, MemoryStore, NewSession, NoClaims, TokenId, TokenPolicy, TokenService, TokenType,
+    error::TokenError,
+    jwt::JwtClaims,
+    store::{Checked, Page, SessionState},
+    tokens::SecurityEvent,
 };
 
 use crate::{
     access, assert_alive, assert_dead, assert_revoked, pair, refresh,
     support::{
-        Behaviour, Events, Fixture, eventually,
-        fixture::{START, builder},
+        AlteredStore, Behaviour, Events, Fixture, eventually,
+        fixture::{SECRET, START, builder},
     },
 };
 
@@ -255,8 +258,7 @@ async fn ids_that_no_token_can_have_are_refused_before_the_store_is_asked() {
     for bad in ["", long.as_str(), &longest, "a\nb", "a\0", "\u{85}"] {
         let made = |subject: &str, jti: &str, sid: &str| {
             let life = Duration::from_secs(60);
-            let claims =
-                JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, START, life, NoClaims {});
+            let claims = JwtClaims::new(subject, TokenId::new(jti), TokenType::Access, START, life, NoClaims {});
             claims.with_session(tower_bearer::SessionId::new(sid), 0)
         };
         let outcomes = [
@@ -328,4 +330,20 @@ async fn a_repeated_revocation_is_not_taken_for_lost() {
     }
     let told = events.take();
     assert!(!told.iter().any(|event| matches!(event, SecurityEvent::RevocationsLost { .. })), "{told:?}");
+}
+
+#[tokio::test]
+async fn the_store_is_never_asked_about_a_token_without_an_id() {
+    let checked = |jti: &TokenId, mut checked: Checked| {
+        if jti.as_str().is_empty() {
+            checked.state = SessionState::Unknown;
+        }
+        checked
+    };
+    let store = AlteredStore { checked, ..AlteredStore::new(MemoryStore::default()) };
+    let tokens = TokenService::builder().secret(SECRET).store(store).build().unwrap();
+    let pair = pair(&tokens).await;
+    assert!(tokens.has_session("42", pair.session_id()).await.unwrap());
+    tokens.revoke_session("42", pair.session_id()).await.unwrap();
+    assert!(!tokens.has_session("42", pair.session_id()).await.unwrap());
 }

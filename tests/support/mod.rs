@@ -12,6 +12,7 @@
     reason = "each test binary takes its own part of this; a harness that fails should say so at once"
 )]
 
+pub mod altered_store;
 pub mod events;
 pub mod example;
 pub mod faulty_store;
@@ -43,6 +44,7 @@ use std::{
 };
 
 pub use self::{
+    altered_store::AlteredStore,
     events::Events,
     example::Example,
     faulty_store::{Behaviour, FaultyStore, STORE_ERRORS},

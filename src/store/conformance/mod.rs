@@ -57,6 +57,9 @@ use super::{BoxFuture, SessionStore};
 /// store's own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The name under which it is reported that no rule was checked. It is counted as a rule.
+const AT_LEAST_ONE_RULE: &str = "at_least_one_rule_is_checked";
+
 /// Checks all rules of the parts that the store has, each on a store that `new_store` returns: a
 /// new one each time, or the same.
 ///
@@ -71,7 +74,8 @@ pub async fn run(new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(
 ///
 /// # Errors
 ///
-/// The rules that are broken, all of them. Without a part, all rules of that part are.
+/// The rules that are broken, all of them. If the store has no such part, all rules of the part are
+/// broken. If `parts` is empty, no rule can be checked, and that is a violation too.
 pub async fn run_parts(parts: &[Part], new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(), Violations> {
     check_rules(new_store, |rule, _| rule.parts.iter().all(|part| parts.contains(part))).await
 }
@@ -88,7 +92,12 @@ async fn check_rules(
             broken.extend(rule.check(store).await.err());
         }
     }
-    if broken.is_empty() { Ok(()) } else { Err(Violations { broken, checked }) }
+    if checked == 0 {
+        // A suite that checks nothing must not look like one that has passed.
+        broken
+            .push(Violation { rule: AT_LEAST_ONE_RULE, what: "no part is named; name at least one `Part`".to_owned() });
+    }
+    if broken.is_empty() { Ok(()) } else { Err(Violations { broken, checked: checked.max(1) }) }
 }
 
 /// Returns all rules.

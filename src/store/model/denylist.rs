@@ -22,11 +22,20 @@ pub enum ExternalId {
 
 /// The name of another issuer's thing in the log.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub struct ExternalName {
     /// The bucket whose log has its revocations.
     pub bucket: u32,
     /// The `id` of its [`Revocation::External`](super::Revocation::External).
     pub id: String,
+}
+
+impl ExternalName {
+    /// Creates the name of a thing in this bucket.
+    #[must_use]
+    pub fn new(bucket: u32, id: impl Into<String>) -> Self {
+        Self { bucket, id: id.into() }
+    }
 }
 
 impl ExternalId {
@@ -110,6 +119,7 @@ pub struct Denial {
 /// A token of a long life that was issued before may have been revoked, and its revocation
 /// forgotten.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct KeptLonger {
     /// The time.
     pub since: Timestamp,
@@ -118,6 +128,12 @@ pub struct KeptLonger {
 }
 
 impl KeptLonger {
+    /// Creates the note of a change at `since`, up to which revocations were remembered for `before`.
+    #[must_use]
+    pub fn new(since: Timestamp, before: Duration) -> Self {
+        Self { since, before }
+    }
+
     /// Joins two changes into one that promises no more than either.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

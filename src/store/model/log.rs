@@ -184,6 +184,7 @@ impl LogPage {
 /// Entries form a chain: each names the one before it. So a reader sees a hole even if its numbers
 /// were given out again. Times do not go back along the chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct LogEntry {
     /// The entry's number: dense, from 1.
     pub sequence: u64,
@@ -200,4 +201,27 @@ pub struct LogEntry {
     /// The end of the time for which the entry matters, after `at`: no token that it concerns lives
     /// longer.
     pub until: Timestamp,
+}
+
+impl LogEntry {
+    /// Creates an entry that names none before it yet: a reader takes it for a hole until
+    /// [`following`](Self::following) links it to the chain.
+    #[must_use]
+    pub fn new(
+        sequence: u64,
+        nonce: impl Into<String>,
+        at: Timestamp,
+        revocation: Revocation,
+        until: Timestamp,
+    ) -> Self {
+        let (previous, previous_at) = (String::new(), at);
+        Self { sequence, nonce: nonce.into(), previous, previous_at, at, revocation, until }
+    }
+
+    /// Names the entry before and the time at which it was written. For the first entry these are
+    /// the incarnation's name and [`born`](LogPage::born).
+    #[must_use]
+    pub fn following(self, previous: impl Into<String>, previous_at: Timestamp) -> Self {
+        Self { previous: previous.into(), previous_at, ..self }
+    }
 }

@@ -3,6 +3,9 @@
 use std::{fmt, str::FromStr};
 
 /// A position in the revocation log.
+///
+/// It has these three parts by definition, and its text has them too. So it can be built from them,
+/// and no part will be added.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct LogPosition {
     /// The bucket whose log it is.

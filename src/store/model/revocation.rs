@@ -17,7 +17,7 @@ pub struct Revoked {
     /// True if there was anything alive to revoke: false at a repetition. If an exact answer would
     /// take a look at very many sessions, a store may answer `true` if there may have been.
     pub found: bool,
-    /// The entry of the log, if the store has one.
+    /// The entry of the log; `None` only if the store has no log.
     pub logged: Option<Logged>,
 }
 

@@ -209,6 +209,7 @@ pub enum Rotated {
 /// The identity of the tokens that follow a rotation. All of it comes from the record, so a
 /// repeated request gets it again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Successor {
     /// The counter of the new refresh token.
     pub counter: u32,
@@ -220,6 +221,15 @@ pub struct Successor {
     pub refresh_end: Timestamp,
     /// The store's time. Later than `issued_at` if this is a replay.
     pub now: Timestamp,
+}
+
+impl Successor {
+    /// Creates the successor of a rotation that happens `now`. For a replay, set `issued_at` to the
+    /// time of the rotation that it repeats.
+    #[must_use]
+    pub fn new(counter: u32, generation: u64, now: Timestamp, refresh_end: Timestamp) -> Self {
+        Self { counter, generation, issued_at: now, refresh_end, now }
+    }
 }
 
 /// The part of a listing that a caller asks for.

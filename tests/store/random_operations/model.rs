@@ -224,13 +224,8 @@ impl User {
             session.rotated_at = now;
             session.refresh_end = now.saturating_add(rotate.idle).min(session.absolute_end);
         }
-        let successor = Successor {
-            counter: session.counter,
-            generation: session.generation,
-            issued_at: session.rotated_at,
-            refresh_end: session.refresh_end,
-            now,
-        };
+        let mut successor = Successor::new(session.counter, session.generation, now, session.refresh_end);
+        successor.issued_at = session.rotated_at;
         let expected = if repeated { Rotated::Replayed(successor) } else { Rotated::Rotated(successor) };
         ensure(*reply == expected, || format!("expected was {expected:?}"))
     }
