@@ -1,7 +1,7 @@
 //! The responses of a layer: their bodies, and the one place that makes those of rejections.
 
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -210,20 +210,21 @@ impl Responder {
     /// Makes the response of a handler that rejects its request anew: as [`respond`](Self::respond)
     /// would have.
     #[cold]
-    pub(super) fn rerender<B>(&self, response: Response<B>, form: Form) -> Response<Bytes> {
-        let (mut parts, _) = response.into_parts();
-        let rejection = parts.extensions.remove::<Rejection>();
+    pub(super) fn rerender<B>(&self, response: &mut Response<ResponseBody<B>>, form: Form) {
+        let headers = mem::take(response.headers_mut());
+        let mut extensions = mem::take(response.extensions_mut());
+        let rejection = extensions.remove::<Rejection>();
         let rejection = rejection.unwrap_or_else(|| Rejection::new(RejectionKind::Internal));
         // It was logged when the handler's response was made.
         let mut rendered = self.render(rejection, form);
         // The additions of layers inside stay: cookies, request ids, the headers of CORS.
-        for (name, value) in &parts.headers {
+        for (name, value) in &headers {
             if !REPLACED.contains(name) {
                 rendered.headers_mut().append(name, value.clone());
             }
         }
-        rendered.extensions_mut().extend(parts.extensions);
-        rendered
+        rendered.extensions_mut().extend(extensions);
+        *response = rendered.map(ResponseBody::rejection);
     }
 
     fn render(&self, rejection: Rejection, form: Form) -> Response<Bytes> {

@@ -210,27 +210,24 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.admission.poll_with(context, |response| finish(response, this.responder, *this.form, *this.is_private))
+        // Finished where it stands: a response is some 150 bytes to move.
+        let mut poll = this.admission.poll(context);
+        if let Poll::Ready(Ok(response)) = &mut poll {
+            finish(response, this.responder, *this.form, *this.is_private);
+        }
+        poll
     }
 }
 
-/// Finishes the inner service's response. A response that rejects the request is made anew. A
-/// private one is marked as such.
+/// Finishes a response. One by which the inner service rejects the request is made anew. A private
+/// one is marked as such.
 #[inline]
-fn finish<B>(
-    mut response: Response<B>,
-    responder: &Responder,
-    form: Form,
-    is_private: bool,
-) -> Response<ResponseBody<B>> {
+fn finish<B>(response: &mut Response<ResponseBody<B>>, responder: &Responder, form: Form, is_private: bool) {
     match response.extensions().get::<Rejection>() {
         None if is_private => make_private(response.headers_mut()),
-        Some(rejection) if !rejection.is_rendered() => {
-            return responder.rerender(response, form).map(ResponseBody::rejection);
-        }
+        Some(rejection) if !rejection.is_rendered() => responder.rerender(response, form),
         _ => {}
     }
-    response.map(ResponseBody::inner)
 }
 
 /// Keeps shared caches from storing a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2). Of
@@ -289,22 +286,20 @@ where
 /// The states of a request about which nothing is asked.
 pub(super) type Decided<S, ReqBody> = Admission<S, ReqBody, Ready<Result<(), Rejection>>>;
 
-impl<S, ReqBody, ResBody, Q, T> Admission<S, ReqBody, Q>
+impl<S, ReqBody, ResBody, Q, T> Future for Admission<S, ReqBody, Q>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     Q: Future<Output = Result<T, Rejection>> + Unpin,
     T: Clone + Send + Sync + 'static,
 {
-    /// Polls for the response, which `finish` makes of the inner service's.
-    #[inline]
-    fn poll_with(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        finish: impl FnOnce(Response<ResBody>) -> Response<ResponseBody<ResBody>>,
-    ) -> Poll<Result<Response<ResponseBody<ResBody>>, S::Error>> {
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match self.as_mut().project() {
-                AdmissionProjection::Admitted(future) => return future.poll(context).map_ok(finish),
+                AdmissionProjection::Admitted(future) => {
+                    return future.poll(context).map_ok(|response| response.map(ResponseBody::inner));
+                }
                 // Polled again after its end, it stays pending: nothing is left to be done.
                 AdmissionProjection::Rejected(response) => {
                     return match response.take() {
@@ -326,18 +321,5 @@ where
                 }
             }
         }
-    }
-}
-
-impl<S, ReqBody, ResBody, Q, T> Future for Admission<S, ReqBody, Q>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    Q: Future<Output = Result<T, Rejection>> + Unpin,
-    T: Clone + Send + Sync + 'static,
-{
-    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_with(context, |response| response.map(ResponseBody::inner))
     }
 }
