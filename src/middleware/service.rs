@@ -215,22 +215,18 @@ where
 }
 
 /// Finishes the inner service's response. A response that rejects the request is made anew. A
-/// private one is marked as such.
+/// private one is marked as such, a rejection too: a cache may keep a 404 of which nothing is said
+/// (RFC 9110 section 15.1).
 #[inline]
-fn finish<B>(
-    mut response: Response<B>,
-    responder: &Responder,
-    form: Form,
-    is_private: bool,
-) -> Response<ResponseBody<B>> {
-    match response.extensions().get::<Rejection>() {
-        None if is_private => make_private(response.headers_mut()),
-        Some(rejection) if !rejection.is_rendered() => {
-            return responder.rerender(response, form).map(ResponseBody::rejection);
-        }
-        _ => {}
+fn finish<B>(response: Response<B>, responder: &Responder, form: Form, is_private: bool) -> Response<ResponseBody<B>> {
+    let mut response = match response.extensions().get::<Rejection>() {
+        Some(rejection) if !rejection.is_rendered() => responder.rerender(response, form).map(ResponseBody::rejection),
+        _ => response.map(ResponseBody::inner),
+    };
+    if is_private {
+        make_private(response.headers_mut());
     }
-    response.map(ResponseBody::inner)
+    response
 }
 
 /// Keeps shared caches from storing a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2). Of
