@@ -14,7 +14,7 @@ use crate::{
 /// rejection if the grant is invalid.
 pub(super) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     match error.fault() {
-        Fault::Client => Rejection::caused(kind, error),
+        Fault::Client => Rejection::new(kind).with_cause(error),
         Fault::Store | Fault::Internal => of_operation(error),
     }
 }
@@ -27,7 +27,7 @@ pub(super) fn of_operation(error: Error) -> Rejection {
         Fault::Store => RejectionKind::Unavailable,
         Fault::Client | Fault::Internal => RejectionKind::Internal,
     };
-    Rejection::caused(kind, error)
+    Rejection::new(kind).with_cause(error)
 }
 
 /// Returns a JSON response that no cache keeps (RFC 6749 section 5.1).

@@ -281,7 +281,8 @@ impl Responder {
         if kind == RejectionKind::Unavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
-        if !rejection.allowed_methods().is_empty() {
+        // A 405 always has the field (RFC 9110 section 15.5.6).
+        if kind == RejectionKind::MethodNotAllowed {
             let allow = rejection.allowed_methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             headers.extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));
         }

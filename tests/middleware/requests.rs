@@ -706,6 +706,35 @@ async fn without_a_layer_a_handlers_rejection_is_complete() {
 }
 
 #[tokio::test]
+async fn a_handlers_405_names_its_methods_and_its_cause_stays_here() {
+    let fixture = Fixture::new();
+    let auth = AuthLayer::new(fixture.tokens.clone());
+    let token = fixture.access("").await;
+    for (rejection, allow) in [
+        (Rejection::method_not_allowed(&[Method::GET, Method::DELETE]), "GET, DELETE"),
+        (Rejection::method_not_allowed(&[]), ""),
+        (Rejection::new(RejectionKind::MethodNotAllowed), ""),
+    ] {
+        let rejection = rejection.with_cause(TokenError::Signature);
+        let response: Response<Bytes> = rejection.clone().into_response();
+        assert_eq!(response.headers()["allow"], allow);
+        let answer = send(auth.layer(handler(rejection)), bearer(&token)).await;
+        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some(allow)));
+        assert_eq!(answer.body, r#"{"error":"invalid_request"}"#);
+        let cause = answer.refusal.as_ref().and_then(Rejection::cause);
+        assert!(matches!(cause, Some(Error::Token(TokenError::Signature))), "{cause:?}");
+    }
+    let other = send(auth.layer(handler(Rejection::new(RejectionKind::NotFound))), bearer(&token)).await;
+    assert_eq!(other.header("allow"), None);
+}
+
+#[test]
+fn a_kind_of_rejection_is_displayed_as_its_code() {
+    assert_eq!(RejectionKind::NotFound.to_string(), "not_found");
+    assert_eq!(format!("{:>15}", RejectionKind::InvalidToken), "  invalid_token");
+}
+
+#[tokio::test]
 async fn of_nested_layers_the_innermost_answers_once() {
     let fixture = Fixture::new();
     let calls = Arc::new(AtomicUsize::new(0));
