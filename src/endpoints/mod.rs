@@ -144,7 +144,8 @@ where
     ///
     /// # Errors
     ///
-    /// The layer does not take tokens from a cookie of this name.
+    /// The layer does not take tokens from a cookie of this name. This is checked here because the
+    /// layer is known and final, and no `build` follows.
     pub fn access_cookie(mut self, cookie: TokenCookie) -> Result<Self, ConfigError> {
         if !self.auth.allows_cookie(cookie.name()) {
             return Err(ConfigError::conflict(
