@@ -589,10 +589,12 @@ fn cache_control(answer: &Answer) -> String {
 
 #[tokio::test]
 async fn a_handlers_rejection_is_never_more_cacheable_than_the_handler_says() {
+    type Fields = &'static [(&'static str, &'static str)];
+
     let fixture = Fixture::new();
     let auth = AuthLayer::builder(fixture.tokens.clone()).allow_cookie("t").build().unwrap();
     let token = fixture.access("").await;
-    let cases: [(&[(&str, &str)], &str, &str); 10] = [
+    let cases: [(Fields, &str, &str); 10] = [
         (&[], "", "private"),
         (&[("cache-control", "no-store")], "no-store", "no-store"),
         (&[("cache-control", "Private, max-age=60")], "private, no-cache", "private, no-cache"),
