@@ -199,7 +199,7 @@ impl TokenCookieBuilder {
 }
 
 /// Adds the cookie that keeps the token.
-pub(super) fn with_cookie(
+pub(crate) fn with_cookie(
     mut answer: Response<Full<Bytes>>,
     cookie: Option<&TokenCookie>,
     token: &IssuedToken,
