@@ -1,6 +1,6 @@
 //! Everything that exists only for applications that come from `fastcore.security`: its names, its
 //! [`Settings`], its error codes ([`Error::code`]), and its refresh without rotation
-//! ([`TokenService::refresh_access_token`]).
+//! ([`TokenService::refresh_access_token`], [`Endpoints::refresh_without_rotation`]).
 //!
 //! Its tokens are accepted by [`TokenService::validate_jwt_stateless`] with the same secret, issuer
 //! and audience. They have no key id, so beside another key theirs is added
@@ -28,6 +28,7 @@
 //! | `get_token_data` | [`AuthLayer`] and [`Claims`] |
 //! | `get_current_user_dependency` | [`CurrentUserLayer`] and [`users::CurrentUser`] |
 //! | `get_refresh_token_data`, `refresh_token` | [`Endpoints::refresh`] |
+//! | the same, if nothing is to rotate | [`Endpoints::refresh_without_rotation`] |
 //! | `logout_user` | [`Endpoints::logout`]: it ends the whole session |
 //! | `setup_security` | [`TokenService::builder`] |
 //! | `get_security_status` | [`TokenService::status`], [`Endpoints::health`] |
@@ -40,6 +41,7 @@
 //! [`Endpoints::health`]: crate::endpoints::Endpoints::health
 //! [`Endpoints::logout`]: crate::endpoints::Endpoints::logout
 //! [`Endpoints::refresh`]: crate::endpoints::Endpoints::refresh
+//! [`Endpoints::refresh_without_rotation`]: crate::endpoints::Endpoints::refresh_without_rotation
 //! [`Error`]: crate::Error
 //! [`Error::code`]: crate::Error::code
 //! [`SessionRecord`]: crate::store::SessionRecord
@@ -69,4 +71,4 @@ mod codes;
 mod refresh;
 mod settings;
 
-pub use self::settings::Settings;
+pub use self::{refresh::RefreshWithoutRotation, settings::Settings};

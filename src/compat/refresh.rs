@@ -1,10 +1,18 @@
 //! The predecessor's refresh, which does not rotate the refresh token.
 
-use serde::Serialize;
+use std::fmt;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, request::Parts};
+use http_body_util::Full;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    endpoints::{Endpoint, Endpoints, Fields, Handle, Refresh, json, of_grant, with_cookie},
     error::Error,
+    middleware::{Rejection, RejectionKind},
     tokens::{IssuedToken, OnRefresh, TokenService, random_id},
+    users::UserAuthentication,
 };
 
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
@@ -26,7 +34,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
     /// Refreshes as [`refresh_access_token`](Self::refresh_access_token) does, with `hook` if the
     /// service has none of its own.
-    pub(crate) async fn refresh_access_token_or_ask(
+    async fn refresh_access_token_or_ask(
         &self,
         refresh_token: &str,
         hook: Option<&dyn OnRefresh<C>>,
@@ -37,5 +45,50 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         // which it can be revoked alone.
         let jti = format!("{}.{}.a", identity.token_id_stem(), random_id()?);
         exchange.access_with_id(jti.into(), &identity)
+    }
+}
+
+impl<A> Endpoints<A>
+where
+    A: UserAuthentication,
+    A::Claims: Serialize + DeserializeOwned,
+{
+    /// Exchanges a refresh token for a new access token only, and leaves it as it is: the
+    /// predecessor's behaviour. A stolen refresh token is then never noticed, so prefer
+    /// [`refresh`](Self::refresh).
+    #[must_use]
+    pub fn refresh_without_rotation(&self) -> Endpoint<RefreshWithoutRotation<A::Claims>> {
+        self.endpoint(RefreshWithoutRotation(self.refresh_handler()))
+    }
+}
+
+/// The handler of [`Endpoints::refresh_without_rotation`].
+pub struct RefreshWithoutRotation<C>(Refresh<C>);
+
+impl<C: Serialize + Send + Sync + 'static> Handle for RefreshWithoutRotation<C> {
+    const METHODS: &'static [Method] = &[Method::POST];
+    const READS_BODY: bool = true;
+
+    async fn handle(&self, _: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
+        let Refresh { tokens, renewal, access_cookie } = &self.0;
+        let presented = fields.one("refresh_token")?;
+        let refreshed = tokens.refresh_access_token_or_ask(presented, Some(&**renewal)).await;
+        let access = refreshed.map_err(|error| of_grant(error, RejectionKind::InvalidGrant))?;
+        let mut body = serde_json::json!({
+            "access_token": access.as_str(),
+            "token_type": "bearer",
+            "expires_in": access.expires_in(),
+            "access_expires_in": access.expires_in(),
+        });
+        if let (Some(members), false) = (body.as_object_mut(), access.scope().is_empty()) {
+            members.insert("scope".to_owned(), access.scope().as_str().into());
+        }
+        Ok(with_cookie(json(StatusCode::OK, &body), access_cookie.as_deref(), &access))
+    }
+}
+
+impl<C> fmt::Debug for RefreshWithoutRotation<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshWithoutRotation").finish_non_exhaustive()
     }
 }

@@ -12,9 +12,9 @@ use crate::{
 
 /// Converts an error at an endpoint to which the client presents a grant. `kind` is the kind of the
 /// rejection if the grant is invalid.
-pub(super) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
+pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     match error.fault() {
-        Fault::Client => Rejection::caused(kind, error),
+        Fault::Client => Rejection::new(kind).with_cause(error),
         Fault::Store | Fault::Internal => of_operation(error),
     }
 }
@@ -27,11 +27,11 @@ pub(super) fn of_operation(error: Error) -> Rejection {
         Fault::Store => RejectionKind::Unavailable,
         Fault::Client | Fault::Internal => RejectionKind::Internal,
     };
-    Rejection::caused(kind, error)
+    Rejection::new(kind).with_cause(error)
 }
 
 /// Returns a JSON response that no cache keeps (RFC 6749 section 5.1).
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let Ok(body) = serde_json::to_vec(body) else {
         return empty(StatusCode::INTERNAL_SERVER_ERROR);
     };

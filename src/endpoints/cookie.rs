@@ -152,8 +152,7 @@ impl TokenCookieBuilder {
     /// * A name that begins with `__Host-`, without `Secure`, with another path than `/` or with a
     ///   domain.
     pub fn build(self) -> Result<TokenCookie, ConfigError> {
-        let refuse =
-            |problem: &'static str, remedy: &'static str| Err(ConfigError::new("access_cookie", problem, remedy));
+        let refuse = |problem: &'static str, remedy: &'static str| Err(ConfigError::new("cookie", problem, remedy));
         let plain = |text: &str| text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b';' && byte != b',');
         if !is_cookie_name(&self.name) {
             return refuse("has a name that no cookie can have", "give a token, as `__Host-access_token`");
@@ -200,7 +199,7 @@ impl TokenCookieBuilder {
 }
 
 /// Adds the cookie that keeps the token.
-pub(super) fn with_cookie(
+pub(crate) fn with_cookie(
     mut answer: Response<Full<Bytes>>,
     cookie: Option<&TokenCookie>,
     token: &IssuedToken,

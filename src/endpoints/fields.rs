@@ -57,7 +57,7 @@ impl Fields {
     }
 
     /// Returns the one field of this name.
-    pub(super) fn one(&self, name: &str) -> Result<&str, Rejection> {
+    pub(crate) fn one(&self, name: &str) -> Result<&str, Rejection> {
         let mut found = self.0.iter().filter(|(own, _)| own == name);
         match (found.next(), found.next()) {
             (Some((_, Field::Text(text))), None) => Ok(text),

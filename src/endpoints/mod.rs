@@ -97,6 +97,12 @@ use std::{fmt, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::Layer;
 
+pub(crate) use self::{
+    answer::{json, of_grant},
+    cookie::with_cookie,
+    endpoint::Handle,
+    fields::Fields,
+};
 pub use self::{
     cookie::{SameSite, TokenCookie, TokenCookieBuilder},
     endpoint::Endpoint,
@@ -144,7 +150,8 @@ where
     ///
     /// # Errors
     ///
-    /// The layer does not take tokens from a cookie of this name.
+    /// The layer does not take tokens from a cookie of this name. This is checked here because the
+    /// layer is known and final, and no `build` follows.
     pub fn access_cookie(mut self, cookie: TokenCookie) -> Result<Self, ConfigError> {
         if !self.auth.allows_cookie(cookie.name()) {
             return Err(ConfigError::conflict(
@@ -178,25 +185,15 @@ where
     /// Exchanges a refresh token for new tokens, and uses it up.
     #[must_use]
     pub fn refresh(&self) -> Endpoint<Refresh<A::Claims>> {
-        self.refreshing(true)
+        self.endpoint(self.refresh_handler())
     }
 
-    /// Exchanges a refresh token for a new access token only, and leaves it as it is: the
-    /// predecessor's behaviour. A stolen refresh token is then never noticed, so prefer
-    /// [`refresh`](Self::refresh).
-    #[must_use]
-    pub fn refresh_without_rotation(&self) -> Endpoint<Refresh<A::Claims>> {
-        self.refreshing(false)
-    }
-
-    fn refreshing(&self, rotate: bool) -> Endpoint<Refresh<A::Claims>> {
-        let renewal = Arc::new(renew_from(Arc::clone(&self.users)));
-        self.endpoint(Refresh {
+    pub(crate) fn refresh_handler(&self) -> Refresh<A::Claims> {
+        Refresh {
             tokens: self.auth.tokens().clone(),
-            renewal,
-            rotate,
+            renewal: Arc::new(renew_from(Arc::clone(&self.users))),
             access_cookie: self.access_cookie.clone(),
-        })
+        }
     }
 
     /// Ends the session of the bearer token.
@@ -231,7 +228,7 @@ where
         self.endpoint(Health { tokens: self.auth.tokens().clone() })
     }
 
-    fn endpoint<H>(&self, handler: H) -> Endpoint<H> {
+    pub(crate) fn endpoint<H>(&self, handler: H) -> Endpoint<H> {
         Endpoint::new(handler, self.auth.responder())
     }
 

@@ -15,6 +15,7 @@ use crate::{
 /// Configures an [`AuthLayer`]. Made by [`AuthLayer::builder`].
 ///
 /// ```
+/// use http::Method;
 /// use tower_bearer::{AuthLayer, TokenService};
 ///
 /// # fn layer(tokens: TokenService) -> Result<AuthLayer, tower_bearer::error::ConfigError> {
@@ -22,7 +23,7 @@ use crate::{
 ///     .realm("my app")
 ///     .allow_cookie("__Host-access_token")
 ///     .exempt("/health")
-///     .exempt_if(|request| request.uri.path().starts_with("/public/"))
+///     .exempt_if(|request| request.method == Method::OPTIONS) // CORS preflights
 ///     .build()?; // reports the first setting that cannot work
 /// # Ok(auth)
 /// # }
@@ -69,7 +70,9 @@ impl<C> AuthLayerBuilder<C> {
     /// claims. It may be called again for another predicate.
     ///
     /// A panic in it is caught, and exempts nothing. It reads the request as the client sent it:
-    /// mind that a router may take `//public` or `/%70ublic` for another path than it does.
+    /// mind that a router may take `//public` or `/%70ublic` for another path than it does. Never
+    /// compare the beginning of a path: an inner service that normalizes `/public/../admin` then
+    /// answers `/admin` unchecked.
     pub fn exempt_if(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.config.exemptions.get_or_insert_default().add_predicate(predicate);
         self

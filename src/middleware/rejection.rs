@@ -139,12 +139,38 @@ impl Rejection {
         Self { scope: Some(required), ..Self::forbidden() }
     }
 
-    pub(crate) fn method_not_allowed(allowed: &'static [Method]) -> Self {
+    /// Returns the rejection of a method that the resource does not answer: 405, with `Allow`.
+    ///
+    /// `allowed` has the methods that it answers. There may be none, as for
+    /// [`new`](Self::new): the field is then empty (RFC 9110 section 10.2.1).
+    ///
+    /// ```
+    /// use http::{Method, Response};
+    /// use tower_bearer::middleware::Rejection;
+    ///
+    /// let rejection = Rejection::method_not_allowed(&[Method::GET, Method::HEAD]);
+    /// let response: Response<bytes::Bytes> = rejection.into_response();
+    /// assert_eq!(response.headers()["allow"], "GET, HEAD");
+    /// ```
+    #[must_use]
+    pub fn method_not_allowed(allowed: &'static [Method]) -> Self {
         Self { allowed, ..Self::new(RejectionKind::MethodNotAllowed) }
     }
 
-    pub(crate) fn caused(kind: RejectionKind, cause: Error) -> Self {
-        Self { cause: Some(Arc::new(cause)), ..Self::new(kind) }
+    /// Returns this rejection with a cause, for the log and for layers outside. The client does not
+    /// learn it.
+    ///
+    /// ```
+    /// use tower_bearer::{Error, middleware::{Rejection, RejectionKind}};
+    ///
+    /// fn not_found(error: Error) -> Rejection {
+    ///     Rejection::new(RejectionKind::NotFound).with_cause(error)
+    /// }
+    /// # assert!(not_found(Error::Signing).cause().is_some());
+    /// ```
+    #[must_use]
+    pub fn with_cause(self, cause: impl Into<Error>) -> Self {
+        Self { cause: Some(Arc::new(cause.into())), ..self }
     }
 
     /// Returns the kind. The client learns no more than that.
@@ -200,19 +226,26 @@ impl From<Error> for Rejection {
             Fault::Store => RejectionKind::Unavailable,
             Fault::Internal => RejectionKind::Internal,
         };
-        Self::caused(kind, error)
+        Self::new(kind).with_cause(error)
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request was rejected: {}", self.kind.code())
+        write!(f, "the request was rejected: {}", self.kind)
     }
 }
 
 impl StdError for Rejection {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+/// Writes the [`code`](RejectionKind::code).
+impl fmt::Display for RejectionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.code())
     }
 }
 

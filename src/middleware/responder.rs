@@ -13,7 +13,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{
         ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
-        CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, PRAGMA, RETRY_AFTER, TRAILER, TRANSFER_ENCODING,
+        CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, RETRY_AFTER, TRAILER, TRANSFER_ENCODING,
         WWW_AUTHENTICATE,
     },
 };
@@ -32,7 +32,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// The fields that a response's body and its rejection have brought along. Any other is kept when
 /// the response is made anew.
-const REPLACED: [HeaderName; 18] = [
+const REPLACED: [HeaderName; 19] = [
     ACCEPT_RANGES,
     ALLOW,
     CACHE_CONTROL,
@@ -43,6 +43,7 @@ const REPLACED: [HeaderName; 18] = [
     CONTENT_RANGE,
     CONTENT_TYPE,
     ETAG,
+    EXPIRES,
     GRPC_MESSAGE,
     GRPC_STATUS,
     LAST_MODIFIED,
@@ -75,6 +76,11 @@ impl<B> ResponseBody<B> {
 
     pub(super) fn rejection(body: Bytes) -> Self {
         Self(Kind::Rejection(Some(body).filter(|body| !body.is_empty())))
+    }
+
+    /// Returns true if the layer itself made the response.
+    pub(super) fn is_rejection(&self) -> bool {
+        matches!(self.0, Kind::Rejection(_))
     }
 }
 
@@ -223,6 +229,7 @@ impl Responder {
                 rendered.headers_mut().append(name, value.clone());
             }
         }
+        restrict_caching(rendered.headers_mut(), &headers);
         rendered.extensions_mut().extend(extensions);
         *response = rendered.map(ResponseBody::rejection);
     }
@@ -280,7 +287,8 @@ impl Responder {
         if kind == RejectionKind::Unavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
-        if !rejection.allowed_methods().is_empty() {
+        // A 405 always has the field (RFC 9110 section 15.5.6).
+        if kind == RejectionKind::MethodNotAllowed {
             let allow = rejection.allowed_methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             headers.extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));
         }
@@ -317,8 +325,8 @@ impl Rejection {
     /// An [`AuthService`](super::AuthService) around the handler finds the rejection in the
     /// response's extensions. It replaces status, body and the headers that belong to them. It
     /// knows the realm, the [`on_rejection`](super::AuthLayerBuilder::on_rejection) and the
-    /// protocol of the request. Without one, the response is complete as it is, with the realm
-    /// `api`.
+    /// protocol of the request. Of `Cache-Control` it keeps what forbids caches anything. Without
+    /// such a service, the response is complete as it is, with the realm `api`.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -356,6 +364,27 @@ fn default_body(kind: RejectionKind) -> &'static str {
 pub(crate) fn no_store(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+}
+
+/// Adds the directives of an inner response that keep caches from using it: a 404 or a 405 without
+/// them may be cached (RFC 9110 section 15.1). A lifetime was that of the inner body, so it becomes
+/// `no-cache`. Whatever lets a cache do more is left out.
+fn restrict_caching(headers: &mut HeaderMap, inner: &HeaderMap) {
+    let (mut no_store, mut private, mut no_cache) = (false, false, inner.contains_key(EXPIRES));
+    let lines = inner.get_all(CACHE_CONTROL).iter();
+    for directive in lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
+        // An argument names the fields to which the directive is limited (RFC 9111 section
+        // 5.2.2.4). Without one it means the whole response, which is the stricter reading.
+        let name = directive.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
+        no_store |= name.eq_ignore_ascii_case(b"no-store");
+        private |= name.eq_ignore_ascii_case(b"private");
+        no_cache |= name.eq_ignore_ascii_case(b"no-cache") || name.eq_ignore_ascii_case(b"max-age");
+    }
+    for (is_said, directive) in [(no_store, "no-store"), (private, "private"), (no_cache, "no-cache")] {
+        if is_said {
+            headers.append(CACHE_CONTROL, HeaderValue::from_static(directive));
+        }
+    }
 }
 
 /// Returns a trailers-only response: the headers hold the status, and there is no body.

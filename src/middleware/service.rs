@@ -219,14 +219,19 @@ where
     }
 }
 
-/// Finishes a response. One by which the inner service rejects the request is made anew. A private
-/// one is marked as such.
+/// Finishes the inner service's response; the layer's own rejection is finished already. A response
+/// by which the inner service rejects the request is made anew. A private one is marked as such, a
+/// rejection too: a cache may keep a 404 of which nothing is said (RFC 9110 section 15.1).
 #[inline]
 fn finish<B>(response: &mut Response<ResponseBody<B>>, responder: &Responder, form: Form, is_private: bool) {
-    match response.extensions().get::<Rejection>() {
-        None if is_private => make_private(response.headers_mut()),
-        Some(rejection) if !rejection.is_rendered() => responder.rerender(response, form),
-        _ => {}
+    if response.body().is_rejection() {
+        return;
+    }
+    if response.extensions().get::<Rejection>().is_some_and(|rejection| !rejection.is_rendered()) {
+        responder.rerender(response, form);
+    }
+    if is_private {
+        make_private(response.headers_mut());
     }
 }
 

@@ -85,7 +85,7 @@ fn cok_02_a_host_prefix_allows_no_other_path_no_domain_and_no_missing_secure() {
     for name in ["__Host-t", "__host-t", "__HOST-t"] {
         host(name).build().unwrap();
         for bad in [host(name).path("/api"), host(name).domain("example.com"), host(name).secure(false)] {
-            assert_eq!(bad.build().unwrap_err().setting(), "access_cookie", "{name}");
+            assert_eq!(bad.build().unwrap_err().setting(), "cookie", "{name}");
         }
     }
     assert!(host("__Secure-t").path("/api").domain("example.com").build().is_ok());
@@ -152,7 +152,7 @@ async fn cok_04_logout_clears_the_cookie_with_the_attributes_it_was_set_with() {
 fn cok_05_same_site_none_needs_secure() {
     let none = || TokenCookie::builder().name("t").same_site(SameSite::None);
     assert!(none().build().is_ok());
-    assert_eq!(none().secure(false).build().unwrap_err().setting(), "access_cookie");
+    assert_eq!(none().secure(false).build().unwrap_err().setting(), "cookie");
     for same_site in [SameSite::Lax, SameSite::Strict] {
         assert!(TokenCookie::builder().name("t").same_site(same_site).secure(false).build().is_ok());
     }

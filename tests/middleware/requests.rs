@@ -568,6 +568,89 @@ async fn a_handler_rejects_to_the_byte_as_the_layers_do() {
     assert!(!answer.headers.contains_key("content-encoding") && !answer.headers.contains_key("cache-control"));
 }
 
+/// A handler that returns this rejection and says this of caches.
+fn cached_handler(
+    rejection: Rejection,
+    fields: &'static [(&'static str, &'static str)],
+) -> impl Service<Request<String>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone {
+    service_fn(move |_: Request<String>| {
+        let mut response: Response<Full<Bytes>> = rejection.clone().into_response();
+        for &(name, value) in fields {
+            response.headers_mut().append(name, HeaderValue::from_static(value));
+        }
+        std::future::ready(Ok(response))
+    })
+}
+
+fn cache_control(answer: &Answer) -> String {
+    let lines = answer.headers.get_all("cache-control").iter().map(|line| line.to_str().unwrap());
+    lines.collect::<Vec<_>>().join(", ")
+}
+
+#[tokio::test]
+async fn a_handlers_rejection_is_never_more_cacheable_than_the_handler_says() {
+    type Fields = &'static [(&'static str, &'static str)];
+
+    let fixture = Fixture::new();
+    let auth = AuthLayer::builder(fixture.tokens.clone()).allow_cookie("t").build().unwrap();
+    let token = fixture.access("").await;
+    let cases: [(Fields, &str, &str); 10] = [
+        (&[], "", "private"),
+        (&[("cache-control", "no-store")], "no-store", "no-store"),
+        (&[("cache-control", "Private, max-age=60")], "private, no-cache", "private, no-cache"),
+        (&[("cache-control", "public, s-maxage=60, immutable")], "", "private"),
+        (&[("cache-control", "public"), ("cache-control", "NO-STORE")], "no-store", "no-store"),
+        (&[("cache-control", "no-cache=\"set-cookie\"")], "no-cache", "no-cache, private"),
+        (&[("cache-control", "private=\"x-a, x-b\"")], "private", "private"),
+        (&[("cache-control", "max-age=0, must-revalidate")], "no-cache", "no-cache, private"),
+        (&[("cache-control", "no-store-at-all, , =")], "", "private"),
+        (&[("expires", "Thu, 01 Jan 2099 00:00:00 GMT")], "no-cache", "no-cache, private"),
+    ];
+    for (fields, in_authorization, in_cookie) in cases {
+        for kind in [RejectionKind::NotFound, RejectionKind::MethodNotAllowed, RejectionKind::InsufficientScope] {
+            let service = auth.layer(cached_handler(Rejection::new(kind), fields));
+            let answer = send(service.clone(), bearer(&token)).await;
+            assert_eq!((answer.status, cache_control(&answer)), (kind.status(), in_authorization.to_owned()));
+            assert!(!answer.headers.contains_key("expires"), "{answer:?}");
+            for content_type in ["text/plain", "application/grpc"] {
+                let cookie = get("/").header("cookie", format!("t={token}")).header("content-type", content_type);
+                let answer = send(service.clone(), plain(cookie)).await;
+                assert_eq!(cache_control(&answer), in_cookie, "{fields:?} {content_type}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_by_a_layer_inside_is_private_where_the_outer_one_read_a_cookie() {
+    let fixture = Fixture::new();
+    let outer = AuthLayer::builder(fixture.tokens.clone()).allow_cookie("t").build().unwrap();
+    let hook = |_: &Rejection, mut response: Response<Bytes>| {
+        response.headers_mut().insert("cache-control", HeaderValue::from_static("public, max-age=60"));
+        response
+    };
+    let inner = outer.clone();
+    let hooked = AuthLayer::builder(fixture.tokens.clone()).allow_cookie("t").on_rejection(hook).build().unwrap();
+    let token = fixture.access("read").await;
+    let cookie = || plain(get("/").header("cookie", format!("t={token}")));
+    let rejecting = || cached_handler(Rejection::new(RejectionKind::NotFound), &[]);
+    let scope = outer.require_scope("write").unwrap();
+    for (answer, status, expected) in [
+        (send(outer.layer(inner.layer(rejecting())), cookie()).await, 404, "private"),
+        (send(outer.layer(hooked.layer(rejecting())), cookie()).await, 404, "max-age=60, private"),
+        (send(outer.layer(scope.layer(Inner::default())), cookie()).await, 403, "private"),
+        (
+            send(outer.layer(AuthLayer::new(fixture.tokens.clone()).layer(Inner::default())), cookie()).await,
+            401,
+            "private",
+        ),
+        // The layer's own rejection says nothing of caches: none keeps a 401 (RFC 9110 section 15.1).
+        (send(outer.layer(Inner::default()), plain(get("/").header("cookie", "t=junk"))).await, 401, ""),
+    ] {
+        assert_eq!((answer.status.as_u16(), cache_control(&answer)), (status, expected.to_owned()));
+    }
+}
+
 #[tokio::test]
 async fn what_layers_inside_add_to_a_handlers_rejection_is_kept() {
     let fixture = Fixture::new();
@@ -622,6 +705,35 @@ async fn without_a_layer_a_handlers_rejection_is_complete() {
         assert_eq!(header("content-length"), Some(response.body().len().to_string().as_str()));
         assert_eq!(response.body(), &format!(r#"{{"error":"{body}"}}"#));
     }
+}
+
+#[tokio::test]
+async fn a_handlers_405_names_its_methods_and_its_cause_stays_here() {
+    let fixture = Fixture::new();
+    let auth = AuthLayer::new(fixture.tokens.clone());
+    let token = fixture.access("").await;
+    for (rejection, allow) in [
+        (Rejection::method_not_allowed(&[Method::GET, Method::DELETE]), "GET, DELETE"),
+        (Rejection::method_not_allowed(&[]), ""),
+        (Rejection::new(RejectionKind::MethodNotAllowed), ""),
+    ] {
+        let rejection = rejection.with_cause(TokenError::Signature);
+        let response: Response<Bytes> = rejection.clone().into_response();
+        assert_eq!(response.headers()["allow"], allow);
+        let answer = send(auth.layer(handler(rejection)), bearer(&token)).await;
+        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some(allow)));
+        assert_eq!(answer.body, r#"{"error":"invalid_request"}"#);
+        let cause = answer.refusal.as_ref().and_then(Rejection::cause);
+        assert!(matches!(cause, Some(Error::Token(TokenError::Signature))), "{cause:?}");
+    }
+    let other = send(auth.layer(handler(Rejection::new(RejectionKind::NotFound))), bearer(&token)).await;
+    assert_eq!(other.header("allow"), None);
+}
+
+#[test]
+fn a_kind_of_rejection_is_displayed_as_its_code() {
+    assert_eq!(RejectionKind::NotFound.to_string(), "not_found");
+    assert_eq!(format!("{:>15}", RejectionKind::InvalidToken), "  invalid_token");
 }
 
 #[tokio::test]
