@@ -9,7 +9,7 @@
 //!
 //! No message, `Debug` text or source holds a token, a password, a hash or key material. Ids (`sub`,
 //! `sid`, `jti`) are no secrets and may appear in `Debug`.
-//! [`Error::code`] gives the codes of [the predecessor](crate::compat).
+//! [`Error::fastcore_code`] gives the codes of [the predecessor](crate::compat).
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 

@@ -1,5 +1,5 @@
 //! Everything that exists only for applications that come from `fastcore.security`: its names, its
-//! [`Settings`], its error codes ([`Error::code`]), and its refresh without rotation
+//! [`Settings`], its error codes ([`Error::fastcore_code`]), and its refresh without rotation
 //! ([`TokenService::refresh_access_token`]).
 //!
 //! Its tokens are accepted by [`TokenService::validate_jwt_stateless`] with the same secret, issuer
@@ -41,7 +41,7 @@
 //! [`Endpoints::logout`]: crate::endpoints::Endpoints::logout
 //! [`Endpoints::refresh`]: crate::endpoints::Endpoints::refresh
 //! [`Error`]: crate::Error
-//! [`Error::code`]: crate::Error::code
+//! [`Error::fastcore_code`]: crate::Error::fastcore_code
 //! [`SessionRecord`]: crate::store::SessionRecord
 //! [`SessionStore`]: crate::SessionStore
 //! [`TokenError`]: crate::error::TokenError

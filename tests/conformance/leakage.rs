@@ -253,7 +253,7 @@ impl Texts {
     /// status.
     fn add_own(&mut self, error: Error) {
         self.add(&error);
-        writeln!(self.0, "{}", error.code()).unwrap();
+        writeln!(self.0, "{}", error.fastcore_code()).unwrap();
         let refusal = Rejection::from(error);
         writeln!(self.0, "{refusal:?} {refusal:#?}").unwrap();
         let status = tonic::Status::from(refusal);
