@@ -73,7 +73,7 @@ impl Tree {
     /// Parses all sources, beginning with `lib.rs`.
     pub(crate) fn parse(sources: &Sources) -> Self {
         let mut tree = Self::default();
-        tree.read_file(sources, "lib.rs", 0, Vec::new(), false);
+        tree.read_file(sources, "lib.rs", 0, &[], false);
         for file in sources.keys() {
             if !tree.files.contains_key(file) && !tree.other_files.contains(file) {
                 tree.faults.push(format!("src/{file}: no module declares this file; declare or delete it"));
@@ -110,7 +110,7 @@ impl Tree {
         if test {
             self.other_files.insert(file.to_owned());
         } else {
-            self.files.insert(file.to_owned(), (path.clone(), BTreeSet::new()));
+            self.files.insert(file.to_owned(), (path.to_vec(), BTreeSet::new()));
         }
         Some(self.read_module(sources, file, parent, path, parsed.items, test))
     }
