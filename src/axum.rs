@@ -27,7 +27,7 @@
 //! }
 //!
 //! async fn greet(claims: Option<Claims>) -> String {
-//!     let name = claims.as_ref().map_or("stranger", |claims| claims.subject());
+//!     let name = claims.as_ref().map_or("stranger", |claims| claims.subject().as_str());
 //!     format!("hello {name}")
 //! }
 //!
@@ -148,7 +148,7 @@ where
 ///         Ok((*id == "1").then(|| User { name: "alice".to_owned() }))
 ///     }
 ///     fn user_id(&self, _: &User) -> Subject {
-///         "1".to_owned()
+///         "1".into()
 ///     }
 ///     fn grant(&self, _: &User) -> Grant<NoClaims> {
 ///         Grant::default()
