@@ -4,7 +4,7 @@
 //!   HTTP server. The difference is the layer's price. The service has seen the token of a *warm*
 //!   request before. Without the cache it verifies each token. At the *first use* it also remembers
 //!   the token, and drops others.
-//! * `refusal`: the same for requests that the layer refuses.
+//! * `rejection`: the same for requests that the layer refuses.
 //! * `strict`: checks against a Redis of the benchmark's own, one after another and 64 at once.
 //!   Beside them stand three checks by hand, none of which looks at a token: a `GET` on a
 //!   connection out of a pool, and a `GET` or a check's own two commands on a shared multiplexed
@@ -49,7 +49,7 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .sample_size(40);
-    targets = requests, refusals, strict, issue
+    targets = requests, rejections, strict, issue
 }
 criterion_main!(benches);
 
@@ -82,9 +82,9 @@ fn requests(criterion: &mut Criterion) {
     measure_each(&mut group, "first use, HS256", &runtime, service, another, StatusCode::OK);
 }
 
-fn refusals(criterion: &mut Criterion) {
+fn rejections(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut group = criterion.benchmark_group("refusal");
+    let mut group = criterion.benchmark_group("rejection");
     for algorithm in ["HS256", "ES256"] {
         let tokens = service(key(algorithm), MemoryStore::default());
         let token = access_token(&runtime, &tokens);
@@ -175,27 +175,27 @@ fn strict(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("strict, {tasks} at once"));
         group.throughput(Throughput::Elements(1));
         let validate = (tokens.clone(), Arc::<str>::clone(&access));
-        concurrently(&mut group, "validate_token, HS256", &runtime, tasks, validate, async |(tokens, access)| {
+        concurrently(&mut group, "validate_token, HS256", &runtime, tasks, &validate, async |(tokens, access)| {
             tokens.validate_token(&access, TokenType::Access).await.unwrap();
             (tokens, access)
         });
         let check = (store.clone(), Arc::clone(&ids));
-        concurrently(&mut group, "RedisStore::check", &runtime, tasks, check, async |(store, ids)| {
+        concurrently(&mut group, "RedisStore::check", &runtime, tasks, &check, async |(store, ids)| {
             store.check(&ids.0, &ids.1, &ids.2).await.unwrap();
             (store, ids)
         });
-        concurrently(&mut group, "by hand: pool checkout, GET", &runtime, tasks, pool.clone(), async |pool| {
+        concurrently(&mut group, "by hand: pool checkout, GET", &runtime, tasks, &pool, async |pool| {
             let _: Vec<u8> = pool.get().await.unwrap().get("session").await.unwrap();
             pool
         });
         let same = "by hand: multiplexed HMGET and TIME";
-        concurrently(&mut group, same, &runtime, tasks, shared.clone(), async |mut shared| {
+        concurrently(&mut group, same, &runtime, tasks, &shared, async |mut shared| {
             let mut pipeline = redis::pipe();
             pipeline.cmd("HMGET").arg("hash").arg("g").arg("session").arg("!jti").cmd("TIME");
             let _: (Vec<Option<Vec<u8>>>, Vec<u64>) = pipeline.query_async(&mut shared).await.unwrap();
             shared
         });
-        concurrently(&mut group, "by hand: multiplexed GET", &runtime, tasks, shared.clone(), async |mut shared| {
+        concurrently(&mut group, "by hand: multiplexed GET", &runtime, tasks, &shared, async |mut shared| {
             let _: Vec<u8> = shared.get("session").await.unwrap();
             shared
         });
@@ -209,7 +209,7 @@ fn concurrently<T, F, Fut>(
     name: &str,
     runtime: &Runtime,
     tasks: u64,
-    state: T,
+    state: &T,
     step: F,
 ) where
     T: Clone + Send + 'static,

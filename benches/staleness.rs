@@ -5,7 +5,7 @@
 //! * Requests with 10 million sessions in the store and with a million revocations in the replica:
 //!   with tokens that the node has seen before, and with new ones.
 //! * The memory of a million revocations.
-//! * The time from a revocation to its refusal by another node.
+//! * The time from a revocation to its rejection by another node.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
@@ -85,7 +85,7 @@ fn main() {
         first("many revocations, first use", &revoking),
     ];
     turns.compare("bounded:1000, HS256", &runtime, &mut all);
-    let after = runtime.block_on(refusals(&few, scale.count(10_000, 10)));
+    let after = runtime.block_on(rejections(&few, scale.count(10_000, 10)));
     report(scale, "\nrevocations, refused on another node after", after);
 }
 
@@ -192,7 +192,7 @@ async fn revoke_many(server: &RedisServer, tokens: &TokenService, count: usize) 
 
 /// Returns the times from the acknowledgement of a revocation to the first check on another node
 /// that refuses.
-async fn refusals(server: &RedisServer, count: usize) -> Vec<Duration> {
+async fn rejections(server: &RedisServer, count: usize) -> Vec<Duration> {
     let (here, there) = (node(server, "HS256").await, node(server, "HS256").await);
     let mut after = Vec::with_capacity(count);
     for number in 0..count {

@@ -1,7 +1,7 @@
 //! Axum: [`Claims`] and [`CurrentUser`] as arguments of handlers, [`Rejection`] and [`Error`] as
 //! their responses.
 //!
-//! | argument | the layer found a good token | the layer passed the request on without claims | no layer |
+//! | argument | a good token | passed on without claims | no layer |
 //! |--|--|--|--|
 //! | `Claims<C>` | the claims | 401 | 500 |
 //! | `Option<Claims<C>>` | `Some` | `None` | 500 |
@@ -27,7 +27,7 @@
 //! }
 //!
 //! async fn greet(claims: Option<Claims>) -> String {
-//!     let name = claims.as_ref().map_or("stranger", |claims| claims.subject());
+//!     let name = claims.as_ref().map_or("stranger", |claims| claims.subject().as_str());
 //!     format!("hello {name}")
 //! }
 //!
@@ -56,8 +56,11 @@
 //! let bearer = format!("Bearer {}", token.as_str());
 //! let request = Request::get("/me").header("authorization", bearer).body(Body::empty())?;
 //! assert_eq!(app.clone().oneshot(request).await?.status(), 200);
-//! assert_eq!(app.clone().oneshot(Request::get("/me").body(Body::empty())?).await?.status(), 401);
-//! assert_eq!(app.oneshot(Request::get("/greet").body(Body::empty())?).await?.status(), 200);
+//!
+//! let request = Request::get("/me").body(Body::empty())?;
+//! assert_eq!(app.clone().oneshot(request).await?.status(), 401);
+//! let request = Request::get("/greet").body(Body::empty())?;
+//! assert_eq!(app.oneshot(request).await?.status(), 200);
 //! # Ok(())
 //! # }
 //! ```
@@ -145,7 +148,7 @@ where
 ///         Ok((*id == "1").then(|| User { name: "alice".to_owned() }))
 ///     }
 ///     fn user_id(&self, _: &User) -> Subject {
-///         "1".to_owned()
+///         "1".into()
 ///     }
 ///     fn grant(&self, _: &User) -> Grant<NoClaims> {
 ///         Grant::default()
@@ -165,7 +168,8 @@ where
 /// let auth = AuthLayer::new(tokens.clone());
 /// let users = CurrentUserLayer::new(&auth, Arc::new(Users));
 /// // Of two layers the one added last is the outer one.
-/// let app: Router = Router::new().route("/me", get(me).route_layer(users).route_layer(auth));
+/// let app: Router =
+///     Router::new().route("/me", get(me).route_layer(users).route_layer(auth));
 ///
 /// let token = tokens.create_access_token(NewSession::new("1")).await?;
 /// let bearer = format!("Bearer {}", token.as_str());

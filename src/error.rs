@@ -9,7 +9,7 @@
 //!
 //! No message, `Debug` text or source holds a token, a password, a hash or key material. Ids (`sub`,
 //! `sid`, `jti`) are no secrets and may appear in `Debug`.
-//! [`Error::code`] gives the codes of [the predecessor](crate::compat).
+//! [`Error::fastcore_code`] gives the codes of [the predecessor](crate::compat).
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -171,7 +171,7 @@ pub enum TokenError {
     /// opened.
     #[error("the token's session is not known to the store")]
     UnknownSession,
-    /// The session has come to the end of its life, though the token has not.
+    /// The session's lifetime is over, though the token's is not.
     #[error("the token's session has expired")]
     SessionExpired,
     /// The token, its session or all of its user's sessions were revoked.

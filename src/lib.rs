@@ -1,15 +1,16 @@
 //! Stateful bearer tokens for any Tower stack: every request is checked against revocation.
 //!
 //! * [`TokenService`] issues access and refresh JWTs, validates, rotates and revokes them.
-//! * [`AuthLayer`] lets only requests with a valid token through, and puts typed [`Claims`] into their extensions: in Axum,
-//!   Hyper, Tonic, or any other Tower stack.
+//! * [`AuthLayer`] lets only requests with a valid token through, and puts typed [`Claims`] into
+//!   their extensions: in Axum, Hyper, Tonic, or any other Tower stack.
 //! * [`MemoryStore`] or `RedisStore` keeps the sessions; or a [`SessionStore`] of your own.
-//! * [`endpoints`] has login, refresh, logout, sessions and health, ready to mount; [`users`] connects your user
-//!   database, `password` hashes its passwords.
+//! * [`endpoints`] has login, refresh, logout, sessions and health, ready to mount.
+//! * [`users`] connects your user database, and `password` hashes its passwords.
 //!
 //! ```
-//! use tower_bearer::{AuthLayer, Claims, MemoryStore, NewSession, TokenService};
+//! use axum::{Router, routing::get};
 //! use serde::{Deserialize, Serialize};
+//! use tower_bearer::{AuthLayer, Claims, MemoryStore, NewSession, TokenService};
 //!
 //! #[derive(Serialize, Deserialize)]
 //! struct MyClaims {
@@ -26,14 +27,18 @@
 //!     .secret("a test secret that is long enough for HS256")
 //!     .issuer("https://api.example.com")
 //!     .audience("api")
-//!     .store(MemoryStore::default()) // or RedisStore::connect("redis://127.0.0.1/").await?
+//!     // or RedisStore::connect("redis://127.0.0.1/").await?
+//!     .store(MemoryStore::default())
 //!     .claims::<MyClaims>()
 //!     .build()?; // every misconfiguration is found here, none per request
 //!
-//! let app: axum::Router =
-//!     axum::Router::new().route("/me", axum::routing::get(me)).route_layer(AuthLayer::new(tokens.clone()));
+//! let app: Router =
+//!     Router::new().route("/me", get(me)).route_layer(AuthLayer::new(tokens.clone()));
 //!
-//! let session = NewSession::new("42").claims(MyClaims { role: "admin".into() }).scope("read").label("Firefox");
+//! let session = NewSession::new("42")
+//!     .claims(MyClaims { role: "admin".into() })
+//!     .scope("read")
+//!     .label("Firefox");
 //! let pair = tokens.create_token_pair(session).await?;
 //! tokens.revoke_all_for_subject("42").await?;
 //! # Ok(())
@@ -42,10 +47,11 @@
 //!
 //! # What holds, whatever fails
 //!
-//! * A request that starts after a revocation has returned is refused, on every node; under
-//!   [`Consistency::BoundedStaleness`] one that starts a bounded time later, whatever fails in between.
+//! * A request that starts after a revocation has returned is refused, on every node. Under
+//!   [`Consistency::BoundedStaleness`] that holds a bounded time later, whatever fails in between.
 //! * A store that fails, is late or cannot be understood means 503: never 401, never 200.
-//! * A refresh token is good once. Repeated soon, it gives the same successor; repeated otherwise, its session ends.
+//! * A refresh token is good once. Repeated soon, it gives the same successor. Repeated otherwise, it
+//!   ends its session.
 //! * Bad configuration is an error of `build()` or `connect()`; no input makes this crate panic.
 //! * No key, token, password or hash appears in `Debug`, errors or logs.
 //!

@@ -1,30 +1,34 @@
 //! Passwords: bcrypt, off the async threads, a bounded number at once.
 //!
-//! A hash is meant to be slow: some tenths of a second at the default cost. On an async thread it would stop every
-//! other request of that thread, and unbounded it would let anybody who can reach a login take all processors. So
-//! [`PasswordHasher`] computes on Tokio's blocking threads, as many at once as the machine has processors; a bounded
-//! number of further calls wait for a bounded time, and all others are told [`PasswordError::Overloaded`] at once.
+//! A hash is meant to be slow: some tenths of a second at the default cost. On an async thread it
+//! would stop every other request of that thread. Without a bound, a client that can reach a login
+//! could take all processors. So [`PasswordHasher`] computes on Tokio's blocking threads, as many at
+//! once as the machine has processors. A bounded number of further calls wait for a bounded time. All
+//! others fail with [`PasswordError::Overloaded`] at once.
 //!
 //! | predecessor | here |
 //! |--|--|
 //! | `get_password_hash` | [`PasswordHasher::hash`] |
 //! | `verify_password` | [`PasswordHasher::verify`] |
 //!
-//! Hashes of the predecessor (`$2b$`, cost 12) verify here. Three things are mended: a password that bcrypt would cut
-//! (over 71 bytes, CVE-2025-22228), one with a NUL byte and the empty one are refused instead of hashed in part.
+//! Hashes of the predecessor (`$2b$`, cost 12) verify here. Unlike the predecessor, this module
+//! refuses passwords that bcrypt would hash in part: those over 71 bytes (CVE-2025-22228), those with
+//! a NUL byte, and the empty one.
 //!
-//! # The same cost, whoever logs in
+//! # The same cost for every user
 //!
-//! An answer that comes sooner for an unknown user tells an attacker which users exist (CVE-2016-6210). Hence:
+//! An answer that comes sooner for an unknown user tells an attacker which users exist
+//! (CVE-2016-6210). Hence:
 //!
 //! * For an unknown user, call [`verify_or_dummy`](PasswordHasher::verify_or_dummy) with `None`.
 //! * A stored hash that cannot be used costs the same as one that can.
-//! * A stored hash of a lower cost is topped up to the configured one. (One of a higher cost takes longer; replace it when
-//!   [`needs_rehash`](PasswordHasher::needs_rehash) says so.)
-//! * A password that no account can have is refused without hashing: that tells only what the client sent, and
-//!   hashing for it would be a gift to whoever floods the login (conformance PWD-05).
+//! * A check of a stored hash of a lower cost is topped up to the configured cost. A hash of a higher
+//!   cost takes longer: replace it when [`needs_rehash`](PasswordHasher::needs_rehash) is true.
+//! * A password that no account can have is refused without hashing. That tells only what the client
+//!   sent, and hashing it would help an attacker to flood the login (conformance PWD-05).
 //!
-//! In a build without optimisation bcrypt takes five times as long; these lines in your `Cargo.toml` mend that:
+//! In a build without optimisation bcrypt takes five times as long. These lines in your `Cargo.toml`
+//! optimise it:
 //!
 //! ```toml
 //! [profile.dev.package.blowfish]
@@ -52,10 +56,10 @@ use zeroize::Zeroizing;
 
 use crate::error::{ConfigError, PasswordError};
 
-/// Hashes and checks passwords. Clones share one bound and one queue.
+/// A hasher and checker of passwords. Clones share one bound and one queue.
 ///
-/// Its async methods need a Tokio runtime with time enabled. Dropping one of their futures gives up the answer, not the bound: a
-/// computation that has begun goes on to its end and counts until then.
+/// Its async methods need a Tokio runtime with time enabled. Dropping one of their futures gives up
+/// the answer, not the bound: a computation that has begun runs to its end and counts until then.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -66,7 +70,8 @@ use crate::error::{ConfigError, PasswordError};
 ///
 /// assert!(hasher.verify("correct horse battery staple", &stored).await?);
 /// assert!(!hasher.verify("incorrect donkey", &stored).await?);
-/// assert!(!hasher.verify_or_dummy("whatever", None).await?); // an unknown user: false, at the same cost
+/// // An unknown user: false, at the same cost.
+/// assert!(!hasher.verify_or_dummy("whatever", None).await?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
@@ -88,17 +93,19 @@ impl PasswordHasher {
     pub const DEFAULT_COST: u32 = 12;
     /// The lowest cost that bcrypt knows.
     pub const MIN_COST: u32 = 4;
-    /// The highest cost that this crate computes: some 20 seconds. bcrypt goes to 31, which is more than a day, so that one such
-    /// hash in a user table would hold a worker for ever.
+    /// The highest cost that this crate computes: some 20 seconds. bcrypt goes to 31, which takes more
+    /// than a day. One such hash in a user table would hold a worker for that time.
     pub const MAX_COST: u32 = 18;
 
-    /// How many calls may wait for each worker. At the default cost their turn comes within about five seconds.
+    /// The number of calls that may wait for each worker. At the default cost their turn comes within
+    /// about five seconds.
     const QUEUE_PER_WORKER: usize = 16;
-    /// How long a call waits for a worker: about as long as whoever logs in waits for a page.
+    /// The longest time for which a call waits for a worker: about as long as a user waits for a page.
     const MAX_WAIT: Duration = Duration::from_secs(5);
 
-    /// A hasher of the given cost: a hash takes 2^`cost` rounds. Take [12](Self::DEFAULT_COST) or what your machine does in
-    /// a fifth to half of a second; less than 10 is for tests only.
+    /// Returns a hasher of the given cost: a hash takes 2^`cost` rounds. Take
+    /// [12](Self::DEFAULT_COST), or the cost that your machine computes in a fifth to half of a second.
+    /// A cost below 10 is for tests only.
     ///
     /// # Errors
     ///
@@ -121,8 +128,8 @@ impl PasswordHasher {
         Ok(Self::with(cost, thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)))
     }
 
-    /// How many passwords are hashed at once at most; by default as many as there are processors. Another 16 for each may
-    /// wait, for up to 5 seconds.
+    /// Sets the number of passwords that are hashed at once at most, by default that of the processors.
+    /// Another 16 calls for each may wait, for up to 5 seconds.
     ///
     /// The bound is a new one: call this before cloning.
     #[must_use]
@@ -145,9 +152,11 @@ impl PasswordHasher {
     ///
     /// # Errors
     ///
-    /// * [`Empty`](PasswordError::Empty), [`TooLong`](PasswordError::TooLong), [`ContainsNul`](PasswordError::ContainsNul): bcrypt
-    ///   cannot hold this password; ask for another. Nothing was computed.
-    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one waited for 5 seconds.
+    /// * [`Empty`](PasswordError::Empty), [`TooLong`](PasswordError::TooLong),
+    ///   [`ContainsNul`](PasswordError::ContainsNul): bcrypt cannot hold this password. Ask the user for
+    ///   another. Nothing was computed.
+    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one waited for 5
+    ///   seconds.
     /// * [`Failed`](PasswordError::Failed): no randomness, or the runtime is shutting down.
     pub async fn hash(&self, password: &str) -> Result<String, PasswordError> {
         let password = representable(password)?;
@@ -158,21 +167,23 @@ impl PasswordHasher {
         .await?
     }
 
-    /// Whether `hash` is a hash of this password.
+    /// Returns true if `hash` is a hash of this password.
     ///
-    /// `false` for everything that cannot be checked: a password that bcrypt cannot hold, and a stored hash that is not
-    /// bcrypt's or that would cost more than [`MAX_COST`](Self::MAX_COST). The latter is logged as a warning, without the hash.
+    /// Returns false if the check is impossible: bcrypt cannot hold the password, the stored hash is
+    /// not bcrypt's, or it would cost more than [`MAX_COST`](Self::MAX_COST). A stored hash that cannot
+    /// be used is logged as a warning, without the hash.
     ///
     /// # Errors
     ///
-    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one waited for 5 seconds.
+    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one waited for 5
+    ///   seconds.
     /// * [`Failed`](PasswordError::Failed): the runtime is shutting down.
     pub async fn verify(&self, password: &str, hash: &str) -> Result<bool, PasswordError> {
         self.verify_or_dummy(password, Some(hash)).await
     }
 
-    /// As [`verify`](Self::verify), with `None` for a user who does not exist, has no password or may not log in: `false`, at
-    /// the same cost.
+    /// Checks as [`verify`](Self::verify) does. Give `None` for a user who does not exist, has no
+    /// password or may not log in: the result is false, at the same cost.
     ///
     /// # Errors
     ///
@@ -202,14 +213,15 @@ impl PasswordHasher {
         .await?
     }
 
-    /// Whether a stored hash differs in cost or version from what [`hash`](Self::hash) writes now. Ask after a login that succeeded,
-    /// when the password is at hand, and store a new hash.
+    /// Returns true if a stored hash differs in cost or version from what [`hash`](Self::hash) writes
+    /// now. Ask after a login that succeeded, when the password is at hand, and store a new hash.
     #[must_use]
     pub fn needs_rehash(&self, hash: &str) -> bool {
         !(hash.starts_with("$2b$") && hash.parse().is_ok_and(|parts: HashParts| parts.get_cost() == self.0.cost))
     }
 
-    /// How many rounds of bcrypt this hasher and its clones have computed or begun: 2^cost for each hash.
+    /// Returns the number of bcrypt's rounds that this hasher and its clones have computed or begun:
+    /// 2^cost for each hash.
     ///
     /// For metrics, and for a test of your own login: a known and an unknown user take equally many.
     #[must_use]
@@ -217,7 +229,8 @@ impl PasswordHasher {
         self.0.rounds.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` on a blocking thread. The work itself holds the permit, so that dropping this future frees nothing early.
+    /// Runs `work` on a blocking thread. The work itself holds the permit, so that dropping this future
+    /// frees nothing early.
     async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> T + Send + 'static,
@@ -234,7 +247,8 @@ impl PasswordHasher {
 
     async fn worker(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
         let Shared { workers, queue, max_wait, .. } = &*self.0;
-        // This never overtakes those who wait: a permit that comes free goes to the first of them directly.
+        // This never overtakes calls that wait: a permit that comes free goes to the first of them
+        // directly.
         if let Ok(permit) = Arc::clone(workers).try_acquire_owned() {
             return Ok(permit);
         }
@@ -248,7 +262,7 @@ impl PasswordHasher {
 }
 
 impl Default for PasswordHasher {
-    /// Cost 12, as many at once as there are processors.
+    /// Returns a hasher of cost 12 that computes as many hashes at once as there are processors.
     fn default() -> Self {
         Self::with(Self::DEFAULT_COST, thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
@@ -261,8 +275,8 @@ impl fmt::Debug for PasswordHasher {
 }
 
 impl Shared {
-    /// Spends what a check of that cost spends. The salt is fixed: bcrypt does the same work for every salt, and nobody
-    /// sees the result.
+    /// Spends what a check of that cost spends. The salt is fixed: bcrypt does the same work for every
+    /// salt, and nobody sees the result.
     fn dummy(&self, password: &str, cost: u32) {
         self.count(cost);
         let _ = black_box(bcrypt::hash_with_salt(black_box(password.as_bytes()), cost, [0x5a; 16]));
@@ -273,7 +287,7 @@ impl Shared {
     }
 }
 
-/// A copy of the password that is wiped after use, if bcrypt can hold all of it.
+/// Returns a copy of the password that is wiped after use, if bcrypt can hold all of it.
 fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     match password.as_bytes() {
         [] => Err(PasswordError::Empty),
@@ -283,7 +297,8 @@ fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     }
 }
 
-/// A copy of the stored hash, wiped after use, and its cost; if it is one of bcrypt's that may be computed.
+/// Returns a copy of the stored hash, wiped after use, and its cost. `None` if it is not bcrypt's or
+/// its cost is out of range.
 fn usable(hash: &str) -> Option<(Zeroizing<String>, u32)> {
     let cost = hash.parse::<HashParts>().ok()?.get_cost();
     (PasswordHasher::MIN_COST..=PasswordHasher::MAX_COST)
@@ -305,7 +320,7 @@ mod tests {
         PasswordHasher::new(4).unwrap()
     }
 
-    /// A hasher with one worker, and how long calls wait for it.
+    /// Returns a hasher with one worker, for which calls wait for `max_wait` at most.
     fn single(max_wait: Duration) -> PasswordHasher {
         let mut hasher = cheap().max_concurrent(NonZeroUsize::MIN);
         Arc::get_mut(&mut hasher.0).unwrap().max_wait = max_wait;

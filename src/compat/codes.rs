@@ -5,7 +5,7 @@ use crate::error::{Error, TokenError};
 impl TokenError {
     /// Returns the predecessor's code: `EXPIRED_TOKEN`, `REVOKED_TOKEN` or `INVALID_TOKEN`.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn fastcore_code(&self) -> &'static str {
         match self {
             Self::Expired { .. } | Self::SessionExpired => "EXPIRED_TOKEN",
             Self::Revoked { .. } | Self::Reused => "REVOKED_TOKEN",
@@ -17,9 +17,9 @@ impl TokenError {
 impl Error {
     /// Returns the predecessor's code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn fastcore_code(&self) -> &'static str {
         match self {
-            Self::Token(error) => error.code(),
+            Self::Token(error) => error.fastcore_code(),
             Self::Store(_) => "DB_ERROR",
             Self::InvalidCredentials | Self::LoginSuperseded => "INVALID_CREDENTIALS",
             Self::Issue(_) | Self::InvalidId { .. } | Self::Signing | Self::Application(_) | Self::Password(_) => {

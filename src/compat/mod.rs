@@ -1,5 +1,5 @@
 //! Everything that exists only for applications that come from `fastcore.security`: its names, its
-//! [`Settings`], its error codes ([`Error::code`]), and its refresh without rotation
+//! [`Settings`], its error codes ([`Error::fastcore_code`]), and its refresh without rotation
 //! ([`TokenService::refresh_access_token`], [`Endpoints::refresh_without_rotation`]).
 //!
 //! Its tokens are accepted by [`TokenService::validate_jwt_stateless`] with the same secret, issuer
@@ -43,7 +43,7 @@
 //! [`Endpoints::refresh`]: crate::endpoints::Endpoints::refresh
 //! [`Endpoints::refresh_without_rotation`]: crate::endpoints::Endpoints::refresh_without_rotation
 //! [`Error`]: crate::Error
-//! [`Error::code`]: crate::Error::code
+//! [`Error::fastcore_code`]: crate::Error::fastcore_code
 //! [`SessionRecord`]: crate::store::SessionRecord
 //! [`SessionStore`]: crate::SessionStore
 //! [`TokenError`]: crate::error::TokenError

@@ -417,6 +417,18 @@ impl<C> Deref for Claims<C> {
     ///     &claims.role
     /// }
     /// ```
+    ///
+    /// They are reached by [`custom`](JwtClaims::custom):
+    ///
+    /// ```
+    /// struct MyClaims {
+    ///     role: String,
+    /// }
+    ///
+    /// fn role(claims: &tower_bearer::Claims<MyClaims>) -> &str {
+    ///     &claims.custom().role
+    /// }
+    /// ```
     fn deref(&self) -> &JwtClaims<C> {
         &self.0.claims
     }

@@ -28,12 +28,13 @@ const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
 /// | rule | default |
 /// |--|--|
 /// | `iss` | none configured: a token that has one is another issuer's, and refused |
-/// | `aud` | none configured: a token that has one is for someone else, and refused (RFC 7519 section 4.1.3) |
+/// | `aud` | none configured: a token with one is refused (RFC 7519 section 4.1.3) |
 /// | leeway | 5 s, for clocks that differ between nodes |
-/// | life (`exp - iat`) of an access token | at most 24 h |
-/// | life of a refresh token | at most 30 days |
-/// | age of an access token | no bound but its life |
-/// | claims that must be there | `sub`, `exp`, `iat`, `jti`; `type` by [`AccessTyp`]; `iss` and `aud` where configured |
+/// | lifetime (`exp - iat`) of an access token | at most 24 h |
+/// | lifetime of a refresh token | at most 30 days |
+/// | age of an access token | no bound but its lifetime |
+/// | required claims | `sub`, `exp`, `iat`, `jti`; `type` by [`AccessTyp`] |
+/// | required if configured | `iss`, `aud` |
 /// | length of the text | at most 8 KiB, three eighths of it for the header |
 /// | header `typ` of an access token | [`AccessTyp::Compatible`] |
 #[derive(Clone, Debug)]
@@ -179,16 +180,16 @@ impl Validation {
                 "give seconds: how far your nodes' clocks differ",
             ));
         }
-        for (setting, life) in [
+        for (setting, lifetime) in [
             ("max_access_lifetime", self.max_access_lifetime),
             ("max_refresh_lifetime", self.max_refresh_lifetime),
             ("max_token_age", self.max_token_age.unwrap_or(LONGEST)),
         ] {
-            if life.is_zero() || life > LONGEST {
+            if lifetime.is_zero() || lifetime > LONGEST {
                 return Err(ConfigError::out_of_range(
                     setting,
                     "is zero or over 100 years",
-                    "give a life that tokens have",
+                    "give the longest lifetime of your tokens",
                 ));
             }
         }
@@ -285,7 +286,7 @@ impl Validation {
             TokenType::Refresh => self.max_refresh_lifetime,
         };
         if claims.expires_at.saturating_since(claims.issued_at) > max {
-            return Err(TokenError::Claims("its life from `iat` to `exp` is longer than allowed"));
+            return Err(TokenError::Claims("its lifetime, `iat` to `exp`, is longer than allowed"));
         }
         Ok(kind)
     }
@@ -371,13 +372,14 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
 ///     tenant: String, // a new field, without `#[serde(default)]`
 /// }
 ///
-/// # let key = SigningKey::from_secret(Algorithm::HS256, b"a test key that nobody else must know")?;
+/// # let secret = b"a test key that nobody else must know";
+/// # let key = SigningKey::from_secret(Algorithm::HS256, secret)?;
 /// # let (keys, rules, now) = (KeySet::signing(key), Validation::new(), Timestamp::from_secs(1));
 /// # let (id, day) = (TokenId::new("t"), Duration::from_secs(86_400));
 /// # let role = serde_json::json!({ "role": "admin" });
 /// # let old = encode_jwt(&keys, &JwtClaims::new("42", id, TokenType::Access, now, day, role))?;
-/// let refusal = decode_token::<MyClaims>(&old, &keys, &rules).err();
-/// let Some(TokenError::CustomClaims { claim, .. }) = refusal else { panic!() };
+/// let error = decode_token::<MyClaims>(&old, &keys, &rules).err();
+/// let Some(TokenError::CustomClaims { claim, .. }) = error else { panic!() };
 /// assert_eq!(claim, Some("tenant"));
 ///
 /// let claims = decode_token::<RawClaims>(&old, &keys, &rules)?;

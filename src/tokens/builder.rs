@@ -154,8 +154,13 @@ impl TokenServiceBuilder<NoClaims> {
     /// Gives tokens claims of the application's own. Call it before
     /// [`on_refresh`](Self::on_refresh) and [`validator`](Self::validator).
     ///
-    /// `D` must serialize to a JSON object without the registered names (`sub`, `exp`, ...). See
-    /// [Changing your claims](crate::tokens#changing-your-claims) before you change it.
+    /// `D` must serialize to a JSON object without reserved names (`iss`, `sub`, `aud`, `exp`, `iat`,
+    /// `nbf`, `jti`, `type`, `sid`, `gen`, `scope`, `client_id`, `atl`, `cnf`).
+    /// [`build`](Self::build) checks the fields of a struct with derived `Deserialize`. Flattened
+    /// fields, maps, untagged enums and implementations by hand do not tell their names: there a
+    /// reserved name is an error of the first login.
+    ///
+    /// See [Changing your claims](crate::tokens#changing-your-claims) before you change `D`.
     pub fn claims<D>(self) -> TokenServiceBuilder<D> {
         TokenServiceBuilder { config: self.config, hooks: self.hooks.retyped() }
     }

@@ -463,7 +463,7 @@ fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> 
     if issued_at < denial.born.saturating_add(leeway) {
         return Err(TokenError::Claims("it was issued before the store began to remember revocations").into());
     }
-    // A node that accepts longer lives than those before it may have been the last to start.
+    // A node that accepts longer lifetimes than the nodes before it may have been the last to start.
     let is_too_old = |kept: &KeptLonger| {
         issued_at < kept.since.saturating_add(leeway)
             && issued_at.saturating_add(kept.before) <= denial.now.saturating_add(leeway)

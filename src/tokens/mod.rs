@@ -21,8 +21,8 @@
 //!
 //! A refresh token is good once. A client that repeats it within
 //! [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the same successor
-//! again**. The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so no
-//! sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700
+//! again**. The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so
+//! no sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700
 //! section 4.14.2): the session ends with all its tokens, and [`SecurityEvent::ReuseDetected`] is
 //! emitted.
 //!
@@ -39,8 +39,8 @@
 //! # Changing your claims
 //!
 //! When you deploy a new version of your claims type, tokens with the old claims are under way.
-//! Access tokens are so for minutes, refresh tokens for weeks. Nodes of both versions run beside each
-//! other for a while.
+//! Access tokens are so for minutes, refresh tokens for weeks. Nodes of both versions run beside
+//! each other for a while.
 //!
 //! | change | tokens with the old claims |
 //! |--|--|
@@ -55,6 +55,11 @@
 //! hook their refresh is refused too, and users log in again. The refresh endpoint has such a hook
 //! ([`renew_from`](crate::users::renew_from)), which builds the claims anew from your user. A
 //! refresh token that is refused is not used up.
+//!
+//! A new field must not have a reserved name, such as `scope`: see
+//! [`claims`](TokenServiceBuilder::claims). `build` finds one in a struct with derived
+//! `Deserialize`. With flattened fields, maps, untagged enums and implementations by hand, only the
+//! first login fails. So let a test of yours log in once.
 //!
 //! Revocation never reads your claims: [`revoke_token`](TokenService::revoke_token) revokes a
 //! leaked token of any version by its text.

@@ -73,7 +73,7 @@ impl Tree {
     /// Parses all sources, beginning with `lib.rs`.
     pub(crate) fn parse(sources: &Sources) -> Self {
         let mut tree = Self::default();
-        tree.read_file(sources, "lib.rs", 0, Vec::new(), false);
+        tree.read_file(sources, "lib.rs", 0, &[], false);
         for file in sources.keys() {
             if !tree.files.contains_key(file) && !tree.other_files.contains(file) {
                 tree.faults.push(format!("src/{file}: no module declares this file; declare or delete it"));
@@ -88,7 +88,7 @@ impl Tree {
         sources: &Sources,
         file: &str,
         parent: ModuleId,
-        path: Vec<String>,
+        path: &[String],
         test: bool,
     ) -> Option<ModuleId> {
         let parsed = match sources.get(file).map(|text| syn::parse_file(text)) {
@@ -110,7 +110,7 @@ impl Tree {
         if test {
             self.other_files.insert(file.to_owned());
         } else {
-            self.files.insert(file.to_owned(), (path.clone(), BTreeSet::new()));
+            self.files.insert(file.to_owned(), (path.to_vec(), BTreeSet::new()));
         }
         Some(self.read_module(sources, file, parent, path, parsed.items, test))
     }
@@ -120,13 +120,13 @@ impl Tree {
         sources: &Sources,
         file: &str,
         parent: ModuleId,
-        path: Vec<String>,
+        path: &[String],
         items: Vec<Item>,
         test: bool,
     ) -> ModuleId {
         let id = self.modules.len();
         self.modules.push(Module {
-            path: path.clone(),
+            path: path.to_vec(),
             parent,
             file: file.to_owned(),
             bindings: BTreeMap::new(),
@@ -143,14 +143,14 @@ impl Tree {
             match item {
                 Item::Mod(child) => {
                     let name = plain(&child.ident);
-                    let mut child_path = path.clone();
+                    let mut child_path = path.to_vec();
                     child_path.push(name.clone());
-                    let visible = visible_in(&child.vis, &path);
+                    let visible = visible_in(&child.vis, path);
                     let found = if let Some((_, items)) = child.content {
-                        Some(self.read_module(sources, file, id, child_path, items, left_out))
+                        Some(self.read_module(sources, file, id, &child_path, items, left_out))
                     } else {
                         let child_file = self.file_of(sources, file, id, &name, &child.attrs);
-                        self.read_file(sources, &child_file, id, child_path, left_out)
+                        self.read_file(sources, &child_file, id, &child_path, left_out)
                     };
                     if let (Some(found), false) = (found, left_out) {
                         self.bind(id, name, Meaning::Module(found), visible);
@@ -158,7 +158,7 @@ impl Tree {
                 }
                 _ if left_out => {}
                 item => {
-                    for (name, binding) in bindings_of(&item, file, &path) {
+                    for (name, binding) in bindings_of(&item, file, path) {
                         self.bind(id, name, binding.meaning, binding.visible_in);
                     }
                     self.note(id, &item);

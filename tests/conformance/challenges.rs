@@ -79,7 +79,7 @@ fn white(text: &str) -> &str {
     text.trim_start_matches([' ', '\t'])
 }
 
-/// The challenge of a refusal that has to have exactly one field line of them.
+/// The challenge of a rejection that has to have exactly one field line of them.
 #[track_caller]
 fn challenge_of(what: &str, answer: &Answer) -> Parameters {
     let lines: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
@@ -98,8 +98,8 @@ fn plain(request: http::request::Builder) -> Request<Full<Bytes>> {
     request.body(Full::default()).unwrap()
 }
 
-/// A subject, and every kind of refusal that its layers have, with the answer that a request got.
-async fn refusals() -> (Subject, Vec<(String, Answer)>) {
+/// A subject, and every kind of rejection that its layers have, with the answer that a request got.
+async fn rejections() -> (Subject, Vec<(String, Answer)>) {
     let subject = Subject::new();
     let (layer, inner, store) = (&subject.layer, &subject.inner, &subject.fixture.store);
     let mut answers = Vec::new();
@@ -143,7 +143,7 @@ async fn refusals() -> (Subject, Vec<(String, Answer)>) {
 
 #[tokio::test]
 async fn chl_01_every_401_carries_one_bearer_challenge() {
-    let (subject, answers) = refusals().await;
+    let (subject, answers) = rejections().await;
     let mut unauthorized = 0;
     for (what, answer) in &answers {
         match answer.status.as_u16() {
@@ -192,11 +192,11 @@ async fn chl_02_challenges_are_parameters_parted_by_commas() {
         assert!(read(wrong).is_err(), "{wrong}");
     }
 
-    let (_, answers) = refusals().await;
+    let (_, answers) = rejections().await;
     for (what, answer) in &answers {
         if answer.headers.contains_key("www-authenticate") {
             let parameters = challenge_of(what, answer);
-            let error = answer.refusal.as_ref().and_then(|refusal| refusal.kind().challenge_error());
+            let error = answer.rejection.as_ref().and_then(|rejection| rejection.kind().challenge_error());
             let mut expected = pairs(&[("realm", "api")]);
             expected.extend(error.map(|error| ("error".to_owned(), error.to_owned())));
             if answer.status == 403 {
@@ -253,7 +253,7 @@ async fn chl_03_the_error_codes_are_spelled_as_rfc_6750_spells_them() {
 #[tokio::test]
 async fn chl_06_whatever_an_error_says_keeps_to_the_characters_of_rfc_6750() {
     let legal = |text: &str| text.bytes().all(|byte| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-    let (subject, mut answers) = refusals().await;
+    let (subject, mut answers) = rejections().await;
     let endpoints = Endpoints::new(&subject.layer, Arc::new(Users));
     subject.fixture.store.answer(Behaviour::AtOnce);
     for (what, media, body) in [
@@ -313,13 +313,13 @@ async fn chl_14_a_bad_token_on_a_route_that_needs_a_scope_is_401_and_never_403()
 
 #[tokio::test]
 async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
-    let (_, answers) = refusals().await;
+    let (_, answers) = rejections().await;
     for (what, answer) in &answers {
-        let kind = answer.refusal.as_ref().map(Rejection::kind);
+        let kind = answer.rejection.as_ref().map(Rejection::kind);
         assert_eq!(answer.headers["content-type"], "application/json", "{what}");
         assert_eq!(answer.headers.get_all("content-type").iter().count(), 1, "{what}");
         assert_eq!(answer.headers["content-length"], answer.body.len().to_string(), "{what}");
-        let code = kind.unwrap_or_else(|| panic!("{what}: no refusal in the extensions")).code();
+        let code = kind.unwrap_or_else(|| panic!("{what}: no rejection in the extensions")).code();
         assert_eq!(answer.body, format!(r#"{{"error":"{code}"}}"#), "{what}");
     }
 
@@ -378,7 +378,7 @@ async fn chl_20_a_cors_layer_outside_answers_preflights_and_adds_its_headers_to_
     let answer = send(service.clone(), plain(preflight(ORIGIN))).await;
     assert!(answer.status.is_success(), "{answer:?}");
     assert_eq!(answer.headers["access-control-allow-origin"], ORIGIN);
-    assert!(answer.headers.contains_key("access-control-allow-methods") && answer.refusal.is_none());
+    assert!(answer.headers.contains_key("access-control-allow-methods") && answer.rejection.is_none());
     assert_eq!((subject.inner.calls(), subject.fixture.store.calls()), (0, 0), "the preflight goes no further");
 
     // A browser shows a page the 401 only if it carries the header (Fetch, section 3.2).

@@ -625,8 +625,8 @@ async fn every_registered_claim_has_its_type_or_the_token_is_refused() {
 #[test]
 fn nothing_is_signed_that_a_verifier_refuses() {
     let keys = KeySet::signing(test_keys::signing(Algorithm::HS256));
-    let claims = |subject: &str, life: Duration| {
-        JwtClaims::new(subject, tower_bearer::TokenId::new("t"), TokenType::Access, START, life, NoClaims {})
+    let claims = |subject: &str, lifetime: Duration| {
+        JwtClaims::new(subject, tower_bearer::TokenId::new("t"), TokenType::Access, START, lifetime, NoClaims {})
     };
     let minute = Duration::from_secs(60);
     encode_jwt(&keys, &claims("42", minute)).unwrap();

@@ -160,7 +160,7 @@ async fn grp_01_a_missing_token_is_unauthenticated_in_the_trailers_alone() {
         assert_eq!(running.refused(what, &values).await, (UNAUTHENTICATED, "unauthorized".to_owned()), "{what}");
     }
     assert_eq!((handler.calls(), subject.fixture.store.calls()), (0, 0));
-    // What is no refusal is not trailers-only: the shape is seen at all.
+    // What is no rejection is not trailers-only: the shape is seen at all.
     let token = subject.valid().await;
     let (headers, ends) = running.bare("V", &with(&token)).await;
     assert!(!ends && !headers.contains_key("grpc-status"), "{headers:?}");
@@ -319,7 +319,7 @@ async fn grp_14_a_stream_goes_on_when_its_token_expires_or_is_revoked_and_the_ne
     // The handler can tell when its token ends.
     let end = handler.0.claims.lock().unwrap().as_ref().unwrap().expires_at();
     assert_eq!(end.as_secs(), fixture::START.as_secs() + 2);
-    // Its life and the leeway.
+    // Its lifetime and the leeway.
     subject.fixture.advance(2 + 5);
     assert_eq!(running.refused("a new call", &with(&token)).await.0, UNAUTHENTICATED);
     for status in [2, 0, 1] {

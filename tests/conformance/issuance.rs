@@ -384,7 +384,7 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
         assert!(matches!(result, Err(Error::Issue(_))), "{what}: {result:?}");
     }
 
-    // A clock that shows an absurd time gives an error or a token that has a life, never one that
+    // A clock that shows an absurd time gives an error or a token that has a lifetime, never one that
     // wraps.
     for moment in [
         Timestamp::default(),
@@ -417,7 +417,7 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
 #[tokio::test]
 async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
     for (access, refresh) in [(1, 1), (59, 3600), (1800, 7 * 86_400), (86_399, 86_401), (86_400, 30 * 86_400)] {
-        // Between two whole seconds too: `iat` is cut to the second, and the life is not shorter or
+        // Between two whole seconds too: `iat` is cut to the second, and the lifetime is not shorter or
         // longer for that.
         for fraction in [0, 1, 499, 999] {
             let fixture = Fixture::with(|builder| {
@@ -623,9 +623,10 @@ async fn isu_14_no_token_is_issued_without_an_end() {
         assert!(read_part(&token, 1)["exp"].is_u64(), "{what}");
     }
     let keys = KeySet::signing(hs256());
-    let life = Duration::from_secs(60);
-    let with =
-        |custom: Value| JwtClaims::new("42", tower_bearer::TokenId::new("j"), TokenType::Access, START, life, custom);
+    let lifetime = Duration::from_secs(60);
+    let with = |custom: Value| {
+        JwtClaims::new("42", tower_bearer::TokenId::new("j"), TokenType::Access, START, lifetime, custom)
+    };
     let plain = encode_jwt(&keys, &with(json!({ "role": "guest" }))).unwrap();
     assert_eq!(read_part(&plain, 1)["exp"], START.as_secs() + 60);
     for custom in [json!({ "exp": null }), json!({ "exp": 0 }), json!({ "exp": "never" }), json!(null), json!("text")] {

@@ -249,14 +249,14 @@ impl Texts {
         }
     }
 
-    /// An error of an operation as an application has it: as it is, as a refusal, and as a gRPC
+    /// An error of an operation as an application has it: as it is, as a rejection, and as a gRPC
     /// status.
     fn add_own(&mut self, error: Error) {
         self.add(&error);
-        writeln!(self.0, "{}", error.code()).unwrap();
-        let refusal = Rejection::from(error);
-        writeln!(self.0, "{refusal:?} {refusal:#?}").unwrap();
-        let status = tonic::Status::from(refusal);
+        writeln!(self.0, "{}", error.fastcore_code()).unwrap();
+        let rejection = Rejection::from(error);
+        writeln!(self.0, "{rejection:?} {rejection:#?}").unwrap();
+        let status = tonic::Status::from(rejection);
         self.add(&status);
     }
 }

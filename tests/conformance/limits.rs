@@ -33,8 +33,8 @@ fn plain(request: http::request::Builder) -> Request<Full<Bytes>> {
 
 /// Why a token was refused, as the response's extensions tell the application.
 async fn cause(subject: &Subject, token: &str) -> TokenError {
-    let refusal = subject.send(plain(bearer(token))).await.refusal.expect("a refusal");
-    match refusal.cause() {
+    let rejection = subject.send(plain(bearer(token))).await.rejection.expect("a rejection");
+    match rejection.cause() {
         Some(Error::Token(error)) => error.clone(),
         other => panic!("{other:?}"),
     }

@@ -71,7 +71,7 @@ async fn loc_02_a_token_in_the_query_is_accepted_where_allowed_and_the_response_
             assert_eq!(ask(said, request).await, (200, expected.to_owned()), "{said:?}");
         }
     }
-    // Nothing is said of responses to others, nor of refusals, which no cache keeps.
+    // Nothing is said of responses to others, nor of rejections, which no cache keeps.
     assert_eq!(ask(None, bearer(&token)).await, (200, String::new()));
     assert_eq!(ask(Some("public"), bearer(&token)).await, (200, "public".to_owned()));
 }

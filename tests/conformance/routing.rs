@@ -254,7 +254,7 @@ async fn smg_11_head_gets_the_decision_of_get() {
                 assert_eq!((by_get.status.as_u16(), by_head.status), (*status, by_get.status), "{what} {path}");
                 assert_eq!(calls, by_get_calls, "{what} {path}");
                 assert!(path == "/get" || calls == usize::from(*status == 200), "{what} {path}");
-                let kind = |answer: &crate::subject::Answer| answer.refusal.as_ref().map(Rejection::kind);
+                let kind = |answer: &crate::subject::Answer| answer.rejection.as_ref().map(Rejection::kind);
                 assert_eq!(kind(&by_get), kind(&by_head), "{what} {path}");
                 if *status != 200 {
                     assert_eq!(by_get.headers, by_head.headers, "{what} {path}");

@@ -142,7 +142,7 @@ async fn sto_02_a_revoked_token_is_invalid_at_the_very_next_request_on_every_nod
             }
         }
     }
-    // On memory the subject also sees that a refusal writes and logs nothing.
+    // On memory the subject also sees that a rejection writes and logs nothing.
     let subject = Subject::new();
     let token = subject.valid().await;
     subject.expect_token("V", &token, Outcome::Ok).await;

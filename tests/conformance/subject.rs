@@ -63,7 +63,7 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub refusal: Option<Rejection>,
+    pub rejection: Option<Rejection>,
 }
 
 impl Subject {
@@ -171,7 +171,7 @@ impl Subject {
     /// The same through a service of the test's own around `self.inner`, for example with a scope
     /// layer inside.
     ///
-    /// A refusal also has to leave the inner service uncalled, the store unchanged and the log
+    /// A rejection also has to leave the inner service uncalled, the store unchanged and the log
     /// without any 16 bytes of the credentials.
     pub async fn expect_of<S, B>(&self, service: S, what: &str, request: request::Builder, outcome: Outcome)
     where
@@ -190,7 +190,7 @@ impl Subject {
             let answer = send(service.clone(), request).await;
             if matches!(outcome, Outcome::Ok) {
                 assert_eq!(answer.status, StatusCode::OK, "{what}: {answer:?}");
-                assert!(answer.refusal.is_none() && self.inner.calls() == calls + 1, "{what}: {answer:?}");
+                assert!(answer.rejection.is_none() && self.inner.calls() == calls + 1, "{what}: {answer:?}");
             } else {
                 answer.assert_refused(what, outcome, grpc);
                 assert_eq!(self.inner.calls(), calls, "{what}: the inner service was called");
@@ -211,7 +211,7 @@ impl Answer {
     #[track_caller]
     pub fn assert_refused(&self, what: &str, outcome: Outcome, grpc: bool) {
         let (kind, status, challenge, code, grpc_code) = match outcome {
-            Outcome::Ok => panic!("{what}: not a refusal"),
+            Outcome::Ok => panic!("{what}: not a rejection"),
             Outcome::NoCredentials => {
                 (RejectionKind::NoCredentials, 401, Some(r#"Bearer realm="api""#.to_owned()), "unauthorized", "16")
             }
@@ -228,7 +228,7 @@ impl Answer {
             Outcome::Unavailable => (RejectionKind::Unavailable, 503, None, "temporarily_unavailable", "14"),
             Outcome::Internal => (RejectionKind::Internal, 500, None, "server_error", "13"),
         };
-        assert_eq!(self.refusal.as_ref().map(Rejection::kind), Some(kind), "{what}: {self:?}");
+        assert_eq!(self.rejection.as_ref().map(Rejection::kind), Some(kind), "{what}: {self:?}");
         let mut expected = HeaderMap::new();
         let mut expect = |name: &'static str, value: &str| {
             expected.insert(name, HeaderValue::try_from(value).unwrap());
@@ -294,10 +294,10 @@ where
     B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Rejection>().cloned();
+    let rejection = parts.extensions.get::<Rejection>().cloned();
     let body = body.collect().await.unwrap();
     assert!(body.trailers().is_none());
-    Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), refusal }
+    Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), rejection }
 }
 
 fn challenge(error: &str) -> String {

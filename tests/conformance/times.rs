@@ -328,7 +328,7 @@ async fn tim_21_a_token_says_when_it_was_issued() {
 }
 
 #[tokio::test]
-async fn a_life_longer_than_allowed_is_refused() {
+async fn a_lifetime_longer_than_allowed_is_refused() {
     let subject = Subject::new();
     let claims = subject.claims().await;
     accepts(&subject, &claims, "exp", &(NOW + 86_400).to_string()).await;

@@ -310,7 +310,7 @@ async fn twr_09_arbitrary_bytes_never_make_the_layer_panic() {
         let answer = AssertUnwindSafe(answering).catch_panic(&what).await;
         let status = answer.headers.get("grpc-status").map_or(answer.status.as_u16(), |code| {
             assert_eq!((code.as_bytes(), answer.status.as_u16()), (&b"16"[..], 200), "{}", what());
-            if answer.refusal.as_ref().unwrap().kind() == tower_bearer::middleware::RejectionKind::InvalidRequest {
+            if answer.rejection.as_ref().unwrap().kind() == tower_bearer::middleware::RejectionKind::InvalidRequest {
                 400
             } else {
                 401

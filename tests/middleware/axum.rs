@@ -51,8 +51,8 @@ type Answer = (StatusCode, HeaderMap, Bytes);
 
 async fn send(app: &Router, request: Request<Body>) -> (Answer, Option<Rejection>) {
     let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Rejection>().cloned();
-    ((parts.status, parts.headers, body.collect().await.unwrap().to_bytes()), refusal)
+    let rejection = parts.extensions.get::<Rejection>().cloned();
+    ((parts.status, parts.headers, body.collect().await.unwrap().to_bytes()), rejection)
 }
 
 fn request(path: &str, token: Option<&str>) -> Request<Body> {
@@ -85,9 +85,9 @@ async fn claims_reach_the_handler_and_nobody_is_told_from_someone() {
 #[tokio::test]
 async fn a_handler_refuses_to_the_byte_as_the_layer_does() {
     let fixture = Fixture::new();
-    let problem = |refusal: &Rejection, mut response: http::Response<Bytes>| {
+    let problem = |rejection: &Rejection, mut response: http::Response<Bytes>| {
         response.headers_mut().insert("content-type", HeaderValue::from_static("application/problem+json"));
-        response.map(|_| Bytes::from(refusal.kind().code()))
+        response.map(|_| Bytes::from(rejection.kind().code()))
     };
     let builder = || AuthLayer::builder(fixture.tokens.clone()).realm("my app").on_rejection(problem);
     let auth = builder().build().unwrap();
@@ -107,9 +107,9 @@ async fn a_handler_refuses_to_the_byte_as_the_layer_does() {
         };
         let (expected, _) = send(&by_layer, ask()).await;
         for app in [&by_handler, &exempt, &switched_off] {
-            let (answer, refusal) = send(app, ask()).await;
+            let (answer, rejection) = send(app, ask()).await;
             assert_eq!(answer, expected, "{method} {content_type}");
-            assert_eq!(refusal.unwrap().kind(), RejectionKind::NoCredentials);
+            assert_eq!(rejection.unwrap().kind(), RejectionKind::NoCredentials);
         }
     }
     let ((status, headers, body), _) = send(&by_handler, request("/required", None)).await;
@@ -160,10 +160,10 @@ async fn a_role_check_in_a_handler_rejects_to_the_byte_as_the_layer_does() {
             request.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
             request
         };
-        let ((by_layer, _), (by_handler, refusal)) =
+        let ((by_layer, _), (by_handler, rejection)) =
             (send(&app, ask("/layer")).await, send(&app, ask("/handler")).await);
         assert_eq!(by_layer, by_handler, "{method} {content_type}");
-        assert_eq!(refusal.unwrap().kind(), RejectionKind::InsufficientScope);
+        assert_eq!(rejection.unwrap().kind(), RejectionKind::InsufficientScope);
     }
     let ((status, headers, _), _) = send(&app, request("/handler", Some(&other))).await;
     assert_eq!(status, 403);

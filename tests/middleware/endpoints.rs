@@ -272,7 +272,7 @@ async fn a_store_that_fails_is_503_at_every_endpoint() {
 }
 
 #[tokio::test]
-async fn behind_an_optional_layer_a_client_without_a_token_gets_that_layers_refusal() {
+async fn behind_an_optional_layer_a_client_without_a_token_gets_that_layers_rejection() {
     let app = app();
     let auth = AuthLayer::builder(app.fixture.tokens.clone()).realm("app").build().unwrap();
     let endpoints = Endpoints::new(&auth.clone().optional(), Arc::clone(&app.users));

@@ -66,7 +66,7 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
-    refusal: Option<Rejection>,
+    rejection: Option<Rejection>,
 }
 
 impl Answer {
@@ -88,10 +88,10 @@ where
     R: Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
-    let refusal = parts.extensions.get::<Rejection>().cloned();
+    let rejection = parts.extensions.get::<Rejection>().cloned();
     let body = body.collect().await.unwrap();
     assert!(body.trailers().is_none());
-    Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), refusal }
+    Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), rejection }
 }
 
 fn get(path: &str) -> http::request::Builder {
@@ -138,7 +138,7 @@ fn parameters(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn assert_http(answer: &Answer, kind: RejectionKind, status: u16, challenged: Option<&[(&str, &str)]>, body: &str) {
-    assert_eq!(answer.refusal.as_ref().expect("the refusal stands in the extensions").kind(), kind);
+    assert_eq!(answer.rejection.as_ref().expect("the rejection stands in the extensions").kind(), kind);
     assert_eq!(answer.status, status);
     assert_eq!(answer.body, body);
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -151,7 +151,7 @@ fn assert_http(answer: &Answer, kind: RejectionKind, status: u16, challenged: Op
 }
 
 fn assert_grpc(answer: &Answer, kind: RejectionKind, code: &str) {
-    assert_eq!(answer.refusal.as_ref().expect("the refusal stands in the extensions").kind(), kind);
+    assert_eq!(answer.rejection.as_ref().expect("the rejection stands in the extensions").kind(), kind);
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("grpc-status"), Some(code));
     assert_eq!(answer.header("content-type"), Some("application/grpc"));
@@ -169,7 +169,7 @@ async fn a_good_token_reaches_the_inner_service_with_its_claims() {
         for request in [bearer(&token), plain(get("/").header("authorization", format!("bEARER   {token}  ")))] {
             let answer = send(service.clone(), request).await;
             assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"42"[..]));
-            assert!(answer.refusal.is_none());
+            assert!(answer.rejection.is_none());
         }
     }
     assert_eq!(inner.calls(), 4);
@@ -229,7 +229,7 @@ async fn chl_10_every_bad_token_gets_the_same_answer_to_the_byte() {
             let challenged = [("realm", "api"), ("error", "invalid_token")];
             let body = r#"{"error":"invalid_token"}"#;
             assert_http(&answer, RejectionKind::InvalidToken, 401, Some(&challenged), body);
-            assert!(matches!(answer.refusal.as_ref().unwrap().cause(), Some(Error::Token(_))), "{fault}");
+            assert!(matches!(answer.rejection.as_ref().unwrap().cause(), Some(Error::Token(_))), "{fault}");
             answers.push((*fault, answer.bytes()));
             let over_grpc = send(service.clone(), grpc(bearer(token))).await;
             assert_grpc(&over_grpc, RejectionKind::InvalidToken, "16");
@@ -249,8 +249,8 @@ async fn the_cause_stands_in_the_extensions_only() {
     let bad = bad_tokens(&fixture).await;
     let cause = async |fault: &str| {
         let (_, token) = bad.iter().find(|(name, _)| *name == fault).unwrap();
-        let refusal = send(service.clone(), bearer(token)).await.refusal.unwrap();
-        match refusal.cause() {
+        let rejection = send(service.clone(), bearer(token)).await.rejection.unwrap();
+        match rejection.cause() {
             Some(Error::Token(error)) => error.clone(),
             other => panic!("{other:?}"),
         }
@@ -284,7 +284,7 @@ async fn chl_13_a_token_that_lacks_the_scope_is_403() {
     let challenged = [("realm", "api"), ("error", "insufficient_scope"), ("scope", "read admin")];
     let body = r#"{"error":"insufficient_scope"}"#;
     assert_http(&answer, RejectionKind::InsufficientScope, 403, Some(&challenged), body);
-    assert_eq!(answer.refusal.unwrap().required_scope(), Some("read admin"));
+    assert_eq!(answer.rejection.unwrap().required_scope(), Some("read admin"));
     assert_grpc(&send(all, grpc(bearer(&token))).await, RejectionKind::InsufficientScope, "7");
     for near in ["rea", "reads", "READ", "ad"] {
         let near = auth.layer(auth.require_scope(near).unwrap().layer(inner.clone()));
@@ -356,9 +356,9 @@ async fn every_method_needs_a_token_options_too() {
 #[tokio::test]
 async fn the_application_may_write_the_body_and_nothing_else() {
     let fixture = Fixture::new();
-    let problem = |refusal: &Rejection, mut response: Response<Bytes>| {
+    let problem = |rejection: &Rejection, mut response: Response<Bytes>| {
         response.headers_mut().insert("content-type", HeaderValue::from_static("application/problem+json"));
-        response.map(|_| Bytes::from(format!(r#"{{"title":"{}"}}"#, refusal.kind().code())))
+        response.map(|_| Bytes::from(format!(r#"{{"title":"{}"}}"#, rejection.kind().code())))
     };
     let auth = AuthLayer::builder(fixture.tokens.clone()).on_rejection(problem).realm("my app").build().unwrap();
     let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
@@ -542,7 +542,7 @@ async fn a_handler_rejects_to_the_byte_as_the_layers_do() {
             let ask = || of_kind(&method, content_type, &token);
             let rule = auth.require(|claims: &Claims| claims.subject() == "43").layer(Inner::default());
             let by_rule = send(auth.layer(rule), ask()).await;
-            assert_eq!(by_rule.refusal.as_ref().unwrap().kind(), RejectionKind::InsufficientScope);
+            assert_eq!(by_rule.rejection.as_ref().unwrap().kind(), RejectionKind::InsufficientScope);
             let by_handler = send(auth.layer(handler(Rejection::forbidden())), ask()).await;
             assert_eq!(by_handler.bytes(), by_rule.bytes(), "{method} {content_type}");
 
@@ -550,7 +550,7 @@ async fn a_handler_rejects_to_the_byte_as_the_layers_do() {
             let by_scope = send(auth.layer(scope), ask()).await;
             let by_handler = send(auth.layer(handler(Rejection::insufficient_scope("write"))), ask()).await;
             assert_eq!(by_handler.bytes(), by_scope.bytes(), "{method} {content_type}");
-            assert_eq!(by_handler.refusal.unwrap().required_scope(), Some("write"));
+            assert_eq!(by_handler.rejection.unwrap().required_scope(), Some("write"));
 
             fixture.store.answer(Behaviour::Fails(StoreErrorKind::Timeout));
             let by_layer = send(auth.layer(Inner::default()), ask()).await;
@@ -723,7 +723,7 @@ async fn a_handlers_405_names_its_methods_and_its_cause_stays_here() {
         let answer = send(auth.layer(handler(rejection)), bearer(&token)).await;
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some(allow)));
         assert_eq!(answer.body, r#"{"error":"invalid_request"}"#);
-        let cause = answer.refusal.as_ref().and_then(Rejection::cause);
+        let cause = answer.rejection.as_ref().and_then(Rejection::cause);
         assert!(matches!(cause, Some(Error::Token(TokenError::Signature))), "{cause:?}");
     }
     let other = send(auth.layer(handler(Rejection::new(RejectionKind::NotFound))), bearer(&token)).await;
@@ -762,7 +762,7 @@ async fn of_nested_layers_the_innermost_answers_once() {
         assert!(answer.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="inner""#), "{answer:?}");
     }
     // A rejection that was answered elsewhere is answered anew where a handler returns it.
-    let answered = send(inner.layer(Inner::default()), plain(get("/"))).await.refusal.unwrap();
+    let answered = send(inner.layer(Inner::default()), plain(get("/"))).await.rejection.unwrap();
     let answer = send(outer.layer(handler(answered)), bearer(&token)).await;
     assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="outer""#));
 }
@@ -782,7 +782,7 @@ async fn the_application_may_replace_all_of_a_rejection_but_its_status() {
     let auth = AuthLayer::builder(fixture.tokens.clone()).on_rejection(replace).build().unwrap();
     let answer = send(auth.layer(Inner::default()), plain(get("/"))).await;
     assert_eq!((answer.status, &answer.body[..]), (StatusCode::UNAUTHORIZED, &b"<h1>Log in</h1>"[..]));
-    assert_eq!(answer.refusal.as_ref().unwrap().kind(), RejectionKind::NoCredentials);
+    assert_eq!(answer.rejection.as_ref().unwrap().kind(), RejectionKind::NoCredentials);
     let mut names: Vec<_> = answer.headers.keys().map(ToString::to_string).collect();
     names.sort();
     assert_eq!(names, ["content-length", "location", "www-authenticate"]);
@@ -843,7 +843,7 @@ async fn a_rule_is_met_or_403_and_one_that_panics_is_our_fault() {
     let panics = auth.require(|_| panic!("a test's panic, which is caught")).layer(inner.clone());
     assert_http(&send(auth.layer(panics), bearer(&token)).await, RejectionKind::Internal, 500, None, internal);
     let anonymous = send(auth.clone().optional().layer(is_42.clone()), plain(get("/"))).await;
-    assert_eq!(anonymous.refusal.unwrap().kind(), RejectionKind::NoCredentials);
+    assert_eq!(anonymous.rejection.unwrap().kind(), RejectionKind::NoCredentials);
     assert_http(&send(is_42, bearer(&token)).await, RejectionKind::Internal, 500, None, internal);
     assert_eq!(inner.calls(), 1);
 }

@@ -149,7 +149,7 @@ async fn a_mock_sees_one_readiness_for_one_call() {
 }
 
 #[tokio::test]
-async fn a_refusal_neither_calls_the_inner_service_nor_uses_its_readiness_up() {
+async fn a_rejection_neither_calls_the_inner_service_nor_uses_its_readiness_up() {
     let fixture = Fixture::new();
     let strict = Strict::new();
     let mut service = AuthLayer::new(fixture.tokens.clone()).layer(strict.clone());

@@ -229,6 +229,7 @@ async fn while_a_primary_hangs_the_others_buckets_are_read_at_every_tick_and_its
                 let error = answer.unwrap_err();
                 assert!(matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Unavailable), "{error:?}");
                 refused += 1;
+                // As a node's poll does. Virtual time would end the deadlines before servers answer.
                 tokio::time::sleep(TICK).await;
             }
             assert!(refused > 0);
@@ -268,6 +269,7 @@ async fn while_a_primary_hangs_the_others_users_are_served_at_once() {
         while !over.get() {
             store.check(&lucky, "s", "j").await.unwrap();
             store.revoke_token(&lucky, "j", store.now()).await.unwrap();
+            // Real time, for the other nodes answer in it. It only spaces the requests.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -318,7 +320,8 @@ async fn the_cluster_is_asked_ever_less_often_about_a_primary_that_is_dead() {
     for node in [&cluster.nodes[0], &cluster.nodes[2]] {
         run::<()>(node, &["CONFIG", "RESETSTAT"]).await;
     }
-    // In real time, for the other nodes answer meanwhile.
+    // In real time, for the other nodes answer meanwhile, and the pauses between questions to them
+    // are what is counted. The sleep in between only spaces the reads.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
         read(&mut *feeds[lost as usize]).await.unwrap_err();

@@ -154,8 +154,8 @@ async fn without_redis_every_operation_is_a_store_error_and_gives_no_token() {
 async fn a_replay_on_a_node_with_another_access_lifetime_gives_the_same_expiry() {
     let server = RedisServer::start();
     let with = async |seconds| {
-        let life = Duration::from_secs(seconds);
-        support::redis_fixture::node(&server.url(), |builder| builder.access_lifetime(life)).await
+        let lifetime = Duration::from_secs(seconds);
+        support::redis_fixture::node(&server.url(), |builder| builder.access_lifetime(lifetime)).await
     };
     let nodes = [with(2).await, with(7200).await];
     for (first, second) in [(0, 1), (1, 0)] {
@@ -172,9 +172,9 @@ async fn a_replay_on_a_node_with_another_access_lifetime_gives_the_same_expiry()
 async fn what_a_node_of_short_lifetimes_revoked_is_refused_by_all_that_run_and_by_one_that_starts_later() {
     const MATRIX: [(u64, u64, Option<u64>); 3] = [(1, 0, None), (7200, 5, Some(50)), (86_400, 30, Some(200))];
     let server = RedisServer::start();
-    let node = async |(life, leeway, staleness): (u64, u64, Option<u64>)| {
+    let node = async |(lifetime, leeway, staleness): (u64, u64, Option<u64>)| {
         support::redis_fixture::node(&server.url(), |builder| {
-            let builder = builder.access_lifetime(Duration::from_secs(life)).leeway(Duration::from_secs(leeway));
+            let builder = builder.access_lifetime(Duration::from_secs(lifetime)).leeway(Duration::from_secs(leeway));
             match staleness {
                 Some(millis) => builder.consistency(Consistency::BoundedStaleness(Duration::from_millis(millis))),
                 None => builder,
@@ -199,7 +199,7 @@ async fn what_a_node_of_short_lifetimes_revoked_is_refused_by_all_that_run_and_b
         }
     }
     nodes.push(node(MATRIX[2]).await);
-    // The life of a token of the first node, several times.
+    // The lifetime of a token of the first node, several times.
     for _ in 0..8 {
         for (number, tokens) in nodes.iter().enumerate() {
             for (what, pair) in &dead {

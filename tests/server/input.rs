@@ -125,7 +125,8 @@ async fn a_body_that_does_not_arrive_within_ten_seconds_is_408() {
     let tokens = TokenService::builder().secret(crate::SECRET).store(MemoryStore::default()).build().unwrap();
     let login = Endpoints::new(&AuthLayer::new(tokens), Arc::new(NoUsers)).login();
 
-    // A byte every second is no progress that is worth a connection.
+    // A byte every second is no progress that is worth a connection. The clock is paused: the sleep
+    // takes no real time.
     let dripping = futures_util::stream::unfold((), async |()| {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"a"))), ()))

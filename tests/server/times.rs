@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::{Answer, Server, Store, claims_in, is_invalid_grant, is_invalid_token, on_each_store};
 
-on_each_store!(an_access_token_ends_after_its_life_and_the_leeway, a_refresh_token_ends_after_its_life);
+on_each_store!(an_access_token_ends_after_its_lifetime_and_the_leeway, a_refresh_token_ends_after_its_lifetime);
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
@@ -32,7 +32,7 @@ async fn at_the_end<F: Future<Output = Answer>>(end: Duration, ask: impl Fn() ->
     }
 }
 
-async fn an_access_token_ends_after_its_life_and_the_leeway(store: Store) {
+async fn an_access_token_ends_after_its_lifetime_and_the_leeway(store: Store) {
     let server = |leeway| store.server(&[("ACCESS_TTL_SECONDS", "2"), ("LEEWAY_SECONDS", leeway)]);
     tokio::join!(expires(server("0"), 0), expires(server("1"), 1));
 }
@@ -49,7 +49,7 @@ async fn expires(server: Server, leeway: u64) {
     assert!(end_of(&renewed.access) > end_of(&tokens.access));
 }
 
-async fn a_refresh_token_ends_after_its_life(store: Store) {
+async fn a_refresh_token_ends_after_its_lifetime(store: Store) {
     let server = store.server(&[("ACCESS_TTL_SECONDS", "1"), ("REFRESH_TTL_SECONDS", "2"), ("LEEWAY_SECONDS", "0")]);
     let tokens = server.log_in("bob").await;
     let renewed = server.renew(&tokens).await;

@@ -431,13 +431,13 @@ async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
     // Later than the birth of the store and the leeway.
     fixture.advance(60);
     let foreign = |jti: &str, sub: &str, sid: &str| {
-        let (issued_at, life) = (fixture.store.now(), Duration::from_secs(600));
+        let (issued_at, lifetime) = (fixture.store.now(), Duration::from_secs(600));
         let claims = JwtClaims::new(
             sub,
             tower_bearer::TokenId::new(jti),
             TokenType::Access,
             issued_at,
-            life,
+            lifetime,
             tower_bearer::NoClaims {},
         )
         .with_issuer(ISSUER)

@@ -28,7 +28,7 @@ async fn a_pair_says_who_for_whom_until_when_and_of_which_session() {
     let pair = pair(&fixture.tokens).await;
     let sid = pair.session_id();
     let now = START.as_secs();
-    for (token, kind, typ, life) in
+    for (token, kind, typ, lifetime) in
         [(pair.access(), "access", "at+jwt", 1800), (pair.refresh(), "refresh", "rt+jwt", 7 * DAY)]
     {
         let header = read_part(token.as_str(), 0);
@@ -40,10 +40,10 @@ async fn a_pair_says_who_for_whom_until_when_and_of_which_session() {
         assert_eq!(access_lifetime, (kind == "refresh").then(|| json!(1800)), "{kind}");
         let expected = json!({
             "iss": ISSUER, "aud": AUDIENCE, "sub": "42", "type": kind, "sid": sid, "jti": format!("{sid}.0.{}", &kind[..1]),
-            "iat": now, "exp": now + life, "scope": "read write", "client_id": "app",
+            "iat": now, "exp": now + lifetime, "scope": "read write", "client_id": "app",
         });
         assert_eq!(claims, expected);
-        assert_eq!((token.expires_at().as_secs(), token.expires_in()), (now + life, life));
+        assert_eq!((token.expires_at().as_secs(), token.expires_in()), (now + lifetime, lifetime));
     }
     let claims = access(&fixture.tokens, pair.access().as_str()).await.unwrap();
     assert_eq!((claims.subject().as_str(), claims.session_id(), claims.client_id()), ("42", Some(sid), Some("app")));

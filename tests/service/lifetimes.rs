@@ -25,21 +25,21 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// What differs from node to node.
 #[derive(Clone, Copy)]
 struct Node {
-    life: Duration,
+    lifetime: Duration,
     leeway: Duration,
     staleness: Option<Duration>,
 }
 
 /// Two that run from the beginning, and one that starts later.
 const NODES: [Node; 3] = [
-    Node { life: Duration::from_secs(60), leeway: Duration::ZERO, staleness: None },
+    Node { lifetime: Duration::from_secs(60), leeway: Duration::ZERO, staleness: None },
     Node {
-        life: Duration::from_secs(24 * 3600),
+        lifetime: Duration::from_secs(24 * 3600),
         leeway: Duration::from_secs(5),
         staleness: Some(Duration::from_millis(20)),
     },
     Node {
-        life: Duration::from_secs(48 * 3600),
+        lifetime: Duration::from_secs(48 * 3600),
         leeway: Duration::from_secs(30),
         staleness: Some(Duration::from_millis(50)),
     },
@@ -71,7 +71,7 @@ async fn a_replay_on_a_node_with_another_access_lifetime_gives_the_same_expiry()
     for [first, second] in [[&fixture.tokens, &other], [&other, &fixture.tokens]] {
         let start = pair(first).await;
         let expected = start.access().expires_at().saturating_since(fixture_now(&fixture));
-        // The life is the session's, wherever it is refreshed and however often.
+        // The lifetime is the session's, wherever it is refreshed and however often.
         let mut last = start;
         for _ in 0..3 {
             fixture.advance(7);
@@ -95,7 +95,7 @@ fn fixture_now(fixture: &Fixture) -> Timestamp {
 }
 
 #[tokio::test]
-async fn the_life_that_a_session_was_opened_with_holds_for_all_its_access_tokens() {
+async fn the_lifetime_that_a_session_was_opened_with_holds_for_all_its_access_tokens() {
     let fixture = Fixture::new();
     let session = NewSession::new("42").access_lifetime(MINUTE);
     let first = fixture.tokens.create_token_pair(session).await.unwrap();
@@ -107,7 +107,7 @@ async fn the_life_that_a_session_was_opened_with_holds_for_all_its_access_tokens
         let access = fixture.tokens.decode_token(pair.access().as_str()).unwrap();
         assert_eq!(access.access_lifetime(), None, "a resource server has no use for it");
     }
-    // A node that accepts no such life gives none.
+    // A node that accepts no such lifetime gives none.
     let strict = builder(&fixture.clock).access_lifetime(MINUTE / 2).max_access_lifetime(MINUTE / 2);
     let strict = strict.store(fixture.store.clone()).build().unwrap();
     let third = strict.refresh(second.refresh().as_str()).await.unwrap();
@@ -115,7 +115,7 @@ async fn the_life_that_a_session_was_opened_with_holds_for_all_its_access_tokens
 }
 
 #[tokio::test]
-async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configured_life() {
+async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configured_lifetime() {
     let fixture = Fixture::new();
     let first = pair(&fixture.tokens).await;
     let claims = fixture.tokens.decode_token(first.refresh().as_str()).unwrap();
@@ -139,7 +139,7 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
                 let clock = ManualClock::at(START.saturating_sub(HOUR));
                 let store = FaultyStore::new(clock.clone());
                 clock.set(START);
-                let start = |node: Node| node.start(&clock, &store, |builder| builder.access_lifetime(node.life));
+                let start = |node: Node| node.start(&clock, &store, |builder| builder.access_lifetime(node.lifetime));
                 let mut nodes = vec![start(NODES[0]), start(NODES[1])];
                 let dead = pair(&nodes[issuing]).await;
                 let live = nodes[issuing].create_token_pair(NewSession::new("43")).await.unwrap();
@@ -152,10 +152,10 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
                 .unwrap();
                 nodes.push(start(NODES[2]));
                 let end = live.access().expires_at();
-                let life = end.saturating_since(START);
+                let lifetime = end.saturating_since(START);
                 for part in 0..=60 {
-                    clock.set(START.saturating_add(life / 50 * part));
-                    let what = format!("{kind} of node {issuing} by node {revoking}, part {part} of its life");
+                    clock.set(START.saturating_add(lifetime / 50 * part));
+                    let what = format!("{kind} of node {issuing} by node {revoking}, part {part} of its lifetime");
                     for tokens in &nodes {
                         assert!(!is_accepted(tokens, dead.access().as_str()).await, "{what}");
                         let is_over = part >= 50;
@@ -169,11 +169,11 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
     }
 }
 
-fn foreign(subject: &str, issued_at: Timestamp, life: Duration) -> String {
+fn foreign(subject: &str, issued_at: Timestamp, lifetime: Duration) -> String {
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
-    let jti = format!("{subject}-{}", life.as_secs());
+    let jti = format!("{subject}-{}", lifetime.as_secs());
     let claims =
-        JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, issued_at, life, NoClaims {})
+        JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, issued_at, lifetime, NoClaims {})
             .with_issuer(ISSUER)
             .with_audience([AUDIENCE])
             .with_session(tower_bearer::SessionId::new(format!("session of {subject}")), 0);
@@ -182,19 +182,22 @@ fn foreign(subject: &str, issued_at: Timestamp, life: Duration) -> String {
 
 #[tokio::test]
 async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_as_long_as_it_lives() {
-    let lives = [Duration::from_secs(50), HOUR, 23 * HOUR, 47 * HOUR];
+    let lifetimes = [Duration::from_secs(50), HOUR, 23 * HOUR, 47 * HOUR];
     for revoking in 0..2 {
         for kind in ["token", "session", "all"] {
             let clock = ManualClock::at(START.saturating_sub(HOUR));
             let store = FaultyStore::new(clock.clone());
             let denylist = |node: Node| {
                 node.start(&clock, &store, |builder| {
-                    builder.policy(TokenPolicy::Denylist).access_lifetime(node.life).max_access_lifetime(node.life)
+                    builder
+                        .policy(TokenPolicy::Denylist)
+                        .access_lifetime(node.lifetime)
+                        .max_access_lifetime(node.lifetime)
                 })
             };
             let mut nodes = vec![denylist(NODES[0]), denylist(NODES[1])];
             clock.set(START);
-            let tokens = |subject| lives.map(|life| (life, foreign(subject, START, life)));
+            let tokens = |subject| lifetimes.map(|lifetime| (lifetime, foreign(subject, START, lifetime)));
             let (dead, live) = (tokens("42"), tokens("43"));
             clock.advance(MINUTE / 2);
             let by = &nodes[revoking];
@@ -202,7 +205,7 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                 "token" => {
                     // A node takes no token that lives longer than it allows: then its id is not
                     // known there.
-                    for (_, token) in dead.iter().filter(|(life, _)| *life <= NODES[revoking].life) {
+                    for (_, token) in dead.iter().filter(|(lifetime, _)| *lifetime <= NODES[revoking].lifetime) {
                         by.revoke_token(token).everywhere().await.unwrap();
                     }
                 }
@@ -214,13 +217,14 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                     nodes.push(denylist(NODES[2]));
                 }
                 for (number, tokens) in nodes.iter().enumerate() {
-                    for ((life, dead), (_, live)) in dead.iter().zip(&live) {
-                        let what = format!("{kind} of {life:?} by node {revoking}, on node {number}, hour {hour}");
-                        let is_revoked = kind != "token" || *life <= NODES[revoking].life;
+                    for ((lifetime, dead), (_, live)) in dead.iter().zip(&live) {
+                        let what = format!("{kind} of {lifetime:?} by node {revoking}, on node {number}, hour {hour}");
+                        let is_revoked = kind != "token" || *lifetime <= NODES[revoking].lifetime;
                         assert!(!is_revoked || !is_accepted(tokens, dead).await, "{what}");
                         // Before the last node started, revocations were remembered for a day only.
-                        let is_known = *life < 24 * HOUR || hour <= 24;
-                        let lives = hour * HOUR + MINUTE / 2 < *life && *life <= NODES[number].life && is_known;
+                        let is_known = *lifetime < 24 * HOUR || hour <= 24;
+                        let lives =
+                            hour * HOUR + MINUTE / 2 < *lifetime && *lifetime <= NODES[number].lifetime && is_known;
                         assert_eq!(is_accepted(tokens, live).await, lives, "{what}: the other one");
                     }
                 }

@@ -140,7 +140,7 @@ async fn a_subject_that_was_denied_can_come_back_with_a_later_token() {
 #[tokio::test]
 async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
     let Denylist { clock, tokens, .. } = denylist();
-    // As long as a life may be, and from as far in the future as the leeway lets pass.
+    // As long as a lifetime may be, and from as far in the future as the leeway lets pass.
     let (day, leeway) = (Duration::from_secs(86_400), Duration::from_secs(5));
     let lasting = |jti: &str, subject: &str, sid: &str| {
         let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();

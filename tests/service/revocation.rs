@@ -257,8 +257,8 @@ async fn ids_that_no_token_can_have_are_refused_before_the_store_is_asked() {
     let before = fixture.store.calls();
     for bad in ["", long.as_str(), &longest, "a\nb", "a\0", "\u{85}"] {
         let made = |subject: &str, jti: &str, sid: &str| {
-            let life = Duration::from_secs(60);
-            let claims = JwtClaims::new(subject, TokenId::new(jti), TokenType::Access, START, life, NoClaims {});
+            let lifetime = Duration::from_secs(60);
+            let claims = JwtClaims::new(subject, TokenId::new(jti), TokenType::Access, START, lifetime, NoClaims {});
             claims.with_session(tower_bearer::SessionId::new(sid), 0)
         };
         let outcomes = [
@@ -330,6 +330,12 @@ async fn a_repeated_revocation_is_not_taken_for_lost() {
     }
     let told = events.take();
     assert!(!told.iter().any(|event| matches!(event, SecurityEvent::RevocationsLost { .. })), "{told:?}");
+    // What is really lost is told: the hook would have heard.
+    fixture.store.lose_everything();
+    let lost = eventually("the loss is told", async || {
+        events.take().into_iter().find(|event| matches!(event, SecurityEvent::RevocationsLost { .. }))
+    });
+    assert_eq!(lost.await, SecurityEvent::RevocationsLost { count: 10 });
 }
 
 #[tokio::test]

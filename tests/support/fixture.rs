@@ -87,7 +87,7 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let good = || tokens.create_token_pair(NewSession::new("42").scope("read"));
 
     let expired = good().await.unwrap();
-    // The default life of an access token, and the leeway.
+    // The default lifetime of an access token, and the leeway.
     fixture.advance(30 * 60 + 5);
     let revoked = good().await.unwrap();
     tokens.revoke_token(revoked.access().as_str()).await.unwrap();

@@ -29,7 +29,7 @@ impl Random {
         self.0.hash_one(self.1) % limit
     }
 
-    /// Waits in real time, by which the servers and their nodes run.
+    /// Waits in real time, by which the servers and their nodes run. It only spaces the faults.
     async fn pause(&mut self, from: u64, to: u64) {
         sleep(Duration::from_millis(from + self.below(to - from))).await;
     }
@@ -145,6 +145,7 @@ async fn the_bound_holds_when_the_runtime_is_under_load() {
         while !over.load(Ordering::SeqCst) {
             for _ in 0..=random.below(2) {
                 let computes = Duration::from_millis(10 + random.below(300));
+                // In real time, and blocking: to hold a thread of the runtime is the fault.
                 tokio::spawn(async move { std::thread::sleep(computes) });
             }
             random.pause(20, 200).await;

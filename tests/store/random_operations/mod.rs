@@ -35,8 +35,8 @@ const CASES: u32 = 10_000 / STEPS;
 #[test]
 fn the_memory_store_is_the_model() {
     let clock = ManualClock::at(Timestamp::from_secs(1_767_225_660));
-    let store = Arc::new(MemoryStore::with_clock(clock.clone()));
-    check(&runtime(), store, async |by| clock.advance(by));
+    let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::with_clock(clock.clone()));
+    check(&runtime(), &store, async |by| clock.advance(by));
 }
 
 #[cfg(feature = "redis")]
@@ -45,9 +45,9 @@ fn the_redis_store_is_the_model() {
     let runtime = runtime();
     let server = support::RedisServer::start();
     let store = runtime.block_on(tower_bearer::store::RedisStore::connect(&server.url())).unwrap();
-    let store = Arc::new(store);
-    let clock = store.clone();
-    check(&runtime, store, async |by| {
+    let clock = Arc::new(store);
+    let store: Arc<dyn SessionStore> = clock.clone();
+    check(&runtime, &store, async |by| {
         let moment = clock.ping().await.unwrap().saturating_add(by);
         while clock.ping().await.unwrap() < moment {
             // Real time: the server's clock has to move on.
@@ -60,7 +60,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap()
 }
 
-fn check(runtime: &Runtime, store: Arc<dyn SessionStore>, wait: impl AsyncFn(Duration)) {
+fn check(runtime: &Runtime, store: &Arc<dyn SessionStore>, wait: impl AsyncFn(Duration)) {
     let seed = std::env::var("STORE_MODEL_SEED")
         .map_or_else(|_| RandomState::new().hash_one(0u8), |seed| seed.parse().expect("STORE_MODEL_SEED is a number"));
     let mut bytes = [0; 32];
@@ -72,7 +72,7 @@ fn check(runtime: &Runtime, store: Arc<dyn SessionStore>, wait: impl AsyncFn(Dur
     let case = Cell::new(0);
     let outcome = runner.run(&steps(), |steps| {
         case.set(case.get() + 1);
-        let run = Run { store: store.clone(), name: format!("case {}", case.get()) };
+        let run = Run { store: Arc::clone(store), name: format!("case {}", case.get()) };
         runtime.block_on(run.all(&steps, &wait)).map_err(TestCaseError::fail)
     });
     match outcome {
@@ -114,7 +114,7 @@ impl Run {
                     last_revocation = last_revocation.max(revoked.now);
                 }
             }
-            histories = possible(histories, &exchanges)?;
+            histories = possible(&histories, &exchanges)?;
         }
         let entries = log.rest(&*self.log()).await;
         let logged: Vec<_> = (0..USERS)
@@ -160,8 +160,8 @@ impl Run {
                 Call::Rotate(RotateRefresh::new(subject, sid.into(), counter, idle, grace))
             }
             Operation::RevokeSession { user, sid } => Call::RevokeSession { subject: self.user(user), sid },
-            Operation::RevokeToken { user, jti, life } => {
-                Call::RevokeToken { subject: self.user(user), jti, until: moments.now.saturating_add(life) }
+            Operation::RevokeToken { user, jti, lifetime } => {
+                Call::RevokeToken { subject: self.user(user), jti, until: moments.now.saturating_add(lifetime) }
             }
             Operation::RevokeAll { user, except } => Call::RevokeAll { subject: self.user(user), except },
             Operation::Sessions { user } => Call::Sessions { subject: self.user(user) },
@@ -197,9 +197,9 @@ struct Moments {
 }
 
 /// The histories that are possible after these calls, made in any order.
-fn possible(histories: Vec<Model>, exchanges: &[(Call, Reply)]) -> Result<Vec<Model>, String> {
+fn possible(histories: &[Model], exchanges: &[(Call, Reply)]) -> Result<Vec<Model>, String> {
     let (mut after, mut problems) = (Vec::new(), Vec::new());
-    for history in &histories {
+    for history in histories {
         for order in orders(exchanges.len()) {
             let mut model = history.clone();
             let verdict = order.iter().try_for_each(|&n| {

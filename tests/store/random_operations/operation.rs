@@ -32,7 +32,7 @@ pub enum Operation {
     Check { user: usize, sid: &'static str, jti: &'static str },
     Rotate { user: usize, sid: &'static str, counter: Counter, idle: Duration, grace: Duration },
     RevokeSession { user: usize, sid: &'static str },
-    RevokeToken { user: usize, jti: &'static str, life: Duration },
+    RevokeToken { user: usize, jti: &'static str, lifetime: Duration },
     RevokeAll { user: usize, except: Option<&'static str> },
     Sessions { user: usize },
 }
@@ -150,7 +150,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             }
         ),
         2 => (user.clone(), sid.clone()).prop_map(|(user, sid)| Operation::RevokeSession { user, sid }),
-        1 => (user.clone(), jti, lifetime()).prop_map(|(user, jti, life)| Operation::RevokeToken { user, jti, life }),
+        1 => (user.clone(), jti, lifetime()).prop_map(|(user, jti, lifetime)| Operation::RevokeToken { user, jti, lifetime }),
         2 => (user.clone(), option::of(sid)).prop_map(|(user, except)| Operation::RevokeAll { user, except }),
         3 => user.prop_map(|user| Operation::Sessions { user }),
     ]

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A lifetime of tokens for which the store's log keeps entries long enough.
-const LIFE: u8 = 20;
+const LIFETIME: u8 = 20;
 
 impl World {
     pub(super) fn steps(&mut self, steps: &[Step]) {
@@ -36,7 +36,7 @@ impl World {
     pub(super) fn token(&mut self, subject: &str) -> Token {
         let session = self.store.open(subject);
         self.store.now += 1;
-        let token = self.store.mint(&session, LIFE.into());
+        let token = self.store.mint(&session, LIFETIME.into());
         self.tokens.push(token.clone());
         token
     }

@@ -36,8 +36,8 @@ use crate::{
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a failed probe, when connecting.
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
-/// The life of the key that is written. It ends by itself once no node probes any more.
-const LIFE_MILLIS: u32 = 60_000;
+/// The lifetime of the key that is written. It ends by itself once no node probes any more.
+const LIFETIME_MILLIS: u32 = 60_000;
 
 /// Owner of the task. The task ends when this is dropped.
 pub(crate) struct Prover {
@@ -69,7 +69,7 @@ struct Prober {
 /// The write of a probe.
 #[derive(Clone, Copy)]
 enum Write {
-    /// Prolongs the life of the key. Redis allows that when it is out of memory.
+    /// Prolongs the lifetime of the key. Redis allows that when it is out of memory.
     Prolong,
     /// Makes the key, if there is none.
     Create,
@@ -234,8 +234,8 @@ impl Prober {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.ignore_errors();
         match write {
-            Write::Prolong => pipeline.cmd("PEXPIRE").arg(&self.key).arg(LIFE_MILLIS),
-            Write::Create => pipeline.cmd("SET").arg(&self.key).arg(1).arg("PX").arg(LIFE_MILLIS),
+            Write::Prolong => pipeline.cmd("PEXPIRE").arg(&self.key).arg(LIFETIME_MILLIS),
+            Write::Create => pipeline.cmd("SET").arg(&self.key).arg(1).arg("PX").arg(LIFETIME_MILLIS),
         };
         pipeline.cmd("WAIT").arg(self.guard.replicas(server)).arg(saturating_millis(self.wait));
         pipeline.cmd("INFO").arg("server");
