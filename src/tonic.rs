@@ -27,7 +27,7 @@ use ::tonic::{Code, Request, Status, server::NamedService};
 use crate::{
     error::Error,
     jwt::Claims,
-    middleware::{AuthService, CurrentUserService, Rejection, Require, RequireScope, Unauthenticated, missing_claims},
+    middleware::{AuthService, CurrentUserService, Rejection, Require, Unauthenticated, missing_claims},
     users::CurrentUser,
 };
 
@@ -112,10 +112,6 @@ impl From<Error> for Status {
 }
 
 impl<S: NamedService, C> NamedService for AuthService<S, C> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S: NamedService, C> NamedService for RequireScope<S, C> {
     const NAME: &'static str = S::NAME;
 }
 

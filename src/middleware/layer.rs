@@ -1,4 +1,4 @@
-//! The layer, and the layers that refuse as it does.
+//! The layer, and the layers that reject as it does.
 
 use std::{fmt, sync::Arc};
 
@@ -8,7 +8,7 @@ use super::{
     config::Config,
     require::{Require, RequireLayer},
     responder::Responder,
-    scope::{RequireScope, RequireScopeLayer},
+    scope::RequiredScopes,
     service::AuthService,
 };
 use crate::{
@@ -72,8 +72,8 @@ impl<C> AuthLayer<C> {
     /// # Errors
     ///
     /// A scope token that breaks RFC 6749 section 3.3.
-    pub fn require_scope(&self, scope: impl AsRef<str>) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::all(self.responder(), [scope])
+    pub fn require_scope(&self, scope: impl AsRef<str>) -> Result<RequireLayer<C>, ConfigError> {
+        Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new([scope], false)?))
     }
 
     /// Returns a layer that passes only tokens with all these scope tokens on.
@@ -84,8 +84,8 @@ impl<C> AuthLayer<C> {
     pub fn require_all_scopes(
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::all(self.responder(), scopes)
+    ) -> Result<RequireLayer<C>, ConfigError> {
+        Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new(scopes, false)?))
     }
 
     /// Returns a layer that passes only tokens with one of these scope tokens on.
@@ -96,8 +96,8 @@ impl<C> AuthLayer<C> {
     pub fn require_any_scope(
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> Result<RequireScopeLayer<C>, ConfigError> {
-        RequireScopeLayer::any(self.responder(), scopes)
+    ) -> Result<RequireLayer<C>, ConfigError> {
+        Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new(scopes, true)?))
     }
 
     /// Returns a layer that rejects requests whose claims do not meet `rule`, with 403. It belongs
@@ -123,7 +123,7 @@ impl<C> AuthLayer<C> {
     /// # }
     /// ```
     pub fn require(&self, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> RequireLayer<C> {
-        RequireLayer::new(self.responder(), rule)
+        RequireLayer::rule(self.responder(), rule)
     }
 
     pub(crate) fn tokens(&self) -> &TokenService<C> {
@@ -159,23 +159,12 @@ impl<C> fmt::Debug for AuthLayer<C> {
     }
 }
 
-// The services know no layer above them. That they name theirs is said here.
+// These constructors are here, because the services must not import their layers.
 
 impl<C> AuthService<(), C> {
     /// Returns the layer that makes such services: [`AuthLayer::new`].
     pub fn layer(tokens: TokenService<C>) -> AuthLayer<C> {
         AuthLayer::new(tokens)
-    }
-}
-
-impl<C> RequireScope<(), C> {
-    /// Returns the layer that makes such services: [`AuthLayer::require_scope`].
-    ///
-    /// # Errors
-    ///
-    /// As [`AuthLayer::require_scope`].
-    pub fn layer(auth: &AuthLayer<C>, scope: impl AsRef<str>) -> Result<RequireScopeLayer<C>, ConfigError> {
-        auth.require_scope(scope)
     }
 }
 

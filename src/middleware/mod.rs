@@ -147,7 +147,6 @@ pub use self::{
     rejection::{Rejection, RejectionKind},
     require::{Require, RequireFuture, RequireLayer},
     responder::ResponseBody,
-    scope::{RequireScope, RequireScopeFuture, RequireScopeLayer},
     service::{AuthFuture, AuthService},
     unauthenticated::Unauthenticated,
 };

@@ -1,4 +1,4 @@
-//! Routes whose claims must meet a rule of the application's own, such as a role.
+//! Routes that demand more than a good token: scopes, or a rule of the application such as a role.
 
 use std::{
     fmt,
@@ -17,6 +17,7 @@ use super::{
     accessors::accessors_of_inner,
     rejection::Rejection,
     responder::{Form, Responder, ResponseBody},
+    scope::RequiredScopes,
     service::{Admission, Decided},
     unauthenticated::missing_claims,
 };
@@ -25,32 +26,61 @@ use crate::{
     jwt::{Claims, NoClaims},
 };
 
-/// A layer that rejects requests whose claims do not meet a rule.
+/// A layer that rejects requests whose claims lack a scope, or do not meet a rule.
 ///
-/// Made by [`AuthLayer::require`](super::AuthLayer::require). It belongs *inside* that layer.
+/// Made by [`AuthLayer::require`](super::AuthLayer::require),
+/// [`require_scope`](super::AuthLayer::require_scope),
+/// [`require_all_scopes`](super::AuthLayer::require_all_scopes) and
+/// [`require_any_scope`](super::AuthLayer::require_any_scope). It belongs *inside* that layer.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireLayer<C = NoClaims> {
     responder: Responder,
-    rule: Arc<Rule<C>>,
+    demand: Demand<C>,
 }
 
-type Rule<C> = dyn Fn(&Claims<C>) -> bool + Send + Sync;
+/// The demand of a route on claims.
+enum Demand<C> {
+    Scopes(Arc<RequiredScopes>),
+    Rule(Arc<dyn Fn(&Claims<C>) -> bool + Send + Sync>),
+}
 
 impl<C> RequireLayer<C> {
-    pub(super) fn new(responder: Responder, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> Self {
-        Self { responder, rule: Arc::new(rule) }
+    pub(super) fn rule(responder: Responder, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> Self {
+        Self { responder, demand: Demand::Rule(Arc::new(rule)) }
+    }
+
+    pub(super) fn scopes(responder: Responder, scopes: RequiredScopes) -> Self {
+        Self { responder, demand: Demand::Scopes(Arc::new(scopes)) }
+    }
+}
+
+impl<C> Clone for Demand<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Scopes(scopes) => Self::Scopes(Arc::clone(scopes)),
+            Self::Rule(rule) => Self::Rule(Arc::clone(rule)),
+        }
+    }
+}
+
+impl<C> fmt::Debug for Demand<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scopes(scopes) => scopes.fmt(f),
+            Self::Rule(_) => f.write_str("Rule"),
+        }
     }
 }
 
 impl<C> Clone for RequireLayer<C> {
     fn clone(&self) -> Self {
-        Self { responder: self.responder.clone(), rule: Arc::clone(&self.rule) }
+        Self { responder: self.responder.clone(), demand: self.demand.clone() }
     }
 }
 
 impl<C> fmt::Debug for RequireLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireLayer").field("responder", &self.responder).finish_non_exhaustive()
+        f.debug_struct("RequireLayer").field("demand", &self.demand).finish_non_exhaustive()
     }
 }
 
@@ -62,7 +92,7 @@ impl<S, C> Layer<S> for RequireLayer<C> {
     }
 }
 
-/// A service that calls its inner service only for requests whose claims meet a rule.
+/// A service that calls its inner service only for requests whose claims meet a demand.
 ///
 /// Made by a [`RequireLayer`].
 pub struct Require<S, C = NoClaims> {
@@ -117,10 +147,14 @@ impl<C: Send + Sync + 'static> RequireLayer<C> {
         let Some(claims) = request.extensions().get::<Claims<C>>() else {
             return Some(missing_claims(request.extensions()));
         };
-        match catch_unwind(AssertUnwindSafe(|| (self.rule)(claims))) {
-            Ok(true) => None,
-            Ok(false) => Some(Rejection::forbidden()),
-            Err(_) => Some(Error::Application("the rule of `AuthLayer::require` panicked".into()).into()),
+        match &self.demand {
+            Demand::Scopes(scopes) if scopes.are_met_by(claims.scope()) => None,
+            Demand::Scopes(scopes) => Some(Rejection::lacks_scope(Arc::clone(&scopes.text))),
+            Demand::Rule(rule) => match catch_unwind(AssertUnwindSafe(|| rule(claims))) {
+                Ok(true) => None,
+                Ok(false) => Some(Rejection::forbidden()),
+                Err(_) => Some(Error::Application("the rule of `AuthLayer::require` panicked".into()).into()),
+            },
         }
     }
 }

@@ -34,7 +34,7 @@ use tower_bearer::{
     error::{ConfigError, StoreError, StoreErrorKind, TokenError},
     middleware::{
         AuthFuture, AuthLayerBuilder, CurrentUserLayer, CurrentUserService, Rejection, RejectionKind, Require,
-        RequireLayer, RequireScope, RequireScopeLayer, ResponseBody, Unauthenticated,
+        RequireLayer, ResponseBody, Unauthenticated,
     },
     tokens::{IssuedToken, Revoke, SecurityEvent, Status, TokenPair, TokenServiceBuilder},
     users::{Credentials, CurrentUser},
@@ -385,8 +385,6 @@ fn handles_can_be_shared_and_cloned_whatever_the_claims_are() {
     handle::<TokenService<Bare>>();
     handle::<AuthLayer<Bare>>();
     handle::<AuthService<Strict, Bare>>();
-    handle::<RequireScopeLayer<Bare>>();
-    handle::<RequireScope<Strict, Bare>>();
     handle::<RequireLayer<Bare>>();
     handle::<Require<Strict, Bare>>();
     handle::<CurrentUserLayer<Bare>>();
@@ -428,11 +426,11 @@ fn futures_can_be_sent() {
 async fn every_service_gives_its_inner_one_out_and_names_its_layer() {
     let fixture = Fixture::new();
     let auth = AuthService::layer(fixture.tokens.clone());
-    let scope = RequireScope::layer(&auth, "read").unwrap();
+    let scope = auth.require_scope("read").unwrap();
     let rule = Require::layer(&auth, |claims: &Claims| claims.subject() == "42");
     let users = CurrentUserService::layer(&auth, Arc::new(crate::support::Users));
     let mut service =
-        AuthService::new(RequireScope::new(Require::new(users.layer(7), &rule), &scope), fixture.tokens.clone());
+        AuthService::new(Require::new(Require::new(users.layer(7), &rule), &scope), fixture.tokens.clone());
     assert_eq!(service.get_ref().get_ref().get_ref().get_ref(), &7);
     *service.get_mut().get_mut().get_mut().get_mut() = 8;
     assert_eq!(service.into_inner().into_inner().into_inner().into_inner(), 8);
