@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 use tower_bearer::{
-    AuthLayer, BoxError, MemoryStore, NoClaims, TokenService,
+    AuthLayer, BoxError, MemoryStore, NoClaims, Subject, TokenService,
     endpoints::{Endpoint, Endpoints, Login, Refresh},
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -23,18 +23,19 @@ impl UserAuthentication for Users {
     type User = String;
     type Claims = NoClaims;
 
-    /// Whoever gives its name as its password is let in, as one of 256 users: so the store's memory is bounded.
+    /// Accepts a client that gives its name as its password, as one of 256 users. So the store's
+    /// memory is bounded.
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<String>, BoxError> {
         let name = credentials.username();
         Ok((name == credentials.password()).then(|| name.bytes().next().unwrap_or_default().to_string()))
     }
 
-    async fn user_by_id(&self, id: &str) -> Result<Option<String>, BoxError> {
-        Ok(Some(id.to_owned()))
+    async fn user_by_id(&self, id: &Subject) -> Result<Option<String>, BoxError> {
+        Ok(Some(id.to_string()))
     }
 
-    fn user_id(&self, user: &String) -> String {
-        user.clone()
+    fn user_id(&self, user: &String) -> Subject {
+        user.into()
     }
 
     fn grant(&self, _: &String) -> Grant<NoClaims> {

@@ -113,11 +113,12 @@ fn swap_heads<A, B>(one: &mut Request<A>, other: &mut Request<B>) {
 
 /// Asks one predicate. A panic must not open a door.
 fn is_met(predicate: &Predicate, parts: &Parts) -> bool {
-    catch_unwind(AssertUnwindSafe(|| predicate(parts))).unwrap_or_else(|_| {
-        #[cfg(feature = "tracing")]
+    let answer = catch_unwind(AssertUnwindSafe(|| predicate(parts)));
+    #[cfg(feature = "tracing")]
+    if answer.is_err() {
         tracing::error!("`exempt_if` panicked; the request was not exempted");
-        false
-    })
+    }
+    answer.unwrap_or(false)
 }
 
 impl fmt::Debug for Exemptions {

@@ -41,8 +41,10 @@ pub struct RequireLayer<C = NoClaims> {
 /// The demand of a route on claims.
 enum Demand<C> {
     Scopes(Arc<RequiredScopes>),
-    Rule(Arc<dyn Fn(&Claims<C>) -> bool + Send + Sync>),
+    Rule(Arc<Rule<C>>),
 }
+
+type Rule<C> = dyn Fn(&Claims<C>) -> bool + Send + Sync;
 
 impl<C> RequireLayer<C> {
     pub(super) fn rule(responder: Responder, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> Self {

@@ -189,6 +189,7 @@ impl Monitor {
     }
 
     /// Logs the state of a feed's buckets if it has changed.
+    #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self, reason = "it is needed to log"))]
     pub(super) fn report(&self, feed: &FeedMonitor, all: &[Bucket], now: Duration) {
         let state = feed.state(all, now);
         let mut health = feed.health();

@@ -282,7 +282,7 @@ impl RedisStoreBuilder {
         let connector = Arc::new(Connector::new(self.target, deployment, keyspace.meta_keys(), self.timeout)?);
         let prover = Prover::new(&connector, keyspace.proof(), self.timeout)?;
         let config = ConnectionConfig::new(self.timeout, self.connections);
-        let client = Arc::new(Client::new(connector, config, self.buckets)?);
+        let client = Arc::new(Client::new(connector, &config, self.buckets)?);
         let parts = Parts { client, keyspace, demands: Demands::new(SHORTEST_KEEP), prover, _lookout: None };
         preflight::check(&parts, allow_eviction).await?;
         #[cfg(feature = "tracing")]

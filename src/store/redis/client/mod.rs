@@ -82,19 +82,19 @@ pub(crate) struct Repeats {
 )]
 impl Client {
     /// Creates a client. It makes no connection before a call needs one.
-    pub(crate) fn new(connector: Arc<Connector>, config: ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
+    pub(crate) fn new(connector: Arc<Connector>, config: &ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
         let time = Arc::new(ServerTime::new(config.timeout));
         Self::with_time(connector, config, buckets, time)
     }
 
     /// Creates a client with connections of its own, under the same guard.
-    pub(crate) fn beside(&self, config: ConnectionConfig) -> Result<Self, ConfigError> {
+    pub(crate) fn beside(&self, config: &ConnectionConfig) -> Result<Self, ConfigError> {
         Self::with_time(Arc::clone(&self.connector), config, self.buckets, Arc::clone(&self.time))
     }
 
     fn with_time(
         connector: Arc<Connector>,
-        config: ConnectionConfig,
+        config: &ConnectionConfig,
         buckets: u32,
         time: Arc<ServerTime>,
     ) -> Result<Self, ConfigError> {
@@ -102,9 +102,9 @@ impl Client {
         let servers = match &connector {
             #[cfg(feature = "cluster")]
             connector if connector.is_cluster() => {
-                Servers::Cluster(Box::new(Cluster::new(Arc::clone(connector), config, buckets)?))
+                Servers::Cluster(Box::new(Cluster::new(Arc::clone(connector), config.clone(), buckets)?))
             }
-            connector => Servers::One(Connections::new(connector.source(None, &config)?, &config, &guard)),
+            connector => Servers::One(Connections::new(connector.source(None, config)?, config, &guard)),
         };
         Ok(Self { servers, connections, connector, guard, time, timeout, buckets })
     }

@@ -55,7 +55,7 @@ pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFe
     // Only connecting may take longer, from read to read: otherwise a slow network would never be
     // connected to.
     let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
-    match parts.client.beside(ConnectionConfig { patience: deadline.saturating_mul(2), ..config }) {
+    match parts.client.beside(&ConnectionConfig { patience: deadline.saturating_mul(2), ..config }) {
         Ok(client) => feeds_over(parts, &client.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
