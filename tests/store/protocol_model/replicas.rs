@@ -14,7 +14,7 @@
 
 use super::{
     rules::{Rule, Rules},
-    search::Model,
+    search::{Model, steps_from},
 };
 
 const MAX_LAG: u8 = 2;
@@ -354,11 +354,7 @@ impl Model for Replicas {
     }
 
     fn steps(&self, state: &State, next: &mut Vec<(Step, State)>) {
-        let mut push = |step, change: &dyn Fn(&mut State)| {
-            let mut after = state.clone();
-            change(&mut after);
-            next.push((step, after));
-        };
+        let mut push = steps_from(state, next);
         push(Step::Tick, &Self::tick);
         self.proof_steps(state, &mut push);
         self.ack_steps(state, &mut push);

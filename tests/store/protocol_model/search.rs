@@ -140,3 +140,15 @@ impl Hasher for Same {
         self.0
     }
 }
+
+/// Returns a function that adds a step, and the state to which a change of `state` leads.
+pub(super) fn steps_from<'a, S: Clone, T>(
+    state: &'a S,
+    next: &'a mut Vec<(T, S)>,
+) -> impl FnMut(T, &dyn Fn(&mut S)) + use<'a, S, T> {
+    move |step, change| {
+        let mut after = state.clone();
+        change(&mut after);
+        next.push((step, after));
+    }
+}

@@ -18,7 +18,7 @@
 
 use super::{
     rules::{Rule, Rules},
-    search::Model,
+    search::{Model, steps_from},
 };
 
 pub const PATIENCE: u8 = 1;
@@ -247,11 +247,7 @@ impl Model for Sentinels {
     }
 
     fn steps(&self, state: &State, next: &mut Vec<(Step, State)>) {
-        let mut push = |step, change: &dyn Fn(&mut State)| {
-            let mut after = state.clone();
-            change(&mut after);
-            next.push((step, after));
-        };
+        let mut push = steps_from(state, next);
         push(Step::Tick, &Self::tick);
         for index in ALL {
             let Sentinel { vote, before, count, .. } = state.sentinels[index];
