@@ -1,4 +1,4 @@
-//! What the benchmarks share.
+//! Helpers that the benchmarks share.
 #![allow(dead_code, unreachable_pub, reason = "each benchmark takes its own part of this")]
 
 pub mod checks;

@@ -1,4 +1,4 @@
-//! How much a benchmark does.
+//! The amount of work of a benchmark.
 
 use std::{env, fmt, time::Duration};
 

@@ -4,7 +4,7 @@
 //! request ([`Consistency::Strong`](tower_bearer::Consistency::Strong)). The test `store::sqlite`
 //! runs the conformance suite on it.
 //!
-//! How it keeps the contract of [`SessionStore`]:
+//! It keeps the contract of [`SessionStore`] by these means:
 //!
 //! * Each method is one transaction. One that writes takes the lock first (`BEGIN IMMEDIATE`), so
 //!   all changes happen one after another, in the order of their times.

@@ -17,10 +17,12 @@
 //! `{"message": ".."}`.
 //!
 //! Those that need a bearer token stand behind the [`AuthLayer`] already. It rejects a request
-//! before the endpoint sees it: also one of another method. Responses of the endpoints are JSON with
-//! `Cache-Control: no-store`. Each failure is a [`Rejection`](crate::middleware::Rejection), and the
-//! layer's [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) may replace its
-//! response. ([`health`] is the exception: its 503 has the same report as its 200.)
+//! before the endpoint sees it: also one of another method.
+//!
+//! Responses of the endpoints are JSON with `Cache-Control: no-store`. Each failure is a
+//! [`Rejection`](crate::middleware::Rejection), and the layer's
+//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) may replace its response.
+//! ([`health`] is the exception: its 503 has the same report as its 200.)
 //!
 //! | failure | answer |
 //! |--|--|
@@ -135,8 +137,8 @@ where
     /// Creates endpoints that issue and check the tokens of `auth`'s
     /// [`TokenService`](crate::TokenService) for these users.
     ///
-    /// At every refresh the user is looked up again ([`renew_from`]), unless the service has an
-    /// [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) of its own, which is asked instead.
+    /// At every refresh the endpoint looks the user up again ([`renew_from`]), unless the service has
+    /// an [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) hook of its own.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
         Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new() }

@@ -49,7 +49,7 @@ pub enum SecurityEvent {
         count: usize,
     },
     /// This node has republished revocations that the store had lost.
-    RevocationsRestored {
+    RevocationsRepublished {
         /// Their count.
         count: usize,
     },

@@ -208,7 +208,7 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
         eventually("all is told", async || (losses(&log).len() >= time * 4).then_some(())).await;
         reads_go_on(&admin).await;
         let told = [2, 1]
-            .map(|count| [SecurityEvent::RevocationsLost { count }, SecurityEvent::RevocationsRestored { count }]);
+            .map(|count| [SecurityEvent::RevocationsLost { count }, SecurityEvent::RevocationsRepublished { count }]);
         assert_eq!(events.take(), told.concat());
         assert_eq!(losses(&log), ["WARN count=2", "INFO count=2", "WARN count=1", "INFO count=1"].repeat(time));
     }

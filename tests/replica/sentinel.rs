@@ -129,7 +129,7 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
         (told.len() >= 2).then_some(())
     })
     .await;
-    assert_eq!(told, [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRestored { count: 1 }]);
+    assert_eq!(told, [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRepublished { count: 1 }]);
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn what_a_node_has_revoked_just_before_a_failover_is_told_to_the_new_prima
     revoker.revoke_session("42", lost.session_id()).await.unwrap();
     servers.primary.kill();
     servers.replica.resume();
-    let expected = [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRestored { count: 1 }];
+    let expected = [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRepublished { count: 1 }];
     let (killed, mut told) = (Instant::now(), Vec::new());
     while told.len() < expected.len() {
         told.extend(events.take());

@@ -282,7 +282,7 @@ async fn what_a_store_has_lost_stays_in_force_and_is_told_to_it_again() {
         Revocation::Session { subject: "42".into(), sid: gone.session_id().clone() }
     );
     let told = eventually("the application is told", async || Some(events.take()).filter(|told| told.len() == 2)).await;
-    let expected = [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRestored { count: 1 }];
+    let expected = [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRepublished { count: 1 }];
     assert_eq!(told, expected);
     // Once is enough.
     reaches(tokens, ReplicaState::Leased).await;
@@ -313,7 +313,7 @@ async fn what_this_node_has_revoked_holds_though_the_store_loses_it_before_anybo
     let log = async || fixture.store.read(0, LogQuery::from_start()).await.unwrap();
     eventually("it is told again", async || (log().await.sequence == 2).then_some(())).await;
     let told = eventually("the application is told", async || Some(events.take()).filter(|told| told.len() == 2)).await;
-    let expected = [SecurityEvent::RevocationsLost { count: 2 }, SecurityEvent::RevocationsRestored { count: 2 }];
+    let expected = [SecurityEvent::RevocationsLost { count: 2 }, SecurityEvent::RevocationsRepublished { count: 2 }];
     assert_eq!(told, expected);
 }
 

@@ -294,7 +294,7 @@ impl Config {
         let on_notice = Box::new(move |notice| {
             let event = match notice {
                 Notice::Lost(count) => SecurityEvent::RevocationsLost { count },
-                Notice::Republished(count) => SecurityEvent::RevocationsRestored { count },
+                Notice::Republished(count) => SecurityEvent::RevocationsRepublished { count },
             };
             events.emit(&event);
         });
