@@ -77,6 +77,8 @@
 pub mod axum;
 pub mod clock;
 pub mod compat;
+#[allow(dead_code, reason = "the middleware uses it next")]
+mod cutoff;
 pub mod endpoints;
 pub mod error;
 mod ids;
@@ -94,6 +96,7 @@ pub mod users;
 #[cfg(feature = "redis")]
 pub use self::store::RedisStore;
 pub use self::{
+    cutoff::CutoffCause,
     error::{BoxError, Error},
     ids::{SessionId, Subject, TokenId},
     jwt::{Claims, KeySet, NoClaims, TokenType},

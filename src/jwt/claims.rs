@@ -2,9 +2,10 @@
 //! claims of a verified token, as requests carry them.
 
 use std::{
+    any::Any,
     fmt, mem,
     ops::Deref,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -245,6 +246,18 @@ impl<C> JwtClaims<C> {
     pub fn custom(&self) -> &C {
         &self.custom
     }
+
+    pub(crate) fn names(&self) -> TokenNames<'_> {
+        TokenNames {
+            issuer: self.issuer().unwrap_or_default(),
+            subject: &self.subject,
+            session_id: self.session_id(),
+            token_id: &self.token_id,
+            generation: self.generation.unwrap_or_default(),
+            issued_at: self.issued_at,
+            expires_at: self.expires_at,
+        }
+    }
 }
 
 impl<C> fmt::Debug for JwtClaims<C> {
@@ -365,6 +378,40 @@ pub struct Claims<C = NoClaims>(Arc<Shared<C>>);
 struct Shared<C> {
     claims: JwtClaims<C>,
     memo: AtomicU64,
+    verifier: OnceLock<Verifier>,
+}
+
+/// The part of a service that verified claims lead back to. This module does not know its type.
+pub(crate) type Verifier = Arc<dyn Any + Send + Sync>;
+
+/// The claims by which a token can be revoked or expire.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenNames<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) subject: &'a Subject,
+    pub(crate) session_id: Option<&'a SessionId>,
+    pub(crate) token_id: &'a TokenId,
+    pub(crate) generation: u64,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Verified claims, without the type of the application's own.
+pub(crate) trait Admitted: Send + Sync {
+    fn names(&self) -> TokenNames<'_>;
+
+    /// Returns the verifier, unless no service verified the claims.
+    fn verifier(&self) -> Option<&Verifier>;
+}
+
+impl<C: Send + Sync> Admitted for Shared<C> {
+    fn names(&self) -> TokenNames<'_> {
+        self.claims.names()
+    }
+
+    fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.get()
+    }
 }
 
 impl<C> Claims<C> {
@@ -372,7 +419,12 @@ impl<C> Claims<C> {
     pub(crate) const BYTES: usize = size_of::<Shared<C>>() + 2 * size_of::<usize>();
 
     pub(super) fn verified(claims: JwtClaims<C>) -> Self {
-        Self(Arc::new(Shared { claims, memo: AtomicU64::new(0) }))
+        Self(Arc::new(Shared { claims, memo: AtomicU64::new(0), verifier: OnceLock::new() }))
+    }
+
+    /// Notes the service that verified the claims. The first call counts.
+    pub(crate) fn set_verifier(&self, verifier: Verifier) {
+        _ = self.0.verifier.set(verifier);
     }
 
     /// Returns a word of memory for the code that checks these claims at every use. This module
@@ -382,6 +434,13 @@ impl<C> Claims<C> {
     /// place that all clones reach, it would cost an allocation and a pointer to follow.
     pub(crate) fn memo(&self) -> &AtomicU64 {
         &self.0.memo
+    }
+}
+
+impl<C: Send + Sync + 'static> Claims<C> {
+    /// Returns a handle without the type of the application's claims. It shares their allocation.
+    pub(crate) fn admitted(&self) -> Arc<dyn Admitted> {
+        Arc::clone(&self.0) as Arc<dyn Admitted>
     }
 }
 

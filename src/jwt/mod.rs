@@ -55,6 +55,12 @@ mod validation;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 mod vectors;
 
+pub(crate) use self::{
+    claims::{Admitted, TokenNames, Verifier},
+    encode::Encoder,
+    reserved::reserved_member_of,
+    token::compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
+};
 pub use self::{
     claims::{Claims, JwtClaims, NoClaims},
     encode::encode_jwt,
@@ -64,9 +70,4 @@ pub use self::{
         payload::{RawClaims, Scope, TokenType},
     },
     validation::{AccessTyp, Validation, decode_token, validate_jwt_stateless},
-};
-pub(crate) use self::{
-    encode::Encoder,
-    reserved::reserved_member_of,
-    token::compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
 };

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
+    cutoff::Streams,
     error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
     replica::{Alive, Bearer, Replica, ReplicaTasks, Route, Verdict},
@@ -61,6 +62,8 @@ pub(crate) struct Checker<C> {
     /// The tasks end with the last handle of the service. A check under way counts as a handle.
     pub(super) _tasks: Option<ReplicaTasks>,
     pub(super) validator: Option<Validator<C>>,
+    /// The streams that were admitted with tokens of this service.
+    pub(super) streams: Streams,
 }
 
 /// The outcome of a lookup of an access token.
@@ -107,7 +110,9 @@ impl<C> Checker<C> {
         token: &str,
         token_type: TokenType,
     ) -> Result<Claims<C>, TokenError> {
-        (self.parse)(token, &keyring.keys, &self.validation, token_type, self.clock.now())
+        let claims = (self.parse)(token, &keyring.keys, &self.validation, token_type, self.clock.now())?;
+        claims.set_verifier(self.streams.verifier());
+        Ok(claims)
     }
 
     /// Replaces the keys, and clears the cache of tokens that were verified with the old ones.

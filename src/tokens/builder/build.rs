@@ -25,6 +25,7 @@ use super::{
     Config, Hooks, TokenServiceBuilder,
 };
 use crate::{
+    cutoff::Streams,
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, Claims, KeySet, SigningKey, Validation, reserved_member_of, validate_jwt_stateless},
     replica::{Notice, Replica, ReplicaSettings, ReplicaTasks, Source},
@@ -119,6 +120,7 @@ impl<C> TokenServiceBuilder<C> {
             replica,
             _tasks: tasks,
             validator: hooks.validator,
+            streams: Streams::new(),
         };
         Ok(TokenService::new(Arc::new(checker), parts))
     }

@@ -1,0 +1,37 @@
+//! The cause of a cutoff.
+
+use std::fmt;
+
+/// The reason why an open response or socket was ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum CutoffCause {
+    /// The token, its session or all sessions of its subject were revoked.
+    Revoked,
+    /// The token has expired, or its session has ended by time.
+    Expired,
+    /// This node could not confirm in time that the token is not revoked: the store is away.
+    Unconfirmed,
+}
+
+impl CutoffCause {
+    /// Returns the name of the cause in logs: `revoked`, `expired` or `unconfirmed`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+impl fmt::Display for CutoffCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Revoked => "the token was revoked",
+            Self::Expired => "the token has expired",
+            Self::Unconfirmed => "the token could not be confirmed in time",
+        })
+    }
+}

@@ -1,0 +1,48 @@
+//! The way from verified claims to the streams of the service that verified them.
+
+use std::{fmt, sync::Arc};
+
+use super::{cause::CutoffCause, stream::OpenStream, streams::Streams};
+use crate::jwt::{Admitted, Claims};
+
+/// A handle of verified claims, without the type of the application's own.
+///
+/// It is a pointer to the claims' allocation: 16 bytes, and none of its own on the heap. So a
+/// response can carry it whether or not it becomes a stream.
+#[derive(Clone)]
+pub(crate) struct Ticket(Arc<dyn Admitted>);
+
+impl Ticket {
+    /// Registers a stream, and looks at the deny set after that. With `at_expiry` it is also cut
+    /// when the token expires.
+    pub(crate) fn open(&self, at_expiry: bool) -> OpenStream {
+        match self.streams() {
+            Some(streams) => OpenStream::open(&streams, &self.0.names(), at_expiry),
+            // `Claims::ticket` has looked. Without a service nothing can be confirmed.
+            None => OpenStream::ended(CutoffCause::Unconfirmed),
+        }
+    }
+
+    /// Returns true if this node's deny set refuses the token now. No I/O.
+    pub(crate) fn is_refused_here(&self) -> bool {
+        self.streams().is_some_and(|streams| streams.refuses(&self.0.names()))
+    }
+
+    fn streams(&self) -> Option<Streams> {
+        self.0.verifier().and_then(Streams::of)
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").finish_non_exhaustive()
+    }
+}
+
+impl<C: Send + Sync + 'static> Claims<C> {
+    /// Returns the ticket of these claims; `None` if no service verified them.
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        let ticket = Ticket(self.admitted());
+        ticket.streams().is_some().then_some(ticket)
+    }
+}
