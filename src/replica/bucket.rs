@@ -15,7 +15,7 @@ use super::{
     history::{Gap, Horizon, Lost},
     lease::{Leased, nanos},
     log_reader::{Bounds, Break, Change, Era, LogReader, PendingBackRead, PendingRead},
-    verdict::{Alive, TokenTimes, Verdict},
+    verdict::{Alive, Look, TokenTimes, Verdict},
 };
 use crate::{
     clock::Timestamp,
@@ -31,6 +31,9 @@ pub(super) struct Bucket {
     reader: Mutex<LogReader>,
     /// A request looks at its version and lease itself.
     pub(super) data: Leased<BucketData>,
+    /// The time as of which every revocation is applied, as the lease counts it. It never goes
+    /// back, and there is one without a lease too.
+    known: AtomicU64,
     config: BucketConfig,
 }
 
@@ -67,6 +70,8 @@ pub(in crate::replica) struct BucketData {
     bounds: Bounds,
     /// The count of eras when the current one began.
     era_began: u64,
+    /// The version of what the deny set covers, from 1.
+    coverage: u64,
     /// The end of the span of which the node dropped revocations to keep memory bounded.
     forgotten: Timestamp,
     /// Count of entries that were skipped: they cannot be read, or no valid token has such ids.
@@ -88,6 +93,7 @@ impl Bucket {
         Self {
             reader: Mutex::new(LogReader::new(config.staleness)),
             data: Leased::new(BucketData::new(hasher, max_bytes)),
+            known: AtomicU64::new(0),
             config,
         }
     }
@@ -246,27 +252,51 @@ impl Bucket {
         self.reader().way_back()
     }
 
-    /// Applies the page of a read. `wall` is the time of this node's clock.
-    pub(super) fn apply(&self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Outcome {
+    /// Applies the page of a read. `wall` is the time of this node's clock. `announce` gets the
+    /// entries once requests see them, and runs without a lock.
+    pub(super) fn apply_and(
+        &self,
+        read: &PendingRead,
+        page: LogPage,
+        wall: Timestamp,
+        announce: impl FnOnce(&[LogEntry]),
+    ) -> Outcome {
         let mut reader = self.reader();
         let (now, skipped) = (page.now, page.skipped);
         let change = reader.finish_read(read, page, wall);
-        let outcome = self.apply_change(&reader, change, now, skipped);
+        let (outcome, entries) = self.apply_change(&reader, change, now, skipped);
         // Invalidates cached verdicts only if the sweep removed entries of the log.
         self.data.mutate_if_changed(|data| ((), data.sweep(now)));
+        drop(reader);
+        announce(&entries);
         outcome
     }
 
-    /// Applies the page of a read backwards.
-    pub(super) fn apply_back(&self, read: &PendingBackRead, page: LogPage) -> Outcome {
+    /// Applies the page of a read backwards, as [`apply_and`](Self::apply_and) does.
+    pub(super) fn apply_back_and(
+        &self,
+        read: &PendingBackRead,
+        page: LogPage,
+        announce: impl FnOnce(&[LogEntry]),
+    ) -> Outcome {
         let mut reader = self.reader();
         let (now, skipped) = (page.now, page.skipped);
         let change = reader.finish_back_read(read, page);
-        self.apply_change(&reader, change, now, skipped)
+        let (outcome, entries) = self.apply_change(&reader, change, now, skipped);
+        drop(reader);
+        announce(&entries);
+        outcome
     }
 
-    fn apply_change(&self, reader: &LogReader, change: Change, now: Timestamp, skipped: u32) -> Outcome {
-        let Change { epoch, broke, entries, again, bounds, lease, more, overdue, lost } = change;
+    /// Returns the outcome, and the entries that were applied.
+    fn apply_change(
+        &self,
+        reader: &LogReader,
+        change: Change,
+        now: Timestamp,
+        skipped: u32,
+    ) -> (Outcome, Vec<LogEntry>) {
+        let Change { epoch, broke, entries, again, bounds, lease, known, more, overdue, lost } = change;
         let Ok(()) = self.data.apply_page(
             broke.is_some(),
             |data| {
@@ -281,12 +311,15 @@ impl Bucket {
             },
             lease.map(nanos),
         );
+        if let Some(known) = known {
+            self.known.fetch_max(nanos(known), Ordering::Release);
+        }
         let mut has_lost = self.mark_lost(&overdue, now, |epoch| epoch == EPOCH_PENDING);
         if let Some(lost) = lost {
             has_lost |= self.resolve_break(&lost, reader.epoch(), now);
         }
         let has_skipped = self.data.mutate_if_changed(|data| (data.count_skipped(skipped), false));
-        Outcome { broke, more, applied: entries.len(), has_lost, has_skipped }
+        (Outcome { broke, more, applied: entries.len(), has_lost, has_skipped }, entries)
     }
 
     /// Marks the entries that the store has lost. Returns true if any of them still matters.
@@ -342,6 +375,42 @@ impl Bucket {
         self.data.mutate(|data| data.denied.mark_republished(revocation, epoch));
     }
 
+    /// Returns the time as of which every revocation is applied, and **then** loads the version of
+    /// what the deny set covers. A version that is as it was before the time was granted covered
+    /// the same tokens then.
+    pub(super) fn known(&self) -> (u64, u64) {
+        let known = self.known.load(Ordering::Acquire);
+        (known, self.look(|data| data.coverage))
+    }
+
+    /// Looks at one of our tokens for an open stream, which needs no lease.
+    pub(super) fn session_look(&self, times: TokenTimes, names: SessionNames<'_>, generation: u64) -> Look {
+        self.look_at(
+            times,
+            |data| data.revokes(names, generation),
+            |data| data.covers(times.issued_at, self.config.margin),
+        )
+    }
+
+    /// Looks at one name of another issuer's token for an open stream.
+    pub(super) fn external_look(&self, times: TokenTimes, name: EntryName<'_>) -> Look {
+        let issued_at = times.issued_at.saturating_sub(self.config.leeway);
+        self.look_at(times, |data| data.revokes_external(name, issued_at), |data| data.covers_external(issued_at))
+    }
+
+    fn look_at(
+        &self,
+        times: TokenTimes,
+        is_revoked: impl FnOnce(&BucketData) -> bool,
+        is_covered: impl FnOnce(&BucketData) -> bool,
+    ) -> Look {
+        self.look(|data| {
+            let may_cover = times.lifetime <= data.bounds.keep;
+            let is_covered = may_cover && (is_covered(data) || data.is_covered_by(times.alive));
+            Look { is_refused: is_revoked(data), is_covered, coverage: data.coverage }
+        })
+    }
+
     /// Returns the end of the lease; 0 without one.
     pub(super) fn lease_end(&self) -> u64 {
         self.data.lease_end()
@@ -370,6 +439,7 @@ impl BucketData {
             denied: DenySet::new(hasher, max_bytes),
             bounds: Bounds { horizon, keep: Duration::ZERO, era: Era::default() },
             era_began: u64::MAX,
+            coverage: 1,
             forgotten: Timestamp::default(),
             skipped: 0,
             has_unreported_skip: false,
@@ -394,6 +464,7 @@ impl BucketData {
         let forgotten = self.denied.insert(revocation, at, until, epoch);
         if let Ok(Some(forgotten)) = forgotten {
             self.forgotten = self.forgotten.max(forgotten);
+            self.coverage = self.coverage.wrapping_add(1);
         }
         forgotten.is_ok()
     }
@@ -403,6 +474,7 @@ impl BucketData {
     fn sweep(&mut self, now: Timestamp) -> bool {
         let forgotten = self.denied.sweep(now);
         let leaves_a_hole = forgotten > self.forgotten;
+        self.coverage = self.coverage.wrapping_add(leaves_a_hole.into());
         self.forgotten = self.forgotten.max(forgotten);
         leaves_a_hole
     }
@@ -421,6 +493,7 @@ impl BucketData {
         if before.era != bounds.era || self.era_began == u64::MAX {
             self.era_began = eras.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         }
+        self.coverage = self.coverage.wrapping_add((before != bounds).into());
         before != bounds
     }
 
@@ -456,6 +529,18 @@ impl BucketData {
     /// every later revocation. A session that this server knows is not lost.
     fn is_covered_by(&self, alive: Alive) -> bool {
         alive.eras >= self.era_began && alive.at > self.bounds.horizon.since.max(self.forgotten)
+    }
+}
+
+/// Without streams.
+#[cfg(test)]
+impl Bucket {
+    fn apply(&self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Outcome {
+        self.apply_and(read, page, wall, |_| {})
+    }
+
+    fn apply_back(&self, read: &PendingBackRead, page: LogPage) -> Outcome {
+        self.apply_back_and(read, page, |_| {})
     }
 }
 

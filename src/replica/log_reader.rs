@@ -143,6 +143,8 @@ pub(super) struct Change {
     pub(super) bounds: Option<Bounds>,
     /// The end of the new lease, by the clock of the reads.
     pub(super) lease: Option<Duration>,
+    /// The time as of which every revocation is applied, by the clock of the reads.
+    pub(super) known: Option<Duration>,
     /// There is more to be read at once.
     pub(super) more: bool,
     /// Own revocations that the log must have by now.
@@ -371,7 +373,8 @@ impl LogReader {
         lost: Option<Lost>,
     ) -> Change {
         let again = self.read_again();
-        let may_decide = !self.staleness.is_zero() && max_staleness >= self.staleness && read.number > self.void_up_to;
+        let is_known = read.number > self.void_up_to;
+        let may_decide = !self.staleness.is_zero() && max_staleness >= self.staleness && is_known;
         Change {
             epoch: self.epoch,
             broke: None,
@@ -380,6 +383,7 @@ impl LogReader {
             again,
             bounds: self.bounds(),
             lease: may_decide.then(|| read.began.saturating_add(self.staleness)),
+            known: is_known.then_some(read.began),
             more: false,
             lost,
         }

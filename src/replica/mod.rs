@@ -55,8 +55,8 @@ mod verdict;
 
 pub use self::status::{ReplicaState, ReplicaStatus};
 pub(crate) use self::{
-    notices::Notice,
+    notices::{Notice, OnNotice, OnRevoked},
     shared::{Replica, ReplicaSettings, Route, Source},
     task::ReplicaTasks,
-    verdict::{Alive, Bearer, Verdict},
+    verdict::{Alive, Bearer, Look, Verdict},
 };

@@ -1,7 +1,13 @@
 //! Notices to the operator about a store that has lost revocations.
 
+use crate::store::Revocation;
+
 /// A callback for notices.
 pub(crate) type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
+
+/// A callback for revocations that requests on this node see from now on. It runs without a lock of
+/// the replica, and often: at each page of the log.
+pub(crate) type OnRevoked = Box<dyn Fn(&mut dyn Iterator<Item = &Revocation>) + Send + Sync>;
 
 /// A loss of the store, or its repair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

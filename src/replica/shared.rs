@@ -17,16 +17,16 @@ use super::{
     deny_set::{EntryKind, EntryName, NameHasher},
     horizon_checks::HorizonChecks,
     lease::nanos,
-    notices::{Notices, OnNotice},
+    notices::{Notices, OnNotice, OnRevoked},
     status::{Monitor, ReplicaStatus},
-    verdict::{Alive, Bearer, TokenTimes, Verdict},
+    verdict::{Alive, Bearer, Look, TokenTimes, Verdict},
 };
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     ids::{SessionId, Subject},
     store::{
-        Denylist, ExternalId, ExternalName, LogFeed, LogPage, LogPosition, Logged, Revocation, RevocationLog, ServerId,
-        SessionStore, bell::Bell,
+        Denylist, ExternalId, ExternalName, LogEntry, LogFeed, LogPage, LogPosition, Logged, Revocation, RevocationLog,
+        ServerId, SessionStore, bell::Bell,
     },
 };
 
@@ -34,6 +34,9 @@ use crate::{
 /// sessions. (Their index adds some 20 bytes for each.) Beyond it the node forgets the oldest, and
 /// asks the store about tokens of their time.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// The look at a token whose bucket does not exist: only the store knows it.
+const UNKNOWN: Look = Look { is_refused: false, is_covered: false, coverage: 0 };
 
 /// More than any store has.
 const MAX_BUCKETS: u32 = 1 << 16;
@@ -48,6 +51,7 @@ pub(crate) struct Replica {
     bells: Box<[Arc<Bell>]>,
     pub(super) monitor: Monitor,
     pub(super) notices: Notices,
+    on_revoked: OnRevoked,
     /// Wakes the task that republishes.
     pub(super) has_lost: Notify,
     hasher: NameHasher,
@@ -119,6 +123,7 @@ impl Replica {
         feeds: &[Box<dyn LogFeed>],
         settings: &ReplicaSettings,
         on_notice: OnNotice,
+        on_revoked: OnRevoked,
     ) -> Self {
         let ReplicaSettings { staleness, leeway, check_rate, .. } = *settings;
         let hasher = NameHasher::default();
@@ -138,6 +143,7 @@ impl Replica {
             hasher,
             monitor,
             notices: Notices::new(on_notice),
+            on_revoked,
             has_lost: Notify::new(),
             staleness,
             longest_staleness: AtomicU64::new(saturating_millis(staleness)),
@@ -169,13 +175,17 @@ impl Replica {
 
     /// Returns the route of one of our own tokens.
     pub(crate) fn route(&self, bearer: &Bearer<'_>) -> Route {
+        Route::Session(self.session_route(self.bucket_of(bearer.subject), bearer))
+    }
+
+    fn session_route(&self, bucket: u32, bearer: &Bearer<'_>) -> SessionRoute {
         let Bearer { subject, session_id, token_id, .. } = *bearer;
-        Route::Session(SessionRoute {
-            bucket: self.source.log.bucket_of(subject),
+        SessionRoute {
+            bucket,
             subject: self.hasher.hash(EntryKind::Subject, subject.as_str(), ""),
             session: self.hasher.hash(EntryKind::Session, subject.as_str(), session_id),
             token: self.hasher.hash(EntryKind::Token, subject.as_str(), token_id),
-        })
+        }
     }
 
     /// Returns the route of another issuer's token.
@@ -232,8 +242,7 @@ impl Replica {
 
     fn verdict_given(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         let now = || nanos(self.clock.elapsed());
-        let lifetime = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
-        let times = TokenTimes { issued_at: bearer.issued_at, alive, lifetime };
+        let times = self.times(bearer, alive);
         match route {
             Route::Session(route) => self.bucket(route.bucket).map_or(Verdict::Unknown, |bucket| {
                 bucket.session_verdict(times, route.names(bearer), bearer.generation, note, now)
@@ -252,6 +261,74 @@ impl Replica {
                 verdicts.max().unwrap_or(Verdict::Unknown)
             }
         }
+    }
+
+    /// Returns the bucket in whose log the revocations of a subject stand.
+    pub(crate) fn bucket_of(&self, subject: &Subject) -> u32 {
+        self.source.log.bucket_of(subject)
+    }
+
+    /// Returns the count of buckets.
+    pub(crate) fn bucket_count(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Returns the time, by the clock of the leases in nanoseconds, as of which every revocation of
+    /// a bucket is applied, and then the version of what its deny set covers.
+    pub(crate) fn known(&self, bucket: u32) -> (u64, u64) {
+        self.bucket(bucket).map_or((0, 0), Bucket::known)
+    }
+
+    /// Looks at the token of an open stream, whose subject has its revocations in this bucket.
+    pub(crate) fn look_at_session(&self, bucket: u32, bearer: &Bearer<'_>) -> Look {
+        let route = self.session_route(bucket, bearer);
+        let look = |alive| {
+            let times = self.times(bearer, alive);
+            self.bucket(bucket).map(|bucket| bucket.session_look(times, route.names(bearer), bearer.generation))
+        };
+        self.look_with_confirmation(bearer, look)
+    }
+
+    /// Looks at the token of an open stream that another issuer has issued.
+    pub(crate) fn look_at_external(&self, bearer: &Bearer<'_>, ids: &[ExternalId]) -> Look {
+        let Route::External(routes) = self.external_route(bearer.issuer, ids.iter().cloned()) else { return UNKNOWN };
+        let look = |alive| {
+            let times = self.times(bearer, alive);
+            let looks = routes.iter().map(|route| {
+                let name = EntryName::hashed(route.hash, EntryKind::External, &route.name.id, "");
+                self.bucket(route.name.bucket).map_or(UNKNOWN, |bucket| bucket.external_look(times, name))
+            });
+            looks.reduce(|one, other| Look {
+                is_refused: one.is_refused || other.is_refused,
+                is_covered: one.is_covered && other.is_covered,
+                coverage: one.coverage.wrapping_add(other.coverage),
+            })
+        };
+        self.look_with_confirmation(bearer, look)
+    }
+
+    fn look_with_confirmation(&self, bearer: &Bearer<'_>, look: impl Fn(Alive) -> Option<Look>) -> Look {
+        let first = look(Alive::default()).unwrap_or(UNKNOWN);
+        if first.is_covered || first.is_refused {
+            return first;
+        }
+        self.checks.confirmed(bearer).and_then(look).unwrap_or(first)
+    }
+
+    fn times(&self, bearer: &Bearer<'_>, alive: Alive) -> TokenTimes {
+        let lifetime = bearer.expires_at.saturating_since(bearer.issued_at).saturating_add(self.leeway);
+        TokenTimes { issued_at: bearer.issued_at, alive, lifetime }
+    }
+
+    /// Announces entries that were applied.
+    pub(super) fn announce_entries(&self, entries: &[LogEntry]) {
+        if !entries.is_empty() {
+            (self.on_revoked)(&mut entries.iter().map(|entry| &entry.revocation));
+        }
+    }
+
+    fn announce(&self, revocation: &Revocation) {
+        (self.on_revoked)(&mut std::iter::once(revocation));
     }
 
     /// Returns true if the store may check one more token from before the horizon.
@@ -289,7 +366,9 @@ impl Replica {
         {
             let (subject, jti) = (bearer.subject.into(), bearer.token_id.into());
             let until = bearer.expires_at.saturating_add(self.leeway);
-            bucket.record_refusal(&Revocation::Token { subject, jti }, until);
+            let refused = Revocation::Token { subject, jti };
+            bucket.record_refusal(&refused, until);
+            self.announce(&refused);
         }
     }
 
@@ -316,6 +395,7 @@ impl Replica {
         if bucket.is_some_and(|bucket| bucket.record_revocation(revocation, now, *until, position)) {
             self.wake_reader_of(position.bucket);
         }
+        self.announce(revocation);
     }
 
     /// Adds the end of a session that the store has ended in another operation of this node.
@@ -335,6 +415,7 @@ impl Replica {
         if bucket.is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {
             self.wake_reader_of(number);
         }
+        self.announce(&ended);
     }
 
     /// Ends the lease until the entry at this position of the log is read.

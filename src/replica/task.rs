@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     bucket::{Bucket, Outcome},
     log_reader::{Break, PendingRead},
-    notices::OnNotice,
+    notices::{OnNotice, OnRevoked},
     pace::{BackPace, Schedule},
     republish::republish,
     shared::{Replica, ReplicaSettings, Source},
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::{Clock, jittered},
     error::{StoreError, StoreErrorKind},
-    store::{LogFeed, LogPages, LogQuery},
+    store::{LogEntry, LogFeed, LogPages, LogQuery},
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
@@ -62,11 +62,12 @@ impl ReplicaTasks {
         clock: Arc<dyn Clock>,
         settings: ReplicaSettings,
         on_notice: OnNotice,
+        on_revoked: OnRevoked,
     ) -> (Arc<Replica>, Self) {
         if feeds.is_empty() {
             feeds.push(Box::new(StoreFeed::new(Arc::clone(&source.log))));
         }
-        let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice));
+        let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice, on_revoked));
         let mut tasks = vec![runtime.spawn(republish(Arc::clone(&replica))).abort_handle()];
         let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let has_skipped = Arc::new(AtomicBool::new(false));
@@ -180,7 +181,8 @@ impl FeedTask {
             match page {
                 Ok(page) => {
                     self.replica.note_staleness(&page);
-                    let outcome = bucket.apply(read, page, self.replica.clock.now());
+                    let announce = |entries: &[LogEntry]| self.replica.announce_entries(entries);
+                    let outcome = bucket.apply_and(read, page, self.replica.clock.now(), announce);
                     is_resync |= matches!(outcome.broke, Some(Break::Incarnation | Break::Chain));
                     self.handle_outcome(*number, &outcome);
                     if outcome.more {
@@ -284,7 +286,7 @@ impl FeedTask {
             return self.back.pause_after_failure(Instant::now());
         };
         self.back.count_page(&page.entries, page.skipped, Instant::now());
-        let outcome = bucket.apply_back(&read, page);
+        let outcome = bucket.apply_back_and(&read, page, |entries| self.replica.announce_entries(entries));
         self.handle_outcome(number, &outcome);
     }
 

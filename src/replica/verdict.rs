@@ -18,6 +18,17 @@ pub(crate) enum Verdict {
     Refused,
 }
 
+/// The replica's answer about the token of an open stream. It needs no lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// The token is revoked.
+    pub(crate) is_refused: bool,
+    /// The node knows every revocation of the token that the log names.
+    pub(crate) is_covered: bool,
+    /// The version of what the deny set covers; of several buckets, the sum.
+    pub(crate) coverage: u64,
+}
+
 /// The claims of a token by which revocations can concern it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bearer<'a> {

@@ -302,7 +302,15 @@ impl Config {
         });
         let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
         let source = Source { store, log, denylist };
-        Ok(Some(ReplicaTasks::start(&runtime, source, feeds, Arc::clone(&self.clock), settings, on_notice)))
+        Ok(Some(ReplicaTasks::start(
+            &runtime,
+            source,
+            feeds,
+            Arc::clone(&self.clock),
+            settings,
+            on_notice,
+            Box::new(|_| {}),
+        )))
     }
 
     fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {
