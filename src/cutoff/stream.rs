@@ -2,36 +2,147 @@
 
 use std::{
     fmt,
-    task::{Context, Poll},
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, atomic::Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use super::{cause::CutoffCause, streams::Streams};
-use crate::jwt::TokenNames;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep},
+};
+
+use super::{
+    cause::CutoffCause,
+    state::Stream,
+    streams::{Core, Streams, lock},
+    watcher,
+};
+use crate::{clock::Timestamp, jwt::TokenNames};
+
+/// The longest sleep until a token expires. After it the rest is slept.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30 * 86_400);
 
 /// A registered stream. Dropping it deregisters it.
-pub(crate) struct OpenStream {
-    pub(super) streams: Option<Streams>,
+pub(crate) struct OpenStream(State);
+
+enum State {
+    Watched { core: Arc<Core>, stream: Arc<Stream>, expiry: Option<Box<Expiry>> },
+    Ended(CutoffCause),
+}
+
+/// The end of a stream that is cut when its token expires.
+struct Expiry {
+    at: Timestamp,
+    /// `None` without a runtime: then only the time is compared.
+    sleep: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl OpenStream {
     /// Registers a stream of this token, and looks at the deny set after that.
-    pub(super) fn open(streams: &Streams, _names: &TokenNames<'_>, _at_expiry: bool) -> Self {
-        Self { streams: Some(streams.clone()) }
+    pub(crate) fn open(streams: &Streams, names: &TokenNames<'_>, at_expiry: bool) -> Self {
+        let core = streams.core();
+        let Some(stream) = core.stream(names, at_expiry) else { return Self::ended(CutoffCause::Unconfirmed) };
+        core.follow_if_lazy();
+        watcher::start(core);
+        let is_first = core.registry.register(&stream, |stream| {
+            core.look(stream);
+        });
+        core.has_new.store(true, Ordering::Release);
+        if is_first {
+            core.bell.notify_one();
+        }
+        let expiry = at_expiry.then(|| Box::new(Expiry::new(core, core.end_of(&stream))));
+        Self(State::Watched { core: Arc::clone(core), stream, expiry })
     }
 
     /// Creates a stream that is cut already.
-    pub(super) fn ended(_cause: CutoffCause) -> Self {
-        Self { streams: None }
+    pub(super) fn ended(cause: CutoffCause) -> Self {
+        Self(State::Ended(cause))
     }
 
-    /// Resolves with the cause once the stream is cut. The latest waker counts.
-    pub(crate) fn poll_cut(&self, _context: &mut Context<'_>) -> Poll<CutoffCause> {
-        Poll::Pending
+    /// Adds a cutoff at the time when the token expires.
+    pub(super) fn cut_at_expiry(&mut self) {
+        if let State::Watched { core, stream, expiry } = &mut self.0 {
+            stream.expires.store(true, Ordering::Release);
+            let at = core.end_of(stream);
+            expiry.get_or_insert_with(|| Box::new(Expiry::new(core, at)));
+        }
     }
 
-    /// Returns the cause if the stream is cut. Registers no waker.
+    /// Resolves with the cause once the stream is cut. The waker of the latest call is woken.
+    ///
+    /// It compares the time itself. So a stream that is polled is cut in time even if the watcher
+    /// has ended.
+    pub(crate) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutoffCause> {
+        let State::Watched { core, stream, expiry } = &self.0 else {
+            return self.cause().map_or(Poll::Pending, Poll::Ready);
+        };
+        if let Some(cause) = stream.cause() {
+            return Poll::Ready(cause);
+        }
+        // The waker first: a cutoff after the look wakes it.
+        stream.set_waker(context.waker());
+        if let Some(cause) = self.cause() {
+            return Poll::Ready(cause);
+        }
+        if let Some(expiry) = expiry {
+            ready!(expiry.poll(core, context));
+            core.cut(stream, CutoffCause::Expired);
+        }
+        stream.cause().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Returns the cause if the stream is cut. It compares the time, and registers no waker.
     pub(crate) fn cause(&self) -> Option<CutoffCause> {
-        None
+        let (core, stream, expiry) = match &self.0 {
+            State::Watched { core, stream, expiry } => (core, stream, expiry),
+            State::Ended(cause) => return Some(*cause),
+        };
+        if stream.cause().is_none() {
+            if core.limit(stream) <= core.now() {
+                core.cut(stream, CutoffCause::Unconfirmed);
+            } else if expiry.as_ref().is_some_and(|expiry| expiry.at <= core.clock.now()) {
+                core.cut(stream, CutoffCause::Expired);
+            }
+        }
+        stream.cause()
+    }
+}
+
+impl Expiry {
+    fn new(core: &Core, at: Timestamp) -> Self {
+        let left = at.saturating_since(core.clock.now()).min(LONGEST_SLEEP);
+        let sleep = Handle::try_current().is_ok().then(|| Box::pin(sleep(left)));
+        Self { at, sleep: Mutex::new(sleep) }
+    }
+
+    /// Resolves when the wall clock has come to the end. The timer only says when to look again.
+    fn poll(&self, core: &Core, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = core.clock.now();
+            if now >= self.at {
+                return Poll::Ready(());
+            }
+            let mut held = lock(&self.sleep);
+            let Some(sleep) = held.as_mut() else { return Poll::Pending };
+            let end = Instant::now() + self.at.saturating_since(now).min(LONGEST_SLEEP);
+            // The clock was set forward, or the timer is over before its time.
+            if sleep.deadline() > end || sleep.is_elapsed() {
+                sleep.as_mut().reset(end);
+            }
+            ready!(sleep.as_mut().poll(context));
+        }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if let State::Watched { core, stream, .. } = &self.0 {
+            core.registry.remove(stream);
+        }
     }
 }
 

@@ -1,19 +1,145 @@
-//! The streams of one service.
+//! The streams of one service, and all that decides about them but the watcher.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use crate::jwt::{TokenNames, Verifier};
+use tokio::{runtime::Handle, sync::Notify, task::AbortHandle, time::timeout};
+
+use super::{
+    cause::CutoffCause,
+    ids::{Ids, OwnedIds},
+    judge::{Verdict, judge_denial, judge_session},
+    pace::Pace,
+    registry::{Place, Registry},
+    state::Stream,
+    status::{Counts, StreamStatus},
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    ids::Subject,
+    jwt::{TokenNames, Verifier},
+    replica::{OnNotice, OnRevoked, Replica, ReplicaSettings, ReplicaTasks, Source},
+    store::{BoxFuture, DenyQuery, Denylist, ExternalId, Revocation, RevocationLog, SessionStore},
+};
+
+/// The most subjects whose streams wait to be asked about. Beyond it all are asked about.
+const MOST_URGENT: usize = 4096;
 
 /// The streams that were admitted with tokens of one service. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct Streams(Arc<Core>);
 
-/// The part that all handles share.
-struct Core;
+/// Configuration of the streams of a service.
+pub(crate) struct StreamSettings {
+    /// The time after the last proof at which a stream is cut at the latest.
+    pub(crate) staleness: Duration,
+    pub(crate) leeway: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The issuer of our own tokens; empty if they name none.
+    pub(crate) issuer: String,
+    pub(crate) authority: StreamAuthority,
+    /// The log of the store, if it has one.
+    pub(crate) log: Option<Arc<dyn RevocationLog>>,
+    /// The replica to start with the first stream, if the service has none and the store has a log.
+    pub(crate) lazy: Option<LazyReplica>,
+}
+
+/// The store that is asked about the tokens of streams.
+pub(crate) enum StreamAuthority {
+    /// Our own tokens.
+    Sessions(Arc<dyn SessionStore>),
+    /// Other issuers' tokens.
+    Denylist(Arc<dyn Denylist>),
+    /// Nothing can be revoked.
+    Nothing,
+}
+
+/// A replica that is not started yet. A store in memory under strong consistency has none, because
+/// requests need none. Streams do: its log tells them of revocations by other services.
+pub(crate) struct LazyReplica {
+    pub(crate) source: Source,
+    pub(crate) settings: ReplicaSettings,
+    pub(crate) on_notice: OnNotice,
+}
+
+/// The part that all handles share. Claims and open streams hold it too, so that it lives as long
+/// as any of them.
+pub(super) struct Core {
+    pub(super) registry: Arc<Registry<Stream>>,
+    pub(super) pace: Pace,
+    pub(super) clock: Arc<dyn Clock>,
+    leeway: Duration,
+    issuer: Arc<str>,
+    authority: StreamAuthority,
+    log: Option<Arc<dyn RevocationLog>>,
+    lazy: Mutex<Option<LazyReplica>>,
+    followed: OnceLock<Followed>,
+    hasher: RandomState,
+    /// Count of all streams ever, to give each a share of its own.
+    opened: AtomicU64,
+    counts: Counts,
+    /// Wakes the watcher.
+    pub(super) bell: Arc<Notify>,
+    pub(super) watcher: Mutex<Option<AbortHandle>>,
+    pub(super) is_watched: AtomicBool,
+    /// Streams were registered since the watcher last looked.
+    pub(super) has_new: AtomicBool,
+    /// The keys whose streams are to be asked about at once.
+    urgent: Mutex<Vec<u64>>,
+}
+
+/// The replica whose log proves streams.
+pub(super) struct Followed {
+    pub(super) replica: Arc<Replica>,
+    /// The tasks end with the last handle.
+    _tasks: ReplicaTasks,
+    /// For each bucket the moment up to which streams are proved by its log. The watcher sets it
+    /// once it has looked at all streams of that moment's coverage. So no stream gains by a lease
+    /// that does not cover it.
+    pub(super) proven: Box<[AtomicU64]>,
+}
 
 impl Streams {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Core))
+    pub(crate) fn new(settings: StreamSettings) -> Self {
+        let StreamSettings { staleness, leeway, clock, issuer, authority, log, lazy } = settings;
+        Self(Arc::new(Core {
+            registry: Arc::new(Registry::new()),
+            pace: Pace::new(staleness),
+            clock,
+            leeway,
+            issuer: issuer.into(),
+            authority,
+            log,
+            lazy: Mutex::new(lazy),
+            followed: OnceLock::new(),
+            hasher: RandomState::new(),
+            opened: AtomicU64::new(0),
+            counts: Counts::default(),
+            bell: Arc::new(Notify::new()),
+            watcher: Mutex::new(None),
+            is_watched: AtomicBool::new(false),
+            has_new: AtomicBool::new(false),
+            urgent: Mutex::default(),
+        }))
+    }
+
+    /// Returns the callback by which the replica announces revocations. With no stream open it costs
+    /// one atomic load.
+    pub(crate) fn on_revoked(&self) -> OnRevoked {
+        self.0.on_revoked()
+    }
+
+    /// Sets the replica whose log proves the streams, and takes its tasks.
+    pub(crate) fn follow(&self, replica: Arc<Replica>, tasks: ReplicaTasks) {
+        _ = self.0.followed.set(Followed::new(replica, tasks));
     }
 
     /// Returns this handle as verified claims hold it.
@@ -26,8 +152,281 @@ impl Streams {
         Arc::clone(verifier).downcast().ok().map(Self)
     }
 
-    /// Returns true if this node's deny set refuses the token. No I/O.
-    pub(crate) fn refuses(&self, _names: &TokenNames<'_>) -> bool {
-        false
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.0
     }
+
+    /// Returns true if this node's deny set refuses the token. No I/O.
+    pub(crate) fn refuses(&self, names: &TokenNames<'_>) -> bool {
+        let Some(ids) = self.0.pack(names) else { return true };
+        self.0.look_at(&ids, None).is_some_and(|(is_refused, _)| is_refused)
+    }
+
+    /// Has the streams of a subject asked about at once, after a revocation of this node that no
+    /// replica has.
+    pub(crate) fn revoked_subject(&self, subject: &Subject) {
+        if self.0.registry.open() > 0 {
+            self.0.ask_at_once(self.0.subject_key(subject.as_str()));
+        }
+    }
+
+    /// Has the streams of a thing of another issuer asked about at once.
+    pub(crate) fn revoked_external(&self, issuer: &str, id: &ExternalId) {
+        if self.0.registry.open() > 0 {
+            self.0.ask_at_once(self.0.external_place(issuer, id).0);
+        }
+    }
+
+    pub(crate) fn status(&self) -> StreamStatus {
+        self.0.counts.status(self.0.registry.open())
+    }
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Returns the time by the clock of the leases, in nanoseconds.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn on_revoked(self: &Arc<Self>) -> OnRevoked {
+        // The replica's tasks must not keep the streams, which keep the tasks.
+        let (registry, core) = (Arc::clone(&self.registry), Arc::downgrade(self));
+        Box::new(move |revocations| {
+            if registry.open() > 0
+                && let Some(core) = Weak::upgrade(&core)
+            {
+                revocations.for_each(|revocation| core.announce(revocation));
+            }
+        })
+    }
+
+    /// Cuts the streams that a revocation concerns. The deny set shows it already.
+    fn announce(&self, revocation: &Revocation) {
+        let key = match revocation {
+            Revocation::Session { subject, .. }
+            | Revocation::Token { subject, .. }
+            | Revocation::Subject { subject, .. } => self.subject_key(subject.as_str()),
+            Revocation::External { id, .. } => self.hasher.hash_one(("external", id)),
+        };
+        self.registry.announce(key, |stream| {
+            self.look(stream);
+        });
+    }
+
+    /// Looks at a stream in the deny set, and cuts it if it is refused. Returns true if the log
+    /// covers it.
+    pub(super) fn look(&self, stream: &Stream) -> bool {
+        match self.look_at(&stream.ids, stream.buckets().next()) {
+            Some((true, _)) => {
+                self.cut(stream, CutoffCause::Revoked);
+                false
+            }
+            Some((false, is_covered)) => is_covered,
+            None => false,
+        }
+    }
+
+    /// Returns whether the deny set refuses a token, and whether the log covers it; `None` without a
+    /// replica.
+    fn look_at(&self, ids: &Ids, bucket: Option<u32>) -> Option<(bool, bool)> {
+        let Followed { replica, .. } = self.followed.get()?;
+        let ids = ids.unpack(&self.issuer);
+        let look = match self.authority {
+            StreamAuthority::Denylist(_) => replica.look_at_external(&ids.bearer(), &ids.external()),
+            _ => {
+                let bucket = bucket.unwrap_or_else(|| replica.bucket_of(&ids.subject));
+                replica.look_at_session(bucket, &ids.bearer())
+            }
+        };
+        Some((look.is_refused, look.is_covered))
+    }
+
+    /// Cuts a stream, if it is open, and wakes its owner. The caller holds no lock.
+    pub(super) fn cut(&self, stream: &Stream, cause: CutoffCause) {
+        if stream.set_cause(cause) {
+            self.counts.count(cause);
+            #[cfg(feature = "tracing")]
+            tracing::info!(session = stream.ids.session(), cause = cause.as_str(), "an open stream was cut");
+            stream.wake();
+        }
+    }
+
+    /// Returns the moment as of which a stream's token was not revoked, and true if the log says so.
+    pub(super) fn proof(&self, stream: &Stream) -> (u64, bool) {
+        let proved = stream.proved();
+        match self.proof_by_log(stream) {
+            Some(known) if known > proved => (known, true),
+            _ => (proved, false),
+        }
+    }
+
+    /// Returns the moment up to which the log proves a stream that it covers.
+    pub(super) fn proof_by_log(&self, stream: &Stream) -> Option<u64> {
+        let Followed { proven, .. } = self.followed.get().filter(|_| stream.is_covered.load(Ordering::Acquire))?;
+        let proven_of = |bucket| Some(proven.get(usize::try_from(bucket).ok()?)?.load(Ordering::Acquire));
+        stream.buckets().map(proven_of).min().flatten()
+    }
+
+    /// Returns the moment at which a stream is cut if nothing more is learnt about it.
+    pub(super) fn limit(&self, stream: &Stream) -> u64 {
+        let (proof, is_by_log) = self.proof(stream);
+        if self.asks() { proof.saturating_add(self.pace.limit(stream.share, is_by_log)) } else { u64::MAX }
+    }
+
+    /// Returns true if there is anything to be asked about a stream.
+    pub(super) fn asks(&self) -> bool {
+        !matches!(self.authority, StreamAuthority::Nothing)
+    }
+
+    /// Returns the moment of the wall clock at which a token is over.
+    pub(super) fn end_of(&self, stream: &Stream) -> Timestamp {
+        stream.ids.expires_at.saturating_add(self.leeway)
+    }
+
+    pub(super) fn followed(&self) -> Option<&Followed> {
+        self.followed.get()
+    }
+
+    /// Starts the replica that only streams need, if there is one and a runtime for it.
+    pub(super) fn follow_if_lazy(self: &Arc<Self>) {
+        if self.followed.get().is_some() {
+            return;
+        }
+        let mut lazy = lock(&self.lazy);
+        let Some(runtime) = Handle::try_current().ok().filter(|_| lazy.is_some()) else { return };
+        if let Some(LazyReplica { source, settings, on_notice }) = lazy.take() {
+            let clock = Arc::clone(&self.clock);
+            let (replica, tasks) =
+                ReplicaTasks::start(&runtime, source, Vec::new(), clock, settings, on_notice, self.on_revoked());
+            _ = self.followed.set(Followed::new(replica, tasks));
+        }
+    }
+
+    fn pack(&self, names: &TokenNames<'_>) -> Option<Ids> {
+        Ids::new(names, matches!(self.authority, StreamAuthority::Denylist(_)))
+    }
+
+    /// Creates the state of a stream that counts as proved now.
+    pub(super) fn stream(&self, names: &TokenNames<'_>, expires: bool) -> Option<Arc<Stream>> {
+        let ids = self.pack(names)?;
+        let mut places = Vec::new();
+        if let StreamAuthority::Denylist(_) = self.authority {
+            for id in ids.unpack(&self.issuer).external() {
+                let (key, bucket) = self.external_place(names.issuer, &id);
+                // One key twice would be one place with two positions.
+                if places.iter().all(|(earlier, _)| *earlier != key) {
+                    places.push((key, bucket));
+                }
+            }
+        } else {
+            let bucket = self.log.as_ref().map_or(0, |log| log.bucket_of(names.subject));
+            places.push((self.subject_key(names.subject.as_str()), bucket));
+        }
+        let mut places = places.into_iter().map(|(key, bucket)| Place::new(key, bucket));
+        let (place, others) = (places.next()?, places.collect());
+        let [share, ..] = self.hasher.hash_one(self.opened.fetch_add(1, Ordering::Relaxed)).to_le_bytes();
+        Some(Arc::new(Stream::new(ids, place, others, self.now(), share, expires)))
+    }
+
+    fn subject_key(&self, subject: &str) -> u64 {
+        self.hasher.hash_one(("subject", subject))
+    }
+
+    /// Returns the key of another issuer's thing, and its bucket.
+    fn external_place(&self, issuer: &str, id: &ExternalId) -> (u64, u32) {
+        match &self.authority {
+            StreamAuthority::Denylist(denylist) if self.log.is_some() => {
+                let name = denylist.log_name(issuer, id);
+                (self.hasher.hash_one(("external", &name.id)), name.bucket)
+            }
+            _ => (self.hasher.hash_one((issuer, id)), 0),
+        }
+    }
+
+    fn ask_at_once(&self, key: u64) {
+        let mut urgent = lock(&self.urgent);
+        // More than that are too many to be told apart: the watcher asks about all.
+        if urgent.len() <= MOST_URGENT && !urgent.contains(&key) {
+            urgent.push(key);
+        }
+        drop(urgent);
+        self.bell.notify_one();
+    }
+
+    /// Calls `mark` for each stream that is to be asked about at once.
+    pub(super) fn take_urgent(&self, mut mark: impl FnMut(&Arc<Stream>)) {
+        let keys = mem::take(&mut *lock(&self.urgent));
+        if keys.len() > MOST_URGENT {
+            return self.registry.for_each(mark);
+        }
+        keys.into_iter().for_each(|key| self.registry.announce(key, &mut mark));
+    }
+
+    /// Asks the store about a stream. The verdict is `None` if it does not answer in time.
+    pub(super) fn question(&self, stream: &Stream) -> BoxFuture<Option<Verdict>> {
+        let OwnedIds { issuer, subject, session, token, .. } = stream.ids.unpack(&self.issuer);
+        let patience = self.pace.patience();
+        match &self.authority {
+            StreamAuthority::Nothing => Box::pin(async { None }),
+            StreamAuthority::Sessions(store) => {
+                let Some(session) = session else {
+                    return Box::pin(async { Some(Verdict::Ended(CutoffCause::Revoked)) });
+                };
+                let answer = store.check(&subject, &session, &token);
+                Box::pin(async move {
+                    let checked = timeout(patience, answer.into_future()).await.ok()?.ok()?;
+                    Some(judge_session(&checked))
+                })
+            }
+            StreamAuthority::Denylist(denylist) => {
+                let (issued_at, leeway) = (stream.ids.issued_at, self.leeway);
+                let issuer = issuer.to_string();
+                let query = DenyQuery { issuer, jti: Some(token), sid: session, subject: Some(subject) };
+                let answer = denylist.denied(query);
+                Box::pin(async move {
+                    let denial = timeout(patience, answer.into_future()).await.ok()?.ok()?;
+                    Some(judge_denial(issued_at, &denial, leeway))
+                })
+            }
+        }
+    }
+
+    /// Tells the replica that the store has confirmed a stream's token. Returns true if the log
+    /// covers it from now on.
+    pub(super) fn confirm(&self, stream: &Stream, at: Timestamp, server: Option<crate::store::ServerId>) -> bool {
+        let Some(Followed { replica, .. }) = self.followed.get() else { return false };
+        let ids = stream.ids.unpack(&self.issuer);
+        let bearer = ids.bearer();
+        let route = match self.authority {
+            StreamAuthority::Denylist(_) => replica.external_route(bearer.issuer, ids.external()),
+            _ => replica.route(&bearer),
+        };
+        replica.confirm(&route, &bearer, at, server);
+        self.look(stream)
+    }
+}
+
+impl Followed {
+    fn new(replica: Arc<Replica>, tasks: ReplicaTasks) -> Self {
+        let proven = (0..replica.bucket_count()).map(|_| AtomicU64::new(0)).collect();
+        Self { replica, _tasks: tasks, proven }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Some(watcher) = lock(&self.watcher).take() {
+            watcher.abort();
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

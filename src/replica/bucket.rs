@@ -407,7 +407,7 @@ impl Bucket {
         self.look(|data| {
             let may_cover = times.lifetime <= data.bounds.keep;
             let is_covered = may_cover && (is_covered(data) || data.is_covered_by(times.alive));
-            Look { is_refused: is_revoked(data), is_covered, coverage: data.coverage }
+            Look { is_refused: is_revoked(data), is_covered }
         })
     }
 

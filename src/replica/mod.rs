@@ -58,5 +58,5 @@ pub(crate) use self::{
     notices::{Notice, OnNotice, OnRevoked},
     shared::{Replica, ReplicaSettings, Route, Source},
     task::ReplicaTasks,
-    verdict::{Alive, Bearer, Look, Verdict},
+    verdict::{Alive, Bearer, Verdict},
 };

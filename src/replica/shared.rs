@@ -36,7 +36,7 @@ use crate::{
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// The look at a token whose bucket does not exist: only the store knows it.
-const UNKNOWN: Look = Look { is_refused: false, is_covered: false, coverage: 0 };
+const UNKNOWN: Look = Look { is_refused: false, is_covered: false };
 
 /// More than any store has.
 const MAX_BUCKETS: u32 = 1 << 16;
@@ -301,7 +301,6 @@ impl Replica {
             looks.reduce(|one, other| Look {
                 is_refused: one.is_refused || other.is_refused,
                 is_covered: one.is_covered && other.is_covered,
-                coverage: one.coverage.wrapping_add(other.coverage),
             })
         };
         self.look_with_confirmation(bearer, look)

@@ -25,8 +25,6 @@ pub(crate) struct Look {
     pub(crate) is_refused: bool,
     /// The node knows every revocation of the token that the log names.
     pub(crate) is_covered: bool,
-    /// The version of what the deny set covers; of several buckets, the sum.
-    pub(crate) coverage: u64,
 }
 
 /// The claims of a token by which revocations can concern it.

@@ -44,6 +44,7 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 /// | [`policy`](Self::policy) | [`TokenPolicy::Tracked`] |
 /// | [`consistency`](Self::consistency) | [`Consistency::Strong`] |
 /// | [`max_questions`](Self::max_questions) | 2000 a second |
+/// | [`stream_staleness`](Self::stream_staleness) | 30 s, or the staleness if that is longer |
 /// | [`verified_cache`](Self::verified_cache) | 65 536 tokens, 64 MiB |
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TokenServiceBuilder<C = NoClaims> {
@@ -72,6 +73,7 @@ struct Config {
     consistency: Consistency,
     poll_interval: Option<Duration>,
     max_questions: NonZeroU32,
+    stream_staleness: Option<Duration>,
     access_typ: Option<AccessTyp>,
     access_lifetime: Option<Duration>,
     refresh_lifetime: Option<Duration>,
@@ -114,6 +116,7 @@ impl Default for Config {
             consistency: Consistency::default(),
             poll_interval: None,
             max_questions: DEFAULT_QUESTIONS,
+            stream_staleness: None,
             access_typ: None,
             access_lifetime: None,
             refresh_lifetime: None,
@@ -284,6 +287,20 @@ impl<C> TokenServiceBuilder<C> {
     /// once, in front of a server that has just begun to serve.*
     pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
         self.config.max_questions = per_second;
+        self
+    }
+
+    /// Sets the longest time for which an open stream lives without a proof that its token is good.
+    /// A stream is a response, a socket or a task that was admitted with a token.
+    ///
+    /// A revocation cuts a stream within milliseconds while this node follows the store's log. If
+    /// the store is away, the stream is cut in the second half of this time. Each stream of a store
+    /// without a log costs one question in half of this time.
+    ///
+    /// 500 ms to a day, and at least the staleness that [`consistency`](Self::consistency) allows.
+    /// Default: 30 s, or that staleness if it is longer.
+    pub fn stream_staleness(mut self, staleness: Duration) -> Self {
+        self.config.stream_staleness = Some(staleness);
         self
     }
 

@@ -26,11 +26,11 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    cutoff::Streams,
+    cutoff::{Refusal, Streams, refusal},
     error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
-    replica::{Alive, Bearer, Replica, ReplicaTasks, Route, Verdict},
-    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, KeptLonger, ServerId, SessionState},
+    replica::{Alive, Bearer, Replica, Route, Verdict},
+    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, ServerId, SessionState},
 };
 
 /// The source that decides if a token was revoked.
@@ -59,10 +59,10 @@ pub(crate) struct Checker<C> {
     pub(super) parse: Parse<C>,
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
-    /// The tasks end with the last handle of the service. A check under way counts as a handle.
-    pub(super) _tasks: Option<ReplicaTasks>,
     pub(super) validator: Option<Validator<C>>,
-    /// The streams that were admitted with tokens of this service.
+    /// The streams that were admitted with tokens of this service. They own the tasks of the
+    /// replica, which end with the last handle of the service. A check under way, verified claims
+    /// and an open stream count as handles.
     pub(super) streams: Streams,
 }
 
@@ -136,6 +136,20 @@ impl<C: Send + Sync + 'static> Checker<C> {
             TokenType::Refresh => CacheMiss(None),
         };
         self.check_text(miss, token, token_type, freshness)
+    }
+
+    /// Begins another check of claims that were verified before.
+    pub(super) fn check_again(self: &Arc<Self>, claims: &Claims<C>) -> AccessCheck<C> {
+        let check = || -> Result<_, Error> {
+            self.validation.check_times(claims, &*self.clock)?;
+            // Another issuer's access token may not name its type.
+            let token_type = claims.token_type().unwrap_or(TokenType::Access);
+            let (claims, route) = (claims.clone(), self.route(claims)?);
+            let token = VerifiedToken { claims, route, alive: Alive::default() };
+            let options = CheckOptions { token_type, freshness: Freshness::AsConfigured };
+            self.check_revocation(token, None, false, options)
+        };
+        check().unwrap_or_else(|error| AccessCheck::Done(Err(error)))
     }
 
     /// Begins the check of an access token that was verified before. Looks up the raw bytes,
@@ -456,27 +470,18 @@ pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Resu
     }
 }
 
-/// Judges another issuer's token by the store's answer (protocol section 6). The other issuer's
-/// clock may differ from the store's by the leeway. So a token that may have been issued before the
-/// revocation, or before the store began to remember, counts as issued before it.
+/// Judges another issuer's token by the store's answer about denials of it.
 fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<Confirmation, Error> {
-    let issued_at = claims.issued_at();
-    let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
-    if denial.token || before.is_some() {
-        return Err(revoked(claims, before).into());
+    match refusal(claims.issued_at(), denial, leeway) {
+        None => Ok((denial.now, denial.server)),
+        Some(Refusal::Revoked(before)) => Err(revoked(claims, before).into()),
+        Some(Refusal::BeforeMemory) => {
+            Err(TokenError::Claims("it was issued before the store began to remember revocations").into())
+        }
+        Some(Refusal::BeyondMemory) => {
+            Err(TokenError::Claims("it is older than the time for which the store remembers revocations").into())
+        }
     }
-    if issued_at < denial.born.saturating_add(leeway) {
-        return Err(TokenError::Claims("it was issued before the store began to remember revocations").into());
-    }
-    // A node that accepts longer lifetimes than the nodes before it may have been the last to start.
-    let is_too_old = |kept: &KeptLonger| {
-        issued_at < kept.since.saturating_add(leeway)
-            && issued_at.saturating_add(kept.before) <= denial.now.saturating_add(leeway)
-    };
-    if denial.kept_longer.as_ref().is_some_and(is_too_old) {
-        return Err(TokenError::Claims("it is older than the time for which the store remembers revocations").into());
-    }
-    Ok((denial.now, denial.server))
 }
 
 pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -> TokenError {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    cutoff::Streams,
     error::{Error, StoreError, StoreErrorKind},
     ids::{SessionId, Subject, is_id},
     jwt::Scope,
@@ -32,6 +33,7 @@ pub(super) struct Issuer {
     pub(super) lifetimes: Lifetimes,
     pub(super) max_sessions: Option<NonZeroU32>,
     pub(super) events: Events,
+    pub(super) streams: Streams,
 }
 
 impl Issuer {
@@ -61,6 +63,8 @@ impl Issuer {
             // As long as its tokens may live.
             let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
             replica.record_session_end(subject, session_id, at, until);
+        } else {
+            self.streams.revoked_subject(subject);
         }
     }
 

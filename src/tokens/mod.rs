@@ -149,4 +149,7 @@ pub(crate) use self::{
     check::{AccessCheck, Freshness, Lookup, Pending},
     mint::random_id,
 };
-pub use crate::replica::{ReplicaState, ReplicaStatus};
+pub use crate::{
+    cutoff::{Ended, StreamStatus},
+    replica::{ReplicaState, ReplicaStatus},
+};

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::{keyring::CurrentKeyring, lifetimes::max_external_lifetime, policy::Authority};
 use crate::{
+    cutoff::Streams,
     error::{Error, StoreError, StoreErrorKind},
     ids::{SessionId, Subject, TokenId, is_id},
     jwt::{JwtClaims, NoClaims, TokenType, Validation, decode_token},
@@ -30,6 +31,13 @@ pub(super) struct Revoker {
     pub(super) issuer: String,
     /// The time after a token's `exp` for which its revocation is remembered.
     pub(super) after_end: Duration,
+    pub(super) streams: Streams,
+}
+
+/// The thing whose streams are asked about after a revocation that no replica has.
+enum Announced {
+    Subject(Subject),
+    External(String, ExternalId),
 }
 
 impl Revoker {
@@ -64,7 +72,8 @@ impl Revoker {
             (_, Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid.clone()),
             _ => {
                 let jti = claims.token_id().clone();
-                self.revoke(move |store| async move { Ok(store.revoke_token(&subject, &jti, until).await?) })
+                let announced = Announced::Subject(subject.clone());
+                self.revoke(announced, move |store| async move { Ok(store.revoke_token(&subject, &jti, until).await?) })
             }
         }
     }
@@ -78,7 +87,8 @@ impl Revoker {
         if is_external {
             return self.deny(ExternalId::Session(sid));
         }
-        self.revoke(move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
+        let announced = Announced::Subject(subject.clone());
+        self.revoke(announced, move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
     }
 
     pub(super) fn revoke_all(&self, subject: Subject, except: Option<SessionId>) -> Revoke {
@@ -92,7 +102,8 @@ impl Revoker {
                 Some(_) => Revoke::failed(Error::Issue("no session of another issuer can be spared".into())),
             };
         }
-        self.revoke(move |store| async move { Ok(store.revoke_all(&subject, except.as_ref()).await?) })
+        let announced = Announced::Subject(subject.clone());
+        self.revoke(announced, move |store| async move { Ok(store.revoke_all(&subject, except.as_ref()).await?) })
     }
 
     pub(super) async fn sessions(&self, subject: &Subject, page: Page) -> Result<SessionPage, Error> {
@@ -122,7 +133,8 @@ impl Revoker {
         match &self.authority {
             Authority::Denylist(_, denylist) => {
                 let denylist = Arc::clone(denylist);
-                self.revoke(move |_| async move { Ok(denylist.deny(deny).await?) })
+                let announced = Announced::External(deny.issuer.clone(), deny.id.clone());
+                self.revoke(announced, move |_| async move { Ok(denylist.deny(deny).await?) })
             }
             Authority::Sessions(_) | Authority::Nothing => Revoke::failed(no_store()),
         }
@@ -132,7 +144,7 @@ impl Revoker {
         max_external_lifetime(&self.validation, self.after_end)
     }
 
-    fn revoke<F, Fut>(&self, ask: F) -> Revoke
+    fn revoke<F, Fut>(&self, announced: Announced, ask: F) -> Revoke
     where
         F: FnOnce(Arc<dyn SessionStore>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Revoked, Error>> + Send + 'static,
@@ -140,7 +152,7 @@ impl Revoker {
         let (Authority::Sessions(store) | Authority::Denylist(store, _)) = &self.authority else {
             return Revoke::failed(no_store());
         };
-        let (asked, replica) = (ask(Arc::clone(store)), self.replica.clone());
+        let (asked, replica, streams) = (ask(Arc::clone(store)), self.replica.clone(), self.streams.clone());
         let has_log = Arc::clone(store).revocation_log().is_some();
         let future = async move {
             let mut revoked = asked.await?;
@@ -153,7 +165,10 @@ impl Revoker {
                     }
                     logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
                 }
-                _ => {}
+                _ => match &announced {
+                    Announced::Subject(subject) => streams.revoked_subject(subject),
+                    Announced::External(issuer, id) => streams.revoked_external(issuer, id),
+                },
             }
             Ok(revoked)
         };

@@ -15,6 +15,7 @@ use super::{
     status::{Status, Subjects},
 };
 use crate::{
+    cutoff::Ended,
     error::{ConfigError, Error, TokenError},
     ids::{SessionId, Subject},
     jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, decode_token},
@@ -110,6 +111,33 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.validate(token, expected, Freshness::Strong).await
     }
 
+    /// Checks claims again that were verified before, as the middleware would check their token
+    /// now: its times, its revocation, that of its session and of its subject, and the
+    /// [`validator`](super::TokenServiceBuilder::validator).
+    ///
+    /// Use it in a handler that runs for long, before a step that needs the rights of the token. To
+    /// be told of a revocation without asking, see [`ended`](Self::ended).
+    ///
+    /// ```
+    /// # use tower_bearer::{Claims, Error, TokenService};
+    /// async fn step(tokens: &TokenService, claims: &Claims) -> Result<(), Error> {
+    ///     tokens.check(claims).await
+    ///     // The step.
+    /// }
+    /// ```
+    ///
+    /// Dropping the future has no effect.
+    ///
+    /// # Errors
+    ///
+    /// As [`validate_token`](Self::validate_token).
+    pub async fn check(&self, claims: &Claims<C>) -> Result<(), Error> {
+        match self.checker.check_again(claims) {
+            AccessCheck::Done(result) => result.map(drop),
+            AccessCheck::Pending(pending) => pending.await.map(drop),
+        }
+    }
+
     async fn validate(&self, token: &str, expected: TokenType, freshness: Freshness) -> Result<Claims<C>, Error> {
         match self.checker.check(token, expected, freshness) {
             AccessCheck::Done(result) => result,
@@ -144,6 +172,40 @@ impl<C> TokenService<C> {
         C: DeserializeOwned,
     {
         decode_token(token, &self.checker.keyring.load().keys, &self.checker.validation)
+    }
+
+    /// Resolves when the token with these claims is no longer good, with the cause: it was revoked,
+    /// alone or with its session or subject, or the store was away for too long.
+    ///
+    /// For sockets and tasks that outlive their request. Call it with the claims of the request
+    /// that is being served. The watch begins with this call, and ends when the future is dropped. A
+    /// revocation resolves it within milliseconds while this node follows the store's log, and
+    /// within [`stream_staleness`](super::TokenServiceBuilder::stream_staleness) whatever fails. A
+    /// refresh does not resolve it: a socket belongs to its session.
+    ///
+    /// A token that expires does not resolve it either, unless [`Ended::at_expiry`] is called. Under
+    /// [`Stateless`](super::TokenPolicy::Stateless) it is then pending for ever.
+    ///
+    /// Call it inside of a Tokio runtime. Outside of one, no timer wakes it.
+    ///
+    /// ```
+    /// # use tower_bearer::{Claims, TokenService};
+    /// # async fn message() -> Option<String> { None }
+    /// async fn socket(tokens: TokenService, claims: Claims) {
+    ///     let mut ended = tokens.ended(&claims);
+    ///     loop {
+    ///         tokio::select! {
+    ///             cause = &mut ended => return println!("closed: {cause}"),
+    ///             message = message() => match message {
+    ///                 Some(message) => println!("{message}"),
+    ///                 None => return,
+    ///             },
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn ended(&self, claims: &Claims<C>) -> Ended {
+        Ended::new(&self.checker.streams, &claims.names())
     }
 
     /// Makes this node see a revocation of another node: no request that begins after this is
@@ -217,8 +279,8 @@ impl<C> TokenService<C> {
     /// the store's deadline and never fails: the answer contains any error. Dropping the future
     /// changes nothing.
     pub async fn status(&self) -> Status {
-        let Checker { authority, replica, keyring, cache, .. } = &*self.checker;
-        Subjects { authority, replica: replica.as_deref(), keyring, cache }.status().await
+        let Checker { authority, replica, keyring, cache, streams, .. } = &*self.checker;
+        Subjects { authority, replica: replica.as_deref(), keyring, cache, streams }.status().await
     }
 }
 

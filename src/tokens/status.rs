@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{cache::TokenCache, keyring::CurrentKeyring, policy::Authority};
 use crate::{
     clock::saturating_millis,
+    cutoff::{StreamStatus, Streams},
     error::{StoreError, StoreErrorKind},
     jwt::{Algorithm, SigningKey, VerifyingKey},
     replica::{Replica, ReplicaStatus},
@@ -48,6 +49,8 @@ pub struct Status {
     /// The part of the bound in bytes that they take. An entry takes at least its share: the bytes
     /// by the number of entries that are allowed.
     pub verified_tokens_bytes: u64,
+    /// The streams that were admitted with tokens of this service: responses, sockets and tasks.
+    pub streams: StreamStatus,
     #[serde(skip)]
     store_error_kind: Option<StoreErrorKind>,
 }
@@ -122,6 +125,7 @@ pub(super) struct Subjects<'a, C> {
     pub(super) replica: Option<&'a Replica>,
     pub(super) keyring: &'a CurrentKeyring,
     pub(super) cache: &'a TokenCache<C>,
+    pub(super) streams: &'a Streams,
 }
 
 impl<C> Subjects<'_, C> {
@@ -161,6 +165,7 @@ impl<C> Subjects<'_, C> {
             verifying_keys: keyring.keys.verifying_keys().iter().map(KeyStatus::of_verifying).collect(),
             verified_tokens: self.cache.entries(),
             verified_tokens_bytes: self.cache.bytes(),
+            streams: self.streams.status(),
         }
     }
 }

@@ -25,10 +25,10 @@ use super::{
     Config, Hooks, TokenServiceBuilder,
 };
 use crate::{
-    cutoff::Streams,
+    cutoff::{LazyReplica, StreamAuthority, StreamSettings, Streams},
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, Claims, KeySet, SigningKey, Validation, reserved_member_of, validate_jwt_stateless},
-    replica::{Notice, Replica, ReplicaSettings, ReplicaTasks, Source},
+    replica::{Notice, OnNotice, Replica, ReplicaSettings, ReplicaTasks, Source},
     store::SessionStore,
 };
 
@@ -36,6 +36,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Longer grace windows are a licence to reuse: this is the widest found in comparable systems.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
+/// The default of `stream_staleness`, unless requests may be decided by older data.
+const STREAM_STALENESS: Duration = Duration::from_secs(30);
+/// The bounds of `stream_staleness`. With a shorter one, a pause of the runtime would cut streams.
+const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
+/// The interval at which the log is read that a service follows for its streams alone. Such a log
+/// is in memory.
+const LAZY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl<C> TokenServiceBuilder<C> {
     /// Builds the service. Call it inside of a Tokio runtime if the store has a log to be followed,
@@ -70,7 +77,8 @@ impl<C> TokenServiceBuilder<C> {
             TokenPolicy::Denylist => max_external_lifetime(&validation, lifetimes.after_end),
             TokenPolicy::Tracked | TokenPolicy::Stateless => lifetimes.access + lifetimes.after_end,
         };
-        let (replica, tasks) = config.replica(&authority, keep, validation.leeway_in_force())?.unzip();
+        let streams = config.streams(&authority, validation.leeway_in_force())?;
+        let replica = config.replica(&authority, keep, validation.leeway_in_force(), &streams)?;
         let lenient = Arc::new(lenient);
         let refresher = match &authority {
             Authority::Sessions(store) if config.issues() => Some(Refresher {
@@ -88,6 +96,7 @@ impl<C> TokenServiceBuilder<C> {
                     lifetimes,
                     max_sessions,
                     events: config.events.clone(),
+                    streams: streams.clone(),
                 }),
                 validation: Arc::clone(&lenient),
                 clock: Arc::clone(&config.clock),
@@ -105,6 +114,7 @@ impl<C> TokenServiceBuilder<C> {
                 validation: lenient,
                 issuer: config.issuer.unwrap_or_default(),
                 after_end: lifetimes.after_end,
+                streams: streams.clone(),
             },
             auth_clock: AuthClock::new(authority.store().cloned(), Arc::clone(&config.clock)),
             events: config.events,
@@ -118,9 +128,8 @@ impl<C> TokenServiceBuilder<C> {
             parse: validate_jwt_stateless::<C>,
             authority,
             replica,
-            _tasks: tasks,
             validator: hooks.validator,
-            streams: Streams::new(),
+            streams,
         };
         Ok(TokenService::new(Arc::new(checker), parts))
     }
@@ -248,7 +257,8 @@ impl Config {
         authority: &Authority,
         keep: Duration,
         leeway: Duration,
-    ) -> Result<Option<(Arc<Replica>, ReplicaTasks)>, ConfigError> {
+        streams: &Streams,
+    ) -> Result<Option<Arc<Replica>>, ConfigError> {
         let denylist = match authority {
             Authority::Denylist(_, denylist) => Some(Arc::clone(denylist)),
             Authority::Sessions(_) | Authority::Nothing => None,
@@ -292,25 +302,82 @@ impl Config {
             ConfigError::new("consistency", problem, "call `build` inside of the runtime").with_source(error)
         })?;
         log.allow_staleness(staleness);
+        let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
+        let source = Source { store, log, denylist };
+        let (on_notice, on_revoked) = (self.on_notice(), streams.on_revoked());
+        let clock = Arc::clone(&self.clock);
+        let (replica, tasks) = ReplicaTasks::start(&runtime, source, feeds, clock, settings, on_notice, on_revoked);
+        streams.follow(Arc::clone(&replica), tasks);
+        Ok(Some(replica))
+    }
+
+    fn on_notice(&self) -> OnNotice {
         let events = self.events.clone();
-        let on_notice = Box::new(move |notice| {
+        Box::new(move |notice| {
             let event = match notice {
                 Notice::Lost(count) => SecurityEvent::RevocationsLost { count },
                 Notice::Republished(count) => SecurityEvent::RevocationsRepublished { count },
             };
             events.emit(&event);
-        });
-        let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
-        let source = Source { store, log, denylist };
-        Ok(Some(ReplicaTasks::start(
-            &runtime,
-            source,
-            feeds,
-            Arc::clone(&self.clock),
-            settings,
-            on_notice,
-            Box::new(|_| {}),
-        )))
+        })
+    }
+
+    /// Makes the registry of open streams.
+    fn streams(&self, authority: &Authority, leeway: Duration) -> Result<Streams, ConfigError> {
+        let Pace { staleness, deadline, .. } = self.consistency.pace(self.poll_interval)?;
+        let log = authority.store().cloned().and_then(SessionStore::revocation_log);
+        let denylist = match authority {
+            Authority::Denylist(_, denylist) => Some(Arc::clone(denylist)),
+            Authority::Sessions(_) | Authority::Nothing => None,
+        };
+        let lazy = match (authority.store(), &log) {
+            (Some(store), Some(log)) => Some(LazyReplica {
+                source: Source { store: Arc::clone(store), log: Arc::clone(log), denylist },
+                settings: ReplicaSettings {
+                    staleness: Duration::ZERO,
+                    interval: LAZY_INTERVAL,
+                    deadline,
+                    leeway,
+                    check_rate: self.max_questions,
+                },
+                on_notice: self.on_notice(),
+            }),
+            _ => None,
+        };
+        Ok(Streams::new(StreamSettings {
+            staleness: self.stream_staleness(staleness)?,
+            leeway,
+            clock: Arc::clone(&self.clock),
+            issuer: self.issuer.clone().unwrap_or_default(),
+            authority: match authority {
+                Authority::Sessions(store) => StreamAuthority::Sessions(Arc::clone(store)),
+                Authority::Denylist(_, denylist) => StreamAuthority::Denylist(Arc::clone(denylist)),
+                Authority::Nothing => StreamAuthority::Nothing,
+            },
+            log,
+            lazy,
+        }))
+    }
+
+    /// Returns the staleness of streams. `staleness` is that of requests.
+    fn stream_staleness(&self, staleness: Duration) -> Result<Duration, ConfigError> {
+        let Some(given) = self.stream_staleness else { return Ok(STREAM_STALENESS.max(staleness)) };
+        let (shortest, longest) = STREAM_STALENESS_BOUNDS;
+        if given < staleness {
+            return Err(ConfigError::out_of_range(
+                "stream_staleness",
+                "is shorter than the staleness that `consistency` allows",
+                "give at least as much, or leave it out",
+            ));
+        }
+        if !(shortest..=longest).contains(&given) {
+            return Err(ConfigError::out_of_range(
+                "stream_staleness",
+                format!("is {given:?}"),
+                "give 500 ms to a day, as `Duration::from_secs(30)`",
+            ));
+        }
+        Ok(given)
     }
 
     fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {

@@ -1,0 +1,60 @@
+//! The times of questions and cutoffs, in nanoseconds.
+//!
+//! Let `S` be the staleness of streams. A stream that the log proves lives until between `S / 2` and
+//! `S` after the moment up to which the log is known. A stream that only the store proves is asked
+//! about `0.4 S` to `0.5 S` after its last proof, and again at each tick while the store fails. It
+//! lives until between `3 S / 4` and `S` after that proof. Each stream has a share of its own of both
+//! spans, so that a fleet of clients does not come back in one moment.
+
+use std::time::Duration;
+
+/// The limits of a tick.
+const TICKS: (u64, u64) = (20_000_000, 2_000_000_000);
+
+/// The pace of one service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    staleness: u64,
+    /// The time between two looks of the watcher.
+    pub(super) tick: u64,
+}
+
+impl Pace {
+    pub(super) fn new(staleness: Duration) -> Self {
+        let staleness = u64::try_from(staleness.as_nanos()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
+        Self { staleness, tick: (staleness / 16).clamp(TICKS.0, TICKS.1) }
+    }
+
+    /// Returns the time after a proof at which the store is to be asked.
+    pub(super) fn due(&self, share: u8) -> u64 {
+        let half = self.staleness / 2;
+        half / 5 * 4 + part(half / 5, share)
+    }
+
+    /// Returns the time after a proof at which a stream is cut.
+    pub(super) fn limit(&self, share: u8, is_by_log: bool) -> u64 {
+        let shortest = if is_by_log {
+            // The watcher cuts up to a tick early.
+            (self.staleness / 2).saturating_add(self.tick)
+        } else {
+            self.staleness / 4 * 3
+        };
+        let shortest = shortest.min(self.staleness);
+        shortest + part(self.staleness - shortest, share)
+    }
+
+    /// Returns the age of the log from which streams that it proves are looked at.
+    pub(super) fn suspicious(&self) -> u64 {
+        self.due(0).saturating_sub(self.tick)
+    }
+
+    /// Returns the longest wait for one answer of the store.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_nanos((self.staleness / 8).clamp(TICKS.0, 5_000_000_000))
+    }
+}
+
+/// Returns a share of a span: more than nothing, and at most all of it.
+fn part(span: u64, share: u8) -> u64 {
+    span / 256 * (u64::from(share) + 1)
+}

@@ -1,0 +1,227 @@
+//! The index of open streams, by the keys under which revocations are announced.
+//!
+//! # Register against apply
+//!
+//! A stream is **registered first** ([`register`](Registry::register)), and then its owner looks at
+//! the deny set. A revocation is **made visible first**, and then announced
+//! ([`announce`](Registry::announce)). So whichever comes second sees the other. In any other order
+//! both can miss each other, and the stream would stay open. Deny set and registry are each behind a
+//! lock, which orders the steps.
+//!
+//! # Locks
+//!
+//! `announce` and `for_each` call back without a lock: they copy the handles of a shard first. *A
+//! waker that drops another stream would wait for the lock that its own caller holds.*
+//!
+//! The file depends on nothing else and takes its primitives from `super::sync`, so that loom runs
+//! this very code (`tests/cutoff_order.rs`).
+
+use std::{slice, sync::Arc};
+
+use hashbrown::{HashTable, hash_table::Entry};
+
+use super::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
+
+/// The most keys of one stream: those of its token, its session and its subject.
+pub(super) const MOST_PLACES: usize = 3;
+
+/// A stream that can be indexed.
+pub(super) trait Indexed {
+    /// Returns one of its places, from 0. It has one at least, and their keys differ.
+    fn place(&self, number: usize) -> Option<&Place>;
+}
+
+/// A key of a stream, and where it stands in the list under that key.
+#[derive(Debug)]
+pub(super) struct Place {
+    key: u64,
+    /// Changes under the lock of the key's shard.
+    position: AtomicU32,
+    /// The bucket whose log has the revocations under this key.
+    pub(super) bucket: u32,
+}
+
+/// The open streams.
+pub(super) struct Registry<T> {
+    shards: Box<[Mutex<HashTable<List<T>>>]>,
+    open: AtomicUsize,
+}
+
+/// The streams under one key, which most often is one, and the number of this key among the places
+/// of the first. A slot of the table takes 16 bytes.
+enum List<T> {
+    One(u8, Arc<T>),
+    #[allow(clippy::box_collection, reason = "a bare vector would make each slot of the table larger")]
+    Many(u8, Box<Vec<Arc<T>>>),
+}
+
+/// The count of locks over which the streams are spread.
+const SHARDS: usize = 64;
+/// The size from which a table is shrunk when most of it is empty.
+const WORTH_SHRINKING: usize = 256;
+
+impl Place {
+    pub(super) fn new(key: u64, bucket: u32) -> Self {
+        Self { key, position: AtomicU32::new(0), bucket }
+    }
+}
+
+impl<T: Indexed> Registry<T> {
+    pub(super) fn new() -> Self {
+        Self::with_shards(SHARDS)
+    }
+
+    pub(super) fn with_shards(count: usize) -> Self {
+        let shards = (0..count.max(1)).map(|_| Mutex::new(HashTable::new())).collect();
+        Self { shards, open: AtomicUsize::new(0) }
+    }
+
+    /// Returns the count of open streams.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Indexes a stream, and **then** looks at it. Returns true if it was the only one.
+    pub(super) fn register(&self, stream: &Arc<T>, look: impl FnOnce(&T)) -> bool {
+        let is_first = self.insert(stream);
+        look(stream);
+        is_first
+    }
+
+    /// Indexes a stream under all its keys. Returns true if it is the only one.
+    pub(super) fn insert(&self, stream: &Arc<T>) -> bool {
+        // Counted first: an announcement that finds the count at zero looks no further.
+        let is_first = self.open.fetch_add(1, Ordering::AcqRel) == 0;
+        for (number, place) in (0..MOST_PLACES).filter_map(|number| Some((number, stream.place(number)?))) {
+            let mut shard = self.shard(place.key);
+            let table = &mut *shard;
+            match table.entry(place.key, |list| list.key() == Some(place.key), hash_of) {
+                Entry::Occupied(mut slot) => slot.get_mut().push(Arc::clone(stream), place),
+                Entry::Vacant(slot) => {
+                    place.position.store(0, Ordering::Relaxed);
+                    #[allow(clippy::cast_possible_truncation, reason = "a stream has three places at most")]
+                    slot.insert(List::One(number as u8, Arc::clone(stream)));
+                }
+            }
+        }
+        is_first
+    }
+
+    /// Removes a stream from the index, in constant time however many have its keys.
+    pub(super) fn remove(&self, stream: &T) {
+        for place in (0..MOST_PLACES).filter_map(|number| stream.place(number)) {
+            let mut shard = self.shard(place.key);
+            let mut removed = None;
+            if let Ok(mut slot) = shard.find_entry(place.key, |list| list.key() == Some(place.key)) {
+                let position = usize::try_from(place.position.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+                let (list, is_empty) = slot.get_mut().take(position, place.key);
+                removed = list;
+                if is_empty {
+                    slot.remove();
+                }
+            }
+            if shard.capacity() > WORTH_SHRINKING && shard.len() < shard.capacity() / 8 {
+                let length = shard.len().saturating_mul(2);
+                shard.shrink_to(length, hash_of);
+            }
+            drop(shard);
+            // A handle that is the last one drops a waker, and that may be any code.
+            drop(removed);
+        }
+        self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Calls `look` for each stream under a key, after a change that the look shows.
+    pub(super) fn announce(&self, key: u64, mut look: impl FnMut(&Arc<T>)) {
+        if self.open() == 0 {
+            return;
+        }
+        let found = match self.shard(key).find(key, |list| list.key() == Some(key)) {
+            None => return,
+            Some(List::One(_, stream)) => vec![Arc::clone(stream)],
+            Some(List::Many(_, streams)) => streams.to_vec(),
+        };
+        found.iter().for_each(&mut look);
+    }
+
+    /// Calls `look` once for each stream.
+    pub(super) fn for_each(&self, mut look: impl FnMut(&Arc<T>)) {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let table = lock(shard);
+            for list in &*table {
+                // Under its other keys it was found, or is found later.
+                let is_first = |stream: &&Arc<T>| stream.place(0).map(|place| place.key) == list.key();
+                found.extend(list.streams().iter().filter(is_first).cloned());
+            }
+            drop(table);
+            found.drain(..).for_each(|stream| look(&stream));
+        }
+    }
+
+    fn shard(&self, key: u64) -> MutexGuard<'_, HashTable<List<T>>> {
+        // The table uses the highest bits and the lowest, so the shard uses some between.
+        let count = self.shards.len() as u64;
+        let number = usize::try_from((key >> 24).checked_rem(count).unwrap_or_default()).unwrap_or_default();
+        #[allow(clippy::indexing_slicing, reason = "a remainder is less than its divisor, here the length")]
+        lock(&self.shards[number])
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the key of a list, which is a hash already.
+fn hash_of<T: Indexed>(list: &List<T>) -> u64 {
+    list.key().unwrap_or_default()
+}
+
+impl<T> List<T> {
+    fn streams(&self) -> &[Arc<T>] {
+        match self {
+            Self::One(_, stream) => slice::from_ref(stream),
+            Self::Many(_, streams) => streams,
+        }
+    }
+}
+
+impl<T: Indexed> List<T> {
+    fn key(&self) -> Option<u64> {
+        let (Self::One(number, _) | Self::Many(number, _)) = self;
+        self.streams().first()?.place(usize::from(*number)).map(|place| place.key)
+    }
+
+    /// Appends a stream, of which `place` is the place under this key.
+    fn push(&mut self, stream: Arc<T>, place: &Place) {
+        let position = u32::try_from(self.streams().len()).unwrap_or(u32::MAX);
+        place.position.store(position, Ordering::Relaxed);
+        match self {
+            Self::One(number, first) => *self = Self::Many(*number, Box::new(vec![Arc::clone(first), stream])),
+            Self::Many(_, streams) => streams.push(stream),
+        }
+    }
+
+    /// Takes the stream at a position. Returns it, and true if the list is to be removed.
+    fn take(&mut self, position: usize, key: u64) -> (Option<Arc<T>>, bool) {
+        let Self::Many(number, streams) = self else { return (None, true) };
+        if position >= streams.len() {
+            return (None, false);
+        }
+        let taken = streams.swap_remove(position);
+        if let Some(moved) = streams.get(position) {
+            let mut places = (0..MOST_PLACES).filter_map(|number| moved.place(number));
+            if let (Some(place), Ok(position)) = (places.find(|place| place.key == key), u32::try_from(position)) {
+                place.position.store(position, Ordering::Relaxed);
+            }
+        }
+        if streams.len() == 1 {
+            if let Some(last) = streams.pop() {
+                *self = Self::One(*number, last);
+            }
+        } else if streams.capacity() > 16 && streams.len() < streams.capacity() / 4 {
+            streams.shrink_to(streams.len().saturating_mul(2));
+        }
+        (Some(taken), false)
+    }
+}

@@ -1,0 +1,42 @@
+//! The counts of streams, for `status`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::cause::CutoffCause;
+
+/// The streams of a service: responses and sockets that are open, and those that were cut.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct StreamStatus {
+    /// Count of the streams that are watched now.
+    pub open: usize,
+    /// Count of the streams that were cut because of a revocation.
+    pub revoked: u64,
+    /// Count of the streams that were cut because their token or session was over.
+    pub expired: u64,
+    /// Count of the streams that were cut because the store was away for too long.
+    pub unconfirmed: u64,
+}
+
+/// The counts of cutoffs.
+#[derive(Debug, Default)]
+pub(super) struct Counts([AtomicU64; 3]);
+
+impl Counts {
+    pub(super) fn count(&self, cause: CutoffCause) {
+        let [revoked, expired, unconfirmed] = &self.0;
+        let count = match cause {
+            CutoffCause::Revoked => revoked,
+            CutoffCause::Expired => expired,
+            CutoffCause::Unconfirmed => unconfirmed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn status(&self, open: usize) -> StreamStatus {
+        let [revoked, expired, unconfirmed] = self.0.each_ref().map(|count| count.load(Ordering::Relaxed));
+        StreamStatus { open, revoked, expired, unconfirmed }
+    }
+}

@@ -1,0 +1,267 @@
+//! The task that watches the open streams of a service: one timer, however many streams there are.
+//!
+//! | at a tick | for which streams |
+//! |--|--|
+//! | look at the deny set, and note if the log covers them | new ones; all if what it covers has changed |
+//! | ask the store | those whose proof is old, a bounded number at once |
+//! | cut | those whose time is up before the next tick |
+//!
+//! While the log covers all streams and is followed, a tick looks at the buckets alone. Without
+//! streams there is no tick.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    cause::CutoffCause,
+    judge::Verdict,
+    state::Stream,
+    streams::{Core, lock},
+};
+use crate::store::BoxFuture;
+
+/// The most questions to the store at once.
+const MOST_QUESTIONS: usize = 64;
+/// The count of failures in a row after which no more is asked before the next tick.
+const MOST_FAILURES: u32 = 16;
+/// A difference by which the wall clock may drift from the timers unnoticed, in ms.
+const JUMP: u64 = 200;
+
+/// Starts the watcher, unless it runs. Without a runtime there is none: then a stream is cut by its
+/// own look at the time.
+pub(super) fn start(core: &Arc<Core>) {
+    if core.is_watched.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let Ok(runtime) = Handle::try_current() else {
+        return core.is_watched.store(false, Ordering::Release);
+    };
+    let guard = EndGuard(Arc::downgrade(core));
+    let watcher = Watcher {
+        core: Arc::downgrade(core),
+        bell: Arc::clone(&core.bell),
+        tick: Duration::from_nanos(core.pace.tick),
+        began: Instant::now(),
+        offset: None,
+        versions: Vec::new(),
+        has_uncovered: true,
+        queue: VecDeque::new(),
+        questions: FuturesUnordered::new(),
+        failures: 0,
+    };
+    let task = runtime.spawn(async move {
+        let _guard = guard;
+        watcher.run().await;
+    });
+    *lock(&core.watcher) = Some(task.abort_handle());
+}
+
+/// Cuts all streams when the watcher ends before the service, with its runtime or by a panic.
+struct EndGuard(Weak<Core>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.upgrade() {
+            core.is_watched.store(false, Ordering::Release);
+            if core.asks() {
+                core.registry.for_each(|stream| core.cut(stream, CutoffCause::Unconfirmed));
+            }
+        }
+    }
+}
+
+/// A stream, the moment before it was asked about, and the verdict.
+type Answer = (Arc<Stream>, u64, Option<Verdict>);
+
+struct Watcher {
+    /// Weak, because the task ends with the service.
+    core: Weak<Core>,
+    bell: Arc<Notify>,
+    tick: Duration,
+    began: Instant,
+    /// The wall clock less the time of the timers, in ms.
+    offset: Option<u64>,
+    /// The version of what each bucket covers, as of the last tick.
+    versions: Vec<u64>,
+    /// There may be streams that the log does not cover.
+    has_uncovered: bool,
+    /// The streams to be asked about.
+    queue: VecDeque<Arc<Stream>>,
+    questions: FuturesUnordered<BoxFuture<Answer>>,
+    /// Count of questions in a row without an answer.
+    failures: u32,
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        let bell = Arc::clone(&self.bell);
+        let mut next = Instant::now() + self.tick;
+        loop {
+            let is_idle = {
+                let Some(core) = self.core.upgrade() else { return };
+                self.take_urgent(&core);
+                self.ask(&core);
+                core.registry.open() == 0 && self.questions.is_empty()
+            };
+            if is_idle {
+                bell.notified().await;
+                next = Instant::now() + self.tick;
+                continue;
+            }
+            tokio::select! {
+                () = sleep_until(next) => {
+                    let Some(core) = self.core.upgrade() else { return };
+                    self.look(&core);
+                    next = Instant::now() + self.tick;
+                }
+                Some(answer) = self.questions.next(), if !self.questions.is_empty() => {
+                    let Some(core) = self.core.upgrade() else { return };
+                    self.settle(&core, answer);
+                }
+                () = bell.notified() => {}
+            }
+        }
+    }
+
+    /// Looks at the buckets, and at those streams that need it.
+    fn look(&mut self, core: &Core) {
+        self.failures = 0;
+        self.notice_jump(core);
+        if !core.asks() {
+            return;
+        }
+        let (now, has_new) = (core.now(), core.has_new.swap(false, Ordering::AcqRel));
+        let must_look = self.look_at_log(core, now, has_new);
+        if must_look || has_new || self.has_uncovered {
+            self.look_at_times(core, now);
+        }
+    }
+
+    /// Moves the proof by the log on. Returns true if the times of streams need a look: what the log
+    /// covers has changed, or it was not read for long.
+    fn look_at_log(&mut self, core: &Core, now: u64, has_new: bool) -> bool {
+        let Some(followed) = core.followed() else { return true };
+        // The time first, then the version: see `Bucket::known`.
+        let buckets = u32::try_from(followed.proven.len()).unwrap_or(u32::MAX);
+        let known: Vec<_> = (0..buckets).map(|bucket| followed.replica.known(bucket)).collect();
+        let is_changed = !known.iter().map(|(_, version)| version).eq(&self.versions);
+        if is_changed || has_new {
+            core.registry.for_each(|stream| {
+                let was_covered = stream.is_covered.load(Ordering::Acquire);
+                if stream.cause().is_some() || (was_covered && !is_changed) {
+                    return;
+                }
+                if let Some(proven) = core.proof_by_log(stream) {
+                    stream.prove(proven);
+                }
+                stream.is_covered.store(core.look(stream), Ordering::Release);
+            });
+        }
+        for (proven, (known, _)) in followed.proven.iter().zip(&known) {
+            proven.store(*known, Ordering::Release);
+        }
+        let is_old = known.iter().any(|(known, _)| now.saturating_sub(*known) > core.pace.suspicious());
+        self.versions = known.into_iter().map(|(_, version)| version).collect();
+        is_changed || is_old
+    }
+
+    /// Cuts the streams whose time is up before the next tick, and queues those to be asked about.
+    fn look_at_times(&mut self, core: &Core, now: u64) {
+        let next = now.saturating_add(core.pace.tick);
+        let soon = now.saturating_add(core.pace.tick / 2);
+        let (queue, mut has_uncovered) = (&mut self.queue, false);
+        core.registry.for_each(|stream| {
+            if stream.cause().is_some() {
+                return;
+            }
+            has_uncovered |= !stream.is_covered.load(Ordering::Acquire) || stream.is_urgent.load(Ordering::Acquire);
+            if core.limit(stream) <= next {
+                return core.cut(stream, CutoffCause::Unconfirmed);
+            }
+            let due = core.proof(stream).0.saturating_add(core.pace.due(stream.share));
+            let is_due = due <= soon || stream.is_urgent.load(Ordering::Acquire);
+            if is_due && !stream.is_asked.swap(true, Ordering::AcqRel) {
+                queue.push_back(Arc::clone(stream));
+            }
+        });
+        self.has_uncovered = has_uncovered;
+    }
+
+    /// Wakes the streams that end with their token after the wall clock was set, or the machine was
+    /// suspended. Their timers count neither.
+    fn notice_jump(&mut self, core: &Core) {
+        let timers = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let offset = core.clock.now().as_millis().wrapping_sub(timers);
+        let before = *self.offset.get_or_insert(offset);
+        if offset.wrapping_sub(before).wrapping_add(JUMP) > 2 * JUMP {
+            self.offset = Some(offset);
+            core.registry.for_each(|stream| {
+                if stream.expires.load(Ordering::Acquire) {
+                    stream.wake();
+                }
+            });
+        }
+    }
+
+    fn take_urgent(&mut self, core: &Core) {
+        let queue = &mut self.queue;
+        core.take_urgent(|stream| {
+            // Also one that is being asked about: that answer may be older than the revocation.
+            stream.is_urgent.store(true, Ordering::Release);
+            if !stream.is_asked.swap(true, Ordering::AcqRel) {
+                queue.push_front(Arc::clone(stream));
+            }
+        });
+    }
+
+    /// Asks the store about streams of the queue, as many as may be asked about at once.
+    fn ask(&mut self, core: &Core) {
+        while self.questions.len() < MOST_QUESTIONS {
+            let Some(stream) = self.queue.pop_front() else { return };
+            if self.failures >= MOST_FAILURES || stream.cause().is_some() {
+                // The next tick queues it again.
+                stream.is_asked.store(false, Ordering::Release);
+                continue;
+            }
+            stream.is_urgent.store(false, Ordering::Release);
+            let began = core.now();
+            let question = core.question(&stream);
+            self.questions.push(question.map(move |verdict| (stream, began, verdict)).boxed());
+        }
+    }
+
+    fn settle(&mut self, core: &Core, (stream, began, verdict): Answer) {
+        stream.is_asked.store(false, Ordering::Release);
+        match verdict {
+            Some(Verdict::Alive(at, server)) => {
+                self.failures = 0;
+                stream.prove(began);
+                if core.confirm(&stream, at, server) {
+                    stream.is_covered.store(true, Ordering::Release);
+                }
+            }
+            Some(Verdict::Ended(cause)) => {
+                self.failures = 0;
+                core.cut(&stream, cause);
+            }
+            None => {
+                self.failures = self.failures.saturating_add(1);
+                self.has_uncovered = true;
+            }
+        }
+        let is_urgent = stream.is_urgent.load(Ordering::Acquire);
+        if is_urgent && verdict.is_some() && !stream.is_asked.swap(true, Ordering::AcqRel) {
+            self.queue.push_front(stream);
+        }
+    }
+}
