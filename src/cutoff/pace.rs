@@ -34,8 +34,8 @@ impl Pace {
     /// Returns the time after a proof at which a stream is cut.
     pub(super) fn limit(&self, share: u8, is_by_log: bool) -> u64 {
         let shortest = if is_by_log {
-            // The watcher cuts up to a tick early.
-            (self.staleness / 2).saturating_add(self.tick)
+            // The proof is up to a tick old, and the watcher cuts up to a tick early.
+            (self.staleness / 2).saturating_add(self.tick.saturating_mul(2))
         } else {
             self.staleness / 4 * 3
         };

@@ -27,6 +27,7 @@ mod replaced_keys;
 mod revocation;
 mod secrecy;
 mod store_time_at_login;
+mod streams;
 mod unlogged_revocations;
 
 use support::Events;
