@@ -58,6 +58,9 @@ mod status;
 mod stream;
 mod streams;
 mod sync;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;
 mod ticket;
 mod watcher;
 

@@ -22,12 +22,10 @@ use hashbrown::{HashTable, hash_table::Entry};
 
 use super::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// The most keys of one stream: those of its token, its session and its subject.
-pub(super) const MOST_PLACES: usize = 3;
-
 /// A stream that can be indexed.
 pub(super) trait Indexed {
-    /// Returns one of its places, from 0. It has one at least, and their keys differ.
+    /// Returns one of its places, from 0. It has one at least and a few at most, and their keys
+    /// differ.
     fn place(&self, number: usize) -> Option<&Place>;
 }
 
@@ -92,15 +90,14 @@ impl<T: Indexed> Registry<T> {
     pub(super) fn insert(&self, stream: &Arc<T>) -> bool {
         // Counted first: an announcement that finds the count at zero looks no further.
         let is_first = self.open.fetch_add(1, Ordering::AcqRel) == 0;
-        for (number, place) in (0..MOST_PLACES).filter_map(|number| Some((number, stream.place(number)?))) {
+        for (number, place) in places_of(&**stream) {
             let mut shard = self.shard(place.key);
             let table = &mut *shard;
             match table.entry(place.key, |list| list.key() == Some(place.key), hash_of) {
                 Entry::Occupied(mut slot) => slot.get_mut().push(Arc::clone(stream), place),
                 Entry::Vacant(slot) => {
                     place.position.store(0, Ordering::Relaxed);
-                    #[allow(clippy::cast_possible_truncation, reason = "a stream has three places at most")]
-                    slot.insert(List::One(number as u8, Arc::clone(stream)));
+                    slot.insert(List::One(number, Arc::clone(stream)));
                 }
             }
         }
@@ -109,7 +106,7 @@ impl<T: Indexed> Registry<T> {
 
     /// Removes a stream from the index, in constant time however many have its keys.
     pub(super) fn remove(&self, stream: &T) {
-        for place in (0..MOST_PLACES).filter_map(|number| stream.place(number)) {
+        for (_, place) in places_of(stream) {
             let mut shard = self.shard(place.key);
             let mut removed = None;
             if let Ok(mut slot) = shard.find_entry(place.key, |list| list.key() == Some(place.key)) {
@@ -172,6 +169,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Returns the place of a stream under a key, and its number.
+fn place_under<T: Indexed>(stream: &T, key: u64) -> Option<(u8, &Place)> {
+    places_of(stream).find(|(_, place)| place.key == key)
+}
+
+/// Returns the places of a stream with their numbers.
+fn places_of<T: Indexed>(stream: &T) -> impl Iterator<Item = (u8, &Place)> {
+    (0u8..=u8::MAX).map_while(|number| Some((number, stream.place(usize::from(number))?)))
+}
+
 /// Returns the key of a list, which is a hash already.
 fn hash_of<T: Indexed>(list: &List<T>) -> u64 {
     list.key().unwrap_or_default()
@@ -209,11 +216,14 @@ impl<T: Indexed> List<T> {
             return (None, false);
         }
         let taken = streams.swap_remove(position);
-        if let Some(moved) = streams.get(position) {
-            let mut places = (0..MOST_PLACES).filter_map(|number| moved.place(number));
-            if let (Some(place), Ok(position)) = (places.find(|place| place.key == key), u32::try_from(position)) {
-                place.position.store(position, Ordering::Relaxed);
-            }
+        if let (Some((_, place)), Ok(position)) =
+            (streams.get(position).and_then(|moved| place_under(&**moved, key)), u32::try_from(position))
+        {
+            place.position.store(position, Ordering::Relaxed);
+        }
+        // Another stream may be the first now, and it may number its keys in another way.
+        if let Some((number_of_first, _)) = streams.first().and_then(|first| place_under(&**first, key)) {
+            *number = number_of_first;
         }
         if streams.len() == 1 {
             if let Some(last) = streams.pop() {
