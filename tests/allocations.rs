@@ -14,8 +14,9 @@ use futures_util::FutureExt;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use tower::{Layer, Service, service_fn};
 use tower_bearer::{
-    AuthLayer, Claims, Consistency, MemoryStore, NewSession, TokenService, TokenType,
+    AuthLayer, Claims, Consistency, MemoryStore, NewSession, TokenPolicy, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
+    jwt::AccessTyp,
     tokens::ReplicaState,
 };
 
@@ -133,4 +134,47 @@ async fn a_check_under_bounded_staleness_allocates_nothing() {
     // once.
     allocations_of_a_check(&tokens, &token);
     assert_eq!(allocations_of_a_check(&tokens, &token), 0);
+}
+
+/// The bytes of an open stream on the heap: its state, its ids and its entry in the index. The handle
+/// itself is part of the response or task.
+#[tokio::test]
+async fn an_open_stream_takes_at_most_200_bytes() {
+    let store = std::sync::Arc::new(MemoryStore::default());
+    for policy in [TokenPolicy::Tracked, TokenPolicy::Stateless] {
+        let issuing = TokenService::builder().secret(SECRET).shared_store(store.clone()).build().unwrap();
+        let tokens = match policy {
+            TokenPolicy::Tracked => issuing.clone(),
+            _ => {
+                TokenService::builder().secret(SECRET).policy(policy).access_typ(AccessTyp::Compatible).build().unwrap()
+            }
+        };
+        // The watcher starts with the first stream.
+        let token = access_token(&issuing);
+        let claims = tokens.validate_token(&token, TokenType::Access).await.unwrap();
+        let first = tokens.ended(&claims);
+        // Just above a size at which the tables of the index grow, where they are half empty.
+        for (count, id) in [(7_000_u32, 8_usize), (8_000, 8), (8_000, 36)] {
+            let mut all = Vec::new();
+            for number in 0..count {
+                let session = NewSession::new(format!("{number:0>id$}"));
+                let token = issuing.create_access_token(session).await.unwrap();
+                all.push(tokens.validate_token(token.as_str(), TokenType::Access).await.unwrap());
+            }
+            let mut streams = Vec::with_capacity(all.len());
+            let opened = measure(|| {
+                for claims in &all {
+                    let mut ended = tokens.ended(claims);
+                    assert!((&mut ended).now_or_never().is_none());
+                    streams.push(ended);
+                }
+            });
+            let bytes = opened.bytes_current / i64::from(count);
+            println!("{count} streams with subjects of {id} bytes: {bytes} bytes each");
+            assert!(bytes <= 200 + i64::try_from(id - 8).unwrap(), "{bytes} bytes a stream");
+            let closed = measure(|| streams.clear());
+            assert!(opened.bytes_current + closed.bytes_current < 64 * 1024, "a dropped stream leaves nothing");
+        }
+        drop(first);
+    }
 }

@@ -56,7 +56,7 @@ enum List<T> {
 /// The count of locks over which the streams are spread.
 const SHARDS: usize = 64;
 /// The size from which a table is shrunk when most of it is empty.
-const WORTH_SHRINKING: usize = 256;
+const WORTH_SHRINKING: usize = 32;
 
 impl Place {
     pub(super) fn new(key: u64, bucket: u32) -> Self {

@@ -19,8 +19,9 @@ use super::{
 pub(super) struct Stream {
     pub(super) ids: Ids,
     place: Place,
-    /// The other places of another issuer's token.
-    others: Option<Box<[Place]>>,
+    /// The other places of another issuer's token. Boxed twice, so that our own tokens, which have
+    /// none, pay for one pointer.
+    others: Option<Box<Others>>,
     /// Each waits for its owner's task alone.
     waker: Mutex<Option<Waker>>,
     /// The moment as of which the token was not revoked, by the clock of the leases.
@@ -40,12 +41,15 @@ pub(super) struct Stream {
     pub(super) is_urgent: AtomicBool,
 }
 
+#[derive(Debug)]
+struct Others(Box<[Place]>);
+
 impl Stream {
     pub(super) fn new(ids: Ids, place: Place, others: Vec<Place>, now: u64, share: u8, expires: bool) -> Self {
         Self {
             ids,
             place,
-            others: (!others.is_empty()).then(|| others.into_boxed_slice()),
+            others: (!others.is_empty()).then(|| Box::new(Others(others.into_boxed_slice()))),
             waker: Mutex::new(None),
             proved: AtomicU64::new(now),
             cause: AtomicU8::new(0),
@@ -108,7 +112,7 @@ impl Stream {
 
     /// Returns the buckets whose logs have its revocations.
     pub(super) fn buckets(&self) -> impl Iterator<Item = u32> {
-        let others = self.others.iter().flat_map(|places| places.iter());
+        let others = self.others.iter().flat_map(|others| others.0.iter());
         std::iter::once(&self.place).chain(others).map(|place| place.bucket)
     }
 }
@@ -117,7 +121,7 @@ impl Indexed for Stream {
     fn place(&self, number: usize) -> Option<&Place> {
         match number.checked_sub(1) {
             None => Some(&self.place),
-            Some(number) => self.others.as_ref()?.get(number),
+            Some(number) => self.others.as_ref()?.0.get(number),
         }
     }
 }
