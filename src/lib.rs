@@ -73,6 +73,9 @@
 //!
 //! See [`compat`].
 
+// docs.rs builds on nightly, with this `cfg`: each item that needs a feature names it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod clock;

@@ -269,8 +269,9 @@ async fn jsn_10_claims_are_nested_up_to_a_limit() {
 const SUITE: &str = "json-test-suite";
 
 #[tokio::test]
+#[ignore = "reads third-party vectors, which are no part of the tree: see CONTRIBUTING.md"]
 async fn jsn_12_what_is_no_json_is_refused_as_payload_claim_and_header() {
-    let Some(files) = vectors::read_all(SUITE, "n_") else { return };
+    let files = vectors::read_all(SUITE, "n_");
     let mut tried = 0;
     for (name, json) in &files {
         let subject = roomy();
@@ -298,8 +299,9 @@ fn reading(subject: &Subject) -> AuthLayer<AnyClaims> {
 }
 
 #[tokio::test]
+#[ignore = "reads third-party vectors, which are no part of the tree: see CONTRIBUTING.md"]
 async fn jsn_13_what_is_json_is_accepted_as_a_claim_and_handed_on() {
-    let Some(files) = vectors::read_all(SUITE, "y_") else { return };
+    let files = vectors::read_all(SUITE, "y_");
     for (name, json) in &files {
         let subject = roomy();
         let good = subject.claims_text().await;
@@ -321,8 +323,9 @@ async fn jsn_13_what_is_json_is_accepted_as_a_claim_and_handed_on() {
 /// Accepted or refused: the standard leaves it open. What counts is that nothing panics, and that
 /// all say the same.
 #[tokio::test]
+#[ignore = "reads third-party vectors, which are no part of the tree: see CONTRIBUTING.md"]
 async fn jsn_14_what_may_be_json_is_accepted_or_refused_but_never_a_fault() {
-    let Some(files) = vectors::read_all(SUITE, "i_") else { return };
+    let files = vectors::read_all(SUITE, "i_");
     let mut accepted = 0;
     for (name, json) in &files {
         let subject = roomy();
@@ -353,12 +356,13 @@ async fn jsn_14_what_may_be_json_is_accepted_or_refused_but_never_a_fault() {
 /// The whole suite below HTTP: what no token can be is called malformed, by the functions that need
 /// no service too.
 #[test]
+#[ignore = "reads third-party vectors, which are no part of the tree: see CONTRIBUTING.md"]
 fn vec_10_json_test_suite_at_the_level_of_text() {
     let keys = KeySet::signing(SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap());
     let rules = Validation::new().max_token_len(1 << 20);
     let mut counts = [0; 3];
     for (kind, count) in ["y_", "n_", "i_"].into_iter().zip(&mut counts) {
-        let Some(files) = vectors::read_all(SUITE, kind) else { return };
+        let files = vectors::read_all(SUITE, kind);
         for (name, json) in &files {
             *count += 1;
             let claims = around(r#"{"sub":"42","jti":"t","type":"access","iat":1,"exp":2}"#, json, true);
