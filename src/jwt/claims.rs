@@ -346,7 +346,7 @@ impl JwtClaims<RawClaims> {
 /// [`TokenService`](crate::TokenService) has also checked that the token is not revoked.
 ///
 /// Clones share one allocation. Only verification creates `Claims`, so a handler can trust those in
-/// a request's extensions. The methods of [`JwtClaims`] return the registered claims, and
+/// a request's extensions. The methods of [`JwtClaims`] return the registered claims.
 /// [`custom`](JwtClaims::custom) returns the application's:
 ///
 /// ```

@@ -1,6 +1,6 @@
-//! The log of an operator: each change of a replica's state once, with level, state and reason.
+//! The events for operators: each change of a replica's state once, with level, state and reason.
 //!
-//! It also names the revocations that the store has lost and knows again, and nothing secret.
+//! They also count republished revocations, and contain no secret.
 
 use std::{
     net::Ipv4Addr,
@@ -22,7 +22,7 @@ use crate::{
     wait_until_leased,
 };
 
-/// Long enough that a busy machine ends no lease.
+/// Long enough that no lease ends on a busy machine.
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(3));
 const BUCKETS: usize = 16;
 /// TEST secrets.
@@ -36,7 +36,7 @@ const REFUSED: &str = "WARN Unavailable 16 from 0: the store refuses to be read:
 const ONE_BUCKET: &str = "WARN Unavailable 1 from 3: the store's log cannot be understood";
 const RESYNC: &str = "WARN Strict 16 from 0: the store has lost or replaced its revocation log; the node reads it anew";
 
-/// What was told of states: level, state, number of buckets, first bucket, reason.
+/// Returns the state events: level, state, number of buckets, first bucket, reason.
 fn states(log: &Log) -> Vec<String> {
     let field = |line: &str, name: &str, end: char| {
         let rest = line.split_once(&format!(" {name}=")).map(|(_, rest)| rest.trim_start_matches('"').to_owned());
@@ -51,7 +51,7 @@ fn states(log: &Log) -> Vec<String> {
     log.text().lines().filter(of_report).map(told).collect()
 }
 
-/// What was told of losses: level and number.
+/// Returns the events about lost revocations: level and number.
 fn losses(log: &Log) -> Vec<String> {
     let text = log.text();
     let lines = text.lines().filter(|line| line.contains(" tower_bearer::replica::notices: "));
@@ -59,8 +59,7 @@ fn losses(log: &Log) -> Vec<String> {
     lines.map(told).collect()
 }
 
-/// Waits until these states were told, after those that were expected before, and demands that no
-/// others were.
+/// Waits for exactly these state events after those in `all`, and appends them to `all`.
 async fn told_next(log: &Log, all: &mut Vec<String>, next: &[&str]) {
     all.extend(next.iter().map(ToString::to_string));
     eventually("a state is told", async || (states(log).len() >= all.len()).then_some(())).await;
@@ -73,7 +72,7 @@ async fn run<T: redis::FromRedisValue>(admin: &MultiplexedConnection, words: &[&
     command.query_async(&mut admin.clone()).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 
-/// Waits until the log of every bucket was read some fifty times.
+/// Waits until the log of every bucket was read about fifty times.
 async fn reads_go_on(admin: &MultiplexedConnection) {
     let reads = async || {
         let stats: String = run(admin, &["INFO", "commandstats"]).await;
@@ -95,11 +94,11 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
     let mut server = RedisServer::start_with(&rights);
     let proxy = Proxy::start(server.port()).await;
     let url = proxy.url().replace("127.0.0.1", &format!("app:{PASSWORD}@127.0.0.1"));
-    // Short, for that long every attempt to connect to a server that hangs takes.
+    // Short, because every attempt to connect to a hanging server takes this long.
     let store = RedisStore::builder(url).timeout(Duration::from_secs(1)).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder.consistency(BOUNDED));
     wait_until_leased(&tokens).await;
-    // A busy machine may have been too slow for the very first reads.
+    // On a busy machine the very first reads may have timed out.
     let mut told = states(&log);
     assert_eq!(told.last().unwrap(), LEASED);
     let mut secrets = Secrets::default();
@@ -108,7 +107,7 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
         secrets.add(name, secret);
     }
 
-    // What this node revokes is no change of its state.
+    // An own revocation does not change the state.
     let admin = server.admin().await;
     for _ in 0..20 {
         let pair = pair(&tokens, SUBJECT).await;
@@ -122,7 +121,7 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
     reads_go_on(&admin).await;
     told_next(&log, &mut told, &[]).await;
 
-    // A server that hangs, for several attempts to connect to it.
+    // The server hangs during several attempts to connect.
     server.pause();
     told_next(&log, &mut told, &[NO_ANSWER]).await;
     for _ in 0..3 {
@@ -152,7 +151,7 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
     run::<()>(&admin, &["ACL", "SETUSER", "app", "~*"]).await;
     told_next(&log, &mut told, &[LEASED]).await;
 
-    // A server that is gone: somebody in its place closes every connection, and counts them.
+    // The server is killed. A listener in its place closes and counts all connections.
     server.kill();
     let place = TcpListener::bind((Ipv4Addr::LOCALHOST, server.port())).await.unwrap();
     let (attempts, mut seen) = watch::channel(0);
@@ -215,8 +214,7 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     secrets.must_not_be_in("the log", log.text());
 }
 
-/// The task that looks for losses runs when the log was read for the first time, while this node
-/// goes on to revoke.
+/// The search for losses runs after the first read of the log, while this node keeps revoking.
 #[tokio::test]
 async fn what_a_node_has_just_revoked_is_not_taken_for_lost() {
     let server = RedisServer::start();
@@ -224,7 +222,8 @@ async fn what_a_node_has_just_revoked_is_not_taken_for_lost() {
         let events = Events::default();
         let store = RedisStore::builder(server.url()).timeout(HANG).connect().await.unwrap();
         let tokens = node_on(store, |builder| builder.consistency(consistency).on_event(events.hook()));
-        // Longer than that task hesitates, in real time: the store answers meanwhile.
+        // Longer than the delay of that search, in real time because the store must answer
+        // meanwhile.
         let (tokens, end) = (&tokens, Instant::now() + Duration::from_millis(1500));
         let revoke = |user: usize| async move {
             for number in (0..).take_while(|_| Instant::now() < end) {

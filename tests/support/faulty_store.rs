@@ -1,4 +1,4 @@
-//! A memory store that misbehaves on command: it answers late, is held, fails, or never answers.
+//! A memory store that answers late, fails or hangs on command.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use tower_bearer::{
     },
 };
 
-/// Every way in which a store can fail.
+/// Every kind of store error.
 pub const STORE_ERRORS: [StoreErrorKind; 7] = [
     StoreErrorKind::Unavailable,
     StoreErrorKind::Timeout,
@@ -31,35 +31,35 @@ pub const STORE_ERRORS: [StoreErrorKind; 7] = [
     StoreErrorKind::Overloaded,
 ];
 
-/// How the store answers.
+/// The way in which the store answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {
-    /// At once, as the memory store does.
+    /// Answers at once, as the memory store does.
     AtOnce,
-    /// At the second poll.
+    /// Answers at the second poll.
     Late,
-    /// When [`FaultyStore::release`] is called. The work is done then.
+    /// Does the work and answers when [`FaultyStore::release`] is called.
     Held,
-    /// When [`FaultyStore::release`] is called, though the work is done at once: a node that stalls
-    /// before it has read the answer.
+    /// Does the work at once and answers when [`FaultyStore::release`] is called, as if the node
+    /// stalled before it read the answer.
     DoneThenHeld,
-    /// With this error; nothing is done.
+    /// Fails with this error and does nothing.
     Fails(StoreErrorKind),
-    /// Never.
+    /// Never answers.
     Hangs,
 }
 
-/// A handle: its clones are one store.
+/// A handle of a store. Clones share the store.
 #[derive(Clone)]
 pub struct FaultyStore(Arc<Inner>);
 
 struct Inner {
     clock: Arc<dyn Clock>,
     memory: Mutex<Arc<MemoryStore>>,
-    /// For how long the log is kept, and how stale a node's knowledge may be.
+    /// The arguments of `keep_log_for` and `allow_staleness`.
     wishes: Mutex<(Duration, Duration)>,
     behaviour: Mutex<Behaviour>,
-    /// The one method that misbehaves, or all of them.
+    /// The method that has the behaviour; `None` for all.
     only: Mutex<Option<&'static str>>,
     released: watch::Sender<u64>,
     calls: AtomicUsize,
@@ -85,39 +85,40 @@ impl FaultyStore {
         }))
     }
 
-    /// From now on every method answers like this.
+    /// Sets the behaviour of every method.
     pub fn answer(&self, behaviour: Behaviour) {
         *self.0.only.lock().unwrap() = None;
         *self.0.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// From now on this method answers like this, and the others at once.
+    /// Sets the behaviour of one method. The others answer at once.
     pub fn answer_only(&self, method: &'static str, behaviour: Behaviour) {
         *self.0.only.lock().unwrap() = Some(method);
         *self.0.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// Lets those that are held go on.
+    /// Releases all held calls.
     pub fn release(&self) {
         self.0.released.send_modify(|count| *count += 1);
     }
 
-    /// How many calls there were.
+    /// Returns the number of calls.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// How many of them were to change something.
+    /// Returns the number of calls that write.
     pub fn writes(&self) -> usize {
         self.0.writes.load(Ordering::SeqCst)
     }
 
-    /// How many of them asked what has become of a token.
+    /// Returns the number of calls that check a token.
     pub fn checks(&self) -> usize {
         self.0.checks.load(Ordering::SeqCst)
     }
 
-    /// From now on the store is as empty as a new one. What nodes wish of it they tell it again.
+    /// Replaces the store by an empty one with the same log settings, as nodes would set them
+    /// again.
     pub fn lose_everything(&self) {
         let (keep, staleness) = *self.0.wishes.lock().unwrap();
         let empty = MemoryStore::with_clock(Shared(Arc::clone(&self.0.clock)));
@@ -130,7 +131,7 @@ impl FaultyStore {
         Arc::clone(&self.0.memory.lock().unwrap())
     }
 
-    /// How many answers are being waited for now.
+    /// Returns the number of pending answers.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::SeqCst)
     }
@@ -175,7 +176,7 @@ impl FaultyStore {
     }
 }
 
-/// One clock for a store and the one that takes its place.
+/// The clock that a store shares with its replacement.
 struct Shared(Arc<dyn Clock>);
 
 impl Clock for Shared {
@@ -301,7 +302,7 @@ impl Denylist for FaultyStore {
         self.ask("denied", move |store| store.denied(query))
     }
 
-    /// The log and the denials of a memory store are kept for as long as one another.
+    /// A memory store keeps denials as long as the log.
     fn keep_denials_for(&self, keep: Duration) {
         self.keep_log_for(keep);
     }

@@ -1,4 +1,4 @@
-//! An address that moves from a primary to its replica, while a node is kept on the old primary.
+//! An address moves from a primary to its replica, while one node stays on the old primary.
 
 use std::time::{Duration, Instant};
 
@@ -13,26 +13,28 @@ use tower_bearer::{
 use super::{bound, holds_the_bound, lets_in, serves_again, trio::REPLICA};
 use crate::support::{Proxy, RedisServer, eventually, redis_fixture::node_on};
 
-/// The bound is a second above the staleness; the rest is the least that a user may expect.
+/// The greatest bound that a user may expect here, with some room above the staleness plus a
+/// second.
 const MOST: Duration = Duration::from_secs(3);
 
 const LAG: Duration = Duration::from_secs(1);
 const D: Duration = Duration::from_secs(1);
 const WATCHED: Duration = Duration::from_secs(30);
 
-/// A primary that demands one replica, and the addresses that lead to it.
+/// A primary that requires one replica for writes, and the proxies in front of it.
 struct Pair {
     old: RedisServer,
     new: RedisServer,
-    /// By which nodes meet the primary.
+    /// The address of the primary for nodes.
     address: Proxy,
-    /// By which the replica does.
+    /// The address of the primary for the replica.
     replication: Proxy,
 }
 
 impl Pair {
     async fn start() -> Self {
-        // Without its replica it takes writes for ten seconds more: the bound rests on the proof.
+        // Without its replica the primary accepts writes for ten more seconds, so the bound depends
+        // on the proof.
         let old = RedisServer::start_with(&["--min-replicas-to-write", "1", "--repl-diskless-sync-delay", "0"]);
         let (address, replication) = (Proxy::start(old.port()).await, Proxy::start(old.port()).await);
         let primary = format!("127.0.0.1 {}", replication.port());
@@ -45,8 +47,8 @@ impl Pair {
         RedisStore::builder(self.address.url()).failover(Failover::Replicas { max_lag: LAG })
     }
 
-    /// Makes the replica the primary, and revokes a session there. It demands no replica, so it may
-    /// serve alone. Returns when that was confirmed.
+    /// Promotes the replica, which requires no replica itself, and revokes a session there. Returns
+    /// the time of the confirmation.
     async fn promote_and_revoke(&self, session_id: &SessionId) -> Instant {
         let mut admin = self.new.admin().await;
         redis::cmd("REPLICAOF").arg(&["NO", "ONE"]).exec_async(&mut admin).await.unwrap();
@@ -56,8 +58,8 @@ impl Pair {
         Instant::now()
     }
 
-    /// Leads the address to the new primary, which has a replica of its own. The old primary is
-    /// left as it is.
+    /// Moves the address to the new primary and returns the new primary's replica. The old primary
+    /// stays as it is.
     fn move_address(&self) -> RedisServer {
         let primary = format!("127.0.0.1 {}", self.new.port());
         let replica = RedisServer::start_with(&["--replicaof", &primary]);
@@ -76,7 +78,7 @@ impl Pair {
 }
 
 async fn kept(servers: &Pair, consistency: Consistency) -> TokenService {
-    // The replica has to load its first copy.
+    // The replica must load its first copy.
     let store = eventually("the node connects", async || servers.store().connect().await.ok()).await;
     node_on(store, |builder| builder.consistency(consistency))
 }
@@ -88,7 +90,7 @@ fn staleness(consistency: Consistency) -> Duration {
     }
 }
 
-/// A token that is let in.
+/// Opens a session and returns its tokens, which the node has accepted.
 async fn opened(tokens: &TokenService, user: &str) -> TokenPair {
     let open = async || tokens.create_token_pair(NewSession::new(user)).await.ok();
     let pair = eventually("a session is opened", open).await;
@@ -103,7 +105,7 @@ async fn an_old_primary_without_replicas_is_believed_no_longer_than_the_bound(co
     assert_eq!(bound, staleness(consistency) + LAG);
     assert!(bound <= staleness(consistency) + MOST, "{bound:?}");
     let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
-    // What was written last must have been acknowledged, or the next one is lost with the link.
+    // The replica must have acknowledged the last write, or the next write is lost with the link.
     servers.wait_until_replicated().await;
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
@@ -133,8 +135,8 @@ async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency:
     let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
     servers.wait_until_replicated().await;
     servers.old.pause();
-    // The replica's acknowledgement of each second waits in the socket of the primary, which dates
-    // it when it reads it. Real time: the replica sends by its own clock.
+    // The replica acknowledges once a second. The acknowledgements wait in the socket, and the
+    // primary dates them when it reads them. Real time, because the replica uses its own clock.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
@@ -166,7 +168,7 @@ async fn a_pause_of_the_primary_costs_a_moment_of_service_and_no_more() {
     let kept = kept(&servers, Consistency::Strong).await;
     let live = opened(&kept, "42").await;
     servers.old.pause();
-    // Real time, for the replica's clock goes on: no proof of before counts any more.
+    // Real time, because the replica's clock runs. Afterwards no earlier proof counts.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(lets_in(&kept, &live).await, None);
     servers.old.resume();
@@ -180,7 +182,7 @@ async fn a_replica_that_is_away_stops_the_service_until_it_is_back(consistency: 
     let bound = bound(&kept).await;
     servers.new.pause();
     let away = Instant::now();
-    // What was acknowledged before the pause is the last proof that there is.
+    // The acknowledgement before the pause is the last proof.
     let last = holds_the_bound(&kept, &live, away, bound, bound + Duration::from_millis(500)).await;
     println!("last let in {last:?} after the replica was gone; the bound is {bound:?}");
     assert_eq!(lets_in(&kept, &live).await, None);
@@ -212,7 +214,7 @@ async fn a_promoted_server_that_demands_no_replica_serves_alone_and_tells_that_t
     servers.replication.block(&[REPLICA]);
     servers.promote_and_revoke(revoked.session_id()).await;
     servers.address.move_to(servers.new.port());
-    // Connections that are open still lead to the old primary.
+    // Open connections still lead to the old primary.
     let is_refused = async || (lets_in(&kept, &revoked).await == Some(false)).then_some(());
     eventually("the new primary serves", is_refused).await;
     assert_eq!(lets_in(&kept, &live).await, Some(true));
@@ -222,7 +224,7 @@ async fn a_promoted_server_that_demands_no_replica_serves_alone_and_tells_that_t
     kept.revoke_session("43", live.session_id()).await.unwrap();
 }
 
-/// The old primary takes writes without its replica, and the node has connections to both.
+/// The old primary accepts writes without its replica, and the node has connections to both.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
     let servers = Pair::start().await;
@@ -231,7 +233,8 @@ async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
     servers.wait_until_replicated().await;
     let mut admin = servers.old.admin().await;
     redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "0"]).exec_async(&mut admin).await.unwrap();
-    // A server that tells this is believed without its replicas.
+    // Hides the setting from the node, which believes a server without required replicas without a
+    // proof.
     redis::cmd("ACL").arg(&["SETUSER", "default", "-config"]).exec_async(&mut admin).await.unwrap();
     servers.replication.block(&[REPLICA]);
     servers.promote_and_revoke(revoked.session_id()).await;
@@ -240,7 +243,7 @@ async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
         !warnings.iter().any(|warning| warning.contains("replicas have acknowledged"))
     };
     eventually("the old primary proves nothing", async || (!proves().await).then_some(())).await;
-    // Connections that are open still lead to the old primary.
+    // Open connections still lead to the old primary.
     let _replica = servers.move_address();
     eventually("the new primary is proved", async || proves().await.then_some(())).await;
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));

@@ -1,4 +1,4 @@
-//! Sentinels promote the replica while a node is kept on the old primary and cut off from them.
+//! Sentinels promote the replica while a node stays on the old primary, cut off from them.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tower_bearer::Consistency;
 use super::{bound, holds_the_bound, lets_in, pair, serves_again, trio::Trio};
 use crate::support::{TextStore, eventually, redis_fixture::node_on};
 
-/// For how long the node is watched after the revocation.
+/// The time for which the node is observed after the revocation.
 const WATCHED: Duration = Duration::from_secs(30);
 const D: Duration = Duration::from_secs(1);
 
@@ -29,7 +29,7 @@ async fn an_old_primary_is_believed_no_longer_than_the_bound(consistency: Consis
     let old = server().await.unwrap();
     trio.part();
     let parted = Instant::now();
-    // What the old primary confirms under the old word, it also tells the node.
+    // A revocation on the old primary would also reach its node.
     eventually("the other node asks the new primary", async || server().await.filter(|server| *server != old)).await;
     other.revoke_session("42", revoked.session_id()).await.unwrap();
     let confirmed = Instant::now();
@@ -74,7 +74,7 @@ async fn on_the_old_primary_nothing_is_confirmed_once_the_sentinels_are_out_of_r
     kept.revoke_session("42", before.session_id()).await.unwrap_err();
     kept.create_token_pair(tower_bearer::NewSession::new("42")).await.unwrap_err();
     kept.refresh_access_token(before.refresh().as_str()).await.unwrap_err();
-    // An attempt to connect that is under way may fail for a cause of its own before.
+    // A connection attempt under way may fail first for another reason.
     eventually("the error names its cause", async || {
         let error = store.check("42", before.session_id().as_str(), "j").await.unwrap_err();
         let cause = std::error::Error::source(&error)?.to_string();
