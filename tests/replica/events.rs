@@ -60,7 +60,7 @@ fn losses(log: &Log) -> Vec<String> {
 }
 
 /// Waits for exactly these state events after those in `all`, and appends them to `all`.
-async fn told_next(log: &Log, all: &mut Vec<String>, next: &[&str]) {
+async fn assert_next_states(log: &Log, all: &mut Vec<String>, next: &[&str]) {
     all.extend(next.iter().map(ToString::to_string));
     eventually("a state is told", async || (states(log).len() >= all.len()).then_some(())).await;
     assert_eq!(states(log), *all);
@@ -73,7 +73,7 @@ async fn run<T: redis::FromRedisValue>(admin: &MultiplexedConnection, words: &[&
 }
 
 /// Waits until the log of every bucket was read about fifty times.
-async fn reads_go_on(admin: &MultiplexedConnection) {
+async fn wait_for_more_reads(admin: &MultiplexedConnection) {
     let reads = async || {
         let stats: String = run(admin, &["INFO", "commandstats"]).await;
         let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xrange:calls=")?.split(',').next());
@@ -118,38 +118,38 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
         tokens.revoke_session(SUBJECT, pair.session_id()).await.unwrap();
         tokens.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap_err();
     }
-    reads_go_on(&admin).await;
-    told_next(&log, &mut told, &[]).await;
+    wait_for_more_reads(&admin).await;
+    assert_next_states(&log, &mut told, &[]).await;
 
     // The server hangs during several attempts to connect.
     server.pause();
-    told_next(&log, &mut told, &[NO_ANSWER]).await;
+    assert_next_states(&log, &mut told, &[NO_ANSWER]).await;
     for _ in 0..3 {
         let before = proxy.request_bytes();
         eventually("another attempt", async || (proxy.request_bytes() > before).then_some(())).await;
     }
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[]).await;
     server.resume();
-    told_next(&log, &mut told, &[LEASED]).await;
-    reads_go_on(&admin).await;
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[LEASED]).await;
+    wait_for_more_reads(&admin).await;
+    assert_next_states(&log, &mut told, &[]).await;
 
     run::<()>(&admin, &["FLUSHALL"]).await;
-    told_next(&log, &mut told, &[RESYNC, LEASED]).await;
-    reads_go_on(&admin).await;
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[RESYNC, LEASED]).await;
+    wait_for_more_reads(&admin).await;
+    assert_next_states(&log, &mut told, &[]).await;
 
     run::<()>(&admin, &["SET", "tb:{3}:log", "something else"]).await;
-    told_next(&log, &mut told, &[ONE_BUCKET]).await;
-    reads_go_on(&admin).await;
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[ONE_BUCKET]).await;
+    wait_for_more_reads(&admin).await;
+    assert_next_states(&log, &mut told, &[]).await;
     run::<()>(&admin, &["DEL", "tb:{3}:log"]).await;
-    told_next(&log, &mut told, &[LEASED]).await;
+    assert_next_states(&log, &mut told, &[LEASED]).await;
 
     run::<()>(&admin, &["ACL", "SETUSER", "app", "resetkeys"]).await;
-    told_next(&log, &mut told, &[REFUSED]).await;
+    assert_next_states(&log, &mut told, &[REFUSED]).await;
     run::<()>(&admin, &["ACL", "SETUSER", "app", "~*"]).await;
-    told_next(&log, &mut told, &[LEASED]).await;
+    assert_next_states(&log, &mut told, &[LEASED]).await;
 
     // The server is killed. A listener in its place closes and counts all connections.
     server.kill();
@@ -161,16 +161,16 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
             attempts.send_modify(|attempts| *attempts += 1);
         }
     });
-    told_next(&log, &mut told, &[AWAY]).await;
+    assert_next_states(&log, &mut told, &[AWAY]).await;
     let before = *seen.borrow();
     timeout(HANG, seen.wait_for(|attempts| *attempts >= before + 4)).await.unwrap().unwrap();
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[]).await;
     place.abort();
     drop(place.await);
     server.restart();
-    told_next(&log, &mut told, &[RESYNC, LEASED]).await;
-    reads_go_on(&server.admin().await).await;
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[RESYNC, LEASED]).await;
+    wait_for_more_reads(&server.admin().await).await;
+    assert_next_states(&log, &mut told, &[]).await;
 
     let text = log.text();
     secrets.must_not_be_in("the log", &text);
@@ -190,7 +190,7 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     wait_until_leased(&tokens).await;
 
     run::<()>(&admin, &["FLUSHALL"]).await;
-    reads_go_on(&admin).await;
+    wait_for_more_reads(&admin).await;
     wait_until_leased(&tokens).await;
     let mut secrets = Secrets::default();
     for subject in [&first, &first, &second] {
@@ -205,7 +205,7 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     for time in 1..=2 {
         run::<()>(&admin, &["FLUSHALL"]).await;
         eventually("all is told", async || (losses(&log).len() >= time * 4).then_some(())).await;
-        reads_go_on(&admin).await;
+        wait_for_more_reads(&admin).await;
         let told = [2, 1]
             .map(|count| [SecurityEvent::RevocationsLost { count }, SecurityEvent::RevocationsRepublished { count }]);
         assert_eq!(events.take(), told.concat());

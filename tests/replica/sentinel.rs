@@ -105,7 +105,7 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
     let lost = pair(&revoker, "42").await;
     assert_eq!(lets_in(&watcher, &lost).await, Some(true));
     servers.wait_until_replicated().await;
-    replicates_no_more(&servers).await;
+    stop_replication(&servers).await;
     let revoked = revoker.revoke_session("42", lost.session_id()).await.unwrap();
     eventually("the node has read it", async || watcher.has_applied(revoked.position().unwrap()).then_some(())).await;
     // Otherwise the node that revoked would republish the revocation to the new primary.
@@ -139,7 +139,7 @@ async fn what_a_node_has_revoked_just_before_a_failover_is_told_to_the_new_prima
     let revoker = node_on(servers.sentinel.store().await, |builder| builder.on_event(events.hook()));
     let (kept, lost) = (pair(&revoker, "42").await, pair(&revoker, "42").await);
     servers.wait_until_replicated().await;
-    replicates_no_more(&servers).await;
+    stop_replication(&servers).await;
     // The primary may be killed before the node reads the log again.
     revoker.revoke_session("42", lost.session_id()).await.unwrap();
     servers.primary.kill();
@@ -159,7 +159,7 @@ async fn what_a_node_has_revoked_just_before_a_failover_is_told_to_the_new_prima
 }
 
 /// Stops the primary from sending any further write to the replica, even into its socket.
-async fn replicates_no_more(servers: &Replicated) {
+async fn stop_replication(servers: &Replicated) {
     servers.replica.pause();
     let mut admin = servers.primary.admin().await;
     let cut: u32 = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).query_async(&mut admin).await.unwrap();

@@ -177,7 +177,12 @@ async fn pause(seed: u64, step: u64) {
 }
 
 /// Rotates until the refresh fails, and returns every token that it got.
-async fn rotate_on(tokens: TokenService, mut refresh_token: String, seed: u64, task: u64) -> Vec<(TokenType, String)> {
+async fn rotate_until_refused(
+    tokens: TokenService,
+    mut refresh_token: String,
+    seed: u64,
+    task: u64,
+) -> Vec<(TokenType, String)> {
     let mut got = Vec::new();
     for step in 0..6 {
         pause(seed, task * 100 + step).await;
@@ -205,7 +210,7 @@ async fn logout_rotation_and_revoke_all_racing_leave_no_live_token() {
         }
         let mut rotations = tokio::task::JoinSet::new();
         for task in 0..3 {
-            rotations.spawn(rotate_on(tokens.clone(), first.refresh().as_str().to_owned(), seed, task));
+            rotations.spawn(rotate_until_refused(tokens.clone(), first.refresh().as_str().to_owned(), seed, task));
         }
         // A login after its password check.
         let login = tokio::spawn({

@@ -57,7 +57,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     memory: Mutex<Arc<MemoryStore>>,
     /// The arguments of `keep_log_for` and `allow_staleness`.
-    wishes: Mutex<(Duration, Duration)>,
+    log_settings: Mutex<(Duration, Duration)>,
     behaviour: Mutex<Behaviour>,
     /// The method that has the behaviour; `None` for all.
     only: Mutex<Option<&'static str>>,
@@ -74,7 +74,7 @@ impl FaultyStore {
         Self(Arc::new(Inner {
             memory: Mutex::new(Arc::new(MemoryStore::with_clock(Shared(Arc::clone(&clock))))),
             clock,
-            wishes: Mutex::default(),
+            log_settings: Mutex::default(),
             behaviour: Mutex::new(Behaviour::AtOnce),
             only: Mutex::new(None),
             released: watch::Sender::new(0),
@@ -120,7 +120,7 @@ impl FaultyStore {
     /// Replaces the store by an empty one with the same log settings, as nodes would set them
     /// again.
     pub fn lose_everything(&self) {
-        let (keep, staleness) = *self.0.wishes.lock().unwrap();
+        let (keep, staleness) = *self.0.log_settings.lock().unwrap();
         let empty = MemoryStore::with_clock(Shared(Arc::clone(&self.0.clock)));
         empty.keep_log_for(keep);
         empty.allow_staleness(staleness);
@@ -136,7 +136,7 @@ impl FaultyStore {
         self.0.waiting.load(Ordering::SeqCst)
     }
 
-    fn ask<T: Send + 'static>(
+    fn call<T: Send + 'static>(
         &self,
         method: &'static str,
         work: impl FnOnce(&MemoryStore) -> StoreAnswer<T> + Send + 'static,
@@ -206,40 +206,40 @@ impl Drop for Waits {
 
 impl SessionStore for FaultyStore {
     fn open(&self, open: OpenSession) -> StoreAnswer<Opened> {
-        self.ask("open", move |store| store.open(open))
+        self.call("open", move |store| store.open(open))
     }
 
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
         let (subject, sid, jti) = (subject.clone(), sid.clone(), jti.clone());
-        self.ask("check", move |store| store.check(&subject, &sid, &jti))
+        self.call("check", move |store| store.check(&subject, &sid, &jti))
     }
 
     fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated> {
-        self.ask("rotate", move |store| store.rotate(rotate))
+        self.call("rotate", move |store| store.rotate(rotate))
     }
 
     fn revoke_session(&self, subject: &Subject, sid: &SessionId) -> StoreAnswer<Revoked> {
         let (subject, sid) = (subject.clone(), sid.clone());
-        self.ask("revoke_session", move |store| store.revoke_session(&subject, &sid))
+        self.call("revoke_session", move |store| store.revoke_session(&subject, &sid))
     }
 
     fn revoke_token(&self, subject: &Subject, jti: &TokenId, until: Timestamp) -> StoreAnswer<Revoked> {
         let (subject, jti) = (subject.clone(), jti.clone());
-        self.ask("revoke_token", move |store| store.revoke_token(&subject, &jti, until))
+        self.call("revoke_token", move |store| store.revoke_token(&subject, &jti, until))
     }
 
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
         let (subject, except) = (subject.clone(), except.cloned());
-        self.ask("revoke_all", move |store| store.revoke_all(&subject, except.as_ref()))
+        self.call("revoke_all", move |store| store.revoke_all(&subject, except.as_ref()))
     }
 
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
         let subject = subject.clone();
-        self.ask("sessions", move |store| store.sessions(&subject, page))
+        self.call("sessions", move |store| store.sessions(&subject, page))
     }
 
     fn ping(&self) -> StoreAnswer<Timestamp> {
-        self.ask("ping", SessionStore::ping)
+        self.call("ping", SessionStore::ping)
     }
 
     fn now(&self) -> Timestamp {
@@ -269,22 +269,22 @@ impl RevocationLog for FaultyStore {
     }
 
     fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
-        self.ask("log", move |store| RevocationLog::read(store, bucket, query))
+        self.call("log", move |store| RevocationLog::read(store, bucket, query))
     }
 
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
-        self.ask("republish", move |store| store.republish(bucket, revocation, until))
+        self.call("republish", move |store| store.republish(bucket, revocation, until))
     }
 
     fn keep_log_for(&self, keep: Duration) {
-        let mut wishes = self.0.wishes.lock().unwrap();
-        wishes.0 = wishes.0.max(keep);
+        let mut log_settings = self.0.log_settings.lock().unwrap();
+        log_settings.0 = log_settings.0.max(keep);
         self.memory().keep_log_for(keep);
     }
 
     fn allow_staleness(&self, staleness: Duration) {
-        let mut wishes = self.0.wishes.lock().unwrap();
-        wishes.1 = wishes.1.max(staleness);
+        let mut log_settings = self.0.log_settings.lock().unwrap();
+        log_settings.1 = log_settings.1.max(staleness);
         self.memory().allow_staleness(staleness);
     }
 
@@ -295,11 +295,11 @@ impl RevocationLog for FaultyStore {
 
 impl Denylist for FaultyStore {
     fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked> {
-        self.ask("deny", move |store| store.deny(deny))
+        self.call("deny", move |store| store.deny(deny))
     }
 
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
-        self.ask("denied", move |store| store.denied(query))
+        self.call("denied", move |store| store.denied(query))
     }
 
     /// A memory store keeps denials as long as the log.

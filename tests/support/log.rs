@@ -22,8 +22,8 @@ impl Log {
         // With a single subscriber, tracing caches the interest of the first thread that meets an
         // event, for all threads. A test without a log would so silence the others. A global
         // subscriber prevents that cache.
-        static EVERYWHERE: Once = Once::new();
-        EVERYWHERE.call_once(|| {
+        static GLOBAL: Once = Once::new();
+        GLOBAL.call_once(|| {
             tracing::subscriber::set_global_default(tracing_subscriber::registry())
                 .expect("no other global subscriber");
         });

@@ -117,11 +117,11 @@ pub fn rotation(subject: &str, sid: &str, counter: u32, grace: Duration) -> Rota
 
 /// Returns a query about a token of another issuer. An empty text stands for a missing id.
 pub fn query(issuer: &str, jti: &str, sid: &str, subject: &str) -> DenyQuery {
-    fn some<Id: for<'a> From<&'a str>>(text: &str) -> Option<Id> {
+    fn non_empty<Id: for<'a> From<&'a str>>(text: &str) -> Option<Id> {
         (!text.is_empty()).then(|| text.into())
     }
     with(DenyQuery::new(issuer), |query| {
-        (query.jti, query.sid, query.subject) = (some(jti), some(sid), some(subject));
+        (query.jti, query.sid, query.subject) = (non_empty(jti), non_empty(sid), non_empty(subject));
     })
 }
 
@@ -145,7 +145,7 @@ pub fn successor(rotated: Rotated) -> Successor {
 }
 
 /// Waits until the store's clock shows a later moment than `moment`.
-pub async fn pass(store: &RedisStore, moment: Timestamp) {
+pub async fn wait_until_after(store: &RedisStore, moment: Timestamp) {
     super::eventually("the store's clock moves on", async || {
         (store.ping().await.expect("a ping") > moment).then_some(())
     })

@@ -50,7 +50,7 @@ async fn run(admin: &mut MultiplexedConnection, words: &[&str]) -> i64 {
 }
 
 /// Repeats commands until the run ends.
-async fn again_and_again(
+async fn repeat_until_end(
     deployment: Arc<Deployment>,
     over: Arc<AtomicBool>,
     every: (u64, u64),
@@ -79,14 +79,14 @@ async fn the_bound_holds_when_all_is_calm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_nudges_are_cut() {
-    let fault = |deployment, over| again_and_again(deployment, over, (5, 20), vec![words("CLIENT KILL TYPE pubsub")]);
+    let fault = |deployment, over| repeat_until_end(deployment, over, (5, 20), vec![words("CLIENT KILL TYPE pubsub")]);
     Deployment::start().await.watch("nudges cut", fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_connections_are_killed_in_a_storm() {
     let kill = vec![words("CLIENT KILL TYPE normal SKIPME yes"), words("CLIENT KILL TYPE pubsub")];
-    let fault = |deployment, over| again_and_again(deployment, over, (20, 120), kill);
+    let fault = |deployment, over| repeat_until_end(deployment, over, (20, 120), kill);
     Deployment::start().await.watch("connections killed", fault).await;
 }
 
@@ -181,7 +181,7 @@ async fn the_bound_holds_when_the_server_is_killed_and_comes_back_empty() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_everything_is_flushed() {
-    let fault = |deployment, over| again_and_again(deployment, over, (50, 400), vec![words("FLUSHALL")]);
+    let fault = |deployment, over| repeat_until_end(deployment, over, (50, 400), vec![words("FLUSHALL")]);
     Deployment::start().await.watch("FLUSHALL", fault).await;
 }
 
@@ -191,7 +191,7 @@ async fn the_bound_holds_when_the_log_is_trimmed_under_its_readers() {
     // this entry does not link to its position.
     let trims = (0..16).map(|bucket| words(&format!("XTRIM tb:{{{bucket}}}:log MAXLEN {}", bucket % 2))).collect();
     let fault = |deployment: Arc<Deployment>, over: Arc<AtomicBool>| async move {
-        let trimming = again_and_again(Arc::clone(&deployment), Arc::clone(&over), (1, 8), trims);
+        let trimming = repeat_until_end(Arc::clone(&deployment), Arc::clone(&over), (1, 8), trims);
         // A frozen node misses the trimmed entries.
         let freezing = async {
             let mut random = Random::new();
@@ -210,6 +210,6 @@ async fn the_bound_holds_when_the_log_is_trimmed_under_its_readers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_scripts_are_flushed() {
-    let fault = |deployment, over| again_and_again(deployment, over, (5, 50), vec![words("SCRIPT FLUSH")]);
+    let fault = |deployment, over| repeat_until_end(deployment, over, (5, 50), vec![words("SCRIPT FLUSH")]);
     Deployment::start().await.watch("SCRIPT FLUSH", fault).await;
 }

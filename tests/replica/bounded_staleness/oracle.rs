@@ -44,7 +44,7 @@ pub(crate) struct Deployment {
 
 /// The observations of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Observations {
     /// The number of acknowledged revocations, each observed on every node.
     pub revocations: usize,
     /// Acceptances after the bound: the time from the acknowledgement to the start of the check.
@@ -80,7 +80,7 @@ impl Deployment {
     }
 
     /// Runs the oracle while `fault` runs. The flag tells `fault` to end.
-    pub(crate) async fn watch<F>(self, name: &str, fault: impl FnOnce(Arc<Self>, Arc<AtomicBool>) -> F) -> Seen
+    pub(crate) async fn watch<F>(self, name: &str, fault: impl FnOnce(Arc<Self>, Arc<AtomicBool>) -> F) -> Observations
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -92,7 +92,7 @@ impl Deployment {
         for worker in 0..WORKERS {
             let (deployment, taken) = (Arc::clone(&deployment), Arc::clone(&taken));
             workers.spawn(async move {
-                let mut seen = Seen::default();
+                let mut seen = Observations::default();
                 while taken.fetch_add(1, Ordering::SeqCst) < wanted {
                     let number = seen.revocations;
                     deployment.one(&format!("user-{worker}-{number}"), number, &mut seen).await;
@@ -100,7 +100,7 @@ impl Deployment {
                 seen
             });
         }
-        let mut seen = workers.join_all().await.into_iter().reduce(Seen::and).unwrap();
+        let mut seen = workers.join_all().await.into_iter().reduce(Observations::and).unwrap();
         over.store(true, Ordering::SeqCst);
         saboteur.await.unwrap();
         seen.refused_after.sort_unstable();
@@ -121,7 +121,7 @@ impl Deployment {
     }
 
     /// Opens a session, revokes it, and observes it until the revocation is certain on all nodes.
-    async fn one(&self, user: &str, number: usize, seen: &mut Seen) {
+    async fn one(&self, user: &str, number: usize, seen: &mut Observations) {
         let pair = self.open(user).await;
         let access = pair.access().as_str();
         for node in &self.nodes {
@@ -139,7 +139,7 @@ impl Deployment {
     }
 
     async fn open(&self, user: &str) -> TokenPair {
-        let mut patience = Patience::new("a session is opened");
+        let mut patience = TimeLimit::new("a session is opened");
         loop {
             match self.revoker.create_token_pair(NewSession::new(user).scope("read")).await {
                 Ok(pair) => return pair,
@@ -150,7 +150,7 @@ impl Deployment {
 
     /// Revokes in one of the three ways, until the revocation is acknowledged.
     async fn revoke(&self, user: &str, pair: &TokenPair, number: usize) {
-        let mut patience = Patience::new("a revocation is acknowledged");
+        let mut patience = TimeLimit::new("a revocation is acknowledged");
         loop {
             let revoke = match number % 3 {
                 0 => self.revoker.revoke_session(user, pair.session_id()),
@@ -171,9 +171,9 @@ impl Deployment {
 ///
 /// A store error is no answer. A node that was cut off is asked until it answers again, because a
 /// wrong lease would show then.
-async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: bool) -> Seen {
-    let (mut seen, mut refused) = (Seen::default(), false);
-    let mut patience = Patience::new("a node answers after the bound");
+async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: bool) -> Observations {
+    let (mut seen, mut refused) = (Observations::default(), false);
+    let mut patience = TimeLimit::new("a node answers after the bound");
     loop {
         let started = acknowledged.elapsed();
         match node.tokens.validate_token(access, TokenType::Access).await {
@@ -207,9 +207,9 @@ async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: boo
 
 /// A time limit for steps of tasks that move between threads, for which [`eventually`] cannot be
 /// used.
-struct Patience(&'static str, Instant);
+struct TimeLimit(&'static str, Instant);
 
-impl Patience {
+impl TimeLimit {
     fn new(what: &'static str) -> Self {
         Self(what, Instant::now() + Duration::from_secs(30))
     }
@@ -220,7 +220,7 @@ impl Patience {
     }
 }
 
-impl Seen {
+impl Observations {
     fn and(mut self, mut other: Self) -> Self {
         self.revocations += other.revocations;
         self.violations.append(&mut other.violations);
@@ -232,7 +232,7 @@ impl Seen {
     }
 }
 
-impl std::fmt::Display for Seen {
+impl std::fmt::Display for Observations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let quantile = |part: f64| {
             #[allow(

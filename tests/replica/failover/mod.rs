@@ -25,7 +25,7 @@ async fn bound(tokens: &TokenService) -> Duration {
 /// Checks a revoked token on a node for a while, and asserts that it is refused from `bound` after
 /// the confirmation on. Returns the time from the confirmation to the start of the last accepted
 /// check.
-async fn holds_the_bound(
+async fn assert_bound_holds(
     tokens: &TokenService,
     revoked: &TokenPair,
     confirmed: Instant,
@@ -45,7 +45,7 @@ async fn holds_the_bound(
 }
 
 /// Waits until the node accepts a live token, and returns the time that it took.
-async fn serves_again(tokens: &TokenService, live: &TokenPair) -> Duration {
+async fn wait_until_served(tokens: &TokenService, live: &TokenPair) -> Duration {
     let began = Instant::now();
     support::eventually("the live token is let in", async || (lets_in(tokens, live).await == Some(true)).then_some(()))
         .await;

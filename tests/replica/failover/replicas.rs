@@ -10,7 +10,7 @@ use tower_bearer::{
     },
 };
 
-use super::{bound, holds_the_bound, lets_in, serves_again, trio::REPLICA};
+use super::{assert_bound_holds, bound, lets_in, trio::REPLICA, wait_until_served};
 use crate::support::{Proxy, RedisServer, eventually, redis_fixture::node_on};
 
 /// The greatest bound that a user may expect here, with some room above the staleness plus a
@@ -77,7 +77,7 @@ impl Pair {
     }
 }
 
-async fn kept(servers: &Pair, consistency: Consistency) -> TokenService {
+async fn node_on_old_primary(servers: &Pair, consistency: Consistency) -> TokenService {
     // The replica must load its first copy.
     let store = eventually("the node connects", async || servers.store().connect().await.ok()).await;
     node_on(store, |builder| builder.consistency(consistency))
@@ -91,30 +91,30 @@ fn staleness(consistency: Consistency) -> Duration {
 }
 
 /// Opens a session and returns its tokens, which the node has accepted.
-async fn opened(tokens: &TokenService, user: &str) -> TokenPair {
+async fn open_accepted(tokens: &TokenService, user: &str) -> TokenPair {
     let open = async || tokens.create_token_pair(NewSession::new(user)).await.ok();
     let pair = eventually("a session is opened", open).await;
-    serves_again(tokens, &pair).await;
+    wait_until_served(tokens, &pair).await;
     pair
 }
 
 async fn an_old_primary_without_replicas_is_believed_no_longer_than_the_bound(consistency: Consistency) {
     let servers = Pair::start().await;
-    let kept = kept(&servers, consistency).await;
+    let kept = node_on_old_primary(&servers, consistency).await;
     let bound = bound(&kept).await;
     assert_eq!(bound, staleness(consistency) + LAG);
     assert!(bound <= staleness(consistency) + MOST, "{bound:?}");
-    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     // The replica must have acknowledged the last write, or the next write is lost with the link.
     servers.wait_until_replicated().await;
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
-    let last = holds_the_bound(&kept, &revoked, confirmed, bound, WATCHED).await;
+    let last = assert_bound_holds(&kept, &revoked, confirmed, bound, WATCHED).await;
     println!("last let in {last:?} after the revocation; the bound is {bound:?}");
     assert_eq!(lets_in(&kept, &live).await, None, "the old primary is still there, and serves nothing");
 
     let _replica = servers.move_address();
-    println!("served again {:?} after the address moved", serves_again(&kept, &live).await);
+    println!("served again {:?} after the address moved", wait_until_served(&kept, &live).await);
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));
 }
 
@@ -130,9 +130,9 @@ async fn a_primary_without_its_replica_is_not_believed_beyond_the_bound_if_the_n
 
 async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency: Consistency) {
     let servers = Pair::start().await;
-    let kept = kept(&servers, consistency).await;
+    let kept = node_on_old_primary(&servers, consistency).await;
     let bound = bound(&kept).await;
-    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     servers.wait_until_replicated().await;
     servers.old.pause();
     // The replica acknowledges once a second. The acknowledgements wait in the socket, and the
@@ -144,11 +144,11 @@ async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency:
         assert_ne!(lets_in(&kept, &revoked).await, Some(true), "the primary is stopped");
     }
     servers.old.resume();
-    let last = holds_the_bound(&kept, &revoked, confirmed, bound, confirmed.elapsed() + WATCHED).await;
+    let last = assert_bound_holds(&kept, &revoked, confirmed, bound, confirmed.elapsed() + WATCHED).await;
     assert_eq!(last, Duration::ZERO);
     assert_eq!(lets_in(&kept, &live).await, None);
     let _replica = servers.move_address();
-    println!("served again {:?} after the address moved", serves_again(&kept, &live).await);
+    println!("served again {:?} after the address moved", wait_until_served(&kept, &live).await);
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));
 }
 
@@ -165,32 +165,32 @@ async fn a_primary_that_was_stopped_and_replaced_is_not_believed_if_the_node_dec
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_of_the_primary_costs_a_moment_of_service_and_no_more() {
     let servers = Pair::start().await;
-    let kept = kept(&servers, Consistency::Strong).await;
-    let live = opened(&kept, "42").await;
+    let kept = node_on_old_primary(&servers, Consistency::Strong).await;
+    let live = open_accepted(&kept, "42").await;
     servers.old.pause();
     // Real time, because the replica's clock runs. Afterwards no earlier proof counts.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(lets_in(&kept, &live).await, None);
     servers.old.resume();
-    println!("served again {:?} after a pause", serves_again(&kept, &live).await);
+    println!("served again {:?} after a pause", wait_until_served(&kept, &live).await);
 }
 
 async fn a_replica_that_is_away_stops_the_service_until_it_is_back(consistency: Consistency) {
     let servers = Pair::start().await;
-    let kept = kept(&servers, consistency).await;
-    let (live, other) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let kept = node_on_old_primary(&servers, consistency).await;
+    let (live, other) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     let bound = bound(&kept).await;
     servers.new.pause();
     let away = Instant::now();
     // The acknowledgement before the pause is the last proof.
-    let last = holds_the_bound(&kept, &live, away, bound, bound + Duration::from_millis(500)).await;
+    let last = assert_bound_holds(&kept, &live, away, bound, bound + Duration::from_millis(500)).await;
     println!("last let in {last:?} after the replica was gone; the bound is {bound:?}");
     assert_eq!(lets_in(&kept, &live).await, None);
     kept.revoke_session("43", other.session_id()).await.unwrap_err();
     let status = kept.status().await;
     assert!(status.warnings.iter().any(|warning| warning.contains("of 1 replicas")), "{:?}", status.warnings);
     servers.new.resume();
-    println!("served again {:?} after it was back", serves_again(&kept, &live).await);
+    println!("served again {:?} after it was back", wait_until_served(&kept, &live).await);
     kept.revoke_session("42", live.session_id()).await.unwrap();
     assert_eq!(kept.status().await.warnings, [""; 0]);
 }
@@ -208,8 +208,8 @@ async fn a_replica_that_is_away_stops_the_service_if_the_node_decides_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_server_that_demands_no_replica_serves_alone_and_tells_that_the_bound_is_void() {
     let servers = Pair::start().await;
-    let kept = kept(&servers, Consistency::Strong).await;
-    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let kept = node_on_old_primary(&servers, Consistency::Strong).await;
+    let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     servers.wait_until_replicated().await;
     servers.replication.block(&[REPLICA]);
     servers.promote_and_revoke(revoked.session_id()).await;
@@ -228,8 +228,8 @@ async fn a_promoted_server_that_demands_no_replica_serves_alone_and_tells_that_t
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
     let servers = Pair::start().await;
-    let kept = kept(&servers, Consistency::Strong).await;
-    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let kept = node_on_old_primary(&servers, Consistency::Strong).await;
+    let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     servers.wait_until_replicated().await;
     let mut admin = servers.old.admin().await;
     redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "0"]).exec_async(&mut admin).await.unwrap();

@@ -86,19 +86,19 @@ impl Trio {
     }
 
     /// Returns the store of a node that stays on the old primary.
-    pub(crate) fn with_the_old(&self) -> RedisStoreBuilder {
+    pub(crate) fn store_on_old_primary(&self) -> RedisStoreBuilder {
         RedisStore::sentinel(self.sentinels.iter().map(|sentinel| sentinel.proxy.url()), MASTER)
     }
 
     /// Returns the store of a node on the side of the sentinels. The first configured sentinel does
     /// not exist.
-    pub(crate) fn with_the_sentinels(&self) -> RedisStoreBuilder {
+    pub(crate) fn store_with_sentinels(&self) -> RedisStoreBuilder {
         let nobody = format!("redis://127.0.0.1:{}/", free_port());
         RedisStore::sentinel([nobody].into_iter().chain(self.sentinels.iter().map(Sentinel::url)), MASTER)
     }
 
     /// Returns a store that is configured with one sentinel.
-    pub(crate) fn with_one_sentinel(&self) -> RedisStoreBuilder {
+    pub(crate) fn store_with_one_sentinel(&self) -> RedisStoreBuilder {
         RedisStore::sentinel(self.sentinels.first().map(|sentinel| sentinel.proxy.url()), MASTER)
     }
 
@@ -128,7 +128,7 @@ impl Trio {
     }
 
     /// Separates the old primary and its node from the sentinels and the replica.
-    pub(crate) fn part(&self) {
+    pub(crate) fn partition(&self) {
         self.old_address.block(&[SENTINELS, REPLICA]);
         self.sentinels.iter().for_each(|sentinel| sentinel.proxy.block(&[NODES]));
     }
