@@ -168,7 +168,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         let custom = if self.issuer.rules.validation.has_required(&claims) {
             (self.parse_custom)(&claims)
         } else {
-            Err(TokenError::Claims("one that is required is missing"))
+            Err(TokenError::Claims("a required claim is missing"))
         };
         Ok(Refreshing(Arc::new(Presented { claims, custom })))
     }

@@ -22,12 +22,12 @@ use crate::{
 
 const HMACS: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 
-/// A subject whose tokens are signed by this algorithm.
+/// Returns a subject whose tokens are signed by this algorithm.
 fn of(algorithm: Algorithm) -> Subject {
     Subject::with_keys(KeySet::signing(test_keys::signing(algorithm)))
 }
 
-/// The HS256 signature of a text that need not be two segments, as a segment.
+/// Returns the HS256 signature of any text, as a segment.
 fn mac(text: &str) -> String {
     encoded(signature(jsonwebtoken::Algorithm::HS256, &test_keys::encoding(Algorithm::HS256), text.as_bytes()))
 }
@@ -110,8 +110,7 @@ async fn ser_03_a_token_without_its_signature_is_refused_whatever_its_alg() {
 /// RFC 7520 section 5.6, to the letter.
 const DIRECT_ENCRYPTION: &str = "eyJhbGciOiJkaXIiLCJraWQiOiI3N2M3ZTJiOC02ZTEzLTQ1Y2YtODY3Mi02MTdiNWI0NTI0M2EiLCJlbmMiOiJBMTI4R0NNIn0..refa467QzzKx6QAB.JW_i_f52hww_ELQPGaYyeAB6HYGcR559l9TYnSovc23XJoBcW29rHP8yZOZG7YhLpT1bjFuvZPjQS-m0IFtVcXkZXdH_lr_FrdYt9HRUYkshtrMmIUAyGmUnd9zMDB2n0cRDIHAzFVeJUDxkUwVAE7_YGRPdcqMyiBoCO-FBdE-Nceb4h3-FtBP-c_BIwCPTjb9o0SbdcdREEMJMyZBH8ySWMVi1gPD9yxi-aQpGbSv_F9N4IZAxscj5g-NJsUPbjk29-s7LJAGb15wEBtXphVCgyy53CoIKLHHeJHXex45Uz9aKZSRSInZI-wjsY0yu3cT4_aQ3i1o-tiE-F8Ios61EKgyIQ4CWao8PFMj8TTnp.vbb32Xvllea2OtmHAdccRQ";
 
-/// Nothing is decrypted: the crate has no code for it, and the five segments are refused for their
-/// form, before any key is looked for.
+/// The crate cannot decrypt. It refuses the five segments for their form, before it selects a key.
 #[tokio::test]
 async fn ser_04_an_encrypted_token_is_refused_for_its_form() {
     let subject = Subject::new();
@@ -166,7 +165,7 @@ async fn ser_06_the_json_serializations_are_no_credential_at_all() {
         format!(r#""{token}""#),
     ] {
         subject.expect(&json, authorization(format!("Bearer {json}")), Outcome::InvalidRequest).await;
-        // Whoever hands a text to the service without reading a request gets no further with it.
+        // The service refuses the text too if an application passes it directly.
         let verdict = subject.fixture.tokens.validate_jwt_stateless(&json, TokenType::Access);
         assert!(matches!(verdict, Err(TokenError::Malformed(_))), "{json}: {verdict:?}");
     }
@@ -410,7 +409,7 @@ async fn ser_20_letters_are_not_folded() {
     }
 }
 
-/// A valid token, a layer that accepts it, and what was called meanwhile.
+/// A valid token, a layer that accepts it, and counters of calls.
 struct Property {
     fixture: Fixture,
     layer: AuthLayer,
@@ -432,7 +431,7 @@ impl Property {
         property
     }
 
-    /// This text is refused in the place of the token, and nobody but the layer hears of it.
+    /// Asserts that the layer refuses this text without calling the store or the inner service.
     async fn refuses(&self, what: impl Fn() -> String, text: &[u8]) {
         let request = authorization([b"Bearer ", text].concat()).body(Full::default()).unwrap();
         let answer = send(self.layer.layer(self.inner.clone()), request).await;
@@ -448,7 +447,7 @@ impl Property {
     }
 }
 
-/// All bytes that a field value can carry (RFC 9110 section 5.5).
+/// Returns all bytes that a field value can carry (RFC 9110 section 5.5).
 fn field_bytes() -> impl Iterator<Item = u8> {
     (0..=u8::MAX).filter(|&byte| HeaderValue::from_bytes(&[b'a', byte, b'a']).is_ok())
 }

@@ -39,7 +39,7 @@ pub enum Rule {
     GapMargins,
     /// A page that was read back counts only in the epoch in which it was asked.
     PageOfEpoch,
-    /// Entries are told apart by nonces, and not by numbers alone.
+    /// Nonces identify entries, not only sequences.
     NonceChain,
     /// An own revocation in the unread part is judged when reading back ends.
     OwnJudgedAtEnd,
