@@ -1,4 +1,4 @@
-//! Protocol 7.1 and 7.2 as executable models, which a search checks within small bounds.
+//! Protocol sections 7 and 8 as executable models, which a search checks within small bounds.
 //!
 //! Promise: no node accepts a token later than the bound after the confirmation of its revocation.
 //! With all rules no state breaks it. Each other test takes one rule out, and demands that the
@@ -8,9 +8,9 @@
 //!
 //! | model | covers | time step |
 //! |--|--|--|
-//! | `log` | 7.1: head start, horizon, reading back, era, own revocations | any |
-//! | `sentinels` | 7.2: majorities, epochs, slow answers | the patience |
-//! | `replicas` | 7.2: proofs by `WAIT`, stopped primaries | one second |
+//! | `log` | 7: head start, horizon, reading back, era, own revocations | any |
+//! | `sentinels` | 8: majorities, epochs, slow answers | the patience |
+//! | `replicas` | 8: proofs by `WAIT`, stopped primaries | one second |
 //!
 //! Not modelled: Cluster, tokens of other issuers, `revoke_all`, trimmed logs and growth of `keep`,
 //! server clocks that step, more than one revoking node that remembers, a node's own frozen

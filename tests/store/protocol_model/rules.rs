@@ -1,4 +1,4 @@
-//! The rules of protocol 7.1 and 7.2, each of which a model can leave out.
+//! The rules of protocol sections 7 and 8, each of which a model can leave out.
 
 /// One rule. Its number is that of its bit in [`Rules`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,4 +1,4 @@
-//! Protocol 7.2 with sentinels: which primary the nodes believe.
+//! Protocol section 8 with sentinels: which primary the nodes believe.
 //!
 //! Three sentinels each name a primary with a config epoch. A failover needs two votes, and only
 //! its leader knows of it at first: each other sentinel adopts it at any later time, or never. That

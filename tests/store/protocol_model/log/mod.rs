@@ -1,4 +1,4 @@
-//! Protocol 7.1: the head start, the horizon H, reading back, and the era.
+//! Protocol section 7: the head start, the horizon H, reading back, and the era.
 //!
 //! Two servers hold a log each. One is the primary; the other copies it as its replica. A failover
 //! makes the other server the primary with what it has, and the old one can be read and written for
