@@ -156,7 +156,7 @@ impl Bucket {
     /// Adds a token that the store has refused. An entry that is too long is left out: the node
     /// then asks the store again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // It is no entry of the log. With the earliest time, dropping it does not raise the horizon.
+        // It is no entry of the log, so dropping it must not raise the horizon.
         self.data.mutate(|data| data.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
@@ -447,7 +447,7 @@ impl BucketData {
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 
-    /// Returns true if the node knows every revocation of other issuers' tokens issued at this time.
+    /// Returns true if the node knows every revocation of other issuers' tokens of this time.
     fn covers_external(&self, issued_at: Timestamp) -> bool {
         issued_at > self.bounds.horizon.external.max(self.forgotten)
     }

@@ -64,8 +64,8 @@ pub(super) struct LogReader {
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// The number of the last read that grants no lease, nor does any earlier one. A time would not
-    /// do: a read and a revocation may have the same one.
+    /// Reads up to this number grant no lease. It is not a time, because a read and a revocation may
+    /// fall into the same moment of the clock.
     void_up_to: u64,
     /// Count of log restarts. It wraps.
     epoch: u16,
@@ -94,7 +94,7 @@ struct LastEntry {
     incarnation: String,
     sequence: u64,
     nonce: String,
-    /// The nonce and the time of the entry before; `None` if the log held only the head's position.
+    /// The nonce and the time of the entry before; `None` if the log no longer held the entry.
     previous: Option<(String, Timestamp)>,
     cursor: Option<LogCursor>,
 }
@@ -149,7 +149,7 @@ pub(super) struct Change {
     pub(super) lost: Option<Lost>,
 }
 
-/// The bounds of the tokens that a node decides, and the era in which a store's confirmation counts.
+/// The bounds of the tokens that a node decides, and the era of valid confirmations by the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
     pub(super) horizon: Horizon,
@@ -249,7 +249,7 @@ impl LogReader {
         self.void_up_to = self.started;
     }
 
-    /// Returns true if the entry at this position is applied, or is older than the head at which the
+    /// Returns true if the entry at this position is applied, or is older than the head where the
     /// reader started. In the second case the horizon keeps the node from deciding its tokens.
     pub(super) fn has_passed(&self, position: &LogPosition) -> bool {
         let is_passed =
@@ -471,7 +471,7 @@ impl LogReader {
         if std::mem::take(&mut self.was_read) {
             self.epoch = if self.epoch < LAST_EPOCH { self.epoch + 1 } else { 0 };
             // The first restart reads at once. If the log breaks again before the reader has the
-            // head, the next poll reads it. A store with broken cursors gets no endless reads.
+            // head, the next poll reads it. So broken cursors cause no endless reads.
             return Change { broke: Some(why), more: true, ..Change::default() };
         }
         Change { broke: Some(why), ..Change::default() }

@@ -280,9 +280,9 @@ impl Replica {
         alive
     }
 
-    /// Records that the store has refused a token of this crate, so that this node refuses it without
-    /// asking again. A lease may come from a page that lacks the revocation. And a client that
-    /// repeats a revoked token does not load the store.
+    /// Records that the store has refused a token of this crate. From now on the node refuses it
+    /// without asking: the next lease may come from a page that lacks the revocation. Also, a client
+    /// that repeats a revoked token does not load the store.
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(route) = route
             && let Some(bucket) = self.bucket(route.bucket)
@@ -307,7 +307,7 @@ impl Replica {
     /// Adds a revocation of this node that the store has confirmed. It holds for every request that
     /// starts from now on.
     ///
-    /// Skips a revocation whose entry was applied before, as of a repeated call. The replica would
+    /// Skips a revocation whose entry was applied before, such as a repeated one. The replica would
     /// expect the entry in a later page, and take it for lost.
     pub(crate) fn record_revocation(&self, now: Timestamp, logged: &Logged) {
         let Logged { revocation, until, position, .. } = logged;
@@ -317,7 +317,7 @@ impl Replica {
         }
     }
 
-    /// Adds the end of a session that the store has ended during another operation, as a refresh.
+    /// Adds the end of a session that the store has ended in another operation, such as a refresh.
     pub(crate) fn record_session_end(
         &self,
         subject: &Subject,
@@ -335,7 +335,7 @@ impl Replica {
         }
     }
 
-    /// Ends the lease of a bucket until the task has read the log to this position.
+    /// Ends the lease of a bucket, unless the log was read to this position, and wakes the task.
     pub(crate) fn require_position(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
             bucket.require_position(position);
