@@ -51,7 +51,6 @@ pub(super) struct BucketConfig {
 pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
-    /// The count of applied entries.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only for the log message"))]
     pub(super) applied: usize,
     /// The store has lost revocations that this node holds.
@@ -60,7 +59,6 @@ pub(super) struct Outcome {
     pub(super) has_skipped: bool,
 }
 
-/// The data of a bucket.
 #[derive(Debug)]
 pub(in crate::replica) struct BucketData {
     deny_set: DenySet,

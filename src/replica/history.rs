@@ -106,7 +106,6 @@ pub(super) struct Head {
     pub(super) link: Option<Link>,
 }
 
-/// The state of a frozen unit.
 #[derive(Debug)]
 struct Frozen {
     /// The store may have lost sessions.
@@ -137,7 +136,6 @@ pub(super) enum Lost {
 /// A page that was read backwards, cut at the first entry that does not link.
 #[derive(Debug, Default)]
 pub(super) struct BackPage {
-    /// The entries to apply.
     pub(super) entries: Vec<LogEntry>,
     pub(super) lost: Option<Lost>,
 }

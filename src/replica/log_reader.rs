@@ -18,13 +18,12 @@
 //! | the log ends before the last applied entry | break |
 //! | a later read lacks the entry of this node's own revocation | the revocation is **lost** |
 //!
-//! Sequences alone are not enough. *A replica that lost two entries is promoted, and writes two
-//! others. It has the same sequences, and lower stream ids. A reader would find nothing new.*
+//! Sequences alone are not enough. A promoted replica that lost two entries and wrote two others
+//! has the same sequences, and lower stream ids. A reader would find nothing new.
 //!
 //! # The horizon
 //!
-//! A node that starts has none of the entries up to the head, so the head's time is its horizon.
-//! Each page that the node reads back lowers the horizon. After a break the store may also have
+//! A node that starts takes the head's time as its horizon. After a break the store may also have
 //! lost sessions, which no entry shows. So the horizon is the store's time **after** the read,
 //! until reading back joins the old history.
 //!
@@ -64,8 +63,8 @@ pub(super) struct LogReader {
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// Reads up to this number grant no lease. It is not a time, because a read and a revocation may
-    /// fall into the same moment of the clock.
+    /// Reads up to this number grant no lease. It is not a time, because a read and a revocation
+    /// may fall into the same moment of the clock.
     void_up_to: u64,
     /// Count of log restarts. It wraps.
     epoch: u16,

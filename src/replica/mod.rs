@@ -49,21 +49,14 @@
 //!
 //! # Files
 //!
-//! | file | subject |
+//! | files | subject |
 //! |--|--|
-//! | `task` | the task that reads one feed of the log |
-//! | `pace` | the times of reads, and the rate of reading back |
-//! | `store_feed` | a feed for stores that have none |
-//! | `republish` | the task that republishes lost revocations |
-//! | `shared` | the replica as requests and tasks share it, and the routes of tokens |
-//! | `bucket` | one bucket: reader, deny set and lease |
-//! | `log_reader` | the chain of entries and the lease; no I/O and no clock |
-//! | `history` | the span that was read without a hole, and the way back after a break |
-//! | `deny_set` | the revocations |
-//! | `lease` | the order in which lease and data are read and written |
-//! | `verdict` | verdicts, and the facts about a token that they depend on |
+//! | `task`, `pace`, `store_feed` | the tasks that read the log, and the times of reads |
+//! | `bucket`, `log_reader`, `history` | one bucket: the chain, the lease, and the way back |
+//! | `deny_set`, `lease` | the revocations, and the order in which they and the lease are written |
+//! | `shared`, `verdict` | the replica as requests and tasks share it, and its verdicts |
 //! | `horizon_checks` | the store checks that a raised horizon causes |
-//! | `status`, `notices` | state, log messages and notices for the operator |
+//! | `republish`, `status`, `notices` | repair of losses; state, log messages and notices |
 
 mod bucket;
 mod deny_set;

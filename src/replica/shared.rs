@@ -162,7 +162,6 @@ impl Replica {
         self.longest_staleness.fetch_max(saturating_millis(page.max_staleness), Ordering::Relaxed);
     }
 
-    /// Returns the state of the replica.
     pub(crate) fn status(&self) -> ReplicaStatus {
         self.monitor.status(&self.buckets, self.clock.elapsed())
     }
@@ -281,8 +280,8 @@ impl Replica {
     }
 
     /// Records that the store has refused a token of this crate. From now on the node refuses it
-    /// without asking: the next lease may come from a page that lacks the revocation. Also, a client
-    /// that repeats a revoked token does not load the store.
+    /// without asking: the next lease may come from a page that lacks the revocation. It also keeps
+    /// clients that repeat a revoked token from loading the store.
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(route) = route
             && let Some(bucket) = self.bucket(route.bucket)
@@ -350,7 +349,6 @@ impl Replica {
 }
 
 impl SessionRoute {
-    /// Returns the names of this token, with their hashes.
     fn names<'a>(&self, bearer: &Bearer<'a>) -> SessionNames<'a> {
         let Bearer { subject, session_id, token_id, .. } = *bearer;
         let subject = subject.as_str();

@@ -22,12 +22,12 @@ const CATCHING_UP: &str =
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ReplicaState {
-    /// The replica decides for all users.
+    /// The replica decides for all users, without asking the store.
     Leased,
     /// For all users, or for those of some buckets, the node has no lease, so the store decides.
     Strict,
-    /// The same, and the node cannot read the revocation log of those buckets. If the store does not
-    /// answer requests either, the response is 503.
+    /// The same, and the node cannot read the revocation log of those buckets. If the store does
+    /// not answer requests either, the response is 503.
     Unavailable,
 }
 
@@ -160,7 +160,6 @@ impl Monitor {
         Some(Arc::clone(&feed.bell))
     }
 
-    /// Returns the state of the replica.
     pub(super) fn status(&self, all: &[Bucket], now: Duration) -> ReplicaStatus {
         let (mut revocations, mut bytes) = (0, 0);
         for bucket in all {

@@ -99,7 +99,6 @@ struct FeedTask {
     feed: Box<dyn LogFeed>,
     settings: ReplicaSettings,
     schedule: Schedule,
-    /// Maximum of entries of the next read.
     limit: u32,
     back: BackPace,
     /// True once any of the tasks has logged that entries were skipped.
@@ -207,7 +206,6 @@ impl FeedTask {
         }
     }
 
-    /// Fetches one page for each query.
     async fn fetch(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
         let count = queries.len();
         // For a feed that does not apply the deadline itself.
@@ -219,7 +217,7 @@ impl FeedTask {
         Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each query"))
     }
 
-    /// Logs the outcome of a page, and wakes the task that republishes if the store has lost entries.
+    /// Logs the outcome of a page. If the store has lost entries, wakes the task that republishes.
     #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "only for log messages"))]
     fn handle_outcome(&self, number: u32, outcome: &Outcome) {
         #[cfg(feature = "tracing")]
@@ -289,8 +287,8 @@ impl FeedTask {
     /// Returns the pause after this count of failures, measured from the start of the last read. It
     /// doubles with each failure, up to twice the deadline and at most a second, and is jittered.
     ///
-    /// It is short because a connection attempt advances only while a read waits for it. With longer
-    /// pauses, a busy machine would never finish one.
+    /// It is short because a connection attempt advances only while a read waits for it. With
+    /// longer pauses, a busy machine would never finish one.
     fn pause(&self, failures: u32) -> Duration {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
