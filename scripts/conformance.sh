@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# conformance.sh LOG CATALOGUE: fails if a row of the catalogue has no test that passed. LOG is the output of `cargo test`; a test proves a row by
-# bearing its id (`aut_01_...` for AUT-01). Rows of low severity are counted and not demanded; those that do not apply yet stand with their
-# reason in tests/conformance/not-applicable.txt, and may then have no test.
+# conformance.sh LOG [CATALOGUE]: fails if a row of the catalogue has no test that passed.
+#
+# LOG is the output of `cargo test`. CATALOGUE is docs/conformance.md by default. A test proves a
+# row if its name starts with the id of the row: `aut_01_...` for AUT-01. Rows of low severity need
+# no test. Rows that do not apply yet are listed with their reason in
+# tests/conformance/not-applicable.txt, and must have no test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-log=$1 catalogue=$2
+log=$1 catalogue=${2:-docs/conformance.md}
 if [ ! -f "$catalogue" ]; then
-  echo "conformance.sh: no catalogue at $catalogue" >&2
+  echo "conformance.sh: the catalogue $catalogue is missing; name its file as the second argument" >&2
   exit 1
 fi
 
@@ -25,12 +28,12 @@ awk '
     rows[group]++
     if (id in tested) done[group]++
     else if (id in excused) out[group]++
-    else if (severity ~ /^[CHM]$/) { printf "no test that passed: %s (%s)%s\n", id, severity, cell[3]; missing++ }
-    if (id in tested && id in excused) { printf "has a test, but is excused: %s\n", id; wrong++ }
+    else if (severity ~ /^[CHM]$/) { printf "%s (%s) has no test that passed; add one:%s\n", id, severity, cell[3]; missing++ }
+    if (id in tested && id in excused) { printf "%s has a test, but is listed as not applicable; take it off that list\n", id; wrong++ }
   }
   END {
-    for (id in tested) if (!(id in listed)) { printf "no such row: %s\n", id; wrong++ }
-    for (id in excused) if (!(id in listed)) { printf "excused, but no such row: %s\n", id; wrong++ }
+    for (id in tested) if (!(id in listed)) { printf "%s names a test, but is no row; correct the name of the test\n", id; wrong++ }
+    for (id in excused) if (!(id in listed)) { printf "%s is listed as not applicable, but is no row; take it off that list\n", id; wrong++ }
     for (i = 1; i <= groups; i++) {
       g = order[i]
       printf "%s: %d of %d rows tested, %d not applicable\n", g, done[g], rows[g], out[g]
