@@ -114,3 +114,8 @@ pub use self::{
 #[cfg(all(doctest, feature = "axum", feature = "tonic", feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The guide's examples compile.
+#[cfg(all(doctest, feature = "axum", feature = "bcrypt", feature = "redis"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;
