@@ -28,8 +28,9 @@
 //!
 //! Implement the first, and the others as needed. The contract is in the docs of the traits and of
 //! their [arguments and answers](OpenSession). The suite of the `conformance` module (feature
-//! `conformance`) checks it, with a part for each trait. Both stores of this crate pass it. The
-//! example `sqlite_store` is a [`SessionStore`] on a file, in one module of under 400 lines.
+//! `conformance`) checks it, with a part for each trait but `LogFeed`. Both stores of this crate
+//! pass it. The example `sqlite_store` is a [`SessionStore`] on a file, in one module of under 400
+//! lines.
 
 pub(crate) mod bell;
 #[cfg(feature = "conformance")]
@@ -187,8 +188,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The answer is the first state that applies:
     ///
     /// 1. [`Revoked`](SessionState::Revoked): the session was revoked, evicted, or ended by reuse
-    ///    or `revoke_all`. Or the token was revoked until a later time, even if its session is
-    ///    unknown.
+    ///    or `revoke_all`. Or the token was revoked and its `until` is not reached, even if its
+    ///    session is unknown.
     /// 2. [`Unknown`](SessionState::Unknown): the subject has no such session.
     /// 3. [`Expired`](SessionState::Expired): the session's end is reached. A store that has
     ///    removed the record answers `Unknown` instead.
@@ -337,8 +338,8 @@ pub trait RevocationLog: Send + Sync + 'static {
     ///
     /// A reader that goes on from [`LogPage::next`] gets each entry once, in order, and an empty
     /// page at the end. A bucket that does not exist is
-    /// [`Rejected`](crate::error::StoreErrorKind::Rejected). For a cursor that is not the store's
-    /// own, the answer is an error or a page from any entry on: the numbers show the reader a hole.
+    /// [`Rejected`](crate::error::StoreErrorKind::Rejected). A foreign cursor gives an error or a
+    /// page from any entry on: the numbers show the reader a hole.
     fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage>;
 
     /// Republishes a revocation that the store has lost: by a restart from older data, a failover,

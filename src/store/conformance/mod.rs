@@ -106,7 +106,7 @@ pub fn rules() -> &'static [Rule] {
     RULES
 }
 
-/// A part of a store: what one of its traits does.
+/// A part of a store: one of its traits.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Part {

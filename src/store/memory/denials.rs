@@ -42,7 +42,7 @@ impl Denials {
         let end = window_end(now);
         let before = match &deny.id {
             ExternalId::Token(_) => None,
-            // A denial from before the clock was put back stays in force.
+            // A denial from before the clock was set back stays in force.
             ExternalId::Session(_) | ExternalId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
         let wanted = later(end, deny.keep);

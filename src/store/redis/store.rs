@@ -175,8 +175,8 @@ impl SessionStore for RedisStore {
     ///
     /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions,
     /// revoked tokens). Beyond that it is true if a session was opened since the last call, or if
-    /// the last call kept a live session that this one ends. To look at each field would take time
-    /// that grows with them.
+    /// this call ends a session that the last one kept. To look at each field would take time that
+    /// grows with them.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
         let (subject, except) = (subject.as_str(), except.map(SessionId::as_str));
         let field = except.map(session_field).unwrap_or_default();

@@ -234,8 +234,8 @@ impl ScriptCall {
 
     /// Runs the script.
     ///
-    /// The call is sent again in three cases only: the server did not know the script, the script
-    /// rejected the call as late, or [`may_repeat`](Client::may_repeat) allows it.
+    /// The call is sent again in three cases: the server did not know the script, the script ran
+    /// too late, or [`may_repeat`](Client::may_repeat) allows it.
     pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
         let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());

@@ -69,8 +69,8 @@ local function sid_of(field)
 end
 
 -- Logs the end of a session, then notes the entry's sequence in the record, in place of the
--- absolute end. If the first step fails (a missing right), the session is dead all the same, and
--- the next script that reads it logs it.
+-- absolute end. If the first step fails (a missing right), the session is dead nevertheless, and
+-- the next script that reads it logs its end.
 local function log_end(field, r)
   emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
   r.flags, r.absolute = REVOKED + LOGGED, SEQUENCE

@@ -17,8 +17,8 @@
 //!   stopped server resumes.
 //!
 //! A proof needs the larger of `min-replicas-to-write` and the most replicas that the node ever
-//! saw. Each probe counts them. Two cases are not covered: a replica attaches and is promoted
-//! between two probes, or attaches in place of a promoted one and neither number counts both.
+//! saw. Each probe counts them. Two cases are not covered. A replica attaches and is promoted
+//! between two probes. Or it attaches in place of a promoted one, and neither number counts both.
 //!
 //! A server whose `min-replicas-to-write` is 0 needs no proof: the operator wants it to serve
 //! alone. So a promoted server without a replica can confirm revocations. The bound is unknown
