@@ -287,7 +287,7 @@ impl RedisStoreBuilder {
         preflight::check(&parts, allow_eviction).await?;
         #[cfg(feature = "tracing")]
         if let Err(reason) = parts.client.guard().bound() {
-            tracing::warn!(reason, "this node may believe a Redis server that was replaced for an unknown time");
+            tracing::warn!(reason, "this node may believe a replaced Redis server for an unknown time");
         }
         let lookout = Lookout::start(&parts.client);
         Ok(RedisStore::of(Arc::new(Parts { _lookout: Some(lookout), ..parts })))
