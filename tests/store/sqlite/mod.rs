@@ -171,5 +171,5 @@ async fn a_part_that_is_demanded_but_missing_breaks_all_rules_of_that_part() {
     let violations = conformance::run_parts(&[Part::Log], new_store).await.unwrap_err();
     let expected = conformance::rules().iter().filter(|rule| rule.parts() == [Part::Log]);
     assert!(violations.iter().map(Violation::rule).eq(expected.map(Rule::name)));
-    assert!(violations.to_string().contains("the store has no part Log"), "{violations}");
+    assert!(violations.to_string().contains("the store lacks the part Log"), "{violations}");
 }

@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// Asks a server for the name of its process. Returns `None` if the user has no right to `INFO`, or
-/// if a proxy answers.
+/// Asks a server for the name of its process; `None` if the user has no right to `INFO`, or if a
+/// proxy answers.
 ///
-/// `with_term` adds the name of the term for which the process has been a primary. Without it, an
-/// answer from before a server was demoted and promoted again would count as one from after.
+/// `with_term` adds the name of the term for which the process has been a primary. Otherwise an
+/// answer from before a demotion would count after the server was promoted again.
 pub(crate) async fn name(
     mut multiplexed: MultiplexedConnection,
     with_term: bool,
@@ -47,8 +47,8 @@ pub(crate) fn name_of_term(server: &str, replication: &str) -> Option<String> {
     Some(format!("{}:{}", run_id(server)?, property(replication, "master_replid")?))
 }
 
-/// Returns the identity of the process with this name, under the era and epoch of the agreement by
-/// which it is the primary.
+/// Returns the identity of the process with this name, under the era and epoch of the sentinels'
+/// agreement on it.
 pub(crate) fn server_id(name: &str, agreement: Option<(u64, u64)>) -> ServerId {
     let mut hash = Sha256::new();
     hash.update(name);
