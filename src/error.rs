@@ -5,7 +5,7 @@
 //! | [`ConfigError`] | the developer's or the operator's: `build()` or `connect()` fails | none |
 //! | [`TokenError`] | the client's: its token is refused | 401, `invalid_token` |
 //! | [`StoreError`] | the store's: it failed or cannot be trusted | 503 |
-//! | [`Error`] | any of these; [`TokenService`](crate::TokenService) returns it | [`Error::fault`] |
+//! | [`Error`] | any of these, from [`TokenService`](crate::TokenService) | by [`Error::fault`] |
 //!
 //! No message, `Debug` text or source contains a token, a password, a hash or key material. Ids
 //! (`sub`, `sid`, `jti`) are not secret and may appear in `Debug`.
