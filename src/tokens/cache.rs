@@ -51,7 +51,6 @@ const LONGEST_IN_A_SHARD: u64 = 8;
 /// The fewest entries per shard: below it, `quick_cache` reduces the number of shards.
 const ENTRIES_IN_A_SHARD: u64 = 32;
 
-/// Bounds of the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheBounds {
     /// Zero switches the cache off.
@@ -85,7 +84,6 @@ pub(super) struct TokenCache<C> {
     max_token_len: usize,
 }
 
-/// A verified token.
 pub(super) struct VerifiedToken<C> {
     pub(super) claims: Claims<C>,
     /// The route to the token's revocation in the replica. It never changes, so it is computed
@@ -101,7 +99,6 @@ impl<C> Clone for VerifiedToken<C> {
     }
 }
 
-/// The key of a lookup.
 pub(super) struct LookupKey<'t> {
     hash: u64,
     version: u64,
@@ -154,7 +151,6 @@ impl<C> TokenCache<C> {
         }
     }
 
-    /// Returns the number of cached tokens.
     pub(super) fn entries(&self) -> usize {
         self.cache.as_ref().map_or(0, Cache::len)
     }
@@ -203,7 +199,6 @@ impl Hash for TokenKey {
     }
 }
 
-/// The weight of entries.
 #[derive(Clone)]
 struct Weigh {
     /// The minimum weight: the bound in bytes divided by the bound in entries.

@@ -270,9 +270,9 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns an error if this node may not ask the store about the token now. The limits protect
-    /// the store: a rate limit for tokens from before the horizon, and a pause for sessions that
-    /// the store did not know a moment ago.
+    /// Returns an error if this node may not ask the store about the token now. Two limits
+    /// protect the store: a rate limit for tokens from before the horizon, and a pause for
+    /// recently unknown sessions.
     fn admit_question(
         &self,
         token: &VerifiedToken<C>,

@@ -134,7 +134,6 @@ impl Issuer {
     }
 }
 
-/// A session that the store has opened.
 struct OpenedSession {
     sid: SessionId,
     now: Timestamp,

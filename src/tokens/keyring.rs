@@ -19,7 +19,6 @@ pub(super) struct Keyring {
     pub(super) version: u64,
 }
 
-/// The current keyring.
 pub(super) struct CurrentKeyring {
     keyring: ArcSwap<Keyring>,
     rules: KeyRules,

@@ -38,9 +38,9 @@
 //!
 //! # Changing your claims
 //!
-//! After you deploy a new version of your claims type, clients still hold tokens with the old
-//! claims: access tokens for minutes, refresh tokens for weeks. Nodes of both versions run side by
-//! side for a while.
+//! After you deploy a new version of your claims type, clients still hold tokens with old claims.
+//! They hold access tokens for minutes, refresh tokens for weeks. Nodes of both versions run side
+//! by side for a while.
 //!
 //! | change | tokens with the old claims |
 //! |--|--|

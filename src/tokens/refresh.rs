@@ -265,7 +265,6 @@ impl<C: Serialize> Exchange<'_, C> {
         Ok(identity)
     }
 
-    /// Mints an access token with this id.
     pub(crate) fn access_with_id(&self, jti: TokenId, identity: &Identity<'_>) -> Result<IssuedToken, Error> {
         self.issuer.rules.mint(&self.keyring)?.access_with_id(jti, identity, &self.scope, self.custom()?)
     }

@@ -208,8 +208,8 @@ impl Revoke {
     /// Makes the future resolve only when the revocation holds on every node.
     ///
     /// The wait is the longest staleness that any node of the deployment was ever allowed, plus the
-    /// longest time for which a node may believe a replaced server (see
-    /// [`Status::bound_ms`](super::Status::bound_ms)). If that second time is unknown, the future
+    /// failover bound: how long a node may believe a replaced server. See
+    /// [`Status::bound_ms`](super::Status::bound_ms). If that second time is unknown, the future
     /// does not wait for it. If both are zero, the future resolves at once.
     ///
     /// With a store without a log, every node asks the store about each token. So the wait is only

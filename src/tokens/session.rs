@@ -97,7 +97,7 @@ impl<C> NewSession<C> {
     ///
     /// The session keeps this lifetime. A later change of the configuration does not affect it.
     ///
-    /// If it is longer than the configured lifetime of every node, each request asks the store: the
+    /// If it is longer than the configured lifetime of every node, each request asks the store. The
     /// log keeps revocations only as long as configured lifetimes need.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
