@@ -134,13 +134,13 @@ impl StdError for ConfigError {
 pub enum TokenError {
     /// The text is not a compact JWS, or its header or payload breaks a rule. The field names the
     /// rule.
-    #[error("the token is malformed: {0}")]
+    #[error("the token is malformed: {0}; send it as it was issued")]
     Malformed(&'static str),
     /// No configured key verifies the signature.
-    #[error("the token is not signed by a key of this service")]
+    #[error("no key of this service verifies the token's signature; add the issuer's key or log in again")]
     Signature,
     /// A claim is missing, of the wrong type or not acceptable. The field names the claim.
-    #[error("the token's claims are not acceptable: {0}")]
+    #[error("the token's claims are not acceptable: {0}; compare them with the settings of this service")]
     Claims(&'static str),
     /// The token is valid, but its claims do not fit the application's claims type. Usually the
     /// type has changed since the token was issued: give new fields `#[serde(default)]`. See
@@ -153,10 +153,10 @@ pub enum TokenError {
         problem: ClaimProblem,
     },
     /// An access token where a refresh token is needed, or the other way round.
-    #[error("the token is of the other kind (access or refresh)")]
+    #[error("the token is of the wrong kind; send an access token with requests, a refresh token to refresh")]
     WrongType,
     /// `exp` has passed.
-    #[error("the token expired at {at}")]
+    #[error("the token expired at {at}; refresh it or log in again")]
     Expired {
         /// The value of `exp`.
         at: Timestamp,
@@ -169,13 +169,13 @@ pub enum TokenError {
     },
     /// The signature is valid, but the store does not know the session. It ended long ago, or was
     /// never opened.
-    #[error("the token's session is not known to the store")]
+    #[error("the store does not know the token's session; log in again")]
     UnknownSession,
     /// The session's lifetime is over, but the token's is not.
-    #[error("the token's session has expired")]
+    #[error("the token's session has expired; log in again")]
     SessionExpired,
     /// The token, its session or all of its user's sessions were revoked.
-    #[error("the token has been revoked")]
+    #[error("the token has been revoked; log in again")]
     Revoked {
         /// The token's `jti`.
         token_id: TokenId,
@@ -184,14 +184,14 @@ pub enum TokenError {
     },
     /// A used refresh token was presented again, outside the reuse grace. Its session is now
     /// revoked (RFC 9700 section 4.14.2).
-    #[error("the refresh token has been used before; its session is now revoked")]
+    #[error("the refresh token was used before, so its session is now revoked; log in again")]
     Reused,
     /// The user does not exist or may not log in any more, so no new token is issued.
-    #[error("the token's user may not have new tokens")]
+    #[error("the token's user may not have new tokens; check that the user exists and may log in")]
     UserRefused,
     /// The application's [`validator`](crate::tokens::TokenServiceBuilder::validator) refused the
     /// token.
-    #[error("the application's validator refused the token")]
+    #[error("the application's validator refused the token; log in again if its rule allows it")]
     Refused,
 }
 
@@ -279,7 +279,9 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "the token store is unavailable; check that it runs and can be reached",
             StoreErrorKind::Timeout => "the token store did not answer in time; check its load and the network",
             StoreErrorKind::OutOfMemory => "the token store is out of memory; raise maxmemory (revocations still work)",
-            StoreErrorKind::Untrusted => "the token store gave an answer that cannot be trusted; it was not used",
+            StoreErrorKind::Untrusted => {
+                "the token store gave an answer that cannot be trusted; see the source and try again"
+            }
             StoreErrorKind::Layout => {
                 "the token store was set up with another layout; give every node the same prefix, version and buckets"
             }
@@ -311,14 +313,14 @@ pub enum Error {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The store failed. The token may be valid or not.
-    #[error("the token store failed")]
+    #[error("the token store failed; see the source and try again")]
     Store(#[from] StoreError),
     /// The user name or the password is wrong, or the user may not log in. The error does not show
     /// which, so that it reveals no user names.
-    #[error("the credentials are not valid")]
+    #[error("the credentials are not valid; check user name and password")]
     InvalidCredentials,
     /// All of the user's sessions were revoked during this login. Log in again.
-    #[error("the user's sessions were revoked during this login")]
+    #[error("the user's sessions were revoked during this login; log in again")]
     LoginSuperseded,
     /// A subject, label, scope, lifetime or claim is not allowed, or the service's configuration
     /// does not allow the operation.
@@ -331,10 +333,10 @@ pub enum Error {
         id: &'static str,
     },
     /// The signing key failed.
-    #[error("the token could not be signed")]
+    #[error("the token could not be signed; check the signing key and its backend")]
     Signing,
     /// The application's own code (its user lookup, for example) failed.
-    #[error("the application's own code failed")]
+    #[error("the application's own code failed; see the source")]
     Application(#[source] BoxError),
     /// A password could not be hashed. See [`PasswordError`].
     #[error(transparent)]
@@ -392,15 +394,15 @@ pub enum PasswordError {
     #[error("the password is longer than 71 bytes, which bcrypt cannot hold; ask for a shorter one")]
     TooLong,
     /// bcrypt stops at a NUL byte: `pass` and `pass\0junk` would be the same password.
-    #[error("the password contains a NUL byte, which bcrypt cannot hold")]
+    #[error("the password contains a NUL byte, which bcrypt cannot hold; ask for another one")]
     ContainsNul,
     /// An empty password is never hashed.
-    #[error("the password is empty")]
+    #[error("the password is empty; ask for one")]
     Empty,
     /// Too many passwords are being hashed already. Ask again later.
     #[error("too many passwords are being checked at once; ask again later")]
     Overloaded,
     /// The hash function failed: no randomness, or its worker thread ended.
-    #[error("the password could not be hashed")]
+    #[error("the password could not be hashed; try again")]
     Failed,
 }
