@@ -2,9 +2,10 @@
 # conformance.sh LOG [OTHER_CATALOGUE]
 #
 # Fails if a row of docs/conformance.md has no test that passed. LOG is the output of `cargo test`. A
-# test proves a row by bearing its id (`aut_01_...` for AUT-01). Rows of low severity are counted and
-# not demanded. Rows that do not apply yet stand with their reason in
-# tests/conformance/not-applicable.txt, and must have no test.
+# test proves a row if its name starts with the id of the row: `aut_01_...` for AUT-01. Rows of low
+# severity need no test. Rows that do not apply yet are listed with their reason in
+# tests/conformance/not-applicable.txt, and must have no test. Where the third-party vectors are
+# absent, a row whose tests all read them counts as ignored.
 #
 # The column `tested in` must name the files with tests of the row, or begin with `none` if the row
 # does not apply. With OTHER_CATALOGUE, ids and severities of both catalogues must be the same.
@@ -22,7 +23,7 @@ catalogue=docs/conformance.md
 excused=tests/conformance/not-applicable.txt
 for file in "$log" "$excused" "$catalogue" ${other:+"$other"}; do
   if [ ! -f "$file" ]; then
-    echo "conformance.sh: there is no file $file" >&2
+    echo "conformance.sh: the file $file is missing; name the output of \`cargo test\` first" >&2
     exit 1
   fi
 done
@@ -37,6 +38,10 @@ awk -v compare="${other:+1}" '
   part == 1 && match($0, /test [^ ]*[a-z][a-z][a-z]_[0-9][0-9]_[^ ]* \.\.\. ok/) {
     name = $2; sub(/.*::/, "", name)
     tested[toupper(substr(name, 1, 3)) "-" substr(name, 5, 2)]++
+  }
+  part == 1 && match($0, /test [^ ]*[a-z][a-z][a-z]_[0-9][0-9]_[^ ]* \.\.\. ignored, reads third-party vectors/) {
+    name = $2; sub(/.*::/, "", name)
+    ignored[toupper(substr(name, 1, 3)) "-" substr(name, 5, 2)]++
   }
 
   # The rows that do not apply.
@@ -69,13 +74,16 @@ awk -v compare="${other:+1}" '
     rows[group]++
     if (id in tested) done[group]++
     else if (id in excused) out[group]++
+    else if (id in ignored) absent++
     else if (severity != "L") {
-      printf "no test that passed: %s (%s) %s\n", id, severity, cell[3]; missing++
+      printf "%s (%s) has no test that passed; add one: %s\n", id, severity, cell[3]; missing++
     }
-    if (id in tested && id in excused) { printf "has a test, but is excused: %s\n", id; wrong++ }
+    if (id in tested && id in excused) {
+      printf "%s has a test, but is listed as not applicable; take it off that list\n", id; wrong++
+    }
     named = cell[column["tested in"]]
     if (id in excused) {
-      if (named !~ /^none: ./) { printf "is excused, but `tested in` has no reason: %s\n", id; wrong++ }
+      if (named !~ /^none: ./) { printf "`tested in` of %s has no reason; write `none: ...`\n", id; wrong++ }
     } else if (named != files[id]) {
       printf "`tested in` of %s should be: %s\n", id, files[id]; wrong++
     }
@@ -90,9 +98,11 @@ awk -v compare="${other:+1}" '
 
   END {
     if (!groups) { print "the catalogue has no rows"; wrong++ }
-    for (id in tested) if (!(id in listed)) { printf "no such row: %s\n", id; wrong++ }
+    for (id in tested) if (!(id in listed)) {
+      printf "%s names a test, but is no row; correct the name of the test\n", id; wrong++
+    }
     for (id in excused) if (!(id in listed)) {
-      printf "excused, but no such row: %s\n", id; wrong++
+      printf "%s is listed as not applicable, but is no row; take it off that list\n", id; wrong++
     }
     if (compare) for (id in listed) if (!(id in others)) {
       printf "not in the other catalogue: %s\n", id; wrong++
@@ -103,6 +113,7 @@ awk -v compare="${other:+1}" '
       all += rows[g]; proved += done[g]; left += out[g]
     }
     printf "conformance: %d of %d rows tested, %d not applicable, ", proved, all, left
+    if (absent) printf "%d ignored without the vectors, ", absent
     printf "%d missing, %d wrong\n", missing, wrong
     exit missing + wrong > 0
   }' part=1 "$log" part=2 "$excused" part=3 <(tests_by_file) part=4 "$catalogue" \
