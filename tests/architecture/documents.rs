@@ -43,7 +43,7 @@ fn spans(text: &str) -> Vec<&str> {
 fn test_name(span: &str) -> Option<TestName> {
     let words: Vec<_> = span.split_whitespace().collect();
     let [path, name] = words[..] else { return None };
-    let path = path.strip_suffix(':').filter(|path| path.ends_with(".rs"))?;
+    let path = path.strip_suffix(':').filter(|path| Path::new(path).extension().is_some_and(|kind| kind == "rs"))?;
     Some(TestName { path: path.to_owned(), name: name.to_owned() })
 }
 

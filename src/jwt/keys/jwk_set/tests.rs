@@ -97,13 +97,13 @@ fn a_set_of_ones_own_is_read_whole() {
 #[test]
 fn one_unusable_key_spoils_a_set_of_ones_own_and_is_named() {
     for (what, bad, reason) in [
-        ("unknown type", with(ed25519(), "kty", json!("AKP")), "unsupported kind"),
-        ("unknown curve", with(p256(), "crv", json!("P-521")), "unsupported kind"),
-        ("no type", without(p256(), "kty"), "unsupported kind"),
+        ("unknown type", with(ed25519(), "kty", json!("AKP")), "unsupported type or curve"),
+        ("unknown curve", with(p256(), "crv", json!("P-521")), "unsupported type or curve"),
+        ("no type", without(p256(), "kty"), "unsupported type or curve"),
         ("encryption", with(p256(), "use", json!("enc")), "`use`"),
         ("no verification", with(p256(), "key_ops", json!(["sign"])), "key_ops"),
         ("no algorithm", rsa(), "names no algorithm"),
-        ("algorithm of encryption", with(rsa(), "alg", json!("RSA-OAEP")), "no supported signature algorithm"),
+        ("algorithm of encryption", with(rsa(), "alg", json!("RSA-OAEP")), "not a supported signature algorithm"),
         ("small", with(with(rsa(), "alg", json!("RS256")), "n", json!("qqqr")), "2048"),
         ("off its curve", with(p256(), "y", json!("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a4")), "no point"),
         ("ill-typed", with(p256(), "x", json!(5)), "`x` has the wrong type"),
