@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pulldown_cmark::{Event, Parser, Tag};
+
 /// The sentence of a rule without a test.
 const UNTESTED: &str = "No test of its own.";
 
@@ -17,26 +19,6 @@ const UNTESTED: &str = "No test of its own.";
 struct TestName {
     path: String,
     name: String,
-}
-
-/// Returns the text without its fenced code blocks.
-fn without_fences(text: &str) -> String {
-    let mut is_code = false;
-    let mut prose = String::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            is_code = !is_code;
-        } else if !is_code {
-            prose.push_str(line);
-            prose.push('\n');
-        }
-    }
-    prose
-}
-
-/// Splits a text into prose and code spans, in turn. A code span may go over several lines.
-fn spans(text: &str) -> Vec<&str> {
-    text.split('`').collect()
 }
 
 /// Returns the test that a code span names, if it names one.
@@ -47,10 +29,13 @@ fn test_name(span: &str) -> Option<TestName> {
     Some(TestName { path: path.to_owned(), name: name.to_owned() })
 }
 
-/// Returns the tests that a text names.
+/// Returns the tests that the code spans of a text name.
 fn test_names(text: &str) -> Vec<TestName> {
-    let prose = without_fences(text);
-    spans(&prose).into_iter().skip(1).step_by(2).filter_map(test_name).collect()
+    let spans = Parser::new(text).filter_map(|event| match event {
+        Event::Code(span) => test_name(&span),
+        _ => None,
+    });
+    spans.collect()
 }
 
 /// Returns true if a source file defines this function.
@@ -91,14 +76,12 @@ fn faults_of_rules(text: &str, read: impl Fn(&str) -> Option<String>) -> Vec<Str
 
 /// Returns the targets of the relative links of a text, without their anchors.
 fn relative_links(text: &str) -> Vec<String> {
-    let prose = without_fences(text);
-    let prose = spans(&prose).into_iter().step_by(2).collect::<Vec<_>>().join("`");
-    let inline = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let definitions = prose.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ").map(|(_, to)| to));
-    let targets = inline.chain(definitions).filter_map(|target| target.split_whitespace().next());
-    let targets = targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"));
-    let files = targets.filter_map(|target| target.split('#').next());
-    files.filter(|file| !file.is_empty()).map(str::to_owned).collect()
+    let targets = Parser::new(text).filter_map(|event| match event {
+        Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => Some(dest_url.into_string()),
+        _ => None,
+    });
+    let relative = targets.filter(|target| !target.contains(':'));
+    relative.filter_map(|target| target.split('#').next().filter(|file| !file.is_empty()).map(str::to_owned)).collect()
 }
 
 /// Returns the links of a text that lead nowhere. `exists` looks for a target.
@@ -161,6 +144,6 @@ fn a_rule_without_its_parts_is_found() {
 #[test]
 fn a_link_that_leads_nowhere_is_found() {
     let text = "[a](here.md#part), [b](gone.md), [c](https://x/y), [d](#part), `[e](code)`.\n\
-                ```\n[f](fenced)\n```\n[g]: lost.md\n";
+                ```\n[f](fenced)\n```\n\n[g]\n\n[g]: lost.md\n";
     assert_eq!(dead_links(text, |target| target == "here.md"), ["gone.md", "lost.md"]);
 }
