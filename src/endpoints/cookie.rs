@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header::SET_COOKIE};
 use http_body_util::Full;
 
-use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken};
+use crate::{error::ConfigError, middleware::check_cookie_name, tokens::IssuedToken};
 
 /// A cookie that holds a token (RFC 6265bis), for
 /// [`Endpoints::access_cookie`](super::Endpoints::access_cookie),
@@ -152,12 +152,7 @@ impl TokenCookieBuilder {
     pub fn build(self) -> Result<TokenCookie, ConfigError> {
         let refuse = |problem: &'static str, remedy: &'static str| Err(ConfigError::new("cookie", problem, remedy));
         let plain = |text: &str| text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b';' && byte != b',');
-        if !is_cookie_name(&self.name) {
-            return refuse(
-                "has a name that no cookie can have",
-                "give a token of RFC 9110 section 5.6.2, such as `__Host-access_token`",
-            );
-        }
+        check_cookie_name("cookie", &self.name)?;
         if !self.path.starts_with('/') || !plain(&self.path) {
             return refuse(
                 "has a path that does not start with `/`, or a character that no path has",

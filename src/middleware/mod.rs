@@ -154,7 +154,7 @@ pub use self::{
     unauthenticated::Unauthenticated,
 };
 pub(crate) use self::{
-    credentials::is_cookie_name,
+    credentials::check_cookie_name,
     responder::{Form, RETRY_AFTER_SECONDS, Responder, no_store},
     unauthenticated::missing_claims,
 };

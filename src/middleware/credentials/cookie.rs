@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 use super::credential::{Credential, MAX_EXTRA_BYTES, MAX_PAIRS};
+use crate::error::ConfigError;
 
 /// Reads the one cookie with one of these names. Two such cookies are malformed: a neighbouring
 /// domain can plant a second one.
@@ -63,10 +64,18 @@ fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// Returns true if the name is a token (RFC 9110 section 5.6.2), as RFC 6265 section 4.1.1
-/// requires.
-pub(crate) fn is_cookie_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+/// Returns an error that names `setting` unless `name` can be the name of a cookie. RFC 6265 section
+/// 4.1.1 allows the characters of RFC 9110 section 5.6.2.
+pub(crate) fn check_cookie_name(setting: &'static str, name: &str) -> Result<(), ConfigError> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !name.is_empty() && name.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        setting,
+        "has a name that no cookie can have",
+        "use letters, digits, `-` and `_`, as in `__Host-access_token`",
+    ))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use http::{
 };
 
 use super::{
-    cookie::{self, is_cookie_name},
+    cookie::{self, check_cookie_name},
     credential::{Credential, in_header},
     query,
 };
@@ -37,13 +37,7 @@ impl Locations {
 
     /// Adds a cookie by its exact name.
     pub(in crate::middleware) fn allow_cookie(&mut self, name: String) -> Result<(), ConfigError> {
-        if !is_cookie_name(&name) {
-            return Err(ConfigError::new(
-                "allow_cookie",
-                "has a name that no cookie can have",
-                "give a token of RFC 9110 section 5.6.2, such as `__Host-access_token`",
-            ));
-        }
+        check_cookie_name("allow_cookie", &name)?;
         self.cookies.push(name);
         Ok(())
     }
