@@ -206,14 +206,14 @@ pub enum ClaimProblem {
 }
 
 fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
-    let subject = claim.map_or_else(|| "the application's own claims".to_owned(), |claim| format!("`{claim}`"));
+    let subject = claim.map_or_else(|| "a claim of the application".to_owned(), |claim| format!("the claim `{claim}`"));
     match problem {
         ClaimProblem::Missing => {
-            format!("the token's claims are not the application's: {subject} is missing; give it `#[serde(default)]`")
+            format!("the token lacks {subject}; give each new field of the claims type `#[serde(default)]`")
         }
-        ClaimProblem::Unreadable => format!(
-            "the token's claims are not the application's: {subject} cannot be read as its type; accept its older form"
-        ),
+        ClaimProblem::Unreadable => {
+            format!("{subject} in the token does not fit the claims type; make the type accept the older form too")
+        }
     }
 }
 

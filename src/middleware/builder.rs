@@ -146,8 +146,9 @@ impl<C> AuthLayerBuilder<C> {
         self
     }
 
-    /// Passes on all requests without claims if `enabled` is `false`: for development. (`tower`'s
-    /// `option_layer` does not fit, because this layer changes the response type.)
+    /// Switches all checks off if `enabled` is `false`: the layer passes every request on, and adds no
+    /// claims. For development only. (`tower`'s `option_layer` does not fit, because this layer changes
+    /// the response type.)
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.config.enabled = enabled;
         self

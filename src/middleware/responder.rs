@@ -30,7 +30,7 @@ const DEFAULT_REALM: &str = "api";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The fields that describe the body or the rejection of a handler's response. The layer replaces
+/// Header fields that describe the body of a handler's response, or a rejection. The layer replaces
 /// them, and keeps all others.
 const REPLACED: [HeaderName; 19] = [
     ACCEPT_RANGES,

@@ -82,7 +82,8 @@ pub(super) struct LogReader {
 /// A revocation of this node whose entry the reader has not found yet.
 #[derive(Debug)]
 struct PendingRevocation {
-    /// The number of the last read that started before the confirmation. A later one must find it.
+    /// The number of the last read that started before the store's answer. Any later read must find
+    /// the entry.
     read: u64,
     position: LogPosition,
     revocation: Revocation,
@@ -152,7 +153,7 @@ pub(super) struct Change {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
     pub(super) horizon: Horizon,
-    /// Maximum lifetime of a token, because the log keeps entries only for so long.
+    /// The time for which the log keeps entries. The replica decides no token that lives longer.
     pub(super) keep: Duration,
     pub(super) era: Era,
 }

@@ -216,9 +216,9 @@ impl Replica {
 
     /// Returns the verdict on a token. Does no I/O.
     ///
-    /// `alive` is the store's last confirmation that the token is not revoked. If it is later than
-    /// the horizon, the node knows every later revocation. So a token from before the horizon needs
-    /// one store check only.
+    /// `alive` is the store's last confirmation that the token is not revoked. If that confirmation
+    /// is later than the horizon, the node knows every revocation since. So the store checks a token
+    /// from before the horizon only once.
     pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         match self.verdict_with(route, bearer, alive, note) {
             Verdict::BeforeHorizon => match self.checks.confirmed(bearer) {
@@ -298,7 +298,7 @@ impl Replica {
         self.checks.note_unknown(bearer, self.clock.elapsed());
     }
 
-    /// Returns true while such a note holds.
+    /// Returns true for two seconds after [`note_unknown`](Self::note_unknown) for this session.
     pub(crate) fn is_unknown(&self, bearer: &Bearer<'_>) -> bool {
         self.checks.is_unknown(bearer, self.clock.elapsed())
     }

@@ -98,8 +98,8 @@ impl FeedMonitor {
         self.bell.buckets()
     }
 
-    /// Notes that these buckets were read. Without a new cause, the old one stays if it may concern
-    /// other buckets.
+    /// Notes that these buckets were read. If `cause` is `None`, an earlier cause ends only if they
+    /// are all buckets of the feed.
     pub(super) fn set_read(&self, now: Duration, buckets: &[u32], cause: Option<Cause>) {
         let mut health = self.health();
         for (bucket, last) in self.buckets().iter().zip(&mut health.last_read) {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{error::ConfigError, jwt::Validation};
 
-/// How long the store keeps a revocation after the token's `exp` and the leeway. It covers clock
-/// differences and commands in progress (`docs/protocol.md`, section 9).
+/// Time for which the store keeps a revocation beyond the token's `exp` and the leeway. It covers
+/// clock differences and commands in progress (`docs/protocol.md`, section 9).
 pub(super) const MARGIN: Duration = Duration::from_secs(60);
 
 /// 100 years: a longer lifetime is a mistake, and sums of shorter times do not overflow.
@@ -15,12 +15,12 @@ pub(super) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetimes {
     pub(super) access: Duration,
-    /// How long a session lives without a refresh.
+    /// Maximum time between two refreshes of a session.
     pub(super) idle: Duration,
-    /// How long a session lives at most.
+    /// Maximum lifetime of a session.
     pub(super) session: Duration,
     pub(super) reuse_grace: Duration,
-    /// How long the store keeps a revocation after the token's `exp`: leeway plus [`MARGIN`].
+    /// Time for which the store keeps a revocation beyond the token's `exp`: leeway plus [`MARGIN`].
     pub(super) after_end: Duration,
 }
 

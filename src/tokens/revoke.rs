@@ -28,7 +28,7 @@ pub(super) struct Revoker {
     pub(super) validation: Arc<Validation>,
     /// The issuer of accepted tokens; empty if they have none.
     pub(super) issuer: String,
-    /// How long the store keeps a revocation after the token's `exp`.
+    /// Time for which the store keeps a revocation beyond the token's `exp`.
     pub(super) after_end: Duration,
 }
 

@@ -48,8 +48,8 @@ const TEXT_MEMBERS: [&str; 16] =
 /// `priv`, the newer key type `AKP`.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
-/// Reads the text of a JWK that must be of the given half. `asked` is the algorithm that the
-/// application configured. Without it the key must name its algorithm.
+/// Parses a JWK, which must be a public or a private key, as `half` says. `asked` is the algorithm
+/// that the application configured. Without it the key must name its algorithm.
 pub(super) fn parse(
     setting: &'static str,
     half: Half,

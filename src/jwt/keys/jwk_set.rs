@@ -44,7 +44,11 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     let keys = parse(json)?;
     if keys.len() > MAX_KEYS {
         let problem = format!("has {} keys, more than the {MAX_KEYS} that a set can hold", keys.len());
-        return Err(ConfigError::new(SETTING, problem, "remove the keys whose last token has expired"));
+        return Err(ConfigError::new(
+            SETTING,
+            problem,
+            "remove old keys once every token that they signed has expired",
+        ));
     }
     // Publishing such a set would publish the secret (RFC 8725 section 2.1; Wycheproof's
     // MixedKeySet).

@@ -58,7 +58,7 @@ impl KeySet {
             return Err(ConfigError::out_of_range(
                 "verifying_key",
                 format!("is one more than the {MAX_KEYS} keys that a set can hold"),
-                "remove the keys whose last token has expired",
+                "remove old keys once every token that they signed has expired",
             ));
         }
         // A `kid` must identify one key across algorithms, because readers of a published set rely

@@ -130,11 +130,11 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     Ok(Segments { signing_input, header, payload, signature })
 }
 
-/// Returns the greatest length of the header segment of a token of at most `max_len` bytes: three
-/// eighths, which is 3 KiB by default. An RSA 2048 certificate (`x5c`) and any `kid` fit.
+/// Returns the greatest length of a header segment: three eighths of `max_len`, the limit of the
+/// token. That is 3 KiB by default. An RSA 2048 certificate (`x5c`) and any `kid` fit.
 ///
-/// The header is read before the signature is verified. A longer one would cost more than a valid
-/// token (measured: `cargo bench --bench hostile`).
+/// The header is parsed before the signature is verified. A longer header would take more time to
+/// refuse than a valid token takes to verify (measured: `cargo bench --bench hostile`).
 pub(crate) const fn longest_header(max_len: usize) -> usize {
     max_len / 8 * 3
 }

@@ -169,8 +169,8 @@ impl Deployment {
 /// `to_the_end`, checks until after the bound in any case, because a refused token must stay
 /// refused.
 ///
-/// A store error is no answer. A node that was cut off is asked until it answers again, because a
-/// wrong lease would show then.
+/// A store error is no answer. The oracle repeats its request until a cut-off node answers again,
+/// because a wrong lease would show then.
 async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: bool) -> Observations {
     let (mut seen, mut refused) = (Observations::default(), false);
     let mut patience = TimeLimit::new("a node answers after the bound");

@@ -40,13 +40,13 @@ impl ServerTime {
         self.learn_at(answered, Instant::now());
     }
 
-    /// Returns the estimate for a moment.
+    /// Returns the estimated server time at `moment`.
     fn at(&self, moment: Instant) -> Timestamp {
         let best = *self.best.lock().unwrap_or_else(PoisonError::into_inner);
         best.map(|best| estimate(best, moment)).unwrap_or_default()
     }
 
-    /// Learns from an answer that came at a moment.
+    /// Learns from an answer that came at `moment`.
     fn learn_at(&self, answered: Timestamp, moment: Instant) {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let known = best.map(|best| estimate(best, moment));

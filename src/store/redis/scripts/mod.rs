@@ -153,7 +153,7 @@ macro_rules! scripts {
 scripts! {
     /// Opens a session.
     OPEN = "#!lua", "meta.lua", "emit.lua", "user.lua", "open.lua";;
-    /// Exchanges a refresh token's counter.
+    /// Uses up a refresh token: advances the session's counter, or detects reuse.
     ROTATE = "#!lua", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = true", "rotate.lua";;
     /// The same when out of memory: revokes on reuse, otherwise changes nothing.
     ROTATE_OUT_OF_MEMORY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = false", "rotate.lua";;

@@ -72,7 +72,7 @@ struct Table {
     last: Option<(Instant, Result<(), CommandError>)>,
     /// The pause after the last query before doubt alone causes another one.
     pause: Duration,
-    /// Rotates the node that is asked first.
+    /// Number of the node that the next question goes to first. It rotates.
     turn: usize,
     /// The guard's count of suspicions that this table reflects.
     suspicions: u64,

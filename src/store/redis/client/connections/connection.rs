@@ -106,8 +106,8 @@ impl Liveness {
         Self { made: Instant::now(), asked: AtomicU64::new(0), answered: AtomicU64::new(0) }
     }
 
-    /// Notes that a command is about to be sent. The caller may leave before the answer is due, so
-    /// this is noted first.
+    /// Notes that a command is about to be sent. Called before sending, because the caller may drop
+    /// its future before the answer comes.
     fn asks(&self) {
         let _ = self.asked.compare_exchange(0, self.age(), Ordering::Relaxed, Ordering::Relaxed);
     }

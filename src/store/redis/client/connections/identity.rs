@@ -41,8 +41,8 @@ fn run_id(server: &str) -> Option<String> {
     property(server, "run_id").map(str::to_owned)
 }
 
-/// Returns the name of a process and its term as a primary, from its answers to `INFO server` and
-/// `INFO replication`. A server that is promoted gives its data a new `master_replid`.
+/// Returns one name for a server process and its time as a primary: `run_id` of `INFO server`, and
+/// `master_replid` of `INFO replication`. A server that is promoted gets a new `master_replid`.
 pub(crate) fn name_of_term(server: &str, replication: &str) -> Option<String> {
     Some(format!("{}:{}", run_id(server)?, property(replication, "master_replid")?))
 }

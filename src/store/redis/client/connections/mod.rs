@@ -125,8 +125,7 @@ impl Connections {
                 SlotLookup::Connection(connection) => return Ok((slot, connection)),
                 SlotLookup::New(attempt) => return wait(slot, &attempt, deadline).await,
                 SlotLookup::Others(attempt) => others = others.or(Some((slot, attempt))),
-                // No connection is to be dropped, so a repeatable call gains nothing by another
-                // look.
+                // There is no broken connection to replace, so a retry of the call would not help.
                 SlotLookup::Pause(mut error) => {
                     error.broken = false;
                     outcome = Err(error);

@@ -125,7 +125,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Returns whether the sentinels name another server than this agreement.
+    /// Returns true if the sentinels now name a server other than that of `agreement`.
     #[cfg_attr(not(feature = "sentinel"), allow(clippy::unused_self, reason = "only sentinels agree"))]
     pub(crate) fn names_another(&self, agreement: Option<&Agreement>) -> bool {
         #[cfg(feature = "sentinel")]
