@@ -115,6 +115,11 @@ pub use self::{
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The examples of the security notes compile.
+#[cfg(all(doctest, feature = "redis"))]
+#[doc = include_str!("../SECURITY.md")]
+struct Security;
+
 /// The guide's examples compile.
 #[cfg(all(doctest, feature = "axum", feature = "bcrypt", feature = "redis"))]
 #[doc = include_str!("../docs/guide.md")]
