@@ -67,7 +67,7 @@ where
         let start = self.tokens.auth_time_after_supersession().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {
-            self.tokens.login_was_overtaken(id);
+            self.tokens.report_superseded_login(id);
         }
         outcome
     }

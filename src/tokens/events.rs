@@ -37,7 +37,7 @@ pub enum SecurityEvent {
     },
     /// A correct login was refused, because revocations of all sessions superseded it twice. The
     /// user, or a thief with a session of the user, repeatedly revokes all sessions.
-    LoginOvertaken {
+    LoginSuperseded {
         /// The user who logged in.
         subject: Subject,
     },

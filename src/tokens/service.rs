@@ -247,10 +247,10 @@ impl<C> TokenService<C> {
     }
 
     /// Reports to the application that a correct login was superseded twice.
-    pub(crate) fn login_was_overtaken(&self, subject: Subject) {
+    pub(crate) fn report_superseded_login(&self, subject: Subject) {
         #[cfg(feature = "tracing")]
         tracing::warn!(%subject, "a correct login was refused: all sessions were revoked during it, twice");
-        self.parts.events.emit(&SecurityEvent::LoginOvertaken { subject });
+        self.parts.events.emit(&SecurityEvent::LoginSuperseded { subject });
     }
 
     fn refresher(&self) -> Result<&Refresher<C>, Error> {

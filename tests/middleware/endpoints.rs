@@ -184,13 +184,13 @@ async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_
         if expected != StatusCode::OK {
             assert_eq!(answer.body["error"], "invalid_grant");
         }
-        let overtaken = SecurityEvent::LoginOvertaken { subject: "42".into() };
-        assert_eq!(events.take(), if revocations == 2 { vec![overtaken] } else { Vec::new() });
+        let superseded = SecurityEvent::LoginSuperseded { subject: "42".into() };
+        assert_eq!(events.take(), if revocations == 2 { vec![superseded] } else { Vec::new() });
     }
 }
 
 #[tokio::test]
-async fn if_the_store_fails_after_a_login_was_overtaken_that_is_our_fault() {
+async fn if_the_store_fails_after_a_report_superseded_login_that_is_our_fault() {
     let app = app();
     let Fixture { tokens, clock, store } = &app.fixture;
     let meanwhile = Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password: false };

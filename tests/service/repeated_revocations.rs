@@ -107,8 +107,8 @@ async fn the_owner_can_always_log_in(store: Arc<dyn SessionStore>) {
     over.store(true, Ordering::SeqCst);
     let calls = thief.await.unwrap();
     assert_eq!(logged_in, 15, "of 15 logins with the right password, while the thief made {calls} calls");
-    let overtaken = |event: &SecurityEvent| matches!(event, SecurityEvent::LoginOvertaken { .. });
-    assert!(!events.take().iter().any(overtaken));
+    let superseded = |event: &SecurityEvent| matches!(event, SecurityEvent::LoginSuperseded { .. });
+    assert!(!events.take().iter().any(superseded));
     // Each login opened a session, which a call of the thief ended.
     let logged = entries(&store).await;
     assert!(logged <= 16, "{calls} calls and 15 logins wrote {logged} entries");
