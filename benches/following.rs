@@ -3,8 +3,8 @@
 //!
 //! * Four nodes at 0, 50 and 500 revocations a second, strong and bounded: reads of the log a
 //!   second, and the CPU of Redis.
-//! * The start of eight nodes at once on a log of a million entries: the time to the last lease,
-//!   and strict checks of another node meanwhile, beside the same checks while nothing starts.
+//! * The concurrent start of eight nodes on a log of a million entries: the time to the last lease,
+//!   and strict checks of another node with and without that start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
@@ -75,7 +75,7 @@ async fn follow(scale: Scale, name: &str, consistency: Consistency, rate: u32) {
     let url = server.url();
     let nodes = join_all((0..4).map(|_| node(&url, consistency))).await;
     let store = RedisStore::connect(server.url()).await.unwrap();
-    // The nodes are at the end of the log afterwards.
+    // Afterwards the nodes have read the whole log.
     sleep(Duration::from_millis(500)).await;
     let (before, began) = (costs(&mut admin).await, Instant::now());
     if rate == 0 {
@@ -113,7 +113,7 @@ async fn start(scale: Scale) {
         .await;
     scale.print(format_args!("\n{entries} entries written in {:?}", began.elapsed()));
     sleep(scale.time(Duration::from_secs(2))).await;
-    // A node on a thread of its own, as it would be on a machine of its own.
+    // A node on its own thread, as a stand-in for its own machine.
     let (started, has_started) = tokio::sync::oneshot::channel();
     let is_done = Arc::new(AtomicBool::new(false));
     let checker = std::thread::spawn({
@@ -147,7 +147,7 @@ async fn start(scale: Scale) {
     let nodes = join_all((0..8).map(start)).await;
     let (nodes, after): (Vec<_>, Vec<_>) = nodes.into_iter().unzip();
     let last = after.into_iter().max().unwrap();
-    // They go on to read what is older.
+    // The nodes are still reading older entries.
     sleep(scale.time(Duration::from_secs(4))).await;
     is_done.store(true, Ordering::Relaxed);
     let (idle, busy) = tokio::task::spawn_blocking(|| checker.join().unwrap()).await.unwrap();

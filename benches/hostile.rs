@@ -1,9 +1,9 @@
-//! The cost of requests by clients without a key, as high as they can make it.
-//! `cargo bench --bench hostile` takes half a minute; `-- quick` does a tenth of everything.
+//! The greatest cost that clients without a key can cause by a request. `cargo bench --bench
+//! hostile` takes half a minute; `-- quick` does a tenth of everything.
 //!
-//! Each request takes turns with a valid token of the greatest length, in one process, so that both
-//! meet the same state of the machine. The ratio counts. The layer looks for a token everywhere:
-//! `Authorization`, a query parameter, a cookie.
+//! Each request takes turns with a valid token of the greatest length in the same process, so that
+//! both meet the same state of the machine. The result is their ratio. The layer accepts tokens in
+//! `Authorization`, a query parameter and a cookie.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
@@ -25,7 +25,7 @@ use tower_bearer::{AuthLayer, KeySet, MemoryStore, NewSession, TokenService};
 
 /// The turns of each request.
 const ROUNDS: usize = 400;
-/// The times that it is made in one turn.
+/// The number of requests in one turn.
 const BATCH: usize = 20;
 /// The greatest length of a token.
 const ROOM: usize = 8 * 1024;

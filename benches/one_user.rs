@@ -1,10 +1,10 @@
-//! The cost of one user for the others. `cargo bench --bench one_user` takes a minute and a half;
-//! `-- quick` does a tenth of everything.
+//! The load that one user causes for the others. `cargo bench --bench one_user` takes a minute and
+//! a half; `-- quick` does a tenth of everything.
 //!
 //! * A user who revokes all other sessions at full speed: the entries of the log, and the memory of
 //!   four nodes.
 //! * Logins of a user with half a million sessions under a cap: strict checks of another user's
-//!   token meanwhile, beside the same checks while no user logs in.
+//!   token, with and without these logins.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
@@ -69,7 +69,7 @@ async fn revoke_at_full_speed(scale: Scale) {
         calls
     };
     let entries = async || store.read(store.bucket_of(&"42".into()), LogQuery::from_start()).await.unwrap().sequence;
-    // Buffers have their sizes afterwards.
+    // Warms up, so that all buffers have reached their sizes.
     revoke(scale.time(Duration::from_secs(1))).await;
     let before = (entries().await, resident());
     let calls = revoke(time).await;

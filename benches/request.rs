@@ -71,7 +71,8 @@ fn requests(criterion: &mut Criterion) {
             measure(&mut group, &name, &runtime, service, &bearer(&token), StatusCode::OK);
         }
     }
-    // Of one session: the store does not grow with the tokens. There is room for half of a batch.
+    // The tokens belong to one session, so that the store does not grow. The cache holds half of a
+    // batch.
     let tokens = builder(key("HS256")).verified_cache(500, 1 << 20).store(MemoryStore::default()).build().unwrap();
     let refresh = runtime.block_on(tokens.create_refresh_token(NewSession::new("42").scope("read"))).unwrap();
     let service = AuthLayer::new(tokens.clone()).layer(service_fn(hello));
@@ -160,7 +161,7 @@ fn strict(criterion: &mut Criterion) {
     let client = redis::Client::open(server.url()).unwrap();
     let shared = runtime.block_on(client.get_multiplexed_async_connection()).unwrap();
     let mut admin = shared.clone();
-    // As long as a session's record.
+    // The value is as long as a session record.
     runtime.block_on(admin.set::<_, _, ()>("session", &[b'x'; 60][..])).unwrap();
     runtime.block_on(admin.hset::<_, _, _, ()>("hash", "session", &[b'x'; 60][..])).unwrap();
     let pool = deadpool_redis::Config::from_url(server.url())

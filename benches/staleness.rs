@@ -1,7 +1,7 @@
 //! The cost of bounded staleness. `cargo bench --bench staleness` takes some five minutes;
 //! `-- quick` does a tenth of everything, `-- requests` only the first part.
 //!
-//! * Requests beside the bare service, and requests while the node learns of revocations.
+//! * Requests compared with the bare service, and requests while the node learns of revocations.
 //! * Requests with 10 million sessions in the store and with a million revocations in the replica:
 //!   with tokens that the node has seen before, and with new ones.
 //! * The memory of a million revocations.
@@ -76,7 +76,7 @@ fn main() {
         warm("many revocations, seen before", &runtime, &revoking),
     ];
     turns.compare("bounded:1000, HS256", &runtime, &mut all);
-    // Each request has a token of its own, so that the node sees none twice.
+    // Each request has another token, so that the node sees none twice.
     let turns = Turns::new(scale, ROUNDS / 30, BATCH);
     let first = |name, tokens| contender(name, &runtime, tokens, turns.requests());
     let mut all = vec![
@@ -89,8 +89,8 @@ fn main() {
     report(scale, "\nrevocations, refused on another node after", after);
 }
 
-/// Measures requests whose bucket learns of a revocation every 5 ms, beside requests whose bucket
-/// learns of none. Each revocation makes the next request look at the deny set again.
+/// Compares requests whose bucket gets a revocation every 5 ms with requests whose bucket gets
+/// none. Each revocation makes the next request read the deny set again.
 fn while_others_are_revoked(runtime: &Runtime, turns: Turns) {
     let (calm, busy) = (RedisServer::start(), RedisServer::start());
     let one_bucket = async |server: &RedisServer| {

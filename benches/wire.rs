@@ -1,10 +1,11 @@
 //! The cost of the layer over the wire. `cargo bench --bench wire` takes about two minutes;
 //! `-- quick` does a tenth of everything.
 //!
-//! `examples/bench_server` runs in a process of its own. 64 connections ask it in turns for `/open`
-//! and for `/protected`, which run the same handler. The ratio of the two in one run counts.
-//! Another process serves by hand, as most applications do: for every request it takes a connection
-//! out of a deadpool and sends a `GET`. It does not even look at the token.
+//! `examples/bench_server` runs in its own process. 64 connections request `/open` and `/protected`
+//! in turns, which run the same handler. The result is the ratio of the two in one run.
+//!
+//! For comparison, another process works as most applications do: each request takes a connection
+//! from a deadpool and sends a `GET`. It does not check the token.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
@@ -39,11 +40,11 @@ use tokio::{
 };
 
 const CONNECTIONS: usize = 64;
-/// The turns of each target. They are short and many, because a ratio is taken of turns that follow
-/// each other, and the speed of a shared machine changes within seconds.
+/// The number of turns of each target. Turns are short and many, because the speed of a shared
+/// machine changes within seconds, and each ratio compares consecutive turns.
 const ROUNDS: usize = 48;
 const TURN: Duration = Duration::from_millis(200);
-/// The arguments with which this program is a server.
+/// The arguments that make this program run as a server.
 const BENCH_SERVER: &str = "--serve-bench-server";
 const BY_HAND: &str = "--serve-by-hand";
 

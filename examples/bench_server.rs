@@ -1,8 +1,11 @@
-//! A server for load generators, and for `benches/wire.rs`. `/open` and `/protected` run the same
-//! handler, and only `/protected` is behind the layer. The ratio of the two in one run is the
-//! layer's price. `/token` mints a token for a new session.
+//! A server for load generators, and for `benches/wire.rs`.
 //!
-//! `cargo run --release --example bench_server`, with the variables of `common/mod.rs`.
+//! `/open` and `/protected` run the same handler, and only `/protected` is behind the layer. So the
+//! ratio of their times in one run is the cost of the layer. `/token` mints a token for a new
+//! session.
+//!
+//! Start it with `cargo run --release --example bench_server`. Its variables are those of
+//! `common/mod.rs`.
 
 mod common;
 
@@ -36,7 +39,7 @@ pub(crate) async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Each time for another user.
+/// Mints an access token. Each is for another user, so that no user has many sessions.
 async fn mint(tokens: TokenService) -> Result<String, StatusCode> {
     static USERS: AtomicU64 = AtomicU64::new(0);
     let user = format!("bench-{}", USERS.fetch_add(1, Ordering::Relaxed));

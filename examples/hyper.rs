@@ -1,6 +1,7 @@
 //! The layer on plain hyper, without a web framework.
 //!
-//! `cargo run --example hyper` listens on 127.0.0.1:3000 (see `common` for the variables) and prints a token to try.
+//! `cargo run --example hyper` listens on 127.0.0.1:3000 and prints a token to try. Its variables
+//! are those of `common/mod.rs`.
 
 mod common;
 
@@ -37,9 +38,10 @@ async fn main() -> Result<(), common::Failure> {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            // The client has gone again, or no file handle is left: both pass, and neither ends the server.
+            // The client may have left, or the process may have no free file handle. Both pass, so
+            // the server goes on.
             Err(error) => {
-                tracing::warn!(%error, "cannot accept");
+                tracing::warn!(%error, "a connection was not accepted; the server goes on");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

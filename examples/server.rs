@@ -1,7 +1,8 @@
 //! A whole service on Axum: login, protected routes, refresh, logout, sessions.
 //!
-//! `cargo run --example server` starts it on 127.0.0.1:3000 with sessions in memory; `REDIS_URL=redis://127.0.0.1/` keeps
-//! them in Redis. It prints `curl` lines to try. The variables are those of `common/mod.rs`.
+//! `cargo run --example server` starts it on 127.0.0.1:3000 with sessions in memory, and prints
+//! `curl` lines to try. With `REDIS_URL=redis://127.0.0.1/` it keeps the sessions in Redis. Its
+//! variables are those of `common/mod.rs`.
 
 mod common;
 mod users;
@@ -38,7 +39,8 @@ async fn main() -> Result<(), Failure> {
         .route("/claims", get(claims))
         .route("/me", get(me).layer(CurrentUserLayer::new(&auth, users)))
         .route("/admin", get(admin).layer(auth.require_scope("admin")?))
-        // `route_layer`: what stands above needs a token, and unknown paths stay 404.
+        // `route_layer` guards the routes above it. With `layer`, unknown paths would be 401, not
+        // 404.
         .route_layer(auth.clone())
         .route("/optional", get(optional).layer(auth.clone().optional()))
         .route("/", get("tower-bearer example\n"))
@@ -49,7 +51,7 @@ async fn main() -> Result<(), Failure> {
         .route_service("/sessions", endpoints.sessions())
         .route_service("/sessions/{sid}", endpoints.revoke_session())
         .route_service("/health", endpoints.health())
-        // The path, never the query: a query may hold what a log must not.
+        // Logs the path without the query, because a query can contain a token.
         .layer(TraceLayer::new_for_http().make_span_with(
             |request: &Request| tracing::info_span!("request", method = %request.method(), path = request.uri().path()),
         ));
@@ -82,7 +84,7 @@ fn print_welcome(url: &str, store: &str) {
 store: {store}
 users: alice (password alice-password, scopes read write admin), bob (password bob-password, scope read)
 
-Log in, and keep the tokens:
+Log in and keep the tokens:
   curl -s {url}/login -d username=alice -d password=alice-password | tee tokens.json
   ACCESS=$(sed 's/.*"access_token":"\([^"]*\)".*/\1/' tokens.json)
   REFRESH=$(sed 's/.*"refresh_token":"\([^"]*\)".*/\1/' tokens.json)
@@ -90,7 +92,7 @@ Use them:
   curl -s {url}/me -H "Authorization: Bearer $ACCESS"
   curl -s {url}/sessions -H "Authorization: Bearer $ACCESS"
   curl -s {url}/refresh -d "refresh_token=$REFRESH"
-Log out, and be refused:
+Log out, and see that the token is refused:
   curl -s -X POST {url}/logout -H "Authorization: Bearer $ACCESS"
   curl -si {url}/me -H "Authorization: Bearer $ACCESS""#
     );

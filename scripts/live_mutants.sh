@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# live_mutants.sh [RUNS [MUTANT...]]: shows that the tests on live servers can fail. A copy of the project is broken in
-# one way at a time, by a patch of `scripts/live_mutants`, and asked for revoked tokens under the faults that can show
-# it. Each mutant (default: all) must be caught in each of RUNS (default: 1): under the oracle by tokens that were let in
-# after the bound, in the other suites by a test that fails. Before them the copy as it is must pass.
+# live_mutants.sh [RUNS [MUTANT...]]: shows that the tests on live servers can fail.
+#
+# Each mutant (default: all) is a patch of `scripts/live_mutants` that breaks a copy of the project
+# in one way. The tests that can detect it must do so in each of RUNS (default: 1). The oracle
+# detects a mutant by tokens that were accepted after the bound, the other suites by a failed test.
+# Before the mutants, the unbroken copy must pass the same tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/packages.sh
 
-# The test binary that can show a mutant.
+# Prints the test binary that can detect a mutant.
 binary_of() {
   case $1 in
     no_write_check) echo redis ;;
@@ -15,14 +17,15 @@ binary_of() {
   esac
 }
 
-# Whether the oracle of bounded staleness shows a mutant, by requests that it counts.
-is_shown_by_the_oracle() {
+# Succeeds if the oracle of bounded staleness detects a mutant, by the requests that it counts.
+is_detected_by_the_oracle() {
   case $1 in
     no_majority | no_write_check) false ;;
   esac
 }
 
-# The tests that can show a mutant, by parts of their names. A part fits tests of one module only.
+# Prints the tests that can detect a mutant, as parts of their names. Each part matches tests of one
+# module only.
 faults_of() {
   case $1 in
     control) echo nudges_are_cut killed_in_a_storm late_answer cut_off_and_frozen trimmed_under_its_readers ;;
@@ -32,7 +35,7 @@ faults_of() {
     lease_from_the_answer | lease_never_ends_*) echo late_answer ;;
     no_majority) echo kept_on_the_old_primary ;;
     no_write_check) echo has_lost_its_replicas ;;
-    *) fail "no test is known that shows $1" ;;
+    *) fail "no test is known to detect $1; name its tests in faults_of" ;;
   esac
 }
 
@@ -44,43 +47,45 @@ runs=${1:-1}
 shift || true
 patches=$PWD/scripts/live_mutants
 [ $# -gt 0 ] || set -- $(cd "$patches" && ls | sed 's/\.patch$//')
-[ $# -gt 0 ] && [ "$runs" -ge 1 ] || fail "nothing to be run"
-# A name that is wrong is found now, not after minutes.
+[ $# -gt 0 ] && [ "$runs" -ge 1 ] || fail "there is nothing to run; give at least one run and one mutant"
+# Reports a wrong name now, not after minutes.
 for mutant in "$@"; do
-  [ -f "$patches/$mutant.patch" ] || fail "no such mutant: $mutant"
+  [ -f "$patches/$mutant.patch" ] || fail "$mutant is no mutant; use the name of a patch in scripts/live_mutants"
   faults_of "$mutant" >/dev/null
 done
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/copy"
-tar -cf - Cargo.toml Cargo.lock README.md src tests benches examples | tar -xf - -C "$work/copy"
+tar -cf - Cargo.toml Cargo.lock README.md SECURITY.md src tests benches examples | tar -xf - -C "$work/copy"
 cp -r src "$work/unbroken"
 cd "$work/copy"
 
-# The dependencies are built once, in a folder that is not the project's own. Cargo compares times:
-# it would take a mutant that was built after a file was written for the build of that file, and run
-# it as the project (seen). Git must see no repository above the copy, or it would ignore files that
-# are not that repository's.
+# The target folder is not the project's own. Cargo compares times, so it would take a mutant built
+# after the last change of a file for the build of the project itself (this happened). Git must find
+# no repository above the copy: it would ignore files that do not belong to that repository.
 export CARGO_TARGET_DIR=$work/target CARGO_INCREMENTAL=0 GIT_CEILING_DIRECTORIES=$work
 
 build() {
   cargo test --locked --quiet --all-features --test "$(binary_of "$1")" --no-run 2>"$work/log" || {
     cat "$work/log" >&2
-    fail "$1 does not compile"
+    fail "$1 does not compile; read the errors above"
   }
 }
 
-# Runs the tests that can show a mutant, with their output in the log.
-oracle() {
-  cargo test --locked --quiet --all-features --test "$(binary_of "$1")" --no-fail-fast -- --nocapture --test-threads=1 \
-    $(faults_of "$1") >"$work/log" 2>&1
+# Runs the tests that can detect a mutant, with their output in the log.
+run_tests() {
+  cargo test --locked --quiet --all-features --test "$(binary_of "$1")" --no-fail-fast -- \
+    --nocapture --test-threads=1 $(faults_of "$1") >"$work/log" 2>&1
 }
 
-# Prints how a mutant was caught; nothing if it was not.
+# Prints how the tests detected a mutant, or nothing if they did not.
 caught_by() {
-  if is_shown_by_the_oracle "$1"; then
-    awk 'sub(/: let in after the bound: /, ":") { count = gsub(/,/, ""); sub(/:.*/, ""); printf "%s%s: %d", more, $0, count + 1; more = ", " }' "$work/log"
+  if is_detected_by_the_oracle "$1"; then
+    # These words are printed by the oracle for each violation.
+    awk 'sub(/: let in after the bound: /, ":") {
+      count = gsub(/,/, ""); sub(/:.*/, ""); printf "%s%s: %d", more, $0, count + 1; more = ", "
+    }' "$work/log"
   else
     awk '/^test result: FAILED/ { print $6, "of", $4 + $6, "tests failed" }' "$work/log"
   fi
@@ -92,11 +97,11 @@ show_log() {
 }
 
 failed=0
-echo "building a copy"
+echo "building a copy of the project"
 build "the project as it is"
 for ((run = 1; run <= runs; run++)); do
-  # A filter that fits no test would let everything pass.
-  if oracle control && [ "$(grep -c ' 0 violations; ' "$work/log")" -eq "$(faults_of control | wc -w)" ]; then
+  # Counts the reports: a filter that matches no test would pass as well.
+  if run_tests control && [ "$(grep -c ' 0 violations; ' "$work/log")" -eq "$(faults_of control | wc -w)" ]; then
     echo "control, run $run: passed"
   else
     echo "control, run $run: FAILED"
@@ -104,11 +109,11 @@ for ((run = 1; run <= runs; run++)); do
   fi
 done
 
-# The suites beside the oracle, on the copy as it is.
+# The suites other than the oracle, on the unbroken copy.
 for mutant in "$@"; do
-  if ! is_shown_by_the_oracle "$mutant"; then
+  if ! is_detected_by_the_oracle "$mutant"; then
     build "$mutant"
-    if oracle "$mutant" && ! grep -q '^running 0 tests' "$work/log"; then
+    if run_tests "$mutant" && ! grep -q '^running 0 tests' "$work/log"; then
       echo "control of $mutant: passed"
     else
       echo "control of $mutant: FAILED"
@@ -118,12 +123,12 @@ for mutant in "$@"; do
 done
 
 for mutant in "$@"; do
-  # Applied exactly or not at all.
-  git apply "$patches/$mutant.patch" || fail "$mutant: the patch does not fit the code any more"
-  ! diff -rq src "$work/unbroken" >/dev/null || fail "$mutant: the patch has changed nothing"
+  # `git apply` allows no fuzz: a patch that does not fit exactly fails.
+  git apply "$patches/$mutant.patch" || fail "the patch of $mutant does not fit the code; adapt it"
+  ! diff -rq src "$work/unbroken" >/dev/null || fail "the patch of $mutant changes nothing; adapt it"
   build "$mutant"
   for ((run = 1; run <= runs; run++)); do
-    oracle "$mutant" || true
+    run_tests "$mutant" || true
     caught=$(caught_by "$mutant")
     if [ -n "$caught" ]; then
       echo "$mutant, run $run: caught ($caught)"

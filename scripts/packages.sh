@@ -1,4 +1,5 @@
-# Sourced by the scripts beside it: what a fresh machine lacks is installed by the system's own package manager.
+# Functions for the other scripts, which source this file. They install missing commands by the
+# system's package manager.
 
 script=${0##*/}
 
@@ -13,11 +14,13 @@ as_root() {
   elif command -v sudo >/dev/null; then
     sudo "$@"
   else
-    fail "installing needs root, but there is no sudo; run as root: $*"
+    fail "installing needs root, but sudo is missing; run as root: $*"
   fi
 }
 
-# install COMMAND APT DNF APK PACMAN BREW: installs the package that brings the command; of several in one word, the first that there is.
+# install COMMAND APT DNF APK PACMAN BREW: installs the package with COMMAND. The other arguments
+# are its names for each package manager. Of several names in one argument, the first that exists
+# counts.
 install() {
   local command=$1 package
   echo "$script: $command is missing; installing it"
@@ -33,7 +36,7 @@ install() {
   elif command -v brew >/dev/null; then
     for package in $6; do brew install "$package" && break; done
   else
-    fail "$command is missing and no package manager is known here; install it by hand"
+    fail "$command is missing, and this system has no known package manager; install it by hand"
   fi
   command -v "$command" >/dev/null || fail "$command was installed, but is not on the PATH; add its folder to PATH"
 }

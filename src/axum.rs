@@ -1,18 +1,18 @@
-//! Axum: [`Claims`] and [`CurrentUser`] as arguments of handlers, [`Rejection`] and [`Error`] as
-//! their responses.
+//! Axum support: [`Claims`] and [`CurrentUser`] as extractors, [`Rejection`] and [`Error`] as
+//! responses.
 //!
-//! | argument | a good token | passed on without claims | no layer |
+//! | extractor | valid token | passed on without claims | no layer |
 //! |--|--|--|--|
 //! | `Claims<C>` | the claims | 401 | 500 |
 //! | `Option<Claims<C>>` | `Some` | `None` | 500 |
 //!
-//! The last column is a fault of the application: the route is not behind an
-//! [`AuthLayer`](crate::AuthLayer) of the same claims type. It is logged, and never taken for an
-//! anonymous client. [`CurrentUser<U>`](CurrentUser) is the same with a
+//! The last column is a fault of the application: the route has no [`AuthLayer`](crate::AuthLayer)
+//! with the same claims type. The extractor logs that, and never treats the client as anonymous.
+//! [`CurrentUser<U>`](CurrentUser) follows the same table with a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
 //!
-//! A handler may return a [`Rejection`], as an extractor does. The layer around the handler then
-//! sends the same response as for a rejection of its own, with its realm and
+//! A handler may return a [`Rejection`]. The layer around the handler then responds as to a
+//! rejection of its own, with its realm and
 //! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection).
 //!
 //! ```
@@ -78,22 +78,23 @@ use crate::{
     users::CurrentUser,
 };
 
-/// Makes the response by [`Rejection::into_response`]: the layer around the handler answers it as
-/// one of its own.
+/// Converts the rejection by [`Rejection::into_response`]. The layer around the handler then treats
+/// it as its own.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         Rejection::into_response(self)
     }
 }
 
-/// Converts the error to a [`Rejection`], and that to its response.
+/// Converts the error to a [`Rejection`], and the rejection to its response.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         Rejection::from(self).into_response()
     }
 }
 
-/// Extracts the claims of the request's token. Without them 401, or 500 under no layer.
+/// Extracts the claims of the request's token. Rejects with 401 without claims, and with 500
+/// without a layer.
 impl<S, C> FromRequestParts<S> for Claims<C>
 where
     S: Send + Sync,
@@ -106,7 +107,8 @@ where
     }
 }
 
-/// Extracts `None` if the layer passed the request on without claims. Under no layer 500.
+/// Extracts the claims, or `None` if the layer passed the request on without claims. Rejects with
+/// 500 without a layer.
 impl<S, C> OptionalFromRequestParts<S> for Claims<C>
 where
     S: Send + Sync,
@@ -119,7 +121,8 @@ where
     }
 }
 
-/// Extracts the user of the request's token. Without one 401, or 500 under no layer.
+/// Extracts the user of the request's token. Rejects with 401 without a user, and with 500 without
+/// a layer.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -167,7 +170,7 @@ where
 ///     .build()?;
 /// let auth = AuthLayer::new(tokens.clone());
 /// let users = CurrentUserLayer::new(&auth, Arc::new(Users));
-/// // Of two layers the one added last is the outer one.
+/// // The layer that is added last runs first.
 /// let app: Router =
 ///     Router::new().route("/me", get(me).route_layer(users).route_layer(auth));
 ///
@@ -190,9 +193,9 @@ where
     }
 }
 
-/// Extracts `None` if the layers passed the request on without claims
-/// ([`CurrentUserLayer::optional`](crate::middleware::CurrentUserLayer::optional)). Under no layer
-/// 500.
+/// Extracts the user, or `None` if the layers passed the request on without claims
+/// ([`CurrentUserLayer::optional`](crate::middleware::CurrentUserLayer::optional)). Rejects with
+/// 500 without a layer.
 impl<S, U> OptionalFromRequestParts<S> for CurrentUser<U>
 where
     S: Send + Sync,

@@ -1,8 +1,8 @@
-//! Time: moments, and the clocks that show them.
+//! Timestamps, and the clocks that give them.
 //!
-//! Tokens hold whole seconds (`NumericDate`, RFC 7519 section 2) and stores milliseconds. Both are
-//! a [`Timestamp`] here, so that no unit is ever guessed. This crate reads the time only through a
-//! [`Clock`], so that a test can choose any moment without sleeping.
+//! Tokens hold whole seconds (`NumericDate`, RFC 7519 section 2), and stores hold milliseconds. The
+//! type [`Timestamp`] keeps callers from confusing the two. The token service, its leases and
+//! `MemoryStore` take the time from a [`Clock`], so that a test can set it instead of sleeping.
 
 use std::{
     fmt,
@@ -18,28 +18,27 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns the present moment.
     fn now(&self) -> Timestamp;
 
-    /// Returns the present moment, or one up to [`COARSE_LAG`] before it. Every request uses it,
-    /// and reads the exact time only if that makes a difference. If a clock lags by more, a token
-    /// may be accepted past its `exp` by the excess.
+    /// Returns the present moment, or one up to [`COARSE_LAG`] earlier. Every check reads this
+    /// cheaper time first, and the exact time only if the lag could change the result. If a clock
+    /// lags by more, a node may accept a token past its `exp` by the excess.
     ///
     /// Default: [`now`](Self::now).
     fn now_coarse(&self) -> Timestamp {
         self.now()
     }
 
-    /// Returns the time since some moment that is the same while the process lives. It is never put
-    /// back or forward, and counts the time for which the machine is suspended. Leases are measured
-    /// by it: with a clock that stops, a lease would outlast a suspension of hours.
+    /// Returns the time since a fixed moment in the past. The clock is never set, and counts the
+    /// time for which the machine is suspended. Leases are measured by it: with a clock that stops,
+    /// a lease would outlast a suspension of hours.
     ///
-    /// Default: the operating system's. That is `CLOCK_BOOTTIME` on Linux and Android, and
-    /// `CLOCK_MONOTONIC` on Apple's systems. Elsewhere it is [`Instant`](std::time::Instant), which
-    /// on some systems stops.
+    /// Default: `CLOCK_BOOTTIME` on Linux and Android, and `CLOCK_MONOTONIC` on Apple's systems.
+    /// Elsewhere it is [`Instant`](std::time::Instant), which on some systems stops meanwhile.
     fn elapsed(&self) -> Duration {
         system_elapsed()
     }
 }
 
-/// The longest time by which [`Clock::now_coarse`] may lag.
+/// Maximum lag of [`Clock::now_coarse`].
 pub const COARSE_LAG: Duration = Duration::from_secs(1);
 
 /// A moment: milliseconds since the Unix epoch.
@@ -102,8 +101,8 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Converts a time. One before the Unix epoch becomes the epoch: such a clock is wrong, and
-    /// every token is then not yet valid.
+    /// Converts a time. A time before the Unix epoch becomes the epoch: such a clock is wrong, and
+    /// no token is valid by it yet.
     fn from(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(saturating_millis(since_epoch))
@@ -135,11 +134,11 @@ pub(crate) const fn saturating_millis(duration: Duration) -> u64 {
     }
 }
 
-/// Returns a random time between half of a pause and all of it. The nodes of a deployment meet the
-/// same fault at the same moment, and must not all try again at one.
+/// Returns a random time between half of a pause and all of it. All nodes of a deployment meet a
+/// fault at the same moment, and must not all retry at the same moment.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0];
-    // Without random numbers it is the whole pause.
+    // If the system has no random numbers, the pause stays whole.
     let share = getrandom::fill(&mut random).map_or(512, |()| random.map(|byte| 256 + u32::from(byte))[0]);
     pause.saturating_mul(share) / 512
 }
@@ -147,8 +146,8 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 /// The operating system's clock.
 ///
 /// On Linux and Android its [coarse time](Clock::now_coarse) is that of the kernel's last tick
-/// (`CLOCK_REALTIME_COARSE`), which reads no hardware. It lags by some milliseconds. When a stopped
-/// virtual machine goes on, it lags by more than [`COARSE_LAG`] for a moment.
+/// (`CLOCK_REALTIME_COARSE`), which reads no hardware. It lags by some milliseconds. For a moment
+/// after a virtual machine resumes, it may lag by more than [`COARSE_LAG`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -173,7 +172,7 @@ fn system_elapsed() -> Duration {
     read(COUNTS_SUSPEND)
 }
 
-/// Reads a clock. A time before its beginning becomes its beginning.
+/// Reads a clock. A negative time becomes zero.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn read(clock: rustix::time::ClockId) -> Duration {
     let passed = rustix::time::clock_gettime(clock);
@@ -191,7 +190,7 @@ fn system_elapsed() -> Duration {
     START.elapsed()
 }
 
-/// A clock for tests, which moves only when it is set. Its clones show the same time.
+/// A clock for tests, which moves only when the test moves it. Clones share the time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -202,17 +201,17 @@ fn system_elapsed() -> Duration {
 /// assert_eq!(clock.now().as_secs(), 1_767_225_700);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<Hands>);
+pub struct ManualClock(Arc<ManualTimes>);
 
 #[derive(Debug, Default)]
-struct Hands {
+struct ManualTimes {
+    /// In milliseconds, as `elapsed`.
     now: AtomicU64,
-    /// In milliseconds.
     elapsed: AtomicU64,
 }
 
 impl ManualClock {
-    /// Creates a clock that shows `now`.
+    /// Creates a clock whose time is `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
         let clock = Self::default();
@@ -220,13 +219,13 @@ impl ManualClock {
         clock
     }
 
-    /// Sets the clock to `now`, as an operator sets a wrong clock: no time
+    /// Sets the time to `now`, as an operator corrects a wrong clock: no time
     /// [elapses](Clock::elapsed).
     pub fn set(&self, now: Timestamp) {
         self.0.now.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves the clock forward: that much time [elapses](Clock::elapsed).
+    /// Moves the time forward by `by`, which also [elapses](Clock::elapsed).
     pub fn advance(&self, by: Duration) {
         self.0.now.fetch_add(saturating_millis(by), Ordering::SeqCst);
         self.0.elapsed.fetch_add(saturating_millis(by), Ordering::SeqCst);

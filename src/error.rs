@@ -1,27 +1,27 @@
-//! The errors of this crate, their faults and their remedies.
+//! The errors of this crate, the party at fault, and the response to the client.
 //!
-//! | type | fault | on the wire |
+//! | type | fault | response |
 //! |--|--|--|
-//! | [`ConfigError`] | the developer's or the operator's: found by `build()` or `connect()` | never |
-//! | [`TokenError`] | the client's: its token is no good | 401, `invalid_token` |
-//! | [`StoreError`] | ours: the store did not do as asked | 503 |
-//! | [`Error`] | any of these, as [`TokenService`](crate::TokenService) returns them | by [`Error::fault`] |
+//! | [`ConfigError`] | the developer's or the operator's: `build()` or `connect()` fails | none |
+//! | [`TokenError`] | the client's: its token is refused | 401, `invalid_token` |
+//! | [`StoreError`] | the store's: it failed or cannot be trusted | 503 |
+//! | [`Error`] | any of these, from [`TokenService`](crate::TokenService) | by [`Error::fault`] |
 //!
-//! No message, `Debug` text or source holds a token, a password, a hash or key material. Ids (`sub`,
-//! `sid`, `jti`) are no secrets and may appear in `Debug`.
+//! No message, `Debug` text or source contains a token, a password, a hash or key material. Ids
+//! (`sub`, `sid`, `jti`) are not secret and may appear in `Debug`.
 //! [`Error::fastcore_code`] gives the codes of [the predecessor](crate::compat).
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use crate::{clock::Timestamp, ids::TokenId};
 
-/// A boxed error of any type: that of an application's own callbacks.
+/// A boxed error of any type, as the application's callbacks return it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A setting that cannot work, found when the service or the store is built.
 ///
-/// The message names the setting, says what is wrong with it and what to do.
-/// [`kind`](Self::kind) is for code that has to tell the faults apart.
+/// The message names the setting, the problem and the remedy. Code that must distinguish the
+/// problems uses [`kind`](Self::kind).
 #[derive(Debug)]
 pub struct ConfigError {
     kind: ConfigErrorKind,
@@ -35,16 +35,16 @@ pub struct ConfigError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ConfigErrorKind {
-    /// A setting has to be given, and is not.
+    /// A required setting is absent.
     Missing,
-    /// A value cannot be read or used: a malformed name, key or URL, a weak secret, a server that
-    /// is not fit.
+    /// A value cannot be read or used: a malformed name, key or URL, a weak secret, an unsuitable
+    /// server.
     Invalid,
     /// A number or a duration is too small or too large.
     OutOfRange,
-    /// A setting contradicts another one, or has no effect beside it.
+    /// A setting contradicts another setting, or has no effect beside it.
     Conflict,
-    /// This build, or this crate, cannot do it. A feature may be missing.
+    /// This crate or this build does not support the setting. A Cargo feature may be missing.
     Unsupported,
 }
 
@@ -75,7 +75,7 @@ impl ConfigError {
         Self::of(ConfigErrorKind::Conflict, setting, problem.into(), remedy.into())
     }
 
-    /// Creates an error about an [`Unsupported`](ConfigErrorKind::Unsupported) demand.
+    /// Creates an error about an [`Unsupported`](ConfigErrorKind::Unsupported) setting.
     pub(crate) fn unsupported(setting: &'static str, problem: impl Into<Text>, remedy: impl Into<Text>) -> Self {
         Self::of(ConfigErrorKind::Unsupported, setting, problem.into(), remedy.into())
     }
@@ -85,7 +85,7 @@ impl ConfigError {
         self
     }
 
-    /// Names the setting `name`, by which the value was set, if the error names it `found`.
+    /// Renames the setting to `name` if the error names `found`: the operator knows only `name`.
     pub(crate) fn set_by(mut self, found: &'static str, name: &'static str) -> Self {
         if self.setting == found {
             self.setting = name;
@@ -93,20 +93,20 @@ impl ConfigError {
         self
     }
 
-    /// Names a part of the setting `name`, for example one key of a set, as the faulty one.
+    /// Attributes the error to one part of the setting `name`, for example one key of a set.
     pub(crate) fn of_part(mut self, name: &'static str, part: &str) -> Self {
         self.setting = name;
         self.problem = format!("{part} {}", self.problem).into();
         self
     }
 
-    /// Returns the kind of the fault.
+    /// Returns the kind of the problem.
     #[must_use]
     pub fn kind(&self) -> ConfigErrorKind {
         self.kind
     }
 
-    /// Returns the setting's name: that of the builder's method or of the environment variable.
+    /// Returns the name of the builder's method or of the environment variable.
     #[must_use]
     pub fn setting(&self) -> &'static str {
         self.setting
@@ -127,70 +127,71 @@ impl StdError for ConfigError {
 
 /// The reason why a token is refused.
 ///
-/// It is for logs and for the application. The client learns only that its token is invalid: a more
-/// exact answer would help an attacker who probes (RFC 6750 section 5.3).
+/// The reason is for logs and for the application. The client learns only that its token is
+/// invalid: RFC 6750 section 3.1 has one code for all reasons, and details help an attacker.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The text is no compact JWS with a header and claims that keep the rules. The field names the
+    /// The text is not a compact JWS, or its header or payload breaks a rule. The field names the
     /// rule.
-    #[error("the token is malformed: {0}")]
+    #[error("the token is malformed: {0}; send it as it was issued")]
     Malformed(&'static str),
-    /// No configured key has verified the signature.
-    #[error("the token is not signed by a key of this service")]
+    /// No configured key verifies the signature.
+    #[error("no key of this service verifies the token's signature; add the issuer's key or log in again")]
     Signature,
-    /// A claim is missing, of the wrong type or not acceptable. The field names it.
-    #[error("the token's claims are not acceptable: {0}")]
+    /// A claim is missing, of the wrong type or not acceptable. The field names the claim.
+    #[error("the token's claims are not acceptable: {0}; compare them with the settings of this service")]
     Claims(&'static str),
-    /// The token is good, but its claims do not fit the application's claims type. Most often the
+    /// The token is valid, but its claims do not fit the application's claims type. Usually the
     /// type has changed since the token was issued: give new fields `#[serde(default)]`. See
     /// [Changing your claims](crate::tokens#changing-your-claims).
     #[error("{}", custom_claims_text(*claim, *problem))]
     CustomClaims {
-        /// The name of the claim, if it is known: that of a field of the type, never text of a token.
+        /// The name of the type's field, if known. It never contains text of the token.
         claim: Option<&'static str>,
-        /// The reason why it does not fit.
+        /// The reason why the claim does not fit.
         problem: ClaimProblem,
     },
     /// An access token where a refresh token is needed, or the other way round.
-    #[error("the token is of the other kind (access or refresh)")]
+    #[error("the token is of the wrong kind; send an access token with requests, a refresh token to refresh")]
     WrongType,
     /// `exp` has passed.
-    #[error("the token expired at {at}")]
+    #[error("the token expired at {at}; refresh it or log in again")]
     Expired {
-        /// That moment, in seconds since the Unix epoch.
+        /// The value of `exp`.
         at: Timestamp,
     },
     /// `nbf` or `iat` lies in the future.
     #[error("the token is not valid before {at}; compare the issuer's clock with this node's")]
     NotYetValid {
-        /// The moment from which it is valid.
+        /// The value of `nbf` or `iat`.
         at: Timestamp,
     },
-    /// The signature is good, but the store knows no such session: it ended long ago, or was never
-    /// opened.
-    #[error("the token's session is not known to the store")]
+    /// The signature is valid, but the store does not know the session. It ended long ago, or was
+    /// never opened.
+    #[error("the store does not know the token's session; log in again")]
     UnknownSession,
-    /// The session's lifetime is over, though the token's is not.
-    #[error("the token's session has expired")]
+    /// The session's lifetime is over, but the token's is not.
+    #[error("the token's session has expired; log in again")]
     SessionExpired,
     /// The token, its session or all of its user's sessions were revoked.
-    #[error("the token has been revoked")]
+    #[error("the token has been revoked; log in again")]
     Revoked {
         /// The token's `jti`.
         token_id: TokenId,
         /// The time of the revocation by the store's clock, if the store still knows it.
         revoked_at: Option<Timestamp>,
     },
-    /// A refresh token was used again after its successor. Its session is now revoked (RFC 9700
-    /// section 4.14.2).
-    #[error("the refresh token has been used before; its session is now revoked")]
+    /// A used refresh token was presented again, outside the reuse grace. Its session is now
+    /// revoked (RFC 9700 section 4.14.2).
+    #[error("the refresh token was used before, so its session is now revoked; log in again")]
     Reused,
     /// The user does not exist or may not log in any more, so no new token is issued.
-    #[error("the token's user may not have new tokens")]
+    #[error("the token's user may not have new tokens; check that the user exists and may log in")]
     UserRefused,
-    /// The application's [`validator`](crate::tokens::TokenServiceBuilder::validator) refused it.
-    #[error("the application's validator refused the token")]
+    /// The application's [`validator`](crate::tokens::TokenServiceBuilder::validator) refused the
+    /// token.
+    #[error("the application's validator refused the token; log in again if its rule allows it")]
     Refused,
 }
 
@@ -198,28 +199,28 @@ pub enum TokenError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ClaimProblem {
-    /// The token lacks it.
+    /// The token lacks the claim.
     Missing,
-    /// It is of another type, or the type does not accept its value.
+    /// The claim has another JSON type, or the application's type does not accept its value.
     Unreadable,
 }
 
 fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
-    let subject = claim.map_or_else(|| "the application's own claims".to_owned(), |claim| format!("`{claim}`"));
+    let subject = claim.map_or_else(|| "a claim of the application".to_owned(), |claim| format!("the claim `{claim}`"));
     match problem {
         ClaimProblem::Missing => {
-            format!("the token's claims are not the application's: {subject} is missing; give it `#[serde(default)]`")
+            format!("the token lacks {subject}; give each new field of the claims type `#[serde(default)]`")
         }
-        ClaimProblem::Unreadable => format!(
-            "the token's claims are not the application's: {subject} cannot be read as its type; accept older forms"
-        ),
+        ClaimProblem::Unreadable => {
+            format!("{subject} in the token does not fit the claims type; make the type accept the older form too")
+        }
     }
 }
 
-/// A failure of the store, or an answer of it that cannot be trusted. Ask again later.
+/// A failure of the store, or an answer that cannot be trusted. The caller may try again later.
 ///
-/// After [`StoreErrorKind::Timeout`] or [`StoreErrorKind::Unavailable`] a change may or may not have
-/// been made. A revocation is idempotent: repeat it until it succeeds.
+/// After any error the store may or may not have made the change. A revocation is idempotent:
+/// repeat it until it succeeds.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -230,25 +231,24 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// No connection, or the server cannot serve now (loading, read-only, cluster down). Fault: the
-    /// store's.
+    /// The node has no connection, or the server cannot serve now (loading, read-only, cluster
+    /// down). Fault: the store's.
     Unavailable,
-    /// No answer in time. Fault: the store's or the network's.
+    /// The store did not answer in time. Fault: the store's or the network's.
     Timeout,
-    /// The server is out of memory, so nothing new can be stored. Revocations still work. Fault: the
+    /// The server is out of memory and stores nothing new. Revocations still work. Fault: the
     /// operator's.
     OutOfMemory,
-    /// An answer that does not belong to the question, or a record that cannot be read. It was not
-    /// used. In the first case its connection was dropped as well.
+    /// The answer does not match the request, or a record cannot be read. The node ignored the
+    /// answer. After a mismatch it also closed the connection.
     Untrusted,
     /// The store was set up by a deployment with other settings (layout version or number of
     /// buckets). Fault: the operator's.
     Layout,
-    /// The server refused a command: for example rights that are missing. Fault: the operator's.
+    /// The server refused a command, for example because rights are missing. Fault: the operator's.
     Rejected,
-    /// The node has used up its questions of this second. It asks the store about each token that was
-    /// issued before its horizon: see
-    /// [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions). It passes by itself.
+    /// The node may not ask the store about more tokens from before its horizon now. See
+    /// [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions). Try again later.
     Overloaded,
 }
 
@@ -259,7 +259,7 @@ impl StoreError {
         Self { kind, source: None }
     }
 
-    /// Adds the cause. It must not contain keys, tokens or credentials.
+    /// Adds the cause, which must not contain keys, tokens or credentials.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
@@ -279,13 +279,15 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "the token store is unavailable; check that it runs and can be reached",
             StoreErrorKind::Timeout => "the token store did not answer in time; check its load and the network",
             StoreErrorKind::OutOfMemory => "the token store is out of memory; raise maxmemory (revocations still work)",
-            StoreErrorKind::Untrusted => "the token store gave an answer that cannot be trusted; it was not used",
+            StoreErrorKind::Untrusted => {
+                "the token store gave an answer that cannot be trusted; see the source and try again"
+            }
             StoreErrorKind::Layout => {
                 "the token store was set up with another layout; give every node the same prefix, version and buckets"
             }
             StoreErrorKind::Rejected => "the token store refused the command; check the rights of its user",
             StoreErrorKind::Overloaded => {
-                "too many tokens have to be asked of the token store at once; it passes, or raise `max_questions`"
+                "this node may not ask the token store about more tokens now; try again later, or raise `max_questions`"
             }
         })
     }
@@ -303,51 +305,52 @@ impl From<StoreErrorKind> for StoreError {
     }
 }
 
-/// A failure of an operation of [`TokenService`](crate::TokenService) or of its users.
+/// A failure of [`TokenService`](crate::TokenService), or of the code that calls or extends it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The token is no good.
+    /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The store failed. Nothing may be concluded about the token.
-    #[error("the token store failed")]
+    /// The store failed. The token may be valid or not.
+    #[error("the token store failed; see the source and try again")]
     Store(#[from] StoreError),
-    /// The user name or the password is wrong, or the user may not log in. The error does not say
-    /// which of these.
-    #[error("the credentials are not valid")]
+    /// The user name or the password is wrong, or the user may not log in. The error does not show
+    /// which, so that it reveals no user names.
+    #[error("the credentials are not valid; check user name and password")]
     InvalidCredentials,
-    /// All of the user's sessions were revoked while this login was under way. Log in again.
-    #[error("the user's sessions were revoked during this login")]
+    /// All of the user's sessions were revoked during this login. Log in again.
+    #[error("the user's sessions were revoked during this login; log in again")]
     LoginSuperseded,
-    /// The session cannot be issued as requested: a subject, scope, lifetime or claim is not allowed.
-    #[error("the session cannot be issued: {0}")]
+    /// A subject, label, scope, lifetime or claim is not allowed, or the service's configuration
+    /// does not allow the operation.
+    #[error("the operation is not possible: {0}")]
     Issue(Cow<'static, str>),
-    /// An id that no token can have. Nothing was sent to the store.
-    #[error("the {id} must be 1 to 255 bytes without control characters; give it as the token or the listing has it")]
+    /// No token can have this id. The node did not send it to the store.
+    #[error("the {id} must be 1 to 255 bytes without control characters; pass it as the token or the listing shows it")]
     InvalidId {
         /// The kind of the id: `subject`, `session id` or `token id`.
         id: &'static str,
     },
     /// The signing key failed.
-    #[error("the token could not be signed")]
+    #[error("the token could not be signed; check the signing key and its backend")]
     Signing,
     /// The application's own code (its user lookup, for example) failed.
-    #[error("the application's own code failed")]
+    #[error("the application's own code failed; see the source")]
     Application(#[source] BoxError),
     /// A password could not be hashed. See [`PasswordError`].
     #[error(transparent)]
     Password(#[from] PasswordError),
 }
 
-/// The party at fault for an [`Error`]: it decides between 401, 503 and 500.
+/// The party at fault for an [`Error`]. It decides the HTTP status.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The client's: its token or its credentials are no good (401; at the token endpoint 400 or
-    /// 401), or an id that it named is none (400).
+    /// The client's: its token or its credentials are refused (401; at the refresh endpoint 400),
+    /// or an id is malformed (400).
     Client,
-    /// The store's: try again later (503).
+    /// The store's, or the node is overloaded: try again later (503).
     Store,
     /// The application's or this crate's (500).
     Internal,
@@ -364,9 +367,8 @@ impl Error {
         }
     }
 
-    /// Wraps an error of the application's own code. If that code only passes on an error of this
-    /// crate (a password check that was overloaded, a store that failed), it stays that error, and
-    /// so keeps its fault.
+    /// Wraps an error of the application's code. An error of this crate that the code passes on
+    /// (an overloaded password check, a failed store) stays unwrapped, so that it keeps its fault.
     pub(crate) fn of_application(error: BoxError) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(own) => return *own,
@@ -387,20 +389,20 @@ impl Error {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
-    /// bcrypt reads at most 72 bytes, the last of which is its own end mark. It would cut anything
-    /// longer silently (CVE-2025-22228). Ask for a shorter password.
+    /// bcrypt reads at most 72 bytes, and the last is its terminator. It would silently truncate a
+    /// longer password (CVE-2025-22228). Ask for a shorter one.
     #[error("the password is longer than 71 bytes, which bcrypt cannot hold; ask for a shorter one")]
     TooLong,
-    /// bcrypt ends at a NUL byte: `pass` and `pass\0junk` would be the same password.
-    #[error("the password contains a NUL byte, which bcrypt cannot hold")]
+    /// bcrypt stops at a NUL byte: `pass` and `pass\0junk` would be the same password.
+    #[error("the password contains a NUL byte, which bcrypt cannot hold; ask for another one")]
     ContainsNul,
     /// An empty password is never hashed.
-    #[error("the password is empty")]
+    #[error("the password is empty; ask for one")]
     Empty,
     /// Too many passwords are being hashed already. Ask again later.
     #[error("too many passwords are being checked at once; ask again later")]
     Overloaded,
-    /// The hash function itself failed: no randomness, or its worker thread ended.
-    #[error("the password could not be hashed")]
+    /// The hash function failed: no randomness, or its worker thread ended.
+    #[error("the password could not be hashed; try again")]
     Failed,
 }

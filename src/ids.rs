@@ -1,8 +1,7 @@
-//! Ids with types: [`Subject`], [`SessionId`] and [`TokenId`].
+//! Typed ids: [`Subject`], [`SessionId`] and [`TokenId`].
 //!
-//! All three are text, and look-alike arguments are easily swapped:
-//! `revoke_session(session, subject)` would succeed and revoke nothing. With types, one order of
-//! them compiles:
+//! All three are text. If they were of one type, a caller could swap them, and
+//! `revoke_session(session, subject)` would succeed and revoke nothing. This order compiles:
 //!
 //! ```
 //! # fn in_order(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {
@@ -11,7 +10,7 @@
 //! # }
 //! ```
 //!
-//! and the other one does not:
+//! The other order does not:
 //!
 //! ```compile_fail,E0308
 //! # fn swapped(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {
@@ -20,19 +19,20 @@
 //! # }
 //! ```
 //!
-//! A [`Subject`] is the application's own id, so operations take any text or number for it. A
-//! [`SessionId`] and a [`TokenId`] come from this crate, in claims, listings and events. Operations
-//! take references to them, never text: an application that has kept one as text names its type to
-//! get it back, `SessionId::new(text)`.
+//! A [`Subject`] is the application's own id, so operations take any text or number for it.
 //!
-//! An id is not checked when it is made. An operation refuses one that no token can have: the empty
-//! text, text of more than 255 bytes, and text with control characters.
+//! A [`SessionId`] and a [`TokenId`] come from this crate: in claims, listings and events.
+//! Operations take references to them, never text. An application that has stored one as text
+//! converts it by `SessionId::new(text)`.
+//!
+//! The constructors check nothing. An operation refuses an id that no token can have: an empty one,
+//! one of more than 255 bytes, or one with control characters.
 
 use std::{borrow::Borrow, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// The longest id in bytes.
+/// Maximum length of an id in bytes.
 pub(crate) const LONGEST_ID: usize = 255;
 
 /// Returns true if a token can have this id: 1 to 255 bytes without control characters.
@@ -54,7 +54,7 @@ macro_rules! id {
                 Self(text.into())
             }
 
-            /// Returns its text.
+            /// Returns the text of the id.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -124,7 +124,7 @@ macro_rules! id {
 }
 
 id! {
-    /// The user that a token speaks of (`sub`, RFC 7519 section 4.1.2), by the application's own id.
+    /// The user of a token (`sub`, RFC 7519 section 4.1.2), as the application's own id.
     ///
     /// ```
     /// use tower_bearer::Subject;
@@ -135,7 +135,7 @@ id! {
 }
 
 id! {
-    /// The id of a session (`sid`): one login, with all tokens that follow from it. It is no secret.
+    /// The id of a session (`sid`): one login, with all its tokens. It is no secret.
     SessionId
 }
 

@@ -1,10 +1,11 @@
 //! Stateful bearer tokens for any Tower stack: every request is checked against revocation.
 //!
 //! * [`TokenService`] issues access and refresh JWTs, validates, rotates and revokes them.
-//! * [`AuthLayer`] lets only requests with a valid token through, and puts typed [`Claims`] into
-//!   their extensions: in Axum, Hyper, Tonic, or any other Tower stack.
-//! * [`MemoryStore`] or `RedisStore` keeps the sessions; or a [`SessionStore`] of your own.
-//! * [`endpoints`] has login, refresh, logout, sessions and health, ready to mount.
+//! * [`AuthLayer`] rejects requests without a valid token, and puts typed [`Claims`] into the
+//!   extensions of the others. It wraps services of Axum, Hyper, Tonic and any other Tower stack.
+//! * [`MemoryStore`] and `RedisStore` keep the sessions. Implement [`SessionStore`] for another
+//!   database.
+//! * [`endpoints`] serves login, refresh, logout, sessions and health.
 //! * [`users`] connects your user database, and `password` hashes its passwords.
 //!
 //! ```
@@ -30,7 +31,7 @@
 //!     // or RedisStore::connect("redis://127.0.0.1/").await?
 //!     .store(MemoryStore::default())
 //!     .claims::<MyClaims>()
-//!     .build()?; // every misconfiguration is found here, none per request
+//!     .build()?; // reports every misconfiguration
 //!
 //! let app: Router =
 //!     Router::new().route("/me", get(me)).route_layer(AuthLayer::new(tokens.clone()));
@@ -45,15 +46,19 @@
 //! # }
 //! ```
 //!
-//! # What holds, whatever fails
+//! # Guarantees
 //!
-//! * A request that starts after a revocation has returned is refused, on every node. Under
-//!   [`Consistency::BoundedStaleness`] that holds a bounded time later, whatever fails in between.
-//! * A store that fails, is late or cannot be understood means 503: never 401, never 200.
-//! * A refresh token is good once. Repeated soon, it gives the same successor. Repeated otherwise, it
-//!   ends its session.
-//! * Bad configuration is an error of `build()` or `connect()`; no input makes this crate panic.
-//! * No key, token, password or hash appears in `Debug`, errors or logs.
+//! * **Revocation.** Once a revocation has returned, every node refuses the revoked tokens at the
+//!   next request. Under [`Consistency::BoundedStaleness`], other nodes do so within a bound that
+//!   you choose, and most requests need no I/O. [`Consistency`] has the costs, and the limits
+//!   when Redis fails over.
+//! * **Store faults.** If a decision needs the store, and the store fails, is late or sends an
+//!   unreadable answer, the response is 503, never 401 or 200.
+//! * **Refresh.** A refresh token is good for one use. A repeat within the grace period returns the
+//!   same successor. Any other repeat ends the session.
+//! * **Configuration.** `build()` and `connect()` report misconfiguration. No input makes this
+//!   crate panic.
+//! * **Secrets.** No key, token, password or hash appears in `Debug` output, errors or logs.
 //!
 //! # Features
 //!
@@ -63,15 +68,18 @@
 //! | `bcrypt` | yes | `password` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC |
 //! | `rust-crypto` | | signatures in pure Rust; with both, AWS-LC is used |
-//! | `tracing` | yes | why requests are refused, and what fails |
+//! | `tracing` | yes | log messages about rejections and faults |
 //! | `axum` | | extractors |
-//! | `tonic` | | claims in tonic requests |
+//! | `tonic` | | claims in gRPC handlers |
 //! | `cluster`, `sentinel`, `tls` | | Redis Cluster, Redis Sentinel, `rediss://` |
-//! | `conformance` | | the suite that a store of your own must pass |
+//! | `conformance` | | the test suite for your own store |
 //!
-//! # Coming from `fastcore.security`
+//! # Migrating from `fastcore.security`
 //!
 //! See [`compat`].
+
+// docs.rs builds on nightly, with this `cfg`: each item that needs a feature names it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -105,7 +113,17 @@ pub use self::{
     tokens::{Consistency, NewSession, Renewal, TokenPair, TokenPolicy, TokenService},
 };
 
-/// The README's examples compile.
+/// The README, whose examples compile as doctests.
 #[cfg(all(doctest, feature = "axum", feature = "tonic", feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the security notes compile.
+#[cfg(all(doctest, feature = "redis"))]
+#[doc = include_str!("../SECURITY.md")]
+struct Security;
+
+/// The guide's examples compile.
+#[cfg(all(doctest, feature = "axum", feature = "bcrypt", feature = "redis"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;

@@ -1,34 +1,35 @@
-//! Passwords: bcrypt, off the async threads, a bounded number at once.
+//! Password hashing with bcrypt, on blocking threads and with bounded concurrency.
 //!
-//! A hash is meant to be slow: some tenths of a second at the default cost. On an async thread it
-//! would stop every other request of that thread. Without a bound, a client that can reach a login
-//! could take all processors. So [`PasswordHasher`] computes on Tokio's blocking threads, as many at
-//! once as the machine has processors. A bounded number of further calls wait for a bounded time. All
-//! others fail with [`PasswordError::Overloaded`] at once.
+//! A bcrypt hash is slow on purpose: some tenths of a second at the default cost. On an async
+//! thread it would block other requests. Without a bound, logins could occupy all processors. So
+//! [`PasswordHasher`] computes on Tokio's blocking threads, one hash per processor at a time. A
+//! bounded number of further calls wait for a bounded time. All others fail with
+//! [`PasswordError::Overloaded`] at once.
 //!
-//! | predecessor | here |
+//! | `fastcore.security` | this module |
 //! |--|--|
 //! | `get_password_hash` | [`PasswordHasher::hash`] |
 //! | `verify_password` | [`PasswordHasher::verify`] |
 //!
-//! Hashes of the predecessor (`$2b$`, cost 12) verify here. Unlike the predecessor, this module
-//! refuses passwords that bcrypt would hash in part: those over 71 bytes (CVE-2025-22228), those with
-//! a NUL byte, and the empty one.
+//! The hashes of `fastcore.security` (`$2b$`, cost 12) verify here. Unlike it, this module refuses
+//! an empty password. It also refuses those that bcrypt would hash only in part: over 71 bytes
+//! (CVE-2025-22228), or with a NUL byte.
 //!
 //! # The same cost for every user
 //!
-//! An answer that comes sooner for an unknown user tells an attacker which users exist
-//! (CVE-2016-6210). Hence:
+//! If the answer for an unknown user comes sooner, an attacker can find out which users exist
+//! (CVE-2016-6210). Therefore:
 //!
 //! * For an unknown user, call [`verify_or_dummy`](PasswordHasher::verify_or_dummy) with `None`.
-//! * A stored hash that cannot be used costs the same as one that can.
-//! * A check of a stored hash of a lower cost is topped up to the configured cost. A hash of a higher
-//!   cost takes longer: replace it when [`needs_rehash`](PasswordHasher::needs_rehash) is true.
-//! * A password that no account can have is refused without hashing. That tells only what the client
-//!   sent, and hashing it would help an attacker to flood the login (conformance PWD-05).
+//! * A check against an unusable stored hash costs as much as one against a usable hash.
+//! * If a stored hash has a lower cost, the check adds rounds up to the configured cost. With a
+//!   higher cost it takes longer: replace the hash if
+//!   [`needs_rehash`](PasswordHasher::needs_rehash) is true.
+//! * A password that no account can have is refused without hashing. That reveals nothing about the
+//!   account, and an attacker cannot flood the login with long passwords (conformance PWD-05).
 //!
-//! In a build without optimisation bcrypt takes five times as long. These lines in your `Cargo.toml`
-//! optimise it:
+//! Without optimisation, bcrypt takes five times as long. These lines in your `Cargo.toml` optimise
+//! it in debug builds:
 //!
 //! ```toml
 //! [profile.dev.package.blowfish]
@@ -56,10 +57,10 @@ use zeroize::Zeroizing;
 
 use crate::error::{ConfigError, PasswordError};
 
-/// A hasher and checker of passwords. Clones share one bound and one queue.
+/// A bcrypt hasher and verifier of passwords. Clones share one bound and one queue.
 ///
-/// Its async methods need a Tokio runtime with time enabled. Dropping one of their futures gives up
-/// the answer, not the bound: a computation that has begun runs to its end and counts until then.
+/// The async methods need a Tokio runtime with time enabled. If the caller drops a future, a
+/// computation that has begun still runs to its end, and counts towards the bound until then.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -70,7 +71,7 @@ use crate::error::{ConfigError, PasswordError};
 ///
 /// assert!(hasher.verify("correct horse battery staple", &stored).await?);
 /// assert!(!hasher.verify("incorrect donkey", &stored).await?);
-/// // An unknown user: false, at the same cost.
+/// // For an unknown user: false, at the same cost.
 /// assert!(!hasher.verify_or_dummy("whatever", None).await?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
@@ -80,58 +81,57 @@ pub struct PasswordHasher(Arc<Shared>);
 
 struct Shared {
     cost: u32,
-    /// One permit a computation.
+    /// One permit per computation.
     workers: Arc<Semaphore>,
-    /// One permit a call that waits for a worker.
+    /// One permit per call that waits for a worker.
     queue: Semaphore,
     max_wait: Duration,
     rounds: AtomicU64,
 }
 
 impl PasswordHasher {
-    /// The default cost: 2^12 rounds, as the predecessor used.
+    /// The default cost: 2^12 rounds, as in `fastcore.security`.
     pub const DEFAULT_COST: u32 = 12;
-    /// The lowest cost that bcrypt knows.
+    /// The lowest cost of bcrypt.
     pub const MIN_COST: u32 = 4;
-    /// The highest cost that this crate computes: some 20 seconds. bcrypt goes to 31, which takes more
-    /// than a day. One such hash in a user table would hold a worker for that time.
+    /// The highest cost that this crate computes: some 20 seconds. bcrypt allows 31, which takes
+    /// more than a day. One such hash in a user table would occupy a worker for that time.
     pub const MAX_COST: u32 = 18;
 
-    /// The number of calls that may wait for each worker. At the default cost their turn comes within
-    /// about five seconds.
+    /// Maximum of waiting calls per worker. At the default cost, the last of them waits for about
+    /// five seconds.
     const QUEUE_PER_WORKER: usize = 16;
-    /// The longest time for which a call waits for a worker: about as long as a user waits for a page.
+    /// The longest time that a call waits for a worker: about as long as a user waits for a page.
     const MAX_WAIT: Duration = Duration::from_secs(5);
 
-    /// Returns a hasher of the given cost: a hash takes 2^`cost` rounds. Take
-    /// [12](Self::DEFAULT_COST), or the cost that your machine computes in a fifth to half of a second.
-    /// A cost below 10 is for tests only.
+    /// Returns a hasher of this cost: a hash takes 2^`cost` rounds. Use [12](Self::DEFAULT_COST),
+    /// or the cost for which your machine needs 0.2 to 0.5 seconds. Use less than 10 only in tests.
     ///
     /// # Errors
     ///
-    /// The cost is not within [`MIN_COST`](Self::MIN_COST) and [`MAX_COST`](Self::MAX_COST).
+    /// The cost is below [`MIN_COST`](Self::MIN_COST) or above [`MAX_COST`](Self::MAX_COST).
     pub fn new(cost: u32) -> Result<Self, ConfigError> {
         if cost < Self::MIN_COST {
             return Err(ConfigError::out_of_range(
                 "cost",
-                format!("is {cost}, and bcrypt begins at 4"),
-                "take 12, or 4 in tests",
+                format!("is {cost}, below the minimum of 4"),
+                "use 12, or 4 in tests",
             ));
         }
         if cost > Self::MAX_COST {
             return Err(ConfigError::out_of_range(
                 "cost",
-                format!("is {cost}, and above 18 one login takes half a minute and more"),
-                "take 12; each step more doubles the time",
+                format!("is {cost}, above the maximum of 18: one login would take half a minute or more"),
+                "use 12; each step above it doubles the time",
             ));
         }
         Ok(Self::with(cost, thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)))
     }
 
-    /// Sets the number of passwords that are hashed at once at most, by default that of the processors.
-    /// Another 16 calls for each may wait, for up to 5 seconds.
+    /// Sets the maximum of concurrent computations. Default: the number of processors. For each of
+    /// them, 16 more calls may wait for up to 5 seconds.
     ///
-    /// The bound is a new one: call this before cloning.
+    /// Call this before cloning: earlier clones keep their own bound and queue.
     #[must_use]
     pub fn max_concurrent(self, computations: NonZeroUsize) -> Self {
         Self::with(self.0.cost, computations)
@@ -148,16 +148,17 @@ impl PasswordHasher {
         }))
     }
 
-    /// Hashes a password with a new random salt, for example to `$2b$12$…`, 60 characters.
+    /// Hashes a password with a new random salt. The hash has 60 characters: `$2b$12$…`.
     ///
     /// # Errors
     ///
     /// * [`Empty`](PasswordError::Empty), [`TooLong`](PasswordError::TooLong),
-    ///   [`ContainsNul`](PasswordError::ContainsNul): bcrypt cannot hold this password. Ask the user for
-    ///   another. Nothing was computed.
-    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one waited for 5
-    ///   seconds.
-    /// * [`Failed`](PasswordError::Failed): no randomness, or the runtime is shutting down.
+    ///   [`ContainsNul`](PasswordError::ContainsNul): bcrypt cannot hash all of this password. Ask
+    ///   the user for another one. Nothing was computed.
+    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one has
+    ///   waited for 5 seconds.
+    /// * [`Failed`](PasswordError::Failed): the system gave no random numbers, or the runtime is
+    ///   shutting down.
     pub async fn hash(&self, password: &str) -> Result<String, PasswordError> {
         let password = representable(password)?;
         self.compute(move |shared| {
@@ -169,25 +170,24 @@ impl PasswordHasher {
 
     /// Returns true if `hash` is a hash of this password.
     ///
-    /// Returns false if the check is impossible: bcrypt cannot hold the password, the stored hash is
-    /// not bcrypt's, or it would cost more than [`MAX_COST`](Self::MAX_COST). A stored hash that cannot
-    /// be used is logged as a warning, without the hash.
+    /// Returns false if bcrypt cannot hash all of the password. If the stored hash is not bcrypt's
+    /// or its cost is out of range, returns false and logs a warning without the hash.
     ///
     /// # Errors
     ///
-    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one waited for 5
-    ///   seconds.
+    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one has
+    ///   waited for 5 seconds.
     /// * [`Failed`](PasswordError::Failed): the runtime is shutting down.
     pub async fn verify(&self, password: &str, hash: &str) -> Result<bool, PasswordError> {
         self.verify_or_dummy(password, Some(hash)).await
     }
 
-    /// Checks as [`verify`](Self::verify) does. Give `None` for a user who does not exist, has no
-    /// password or may not log in: the result is false, at the same cost.
+    /// Checks a password as [`verify`](Self::verify) does. Pass `None` for a user who does not
+    /// exist, has no password or may not log in: the result is false, at the same cost.
     ///
     /// # Errors
     ///
-    /// As [`verify`](Self::verify).
+    /// The same as those of [`verify`](Self::verify).
     pub async fn verify_or_dummy(&self, password: &str, hash: Option<&str>) -> Result<bool, PasswordError> {
         let Ok(password) = representable(password) else {
             return Ok(false);
@@ -195,7 +195,7 @@ impl PasswordHasher {
         let stored = hash.and_then(usable);
         #[cfg(feature = "tracing")]
         if hash.is_some() && stored.is_none() {
-            tracing::warn!("a stored password hash is not bcrypt's or of an absurd cost; its user cannot log in");
+            tracing::warn!("a stored password hash is not bcrypt's or has an unusable cost; reset its user's password");
         }
         self.compute(move |shared| {
             let Some((hash, cost)) = stored else {
@@ -204,7 +204,7 @@ impl PasswordHasher {
             };
             shared.count(cost);
             let matches = bcrypt::non_truncating_verify(password.as_bytes(), &hash);
-            // 2^s rounds were done, and 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
+            // For stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
             for missing in cost..shared.cost {
                 shared.dummy(&password, missing);
             }
@@ -213,24 +213,24 @@ impl PasswordHasher {
         .await?
     }
 
-    /// Returns true if a stored hash differs in cost or version from what [`hash`](Self::hash) writes
-    /// now. Ask after a login that succeeded, when the password is at hand, and store a new hash.
+    /// Returns true if a stored hash has another cost or version than [`hash`](Self::hash) writes.
+    /// Call this after a successful login, while you have the password, and store a new hash.
     #[must_use]
     pub fn needs_rehash(&self, hash: &str) -> bool {
         !(hash.starts_with("$2b$") && hash.parse().is_ok_and(|parts: HashParts| parts.get_cost() == self.0.cost))
     }
 
-    /// Returns the number of bcrypt's rounds that this hasher and its clones have computed or begun:
-    /// 2^cost for each hash.
+    /// Returns the number of bcrypt rounds that this hasher and its clones have begun: 2^cost for
+    /// each hash.
     ///
-    /// For metrics, and for a test of your own login: a known and an unknown user take equally many.
+    /// Use it for metrics, and to test that your login costs the same for known and unknown users.
     #[must_use]
     pub fn rounds_computed(&self) -> u64 {
         self.0.rounds.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` on a blocking thread. The work itself holds the permit, so that dropping this future
-    /// frees nothing early.
+    /// Runs `work` on a blocking thread. The closure holds the permit, so that dropping this future
+    /// does not free the permit early.
     async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> T + Send + 'static,
@@ -247,12 +247,11 @@ impl PasswordHasher {
 
     async fn worker(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
         let Shared { workers, queue, max_wait, .. } = &*self.0;
-        // This never overtakes calls that wait: a permit that comes free goes to the first of them
-        // directly.
+        // This cannot overtake waiting calls: Tokio hands a free permit to the first of them.
         if let Ok(permit) = Arc::clone(workers).try_acquire_owned() {
             return Ok(permit);
         }
-        let _place = queue.try_acquire().map_err(|_| PasswordError::Overloaded)?;
+        let _queued = queue.try_acquire().map_err(|_| PasswordError::Overloaded)?;
         match time::timeout(*max_wait, Arc::clone(workers).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_closed)) => Err(PasswordError::Failed),
@@ -262,7 +261,7 @@ impl PasswordHasher {
 }
 
 impl Default for PasswordHasher {
-    /// Returns a hasher of cost 12 that computes as many hashes at once as there are processors.
+    /// Returns a hasher of cost 12 that computes one hash per processor at a time.
     fn default() -> Self {
         Self::with(Self::DEFAULT_COST, thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
@@ -275,8 +274,8 @@ impl fmt::Debug for PasswordHasher {
 }
 
 impl Shared {
-    /// Spends what a check of that cost spends. The salt is fixed: bcrypt does the same work for every
-    /// salt, and nobody sees the result.
+    /// Takes as long as a check of this cost. The salt is fixed, because bcrypt does the same work
+    /// for every salt, and the result is dropped.
     fn dummy(&self, password: &str, cost: u32) {
         self.count(cost);
         let _ = black_box(bcrypt::hash_with_salt(black_box(password.as_bytes()), cost, [0x5a; 16]));
@@ -287,7 +286,7 @@ impl Shared {
     }
 }
 
-/// Returns a copy of the password that is wiped after use, if bcrypt can hold all of it.
+/// Returns a copy of the password that is wiped after use, if bcrypt can hash all of it.
 fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     match password.as_bytes() {
         [] => Err(PasswordError::Empty),
@@ -297,8 +296,8 @@ fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     }
 }
 
-/// Returns a copy of the stored hash, wiped after use, and its cost. `None` if it is not bcrypt's or
-/// its cost is out of range.
+/// Returns a copy of the stored hash, wiped after use, and its cost. `None` if the hash is not
+/// bcrypt's or its cost is out of range.
 fn usable(hash: &str) -> Option<(Zeroizing<String>, u32)> {
     let cost = hash.parse::<HashParts>().ok()?.get_cost();
     (PasswordHasher::MIN_COST..=PasswordHasher::MAX_COST)
@@ -320,7 +319,7 @@ mod tests {
         PasswordHasher::new(4).unwrap()
     }
 
-    /// Returns a hasher with one worker, for which calls wait for `max_wait` at most.
+    /// Returns a hasher with one worker, for which calls wait up to `max_wait`.
     fn single(max_wait: Duration) -> PasswordHasher {
         let mut hasher = cheap().max_concurrent(NonZeroUsize::MIN);
         Arc::get_mut(&mut hasher.0).unwrap().max_wait = max_wait;

@@ -1,10 +1,10 @@
-//! Tonic: claims in gRPC handlers, rejections as [`Status`], and names for services behind a layer.
+//! Tonic support: claims in gRPC handlers, rejections as [`Status`], and layers around one service.
 //!
-//! A call is checked once, when it arrives: a stream goes on when its token expires or is revoked
-//! (see [`middleware`](crate::middleware)).
+//! The layer checks a call once, when it arrives. A stream continues after its token expires or is
+//! revoked (see [`middleware`](crate::middleware)).
 //!
-//! The layer goes over all services of a server (`Server::builder().layer(..)`) or over one of
-//! them: an [`AuthService`] around a generated service is a [`NamedService`] itself.
+//! Add the layer to all services of a server (`Server::builder().layer(..)`), or wrap one: an
+//! [`AuthService`] around a generated service is a [`NamedService`] too.
 //!
 //! ```
 //! use tonic::{Request, Response, Status};
@@ -17,7 +17,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! // Under no layer: a fault of the application, never an anonymous client.
+//! // Without a layer: a fault of the application, never an anonymous client.
 //! assert_eq!(say_hello(Request::new(())).await.unwrap_err().code(), tonic::Code::Internal);
 //! # }
 //! ```
@@ -31,15 +31,15 @@ use crate::{
     users::CurrentUser,
 };
 
-/// Access to the claims and the user that the layers put into a request.
+/// An extension trait of [`Request`] for the claims and the user that the layers have put there.
 pub trait RequestClaims: sealed::Sealed {
     /// Returns the claims of the request's token.
     ///
     /// # Errors
     ///
-    /// 16 UNAUTHENTICATED if the layer passed the request on without claims. 13 INTERNAL, and an
-    /// error in the log, if the service is not behind an [`AuthLayer`](crate::AuthLayer) of the
-    /// same claims type.
+    /// * 16 UNAUTHENTICATED: the layer passed the request on without claims.
+    /// * 13 INTERNAL, and an error in the log: the service has no [`AuthLayer`](crate::AuthLayer)
+    ///   with the same claims type.
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn claims<C: Send + Sync + 'static>(&self) -> Result<Claims<C>, Status>;
 
@@ -47,16 +47,16 @@ pub trait RequestClaims: sealed::Sealed {
     ///
     /// # Errors
     ///
-    /// 13 INTERNAL as [`claims`](Self::claims).
+    /// 13 INTERNAL, as for [`claims`](Self::claims).
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn optional_claims<C: Send + Sync + 'static>(&self) -> Result<Option<Claims<C>>, Status>;
 
-    /// Returns the user of the request's token, which a
+    /// Returns the user of the request's token, whom the
     /// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up.
     ///
     /// # Errors
     ///
-    /// As [`claims`](Self::claims).
+    /// The same as those of [`claims`](Self::claims).
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn current_user<U: Send + Sync + 'static>(&self) -> Result<CurrentUser<U>, Status>;
 }
@@ -89,9 +89,8 @@ mod sealed {
     impl<T> Sealed for ::tonic::Request<T> {}
 }
 
-/// Takes code and message from the one table of
-/// [`RejectionKind`](crate::middleware::RejectionKind). The cause becomes the status's source,
-/// which is not sent.
+/// Converts a rejection by the table of [`RejectionKind`](crate::middleware::RejectionKind). The
+/// cause becomes the source of the status, which tonic does not send.
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         let kind = rejection.kind();
@@ -103,8 +102,8 @@ impl From<Rejection> for Status {
     }
 }
 
-/// Makes the status that the layer would answer: 16 for a bad token, 14 if the store failed, 3 for
-/// an id that no token can have, 13 for anything else.
+/// Converts an error to the status that the layer would send. For example: 16 for a bad token, 14
+/// if the store failed, 3 for an id that no token can have.
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         Rejection::from(error).into()

@@ -1,9 +1,9 @@
-//! The application's own users: their authentication, and the way from a token back to its user.
+//! The application's users: their authentication, and their lookup by token.
 //!
-//! The application implements [`UserAuthentication`] once. The login and refresh endpoints ask it,
-//! and a `CurrentUserLayer` puts [`CurrentUser`] into requests. [`renew_from`] asks it at every
-//! refresh. So a user who was deleted or disabled gets no new token, and a user who lost a role
-//! gets none with that role.
+//! The application implements [`UserAuthentication`] once. The login endpoint authenticates users
+//! with it, and `CurrentUserLayer` looks up the [`CurrentUser`] of a request. [`renew_from`] looks
+//! the user up at every refresh. So a deleted or disabled user gets no new tokens, and new tokens
+//! lack a role that the user has lost.
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc};
 
@@ -14,8 +14,8 @@ use crate::{
 };
 use zeroize::Zeroizing;
 
-/// The credentials that a client presents to log in. Their `Debug` text shows no password, and
-/// their memory is wiped.
+/// The credentials that a client sends to log in. `Debug` does not show the password, and its
+/// memory is wiped on drop.
 #[derive(Clone)]
 pub struct Credentials {
     username: String,
@@ -23,19 +23,19 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Creates credentials of a user name and a password.
+    /// Creates credentials from a user name and a password.
     #[must_use]
     pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
         Self { username: username.into(), password: Zeroizing::new(password.into()) }
     }
 
-    /// Returns the name that the client gives.
+    /// Returns the user name that the client sent.
     #[must_use]
     pub fn username(&self) -> &str {
         &self.username
     }
 
-    /// Returns the password that the client gives: a secret.
+    /// Returns the password that the client sent. It is a secret.
     #[must_use]
     pub fn password(&self) -> &str {
         &self.password
@@ -48,7 +48,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The content of a user's tokens beside the user's id.
+/// The claims and the scope of a user's tokens.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Grant<C> {
@@ -59,7 +59,7 @@ pub struct Grant<C> {
 }
 
 impl<C> Grant<C> {
-    /// Creates a grant of these claims, with an empty scope.
+    /// Creates a grant with these claims and an empty scope.
     #[must_use]
     pub fn new(claims: C) -> Self {
         Self { claims, scope: String::new() }
@@ -74,12 +74,11 @@ impl<C> Grant<C> {
 
 /// The application's users.
 ///
-/// A missing user is `Ok(None)`. An error of any method means that the lookup itself failed: the
-/// client gets 500, and its refresh token stays good. An error of this crate keeps its own
-/// status if a method passes it on. For example, an overloaded password check is a 503.
+/// A missing user is `Ok(None)`. An error of a method means that the lookup itself failed: the
+/// client gets 500, and its refresh token stays good. If the error is one of this crate, the client
+/// gets that error's status. For example, an overloaded password check is a 503.
 ///
-/// The futures are dropped when the client goes away. A panic in one is caught and taken as an
-/// error.
+/// A future is dropped when the client disconnects. A panic in a future counts as an error.
 ///
 /// ```
 /// # #[cfg(feature = "bcrypt")]
@@ -105,7 +104,7 @@ impl<C> Grant<C> {
 ///
 /// struct Users {
 ///     hasher: PasswordHasher,
-///     all: Vec<User>, // stands for your database
+///     all: Vec<User>, // in place of your database
 /// }
 ///
 /// impl UserAuthentication for Users {
@@ -115,7 +114,7 @@ impl<C> Grant<C> {
 ///     async fn authenticate(&self, login: Credentials) -> Result<Option<User>, BoxError> {
 ///         let user = self.all.iter().find(|user| user.name == login.username());
 ///         let hash = user.map(|user| user.password_hash.as_str());
-///         // An unknown user costs as much as a known one.
+///         // With `None`, it hashes as long as for a known user.
 ///         let is_right = self.hasher.verify_or_dummy(login.password(), hash).await?;
 ///         Ok(user.filter(|_| is_right).cloned())
 ///     }
@@ -135,42 +134,42 @@ impl<C> Grant<C> {
 /// # }
 /// ```
 ///
-/// [`Endpoints`](crate::endpoints::Endpoints) takes such users, and needs `Serialize` and
-/// `DeserializeOwned` of their claims.
+/// [`Endpoints`](crate::endpoints::Endpoints) takes an implementation whose claims are `Serialize`
+/// and `DeserializeOwned`.
 pub trait UserAuthentication: Send + Sync + 'static {
     /// A user.
     type User: Send + Sync + 'static;
-    /// The application's own claims in tokens: [`NoClaims`](crate::NoClaims) if there are none.
+    /// The application's own claims in tokens, or [`NoClaims`](crate::NoClaims).
     type Claims: Send + Sync + 'static;
 
-    /// Returns the user with these credentials, or `None` if there is none, the password is wrong
-    /// or the user may not log in.
+    /// Returns the user with these credentials, or `None` for an unknown user, a wrong password or
+    /// a user who may not log in.
     ///
-    /// All of these must cost the same: use `PasswordHasher::verify_or_dummy`, which hashes for
-    /// unknown users too.
+    /// All of these must take equally long, or the time reveals which users exist. Use
+    /// `PasswordHasher::verify_or_dummy`, which hashes for unknown users too.
     ///
-    /// The login endpoint asks a second time if all of the user's sessions were revoked since it
-    /// asked, or just before: the account may have changed with them.
+    /// If a revocation of all sessions supersedes the login, the login endpoint calls this once
+    /// more: the password may have been changed with the revocation.
     fn authenticate(
         &self,
         credentials: Credentials,
     ) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
-    /// Returns the user of a token's `sub`, or `None` if the user was deleted or disabled.
+    /// Returns the user with this id, or `None` if the user was deleted or disabled.
     fn user_by_id(&self, id: &Subject) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
-    /// Returns the id that tokens carry as `sub`: 1 to 255 bytes, never given to another user. Text
-    /// and numbers convert to it.
+    /// Returns the user's id, which tokens carry as `sub`. It has 1 to 255 bytes, and no other user
+    /// ever gets it. Text and numbers convert to it.
     fn user_id(&self, user: &Self::User) -> Subject;
 
-    /// Returns the content of the user's tokens. Called at login and at every refresh.
+    /// Returns the claims and the scope of the user's tokens. Called at login and at every refresh.
     fn grant(&self, user: &Self::User) -> Grant<Self::Claims>;
 }
 
-/// The user of the request's token, put into the request's extensions by `CurrentUserLayer`.
+/// The user of a request's token, in the request's extensions. `CurrentUserLayer` puts it there.
 ///
-/// It cannot be made outside of this crate: a handler that has it knows that the token was valid
-/// and the user found.
+/// Only this crate can create it. So a handler that has it knows that the token was valid and the
+/// user was found.
 pub struct CurrentUser<U>(Arc<U>);
 
 impl<U> CurrentUser<U> {
@@ -199,12 +198,11 @@ impl<U: fmt::Debug> fmt::Debug for CurrentUser<U> {
     }
 }
 
-/// Returns a hook for [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) that looks the
-/// user up again, and builds the claims anew.
+/// Returns a hook for [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) that looks up
+/// the user, and replaces the claims by the user's present ones.
 ///
-/// The new tokens allow what the session was opened with *and* the user is still granted. A scope
-/// that was taken away is gone. A session that was opened with less than the user's grant never
-/// gets more (RFC 6749 section 6), so a scope newly granted needs a new login.
+/// The new scope is the part of the token's scope that the user's grant still has. A refresh never
+/// extends it (RFC 6749 section 6), so a scope that is granted later needs a new login.
 pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Claims> {
     move |session: Refreshing<U::Claims>| {
         let users = Arc::clone(&users);
@@ -213,9 +211,8 @@ pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Cla
             Ok(match users.user_by_id(claims.subject()).await? {
                 Some(user) => {
                     let grant = users.grant(&user);
-                    let still: Vec<_> =
-                        grant.scope.split(' ').filter(|&token| claims.scope().contains(token)).collect();
-                    Renewal::Replace { scope: still.join(" "), claims: grant.claims }
+                    let kept: Vec<_> = grant.scope.split(' ').filter(|&token| claims.scope().contains(token)).collect();
+                    Renewal::Replace { scope: kept.join(" "), claims: grant.claims }
                 }
                 None => Renewal::Refuse,
             })

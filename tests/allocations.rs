@@ -1,6 +1,7 @@
-//! The allocations of a request, counted. A count does not depend on the machine.
+//! Counts the allocations of a request. Unlike times, counts do not depend on the machine.
 //!
-//! This is a target of its own because the counting allocator replaces the system's in all of it.
+//! This is a separate test target, because the counting allocator replaces the system's for a whole
+//! binary.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{
@@ -53,7 +54,7 @@ fn a_check_of_a_remembered_token_allocates_nothing() {
     for _ in 0..3 {
         assert_eq!(allocations_of_a_check(&tokens, &token), 0);
     }
-    // Nor does a check of one that is remembered and good no more, but for the error.
+    // A check of a cached token that is no longer valid allocates only for the error.
     tokens.revoke_all_for_subject("42").into_future().now_or_never().unwrap().unwrap();
     let refused = measure(|| {
         assert!(tokens.validate_token(&token, TokenType::Access).now_or_never().unwrap().is_err());
@@ -84,8 +85,8 @@ fn a_warm_request_allocates_the_place_of_its_claims_among_the_extensions_and_not
     });
     let layered = AuthLayer::new(tokens).layer(claimed);
 
-    // The extensions are a boxed table of boxed values: three for the first that is put in, one for
-    // another.
+    // The extensions are a boxed table of boxed values. The first value costs three allocations,
+    // another one costs one.
     for (has_extensions, expected) in [(false, 3), (true, 1)] {
         let request = || {
             let mut request = Request::get("/").header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap();
@@ -95,7 +96,7 @@ fn a_warm_request_allocates_the_place_of_its_claims_among_the_extensions_and_not
             request
         };
         let count_bare = allocations_of_a_call(bare, request());
-        // The first use is not warm.
+        // The first call warms up the cache.
         allocations_of_a_call(layered.clone(), request());
         let count = allocations_of_a_call(layered.clone(), request());
         assert_eq!(count - count_bare, expected, "with extensions: {has_extensions}");
@@ -112,8 +113,7 @@ where
     counted.count_total
 }
 
-/// Decided by the replica, a check allocates nothing either, nor asks the store, which for this one
-/// would be free as well.
+/// A check that the replica decides allocates nothing, like a check on the memory store.
 #[tokio::test]
 async fn a_check_under_bounded_staleness_allocates_nothing() {
     let tokens = TokenService::builder()
@@ -130,8 +130,7 @@ async fn a_check_under_bounded_staleness_allocates_nothing() {
     }
     let token = access_token(&tokens);
     assert!(allocations_of_a_check(&tokens, &token) > 0, "nothing is counted");
-    // Should it have been issued in the second in which the store was made, it was asked about
-    // once.
+    // The node asks the store once about a token from the second in which the store was created.
     allocations_of_a_check(&tokens, &token);
     assert_eq!(allocations_of_a_check(&tokens, &token), 0);
 }

@@ -1,7 +1,8 @@
-//! The order in which a replica's lease and its deny set are read and written.
+//! The order of reads and writes of a replica's lease and deny set.
 //!
-//! Loom runs the crate's own file through the interleavings that the memory model allows. Beside it
-//! stand the orders that the file warns of. Each of them must fail, or the model proves nothing.
+//! Loom runs the crate's source file through the interleavings that the memory model allows. The
+//! tests also run the wrong orders that the file warns of. Each must fail, or the model proves
+//! nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, dead_code, reason = "tests")]
 
@@ -30,15 +31,14 @@ mod sync {
 #[path = "../src/replica/lease.rs"]
 mod lease;
 
-/// When the lease ends under which nothing is known to be revoked, and the one that followed the
-/// revocation.
+/// The ends of two leases: the one before the revocation was known, and the one after.
 const ENDS: [u64; 2] = [10, 20];
 
-/// The version of what is known before anything has changed.
+/// The version of the deny set before any change.
 const NOTED: u64 = 1;
 
-/// What a request finds: whether its session is revoked, whether it may decide, and what the clock
-/// showed when it looked.
+/// The result of a request: is the session revoked, may the node decide locally, and the time of
+/// the clock.
 type Found = (bool, bool, u64);
 type Known = Leased<bool>;
 
@@ -48,7 +48,7 @@ fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// Demands that loom finds a request that decides by outdated knowledge.
+/// Asserts that loom finds a request that decides by outdated data.
 fn assert_model_fails(model: impl Fn()) {
     let Err(panic) = catch_unwind(AssertUnwindSafe(model)) else { panic!("the model does not see what is wrong") };
     let said = panic.downcast_ref::<&str>().copied().unwrap_or_default();
@@ -89,13 +89,13 @@ fn reads(known: &Known, clock: &AtomicU64) -> Found {
     (is_revoked, may_decide, at)
 }
 
-/// Nothing was known when it was noted.
+/// Reads a cached verdict from before the revocation.
 fn reads_a_note(known: &Known, clock: &AtomicU64) -> Found {
     let at = clock.load(Ordering::SeqCst);
     if known.is_current(NOTED, || clock.load(Ordering::SeqCst)) { (false, true, at) } else { reads(known, clock) }
 }
 
-/// Notes what it has found, and goes on by that.
+/// Caches its verdict, and then uses the cached one.
 fn notes_and_goes_on(known: &Known, clock: &AtomicU64) -> Found {
     let ((is_revoked, version), _) = known.read(|is_revoked, version| (*is_revoked, version), || 0);
     if is_revoked {
@@ -126,9 +126,8 @@ fn reads_the_clock_first(known: &Known, clock: &AtomicU64) -> Found {
     (is_revoked, may_decide, at)
 }
 
-/// Time passes, an applier learns of a revocation and is granted the next lease, and a request
-/// comes. Whoever has not heard of the revocation decides only while the lease lives that knew of
-/// none.
+/// Runs the clock, an applier that adds a revocation and then the next lease, and a request. A
+/// request that misses the revocation may decide only under the earlier lease.
 fn a_revocation(applies: fn(&Known), request: fn(&Known, &AtomicU64) -> Found) {
     in_every_order(move || {
         let (known, clock) = (Arc::new(Leased::new(false)), Arc::new(AtomicU64::new(1)));
@@ -189,7 +188,7 @@ fn a_clock_that_is_read_before_the_look_is_found() {
     assert_model_fails(|| a_revocation(learns_and_is_granted, reads_the_clock_first));
 }
 
-/// A revocation made here returns while requests come.
+/// Runs an own revocation that returns, beside a request.
 fn a_revocation_made_here(revokes: fn(&Known, &AtomicBool)) {
     in_every_order(move || {
         let (known, has_returned) = (Arc::new(Leased::new(false)), Arc::new(AtomicBool::new(false)));

@@ -1,4 +1,4 @@
-//! Checks of tokens: their times, and whether a revocation reaches them.
+//! Measures checks of tokens, and waits for revocations to take effect.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ pub async fn assert_revocations_reach(nodes: &[TokenService]) {
 
 /// Checks a revoked token again and again. Returns the start of the first check that refused it.
 pub async fn wait_until_refused(tokens: &TokenService, token: &str) -> Instant {
-    // Far more than any bound, so that a busy machine is no failure.
+    // Far more than any bound, so that a busy machine does not fail.
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let began = Instant::now();

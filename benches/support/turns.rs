@@ -1,4 +1,4 @@
-//! The comparison of services in turns.
+//! Compares services in turns.
 
 use std::{convert::Infallible, time::Instant};
 
@@ -13,11 +13,11 @@ use super::scale::Scale;
 /// A service with any body, so that several kinds can be compared.
 type Handler = BoxCloneSyncService<Request<Full<Bytes>>, StatusCode, Infallible>;
 
-/// Requests that are made again and again to one service, and the status of every answer.
+/// A service, its repeated requests, and the expected status of every answer.
 pub struct Contender {
     name: String,
     service: Handler,
-    /// They take turns.
+    /// The requests are sent in turn.
     requests: Vec<Request<()>>,
     status: StatusCode,
 }

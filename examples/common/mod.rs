@@ -1,17 +1,28 @@
-//! What the examples share: tokens, address and logs as the environment configures them.
+//! Tokens, address and logs of the examples, configured by environment variables.
 //!
 //! | variable | meaning | default |
 //! |--|--|--|
 //! | `BIND` | address to listen on | the example's own |
-//! | `REDIS_URL` | `redis://` or `rediss://`; `redis-sentinel://host:port,host:port#name`; `redis-cluster://host:port,host:port`, or the URLs of some nodes with commas | absent: sessions in memory |
-//! | `FAILOVER` | how the server behind `REDIS_URL` can be replaced: `single`, or `replicas:<max_lag in seconds>`; 1 is fine | undeclared |
-//! | `SENTINEL_PATIENCE_SECONDS` | the maximum age of a sentinel's answer | 5 |
-//! | `REDIS_PREFIX` | the prefix of all keys | `tb` |
-//! | `CONSISTENCY` | `strong`: every request asks the store; `bounded:<milliseconds>`: none does, and a revocation holds everywhere after that time | `strong` |
-//! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, `JWT_AUDIENCE`, ... | see `tower_bearer::compat` | a random secret; audience and issuer `tower-bearer-example` |
-//! | `JWT_PRIVATE_KEY_FILE` | a private key in PEM, for the public-key algorithm that `JWT_ALGORITHM` names | absent |
-//! | `ACCESS_TTL_SECONDS`, `REFRESH_TTL_SECONDS`, `REUSE_GRACE_SECONDS`, `LEEWAY_SECONDS` | for tests | absent |
+//! | `REDIS_URL` | Redis that keeps the sessions, see below | unset: sessions in memory |
+//! | `FAILOVER` | `single` or `replicas:<max_lag in seconds>`, see [`Failover`] | undeclared |
+//! | `SENTINEL_PATIENCE_SECONDS` | maximum age of a sentinel's answer | 5 |
+//! | `REDIS_PREFIX` | prefix of all keys | `tb` |
+//! | `CONSISTENCY` | `strong` or `bounded:<milliseconds>`, see [`Consistency`] | `strong` |
+//! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, ... | see [`tower_bearer::compat`] | see below |
+//! | `JWT_PRIVATE_KEY_FILE` | PEM file with a private key for `JWT_ALGORITHM` | unset |
+//! | `ACCESS_TTL_SECONDS`, `REFRESH_TTL_SECONDS` | lifetimes, for tests | the crate's |
+//! | `REUSE_GRACE_SECONDS`, `LEEWAY_SECONDS` | for tests | the crate's |
 //! | `RUST_LOG` | tracing filter | `info` |
+//!
+//! `REDIS_URL` has one of these forms:
+//!
+//! * `redis://host:port/`, or `rediss://` with TLS
+//! * `redis-sentinel://host:port,host:port#name`
+//! * `redis-cluster://host:port,host:port`
+//! * several `redis://` or `rediss://` URLs with commas between them: nodes of a cluster
+//!
+//! Without `JWT_SECRET_KEY` the secret is random, so tokens end with the process. The default
+//! issuer and audience are `tower-bearer-example`.
 #![allow(dead_code, unreachable_pub, reason = "each example takes its own part of this")]
 
 use std::{env, error::Error, fmt, fs, net::SocketAddr, str::FromStr, time::Duration};
@@ -26,22 +37,23 @@ use tower_bearer::{
 use tracing_subscriber::EnvFilter;
 
 const NAME: &str = "tower-bearer-example";
+const SECONDS: &str = "a whole number of seconds";
 
-/// The token service that the environment asks for, not built yet: claims and hooks of the application's own can be added. With it, the
-/// name of its store.
+/// Returns a builder with the settings of the environment, and the name of its store. The caller
+/// can add claims and hooks before `build`.
 pub async fn tokens_from_env() -> Result<(TokenServiceBuilder, &'static str), BoxError> {
     let builder = TokenService::builder().issuer(NAME).audience(NAME);
     let mut builder = with_keys(builder)?;
-    if let Some(seconds) = parsed("ACCESS_TTL_SECONDS")? {
+    if let Some(seconds) = parsed("ACCESS_TTL_SECONDS", SECONDS)? {
         builder = builder.access_lifetime(Duration::from_secs(seconds));
     }
-    if let Some(seconds) = parsed("REFRESH_TTL_SECONDS")? {
+    if let Some(seconds) = parsed("REFRESH_TTL_SECONDS", SECONDS)? {
         builder = builder.refresh_lifetime(Duration::from_secs(seconds));
     }
-    if let Some(seconds) = parsed("REUSE_GRACE_SECONDS")? {
+    if let Some(seconds) = parsed("REUSE_GRACE_SECONDS", SECONDS)? {
         builder = builder.reuse_grace(Duration::from_secs(seconds));
     }
-    if let Some(seconds) = parsed("LEEWAY_SECONDS")? {
+    if let Some(seconds) = parsed("LEEWAY_SECONDS", SECONDS)? {
         builder = builder.leeway(Duration::from_secs(seconds));
     }
     with_store(builder.consistency(consistency()?)).await
@@ -64,7 +76,7 @@ async fn with_store(builder: TokenServiceBuilder) -> Result<(TokenServiceBuilder
     let prefix = variable("REDIS_PREFIX")?.unwrap_or_else(|| "tb".to_owned());
     let nodes: Vec<&str> = url.split(',').map(str::trim).collect();
     let store = match nodes.as_slice() {
-        // The commas of `redis-sentinel:` and `redis-cluster:` are their own.
+        // URLs of `redis-sentinel:` and `redis-cluster:` contain commas themselves.
         [first, _, ..] if first.starts_with("redis:") || first.starts_with("rediss:") => {
             RedisStore::cluster(nodes.iter().copied())
         }
@@ -74,7 +86,7 @@ async fn with_store(builder: TokenServiceBuilder) -> Result<(TokenServiceBuilder
     if let Some(failover) = failover()? {
         store = store.failover(failover);
     }
-    if let Some(seconds) = parsed("SENTINEL_PATIENCE_SECONDS")? {
+    if let Some(seconds) = parsed("SENTINEL_PATIENCE_SECONDS", SECONDS)? {
         store = store.sentinel_patience(Duration::from_secs(seconds));
     }
     let store = store.connect().await.map_err(|error| {
@@ -103,19 +115,23 @@ fn failover() -> Result<Option<Failover>, BoxError> {
     }
 }
 
-/// The settings of the crate, and where they leave the key open, one that lives as long as this process.
+/// Applies the settings of [`tower_bearer::compat`]. Without a key in them it adds a random secret,
+/// so the tokens end with this process.
 fn with_keys(builder: TokenServiceBuilder) -> Result<TokenServiceBuilder, BoxError> {
     if let Some(file) = variable("JWT_PRIVATE_KEY_FILE")? {
         // A key has its own algorithm, so the builder gets all settings but that one.
         let settings = Settings::from_vars(env::vars_os().filter_map(|(name, value)| {
             name.into_string().ok().filter(|name| name != "JWT_ALGORITHM").map(|name| (name, value))
         }))?;
-        let algorithm: Algorithm = parsed("JWT_ALGORITHM")?.ok_or(
-            "JWT_ALGORITHM is unset; name the algorithm of JWT_PRIVATE_KEY_FILE: RS256, PS256, ES256, EdDSA, ...",
-        )?;
-        let pem = fs::read(&file).map_err(|error| format!("JWT_PRIVATE_KEY_FILE: cannot read {file}: {error}"))?;
-        let key = SigningKey::from_pem(algorithm, pem)
-            .map_err(|error| format!("JWT_PRIVATE_KEY_FILE: {file} holds no key for {algorithm}: {error}"))?;
+        let name = variable("JWT_ALGORITHM")?
+            .ok_or("JWT_ALGORITHM is unset; name the algorithm of the key in JWT_PRIVATE_KEY_FILE, such as ES256")?;
+        let algorithm: Algorithm = name.trim().parse().map_err(|error| format!("JWT_ALGORITHM is invalid: {error}"))?;
+        let pem = fs::read(&file).map_err(|error| {
+            format!("JWT_PRIVATE_KEY_FILE names {file}, which cannot be read ({error}); name a PEM file")
+        })?;
+        let key = SigningKey::from_pem(algorithm, pem).map_err(|error| {
+            format!("JWT_PRIVATE_KEY_FILE names {file}, which cannot sign with {algorithm}: {error}")
+        })?;
         return Ok(builder.settings(&settings).keys(KeySet::signing(key)));
     }
     let settings = Settings::from_env()?;
@@ -123,42 +139,46 @@ fn with_keys(builder: TokenServiceBuilder) -> Result<TokenServiceBuilder, BoxErr
     if settings.secret_key().is_some() {
         return Ok(builder);
     }
-    eprintln!("JWT_SECRET_KEY is unset: using a random secret, so tokens end with this process");
+    eprintln!("JWT_SECRET_KEY is unset, so the secret is random and tokens end with this process; set it to keep them");
     let mut secret = [0; 64];
-    getrandom::fill(&mut secret).map_err(|error| format!("no random numbers: {error}"))?;
+    getrandom::fill(&mut secret)
+        .map_err(|error| format!("the system has no random numbers ({error}); set JWT_SECRET_KEY"))?;
     Ok(builder.secret(secret))
 }
 
-/// The address to listen on: `BIND`, or the example's own.
+/// Returns the address to listen on: `BIND`, or `default`.
 pub fn bind_address(default: &str) -> Result<SocketAddr, BoxError> {
-    match parsed("BIND")? {
+    match parsed("BIND", "an address such as 127.0.0.1:3000")? {
         Some(address) => Ok(address),
         None => Ok(default.parse()?),
     }
 }
 
-/// Logs to standard error as `RUST_LOG` says.
+/// Sends logs to standard error, filtered by `RUST_LOG`.
 pub fn log_to_stderr() -> Result<(), BoxError> {
     let filter = EnvFilter::try_new(variable("RUST_LOG")?.as_deref().unwrap_or("info"))
-        .map_err(|error| format!("RUST_LOG: {error}"))?;
+        .map_err(|error| format!("RUST_LOG is not a tracing filter ({error}); give one such as `info`"))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init()
 }
 
-/// A variable's value. Set to nothing is as good as unset.
+/// Returns the value of a variable. An empty value counts as unset.
 pub fn variable(name: &str) -> Result<Option<String>, BoxError> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is not valid UTF-8").into()),
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8; set it to a text in UTF-8").into()),
     }
 }
 
-fn parsed<T: FromStr<Err: fmt::Display>>(name: &str) -> Result<Option<T>, BoxError> {
+/// Returns the parsed value of a variable. `expected` says in an error which values fit.
+fn parsed<T: FromStr<Err: fmt::Display>>(name: &str, expected: &str) -> Result<Option<T>, BoxError> {
     let Some(value) = variable(name)? else { return Ok(None) };
-    value.trim().parse().map(Some).map_err(|error: T::Err| format!("{name} cannot be used: {error}").into())
+    let wrong = |error: T::Err| format!("{name} is invalid ({error}); give {expected}").into();
+    value.trim().parse().map(Some).map_err(wrong)
 }
 
-/// An error that ends an example, told in sentences: what `main` returns is printed by its `Debug`.
+/// An error that ends an example. Rust prints the error that `main` returns by its `Debug`, which
+/// here writes sentences.
 pub struct Failure(BoxError);
 
 impl<E: Into<BoxError>> From<E> for Failure {

@@ -1,7 +1,7 @@
 //! Two services whose sessions are in one `SQLite` file, and a restart.
 //!
-//! Run it with `cargo run --example sqlite_store`. The module `store` is the model for a store of
-//! your own.
+//! Run it with `cargo run --example sqlite_store`. Start from the module `store` when you write a
+//! store of your own.
 
 mod store;
 
@@ -15,7 +15,7 @@ use self::store::SqliteStore;
 async fn main() -> Result<(), BoxError> {
     let path = std::env::temp_dir().join(format!("sqlite_store-{}.db", std::process::id()));
     let mut secret = [0; 64];
-    getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
+    getrandom::fill(&mut secret).map_err(|error| format!("the system has no random numbers: {error}"))?;
 
     let service = || -> Result<TokenService, BoxError> {
         let store = SqliteStore::open(&path, Duration::from_secs(2))?;
@@ -26,11 +26,11 @@ async fn main() -> Result<(), BoxError> {
     let phone = one.create_token_pair(NewSession::new("alice").label("phone")).await?;
     let laptop = one.create_token_pair(NewSession::new("alice").label("laptop")).await?;
     two.validate_token(phone.access().as_str(), TokenType::Access).await?;
-    println!("two services share {}; a login at one is good at the other", path.display());
+    println!("two services share the file {}: a login at one is valid at the other", path.display());
     two.revoke_session("alice", phone.session_id()).await?;
     match one.validate_token(phone.access().as_str(), TokenType::Access).await {
         Ok(_) => return Err("a revoked token was accepted".into()),
-        Err(error) => println!("the second has ended alice's session, and the first says: {error}"),
+        Err(error) => println!("the second service revoked a session of alice, and the first refuses it: {error}"),
     }
 
     drop((one, two));
@@ -38,7 +38,7 @@ async fn main() -> Result<(), BoxError> {
     restarted.refresh(laptop.refresh().as_str()).await?;
     let sessions = restarted.sessions("alice", Page::default()).await?.sessions;
     let labels: Vec<_> = sessions.iter().map(|session| session.label.as_str()).collect();
-    println!("after a restart her other session goes on; listed are {labels:?}");
+    println!("after a restart the sessions of alice are: {labels:?}");
 
     drop(restarted);
     Ok(std::fs::remove_file(path)?)

@@ -1,17 +1,17 @@
-//! A store of sessions in an `SQLite` file: the model for a store of your own.
+//! A store of sessions in an `SQLite` file, to start from for a store of your own.
 //!
-//! The services of one machine share the file. It has no revocation log, so they ask it at each
-//! request ([`Consistency::Strong`](tower_bearer::Consistency::Strong)). The test `store::sqlite`
+//! The services of one machine share the file. The store has no revocation log, so each request
+//! asks it ([`Consistency::Strong`](tower_bearer::Consistency::Strong)). The test `store::sqlite`
 //! runs the conformance suite on it.
 //!
-//! It keeps the contract of [`SessionStore`] by these means:
+//! It meets the contract of [`SessionStore`] by these means:
 //!
 //! * Each method is one transaction. One that writes takes the lock first (`BEGIN IMMEDIATE`), so
 //!   all changes happen one after another, in the order of their times.
-//! * All work runs on a blocking thread, at most one a store. Each call has a deadline, and the
-//!   file's lock is waited for no longer.
+//! * All work runs on a blocking thread, at most one per store. Each call has a deadline, which
+//!   also limits the wait for the file's lock.
 //! * A revoked session keeps its row, so that it is never opened again.
-//! * A row that cannot be read is an error (`Untrusted`), never a session.
+//! * An unreadable row is an error (`Untrusted`), never a session.
 
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
@@ -81,7 +81,7 @@ impl SqliteStore {
         Ok(Self { path, deadline, connection: Arc::new(Mutex::new(Some(connection))) })
     }
 
-    /// Makes a change, unless an id has a length that no token can have.
+    /// Runs a change. Rejects ids of a length that no token can have.
     fn write<T: Send + 'static>(&self, lengths: [usize; 2], work: impl Work<T>) -> StoreAnswer<T> {
         if lengths.iter().all(|length| (1..=255).contains(length)) {
             return self.call(TransactionBehavior::Immediate, work);
@@ -89,12 +89,13 @@ impl SqliteStore {
         Answer::Ready(Err(StoreError::new(StoreErrorKind::Rejected).with_source("an id is not 1 to 255 bytes long")))
     }
 
+    /// Runs `work` in one transaction on a blocking thread, within the deadline.
     fn call<T: Send + 'static>(&self, behavior: TransactionBehavior, work: impl Work<T>) -> StoreAnswer<T> {
         let (path, deadline, connection) = (self.path.clone(), self.deadline, self.connection.clone());
         Answer::pending(async move {
             let call = async move {
                 let mut slot = connection.lock_owned().await;
-                // The work ends even if the caller has gone.
+                // The work runs to its end even if the caller drops the answer.
                 let task = tokio::task::spawn_blocking(move || {
                     let mut connection = slot.take().map_or_else(|| connect(&path, deadline), Ok)?;
                     let answer = transact(&mut connection, behavior, work)?;
@@ -105,14 +106,14 @@ impl SqliteStore {
                     .map_err(|error| StoreError::new(StoreErrorKind::Unavailable).with_source(error))?
                     .map_err(store_error)
             };
-            // Without an answer, a change may be made or not.
+            // After a timeout the change may have been made or not.
             let late = |_| Err(StoreError::new(StoreErrorKind::Timeout));
             tokio::time::timeout(deadline, call).await.unwrap_or_else(late)
         })
     }
 }
 
-/// The work of one call, at a moment.
+/// The work of one call, with the store's time of that call.
 trait Work<T>: FnOnce(&Transaction<'_>, Timestamp) -> rusqlite::Result<T> + Send + 'static {}
 
 impl<T, F: FnOnce(&Transaction<'_>, Timestamp) -> rusqlite::Result<T> + Send + 'static> Work<T> for F {}
@@ -120,11 +121,12 @@ impl<T, F: FnOnce(&Transaction<'_>, Timestamp) -> rusqlite::Result<T> + Send + '
 fn connect(path: &Path, deadline: Duration) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(deadline)?;
-    // A revocation that was confirmed outlives a loss of power.
+    // A confirmed revocation survives a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)
 }
 
+/// Runs `work` in one transaction, and removes some rows that have ended.
 fn transact<T>(connection: &mut Connection, behavior: TransactionBehavior, work: impl Work<T>) -> rusqlite::Result<T> {
     let tx = connection.transaction_with_behavior(behavior)?;
     let before = tx.total_changes();
@@ -135,7 +137,7 @@ fn transact<T>(connection: &mut Connection, behavior: TransactionBehavior, work:
     let answer = work(&tx, now)?;
     if tx.total_changes() != before {
         run(&tx, "UPDATE clock SET last_change = ?1", [now.as_millis()])?;
-        // More rows than a change adds, so none stay for ever.
+        // Removes more rows than a change adds, so the tables do not grow for ever.
         for table in ["users", "sessions", "tokens"] {
             let old = format!("SELECT rowid FROM {table} WHERE keep_until <= ?1 LIMIT 8");
             run(&tx, &format!("DELETE FROM {table} WHERE rowid IN ({old})"), [now.as_millis()])?;
@@ -154,7 +156,7 @@ fn store_error(error: rusqlite::Error) -> StoreError {
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreErrorKind::Timeout,
         Some(ErrorCode::DiskFull) => StoreErrorKind::OutOfMemory,
-        // No code: a value is not of the type or range that was written.
+        // An error without a code: a value has another type or range than this store writes.
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => StoreErrorKind::Untrusted,
         Some(_) => StoreErrorKind::Unavailable,
     };
@@ -165,7 +167,7 @@ fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_millis)
 }
 
-/// Returns the moment after `duration`, at the latest the end of time.
+/// Returns the time `duration` after `now`, at most `END_OF_TIME`.
 fn later(now: Timestamp, duration: Duration) -> Timestamp {
     now.saturating_add(duration).min(Timestamp::END_OF_TIME)
 }
@@ -199,7 +201,7 @@ impl Session {
     }
 }
 
-/// Marks a session as revoked. Its row stays until it would have ended, and for [`KEEP`] at least.
+/// Marks a session as revoked. Its row stays until the session's end, and for at least [`KEEP`].
 fn revoke(tx: &Transaction<'_>, subject: &Subject, sid: &SessionId, now: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE sessions SET revoked_at = ?3, label = '', keep_until = max(keep_until, ?4)
                WHERE subject = ?1 AND sid = ?2";
@@ -207,7 +209,7 @@ fn revoke(tx: &Transaction<'_>, subject: &Subject, sid: &SessionId, now: Timesta
     run(tx, sql, params![subject.as_str(), sid.as_str(), now.as_millis(), keep]).map(drop)
 }
 
-/// Revokes the sessions that were used longest ago, until there is room for one more.
+/// Revokes the least recently used sessions, until there is room for one more.
 fn evict(tx: &Transaction<'_>, subject: &Subject, cap: NonZeroU32, now: Timestamp) -> rusqlite::Result<Vec<SessionId>> {
     let sql = "SELECT sid FROM sessions WHERE subject = ?1 AND revoked_at IS NULL AND refresh_end > ?2
                ORDER BY rotated_at DESC, opened_at DESC LIMIT -1 OFFSET ?3";
@@ -218,7 +220,8 @@ fn evict(tx: &Transaction<'_>, subject: &Subject, cap: NonZeroU32, now: Timestam
     Ok(evicted)
 }
 
-/// Returns the generation of a user, and the moment up to which logins are refused.
+/// Returns the generation of a user, and the time of the last `revoke_all`. Logins that began
+/// before it are refused.
 fn user(tx: &Transaction<'_>, subject: &Subject) -> rusqlite::Result<(u64, Option<Timestamp>)> {
     let sql = "SELECT generation, revoked_at FROM users WHERE subject = ?1";
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, Option<u64>>(1)?.map(Timestamp::from_millis)));
@@ -237,7 +240,7 @@ impl SessionStore for SqliteStore {
                 return Ok(Opened::Exists { now });
             }
             let evicted = open.max_sessions.map_or(Ok(Vec::new()), |cap| evict(tx, subject, cap, now))?;
-            // By the clock, so that generations rise even if the user's row was removed.
+            // The clock makes generations rise even if the user's row was removed.
             let generation = highest.max(now.as_millis());
             let absolute_end = later(now, open.absolute);
             let refresh_end = later(now, open.idle).min(absolute_end);
@@ -287,7 +290,7 @@ impl SessionStore for SqliteStore {
                 return Ok(Rotated::Replayed(session.successor(now)));
             }
             let Some(next) = next.filter(|_| session.counter <= rotate.counter) else {
-                // Reuse, or the last counter: behind it, reuse could not be seen.
+                // Reuse, or the highest counter: beyond it, the store could not detect reuse.
                 revoke(tx, subject, sid, now)?;
                 return Ok(Rotated::Reused { now });
             };
@@ -309,7 +312,8 @@ impl SessionStore for SqliteStore {
             if session.as_ref().is_some_and(|session| session.revoked_at.is_some()) {
                 return Ok(Revoked::new(now, false));
             }
-            // Its row may have been lost while its tokens live: so it is revoked, and never opened.
+            // The row may be lost while tokens of the session live. The new row is revoked, so this
+            // session is never opened again.
             let sql = "INSERT OR IGNORE INTO sessions VALUES (?1, ?2, 0, 0, ?3, ?3, ?3, ?3, NULL, '', ?3)";
             run(tx, sql, params![subject.as_str(), sid.as_str(), now.as_millis()])?;
             revoke(tx, &subject, &sid, now)?;
@@ -323,7 +327,7 @@ impl SessionStore for SqliteStore {
             let sql = "SELECT keep_until FROM tokens WHERE subject = ?1 AND jti = ?2";
             let key = [subject.as_str(), jti.as_str()];
             let known = tx.prepare_cached(sql)?.query_row(key, |row| time(row, "keep_until")).optional()?;
-            // The longer time counts.
+            // A repeated revocation keeps the later end.
             if until <= now || known.is_some_and(|known| until <= known) {
                 return Ok(Revoked::new(now, false));
             }
@@ -382,7 +386,7 @@ impl SessionStore for SqliteStore {
         "sqlite"
     }
 
-    /// No other server takes the place of a file.
+    /// Returns zero: no other server can replace a file.
     fn failover_bound(&self) -> Result<Duration, String> {
         Ok(Duration::ZERO)
     }

@@ -1,4 +1,4 @@
-//! The example's users: in a real service this is your database.
+//! The users of the example. A real service asks its database here.
 
 use tower_bearer::{
     BoxError, NoClaims, Subject,
@@ -11,7 +11,7 @@ pub(crate) struct User {
     pub(crate) id: &'static str,
     pub(crate) name: &'static str,
     scope: &'static str,
-    /// bcrypt of `<name>-password` at cost 12: test data.
+    /// The bcrypt hash of `<name>-password` at cost 12. It is test data.
     password_hash: &'static str,
 }
 
@@ -41,7 +41,8 @@ impl UserAuthentication for Users {
 
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<Self::User>, BoxError> {
         let user = USERS.iter().find(|user| user.name == credentials.username());
-        // Hashes for unknown names too: the time of the answer tells nothing.
+        // An unknown name costs a hash too, so the time of the answer does not reveal which names
+        // exist.
         let hash = user.map(|user| user.password_hash);
         let correct = self.passwords.verify_or_dummy(credentials.password(), hash).await?;
         Ok(user.filter(|_| correct).copied())

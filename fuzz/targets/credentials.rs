@@ -1,8 +1,8 @@
-//! Credentials: any bytes in `Authorization`, cookies, a header of the application's own and the query get a defined answer, and only a
-//! request with exactly one good token passes.
+//! Sends any bytes in `Authorization`, cookies, a custom header and the query. Every request gets a
+//! defined answer, and only one with exactly one good token passes.
 //!
-//! Each line of the input is a field or the query, by its first byte: `a`uthorization, `c`ookie, `t`oken header, `q`uery. `@` stands for a
-//! good token.
+//! The first byte of each input line selects its place: `a`uthorization, `c`ookie, `t`oken header,
+//! `q`uery. `@` is replaced by a good token.
 #![no_main]
 
 use std::{convert::Infallible, sync::LazyLock};
@@ -74,7 +74,8 @@ fn run(stack: &Stack, data: &[u8]) {
         let body = stack.runtime.block_on(response.into_body().collect()).expect("a body").to_bytes();
         let found: Vec<_> = if index == 0 { field.iter().collect() } else { field.iter().chain(&elsewhere).collect() };
         match status {
-            // Whoever is known has presented one credential, in which the good token stands; only the optional layer lets a stranger in.
+            // A known client presented exactly one credential, which contains the good token. Only
+            // the optional layer accepts anonymous clients.
             200 if body == "known" => assert!(found.len() == 1 && found[0].contains(&stack.token), "{found:?}"),
             200 => assert!(index == 3 && found.is_empty(), "{found:?}"),
             400 => assert!(!found.is_empty(), "no credential is malformed"),
@@ -89,7 +90,8 @@ fn request(stack: &Stack, data: &[u8]) -> Request<Full<Bytes>> {
     for line in data.split(|&byte| byte == b'\n').take(16) {
         let Some((place, value)) = line.split_first() else { continue };
         let value = value.split(|&byte| byte == b'@').collect::<Vec<_>>().join(stack.token.as_bytes());
-        // Short enough, and with few enough pairs, for every place to be looked at: what is over bounds is refused unread.
+        // The layer refuses longer values and more pairs unread, so the oracle below does not apply
+        // to them.
         if value.len() >= 1000 || value.iter().filter(|byte| b";&".contains(byte)).count() >= 10 {
             continue;
         }
@@ -112,7 +114,8 @@ fn request(stack: &Stack, data: &[u8]) -> Request<Full<Bytes>> {
     request
 }
 
-/// What stands in `Authorization` for this scheme, and in the other places that may hold a credential, read in the plainest way.
+/// Returns the credentials in `Authorization`, and those in all other places, by a simple
+/// independent parser.
 fn places(headers: &HeaderMap, uri: &Uri) -> [Vec<String>; 2] {
     let lines = |name: HeaderName| {
         let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
@@ -123,7 +126,7 @@ fn places(headers: &HeaderMap, uri: &Uri) -> [Vec<String>; 2] {
         scheme.eq_ignore_ascii_case("bearer")
     };
     let mut field: Vec<_> = lines(AUTHORIZATION).filter(is_bearer).collect();
-    // Two lines are two credentials, whatever their schemes.
+    // Two lines are two credentials, independently of their schemes.
     if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         field = lines(AUTHORIZATION).collect();
     }

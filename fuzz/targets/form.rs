@@ -1,6 +1,7 @@
-//! Bodies: any bytes as a form or as JSON get a defined answer of login and refresh.
+//! Sends any bytes as a form or JSON body to login and refresh. Every request gets a defined
+//! answer.
 //!
-//! The first byte chooses endpoint and media type, the rest is the body.
+//! The first byte selects endpoint and media type. The rest is the body.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};

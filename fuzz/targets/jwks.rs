@@ -1,5 +1,5 @@
-//! Keys: any text as a JWK or as a JWK Set is read or refused, and what is read is sound: no secret in a published set, no name twice, and
-//! what is written of it is read back.
+//! Reads any text as a JWK or a JWK Set. An accepted published set must contain no secret and no
+//! name twice, and must survive writing and reading.
 #![no_main]
 
 use std::collections::HashSet;

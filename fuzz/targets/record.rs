@@ -1,4 +1,4 @@
-//! What a store answers: any bytes as a session's record, and as a reply in RESP, are read or refused.
+//! Parses any bytes as a session record and as a RESP reply. Neither may panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

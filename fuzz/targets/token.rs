@@ -1,6 +1,8 @@
-//! Tokens: any text is refused; and of any header and claims that are signed well, only those pass that keep the rules.
+//! Validates any text, which must be refused, and signed headers and claims, which may pass only if
+//! they follow the rules.
 //!
-//! The input is a token, or (after a first byte of 1) a header and a payload with a line feed between them, which are signed here.
+//! The input is a token. After a first byte of 1, it is a header and a payload, separated by a line
+//! feed, which the target signs.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -26,7 +28,7 @@ static RULES: LazyLock<Validation> =
 
 fuzz_target!(|data: &[u8]| {
     let Some(rest) = data.strip_prefix(&[1]) else {
-        // Nobody forges an HMAC by trying.
+        // A random input cannot contain a valid HMAC.
         assert!(verify_compact(&KEYS, data).is_err());
         if let Ok(text) = std::str::from_utf8(data) {
             for kind in [TokenType::Access, TokenType::Refresh] {
@@ -59,7 +61,7 @@ fn sign(header: &[u8], payload: &[u8]) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// What a header that passes must be, as an independent reader sees it.
+/// Checks the rules for a header that passed, by an independent parser.
 fn check_header(header: &[u8]) {
     let header: Value = serde_json::from_slice(header).expect("JSON");
     let members = header.as_object().expect("an object");
@@ -72,7 +74,7 @@ fn check_header(header: &[u8]) {
     }
 }
 
-/// What a claims set that passes must be.
+/// Checks the rules for a claims set that passed.
 fn check_claims(payload: &[u8], kind: TokenType) {
     let claims: Value = serde_json::from_slice(payload).expect("JSON");
     let members = claims.as_object().expect("an object");

@@ -1,19 +1,19 @@
-//! Everything that exists only for applications that come from `fastcore.security`: its names, its
+//! Support for applications that migrate from `fastcore.security`, the predecessor: its names, its
 //! [`Settings`], its error codes ([`Error::fastcore_code`]), and its refresh without rotation
 //! ([`TokenService::refresh_access_token`], [`Endpoints::refresh_without_rotation`]).
 //!
-//! Its tokens are accepted by [`TokenService::validate_jwt_stateless`] with the same secret, issuer
-//! and audience. They have no key id, so beside another key theirs is added
-//! [without a name](crate::jwt::VerifyingKey::without_kid). Its bcrypt hashes verify.
+//! With the same secret, issuer and audience, [`TokenService::validate_jwt_stateless`] accepts the
+//! predecessor's tokens. They have no `kid`, so add their key to a key set
+//! [without a `kid`](crate::jwt::VerifyingKey::without_kid). Its bcrypt hashes stay valid.
 //!
-//! | there | here |
+//! | `fastcore.security` | this crate |
 //! |--|--|
 //! | `create_access_token` | [`TokenService::create_access_token`] |
 //! | `create_refresh_token` | [`TokenService::create_refresh_token`] |
 //! | `create_token_pair` | [`TokenService::create_token_pair`] |
 //! | `validate_token` | [`TokenService::validate_token`] |
 //! | `refresh_access_token` | [`TokenService::refresh`] |
-//! | the same, if nothing is to rotate | [`TokenService::refresh_access_token`] |
+//! | the same, without rotation | [`TokenService::refresh_access_token`] |
 //! | `revoke_token` | [`TokenService::revoke_token`], [`TokenService::revoke_session`] |
 //! | `revoke_all_tokens_for_user` | [`TokenService::revoke_all_for_subject`] |
 //! | the same, with `except` | [`TokenService::revoke_all_for_subject_except`] |
@@ -28,8 +28,8 @@
 //! | `get_token_data` | [`AuthLayer`] and [`Claims`] |
 //! | `get_current_user_dependency` | [`CurrentUserLayer`] and [`users::CurrentUser`] |
 //! | `get_refresh_token_data`, `refresh_token` | [`Endpoints::refresh`] |
-//! | the same, if nothing is to rotate | [`Endpoints::refresh_without_rotation`] |
-//! | `logout_user` | [`Endpoints::logout`]: it ends the whole session |
+//! | the same, without rotation | [`Endpoints::refresh_without_rotation`] |
+//! | `logout_user` | [`Endpoints::logout`], which ends the whole session |
 //! | `setup_security` | [`TokenService::builder`] |
 //! | `get_security_status` | [`TokenService::status`], [`Endpoints::health`] |
 //! | `InvalidTokenError`, `ExpiredTokenError`, `RevokedTokenError` | [`TokenError`] |

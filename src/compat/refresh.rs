@@ -16,18 +16,20 @@ use crate::{
 };
 
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
-    /// Makes a new access token for the session of a refresh token, which stays as it is: the
-    /// predecessor's behaviour.
+    /// Makes a new access token for the session of a refresh token, and does not rotate the refresh
+    /// token, as the predecessor did.
     ///
-    /// Prefer [`refresh`](Self::refresh): a thief can use a refresh token that is never rotated for
-    /// as long as it lives without being noticed.
+    /// Prefer [`refresh`](Self::refresh): without rotation, nobody notices a thief who uses a
+    /// stolen refresh token until it expires.
     ///
     /// Dropping the future changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`refresh`](Self::refresh). A refresh token that has a successor is refused, but its
-    /// session is not revoked: nothing was rotated with it.
+    /// As [`refresh`](Self::refresh), but never [`TokenError::Reused`]: a refresh token with a
+    /// successor is refused as revoked, and its session lives on.
+    ///
+    /// [`TokenError::Reused`]: crate::error::TokenError::Reused
     pub async fn refresh_access_token(&self, refresh_token: &str) -> Result<IssuedToken, Error> {
         self.refresh_access_token_or_ask(refresh_token, None).await
     }
@@ -41,8 +43,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ) -> Result<IssuedToken, Error> {
         let exchange = self.begin_exchange(refresh_token, hook).await?;
         let identity = exchange.current_identity().await?;
-        // Unlike the successors of a rotation these are many. So each has an id of its own, by
-        // which it can be revoked alone.
+        // One refresh token gives many access tokens here. Each needs its own id, so that it can be
+        // revoked alone.
         let jti = format!("{}.{}.a", identity.token_id_stem(), random_id()?);
         exchange.access_with_id(jti.into(), &identity)
     }
@@ -53,8 +55,8 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Exchanges a refresh token for a new access token only, and leaves it as it is: the
-    /// predecessor's behaviour. A stolen refresh token is then never noticed, so prefer
+    /// Returns the endpoint that exchanges a refresh token for an access token without rotation, as
+    /// the predecessor did. It never notices a stolen refresh token, so prefer
     /// [`refresh`](Self::refresh).
     #[must_use]
     pub fn refresh_without_rotation(&self) -> Endpoint<RefreshWithoutRotation<A::Claims>> {

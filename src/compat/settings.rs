@@ -1,4 +1,4 @@
-//! Settings from the environment, under the names of the predecessor.
+//! Settings from the environment, with the predecessor's variable names.
 
 use std::{env, ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
 
@@ -24,23 +24,23 @@ const NAMES: [&str; 7] = [
     ALLOWED_AUDIENCES,
 ];
 
-/// The settings of the environment, under the predecessor's names.
+/// The settings from the environment, with the predecessor's variable names.
 ///
 /// | variable | value |
 /// |--|--|
-/// | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, taken byte for byte |
+/// | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, used byte for byte |
 /// | `JWT_ALGORITHM` | the name of a signature algorithm (RFC 7518 section 3.1) |
 /// | `JWT_ACCESS_TOKEN_EXPIRE_MINUTES` | lifetime of an access token, 1 to 525 600 (one year) |
 /// | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | lifetime of an unused refresh token, 1 to 3650 (ten years) |
 /// | `JWT_AUDIENCE` | the `aud` of issued tokens |
 /// | `JWT_ISSUER` | the `iss` of issued and accepted tokens |
-/// | `JWT_ALLOWED_AUDIENCES` | the `aud` values to accept beside `JWT_AUDIENCE` |
+/// | `JWT_ALLOWED_AUDIENCES` | further accepted `aud` values |
 ///
-/// The last is a JSON array of strings, or a list with commas.
+/// The last one is a JSON array of strings or a comma-separated list.
 ///
-/// A variable that is unset is `None`: the defaults are those of
-/// [`TokenServiceBuilder`]. One that is set to something unusable, even to nothing at all, is a
-/// [`ConfigError`] with its name. A typing error must not turn into a default.
+/// An unset variable gives `None`, and the default of [`TokenServiceBuilder`] applies. An unusable
+/// or empty value is a [`ConfigError`] that names the variable, so that a typing error does not
+/// become a default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,7 +51,7 @@ const NAMES: [&str; 7] = [
 ///     ("JWT_ALLOWED_AUDIENCES", "api, web"),
 /// ])?;
 /// assert_eq!(settings.access_lifetime(), Some(Duration::from_secs(15 * 60)));
-/// assert_eq!(settings.allowed_audiences(), Some(&["api".to_owned(), "web".to_owned()][..]));
+/// assert_eq!(settings.allowed_audiences().unwrap(), ["api", "web"]);
 /// assert_eq!(settings.issuer(), None);
 /// # Ok::<(), tower_bearer::error::ConfigError>(())
 /// ```
@@ -77,8 +77,8 @@ impl Settings {
         Self::from_vars(NAMES.iter().filter_map(|name| env::var_os(name).map(|value| (name, value))))
     }
 
-    /// Reads the variables from pairs of name and value. Other names are ignored. The last of two
-    /// equal names counts.
+    /// Reads the variables from pairs of name and value. Ignores other names. The last of equal
+    /// names counts.
     ///
     /// # Errors
     ///
@@ -112,13 +112,13 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Returns `JWT_SECRET_KEY`. Its copies here are wiped from memory when they are dropped.
+    /// Returns `JWT_SECRET_KEY`. Dropping the settings wipes it from memory.
     #[must_use]
     pub fn secret_key(&self) -> Option<&str> {
         self.secret_key.as_ref().map(|secret| secret.as_str())
     }
 
-    /// Returns `JWT_ALGORITHM` as it was written.
+    /// Returns the unparsed value of `JWT_ALGORITHM`.
     #[must_use]
     pub fn algorithm(&self) -> Option<&str> {
         self.algorithm.as_deref()
@@ -130,8 +130,7 @@ impl Settings {
         self.access_lifetime
     }
 
-    /// Returns `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: the time for which a session lives without being
-    /// used.
+    /// Returns `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: how long a session lives without a refresh.
     #[must_use]
     pub fn refresh_lifetime(&self) -> Option<Duration> {
         self.refresh_lifetime
@@ -149,8 +148,8 @@ impl Settings {
         self.issuer.as_deref()
     }
 
-    /// Returns `JWT_ALLOWED_AUDIENCES`: the `aud` values to accept beside `JWT_AUDIENCE`; at least
-    /// one.
+    /// Returns `JWT_ALLOWED_AUDIENCES`: the accepted `aud` values besides `JWT_AUDIENCE`. If set,
+    /// it has at least one.
     #[must_use]
     pub fn allowed_audiences(&self) -> Option<&[String]> {
         self.allowed_audiences.as_deref()
@@ -172,8 +171,8 @@ impl fmt::Debug for Settings {
 }
 
 impl<C> TokenServiceBuilder<C> {
-    /// Applies the settings of the environment. A setting that is absent there stays as it is. An
-    /// algorithm whose name is unknown is an error of [`build`](Self::build).
+    /// Applies the settings from the environment. An absent setting changes nothing.
+    /// [`build`](Self::build) reports an unknown algorithm.
     pub fn settings(mut self, settings: &Settings) -> Self {
         if let Some(secret) = settings.secret_key() {
             self.set_secret(secret.as_bytes(), SECRET_KEY);
@@ -202,14 +201,14 @@ impl<C> TokenServiceBuilder<C> {
     }
 }
 
-/// Returns the text of a value that is not blank. It is not trimmed: other programs that read the
+/// Returns the text of a value that is not blank, without trimming: other programs that read the
 /// same variable do not trim it either.
 fn text(name: &'static str, value: OsString) -> Result<String, ConfigError> {
     let value = value.into_string().map_err(|_| {
         ConfigError::new(name, "is not valid UTF-8", "write it in UTF-8; encode random bytes as base64")
     })?;
     if value.trim().is_empty() {
-        return Err(ConfigError::new(name, "is set, but empty", "give it a value or unset it"));
+        return Err(ConfigError::new(name, "is set, but empty", "give it a value, or unset it"));
     }
     Ok(value)
 }
@@ -225,13 +224,13 @@ fn lifetime(
         ConfigError::out_of_range(
             name,
             format!("is not a whole number from {first} to {last}"),
-            "correct it, or unset it to have the default",
+            "correct it, or unset it to use the default",
         )
     })?;
     Ok(Duration::from_secs(seconds_per_unit.saturating_mul(units)))
 }
 
-/// Reads a JSON array, as the predecessor does, or a list with commas, as people write it.
+/// Reads a JSON array, as the predecessor does, or a comma-separated list.
 fn list(name: &'static str, value: OsString) -> Result<Vec<String>, ConfigError> {
     let value = text(name, value)?;
     let items: Vec<String> = if value.trim_start().starts_with('[') {
@@ -249,7 +248,7 @@ fn list(name: &'static str, value: OsString) -> Result<Vec<String>, ConfigError>
         return Err(ConfigError::new(
             name,
             "is an empty list or has an empty entry",
-            "name at least one audience and remove stray commas, or unset it to accept JWT_AUDIENCE alone",
+            "name at least one audience and remove stray commas, or unset it to accept only JWT_AUDIENCE",
         ));
     }
     Ok(items)

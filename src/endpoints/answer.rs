@@ -1,4 +1,4 @@
-//! The responses of endpoints, and the rejections that errors become there.
+//! The responses of endpoints, and the conversion of errors to rejections.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
@@ -10,8 +10,8 @@ use crate::{
     middleware::{Rejection, RejectionKind, no_store},
 };
 
-/// Converts an error at an endpoint to which the client presents a grant. `kind` is the kind of the
-/// rejection if the grant is invalid.
+/// Converts an error at an endpoint where the client presents a grant: credentials or a refresh
+/// token. `kind` is the kind of the rejection of an invalid grant.
 pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     match error.fault() {
         Fault::Client => Rejection::new(kind).with_cause(error),
@@ -19,8 +19,8 @@ pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     }
 }
 
-/// Converts an error at an endpoint whose client is authenticated. The layer has already checked
-/// the client's token, so a token error is not the client's fault here.
+/// Converts an error at an endpoint behind the layer. The layer has already accepted the client's
+/// token, so a token error is not the client's fault.
 pub(super) fn of_operation(error: Error) -> Rejection {
     let kind = match error.fault() {
         _ if matches!(error, Error::InvalidId { .. }) => RejectionKind::InvalidParameter,
@@ -30,7 +30,7 @@ pub(super) fn of_operation(error: Error) -> Rejection {
     Rejection::new(kind).with_cause(error)
 }
 
-/// Returns a JSON response that no cache keeps (RFC 6749 section 5.1).
+/// Returns a JSON response that no cache may store (RFC 6749 section 5.1).
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let Ok(body) = serde_json::to_vec(body) else {
         return empty(StatusCode::INTERNAL_SERVER_ERROR);
@@ -42,7 +42,6 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<B
     response
 }
 
-/// Returns a response without a body.
 pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;

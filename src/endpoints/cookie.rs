@@ -1,8 +1,8 @@
-//! The cookie in which a browser keeps the access token.
+//! The cookie in which a browser keeps a token.
 //!
-//! The field is written by hand. Name, attributes and value have no character that would have to be
-//! quoted: all is checked when it is configured, and a token is base64url with dots. The field's
-//! library would bring a calendar along for `Expires`, which is not sent.
+//! This module formats the field without the `cookie` crate, which would add the dependency `time`
+//! for `Expires`. Nothing needs quotes: `build` validates name and attributes, and a token is
+//! base64url with dots.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header::SET_COOKIE};
 use http_body_util::Full;
 
-use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken};
+use crate::{error::ConfigError, middleware::check_cookie_name, tokens::IssuedToken};
 
 /// A cookie that holds a token (RFC 6265bis), for
 /// [`Endpoints::access_cookie`](super::Endpoints::access_cookie),
@@ -19,15 +19,15 @@ use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken}
 ///
 /// | attribute | default |
 /// |--|--|
-/// | name | `__Host-access_token`: no other host can set it, and it goes over TLS only |
-/// | `HttpOnly` | always: no script reads it |
+/// | name | `__Host-access_token`: no other host can set it, and it needs TLS |
+/// | `HttpOnly` | always: scripts cannot read it |
 /// | `Secure` | yes |
-/// | `SameSite` | `Strict`: it is not sent with requests that other sites cause |
+/// | `SameSite` | `Strict`: browsers do not send it with requests from other sites |
 /// | `Path`, `Domain` | `/`, none |
-/// | `Max-Age` | the token's life |
+/// | `Max-Age` | the token's remaining lifetime |
 ///
-/// Browsers drop a cookie of more than 4096 bytes without a word (RFC 6265bis section 5.6): keep
-/// the claims small.
+/// Browsers silently drop a cookie of more than 4096 bytes (RFC 6265bis section 5.6): keep the
+/// claims small.
 ///
 /// ```
 /// use tower_bearer::endpoints::{SameSite, TokenCookie};
@@ -40,11 +40,11 @@ use crate::{error::ConfigError, middleware::is_cookie_name, tokens::IssuedToken}
 #[derive(Clone, Debug)]
 pub struct TokenCookie {
     name: String,
-    /// All but `Max-Age`, as they are written.
+    /// The formatted attributes, except `Max-Age`.
     attributes: String,
 }
 
-/// Configures a [`TokenCookie`]. Made by [`TokenCookie::builder`].
+/// A builder of a [`TokenCookie`]. Made by [`TokenCookie::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TokenCookieBuilder {
@@ -55,19 +55,19 @@ pub struct TokenCookieBuilder {
     same_site: SameSite,
 }
 
-/// The requests of other sites that carry a cookie (RFC 6265bis section 4.1.2.7).
+/// The requests from other sites with which browsers send a cookie (RFC 6265bis section 4.1.2.7).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SameSite {
-    /// None of them.
+    /// No requests.
     Strict,
-    /// Those that navigate to the site: top-level `GET`.
+    /// Top-level navigations to the site with a safe method.
     Lax,
-    /// All of them. The application then needs another protection from forged requests.
+    /// All requests. The application then needs another protection against CSRF.
     None,
 }
 
 impl TokenCookie {
-    /// Begins with the defaults.
+    /// Returns a builder with the defaults.
     pub fn builder() -> TokenCookieBuilder {
         TokenCookieBuilder {
             name: "__Host-access_token".to_owned(),
@@ -78,16 +78,15 @@ impl TokenCookie {
         }
     }
 
-    /// Returns the name, which
-    /// [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie) is
-    /// given.
+    /// Returns the name. Pass it to
+    /// [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie).
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the value of a `Set-Cookie` field that keeps this token for the rest of its life. It
-    /// is marked sensitive.
+    /// Returns the value of a `Set-Cookie` field that stores this token for its remaining lifetime.
+    /// The value is marked sensitive.
     #[must_use]
     pub fn set(&self, token: &IssuedToken) -> HeaderValue {
         let mut value = self.value(token.as_str(), token.expires_in());
@@ -95,8 +94,8 @@ impl TokenCookie {
         value
     }
 
-    /// Returns the value of a `Set-Cookie` field that removes the cookie. It has the attributes
-    /// with which the cookie was set, else browsers keep it.
+    /// Returns the value of a `Set-Cookie` field that removes the cookie. It repeats the
+    /// attributes, because browsers otherwise keep the cookie.
     #[must_use]
     pub fn clear(&self) -> HeaderValue {
         self.value("", 0)
@@ -104,86 +103,83 @@ impl TokenCookie {
 
     fn value(&self, value: &str, max_age: u64) -> HeaderValue {
         let text = format!("{}={value}; Max-Age={max_age}{}", self.name, self.attributes);
-        // `build` has checked all characters.
+        // `build` has validated all characters.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
 
 impl TokenCookieBuilder {
-    /// Sets the name.
+    /// Sets the name. Default: `__Host-access_token`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Sets the path below which it is sent.
+    /// Sets the path prefix of requests with which browsers send the cookie. Default: `/`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Sets the domain whose hosts all get it. Without a domain, only the host that has set it gets
-    /// it.
+    /// Sets the domain whose hosts all get the cookie. Default: only the host that sets it.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
         self
     }
 
-    /// Sets the requests of other sites that carry it.
+    /// Sets with which requests from other sites browsers send the cookie.
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
         self
     }
 
-    /// Sends it without TLS too if `secure` is `false`: for development on another name than
-    /// `localhost`.
+    /// Omits `Secure` if `secure` is `false`: for development without TLS on another host than
+    /// `localhost`. Default: `true`.
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
         self
     }
 
-    /// Builds the cookie, if browsers would take it.
+    /// Builds the cookie, if browsers would accept it.
     ///
     /// # Errors
     ///
     /// * A name, path or domain that breaks the grammar.
     /// * `SameSite=None` without `Secure`.
-    /// * A name that begins with `__Secure-`, without `Secure`.
-    /// * A name that begins with `__Host-`, without `Secure`, with another path than `/` or with a
+    /// * A name that starts with `__Secure-`, without `Secure`.
+    /// * A name that starts with `__Host-`, without `Secure`, with another path than `/` or with a
     ///   domain.
     pub fn build(self) -> Result<TokenCookie, ConfigError> {
         let refuse = |problem: &'static str, remedy: &'static str| Err(ConfigError::new("cookie", problem, remedy));
         let plain = |text: &str| text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b';' && byte != b',');
-        if !is_cookie_name(&self.name) {
-            return refuse("has a name that no cookie can have", "give a token, as `__Host-access_token`");
-        }
+        check_cookie_name("cookie", &self.name)?;
         if !self.path.starts_with('/') || !plain(&self.path) {
             return refuse(
                 "has a path that does not start with `/`, or a character that no path has",
-                "give `/` or the like",
+                "give a path such as `/`",
             );
         }
         if self.domain.as_deref().is_some_and(|domain| domain.is_empty() || !plain(domain)) {
             return refuse(
                 "has a domain that is empty, or a character that no domain has",
-                "give the host's name, or none",
+                "give a host name, or remove it",
             );
         }
         if self.same_site == SameSite::None && !self.secure {
-            return refuse("has `SameSite=None` without `Secure`, which browsers refuse", "leave `secure` on");
+            return refuse("has `SameSite=None` without `Secure`, which browsers refuse", "keep `secure`");
         }
-        // Browsers compare the prefixes without case.
+        // Browsers ignore the case of the prefixes.
         let begins = |prefix: &str| self.name.get(..prefix.len()).is_some_and(|own| own.eq_ignore_ascii_case(prefix));
         if (begins("__Secure-") || begins("__Host-")) && !self.secure {
             return refuse(
-                "has a name that promises `Secure`, and has it not",
-                "leave `secure` on, or give another name",
+                "has a name that requires `Secure`, but `secure` is off",
+                "keep `secure`, or give another name",
             );
         }
         if begins("__Host-") && (self.path != "/" || self.domain.is_some()) {
             return refuse(
-                "has a name that promises one host and the path `/`",
-                "leave `path` and `domain` out, or give another name",
+                "has a name that allows no domain and only the path `/`",
+                "remove `path` and `domain`, or give another name",
             );
         }
         let domain = self.domain.map(|domain| format!("; Domain={domain}")).unwrap_or_default();
@@ -198,7 +194,7 @@ impl TokenCookieBuilder {
     }
 }
 
-/// Adds the cookie that keeps the token.
+/// Adds the cookie with the token to the response.
 pub(crate) fn with_cookie(
     mut answer: Response<Full<Bytes>>,
     cookie: Option<&TokenCookie>,

@@ -1,4 +1,4 @@
-//! The service around every handler: it checks the method, reads the body and answers rejections.
+//! The service around every handler: it checks the method, reads the body and renders rejections.
 
 use std::{
     convert::Infallible,
@@ -46,12 +46,11 @@ impl<H> fmt::Debug for Endpoint<H> {
     }
 }
 
-/// The work of an endpoint on a request whose method and body are right. Sealed by its private
-/// module.
+/// A handler of requests with a valid method and body. Sealed: its module is private.
 pub trait Handle: Send + Sync + 'static {
-    /// The methods it answers.
+    /// The methods that the handler answers.
     const METHODS: &'static [Method];
-    /// `true` if it reads fields from the body.
+    /// `true` if the handler needs fields from the body.
     const READS_BODY: bool;
 
     /// Answers the request.
@@ -81,8 +80,8 @@ where
         let Self { handler, responder } = self.clone();
         Box::pin(async move {
             Ok(answer(&*handler, request).await.unwrap_or_else(|rejection| match rejection.kind() {
-                // The layer around the endpoint is optional or switched off. It answers as if it
-                // were not.
+                // The layer around the endpoint is optional or switched off. It replaces this
+                // response by its own 401.
                 RejectionKind::NoCredentials => rejection.into_response(),
                 _ => responder.respond(rejection, Form::ENDPOINT).map(Full::from),
             }))
@@ -104,7 +103,7 @@ where
     handler.handle(parts, fields).await
 }
 
-/// Returns the claims that the layer around an endpoint has put into the request.
+/// Returns the claims that the layer around an endpoint has added to the request.
 pub(super) fn claims_of<C: Send + Sync + 'static>(parts: &Parts) -> Result<Claims<C>, Rejection> {
     parts.extensions.get::<Claims<C>>().cloned().ok_or_else(|| missing_claims(&parts.extensions))
 }

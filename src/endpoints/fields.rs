@@ -1,5 +1,4 @@
-//! The fields of a request's body: a form or a JSON object, read once, with a bound on size and
-//! time.
+//! The fields of a request's body: a form or a JSON object, with limits of size and time.
 
 use std::{fmt, time::Duration};
 
@@ -19,18 +18,18 @@ use crate::{
     middleware::{Rejection, RejectionKind},
 };
 
-/// More than any login needs.
+/// In bytes: more than any login needs.
 const MAX_BODY: usize = 16 * 1024;
-/// A body that drips in more slowly holds a task and a connection for nothing.
+/// A client that sends its body more slowly occupies a task and a connection.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Name and value of each field, in the order of the body, repetitions and all.
+/// Name and value of each field, in the order of the body, including repetitions.
 #[derive(Default)]
 pub struct Fields(Vec<(String, Field)>);
 
 enum Field {
     Text(Zeroizing<String>),
-    /// A JSON value that is no string.
+    /// A JSON value other than a string.
     Other,
 }
 
@@ -56,7 +55,7 @@ impl Fields {
         }
     }
 
-    /// Returns the one field of this name.
+    /// Returns the one text field with this name. Rejects repetitions and other JSON types.
     pub(crate) fn one(&self, name: &str) -> Result<&str, Rejection> {
         let mut found = self.0.iter().filter(|(own, _)| own == name);
         match (found.next(), found.next()) {
@@ -97,7 +96,7 @@ fn supported_media_type(headers: &HeaderMap) -> Option<MediaType> {
 }
 
 fn parse_form(body: &[u8]) -> Result<Fields, Rejection> {
-    // Bytes that are no UTF-8 come out as U+FFFD: two different passwords must not become one.
+    // The parser replaces invalid UTF-8 by U+FFFD, so two different passwords could become equal.
     let fields: Vec<_> = form_urlencoded::parse(body)
         .map(|(name, value)| (name.into_owned(), Zeroizing::new(value.into_owned())))
         .collect();

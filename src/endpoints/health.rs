@@ -1,4 +1,4 @@
-//! The state of the service, for monitors and load balancers.
+//! The health endpoint, for monitors and load balancers.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! User name and password for tokens.
+//! The login endpoint: exchanges user name and password for tokens.
 
 use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::{
     users::{Credentials, Grant, UserAuthentication},
 };
 
-/// The longest label that is made of a `User-Agent`, in characters.
+/// The maximum length of a label from `User-Agent`, in characters.
 const MAX_LABEL: usize = 200;
 
 /// The handler of [`Endpoints::login`](super::Endpoints::login).
@@ -44,8 +44,8 @@ where
         let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
         match self.log_in(credentials, label(&parts.headers)).await {
             Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
-            // One answer to every wrong pair, and to a login that revocations of all sessions
-            // overtook twice.
+            // The response to wrong credentials and to a login that was superseded twice is the
+            // same.
             Err(error) => Err(of_grant(error, RejectionKind::InvalidCredentials)),
         }
     }
@@ -62,17 +62,17 @@ where
         if !matches!(outcome, Err(Error::LoginSuperseded)) {
             return outcome;
         }
-        // Once more, by what the account is now: the password may have been changed with the
-        // revocation, or this login came right after it.
+        // The second attempt reads the account again, because the revocation may belong to a change
+        // of the password. It also lets a login right after a revocation succeed.
         let start = self.tokens.auth_time_after_supersession().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {
-            self.tokens.login_was_overtaken(id);
+            self.tokens.report_superseded_login(id);
         }
         outcome
     }
 
-    /// Authenticates, and opens a session for the user whose id it returns.
+    /// Authenticates and opens a session. Returns the user's id with the outcome.
     async fn log_in_since(
         &self,
         start: AuthTime,
@@ -100,8 +100,8 @@ impl<A: UserAuthentication> fmt::Debug for Login<A> {
     }
 }
 
-/// Returns the label under which the session is listed: the client's own words for itself, without
-/// control characters, which a terminal could obey.
+/// Returns the session's label: the `User-Agent` without control characters, which could control a
+/// terminal that shows the listing.
 fn label(headers: &HeaderMap) -> String {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()

@@ -1,4 +1,4 @@
-//! Ending the caller's session, or all of them.
+//! The logout endpoints: end the caller's session, or all sessions of the user.
 
 use std::{fmt, sync::Arc};
 
@@ -31,7 +31,7 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
         let claims = claims_of::<C>(&parts)?;
         let revoked = match claims.session_id() {
             Some(sid) => self.tokens.revoke_session(claims.subject(), sid).await,
-            // Another issuer's token need not belong to a session.
+            // Another issuer's token may have no session.
             None => self.tokens.revoke_claims(&claims).await,
         };
         revoked.map_err(of_operation)?;
@@ -68,8 +68,8 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
     }
 }
 
-/// Reads `?keep_current=true` or `false`. Anything else is rejected: a parameter that decides who
-/// stays logged in is not guessed at.
+/// Reads `?keep_current=true` or `false`. Rejects any other value, because a wrong guess would keep
+/// the wrong sessions alive.
 fn keep_current(parts: &Parts) -> Result<bool, Rejection> {
     let query = parts.uri.query().unwrap_or_default();
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "keep_current");

@@ -1,42 +1,42 @@
-//! Login, refresh, logout, the listing of sessions and health, as Tower services for any router.
+//! Endpoints for login, refresh, logout, sessions and health, as Tower services for any router.
 //!
-//! | service | request | answer |
+//! | service | request | response |
 //! |--|--|--|
 //! | [`login`] | `POST`, form or JSON: `username`, `password` | 200 token response; 401 |
 //! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 |
-//! | [`logout`] | `POST`, bearer | 200; the session is dead, its configured cookies are cleared |
-//! | [`logout_all`] | `POST`, bearer | 200; every session of the user is dead |
+//! | [`logout`] | `POST`, bearer | 200; ends the session and clears the configured cookies |
+//! | [`logout_all`] | `POST`, bearer | 200; ends every session of the user and clears the cookies |
 //! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
-//! | [`revoke_session`] | `DELETE .../{sid}`, bearer | 204; 404 where it is not the user's |
-//! | [`health`] | `GET` | 200, or 503 while the store does not answer |
+//! | [`revoke_session`] | `DELETE .../{sid}`, bearer | 204; 404 if the session is not the user's |
+//! | [`health`] | `GET` | 200; 503 while the store does not answer |
 //!
-//! Login and refresh answer `invalid_grant` to credentials that are no good.
-//! `logout_all?keep_current=true` spares the caller's own session.
+//! Login and refresh reject wrong credentials and refresh tokens with `invalid_grant`.
+//! `logout_all?keep_current=true` spares the caller's own session and cookies.
 //!
-//! A token response has the members of [`TokenPair`](crate::TokenPair). Logout answers
+//! A token response has the members of [`TokenPair`](crate::TokenPair). Logout responds with
 //! `{"message": ".."}`.
 //!
-//! Those that need a bearer token stand behind the [`AuthLayer`] already. It rejects a request
-//! before the endpoint sees it: also one of another method.
+//! The services for bearer tokens include the [`AuthLayer`]. It rejects a request before the
+//! endpoint checks the method.
 //!
-//! Responses of the endpoints are JSON with `Cache-Control: no-store`. Each failure is a
+//! Responses are JSON with `Cache-Control: no-store`. Each failure is a
 //! [`Rejection`](crate::middleware::Rejection), and the layer's
-//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) may replace its response.
-//! ([`health`] is the exception: its 503 has the same report as its 200.)
+//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) hook may replace the
+//! response. (The exception is [`health`]: its 503 has the same report as its 200.)
 //!
-//! | failure | answer |
+//! | failure | response |
 //! |--|--|
-//! | a field is missing, repeated or of another type | 400 `invalid_request` |
-//! | another media type | 415 |
-//! | a body over 16 KiB | 413 |
-//! | a body that does not arrive within 10 s | 408 |
-//! | another method | 405 |
+//! | a field is missing, repeated or not a string | 400 `invalid_request` |
+//! | the media type is neither a form nor JSON | 415 |
+//! | the body is larger than 16 KiB | 413 |
+//! | the body does not arrive within 10 s | 408 |
+//! | the method is not in the table above | 405 |
 //! | the store fails | 503 |
 //!
-//! They need a Tokio runtime with its timer.
+//! The endpoints need a Tokio runtime with its timer.
 //!
-//! A request that is dropped leaves nothing half done. A login may leave a session of which nobody
-//! has tokens, and a refresh is repeated with the same token.
+//! Dropping a request is safe. A dropped login may leave a session without a client, which expires.
+//! After a dropped refresh, the client repeats it with the same token.
 //!
 //! In Axum, with the users of [`UserAuthentication`]'s example:
 //!
@@ -120,12 +120,12 @@ use crate::{
     users::{UserAuthentication, renew_from},
 };
 
-/// Makes the endpoints of one application. See the [module docs](self).
+/// A factory of one application's endpoints. See the [module docs](self).
 pub struct Endpoints<A: UserAuthentication> {
     auth: AuthLayer<A::Claims>,
     users: Arc<A>,
     access_cookie: Option<Arc<TokenCookie>>,
-    /// Cookies that logout clears, beside the access token's.
+    /// Cookies that logout clears in addition to the access token's.
     other_cookies: Vec<Arc<TokenCookie>>,
 }
 
@@ -134,47 +134,47 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Creates endpoints that issue and check the tokens of `auth`'s
-    /// [`TokenService`](crate::TokenService) for these users.
+    /// Creates endpoints for these users, with `auth`'s layer and its
+    /// [`TokenService`](crate::TokenService).
     ///
-    /// At every refresh the endpoint looks the user up again ([`renew_from`]), unless the service has
-    /// an [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) hook of its own.
+    /// On every refresh the endpoint looks the user up again ([`renew_from`]), unless the service
+    /// has an [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) hook.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
         Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new() }
     }
 
-    /// Keeps a browser's access token in this cookie too: login and refresh set it, logout clears
-    /// it. The bodies stay as they are. Without it, no endpoint touches a cookie.
+    /// Also stores the access token in this cookie: login and refresh set it, and logout clears it.
+    /// The response bodies do not change. Without this setting, no endpoint sets a cookie.
     ///
-    /// Read [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)
-    /// on requests that other sites cause.
+    /// See [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)
+    /// about CSRF.
     ///
     /// # Errors
     ///
-    /// The layer does not take tokens from a cookie of this name. This is checked here because the
-    /// layer is known and final, and no `build` follows.
+    /// The layer does not read tokens from a cookie with this name. The layer is final here, and no
+    /// `build` follows that could report it.
     pub fn access_cookie(mut self, cookie: TokenCookie) -> Result<Self, ConfigError> {
         if !self.auth.allows_cookie(cookie.name()) {
             return Err(ConfigError::conflict(
                 "access_cookie",
-                "has a name under which the layer looks for no token",
-                "give the name to `AuthLayerBuilder::allow_cookie` too",
+                "has a name that the layer does not read tokens from",
+                "pass the name to `AuthLayerBuilder::allow_cookie` too",
             ));
         }
         self.access_cookie = Some(Arc::new(cookie));
         Ok(self)
     }
 
-    /// Clears this cookie at logout too: one that the application sets itself, for example around
-    /// the refresh token. It may be called again for another one.
+    /// Also clears this cookie at logout, for example the application's own cookie for the refresh
+    /// token. Further calls add further cookies.
     #[must_use]
     pub fn clear_at_logout(mut self, cookie: TokenCookie) -> Self {
         self.other_cookies.push(Arc::new(cookie));
         self
     }
 
-    /// Exchanges a user name and a password for tokens.
+    /// Returns the endpoint that exchanges a user name and a password for tokens.
     #[must_use]
     pub fn login(&self) -> Endpoint<Login<A>> {
         self.endpoint(Login {
@@ -184,7 +184,7 @@ where
         })
     }
 
-    /// Exchanges a refresh token for new tokens, and uses it up.
+    /// Returns the endpoint that exchanges a refresh token for new tokens, with rotation.
     #[must_use]
     pub fn refresh(&self) -> Endpoint<Refresh<A::Claims>> {
         self.endpoint(self.refresh_handler())
@@ -198,33 +198,32 @@ where
         }
     }
 
-    /// Ends the session of the bearer token.
+    /// Returns the endpoint that ends the session of the bearer token.
     #[must_use]
     pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {
         self.protected(Logout { tokens: self.auth.tokens().clone(), cookies: self.cookies() })
     }
 
-    /// Ends all sessions of the bearer token's user.
+    /// Returns the endpoint that ends all sessions of the bearer token's user.
     #[must_use]
     pub fn logout_all(&self) -> AuthService<Endpoint<LogoutAll<A::Claims>>, A::Claims> {
         self.protected(LogoutAll { tokens: self.auth.tokens().clone(), cookies: self.cookies() })
     }
 
-    /// Lists the sessions of the bearer token's user.
+    /// Returns the endpoint that lists the sessions of the bearer token's user.
     #[must_use]
     pub fn sessions(&self) -> AuthService<Endpoint<Sessions<A::Claims>>, A::Claims> {
         self.protected(Sessions { tokens: self.auth.tokens().clone() })
     }
 
-    /// Ends one session of the bearer token's user: the one whose id is the last segment of the
-    /// path.
+    /// Returns the endpoint that ends one session of the bearer token's user. The last segment of
+    /// the path is the session's id.
     #[must_use]
     pub fn revoke_session(&self) -> AuthService<Endpoint<RevokeSession<A::Claims>>, A::Claims> {
         self.protected(RevokeSession { tokens: self.auth.tokens().clone() })
     }
 
-    /// Reports the state of the store, the keys and the consistency: see
-    /// [`Status`](crate::tokens::Status).
+    /// Returns the endpoint that reports the [`Status`](crate::tokens::Status) of the service.
     #[must_use]
     pub fn health(&self) -> Endpoint<Health<A::Claims>> {
         self.endpoint(Health { tokens: self.auth.tokens().clone() })

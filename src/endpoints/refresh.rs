@@ -1,4 +1,4 @@
-//! A refresh token for new tokens.
+//! The refresh endpoint: exchanges a refresh token for new tokens.
 
 use std::{fmt, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
 /// The handler of [`Endpoints::refresh`](super::Endpoints::refresh).
 pub struct Refresh<C> {
     pub(crate) tokens: TokenService<C>,
-    /// Looks the user up, unless the service has a hook of its own.
+    /// Looks the user up again. Used only if the service has no hook.
     pub(crate) renewal: Arc<dyn OnRefresh<C>>,
     pub(crate) access_cookie: Option<Arc<TokenCookie>>,
 }

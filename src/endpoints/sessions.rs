@@ -1,4 +1,4 @@
-//! The caller's sessions: listing them, and ending one.
+//! The session endpoints: list the caller's sessions, and end one of them.
 
 use std::fmt;
 
@@ -20,21 +20,21 @@ use crate::{
     tokens::TokenService,
 };
 
-/// The rough number of sessions that one answer lists.
+/// The approximate number of sessions in one response.
 const PER_PAGE: usize = 200;
-/// The most questions that one request asks the store: a user of many dead sessions must not hold
-/// it for long.
+/// The maximum number of store calls for one request. A page may list few sessions if most are
+/// dead.
 const MAX_STEPS: usize = 10;
 
 /// The handler of [`Endpoints::sessions`](super::Endpoints::sessions).
 ///
-/// A user with more than about 200 sessions gets a `Link` to the next page (RFC 8288,
-/// `rel="next"`).
+/// If the user has more than about 200 sessions, the response has a `Link` to the next page (RFC
+/// 8288, `rel="next"`).
 pub struct Sessions<C> {
     pub(super) tokens: TokenService<C>,
 }
 
-/// One session, as listed. Times are whole seconds since the Unix epoch.
+/// One session of the response. Times are whole seconds since the Unix epoch.
 #[derive(Serialize)]
 struct Listed {
     sid: String,
@@ -93,13 +93,12 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
 
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
-        // Session ids are base64url: none has a character that a path would have to escape.
+        // Session ids are base64url, so the path needs no percent-decoding.
         let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or_else(not_found)?;
         let sid = &SessionId::new(sid);
-        // The session is looked up first. A revocation writes the log even if there is nothing to
-        // revoke, and a client must not be able to fill it with names that it makes up. Another
-        // issuer's sessions have no owner that is known here, so only the caller's own can be
-        // ended.
+        // The lookup comes first, because a revocation writes the log even for an unknown session.
+        // Without it, a client could fill the log with invented ids. The owner of another issuer's
+        // session is unknown, so the caller may end only the token's own session.
         let own = claims.session_id() == Some(sid);
         let known = match self.tokens.has_session(claims.subject(), sid).await {
             Ok(known) => known,

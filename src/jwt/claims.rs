@@ -1,5 +1,4 @@
-//! The claims set (RFC 7519 section 4): how it is made, read from a payload, and written. And the
-//! claims of a verified token, as requests carry them.
+//! The claims set (RFC 7519 section 4), and the claims of a verified token that a request carries.
 
 use std::{
     any::Any,
@@ -26,16 +25,16 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
 };
 
-/// The claims type of an application without claims of its own. Members of a token beyond the
-/// registered ones are ignored.
+/// The claims type of an application without custom claims. It ignores all but the registered
+/// claims of a token.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct NoClaims {}
 
 /// A claims set: the registered claims and the application's own (`C`).
 ///
-/// Create one to sign it with [`encode_jwt`](super::encode_jwt). A claims set proves nothing: a
-/// verified one is a [`Claims`](super::Claims). It always has `exp`, `iat`, `sub`, `jti` and
-/// `type`.
+/// [`encode_jwt`](super::encode_jwt) signs it. A claims set alone proves nothing; the type of
+/// verified claims is [`Claims`](super::Claims). Every claims set has `exp`, `iat`, `sub` and
+/// `jti`.
 #[derive(Clone)]
 pub struct JwtClaims<C = NoClaims> {
     pub(super) issuer: Option<String>,
@@ -55,7 +54,8 @@ pub struct JwtClaims<C = NoClaims> {
 }
 
 impl<C> JwtClaims<C> {
-    /// Creates a claims set with the claims that every token has. Times are cut to whole seconds.
+    /// Creates a claims set with the claims that every token has. `exp` is `issued_at + lifetime`.
+    /// Both times are rounded down to whole seconds.
     pub fn new(
         subject: impl Into<Subject>,
         token_id: TokenId,
@@ -90,28 +90,28 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `aud`: one is written as a string, several as an array.
+    /// Sets `aud`. One audience is written as a string, several as an array, none not at all.
     #[must_use]
     pub fn with_audience(mut self, audience: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.audience = audience.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Sets `exp`, cut to whole seconds.
+    /// Sets `exp`, rounded down to whole seconds.
     #[must_use]
     pub fn with_expiry(mut self, expires_at: Timestamp) -> Self {
         self.expires_at = expires_at.floor_to_secs();
         self
     }
 
-    /// Sets `nbf`, cut to whole seconds.
+    /// Sets `nbf`, rounded down to whole seconds.
     #[must_use]
     pub fn with_not_before(mut self, not_before: Timestamp) -> Self {
         self.not_before = Some(not_before.floor_to_secs());
         self
     }
 
-    /// Sets `sid` and `gen`: the session, and the user's generation in which it was opened.
+    /// Sets `sid` (the session) and `gen` (the subject's generation when the session was opened).
     #[must_use]
     pub fn with_session(mut self, session_id: SessionId, generation: u64) -> Self {
         self.session_id = Some(session_id);
@@ -119,7 +119,7 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `scope`; the empty scope is not written.
+    /// Sets `scope`. The empty scope is not written.
     #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
@@ -133,8 +133,8 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `atl`, cut to whole seconds: the lifetime of the access tokens that a refresh token is
-    /// exchanged for.
+    /// Sets `atl`: the lifetime of the access tokens that this refresh token is exchanged for,
+    /// rounded down to whole seconds.
     #[must_use]
     pub fn with_access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(Duration::from_secs(lifetime.as_secs()));
@@ -180,7 +180,7 @@ impl<C> JwtClaims<C> {
         &self.audience
     }
 
-    /// Returns `exp`: the time from which the token is not valid.
+    /// Returns `exp`: the time from which the token is no longer valid.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
@@ -204,7 +204,7 @@ impl<C> JwtClaims<C> {
         &self.token_id
     }
 
-    /// Returns `type`. Only a token of another issuer can lack it.
+    /// Returns `type`: access or refresh. Only tokens of other issuers can lack the claim.
     #[must_use]
     pub fn token_type(&self) -> Option<TokenType> {
         self.token_type
@@ -234,8 +234,7 @@ impl<C> JwtClaims<C> {
         self.client_id.as_deref()
     }
 
-    /// Returns `atl`: the lifetime of the access tokens that a refresh token of this crate is
-    /// exchanged for.
+    /// Returns `atl`: the lifetime of the access tokens that this refresh token is exchanged for.
     #[must_use]
     pub fn access_lifetime(&self) -> Option<Duration> {
         self.access_lifetime
@@ -261,7 +260,8 @@ impl<C> JwtClaims<C> {
 }
 
 impl<C> fmt::Debug for JwtClaims<C> {
-    /// Shows ids and times. The application's claims are left out: they may be personal data.
+    /// Shows ids, times and the scope. The application's claims are left out, because they may be
+    /// personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtClaims")
             .field("subject", &self.subject.as_str())
@@ -276,14 +276,14 @@ impl<C> fmt::Debug for JwtClaims<C> {
 }
 
 impl<C: Serialize> Serialize for JwtClaims<C> {
-    /// Serializes as a JSON object. Custom claims with a reserved name are an error, and so are
-    /// those that are no object. So no member is ever written twice.
+    /// Serializes as a JSON object. Fails if the custom claims are no object or use a reserved
+    /// name, so that no member is written twice.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Value::Object(custom) = serde_json::to_value(&self.custom).map_err(ser::Error::custom)? else {
-            return Err(ser::Error::custom("custom claims must serialize to an object"));
+            return Err(ser::Error::custom("the custom claims do not serialize to an object"));
         };
         if let Some(name) = custom.keys().find(|name| RESERVED.contains(&name.as_str())) {
-            return Err(ser::Error::custom(format_args!("custom claims may not have the reserved name `{name}`")));
+            return Err(ser::Error::custom(format_args!("the custom claims use the reserved name `{name}`")));
         }
 
         let mut map = serializer.serialize_map(None)?;
@@ -322,18 +322,19 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
 }
 
 impl JwtClaims<RawClaims> {
-    /// Reads the application's claims as type `C`. A claims set with [`RawClaims`] comes from
-    /// [`decode_token`](super::decode_token).
+    /// Converts the application's claims to type `C`. [`decode_token`](super::decode_token) returns
+    /// claims sets with [`RawClaims`].
     ///
     /// # Errors
     ///
-    /// [`TokenError::CustomClaims`] if they do not fit.
+    /// [`TokenError::CustomClaims`] if the application's claims do not fit `C`.
     pub fn parse_custom<C: DeserializeOwned>(mut self) -> Result<JwtClaims<C>, TokenError> {
         let custom = payload::parse_custom(mem::take(&mut self.custom))?;
         Ok(self.with_custom(custom))
     }
 
-    /// Creates the claims set of a payload whose signature is good.
+    /// Creates the claims set of a payload whose signature was verified. Fails if `sub`, `exp`,
+    /// `iat` or `jti` is missing.
     pub(super) fn of(payload: Payload) -> Result<Self, TokenError> {
         Ok(Self {
             issuer: payload.iss,
@@ -354,12 +355,12 @@ impl JwtClaims<RawClaims> {
     }
 }
 
-/// The claims of a token that was verified: its signature, times, issuer, audience and type. With
-/// [`TokenService`](crate::TokenService), it was also found not to be revoked.
+/// The claims of a token whose signature, times, issuer, audience and type were verified. A
+/// [`TokenService`](crate::TokenService) has also checked that the token is not revoked.
 ///
-/// A cheap handle. Only verification makes one, so a handler can rely on those in a request's
-/// extensions. The registered claims are the methods of [`JwtClaims`]; the application's own are
-/// behind [`custom`](JwtClaims::custom):
+/// Clones share one allocation. Only verification creates `Claims`, so a handler can trust those in
+/// a request's extensions. The methods of [`JwtClaims`] return the registered claims.
+/// [`custom`](JwtClaims::custom) returns the application's:
 ///
 /// ```
 /// # use tower_bearer::jwt::Claims;
@@ -374,7 +375,7 @@ impl JwtClaims<RawClaims> {
 /// ```
 pub struct Claims<C = NoClaims>(Arc<Shared<C>>);
 
-/// The part that all clones share.
+/// The data that all clones share.
 struct Shared<C> {
     claims: JwtClaims<C>,
     memo: AtomicU64,
@@ -415,7 +416,7 @@ impl<C: Send + Sync> Admitted for Shared<C> {
 }
 
 impl<C> Claims<C> {
-    /// The bytes of a handle's claims, except those of their texts.
+    /// The size in bytes of the shared allocation, without the heap data of its claims.
     pub(crate) const BYTES: usize = size_of::<Shared<C>>() + 2 * size_of::<usize>();
 
     pub(super) fn verified(claims: JwtClaims<C>) -> Self {
@@ -427,11 +428,11 @@ impl<C> Claims<C> {
         _ = self.0.verifier.set(verifier);
     }
 
-    /// Returns a word of memory for the code that checks these claims at every use. This module
-    /// never reads it. It is 0 at first, and all clones share it.
+    /// Returns a word in which the code that checks these claims at every use can cache a result.
+    /// It starts at 0, and all clones share it. This module never reads it.
     ///
-    /// It is part of the claims' allocation, because a check reads these bytes anyway. At any other
-    /// place that all clones reach, it would cost an allocation and a pointer to follow.
+    /// It is in the claims' allocation because a check reads that memory anyway. Elsewhere it would
+    /// cost another allocation and another pointer to follow.
     pub(crate) fn memo(&self) -> &AtomicU64 {
         &self.0.memo
     }
@@ -445,11 +446,11 @@ impl<C: Send + Sync + 'static> Claims<C> {
 }
 
 impl Claims<RawClaims> {
-    /// Returns the same verified claims with the application's as type `C`.
+    /// Returns the same verified claims, with the application's claims converted to type `C`.
     ///
     /// # Errors
     ///
-    /// [`TokenError::CustomClaims`] if they do not fit.
+    /// [`TokenError::CustomClaims`] if the application's claims do not fit `C`.
     pub fn parse_custom<C: DeserializeOwned>(&self) -> Result<Claims<C>, TokenError> {
         JwtClaims::clone(self).parse_custom().map(Claims::verified)
     }
@@ -464,8 +465,8 @@ impl<C> Clone for Claims<C> {
 impl<C> Deref for Claims<C> {
     type Target = JwtClaims<C>;
 
-    /// The application's claims are not reached this way. A field or method of theirs could then
-    /// hide a registered claim of a later version, or be hidden by one.
+    /// Gives access to the registered claims only. If it reached the application's claims too,
+    /// their fields could hide registered claims of a later version, or be hidden by these.
     ///
     /// ```compile_fail,E0609
     /// struct MyClaims {
@@ -477,7 +478,7 @@ impl<C> Deref for Claims<C> {
     /// }
     /// ```
     ///
-    /// They are reached by [`custom`](JwtClaims::custom):
+    /// [`custom`](JwtClaims::custom) returns the application's claims:
     ///
     /// ```
     /// struct MyClaims {

@@ -1,4 +1,4 @@
-//! The text of a token from its claims.
+//! Encodes and signs claims as the text of a token.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
@@ -21,12 +21,12 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Error::Signing`] if the set has no signing key or the key fails. [`Error::Issue`] if a
-/// verifier would not accept the claims:
+/// [`Error::Signing`] if the set has no signing key or the key fails. [`Error::Issue`] if no
+/// verifier would accept the claims:
 ///
-/// * an id is empty, has over 255 bytes or has control characters,
-/// * `exp` is not after `iat` and `nbf`,
-/// * the custom claims are no object, or one of them has a reserved name.
+/// * `sub`, `jti` or `sid` is empty, has over 255 bytes or has control characters,
+/// * `exp` is not after `iat` and `nbf`, or not before the year 10 000,
+/// * the custom claims do not serialize to an object, or one of them has a reserved name.
 pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<String, Error> {
     let session_id = claims.session_id().map(SessionId::as_str);
     let ids = [Some(claims.subject.as_str()), Some(claims.token_id.as_str()), session_id];
@@ -41,14 +41,14 @@ pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<
     Encoder::new(key, claims.token_type.unwrap_or(TokenType::Access)).encode(key, claims)
 }
 
-/// The header segment of the tokens of one type and key. It is encoded once, not at every mint.
+/// The header segment of tokens of one type and key, encoded once instead of per token.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     header: String,
 }
 
 impl Encoder {
-    /// Creates the encoder of tokens of this type, signed by `key`.
+    /// Creates an encoder for tokens of `token_type` that `key` signs.
     pub(crate) fn new(key: &SigningKey, token_type: TokenType) -> Self {
         let typ = match token_type {
             TokenType::Access => "at+jwt",
@@ -61,20 +61,21 @@ impl Encoder {
         Self { header: URL_SAFE_NO_PAD.encode(header.to_string()) }
     }
 
-    /// Returns the length of the header segment.
+    /// Returns the length of the encoded header segment in bytes.
     pub(crate) fn header_len(&self) -> usize {
         self.header.len()
     }
 
-    /// Returns the length that the token would have. Fails as [`encode`](Self::encode) would,
-    /// except that it does not sign.
+    /// Returns the length in bytes that the token would have, without signing it. Returns the
+    /// errors of [`encode`](Self::encode), except that of a failed signature.
     pub(crate) fn encoded_len<C: Serialize>(&self, claims: &C, signature_len: usize) -> Result<usize, Error> {
         let len = |bytes: usize| base64::encoded_len(bytes, false).unwrap_or(usize::MAX);
         let payload = payload(claims)?;
         Ok(self.header.len().saturating_add(len(payload.len())).saturating_add(len(signature_len)).saturating_add(2))
     }
 
-    /// Signs the claims and returns the token.
+    /// Encodes and signs the claims, and returns the token. Checks neither ids nor times, unlike
+    /// [`encode_jwt`].
     pub(crate) fn encode<C: Serialize>(&self, key: &SigningKey, claims: &C) -> Result<String, Error> {
         let payload = payload(claims)?;
         let mut token = String::with_capacity(self.header.len() + payload.len() * 4 / 3 + 128);

@@ -1,4 +1,4 @@
-//! Rules for JSON beyond RFC 8259, which hold for headers, claims and keys alike.
+//! JSON rules beyond RFC 8259 that headers, claims and keys share.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -9,24 +9,26 @@ use serde::{
 
 use crate::clock::Timestamp;
 
-/// A string, borrowed from the text where it contains no escape.
+/// A string, borrowed from the JSON text unless it contains an escape.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Name<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
-/// A value that is read from a JSON object, one member at a time.
+/// A type that [`read_object`] fills from a JSON object, one member at a time.
 pub(crate) trait FromMembers<'de> {
-    /// The noun for it in errors.
+    /// The noun for this type in errors.
     const EXPECTED: &'static str;
-    /// The most members of an object that is read before its signature is known to be good.
+    /// The greatest number of members. Needed where the object is read before its signature is
+    /// verified.
     const MAX_MEMBERS: usize = usize::MAX;
 
-    /// Reads the value of the member `name` from `map`. Each name comes once.
+    /// Reads the value of the member `name` from `map`. It is called once per name.
     fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// Reads an object into `empty`. A duplicate member is an error, however its name is spelled:
-/// parsers differ in which of the two they use (RFC 7515 section 4, RFC 7519 section 4).
+/// Reads an object into `empty`. Fails on a duplicate member, even if escapes spell its name
+/// differently, because parsers differ in which one they use (RFC 7515 section 4, RFC 7519 section
+/// 4).
 pub(crate) fn read_object<'de, D, T>(deserializer: D, empty: T) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -60,22 +62,22 @@ where
     deserializer.deserialize_map(ObjectVisitor(empty))
 }
 
-/// Reads values that do not matter, to the last escape, and drops them.
+/// A reader that checks and drops ignored values.
 ///
-/// `serde::de::IgnoredAny` lets `serde_json` skip strings without decoding their escapes, so a lone
-/// surrogate would pass. Here every string is decoded. The number of values is bounded, because
-/// they are read before a signature is known to be good.
+/// With `serde::de::IgnoredAny`, `serde_json` skips strings without decoding escapes, so a lone
+/// surrogate would pass. `Unread` decodes every string. It bounds the number of values, because
+/// they are read before a signature is verified.
 pub(crate) struct Unread {
     left: u32,
 }
 
 impl Unread {
-    /// Creates a reader of at most this many values.
+    /// Creates a reader that fails after `values` values.
     pub(crate) fn at_most(values: u32) -> Self {
         Self { left: values }
     }
 
-    /// Reads a value of this shape.
+    /// Returns a seed that reads one value of this shape.
     pub(crate) fn value(&mut self, shape: Shape) -> UnreadValue<'_> {
         UnreadValue { unread: self, shape }
     }
@@ -87,7 +89,7 @@ pub(crate) struct UnreadValue<'a> {
     shape: Shape,
 }
 
-/// The JSON values that are acceptable.
+/// The type that an ignored value must have.
 pub(crate) enum Shape {
     Any,
     Object,
@@ -163,8 +165,8 @@ impl<'de> Visitor<'de> for UnreadValue<'_> {
     }
 }
 
-/// A `NumericDate` (RFC 7519 section 2): seconds since the epoch, which may have a fraction. A
-/// negative one is an error, and so is one after the year 9999.
+/// A `NumericDate` (RFC 7519 section 2): seconds since the Unix epoch, which may have a fraction.
+/// Negative dates and dates after the year 9999 are errors.
 pub(crate) struct NumericDate(pub(crate) Timestamp);
 
 impl<'de> Deserialize<'de> for NumericDate {
@@ -184,8 +186,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
 
             fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
-                // Treats -0.0 as negative, and rounds down: a token never lives longer than its
-                // text says.
+                // Rounds down, so that a token never lives longer than its text says. -0.0 counts
+                // as negative.
                 let millis = (seconds * 1000.0).floor();
                 #[allow(clippy::cast_precision_loss, reason = "the bound is far below 2^53")]
                 let end = Timestamp::END_OF_TIME.as_millis() as f64;
@@ -198,13 +200,14 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
-        // Not `deserialize_any`: it gives fractions as maps if another crate turns
-        // `serde_json/arbitrary_precision` on.
+        // Not `deserialize_any`: it passes fractions as maps if another crate enables
+        // `serde_json/arbitrary_precision`.
         deserializer.deserialize_f64(NumericDateVisitor)
     }
 }
 
-/// Refuses a member by its presence alone, if its value is JSON.
+/// Returns an error for a member whose presence alone is refused. Reads the value first, so that
+/// invalid JSON gives its own error.
 pub(crate) fn refuse<'de, A: MapAccess<'de>, T>(map: &mut A, why: &'static str) -> Result<T, A::Error> {
     map.next_value::<IgnoredAny>()?;
     Err(A::Error::custom(why))

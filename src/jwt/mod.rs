@@ -1,22 +1,22 @@
-//! Tokens: from text to verified claims, and back. This module knows no store and no HTTP, and it
-//! has no clock: the caller gives the time.
+//! Signs claims as tokens and turns tokens into verified claims, without a store, HTTP or a clock.
+//! The caller passes the time.
 //!
-//! All rules for tokens are here:
+//! It applies all rules for tokens, in this order:
 //!
 //! 1. `token::compact`: three canonical base64url segments, at most [`Validation::max_token_len`]
 //!    bytes (RFC 7515 section 7.1).
-//! 2. Its header: an object without duplicate members, a supported `alg`, no `crit`, `b64`,
-//!    `zip`, `enc`, `cty`.
+//! 2. The header: an object without duplicate members, a supported `alg`, no `crit`, `b64`, `zip`,
+//!    `enc`, `cty`.
 //! 3. `keys::key`: one key, one algorithm. The signature is checked before any claim is read (RFC
 //!    8725 section 3.1).
-//! 4. `token::payload`: an object without duplicate members. Each registered claim has its RFC's
-//!    type, needed or not.
-//! 5. `validation`: issuer, audience, token type and times, and last the application's claims.
+//! 4. `token::payload`: an object without duplicate members. Each registered claim that is present
+//!    has the type of its RFC.
+//! 5. `validation`: times, issuer, audience and token type. The application's claims come last.
 //!
-//! `jsonwebtoken` is used for keys and signatures only. Its own header and claim checks leave 27
-//! points open that matter here. For example: `crit` is ignored, `aud` and `iss` of a wrong type
-//! count as absent, `exp == now` is accepted, array claims sets are accepted, there is no size
-//! limit, and its clock cannot be set.
+//! The crate uses `jsonwebtoken` for keys and signatures only, because its own checks of headers
+//! and claims are too weak. They ignore `crit`, treat `aud` and `iss` of a wrong type as absent,
+//! and accept `exp == now` and arrays as claims sets. They have no size limit and no replaceable
+//! clock.
 //!
 //! ```
 //! use std::time::Duration;

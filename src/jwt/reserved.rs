@@ -1,34 +1,36 @@
-//! The names that the application's own claims may not have.
+//! The names that the application's claims must not use.
 
 use serde::{
     de::{self, DeserializeOwned, Deserializer, Visitor, value::Error},
     forward_to_deserialize_any,
 };
 
-/// The names that the crate reads and writes itself.
+/// The claims that the crate itself reads or writes.
 pub(super) const RESERVED: [&str; 14] =
     ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"];
 
-/// Returns the first field of a claims type, or variant of an enum, whose name is reserved.
+/// Returns the first field (or, for an enum, variant) of a claims type that has a reserved name.
 ///
-/// Such a field is never filled, because the crate reads the member itself. If it is serialized,
-/// no token can be made. Some types do not tell their fields: maps, `#[serde(flatten)]`, untagged
-/// and internally tagged enums, and implementations by hand. For these the result is `None`. The
-/// names of aliases count, those of `rename(serialize = "..")` are not seen.
+/// The crate takes a reserved member out of the claims, so such a field never gets a value. A token
+/// cannot be made if it is serialized either.
+///
+/// The result is `None` for types that do not pass their field names to serde: maps,
+/// `#[serde(flatten)]`, untagged and internally tagged enums, manual implementations. Aliases are
+/// checked, names by `rename(serialize = "..")` are not.
 pub(crate) fn reserved_member_of<C: DeserializeOwned>() -> Option<&'static str> {
     let mut names: &[&str] = &[];
-    // Types without fields are made from nothing.
+    // A type without fields deserializes successfully and has no name to check.
     C::deserialize(FieldNames(&mut names)).err()?;
     names.iter().copied().find(|name| RESERVED.contains(name))
 }
 
-/// A deserializer that keeps the names of the fields that it is asked for, and gives up.
+/// A deserializer that records the field names that a type requests, and then fails.
 struct FieldNames<'a>(&'a mut &'static [&'static str]);
 
 impl FieldNames<'_> {
     fn keep<T>(self, names: &'static [&'static str]) -> Result<T, Error> {
         *self.0 = names;
-        Err(de::Error::custom("only the names of the fields were asked for"))
+        Err(de::Error::custom("only the field names were requested"))
     }
 }
 
@@ -48,7 +50,7 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
         self.keep(fields)
     }
 
-    /// A variant with content is an object with the variant's name as its only member.
+    /// JSON writes a variant with content as an object whose only member is the variant's name.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,

@@ -17,25 +17,25 @@ use crate::{
     error::{ConfigError, TokenError},
 };
 
-/// The longest lifetime and the longest age. Below it no sum of times overflows.
+/// The upper bound of configured lifetimes and ages. It keeps sums of times from overflowing.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// The longest leeway. A longer one would only keep expired tokens alive.
+/// The upper bound of the leeway. A longer one would only keep expired tokens alive.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
 
 /// The rules for accepting a token.
 ///
 /// | rule | default |
 /// |--|--|
-/// | `iss` | none configured: a token that has one is another issuer's, and refused |
-/// | `aud` | none configured: a token with one is refused (RFC 7519 section 4.1.3) |
+/// | `iss` | not configured: a token with `iss` is another issuer's and is refused |
+/// | `aud` | not configured: a token with `aud` is refused (RFC 7519 section 4.1.3) |
 /// | leeway | 5 s, for clocks that differ between nodes |
 /// | lifetime (`exp - iat`) of an access token | at most 24 h |
 /// | lifetime of a refresh token | at most 30 days |
-/// | age of an access token | no bound but its lifetime |
+/// | age of an access token | bounded by its lifetime only |
 /// | required claims | `sub`, `exp`, `iat`, `jti`; `type` by [`AccessTyp`] |
 /// | required if configured | `iss`, `aud` |
-/// | length of the text | at most 8 KiB, three eighths of it for the header |
+/// | length of a token | at most 8 KiB, three eighths of it for the header |
 /// | header `typ` of an access token | [`AccessTyp::Compatible`] |
 #[derive(Clone, Debug)]
 pub struct Validation {
@@ -50,18 +50,19 @@ pub struct Validation {
     access_typ: AccessTyp,
 }
 
-/// The marks of an access token: the header's `typ` and the claim `type`.
+/// The marks that an access token must have: the header's `typ` and the claim `type`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum AccessTyp {
-    /// For our own tokens. The claim `type` must be `access`. `typ` can be absent, `JWT` (as the
-    /// predecessor wrote) or `at+jwt`.
+    /// For the tokens of this crate. The claim `type` must be `access`. The header's `typ` can be
+    /// absent, `JWT` (as the predecessor wrote) or `at+jwt`.
     #[default]
     Compatible,
-    /// For an issuer that keeps RFC 9068. `typ` must be `at+jwt`; the claim `type` can be absent.
+    /// For an issuer that follows RFC 9068. The header's `typ` must be `at+jwt`. The claim `type`
+    /// can be absent.
     AtJwt,
-    /// For an issuer that does not mark its access tokens. Its ID tokens then differ from access
-    /// tokens by their audience only: configure one that no ID token has.
+    /// For an issuer that does not mark its access tokens. Configure an audience that its ID tokens
+    /// do not have, because nothing else tells them from access tokens.
     Unmarked,
 }
 
@@ -88,84 +89,86 @@ impl Validation {
         }
     }
 
-    /// Requires this issuer (`iss`), exactly.
+    /// Requires `iss` to be exactly this issuer.
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
         self
     }
 
-    /// Requires `aud` to have this audience, or another one that was added.
+    /// Adds an accepted audience. A token's `aud` must contain at least one accepted audience.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// Sets the largest difference between the clocks of issuer and verifier. More than a day
-    /// counts as a day, and [`check`](Self::check) returns an error for it.
+    /// Sets the largest accepted difference between the clocks of issuer and verifier (default: 5
+    /// s). Validation uses at most one day, and [`check`](Self::check) returns an error for more.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// Sets the longest lifetime of an access token, from `iat` to `exp`.
+    /// Sets the longest lifetime of an access token, from `iat` to `exp` (default: 24 h).
     #[must_use]
     pub fn max_access_lifetime(mut self, max: Duration) -> Self {
         self.max_access_lifetime = max;
         self
     }
 
-    /// Sets the longest lifetime of a refresh token, from `iat` to `exp`.
+    /// Sets the longest lifetime of a refresh token, from `iat` to `exp` (default: 30 days).
     #[must_use]
     pub fn max_refresh_lifetime(mut self, max: Duration) -> Self {
         self.max_refresh_lifetime = max;
         self
     }
 
-    /// Sets the longest age of an access token since `iat`, whatever its `exp`: for an issuer whose
-    /// tokens live longer than they should.
+    /// Sets the longest age of an access token since `iat`, for an issuer whose `exp` is too late.
+    /// By default only `exp` bounds the age.
     ///
-    /// The leeway is not added: by this node's clock a token never grows older, however far its
-    /// issuer's clock lags. If the issuer's clock is ahead, the time until `iat` is reached comes
-    /// on top, and the leeway bounds it.
+    /// The age is this node's time minus `iat`, without leeway, so an issuer's lagging clock only
+    /// shortens it. An issuer's clock that is ahead prolongs it, by the leeway at most.
     #[must_use]
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
         self
     }
 
-    /// Requires further claims in tokens of both types: registered ones, or the application's own.
-    /// Their values are not checked, except that a registered one has its type.
+    /// Requires further claims in tokens of both types, registered or the application's. The values
+    /// are not checked, except for the types of registered claims.
     #[must_use]
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.required.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Sets the longest token in bytes. Three eighths of it can be the header's.
+    /// Sets the greatest length of a token in bytes (default: 8192). The header can take three
+    /// eighths of it.
     #[must_use]
     pub fn max_token_len(mut self, bytes: usize) -> Self {
         self.max_token_len = bytes;
         self
     }
 
-    /// Sets the marks of an access token.
+    /// Sets the marks that an access token must have (default: [`AccessTyp::Compatible`]).
     #[must_use]
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.access_typ = typ;
         self
     }
 
-    /// Returns an error if no token could keep these rules.
+    /// Returns an error if no token could satisfy these rules, or a limit is out of its range.
     ///
     /// # Errors
     ///
-    /// An issuer or audience is empty. The leeway is over one day. A lifetime or age is zero or
-    /// over 100 years. The longest token is shorter than the shortest one possible. With a required
-    /// claim no token is accepted: one without a name, `cnf`, `iss` without an issuer, `aud`
-    /// without an audience.
+    /// * The issuer or an audience is empty.
+    /// * The leeway is over one day.
+    /// * A lifetime or age is zero or over 100 years.
+    /// * The greatest length of a token is below 64 bytes.
+    /// * A required claim excludes every token: an empty name, `cnf`, `iss` without a configured
+    ///   issuer, or `aud` without a configured audience.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.issuer.as_deref() == Some("") {
             return Err(ConfigError::new("issuer", "is empty", "give the URL of your service, or leave it out"));
@@ -177,7 +180,7 @@ impl Validation {
             return Err(ConfigError::out_of_range(
                 "leeway",
                 "is over a day",
-                "give seconds: how far your nodes' clocks differ",
+                "give the difference of your nodes' clocks, which is seconds",
             ));
         }
         for (setting, lifetime) in [
@@ -202,28 +205,28 @@ impl Validation {
         if let Some(name) = self.required.iter().find(|name| is_impossible(name)) {
             return Err(ConfigError::new(
                 "require_claims",
-                format!("has `{name}`, with which no token is accepted"),
-                "leave it out; for `iss` and `aud` configure an issuer and an audience, which then are required",
+                format!("contains `{name}`, which no accepted token can have"),
+                "leave it out; to require `iss` or `aud`, configure the issuer or an audience",
             ));
         }
         if self.max_token_len < 64 {
-            return Err(ConfigError::out_of_range("max_token_len", "is shorter than any token", "give 8192 or so"));
+            return Err(ConfigError::out_of_range("max_token_len", "is less than any token needs", "give about 8192"));
         }
         Ok(())
     }
 
-    /// Returns the leeway in force.
+    /// Returns the leeway that validation uses: the configured one, but at most one day.
     pub(crate) fn leeway_in_force(&self) -> Duration {
         self.leeway.min(LONGEST_LEEWAY)
     }
 
-    /// Returns the longest lifetime of access tokens in force.
+    /// Returns the longest accepted lifetime of access tokens.
     pub(crate) fn max_access_lifetime_in_force(&self) -> Duration {
         self.max_access_lifetime
     }
 
-    /// Checks `exp`, `nbf` and `iat` against the time: the part that is checked again at every use
-    /// of a token.
+    /// Checks `exp`, `nbf`, `iat` and the age against the clock, at every use of a token. Reads the
+    /// exact clock only if the cheap coarse clock cannot decide.
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
         let earliest = clock.now_coarse();
         let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(COARSE_LAG));
@@ -233,7 +236,7 @@ impl Validation {
         })
     }
 
-    /// Returns an error unless a token is in force at every moment from `earliest` to `latest`.
+    /// Returns an error unless the token is valid at every moment from `earliest` to `latest`.
     fn check_between<C>(
         &self,
         claims: &JwtClaims<C>,
@@ -246,7 +249,7 @@ impl Validation {
         if !matches!(claims.token_type, Some(TokenType::Refresh))
             && self.max_token_age.is_some_and(|max| latest.saturating_since(claims.issued_at) > max)
         {
-            return Err(TokenError::Claims("it was issued longer ago than allowed"));
+            return Err(TokenError::Claims("the token is older than allowed"));
         }
         let newest = earliest.saturating_add(self.leeway_in_force());
         for at in claims.not_before.into_iter().chain([claims.issued_at]) {
@@ -257,14 +260,14 @@ impl Validation {
         Ok(())
     }
 
-    /// Returns true if a token with these claims has the required ones.
+    /// Returns true if a token with these claims has all required claims.
     pub(crate) fn has_required<C: Serialize>(&self, claims: &JwtClaims<C>) -> bool {
         self.required.is_empty()
             || serde_json::to_value(claims)
                 .is_ok_and(|claims| self.required.iter().all(|name| claims.get(name).is_some()))
     }
 
-    /// Checks all of the claims that does not change with time, and returns the token type.
+    /// Checks the rules that do not depend on the time, and returns the token type.
     fn check_claims<C>(&self, header_typ: Option<&str>, claims: &JwtClaims<C>) -> Result<TokenType, TokenError> {
         if claims.issuer != self.issuer {
             return Err(TokenError::Claims("`iss` is missing or not the configured issuer"));
@@ -286,15 +289,15 @@ impl Validation {
             TokenType::Refresh => self.max_refresh_lifetime,
         };
         if claims.expires_at.saturating_since(claims.issued_at) > max {
-            return Err(TokenError::Claims("its lifetime, `iat` to `exp`, is longer than allowed"));
+            return Err(TokenError::Claims("the lifetime from `iat` to `exp` is longer than allowed"));
         }
         Ok(kind)
     }
 
-    /// Returns the type of a token by its header's `typ` and its claim `type` together. A token of
-    /// one type never has both marks of the other (RFC 8725 sections 3.11 and 3.12).
+    /// Returns the token type that the header's `typ` and the claim `type` give together. A token
+    /// of one type never passes as the other (RFC 8725 sections 3.11 and 3.12).
     fn kind(&self, header_typ: Option<&str>, claim: Option<TokenType>) -> Result<TokenType, TokenError> {
-        const WRONG_TYP: TokenError = TokenError::Claims("the header's `typ` does not fit");
+        const WRONG_TYP: TokenError = TokenError::Claims("the header's `typ` does not fit the token type");
 
         let plain = header_typ.is_none_or(|typ| typ_is(typ, "JWT"));
         let at_jwt = header_typ.is_some_and(|typ| typ_is(typ, "at+jwt"));
@@ -310,22 +313,21 @@ impl Validation {
         if fits { Ok(TokenType::Access) } else { Err(WRONG_TYP) }
     }
 
-    /// Verifies the form and the signature of a token, and reads its claims. Returns them with the
-    /// header's `typ`.
+    /// Verifies form and signature of a token. Returns the header's `typ` and the claims.
     fn verify(&self, token: &str, keys: &KeySet) -> Result<(Option<String>, JwtClaims<RawClaims>), TokenError> {
         let VerifiedJws { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
         let claims = Payload::parse(&payload)?;
         if !self.required.iter().all(|name| claims.contains(name)) {
-            return Err(TokenError::Claims("one that is required is missing"));
+            return Err(TokenError::Claims("a required claim is missing"));
         }
         Ok((header.typ, JwtClaims::of(claims)?))
     }
 }
 
-/// Verifies everything about a token that needs no store: form, signature, claims, type and times.
+/// Verifies a token without a store: form, signature, times, claims and type.
 ///
-/// A revoked token passes: use
-/// [`TokenService::validate_token`](crate::TokenService::validate_token) to refuse those.
+/// Accepts revoked tokens. [`TokenService::validate_token`](crate::TokenService::validate_token)
+/// refuses them.
 ///
 /// # Errors
 ///
@@ -351,11 +353,12 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
     claims.parse_custom().map(Claims::verified)
 }
 
-/// Verifies a token of either type and any age, and returns its claims: for revocations and audits.
+/// Verifies a token of either type without checking its times, and returns its claims. Meant for
+/// revocations and audits.
 ///
-/// It returns no [`Claims`], because an expired token must not open anything. With
-/// [`NoClaims`](super::NoClaims) or [`RawClaims`] it reads every token, whatever the application's
-/// claims type has become since:
+/// Returns no [`Claims`], because an expired token must not give access. With
+/// [`NoClaims`](super::NoClaims) or [`RawClaims`] it also reads tokens that no longer fit the
+/// application's claims type:
 ///
 /// ```
 /// # use std::time::Duration;
@@ -389,7 +392,7 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
 ///
 /// # Errors
 ///
-/// The first rule that the token breaks, as [`validate_jwt_stateless`] says; never its times.
+/// The errors of [`validate_jwt_stateless`], except those about times and the expected type.
 pub fn decode_token<C: DeserializeOwned>(
     token: &str,
     keys: &KeySet,

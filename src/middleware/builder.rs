@@ -1,4 +1,4 @@
-//! The settings of a layer.
+//! The builder of a layer.
 
 use std::fmt;
 
@@ -36,21 +36,21 @@ pub struct AuthLayerBuilder<C = NoClaims> {
 }
 
 impl<C> AuthLayer<C> {
-    /// Begins with the defaults of [`AuthLayer::new`].
+    /// Returns a builder with the defaults of [`AuthLayer::new`].
     pub fn builder(tokens: TokenService<C>) -> AuthLayerBuilder<C> {
         AuthLayerBuilder { config: Config::new(tokens), outcome: Ok(()) }
     }
 }
 
 impl<C> AuthLayerBuilder<C> {
-    /// Passes requests without a credential on, without claims. A request with a bad credential is
-    /// still rejected: its client tried to authenticate.
+    /// Passes on requests without a credential, without claims. The layer still rejects a request
+    /// with a bad credential, because its client tried to authenticate.
     pub fn optional(mut self) -> Self {
         self.config.required = false;
         self
     }
 
-    /// Asks the store at every request: see [`AuthLayer::strong`].
+    /// Asks the store on every request: see [`AuthLayer::strong`].
     pub fn strong(mut self) -> Self {
         self.config.freshness = Freshness::Strong;
         self
@@ -58,48 +58,51 @@ impl<C> AuthLayerBuilder<C> {
 
     /// Exempts this path: its requests pass unchecked, without claims.
     ///
-    /// It is compared byte for byte with the path that this layer sees: `/public` exempts neither
-    /// `/public/`, `/PUBLIC`, `//public`, `/public/../admin` nor `/%70ublic`. (Axum's `nest` takes
-    /// its prefix away before inner layers see the path.)
+    /// The layer compares it byte for byte with the request's path. `/public` exempts none of
+    /// `/public/`, `/PUBLIC`, `//public`, `/public/../admin` and `/%70ublic`. (Axum's `nest` strips
+    /// its prefix before inner layers see the path.)
     pub fn exempt(mut self, path: impl Into<String>) -> Self {
         self.config.exemptions.get_or_insert_default().add_path(path.into());
         self
     }
 
     /// Exempts the requests for which `predicate` returns `true`: they pass unchecked, without
-    /// claims. It may be called again for another predicate.
+    /// claims. Further calls add further predicates.
     ///
-    /// A panic in it is caught, and exempts nothing. It reads the request as the client sent it:
-    /// mind that a router may take `//public` or `/%70ublic` for another path than it does. Never
-    /// compare the beginning of a path: an inner service that normalizes `/public/../admin` then
-    /// answers `/admin` unchecked.
+    /// A panic in a predicate is caught and exempts nothing. The predicate sees the request as the
+    /// client sent it, but a router may normalize `//public` or `/%70ublic`. Never compare only the
+    /// start of a path: an inner service that normalizes `/public/../admin` would serve `/admin`
+    /// unchecked.
     pub fn exempt_if(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.config.exemptions.get_or_insert_default().add_predicate(predicate);
         self
     }
 
-    /// Takes tokens from this query parameter too (RFC 6750 section 2.3), `access_token` by custom.
-    /// Off by default. It may be called again for another name.
+    /// Also reads tokens from this query parameter (RFC 6750 section 2.3), usually `access_token`.
+    /// Off by default. Further calls add further names.
     ///
     /// URLs leak into logs, histories and `Referer` (RFC 9700 section 4.3.2). So use this only for
     /// clients that cannot set a header, such as a browser's `EventSource` and `WebSocket`. The
     /// layer marks the inner service's responses `Cache-Control: private`.
     ///
-    /// A request that presents more than one credential, here or elsewhere, is rejected with 400.
-    /// So is one whose query is over 8 KiB longer than a token may be, or has over 256 parameters.
+    /// The layer rejects with 400:
     ///
-    /// [`build`](Self::build) reports a name that is empty, or has other characters than letters,
-    /// digits, `-`, `.`, `_` and `~`.
+    /// * a request with more than one credential, in whatever location,
+    /// * a query that exceeds the maximum length of a token by over 8 KiB,
+    /// * a query with more than 256 parameters.
+    ///
+    /// [`build`](Self::build) rejects an empty name, and characters other than letters, digits,
+    /// `-`, `.`, `_` and `~`.
     pub fn allow_query(mut self, name: impl Into<String>) -> Self {
         let outcome = self.config.locations.get_or_insert_default().allow_query(name.into());
         self.note(outcome)
     }
 
-    /// Takes tokens from this cookie too, its value with or without quotes. Off by default. It may
-    /// be called again for another name.
+    /// Also reads tokens from this cookie, with or without quotes around the value. Off by default.
+    /// Further calls add further names.
     ///
     /// Browsers also send cookies with requests that other sites cause (CSRF), and this layer does
-    /// not detect those:
+    /// not detect such requests:
     ///
     /// * Set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, or with `Lax` if no `GET`
     ///   changes anything.
@@ -107,52 +110,54 @@ impl<C> AuthLayerBuilder<C> {
     /// * Put a CSRF layer outside of this one.
     ///
     /// The layer marks the inner service's responses `Cache-Control: private`, because shared
-    /// caches do not know that they are one user's.
+    /// caches do not recognize a credential in a cookie.
     ///
-    /// A request that presents more than one credential is rejected with 400. So is one whose
-    /// cookies are together over 8 KiB longer than a token may be, or over 256.
+    /// The layer rejects with 400 as for [`allow_query`](Self::allow_query), with the same limits
+    /// for the cookies of a request.
     ///
-    /// [`build`](Self::build) reports a name that no cookie can have.
+    /// [`build`](Self::build) rejects a name that no cookie can have.
     pub fn allow_cookie(mut self, name: impl Into<String>) -> Self {
         let outcome = self.config.locations.get_or_insert_default().allow_cookie(name.into());
         self.note(outcome)
     }
 
-    /// Takes tokens from this header too, which holds the token alone, without a scheme. Off by
-    /// default. It may be called again for another name.
+    /// Also reads tokens from this header, which contains only the token, without a scheme. Off by
+    /// default. Further calls add further names.
     ///
-    /// It is for clients whose `Authorization` another party needs. The inner service's responses
-    /// are marked `Cache-Control: private`. A request that presents more than one credential is
-    /// rejected with 400.
+    /// Use it if a proxy needs the `Authorization` field for itself. The layer marks the inner
+    /// service's responses `Cache-Control: private`. It rejects a request with more than one
+    /// credential with 400.
     ///
-    /// [`build`](Self::build) reports `Authorization` and `Cookie`, which hold more than a token.
+    /// [`build`](Self::build) rejects `Authorization` and `Cookie`, which contain more than a
+    /// token.
     pub fn allow_header(mut self, name: HeaderName) -> Self {
         let outcome = self.config.locations.get_or_insert_default().allow_header(name);
         self.note(outcome)
     }
 
-    /// Hides the credentials from the inner service if `strip` is `true`, so that it cannot pass
-    /// them on or log them. Default `false`.
+    /// Removes the credentials from requests if `strip` is `true`, so that the inner service cannot
+    /// forward or log them. Default: `false`.
     ///
-    /// Every request that passes loses the whole `Authorization` field, anonymous and exempt ones
-    /// too. It also loses what this layer may read of query, cookies and headers. Copies made by
-    /// layers outside stay where they are, as Axum's `OriginalUri` with its query.
+    /// The layer removes the `Authorization` field and all allowed parameters, cookies and headers,
+    /// also from anonymous and exempt requests. Copies that outer layers made stay, such as the
+    /// query in Axum's `OriginalUri`.
     pub fn strip_credentials(mut self, strip: bool) -> Self {
         self.config.strip_credentials = strip;
         self
     }
 
-    /// Lets all requests pass without claims if `enabled` is `false`: for development. (`tower`'s
-    /// `option_layer` cannot be used: it needs the response type to stay the same.)
+    /// Switches all checks off if `enabled` is `false`: the layer passes every request on, and adds no
+    /// claims. For development only. (`tower`'s `option_layer` does not fit, because this layer changes
+    /// the response type.)
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.config.enabled = enabled;
         self
     }
 
-    /// Sets the realm in challenges. Default `api`.
+    /// Sets the realm in challenges. Default: `api`.
     ///
-    /// [`build`](Self::build) reports a realm that is empty, over 255 bytes, or not printable ASCII
-    /// without `"` and `\`.
+    /// [`build`](Self::build) rejects a realm that is empty, over 255 bytes, or contains anything
+    /// but printable ASCII without `"` and `\`.
     pub fn realm(mut self, realm: impl AsRef<str>) -> Self {
         let outcome = self.config.responder.set_realm(realm.as_ref());
         self.note(outcome)
@@ -160,17 +165,17 @@ impl<C> AuthLayerBuilder<C> {
 
     /// Replaces the responses to rejected requests.
     ///
-    /// `hook` gets the default response, and returns the one that is sent. Headers and body are
-    /// its own: it may keep, add, change or remove them. The status stays that of
-    /// [`RejectionKind::status`](super::RejectionKind::status), and the body's length is set
-    /// afterwards. A panic in it is caught, and the default response sent. Responses over gRPC have
-    /// no body and stay as they are.
+    /// `hook` gets the default response and returns the response to send. It may change headers and
+    /// body. The layer then sets the status
+    /// ([`RejectionKind::status`](super::RejectionKind::status)) and the length. If the hook
+    /// panics, the layer sends the default response. gRPC responses have no body, and the layer
+    /// does not call the hook for them.
     ///
-    /// The same hook serves all that this layer makes: its scope and rule layers, a
-    /// [`CurrentUserLayer`](super::CurrentUserLayer), the [`endpoints`](crate::endpoints),
+    /// The hook also applies to the layers made from this one, a
+    /// [`CurrentUserLayer`](super::CurrentUserLayer), the [`endpoints`](crate::endpoints), the
     /// extractors, and each [`Rejection`] that a handler returns.
     ///
-    /// Do not tell a client more than [`Rejection::kind`]: the cause helps attackers. Keep
+    /// Do not send a client more than [`Rejection::kind`]: the cause helps attackers. Keep
     /// `WWW-Authenticate` in a 401 (RFC 9110 section 15.5.2).
     ///
     /// ```

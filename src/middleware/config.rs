@@ -15,7 +15,7 @@ use crate::tokens::{Freshness, TokenService};
 pub(super) struct Config<C> {
     pub(super) tokens: TokenService<C>,
     pub(super) responder: Responder,
-    /// The places of a token beside `Authorization`.
+    /// The locations of a token other than `Authorization`.
     pub(super) locations: Option<Locations>,
     pub(super) strip_credentials: bool,
     pub(super) exemptions: Option<Exemptions>,
@@ -92,7 +92,7 @@ impl Exemptions {
         self.paths.contains(request.uri().path()) || (!self.predicates.is_empty() && self.ask_predicates(request))
     }
 
-    /// Lends the request's head to the predicates. Its body stays where it is.
+    /// Lends the request's head to the predicates, which take it without the generic body.
     fn ask_predicates<B>(&self, request: &mut Request<B>) -> bool {
         let mut head = Request::new(());
         swap_heads(&mut head, request);
@@ -111,7 +111,7 @@ fn swap_heads<A, B>(one: &mut Request<A>, other: &mut Request<B>) {
     mem::swap(one.extensions_mut(), other.extensions_mut());
 }
 
-/// Asks one predicate. A panic must not open a door.
+/// Calls one predicate. A panic must not exempt a request.
 fn is_met(predicate: &Predicate, parts: &Parts) -> bool {
     let answer = catch_unwind(AssertUnwindSafe(|| predicate(parts)));
     #[cfg(feature = "tracing")]

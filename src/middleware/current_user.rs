@@ -1,4 +1,4 @@
-//! Routes that need the user, not only its id.
+//! A layer for routes that need the user, not only the user's id.
 
 use std::{
     fmt,
@@ -30,11 +30,11 @@ use crate::{
     users::{CurrentUser, UserAuthentication},
 };
 
-/// A layer that looks the token's user up for every request, and puts [`CurrentUser`] into its
-/// extensions. It belongs *inside* an [`AuthLayer`].
+/// A layer that looks up the token's user on every request, and adds [`CurrentUser`] to the
+/// request's extensions. It belongs *inside* an [`AuthLayer`].
 ///
-/// A user that is not found is a 401 like any invalid token. A lookup that fails or panics is a
-/// 500.
+/// The layer answers 401 if the user is not found, as for any invalid token. If the lookup fails or
+/// panics, it answers 500.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct CurrentUserLayer<A> {
     users: Arc<A>,
@@ -43,13 +43,12 @@ pub struct CurrentUserLayer<A> {
 }
 
 impl<A: UserAuthentication> CurrentUserLayer<A> {
-    /// Creates a layer that asks `users`, and rejects as `auth` does.
+    /// Creates a layer that looks users up in `users`, and rejects requests as `auth` does.
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
         Self { users, responder: auth.responder(), required: true }
     }
 
-    /// Returns this layer, but it lets a request pass without a user if the [`AuthLayer`] passed it
-    /// on without claims.
+    /// Passes on a request without a user if the [`AuthLayer`] passed it on without claims.
     pub fn optional(mut self) -> Self {
         self.required = false;
         self
@@ -76,7 +75,7 @@ impl<S, A> Layer<S> for CurrentUserLayer<A> {
     }
 }
 
-/// A service that calls its inner service with the token's user.
+/// A service that looks up the token's user before it calls its inner service.
 ///
 /// Made by a [`CurrentUserLayer`].
 pub struct CurrentUserService<S, A> {
@@ -137,7 +136,8 @@ where
             return CurrentUserFuture(Admission::Rejected(Some(response)));
         };
         let question = look_up(Arc::clone(&self.layer.users), claims.clone());
-        // The readied instance goes with the request. A clone stays, which is not ready.
+        // Only this instance was polled ready, so it must serve the request. The clone is not
+        // ready.
         let not_ready = self.inner.clone();
         let ready = mem::replace(&mut self.inner, not_ready);
         CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), responder })

@@ -1,4 +1,4 @@
-//! The layer, and the layers that reject as it does.
+//! The layer, and constructors of the layers that reject requests as it does.
 
 use std::{fmt, sync::Arc};
 
@@ -17,8 +17,8 @@ use crate::{
     tokens::{Freshness, TokenService},
 };
 
-/// A layer that passes only requests with a valid bearer token on, and puts the token's
-/// [`Claims`] into their extensions.
+/// A layer that passes on only requests with a valid bearer token, and adds the token's
+/// [`Claims`] to their extensions.
 ///
 /// See the [module docs](super) for examples.
 #[must_use = "a layer does nothing until it wraps a service"]
@@ -37,18 +37,18 @@ impl<C> AuthLayer<C> {
         Self { config: Arc::new(config) }
     }
 
-    /// Returns this layer, but it lets requests without a credential pass, without claims: see
+    /// Passes on requests without a credential, without claims: see
     /// [`AuthLayerBuilder::optional`](super::AuthLayerBuilder::optional).
     pub fn optional(mut self) -> Self {
         Arc::make_mut(&mut self.config).required = false;
         self
     }
 
-    /// Returns this layer, but it asks the store at every request, also under
+    /// Asks the store on every request, also under
     /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness).
     ///
-    /// Use it for routes on which a revocation must hold at once, or on which a token of a session
-    /// that was never opened must fail. Under `Consistency::Strong` it changes nothing.
+    /// Use it for routes on which a revocation must hold at once, or a token of a session that was
+    /// never opened must fail. Under `Consistency::Strong` it changes nothing.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService};
@@ -66,8 +66,8 @@ impl<C> AuthLayer<C> {
         self
     }
 
-    /// Returns a layer that passes only tokens with this scope token on. It rejects as this layer
-    /// does, and belongs inside it.
+    /// Returns a layer that passes on only requests whose token has this scope token. It rejects
+    /// other requests as this layer does, with 403, and belongs inside this layer.
     ///
     /// # Errors
     ///
@@ -76,11 +76,11 @@ impl<C> AuthLayer<C> {
         Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new([scope], false)?))
     }
 
-    /// Returns a layer that passes only tokens with all these scope tokens on.
+    /// Returns a layer that passes on only requests whose token has all of these scope tokens.
     ///
     /// # Errors
     ///
-    /// As [`require_scope`](Self::require_scope); and none at all.
+    /// As [`require_scope`](Self::require_scope), and an empty list.
     pub fn require_all_scopes(
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
@@ -88,11 +88,11 @@ impl<C> AuthLayer<C> {
         Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new(scopes, false)?))
     }
 
-    /// Returns a layer that passes only tokens with one of these scope tokens on.
+    /// Returns a layer that passes on only requests whose token has one of these scope tokens.
     ///
     /// # Errors
     ///
-    /// As [`require_scope`](Self::require_scope); and none at all.
+    /// As [`require_scope`](Self::require_scope), and an empty list.
     pub fn require_any_scope(
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
@@ -100,11 +100,11 @@ impl<C> AuthLayer<C> {
         Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new(scopes, true)?))
     }
 
-    /// Returns a layer that rejects requests whose claims do not meet `rule`, with 403. It belongs
-    /// inside this layer.
+    /// Returns a layer that rejects requests with 403 if `rule` returns `false` for their claims.
+    /// It belongs inside this layer.
     ///
-    /// The response is that of [`Rejection::forbidden`](super::Rejection::forbidden). A panic in
-    /// `rule` is caught, and answered with 500.
+    /// The response is that of [`Rejection::forbidden`](super::Rejection::forbidden). If `rule`
+    /// panics, the layer answers 500.
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ impl<C> AuthLayer<C> {
     /// # use axum::routing::get;
     /// let auth = AuthLayer::new(tokens);
     /// let admins = auth.require(|claims| claims.custom().role == "admin");
-    /// // Of two layers the one added last is the outer one.
+    /// // The layer added last is the outer one.
     /// axum::Router::new().route("/admin", get("hello")).route_layer(admins).route_layer(auth)
     /// # }
     /// ```
@@ -159,7 +159,7 @@ impl<C> fmt::Debug for AuthLayer<C> {
     }
 }
 
-// These constructors are here, because the services must not import their layers.
+// These constructors are here because the services must not import their layers.
 
 impl<C> AuthService<(), C> {
     /// Returns the layer that makes such services: [`AuthLayer::new`].

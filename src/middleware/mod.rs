@@ -1,4 +1,4 @@
-//! The layer that passes only requests with a valid bearer token on: [`AuthLayer`] and
+//! The layer that passes on only requests with a valid bearer token: [`AuthLayer`] and
 //! [`AuthService`], for any Tower stack.
 //!
 //! ```
@@ -19,10 +19,11 @@
 //!
 //! let hello = service_fn(async |request: Request<Full<Bytes>>| {
 //!     let claims = request.extensions().get::<Claims>();
-//!     let subject = claims.map_or_else(String::new, |claims| claims.subject().to_string());
-//!     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(subject)))
+//!     let subject = claims.map(|claims| claims.subject().to_string());
+//!     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(subject.unwrap_or_default())))
 //! });
-//! let mut service = ServiceBuilder::new().layer(AuthLayer::new(tokens.clone())).service(hello);
+//! let auth = AuthLayer::new(tokens.clone());
+//! let mut service = ServiceBuilder::new().layer(auth).service(hello);
 //!
 //! let token = tokens.create_access_token(NewSession::new("42")).await?;
 //! let bearer = format!("Bearer {}", token.as_str());
@@ -37,17 +38,18 @@
 //! # }
 //! ```
 //!
-//! # The way of a request
+//! # The path of a request
 //!
-//! 1. Claims that it brings along in its extensions are removed. Header values that may hold a
-//!    credential are marked sensitive.
-//! 2. A request that is exempt ([`AuthLayerBuilder::exempt`], [`AuthLayerBuilder::exempt_if`])
-//!    passes without claims.
-//! 3. Its one credential is read. None is 401, a malformed or second one 400.
-//! 4. The token is verified and the store is asked
-//!    ([`TokenService::validate_token`](crate::TokenService::validate_token)).
-//! 5. [`Claims`](crate::Claims) are put into its extensions, and the inner service is called.
-//! 6. A response that holds a [`Rejection`] is answered as one of the layer's own.
+//! 1. The layer removes claims from the request's extensions. It marks header values that may
+//!    contain a credential sensitive.
+//! 2. It passes on an exempt request without claims ([`AuthLayerBuilder::exempt`],
+//!    [`AuthLayerBuilder::exempt_if`]).
+//! 3. It reads the request's one credential. It answers 401 if there is none, and 400 if the
+//!    credential is malformed or there are several.
+//! 4. It checks the token, as
+//!    [`TokenService::validate_token`](crate::TokenService::validate_token) does.
+//! 5. It adds [`Claims`](crate::Claims) to the extensions, and calls the inner service.
+//! 6. If the response contains a [`Rejection`], the layer replaces it by its own response.
 //!
 //! # The locations of a token
 //!
@@ -57,15 +59,15 @@
 //! * a cookie: [`AuthLayerBuilder::allow_cookie`],
 //! * another header: [`AuthLayerBuilder::allow_header`].
 //!
-//! A request presents one credential. A second one is 400, whatever its location. After a bad
-//! credential the layer tries no other.
+//! A request must contain one credential. The layer answers a second one with 400, whatever its
+//! location. After a bad credential it tries no other.
 //!
 //! # Rejections
 //!
-//! The client of a rejected request gets a status, a challenge and `{"error":"<code>"}`, by the one
-//! table of [`RejectionKind`]. Over gRPC it gets a status and its message. An application replaces
-//! the response with [`AuthLayerBuilder::on_rejection`]. Problem details (RFC 9457), for example,
-//! are three lines:
+//! The response to a rejected request has a status, a challenge and `{"error":"<code>"}`, as in the
+//! table of [`RejectionKind`]. A gRPC response has a status and a message. An application can
+//! replace the HTTP response with [`AuthLayerBuilder::on_rejection`]. For problem details (RFC
+//! 9457):
 //!
 //! ```
 //! # use http::{HeaderValue, header::CONTENT_TYPE};
@@ -82,8 +84,7 @@
 //! # }
 //! ```
 //!
-//! A handler rejects a request in the same way: it returns a [`Rejection`], and the layer answers
-//! it. In Axum:
+//! A handler can return a [`Rejection`], and the layer makes the response. In Axum:
 //!
 //! ```
 //! # use serde::{Deserialize, Serialize};
@@ -94,7 +95,7 @@
 //!
 //! pub async fn admin(claims: Claims<MyClaims>) -> Result<String, Rejection> {
 //!     if claims.custom().role != "admin" {
-//!         return Err(Rejection::forbidden()); // 403, to the byte as `AuthLayer::require`
+//!         return Err(Rejection::forbidden()); // the same 403 as `AuthLayer::require`
 //!     }
 //!     Ok(format!("welcome, {}", claims.subject()))
 //! }
@@ -104,28 +105,30 @@
 //! # fn main() {}
 //! ```
 //!
-//! Without a framework the handler's response is [`Rejection::into_response`]. A whole route is
-//! guarded by [`AuthLayer::require`] or [`AuthLayer::require_scope`].
+//! Without a framework, the handler returns [`Rejection::into_response`]. To guard a whole route,
+//! use [`AuthLayer::require`] or [`AuthLayer::require_scope`].
 //!
-//! The layers never clone or call the inner service for a rejection of their own, and never read
-//! the body. `OPTIONS` is checked like any method: put a CORS layer outside of this one. There it
-//! answers preflight requests, and adds its headers to rejections. In Axum use `route_layer`, so
-//! that unknown paths stay 404.
+//! The layers never call the inner service for a request that they reject, and never read the body.
+//! They check `OPTIONS` like any method. So put a CORS layer outside of this one, where it answers
+//! preflight requests and adds its headers to rejections. In Axum use `route_layer`, so that
+//! unknown paths stay 404.
 //!
-//! # Beside other layers
+//! # Other layers
 //!
-//! Put `TraceLayer` outside: `SetSensitiveRequestHeadersLayer` marks the credential sensitive
-//! there. A `ConcurrencyLimit` *inside* holds its permit while the store is asked: put limits
-//! outside if that matters. A layer inside that replaces a handler's response, and drops its
-//! extensions, also drops the handler's [`Rejection`]: the client then gets the default response.
+//! * Put `TraceLayer` outside, and `SetSensitiveRequestHeadersLayer` outside of it: it marks the
+//!   credential sensitive before the trace.
+//! * A `ConcurrencyLimit` *inside* holds its permit during a check by the store. Put it outside if
+//!   that matters.
+//! * An inner layer that drops the extensions of a handler's response also drops its [`Rejection`].
+//!   The client then gets the response of that layer.
 //!
 //! # Long responses
 //!
-//! A request is checked **once, when it arrives**. A gRPC stream, server-sent events or a WebSocket
-//! go on when the token expires or is revoked. Such a handler ends by itself at
-//! [`expires_at`](crate::jwt::JwtClaims::expires_at). It calls
-//! [`TokenService::validate_token`](crate::TokenService::validate_token) now and then if a
-//! revocation must end it sooner.
+//! The layer checks a request **once, when it arrives**. A gRPC stream, server-sent events or a
+//! WebSocket continue after the token expires or is revoked. Such a handler must end by itself at
+//! [`expires_at`](crate::jwt::JwtClaims::expires_at). If a revocation must end it sooner, the
+//! handler must call [`TokenService::validate_token`](crate::TokenService::validate_token)
+//! regularly.
 
 mod accessors;
 mod builder;
@@ -151,7 +154,7 @@ pub use self::{
     unauthenticated::Unauthenticated,
 };
 pub(crate) use self::{
-    credentials::is_cookie_name,
+    credentials::check_cookie_name,
     responder::{Form, RETRY_AFTER_SECONDS, Responder, no_store},
     unauthenticated::missing_claims,
 };

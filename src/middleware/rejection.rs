@@ -1,6 +1,4 @@
-//! Rejections: **one** table from the kind of a rejection to the response over HTTP and gRPC.
-//!
-//! [`RejectionKind`] has the table.
+//! Rejections. [`RejectionKind`] has the **one** table of their responses over HTTP and gRPC.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -11,24 +9,23 @@ use crate::{
     jwt::Scope,
 };
 
-/// A request that is not passed on, and the reason.
+/// The reason why a request is rejected, from which the layer makes the response.
 ///
-/// Each response that rejects a request has it in its extensions, for layers outside that log or
-/// count. A handler can return one, too: [`AuthService`](super::AuthService) answers it as one of
-/// its own.
+/// The extensions of the response contain it, for outer layers that log or count. A handler can
+/// return one too: [`AuthService`](super::AuthService) then makes the response.
 #[derive(Clone, Debug)]
 pub struct Rejection {
     kind: RejectionKind,
     cause: Option<Arc<Error>>,
     scope: Option<Arc<str>>,
     allowed: &'static [Method],
-    /// A layer has made the response for it: layers outside leave that as it is.
+    /// True if a layer has made the response. Outer layers then leave it as it is.
     is_rendered: bool,
 }
 
-/// The kinds of [`Rejection`], which decide the response.
+/// The kind of a [`Rejection`], which decides the response.
 ///
-/// The layers have these kinds:
+/// The layers use these kinds:
 ///
 /// | kind | HTTP | `WWW-Authenticate: Bearer` with | gRPC |
 /// |--|--|--|--|
@@ -39,7 +36,7 @@ pub struct Rejection {
 /// | [`Unavailable`] | 503, `Retry-After` | absent | 14 |
 /// | [`Internal`] | 500 | absent | 13 |
 ///
-/// The [`endpoints`](crate::endpoints) have these beside:
+/// The [`endpoints`](crate::endpoints) also use these kinds:
 ///
 /// | kind | HTTP | `error` in the body | gRPC |
 /// |--|--|--|--|
@@ -52,10 +49,10 @@ pub struct Rejection {
 /// | [`PayloadTooLarge`] | 413 | `invalid_request` | 8 |
 /// | [`UnsupportedMediaType`] | 415 | `invalid_request` | 3 |
 ///
-/// Status, codes and headers are those of RFC 6750 section 3 and RFC 6749 section 5.2. gRPC
-/// clients would take a 400 for INTERNAL, hence 16 for a malformed credential. The response to
-/// every bad token is the same to the byte. The cause goes to the log and, as a [`Rejection`],
-/// into the response's extensions, never to the client.
+/// Status, codes and headers follow RFC 6750 section 3 and RFC 6749 section 5.2. A malformed
+/// credential is 16 over gRPC, because clients map a 400 to INTERNAL. The response to every bad
+/// token has the same bytes. The cause goes to the log and into the response's extensions, never to
+/// the client.
 ///
 /// [`NoCredentials`]: Self::NoCredentials
 /// [`InvalidRequest`]: Self::InvalidRequest
@@ -74,25 +71,25 @@ pub struct Rejection {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum RejectionKind {
-    /// The request carries no bearer credential.
+    /// The request has no bearer credential.
     NoCredentials,
-    /// The credential is malformed, or there is more than one.
+    /// The credential is malformed, or the request has more than one.
     InvalidRequest,
-    /// The token is no good, for whatever reason.
+    /// The token is refused, for any reason.
     InvalidToken,
-    /// The token is good, but does not allow this request.
+    /// The token is valid, but does not allow this request.
     ///
-    /// The challenge names the scope where a scope is missing. It names none where a rule of the
-    /// application is not met, such as a role. RFC 6750 section 3.1 has one code for both: "higher
+    /// The challenge names a missing scope. It names none if the application's rule refused the
+    /// request, for example for a missing role. RFC 6750 section 3.1 has one code for both: "higher
     /// privileges than provided by the access token".
     InsufficientScope,
-    /// The store could not be asked. Nothing is known about the token.
+    /// The store did not answer, or the node is overloaded. The token may be valid or not.
     Unavailable,
     /// The application or its configuration failed.
     Internal,
-    /// A user name or password is wrong, or the user may not log in.
+    /// The user name or the password is wrong, or the user may not log in.
     InvalidCredentials,
-    /// A refresh token is no good.
+    /// The refresh token is refused.
     InvalidGrant,
     /// A field or parameter of the request is missing, repeated or malformed.
     InvalidParameter,
@@ -115,7 +112,7 @@ impl Rejection {
         Self { kind, cause: None, scope: None, allowed: &[], is_rendered: false }
     }
 
-    /// Returns the rejection of a good token that does not allow this request: 403.
+    /// Returns the rejection of a valid token that does not allow the request: 403.
     ///
     /// The kind is [`RejectionKind::InsufficientScope`], without a scope.
     #[must_use]
@@ -123,26 +120,27 @@ impl Rejection {
         Self::new(RejectionKind::InsufficientScope)
     }
 
-    /// Returns the rejection of a good token that lacks a scope: 403, with a challenge that names
-    /// it.
+    /// Returns the rejection of a valid token that lacks a scope: 403. The challenge names the
+    /// scope.
     ///
-    /// `required` is a space-delimited list of scope tokens (RFC 6749 section 3.3). A challenge
-    /// cannot carry any other text, so it names none then.
+    /// `required` is a space-delimited list of scope tokens (RFC 6749 section 3.3). If it is not,
+    /// the challenge names no scope.
     #[must_use]
     pub fn insufficient_scope(required: impl AsRef<str>) -> Self {
         let scope = Scope::parse(required.as_ref()).filter(|scope| !scope.is_empty());
         Self { scope: scope.map(|scope| Arc::from(scope.as_str())), ..Self::forbidden() }
     }
 
-    /// Returns the same for a scope that was checked when the layer was configured.
+    /// Returns the rejection of [`insufficient_scope`](Self::insufficient_scope), for a scope that was
+    /// validated when the layer was built.
     pub(super) fn lacks_scope(required: Arc<str>) -> Self {
         Self { scope: Some(required), ..Self::forbidden() }
     }
 
     /// Returns the rejection of a method that the resource does not answer: 405, with `Allow`.
     ///
-    /// `allowed` has the methods that it answers. There may be none, as for
-    /// [`new`](Self::new): the field is then empty (RFC 9110 section 10.2.1).
+    /// `allowed` lists the methods that it answers. If the list is empty, as with
+    /// [`new`](Self::new), the field is empty too (RFC 9110 section 10.2.1).
     ///
     /// ```
     /// use http::{Method, Response};
@@ -157,8 +155,7 @@ impl Rejection {
         Self { allowed, ..Self::new(RejectionKind::MethodNotAllowed) }
     }
 
-    /// Returns this rejection with a cause, for the log and for layers outside. The client does not
-    /// learn it.
+    /// Adds a cause, for the log and for outer layers. The client does not learn it.
     ///
     /// ```
     /// use tower_bearer::{Error, middleware::{Rejection, RejectionKind}};
@@ -173,7 +170,7 @@ impl Rejection {
         Self { cause: Some(Arc::new(cause.into())), ..self }
     }
 
-    /// Returns the kind. The client learns no more than that.
+    /// Returns the kind. The client learns nothing else about the reason.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.kind
@@ -190,13 +187,14 @@ impl Rejection {
         self.cause
     }
 
-    /// Returns the scope that the request needs, if it lacks one.
+    /// Returns the missing scope, if any.
     #[must_use]
     pub fn required_scope(&self) -> Option<&str> {
         self.scope.as_deref()
     }
 
-    /// Returns the methods that the endpoint answers, if it does not answer the request's.
+    /// Returns the methods that the resource answers, for
+    /// [`RejectionKind::MethodNotAllowed`].
     #[must_use]
     pub fn allowed_methods(&self) -> &[Method] {
         self.allowed
@@ -211,10 +209,15 @@ impl Rejection {
     }
 }
 
-/// Takes the kind from the error: a bad token is [`RejectionKind::InvalidToken`], a failing store
-/// [`RejectionKind::Unavailable`], and an id that no token can have
-/// [`RejectionKind::InvalidParameter`]. A login that failed is
-/// [`RejectionKind::InvalidCredentials`]. Anything else is [`RejectionKind::Internal`].
+/// Derives the kind from the error:
+///
+/// | error | kind |
+/// |--|--|
+/// | [`Error::Token`] | [`InvalidToken`](RejectionKind::InvalidToken) |
+/// | [`Error::InvalidId`] | [`InvalidParameter`](RejectionKind::InvalidParameter) |
+/// | a refused login | [`InvalidCredentials`](RejectionKind::InvalidCredentials) |
+/// | the [fault](Error::fault) of the store | [`Unavailable`](RejectionKind::Unavailable) |
+/// | any other | [`Internal`](RejectionKind::Internal) |
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         let kind = match error.fault() {
@@ -267,8 +270,8 @@ impl RejectionKind {
         }
     }
 
-    /// Returns the `error` parameter of the challenge (RFC 6750 section 3.1). There is none where
-    /// the client sent no bearer credential, or where a better one would not help.
+    /// Returns the `error` parameter of the challenge (RFC 6750 section 3.1). `None` if the client
+    /// sent no bearer credential, or if another credential would not help.
     #[must_use]
     pub fn challenge_error(self) -> Option<&'static str> {
         match self {
@@ -279,7 +282,7 @@ impl RejectionKind {
         }
     }
 
-    /// Returns the member `error` of the default body, and the message over gRPC.
+    /// Returns the `error` member of the default body, which is also the message over gRPC.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -319,7 +322,7 @@ impl RejectionKind {
         }
     }
 
-    /// Returns `true` if the response asks for a (better) credential.
+    /// Returns `true` if the response has a challenge.
     pub(super) fn challenges(self) -> bool {
         self.challenge_error().is_some() || matches!(self, Self::NoCredentials | Self::InvalidCredentials)
     }

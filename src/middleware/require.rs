@@ -1,4 +1,4 @@
-//! Routes that demand more than a good token: scopes, or a rule of the application such as a role.
+//! Layers for routes that require more than a valid token: scopes, or a rule of the application.
 
 use std::{
     fmt,
@@ -26,7 +26,7 @@ use crate::{
     jwt::{Claims, NoClaims},
 };
 
-/// A layer that rejects requests whose claims lack a scope, or do not meet a rule.
+/// A layer that rejects requests whose claims lack a scope or break a rule.
 ///
 /// Made by [`AuthLayer::require`](super::AuthLayer::require),
 /// [`require_scope`](super::AuthLayer::require_scope),
@@ -35,11 +35,11 @@ use crate::{
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireLayer<C = NoClaims> {
     responder: Responder,
-    demand: Demand<C>,
+    requirement: Requirement<C>,
 }
 
-/// The demand of a route on claims.
-enum Demand<C> {
+/// The requirement of a route on claims.
+enum Requirement<C> {
     Scopes(Arc<RequiredScopes>),
     Rule(Arc<Rule<C>>),
 }
@@ -48,15 +48,15 @@ type Rule<C> = dyn Fn(&Claims<C>) -> bool + Send + Sync;
 
 impl<C> RequireLayer<C> {
     pub(super) fn rule(responder: Responder, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> Self {
-        Self { responder, demand: Demand::Rule(Arc::new(rule)) }
+        Self { responder, requirement: Requirement::Rule(Arc::new(rule)) }
     }
 
     pub(super) fn scopes(responder: Responder, scopes: RequiredScopes) -> Self {
-        Self { responder, demand: Demand::Scopes(Arc::new(scopes)) }
+        Self { responder, requirement: Requirement::Scopes(Arc::new(scopes)) }
     }
 }
 
-impl<C> Clone for Demand<C> {
+impl<C> Clone for Requirement<C> {
     fn clone(&self) -> Self {
         match self {
             Self::Scopes(scopes) => Self::Scopes(Arc::clone(scopes)),
@@ -65,7 +65,7 @@ impl<C> Clone for Demand<C> {
     }
 }
 
-impl<C> fmt::Debug for Demand<C> {
+impl<C> fmt::Debug for Requirement<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scopes(scopes) => scopes.fmt(f),
@@ -76,13 +76,13 @@ impl<C> fmt::Debug for Demand<C> {
 
 impl<C> Clone for RequireLayer<C> {
     fn clone(&self) -> Self {
-        Self { responder: self.responder.clone(), demand: self.demand.clone() }
+        Self { responder: self.responder.clone(), requirement: self.requirement.clone() }
     }
 }
 
 impl<C> fmt::Debug for RequireLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireLayer").field("demand", &self.demand).finish_non_exhaustive()
+        f.debug_struct("RequireLayer").field("requirement", &self.requirement).finish_non_exhaustive()
     }
 }
 
@@ -94,7 +94,7 @@ impl<S, C> Layer<S> for RequireLayer<C> {
     }
 }
 
-/// A service that calls its inner service only for requests whose claims meet a demand.
+/// A service that calls its inner service only for requests whose claims meet a requirement.
 ///
 /// Made by a [`RequireLayer`].
 pub struct Require<S, C = NoClaims> {
@@ -149,10 +149,10 @@ impl<C: Send + Sync + 'static> RequireLayer<C> {
         let Some(claims) = request.extensions().get::<Claims<C>>() else {
             return Some(missing_claims(request.extensions()));
         };
-        match &self.demand {
-            Demand::Scopes(scopes) if scopes.are_met_by(claims.scope()) => None,
-            Demand::Scopes(scopes) => Some(Rejection::lacks_scope(Arc::clone(&scopes.text))),
-            Demand::Rule(rule) => match catch_unwind(AssertUnwindSafe(|| rule(claims))) {
+        match &self.requirement {
+            Requirement::Scopes(scopes) if scopes.are_met_by(claims.scope()) => None,
+            Requirement::Scopes(scopes) => Some(Rejection::lacks_scope(Arc::clone(&scopes.text))),
+            Requirement::Rule(rule) => match catch_unwind(AssertUnwindSafe(|| rule(claims))) {
                 Ok(true) => None,
                 Ok(false) => Some(Rejection::forbidden()),
                 Err(_) => Some(Error::Application("the rule of `AuthLayer::require` panicked".into()).into()),

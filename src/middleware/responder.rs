@@ -1,4 +1,4 @@
-//! The responses of a layer: their bodies, and the one place that makes those of rejections.
+//! The responses of a layer: their body type, and the responses to rejected requests.
 
 use std::{
     fmt, mem,
@@ -23,15 +23,15 @@ use pin_project::pin_project;
 use super::rejection::{Rejection, RejectionKind};
 use crate::error::ConfigError;
 
-/// The seconds after which a client may try again when the store was not available.
+/// The value of `Retry-After` when the store is not available, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
 
 const DEFAULT_REALM: &str = "api";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The fields that a response's body and its rejection have brought along. Any other is kept when
-/// the response is made anew.
+/// Header fields that describe the body of a handler's response, or a rejection. The layer replaces
+/// them, and keeps all others.
 const REPLACED: [HeaderName; 19] = [
     ACCEPT_RANGES,
     ALLOW,
@@ -54,10 +54,10 @@ const REPLACED: [HeaderName; 19] = [
     WWW_AUTHENTICATE,
 ];
 
-/// The inner service's body, passed on as it is, or that of a rejection.
+/// The unchanged body of the inner service, or the body of a rejection.
 ///
-/// It is a body where `B` is a body of [`Bytes`]. Its `Default` is that of `B`, for layers outside
-/// that make empty responses.
+/// It implements [`Body`] if `B` is a body of [`Bytes`]. Its `Default` is that of `B`, for outer
+/// layers that make empty responses.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] Kind<B>);
@@ -78,7 +78,7 @@ impl<B> ResponseBody<B> {
         Self(Kind::Rejection(Some(body).filter(|body| !body.is_empty())))
     }
 
-    /// Returns true if the layer itself made the response.
+    /// Returns true if the layer made the response.
     pub(super) fn is_rejection(&self) -> bool {
         matches!(self.0, Kind::Rejection(_))
     }
@@ -118,10 +118,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
 type Hook = dyn Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
-/// Makes the response to a rejected request. All that a layer makes have the same.
+/// The maker of responses to rejected requests. A layer shares it with the layers made from it.
 ///
-/// Each request's future holds one. So it is empty until the application sets something: a counter
-/// that all cores share would be a good part of a warm request.
+/// Each request's future holds a clone. It is `None` with default settings, because a reference
+/// count that all cores share would take a large part of a warm request's time.
 #[derive(Clone, Default)]
 pub(crate) struct Responder(Option<Arc<ResponderSettings>>);
 
@@ -137,14 +137,14 @@ impl Default for ResponderSettings {
     }
 }
 
-/// The properties of a request that decide the form of its rejection.
+/// The properties of a request that decide the form of the response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
-    /// The response has the headers that a GET would get, and no body (RFC 9110 section 9.3.2).
+    /// The response has the headers of the response to a GET, and no body (RFC 9110 section 9.3.2).
     is_head: bool,
     protocol: Protocol,
-    /// The response is that of an endpoint. No cache keeps it (RFC 6749 section 5.1). The server
-    /// sets its length, and drops the body that a HEAD may not have.
+    /// An endpoint makes the response, which no cache may store (RFC 6749 section 5.1). The HTTP
+    /// server sets the length, and drops the body for a HEAD.
     is_endpoint: bool,
 }
 
@@ -162,7 +162,7 @@ impl Form {
         Self { is_head: request.method() == Method::HEAD, protocol, is_endpoint: false }
     }
 
-    /// The form of an endpoint's responses: an endpoint speaks HTTP alone.
+    /// The form of an endpoint's responses. Endpoints support only HTTP.
     pub(crate) const ENDPOINT: Self = Self { is_head: false, protocol: Protocol::Http, is_endpoint: true };
 }
 
@@ -186,13 +186,13 @@ impl Responder {
         self.0.as_ref().map_or(DEFAULT_REALM, |settings| &settings.realm)
     }
 
-    /// Sets the realm, which is written as a quoted string (RFC 9110 section 5.6.4).
+    /// Sets the realm, which the challenge contains as a quoted string (RFC 9110 section 5.6.4).
     pub(super) fn set_realm(&mut self, realm: &str) -> Result<(), ConfigError> {
         let plain = |byte: u8| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if realm.is_empty() || realm.len() > 255 || !realm.bytes().all(plain) {
             return Err(ConfigError::new(
                 "realm",
-                "is empty, over 255 bytes, or has characters that a quoted string would have to escape",
+                "is empty, over 255 bytes, or has characters that a quoted string must escape",
                 "give printable ASCII without `\"` and `\\`",
             ));
         }
@@ -213,17 +213,16 @@ impl Responder {
         self.render(rejection, form)
     }
 
-    /// Makes the response of a handler that rejects its request anew: as [`respond`](Self::respond)
-    /// would have.
+    /// Replaces the response of a handler that rejects its request by the layer's own response.
     #[cold]
     pub(super) fn rerender<B>(&self, response: &mut Response<ResponseBody<B>>, form: Form) {
         let headers = mem::take(response.headers_mut());
         let mut extensions = mem::take(response.extensions_mut());
         let rejection = extensions.remove::<Rejection>();
         let rejection = rejection.unwrap_or_else(|| Rejection::new(RejectionKind::Internal));
-        // It was logged when the handler's response was made.
+        // `Rejection::into_response` has logged it.
         let mut rendered = self.render(rejection, form);
-        // The additions of layers inside stay: cookies, request ids, the headers of CORS.
+        // Fields that inner layers added stay: cookies, request ids, CORS.
         for (name, value) in &headers {
             if !REPLACED.contains(name) {
                 rendered.headers_mut().append(name, value.clone());
@@ -267,7 +266,7 @@ impl Responder {
         response
     }
 
-    /// Returns the response that a client gets unless the application has another.
+    /// Returns the response that a client gets unless the application's hook changes it.
     fn default_response(&self, rejection: &Rejection, form: Form) -> Response<Bytes> {
         let kind = rejection.kind();
         let body = Bytes::from_static(default_body(kind).as_bytes());
@@ -287,7 +286,7 @@ impl Responder {
         if kind == RejectionKind::Unavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
-        // A 405 always has the field (RFC 9110 section 15.5.6).
+        // RFC 9110 section 15.5.6 requires the field in a 405.
         if kind == RejectionKind::MethodNotAllowed {
             let allow = rejection.allowed_methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             headers.extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));
@@ -308,7 +307,7 @@ impl Responder {
             text.push_str(scope);
             text.push('"');
         }
-        // Realm and scopes were checked when they were given.
+        // Realm and scopes were validated when they were set.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     }
 }
@@ -320,13 +319,13 @@ impl fmt::Debug for Responder {
 }
 
 impl Rejection {
-    /// Makes the response that a handler returns to reject its request.
+    /// Returns the response with which a handler rejects its request.
     ///
     /// An [`AuthService`](super::AuthService) around the handler finds the rejection in the
-    /// response's extensions. It replaces status, body and the headers that belong to them. It
-    /// knows the realm, the [`on_rejection`](super::AuthLayerBuilder::on_rejection) and the
-    /// protocol of the request. Of `Cache-Control` it keeps what forbids caches anything. Without
-    /// such a service, the response is complete as it is, with the realm `api`.
+    /// response's extensions. It replaces status, body and related headers, by its realm, its
+    /// [`on_rejection`](super::AuthLayerBuilder::on_rejection) hook and the request's protocol. It
+    /// keeps restrictions in `Cache-Control`. Without such a service the response is complete, with
+    /// the realm `api`.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -346,7 +345,7 @@ impl Rejection {
     }
 }
 
-/// Returns `{"error":"<code>"}`: not formatted, since anybody can cause a rejection.
+/// Returns `{"error":"<code>"}`. Static, because any client can cause rejections at a high rate.
 fn default_body(kind: RejectionKind) -> &'static str {
     match kind.code() {
         "unauthorized" => r#"{"error":"unauthorized"}"#,
@@ -360,34 +359,34 @@ fn default_body(kind: RejectionKind) -> &'static str {
     }
 }
 
-/// Keeps all caches from storing a response (RFC 6749 section 5.1).
+/// Forbids all caches to store a response (RFC 6749 section 5.1).
 pub(crate) fn no_store(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
 
-/// Adds the directives of an inner response that keep caches from using it: a 404 or a 405 without
-/// them may be cached (RFC 9110 section 15.1). A lifetime was that of the inner body, so it becomes
-/// `no-cache`. Whatever lets a cache do more is left out.
+/// Copies the restrictions of the inner response's `Cache-Control`. Without them a cache may store
+/// a 404 or a 405 (RFC 9110 section 15.1). A `max-age` or `Expires` belongs to the inner body, so
+/// it becomes `no-cache`. Directives that permit more to caches are dropped.
 fn restrict_caching(headers: &mut HeaderMap, inner: &HeaderMap) {
     let (mut no_store, mut private, mut no_cache) = (false, false, inner.contains_key(EXPIRES));
     let lines = inner.get_all(CACHE_CONTROL).iter();
     for directive in lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
-        // An argument names the fields to which the directive is limited (RFC 9111 section
-        // 5.2.2.4). Without one it means the whole response, which is the stricter reading.
+        // An argument limits the directive to the named fields (RFC 9111 section 5.2.2.4). Without
+        // it the directive covers the whole response, which is stricter.
         let name = directive.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
         no_store |= name.eq_ignore_ascii_case(b"no-store");
         private |= name.eq_ignore_ascii_case(b"private");
         no_cache |= name.eq_ignore_ascii_case(b"no-cache") || name.eq_ignore_ascii_case(b"max-age");
     }
-    for (is_said, directive) in [(no_store, "no-store"), (private, "private"), (no_cache, "no-cache")] {
-        if is_said {
+    for (applies, directive) in [(no_store, "no-store"), (private, "private"), (no_cache, "no-cache")] {
+        if applies {
             headers.append(CACHE_CONTROL, HeaderValue::from_static(directive));
         }
     }
 }
 
-/// Returns a trailers-only response: the headers hold the status, and there is no body.
+/// Returns a trailers-only response: the headers contain the gRPC status, and there is no body.
 fn grpc_response(rejection: &Rejection, content_type: &'static str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
@@ -397,7 +396,7 @@ fn grpc_response(rejection: &Rejection, content_type: &'static str) -> Response<
     response
 }
 
-/// Logs a rejection: a client's fault is everyday, ours is not.
+/// Logs a rejection. Clients cause most rejections, so only the server's faults are above `debug`.
 fn trace(rejection: &Rejection) {
     #[cfg(feature = "tracing")]
     {
@@ -406,8 +405,8 @@ fn trace(rejection: &Rejection) {
         let cause = rejection.cause().map(tracing::field::display);
         let source = rejection.cause().and_then(|cause| cause.source()).map(tracing::field::display);
         match rejection.kind() {
-            RejectionKind::Unavailable => tracing::warn!(cause, source, "request rejected: the store cannot be asked"),
-            RejectionKind::Internal => tracing::error!(cause, source, "request rejected: internal fault"),
+            RejectionKind::Unavailable => tracing::warn!(cause, source, "request rejected: temporarily unavailable"),
+            RejectionKind::Internal => tracing::error!(cause, source, "request rejected: internal error"),
             kind => tracing::debug!(?kind, cause, "request rejected"),
         }
     }

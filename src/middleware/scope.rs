@@ -1,13 +1,13 @@
-//! The scopes that a route demands.
+//! The scopes that a route requires.
 
 use std::sync::Arc;
 
 use crate::{error::ConfigError, jwt::Scope};
 
-/// Scope tokens, of which claims must have all, or any.
+/// Scope tokens of which a token must have all, or at least one.
 #[derive(Debug)]
 pub(super) struct RequiredScopes {
-    /// The scope tokens, as the challenge names them.
+    /// The scope tokens as the challenge lists them.
     pub(super) text: Arc<str>,
     tokens: Scope,
     any: bool,
@@ -20,14 +20,14 @@ impl RequiredScopes {
         let tokens = Scope::parse(&list.join(" ")).filter(|scope| one_each && !scope.is_empty()).ok_or_else(|| {
             ConfigError::new(
                 "scope",
-                "is missing, or is no scope token",
-                "give tokens of printable ASCII without space, `\"` and `\\` (RFC 6749 section 3.3)",
+                "is missing, or is not a scope token",
+                "give printable ASCII without space, `\"` and `\\` (RFC 6749 section 3.3)",
             )
         })?;
         Ok(Self { text: Arc::from(tokens.as_str()), tokens, any })
     }
 
-    /// Returns true if a token of this scope may pass.
+    /// Returns true if a token with this scope meets the requirement.
     pub(super) fn are_met_by(&self, scope: &Scope) -> bool {
         let mut needed = self.tokens.iter();
         if self.any { needed.any(|token| scope.contains(token)) } else { needed.all(|token| scope.contains(token)) }

@@ -82,10 +82,11 @@ where
         } else {
             self.admit(&mut request)
         };
-        // Each future is made where it is returned: it holds a request, which is dear to move.
+        // Each arm constructs the future in place: it may hold a request, which is expensive to
+        // move.
         match decision {
-            // The instance that was readied is called; a rejection leaves it ready for the next
-            // request.
+            // This calls the instance that was polled ready. After a rejection it stays ready for
+            // the next request.
             Decision::Pass => {
                 AuthFuture { admission: Admission::Admitted(self.inner.call(request)), responder, form, is_private }
             }
@@ -94,7 +95,8 @@ where
                 AuthFuture { admission: Admission::Rejected(Some(response)), responder, form, is_private }
             }
             Decision::Ask(question) => {
-                // The readied instance goes with the request. A clone stays, which is not ready.
+                // Only this instance was polled ready, so it must serve the request. The clone is
+                // not ready.
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
                 let held = Some((ready, request));
@@ -113,8 +115,8 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    /// Decides about a request. The `bool` is `true` if the credential was read elsewhere than in
-    /// `Authorization`.
+    /// Decides about a request. The `bool` is `true` if the credential came from another location
+    /// than `Authorization`.
     fn admit<B>(&self, request: &mut Request<B>) -> (Decision<C>, bool) {
         let config = &*self.config;
         let checker = &config.tokens.checker;
@@ -131,8 +133,8 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             Credential::Absent => return (Decision::Reject(Rejection::new(RejectionKind::NoCredentials)), false),
             Credential::Malformed => return (malformed(), is_elsewhere),
             Credential::Token(text) => {
-                // The grammar decides between 400 and 401. It is checked only on a cache miss,
-                // because the check would take a large part of a cached request's time.
+                // The grammar decides between 400 and 401. The check would take a large part of a
+                // cached request's time, so it runs only on a cache miss.
                 match checker.check_cached(text.as_bytes(), config.freshness) {
                     Lookup::Hit(check) => check,
                     Lookup::Miss(miss) => match text.token() {
@@ -184,8 +186,8 @@ impl<S: fmt::Debug, C> fmt::Debug for AuthService<S, C> {
 
 /// The future of [`AuthService`].
 ///
-/// Dropping it at any point leaves nothing half done: a check changes nothing, and the inner
-/// service's permit, if it has one, is given back.
+/// Dropping it is safe at any point: a check changes nothing, and the inner service, with any
+/// permit that it holds, is dropped too.
 #[pin_project]
 pub struct AuthFuture<S, C, ReqBody>
 where
@@ -197,7 +199,7 @@ where
     responder: Responder,
     form: Form,
     /// True if the response needs `Cache-Control: private`: shared caches recognize a credential
-    /// in `Authorization` only.
+    /// only in `Authorization`.
     is_private: bool,
 }
 
@@ -210,7 +212,7 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // Finished where it stands: a response is some 150 bytes to move.
+        // Finished in place, because a response is about 150 bytes to move.
         let mut poll = this.admission.poll(context);
         if let Poll::Ready(Ok(response)) = &mut poll {
             finish(response, this.responder, *this.form, *this.is_private);
@@ -219,9 +221,9 @@ where
     }
 }
 
-/// Finishes the inner service's response; the layer's own rejection is finished already. A response
-/// by which the inner service rejects the request is made anew. A private one is marked as such, a
-/// rejection too: a cache may keep a 404 of which nothing is said (RFC 9110 section 15.1).
+/// Finishes a response of the inner service: replaces it if it rejects the request, and marks it
+/// private if needed. That includes rejections, because a cache may store an unmarked 404 (RFC 9110
+/// section 15.1). The layer's own rejections are complete.
 #[inline]
 fn finish<B>(response: &mut Response<ResponseBody<B>>, responder: &Responder, form: Form, is_private: bool) {
     if response.body().is_rejection() {
@@ -235,8 +237,8 @@ fn finish<B>(response: &mut Response<ResponseBody<B>>, responder: &Responder, fo
     }
 }
 
-/// Keeps shared caches from storing a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2). Of
-/// the inner service's directives it removes only those that let caches share it.
+/// Forbids shared caches to store a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2).
+/// Removes only those directives of the inner service that permit it.
 fn make_private(headers: &mut HeaderMap) {
     let said: Vec<_> = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok()).collect();
     let directives = said.iter().flat_map(|line| line.split(',')).map(str::trim);
@@ -258,7 +260,7 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, R
     }
 }
 
-/// A check that waits for the store, with its outcome for the request.
+/// A check that waits for the store, and resolves to claims or a rejection.
 struct ClaimsFromStore<C>(Box<Pending<C>>);
 
 impl<C> Future for ClaimsFromStore<C> {
@@ -271,24 +273,24 @@ impl<C> Future for ClaimsFromStore<C> {
 
 /// The three states of a request in each service of this module.
 ///
-/// The request itself stays here while the question (`Q`) is open, and is never part of a boxed
-/// future. So neither its body nor the inner service has to be `Send` or `'static`. The answer is
-/// put into the request's extensions.
+/// The request stays here until the question (`Q`) is answered, and is never part of a boxed
+/// future. So neither its body nor the inner service must be `Send` or `'static`. The answer goes
+/// into the request's extensions.
 #[pin_project(project = AdmissionProjection)]
 pub(super) enum Admission<S, ReqBody, Q>
 where
     S: Service<Request<ReqBody>>,
 {
-    /// The response is there. `None` once it was given.
+    /// The layer has made the response. `None` after the future has returned it.
     Rejected(Option<Response<Bytes>>),
-    /// The question is open. The service is the instance that was readied. It is dropped as soon as
-    /// it has been called.
+    /// The question is not answered yet. `held` has the service instance that was polled ready. It
+    /// is dropped right after the call.
     Asking { question: Q, held: Option<(S, Request<ReqBody>)>, responder: Responder },
-    /// The inner service works on it.
+    /// The inner service handles the request.
     Admitted(#[pin] S::Future),
 }
 
-/// The states of a request about which nothing is asked.
+/// The states of a request that is decided at once, without a question.
 pub(super) type Decided<S, ReqBody> = Admission<S, ReqBody, Ready<Result<(), Rejection>>>;
 
 impl<S, ReqBody, ResBody, Q, T> Future for Admission<S, ReqBody, Q>
@@ -305,7 +307,7 @@ where
                 AdmissionProjection::Admitted(future) => {
                     return future.poll(context).map_ok(|response| response.map(ResponseBody::inner));
                 }
-                // Polled again after its end, it stays pending: nothing is left to be done.
+                // A poll after completion returns `Pending` instead of a panic.
                 AdmissionProjection::Rejected(response) => {
                     return match response.take() {
                         Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),

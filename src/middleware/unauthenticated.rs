@@ -1,14 +1,14 @@
-//! Requests that a layer passed on without claims.
+//! The mark of requests that a layer passed on without claims.
 
 use http::Extensions;
 
 use super::rejection::{Rejection, RejectionKind};
 
-/// Marks a request that an [`AuthLayer`](super::AuthLayer) passed on without claims, because it is
-/// optional, the request exempt, or the layer switched off.
+/// A mark in the extensions of a request that an [`AuthLayer`](super::AuthLayer) passed on without
+/// claims. The layer is optional or switched off, or the request is exempt.
 ///
-/// The layer puts it into the request's extensions. By it an extractor distinguishes an anonymous
-/// client (401) from a route without a layer (500).
+/// With it, an extractor distinguishes an anonymous client (401) from a route without a layer
+/// (500).
 #[derive(Clone, Debug)]
 pub struct Unauthenticated(());
 
@@ -18,15 +18,13 @@ impl Unauthenticated {
     }
 }
 
-/// Returns the rejection of a request that should have claims and has none. Its client is
-/// anonymous, or the application lacks the layer that puts claims there.
+/// Returns the rejection of a request without claims: 401 if the client is anonymous, 500 if no
+/// layer has checked the request.
 pub(crate) fn missing_claims(extensions: &Extensions) -> Rejection {
     if extensions.get::<Unauthenticated>().is_some() {
         return Rejection::new(RejectionKind::NoCredentials);
     }
     #[cfg(feature = "tracing")]
-    tracing::error!(
-        "claims are needed, but the request has none: put it behind an `AuthLayer` of the same claims type"
-    );
+    tracing::error!("the request has no claims; put the route inside an `AuthLayer` with the same claims type");
     Rejection::new(RejectionKind::Internal)
 }

@@ -1,5 +1,5 @@
-//! One bucket of the replica: its reader, and the data that requests read. The data are the deny
-//! set, and the bounds of the tokens that it decides.
+//! One bucket of the replica: the reader of its log, and the data that requests read under a
+//! lease. The data are the deny set, and the bounds of the tokens that the node decides.
 
 use std::{
     mem, slice,
@@ -22,14 +22,14 @@ use crate::{
     store::{LogEntry, LogPage, LogPosition, Revocation, ServerId},
 };
 
-/// Upper bound of the entries that one write lock applies, because requests wait meanwhile.
+/// Maximum of entries that are applied under one write lock, because requests wait for the lock.
 const ENTRIES_AT_ONCE: usize = 64;
 
 /// A bucket. Lock order: the reader, then the data.
 #[derive(Debug)]
 pub(super) struct Bucket {
     reader: Mutex<LogReader>,
-    /// A request looks at its version and lease itself.
+    /// Visible to `shared`, which compares the version on each warm request.
     pub(super) data: Leased<BucketData>,
     /// The time as of which every revocation is applied, as the lease counts it. It never goes
     /// back, and there is one without a lease too.
@@ -54,29 +54,27 @@ pub(super) struct BucketConfig {
 pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
-    /// The count of entries that were applied: the newest of the page.
-    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "it is for the log"))]
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only for the log message"))]
     pub(super) applied: usize,
     /// The store has lost revocations that this node holds.
     pub(super) has_lost: bool,
-    /// Entries were skipped that may be news to the operator.
+    /// The operator should know that entries were skipped.
     pub(super) has_skipped: bool,
 }
 
-/// The data of a bucket.
 #[derive(Debug)]
 pub(in crate::replica) struct BucketData {
-    denied: DenySet,
+    deny_set: DenySet,
     bounds: Bounds,
     /// The count of eras when the current one began.
     era_began: u64,
-    /// The version of what the deny set covers, from 1.
+    /// The version of the set of tokens that the deny set covers. It starts at 1.
     coverage: u64,
-    /// The end of the span of which the node dropped revocations to keep memory bounded.
+    /// The node may have dropped revocations that were logged up to this time.
     forgotten: Timestamp,
-    /// Count of entries that were skipped: they cannot be read, or no valid token has such ids.
+    /// Count of skipped entries: they are unreadable, or no valid token has such ids.
     skipped: u64,
-    /// An entry was skipped and is yet to be reported.
+    /// A skipped entry has not been reported yet.
     has_unreported_skip: bool,
 }
 
@@ -98,7 +96,8 @@ impl Bucket {
         }
     }
 
-    /// Judges one of our tokens. Notes the version of the data if it accepts the token.
+    /// Returns the verdict on a token of this crate. Writes the data's version to `note` if the
+    /// verdict is to accept the token.
     pub(super) fn session_verdict(
         &self,
         times: TokenTimes,
@@ -111,27 +110,26 @@ impl Bucket {
         let is_covered = |data: &BucketData| data.covers(times.issued_at, self.config.margin);
         let (verdict, version) = self.verdict(times, now, is_revoked, is_covered);
         if verdict == Verdict::Accepted {
-            // The result for one version stays true of it, also if another request notes a later
-            // one.
+            // Relaxed, because each verdict stays true for the version that is noted with it.
             note.store(version, Ordering::Relaxed);
         }
         verdict
     }
 
-    /// Judges a token by one of the names under which another issuer's tokens are revoked.
+    /// Returns the verdict on another issuer's token by one of its names.
     pub(super) fn external_verdict(
         &self,
         times: TokenTimes,
         name: EntryName<'_>,
         now: impl FnOnce() -> u64,
     ) -> Verdict {
-        // The earliest moment at which it may have been issued, whatever its issuer's clock shows.
+        // The earliest moment at which it may have been issued, as the issuer's clock may be fast.
         let issued_at = times.issued_at.saturating_sub(self.config.leeway);
         let is_revoked = |data: &BucketData| data.revokes_external(name, issued_at);
         self.verdict(times, now, is_revoked, |data| data.covers_external(issued_at)).0
     }
 
-    /// Returns the verdict and the version of the data on which it rests.
+    /// Returns the verdict, and the version of the data that it was reached by.
     fn verdict(
         &self,
         times: TokenTimes,
@@ -159,17 +157,18 @@ impl Bucket {
         self.look(|data| data.bounds.era.server == Some(server))
     }
 
-    /// Adds a token that the store has refused. If there is no room, the node asks the store again.
+    /// Adds a token that the store has refused. An entry that is too long is left out: the node
+    /// then asks the store again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // A forgotten entry of this kind hides nothing of the log, so it has no time of its own.
+        // It is no entry of the log, so dropping it must not raise the horizon.
         self.data.mutate(|data| data.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
-    /// Adds a revocation that this node has made and the store has confirmed. The next request on
-    /// this node is refused. If the store loses the entry before any node has read it, this node
+    /// Adds a revocation that this node has made and the store has confirmed. It holds for the next
+    /// request on this node. If the store loses the entry before any node has read it, this node
     /// republishes it.
     ///
-    /// Returns true if the lease had to be ended instead.
+    /// Returns true if the entry is too long and the lease was ended instead.
     pub(super) fn record_revocation(
         &self,
         revocation: &Revocation,
@@ -178,7 +177,7 @@ impl Bucket {
         position: &LogPosition,
     ) -> bool {
         let mut reader = self.reader();
-        let held: Vec<_> = self.look(|data| data.denied.epochs_of(revocation).collect());
+        let held: Vec<_> = self.look(|data| data.deny_set.epochs_of(revocation).collect());
         let is_logged = |epoch: u16| epoch == reader.epoch() || (!reader.is_broken() && epoch <= LAST_EPOCH);
         let logged = held.iter().copied().find(|epoch| is_logged(*epoch));
         let epoch = if let Some(epoch) = logged {
@@ -186,10 +185,10 @@ impl Bucket {
         } else if reader.track_pending(revocation, position) || held.contains(&EPOCH_PENDING) {
             EPOCH_PENDING
         } else {
-            // Republished at the next loss, whether or not the store has lost this one.
+            // Too many are pending. At the next loss this one is republished, even if not lost.
             EPOCH_LOST
         };
-        // The same end as that of an entry read from the log.
+        // As for an entry that is read from the log.
         let until = until.max(at.saturating_add(reader.keep()));
         let is_kept = self.data.mutate(|data| data.insert(revocation, at, until, epoch));
         if !is_kept {
@@ -198,8 +197,8 @@ impl Bucket {
         !is_kept
     }
 
-    /// Ends the lease until a later read, unless the reader has passed this position. The page of
-    /// that read contains every revocation that the store has confirmed by now.
+    /// Ends the lease unless the reader has passed this position. The page of a later read contains
+    /// every revocation that the store has confirmed by now.
     pub(super) fn require_position(&self, position: &LogPosition) {
         let mut reader = self.reader();
         if !reader.has_passed(position) {
@@ -207,8 +206,8 @@ impl Bucket {
         }
     }
 
-    /// Ends the lease, because the page of this bucket could not be read. Only a later read grants
-    /// another.
+    /// Ends the lease, because the page of this bucket is unreadable. Only a later read grants
+    /// another lease.
     pub(super) fn reject_page(&self) {
         self.require_later_read(&mut self.reader());
     }
@@ -223,7 +222,7 @@ impl Bucket {
         self.reader().has_applied(position)
     }
 
-    /// Returns true if an own revocation, to which the store gave this position, was applied.
+    /// Returns true if this node's own revocation, with this position, was applied.
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.reader().has_applied_own(revocation, position)
     }
@@ -233,27 +232,27 @@ impl Bucket {
         self.reader().start_read(now, limit)
     }
 
-    /// Starts the next read backwards. There is none if nothing is left to be read, or no room for
-    /// more after a start.
+    /// Starts the next read backwards. Returns `None` if reading back has ended, or if the deny set
+    /// is full and the log is not broken.
     pub(super) fn next_back_read(&self, limit: u32) -> Option<PendingBackRead> {
         let mut reader = self.reader();
         let read = reader.start_back_read(limit)?;
-        // After a break it reads back to the end: before that, no entry can be found to be lost.
-        if !reader.is_broken() && self.look(|data| data.denied.is_full()) {
+        // After a break the node always reads on: only at the end it knows which entries are lost.
+        if !reader.is_broken() && self.look(|data| data.deny_set.is_full()) {
             reader.stop_reading_back();
             return None;
         }
         Some(read)
     }
 
-    /// Returns the time of the oldest entry that was read, and true if reading back is urgent;
-    /// `None` if no more is to be read.
+    /// Returns the time of the newest entry that remains to be read back, and true if reading back
+    /// is urgent. `None` if reading back has ended.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.reader().way_back()
     }
 
-    /// Applies the page of a read. `wall` is the time of this node's clock. `announce` gets the
-    /// entries once requests see them, and runs without a lock.
+    /// Applies the page of a read. `wall` is the time by this node's clock. `announce` receives the
+    /// entries after requests can see them. No lock is taken while it runs.
     pub(super) fn apply_and(
         &self,
         read: &PendingRead,
@@ -322,7 +321,8 @@ impl Bucket {
         (Outcome { broke, more, applied: entries.len(), has_lost, has_skipped }, entries)
     }
 
-    /// Marks the entries that the store has lost. Returns true if any of them still matters.
+    /// Marks the entries that the store has lost. Returns true if any of them still matters, which
+    /// means that a token that it revokes may be alive.
     fn resolve_break(&self, lost: &Lost, current: u16, now: Timestamp) -> bool {
         let is_kept = |epoch: u16| epoch == current || epoch >= EPOCH_LOST;
         match lost {
@@ -335,14 +335,14 @@ impl Bucket {
         }
     }
 
-    /// Marks these revocations as lost if their epoch is one for which `is_lost` is true. Returns
-    /// true if any of them still matters.
+    /// Marks these revocations as lost where `is_lost` is true of the epoch. Returns true if any of
+    /// them still matters.
     fn mark_lost(&self, revocations: &[Revocation], now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for part in revocations.chunks(ENTRIES_AT_ONCE) {
             self.data.mutate_if_changed(|data| {
                 for revocation in part {
-                    has_lost |= data.denied.mark_lost(revocation, now, &is_lost);
+                    has_lost |= data.deny_set.mark_lost(revocation, now, &is_lost);
                 }
                 ((), false)
             });
@@ -350,29 +350,28 @@ impl Bucket {
         has_lost
     }
 
-    /// Marks all revocations as lost whose epoch is one for which `is_lost` is true. Returns true
-    /// if any of them still matters.
+    /// Marks all revocations as lost where `is_lost` is true of the epoch. Returns true if any of
+    /// them still matters.
     fn mark_all_lost(&self, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
-        for start in self.look(|data| data.denied.segment_starts().collect::<Vec<_>>()) {
+        for start in self.look(|data| data.deny_set.segment_starts().collect::<Vec<_>>()) {
             self.data.mutate_if_changed(|data| {
-                has_lost |= data.denied.mark_segment_lost(start, now, &is_lost);
+                has_lost |= data.deny_set.mark_segment_lost(start, now, &is_lost);
                 ((), false)
             });
         }
         has_lost
     }
 
-    /// Returns the current epoch, and revocations that this node holds and the store has lost: up
-    /// to `limit`, after the first `skip`.
+    /// Returns the current epoch and lost revocations: up to `limit`, after the first `skip`.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
         let epoch = self.reader().epoch();
-        (epoch, self.look(|data| data.denied.missing(now, skip, limit)))
+        (epoch, self.look(|data| data.deny_set.missing(now, skip, limit)))
     }
 
-    /// Notes that the store has confirmed a lost revocation, which was missing in this epoch.
+    /// Notes that the store has confirmed a revocation that was missing in this epoch.
     pub(super) fn mark_republished(&self, revocation: &Revocation, epoch: u16) {
-        self.data.mutate(|data| data.denied.mark_republished(revocation, epoch));
+        self.data.mutate(|data| data.deny_set.mark_republished(revocation, epoch));
     }
 
     /// Returns the time as of which every revocation is applied, and **then** loads the version of
@@ -411,17 +410,17 @@ impl Bucket {
         })
     }
 
-    /// Returns the end of the lease; 0 without one.
+    /// Returns the end of the lease, or 0 without one.
     pub(super) fn lease_end(&self) -> u64 {
         self.data.lease_end()
     }
 
     /// Returns the count of revocations in the deny set, and the bytes that they take.
     pub(super) fn size(&self) -> (usize, usize) {
-        self.look(|data| (data.denied.len(), data.denied.bytes()))
+        self.look(|data| (data.deny_set.len(), data.deny_set.bytes()))
     }
 
-    /// Reads the data, whether or not there is a lease.
+    /// Reads the data, with or without a lease.
     fn look<R>(&self, look: impl FnOnce(&BucketData) -> R) -> R {
         self.data.read(|data, _| look(data), || 0).0
     }
@@ -436,7 +435,7 @@ impl BucketData {
         let never = Timestamp::END_OF_TIME;
         let horizon = Horizon { since: never, own: never, external: never, gap: None };
         Self {
-            denied: DenySet::new(hasher, max_bytes),
+            deny_set: DenySet::new(hasher, max_bytes),
             bounds: Bounds { horizon, keep: Duration::ZERO, era: Era::default() },
             era_began: u64::MAX,
             coverage: 1,
@@ -449,8 +448,7 @@ impl BucketData {
     /// Inserts the entries of a page that was read in this epoch.
     fn insert_all(&mut self, entries: &[LogEntry], epoch: u16) {
         for entry in entries {
-            // An entry that is too long to be kept does not stop the node: no valid token has such
-            // ids.
+            // No valid token has ids of such length, so the node may decide without the entry.
             if !self.insert(&entry.revocation, entry.at, entry.until, epoch) {
                 self.skipped = self.skipped.saturating_add(1);
                 self.has_unreported_skip = true;
@@ -458,10 +456,10 @@ impl BucketData {
         }
     }
 
-    /// Inserts a revocation. If older ones are pushed out, the horizon moves in the same step.
-    /// Returns false if the entry is too long.
+    /// Inserts a revocation. If the deny set drops older ones for it, the horizon rises in the same
+    /// step. Returns false if the entry is too long.
     fn insert(&mut self, revocation: &Revocation, at: Timestamp, until: Timestamp, epoch: u16) -> bool {
-        let forgotten = self.denied.insert(revocation, at, until, epoch);
+        let forgotten = self.deny_set.insert(revocation, at, until, epoch);
         if let Ok(Some(forgotten)) = forgotten {
             self.forgotten = self.forgotten.max(forgotten);
             self.coverage = self.coverage.wrapping_add(1);
@@ -469,10 +467,10 @@ impl BucketData {
         forgotten.is_ok()
     }
 
-    /// Removes entries that are past their use at `now`. Returns true if entries of the log went
-    /// for which the horizon must move.
+    /// Removes entries that no longer matter at `now`. Returns true if that may raise the
+    /// horizon.
     fn sweep(&mut self, now: Timestamp) -> bool {
-        let forgotten = self.denied.sweep(now);
+        let forgotten = self.deny_set.sweep(now);
         let leaves_a_hole = forgotten > self.forgotten;
         self.coverage = self.coverage.wrapping_add(leaves_a_hole.into());
         self.forgotten = self.forgotten.max(forgotten);
@@ -487,7 +485,7 @@ impl BucketData {
         is_first || mem::take(&mut self.has_unreported_skip)
     }
 
-    /// Puts other bounds in force. Returns true if cached verdicts are invalid.
+    /// Replaces the bounds. Returns true if cached verdicts are invalid.
     fn set_bounds(&mut self, bounds: Bounds, eras: &AtomicU64) -> bool {
         let before = mem::replace(&mut self.bounds, bounds);
         if before.era != bounds.era || self.era_began == u64::MAX {
@@ -497,22 +495,22 @@ impl BucketData {
         before != bounds
     }
 
-    /// Returns true if one of our tokens is revoked: by itself, with its session, or with its
+    /// Returns true if a token of this crate is revoked: alone, with its session, or with its
     /// generation.
     fn revokes(&self, names: SessionNames<'_>, generation: u64) -> bool {
         let SessionNames { subject, session, token } = names;
-        self.denied.is_outdated(subject, session, generation)
-            || self.denied.contains(session)
-            || self.denied.contains(token)
+        self.deny_set.is_outdated(subject, session, generation)
+            || self.deny_set.contains(session)
+            || self.deny_set.contains(token)
     }
 
     /// Returns true if a token of another issuer is revoked under this name.
     fn revokes_external(&self, name: EntryName<'_>, issued_at: Timestamp) -> bool {
-        self.denied.revoked_up_to(name).is_some_and(|end| issued_at.as_millis() <= end)
+        self.deny_set.revoked_up_to(name).is_some_and(|end| issued_at.as_millis() <= end)
     }
 
-    /// Returns true if the node knows every revocation of our tokens that were issued at that time,
-    /// and the store did not lose their sessions.
+    /// Returns true if the node knows every revocation of this crate's tokens issued at this time,
+    /// and the store cannot have lost their sessions.
     fn covers(&self, issued_at: Timestamp, margin: Duration) -> bool {
         let Bounds { horizon, .. } = self.bounds;
         let is_in =
@@ -520,13 +518,13 @@ impl BucketData {
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 
-    /// Returns the same for tokens of another issuer.
+    /// Returns true if the node knows every revocation of other issuers' tokens of this time.
     fn covers_external(&self, issued_at: Timestamp) -> bool {
         issued_at > self.bounds.horizon.external.max(self.forgotten)
     }
 
     /// Returns true if a confirmation by the store holds: it came in this era, and the node knows
-    /// every later revocation. A session that this server knows is not lost.
+    /// every later revocation. A gap does not matter: the server has just known the session.
     fn is_covered_by(&self, alive: Alive) -> bool {
         alive.eras >= self.era_began && alive.at > self.bounds.horizon.since.max(self.forgotten)
     }

@@ -1,18 +1,16 @@
-//! The deny set: an index over the revocations that a node holds, in as little memory as an exact
-//! answer allows.
+//! The deny set: an exact index over the revocations that a node holds, in little memory.
 //!
-//! Entries lie one after the other in **segments** of 32 KiB, in the order in which they were
-//! learned. For each entry the index holds 32 bits of a keyed hash and its address. A lookup
-//! compares the ids in full. So nothing is refused for a hash alone, and the index grows without a
-//! look at the entries.
+//! Entries are packed into **segments** of 32 KiB, in the order of insertion. For each entry the
+//! index holds 32 bits of a keyed hash and the entry's address. A lookup compares the ids in full,
+//! so no token is refused for a hash collision. The index grows without reading the entries.
 //!
-//! The deny set removes whole segments, once their last entry no longer matters. An entry that stays
-//! longer does no harm: no token that it concerns is alive. Whatever happens to the store, there is
-//! one exception:
+//! The deny set removes a whole segment once its last entry no longer matters. Entries that stay
+//! longer do no harm, because no token that they concern is alive.
 //!
-//! **Memory is bounded.** If a bucket's entries exceed their share, the deny set removes its oldest
-//! segment early, and [`insert`](DenySet::insert) returns the time of the newest entry in it. The
-//! horizon moves there, so that the node asks the store about older tokens.
+//! Only one thing removes an entry earlier: **memory is bounded.** If a bucket's entries exceed
+//! their share, the deny set removes its oldest segment. [`insert`](DenySet::insert) then returns
+//! the time of the newest entry in it. The horizon rises to that time, so that the node asks the
+//! store about older tokens.
 //!
 //! | file | subject |
 //! |--|--|
@@ -21,8 +19,7 @@
 //! | `id` | the bytes of an id within an entry |
 //!
 //! A million revoked sessions in 16 buckets take 52 MB if users have ids of 8 characters. With
-//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB. A test counts that.
-//! (`cargo bench --bench staleness` also measures it with UUIDs.)
+//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB (counted by a test).
 
 mod entry;
 mod id;
@@ -40,8 +37,8 @@ use self::{
 };
 use crate::{clock::Timestamp, store::Revocation};
 
-/// The count of segments that one sweep looks at.
-const SWEPT_AT_ONCE: usize = 16;
+/// The count of segments that one sweep visits.
+const SEGMENTS_PER_SWEEP: usize = 16;
 
 /// The revocations of one bucket.
 #[derive(Debug)]
@@ -49,8 +46,8 @@ pub(super) struct DenySet {
     hasher: NameHasher,
     index: HashTable<IndexEntry>,
     segments: Segments,
-    /// The segment at which the next sweep goes on.
-    swept: usize,
+    /// The index of the segment at which the next sweep starts.
+    next_swept: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +56,7 @@ struct IndexEntry {
     address: Address,
 }
 
-/// The name of a revoked thing, with 32 bits of its keyed hash.
+/// The name of a revoked session, token or subject, with 32 bits of its keyed hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryName<'a> {
     pub(super) hash: u32,
@@ -68,17 +65,17 @@ pub(super) struct EntryName<'a> {
     second: &'a str,
 }
 
-/// The keyed hash of names. One for a whole replica, so that a name is hashed once.
+/// The keyed hash of names. All buckets of a replica share its key, so a name is hashed once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NameHasher(RandomState);
 
 impl<'a> EntryName<'a> {
-    /// Makes a name whose hash was computed before.
+    /// Creates a name whose hash was computed before.
     pub(super) fn hashed(hash: u32, kind: EntryKind, first: &'a str, second: &'a str) -> Self {
         Self { hash, kind, first, second }
     }
 
-    /// Returns true if it is the name under which the entry is found.
+    /// Returns true if this is the name of the entry.
     fn is_of(&self, entry: &Entry<'_>) -> bool {
         self.kind == entry.kind
             && PackedId::of(self.first) == entry.first
@@ -87,15 +84,15 @@ impl<'a> EntryName<'a> {
 }
 
 impl NameHasher {
-    /// Returns the hash of a name. `second` counts for sessions and tokens. All entries of a
-    /// subject share one hash.
+    /// Returns the hash of a name. It covers `second` for sessions and tokens only, so that one
+    /// lookup finds both kinds of entries that end a subject's sessions.
     pub(super) fn hash(&self, kind: EntryKind, first: &str, second: &str) -> u32 {
         let (kind, second) = match kind {
             EntryKind::Session | EntryKind::Token => (kind, second),
             EntryKind::Subject | EntryKind::Others => (EntryKind::Subject, ""),
             EntryKind::External => (kind, ""),
         };
-        #[allow(clippy::cast_possible_truncation, reason = "32 bits of it are wanted")]
+        #[allow(clippy::cast_possible_truncation, reason = "the index holds 32 bits")]
         {
             self.0.hash_one((kind as u8, first, second)) as u32
         }
@@ -105,7 +102,7 @@ impl NameHasher {
         EntryName { hash: self.hash(kind, first, second), kind, first, second }
     }
 
-    /// Returns the hash of the name under which an entry is found.
+    /// Returns the hash of an entry's name.
     fn hash_of(&self, entry: &Entry<'_>) -> u32 {
         let (mut first, mut second) = ([0; LONGEST_TEXT], [0; LONGEST_TEXT]);
         let (first, second) = (entry.first.text(&mut first), entry.second.text(&mut second));
@@ -115,10 +112,9 @@ impl NameHasher {
 
 impl DenySet {
     pub(super) fn new(hasher: NameHasher, max_bytes: usize) -> Self {
-        Self { hasher, index: HashTable::new(), segments: Segments::new(max_bytes), swept: 0 }
+        Self { hasher, index: HashTable::new(), segments: Segments::new(max_bytes), next_swept: 0 }
     }
 
-    /// Returns the count of revocations.
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
@@ -128,13 +124,12 @@ impl DenySet {
         self.segments.allocated() + self.index.allocation_size()
     }
 
-    /// Returns true if a session, or one of our tokens, is revoked by itself.
+    /// Returns true if this session or token of this crate is revoked by itself.
     pub(super) fn contains(&self, name: EntryName<'_>) -> bool {
         self.find(name).is_some()
     }
 
-    /// Returns true if a revocation of the subject ended this session and its tokens of this
-    /// generation.
+    /// Returns true if a revocation of the subject covers this session and generation.
     pub(super) fn is_outdated(&self, subject: EntryName<'_>, session: EntryName<'_>, generation: u64) -> bool {
         let all = self.index.iter_hash(spread(subject.hash)).filter(|indexed| indexed.hash == subject.hash);
         let concerns = |entry: &Entry<'_>| entry.first == PackedId::of(subject.first) && generation < entry.number;
@@ -145,21 +140,21 @@ impl DenySet {
         })
     }
 
-    /// Returns the time up to which tokens of another issuer under this name are revoked, by their
-    /// time of issue in ms; `u64::MAX` for a single token.
+    /// Returns the latest `iat`, in ms, of other issuers' tokens that are revoked under this name;
+    /// `u64::MAX` for a single token.
     pub(super) fn revoked_up_to(&self, name: EntryName<'_>) -> Option<u64> {
         self.find(name).map(|entry| entry.number)
     }
 
-    /// Returns the epochs under which this revocation, or a stronger one of the same name, is held.
+    /// Returns the epochs of the entries that hold this revocation or a stronger one of its name.
     pub(super) fn epochs_of(&self, revocation: &Revocation) -> impl Iterator<Item = u16> {
         let (.., number) = parts(revocation);
         let held = self.addresses_of(revocation).filter_map(|address| self.segments.entry(address));
         held.filter(move |entry| entry.number >= number).map(|entry| entry.epoch)
     }
 
-    /// Marks a revocation as lost if its epoch is one for which `is_lost` is true. Returns true if
-    /// it was marked and matters at `now`.
+    /// Marks a revocation as lost if `is_lost` is true of its epoch. Returns true if it was marked
+    /// and matters at `now`.
     pub(super) fn mark_lost(&mut self, revocation: &Revocation, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (.., number) = parts(revocation);
         let held = self.addresses_of(revocation).filter_map(|address| Some((address, self.segments.entry(address)?)));
@@ -175,15 +170,15 @@ impl DenySet {
         self.segments.starts()
     }
 
-    /// Marks as lost all entries of one segment whose epoch is one for which `is_lost` is true.
-    /// Returns true if one of them matters at `now`.
+    /// Marks the entries of one segment as lost where `is_lost` is true of the epoch. Returns true
+    /// if one of them matters at `now`.
     pub(super) fn mark_segment_lost(&mut self, start: Address, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (mut next, mut is_any) = (Some(start), false);
         while let Some(address) = next {
             let Some(entry) = self.segments.entry(address) else { break };
             next = address.after(entry.len());
             let (hash, is_over) = (self.hasher.hash_of(&entry), entry.until <= now);
-            // An entry that was replaced by a later one is in no index.
+            // The index no longer holds an entry that a later one has replaced.
             if is_lost(entry.epoch) && self.index.find(spread(hash), |indexed| indexed.address == address).is_some() {
                 self.segments.set_epoch(address, EPOCH_LOST, Timestamp::default());
                 is_any |= !is_over;
@@ -193,7 +188,7 @@ impl DenySet {
     }
 
     /// Returns the address of a revocation, and of the entry into which it may have been merged.
-    /// Two revocations that each spare another session become one that spares none.
+    /// Two revocations that spare different sessions become one that spares none.
     fn addresses_of(&self, revocation: &Revocation) -> impl Iterator<Item = Address> {
         let (kind, first, second, _) = parts(revocation);
         let spares_it =
@@ -204,16 +199,15 @@ impl DenySet {
         own.into_iter().chain(of_all.flatten())
     }
 
-    /// Returns true if one more entry would push out older ones.
+    /// Returns true if the longest entry would push out older ones.
     pub(super) fn is_full(&self) -> bool {
         self.segments.is_full_for(SEGMENT)
     }
 
-    /// Inserts a revocation that was logged `at` and matters to `until`, as read in this `epoch` of
-    /// the log. An entry stays at least as long and as strict as it was.
+    /// Inserts a revocation that was logged `at`, matters until `until`, and was read in this
+    /// `epoch`. It never weakens or shortens an entry of the same name.
     ///
-    /// If older entries were pushed out, returns the time up to which the deny set is no longer
-    /// complete.
+    /// Returns a time if older entries were pushed out: up to it the deny set is incomplete.
     pub(super) fn insert(
         &mut self,
         revocation: &Revocation,
@@ -222,15 +216,15 @@ impl DenySet {
         epoch: u16,
     ) -> Result<Option<Timestamp>, TooLong> {
         let (kind, first, second, number) = parts(revocation);
-        // An entry holds seconds.
+        // An entry holds whole seconds.
         let until = Timestamp::from_secs(until.as_millis().div_ceil(1000));
         let new = Entry { kind, epoch, until, number, first: PackedId::of(first), second: PackedId::of(second) };
         let name = self.hasher.name(kind, first, second);
         let Some(held) = self.find(name).filter(|held| held.second != new.second) else {
             return self.merge(name, new, at);
         };
-        // Two exceptions. Below the earlier generation all sessions are revoked but the one that it
-        // spares, and the later revocation does not spare that one.
+        // Two revocations that spare different sessions. Below the lower generation both apply, and
+        // neither spares the other's session, so that part spares none.
         let (held_epoch, held_until, held_number) = (held.epoch, held.until, held.number);
         let of_all = Entry { kind: EntryKind::Subject, second: PackedId::EMPTY, ..new };
         let earlier = if held_number < number {
@@ -245,11 +239,12 @@ impl DenySet {
         Ok(forgotten)
     }
 
-    /// Inserts an entry, or merges it with one of the same name and another strength.
+    /// Inserts an entry, or merges it into the one of the same name: the greater strength and the
+    /// later end hold.
     fn merge(&mut self, name: EntryName<'_>, mut new: Entry<'_>, at: Timestamp) -> Result<Option<Timestamp>, TooLong> {
         let Some(address) = self.address_of(name) else { return self.write(name.hash, None, new, at) };
         let Some(held) = self.segments.entry(address) else { return self.write(name.hash, Some(address), new, at) };
-        // A log that has only the weaker one does not contain the entry that is held.
+        // The weaker revocation in the log does not prove that the log has the held one.
         let is_weaker = new.number < held.number || new.epoch == EPOCH_LOCAL;
         let epoch = if is_weaker { held.epoch } else { new.epoch };
         if held.number >= new.number && held.until >= new.until.min(LAST_SECOND) {
@@ -260,20 +255,20 @@ impl DenySet {
         self.write(name.hash, Some(address), new, at)
     }
 
-    /// Removes entries that are past their use at `now`, a few segments at a time. Returns the time
-    /// up to which logged entries may have been removed. That is long past for every token that is
-    /// alive, unless the server's clock has jumped.
+    /// Removes entries that no longer matter at `now`, from a few segments at a time. Returns the
+    /// time up to which logged entries may be gone. Every token that is alive was issued long after
+    /// it, unless the server's clock has jumped.
     pub(super) fn sweep(&mut self, now: Timestamp) -> Timestamp {
         let mut forgotten = Timestamp::default();
-        for _ in 0..SWEPT_AT_ONCE.min(self.segments.len()) {
-            if self.swept >= self.segments.len() {
-                self.swept = 0;
+        for _ in 0..SEGMENTS_PER_SWEEP.min(self.segments.len()) {
+            if self.next_swept >= self.segments.len() {
+                self.next_swept = 0;
             }
-            if let Some(cleared) = self.segments.clear_if_over(self.swept, now) {
+            if let Some(cleared) = self.segments.clear_if_over(self.next_swept, now) {
                 forgotten = forgotten.max(cleared.logged);
                 self.remove_from_index(&cleared);
             }
-            self.swept += 1;
+            self.next_swept += 1;
         }
         self.drop_empty();
         if self.index.capacity() > 1024 && self.index.len() < self.index.capacity() / 8 {
@@ -289,14 +284,14 @@ impl DenySet {
         missing.filter_map(|entry| Some((entry.to_revocation()?, entry.until))).take(limit).collect()
     }
 
-    /// Notes that the store has a lost revocation again, as of this `epoch`.
+    /// Notes that the store has a lost revocation again, in this `epoch`.
     pub(super) fn mark_republished(&mut self, revocation: &Revocation, epoch: u16) {
         let (kind, first, second, number) = parts(revocation);
         let Some(address) = self.address_of(self.hasher.name(kind, first, second)) else { return };
-        // Meanwhile a stronger revocation may have been learned, or it was revoked again.
-        let is_it =
+        // Meanwhile the entry may have become stronger, or may have been read from the log.
+        let is_same =
             |held: Entry<'_>| held.number == number && held.second == PackedId::of(second) && held.epoch == EPOCH_LOST;
-        if self.segments.entry(address).is_some_and(is_it) {
+        if self.segments.entry(address).is_some_and(is_same) {
             self.segments.set_epoch(address, epoch, Timestamp::default());
         }
     }
@@ -313,8 +308,8 @@ impl DenySet {
         self.index.find(spread(name.hash), is_it).map(|indexed| indexed.address)
     }
 
-    /// Writes an entry, and points the index to it instead of `replaced`. If older entries were
-    /// pushed out, returns the time of the newest of them.
+    /// Writes an entry, and lets it replace the one at `replaced` in the index. Returns the time of
+    /// the newest entry that was pushed out, if any.
     fn write(
         &mut self,
         hash: u32,
@@ -350,12 +345,12 @@ impl DenySet {
     }
 
     fn drop_empty(&mut self) {
-        self.swept = self.swept.saturating_sub(self.segments.drop_empty());
+        self.next_swept = self.next_swept.saturating_sub(self.segments.drop_empty());
     }
 }
 
-/// Returns the 64 bits that the index wants: its first guess uses the highest bits, its place the
-/// lowest.
+/// Spreads the hash over 64 bits: `HashTable` takes its tags from the highest bits and its slots
+/// from the lowest.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

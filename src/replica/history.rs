@@ -7,11 +7,11 @@
 //!
 //! # One unit
 //!
-//! The last steps of the span and its horizon are one **unit**. A break freezes it. Steps that the
-//! node reads after the break enter the unit only when reading back has joined it. *Without that, a
-//! node takes its own new head for the common ancestor after `FLUSHALL`, and believes the old
-//! horizon.* If reading back ends without a join, the unit is given up, and the horizon of the new
-//! head holds. A second break before that discards the pages between.
+//! The last steps of the span and its horizon are one **unit**. A break freezes the unit, and a new
+//! one begins at the new head. When reading back meets a step of the frozen unit, it joins the two.
+//! If steps entered the frozen unit before that, a node would join its own new head after
+//! `FLUSHALL`, and believe the old horizon. If reading back ends without a join, the node gives
+//! the frozen unit up. A second break before that discards the new unit.
 //!
 //! # Conclusions from a join
 //!
@@ -28,20 +28,20 @@ use crate::{
     store::{LogCursor, LogEntry, Revocation},
 };
 
-/// Upper bound of the steps of a unit that a later join can meet. More is of no use: a store that
-/// lost more is read to its end.
-const TRAIL: usize = 1024;
-/// Upper bound of the epochs that broke again before they were joined. With more of them the unit
-/// is given up: the store flaps.
-const MOST_DISCARDED: usize = 64;
+/// Maximum of the steps that a unit remembers for a later join. If a store has lost more, the node
+/// reads its log back to the end.
+const MAX_TRAIL: usize = 1024;
+/// Maximum of the epochs that broke again before a join. Beyond it the store flaps, and the node
+/// gives the frozen unit up.
+const MAX_DISCARDED: usize = 64;
 
-/// An entry that was applied, or the head from which reading began.
+/// An applied entry, or the head from which reading began.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) sequence: u64,
     pub(super) nonce: String,
     pub(super) at: Timestamp,
-    /// `None` for the head of a log whose newest entry is gone.
+    /// `None` for the head of a log that no longer holds its newest entry.
     pub(super) revocation: Option<Revocation>,
 }
 
@@ -56,19 +56,19 @@ impl Step {
     }
 }
 
-/// The times that bound which tokens a node decides.
+/// The times that bound the tokens which a node decides.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Horizon {
     /// The node holds every revocation after this moment of the store's time.
     pub(super) since: Timestamp,
-    /// Our own tokens that were issued later are decided here. It is `since`. After a break it is
-    /// the moment up to which another node may have opened sessions on a server that was replaced.
+    /// The node decides tokens of this crate that were issued later. After a break it is later than
+    /// `since`: until then, another node may have opened sessions on the replaced server.
     pub(super) own: Timestamp,
-    /// The same, for tokens whose time of issue comes from another issuer's clock. It is the later
-    /// of the store's and this node's time when the log was first read in this unit. Reading back
-    /// does not lower it, because the difference of the clocks at that time is unknown.
+    /// The same for tokens of other issuers, whose `iat` comes from other clocks. It is the later
+    /// of the store's and this node's time at the first read of the unit. Reading back does not
+    /// lower it, because the difference of the clocks at earlier times is unknown.
     pub(super) external: Timestamp,
-    /// Sessions that were opened in this span may be lost.
+    /// The span in which sessions were opened that the store may have lost.
     pub(super) gap: Option<Gap>,
 }
 
@@ -79,10 +79,10 @@ pub(super) struct Gap {
     pub(super) to: Timestamp,
 }
 
-/// The link from an entry that was read to the one before it.
+/// The link from an entry to the one before it.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    /// The cursor of the entry, or of an older one.
+    /// The cursor from which the next page is read backwards.
     pub(super) before: LogCursor,
     pub(super) sequence: u64,
     pub(super) previous: String,
@@ -93,7 +93,7 @@ pub(super) struct Link {
 struct Unit {
     trail: VecDeque<Step>,
     horizon: Horizon,
-    /// The link of the oldest entry that was read; `None` if nothing more is to be read back.
+    /// The link of the oldest entry that was read; `None` if reading back has ended.
     back: Option<Link>,
 }
 
@@ -102,18 +102,17 @@ struct Unit {
 pub(super) struct Head {
     pub(super) step: Step,
     pub(super) horizon: Horizon,
-    /// The link of the newest entry, if that is the head.
+    /// The link of the newest entry, if the log still holds it.
     pub(super) link: Option<Link>,
 }
 
-/// The state of a frozen unit.
 #[derive(Debug)]
 struct Frozen {
     /// The store may have lost sessions.
     loses: bool,
-    /// Epochs since the unit's last one.
+    /// The epochs after the unit's own that broke before a join.
     discarded: Vec<u16>,
-    /// The unit that begins at the new head; `None` before that was read.
+    /// The unit that begins at the new head; `None` before the head was read.
     fresh: Option<Unit>,
 }
 
@@ -124,42 +123,40 @@ pub(super) struct History {
     frozen: Option<Frozen>,
 }
 
-/// The outcome of a break that was resolved.
+/// The revocations that the store has lost, as known when reading back after a break ends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Lost {
-    /// The old history was joined. The store lacks these revocations and all of these epochs,
-    /// except what was read in the current epoch.
+    /// After a join: these revocations, and all entries of these epochs, except those that were
+    /// read again in the current epoch.
     These { revocations: Vec<Revocation>, epochs: Vec<u16> },
-    /// Nothing was joined: the store lacks everything that was not read in the current epoch.
+    /// Without a join: all entries that were not read in the current epoch.
     AllOfBefore,
 }
 
-/// A page that was read backwards, as far as its entries link.
+/// A page that was read backwards, cut at the first entry that does not link.
 #[derive(Debug, Default)]
 pub(super) struct BackPage {
-    /// The entries to be applied.
     pub(super) entries: Vec<LogEntry>,
     pub(super) lost: Option<Lost>,
 }
 
 impl History {
-    /// Returns the horizon that holds now; `None` before anything was read.
+    /// Returns the current horizon; `None` before the first read.
     pub(super) fn horizon(&self) -> Option<Horizon> {
         self.current().map(|unit| unit.horizon)
     }
 
-    /// Returns true until the way back from a break has ended.
+    /// Returns true from a break until reading back ends.
     pub(super) fn is_broken(&self) -> bool {
         self.frozen.is_some()
     }
 
-    /// Returns true if older entries are still to be read.
+    /// Returns true if older entries remain to be read.
     pub(super) fn has_more_to_read(&self) -> bool {
         self.is_broken() || self.unit.as_ref().is_some_and(|unit| unit.back.is_some())
     }
 
-    /// Returns the cursor of the next page to be read backwards, and the time of the oldest entry
-    /// that was read.
+    /// Returns the cursor of the next page backwards, and the time of the newest entry on it.
     pub(super) fn way_back(&self) -> Option<(&LogCursor, Timestamp)> {
         let back = self.current()?.back.as_ref()?;
         Some((&back.before, back.previous_at))
@@ -179,8 +176,8 @@ impl History {
         }
     }
 
-    /// Freezes the unit. `loses` is true if the store may have lost sessions; `epoch` is the one
-    /// that ended.
+    /// Freezes the unit. `loses` is true if the store may have lost sessions. `epoch` is the epoch
+    /// that the break ends.
     pub(super) fn freeze(&mut self, loses: bool, epoch: u16) {
         if self.unit.is_none() {
             return;
@@ -189,7 +186,7 @@ impl History {
             None => self.frozen = Some(Frozen { loses, discarded: Vec::new(), fresh: None }),
             Some(frozen) => {
                 frozen.loses |= loses;
-                // An epoch in which nothing was read holds no entries.
+                // Without a unit nothing was read in this epoch.
                 if frozen.fresh.take().is_some() {
                     frozen.discarded.push(epoch);
                 }
@@ -197,7 +194,7 @@ impl History {
         }
     }
 
-    /// Notes that another server has answered since the unit was frozen: it may lack sessions.
+    /// Notes that another server has answered since the break: it may have lost sessions.
     pub(super) fn may_have_lost(&mut self) {
         if let Some(frozen) = &mut self.frozen {
             frozen.loses = true;
@@ -225,7 +222,7 @@ impl History {
         };
         unit.drop_back_at_the_first();
         frozen.fresh = Some(unit);
-        if frozen.discarded.len() > MOST_DISCARDED {
+        if frozen.discarded.len() > MAX_DISCARDED {
             return self.give_up();
         }
         self.join(sequence, &nonce).or_else(|| self.give_up_at_the_end())
@@ -238,8 +235,8 @@ impl History {
         }
     }
 
-    /// Raises the horizon to `now`. Entries that were applied before may be forgotten too early for
-    /// tokens that live as long as is now allowed.
+    /// Raises the horizon to `now`, because `keep` has grown. Entries that were applied before may
+    /// leave the deny set while tokens of the new lifetime are alive.
     pub(super) fn raise(&mut self, now: Timestamp) {
         let fresh = self.frozen.as_mut().and_then(|frozen| frozen.fresh.as_mut());
         for unit in self.unit.iter_mut().chain(fresh) {
@@ -248,16 +245,16 @@ impl History {
         }
     }
 
-    /// Forgets a gap that ended by `moment`: no token that was issued in it is alive. *A node that
-    /// has seen two failovers a month apart would ask about every token of that month.*
+    /// Forgets a gap that ended by `moment`: no token that was issued in it is alive. Gaps merge.
+    /// *After two failovers a month apart, a node would ask about every token of that month.*
     pub(super) fn forget_gap_up_to(&mut self, moment: Timestamp) {
         if let Some(unit) = &mut self.unit {
             unit.horizon.gap = unit.horizon.gap.filter(|gap| moment < gap.to);
         }
     }
 
-    /// Begins to read the span once more, from its newest entry on, and returns that entry's step,
-    /// to be applied again. `link` leads from there to the entry before.
+    /// Begins to read the span backwards once more. Returns the step of its newest entry, to apply
+    /// it again. `link` leads from there to the entry before.
     pub(super) fn read_again(&mut self, link: Link) -> Option<Step> {
         let unit = self.current_mut()?;
         let newest = unit.trail.back().filter(|step| step.revocation.is_some()).cloned()?;
@@ -266,23 +263,23 @@ impl History {
         Some(newest)
     }
 
-    /// Stops reading back, as there is no room for more.
+    /// Stops reading back, because the deny set has no room.
     pub(super) fn stop(&mut self) {
         if let Some(unit) = self.current_mut() {
             unit.back = None;
         }
     }
 
-    /// Applies a page that was read backwards: its entries, oldest first. `more` is true if the log
-    /// has older ones.
+    /// Applies a page that was read backwards. Its entries are in the order of the log. `more` is
+    /// true if the log has older ones.
     pub(super) fn read_back(&mut self, entries: Vec<LogEntry>, more: bool, next: Option<LogCursor>) -> BackPage {
         let mut page = BackPage::default();
         let mut is_linked = true;
         for entry in entries.into_iter().rev() {
             let Some(back) = self.current_mut().and_then(|unit| unit.back.as_mut()) else { break };
             if entry.sequence == back.sequence && entry.previous == back.previous {
-                // A sibling: a script failed between the entry and `m`, and the next script took
-                // the same sequence.
+                // A sibling: a script failed after it wrote the entry and before it updated `m`.
+                // So the next script used the same sequence.
                 page.entries.push(entry);
                 continue;
             }
@@ -295,7 +292,7 @@ impl History {
             back.previous_at = entry.previous_at;
             let step = Step::of(&entry);
             let (sequence, nonce) = (step.sequence, step.nonce.clone());
-            if let Some(unit) = self.current_mut().filter(|unit| unit.trail.len() < TRAIL) {
+            if let Some(unit) = self.current_mut().filter(|unit| unit.trail.len() < MAX_TRAIL) {
                 unit.trail.push_front(step);
             }
             page.entries.push(entry);
@@ -310,7 +307,7 @@ impl History {
         if let Some(unit) = self.current_mut() {
             match (&mut unit.back, next) {
                 (Some(back), Some(next)) if is_linked && more => back.before = next,
-                // The oldest entry that the log holds, or the last one before a hole.
+                // The end of the log, or a hole.
                 (back, _) => *back = None,
             }
             if let Some(oldest) = page.entries.last().filter(|_| !is_broken) {
@@ -322,15 +319,15 @@ impl History {
         page
     }
 
-    /// Joins the frozen unit, if it contains this step.
+    /// Joins the two units if the frozen one contains this step.
     fn join(&mut self, sequence: u64, nonce: &str) -> Option<Lost> {
         let unit = self.unit.as_mut()?;
-        let is_it = |step: &Step| step.sequence == sequence && step.nonce == nonce;
-        let met = unit.trail.iter().rposition(is_it)?;
+        let is_this = |step: &Step| step.sequence == sequence && step.nonce == nonce;
+        let joined = unit.trail.iter().rposition(is_this)?;
         let Frozen { loses, discarded, fresh } = self.frozen.take()?;
         let fresh = fresh?;
-        let joined_at = unit.trail.get(met).map(|step| step.at).unwrap_or_default();
-        let revocations = unit.trail.drain(met + 1..).filter_map(|step| step.revocation).collect();
+        let joined_at = unit.trail.get(joined).map(|step| step.at).unwrap_or_default();
+        let revocations = unit.trail.drain(joined + 1..).filter_map(|step| step.revocation).collect();
         for step in fresh.trail.into_iter().filter(|step| step.sequence > sequence) {
             unit.push(step);
         }
@@ -341,7 +338,7 @@ impl History {
         Some(Lost::These { revocations, epochs: discarded })
     }
 
-    /// Gives the frozen unit up if nothing more is to be read back.
+    /// Gives the frozen unit up if reading back has ended.
     fn give_up_at_the_end(&mut self) -> Option<Lost> {
         let fresh = self.frozen.as_ref()?.fresh.as_ref()?;
         if fresh.back.is_some() { None } else { self.give_up() }
@@ -351,7 +348,7 @@ impl History {
         let Frozen { loses, fresh, .. } = self.frozen.take()?;
         self.unit = fresh;
         if loses && let Some(Unit { horizon, .. }) = &mut self.unit {
-            // Reading all once more lowers the horizon, and brings no session back.
+            // Reading everything again lowers the horizon, but restores no session.
             horizon.gap = Some(Gap { from: Timestamp::default(), to: horizon.own });
         }
         Some(Lost::AllOfBefore)
@@ -360,13 +357,13 @@ impl History {
 
 impl Unit {
     fn push(&mut self, step: Step) {
-        if self.trail.len() >= TRAIL {
+        if self.trail.len() >= MAX_TRAIL {
             self.trail.pop_front();
         }
         self.trail.push_back(step);
     }
 
-    /// Lowers the horizon to the entry before the newest, which is applied.
+    /// Lowers the horizon to the entry before the newest, because the newest is applied.
     fn lower(&mut self) {
         if let Some(back) = &self.back {
             self.horizon.lower(back.previous_at);

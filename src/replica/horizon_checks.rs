@@ -1,10 +1,9 @@
-//! The checks at the store that a raised horizon causes: their rate, and their results.
+//! Store checks of tokens that were issued before the horizon: their rate and their results.
 //!
-//! A start, or a break of the log, raises the horizon. The node then checks each token that was
-//! issued before it once at the store. *A failover raises the horizon on all nodes at once, and the
-//! new server has just begun to serve.* So each node checks at a bounded rate, and keeps the
-//! results in a bounded map of its own. The verified-token cache may be too small for all live
-//! tokens.
+//! After a start or a break of the log, the node checks each older token once at the store.
+//! A failover does that to all nodes at once, and their checks reach a server that has just begun
+//! to serve. So each node limits the rate. It keeps the results in a bounded map of its own,
+//! because the verified-token cache may be too small for all live tokens.
 
 use std::{
     fmt,
@@ -21,12 +20,12 @@ use super::{
     verdict::{Alive, Bearer},
 };
 
-/// The most confirmed tokens that are kept: some 10 MB.
+/// Maximum of confirmed tokens in the map: some 10 MB.
 const CONFIRMED: usize = 1 << 17;
-/// The most unknown sessions that are kept.
+/// Maximum of unknown sessions in the map.
 const UNKNOWN: usize = 1 << 14;
-/// The time for which a session stays unknown after the store did not know it. The store's data
-/// may be on their way back, and must not end sessions for longer.
+/// The time for which the node refuses a session after the store did not know it. It is short,
+/// because a store that is being restored may soon know the session again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(2);
 const SECOND: u64 = 1_000_000_000;
 
@@ -34,14 +33,13 @@ const SECOND: u64 = 1_000_000_000;
 pub(super) struct HorizonChecks {
     /// Nanoseconds from one check to the next.
     interval: u64,
-    /// The time, by the clock of the leases, at which the rate allows the next check if none was
-    /// saved up.
+    /// The time of the next check at a steady rate, by the leases' clock (GCRA).
     next: AtomicU64,
     hashers: [RandomState; 2],
     confirmed: Cache<u128, Alive>,
     /// The time until which each session counts as unknown.
     unknown: Cache<u128, u64>,
-    /// The latest end of an unknown session.
+    /// The latest of these times. After it, no request searches `unknown`.
     last_unknown: AtomicU64,
 }
 
@@ -57,9 +55,9 @@ impl HorizonChecks {
         }
     }
 
-    /// Returns true if one more check is allowed. Up to a second's worth is allowed at once.
+    /// Returns true if the rate allows one more check. A burst may have the checks of one second,
+    /// also right after the start.
     pub(super) fn admit(&self, now: u64) -> bool {
-        // A node begins with a second's worth.
         let now = now.saturating_add(SECOND);
         let admit = |next: u64| {
             let next = next.max(now.saturating_sub(SECOND));
@@ -78,7 +76,7 @@ impl HorizonChecks {
         self.confirmed.insert(self.token(bearer), alive);
     }
 
-    /// Returns true if the store did not know the session a moment ago.
+    /// Returns true if the store did not know the session within the last [`UNKNOWN_FOR`].
     pub(super) fn is_unknown(&self, bearer: &Bearer<'_>, now: Duration) -> bool {
         let now = nanos(now);
         now < self.last_unknown.load(Ordering::Relaxed)
@@ -100,7 +98,7 @@ impl HorizonChecks {
         self.hash(&("session", bearer.subject, bearer.session_id))
     }
 
-    /// Returns 128 bits under random keys, which two names do not share.
+    /// Returns 128 bits of a hash with random keys, so that no two names collide in practice.
     fn hash(&self, name: &impl std::hash::Hash) -> u128 {
         let [high, low] = self.hashers.each_ref().map(|hasher| u128::from(hasher.hash_one(name)));
         high << 64 | low

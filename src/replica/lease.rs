@@ -1,26 +1,25 @@
 //! A value that requests read under a lease. This file defines the order in which value and lease
 //! are read and written.
 //!
-//! The applier writes the value **and then** the lease (Release). A request loads the lease
-//! (Acquire), **then** looks at the value, then at the time. So every request that decides by a
-//! lease sees the value that was there when the lease was granted. In the other order, a request
-//! could look at the old value, and a revocation and the next lease could follow. The new lease
-//! would then approve the old value.
+//! The task writes the value **and then** the lease (Release). A request loads the lease
+//! (Acquire), **then** reads the value, and then the clock. So a request that decides by a lease
+//! sees at least the value for which the lease was granted. In the other order, a revocation and
+//! the next lease could come between a request's two reads. The new lease would then approve the
+//! old value.
 //!
-//! Each change of the value has a **version**, counted before the lease is written. A request that
-//! found nothing in one version need not look at it again ([`is_current`](Leased::is_current)). So
-//! a token that is used again and again takes no lock, and cores that read one bucket write nothing
-//! that they share.
+//! The value has a **version**, which changes before the lease does. A request that accepted a
+//! token in one version need not read that version again ([`is_current`](Leased::is_current)). So
+//! a token in repeated use takes no lock, and cores that read one bucket share no writes.
 //!
-//! The file depends on nothing else and takes its primitives from `super::sync`, so that loom runs
-//! this very code (`tests/replica_order.rs`).
+//! Loom runs this file as it is (`tests/replica_order.rs`). So it imports nothing of the crate but
+//! the primitives in `super::sync`.
 
 use std::time::Duration;
 
 use super::sync::{AtomicU64, Ordering, PoisonError, RwLock};
 
 /// A value that requests may decide by until the lease ends. Times are nanoseconds of one clock
-/// that never goes back; 0 is no lease.
+/// that never goes back. 0 stands for no lease.
 #[derive(Debug)]
 pub(super) struct Leased<T> {
     lease: AtomicU64,
@@ -56,16 +55,13 @@ impl<T> Leased<T> {
     /// Mutates the value. The change must not contradict the present lease.
     pub(super) fn mutate<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
-        // Counted first, in case `change` panics. The lock keeps readers away meanwhile.
+        // Counted first, in case `change` panics halfway. Readers wait for the lock.
         self.version.fetch_add(1, Ordering::Release);
         change(&mut value)
     }
 
-    /// Mutates the value. `change` also returns true if earlier looks at the value are invalid, and
-    /// only then the value gets another version.
-    ///
-    /// The version is counted after the change, whose result decides that, but before any lease
-    /// that rests on it.
+    /// Mutates the value. `change` also returns true if results of earlier reads are invalid. Only
+    /// then the version changes: after the value, but before any lease that relies on the change.
     pub(super) fn mutate_if_changed<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
         let (result, is_changed) = change(&mut value);
@@ -103,13 +99,13 @@ impl<T> Leased<T> {
         self.lease.store(0, Ordering::Release);
     }
 
-    /// Returns the end of the lease; 0 without one.
+    /// Returns the end of the lease, or 0 without one.
     pub(super) fn lease_end(&self) -> u64 {
         self.lease.load(Ordering::Acquire)
     }
 }
 
-/// Returns a time of the leases' clock as a number.
+/// Returns a time of the leases' clock in nanoseconds.
 pub(super) fn nanos(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,36 +1,34 @@
-//! The log of one bucket, as it is read: chain, lease, and the changes that a page causes. It has
-//! no clock and does no I/O.
+//! The reader of one bucket's log: it checks the chain, grants leases, and returns the changes that
+//! a page causes. It has no clock and does no I/O.
 //!
-//! The task starts a read ([`start_read`](LogReader::start_read)) and fetches the page. With that
-//! it finishes the read ([`finish_read`](LogReader::finish_read)). A page contains every revocation
+//! The task starts a read ([`start_read`](LogReader::start_read)), fetches the page, and finishes
+//! the read with it ([`finish_read`](LogReader::finish_read)). A page contains every revocation
 //! that the store had confirmed **before** the read started. So a lease runs from that moment.
 //!
 //! # Conclusions from a page
 //!
-//! | in the page | conclusion |
+//! | page | conclusion |
 //! |--|--|
-//! | any entry, and the reader has applied none | it starts there: **lease**, then reads back |
-//! | entries that link to the last one applied, each to the one before | they are applied |
-//! | all is applied, down to the last nonce | lease, to the read's start plus `staleness` |
-//! | more to be read | no lease; the next page at once, and after some pages a jump to the head |
-//! | another incarnation or server | **break**: no lease, and the reader starts at the new head |
-//! | a sequence or nonce that does not link | break |
-//! | an end that is behind the last entry applied | break |
-//! | no entry of this node's own revocation, in a later read | that is **lost** |
+//! | the first page of the reader | **lease**; the reader starts at the head, and reads back |
+//! | each entry links to the one before it, the first to the last applied one | apply them |
+//! | the last applied entry is the head | lease, until the read's start plus `staleness` |
+//! | the log has more entries | no lease; next page at once; after some pages jump to the head |
+//! | another incarnation or server | **break**: no lease, and a start at the new head |
+//! | an entry does not link | break |
+//! | the log ends before the last applied entry | break |
+//! | a later read lacks the entry of this node's own revocation | the revocation is **lost** |
 //!
 //! Sequences alone are not enough. A promoted replica that lost two entries and wrote two others
-//! has the same sequences, and lower ids of the stream. A reader would find nothing new.
+//! has the same sequences, and lower stream ids. A reader would find nothing new.
 //!
 //! # The horizon
 //!
-//! The node knows every revocation since its horizon. It decides tokens that were issued later, and
-//! the store all others. A node that starts knows none of the entries up to the head, and the
-//! head's time bounds them all. Each page that is read back lowers the horizon. After a break the
-//! store may have lost sessions as well, which no entry shows. So the horizon is the store's time
-//! **after** the read, until the old history is joined.
+//! A node that starts takes the head's time as its horizon. After a break the store may also have
+//! lost sessions, which no entry shows. So the horizon is the store's time **after** the read,
+//! until reading back joins the old history.
 //!
 //! The node keeps entries for `keep`, which only grows. When it has grown, the reader raises the
-//! horizon, and reads everything back once more.
+//! horizon, and reads the span back once more.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -43,17 +41,17 @@ use crate::{
     store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, Revocation, ServerId},
 };
 
-/// Upper bound of the own revocations that the log does not have yet. Beyond it they count as lost
-/// until the log has them.
+/// Maximum of this node's revocations that the reader expects in the log. More of them count as
+/// lost until the reader finds them there.
 pub(super) const MAX_PENDING: usize = 4096;
-/// The count of pages in a row that leave more to be read, after which the reader jumps to the
-/// head.
+/// Maximum of pages in a row that do not reach the end of the log. After them the reader jumps to
+/// the head.
 const PAGES_IN_A_ROW: u32 = 4;
 
 /// The state of reading one bucket's log.
 #[derive(Debug)]
 pub(super) struct LogReader {
-    /// Maximum age of the data that a local decision may use. Zero: this node decides nothing.
+    /// Maximum age of the data that a local decision may use. Zero if the node never decides.
     staleness: Duration,
     /// The last entry that was applied; `None` before the head was read.
     last: Option<LastEntry>,
@@ -61,30 +59,31 @@ pub(super) struct LogReader {
     /// The sequence of the head from which the current epoch began.
     head: u64,
     keep: Duration,
-    /// `keep` has grown, and the span is to be read once more.
+    /// `keep` has grown, so the span must be read once more.
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// This read and earlier ones grant no lease. A number and not a time: a read and a revocation
-    /// may fall into one moment of the clock.
+    /// Reads up to this number grant no lease. It is not a time, because a read and a revocation
+    /// may fall into the same moment of the clock.
     void_up_to: u64,
     /// Count of log restarts. It wraps.
     epoch: u16,
     /// True if anything was read in this epoch.
     was_read: bool,
-    /// The number of the last read, if its page has not come.
+    /// The number of the last read while its page is awaited.
     open: Option<u64>,
     /// Count of reads that were started.
     started: u64,
-    /// Count of pages in a row that left more to be read.
+    /// Count of pages in a row that did not reach the end.
     behind: u32,
     pending: VecDeque<PendingRevocation>,
 }
 
-/// An own revocation that the log does not have yet.
+/// A revocation of this node whose entry the reader has not found yet.
 #[derive(Debug)]
 struct PendingRevocation {
-    /// The number of the last read that was started before the store confirmed the revocation.
+    /// The number of the last read that started before the store's answer. Any later read must find
+    /// the entry.
     read: u64,
     position: LogPosition,
     revocation: Revocation,
@@ -95,12 +94,12 @@ struct LastEntry {
     incarnation: String,
     sequence: u64,
     nonce: String,
-    /// The nonce of the entry before, and its time; `None` if the entry itself was gone.
+    /// The nonce and the time of the entry before; `None` if the log no longer held the entry.
     previous: Option<(String, Timestamp)>,
     cursor: Option<LogCursor>,
 }
 
-/// A read of the log whose page has not come.
+/// A read of the log whose page is awaited.
 #[derive(Clone, Debug)]
 pub(super) struct PendingRead {
     number: u64,
@@ -108,7 +107,7 @@ pub(super) struct PendingRead {
     pub(super) query: LogQuery,
 }
 
-/// A read backwards whose page has not come.
+/// A read backwards whose page is awaited.
 #[derive(Clone, Debug)]
 pub(super) struct PendingBackRead {
     epoch: u16,
@@ -120,49 +119,48 @@ pub(super) struct PendingBackRead {
 pub(super) enum Break {
     /// The store has begun another incarnation.
     Incarnation,
-    /// The store has less than the reader has applied, or other entries; or entries were removed
-    /// unread.
+    /// The chain of entries is broken: the store has lost or replaced applied entries, or removed
+    /// unread ones.
     Chain,
-    /// Another server answers. Its log may continue at the same position, and still lack sessions
-    /// of the one before.
+    /// Another server answers. Even if its log continues at the same position, it may have lost
+    /// sessions.
     Server,
-    /// The log has grown faster than it is read.
+    /// The log grows faster than the node reads it.
     Behind,
 }
 
-/// The state changes that one page causes. The bucket first ends the lease on a break. Then it
-/// applies the entries and the bounds, grants the lease, and marks the lost entries.
+/// The state changes that one page causes. The bucket ends the lease on a break, applies entries
+/// and bounds, grants the new lease, and marks the lost entries, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Change {
     /// The epoch in which the entries were read.
     pub(super) epoch: u16,
     pub(super) broke: Option<Break>,
     pub(super) entries: Vec<LogEntry>,
-    /// An earlier entry, to be applied once more because it is kept for longer now.
+    /// An applied entry to apply once more, because `keep` has grown.
     pub(super) again: Option<LogEntry>,
     pub(super) bounds: Option<Bounds>,
     /// The end of the new lease, by the clock of the reads.
     pub(super) lease: Option<Duration>,
-    /// The time as of which every revocation is applied, by the clock of the reads.
+    /// The node has applied every revocation up to this time, by the clock of the reads.
     pub(super) known: Option<Duration>,
-    /// There is more to be read at once.
+    /// The task reads the next page at once.
     pub(super) more: bool,
-    /// Own revocations that the log must have by now.
+    /// This node's revocations that the read should have found. The store has lost them.
     pub(super) overdue: Vec<Revocation>,
     pub(super) lost: Option<Lost>,
 }
 
-/// The bounds of the tokens that a node decides, and the era in which a confirmation by the store
-/// counts.
+/// The bounds of the tokens that a node decides, and the era of valid confirmations by the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
     pub(super) horizon: Horizon,
-    /// Upper bound of a token's lifetime: the log does not keep entries for longer.
+    /// The time for which the log keeps entries. The replica decides no token that lives longer.
     pub(super) keep: Duration,
     pub(super) era: Era,
 }
 
-/// A span of time in which one server answered for one history of the log.
+/// A time in which one server, over one connection, answered for one history of the log.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Era {
     pub(super) epoch: u16,
@@ -202,13 +200,13 @@ impl LogReader {
         self.epoch
     }
 
-    /// Returns true while the way back from a break has not ended.
+    /// Returns true from a break until reading back ends.
     pub(super) fn is_broken(&self) -> bool {
         self.history.is_broken()
     }
 
-    /// Tracks an own revocation until the log has it. It is lost if a later read reaches the end of
-    /// the log and does not find it. Returns false if too many are tracked already.
+    /// Expects the entry of this node's own revocation. The revocation is lost if a later read
+    /// reaches the end of the log without it. Returns false if too many are pending.
     pub(super) fn track_pending(&mut self, revocation: &Revocation, position: &LogPosition) -> bool {
         let has_room = self.pending.len() < MAX_PENDING;
         if has_room {
@@ -218,13 +216,13 @@ impl LogReader {
         has_room
     }
 
-    /// Returns the least time for which entries matter.
+    /// Returns the time for which the log keeps entries.
     pub(super) fn keep(&self) -> Duration {
         self.keep
     }
 
-    /// Starts the next read, of at most `limit` entries. An earlier read whose page has not come is
-    /// given up: its page would prove nothing more.
+    /// Starts the next read, of at most `limit` entries. The page of an earlier read that comes
+    /// after this is ignored.
     pub(super) fn start_read(&mut self, now: Duration, limit: u32) -> PendingRead {
         self.started = self.started.wrapping_add(1);
         self.open = Some(self.started);
@@ -235,26 +233,26 @@ impl LogReader {
         PendingRead { number: self.started, began: now, query }
     }
 
-    /// Starts the next read backwards, if there is more to be read.
+    /// Starts the next read backwards. Returns `None` if reading back has ended.
     pub(super) fn start_back_read(&self, limit: u32) -> Option<PendingBackRead> {
         let (cursor, _) = self.history.way_back()?;
         Some(PendingBackRead { epoch: self.epoch, query: LogQuery::before(cursor.clone()).limit(limit) })
     }
 
-    /// Returns the time of the oldest entry that was read, and true if reading back is urgent;
-    /// `None` if no more is to be read.
+    /// Returns the time of the newest entry that remains to be read back, and true if reading back
+    /// is urgent. `None` if reading back has ended.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.history.way_back().map(|(_, oldest)| (oldest, self.history.is_broken()))
     }
 
-    /// Voids all reads so far: they grant no lease, because their pages may lack the latest event
-    /// in the store. The caller ends the lease.
+    /// Lets no read so far grant a lease, because its page may lack the store's latest event. The
+    /// caller ends the present lease.
     pub(super) fn require_later_read(&mut self) {
         self.void_up_to = self.started;
     }
 
-    /// Returns true if the entry at this position was passed: it is applied, or no token that it
-    /// concerns is decided here.
+    /// Returns true if the entry at this position is applied, or is older than the head where the
+    /// reader started. In the second case the horizon keeps the node from deciding its tokens.
     pub(super) fn has_passed(&self, position: &LogPosition) -> bool {
         let is_passed =
             |last: &LastEntry| last.incarnation == position.incarnation && last.sequence >= position.sequence;
@@ -266,14 +264,14 @@ impl LogReader {
         self.has_passed(position) && (position.sequence > self.head || !self.history.has_more_to_read())
     }
 
-    /// Returns true if the own revocation at this position was applied. *A server that is about to
-    /// be replaced confirms it, and the new one gives its sequence to another. By the sequence it
-    /// would count as applied.*
+    /// Returns true if this node's own revocation, with this position, was applied. *A server
+    /// confirms it and is replaced, and the new server gives its sequence to another revocation. By
+    /// the sequence alone it would count as applied.*
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.has_applied(position) && !self.history.has_other_at(position.sequence, revocation)
     }
 
-    /// Finishes a read with its page. `wall` is the time of this node's clock when it came.
+    /// Finishes a read with its page. `wall` is the time by this node's clock.
     pub(super) fn finish_read(&mut self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Change {
         if self.open.take_if(|open| *open == read.number).is_none() {
             return Change::default();
@@ -281,15 +279,15 @@ impl LogReader {
         if self.last.is_none() {
             return self.start_at_head(read, page, wall);
         }
-        self.go_on(read, page)
+        self.continue_after_last(read, page)
     }
 
     /// Starts at the newest entry.
     fn start_at_head(&mut self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Change {
-        self.grow(&page);
+        self.extend_keep(&page);
         let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
         let max_failover = page.max_failover;
-        // The later of the two: entries may have been written between the two reads.
+        // `m` is read before the log. An entry that was written in between is the head.
         let is_head =
             |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
         let newest = entries.pop().filter(is_head).map(|entry| self.extend_until(entry));
@@ -298,7 +296,7 @@ impl LogReader {
             None => Step { sequence, nonce: head, at, revocation: None },
         };
         let since = if self.is_broken() { now.max(step.at) } else { step.at };
-        // Until `since + max_failover`, a node may have opened sessions on the replaced server.
+        // Until then, another node may have opened sessions on the replaced server.
         let own = if self.is_broken() { since.saturating_add(max_failover) } else { since };
         let horizon = Horizon { since, own, external: wall.max(now), gap: None };
         let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));
@@ -317,21 +315,21 @@ impl LogReader {
     }
 
     /// Continues after the last entry.
-    fn go_on(&mut self, read: &PendingRead, page: LogPage) -> Change {
+    fn continue_after_last(&mut self, read: &PendingRead, page: LogPage) -> Change {
         if self.last.as_ref().is_some_and(|last| last.incarnation != page.incarnation) {
             return self.restart_at_head(Break::Incarnation);
         }
         if self.server.is_some() && self.server != page.server {
             return self.restart_at_head(Break::Server);
         }
-        self.grow(&page);
-        // Long enough for every token of that span to be dead, wherever clocks stand.
+        self.extend_keep(&page);
+        // Twice, so that each token of the gap has expired whatever the clocks show.
         self.history.forget_gap_up_to(page.now.saturating_sub(self.keep.saturating_mul(2)));
         let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
         let Some(mut last) = self.last.take() else { return Change::default() };
         for entry in &entries {
             let follows = last.sequence.checked_add(1) == Some(entry.sequence) && last.nonce == entry.previous;
-            // A script failed between the entry and `m`, and the next one took the same sequence:
+            // A script wrote the entry and failed before `m`, so the next one reused the sequence:
             // both are applied.
             let is_sibling = last.sequence == entry.sequence
                 && last.previous.as_ref().is_some_and(|(previous, _)| *previous == entry.previous);
@@ -363,8 +361,8 @@ impl LogReader {
         Change { epoch, broke, entries, more: true, ..Change::default() }
     }
 
-    /// Concludes a read that reached the end of the log: every entry is applied that the store had
-    /// confirmed before the read started.
+    /// Concludes a read that reached the end of the log. Only such a read grants a lease: it has
+    /// every revocation that the store confirmed before its start.
     fn reach_end(
         &mut self,
         read: &PendingRead,
@@ -391,8 +389,8 @@ impl LogReader {
 
     /// Finishes a read backwards with its page.
     pub(super) fn finish_back_read(&mut self, read: &PendingBackRead, page: LogPage) -> Change {
-        let is_of_this = |last: &LastEntry| last.incarnation == page.incarnation;
-        if read.epoch != self.epoch || !self.last.as_ref().is_some_and(is_of_this) {
+        let is_same = |last: &LastEntry| last.incarnation == page.incarnation;
+        if read.epoch != self.epoch || !self.last.as_ref().is_some_and(is_same) {
             return Change::default();
         }
         let read_from = read.query.cursor();
@@ -400,7 +398,7 @@ impl LogReader {
             return Change::default();
         }
         let LogPage { now, entries, more, next, .. } = page;
-        // Older entries concern no token that is alive.
+        // No token that older entries concern is alive.
         let is_over = |entry: &LogEntry| entry.at.saturating_add(self.keep) < now;
         let more = more && !entries.first().is_some_and(is_over);
         let BackPage { entries, lost } = self.history.read_back(entries, more, next);
@@ -409,7 +407,7 @@ impl LogReader {
         Change { epoch: self.epoch, entries, again, bounds: self.bounds(), lost, ..Change::default() }
     }
 
-    /// Stops reading back: there is no room for more.
+    /// Stops reading back, because the deny set has no room.
     pub(super) fn stop_reading_back(&mut self) {
         self.history.stop();
     }
@@ -419,9 +417,9 @@ impl LogReader {
         self.history.horizon().map(|horizon| Bounds { horizon, keep: self.keep, era })
     }
 
-    /// Notes the time for which the log keeps entries. If that has grown, the entries read before
-    /// no longer decide any token.
-    fn grow(&mut self, page: &LogPage) {
+    /// Takes over the page's `keep` if it is longer. Raises the horizon then, because entries that
+    /// matter under the new `keep` may be gone from the deny set.
+    fn extend_keep(&mut self, page: &LogPage) {
         if self.history.horizon().is_some() && page.keep > self.keep {
             self.history.raise(page.now);
             self.must_read_again = true;
@@ -429,8 +427,8 @@ impl LogReader {
         self.keep = self.keep.max(page.keep);
     }
 
-    /// Begins to read the span once more, if that is necessary. Returns the newest entry, to be
-    /// applied again.
+    /// Begins to read the span once more if `keep` has grown. Returns the newest entry, to apply it
+    /// again.
     fn read_again(&mut self) -> Option<LogEntry> {
         if !self.must_read_again || self.is_broken() {
             return None;
@@ -443,15 +441,16 @@ impl LogReader {
         Some(LogEntry { sequence, nonce, previous, previous_at, at, revocation: revocation?, until })
     }
 
-    /// Extends the time to which an entry matters, up to the time for which entries are kept now.
+    /// Extends the time until which an entry matters to the present `keep`.
     fn extend_until(&self, mut entry: LogEntry) -> LogEntry {
         entry.until = entry.until.max(entry.at.saturating_add(self.keep));
         entry
     }
 
-    /// Takes the own revocations that read `number` must have found. Those in the part that is
-    /// still to be read back stay until that has ended. *A failover loses one, and the new server
-    /// gives its sequence to another: by the sequence it would count as read.*
+    /// Takes this node's revocations that read `number` should have found. Those that may be in the
+    /// part that remains to be read back stay pending until reading back ends. *A failover loses
+    /// one, and the new server gives its sequence to another. By the sequence it would count as
+    /// read.*
     fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {
         let Some(last) = &self.last else { return Vec::new() };
         let all_is_read = !self.history.has_more_to_read();
@@ -475,8 +474,8 @@ impl LogReader {
         self.behind = 0;
         if std::mem::take(&mut self.was_read) {
             self.epoch = if self.epoch < LAST_EPOCH { self.epoch + 1 } else { 0 };
-            // The first restart reads at once. A log that breaks again before its head was read
-            // waits for the next poll.
+            // The first restart reads at once. If the log breaks again before the reader has the
+            // head, the next poll reads it. So broken cursors cause no endless reads.
             return Change { broke: Some(why), more: true, ..Change::default() };
         }
         Change { broke: Some(why), ..Change::default() }

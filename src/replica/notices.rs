@@ -1,4 +1,4 @@
-//! Notices to the operator about a store that has lost revocations.
+//! Notices to the operator that the store has lost revocations, or has them again.
 
 use crate::store::Revocation;
 
@@ -14,7 +14,7 @@ pub(crate) type OnRevoked = Box<dyn Fn(&mut dyn Iterator<Item = &Revocation>) + 
 pub(crate) enum Notice {
     /// The count of revocations that this node holds and the store's log lacks.
     Lost(usize),
-    /// The count of those that this node has republished.
+    /// The count of lost revocations that this node has republished.
     Republished(usize),
 }
 

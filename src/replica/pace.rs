@@ -1,5 +1,5 @@
-//! The pace of reading: the times at which buckets are read, and the rate of reading older entries
-//! back. No I/O.
+//! The pace of a feed's task: the times at which it reads buckets, and the rate at which it reads
+//! older entries back. No I/O.
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
@@ -8,29 +8,30 @@ use tokio::time::Instant;
 use crate::store::{LogEntry, Revocation};
 
 /// The shortest time between two reads of a bucket that nudges cause. A replica that decides
-/// nothing follows the log only to republish, and so reads at most once per poll interval. *Five
-/// hundred revocations a second made each node read all buckets 300 times a second.*
+/// nothing only republishes, so its nudges cause at most one read per poll interval. *Without the
+/// limit, 500 revocations a second made each node read all buckets 300 times a second.*
 const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 
 /// The next reads of the buckets of one feed.
 #[derive(Debug)]
 pub(super) struct Schedule {
     interval: Duration,
+    /// The shortest time between two reads that nudges cause.
     nudged: Duration,
     turns: BTreeMap<u32, Turn>,
-    /// No read before this moment: the last one failed.
+    /// No read before this moment, because the last one failed.
     not_before: Option<Instant>,
-    /// The time of the last look at the schedule, by the clock of the leases.
-    looked: Option<Duration>,
+    /// The last call of [`stood_still`](Self::stood_still), by the leases' clock.
+    last_tick: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     /// The time of the next poll.
     poll: Instant,
-    /// The time of the read for a nudge.
+    /// The time of the read that a nudge has caused.
     nudge: Option<Instant>,
-    /// The earliest moment for the next read for a nudge.
+    /// The earliest moment of the next read that a nudge causes.
     allowed: Instant,
 }
 
@@ -43,7 +44,7 @@ impl Schedule {
             nudged: if decides { SHORTEST_NUDGED } else { interval.max(SHORTEST_NUDGED) },
             turns: buckets.iter().map(|bucket| (*bucket, turn)).collect(),
             not_before: None,
-            looked: None,
+            last_tick: None,
         }
     }
 
@@ -57,7 +58,7 @@ impl Schedule {
         }
     }
 
-    /// Schedules a read of buckets at once: a request waits for it, or there is more to be read.
+    /// Schedules an immediate read of buckets: a request waits for it, or the log has another page.
     pub(super) fn hurry(&mut self, buckets: &[u32], now: Instant) {
         for bucket in buckets {
             if let Some(turn) = self.turns.get_mut(bucket) {
@@ -66,7 +67,7 @@ impl Schedule {
         }
     }
 
-    /// Puts all reads off.
+    /// Postpones all reads.
     pub(super) fn delay(&mut self, until: Instant) {
         self.not_before = Some(until);
     }
@@ -77,7 +78,7 @@ impl Schedule {
             return Vec::new();
         }
         let was_put_off = self.not_before.take().is_some();
-        // Polls that are nearly due are included: one round trip serves them all.
+        // One round trip also serves the polls that are nearly due.
         let soon = now + self.interval / 8;
         let is_poll = was_put_off || self.turns.values().any(|turn| turn.poll <= now);
         let mut due = Vec::new();
@@ -102,40 +103,40 @@ impl Schedule {
         self.not_before.map_or(next, |moment| next.max(moment))
     }
 
-    /// Returns true if more time has passed since the last call than a poll and `longest` allow:
-    /// the process stood still.
+    /// Returns true if more time has passed since the last call than twice a poll interval and
+    /// `longest`: the process was suspended.
     pub(super) fn stood_still(&mut self, now: Duration, longest: Duration) -> bool {
-        let looked = self.looked.replace(now);
+        let last_tick = self.last_tick.replace(now);
         let most = self.interval.saturating_add(longest).saturating_mul(2);
-        looked.is_some_and(|looked| now.saturating_sub(looked) > most)
+        last_tick.is_some_and(|tick| now.saturating_sub(tick) > most)
     }
 }
 
-/// The greatest age of the entries that are read back first after a start, at [`FIRST_RATE`] and up
-/// to [`FIRST`].
+/// Maximum age of the entries that a node reads back at [`FIRST_RATE`], up to [`FIRST`] bytes.
 const RECENT: Duration = Duration::from_secs(600);
-/// The bytes that one node reads back first. *Nodes that start together on a full log would read it
-/// all at the same time, in front of the requests of the others.*
+/// The bytes that a node may read back at [`FIRST_RATE`]. *Without this limit, nodes that start
+/// together on a full log delay the requests of the others.*
 const FIRST: u64 = 2 << 20;
-/// Bytes a second.
+/// The rate of recent entries, in bytes a second.
 const FIRST_RATE: u64 = 4_000_000;
-/// The rate in bytes a second of all further entries that are read back.
+/// The rate of all other entries, in bytes a second.
 const RATE: u64 = 1_000_000;
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// The bytes of an entry besides its ids.
+/// The size of an entry without its ids, in bytes.
 const OVERHEAD: u64 = 250;
 
 /// The pace at which one feed reads older entries back.
 #[derive(Debug)]
 pub(super) struct BackPace {
-    /// The feeds of this node share the rates.
+    /// The count of this node's feeds, which share the rates.
     feeds: u64,
-    /// The bytes that may still be read at the first rate.
-    first: u64,
-    next: Instant,
-    /// No page before this moment, unless it is urgent.
-    not_before: Instant,
-    /// No page before this moment: the last one failed.
+    /// The bytes that the feed may still read at [`FIRST_RATE`].
+    first_left: u64,
+    /// The time of the next page at [`RATE`].
+    next_at_rate: Instant,
+    /// The time of the next page at [`FIRST_RATE`].
+    next_at_first_rate: Instant,
+    /// No page before this moment, because the last one failed.
     failed_until: Instant,
     turn: usize,
 }
@@ -146,20 +147,19 @@ impl BackPace {
         let now = Instant::now();
         Self {
             feeds,
-            first: FIRST.checked_div(feeds).unwrap_or(FIRST),
-            next: now,
-            not_before: now,
+            first_left: FIRST.checked_div(feeds).unwrap_or(FIRST),
+            next_at_rate: now,
+            next_at_first_rate: now,
             failed_until: now,
             turn: 0,
         }
     }
 
-    /// Returns the time at which the next page, whose entries have this age, is to be read. After a
-    /// break it is `is_urgent`: until the old history is joined, requests ask the store about each
-    /// token.
+    /// Returns the time of the next page, whose entries have this age. A page `is_urgent` after a
+    /// break: until the node joins the old history, requests ask the store about each token.
     pub(super) fn next(&self, age: Duration, is_urgent: bool) -> Instant {
-        let is_first = age <= RECENT && self.first > 0;
-        let paced = if is_first { self.not_before } else { self.next };
+        let is_first = age <= RECENT && self.first_left > 0;
+        let paced = if is_first { self.next_at_first_rate } else { self.next_at_rate };
         if is_urgent { self.failed_until } else { paced.max(self.failed_until) }
     }
 
@@ -169,18 +169,18 @@ impl BackPace {
         self.turn.checked_rem(buckets).unwrap_or(0)
     }
 
-    /// Counts a page, with its skipped entries. *A page of skipped entries only counted as free, so
-    /// the next one was read at once.*
+    /// Counts the bytes of a page, skipped entries included. *When these were not counted, a node
+    /// read pages of skipped entries without a pause.*
     pub(super) fn count_page(&mut self, entries: &[LogEntry], skipped: u32, now: Instant) {
         let bytes = entries.iter().map(size_of_entry).sum::<u64>();
         let bytes = bytes.saturating_add(OVERHEAD.saturating_mul(skipped.into())).max(OVERHEAD);
-        self.first = self.first.saturating_sub(bytes);
-        let takes = |rate| Duration::from_nanos(bytes.saturating_mul(self.feeds).saturating_mul(1_000_000_000 / rate));
-        self.next = self.next.max(now) + takes(RATE);
-        self.not_before = now + takes(FIRST_RATE);
+        self.first_left = self.first_left.saturating_sub(bytes);
+        let time = |rate| Duration::from_nanos(bytes.saturating_mul(self.feeds).saturating_mul(1_000_000_000 / rate));
+        self.next_at_rate = self.next_at_rate.max(now) + time(RATE);
+        self.next_at_first_rate = now + time(FIRST_RATE);
     }
 
-    /// Reads no page for a while after a failure.
+    /// Postpones the next page after a failure.
     pub(super) fn pause_after_failure(&mut self, now: Instant) {
         self.failed_until = now + AFTER_FAILURE;
     }

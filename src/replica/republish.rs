@@ -1,12 +1,13 @@
 //! The task that republishes the revocations that the store has lost.
 //!
 //! A restart from a snapshot, a failover to a replica that lagged, or an old backup revives revoked
-//! sessions. Every node still holds the revocations that matter. Once it has joined the log that is
-//! there now, or read it to its end, it republishes those that are missing. That is idempotent, and
-//! makes nothing new: sessions that were opened since the revocation stay alive.
+//! sessions. Every node still holds the revocations that matter. After a break it reads the new
+//! log back to a known entry or to its end, and then republishes the missing ones. That is
+//! idempotent. Sessions that were opened after a revocation stay alive
+//! (`docs/protocol.md`, section 10).
 //!
-//! That order goes by the server's time. If the new server's clock is behind that of the lost one,
-//! a session that was opened in between may end as well.
+//! Before and after are by the server's time. If the new server's clock is behind the old one's,
+//! republishing may end a session that was opened shortly after the revocation.
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
@@ -19,31 +20,30 @@ use crate::{
     store::Revocation,
 };
 
-/// The mean pause before a node republishes. All nodes see the loss at once; the first one to
-/// republish spares the others the work, as they find the entries in the log.
-const HESITATION: Duration = Duration::from_millis(400);
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
-const AT_ONCE: usize = 8;
+/// The longest pause before a node republishes. All nodes see a loss at once. The pauses differ, so
+/// that the first node writes the entries and the others find them in the log.
+const FIRST_PAUSE: Duration = Duration::from_millis(400);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+const CONCURRENT: usize = 8;
 const BATCH: usize = 4096;
-/// Deadline of one revocation. A store has a shorter one of its own; this is for a store that does
-/// not.
+/// Deadline of one revocation, for a store that has no deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Republishes at each loss, until it is aborted.
+/// Republishes after each loss, until the task is aborted.
 pub(super) async fn republish(replica: Arc<Replica>) {
     loop {
         replica.has_lost.notified().await;
-        sleep(jittered(HESITATION)).await;
+        sleep(jittered(FIRST_PAUSE)).await;
         let mut is_reported = vec![false; replica.buckets.len()];
-        // A revocation that the store refuses is offered again until it is past its use. No bucket
-        // waits for another's.
+        // The node retries a revocation that the store refuses until the revocation has expired.
+        // Refusals in one bucket do not delay the other buckets.
         while !republish_all(&replica, &mut is_reported).await {
-            sleep(jittered(AFTER_FAILURE)).await;
+            sleep(jittered(PAUSE_AFTER_FAILURE)).await;
         }
     }
 }
 
-/// Republishes the missing revocations of all buckets. Returns true if nothing is missing any more.
+/// Republishes the missing revocations of all buckets. Returns true if the store confirmed all.
 async fn republish_all(replica: &Replica, is_reported: &mut [bool]) -> bool {
     let mut is_done = true;
     for ((number, bucket), is_reported) in (0..).zip(replica.buckets.iter()).zip(is_reported) {
@@ -84,6 +84,6 @@ async fn republish_batch(
         }
         is_confirmed
     };
-    let confirmed = stream::iter(missing).map(republish).buffer_unordered(AT_ONCE);
+    let confirmed = stream::iter(missing).map(republish).buffer_unordered(CONCURRENT);
     confirmed.filter(|is_confirmed| std::future::ready(*is_confirmed)).count().await
 }

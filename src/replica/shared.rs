@@ -1,4 +1,4 @@
-//! The replica, as requests and tasks share it.
+//! The replica as requests and tasks share it, and the routes from tokens to their revocations.
 
 use std::{
     fmt,
@@ -30,24 +30,24 @@ use crate::{
     },
 };
 
-/// Upper bound of the memory that the ids of revocations take, in all buckets: some 4 to 8 million
-/// sessions. (Their index adds some 20 bytes for each.) Beyond it the node forgets the oldest, and
+/// Maximum memory of the ids of revocations in all buckets, enough for 4 to 8 million sessions. The
+/// index takes some 20 more bytes for each. Beyond it the node drops the oldest revocations, and
 /// asks the store about tokens of their time.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// The look at a token whose bucket does not exist: only the store knows it.
+/// The look at a token whose bucket does not exist. Only the store can answer for it.
 const UNKNOWN: Look = Look { is_refused: false, is_covered: false };
 
-/// More than any store has.
+/// Bounds the memory if a store reports a senseless count. No store has so many.
 const MAX_BUCKETS: u32 = 1 << 16;
 
-/// The local copy of a store's revocations.
+/// This node's copy of the revocation log, and its leases.
 pub(crate) struct Replica {
     pub(super) source: Source,
     pub(super) clock: Arc<dyn Clock>,
-    /// By number.
+    /// The index is the bucket's number.
     pub(super) buckets: Box<[Bucket]>,
-    /// For each bucket the bell that wakes the task that reads it.
+    /// For each bucket, the bell that wakes the task which reads it.
     bells: Box<[Arc<Bell>]>,
     pub(super) monitor: Monitor,
     pub(super) notices: Notices,
@@ -56,8 +56,8 @@ pub(crate) struct Replica {
     pub(super) has_lost: Notify,
     hasher: NameHasher,
     staleness: Duration,
-    /// The longest staleness that the store has ever reported, in ms. A store that loses its data
-    /// has forgotten it, and nodes keep using it until they notice.
+    /// The longest staleness of any node, as far as this node knows, in ms. It never falls: a store
+    /// that lost its data no longer reports it, while nodes still decide by it.
     longest_staleness: AtomicU64,
     leeway: Duration,
     /// Counts the eras of all buckets.
@@ -65,12 +65,13 @@ pub(crate) struct Replica {
     checks: HorizonChecks,
 }
 
-/// The route from a token to its revocations: buckets and hashes of its names, computed once.
+/// The route from a token to its revocations: the buckets and hashes of its names. It is computed
+/// once per token, not per request.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
-    /// A token of our own.
+    /// A token of this crate.
     Session(SessionRoute),
-    /// Another issuer's token: each name under which it may be revoked.
+    /// Another issuer's token, with each name under which it may be revoked.
     External(Arc<[ExternalRoute]>),
 }
 
@@ -102,17 +103,16 @@ pub(crate) struct Source {
 /// Configuration of a replica.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplicaSettings {
-    /// Maximum age of the data that a local decision may use. Zero: every request asks the store,
-    /// and the node follows the log only to republish what the store loses.
+    /// Maximum age of the data that a local decision may use. If it is zero, every request asks the
+    /// store, and the node reads the log only to republish what the store loses.
     pub(crate) staleness: Duration,
-    /// The interval of reads if nothing happens.
+    /// The interval of reads without nudges.
     pub(crate) interval: Duration,
     /// The deadline of one read.
     pub(crate) deadline: Duration,
     /// The largest difference between the clocks of issuers and of this node.
     pub(crate) leeway: Duration,
-    /// The highest rate, in tokens a second, of checks at the store of tokens that were issued
-    /// before the horizon.
+    /// Maximum of store checks per second of tokens that were issued before the horizon.
     pub(crate) check_rate: NonZeroU32,
 }
 
@@ -153,12 +153,12 @@ impl Replica {
         }
     }
 
-    /// Returns true if the replica may ever decide.
+    /// Returns true if the replica ever decides, which means bounded staleness.
     pub(crate) fn decides(&self) -> bool {
         !self.staleness.is_zero()
     }
 
-    /// Returns the longest time for which any node known to this one may decide by old data.
+    /// Returns the longest staleness of any node, as far as this node knows.
     pub(crate) fn longest_staleness(&self) -> Duration {
         Duration::from_millis(self.longest_staleness.load(Ordering::Relaxed))
     }
@@ -168,12 +168,11 @@ impl Replica {
         self.longest_staleness.fetch_max(saturating_millis(page.max_staleness), Ordering::Relaxed);
     }
 
-    /// Returns the state of the replica.
     pub(crate) fn status(&self) -> ReplicaStatus {
         self.monitor.status(&self.buckets, self.clock.elapsed())
     }
 
-    /// Returns the route of one of our own tokens.
+    /// Returns the route of a token of this crate.
     pub(crate) fn route(&self, bearer: &Bearer<'_>) -> Route {
         Route::Session(self.session_route(self.bucket_of(bearer.subject), bearer))
     }
@@ -203,44 +202,44 @@ impl Replica {
         self.buckets.get(usize::try_from(number).ok()?)
     }
 
-    /// Has a bucket's log read at once.
+    /// Wakes the task that reads a bucket's log.
     fn wake_reader_of(&self, number: u32) {
         if let Some(bell) = usize::try_from(number).ok().and_then(|number| self.bells.get(number)) {
             bell.ring(number);
         }
     }
 
-    /// Returns true if the token was accepted here before, and the bucket has since learned nothing
-    /// that might concern it. No I/O, no lock, no allocation.
+    /// Returns true if this replica accepted the token before, the bucket's data have not changed
+    /// since, and the lease holds. Does no I/O, and takes no lock and no memory.
     ///
-    /// `note` is the cell into which [`verdict`](Self::verdict) of this replica wrote when it
-    /// accepted this token.
+    /// `note` is the cell that [`verdict`](Self::verdict) wrote when it accepted this token.
     #[inline]
     pub(crate) fn still_accepts(&self, route: &Route, note: &AtomicU64) -> bool {
         match route {
             Route::Session(route) => self.bucket(route.bucket).is_some_and(|bucket| {
                 bucket.data.is_current(note.load(Ordering::Relaxed), || nanos(self.clock.elapsed()))
             }),
-            // Its names lie in several buckets at once.
+            // Its names are in several buckets, and `note` holds the version of one.
             Route::External(_) => false,
         }
     }
 
-    /// Returns the verdict of the deny set on a token. No I/O.
+    /// Returns the verdict on a token. Does no I/O.
     ///
-    /// `alive` is the store's last confirmation that it is not revoked. A token that was alive
-    /// after the horizon was not revoked before it: so one check is enough for each older token.
+    /// `alive` is the store's last confirmation that the token is not revoked. If that confirmation
+    /// is later than the horizon, the node knows every revocation since. So the store checks a token
+    /// from before the horizon only once.
     pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
-        match self.verdict_given(route, bearer, alive, note) {
+        match self.verdict_with(route, bearer, alive, note) {
             Verdict::BeforeHorizon => match self.checks.confirmed(bearer) {
-                Some(alive) => self.verdict_given(route, bearer, alive, note),
+                Some(alive) => self.verdict_with(route, bearer, alive, note),
                 None => Verdict::BeforeHorizon,
             },
             verdict => verdict,
         }
     }
 
-    fn verdict_given(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
+    fn verdict_with(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         let now = || nanos(self.clock.elapsed());
         let times = self.times(bearer, alive);
         match route {
@@ -330,18 +329,18 @@ impl Replica {
         (self.on_revoked)(&mut std::iter::once(revocation));
     }
 
-    /// Returns true if the store may check one more token from before the horizon.
+    /// Returns true if the rate allows to check one more token from before the horizon.
     pub(crate) fn admits_check(&self) -> bool {
         self.checks.admit(nanos(self.clock.elapsed()))
     }
 
     /// Records the store's confirmation, at its time `at`, that a token is not revoked. It counts
-    /// only if it came from the server whose log this node reads. *A node follows the log of one
-    /// server, while a strict read still reaches the one that was replaced. The token would be
-    /// accepted for good.*
+    /// only if it came from the server whose log this node reads. *A node reads the log of the new
+    /// server, and a check still reaches the replaced one, which lacks the revocation. The node
+    /// would accept the token until it expires.*
     pub(crate) fn confirm(&self, route: &Route, bearer: &Bearer<'_>, at: Timestamp, server: Option<ServerId>) -> Alive {
-        // Loaded before the servers are compared: an era that begins in between voids the
-        // confirmation.
+        // Loaded before the servers are compared, so that an era that begins in between makes the
+        // confirmation void.
         let eras = self.eras.load(Ordering::Acquire);
         let follows = |bucket: u32, server| self.bucket(bucket).is_some_and(|bucket| bucket.follows(server));
         let counts = server.is_some_and(|server| match route {
@@ -356,9 +355,9 @@ impl Replica {
         alive
     }
 
-    /// Records that the store has refused one of our own tokens. From here on this node refuses it
-    /// without asking the store. A late page of the log may grant a lease before the node knows the
-    /// revocation. And a client that repeats a revoked token does not load the store.
+    /// Records that the store has refused a token of this crate. From now on the node refuses it
+    /// without asking: the next lease may come from a page that lacks the revocation. It also keeps
+    /// clients that repeat a revoked token from loading the store.
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(route) = route
             && let Some(bucket) = self.bucket(route.bucket)
@@ -371,14 +370,13 @@ impl Replica {
         }
     }
 
-    /// Notes that the store does not know the session. The note is brief, because the store may
-    /// know it again. Its data may be on their way back, or an empty server may have answered for a
-    /// moment.
+    /// Notes for two seconds that the store does not know the session. The store may soon know it
+    /// again: its data are being restored, or an empty server has answered for a moment.
     pub(crate) fn note_unknown(&self, bearer: &Bearer<'_>) {
         self.checks.note_unknown(bearer, self.clock.elapsed());
     }
 
-    /// Returns true if the store did not know the session a moment ago.
+    /// Returns true for two seconds after [`note_unknown`](Self::note_unknown) for this session.
     pub(crate) fn is_unknown(&self, bearer: &Bearer<'_>) -> bool {
         self.checks.is_unknown(bearer, self.clock.elapsed())
     }
@@ -386,8 +384,8 @@ impl Replica {
     /// Adds a revocation of this node that the store has confirmed. It holds for every request that
     /// starts from now on.
     ///
-    /// The entry of a repeated revocation may be in a part of the log that was read long ago. The
-    /// replica would expect it in a later part, and take it for lost.
+    /// Skips a revocation whose entry was applied before, such as a repeated one. The replica would
+    /// expect the entry in a later page, and take it for lost.
     pub(crate) fn record_revocation(&self, now: Timestamp, logged: &Logged) {
         let Logged { revocation, until, position, .. } = logged;
         let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
@@ -397,7 +395,7 @@ impl Replica {
         self.announce(revocation);
     }
 
-    /// Adds the end of a session that the store has ended in another operation of this node.
+    /// Adds the end of a session that the store has ended in another operation, such as a refresh.
     pub(crate) fn record_session_end(
         &self,
         subject: &Subject,
@@ -407,8 +405,7 @@ impl Replica {
     ) {
         let number = self.source.log.bucket_of(subject);
         let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
-        // The position of its entry is not known, so the reader expects it once the whole log is
-        // read.
+        // The position of its entry is unknown, so the reader expects it once reading back ends.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
         let bucket = self.bucket(number);
         if bucket.is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {
@@ -417,7 +414,7 @@ impl Replica {
         self.announce(&ended);
     }
 
-    /// Ends the lease until the entry at this position of the log is read.
+    /// Ends the lease of a bucket, unless the log was read to this position, and wakes the task.
     pub(crate) fn require_position(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
             bucket.require_position(position);
@@ -432,7 +429,6 @@ impl Replica {
 }
 
 impl SessionRoute {
-    /// Returns the names of this token, with their hashes.
     fn names<'a>(&self, bearer: &Bearer<'a>) -> SessionNames<'a> {
         let Bearer { subject, session_id, token_id, .. } = *bearer;
         let subject = subject.as_str();

@@ -1,4 +1,4 @@
-//! The state of a replica and its reason, for `status` and for the log.
+//! The state of a replica and its reason, for `TokenService::status` and for log messages.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,56 +15,55 @@ use crate::{
 };
 
 const CATCHING_UP: &str =
-    "a revocation has just been made here, or the lease has just ended; the next read of the log gives it back";
+    "this node has just made a revocation, or the lease has just ended; the next read of the log grants a new one";
 
-/// The way in which requests are decided now.
+/// The way in which the node decides requests at present.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ReplicaState {
-    /// The replica decides, without asking the store.
+    /// The replica decides for all users, without asking the store.
     Leased,
-    /// The store decides, at every request: for all users, or for those of some buckets.
+    /// For all users, or for those of some buckets, the node has no lease, so the store decides.
     Strict,
-    /// The revocation log, or that of some buckets, cannot be read. Requests ask the store, and are
-    /// refused (503) if that does not answer either.
+    /// The same, and the node cannot read the revocation log of those buckets. If the store does
+    /// not answer requests either, the response is 503.
     Unavailable,
 }
 
-/// The state of the local copy of the revocation log.
+/// The state of a node's copy of the revocation log.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ReplicaStatus {
-    /// The way in which requests are decided now.
+    /// The way in which the node decides requests at present.
     pub state: ReplicaState,
-    /// The reason why the replica does not decide.
+    /// The reason why the replica does not decide, or `None` if it does.
     pub reason: Option<&'static str>,
     /// Maximum age of the data that a local decision may use, in milliseconds.
     pub staleness_bound_ms: u64,
-    /// Count of the buckets whose requests are decided here.
+    /// Count of the buckets with a lease.
     pub leased_buckets: usize,
     /// Count of all buckets.
     pub buckets: usize,
-    /// Count of the revocations in the deny set.
+    /// Count of the revocations that the node holds.
     pub revocations: usize,
     /// The memory that they take, in bytes.
     pub bytes: usize,
-    /// Time since the log was last read, in milliseconds; of several servers, the longest. Absent
-    /// if it never was.
+    /// Time since the last read of the bucket that was read longest ago, in milliseconds. `None` if
+    /// a bucket was never read.
     pub last_read_ms: Option<u64>,
 }
 
-/// Watches the feeds of a replica.
+/// The health of all feeds of a replica.
 pub(super) struct Monitor {
     /// In the order of the feeds.
     pub(super) feeds: Box<[Arc<FeedMonitor>]>,
     staleness: Duration,
 }
 
-/// Watches the task that reads one feed.
+/// The health of one feed, and the bell that wakes its task.
 #[derive(Debug)]
 pub(super) struct FeedMonitor {
-    /// Requests ring it to wake the task.
     pub(super) bell: Arc<Bell>,
     health: Mutex<FeedHealth>,
 }
@@ -99,7 +98,8 @@ impl FeedMonitor {
         self.bell.buckets()
     }
 
-    /// Notes that these buckets were read. The cause stays if it may concern others.
+    /// Notes that these buckets were read. If `cause` is `None`, an earlier cause ends only if they
+    /// are all buckets of the feed.
     pub(super) fn set_read(&self, now: Duration, buckets: &[u32], cause: Option<Cause>) {
         let mut health = self.health();
         for (bucket, last) in self.buckets().iter().zip(&mut health.last_read) {
@@ -154,13 +154,12 @@ impl Monitor {
         Self { feeds: feeds.iter().map(|feed| Arc::new(FeedMonitor::new(&**feed))).collect(), staleness }
     }
 
-    /// Returns the bell that wakes the task which reads this bucket.
+    /// Returns the bell of the feed that reads this bucket.
     pub(super) fn bell_of(&self, bucket: u32) -> Option<Arc<Bell>> {
         let feed = self.feeds.iter().find(|feed| feed.buckets().contains(&bucket))?;
         Some(Arc::clone(&feed.bell))
     }
 
-    /// Returns the state of the replica.
     pub(super) fn status(&self, all: &[Bucket], now: Duration) -> ReplicaStatus {
         let (mut revocations, mut bytes) = (0, 0);
         for bucket in all {
@@ -169,11 +168,11 @@ impl Monitor {
         }
         let (mut state, mut cause, mut last_read) = (ReplicaState::Leased, None, Some(Duration::MAX));
         for feed in &self.feeds {
-            let its_state = feed.state(all, now);
+            let feed_state = feed.state(all, now);
             let health = feed.health();
             last_read = last_read.min(health.last_read.iter().copied().min().flatten());
-            if its_state as u8 > state as u8 {
-                (state, cause) = (its_state, health.cause);
+            if feed_state as u8 > state as u8 {
+                (state, cause) = (feed_state, health.cause);
             }
         }
         ReplicaStatus {
@@ -189,12 +188,12 @@ impl Monitor {
     }
 
     /// Logs the state of a feed's buckets if it has changed.
-    #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self, reason = "it is needed to log"))]
+    #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self, reason = "only for log messages"))]
     pub(super) fn report(&self, feed: &FeedMonitor, all: &[Bucket], now: Duration) {
         let state = feed.state(all, now);
         let mut health = feed.health();
         let cause = health.cause.filter(|_| state != ReplicaState::Leased);
-        // A moment without lease, because of a revocation made here, is not reported.
+        // A revocation by this node may end the lease for a moment. That is no news.
         if health.reported == Some((state, cause)) || (state == ReplicaState::Strict && cause.is_none()) {
             return;
         }
@@ -212,14 +211,14 @@ impl Monitor {
         let (buckets, reason) = (concerned.count(), cause.map_or("", Cause::reason));
         match state {
             ReplicaState::Leased => {
-                let text = "requests are decided by the replica of the revocation log";
+                let text = "the replica of the revocation log decides requests";
                 tracing::info!(?state, buckets, first_bucket, "{text}");
             }
             _ if self.staleness.is_zero() => {
-                tracing::debug!(?state, reason, buckets, first_bucket, "the revocation log is followed");
+                tracing::debug!(?state, reason, buckets, first_bucket, "the node follows the log to republish losses");
             }
             _ => {
-                let text = "the replica of the revocation log does not decide for these buckets; \
+                let text = "the replica of the revocation log has no lease on these buckets; \
                             their users' requests ask the store";
                 tracing::warn!(?state, reason, buckets, first_bucket, "{text}");
             }

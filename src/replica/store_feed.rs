@@ -9,7 +9,7 @@ use crate::{
     store::{BoxFuture, LogFeed, LogPages, LogQuery, RevocationLog},
 };
 
-/// The feed of all buckets. No nudge wakes it, so it reads at each poll.
+/// A feed of all buckets. It gets no nudges: the task reads it at each poll only.
 pub(super) struct StoreFeed {
     log: Arc<dyn RevocationLog>,
     buckets: Vec<u32>,

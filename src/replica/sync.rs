@@ -1,4 +1,4 @@
-//! The primitives of `lease`. The loom test puts loom's in their place.
+//! The primitives of `lease`. The loom test replaces this module by one with loom's primitives.
 
 pub(super) use std::sync::{
     PoisonError, RwLock,

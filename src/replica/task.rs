@@ -1,5 +1,5 @@
-//! The tasks of a replica: one for each feed, which is a server that holds a part of the log, and
-//! one that republishes.
+//! The tasks of a replica: one for each feed, and one that republishes. A feed reads the buckets of
+//! one server.
 
 use std::{
     num::NonZeroU32,
@@ -34,27 +34,26 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A tick that comes later than this, and than the staleness, shows that the process or machine
-/// stood still.
+/// If a tick of the task is late by more than this and the staleness, the process or the machine
+/// was suspended.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// The most entries of one read, of all buckets. On a network of 80 Mbit/s 1024 entries of 375
-/// bytes take 40 ms, of a deadline of 150 ms at least.
+/// Maximum of entries of one read, over all buckets. At 80 Mbit/s, 1024 entries of 375 bytes take
+/// 40 ms. The shortest deadline of a read is 150 ms.
 const ENTRIES_A_READ: u32 = 1024;
-/// A read that was late is repeated with half of the entries, down to these.
+/// After a failed read the maximum is halved, down to this.
 const FEWEST_ENTRIES_A_READ: u32 = 32;
-/// The most entries of a page that is read backwards: few, because requests wait while one is read
-/// and applied.
+/// Maximum of entries of a page backwards. It is small, because reads and requests wait for it.
 const ENTRIES_A_BACK_PAGE: u32 = 64;
 
 #[cfg(feature = "tracing")]
-const GOES_ON: &str = "this node goes on from its newest entry";
+const GOES_ON: &str = "this node continues from its newest entry";
 
-/// The tasks of a replica. They end when this is dropped.
+/// The tasks of a replica. Dropping it aborts them.
 #[derive(Debug)]
 pub(crate) struct ReplicaTasks(Vec<AbortHandle>);
 
 impl ReplicaTasks {
-    /// Makes a replica of the store's log, and starts its tasks over these feeds, on this runtime.
+    /// Creates a replica of the store's log, and starts its tasks over these feeds on this runtime.
     pub(crate) fn start(
         runtime: &Handle,
         source: Source,
@@ -101,10 +100,9 @@ struct FeedTask {
     feed: Box<dyn LogFeed>,
     settings: ReplicaSettings,
     schedule: Schedule,
-    /// The most entries of the next read.
     limit: u32,
     back: BackPace,
-    /// True once any task has logged that entries of the log were skipped.
+    /// True once any of the tasks has logged that entries were skipped.
     has_skipped: Arc<AtomicBool>,
 }
 
@@ -114,7 +112,7 @@ impl FeedTask {
         let _stopped = StoppedGuard { replica: Arc::downgrade(&self.replica), monitor: Arc::clone(&self.monitor) };
         let mut failures = 0;
         loop {
-            self.notice_standstill();
+            self.suspect_after_standstill();
             let began = Instant::now();
             let due = self.schedule.due(began);
             if !due.is_empty() {
@@ -124,8 +122,8 @@ impl FeedTask {
                         failures += 1;
                         self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
                         self.monitor.set_cause(Cause::Store(error.kind()));
-                        // Wake-ups do not shorten this pause: a server that is down gets no more
-                        // reads because requests need them.
+                        // Nudges and waiting requests do not shorten this pause. Otherwise a server
+                        // that is down would get the more reads the more requests need it.
                         self.schedule.delay(began + self.pause(failures));
                     }
                 }
@@ -151,19 +149,19 @@ impl FeedTask {
         }
     }
 
-    /// Drops the connections after this node stood still: meanwhile another server may have
-    /// replaced theirs, without notice to this node.
-    fn notice_standstill(&mut self) {
+    /// Drops the feed's connections after a suspension: meanwhile another server may have taken
+    /// over, without notice to this node.
+    fn suspect_after_standstill(&mut self) {
         let longest = self.settings.staleness.max(STANDSTILL);
         if self.schedule.stood_still(self.replica.clock.elapsed(), longest) {
             self.feed.suspect();
         }
     }
 
-    /// Reads the log of some buckets once.
+    /// Reads one page of each of these buckets.
     async fn read(&mut self, due: &[u32]) -> Result<(), StoreError> {
-        // Taken before the queries are sent: the pages contain all revocations that were confirmed
-        // by now.
+        // The leases run from here, before the queries are sent: the pages contain all revocations
+        // that the store has confirmed by now.
         let now = self.replica.clock.elapsed();
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
@@ -190,8 +188,8 @@ impl FeedTask {
                     }
                 }
                 Err(error) => {
-                    // A late page proves nothing. One that cannot be read may be another
-                    // deployment's.
+                    // A page that failed or is late leaves the lease as it is. An unreadable one
+                    // may be another deployment's, so the bucket's lease ends.
                     if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
                         bucket.reject_page();
                     }
@@ -200,7 +198,7 @@ impl FeedTask {
             }
         }
         match unread {
-            // A server that answers for none of its buckets gets as few reads as one that is away.
+            // The caller then pauses, as for a server that does not answer at all.
             Some(kind) if is_silent => Err(kind.into()),
             unread => {
                 let cause = unread.map(Cause::Store).or(is_resync.then_some(Cause::Resync));
@@ -210,10 +208,9 @@ impl FeedTask {
         }
     }
 
-    /// Fetches one page for each query.
     async fn fetch(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
         let count = queries.len();
-        // The feed applies this deadline itself. This limit is for a feed that does not.
+        // For a feed that does not apply the deadline itself.
         let limit = self.settings.deadline.saturating_mul(2);
         let pages = timeout(limit, self.feed.read(queries)).await.map_err(|_| StoreErrorKind::Timeout)??;
         if pages.len() == count {
@@ -222,8 +219,8 @@ impl FeedTask {
         Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each query"))
     }
 
-    /// Logs what a page has shown, and has losses republished.
-    #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "they are for the log"))]
+    /// Logs the outcome of a page. If the store has lost entries, wakes the task that republishes.
+    #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "only for log messages"))]
     fn handle_outcome(&self, number: u32, outcome: &Outcome) {
         #[cfg(feature = "tracing")]
         if let Some(why) = outcome.broke {
@@ -232,7 +229,7 @@ impl FeedTask {
                     tracing::warn!(bucket = number, "the store has lost its data; {GOES_ON}");
                 }
                 Break::Chain => {
-                    tracing::warn!(bucket = number, "the store's log is not the one that was read before; {GOES_ON}");
+                    tracing::warn!(bucket = number, "the store's log does not continue the one read before; {GOES_ON}");
                 }
                 Break::Server => tracing::info!(bucket = number, "another server answers for the store; {GOES_ON}"),
                 Break::Behind => tracing::debug!(bucket = number, "the log grows faster than it is read; {GOES_ON}"),
@@ -246,8 +243,8 @@ impl FeedTask {
             #[cfg(feature = "tracing")]
             tracing::warn!(
                 bucket = number,
-                "the revocation log holds entries that cannot be read, or whose ids no valid token has; they are \
-                 skipped. Find out who writes to the keys of this prefix"
+                "the revocation log holds entries that are unreadable, or whose ids no valid token has; this node \
+                 skips them. Find out which client writes to the keys of this prefix"
             );
         }
         if outcome.has_lost {
@@ -255,15 +252,14 @@ impl FeedTask {
         }
     }
 
-    /// Returns the time at which the next page is to be read backwards, if there is more to be
-    /// read.
+    /// Returns the time of the next page backwards, or `None` if no bucket has more to read back.
     fn next_back_page(&self) -> Option<Instant> {
         let now = self.replica.source.store.now();
         let buckets = self.feed.buckets().iter().filter_map(|number| self.replica.bucket(*number)?.way_back());
         buckets.map(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent)).min()
     }
 
-    /// Reads one page backwards. A failure is not reported: the next read of the log meets it too.
+    /// Reads one page backwards. Does not report a failure, because the next read meets it too.
     async fn read_back(&mut self, at: Instant) {
         let buckets = self.feed.buckets();
         let first = self.back.take_turn(buckets.len());
@@ -290,10 +286,11 @@ impl FeedTask {
         self.handle_outcome(number, &outcome);
     }
 
-    /// Returns the pause after so many failures, from the beginning of the last read. It doubles,
-    /// up to a second under a long deadline, and is never the same for two nodes. It is not much
-    /// longer than a read may take: an attempt to connect proceeds only while a task waits for it.
-    /// With long pauses it would begin again and again on a busy machine.
+    /// Returns the pause after this count of failures, measured from the start of the last read. It
+    /// doubles with each failure, up to twice the deadline and at most a second, and is jittered.
+    ///
+    /// It is short because a connection attempt advances only while a read waits for it. With
+    /// longer pauses, a busy machine would never finish one.
     fn pause(&self, failures: u32) -> Duration {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
@@ -301,8 +298,7 @@ impl FeedTask {
     }
 }
 
-/// Waits until a moment, and yields if it has passed: no task keeps a thread of the runtime for
-/// itself.
+/// Waits until a moment. If it has passed, yields, so that the task does not occupy its thread.
 async fn pause_until(moment: Instant) {
     if moment > Instant::now() {
         sleep_until(moment).await;
@@ -315,7 +311,7 @@ fn report(replica: &Replica, monitor: &FeedMonitor) {
     replica.monitor.report(monitor, &replica.buckets, replica.clock.elapsed());
 }
 
-/// Reports the end of the task, whatever its cause.
+/// A guard that reports the end of a task: return, panic or abort.
 struct StoppedGuard {
     replica: Weak<Replica>,
     monitor: Arc<FeedMonitor>,

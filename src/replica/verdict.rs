@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::{clock::Timestamp, ids::Subject};
 
-/// The replica's answer about a token. If one token may be revoked under several names, the
-/// greatest answer counts.
+/// The replica's answer about a token. If a token has several names, the greatest verdict counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Verdict {
-    /// The token is not revoked, as of the lease.
+    /// The replica covers the token, and holds no revocation of it.
     Accepted,
-    /// Only the store can decide, because the token was issued before the horizon.
+    /// Only the store can decide: the replica does not cover the token, in most cases because it
+    /// was issued before the horizon.
     BeforeHorizon,
     /// Only the store can decide, because there is no lease.
     Unknown,
@@ -27,7 +27,7 @@ pub(crate) struct Look {
     pub(crate) is_covered: bool,
 }
 
-/// The claims of a token by which revocations can concern it.
+/// The claims on which the verdict on a token depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bearer<'a> {
     pub(crate) issuer: &'a str,
@@ -42,17 +42,17 @@ pub(crate) struct Bearer<'a> {
 /// A confirmation by the store that a token was not revoked.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Alive {
-    /// The store's time. The Unix epoch without a confirmation.
+    /// The store's time of the confirmation. The Unix epoch without one.
     pub(super) at: Timestamp,
-    /// The count of eras when it came. A bucket does not count it once another era has begun.
+    /// The count of eras at that time. The confirmation is void once the bucket's next era begins.
     pub(super) eras: u64,
 }
 
-/// The times of a token that decide if this node may judge it.
+/// The times of a token that determine if the replica covers it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenTimes {
     pub(super) issued_at: Timestamp,
     pub(super) alive: Alive,
-    /// From `iat` to the last moment at which it is accepted.
+    /// From `iat` to the last moment at which a node accepts the token.
     pub(super) lifetime: Duration,
 }

@@ -1,4 +1,4 @@
-//! The time at which an authentication begins, by the store's clock.
+//! The start times of authentications, by the store's clock.
 
 use std::{
     sync::{
@@ -16,7 +16,7 @@ use crate::{
     store::SessionStore,
 };
 
-/// The moment at which an authentication began, by the store's clock.
+/// The time at which an authentication began, by the store's clock.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AuthTime(Timestamp);
 
@@ -26,54 +26,54 @@ impl AuthTime {
     }
 }
 
-/// The longest age of the store's time with which a login may begin, in ms.
-const LONGEST_UNASKED: u64 = 30_000;
+/// The longest time since a login last pinged the store, in ms. The error of the store's estimated
+/// time grows with it.
+const MAX_PING_AGE: u64 = 30_000;
 
-/// A pause that is longer than the millisecond in which times are counted, however the paces of two
-/// clocks differ.
-const A_MOMENT: Duration = Duration::from_millis(2);
+/// A pause longer than the resolution of [`Timestamp`], a millisecond, even if two clocks run at
+/// different rates.
+const PAUSE: Duration = Duration::from_millis(2);
 
-/// The clock by which authentications begin: the store's, or this node's without a store.
+/// The clock that times authentications: the store's, or this node's without a store.
 pub(super) struct AuthClock {
     store: Option<Arc<dyn SessionStore>>,
     clock: Arc<dyn Clock>,
-    /// The time at which a login last asked the store for its time, in ms.
-    last_asked: AtomicU64,
+    /// The store's time of the last ping for a login, in ms.
+    last_ping: AtomicU64,
 }
 
 impl AuthClock {
     pub(super) fn new(store: Option<Arc<dyn SessionStore>>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, last_asked: AtomicU64::new(0) }
+        Self { store, clock, last_ping: AtomicU64::new(0) }
     }
 
-    /// Returns the store's time as known without asking.
+    /// Returns the store's time, estimated without a call.
     pub(super) fn now(&self) -> AuthTime {
         AuthTime(self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now()))
     }
 
-    /// Returns the time of a store that was asked for it within the last 30 s. Not at every login:
-    /// otherwise a client that guesses passwords would load the store. If the store does not
-    /// answer, its estimated time will do: it is earlier, and so safe.
+    /// Returns the store's time, after a ping unless there was one in the last 30 s. A ping at
+    /// every login would let a client that guesses passwords load the store. If the store does not
+    /// answer, returns the estimated time, which is earlier and so safe.
     pub(super) async fn recent(&self) -> AuthTime {
         if let Some(store) = &self.store {
-            let asked = self.last_asked.load(Ordering::Relaxed);
-            if store.now().as_millis().abs_diff(asked) > LONGEST_UNASKED
+            let last = self.last_ping.load(Ordering::Relaxed);
+            if store.now().as_millis().abs_diff(last) > MAX_PING_AGE
                 && let Ok(now) = store.ping().await
             {
-                self.last_asked.store(now.as_millis(), Ordering::Relaxed);
+                self.last_ping.store(now.as_millis(), Ordering::Relaxed);
             }
         }
         self.now()
     }
 
-    /// Returns the time of a store that was just asked, for a login after one that was superseded.
-    /// It is later than the revocation that superseded that one, as far as the clocks of a
-    /// cluster's primaries agree.
+    /// Pauses, pings the store and returns its time, for the second attempt of a superseded login.
+    /// The time is later than the revocation, as far as the clocks of a cluster's primaries agree.
     ///
-    /// The store's time as known without asking lags a little, and both count whole milliseconds.
-    /// So a login at once after a logout everywhere may seem to begin *before* the revocation.
+    /// The estimated time lags a little, and times are whole milliseconds. Without pause and ping,
+    /// a login right after a logout everywhere would seem to begin *before* the revocation.
     pub(super) async fn after_supersession(&self) -> Result<AuthTime, StoreError> {
-        sleep(A_MOMENT).await;
+        sleep(PAUSE).await;
         if let Some(store) = &self.store {
             store.ping().await?;
         }

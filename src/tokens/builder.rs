@@ -1,5 +1,4 @@
-//! Configuration of a [`TokenService`]: all of it is checked once, in
-//! [`TokenServiceBuilder::build`].
+//! Configuration of a [`TokenService`]. [`TokenServiceBuilder::build`] checks all settings at once.
 
 mod build;
 
@@ -29,16 +28,16 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 ///
 /// | setting | default |
 /// |--|--|
-/// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: one of them must be given |
+/// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: one of them is required |
 /// | [`algorithm`](Self::algorithm) of the secret | HS256 |
 /// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; tokens with one are refused |
-/// | [`store`](Self::store) | none: must be given, but for [`TokenPolicy::Stateless`] |
+/// | [`store`](Self::store) | none: required, except for [`TokenPolicy::Stateless`] |
 /// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or a session's if shorter |
 /// | [`refresh_lifetime`](Self::refresh_lifetime) (idle) | 7 days since the last use |
-/// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days since the login, or longer |
+/// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days, or the idle lifetime |
 /// | [`reuse_grace`](Self::reuse_grace) | 30 s |
 /// | [`leeway`](Self::leeway) | 5 s |
-/// | [`max_token_age`](Self::max_token_age) | no bound but a token's lifetime |
+/// | [`max_token_age`](Self::max_token_age) | the token's lifetime |
 /// | [`require_claims`](Self::require_claims), [`validator`](Self::validator) | none |
 /// | [`max_sessions`](Self::max_sessions) | no limit |
 /// | [`policy`](Self::policy) | [`TokenPolicy::Tracked`] |
@@ -57,8 +56,8 @@ struct Config {
     /// The first error of a setting that could not be applied.
     error: Option<ConfigError>,
     secret: Option<Zeroizing<Vec<u8>>>,
-    /// The name of the secret in errors: an operator who set a variable knows no method of this
-    /// builder.
+    /// The name of the secret in errors: an operator who sets an environment variable does not know
+    /// the builder's methods.
     secret_name: &'static str,
     algorithm: Option<Algorithm>,
     keys: Option<KeySet>,
@@ -93,7 +92,7 @@ struct Config {
 struct Hooks<C> {
     validator: Option<Validator<C>>,
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
-    /// The name of a hook that was given before the claims' type changed.
+    /// The name of a hook that was set before `claims` changed the type, and so was dropped.
     lost: Option<&'static str>,
 }
 
@@ -139,7 +138,7 @@ impl<C> Hooks<C> {
         Self { validator: None, on_refresh: None, lost: None }
     }
 
-    /// Returns no hooks of another type, and remembers those that are lost by it.
+    /// Returns an empty set of hooks of another type, and notes a dropped hook.
     fn retyped<D>(self) -> Hooks<D> {
         let lost = self.lost.or(self.on_refresh.map(|_| "on_refresh")).or(self.validator.map(|_| "validator"));
         Hooks { lost, ..Hooks::none() }
@@ -154,14 +153,14 @@ impl TokenService<NoClaims> {
 }
 
 impl TokenServiceBuilder<NoClaims> {
-    /// Gives tokens claims of the application's own. Call it before
+    /// Sets the type of the application's own claims. Call it before
     /// [`on_refresh`](Self::on_refresh) and [`validator`](Self::validator).
     ///
-    /// `D` must serialize to a JSON object without reserved names (`iss`, `sub`, `aud`, `exp`, `iat`,
-    /// `nbf`, `jti`, `type`, `sid`, `gen`, `scope`, `client_id`, `atl`, `cnf`).
-    /// [`build`](Self::build) checks the fields of a struct with derived `Deserialize`. Flattened
-    /// fields, maps, untagged enums and implementations by hand do not tell their names: there a
-    /// reserved name is an error of the first login.
+    /// `D` must serialize to a JSON object without reserved names (`iss`, `sub`, `aud`, `exp`,
+    /// `iat`, `nbf`, `jti`, `type`, `sid`, `gen`, `scope`, `client_id`, `atl`, `cnf`).
+    /// [`build`](Self::build) checks the fields of a struct with derived `Deserialize`. It cannot
+    /// see the names in flattened fields, maps, untagged enums and manual implementations. There
+    /// the first login fails.
     ///
     /// See [Changing your claims](crate::tokens#changing-your-claims) before you change `D`.
     pub fn claims<D>(self) -> TokenServiceBuilder<D> {
@@ -170,30 +169,30 @@ impl TokenServiceBuilder<NoClaims> {
 }
 
 impl<C> TokenServiceBuilder<C> {
-    /// Sets the secret, and the name under which its errors are reported.
+    /// Sets the secret, and the name of the setting in its errors.
     pub(crate) fn set_secret(&mut self, secret: &[u8], name: &'static str) {
         self.config.secret = Some(Zeroizing::new(secret.to_vec()));
         self.config.secret_name = name;
     }
 
     /// Records the error of a setting that could not be applied. [`build`](Self::build) returns the
-    /// first.
+    /// first one.
     pub(crate) fn set_error(&mut self, error: ConfigError) {
         self.config.error.get_or_insert(error);
     }
 }
 
 impl<C> TokenServiceBuilder<C> {
-    /// Sets the secret that signs and verifies, with HS256 or the [`algorithm`](Self::algorithm)
-    /// given. It needs at least as many random bytes as the hash has (RFC 7518 section 3.2). It is
-    /// wiped from memory when the builder is gone.
+    /// Sets the secret that signs and verifies, with HS256 or the given
+    /// [`algorithm`](Self::algorithm). The secret needs at least as many random bytes as the hash
+    /// (RFC 7518 section 3.2). The builder wipes its copy from memory.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.set_secret(secret.as_ref(), "secret");
         self
     }
 
-    /// Sets the algorithm of the [`secret`](Self::secret): HS256, HS384 or HS512. A key of a
-    /// [`KeySet`] has its own.
+    /// Sets the algorithm of the [`secret`](Self::secret): HS256, HS384 or HS512. The keys of a
+    /// [`KeySet`] have their own algorithms.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.config.algorithm = Some(algorithm);
         self
@@ -205,20 +204,20 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Makes a service that verifies tokens and issues none: its [`keys`](Self::keys) need no
-    /// signing key.
+    /// Makes the service verify tokens and issue none. Its [`keys`](Self::keys) need no signing
+    /// key.
     pub fn verify_only(mut self) -> Self {
         self.config.verify_only = true;
         self
     }
 
-    /// Sets `iss` of the tokens: the URL of your service.
+    /// Sets the `iss` of issued and accepted tokens: the URL of your service.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.config.issuer = Some(issuer.into());
         self
     }
 
-    /// Sets `aud` of the tokens, which is also an accepted audience.
+    /// Sets the `aud` of issued tokens, which is also an accepted audience.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.config.audience = Some(audience.into());
         self
@@ -230,7 +229,7 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets `client_id` of the tokens (RFC 9068 section 2.2).
+    /// Sets the `client_id` of issued tokens (RFC 9068 section 2.2).
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.config.client_id = Some(client_id.into());
         self
@@ -241,50 +240,53 @@ impl<C> TokenServiceBuilder<C> {
         self.shared_store(Arc::new(store))
     }
 
-    /// Sets the store of sessions, shared with others.
+    /// Sets a store that other services of this process share.
     pub fn shared_store(mut self, store: Arc<dyn SessionStore>) -> Self {
         self.config.store = Some(store);
         self
     }
 
-    /// Sets the clock against which `exp`, `nbf` and `iat` are checked. Default: the system's.
+    /// Sets the clock for the checks of `exp`, `nbf` and `iat`. Default: the system's.
     ///
-    /// Tokens are *issued* at the store's time: a test that sets this clock gives the same one to
-    /// [`MemoryStore::with_clock`](crate::MemoryStore::with_clock).
+    /// The service *issues* tokens at the store's time. A test that sets this clock passes the same
+    /// clock to [`MemoryStore::with_clock`](crate::MemoryStore::with_clock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.config.clock = Arc::new(clock);
         self
     }
 
-    /// Sets the tokens that are accepted, and the question to the store about them.
+    /// Sets which tokens the service accepts, and how it uses the store. Default:
+    /// [`TokenPolicy::Tracked`].
     pub fn policy(mut self, policy: TokenPolicy) -> Self {
         self.config.policy = policy;
         self
     }
 
-    /// Sets when a revocation takes effect, and so the cost of a request.
+    /// Sets when a revocation takes effect, and so the cost of a request. Default:
+    /// [`Consistency::Strong`].
     pub fn consistency(mut self, consistency: Consistency) -> Self {
         self.config.consistency = consistency;
         self
     }
 
-    /// Sets the interval at which the store's revocation log is read without nudges: at least a
-    /// millisecond, at most half of the staleness.
+    /// Sets the interval between polls of the store's revocation log, which do not depend on
+    /// nudges.
     ///
-    /// Default: 25 ms, or a quarter of the staleness if that is shorter; under
-    /// [`Consistency::Strong`] 250 ms.
+    /// | | default | limits |
+    /// |--|--|--|
+    /// | bounded staleness | 25 ms, or a quarter of the staleness if shorter | 1 ms to half of it |
+    /// | [`Consistency::Strong`] | 250 ms | 1 ms to an hour |
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.config.poll_interval = Some(interval);
         self
     }
 
-    /// Bounds the questions to the store, in tokens a second, about tokens that were issued before
-    /// this node followed the revocation log. There are such tokens after a start, and after the
-    /// store has lost or replaced data. A token beyond the bound is answered 503 with
-    /// `Retry-After`. Each token is asked about once. Default: 2000.
+    /// Sets how many tokens from before its horizon this node may check with the store, per second.
+    /// Such tokens exist after a start, and after the store has lost or replaced data. The node
+    /// checks each of them once. Beyond the limit it answers 503 with `Retry-After`. Default: 2000.
     ///
-    /// It concerns [`Consistency::BoundedStaleness`] alone. *A failover makes all nodes ask at
-    /// once, in front of a server that has just begun to serve.*
+    /// The limit applies only under [`Consistency::BoundedStaleness`]. *After a failover all nodes
+    /// ask at once, and the new server has just begun to serve.*
     pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
         self.config.max_questions = per_second;
         self
@@ -304,36 +306,37 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the mark of an access token. Default: [`AccessTyp::Compatible`] for our own tokens,
-    /// [`AccessTyp::AtJwt`] for another issuer's ([`TokenPolicy::Denylist`] and
-    /// [`TokenPolicy::Stateless`]).
+    /// Sets the mark that makes a token an access token. Default: [`AccessTyp::Compatible`] for
+    /// this service's tokens, [`AccessTyp::AtJwt`] for another issuer's ([`TokenPolicy::Denylist`]
+    /// and [`TokenPolicy::Stateless`]).
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.config.access_typ = Some(typ);
         self
     }
 
     /// Sets the lifetime of an access token. Whole seconds, at most the
-    /// [`session_lifetime`](Self::session_lifetime). A token that belongs to a pair also ends with
-    /// its session if that is not refreshed in time.
+    /// [`session_lifetime`](Self::session_lifetime). The token of a pair ends at the latest when
+    /// its session ends.
     ///
-    /// A session keeps the lifetime with which it was opened: after a change, tokens of older
-    /// sessions live as long as before. [`max_access_lifetime`](Self::max_access_lifetime) bounds
-    /// them too.
+    /// A session keeps the lifetime with which it was opened. So a change does not affect the
+    /// tokens of older sessions, except that [`max_access_lifetime`](Self::max_access_lifetime)
+    /// limits them.
     ///
-    /// Nodes that share a store may differ in it, and in the leeway by less than a minute.
+    /// Nodes that share a store may have different lifetimes. Their leeways may differ by less than
+    /// a minute.
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.config.access_lifetime = Some(lifetime);
         self
     }
 
-    /// Sets the time for which a session lives without being refreshed. Whole seconds, at most the
-    /// [`session_lifetime`](Self::session_lifetime) if both are given.
+    /// Sets the idle lifetime: how long a session lives without a refresh. Whole seconds, at most
+    /// the [`session_lifetime`](Self::session_lifetime) if both are given.
     pub fn refresh_lifetime(mut self, idle: Duration) -> Self {
         self.config.refresh_lifetime = Some(idle);
         self
     }
 
-    /// Sets the lifetime of a session, however often it is refreshed. Whole seconds. Default: 30
+    /// Sets the absolute lifetime of a session, even if it is refreshed. Whole seconds. Default: 30
     /// days, or the [`refresh_lifetime`](Self::refresh_lifetime) if that is longer.
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
         self.config.session_lifetime = Some(lifetime);
@@ -347,33 +350,32 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the longest time since `iat` at which an access token is accepted, whatever its `exp`:
-    /// see [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). Not shorter than
-    /// the [`access_lifetime`](Self::access_lifetime) of tokens issued here. Default: as long as a
-    /// token lives.
+    /// Sets the longest accepted time since `iat` of an access token, regardless of its `exp`. See
+    /// [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). It is at least the
+    /// [`access_lifetime`](Self::access_lifetime) if the service issues tokens. Default: the
+    /// token's lifetime.
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.config.max_token_age = Some(max);
         self
     }
 
-    /// Requires these claims too, in tokens of both kinds: registered ones (`client_id`, `scope`,
-    /// ...), or the application's own. A session whose tokens would lack one is not opened. A token
-    /// that lacks one can still be revoked, and [`on_refresh`](Self::on_refresh) can renew it.
+    /// Requires further claims in access and refresh tokens: registered claims (`client_id`,
+    /// `scope`, ...) or the application's own. The service opens no session whose tokens would lack
+    /// one. A token without one can still be revoked, and [`on_refresh`](Self::on_refresh) can
+    /// renew it.
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.config.required_claims.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Sets a hook that is asked about every access token after all other checks, the store's
-    /// included. It runs at each request, so be quick. A check that has to wait for a database
-    /// belongs into a layer of its own, as
-    /// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
+    /// Sets a hook that checks every access token after all other checks, including the store's. It
+    /// runs on every request and must not block. A check that waits for a database belongs in a
+    /// layer, such as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
     ///
-    /// [`Validity::Invalid`] is answered as any bad token is (401). An error or a panic is the
-    /// server's fault (500), and the next request is served. The rights of a good token are the
-    /// subject of scopes and handlers (403).
+    /// The response to [`Validity::Invalid`] is that of any bad token (401). An error or a panic
+    /// becomes a 500. For the rights of a valid token, use scopes or handlers (403).
     /// [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
-    /// [`decode_token`](TokenService::decode_token) and refreshes do not ask it.
+    /// [`decode_token`](TokenService::decode_token) and refreshes do not call the hook.
     ///
     /// ```
     /// use tower_bearer::{BoxError, Claims, MemoryStore, TokenService, tokens::Validity};
@@ -399,57 +401,58 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the time for which a repeated refresh token gets the same successor again. At most 5
-    /// minutes; zero: every repetition is taken as theft.
+    /// Sets the time during which a repeated refresh token gets the same successor. At most 5
+    /// minutes. Default: 30 s. With zero, every repetition counts as theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.config.reuse_grace = grace;
         self
     }
 
     /// Sets the largest difference between the clocks of issuer and verifier. At most a day.
+    /// Default: 5 s.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.config.leeway = leeway;
         self
     }
 
-    /// Sets the longest token in bytes that is checked, and that is issued; three eighths of it may
-    /// be the header's. Default 8 KiB.
+    /// Sets the maximum length of accepted and issued tokens, in bytes. The header may take three
+    /// eighths of it. Default: 8 KiB.
     pub fn max_token_len(mut self, bytes: usize) -> Self {
         self.config.max_token_len = bytes;
         self
     }
 
-    /// Sets the highest count of sessions of a user. One more ends the one that was used longest
-    /// ago.
+    /// Sets the maximum number of sessions of a user. A further login ends the least recently used
+    /// session. Default: no limit.
     pub fn max_sessions(mut self, max: u32) -> Self {
         self.config.max_sessions = Some(max);
         self
     }
 
-    /// Sets the bounds of the verified-token cache: a token that comes again costs no signature.
-    /// Its times, its revocation and the [`validator`](Self::validator) are checked at every use
-    /// all the same. Other [keys](TokenService::replace_keys) clear the cache. Zero entries switch
-    /// it off.
+    /// Sets the limits of the verified-token cache, which saves the signature check of a repeated
+    /// token. Every use still checks its times and its revocation, and calls the
+    /// [`validator`](Self::validator). [`replace_keys`](TokenService::replace_keys) clears the
+    /// cache. Zero entries switch it off. Default: 65 536 entries and 64 MiB.
     ///
-    /// Both bounds hold at once. An entry counts its text twice (once for the claims in it) and
-    /// some 300 bytes. Not counted are the table's own bytes, and those of custom claims beyond
-    /// their text. A token too long for the bytes is verified at each use.
+    /// Both limits apply. An entry counts as twice its text (once for its claims) plus about 300
+    /// bytes. The table's own bytes do not count, nor does memory of custom claims beyond their
+    /// text. A token that is too long for the cache is verified at each use.
     pub fn verified_cache(mut self, entries: usize, bytes: usize) -> Self {
         self.config.verified_cache = CacheBounds { entries, bytes };
         self
     }
 
-    /// Sets a hook for every [`SecurityEvent`]. It runs on the task that found the event: be quick,
-    /// or hand it on. A panic in it is caught.
+    /// Sets a hook for every [`SecurityEvent`]. It runs on the task that emits the event and must
+    /// not block. The service catches a panic in it.
     pub fn on_event(mut self, hook: impl Fn(&SecurityEvent) + Send + Sync + 'static) -> Self {
         self.config.events = Events::new(hook);
         self
     }
 
-    /// Sets a hook that decides at every refresh if the user may still have tokens, and with which
-    /// claims. Without it, scope and custom claims are copied from the refresh token: a role that
-    /// was taken away stays until the session ends. And a refresh token with custom claims of an
-    /// older version of the application is refused
+    /// Sets a hook that decides at every refresh whether the user may have new tokens, and with
+    /// which claims. Without it, new tokens copy scope and custom claims of the refresh token, so a
+    /// revoked role stays until the session ends. The service then also refuses a refresh token
+    /// with custom claims of an older version of the application
     /// ([`TokenError::CustomClaims`](crate::error::TokenError::CustomClaims)).
     pub fn on_refresh(mut self, hook: impl OnRefresh<C>) -> Self {
         self.hooks.on_refresh = Some(Arc::new(hook));

@@ -1,29 +1,28 @@
-//! The verified-token cache: the texts of access tokens, and the claims that were verified in them.
+//! The verified-token cache: the texts of verified access tokens, with their claims.
 //!
-//! A signature costs more than all the rest of a check, and a client shows the same token again and
-//! again. So the cache remembers the **immutable** result of a check: a good signature under the
-//! keys in force, and claims that the rules allow. The parts that may change are checked at every
-//! use: the token's times, its revocation, and the application's validator. An entry also has the
-//! time at which the store was last asked.
+//! A signature check costs more than all other checks, and clients send the same token repeatedly.
+//! So the cache keeps the **immutable** result of a check: a valid signature under the current
+//! keys, and claims that the rules allow. Every use still checks the times and the revocation, and
+//! calls the validator. An entry also holds the time of the store's last answer about the token.
 //!
-//! * **Only good tokens enter**, and only after their revocation was checked too. So neither a
-//!   client without a key nor one with a token of an ended session can push out a single entry.
-//! * **A token is cached under the version of the keys that verified it**, and looked up under the
-//!   version in force ([`replace_keys`](super::TokenService::replace_keys) counts them). So the
-//!   entries of other keys are never found, and the cache is cleared.
-//! * **A keyed hash finds the entry, the full text confirms it.** The hash has 64 bits (foldhash,
-//!   keyed at random). `quick_cache` 0.7 then compares keys by [`Equivalent`]
-//!   (`CacheShard::search_resident`), which here is the hash first and then the whole text. So a
-//!   text that differs is compared byte by byte with a token only once in 2^64. The time of a guess
-//!   reveals nothing of the cached tokens.
-//! * **Bounded by entries and by bytes** at once: an entry weighs its bytes, and at least its share
-//!   of the bytes, which is the bound in bytes divided by that in entries.
-//! * **Scan-resistant**: `quick_cache` evicts by Clock-PRO, where an entry that was used again
-//!   outlives any number that were used once.
-//! * Texts are wiped when they leave (`zeroize`).
+//! * **Only valid tokens enter**, and only after the check of their revocation. So neither a client
+//!   without a key nor one with a token of an ended session can evict an entry.
+//! * **The key version is part of the cache key.**
+//!   [`replace_keys`](super::TokenService::replace_keys) raises it and clears the cache. A token
+//!   verified with old keys is never found, even if a slow check inserts it late.
+//! * **A keyed hash finds the entry, and the full text confirms it.** The hash has 64 bits
+//!   (foldhash, with a random key). `quick_cache` 0.7 compares keys by [`Equivalent`]
+//!   (`CacheShard::search_resident`): here first the hash, then the whole text. A wrong text
+//!   reaches the comparison of bytes only once in 2^64. So the time of a guess reveals nothing
+//!   about the cached tokens.
+//! * **Both entries and bytes are bounded.** An entry weighs its bytes, but at least the bound in
+//!   bytes divided by the bound in entries.
+//! * **It resists scans**: `quick_cache` evicts by Clock-PRO. An entry used twice outlives any
+//!   number of entries used once.
+//! * The cache wipes the texts that it drops (`zeroize`).
 //!
-//! Expired and revoked tokens are not searched for to be removed: they are refused at every use,
-//! and go when their place is needed.
+//! The cache does not search for expired and revoked tokens. Every use refuses them, and the cache
+//! evicts them when it needs room.
 
 use std::{
     hash::{BuildHasher, Hash, Hasher},
@@ -46,16 +45,15 @@ use crate::{
 
 /// The shortest length of a token (see [`Validation::check`](crate::jwt::Validation::check)).
 const SHORTEST: usize = 64;
-/// The count of longest tokens for which a shard has room, if the bound of bytes allows it. A shard
-/// keeps nothing that is larger than itself.
+/// The number of longest tokens for which each shard has room, if the byte bound allows. A shard
+/// cannot keep an entry larger than itself.
 const LONGEST_IN_A_SHARD: u64 = 8;
-/// The fewest entries in a shard: with fewer in each, `quick_cache` takes fewer shards.
+/// The fewest entries per shard: below it, `quick_cache` reduces the number of shards.
 const ENTRIES_IN_A_SHARD: u64 = 32;
 
-/// Bounds of the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheBounds {
-    /// Zero: nothing is kept.
+    /// Zero switches the cache off.
     pub(super) entries: usize,
     pub(super) bytes: usize,
 }
@@ -63,35 +61,35 @@ pub(super) struct CacheBounds {
 impl CacheBounds {
     pub(super) const DEFAULT: Self = Self { entries: 65_536, bytes: 64 * 1024 * 1024 };
 
-    /// Returns an error if a cache of tokens with these claims can keep nothing.
+    /// Returns an error if the bounds leave no room for any token with these claims.
     pub(super) fn check<C>(self) -> Result<(), ConfigError> {
         if self.entries > 0 && (self.bytes as u64) < 2 * entry_bytes::<C>(SHORTEST) {
             return Err(ConfigError::out_of_range(
                 "verified_cache",
-                "has so few bytes that no token is ever kept",
-                "give some MiB, or no entries to switch the cache off",
+                "has too few bytes for a single token",
+                "give some MiB, or zero entries to switch the cache off",
             ));
         }
         Ok(())
     }
 }
 
-/// The tokens that were verified under the keys in force.
+/// The tokens that were verified with the current keys.
 pub(super) struct TokenCache<C> {
-    /// `None`: switched off.
+    /// `None` if the cache is switched off.
     cache: Option<Cache<TokenKey, VerifiedToken<C>, Weigh>>,
     hasher: DefaultHashBuilder,
-    /// The version of the keys in force.
+    /// The version of the current keys.
     version: AtomicU64,
     max_token_len: usize,
 }
 
-/// A verified token.
 pub(super) struct VerifiedToken<C> {
     pub(super) claims: Claims<C>,
-    /// The route by which the replica finds its revocation: computed once, since it never changes.
+    /// The route to the token's revocation in the replica. It never changes, so it is computed
+    /// once.
     pub(super) route: Option<Route>,
-    /// The store's last confirmation that it is not revoked.
+    /// The store's last confirmation that the token is not revoked.
     pub(super) alive: Alive,
 }
 
@@ -101,15 +99,14 @@ impl<C> Clone for VerifiedToken<C> {
     }
 }
 
-/// The key of a lookup.
 pub(super) struct LookupKey<'t> {
     hash: u64,
     version: u64,
     bytes: &'t [u8],
 }
 
-/// The key of an entry: the text of a token, with its hash. Neither a lookup nor an eviction reads
-/// a text to hash it once more.
+/// The key of an entry: the text of a token and its hash. The stored hash saves lookups and
+/// evictions from hashing the text again.
 pub(super) struct TokenKey {
     hash: u64,
     version: u64,
@@ -122,31 +119,31 @@ impl<C> TokenCache<C> {
         Self { cache, hasher: DefaultHashBuilder::default(), version: AtomicU64::new(0), max_token_len }
     }
 
-    /// Returns the key of a lookup, unless the cache is switched off. A text that is too long to be
-    /// a token is not hashed.
+    /// Returns the key of a lookup. Returns `None` if the cache is switched off or the text is too
+    /// long for a token, because hashing an unbounded text is expensive.
     pub(super) fn lookup_key<'t>(&self, token: &'t [u8]) -> Option<LookupKey<'t>> {
         let can_be_here = self.cache.is_some() && token.len() <= self.max_token_len;
         let version = self.version.load(Ordering::Acquire);
         can_be_here.then(|| LookupKey { hash: self.hasher.hash_one(token), version, bytes: token })
     }
 
-    /// Returns the entry of this text. It does not show that the token is still good.
+    /// Returns the entry of this text. The token may have expired or been revoked since.
     pub(super) fn get(&self, key: &LookupKey<'_>) -> Option<VerifiedToken<C>> {
         self.cache.as_ref()?.get(key)
     }
 
-    /// Caches a token, if it has room. Its text was looked up here, and found good in all respects
-    /// under the keys of the lookup's version.
+    /// Caches a token if there is room. The caller has checked it completely, with the keys of the
+    /// lookup's version.
     pub(super) fn insert(&self, key: TokenKey, token: VerifiedToken<C>) {
-        // If the keys are replaced between these two lines, the entry takes up room but is never
-        // found.
+        // If another thread replaces the keys between these two lines, the entry is never found and
+        // only takes up room.
         if let Some(cache) = self.cache.as_ref().filter(|_| key.version == self.version.load(Ordering::Acquire)) {
             cache.insert(key, token);
         }
     }
 
-    /// Clears the cache and switches to key version `version`, which is new. Keys of this version
-    /// must be in force **already**. Earlier lookups find nothing from now on.
+    /// Clears the cache and switches to the new key version `version`. The caller has **already**
+    /// replaced the keys. Keys of earlier lookups find nothing from now on.
     pub(super) fn reset(&self, version: u64) {
         self.version.store(version, Ordering::Release);
         if let Some(cache) = &self.cache {
@@ -154,19 +151,18 @@ impl<C> TokenCache<C> {
         }
     }
 
-    /// Returns the count of cached tokens.
     pub(super) fn entries(&self) -> usize {
         self.cache.as_ref().map_or(0, Cache::len)
     }
 
-    /// Returns the part of the bound in bytes that they take.
+    /// Returns the weight of the cached tokens, which the byte bound limits.
     pub(super) fn bytes(&self) -> u64 {
         self.cache.as_ref().map_or(0, Cache::weight)
     }
 }
 
 impl LookupKey<'_> {
-    /// Returns the version of the keys in force at the lookup, which may just have been replaced.
+    /// Returns the key version at the time of the lookup. Newer keys may be in use by now.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
@@ -203,10 +199,9 @@ impl Hash for TokenKey {
     }
 }
 
-/// The weight of entries.
 #[derive(Clone)]
 struct Weigh {
-    /// The least weight: the bound in bytes divided by that in entries.
+    /// The minimum weight: the bound in bytes divided by the bound in entries.
     least: u64,
 }
 
@@ -216,11 +211,11 @@ impl<C> Weighter<TokenKey, VerifiedToken<C>> for Weigh {
     }
 }
 
-/// Returns the bytes of an entry: its text, and once more as much for the parts of it in the
-/// claims; the entry itself, and the claims.
+/// Returns the bytes of an entry: the key, the value, the claims, and twice the text, because the
+/// claims contain parts of it again.
 ///
-/// Not counted are the table's own bytes, about 40 for each entry, and as much for half as many
-/// evicted ones. Nor are the bytes of custom claims beyond their text.
+/// The sum leaves out the table's own bytes: about 40 for each entry, and as many for each evicted
+/// entry that `quick_cache` remembers. It also leaves out bytes of custom claims beyond their text.
 const fn entry_bytes<C>(text: usize) -> u64 {
     let fixed = size_of::<TokenKey>() + size_of::<VerifiedToken<C>>() + Claims::<C>::BYTES;
     (fixed as u64).saturating_add((text as u64).saturating_mul(2))
@@ -236,17 +231,17 @@ fn cache<C>(
     let shards = wanted
         .min(bytes / entry_bytes::<C>(max_token_len).saturating_mul(LONGEST_IN_A_SHARD))
         .min(entries / ENTRIES_IN_A_SHARD);
-    // `quick_cache` takes a power of two, and rounds each shard's capacity up: so both are made to
-    // be exact.
+    // `quick_cache` needs a power of two, and rounds each shard's capacity up. Exact values keep
+    // the bound exact.
     let shards = 1 << shards.checked_ilog2().unwrap_or_default();
     let share = (bytes / entries).max(1);
     let capacity = share.saturating_mul(entries).min(bytes);
     let capacity = capacity - capacity % shards;
-    // A single entry has to leave a little room: `quick_cache` admits none that takes more than 97
-    // % of a shard.
+    // `quick_cache` admits no entry above 97 % of a shard, so a cache of one entry needs a smaller
+    // weight.
     let least = share.min(capacity - capacity / 10);
-    // `quick_cache` remembers evicted entries by their hash, half as many as there may be entries:
-    // no more than the bytes allow.
+    // `quick_cache` remembers hashes of evicted entries, half as many as this estimate. The byte
+    // bound limits it.
     let estimated = entries.min(bytes / entry_bytes::<C>(SHORTEST));
 
     let mut options = OptionsBuilder::new();
@@ -254,7 +249,7 @@ fn cache<C>(
         .shards(usize::try_from(shards).unwrap_or(1))
         .weight_capacity(capacity)
         .estimated_items_capacity(usize::try_from(estimated).unwrap_or(usize::MAX));
-    // It fails if a capacity is not set.
+    // `build` fails only if a capacity is not set.
     let options = options.build().ok()?;
     Some(Cache::with_options(options, Weigh { least }, DefaultHashBuilder::default(), DefaultLifecycle::default()))
 }

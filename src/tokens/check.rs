@@ -7,8 +7,9 @@
 //! | revocation | the replica, or the store | a comparison, a lookup, or a round trip |
 //! | validator | the application | |
 //!
-//! The replica **refuses** a token in its deny set whatever else holds. It **accepts** one while
-//! its lease lives: by one comparison while nothing was learnt, otherwise by a lookup.
+//! The replica **refuses** a token in its deny set, even without a lease. It **accepts** other
+//! tokens while it has a lease: by one comparison if it has learned nothing since, otherwise by a
+//! lookup.
 
 use std::{
     future::Future,
@@ -33,12 +34,12 @@ use crate::{
     store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, ServerId, SessionState},
 };
 
-/// The source that decides if a token was revoked.
+/// The source that decides whether a token is revoked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Freshness {
-    /// The source that is configured: the replica, if its lease lives.
+    /// The configured source: the replica while it has a lease, otherwise the store.
     AsConfigured,
-    /// The store, always.
+    /// Always the store.
     Strong,
 }
 
@@ -49,13 +50,13 @@ pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) 
 pub(crate) struct Checker<C> {
     /// Each operation loads the keyring once, so that it uses one key set from start to end.
     pub(super) keyring: Arc<CurrentKeyring>,
-    /// The access tokens that were verified with its keys.
+    /// The access tokens that were verified with the keyring's keys.
     pub(super) cache: TokenCache<C>,
-    /// The length of the longest text that is checked.
+    /// The maximum length of a token, in bytes.
     pub(crate) max_token_len: usize,
     pub(super) validation: Validation,
     pub(super) clock: Arc<dyn Clock>,
-    /// A pointer, so that a service that only checks tokens needs no bounds on `C`.
+    /// A function pointer, so that a service that only checks tokens needs no bounds on `C`.
     pub(super) parse: Parse<C>,
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
@@ -68,23 +69,23 @@ pub(crate) struct Checker<C> {
 
 /// The outcome of a lookup of an access token.
 pub(crate) enum Lookup<'t, C> {
-    /// The text is that of a token that was verified before. This is its check.
+    /// The token was verified before. This is the rest of its check.
     Hit(AccessCheck<C>),
-    /// The text is unknown. [`Checker::check_text`] verifies it.
+    /// The text is not cached. [`Checker::check_text`] verifies it.
     Miss(CacheMiss<'t>),
 }
 
-/// The key under which a token that was not found is cached once it is verified.
+/// The key under which the checker caches the token after verifying it. `None` if it must not.
 pub(crate) struct CacheMiss<'t>(Option<LookupKey<'t>>);
 
 /// A check of a token that has begun.
 pub(crate) enum AccessCheck<C> {
     Done(Result<Claims<C>, Error>),
-    /// Boxed, as the store's answer in it is: a check that is done at once is a few words to move.
+    /// Boxed to keep [`AccessCheck`] small: most checks are [`Done`](Self::Done) and are moved.
     Pending(Box<Pending<C>>),
 }
 
-/// The kind of a token to be checked, and the source that decides about it.
+/// The expected type of the token, and the source that decides about it.
 #[derive(Clone, Copy)]
 struct CheckOptions {
     token_type: TokenType,
@@ -96,14 +97,15 @@ impl CheckOptions {
         matches!(self.token_type, TokenType::Access)
     }
 
-    /// The log does not record which of a session's refresh tokens is the newest.
+    /// Returns true if the replica may decide. It cannot decide about refresh tokens: the log does
+    /// not record which of a session's refresh tokens is the newest.
     fn may_be_decided_here(self) -> bool {
         self.is_access() && self.freshness == Freshness::AsConfigured
     }
 }
 
 impl<C> Checker<C> {
-    /// Verifies the parts of a token that need its text alone.
+    /// Verifies text, signature and claims of a token, without its revocation.
     pub(super) fn verify(
         &self,
         keyring: &Keyring,
@@ -117,17 +119,17 @@ impl<C> Checker<C> {
 
     /// Replaces the keys, and clears the cache of tokens that were verified with the old ones.
     pub(super) fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
-        // In this order: a check that looks up under the new version finds the new keys, or newer
-        // ones.
+        // The keyring must change first: a check that sees the new version then loads the new keys
+        // or newer ones.
         self.keyring.replace(keys, |version| self.cache.reset(version))
     }
 }
 
 impl<C: Send + Sync + 'static> Checker<C> {
-    /// Begins the check of a token. The result is there at once, or once the store has answered.
+    /// Begins the check of a token. It ends at once, or when the store has answered.
     pub(super) fn check(self: &Arc<Self>, token: &str, token_type: TokenType, freshness: Freshness) -> AccessCheck<C> {
-        // Only access tokens are cached. A refresh token is used once, and an access token
-        // presented as one must be recognized as such.
+        // The cache holds only access tokens. A lookup for a refresh token could accept an access
+        // token in its place.
         let miss = match token_type {
             TokenType::Access => match self.check_cached(token.as_bytes(), freshness) {
                 Lookup::Hit(check) => return check,
@@ -153,7 +155,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
     }
 
     /// Begins the check of an access token that was verified before. Looks up the raw bytes,
-    /// because parsing would cost more than the rest of the check.
+    /// because parsing costs more than the rest of the check.
     pub(crate) fn check_cached<'t>(self: &Arc<Self>, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
         let Some(key) = self.cache.lookup_key(bytes) else { return Lookup::Miss(CacheMiss(None)) };
         let Some(token) = self.cache.get(&key) else { return Lookup::Miss(CacheMiss(Some(key))) };
@@ -161,7 +163,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
             return Lookup::Hit(AccessCheck::Done(Err(error.into())));
         }
         let options = CheckOptions { token_type: TokenType::Access, freshness };
-        // The shortest way, which most requests take under bounded staleness.
+        // The fast path: most requests take it under bounded staleness.
         if options.may_be_decided_here() && self.still_accepts(&token) {
             return Lookup::Hit(AccessCheck::Done(self.validate(token.claims, options)));
         }
@@ -169,7 +171,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         Lookup::Hit(check.unwrap_or_else(|error| AccessCheck::Done(Err(error))))
     }
 
-    /// Begins the check of a token that was not verified before.
+    /// Begins the check of a token that was not cached.
     pub(crate) fn check_text(
         self: &Arc<Self>,
         miss: CacheMiss<'_>,
@@ -179,8 +181,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
     ) -> AccessCheck<C> {
         let verified = || -> Result<_, Error> {
             let keyring = self.keyring.load();
-            // Keys that were replaced just now verify it. But it is cached only under the key
-            // version of the lookup.
+            // Another thread may have replaced the keys since the lookup. Then the token is not
+            // cached.
             let key = miss.0.filter(|key| key.version() == keyring.version);
             let claims = self.verify(&keyring, token, token_type)?;
             let route = self.route(&claims)?;
@@ -190,7 +192,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         verified().unwrap_or_else(|error| AccessCheck::Done(Err(error)))
     }
 
-    /// Checks the revocation of a verified token, caches it, and asks the application's validator.
+    /// Checks the revocation of a verified token, caches the token, and calls the validator.
     fn check_revocation(
         self: &Arc<Self>,
         mut token: VerifiedToken<C>,
@@ -207,7 +209,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
                 Some(self.ask_store(&token, options)?)
             }
         };
-        // The store's answer is cached if the replica can build on it.
+        // A cached token is cached again if its new answer from the store helps the replica.
         let is_news = is_new || (reply.is_some() && self.replica.as_ref().is_some_and(|replica| replica.decides()));
         let key = key.filter(|_| is_news).map(|key| key.to_token_key());
         match reply {
@@ -227,25 +229,25 @@ impl<C: Send + Sync + 'static> Checker<C> {
 
 /// The store's reply about a token that it does not refuse.
 enum StoreReply {
-    /// It is not revoked.
+    /// The token is not revoked.
     Alive(Alive),
-    /// The answer has yet to come.
+    /// The store has not answered yet.
     Pending(PendingAnswer),
 }
 
 /// The replica's verdict on a token that it does not refuse.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum LocalVerdict {
-    /// The token is not revoked, as of the lease.
+    /// The token is not revoked, according to a replica with a lease.
     Accepted,
-    /// The store has to be asked, because the token was issued before the horizon.
+    /// The node must ask the store, because the token was issued before the horizon.
     BeforeHorizon,
-    /// The store has to be asked.
+    /// The node must ask the store.
     Unknown,
 }
 
 impl<C> Checker<C> {
-    /// Returns the route by which the replica, if there is one, finds a token's revocation.
+    /// Returns the route to the token's revocation in the replica. `None` without a replica.
     fn route(&self, claims: &JwtClaims<C>) -> Result<Option<Route>, TokenError> {
         let Some(replica) = &self.replica else { return Ok(None) };
         Ok(Some(match self.authority {
@@ -264,7 +266,7 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns true if the replica has accepted this token, and learnt nothing since.
+    /// Returns true if the replica has accepted this token and has learned nothing since.
     #[inline]
     fn still_accepts(&self, token: &VerifiedToken<C>) -> bool {
         match (&self.replica, &token.route) {
@@ -287,9 +289,9 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns an error if the store may not be asked about a token now. A bounded number of tokens
-    /// from before the horizon may be asked about in a second. A session that the store did not
-    /// know a moment ago is not asked about again at once.
+    /// Returns an error if this node may not ask the store about the token now. Two limits
+    /// protect the store: a rate limit for tokens from before the horizon, and a pause for
+    /// recently unknown sessions.
     fn admit_question(
         &self,
         token: &VerifiedToken<C>,
@@ -308,7 +310,7 @@ impl<C> Checker<C> {
         Ok(())
     }
 
-    /// Asks the store if a token was revoked.
+    /// Asks the store whether a token is revoked.
     fn ask_store(&self, token: &VerifiedToken<C>, options: CheckOptions) -> Result<StoreReply, Error> {
         let claims = &token.claims;
         let answer = match &self.authority {
@@ -346,13 +348,13 @@ impl<C> Checker<C> {
         Ok(self.confirm(token, judge_session(&token.claims, checked)?)?)
     }
 
-    /// Judges a token by the store's answer about denials of it.
+    /// Judges another issuer's token by the store's answer about its denials.
     fn judge_denial(&self, token: &VerifiedToken<C>, denial: &Denial) -> Result<Alive, Error> {
         let leeway = self.validation.leeway_in_force();
         Ok(self.confirm(token, judge_denial(&token.claims, denial, leeway)?)?)
     }
 
-    /// Tells the replica that the store has not refused a token, if it can build on it.
+    /// Confirms to the replica, if it may decide, that the store has not refused a token.
     fn confirm(&self, token: &VerifiedToken<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
         match (&self.replica, &token.route) {
             (Some(replica), Some(route)) if replica.decides() => {
@@ -362,8 +364,8 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Notes that the store has refused an access token of ours. Once revoked, it stays so on this
-    /// node.
+    /// Records in the replica that the store has refused an access token. From then on this node
+    /// refuses a revoked token without the store.
     fn record_refusal(&self, token: &VerifiedToken<C>, checked: &Checked) {
         let (Some(replica), Some(route), Ok(bearer)) = (&self.replica, &token.route, bearer(&token.claims)) else {
             return;
@@ -375,8 +377,8 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Asks the application's validator about an access token. `on_refresh` decides about refresh
-    /// tokens.
+    /// Calls the application's validator for an access token. For refresh tokens `on_refresh`
+    /// decides.
     fn validate(&self, claims: Claims<C>, options: CheckOptions) -> Result<Claims<C>, Error> {
         match &self.validator {
             Some(validator) if options.is_access() => validator::ask(validator, claims),
@@ -385,7 +387,7 @@ impl<C> Checker<C> {
     }
 }
 
-/// Refuses a refresh token that this node knows to be revoked, whatever happens to the store.
+/// Refuses a refresh token that this node knows to be revoked, even if the store lost that entry.
 pub(super) fn refuse_if_revoked<C>(replica: &Replica, claims: &Claims<C>) -> Result<(), TokenError> {
     let bearer = bearer(claims)?;
     match replica.verdict(&replica.route(&bearer), &bearer, Alive::default(), claims.memo()) {
@@ -412,24 +414,24 @@ fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a>
     }
 }
 
-/// Returns the ids by which another issuer's token may be denied.
+/// Returns the ids under which the store may have denied another issuer's token.
 fn external_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ExternalId> {
     let token = ExternalId::Token(claims.token_id().clone());
     let subject = ExternalId::Subject(claims.subject().clone());
     [token, subject].into_iter().chain(claims.session_id().map(|sid| ExternalId::Session(sid.clone())))
 }
 
-/// A check that waits for the store. It borrows nothing, so a response future can hold it.
+/// A check that waits for the store. It borrows nothing, so that a response future can hold it.
 pub(crate) struct Pending<C> {
     checker: Arc<Checker<C>>,
     token: VerifiedToken<C>,
     answer: PendingAnswer,
-    /// The key, to cache the token if the store accepts it.
+    /// The key under which to cache the token if the store accepts it.
     key: Option<TokenKey>,
     options: CheckOptions,
 }
 
-/// An answer of the store that has yet to come.
+/// An answer for which the check waits.
 enum PendingAnswer {
     Session(BoxFuture<Result<Checked, StoreError>>),
     Denial(BoxFuture<Result<Denial, StoreError>>),
@@ -453,14 +455,14 @@ impl<C> Future for Pending<C> {
     }
 }
 
-/// The store's time at which a token was alive, and the server that answered.
+/// The store's time at which a token was not revoked, and the server that answered.
 type Confirmation = (Timestamp, Option<ServerId>);
 
-/// Judges a token of ours by the store's answer about its session.
+/// Judges a token of this service by the store's answer about its session.
 pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<Confirmation, Error> {
     match checked.state {
         SessionState::Active { counter, .. } => match claims.token_type() {
-            // An older refresh token has a successor: it is spent, whichever client holds it.
+            // A refresh token with a successor is used up.
             Some(TokenType::Refresh) if refresh_counter(claims)? < counter => Err(revoked(claims, None).into()),
             _ => Ok((checked.now, checked.server)),
         },
@@ -470,7 +472,7 @@ pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Resu
     }
 }
 
-/// Judges another issuer's token by the store's answer about denials of it.
+/// Judges another issuer's token by the store's answer (`docs/protocol.md`, section 6).
 fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<Confirmation, Error> {
     match refusal(claims.issued_at(), denial, leeway) {
         None => Ok((denial.now, denial.server)),
@@ -488,7 +490,7 @@ pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -
     TokenError::Revoked { token_id: claims.token_id().clone(), revoked_at }
 }
 
-/// Returns the counter of a refresh token, which is part of its `jti`: `<sid>.<counter>.r`.
+/// Returns the counter of a refresh token from its `jti`: `<sid>.<counter>.r`.
 pub(super) fn refresh_counter<C>(claims: &JwtClaims<C>) -> Result<u32, TokenError> {
     claims
         .session_id()

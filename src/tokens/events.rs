@@ -1,4 +1,4 @@
-//! Events that an application may want to report to its users or its security team.
+//! Events that an application can report to its users or its security team.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,50 +12,50 @@ use crate::ids::{SessionId, Subject};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SecurityEvent {
-    /// A refresh token was used after its successor, outside the grace: one of its two holders is a
-    /// thief. The session has been revoked.
+    /// A used refresh token was presented again, outside the reuse grace: a thief has a copy. The
+    /// store has revoked the session.
     ReuseDetected {
         /// The user of the session.
         subject: Subject,
         /// The session's id.
         session_id: SessionId,
     },
-    /// A session was ended because its user opened another and may not have so many.
+    /// A login ended an older session, because the user had reached `max_sessions`.
     SessionEvicted {
         /// The user of the session.
         subject: Subject,
         /// The session's id.
         session_id: SessionId,
     },
-    /// The application refused new tokens for a user whose refresh token was good: the user is
-    /// deleted or disabled.
+    /// The application refused new tokens for a valid refresh token, because the user is deleted or
+    /// disabled.
     RefreshRefused {
         /// The user of the session.
         subject: Subject,
         /// The session's id.
         session_id: SessionId,
     },
-    /// A correct login that revocations of all sessions overtook twice. It was refused: the user,
-    /// or a thief with a session of the user, revokes all sessions again and again.
-    LoginOvertaken {
+    /// A correct login was refused, because revocations of all sessions superseded it twice. The
+    /// user, or a thief with a session of the user, repeatedly revokes all sessions.
+    LoginSuperseded {
         /// The user who logged in.
         subject: Subject,
     },
-    /// The store has lost revocations that this node knows: it came back from older data, or
-    /// another server took its place. They stay in force on this node, which republishes them. A
-    /// revocation that no node has known is lost.
+    /// The store has lost revocations that this node knows: it restarted from older data, or
+    /// another server replaced it. They still hold on this node, which republishes them. A
+    /// revocation that no node knows is lost.
     RevocationsLost {
-        /// The count that was found missing at first, of a part of the users.
+        /// The number that the node found missing first, in one bucket.
         count: usize,
     },
     /// This node has republished revocations that the store had lost.
     RevocationsRepublished {
-        /// Their count.
+        /// The number of republished revocations.
         count: usize,
     },
 }
 
-/// The application's hook for security events, if it has one.
+/// The application's hook for security events, if set.
 #[derive(Clone, Default)]
 pub(super) struct Events(Option<Arc<Hook>>);
 
@@ -66,7 +66,7 @@ impl Events {
         Self(Some(Arc::new(hook)))
     }
 
-    /// Calls the hook. A panic in it ends here: it must not affect work that is done.
+    /// Calls the hook. Catches a panic, because the operation that emits the event has succeeded.
     pub(super) fn emit(&self, event: &SecurityEvent) {
         let Some(hook) = &self.0 else { return };
         if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {

@@ -21,7 +21,7 @@ use crate::{
     store::{OpenSession, Opened, SessionStore},
 };
 
-/// The longest label of a session in bytes.
+/// The maximum length of a session's label, in bytes.
 const MAX_LABEL: usize = 1024;
 
 /// The part of a service that opens sessions, and mints their tokens.
@@ -46,21 +46,22 @@ impl Issuer {
         mint.pair(&opened.identity(&session.subject, access_lifetime), &scope, &session.custom)
     }
 
-    /// Opens a session that consists of one access token, and ends with it.
+    /// Opens a session with one access token, without a refresh token.
     pub(super) async fn issue_access<C: Serialize>(&self, session: NewSession<C>) -> Result<IssuedToken, Error> {
         let keyring = self.keyring.load_full();
         let (mint, scope) = self.draft(&keyring, &session)?;
         let lifetime = self.access_lifetime(&session)?.min(self.session_lifetime(&session)?);
-        // The session outlives the token by the leeway, within which the token is still accepted.
+        // Verifiers accept the token until its `exp` plus the leeway, so the session must live as
+        // long.
         let end = lifetime.saturating_add(self.rules.validation.leeway_in_force());
         let opened = self.open(&session, end, end).await?;
         mint.access(&opened.identity(&session.subject, lifetime), &scope, &session.custom)
     }
 
-    /// Tells the replica that the store has ended a session in another operation.
+    /// Records in the replica that the store has ended a session as part of another operation.
     pub(super) fn session_ended(&self, subject: &Subject, session_id: &SessionId, at: Timestamp) {
         if let Some(replica) = &self.replica {
-            // As long as its tokens may live.
+            // The entry is kept as long as tokens of the session may be accepted.
             let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
             replica.record_session_end(subject, session_id, at, until);
         } else {
@@ -68,7 +69,7 @@ impl Issuer {
         }
     }
 
-    /// Checks all of a session that can be checked before the store opens it.
+    /// Checks the parameters of a session before the store opens it.
     fn draft<'a, C: Serialize>(
         &'a self,
         keyring: &'a Keyring,
@@ -79,10 +80,10 @@ impl Issuer {
             return Err(Error::Issue("the subject must be 1 to 255 bytes without control characters".into()));
         }
         if session.label.len() > MAX_LABEL {
-            return Err(Error::Issue("the label is longer than 1 KiB".into()));
+            return Err(Error::Issue("the label is longer than 1 KiB; shorten it".into()));
         }
         let scope = Scope::parse(&session.scope)
-            .ok_or(Error::Issue("the scope must be tokens of printable ASCII with one space between two".into()))?;
+            .ok_or(Error::Issue("the scope must be printable ASCII tokens separated by single spaces".into()))?;
         mint.check(&session.subject, &scope, &session.custom)?;
         Ok((mint, scope))
     }
@@ -91,7 +92,7 @@ impl Issuer {
         let Some(lifetime) = session.access_lifetime else { return Ok(self.lifetimes.access) };
         check_lifetime("access_lifetime", lifetime).map_err(|error| Error::Issue(error.to_string().into()))?;
         if lifetime > self.rules.validation.max_access_lifetime_in_force() {
-            return Err(Error::Issue("the access lifetime is longer than `max_access_lifetime`".into()));
+            return Err(Error::Issue("the access lifetime is longer than `max_access_lifetime`; shorten it".into()));
         }
         Ok(lifetime)
     }
@@ -124,21 +125,19 @@ impl Issuer {
                     self.session_ended(&session.subject, &session_id, now);
                     self.events.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
                 }
-                // A session that ends as it begins, because the clock is at the end of time: its
-                // tokens would have no lifetime either.
+                // A store whose clock is at the end of time opens sessions without a lifetime.
                 if refresh_end.as_secs() <= now.as_secs() {
                     return Err(StoreError::new(StoreErrorKind::Untrusted).into());
                 }
                 Ok(OpenedSession { sid, now, generation, refresh_end })
             }
             Opened::Superseded { .. } => Err(Error::LoginSuperseded),
-            // 128 random bits do not repeat: a store that claims so cannot be trusted.
+            // 128 random bits do not repeat: a store that reports a repetition cannot be trusted.
             Opened::Exists { .. } => Err(StoreError::new(StoreErrorKind::Untrusted).into()),
         }
     }
 }
 
-/// A session that the store has opened.
 struct OpenedSession {
     sid: SessionId,
     now: Timestamp,

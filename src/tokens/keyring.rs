@@ -1,4 +1,4 @@
-//! The keys in force, and the data that change with them.
+//! The current keys, and the data that changes with them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,35 +9,34 @@ use crate::{
     jwt::{Encoder, KeySet, TokenType, longest_header},
 };
 
-/// A key set with its signer. Both are behind one pointer, so that an operation that loads it once
-/// has keys and signer that belong together.
+/// A key set with its signer. One pointer holds both, so that an operation that loads it once has a
+/// matching pair.
 pub(super) struct Keyring {
     pub(super) keys: KeySet,
-    /// `None`: tokens are verified here and not issued.
+    /// `None` if the service only verifies tokens.
     pub(super) signer: Option<Signer>,
-    /// Counts the key sets of a service. Cached tokens belong to one version.
+    /// The number of earlier key sets of the service. A cached token belongs to one version.
     pub(super) version: u64,
 }
 
-/// The keyring in force.
 pub(super) struct CurrentKeyring {
     keyring: ArcSwap<Keyring>,
     rules: KeyRules,
-    /// Held while keys are replaced: versions come in the order in which they are in force.
+    /// Serializes replacements, so that versions increase in the order in which keys take effect.
     replacing: Mutex<()>,
 }
 
-/// The encoders of the signing key's tokens.
+/// The encoders for tokens of the signing key.
 pub(super) struct Signer {
     pub(super) access: Encoder,
     pub(super) refresh: Encoder,
     pub(super) signature_len: usize,
 }
 
-/// The demands of a service on its keys, the first ones and all that replace them.
+/// The requirements of a service on its first keys and on all later ones.
 #[derive(Clone, Copy)]
 pub(super) struct KeyRules {
-    /// True if tokens are issued, so that a key has to sign.
+    /// True if the service issues tokens and so needs a signing key.
     pub(super) issues: bool,
     pub(super) max_token_len: usize,
 }
@@ -48,8 +47,7 @@ impl CurrentKeyring {
         Ok(Self { keyring, rules, replacing: Mutex::new(()) })
     }
 
-    /// Loads the keyring for an operation that ends at once: a guard that is held keeps replaced
-    /// keys from being freed.
+    /// Loads the keyring for an operation without `.await`. A guard keeps replaced keys in memory.
     pub(super) fn load(&self) -> Guard<Arc<Keyring>> {
         self.keyring.load()
     }
@@ -58,7 +56,7 @@ impl CurrentKeyring {
         self.keyring.load_full()
     }
 
-    /// Replaces the keys, then calls `then` with their version.
+    /// Replaces the keys, then calls `then` with the new version.
     pub(super) fn replace(&self, keys: KeySet, then: impl FnOnce(u64)) -> Result<(), ConfigError> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.keyring.load().version + 1;
@@ -80,7 +78,7 @@ impl Signer {
         let key = keys.signing_key().ok_or_else(|| {
             ConfigError::missing(
                 "keys",
-                "have no signing key, so that no token can be issued",
+                "have no signing key, but this service issues tokens",
                 "give a `KeySet::signing(..)`, or call `verify_only()`",
             )
         })?;
@@ -91,8 +89,8 @@ impl Signer {
         if access.header_len() > longest_header(max_token_len) {
             return Err(ConfigError::new(
                 "max_token_len",
-                "is so short that the header of the tokens issued here is over its share, three eighths",
-                "raise it, or give the signing key a shorter name",
+                "is too short: the header of issued tokens takes more than three eighths of it",
+                "raise it, or give the signing key a shorter `kid`",
             ));
         }
         Ok(Self { access, refresh: Encoder::new(key, TokenType::Refresh), signature_len: signature.len() })

@@ -1,30 +1,30 @@
-//! The lifetimes of tokens and sessions, and the bounds that they keep.
+//! The lifetimes of tokens and sessions, and their limits.
 
 use std::time::Duration;
 
 use crate::{error::ConfigError, jwt::Validation};
 
-/// Time beyond a token's own end for which its revocation is remembered, for differences of clocks
-/// and commands under way.
+/// Time for which the store keeps a revocation beyond the token's `exp` and the leeway. It covers
+/// clock differences and commands in progress (`docs/protocol.md`, section 9).
 pub(super) const MARGIN: Duration = Duration::from_secs(60);
 
-/// 100 years: beyond it a lifetime is a mistake, and below it no sum of times overflows.
+/// 100 years: a longer lifetime is a mistake, and sums of shorter times do not overflow.
 pub(super) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The lifetimes of one service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetimes {
     pub(super) access: Duration,
-    /// The time for which a session lives without being refreshed.
+    /// Maximum time between two refreshes of a session.
     pub(super) idle: Duration,
-    /// The time for which a session lives, however often it is refreshed.
+    /// Maximum lifetime of a session.
     pub(super) session: Duration,
     pub(super) reuse_grace: Duration,
-    /// The time after a token's `exp` for which its revocation is remembered: leeway and margin.
+    /// Time for which the store keeps a revocation beyond the token's `exp`: leeway plus [`MARGIN`].
     pub(super) after_end: Duration,
 }
 
-/// Returns an error for a lifetime that tokens cannot have: they count whole seconds.
+/// Returns an error for a lifetime that tokens cannot express: JWT times are whole seconds here.
 pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
     let problem = if lifetime < Duration::from_secs(1) {
         "is shorter than a second"
@@ -35,11 +35,11 @@ pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Resul
     } else {
         return Ok(());
     };
-    Err(ConfigError::out_of_range(setting, problem, "give whole seconds, at least one"))
+    Err(ConfigError::out_of_range(setting, problem, "give whole seconds, from one to 100 years"))
 }
 
-/// Returns the longest time for which a token of another issuer can be accepted. Its revocation has
-/// to be remembered for so long.
+/// Returns the longest time for which a token of another issuer can be accepted. The store must
+/// keep its denial for as long.
 pub(super) fn max_external_lifetime(validation: &Validation, after_end: Duration) -> Duration {
     validation.max_access_lifetime_in_force().saturating_add(after_end).saturating_add(validation.leeway_in_force())
 }

@@ -1,4 +1,4 @@
-//! The making of tokens: their claims, and their signatures.
+//! Minting of tokens: building their claims and signing them.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     jwt::{JwtClaims, Scope, SigningKey, TokenType, Validation},
 };
 
-/// The claims that all tokens of a service have, and the rules that they must keep.
+/// The claims that all tokens of a service share, and the rules for tokens.
 pub(super) struct MintRules {
     pub(super) issuer: Option<String>,
     pub(super) audience: Option<String>,
@@ -28,9 +28,9 @@ pub(super) struct MintRules {
 }
 
 impl MintRules {
-    /// Returns the maker of tokens that are signed with this keyring.
+    /// Returns a mint that signs with this keyring.
     pub(super) fn mint<'a>(&'a self, keyring: &'a Keyring) -> Result<Mint<'a>, Error> {
-        // A keyring of a service that issues tokens has both.
+        // `Keyring::new` has checked that a service that issues tokens has both.
         match (&keyring.signer, keyring.keys.signing_key()) {
             (Some(signer), Some(key)) => Ok(Mint { rules: self, signer, key }),
             _ => Err(Error::Signing),
@@ -38,31 +38,32 @@ impl MintRules {
     }
 }
 
-/// The identity of a token: all of it comes from the session's record and the refresh token.
+/// The identity of a token, derived from the session's record and the refresh token. So a repeated
+/// refresh gives the same identity (`docs/protocol.md`, section 3).
 pub(crate) struct Identity<'a> {
     pub(super) subject: &'a Subject,
     pub(super) sid: &'a SessionId,
     pub(super) counter: u32,
     pub(super) generation: u64,
-    /// The store's time of the step that allowed the token.
+    /// The store's time of the login or rotation that allowed the token.
     pub(super) issued_at: Timestamp,
-    /// The end of the session if it is not used again.
+    /// The end of the session if it is not refreshed again.
     pub(super) session_end: Timestamp,
-    /// The lifetime of the session's access tokens. It is fixed at login and travels in the refresh
-    /// token, so that a replay on a node with another setting gives no later `exp`.
+    /// The lifetime of the session's access tokens. The refresh token carries it, so that a
+    /// repetition on a node with another setting gives the same `exp`.
     pub(super) access_lifetime: Duration,
-    /// The store's time of the answer.
+    /// The store's time of its answer.
     pub(super) now: Timestamp,
 }
 
 impl Identity<'_> {
-    /// Returns an error in the last second of a session: tokens have whole seconds, so none is left
-    /// to give.
+    /// Returns an error in the last second of a session. Token times are whole seconds, so a new
+    /// token would have no lifetime.
     pub(super) fn has_time_left(&self) -> Result<(), TokenError> {
         if self.session_end.as_secs() > self.issued_at.as_secs() { Ok(()) } else { Err(TokenError::SessionExpired) }
     }
 
-    /// Returns the part of the `jti` that access and refresh token have in common.
+    /// Returns the prefix of the `jti` that access and refresh token share.
     pub(crate) fn token_id_stem(&self) -> String {
         format!("{}.{}", self.sid, self.counter)
     }
@@ -72,7 +73,7 @@ impl Identity<'_> {
     }
 }
 
-/// A maker of tokens.
+/// The signer and the rules for the tokens of one operation.
 pub(super) struct Mint<'a> {
     rules: &'a MintRules,
     signer: &'a Signer,
@@ -80,8 +81,8 @@ pub(super) struct Mint<'a> {
 }
 
 impl Mint<'_> {
-    /// Returns an error if tokens with these claims cannot be made, or would not be accepted.
-    /// Called before anything is stored.
+    /// Returns an error if tokens with these claims cannot be made or would be refused. The caller
+    /// checks before it changes the store, so that signing afterwards cannot fail for the claims.
     pub(super) fn check<C: Serialize>(&self, subject: &Subject, scope: &Scope, custom: &C) -> Result<(), Error> {
         let sid = &SessionId::from("0123456789012345678901");
         let identity = Identity {
@@ -99,20 +100,20 @@ impl Mint<'_> {
         let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
         if !self.rules.validation.has_required(&claims) {
             return Err(Error::Issue(
-                "its tokens would lack a claim that `require_claims` names, and be refused".into(),
+                "its tokens would lack a claim of `require_claims` and be refused; add the claim".into(),
             ));
         }
         let len = self.signer.refresh.encoded_len(&claims, self.signer.signature_len)?;
         if len > self.rules.max_token_len {
             return Err(Error::Issue(
-                format!("its tokens would be up to {len} bytes long, over `max_token_len`; store less in the claims")
+                format!("its tokens would take up to {len} bytes, more than `max_token_len`; shorten the claims")
                     .into(),
             ));
         }
         Ok(())
     }
 
-    /// Makes the access and the refresh token of this identity.
+    /// Mints the access and the refresh token of this identity.
     pub(super) fn pair<C: Serialize>(
         &self,
         identity: &Identity<'_>,
@@ -121,13 +122,12 @@ impl Mint<'_> {
     ) -> Result<TokenPair, Error> {
         let access = self.access(identity, scope, custom)?;
         let jti = TokenId::from(format!("{}.r", identity.token_id_stem()));
-        // It ends with its session, if that is not used again.
         let claims = self.claims(identity, TokenType::Refresh, jti, identity.session_end, scope, custom);
         let refresh = self.sign(&claims, identity.now, scope)?;
         Ok(TokenPair { access, refresh, session_id: identity.sid.clone() })
     }
 
-    /// Makes the access token of this identity: it ends with its session at the latest.
+    /// Mints the access token of this identity. It ends with its session at the latest.
     pub(super) fn access<C: Serialize>(
         &self,
         identity: &Identity<'_>,
@@ -138,8 +138,7 @@ impl Mint<'_> {
         self.access_with_id(jti, identity, scope, custom)
     }
 
-    /// Makes an access token with an id of its own, beside the one that belongs to the refresh
-    /// token.
+    /// Mints an access token with another id than the one derived from the refresh token.
     pub(super) fn access_with_id<C: Serialize>(
         &self,
         jti: TokenId,
@@ -188,11 +187,11 @@ impl Mint<'_> {
     }
 }
 
-/// Returns 128 random bits as 22 characters of base64url: more than the 122 of a random UUID, and
-/// 14 bytes less in every record.
+/// Returns 128 random bits as 22 characters of base64url. A random UUID has 122 bits and would take
+/// 14 bytes more in every record.
 pub(crate) fn random_id() -> Result<String, Error> {
     let mut bytes = [0; 16];
-    // Without randomness nothing may be issued. The cause is the machine, and it may pass.
+    // Without randomness an id could be guessed or repeat.
     getrandom::fill(&mut bytes).map_err(|_| Error::Signing)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -3,12 +3,12 @@
 //! | call | what happens |
 //! |--|--|
 //! | [`create_token_pair`] | opens a session in the store, and signs its tokens |
-//! | [`validate_token`] | verifies the text, then finds out if session and token are alive |
-//! | [`refresh`] | asks the application, moves the session on, and signs the successors |
+//! | [`validate_token`] | verifies the text, then checks that it is not revoked |
+//! | [`refresh`] | asks the application, rotates the session in the store, and signs a new pair |
 //! | [`revoke_token`], [`revoke_session`], [`revoke_all_for_subject`] | one atomic step each |
 //!
-//! A check asks the store, or a replica of its log: see [`Consistency`]. A revocation that the
-//! store has not confirmed is an error.
+//! A check asks the store or the replica of its log: see [`Consistency`]. A revocation that the
+//! store did not confirm is an error.
 //!
 //! [`create_token_pair`]: TokenService::create_token_pair
 //! [`validate_token`]: TokenService::validate_token
@@ -19,50 +19,50 @@
 //!
 //! # Refresh tokens
 //!
-//! A refresh token is good once. A client that repeats it within
+//! A refresh token is valid once. A client that repeats it within
 //! [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the same successor
-//! again**. The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record, so
-//! no sibling exists and nothing has to be kept. Any other repetition is taken as theft (RFC 9700
-//! section 4.14.2): the session ends with all its tokens, and [`SecurityEvent::ReuseDetected`] is
-//! emitted.
+//! again**. The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record.
+//! So a repetition creates no second token, and the store keeps no answers. Any other repetition
+//! counts as theft (RFC 9700 section 4.14.2): the session ends with all its tokens, and the service
+//! emits [`SecurityEvent::ReuseDetected`].
 //!
-//! The user lookup, building claims and choosing the key can fail for the application's reasons.
-//! They are done *before* the counter moves, and only signing after it. A user database
-//! that is down for a minute must not turn the client's next try into "theft".
+//! The user lookup, the new claims and the choice of the key can fail. The service does them
+//! *before* the store rotates the session, and only signs afterwards. Otherwise a failing user
+//! database would turn the client's next attempt into "theft".
 //!
 //! # Times
 //!
-//! `iat` is the store's time of the answer that allowed the token to be made, not this node's. So a
-//! node that stalls, or whose clock is fast, cannot make a token that outlives the record of its
-//! revocation.
+//! `iat` is the store's time in the answer that allowed the token, not the node's time. So a node
+//! that stalls, or whose clock is fast, cannot make a token that outlives the record of its
+//! revocation (`docs/protocol.md`, section 3).
 //!
 //! # Changing your claims
 //!
-//! When you deploy a new version of your claims type, tokens with the old claims are under way.
-//! Access tokens are so for minutes, refresh tokens for weeks. Nodes of both versions run beside
-//! each other for a while.
+//! After you deploy a new version of your claims type, clients still hold tokens with old claims.
+//! They hold access tokens for minutes, refresh tokens for weeks. Nodes of both versions run side
+//! by side for a while.
 //!
 //! | change | tokens with the old claims |
 //! |--|--|
-//! | a field is removed | are read without it |
-//! | a field is added with `#[serde(default)]` | are read and renewed with the default |
+//! | a field is removed | are accepted without it |
+//! | a field is added with `#[serde(default)]` | are accepted and renewed with the default |
 //! | a field is added without a default | are refused: [`TokenError::CustomClaims`] |
 //! | a field is renamed, or has another type | are refused as well |
 //!
-//! So prefer `#[serde(default)]`. If there is no good default, give an
+//! So prefer `#[serde(default)]`. Without a good default, set an
 //! [`on_refresh`](TokenServiceBuilder::on_refresh) hook: it gets the old members of a refresh token
-//! and answers with new claims. Clients whose access token is refused refresh, and go on. Without a
-//! hook their refresh is refused too, and users log in again. The refresh endpoint has such a hook
-//! ([`renew_from`](crate::users::renew_from)), which builds the claims anew from your user. A
-//! refresh token that is refused is not used up.
+//! and returns new claims. A client whose access token is refused then refreshes and continues.
+//! Without a hook, the refresh is refused too, and the user must log in again. The refresh endpoint
+//! has such a hook ([`renew_from`](crate::users::renew_from)), which builds the claims from your
+//! user. A refused refresh token stays usable.
 //!
 //! A new field must not have a reserved name, such as `scope`: see
-//! [`claims`](TokenServiceBuilder::claims). `build` finds one in a struct with derived
-//! `Deserialize`. With flattened fields, maps, untagged enums and implementations by hand, only the
-//! first login fails. So let a test of yours log in once.
+//! [`claims`](TokenServiceBuilder::claims). `build` finds reserved names in a struct with derived
+//! `Deserialize`. With flattened fields, maps, untagged enums and manual implementations, only the
+//! first login fails. So add a test that logs in once.
 //!
 //! Revocation never reads your claims: [`revoke_token`](TokenService::revoke_token) revokes a
-//! leaked token of any version by its text.
+//! leaked token with claims of any version.
 //!
 //! [`TokenError::CustomClaims`]: crate::error::TokenError::CustomClaims
 //!
@@ -78,8 +78,8 @@
 //! struct MyClaims {
 //!     role: String,
 //!     #[serde(default)]
-//!     beta: bool, // new: old tokens are read as `false`
-//!     tenant: String, // new, and no default would be right
+//!     beta: bool, // new: `false` in old tokens
+//!     tenant: String, // new, without a good default
 //! }
 //!
 //! async fn renew(session: Refreshing<MyClaims>) -> Result<Renewal<MyClaims>, BoxError> {
@@ -88,7 +88,7 @@
 //!     }
 //!     // Claims of an older version. Ask your user database here.
 //!     let old = session.raw_custom();
-//!     let role = old.get("role").and_then(|role| role.as_str()).unwrap_or("guest").to_owned();
+//!     let role = old.get("role").and_then(|role| role.as_str()).unwrap_or("guest").into();
 //!     let claims = MyClaims { role, beta: false, tenant: "acme".to_owned() };
 //!     Ok(Renewal::Replace { claims, scope: session.claims().scope().to_string() })
 //! }
@@ -109,7 +109,8 @@
 //! let renewed = tokens.refresh(pair.refresh().as_str()).await?;
 //! let access = renewed.access().as_str();
 //! let claims = tokens.validate_token(access, tower_bearer::TokenType::Access).await?;
-//! assert_eq!((claims.custom().role.as_str(), claims.custom().tenant.as_str()), ("owner", "acme"));
+//! assert_eq!(claims.custom().role, "owner");
+//! assert_eq!(claims.custom().tenant, "acme");
 //! # Ok(())
 //! # }
 //! ```

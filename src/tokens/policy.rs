@@ -1,24 +1,24 @@
-//! The tokens that are accepted, and the store that is asked about them.
+//! The policy of acceptance, and the store that it needs.
 
 use std::sync::Arc;
 
 use crate::store::{Denylist, SessionStore};
 
-/// The condition of acceptance beside a valid signature.
+/// The condition under which the service accepts a token with a valid signature and claims.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum TokenPolicy {
-    /// Our own tokens: the store must know the token's session, and know it as alive. A token that
-    /// we signed but whose session the store does not know is refused.
+    /// The service's own tokens: the store must know the token's session, and the session must be
+    /// alive. The service refuses a signed token of an unknown session.
     #[default]
     Tracked,
-    /// Another issuer's tokens, whose sessions the store does not know. They are accepted unless
-    /// the token, its session or its subject was revoked here. No tokens are issued.
+    /// Another issuer's tokens, whose sessions the store does not know. The service accepts a token
+    /// unless the token, its session or its subject was revoked here. It issues no tokens.
     ///
-    /// Tokens issued before the store began to remember are refused: they may have been revoked in
-    /// an earlier incarnation of it.
+    /// The service refuses tokens from before the store's incarnation: an earlier incarnation may
+    /// have held their revocations.
     Denylist,
-    /// Signature and claims alone decide. Nothing can be revoked, and the store is never asked.
+    /// Signature and claims alone decide. There is no store, and nothing can be revoked.
     Stateless,
 }
 
@@ -27,7 +27,7 @@ pub enum TokenPolicy {
 pub(super) enum Authority {
     /// [`TokenPolicy::Tracked`].
     Sessions(Arc<dyn SessionStore>),
-    /// [`TokenPolicy::Denylist`]: the store, and its list.
+    /// [`TokenPolicy::Denylist`]: the store, and its denylist.
     Denylist(Arc<dyn SessionStore>, Arc<dyn Denylist>),
     /// [`TokenPolicy::Stateless`].
     Nothing,

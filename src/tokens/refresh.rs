@@ -1,4 +1,4 @@
-//! Exchange of refresh tokens.
+//! The exchange of refresh tokens.
 
 use std::{fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -21,9 +21,9 @@ use crate::{
     store::{BoxFuture, RotateRefresh, Rotated, SessionState},
 };
 
-/// A hook that decides at every refresh if a user may still have tokens, and with which claims.
+/// A hook that decides at every refresh whether a user may have new tokens, and with which claims.
 ///
-/// Any `async` closure that takes a [`Refreshing`] is one:
+/// Any `async` closure that takes a [`Refreshing`] implements it:
 ///
 /// ```
 /// use tower_bearer::{BoxError, MemoryStore, Renewal, TokenService, tokens::Refreshing};
@@ -40,10 +40,10 @@ use crate::{
 /// # Ok::<(), tower_bearer::error::ConfigError>(())
 /// ```
 pub trait OnRefresh<C>: Send + Sync + 'static {
-    /// Decides before the refresh token is used up: after an error or a panic, the client may try
+    /// Decides before the refresh token is used up. After an error or a panic, the client may try
     /// again with the same token.
     ///
-    /// The future is dropped when the client goes away.
+    /// The future is dropped if the client disconnects.
     fn on_refresh(&self, session: Refreshing<C>) -> BoxFuture<Result<Renewal<C>, BoxError>>;
 }
 
@@ -57,36 +57,36 @@ where
     }
 }
 
-/// The session of a refresh token that is about to be exchanged: the input of [`OnRefresh`].
+/// A refresh token before its exchange: the input of [`OnRefresh`].
 ///
-/// The token's text, signature and registered claims are good. Its custom claims may be those of an
-/// older version of the application (see [Changing your claims](super#changing-your-claims)).
+/// The token's text, signature and registered claims are valid. Its custom claims may be those of
+/// an older version of the application (see [Changing your claims](super#changing-your-claims)).
 ///
-/// A cheap handle: its clones share the claims.
+/// A cheap handle: clones share the claims.
 pub struct Refreshing<C = crate::NoClaims>(Arc<Presented<C>>);
 
 /// The claims of a refresh token.
 struct Presented<C> {
     claims: Claims<RawClaims>,
-    /// The claims as the application reads them now, or the reason why it cannot.
+    /// The claims as `C`, or the reason why they do not fit.
     custom: Result<Claims<C>, TokenError>,
 }
 
 impl<C> Refreshing<C> {
-    /// Returns the registered claims of the refresh token: its user, its session, its scope.
+    /// Returns the registered claims of the refresh token: user, session, scope.
     #[must_use]
     pub fn claims(&self) -> &JwtClaims<RawClaims> {
         &self.0.claims
     }
 
-    /// Returns the application's own claims. `None` if they do not deserialize to `C`, or lack one
-    /// that [`require_claims`](super::TokenServiceBuilder::require_claims) names.
+    /// Returns the application's own claims. `None` if they do not deserialize to `C`, or lack a
+    /// claim of [`require_claims`](super::TokenServiceBuilder::require_claims).
     #[must_use]
     pub fn custom(&self) -> Option<&C> {
         self.0.custom.as_ref().ok().map(|claims| claims.custom())
     }
 
-    /// Returns the custom members of the token as they were written, whatever `C` is now.
+    /// Returns the custom members of the token as they are, independent of `C`.
     #[must_use]
     pub fn raw_custom(&self) -> &RawClaims {
         self.0.claims.custom()
@@ -100,7 +100,7 @@ impl<C> Clone for Refreshing<C> {
 }
 
 impl<C> fmt::Debug for Refreshing<C> {
-    /// Custom claims are left out: they may be anyone's address.
+    /// Leaves out the custom claims, which may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refreshing").field("claims", &self.0.claims).finish_non_exhaustive()
     }
@@ -110,36 +110,36 @@ impl<C> fmt::Debug for Refreshing<C> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Renewal<C> {
-    /// The new tokens have the claims and the scope of the refresh token. A token without
-    /// [`custom`](Refreshing::custom) claims is refused.
+    /// The new tokens have the claims and the scope of the refresh token. If
+    /// [`custom`](Refreshing::custom) is `None`, the refresh is refused.
     Keep,
-    /// The new tokens have these claims and this scope: a role that was taken away is gone.
+    /// The new tokens have these claims and this scope, for example without a revoked role.
     Replace {
         /// The application's own claims.
         claims: C,
         /// The scope of the tokens, as in [`NewSession::scope`](super::NewSession::scope).
         scope: String,
     },
-    /// The user may have no new tokens.
+    /// The user may not have new tokens.
     Refuse,
 }
 
 /// The part of a service that exchanges refresh tokens.
 pub(super) struct Refresher<C> {
     pub(super) issuer: Arc<Issuer>,
-    /// The rules without those that concern the application's own claims.
+    /// The rules except for the application's required claims, which `on_refresh` may add.
     pub(super) validation: Arc<Validation>,
     pub(super) clock: Arc<dyn Clock>,
-    /// [`Claims::parse_custom`] for one type of claims. A pointer, so that no method needs more
-    /// bounds on `C`.
+    /// [`Claims::parse_custom`] for `C`. A function pointer, so that no method needs more bounds on
+    /// `C`.
     pub(super) parse_custom: fn(&Claims<RawClaims>) -> Result<Claims<C>, TokenError>,
     pub(super) hook: Option<Arc<dyn OnRefresh<C>>>,
 }
 
 impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
-    /// Begins an exchange: checks the token's text and what this node knows of its revocation, and
-    /// asks the application. Nothing is used up yet. `fallback` is the hook if the service has
-    /// none of its own.
+    /// Begins an exchange: verifies the token, checks the replica's deny set, and asks the
+    /// application. The token is not used up yet. `fallback` is the hook if the service has none of
+    /// its own.
     pub(super) async fn begin(
         &self,
         refresh_token: &str,
@@ -155,7 +155,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         let sid = token.claims().session_id().cloned().ok_or(NO_SESSION)?;
         let (replaced, scope) = self.renew(&token, &sid, fallback).await?;
         let exchange = Exchange { issuer, keyring, token, sid, counter, replaced, scope };
-        // Fails before the counter moves if no tokens could be made.
+        // Reports unusable claims before the store rotates the session.
         let mint = issuer.rules.mint(&exchange.keyring)?;
         mint.check(exchange.token.claims().subject(), &exchange.scope, exchange.custom()?)?;
         Ok(exchange)
@@ -168,13 +168,13 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         let custom = if self.issuer.rules.validation.has_required(&claims) {
             (self.parse_custom)(&claims)
         } else {
-            Err(TokenError::Claims("one that is required is missing"))
+            Err(TokenError::Claims("a required claim is missing"))
         };
         Ok(Refreshing(Arc::new(Presented { claims, custom })))
     }
 
-    /// Asks the application for claims and scope; `None` for the claims of the refresh token. Its
-    /// panic is an error like any other of its failures.
+    /// Asks the application for claims and scope. Returns `None` to keep the claims of the refresh
+    /// token. A panic of the hook becomes an error.
     async fn renew(
         &self,
         token: &Refreshing<C>,
@@ -203,21 +203,21 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
     }
 }
 
-/// A refresh token whose text is good, with the claims and scope of its successors.
+/// A verified refresh token, with the claims and scope of its successors.
 pub(crate) struct Exchange<'a, C> {
     issuer: &'a Issuer,
-    /// One key set serves all of an exchange.
+    /// One key set from start to end of the exchange.
     keyring: Arc<Keyring>,
     token: Refreshing<C>,
     sid: SessionId,
     counter: u32,
-    /// `None`: the claims of the refresh token.
+    /// `None` to keep the claims of the refresh token.
     replaced: Option<C>,
     scope: Scope,
 }
 
 impl<C: Serialize> Exchange<'_, C> {
-    /// Uses the refresh token up, and makes its successors.
+    /// Uses the refresh token up, and mints its successors.
     pub(super) async fn rotate(self) -> Result<TokenPair, Error> {
         let Self { issuer, ref token, ref sid, .. } = self;
         let claims = token.claims();
@@ -240,8 +240,8 @@ impl<C: Serialize> Exchange<'_, C> {
             Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
             Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
         };
-        // Only signing is left: nothing after the rotation can fail for the application's reasons
-        // (protocol section 3).
+        // Only signing is left. A failure of the application after the rotation would turn the
+        // client's next attempt into reuse (`docs/protocol.md`, section 3).
         let identity = Identity {
             counter: successor.counter,
             issued_at: successor.issued_at,
@@ -251,8 +251,8 @@ impl<C: Serialize> Exchange<'_, C> {
         issuer.rules.mint(&self.keyring)?.pair(&identity, &self.scope, self.custom()?)
     }
 
-    /// Asks the store for the session as it is now, and uses nothing up. Refuses a refresh token
-    /// that is not the newest of its session.
+    /// Asks the store for the current state of the session, and uses nothing up. Refuses a refresh
+    /// token that is not the newest of its session.
     pub(crate) async fn current_identity(&self) -> Result<Identity<'_>, Error> {
         let claims = self.token.claims();
         let checked = self.issuer.store.check(claims.subject(), &self.sid, claims.token_id()).await?;
@@ -265,7 +265,6 @@ impl<C: Serialize> Exchange<'_, C> {
         Ok(identity)
     }
 
-    /// Makes an access token with an id of its own.
     pub(crate) fn access_with_id(&self, jti: TokenId, identity: &Identity<'_>) -> Result<IssuedToken, Error> {
         self.issuer.rules.mint(&self.keyring)?.access_with_id(jti, identity, &self.scope, self.custom()?)
     }
@@ -283,8 +282,8 @@ impl<C: Serialize> Exchange<'_, C> {
         }
     }
 
-    /// Returns the lifetime of the access tokens that the refresh token is exchanged for. Tokens of
-    /// older versions do not contain it.
+    /// Returns the lifetime of the new access tokens. Refresh tokens of older versions do not carry
+    /// it.
     fn access_lifetime(&self) -> Duration {
         let lifetime = self.token.claims().access_lifetime().unwrap_or(self.issuer.lifetimes.access);
         lifetime.min(self.issuer.rules.validation.max_access_lifetime_in_force())

@@ -1,4 +1,4 @@
-//! Revocation of tokens and sessions before their time, and the list of those that live.
+//! Revocation of tokens and sessions, and the listing of live sessions.
 
 use std::{
     fmt,
@@ -25,11 +25,11 @@ pub(super) struct Revoker {
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) keyring: Arc<CurrentKeyring>,
-    /// The rules without those that concern the application's own claims.
+    /// The rules except for the application's required claims: any token can be revoked.
     pub(super) validation: Arc<Validation>,
-    /// The issuer of the tokens that are accepted; empty if they have none.
+    /// The issuer of accepted tokens; empty if they have none.
     pub(super) issuer: String,
-    /// The time after a token's `exp` for which its revocation is remembered.
+    /// Time for which the store keeps a revocation beyond the token's `exp`.
     pub(super) after_end: Duration,
     pub(super) streams: Streams,
 }
@@ -41,8 +41,8 @@ enum Announced {
 }
 
 impl Revoker {
-    /// Revokes the token with this text. Its custom claims are not read: a leaked token of an older
-    /// version of the application can be revoked too.
+    /// Revokes the token with this text. Does not read its custom claims, so that leaked tokens of
+    /// older versions of the application can be revoked too.
     pub(super) fn revoke_token(&self, token: &str) -> Revoke {
         match decode_token::<NoClaims>(token, &self.keyring.load().keys, &self.validation) {
             Ok(claims) => self.revoke_claims(&claims),
@@ -51,7 +51,7 @@ impl Revoker {
     }
 
     pub(super) fn revoke_claims<C>(&self, claims: &JwtClaims<C>) -> Revoke {
-        // Verified claims have good ids; an application can make others.
+        // Verified claims have valid ids, but an application can construct other claims.
         let sid = claims.session_id().map(|sid| (SESSION_ID, sid.as_str()));
         let ids = [(SUBJECT, claims.subject().as_str()), (TOKEN_ID, claims.token_id().as_str())];
         if let Err(error) = check_ids(ids.into_iter().chain(sid)) {
@@ -61,8 +61,8 @@ impl Revoker {
         let until = claims.expires_at().saturating_add(self.after_end);
         match (&self.authority, claims.token_type(), claims.session_id()) {
             (Authority::Denylist(store, _), ..) => {
-                // Remembered as long as the token could be accepted, whatever its issuer's clock
-                // and ours say. Not at all if that time is over.
+                // The store keeps the denial as long as the token could be accepted, including the
+                // difference between the issuer's clock and the store's.
                 let until = until.saturating_add(self.validation.leeway_in_force());
                 let keep = until.saturating_since(store.now()).min(self.max_external_lifetime());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
@@ -99,7 +99,9 @@ impl Revoker {
         if matches!(self.authority, Authority::Denylist(..)) {
             return match except {
                 None => self.deny(ExternalId::Subject(subject)),
-                Some(_) => Revoke::failed(Error::Issue("no session of another issuer can be spared".into())),
+                Some(_) => Revoke::failed(Error::Issue(
+                    "the policy `Denylist` cannot spare a session; revoke all sessions of the subject".into(),
+                )),
             };
         }
         let announced = Announced::Subject(subject.clone());
@@ -117,11 +119,11 @@ impl Revoker {
         Ok(matches!(checked.state, SessionState::Active { .. }))
     }
 
-    /// Returns the store, if the sessions in it are those of the tokens that are accepted.
+    /// Returns the store if it holds the sessions of the accepted tokens.
     fn own_sessions(&self) -> Result<&Arc<dyn SessionStore>, Error> {
         match &self.authority {
             Authority::Sessions(store) => Ok(store),
-            _ => Err(Error::Issue("the sessions of another issuer's tokens are not known here".into())),
+            _ => Err(Error::Issue("the store knows sessions only under the policy `Tracked`".into())),
         }
     }
 
@@ -157,7 +159,7 @@ impl Revoker {
         let future = async move {
             let mut revoked = asked.await?;
             match (replica, &mut revoked.logged) {
-                // Neither could this node enforce it without the store, nor `everywhere` wait.
+                // Without the entry, neither the replica nor `everywhere` could do its work.
                 (_, None) if has_log => return Err(not_logged()),
                 (Some(replica), Some(logged)) => {
                     if logged.until > revoked.now {
@@ -176,16 +178,16 @@ impl Revoker {
     }
 }
 
-/// A `jti` that no token of this service has, to ask the store about a session alone. It has the
-/// length that the contract of a store demands of ids.
+/// A `jti` that no token of this service has, to check a session without a token. The store's
+/// contract does not allow an empty id.
 const NO_TOKEN: &str = "-";
 
 const SUBJECT: &str = "subject";
 const SESSION_ID: &str = "session id";
 const TOKEN_ID: &str = "token id";
 
-/// Rejects ids that no token can have, before the store is asked: it would keep them, and every
-/// node would read them.
+/// Rejects ids that no token can have. The store would keep them, and every node would read them
+/// from the log.
 fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
     match ids.into_iter().find(|(_, text)| !is_id(text)) {
         Some((id, _)) => Err(Error::InvalidId { id }),
@@ -194,47 +196,46 @@ fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Resu
 }
 
 fn no_store() -> Error {
-    Error::Issue("the policy `Stateless` has no store: no session is known and nothing can be revoked".into())
+    Error::Issue("the policy `Stateless` has no store to list or revoke sessions; use another policy".into())
 }
 
-/// The store may have made the revocation, so the caller is to repeat it, as after any error.
+/// Returns the error for a store that breaks its contract. The store may have made the revocation,
+/// so the caller must repeat it, as after any error.
 fn not_logged() -> Error {
     let cause = "the store has a revocation log, but confirmed a revocation without its entry (`Revoked::logged`)";
     StoreError::new(StoreErrorKind::Untrusted).with_source(cause).into()
 }
 
-/// A revocation. Await it: it returns the store's confirmation, or an error if there is none.
+/// A revocation. When awaited, it resolves to the store's confirmation or an error.
 ///
-/// On this node it then holds at once; on others as [`Consistency`](super::Consistency) says.
+/// The revocation then holds on this node at once, and on other nodes as described at
+/// [`Consistency`](super::Consistency).
 ///
-/// If it is dropped before its end, the revocation has been made or has not been made, never half
-/// made.
+/// If the future is dropped early, the revocation was made completely or not at all.
 #[must_use = "nothing is revoked until this is awaited"]
 pub struct Revoke {
     future: BoxFuture<Result<Revoked, Error>>,
-    /// The store that is asked, if any is.
+    /// The store that makes the revocation. `None` if the call has failed already.
     store: Option<Arc<dyn SessionStore>>,
 }
 
 impl Revoke {
-    /// Resolves only when the revocation holds on every node.
+    /// Makes the future resolve only when the revocation holds on every node.
     ///
-    /// It waits for the longest staleness that any node of the deployment has ever had. To this it
-    /// adds the longest time for which a node may believe a replaced server. (See
-    /// [`Status::bound_ms`](super::Status::bound_ms).) It ends at once if both are zero. If that
-    /// time is unknown (`bound_ms` is `None`), this cannot wait for it.
+    /// The wait is the longest staleness that any node of the deployment was ever allowed, plus the
+    /// failover bound: how long a node may believe a replaced server. See
+    /// [`Status::bound_ms`](super::Status::bound_ms). If that second time is unknown, the future
+    /// does not wait for it. If both are zero, the future resolves at once.
     ///
-    /// Over a store without a log, every node asks the store about each token. There the
-    /// revocation holds on every node once it is confirmed, except on one that believes a replaced
-    /// server. This waits for the [`failover_bound`](SessionStore::failover_bound) of the store, if
-    /// that is known.
+    /// With a store without a log, every node asks the store about each token. So the wait is only
+    /// the store's [`failover_bound`](SessionStore::failover_bound), if known.
     ///
-    /// A store with a log keeps both as long as its data: if a node was once allowed an hour, this waits
-    /// an hour. When no such node runs any more, lower `dmax` and `fmax` in each bucket's `m` by
-    /// hand.
+    /// A store with a log keeps both times as long as its data. If a node was once allowed an hour,
+    /// the wait is an hour. When no such node runs any more, an operator can lower `dmax` and
+    /// `fmax` in the key `m` of each bucket (`docs/protocol.md`, section 1).
     ///
-    /// The error is that of the revocation. If this is dropped while it waits, the revocation has
-    /// been confirmed.
+    /// An error is that of the revocation. If the future is dropped during the wait, the store has
+    /// confirmed the revocation.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -256,7 +257,7 @@ impl Revoke {
                 None => store.and_then(|store| store.failover_bound().ok()).unwrap_or_default(),
             };
             if !longest.is_zero() {
-                // The paces of two nodes' clocks differ by a few parts in ten thousand.
+                // The rates of two nodes' clocks differ by a few parts in ten thousand.
                 sleep(longest.saturating_add(longest / 1000)).await;
             }
             Ok(revoked)

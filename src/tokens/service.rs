@@ -1,4 +1,4 @@
-//! The service: its public methods, and the parts to which they delegate.
+//! The service: its public methods, which delegate to its parts.
 
 use std::{fmt, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
 
 /// A service that issues, checks, refreshes and revokes tokens. Made by [`TokenService::builder`].
 ///
-/// A cheap handle: its clones are the same service. `C` are the application's own claims.
+/// A cheap handle: clones share one service. `C` is the type of the application's own claims.
 ///
 /// ```
 /// use tower_bearer::{MemoryStore, NewSession, TokenService, TokenType};
@@ -49,12 +49,12 @@ use crate::{
 /// # }
 /// ```
 pub struct TokenService<C = NoClaims> {
-    /// Apart from the other parts, because each request uses only this one.
+    /// Separate from the other parts, because a request's check uses only this one.
     pub(crate) checker: Arc<Checker<C>>,
     parts: Arc<Parts<C>>,
 }
 
-/// The parts of a service beside the checker.
+/// The parts of a service other than the checker.
 pub(super) struct Parts<C> {
     /// `None` if this service issues no tokens.
     pub(super) refresher: Option<Refresher<C>>,
@@ -82,26 +82,26 @@ impl<C> fmt::Debug for TokenService<C> {
 
 /// Checks.
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Verifies a token and checks that it is alive, as the middleware does for every request. It
-    /// asks the store, unless
-    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness) is configured and
-    /// this node may decide.
+    /// Verifies a token and checks that it is not revoked, as the middleware does for every
+    /// request. The check asks the store, unless this node may decide under
+    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness).
     ///
-    /// A refresh token is valid only while it is the newest of its session, which the store alone
-    /// knows; to use it, call [`refresh`](Self::refresh).
+    /// A refresh token is valid only while it is the newest of its session. Only the store knows
+    /// that. To exchange the token, call [`refresh`](Self::refresh).
     ///
     /// Dropping the future has no effect: a check changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Token`] with the reason if the token is refused; [`Error::Store`] if the store
-    /// could not be asked: then nothing may be concluded about the token.
+    /// * [`Error::Token`] with the reason if the token is refused.
+    /// * [`Error::Store`] if the store did not answer: the token may be valid or not.
+    /// * [`Error::Application`] if the [`validator`](super::TokenServiceBuilder::validator) failed.
     pub async fn validate_token(&self, token: &str, expected: TokenType) -> Result<Claims<C>, Error> {
         self.validate(token, expected, Freshness::AsConfigured).await
     }
 
     /// Verifies a token as [`validate_token`](Self::validate_token) does, and always asks the
-    /// store. Use it for actions that must not be possible a moment after a logout. See also
+    /// store. Use it for actions that must fail at once after a logout. See also
     /// [`AuthLayer::strong`](crate::AuthLayer::strong).
     ///
     /// # Errors
@@ -151,9 +151,9 @@ impl<C> TokenService<C> {
         Self { checker, parts: Arc::new(parts) }
     }
 
-    /// Verifies text, signature and claims of a token, and nothing else. A revoked token passes,
-    /// and the application's [`validator`](super::TokenServiceBuilder::validator) is not asked.
-    /// Every call verifies the signature: the cache of verified tokens is for requests.
+    /// Verifies text, signature and claims of a token, and nothing else. A revoked token passes.
+    /// The method calls no [`validator`](super::TokenServiceBuilder::validator), and bypasses the
+    /// verified-token cache.
     ///
     /// # Errors
     ///
@@ -162,11 +162,11 @@ impl<C> TokenService<C> {
         self.checker.verify(&self.checker.keyring.load(), token, expected)
     }
 
-    /// Reads a token of either kind and any age whose signature and claims are good.
+    /// Decodes a token of either type and verifies its signature and claims, but not its times.
     ///
     /// # Errors
     ///
-    /// The first rule that the token breaks; never its times.
+    /// The first rule that the token breaks.
     pub fn decode_token(&self, token: &str) -> Result<JwtClaims<C>, TokenError>
     where
         C: DeserializeOwned,
@@ -208,39 +208,39 @@ impl<C> TokenService<C> {
         Ended::new(&self.checker.streams, &claims.names())
     }
 
-    /// Makes this node see a revocation of another node: no request that begins after this is
-    /// decided without it.
+    /// Makes a revocation of another node hold on this node, for every request that begins after
+    /// this call returns.
     ///
     /// The position comes from [`Revoked::position`](crate::store::Revoked::position), and may
-    /// travel as text. Take it from your own services only, since it makes requests ask the store.
-    /// This call returns at once. Unless the log has been read up to the position, requests that
-    /// concern its bucket ask the store until it was read anew. That read begins at once. Without
-    /// bounded staleness this does nothing.
+    /// travel as text. Accept it only from your own services, because it makes requests ask the
+    /// store. The call returns at once. If this node has not read the log up to the position, it
+    /// starts a read. Until that read ends, requests of the bucket ask the store. Without bounded
+    /// staleness this call does nothing.
     pub fn require_position(&self, position: &LogPosition) {
         if let Some(replica) = &self.checker.replica {
             replica.require_position(position);
         }
     }
 
-    /// Returns true if this node has read a revocation in the store's log. Then it holds here even
-    /// if the store loses it, and under bounded staleness without a question to the store.
+    /// Returns true if this node has read a revocation in the store's log. Then the revocation
+    /// holds on this node even if the store loses it.
     ///
-    /// This node's own revocations hold here at once, and are read at the next nudge or poll.
-    /// `true` if no log is followed, as with the memory store under strong consistency.
+    /// A revocation made on this node holds here at once, but is read only at the next nudge or
+    /// poll. Returns `true` if the node follows no log, as with the memory store under
+    /// [`Strong`](super::Consistency::Strong).
     #[must_use]
     pub fn has_applied(&self, position: &LogPosition) -> bool {
         self.checker.replica.as_ref().is_none_or(|replica| replica.has_applied(position))
     }
 
-    /// Replaces the keys while the service runs, for all its clones: to rotate a key (see
-    /// [`KeySet`]) or to remove one that leaked.
+    /// Replaces the keys of this service and its clones: to rotate a key (see [`KeySet`]) or to
+    /// remove a leaked key.
     ///
-    /// A check that begins after this has returned uses only the new keys, also for a token that
-    /// was verified before: the cache is cleared. A check, a login or a refresh that is under way
-    /// still uses the old keys. So keep the old signing key as a verifying key, unless it leaked.
-    /// Simultaneous calls take effect one after another.
+    /// A check that begins after this call uses only the new keys: the call clears the
+    /// verified-token cache. Operations in progress still use the old keys. So keep the old signing
+    /// key as a verifying key, unless it leaked. Concurrent calls take effect one after another.
     ///
-    /// This changes this node alone: call it on each.
+    /// The call changes only this node: make it on every node.
     ///
     /// ```
     /// use tower_bearer::{
@@ -260,23 +260,22 @@ impl<C> TokenService<C> {
     ///
     /// let both = KeySet::signing(new.clone()).and_verifying(old.verifying_key().clone())?;
     /// tokens.replace_keys(both)?;
-    /// // When the last token of the old key has expired:
+    /// // After the last token of the old key has expired:
     /// tokens.replace_keys(KeySet::signing(new))?;
     /// # Ok::<(), tower_bearer::error::ConfigError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// The errors of [`build`](super::TokenServiceBuilder::build) about keys: none signs though
-    /// tokens are issued here, the key cannot sign, or its name is too long for
-    /// [`max_token_len`](super::TokenServiceBuilder::max_token_len). The keys then stay as they
-    /// were.
+    /// The errors of [`build`](super::TokenServiceBuilder::build) about keys, if the service issues
+    /// tokens: no key signs, the key cannot sign, or its `kid` is too long for
+    /// [`max_token_len`](super::TokenServiceBuilder::max_token_len). The old keys then stay in use.
     pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
         self.checker.replace_keys(keys)
     }
 
-    /// Asks the store, and returns its state with the keys and the consistency in use. Ends within
-    /// the store's deadline and never fails: the answer contains any error. Dropping the future
+    /// Pings the store, and returns its state with the keys and the consistency in use. Ends within
+    /// the store's deadline and never fails: the status contains any error. Dropping the future
     /// changes nothing.
     pub async fn status(&self) -> Status {
         let Checker { authority, replica, keyring, cache, streams, .. } = &*self.checker;
@@ -286,34 +285,34 @@ impl<C> TokenService<C> {
 
 /// Logins.
 impl<C> TokenService<C> {
-    /// Returns the moment at which an authentication begins. Take it **before** the password is
-    /// checked, and give it to [`NewSession::auth_time`](super::NewSession::auth_time).
+    /// Returns the start time of an authentication. Call it **before** you check the password, and
+    /// pass the result to [`NewSession::auth_time`](super::NewSession::auth_time).
     ///
-    /// It is the store's time, estimated without a call, and lags a little: in a `RedisStore` by 15
-    /// ms more for each minute without a call. If all sessions were revoked within that lag, the
-    /// login is refused ([`Error::LoginSuperseded`]). Then authenticate again from the start, a
-    /// little later, as the login endpoint does.
+    /// The result is the store's time, estimated without a call. The estimate lags: in a
+    /// `RedisStore` by 15 ms more for each minute without a call. A revocation of all sessions
+    /// within that lag supersedes the login ([`Error::LoginSuperseded`]). Then authenticate again
+    /// from the start, a little later, as the login endpoint does.
     #[must_use]
     pub fn auth_time(&self) -> AuthTime {
         self.parts.auth_clock.now()
     }
 
-    /// Returns the moment at which an authentication begins, by a store that was asked for its time
-    /// within the last 30 s.
+    /// Returns the start time of an authentication, by a store that was pinged within the last
+    /// 30 s.
     pub(crate) async fn recent_auth_time(&self) -> AuthTime {
         self.parts.auth_clock.recent().await
     }
 
-    /// Returns the moment at which an authentication begins anew, after one that was superseded.
+    /// Returns the start time of the second attempt, after a superseded login.
     pub(crate) async fn auth_time_after_supersession(&self) -> Result<AuthTime, Error> {
         Ok(self.parts.auth_clock.after_supersession().await?)
     }
 
-    /// Reports a correct login that was superseded twice to the application.
-    pub(crate) fn login_was_overtaken(&self, subject: Subject) {
+    /// Reports to the application that a correct login was superseded twice.
+    pub(crate) fn report_superseded_login(&self, subject: Subject) {
         #[cfg(feature = "tracing")]
         tracing::warn!(%subject, "a correct login was refused: all sessions were revoked during it, twice");
-        self.parts.events.emit(&SecurityEvent::LoginOvertaken { subject });
+        self.parts.events.emit(&SecurityEvent::LoginSuperseded { subject });
     }
 
     fn refresher(&self) -> Result<&Refresher<C>, Error> {
@@ -330,18 +329,19 @@ impl<C> TokenService<C> {
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// Opens a session and makes its access and refresh token.
     ///
-    /// Dropping the future may leave a session of which no client has a token; it ends by itself.
+    /// Dropping the future may leave a session without a client. That session expires.
     ///
     /// # Errors
     ///
-    /// [`Error::Issue`] if the session is not acceptable; [`Error::LoginSuperseded`] if the user's
-    /// sessions were all revoked since [`NewSession::auth_time`]; [`Error::Store`] if the
-    /// store failed. Then no token was made.
+    /// * [`Error::Issue`] if the session is not acceptable, or the service issues no tokens.
+    /// * [`Error::LoginSuperseded`] if all of the user's sessions were revoked since
+    ///   [`NewSession::auth_time`].
+    /// * [`Error::Store`] if the store failed.
     pub async fn create_token_pair(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
         self.issuer()?.issue_pair(session).await
     }
 
-    /// Opens a session that consists of one access token, and ends with it.
+    /// Opens a session with one access token, without a refresh token. It ends with the token.
     ///
     /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
     ///
@@ -352,7 +352,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         self.issuer()?.issue_access(session).await
     }
 
-    /// Opens a session and makes its refresh token only: for a client that is to fetch its access
+    /// Opens a session and makes only its refresh token, for a client that fetches its access
     /// tokens itself.
     ///
     /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
@@ -364,20 +364,19 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         self.create_token_pair(session).await.map(|pair| pair.refresh)
     }
 
-    /// Exchanges a refresh token for a new pair of its session. The token is used up.
+    /// Exchanges a refresh token for a new pair of its session. The token is then used up.
     ///
-    /// Repeated within [`reuse_grace`](super::TokenServiceBuilder::reuse_grace), it gives tokens of
-    /// the same identity (`jti`, `iat`, `exp`) again. Their bytes may differ if the algorithm's
-    /// signatures are randomised. So a client that lost the answer, or whose request was dropped at
-    /// any point, simply asks again.
+    /// A repetition within [`reuse_grace`](super::TokenServiceBuilder::reuse_grace) gives tokens of
+    /// the same identity (`jti`, `iat`, `exp`). Their bytes may differ if the algorithm randomizes
+    /// signatures. So a client repeats the request after a lost answer or a dropped future.
     ///
     /// # Errors
     ///
-    /// * [`Error::Token`] if the token is not valid. [`TokenError::Reused`] if it was used before;
+    /// * [`Error::Token`] if the token is refused. [`TokenError::Reused`] if it was used before:
     ///   its session is then revoked.
     /// * [`Error::Application`] if [`on_refresh`](super::TokenServiceBuilder::on_refresh) failed,
-    ///   and [`Error::Issue`] if its claims are not acceptable. The token is then still good.
-    /// * [`Error::Store`]: the token may or may not be used up; ask again with the same token.
+    ///   and [`Error::Issue`] if its claims are not acceptable. The token stays usable.
+    /// * [`Error::Store`]: the token may or may not be used up. Try again with the same token.
     pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Error> {
         self.refresh_or_ask(refresh_token, None).await
     }
@@ -392,7 +391,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         self.begin_exchange(refresh_token, hook).await?.rotate().await
     }
 
-    /// Checks a refresh token, asks the application about it, and uses nothing up yet.
+    /// Checks a refresh token and asks the application for its new claims. Uses nothing up yet.
     pub(crate) async fn begin_exchange(
         &self,
         refresh_token: &str,
@@ -404,19 +403,19 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
 /// Revocation.
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Revokes the token with this text: an access token alone, a refresh token with its whole
-    /// session.
+    /// Revokes the token with this text: only an access token, but the whole session of a refresh
+    /// token.
     ///
-    /// Its custom claims are not read, so a token of an older version of the application is revoked
-    /// all the same.
+    /// It does not read custom claims, so it also revokes tokens of older versions of the
+    /// application.
     ///
-    /// Idempotent. An expired token can be revoked too, for example a refresh token of a session
-    /// that lives on. `.await` the returned value: nothing happens before.
+    /// Idempotent. An expired token can be revoked too, for example to end its session by an old
+    /// refresh token. `.await` the returned value: nothing happens before.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Token`] if the text is no token of this service; [`Error::Store`] if
-    /// the store did not confirm the revocation: repeat it until it succeeds.
+    /// When awaited: [`Error::Token`] if the text is not a token of this service; [`Error::Store`]
+    /// if the store did not confirm the revocation: repeat it until it succeeds.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_token(&self, token: &str) -> Revoke {
         self.parts.revoker.revoke_token(token)
@@ -435,9 +434,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes a session: its refresh token and all its access tokens. Idempotent.
     ///
-    /// It does nothing to a session of another subject. But under
-    /// [`Denylist`](super::TokenPolicy::Denylist) the owner of a session is unknown, so the subject
-    /// is ignored.
+    /// A session of another subject stays as it is. Under
+    /// [`Denylist`](super::TokenPolicy::Denylist) the subject is ignored, because the store does
+    /// not know the owner of a session.
     ///
     /// # Errors
     ///
@@ -448,13 +447,13 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.parts.revoker.revoke_session(subject.into(), session_id.clone())
     }
 
-    /// Revokes all sessions of a user, one step however many there are. Call it on a password
-    /// change (after the new password was stored), a lost device, a disabled account. Idempotent.
+    /// Revokes all sessions of a user in one step. Call it on a password change (after the new
+    /// password is stored), a lost device or a disabled account. Idempotent.
     ///
-    /// A login or refresh that is under way at the same time does not survive it. One exception:
-    /// within ten seconds of the last call, if no session was opened since, a call changes nothing.
-    /// A login that began between the two then goes on. Otherwise a thief could refuse every login
-    /// of the owner by repeating the call.
+    /// It also ends logins and refreshes in progress. One exception: a call within ten seconds of
+    /// the last one changes nothing if no session was opened since. A login that began between the
+    /// two calls then succeeds. Otherwise a thief could block every login of the owner by repeating
+    /// the call.
     ///
     /// # Errors
     ///
@@ -465,14 +464,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.parts.revoker.revoke_all(subject.into(), None)
     }
 
-    /// Revokes all sessions of a user but one: "log out everywhere else". That one is spared only
-    /// if it is alive.
+    /// Revokes all sessions of a user but one: "log out everywhere else". A session that has ended
+    /// is not revived.
     ///
     /// # Errors
     ///
     /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under
-    /// [`Denylist`](super::TokenPolicy::Denylist): [`Error::Issue`], because no session of another
-    /// issuer can be spared.
+    /// [`Denylist`](super::TokenPolicy::Denylist): [`Error::Issue`], because the store does not
+    /// know which sessions of another issuer belong to the user.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), Some(session_id.clone()))
@@ -483,14 +482,15 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidId`] if an id is malformed; [`Error::Store`] if the store did not answer;
-    /// [`Error::Issue`] unless the policy is [`Tracked`](super::TokenPolicy::Tracked): another
-    /// issuer's subject "1" is not our user 1.
+    /// * [`Error::InvalidId`] if an id is malformed.
+    /// * [`Error::Store`] if the store did not answer.
+    /// * [`Error::Issue`] unless the policy is [`Tracked`](super::TokenPolicy::Tracked): the store
+    ///   does not know the sessions of another issuer.
     pub async fn sessions(&self, subject: impl Into<Subject>, page: Page) -> Result<SessionPage, Error> {
         self.parts.revoker.sessions(&subject.into(), page).await
     }
 
-    /// Returns true if the user has this session, and it is alive. Dropping the future changes
+    /// Returns true if the user has this session and it is alive. Dropping the future changes
     /// nothing.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::{
     jwt::{NoClaims, Scope},
 };
 
-/// A login that succeeded, about to become a session.
+/// The parameters of a session, after a successful login.
 ///
 /// ```
 /// use tower_bearer::NewSession;
@@ -31,7 +31,7 @@ pub struct NewSession<C = NoClaims> {
 }
 
 impl NewSession<NoClaims> {
-    /// Creates a session of the user with this id: 1 to 255 bytes without control characters.
+    /// Creates parameters for the user with this id: 1 to 255 bytes without control characters.
     #[must_use]
     pub fn new(subject: impl Into<Subject>) -> Self {
         Self {
@@ -47,8 +47,8 @@ impl NewSession<NoClaims> {
 }
 
 impl<C> NewSession<C> {
-    /// Sets the application's own claims. Every token of the session contains them, also after a
-    /// refresh.
+    /// Sets the application's own claims. Every token of the session contains them, unless
+    /// [`on_refresh`](super::TokenServiceBuilder::on_refresh) replaces them.
     #[must_use]
     pub fn claims<D>(self, custom: D) -> NewSession<D> {
         NewSession {
@@ -62,52 +62,51 @@ impl<C> NewSession<C> {
         }
     }
 
-    /// Sets the scope of the session's tokens: scope tokens with one space between two of them (RFC
-    /// 6749 section 3.3). Default: nothing.
+    /// Sets the scope of the session's tokens: scope tokens separated by single spaces (RFC 6749
+    /// section 3.3). Default: empty.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = scope.into();
         self
     }
 
-    /// Sets the text that the listing of sessions shows for it: a device, an address. Up to 1 KiB.
+    /// Sets the text for the listing of sessions, such as a device or an address. At most 1 KiB.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// Sets the moment at which the authentication began.
-    /// [`TokenService::auth_time`](super::TokenService::auth_time) returns it **before** the
-    /// password is checked.
+    /// Sets the time at which the authentication began: the result of
+    /// [`TokenService::auth_time`](super::TokenService::auth_time) from **before** the check of the
+    /// password.
     ///
-    /// If all of the user's sessions are revoked between then and now, the session is refused
-    /// ([`Error::LoginSuperseded`](crate::Error::LoginSuperseded)). Without it, a login that had
-    /// already checked the old password outlives a password change that revokes everything. The
-    /// login endpoint of this crate sets it.
+    /// If all of the user's sessions were revoked since, the store refuses the session
+    /// ([`Error::LoginSuperseded`](crate::Error::LoginSuperseded)). Without this time, a login that
+    /// has just checked the old password survives a password change. The login endpoint of this
+    /// crate sets it.
     #[must_use]
     pub fn auth_time(mut self, auth_time: AuthTime) -> Self {
         self.auth_time = Some(auth_time.timestamp());
         self
     }
 
-    /// Sets the lifetime of the session's access tokens, instead of the configured one. Whole
-    /// seconds, at most
-    /// [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime).
+    /// Sets the lifetime of the session's access tokens. Whole seconds, at most
+    /// [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime). Default: the
+    /// configured [`access_lifetime`](super::TokenServiceBuilder::access_lifetime).
     ///
-    /// It holds as long as the session: a refresh gives access tokens of the same lifetime,
-    /// whatever is configured then.
+    /// The session keeps this lifetime. A later change of the configuration does not affect it.
     ///
-    /// If it is longer than every node's configured one, each request asks the store: the
-    /// revocation log is kept for tokens of configured lifetimes.
+    /// If it is longer than the configured lifetime of every node, each request asks the store. The
+    /// log keeps revocations only as long as configured lifetimes need.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(lifetime);
         self
     }
 
-    /// Sets the lifetime of the session, instead of the configured one, which it can only shorten.
-    /// Whole seconds.
+    /// Sets the lifetime of the session. Whole seconds. It can only shorten the configured
+    /// [`session_lifetime`](super::TokenServiceBuilder::session_lifetime), which is the default.
     #[must_use]
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
         self.session_lifetime = Some(lifetime);
@@ -125,7 +124,7 @@ impl<C> fmt::Debug for NewSession<C> {
     }
 }
 
-/// One token, as given to a client. Its `Debug` shows no token, and its memory is wiped.
+/// An issued token. Its `Debug` text does not show the token, and dropping it wipes its memory.
 #[derive(Clone)]
 pub struct IssuedToken {
     pub(super) token: Zeroizing<String>,
@@ -135,25 +134,25 @@ pub struct IssuedToken {
 }
 
 impl IssuedToken {
-    /// Returns the token's text: a secret.
+    /// Returns the token's text, which is a secret.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.token
     }
 
-    /// Returns its `exp`.
+    /// Returns the token's `exp`.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
-    /// Returns its scope.
+    /// Returns the token's scope.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// Returns the whole seconds until then, by the store's clock, rounded down.
+    /// Returns the seconds from the store's answer to `exp`, by its clock, rounded down.
     #[must_use]
     pub fn expires_in(&self) -> u64 {
         self.expires_at.saturating_since(self.now).as_secs()
@@ -168,10 +167,10 @@ impl fmt::Debug for IssuedToken {
 
 /// An access and a refresh token of one session.
 ///
-/// It serializes to a token response (RFC 6749 section 5.1) with the predecessor's members. These
-/// are `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`,
-/// `access_expires_in`, `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Answer it
-/// with `Cache-Control: no-store`.
+/// It serializes to a token response (RFC 6749 section 5.1) with the members of `fastcore.security`:
+/// `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`, `access_expires_in`,
+/// `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Send it with
+/// `Cache-Control: no-store`.
 #[derive(Clone, Debug)]
 pub struct TokenPair {
     pub(super) access: IssuedToken,
@@ -192,8 +191,7 @@ impl TokenPair {
         &self.refresh
     }
 
-    /// Returns the session's id (`sid`). It is no secret: it names the session in listings and
-    /// revocations.
+    /// Returns the session's id (`sid`), which is not secret. Listings and revocations use it.
     #[must_use]
     pub fn session_id(&self) -> &SessionId {
         &self.session_id

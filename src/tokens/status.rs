@@ -1,5 +1,4 @@
-//! The status of a service for its operator: the store's answer, the keys in use, and the
-//! consistency of checks.
+//! The status of a service for its operator: the store's answer, the keys and the consistency.
 
 use std::time::{Duration, Instant};
 
@@ -14,40 +13,41 @@ use crate::{
     replica::{Replica, ReplicaStatus},
 };
 
-/// The state of a [`TokenService`](super::TokenService). It holds no secret and serializes to JSON.
+/// The state of a [`TokenService`](super::TokenService). It contains no secret and serializes to
+/// JSON.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// `ok` if requests can be checked now.
     pub status: ServiceHealth,
-    /// The name of the store: `memory`, `redis`, ...; absent without one.
+    /// The name of the store: `memory`, `redis`, ...; `None` without a store.
     pub store: Option<&'static str>,
-    /// The reason why the store does not answer.
+    /// The error of the store, if it did not answer.
     pub store_error: Option<String>,
-    /// The time that the store took to answer, in microseconds.
+    /// The time from ping to answer, in microseconds.
     pub store_latency_us: Option<u64>,
-    /// The way in which a revocation takes effect.
+    /// The source of decisions about revocations.
     pub consistency: ConsistencyStatus,
-    /// The longest time, in milliseconds, until a revocation made anywhere holds on this node,
-    /// whatever fails. It is the staleness plus the time for which this node may believe a replaced
-    /// server. `None` if it is unknown.
+    /// The longest time until a confirmed revocation holds on this node, whatever fails, in
+    /// milliseconds. It is the staleness plus the time for which this node may believe a replaced
+    /// server. `None` if unknown.
     pub bound_ms: Option<u64>,
-    /// The reason why `bound_ms` is unknown, and what to do.
+    /// The reason why `bound_ms` is unknown, with a remedy.
     pub bound_reason: Option<String>,
-    /// Defects that an operator should mend. Requests may be served all the same.
+    /// Defects that an operator should fix. The service may still serve requests.
     pub warnings: Vec<String>,
-    /// Under bounded staleness: the state of this node's copy of the log.
+    /// The state of this node's replica, under bounded staleness only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaStatus>,
-    /// The key that signs new tokens, if tokens are issued here.
+    /// The key that signs new tokens, if the service issues tokens.
     pub signing_key: Option<KeyStatus>,
-    /// The keys whose tokens are accepted.
+    /// The keys that verify tokens.
     pub verifying_keys: Vec<KeyStatus>,
-    /// Count of the verified access tokens in the cache (see
+    /// The number of verified access tokens in the cache (see
     /// [`verified_cache`](super::TokenServiceBuilder::verified_cache)).
     pub verified_tokens: usize,
-    /// The part of the bound in bytes that they take. An entry takes at least its share: the bytes
-    /// by the number of entries that are allowed.
+    /// The weight of these tokens, which the byte bound limits. An entry weighs at least the bound
+    /// in bytes divided by the bound in entries.
     pub verified_tokens_bytes: u64,
     /// The streams that were admitted with tokens of this service: responses, sockets and tasks.
     pub streams: StreamStatus,
@@ -60,26 +60,26 @@ pub struct Status {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ServiceHealth {
-    /// The store answers, or none is needed.
+    /// The store answers, or the policy needs none.
     Ok,
     /// The store does not answer.
     Unavailable,
 }
 
-/// The way in which a revocation takes effect.
+/// The source of decisions about revocations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ConsistencyStatus {
-    /// Every request asks the store.
+    /// The store: every request asks it.
     Strong,
-    /// This node decides by its copy of the log, as [`Status::replica`] says.
+    /// The replica, while it has a lease. See [`Status::replica`].
     Bounded,
-    /// Not at all: signature and claims alone decide.
+    /// None: signature and claims alone decide.
     None,
 }
 
-/// A key, by its public names.
+/// The public properties of a key.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct KeyStatus {
@@ -97,7 +97,7 @@ impl Status {
         self.store_error_kind.is_none()
     }
 
-    /// Returns the kind of the store's error, if it does not answer.
+    /// Returns the kind of the store's error, if the store did not answer.
     #[must_use]
     pub fn store_error_kind(&self) -> Option<StoreErrorKind> {
         self.store_error_kind
@@ -119,7 +119,7 @@ fn as_str<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(algorithm.as_str())
 }
 
-/// The parts of a service that its status is about.
+/// The parts of a service whose state [`Status`] reports.
 pub(super) struct Subjects<'a, C> {
     pub(super) authority: &'a Authority,
     pub(super) replica: Option<&'a Replica>,
@@ -129,7 +129,7 @@ pub(super) struct Subjects<'a, C> {
 }
 
 impl<C> Subjects<'_, C> {
-    /// Asks the store, and returns the status. Ends within the store's deadline.
+    /// Pings the store, and returns the status. Ends within the store's deadline.
     pub(super) async fn status(&self) -> Status {
         let store = self.authority.store();
         let started = Instant::now();
@@ -170,11 +170,12 @@ impl<C> Subjects<'_, C> {
     }
 }
 
-/// Returns the time for which a node may believe a replaced server, beyond the staleness.
+/// Returns how long a node may believe a replaced server, beyond the staleness, or the reason why
+/// that is unknown.
 fn failover_bound(authority: &Authority) -> Result<Duration, String> {
     match authority.store() {
         Some(store) => store.failover_bound(),
-        None => Err("the policy `Stateless` checks no revocations: tokens are good until they expire".to_owned()),
+        None => Err("the policy `Stateless` checks no revocations: tokens are valid until they expire".to_owned()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The application's own check of a token that is otherwise good.
+//! The application's own check of a token that is otherwise valid.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,20 +10,19 @@ use crate::{
     jwt::Claims,
 };
 
-/// The answer of the application's [`validator`](super::TokenServiceBuilder::validator) about a
-/// token.
+/// The verdict of the application's [`validator`](super::TokenServiceBuilder::validator).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Validity {
-    /// The token is good.
+    /// The service accepts the token.
     Valid,
-    /// The token is not good: the client gets the answer of every bad token.
+    /// The service refuses the token. The client gets the response for any bad token.
     Invalid,
 }
 
 pub(super) type Validator<C> = Arc<dyn Fn(&Claims<C>) -> Result<Validity, BoxError> + Send + Sync>;
 
-/// Asks the validator. Neither its error nor its panic accepts a token.
+/// Calls the validator. An error or a panic in it refuses the token.
 pub(super) fn ask<C>(validator: &Validator<C>, claims: Claims<C>) -> Result<Claims<C>, Error> {
     match catch_unwind(AssertUnwindSafe(|| validator(&claims))) {
         Ok(Ok(Validity::Valid)) => Ok(claims),

@@ -1,4 +1,4 @@
-//! The direction of imports inside `src/`.
+//! The direction of imports inside `src/`, and the references of the documents.
 //!
 //! CONTRIBUTING.md lists the rooms of `src/`: the top-level modules, from top to bottom. An import
 //! may only point down that list, and no files may import each other in a circle.
@@ -14,6 +14,7 @@
 //! | `circles` | circles between files |
 //! | `report` | all findings, and the figures |
 //! | `planted_*` | the checker finds faults that are planted |
+//! | `documents` | the tests that documents name, and their links |
 //!
 //! # What counts as an import
 //!
@@ -36,6 +37,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod circles;
+mod documents;
 mod names;
 mod paths;
 mod planted_circles;

@@ -35,7 +35,7 @@ impl Resolution {
 type Trail = BTreeSet<(ModuleId, String, usize)>;
 
 impl Tree {
-    /// Resolves a path that stands in module `from`, inside `blocks`.
+    /// Resolves a path that module `from` writes inside `blocks`.
     pub(crate) fn resolve(&self, from: ModuleId, path: &[String], blocks: &[Block]) -> Resolution {
         let mut through = Vec::new();
         let targets = self.walk(from, path, blocks, Some(&mut through), &mut Trail::new());

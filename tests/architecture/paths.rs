@@ -93,8 +93,8 @@ impl Collector<'_> {
 
     /// Records the paths among `tokens`.
     ///
-    /// A lone lower-case name may be anything, such as a field. It counts if it is called, or if it
-    /// names a module and the macro is one of this crate, which makes a path of it.
+    /// A lone lower-case name may be anything, such as a field. It counts if it is called. It also
+    /// counts if it names a module in a macro of this crate, which can make a path of it.
     fn record_tokens(&mut self, tokens: &proc_macro2::TokenStream, for_own_macro: bool) {
         for path in paths_in(tokens.clone(), false) {
             let is_type = path.segments.iter().all(|name| name.starts_with(char::is_uppercase));

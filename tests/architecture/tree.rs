@@ -196,7 +196,7 @@ impl Tree {
         }
     }
 
-    /// Returns the file of `mod name;` in module `id`, which stands in `file`.
+    /// Returns the file of `mod name;` in module `id`, whose text is in `file`.
     fn file_of(
         &self,
         sources: &Sources,

@@ -1,4 +1,4 @@
-//! Rules that an application adds to the crate's own: TIM-23, CLM-22, CLM-30.
+//! Rules that an application adds: TIM-23, CLM-22, CLM-30.
 
 use std::{
     sync::{
@@ -45,7 +45,7 @@ async fn tim_23_an_access_token_older_than_allowed_is_refused_however_long_it_li
     subject.expect_token("as old as allowed", &token, Outcome::Ok).await;
     subject.fixture.advance(1);
     subject.expect_token("a second older", &token, Outcome::InvalidToken).await;
-    // A session is not ended by it.
+    // The rejection does not end the session.
     subject.fixture.tokens.refresh(pair.refresh().as_str()).await.unwrap();
 
     let unbounded = Subject::new();
@@ -74,8 +74,8 @@ async fn clm_22_every_claim_that_is_required_has_to_be_there() {
         "tenant",
         "roles",
     ];
-    // A service that issues has to write what it requires; this one takes what others have issued
-    // and signed with its key.
+    // An issuing service must write the claims that it requires, so this service only verifies
+    // tokens of others.
     let subject = Subject::with(|settings| settings.verify_only().require_claims(all));
     let Fixture { clock, store, .. } = &subject.fixture;
     let issuer = builder(clock).store(store.clone()).client_id("web").build().unwrap();
@@ -89,7 +89,7 @@ async fn clm_22_every_claim_that_is_required_has_to_be_there() {
         let mut without = claims.clone();
         without.as_object_mut().unwrap().remove(name);
         subject.expect_token(name, &sign(HEADER, &without.to_string()), Outcome::InvalidToken).await;
-        // A custom claim may be null: it is there, and its type is the application's business. A
+        // A required custom claim may be null, because its type is up to the application. A
         // registered one may not.
         without[name] = Value::Null;
         let outcome = if ["tenant", "roles"].contains(&name) { Outcome::Ok } else { Outcome::InvalidToken };
@@ -123,7 +123,7 @@ async fn clm_22_a_claim_that_tokens_cannot_have_is_no_requirement() {
     let short = builder(&clock).store(tower_bearer::MemoryStore::default()).max_token_age(Duration::from_secs(1799));
     assert_eq!(short.build().unwrap_err().setting(), "max_token_age");
 
-    // What a session decides is found when it is to be opened, and nothing is stored.
+    // A missing claim that depends on the session is an error of the login, which stores nothing.
     let subject = Subject::with(|builder| builder.require_claims(["scope"]));
     let tokens = &subject.fixture.tokens;
     let writes = subject.fixture.store.writes();
@@ -174,7 +174,7 @@ async fn clm_30_a_validator_that_refuses_is_401_and_one_that_fails_or_panics_500
             ("refused", Outcome::InvalidToken),
             ("failed", Outcome::Internal),
             ("panics", Outcome::Internal),
-            // An error of the application's own store is a store's: 503.
+            // A store error in the application's validator gives 503, like one of the service.
             ("store", Outcome::Unavailable),
             ("accepted", Outcome::Ok),
         ] {
@@ -183,12 +183,12 @@ async fn clm_30_a_validator_that_refuses_is_401_and_one_that_fails_or_panics_500
             subject.fixture.store.answer(behaviour);
             subject.expect_token(user, pair.access().as_str(), outcome).await;
             subject.expect_token("the next request", &good, Outcome::Ok).await;
-            // Of refresh tokens `on_refresh` decides.
+            // For refresh tokens `on_refresh` decides instead.
             let before = asked.load(Ordering::SeqCst);
             subject.fixture.tokens.validate_token(pair.refresh().as_str(), TokenType::Refresh).await.unwrap();
             assert_eq!(asked.load(Ordering::SeqCst), before);
         }
-        // It is asked about good tokens only, whatever they are refused for.
+        // The validator is called only for valid tokens.
         subject.fixture.store.answer(Behaviour::AtOnce);
         let revoked = of("accepted").await;
         subject.fixture.tokens.revoke_session("accepted", revoked.session_id()).await.unwrap();

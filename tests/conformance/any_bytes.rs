@@ -27,7 +27,8 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// The same cases at each run: what they reach is asserted too. `fuzz/` looks further.
+/// Returns a runner with the same cases at each run, because the test asserts which answers they
+/// reach. `fuzz/` covers more.
 fn runner() -> TestRunner {
     TestRunner::new_with_rng(ProptestConfig::with_cases(CASES), TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
@@ -36,7 +37,7 @@ fn everywhere(layer: AuthLayerBuilder) -> AuthLayerBuilder {
     layer.allow_query("access_token").allow_cookie("t").allow_header(HeaderName::from_static("x-token"))
 }
 
-/// Texts that parsers trip over, put together at random; `@` stands for a good token.
+/// Returns random combinations of texts that are hard to parse. `@` stands for a good token.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => select(vec![
@@ -49,7 +50,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
-/// A request with such fields and such a query, `@` replaced by a good token.
+/// Returns a request with these fields and this query, where `@` is replaced by a good token.
 fn request(
     token: &str,
     fields: &[(&'static str, Vec<u8>)],
@@ -70,7 +71,7 @@ fn request(
     request
 }
 
-/// What stands in each place that may hold a credential, read in the plainest way.
+/// Returns the credentials of each place, by a simple independent parser.
 fn places(headers: &HeaderMap, uri: &Uri) -> [Vec<String>; 2] {
     let lines =
         |name: &str| headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
@@ -113,7 +114,7 @@ fn any_bytes_in_headers_cookies_and_query_get_a_defined_answer() {
         let called = subject.inner.calls() > calls;
         prop_assert_eq!(called, status == 200);
         prop_assert!([200, 400, 401].contains(&status), "{}", status);
-        // Whoever is known has presented one credential, in which the good token stands; a second
+        // A known client presented exactly one credential, which contains the good token. A second
         // one is never overlooked.
         let known = called && answer.body != "anonymous";
         prop_assert!(!known || found.len() == 1 && found[0].contains(&token), "{found:?}");
@@ -128,7 +129,7 @@ fn any_bytes_in_headers_cookies_and_query_get_a_defined_answer() {
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
-    // The strategy reaches every kind of answer, else it shows nothing.
+    // The strategy must reach every kind of answer, or the test proves nothing.
     assert_eq!(seen.borrow().len(), 4, "{seen:?}");
 }
 

@@ -33,7 +33,7 @@ impl Users {
         self.0.lock().unwrap().insert(name.to_owned(), Some(password.to_owned()));
     }
 
-    /// The account stays, and may do nothing.
+    /// Disables the account without deleting it.
     pub(crate) fn disable(&self, name: &str) {
         self.0.lock().unwrap().insert(name.to_owned(), None);
     }
@@ -81,7 +81,7 @@ pub(crate) struct Application {
     pub(crate) endpoints: Endpoints<Users>,
 }
 
-/// A pair as a client has it.
+/// A token pair as a client receives it.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
     pub(crate) access: String,
@@ -93,7 +93,7 @@ impl Application {
         Self::sharing(tokens, &Arc::default())
     }
 
-    /// Another node with the same users.
+    /// Returns another node with the same users.
     pub(crate) fn sharing(tokens: &TokenService, users: &Arc<Users>) -> Self {
         let endpoints = Endpoints::new(&AuthLayer::new(tokens.clone()), Arc::clone(users));
         Self { tokens: tokens.clone(), users: Arc::clone(users), endpoints }
@@ -125,19 +125,20 @@ impl Application {
         send(self.endpoints.logout(), request).await
     }
 
-    /// The access token opens a route, over HTTP and gRPC.
+    /// Asserts that the access token is accepted over HTTP and gRPC.
     pub(crate) async fn accepts(&self, what: &str, tokens: &Tokens) {
         expect_on(&self.tokens, what, &tokens.access, Outcome::Ok).await;
     }
 
-    /// Both tokens are bad: 401 `invalid_token` over HTTP, 16 over gRPC, and at the token endpoint
-    /// 400 `invalid_grant`.
+    /// Asserts that both tokens are refused: 401 `invalid_token` over HTTP, 16 over gRPC, and 400
+    /// `invalid_grant` at the token endpoint.
     pub(crate) async fn refuses(&self, what: &str, tokens: &Tokens) {
         expect_on(&self.tokens, what, &tokens.access, Outcome::InvalidToken).await;
         self.refuses_refresh(what, &tokens.refresh).await;
     }
 
-    /// TE400-grant over HTTP; 16 if an application's own gRPC service asks the library.
+    /// Asserts that a refresh fails: TE400-grant over HTTP, and 16 for an application's own gRPC
+    /// service.
     pub(crate) async fn refuses_refresh(&self, what: &str, refresh: &str) {
         assert_invalid_grant(what, &self.try_refresh(refresh).await);
         let refused = self.tokens.refresh(refresh).await.expect_err(what);
@@ -155,27 +156,27 @@ impl Tokens {
     }
 }
 
-/// A form as a browser would post it.
+/// Returns a form request as a browser would post it.
 pub(crate) fn form(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let request = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
     request.body(Full::from(body)).unwrap()
 }
 
-/// TE400-grant to the byte: RFC 6749 section 5.2, which wants no challenge here, and section 5.1
-/// for the caches.
+/// Asserts the exact bytes of TE400-grant: RFC 6749 section 5.2, without a challenge, and section
+/// 5.1 for caches.
 #[track_caller]
 pub(crate) fn assert_invalid_grant(what: &str, answer: &Answer) {
     assert_failure(what, answer, 400, "invalid_grant", &[]);
 }
 
-/// TE503 to the byte.
+/// Asserts the exact bytes of TE503.
 #[track_caller]
 pub(crate) fn assert_unavailable(what: &str, answer: &Answer) {
     assert_failure(what, answer, 503, "temporarily_unavailable", &[("retry-after", "1")]);
 }
 
-/// A failure at the token endpoint: status, all headers, body.
+/// Asserts status, all headers and body of a failure at the token endpoint.
 #[track_caller]
 pub(crate) fn assert_failure(what: &str, answer: &Answer, status: u16, code: &str, further: &[(&'static str, &str)]) {
     let mut expected = HeaderMap::new();

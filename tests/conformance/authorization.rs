@@ -12,14 +12,14 @@ use crate::{
     },
 };
 
-/// A request with these `Authorization` lines, byte for byte and in this order.
+/// Returns a request with exactly these `Authorization` lines in this order.
 fn lines<'a>(values: impl IntoIterator<Item = &'a str>) -> http::request::Builder {
     values.into_iter().fold(Request::get("/"), |request, value| {
         request.header("authorization", HeaderValue::from_bytes(value.as_bytes()).unwrap())
     })
 }
 
-/// `text` in every mixture of upper and lower case.
+/// Returns `text` in every mixture of upper and lower case.
 fn every_case(text: &str) -> impl Iterator<Item = String> {
     let len = text.len();
     (0..1_u32 << len).map(move |mask| {
@@ -55,7 +55,7 @@ async fn aut_02_no_credentials_at_all_is_a_challenge_without_an_error() {
     for value in ["", " ", "\t", " \t "] {
         subject.expect(&format!("{value:?}"), authorization(value), Outcome::NoCredentials).await;
     }
-    // Fields that look alike are other fields.
+    // Fields with similar names are ignored.
     let token = subject.valid().await;
     for name in ["proxy-authorization", "x-authorization", "authorisation", "authentication", "cookie"] {
         let request = Request::get("/").header(name, format!("Bearer {token}"));
@@ -69,7 +69,7 @@ async fn aut_03_the_scheme_is_case_insensitive() {
     let token = subject.valid().await;
     for scheme in every_case("bearer") {
         subject.expect(&scheme, authorization(format!("{scheme} {token}")), Outcome::Ok).await;
-        // And so is that it is malformed, or holds a bad token.
+        // The same holds for malformed credentials and bad tokens.
         subject.expect(&scheme, authorization(&scheme), Outcome::InvalidRequest).await;
         subject.expect(&scheme, authorization(format!("{scheme} abc")), Outcome::InvalidToken).await;
     }
@@ -87,9 +87,9 @@ async fn aut_04_another_scheme_is_no_bearer_credential() {
         format!("Basic {token}"),
         format!("Token {token}"),
         format!("JWT {token}"),
-        // A bound token's own scheme is not ours to guess at (RFC 9449 section 7.1).
+        // The scheme of key-bound tokens (RFC 9449 section 7.1) is not `Bearer`.
         format!("DPoP {token}"),
-        // The scheme is what stands before the first space or tab, all of it.
+        // The scheme is the whole text before the first space or tab.
         token.clone(),
         format!("Bearer{token}"),
         format!("Bearer: {token}"),
@@ -103,7 +103,7 @@ async fn aut_04_another_scheme_is_no_bearer_credential() {
         format!("XBearer {token}"),
         format!("OAuth2 Bearer {token}"),
         format!("Basic dXNlcjpwdw==, Bearer {token}"),
-        // Letters that only look like it, or become it in other case mappings.
+        // Letters that look similar, or that other case mappings would turn into ASCII.
         format!("\u{412}earer {token}"),
         format!("\u{ff22}earer {token}"),
         format!("\u{feff}Bearer {token}"),
@@ -377,7 +377,7 @@ async fn aut_28_cr_lf_and_nul_on_the_wire_reach_no_service() {
         // 8.2.1).
         server.exchange(what, &http2_request(&[("authorization", value), ("content-type", "application/grpc")])).await;
         assert_eq!(subject.inner.calls(), 0, "{what}");
-        // And there is no way round the wire: such a value cannot be made.
+        // Such a value cannot be created inside the process either.
         assert!(HeaderValue::from_bytes(value.as_bytes()).is_err(), "{what}");
         assert!(tonic::metadata::AsciiMetadataValue::try_from(value.as_bytes()).is_err(), "{what}");
     }
@@ -404,7 +404,7 @@ async fn aut_30_the_optional_mode_passes_nobody_without_claims_and_refuses_whoev
         assert!(anonymous(), "{what}");
     }
     assert_eq!(subject.fixture.store.calls(), 0, "nobody is not asked after");
-    // Claims that a request brings along are not those of a token.
+    // Claims in the extensions of an incoming request must not count as those of a token.
     let token = subject.valid().await;
     let claims: Claims = subject.fixture.tokens.validate_token(&token, TokenType::Access).await.unwrap();
     subject.expect("claims brought along", Request::get("/").extension(claims), Outcome::Ok).await;

@@ -22,9 +22,9 @@ use crate::{
 
 type Parameters = Vec<(String, String)>;
 
-/// The one challenge of a field value, by the grammar of RFC 9110 sections 11.2, 11.3 and 5.6: a
-/// scheme, 1*SP, and parameters parted by commas. Optional white space and quoted pairs are read;
-/// anything that the grammar has not is an error.
+/// Parses the single challenge of a field value by RFC 9110 sections 11.2, 11.3 and 5.6: a scheme,
+/// 1*SP, and parameters separated by commas. Optional white space and quoted pairs are allowed.
+/// Everything else is an error.
 fn challenge(value: &str) -> Result<(String, Parameters), String> {
     let (scheme, mut rest) = token(value)?;
     let spaces = rest.len() - rest.trim_start_matches(' ').len();
@@ -51,7 +51,7 @@ fn challenge(value: &str) -> Result<(String, Parameters), String> {
     }
 }
 
-/// 1*tchar
+/// Parses 1*tchar.
 fn token(text: &str) -> Result<(&str, &str), String> {
     let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     match text.bytes().take_while(|&byte| tchar(byte)).count() {
@@ -60,7 +60,7 @@ fn token(text: &str) -> Result<(&str, &str), String> {
     }
 }
 
-/// After the opening quote, to behind the closing one.
+/// Parses a quoted string after its opening quote, including the closing one.
 fn quoted_string(text: &str) -> Result<(String, &str), String> {
     let mut value = String::new();
     let mut characters = text.char_indices();
@@ -79,7 +79,7 @@ fn white(text: &str) -> &str {
     text.trim_start_matches([' ', '\t'])
 }
 
-/// The challenge of a rejection that has to have exactly one field line of them.
+/// Returns the challenge of a rejection, which must have exactly one such field line.
 #[track_caller]
 fn challenge_of(what: &str, answer: &Answer) -> Parameters {
     let lines: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
@@ -98,7 +98,7 @@ fn plain(request: http::request::Builder) -> Request<Full<Bytes>> {
     request.body(Full::default()).unwrap()
 }
 
-/// A subject, and every kind of rejection that its layers have, with the answer that a request got.
+/// Returns a subject, and an answer for every kind of rejection of its layers.
 async fn rejections() -> (Subject, Vec<(String, Answer)>) {
     let subject = Subject::new();
     let (layer, inner, store) = (&subject.layer, &subject.inner, &subject.fixture.store);
@@ -119,7 +119,7 @@ async fn rejections() -> (Subject, Vec<(String, Answer)>) {
     let token = subject.valid().await;
     let scope = layer.require_all_scopes(["read", "write"]).unwrap();
     note("no scope", send(layer.layer(scope.layer(inner.clone())), plain(bearer(&token))).await);
-    // 401s of what stands inside the layer.
+    // 401s of services inside the layer.
     let optional = layer.clone().optional();
     note("a scope of nobody", send(optional.layer(scope.layer(inner.clone())), plain(Request::get("/"))).await);
     let users = CurrentUserLayer::new(layer, Arc::new(Users));
@@ -161,8 +161,8 @@ async fn chl_01_every_401_carries_one_bearer_challenge() {
     assert!(unauthorized > 40, "{unauthorized}");
     assert_eq!(subject.inner.calls(), 0);
 
-    // A login that fails is a 401 of its own (RFC 6749 section 5.2), and has to have a challenge
-    // all the same (RFC 9110 section 15.5.2).
+    // A failed login is a 401 of RFC 6749 section 5.2, and must have a challenge too (RFC 9110
+    // section 15.5.2).
     let endpoints = Endpoints::new(&Subject::new().layer, Arc::new(Users));
     let form = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
     let login = form.body(Full::from("username=alice&password=wrong")).unwrap();
@@ -173,7 +173,7 @@ async fn chl_01_every_401_carries_one_bearer_challenge() {
 
 #[tokio::test]
 async fn chl_02_challenges_are_parameters_parted_by_commas() {
-    // The parser reads what RFC 9110 allows and tells what others have got wrong.
+    // The parser accepts everything that RFC 9110 allows and refuses common mistakes.
     let read = |value: &str| challenge(value).map(|(_, parameters)| parameters);
     let known = pairs(&[("realm", "a, b=\"c\""), ("error", "x")]);
     assert_eq!(read(r#"Bearer realm="a, b=\"c\"" ,	error=x"#), Ok(known));
@@ -243,8 +243,8 @@ async fn chl_03_the_error_codes_are_spelled_as_rfc_6750_spells_them() {
     let kinds = [RejectionKind::InvalidRequest, RejectionKind::InvalidToken, RejectionKind::InsufficientScope];
     let codes = kinds.map(|kind| kind.challenge_error().unwrap());
     assert_eq!(codes, ["invalid_request", "invalid_token", "insufficient_scope"]);
-    // Where no credential was sent there SHOULD be no error code (section 3.1), nor where a better
-    // one would not help.
+    // Without a credential there SHOULD be no error code (section 3.1), nor where another
+    // credential would not help.
     for kind in [RejectionKind::NoCredentials, RejectionKind::Unavailable, RejectionKind::Internal] {
         assert_eq!(kind.challenge_error(), None, "{kind:?}");
     }
@@ -352,7 +352,7 @@ async fn chl_17_the_body_is_json_by_default_and_the_application_may_write_it() {
     let token = subject.valid().await;
     let answer = send(layer.layer(scope.layer(subject.inner.clone())), plain(bearer(&token))).await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (403, &b"mine"[..]));
-    // And one that panics is none.
+    // A hook that panics counts as no hook.
     let panics = |_: &Rejection, _| -> http::Response<Bytes> { panic!("a test's panic, which is caught") };
     let layer = subject.builder().on_rejection(panics).build().unwrap();
     let answer = send(layer.layer(subject.inner.clone()), plain(bearer("abc"))).await;

@@ -23,12 +23,12 @@ use crate::{
     },
 };
 
-/// A subject whose tokens have this issuer.
+/// Returns a subject whose tokens have this issuer.
 fn issued_by(issuer: &str) -> Subject {
     Subject::with(|builder| builder.issuer(issuer))
 }
 
-/// A subject for which neither issuer nor audience is configured.
+/// Returns a subject without a configured issuer or audience.
 fn unnamed() -> Subject {
     bare(|builder| builder)
 }
@@ -51,7 +51,7 @@ async fn refuses(subject: &Subject, claims: &Value, name: &str, value: &str) {
     subject.refuses_claims(&format!("{name}: {value}"), with(claims, name, value)).await;
 }
 
-/// What the inner service saw of the last token.
+/// Returns the claims of the last token that the inner service got.
 fn seen(subject: &Subject) -> Claims {
     subject.inner.last().extensions.get::<Claims>().expect("claims").clone()
 }
@@ -125,7 +125,7 @@ async fn clm_04_an_issuer_of_another_type_is_refused_configured_or_not() {
             refuses(subject, &claims, "iss", wrong).await;
         }
     }
-    // With none configured a token that names one is another issuer's.
+    // Without a configured issuer, a token with `iss` belongs to another issuer.
     let claims = plain.claims().await;
     for other in [ISSUER, "evil", ""] {
         refuses(&plain, &claims, "iss", &format!("\"{other}\"")).await;
@@ -208,7 +208,8 @@ async fn clm_08_another_audience_is_refused() {
     for other in [r#""other""#, r#"["other"]"#, r#"["x","y","z"]"#, "[]", r#""""#, r#"[""]"#] {
         refuses(&subject, &claims, "aud", other).await;
     }
-    // Of another type, be ours among it: nobody knows what the rest would mean.
+    // Values of another type are refused even if they contain our audience, because their meaning
+    // is undefined.
     let wrong =
         ["null", "true", "1", "{}", r#"{"api":1}"#, r#"{"aud":"api"}"#, r#"["api",1]"#, r#"["api",null]"#, "[1]"];
     for wrong in wrong.into_iter().chain([r#"[["api"]]"#, r#"["x",["api"]]"#, r#"[{"aud":"api"}]"#, r#"["api",{}]"#]) {
@@ -283,20 +284,20 @@ async fn clm_12_the_audience_is_compared_to_the_letter() {
     }
 }
 
-/// Texts that are an id, for what it is an id of does not matter.
+/// Returns valid ids.
 fn ids() -> [String; 5] {
     ["a".to_owned(), "a".repeat(255), r"\u00fc \\ ' : * {}".to_owned(), "4 2".to_owned(), "\u{1f600}".repeat(63)]
 }
 
-/// JSON that is no id: 1 to 255 bytes without control characters.
-fn no_ids() -> Vec<String> {
+/// Returns JSON values that are no id, which has 1 to 255 bytes without control characters.
+fn invalid_ids() -> Vec<String> {
     let text = ["", r"a\u0000b", r"\n", r"a\r\nb", r"\u007f", r"a\u0085", r"\u009f", r"\u0000"].map(str::to_owned);
     let long = ["a".repeat(256), "a".repeat(4000), "\u{1f600}".repeat(64), "\u{fc}".repeat(128)];
     let texts = text.into_iter().chain(long).map(|text| format!("\"{text}\""));
-    texts.chain(NO_TEXTS.map(str::to_owned)).collect()
+    texts.chain(NON_STRINGS.map(str::to_owned)).collect()
 }
 
-const NO_TEXTS: [&str; 14] = [
+const NON_STRINGS: [&str; 14] = [
     "null",
     "true",
     "false",
@@ -313,17 +314,17 @@ const NO_TEXTS: [&str; 14] = [
     "[[]]",
 ];
 
-/// A member must be there, and an id: as the layer sees it, and as the service reads it.
+/// Asserts that a member must be present and an id, both for the layer and for the service.
 async fn assert_is_an_id(name: &str) {
     for typ in [AccessTyp::Compatible, AccessTyp::AtJwt] {
         let subject = Subject::with(|builder| builder.access_typ(typ));
         let claims = subject.claims().await;
         subject.refuses_claims(&format!("no {name}"), without(&claims, name)).await;
-        for bad in no_ids() {
+        for bad in invalid_ids() {
             refuses(&subject, &claims, name, &bad).await;
         }
         for good in ids() {
-            // Good in itself: the store, which is asked next, knows no session of that name.
+            // The token is valid, but the store knows no session with this id.
             let token = subject.signed(HEADER, with(&claims, name, &format!("\"{good}\"")));
             subject.fixture.tokens.validate_jwt_stateless(&token, TokenType::Access).unwrap();
         }
@@ -484,14 +485,14 @@ async fn clm_26_one_of_several_scopes_or_all_of_them() {
         let token = subject.signed(HEADER, with(&claims, "scope", &format!("\"{own}\"")));
         subject.expect_of(service.clone(), own, bearer(&token), outcome).await;
     }
-    // A guard that guards nothing is an error at start.
+    // An empty or invalid scope is an error when the layer is created.
     for nothing in [&[][..], &[""], &["a", ""], &["a b"], &["a\"b"], &["\u{e4}"], &["a\n"]] {
         assert!(subject.layer.require_any_scope(nothing).is_err(), "{nothing:?}");
         assert!(subject.layer.require_all_scopes(nothing).is_err(), "{nothing:?}");
     }
 }
 
-/// Claims of an application.
+/// The claims of an application.
 #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct Shop {
     role: Role,
@@ -508,7 +509,7 @@ enum Role {
     Clerk,
 }
 
-/// The layer of an application with claims of its own, on the store of a subject.
+/// Returns the layer of an application with custom claims, on the store of a subject.
 fn layer_of<C>(subject: &Subject) -> AuthLayer<C>
 where
     C: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
@@ -598,7 +599,7 @@ async fn clm_31_claims_that_nobody_knows_are_ignored() {
     assert_eq!((seen.subject().as_str(), seen.scope().as_str(), seen.issuer()), ("42", "read", Some(ISSUER)));
 }
 
-/// Needed or not, of a type that its RFC does not give it a claim is refused (rule 5 of the
+/// A present claim of a wrong type is refused, even if it is not required (rule 5 of the
 /// catalogue).
 #[tokio::test]
 async fn every_registered_claim_has_its_type_or_the_token_is_refused() {
@@ -621,7 +622,7 @@ async fn every_registered_claim_has_its_type_or_the_token_is_refused() {
     }
 }
 
-/// What a verifier would refuse is not signed in the first place.
+/// The crate does not sign claims that a verifier would refuse.
 #[test]
 fn nothing_is_signed_that_a_verifier_refuses() {
     let keys = KeySet::signing(test_keys::signing(Algorithm::HS256));

@@ -32,7 +32,7 @@ fn post(cookie: &str) -> request::Builder {
     Request::post("/").header("cookie", cookie)
 }
 
-/// The cookies that an answer sets: name, value, and attributes in the order of their names.
+/// Returns the cookies that an answer sets: name, value, and sorted attributes.
 fn cookies(answer: &Answer) -> Vec<(String, String, Vec<String>)> {
     let lines = answer.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
     let cookie = |line: &str| {
@@ -70,7 +70,7 @@ async fn cok_01_login_and_refresh_set_the_cookie_that_the_layer_reads_with_every
     let cookie = format!("__Host-access_token={}", renewed[0].1);
     subject.expect("the cookie as a browser sends it", post(&cookie), Outcome::Ok).await;
 
-    // What fails sets nothing.
+    // A failed request sets no cookie.
     let answer = send(endpoints.refresh(), form("refresh_token=abc")).await;
     assert_eq!((answer.status.as_u16(), cookies(&answer).len()), (400, 0));
     let answer = send(endpoints.refresh_without_rotation(), form("refresh_token=abc")).await;

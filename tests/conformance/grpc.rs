@@ -42,8 +42,7 @@ use crate::{
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Messages = UnboundedSender<Result<HealthCheckResponse, Status>>;
 
-/// A handler that counts its calls, keeps the claims of the last one, and leaves its streams to the
-/// test.
+/// A handler that counts its calls and keeps the last claims. The test controls its streams.
 #[derive(Clone, Default)]
 struct Handler(Arc<State>);
 
@@ -64,7 +63,7 @@ impl Handler {
         *self.0.claims.lock().unwrap() = request.extensions().get::<Claims>().cloned();
     }
 
-    /// Sends a message into the stream that was asked for last.
+    /// Sends a message on the stream that was requested last.
     fn say(&self, status: i32) {
         let stream = self.0.stream.lock().unwrap();
         stream.as_ref().expect("a stream").send(Ok(HealthCheckResponse { status })).unwrap();
@@ -88,7 +87,7 @@ impl Health for Handler {
     }
 }
 
-/// The server of a subject, with its layer around a handler.
+/// Starts a server with the layer around a new handler.
 async fn serve(layer: AuthLayer) -> (GrpcServer, Handler) {
     let handler = Handler::default();
     let running = run_grpc!(Server::builder().layer(layer).add_service(HealthServer::new(handler.clone())));
@@ -109,8 +108,8 @@ fn with(token: &str) -> [String; 1] {
 }
 
 impl GrpcServer {
-    /// How a refused call looks to tonic's client and on the wire: code and message, the same on
-    /// both; on the wire also that it is trailers-only.
+    /// Returns code and message of a refused call. Asserts that tonic's client and the wire agree,
+    /// and that the response is trailers-only.
     async fn refused(&self, what: &str, authorization: &[String]) -> (Code, String) {
         let unary = self.client.clone().check(ask(authorization)).await.expect_err(what);
         let (headers, ends) = self.bare(what, authorization).await;
@@ -125,8 +124,8 @@ impl GrpcServer {
         (unary.code(), unary.message().to_owned())
     }
 
-    /// The same call without a gRPC library: the headers of the answer, whose status is 200, and
-    /// whether nothing follows them.
+    /// Makes the same call without a gRPC library. Returns the headers of the answer, and true if
+    /// nothing follows them. The status must be 200.
     async fn bare(&self, what: &str, authorization: &[String]) -> (HeaderMap, bool) {
         let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
         let mut request = http::Request::post(format!("http://{}/grpc.health.v1.Health/Check", self.address))
@@ -160,7 +159,7 @@ async fn grp_01_a_missing_token_is_unauthenticated_in_the_trailers_alone() {
         assert_eq!(running.refused(what, &values).await, (UNAUTHENTICATED, "unauthorized".to_owned()), "{what}");
     }
     assert_eq!((handler.calls(), subject.fixture.store.calls()), (0, 0));
-    // What is no rejection is not trailers-only: the shape is seen at all.
+    // A successful answer is not trailers-only, which proves that the test detects this shape.
     let token = subject.valid().await;
     let (headers, ends) = running.bare("V", &with(&token)).await;
     assert!(!ends && !headers.contains_key("grpc-status"), "{headers:?}");
@@ -195,7 +194,7 @@ async fn grp_03_a_missing_scope_is_permission_denied() {
         let told = running.refused(scope, &with(&token)).await;
         assert_eq!(told, (Code::PermissionDenied, "insufficient_scope".to_owned()), "{scope}");
     }
-    // Whoever is not even known is not told of scopes.
+    // Anonymous clients get no answer about scopes.
     assert_eq!(running.refused("no token", &[]).await.0, UNAUTHENTICATED);
     assert_eq!(handler.calls(), 0);
     let token = subject.fixture.access("write x read").await;
@@ -303,8 +302,8 @@ async fn grp_12_a_stream_is_refused_before_its_first_message() {
     assert_eq!(handler.calls(), 1);
 }
 
-/// The documented choice: a call is checked once, when it arrives; a handler that must end with its
-/// token ends itself at `expires_at`.
+/// As documented, a call is checked once, on arrival. A handler that must end with its token can do
+/// so at `expires_at`.
 #[tokio::test]
 async fn grp_14_a_stream_goes_on_when_its_token_expires_or_is_revoked_and_the_next_call_is_refused() {
     let subject = Subject::new();

@@ -26,12 +26,13 @@ fn attackers() -> EncodingKey {
     EncodingKey::from_secret(ATTACKERS.as_bytes())
 }
 
-/// The header of a good token with one more member.
+/// Returns the header of a good token with one more member.
 fn with(member: &str) -> String {
     format!(r#"{{"alg":"HS256","typ":"at+jwt",{member}}}"#)
 }
 
-/// The public half of a P-256 key as a JWK, read from its PEM: the last 64 bytes are the point.
+/// Returns the public half of a P-256 key as a JWK. The last 64 bytes of the PEM's content are the
+/// point.
 fn public_jwk(file: &str) -> String {
     let pem = test_keys::text(file);
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
@@ -55,7 +56,7 @@ async fn hdr_01_whatever_is_critical_is_refused() {
         r#""crit":["exp"],"exp":9999999999"#,
         r#""crit":["kid","alg"]"#,
         r#""crit":["http://openbanking.org.uk/iat"]"#,
-        // And what is no list of names.
+        // Values that are no list of names.
         r#""crit":[]"#,
         r#""crit":[""]"#,
         r#""crit":[1]"#,
@@ -178,7 +179,8 @@ async fn hdr_12_alg_is_compared_to_the_letter() {
     }
 }
 
-/// Signs the claims of a fresh `V` by an algorithm with its TEST key, and says so in the header.
+/// Signs the claims of a fresh `V` with the TEST key of an algorithm, under a header with `alg` =
+/// `says`.
 async fn by(subject: &Subject, algorithm: Algorithm, says: &str) -> String {
     let header = format!(r#"{{"alg":"{says}","typ":"at+jwt"}}"#);
     let key = test_keys::encoding(algorithm);
@@ -341,10 +343,9 @@ async fn hdr_18_a_parameter_that_nobody_knows_is_ignored() {
         r#""foo":[[[1.5e3]]]"#,
         r#""":"""#,
         r#""https://example.com/x":"\ud83d\ude00""#,
-        // Claims that an issuer repeats in its header are no claims (RFC 7519 section 5.3 leaves
-        // them to the application).
+        // Claims in the header are ignored (RFC 7519 section 5.3 leaves them to the application).
         r#""iss":"https://other.example","sub":"1","aud":"other","exp":0"#,
-        // Near misses of names that matter.
+        // Names that resemble those of used members.
         r#""CRIT":["x"],"Crit":["x"],"crit ":["x"],"B64":false,"Enc":"x","ZIP":"DEF""#,
         r#""nonce":"x","p2c":2147483648,"epk":{}"#,
     ] {
@@ -353,7 +354,7 @@ async fn hdr_18_a_parameter_that_nobody_knows_is_ignored() {
     assert_eq!(subject.inner.last().extensions.get::<tower_bearer::Claims>().unwrap().subject(), "42");
 }
 
-/// A layer that wants the header of RFC 9068 section 2.1.
+/// Returns a layer that requires the header of RFC 9068 section 2.1.
 fn at_jwt() -> Subject {
     Subject::with(|builder| builder.access_typ(AccessTyp::AtJwt))
 }
@@ -430,8 +431,8 @@ async fn hdr_26_a_key_in_the_header_verifies_nothing() {
         let claims = secret.claims_text().await;
         let forged = sign_with(jsonwebtoken::Algorithm::HS256, &attackers(), header.as_bytes(), claims.as_bytes());
         secret.refuses_token(&header, &forged).await;
-        // Signed by ours it is only a parameter of no interest: so it was the signature that was
-        // refused.
+        // With a valid signature the member is ignored, so the signature was the reason of the
+        // refusal.
         secret.accepts_header(&header).await;
     }
     // The layer's own key in the header does not help a signature of another.
@@ -455,7 +456,7 @@ async fn hdr_26_a_key_in_the_header_verifies_nothing() {
     }
 }
 
-/// The public half of the TEST certificate's key, read from the end of its PKCS#8.
+/// Returns the public half of the TEST certificate's key, from the end of its PKCS#8.
 fn tls_server_jwk() -> String {
     public_jwk("TEST-tls-server-key.pem")
 }
@@ -495,7 +496,7 @@ async fn hdr_27_no_address_in_the_header_is_ever_called() {
     for bad in [r#""jku":1"#, r#""jku":null"#, r#""x5u":[]"#, r#""x5u":["http://127.0.0.1/"]"#] {
         subject.refuses_header(with(bad)).await;
     }
-    // Nothing was left to be done later, and nobody has called.
+    // No task is left that could call later, and no call has arrived.
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
     assert_eq!(listener.accept().map(drop).unwrap_err().kind(), io::ErrorKind::WouldBlock, "there was a connection");
 }
@@ -529,8 +530,8 @@ async fn hdr_28_a_certificate_in_the_header_verifies_nothing() {
         let signed = sign_with(es256, &ours, header.as_bytes(), claims.as_bytes());
         subject.expect_token(what, &signed, Outcome::Ok).await;
     }
-    // A thousand are more than anybody sends, and refused before they are read to the end, whoever
-    // has signed them.
+    // A thousand values exceed the limit and are refused before they are all read, even with a
+    // valid signature.
     let header = format!(r#"{{"alg":"ES256","typ":"at+jwt","x5c":[{thousand}]}}"#);
     let claims = subject.claims_text().await;
     let signed = sign_with(jsonwebtoken::Algorithm::ES256, &ours, header.as_bytes(), claims.as_bytes());
@@ -566,7 +567,8 @@ async fn hdr_31_a_header_that_is_nested_too_deep_is_refused() {
             subject.refuses_header(&value).await;
             subject.refuses_header(format!(r#"{{"alg":{value}}}"#)).await;
         }
-        // No key is needed to send it: the header is read before the signature is looked at.
+        // A client without a key can send this, because the header is read before the signature is
+        // verified.
         let unsigned = format!("{}.e30.AA", encoded(with(&format!(r#""x":{}"#, arrays(deep)))));
         subject.refuses_token("unsigned", &unsigned).await;
     }

@@ -1,6 +1,6 @@
-//! A rejection says that the token is no good, and nothing more.
+//! A rejection reveals only that the token is bad.
 //!
-//! Neither its bytes nor its cost tell the reason, or anything of users and sessions.
+//! Neither its bytes nor its cost reveal the reason, or anything about users and sessions.
 
 use std::time::Duration;
 
@@ -30,8 +30,7 @@ async fn every_bad_token_gets_the_same_answer_to_the_byte_wherever_it_stands_and
     }
 }
 
-/// Shown by counts: what is done for a token whose session is unknown is what is done for one that
-/// was ended, be the user known or not.
+/// Shown by counts: an unknown session costs as much as an ended one, for known and unknown users.
 #[tokio::test]
 async fn a_token_costs_the_store_one_question_whatever_has_become_of_user_and_session() {
     let subject = Subject::new();
@@ -68,8 +67,7 @@ async fn a_token_costs_the_store_one_question_whatever_has_become_of_user_and_se
         answer.assert_refused(what, Outcome::InvalidToken, false);
         assert_eq!(subject.fixture.store.calls() - before, 1, "{what}");
     }
-    // What is refused for its text, its signature or its claims never reaches the store, whomever
-    // it names.
+    // Tokens with a bad text, signature or claims never reach the store, for any subject.
     subject.fixture.clock.advance(Duration::from_secs(1));
     for (_, token) in &tried {
         let (signed, signature) = token.rsplit_once('.').unwrap();

@@ -17,13 +17,13 @@ use crate::{
     },
 };
 
-/// A service on a Redis with one bucket, so that the names of keys depend on the users' text alone.
-struct Ground {
+/// A service on a Redis with one bucket, so that only the users' text determines the names of keys.
+struct InjectionFixture {
     f: Fixture,
     tokens: TokenService,
 }
 
-impl Ground {
+impl InjectionFixture {
     async fn new() -> Self {
         let server = RedisServer::start();
         let f = Fixture::on(server).await;
@@ -37,7 +37,7 @@ impl Ground {
         self.tokens.create_token_pair(session).await.unwrap_or_else(|error| panic!("{subject:?}: {error}"))
     }
 
-    /// The pair lives, and the listing of its user shows its session and no other user's.
+    /// Asserts that the pair is accepted, and that the listing of its user shows only own sessions.
     async fn lives(&self, what: &str, subject: &str, pair: &TokenPair) {
         expect_on(&self.tokens, what, pair.access().as_str(), Outcome::Ok).await;
         let claims = self.tokens.validate_token(pair.refresh().as_str(), TokenType::Refresh).await.expect(what);
@@ -66,8 +66,9 @@ impl Ground {
 
 #[tokio::test]
 async fn inj_01_no_two_pairs_of_names_share_a_key_and_revoking_one_leaves_the_other() {
-    let g = Ground::new().await;
-    // Each two read the same once they are joined by a separator, ours (`:`) or another's.
+    let g = InjectionFixture::new().await;
+    // The two of each pair are equal once they are joined by a separator: `:`, which the crate
+    // uses, or another.
     for [(sub_1, id_1), (sub_2, id_2)] in [
         [("a:b", "c"), ("a", "b:c")],
         [("a:", "b"), ("a", ":b")],
@@ -130,7 +131,7 @@ async fn inj_01_no_two_pairs_of_names_share_a_key_and_revoking_one_leaves_the_ot
             assert_eq!(own, 1, "{what}: {keys:?}");
         }
     }
-    // Names of another issuer's tokens: what is hashed together is told apart.
+    // Names of another issuer's tokens, which are hashed together but must stay distinct.
     for [(issuer_1, id_1), (issuer_2, id_2)] in
         [[("a:b", "c"), ("a", "b:c")], [("ab", "c"), ("a", "bc")], [("", "x"), ("x", "")]]
     {
@@ -170,9 +171,9 @@ async fn inj_04_a_subject_of_wildcards_is_only_that_subject() {
         "a\\",
         "_",
     ];
-    let g = Ground::new().await;
+    let g = InjectionFixture::new().await;
     g.tokens.revoke_all_for_subject("nobody, so that there is a log").await.unwrap();
-    // Sessions of all of them live while each in turn is revoked: who is hit beside it is seen.
+    // All subjects have live sessions while each in turn is revoked, so that side effects show.
     let mut pairs = Vec::new();
     for subject in SUBJECTS {
         pairs.push(g.log_in(subject).await);
@@ -203,7 +204,7 @@ async fn inj_04_a_subject_of_wildcards_is_only_that_subject() {
     }
 }
 
-/// Text that is a command or a reply to whoever reads it by lines, or code to whoever runs it.
+/// Texts that a line-based parser would read as a command or reply, or an interpreter as code.
 const HOSTILE: [&str; 16] = [
     "x\r\n*1\r\n$8\r\nFLUSHALL\r\n",
     "\r\nFLUSHALL\r\n",
@@ -225,12 +226,11 @@ const HOSTILE: [&str; 16] = [
 
 #[tokio::test]
 async fn inj_07_line_ends_and_nul_bytes_are_bytes_of_a_name() {
-    let g = Ground::new().await;
+    let g = InjectionFixture::new().await;
     let witness = g.log_in("witness").await;
     for text in HOSTILE {
         let what = format!("{text:?}");
-        // No token can be issued for a name with control characters, and nothing is asked of Redis
-        // then.
+        // A subject with control characters gets no token, and causes no Redis command.
         let before = g.db_size().await;
         if text.chars().any(char::is_control) {
             let refused = g.tokens.create_token_pair(NewSession::new(text)).await;
@@ -272,7 +272,7 @@ async fn inj_07_line_ends_and_nul_bytes_are_bytes_of_a_name() {
         assert!((before + 4..=before + 5).contains(&after), "{what}: {before} keys, and then {after}");
         let listed = g.f.list(text).await;
         assert_eq!(listed.iter().map(|session| session.sid.as_str()).collect::<Vec<_>>(), ["other"], "{what}");
-        // The name stands in Redis as it was given, and the log gives it back so.
+        // Redis stores the name unchanged, and the log returns it unchanged.
         let own: u64 = g.f.redis(&["EXISTS", &format!("tb:{{0}}:u:{text}")]).await;
         assert_eq!(own, 1, "{what}");
         let logged = Revocation::Session { subject: text.into(), sid: text.into() };
@@ -287,7 +287,7 @@ async fn inj_07_line_ends_and_nul_bytes_are_bytes_of_a_name() {
 
 #[tokio::test]
 async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
-    let g = Ground::new().await;
+    let g = InjectionFixture::new().await;
     let tokens = &g.tokens;
     let witness = g.log_in("witness").await;
     // Everything that a script does for a user, with a user's text in every place where one can
@@ -339,7 +339,7 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
     g.lives("at the end", "witness", &witness).await;
 }
 
-/// The hashes of all scripts that were called.
+/// Returns the hashes of all scripts that were called.
 fn evalsha_in(told: &str) -> BTreeSet<String> {
     let calls = told.lines().filter_map(|line| line.split_once("\"EVALSHA\" \"").map(|(_, rest)| rest));
     calls.map(|rest| rest[..40].to_owned()).collect()

@@ -1,4 +1,4 @@
-//! ISU: the tokens that are issued, and those that never are.
+//! ISU: issuance of tokens.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -33,8 +33,8 @@ fn pem(algorithm: Algorithm, file: &str) -> SigningKey {
     SigningKey::from_pem(algorithm, std::fs::read(path).unwrap()).unwrap()
 }
 
-/// A token of every way in which this crate issues one, with its kind.
-async fn of_every_way<C>(tokens: &TokenService<C>, session: NewSession<C>) -> Vec<(&'static str, TokenType, String)>
+/// Issues tokens in every way that this crate has, and returns them with their types.
+async fn issue_every_way<C>(tokens: &TokenService<C>, session: NewSession<C>) -> Vec<(&'static str, TokenType, String)>
 where
     C: Clone + Serialize + Send + Sync + 'static,
 {
@@ -61,7 +61,7 @@ async fn isu_01_every_token_says_who_for_whom_until_when_and_of_which_session() 
             Some(client) => builder.client_id(client),
             None => builder,
         });
-        for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::new("42").scope("read")).await {
+        for (what, kind, token) in issue_every_way(&fixture.tokens, NewSession::new("42").scope("read")).await {
             let claims = read_part(&token, 1);
             for (name, expected) in [
                 ("iss", json!(ISSUER)),
@@ -82,16 +82,16 @@ async fn isu_01_every_token_says_who_for_whom_until_when_and_of_which_session() 
             assert_eq!(claims.get("client_id"), client.map(|client| json!(client)).as_ref(), "{what}");
             let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
             names.retain(|name| *name != "client_id");
-            // How long its access tokens live is for the refresh token alone to say.
+            // Only refresh tokens carry the lifetime of access tokens.
             assert_eq!(claims.get("atl"), (kind == TokenType::Refresh).then(|| json!(1800)).as_ref(), "{what}");
             names.retain(|name| *name != "atl");
             names.sort_unstable();
             assert_eq!(names, ["aud", "exp", "gen", "iat", "iss", "jti", "scope", "sid", "sub", "type"], "{what}");
         }
     }
-    // What is not configured is not written as `null` or as nothing.
+    // Settings without a value write no member, neither `null` nor empty.
     let tokens = TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap();
-    for (what, _, token) in of_every_way(&tokens, NewSession::new("42")).await {
+    for (what, _, token) in issue_every_way(&tokens, NewSession::new("42")).await {
         let claims = read_part(&token, 1);
         for absent in ["iss", "aud", "scope", "client_id", "nbf"] {
             assert_eq!(claims.get(absent), None, "{what}: {absent}");
@@ -114,7 +114,7 @@ async fn isu_02_the_header_has_the_type_the_keys_algorithm_and_its_name_and_noth
     ] {
         let (algorithm, kid) = (key.algorithm(), key.kid().map(str::to_owned));
         let fixture = Fixture::with_keys(KeySet::signing(key), |builder| builder);
-        for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::new("42")).await {
+        for (what, kind, token) in issue_every_way(&fixture.tokens, NewSession::new("42")).await {
             let typ = if kind == TokenType::Access { "at+jwt" } else { "rt+jwt" };
             let mut expected = json!({ "alg": algorithm.as_str(), "typ": typ });
             if let Some(kid) = &kid {
@@ -126,11 +126,11 @@ async fn isu_02_the_header_has_the_type_the_keys_algorithm_and_its_name_and_noth
             }
         }
     }
-    // An application's own claims stand in the payload, whatever they are called.
+    // The payload contains the application's claims under any name.
     let custom =
         json!({ "jku": "https://evil.example", "crit": ["x"], "jwk": {}, "kid": "other", "alg": "none", "typ": "x" });
     let tokens = builder(&ManualClock::at(START)).store(FaultyStore::new(ManualClock::at(START))).claims::<Value>();
-    for (what, _, token) in of_every_way(&tokens.build().unwrap(), NewSession::new("42").claims(custom)).await {
+    for (what, _, token) in issue_every_way(&tokens.build().unwrap(), NewSession::new("42").claims(custom)).await {
         let header = read_part(&token, 0);
         let names: Vec<_> = header.as_object().unwrap().keys().collect();
         assert!(names.iter().all(|name| ["alg", "typ", "kid"].contains(&name.as_str())), "{what}: {header}");
@@ -140,11 +140,10 @@ async fn isu_02_the_header_has_the_type_the_keys_algorithm_and_its_name_and_noth
 
 #[test]
 fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
-    // The row asks for a million; a hundred thousand take a build without optimisation some
-    // seconds, and what they can show is the same: 10^5 ids of 128 random bits collide once in
-    // 10^28 tries, so that either number of draws finds a generator that repeats, is seeded alike
-    // in each thread or has fewer bits, and neither finds anything else. The bits are counted for
-    // the rest.
+    // The row asks for a million ids. A hundred thousand take some seconds without optimization,
+    // and show the same: a generator that repeats, has equal seeds in all threads, or has too few
+    // bits. 10^5 ids of 128 random bits collide once in 10^28 runs. The counts of bits below find
+    // other faults.
     const THREADS: usize = 16;
     const EACH: usize = 6250;
     let tokens = TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap();
@@ -177,9 +176,8 @@ fn isu_03_no_two_tokens_share_an_id_and_the_ids_are_random() {
             *count += u32::from(random[bit / 8] >> (bit % 8) & 1);
         }
     }
-    // A fair bit is set in half of the ids; the standard deviation is 158, and nine of them are
-    // never seen. A version or variant as in a UUID, a counter or a time would have bits that are
-    // always the same.
+    // A random bit is set in half of the ids, with a standard deviation of 158. A deviation of nine
+    // times that does not occur. A UUID version, a counter or a time would have constant bits.
     let half = u32::try_from(THREADS * EACH / 2).unwrap();
     for (bit, count) in ones.into_iter().enumerate() {
         assert!(count.abs_diff(half) < 1500, "bit {bit} is set {count} times of {}", half * 2);
@@ -201,7 +199,7 @@ fn read_id(token: &str) -> String {
     read_part(token, 1)["jti"].as_str().unwrap().to_owned()
 }
 
-/// Claims whose members come from two places, so that one name can be written twice.
+/// Claims with members from two structs, which can write one name twice.
 #[derive(Clone, Deserialize, Serialize)]
 struct Flattened {
     role: String,
@@ -269,7 +267,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
     let rest = |name: &str| BTreeMap::from([(name.to_owned(), json!("twice"))]);
     for name in ["Exp", "EXP", "exp ", " sub", "su\u{62}_", "iss\u{0}", "role"] {
         let session = NewSession::new("42").claims(Flattened { role: "owner".to_owned(), rest: rest(name) });
-        for (what, _, token) in of_every_way(&flattened, session).await {
+        for (what, _, token) in issue_every_way(&flattened, session).await {
             let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
             let members = members_of(&payload);
             for (member, count) in &members {
@@ -287,7 +285,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
     }
 }
 
-/// How often each name stands in an object at its top level.
+/// Returns how often each name occurs at the top level of an object.
 fn members_of(json: &[u8]) -> HashMap<String, usize> {
     struct Names(HashMap<String, usize>);
 
@@ -424,7 +422,7 @@ async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
                 builder.access_lifetime(Duration::from_secs(access)).refresh_lifetime(Duration::from_secs(refresh))
             });
             fixture.clock.advance(Duration::from_millis(fraction));
-            for (what, kind, token) in of_every_way(&fixture.tokens, NewSession::new("42")).await {
+            for (what, kind, token) in issue_every_way(&fixture.tokens, NewSession::new("42")).await {
                 let claims = read_part(&token, 1);
                 // No token outlives its session.
                 let access = if what == "an access token alone" { access } else { access.min(refresh) };
@@ -502,7 +500,7 @@ async fn isu_12_a_token_response_says_bearer_how_long_and_that_nobody_keeps_it()
         let first = Tokens::of(&login, "login");
         fixture.clock.advance(Duration::from_millis(10_300));
         let refresh = app.try_refresh(&first.refresh).await;
-        // The answer that was lost: by now its tokens have less time left than when they were made.
+        // A replay of the lost answer: its tokens have less time left by now.
         fixture.clock.advance(Duration::from_millis(20_400));
         let replay = app.try_refresh(&first.refresh).await;
         let request = form(&[("refresh_token", &Tokens::of(&replay, "replay").refresh)]);
@@ -545,8 +543,7 @@ async fn isu_12_a_token_response_says_bearer_how_long_and_that_nobody_keeps_it()
 
 #[tokio::test]
 async fn isu_13_a_retired_or_public_key_never_signs() {
-    // Only a public key: nothing is there that could sign, and that is found when the service is
-    // built.
+    // With only a public key nothing can be signed, which is an error of `build`.
     let pairs = [
         (Algorithm::RS256, "TEST-rsa-2048-pkcs8.pem", "TEST-rsa-2048-public.pem"),
         (Algorithm::ES256, "TEST-ec-p256-pkcs8.pem", "TEST-ec-p256-public.pem"),
@@ -585,8 +582,7 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
         assert!(matches!(encode_jwt(&KeySet::verifying(public), &claims), Err(Error::Signing)), "{algorithm}");
     }
 
-    // A retired key stands in the set to verify what it signed: all that is new is signed by the
-    // other.
+    // A retired key in the set only verifies. The other key signs all new tokens.
     let old = SigningKey::from_secret(Algorithm::HS256, SECRET.replace("TEST", "old TEST")).unwrap();
     let (old, new) = (old.with_kid("old").unwrap(), hs256().with_kid("new").unwrap());
     let clock = ManualClock::at(START);
@@ -601,7 +597,7 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
     assert_eq!(read_part(pair.access().as_str(), 0)["kid"], "old");
     expect_on(&after, "signed by the retired key", pair.access().as_str(), Outcome::Ok).await;
     let renewed = after.refresh(pair.refresh().as_str()).await.expect("a session of before");
-    let mut issued = of_every_way(&after, NewSession::new("42")).await;
+    let mut issued = issue_every_way(&after, NewSession::new("42")).await;
     issued.push(("renewed", TokenType::Access, renewed.access().as_str().to_owned()));
     issued.push(("renewed", TokenType::Refresh, renewed.refresh().as_str().to_owned()));
     let only_new = service(KeySet::signing(new)).build().unwrap();
@@ -614,12 +610,11 @@ async fn isu_13_a_retired_or_public_key_never_signs() {
 
 #[tokio::test]
 async fn isu_14_no_token_is_issued_without_an_end() {
-    // The claims that `encode_jwt` takes are made by one constructor, which asks for a lifetime;
-    // there is no setter that takes `exp` away, and the struct has no public field and no
-    // `Default`. What is left to show is that every way writes it, and that custom claims neither
-    // write it nor hide it.
+    // The only constructor of claims requires a lifetime. No setter removes `exp`, and there is no
+    // public field and no `Default`. So the test shows that every way writes `exp`, and that custom
+    // claims neither write nor hide it.
     let fixture = Fixture::new();
-    for (what, _, token) in of_every_way(&fixture.tokens, NewSession::new("42")).await {
+    for (what, _, token) in issue_every_way(&fixture.tokens, NewSession::new("42")).await {
         assert!(read_part(&token, 1)["exp"].is_u64(), "{what}");
     }
     let keys = KeySet::signing(hs256());

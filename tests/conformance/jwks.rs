@@ -23,12 +23,12 @@ fn secret_jwk(kid: &str) -> Value {
     json!({"kty": "oct", "alg": "HS256", "kid": kid, "k": URL_SAFE_NO_PAD.encode(SECRET)})
 }
 
-/// Signed by the P-256 key, with this `kid`.
+/// Returns a token that the P-256 key signed, with this `kid`.
 fn token(kid: Option<&str>, claims: &str) -> String {
     sign_with(Jose::ES256, &encoding(Algorithm::ES256), header("ES256", kid).as_bytes(), claims.as_bytes())
 }
 
-/// A service of its own key, and of a P-256 key that was published under this name.
+/// Returns a service with its own key and a P-256 key that was published under this name.
 fn with_published(kid: &str) -> Subject {
     let jwk = with(public_jwk(&signing(Algorithm::ES256)), "kid", json!(kid));
     let keys = KeySet::from_published_jwks(&set(&[jwk])).unwrap();
@@ -50,7 +50,7 @@ async fn jwk_01_an_unknown_kid_is_refused_though_the_signature_is_good() {
         let kid = format!("random-{number}-{}", number * 7919);
         subject.expect_token(&kid, &token(Some(&kid), &claims), Outcome::InvalidToken).await;
     }
-    // A name that is no name is no less refused.
+    // Invalid names are refused too.
     for kid in
         [json!(""), json!(1), json!(null), json!(["k1"]), json!({"k1": 1}), json!("k".repeat(256)), json!("k1\u{0}")]
     {
@@ -91,8 +91,8 @@ async fn jwk_05_without_kid_the_only_key_of_the_algorithm_verifies() {
         let token = signed(number, None, &claims);
         subject.expect_token(&format!("key {number} of sixteen"), &token, outcome).await;
     }
-    // Of several with names a token has to say which: else whoever has no key could make a service
-    // try them all.
+    // With several named keys a token must name its key. Otherwise a client without a key could
+    // make the service try all.
     let named = KeySet::signing(key(0)).and_verifying(key(1).verifying_key().clone()).unwrap();
     let one_unnamed = named.clone().and_verifying(key(2).verifying_key().clone().without_kid()).unwrap();
     for (keys, unnamed) in [(named, None), (one_unnamed, Some(2))] {
@@ -171,7 +171,7 @@ fn jwk_08_secrets_and_public_keys_in_one_set_are_refused() {
             assert!(KeySet::from_published_jwks_with(Algorithm::ES256, &set(&keys)).is_err(), "published, at {at}");
         }
     }
-    // Nobody publishes secrets, alone either.
+    // A published set must not contain a secret, even alone.
     assert!(KeySet::from_published_jwks(&set(&[secret_jwk("a")])).is_err());
 }
 
@@ -217,7 +217,7 @@ async fn jwk_12_a_kid_is_compared_and_never_interpreted() {
             subject.expect_token(kid, &forged, Outcome::InvalidToken).await;
         }
     }
-    // As a name it is as good as any.
+    // The text is a valid name of a key.
     for kid in hostile {
         let subject = with_published(kid);
         let claims = subject.claims_text().await;

@@ -44,7 +44,7 @@ fn der_of(pem: &str) -> Vec<u8> {
     STANDARD.decode(pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>()).unwrap()
 }
 
-/// The public JWK of a key, of the set that the crate itself writes.
+/// Returns the public JWK of a key, as the crate writes it.
 pub(crate) fn public_jwk(key: &SigningKey) -> Value {
     let mut set: Value = serde_json::from_str(&KeySet::signing(key.clone()).to_jwks()).unwrap();
     set["keys"][0].take()
@@ -74,7 +74,7 @@ fn jose(algorithm: Algorithm) -> Jose {
     algorithm.as_str().parse().unwrap()
 }
 
-/// A header that says `algorithm`, and `kid` if there is one.
+/// Returns a header with this `alg` and, if given, `kid`.
 pub(crate) fn header(algorithm: &str, kid: Option<&str>) -> String {
     let mut header = json!({"alg": algorithm, "typ": "at+jwt"});
     if let Some(kid) = kid {
@@ -83,19 +83,18 @@ pub(crate) fn header(algorithm: &str, kid: Option<&str>) -> String {
     header.to_string()
 }
 
-/// A token that says `says` and is signed by `by`.
+/// Returns a token with `alg` = `says` that is signed with the algorithm `by`.
 fn signed(says: Algorithm, by: Algorithm, key: &EncodingKey, kid: Option<&str>, claims: &str) -> String {
     sign_with(jose(by), key, header(says.as_str(), kid).as_bytes(), claims.as_bytes())
 }
 
-/// A set that signs with the one key and also verifies with all of the other.
+/// Returns a set that signs with one key and also verifies with all keys of the other set.
 pub(crate) fn joined(signing: SigningKey, others: &KeySet) -> KeySet {
     let others = others.verifying_keys().iter().cloned();
     others.fold(KeySet::signing(signing), |keys, key| keys.and_verifying(key).unwrap())
 }
 
-/// The same number in every form in which a public key is passed around, as bytes that an attacker
-/// may take for an HMAC secret.
+/// Returns a public key in every common form, as bytes that an attacker may use as an HMAC secret.
 fn public_forms(algorithm: Algorithm) -> Vec<(&'static str, Vec<u8>)> {
     let spki = text(PAIRS.iter().find(|pair| pair.0 == algorithm).unwrap().2);
     let jwk = public_jwk(&signing(algorithm));
@@ -150,8 +149,8 @@ fn public_forms(algorithm: Algorithm) -> Vec<(&'static str, Vec<u8>)> {
     forms
 }
 
-/// A public key in any form is no secret: a MAC under it is no signature, whether the set has only
-/// public keys or secrets too.
+/// Asserts that a MAC under a public key in any form is no signature, in sets with and without
+/// secrets.
 async fn no_public_key_is_taken_for_a_secret(algorithm: Algorithm) {
     let secret = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap().with_kid("secret").unwrap();
     let alone = KeySet::signing(signing(algorithm));
@@ -177,7 +176,7 @@ async fn no_public_key_is_taken_for_a_secret(algorithm: Algorithm) {
             }
         }
     }
-    // Nor can an application make the mistake itself with a text that says what it is.
+    // An application cannot configure such a text as a secret by mistake.
     for (form, bytes) in public_forms(algorithm) {
         if form.starts_with("PEM") && form != "PEM's body" || form.contains("JWK") || form == "SSH line" {
             let error = fixture_builder().secret(&bytes).build().unwrap_err();
@@ -206,7 +205,7 @@ async fn key_03_an_ed25519_public_key_is_no_hmac_secret() {
     no_public_key_is_taken_for_a_secret(Algorithm::EdDSA).await;
 }
 
-/// Every way in which a secret comes in, with the error that each must give.
+/// Returns every way to configure a secret, with its error.
 fn refusals_of_secret(algorithm: Algorithm, secret: &[u8]) -> Vec<(&'static str, Option<ConfigError>)> {
     let jwk = json!({"kty": "oct", "alg": algorithm.as_str(), "k": URL_SAFE_NO_PAD.encode(secret)});
     let unnamed = without(jwk.clone(), &["alg"]).to_string();
@@ -394,8 +393,8 @@ async fn key_14_a_jwk_without_alg_has_the_algorithm_that_is_configured_and_never
     }
 }
 
-/// A public key that must not be used: refused by every way in, and left out of a published set
-/// beside a good one.
+/// Asserts that every way to read this public key refuses it, and that a published set with a good
+/// key leaves it out.
 fn assert_unusable(what: &str, algorithm: Algorithm, jwk: &Value) {
     let named = with(jwk.clone(), "kid", json!("bad"));
     let good = with(public_jwk(&signing(Algorithm::EdDSA)), "kid", json!("good"));

@@ -40,10 +40,10 @@ use crate::{
 /// TEST password.
 const REDIS_PASSWORD: &str = "TEST-password-of-the-Redis-server";
 
-/// What panicked while the test ran. Only an application's own code may: the crate's never does.
+/// The panics during the test. Only the application's code may panic, never the crate's.
 static PANICS: Mutex<String> = Mutex::new(String::new());
 
-fn listen_to_panics() {
+fn record_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if let Ok(mut text) = PANICS.lock() {
@@ -62,7 +62,7 @@ fn a_request(method: &Method, path: &str, token: &str) -> Request<Full<Bytes>> {
 
 #[tokio::test]
 async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
-    listen_to_panics();
+    record_panics();
     let subject = Subject::with(|builder| builder.on_event(|_| panic!("a test's panic, which is caught")));
     let (tokens, store) = (subject.fixture.tokens.clone(), subject.fixture.store.clone());
     let app = Application::of(&tokens);
@@ -74,7 +74,7 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     }
     secrets.add("a wrong password", "TEST-password-that-is-wrong");
 
-    // What is good.
+    // Good tokens.
     let (alice, bob) = (app.log_in("alice").await, app.log_in("bob").await);
     let next = app.renew(&alice).await;
     for pair in [&alice, &bob, &next] {
@@ -82,7 +82,7 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
         secrets.add("a refresh token", &pair.refresh);
         subject.expect_token("good", &pair.access, Outcome::Ok).await;
     }
-    // What is bad, in every way that the middleware can meet, at every door.
+    // Bad tokens of every kind, in every place.
     let bad = bad_tokens(&subject.fixture).await;
     let optional = AuthLayer::new(tokens.clone()).optional();
     for (what, token) in &bad {
@@ -167,7 +167,7 @@ async fn lek_01_nothing_that_succeeds_or_fails_writes_a_secret_to_the_log() {
     secrets.must_not_be_in("a panic", &panics);
 }
 
-/// Logins, and bodies that hold a password or a token but are no login.
+/// Sends failing logins, and bodies with a password or a token that are no login.
 async fn logins_that_fail(app: &Application, refresh: &str) {
     let password = password_of("alice");
     for (name, password) in [("alice", "TEST-password-that-is-wrong"), ("nobody", password.as_str())] {
@@ -192,7 +192,7 @@ async fn logins_that_fail(app: &Application, refresh: &str) {
     }
 }
 
-/// A node on a Redis with a password, which is then given another, made a replica, filled, and
+/// Uses a node on a Redis whose password is changed, which is then made a replica, filled, and
 /// killed.
 async fn through_a_redis_that_fails(secrets: &mut Secrets) {
     let mut server = RedisServer::start();
@@ -236,7 +236,7 @@ async fn through_a_redis_that_fails(secrets: &mut Secrets) {
     everything().await;
 }
 
-/// All texts of errors and of their sources.
+/// The texts of errors and their sources.
 #[derive(Default)]
 struct Texts(String);
 
@@ -249,8 +249,7 @@ impl Texts {
         }
     }
 
-    /// An error of an operation as an application has it: as it is, as a rejection, and as a gRPC
-    /// status.
+    /// Adds an operation's error in all its forms: itself, as a rejection, and as a gRPC status.
     fn add_own(&mut self, error: Error) {
         self.add(&error);
         writeln!(self.0, "{}", error.fastcore_code()).unwrap();
@@ -287,8 +286,8 @@ async fn lek_03_no_error_nor_any_of_its_sources_shows_a_token_a_claim_a_key_or_a
     secrets.must_not_be_in("an error", &texts.0);
 }
 
-/// Every variant of [`TokenError`], by tokens whose claims are marked: an error of serde would show
-/// what it could not take.
+/// Adds every variant of [`TokenError`], from tokens with marked claims, because errors of serde
+/// can quote values.
 async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     let fixture = Fixture::new();
     let tokens = &fixture.tokens;
@@ -390,7 +389,7 @@ async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     }
 }
 
-/// Every other variant of [`Error`].
+/// Adds every other variant of [`Error`].
 async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     let fixture = Fixture::new();
     let marker = "a marked custom claim that no error may show";
@@ -444,8 +443,7 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     for kind in STORE_ERRORS {
         texts.add_own(StoreError::new(kind).into());
     }
-    // What the application says of itself is shown as it says it: it is to keep secrets out of its
-    // own errors.
+    // Errors of the application are shown unchanged, so it must keep secrets out of them.
     let failing = builder(&fixture.clock).store(fixture.store.clone());
     let failing = failing.on_refresh(|_| async { Err::<Renewal<NoClaims>, BoxError>("the database is down".into()) });
     let pair = fixture.tokens.create_token_pair(NewSession::new("43")).await.unwrap();
@@ -456,7 +454,7 @@ async fn errors_of_the_service(texts: &mut Texts, secrets: &mut Secrets) {
     }
 }
 
-/// Keys, secrets and settings that cannot be used, and settings that stand in each other's place.
+/// Adds the errors of unusable keys, secrets and settings, and of swapped settings.
 fn configuration_errors(texts: &mut Texts, secrets: &mut Secrets) {
     errors_of_json_web_keys(texts, secrets);
     let mut refused = |what: &str, result: Result<(), ConfigError>| {
@@ -573,7 +571,7 @@ fn errors_of_json_web_keys(texts: &mut Texts, secrets: &mut Secrets) {
     }
 }
 
-/// Every kind of [`StoreError`] that a Redis can bring about, with a password in the URL.
+/// Adds every kind of [`StoreError`] that a Redis can cause, with a password in the URL.
 async fn store_errors(texts: &mut Texts) {
     let port = free_port();
     for url in [

@@ -1,6 +1,6 @@
 //! DOS: the work that a client without a key can cause.
 //!
-//! Counts show it, and the reason of the rejection, which tells how far a token was read.
+//! Counts show it, and the reason of the rejection shows how far a token was read.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-// How far a token was looked at before it was refused, in the order of the steps.
+// The reasons of rejections, in the order of the steps of validation.
 const TOO_LONG: &str = "it is longer than allowed";
 const SEGMENTS: &str = "it is not three segments of base64url";
 const BASE64: &str = "a segment is not canonical base64url";
@@ -31,7 +31,7 @@ fn plain(request: http::request::Builder) -> Request<Full<Bytes>> {
     request.body(Full::default()).unwrap()
 }
 
-/// Why a token was refused, as the response's extensions tell the application.
+/// Returns the reason for the refusal of a token, from the response's extensions.
 async fn cause(subject: &Subject, token: &str) -> TokenError {
     let rejection = subject.send(plain(bearer(token))).await.rejection.expect("a rejection");
     match rejection.cause() {
@@ -44,8 +44,8 @@ fn base64(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// A good token of exactly this length: the claims and, by what base64 cannot make up, the header
-/// have more white space.
+/// Returns a good token of exactly this length, padded by white space in the claims and, where
+/// base64 lengths do not fit, in the header.
 async fn good_of_length(subject: &Subject, length: usize) -> String {
     let claims = subject.claims_text().await;
     for in_header in 0..4 {
@@ -157,8 +157,7 @@ async fn dos_05_the_store_is_not_asked_about_forged_tokens() {
         assert_eq!(answer.status, 401, "{number}");
     }
     assert_eq!((subject.fixture.store.calls(), subject.inner.calls()), (before, 0));
-    // Nor about any other token that is bad without it; those of which only the store knows are the
-    // exception.
+    // Other bad tokens cause no store call either, except those that only the store can refuse.
     for (fault, token) in bad_tokens(&subject.fixture).await {
         let before = subject.fixture.store.calls();
         subject.send(plain(bearer(&token))).await;
@@ -196,8 +195,7 @@ async fn dos_11_a_request_asks_the_store_once() {
     assert_eq!(subject.fixture.store.calls() - before, 2);
 }
 
-/// Texts that are JWEs: five segments, the first a header with `alg` and `enc` (RFC 7516 section
-/// 7.1).
+/// Returns a JWE: five segments, the first a header with `alg` and `enc` (RFC 7516 section 7.1).
 fn encrypted(header: &serde_json::Value, ciphertext: usize) -> String {
     format!(
         "{}.{}.{}.{}.{}",
@@ -282,7 +280,7 @@ mod on_redis {
         support::{Monitor, Proxy, RedisServer, eventually, redis_fixture},
     };
 
-    /// A layer on a store that is reached through a proxy, and a good token.
+    /// Returns a layer on a store behind a proxy, and a good token.
     async fn behind(
         proxy: &Proxy,
         configure: impl FnOnce(RedisStoreBuilder) -> RedisStoreBuilder,
@@ -319,8 +317,8 @@ mod on_redis {
             .await;
             let inner = Inner::default();
             assert_eq!(send(layer.layer(inner.clone()), request(&token, false)).await.status, 200);
-            // All that Redis says is held back, which is a latency without end: that there is an
-            // answer shows that nobody waits for it.
+            // All replies of Redis are held back, like an endless latency. Any answer shows that
+            // the layer does not wait for them.
             proxy.freeze_replies();
             // The clock that the store's deadline goes by moves only while nothing else happens, so
             // its time is exact.
@@ -357,8 +355,8 @@ mod on_redis {
                 (send(service, request(&token, grpc)).await, grpc)
             }
         });
-        // Redis is not woken before all have failed: none of them waits for it, or for the others
-        // in front of it.
+        // Redis stays paused until all requests have failed, so none waits for Redis or for earlier
+        // requests.
         for (answer, grpc) in futures_util::future::join_all(requests).await {
             answer.assert_refused("on a paused Redis", Outcome::Unavailable, grpc);
         }

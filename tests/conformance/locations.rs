@@ -10,7 +10,7 @@ use crate::subject::{Outcome, Subject, bearer, send};
 
 const X_TOKEN: HeaderName = HeaderName::from_static("x-token");
 
-/// A layer that looks everywhere.
+/// Configures a layer that accepts tokens in every place.
 fn everywhere(layer: AuthLayerBuilder) -> AuthLayerBuilder {
     layer.allow_query("access_token").allow_cookie("__Host-token").allow_header(X_TOKEN)
 }
@@ -53,8 +53,7 @@ async fn loc_02_a_token_in_the_query_is_accepted_where_allowed_and_the_response_
         let lines = answer.headers.get_all("cache-control").iter().map(|line| line.to_str().unwrap().to_owned());
         (answer.status.as_u16(), lines.collect::<Vec<_>>().join(", "))
     };
-    // Shared caches know of `Authorization` alone that an answer to it is one client's (RFC 9111
-    // section 3.5).
+    // Shared caches treat only responses to `Authorization` as private (RFC 9111 section 3.5).
     let elsewhere =
         || [query(&token), cookie(&format!("__Host-token={token}")), get("/").header(X_TOKEN, &token)].into_iter();
     for (said, expected) in [

@@ -1,8 +1,8 @@
-//! The rules of bearer input, row by row.
+//! The rows of the conformance catalogue, `docs/conformance.md`.
 //!
-//! Each test has the id of the row that it proves in its name (`aut_01_...` for AUT-01). Each group
-//! of rows is a file. `scripts/conformance.sh` compares the ids of the tests that passed with the
-//! rows of the catalogue. A row without a test fails CI.
+//! The name of each test begins with the id of its row (`aut_01_...` for AUT-01). Each group of
+//! rows is a file. `scripts/conformance.sh` compares the ids of passed tests with the rows. A row
+//! without a test fails CI.
 #![cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

@@ -1,6 +1,6 @@
 //! PWD: passwords and login.
 //!
-//! Rounds of bcrypt, counted at the lowest cost, stand for the time that a row speaks of.
+//! The tests count rounds of bcrypt at the lowest cost, instead of the time that a row names.
 
 use std::{
     collections::HashMap,
@@ -27,11 +27,11 @@ use crate::{
 };
 
 const COST: u32 = 4;
-/// The rounds of one check.
+/// The rounds of one password check.
 const ONE: u64 = 1 << COST;
 const RIGHT: &str = "TEST-password-of-alice";
 
-/// An application as the docs of `UserAuthentication` and `PasswordHasher` tell one to write it.
+/// An application that follows the docs of `UserAuthentication` and `PasswordHasher`.
 struct App {
     hasher: PasswordHasher,
     accounts: Mutex<HashMap<String, Account>>,
@@ -45,7 +45,7 @@ struct Account {
 }
 
 impl App {
-    /// Alice, and one account for every state in which nobody may log in.
+    /// Creates alice, and an account for every state that forbids logins.
     async fn new() -> Arc<Self> {
         let hasher = PasswordHasher::new(COST).unwrap();
         let hash = hasher.hash(RIGHT).await.unwrap();
@@ -68,9 +68,8 @@ impl App {
         self.accounts.lock().unwrap().entry(name.to_owned()).or_default().hash = Some(hash.into());
     }
 
-    /// What an application does for a user who wants another password: it asks for the current one,
-    /// stores the new one, and then ends every session, in this order (see
-    /// `revoke_all_for_subject`).
+    /// Changes a password as an application should (see `revoke_all_for_subject`): check the
+    /// current one, store the new one, then end every session.
     async fn change_password(
         &self,
         tokens: &TokenService,
@@ -139,14 +138,14 @@ impl Site {
         send(self.endpoints.login(), form(&[("username", name), ("password", password)])).await
     }
 
-    /// The login as form and as JSON: both read a password of any characters.
+    /// Logs in by form and by JSON.
     async fn both(&self, name: &str, password: &str) -> [Answer; 2] {
         let body = json!({ "username": name, "password": password }).to_string();
         let request = Request::post("/").header("content-type", "application/json").body(Full::from(body)).unwrap();
         [self.log_in(name, password).await, send(self.endpoints.login(), request).await]
     }
 
-    /// Refused, both ways, and this many checks were computed for each.
+    /// Asserts that both logins are refused, each after this many computed checks.
     async fn refuses(&self, what: &str, name: &str, password: &str, checks: u64) {
         let (rounds, writes) = (self.app.hasher.rounds_computed(), self.fixture.store.writes());
         for answer in self.both(name, password).await {
@@ -163,13 +162,13 @@ impl Site {
     }
 }
 
-/// The one answer to every login that fails.
+/// Asserts the answer that every failed login gets.
 #[track_caller]
 fn assert_refused(what: &str, answer: &Answer) {
     assert_failure(what, answer, 401, "invalid_grant", &[("www-authenticate", r#"Bearer realm="api""#)]);
 }
 
-/// What bcrypt makes of a password if it is left to itself: it cuts it after 72 bytes.
+/// Returns the bytes of a password that plain bcrypt uses: the first 72.
 fn cut_by_bcrypt(password: &str) -> String {
     bcrypt::hash(password, COST).unwrap()
 }
@@ -179,7 +178,8 @@ async fn pwd_01_passwords_that_bcrypt_would_cut_are_refused_and_never_verify() {
     let site = Site::new().await;
     let hasher = &site.app.hasher;
     let (x, y) = (format!("{}X", "a".repeat(72)), format!("{}Y", "a".repeat(72)));
-    // Whoever hashed with another library has such hashes: bcrypt takes X and Y for one password.
+    // Hashes from other libraries have this fault: plain bcrypt treats X and Y as the same
+    // password.
     assert!(bcrypt::verify(&y, &cut_by_bcrypt(&x)).unwrap(), "the row's premise");
     site.app.store("legacy", cut_by_bcrypt(&x));
     for (what, password) in [
@@ -193,7 +193,7 @@ async fn pwd_01_passwords_that_bcrypt_would_cut_are_refused_and_never_verify() {
         let checks = u64::from(password.len() < 72);
         site.refuses(what, "legacy", &password, checks).await;
     }
-    // New passwords of that length are not hashed but refused, with words for whoever chose it.
+    // New passwords of that length are refused with an error text for the user, and not hashed.
     for password in [x.as_str(), &"a".repeat(72), &"é".repeat(36), &"𝄞".repeat(18), &"a".repeat(1 << 20)] {
         let rounds = hasher.rounds_computed();
         let error = hasher.hash(password).await.unwrap_err();
@@ -229,9 +229,8 @@ async fn pwd_03_a_nul_byte_does_not_end_a_password() {
         let what = format!("{password:?}");
         site.refuses(&what, "pass", password, 0).await;
         assert_eq!(hasher.hash(password).await, Err(PasswordError::ContainsNul), "{what}");
-        // A hash that some other library has made of it opens for nobody, by either text. (bcrypt
-        // repeats its key with the end mark, so that "pass\0pass" has the very hash of "pass":
-        // nobody who is given that hash could tell them apart.)
+        // A hash of it from another library accepts neither text. The exception is "pass\0pass":
+        // bcrypt repeats its key with the end mark, so its hash equals that of "pass".
         if password != "pass\0pass" {
             site.app.store("legacy", cut_by_bcrypt(password));
             site.refuses(&what, "legacy", "pass", 1).await;
@@ -253,10 +252,9 @@ async fn pwd_05_a_long_password_is_refused_without_hashing_it() {
             site.refuses(&format!("{bytes} bytes for {name}"), name, &password, 0).await;
         }
     }
-    // A whole mebibyte does not even become a password: the body is not read further than 16 KiB,
-    // and the answer is 413 (RFC 9110 section 15.5.14), where the row expects 400 or 401. It costs
-    // less than either, says nothing about the account, and the row's own point holds: no hash is
-    // computed.
+    // A body is read up to 16 KiB, so a mebibyte gives 413 (RFC 9110 section 15.5.14), where the
+    // row expects 400 or 401. The answer is cheaper and says nothing about the account. As the row
+    // requires, no hash is computed.
     let (rounds, calls) = (site.app.hasher.rounds_computed(), site.fixture.store.calls());
     let mebibyte = "a".repeat(1 << 20);
     for name in ["alice", "nobody"] {
@@ -318,7 +316,7 @@ async fn pwd_07_a_login_costs_the_same_whether_the_user_exists_or_not() {
     let dear_site = Endpoints::new(&AuthLayer::new(site.fixture.tokens.clone()), Arc::clone(&dear));
     let names =
         ["alice", "made for less", "disabled", "locked", "by another provider", "malformed", "absurd", "nobody", ""];
-    // The first login of a while asks the store for its time, whoever it is.
+    // The first login asks the store for its time, for any user.
     site.log_in("nobody", "wrong").await;
     for sample in 0..20 {
         for name in names {
@@ -374,7 +372,7 @@ async fn pwd_08_every_login_that_fails_gets_the_same_answer() {
     site.accepts("alice herself", "alice", RIGHT).await;
 }
 
-/// Users whose sessions are all revoked while their password is being checked.
+/// Users whose sessions are all revoked during their password check.
 struct Overtaken {
     tokens: TokenService,
 }

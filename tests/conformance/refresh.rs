@@ -28,7 +28,7 @@ fn claim(token: &str, name: &str) -> Value {
     read_part(token, 1)[name].clone()
 }
 
-/// RFC 6749 section 5.1: a token response is kept by no cache.
+/// Asserts that no cache may store a token response (RFC 6749 section 5.1).
 #[track_caller]
 fn assert_token_response(what: &str, answer: &Answer) {
     let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap());
@@ -73,8 +73,7 @@ async fn ref_01_a_refresh_gives_a_new_pair_with_ids_of_its_own() {
 
 #[tokio::test]
 async fn ref_02_a_refresh_token_that_was_used_is_refused_outside_the_grace() {
-    // Each way in which a used token can come back when it may not be answered with its successor
-    // any more.
+    // Every reuse of a used token that no longer gets its successor.
     for (what, grace, wait, rotations) in [
         ("at once, without a grace", 0, 0, 1),
         ("at the end of the grace", 30, 30, 1),
@@ -91,7 +90,8 @@ async fn ref_02_a_refresh_token_that_was_used_is_refused_outside_the_grace() {
             last = app.renew(&last).await;
         }
         fixture.advance(wait);
-        // It is spent for every other use too, and none of those is a rotation, so none is theft.
+        // Other uses of the used token fail too. They are no rotations, so they do not count as
+        // theft.
         let spent = fixture.tokens.validate_token(&first.refresh, TokenType::Refresh).await;
         assert!(matches!(spent, Err(Error::Token(TokenError::Revoked { .. }))), "{what}: {spent:?}");
         assert_invalid_grant(what, &refresh_without_rotation(&app, &first.refresh).await);
@@ -258,7 +258,8 @@ async fn ref_18_a_disabled_or_deleted_user_gets_no_new_tokens() {
         hooked.refuses_refresh(what, &first.refresh).await;
         app.accepts(what, &app.renew(&bob).await).await;
 
-        // Who comes back goes on where it was: nothing was used up, and nothing taken for theft.
+        // A restored user continues with the same token: it was not used up, and did not count as
+        // theft.
         fixture.advance(600);
         app.users.set_password("alice", &crate::application::password_of("alice"));
         app.accepts(what, &app.renew(&second).await).await;

@@ -1,4 +1,4 @@
-//! SMG: ways round the layer at the level of HTTP.
+//! SMG: attempts to bypass the layer at the level of HTTP.
 
 use std::{
     convert::Infallible,
@@ -18,8 +18,8 @@ use crate::{
     support::{Behaviour, WireServer, bad_tokens, wire::statuses},
 };
 
-/// What is not `/public` to the byte. Each is a path that some router, proxy or file system takes
-/// for it or for what stands behind it.
+/// Paths that differ from `/public`, but that some router, proxy or file system treats as `/public`
+/// or a path below.
 const NOT_PUBLIC: [&str; 44] = [
     "/public/../admin",
     "/public/%2e%2e/admin",
@@ -87,7 +87,7 @@ async fn smg_01_an_exempt_path_is_compared_byte_for_byte() {
     subject.expect("a host", Request::get("http://public/admin"), Outcome::NoCredentials).await;
     subject.expect("*", Request::options("*"), Outcome::NoCredentials).await;
     subject.expect("a tunnel", Request::connect("public:443"), Outcome::NoCredentials).await;
-    // What an exemption is given is a path and no pattern.
+    // An exemption takes a path, not a pattern.
     for pattern in ["/p*", "/{path}", "/public/", "/public/*", "*", "", "public", "/public?x=1"] {
         let subject = Subject::new().layered(|layer| layer.exempt(pattern));
         subject.expect(pattern, Request::get("/public?x=1"), Outcome::NoCredentials).await;
@@ -109,7 +109,7 @@ async fn smg_01_on_the_wire_the_same_paths_are_not_exempt() {
         let answer = ask(path, "").await;
         assert!(answer == [401] || answer == [400], "{path}: {answer:?}");
     }
-    // Fields by which some servers are told of another path.
+    // Header fields by which some servers override the path.
     for field in
         ["X-Original-URL: /public", "X-Rewrite-URL: /public", "X-Forwarded-Prefix: /public", "Referer: /public"]
     {
@@ -121,7 +121,7 @@ async fn smg_01_on_the_wire_the_same_paths_are_not_exempt() {
     assert_eq!(subject.inner.calls(), 1);
 }
 
-/// A service that reads its body, or does not, and keeps for whom and what it was called.
+/// A service that records subject and path of its calls, with or without reading the body.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<(String, String)>>>);
 
@@ -211,7 +211,7 @@ async fn smg_08_a_request_smuggled_in_the_body_of_another_is_never_authenticated
             if refused {
                 assert_eq!((answers.as_slice(), calls.len()), (&[400][..], 0), "{what}");
             } else {
-                // Whatever the server takes the rest for, it is no second success.
+                // However the server interprets the rest, there is no second success.
                 assert!(answers.iter().filter(|&&status| status == 200).count() <= 1, "{what}: {answers:?}");
                 assert!(answers.iter().all(|status| [200, 400, 401].contains(status)), "{what}: {answers:?}");
             }

@@ -1,6 +1,6 @@
 //! STO: the token store and revocation.
 //!
-//! The nodes of a row are two services, each with a store of its own on one real Redis.
+//! The nodes of a row are two services, each with its own store on one real Redis.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// How long a store waits where nothing is to fail: a machine may be busy.
+/// The timeout of stores that must not fail. It is long, because a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 async fn two_nodes(server: &RedisServer) -> [TokenService; 2] {
     [node(&server.url(), |builder| builder).await, node(&server.url(), |builder| builder).await]
@@ -44,7 +44,7 @@ fn texts(pair: &TokenPair) -> Tokens {
     Tokens { access: pair.access().as_str().to_owned(), refresh: pair.refresh().as_str().to_owned() }
 }
 
-/// The claims of a living token with one of them changed, signed with the service's real key.
+/// Returns the claims of a live token with these changes, signed with the service's real key.
 fn minted(living: &str, changes: &[(&str, Value)]) -> String {
     let mut claims = read_part(living, 1);
     for (name, value) in changes {
@@ -55,9 +55,8 @@ fn minted(living: &str, changes: &[(&str, Value)]) -> String {
 
 #[tokio::test]
 async fn sto_01_a_token_that_is_signed_well_and_was_never_stored_is_invalid() {
-    // What the store knows is sessions: whoever holds the real key and the id of a living session
-    // of that very user can mint a token of it. Everything else that a thief of the key can write
-    // is unknown here.
+    // The store knows sessions, so a thief of the key can only create tokens of a live session
+    // whose id and user the thief knows. The store refuses all others.
     let server = RedisServer::start();
     let redis = node(&server.url(), |builder| builder).await;
     let subject = Subject::new();
@@ -212,8 +211,8 @@ async fn sto_07_after_a_flush_no_session_is_known_and_a_denylist_takes_nothing_o
     expect_on(&other, "a login after the flush", &again.access, Outcome::Ok).await;
     Application::of(&other).renew(&again).await;
 
-    // A denylist that was lost knows nobody's revocation any more: documented is that it refuses
-    // all that was issued before it began to remember, so that no revoked token comes back to life.
+    // A lost denylist contains no revocation. As documented, it refuses every token from before its
+    // creation, so that no revoked token becomes valid again.
     let store = RedisStore::builder(server.url()).prefix("deny").timeout(PATIENCE).connect().await.unwrap();
     let deny = node_on(store, |builder| {
         builder.policy(TokenPolicy::Denylist).access_typ(AccessTyp::Compatible).leeway(Duration::ZERO)
@@ -422,8 +421,8 @@ async fn sto_20_revoking_all_of_a_user_ends_every_session_of_that_user_and_nobod
     let other = Application::sharing(&there, &app.users);
     let bob = app.log_in("bob").await;
     let sessions = [app.log_in("alice").await, other.log_in("alice").await, app.log_in("alice").await];
-    // One of them has rotated, so that its first access token and its second have to die, and one
-    // has an access token beside its pair.
+    // One session has rotated, so both of its access tokens must end. Another one has a further
+    // access token.
     let rotated = other.renew(&sessions[0]).await;
     let beside = here.refresh_access_token(&sessions[1].refresh).await.unwrap();
     for tokens in sessions.iter().chain([&rotated, &bob]) {
@@ -521,7 +520,7 @@ async fn flush(admin: &mut MultiplexedConnection) {
     redis::cmd("FLUSHALL").exec_async(admin).await.unwrap();
 }
 
-/// All keys of the server.
+/// Returns all keys of the server.
 async fn scan(admin: &mut MultiplexedConnection) -> Vec<String> {
     let (mut keys, mut cursor) = (Vec::new(), 0_u64);
     loop {
@@ -535,7 +534,7 @@ async fn scan(admin: &mut MultiplexedConnection) -> Vec<String> {
     }
 }
 
-/// All that stands under a key: names and values of its fields, one after the other.
+/// Returns all names and values under a key, one after the other.
 async fn values(admin: &mut MultiplexedConnection, key: &str) -> Vec<u8> {
     let kind: String = redis::cmd("TYPE").arg(key).query_async(admin).await.unwrap();
     let mut read = match kind.as_str() {

@@ -1,4 +1,4 @@
-//! The layer that the rows test, around a service that counts, on a store that counts.
+//! The layer under test, around a counting service and on a counting store.
 #![allow(dead_code, unreachable_pub, reason = "each group takes its own part of this")]
 
 use std::{
@@ -29,7 +29,7 @@ use crate::support::{
     token_parts::HEADER,
 };
 
-/// What a row expects: `conformance.md`, section 2.
+/// The expected outcome of a row, as section 2 of the catalogue defines it.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome {
     /// OK: the inner service answers, with the claims.
@@ -48,8 +48,7 @@ pub enum Outcome {
     Internal,
 }
 
-/// A layer under test. `service` may be taken apart; [`expect`](Self::expect) is what nearly every
-/// row needs.
+/// A layer under test. Nearly every row uses [`expect`](Self::expect).
 pub struct Subject {
     pub fixture: Fixture,
     pub layer: AuthLayer,
@@ -57,7 +56,7 @@ pub struct Subject {
     log: Log,
 }
 
-/// A response, read to its end.
+/// A response with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -67,17 +66,17 @@ pub struct Answer {
 }
 
 impl Subject {
-    /// A layer with the defaults, on a service as [`Fixture::new`] makes it.
+    /// Returns a default layer on the service of [`Fixture::new`].
     pub fn new() -> Self {
         Self::with(|builder| builder)
     }
 
-    /// On a service that is configured further.
+    /// Returns a default layer on a configured service.
     pub fn with(configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> Self {
         Self::of(Fixture::with(configure))
     }
 
-    /// On a service with keys of its own.
+    /// Returns a default layer on a service with these keys.
     pub fn with_keys(keys: KeySet) -> Self {
         Self::of(Fixture::with_keys(keys, |builder| builder))
     }
@@ -88,29 +87,29 @@ impl Subject {
         Self { fixture, layer, inner: Inner::default(), log }
     }
 
-    /// With a layer that is configured further.
+    /// Replaces the layer by a configured one.
     pub fn layered(mut self, configure: impl FnOnce(AuthLayerBuilder) -> AuthLayerBuilder) -> Self {
         self.layer = configure(self.builder()).build().unwrap();
         self
     }
 
-    /// The settings of another layer on the same service.
+    /// Returns the builder of another layer on the same service.
     pub fn builder(&self) -> AuthLayerBuilder {
         AuthLayer::builder(self.fixture.tokens.clone())
     }
 
-    /// `V`: a token valid in every respect, for scope `read`.
+    /// Returns `V`: a token valid in every respect, with scope `read`.
     pub async fn valid(&self) -> String {
         self.fixture.access("read").await
     }
 
-    /// The claims set of a fresh `V`, to be changed and signed again with
-    /// [`sign`](crate::support::fixture::sign): its session is alive.
+    /// Returns the claims set of a fresh `V` with a live session, to be changed and signed with
+    /// [`sign`](crate::support::fixture::sign).
     pub async fn claims(&self) -> serde_json::Value {
         read_part(&self.valid().await, 1)
     }
 
-    /// The same as text, to be changed where a JSON value cannot express it.
+    /// Returns the same as text, for changes that a JSON value cannot express.
     pub async fn claims_text(&self) -> String {
         self.claims().await.to_string()
     }
@@ -120,59 +119,58 @@ impl Subject {
         send(self.layer.clone().layer(self.inner.clone()), request).await
     }
 
-    /// Tries a token in `Authorization`, over HTTP and gRPC.
+    /// Asserts the outcome of a token in `Authorization`, over HTTP and gRPC.
     pub async fn expect_token(&self, what: &str, token: &str, outcome: Outcome) {
         self.expect(what, bearer(token), outcome).await;
     }
 
-    /// Tries a token whose fault is in itself: the store must not be asked about it.
+    /// Asserts that a token is refused without a store call.
     pub async fn refuses_token(&self, what: &str, token: &str) {
         let calls = self.fixture.store.calls();
         self.expect_token(what, token, Outcome::InvalidToken).await;
         assert_eq!(self.fixture.store.calls(), calls, "{what}: the store was asked");
     }
 
-    /// Tries a claims set, signed well with the service's own secret.
+    /// Asserts that a claims set is accepted if the service's secret signs it.
     pub async fn accepts_claims(&self, what: &str, claims: impl AsRef<[u8]>) {
         self.expect_token(what, &self.signed(HEADER, claims), Outcome::Ok).await;
     }
 
-    /// The same, to be refused for the claims themselves.
+    /// Asserts that such a claims set is refused without a store call.
     pub async fn refuses_claims(&self, what: &str, claims: impl AsRef<[u8]>) {
         self.refuses_token(what, &self.signed(HEADER, claims)).await;
     }
 
-    /// Tries a header over the claims of a fresh `V`, signed well with the service's own secret, by
-    /// HS256 whatever it says.
+    /// Asserts that a header is accepted over the claims of a fresh `V`. The service's secret signs
+    /// by HS256, independently of the header.
     pub async fn accepts_header(&self, header: impl AsRef<[u8]>) {
         let what = String::from_utf8_lossy(header.as_ref());
         self.expect_token(&what, &self.signed(&header, self.claims_text().await), Outcome::Ok).await;
     }
 
-    /// The same, to be refused for the header itself.
+    /// Asserts that such a header is refused without a store call.
     pub async fn refuses_header(&self, header: impl AsRef<[u8]>) {
         let what: String = String::from_utf8_lossy(header.as_ref()).chars().take(200).collect();
         self.refuses_token(&what, &self.signed(&header, self.claims_text().await)).await;
     }
 
-    /// A token of any header and claims, by the service's own secret.
+    /// Signs any header and claims with the service's secret.
     #[allow(clippy::unused_self, reason = "it is the secret of this subject's service")]
     pub fn signed(&self, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         sign_with(jsonwebtoken::Algorithm::HS256, &key, header.as_ref(), claims.as_ref())
     }
 
-    /// Tries a request over HTTP and, with gRPC's content type, over gRPC.
+    /// Asserts the outcome of a request over HTTP and, with gRPC's content type, over gRPC.
     pub async fn expect(&self, what: &str, request: request::Builder, outcome: Outcome) {
         let layer = self.layer.clone();
         self.expect_of(layer.layer(self.inner.clone()), what, request, outcome).await;
     }
 
-    /// The same through a service of the test's own around `self.inner`, for example with a scope
-    /// layer inside.
+    /// Does the same through another service around `self.inner`, for example with a scope layer.
     ///
-    /// A rejection also has to leave the inner service uncalled, the store unchanged and the log
-    /// without any 16 bytes of the credentials.
+    /// Asserts that a rejection does not call the inner service, change the store, or log 16 bytes
+    /// of the credentials.
     pub async fn expect_of<S, B>(&self, service: S, what: &str, request: request::Builder, outcome: Outcome)
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible> + Clone,
@@ -200,14 +198,14 @@ impl Subject {
         }
     }
 
-    /// All that was logged since the subject was made, at TRACE.
+    /// Returns the log at TRACE since the creation of the subject.
     pub fn log(&self) -> String {
         self.log.text()
     }
 }
 
 impl Answer {
-    /// To the byte what the table says: status, every header, body.
+    /// Asserts the exact status, headers and body of the outcome.
     #[track_caller]
     pub fn assert_refused(&self, what: &str, outcome: Outcome, grpc: bool) {
         let (kind, status, challenge, code, grpc_code) = match outcome {
@@ -257,8 +255,7 @@ impl Answer {
     }
 }
 
-/// Tries a token on any service, for example on a node with a Redis: over HTTP and gRPC, to the
-/// byte.
+/// Asserts the exact outcome of a token on any service, over HTTP and gRPC.
 pub async fn expect_on(tokens: &TokenService, what: &str, token: &str, outcome: Outcome) {
     let inner = Inner::default();
     for grpc in [false, true] {
@@ -277,17 +274,17 @@ pub async fn expect_on(tokens: &TokenService, what: &str, token: &str, outcome: 
     }
 }
 
-/// A GET with this token in `Authorization`.
+/// Returns a GET with this token in `Authorization`.
 pub fn bearer(token: &str) -> request::Builder {
     authorization(format!("Bearer {token}"))
 }
 
-/// A GET with this `Authorization`, byte for byte.
+/// Returns a GET with exactly this `Authorization`.
 pub fn authorization(value: impl AsRef<[u8]>) -> request::Builder {
     Request::get("/").header("authorization", HeaderValue::from_bytes(value.as_ref()).unwrap())
 }
 
-/// One request through any service, its answer read to the end.
+/// Sends a request through any service, and reads the whole answer.
 pub async fn send<S, B>(service: S, request: Request<Full<Bytes>>) -> Answer
 where
     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
@@ -304,8 +301,8 @@ fn challenge(error: &str) -> String {
     format!(r#"Bearer realm="api", error="{error}""#)
 }
 
-/// What of a request must never be logged: all that was sent in headers and query, up to a length
-/// that can be searched for.
+/// Returns the parts of a request that must not be logged: headers and query, up to a searchable
+/// length.
 fn credentials_in<B>(request: &Request<B>) -> Secrets {
     let mut secrets = Secrets::default();
     let values = request.headers().iter().filter(|(name, _)| *name != CONTENT_TYPE).map(|(_, value)| value.as_bytes());
@@ -317,8 +314,8 @@ fn credentials_in<B>(request: &Request<B>) -> Secrets {
     secrets
 }
 
-/// The inner service: it counts its calls, and answers with the subject of the claims that it was
-/// given, or `anonymous`. The last request's head is kept.
+/// The inner service. It counts its calls, keeps the last head, and answers with the subject of the
+/// claims or `anonymous`.
 #[derive(Clone, Default)]
 pub struct Inner {
     calls: Arc<AtomicUsize>,
@@ -330,7 +327,7 @@ impl Inner {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// The head of the last request that came through.
+    /// Returns the head of the last request that reached the inner service.
     pub fn last(&self) -> request::Parts {
         self.last.lock().unwrap().clone().expect("a request came through")
     }

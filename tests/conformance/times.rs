@@ -25,12 +25,12 @@ const NOW: u64 = START.as_secs();
 /// The default leeway.
 const LEEWAY: u64 = 5;
 
-/// A subject whose clocks may differ by so many seconds.
-fn lenient(leeway: u64) -> Subject {
+/// Returns a subject with this leeway in seconds.
+fn with_leeway(leeway: u64) -> Subject {
     Subject::with(|builder| builder.leeway(Duration::from_secs(leeway)))
 }
 
-/// The claims of a fresh `V`, issued ten minutes ago.
+/// Returns the claims of a fresh `V` that was issued ten minutes ago.
 async fn older(subject: &Subject) -> Value {
     let mut claims = subject.claims().await;
     claims["iat"] = json!(NOW - 600);
@@ -48,7 +48,7 @@ async fn refuses(subject: &Subject, claims: &Value, name: &str, value: &str) {
 #[tokio::test]
 async fn tim_01_a_token_whose_end_is_past_is_refused() {
     for leeway in [0, LEEWAY, 60, 86_400] {
-        let subject = lenient(leeway);
+        let subject = with_leeway(leeway);
         let mut claims = subject.claims().await;
         claims["iat"] = json!(NOW - leeway - 600);
         for past in [1, 2, 60, 500] {
@@ -256,14 +256,14 @@ async fn tim_15_a_time_is_written_as_json_writes_numbers() {
 #[tokio::test]
 async fn tim_16_a_token_whose_beginning_is_to_come_is_refused() {
     for leeway in [0, LEEWAY, 60] {
-        let subject = lenient(leeway);
+        let subject = with_leeway(leeway);
         let claims = subject.claims().await;
         for ahead in [1, 10, 600, 1700] {
             refuses(&subject, &claims, "nbf", &(NOW + leeway + ahead).to_string()).await;
         }
         refuses(&subject, &claims, "nbf", &format!("{}.001", NOW + leeway)).await;
     }
-    // A beginning at or after the end leaves no moment at which the token is good.
+    // With `nbf` at or after `exp`, the token is never valid.
     let subject = Subject::new();
     let mut claims = subject.claims().await;
     claims["exp"] = json!(NOW + 3);
@@ -275,7 +275,7 @@ async fn tim_16_a_token_whose_beginning_is_to_come_is_refused() {
 #[tokio::test]
 async fn tim_17_a_beginning_within_the_leeway_is_accepted() {
     for leeway in [0, LEEWAY, 60] {
-        let subject = lenient(leeway);
+        let subject = with_leeway(leeway);
         let claims = subject.claims().await;
         for nbf in [NOW + leeway, NOW, NOW - 1, 0] {
             accepts(&subject, &claims, "nbf", &nbf.to_string()).await;
@@ -296,7 +296,7 @@ async fn tim_18_a_beginning_of_another_type_is_refused() {
 #[tokio::test]
 async fn tim_20_a_token_issued_in_the_future_is_refused() {
     for leeway in [0, LEEWAY, 60] {
-        let subject = lenient(leeway);
+        let subject = with_leeway(leeway);
         let mut claims = subject.claims().await;
         claims["exp"] = json!(NOW + 7200);
         for ahead in [1, 60, 3600, 7000] {
@@ -358,7 +358,7 @@ async fn tim_25_a_leeway_beyond_measure_is_an_error_at_start_and_overflows_nothi
         assert_eq!(build(bad).unwrap_err().setting(), "leeway", "{bad:?}");
         assert_eq!(Validation::new().leeway(bad).check().unwrap_err().setting(), "leeway", "{bad:?}");
     }
-    // Whoever does not ask `check` gets a day of it, and no sum that wraps round or panics.
+    // Without a call of `check` the leeway is one day at most, and no sum overflows or panics.
     let keys = tower_bearer::KeySet::signing(test_keys::signing(tower_bearer::jwt::Algorithm::HS256));
     let rules = Validation::new().issuer(ISSUER).audience(AUDIENCE).leeway(Duration::MAX);
     let claims = older(&Subject::new()).await;

@@ -45,7 +45,7 @@ async fn typ_01_a_refresh_token_opens_nothing() {
         subject.fixture.tokens.validate_token(refresh, TokenType::Refresh).await.unwrap();
         let as_access = subject.fixture.tokens.validate_jwt_stateless(refresh, TokenType::Access);
         assert!(matches!(as_access, Err(TokenError::WrongType)), "{as_access:?}");
-        // Nor does any mixture of the marks of both kinds.
+        // Mixtures of the marks of both types are refused too.
         let claims = read_part(refresh, 1).to_string();
         for header_typ in ["at+jwt", "AT+JWT", "application/at+jwt", "rt+jwt", "JWT", "", "x"] {
             subject.refuses_token(header_typ, &subject.signed(header(header_typ), &claims)).await;
@@ -108,7 +108,7 @@ async fn typ_02_an_access_token_refreshes_nothing() {
             (calls, writes),
             "the store was asked"
         );
-        // Nothing was used up or taken for theft.
+        // The refresh token was not used up, and nothing counted as theft.
         let answer = send(endpoints.refresh(), form(pair.refresh().as_str())).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     }
@@ -157,8 +157,8 @@ async fn typ_03_an_id_token_opens_nothing() {
         // Under an access token's header it has only its audience left to be told by.
         subject.refuses_token("for the client, at+jwt", &subject.signed(HEADER, id_token(json!("client")))).await;
     }
-    // And by default a token for us that does not say that it is an access token is none, be all
-    // the rest as it should be.
+    // By default a token for our audience without `type` is refused, even if all other claims are
+    // right.
     let subject = Subject::new();
     let claims = subject.claims().await;
     subject.refuses_claims("no type", without(&claims, "type")).await;
@@ -194,8 +194,8 @@ async fn no_other_kind_of_token_opens_anything() {
     }
 }
 
-/// A token bound to a key is no bearer token, whatever the binding (RFC 7800, RFC 8705, RFC 9449
-/// section 7.2), under every rule for `typ`.
+/// A key-bound token is no bearer token, with any binding (RFC 7800, RFC 8705, RFC 9449 section
+/// 7.2) and under every rule for `typ`.
 #[tokio::test]
 async fn dpp_07_a_token_that_is_bound_to_a_key_is_no_bearer_token() {
     for typ in [AccessTyp::Compatible, AccessTyp::AtJwt, AccessTyp::Unmarked] {
@@ -208,7 +208,7 @@ async fn dpp_07_a_token_that_is_bound_to_a_key_is_no_bearer_token() {
     }
 }
 
-/// Two services that share a secret are told apart by the audience.
+/// The audience separates two services that share a secret.
 #[tokio::test]
 async fn typ_09_an_access_token_for_another_service_opens_nothing() {
     let ours = Subject::new();

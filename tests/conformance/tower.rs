@@ -83,7 +83,7 @@ async fn twr_01_whatever_is_refused_does_not_reach_the_inner_service() {
         subject.fixture.store.answer(Behaviour::Fails(kind));
         subject.expect_of(service(), "a store that fails", bearer(&good), Outcome::Unavailable).await;
     }
-    // A layer that is missing is a fault of the application, and lets nobody in either.
+    // A missing layer is a fault of the application, and refuses all requests.
     subject.expect_of(scope.layer(subject.inner.clone()), "no layer", bearer(&good), Outcome::Internal).await;
     subject.expect_of(users.layer(subject.inner.clone()), "no layer", bearer(&good), Outcome::Internal).await;
     subject.fixture.store.answer(Behaviour::AtOnce);
@@ -91,15 +91,15 @@ async fn twr_01_whatever_is_refused_does_not_reach_the_inner_service() {
     subject.expect_of(service(), "V", bearer(&good), Outcome::Ok).await;
 }
 
-/// Compiles, or the crate breaks the row: a service behind the layers is what the stacks of others
-/// ask for, whatever the bodies are.
+/// The proof is that this compiles: a service behind the layers has the traits that other stacks
+/// require, for any body types.
 #[tokio::test]
 async fn twr_05_a_service_behind_the_layers_fits_into_any_stack() {
     fn shareable<S: Clone + Send + Sync + 'static>(service: S) -> S {
         service
     }
     fn has_a_default<B: Default>() {}
-    /// A body with nothing but what `Body` asks for; neither `Send` nor `Default`.
+    /// A body with only the requirements of `Body`, neither `Send` nor `Default`.
     struct Bare {
         _not_send: std::rc::Rc<()>,
     }
@@ -232,7 +232,7 @@ impl Random {
     }
 }
 
-/// A good token with a few bytes of its text or of what it is made of changed.
+/// Returns a good token with a few changed bytes, in its text or in its header or claims.
 fn mutated(random: &mut Random, token: &str, header: &str, claims: &str) -> Vec<u8> {
     const JSON: [&str; 12] = ["\"", "\\", "\\u0000", "\\ud800", "{", "}", "[", ",", ":", "1e999", "null", "\u{fc}"];
     let edit = |random: &mut Random, text: &mut Vec<u8>, piece: &[u8]| {
@@ -328,7 +328,7 @@ async fn twr_09_arbitrary_bytes_never_make_the_layer_panic() {
     subject.expect_token("V", &token, Outcome::Ok).await;
 }
 
-/// Says which case it was if a future panics.
+/// Names the case if a future panics.
 trait CatchPanic: Future + Sized {
     async fn catch_panic(self, what: &impl Fn() -> String) -> Self::Output;
 }
@@ -344,7 +344,7 @@ impl<F: Future> CatchPanic for AssertUnwindSafe<F> {
     }
 }
 
-/// A connection that has been upgraded says back what it is told, in capitals.
+/// Upgrades the connection, and echoes its input in capitals.
 async fn shout(claims: Claims, request: axum::extract::Request) -> Response<Body> {
     let subject = claims.subject().to_string();
     tokio::spawn(async move {
@@ -417,7 +417,7 @@ async fn twr_15_an_upgrade_and_a_stream_of_events_pass_with_their_claims() {
     }
 }
 
-/// Reads until the text ends so, or contains it.
+/// Reads until the text contains `end`.
 async fn read_until(stream: &mut tokio::net::TcpStream, end: &str) -> String {
     let mut text = String::new();
     let mut buffer = [0; 1024];

@@ -1,6 +1,6 @@
-//! The extractors: claims, nobody, or a fault of the service.
+//! The Axum extractors of claims and users.
 //!
-//! Their rejections cannot be told from those of the layer.
+//! Their rejections are identical to those of the layer.
 
 use std::sync::Arc;
 
@@ -217,7 +217,7 @@ async fn the_user_reaches_the_handler() {
     }
     assert_eq!(text(&app, "/optional-user", None).await, (200, "nobody".to_owned()));
     assert_eq!(text(&app, "/user", None).await.0, 401);
-    // A token, but no layer that looks the user up.
+    // The request has a token, but no layer looks the user up.
     let without = routes().layer(auth);
     for path in ["/user", "/optional-user"] {
         assert_eq!(text(&without, path, Some(&token)).await.0, 500, "{path}");

@@ -1,6 +1,6 @@
 //! The endpoints as Tower services, without a server.
 //!
-//! The tests cover their calls to the application, and their answers when it fails.
+//! The tests cover the calls to the application, and the answers to its failures.
 
 use std::{
     sync::{
@@ -37,13 +37,13 @@ struct Users {
     failing: AtomicBool,
     panicking: AtomicBool,
     overloaded: AtomicBool,
-    /// What happens while the password is being checked: one for each check, the last one first.
+    /// The events during password checks, one for each check, the last one first.
     meanwhile: Mutex<Vec<Meanwhile>>,
-    /// The password is "new".
+    /// True once the password is "new".
     changed: AtomicBool,
 }
 
-/// All of the user's sessions are revoked, and a millisecond passes.
+/// A revocation of all sessions during a password check, followed by a millisecond.
 struct Meanwhile {
     tokens: TokenService,
     clock: ManualClock,
@@ -72,7 +72,7 @@ impl UserAuthentication for Users {
         let meanwhile = self.meanwhile.lock().unwrap().pop();
         if let Some(Meanwhile { tokens, clock, changes_password }) = meanwhile {
             self.changed.store(changes_password, Ordering::SeqCst);
-            // A revocation that ends nothing would overtake no login a second time.
+            // A repeated revocation supersedes logins only if it ends a session.
             tokens.create_token_pair(NewSession::new("42")).await?;
             tokens.revoke_all_for_subject("42").await?;
             clock.advance(Duration::from_millis(1));
@@ -184,13 +184,13 @@ async fn a_login_that_a_revocation_of_all_sessions_overtakes_is_decided_by_what_
         if expected != StatusCode::OK {
             assert_eq!(answer.body["error"], "invalid_grant");
         }
-        let overtaken = SecurityEvent::LoginOvertaken { subject: "42".into() };
-        assert_eq!(events.take(), if revocations == 2 { vec![overtaken] } else { Vec::new() });
+        let superseded = SecurityEvent::LoginSuperseded { subject: "42".into() };
+        assert_eq!(events.take(), if revocations == 2 { vec![superseded] } else { Vec::new() });
     }
 }
 
 #[tokio::test]
-async fn if_the_store_fails_after_a_login_was_overtaken_that_is_our_fault() {
+async fn if_the_store_fails_after_a_report_superseded_login_that_is_our_fault() {
     let app = app();
     let Fixture { tokens, clock, store } = &app.fixture;
     let meanwhile = Meanwhile { tokens: tokens.clone(), clock: clock.clone(), changes_password: false };
@@ -225,7 +225,7 @@ async fn a_refresh_never_gives_more_scope_than_the_session_was_opened_with() {
     let pair = app.fixture.tokens.create_token_pair(session).await.unwrap();
     let tokens = serde_json::to_value(&pair).unwrap();
     let answer = refresh(&app, &tokens).await;
-    // `delete` is not granted any more, `admin` and `write` never were.
+    // `delete` is no longer granted. `admin` and `write` never were.
     assert_eq!(answer.body["scope"], "read");
 }
 
@@ -249,7 +249,7 @@ async fn a_session_id_that_a_client_makes_up_is_not_written_to_the_log() {
     let calls = app.fixture.store.calls();
     let made_up = bearer(Method::DELETE, "/sessions/AAAAAAAAAAAAAAAAAAAAAA", token);
     assert_eq!(send(app.endpoints.revoke_session(), made_up).await.status, StatusCode::NOT_FOUND);
-    // The layer's own check, and one look at the session: no revocation.
+    // One call by the layer, and one check of the session, but no revocation.
     assert_eq!(app.fixture.store.calls() - calls, 2);
 }
 
@@ -291,8 +291,7 @@ async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listin
     let issuer = app();
     let victim = issuer.fixture.tokens.create_token_pair(NewSession::new("1")).await.unwrap();
     let caller = issuer.fixture.tokens.create_token_pair(NewSession::new("2")).await.unwrap();
-    // A service that takes the same tokens as another issuer's, on a store of its own that has
-    // begun before.
+    // A service that accepts the same tokens as another issuer's. Its own store was created before.
     let clock = ManualClock::at(START.saturating_sub(Duration::from_secs(60)));
     let store = support::FaultyStore::new(clock.clone());
     clock.set(START);
@@ -319,10 +318,10 @@ async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listin
     assert!(!accepted(&denylist, token).await);
 }
 
-/// All that a hook has seen, in order.
+/// The kinds of the rejections that a hook got, in order.
 type Seen = Arc<Mutex<Vec<RejectionKind>>>;
 
-/// Endpoints of a layer whose hook makes problem details.
+/// Returns the endpoints of a layer whose hook responds with problem details.
 fn with_hook(app: &App, optional: bool) -> (Endpoints<Users>, Seen) {
     let seen = Seen::default();
     let noted = Arc::clone(&seen);

@@ -26,10 +26,10 @@ use crate::support::{
     grpc_server::{GrpcServer, run_grpc},
 };
 
-/// The stream type that the generated trait asks for.
+/// The stream type of the generated trait.
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// SERVING for user 42, `NOT_SERVING` for others, UNKNOWN for nobody.
+/// A health service: SERVING for user 42, `NOT_SERVING` for others, UNKNOWN without claims.
 #[derive(Clone, Default)]
 struct ByClaims {
     optional: bool,

@@ -25,8 +25,7 @@ use tower_bearer::{
 
 use crate::support::{Behaviour, Fixture, STORE_ERRORS, Users, bad_tokens};
 
-/// The inner service: it counts its calls, and answers with the subject of the claims that it was
-/// given.
+/// The inner service. It counts its calls and answers with the subject of the request's claims.
 #[derive(Clone, Default)]
 struct Inner(Arc<AtomicUsize>);
 
@@ -60,7 +59,7 @@ impl<B> Service<Request<B>> for Inner {
     }
 }
 
-/// A response, read to its end.
+/// A response with its whole body.
 #[derive(Debug)]
 struct Answer {
     status: StatusCode,
@@ -74,7 +73,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// All that a client can tell two answers apart by.
+    /// Returns everything by which a client could distinguish two answers.
     fn bytes(&self) -> (StatusCode, Vec<(String, Vec<u8>)>, Bytes) {
         let headers = self.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
         (self.status, headers, self.body.clone())
@@ -112,8 +111,7 @@ fn grpc(request: Request<String>) -> Request<String> {
     Request::from_parts(parts, body)
 }
 
-/// `Bearer` and its parameters, read by the grammar of RFC 9110 section 11.2: any order, quoted
-/// strings.
+/// Parses a `Bearer` challenge by RFC 9110 section 11.2, and returns its parameters.
 fn challenge(value: &str) -> Vec<(String, String)> {
     let rest = value.strip_prefix("Bearer ").expect("the scheme and one space");
     let mut parameters = Vec::new();
@@ -431,7 +429,7 @@ async fn claims_that_a_request_brings_along_are_removed() {
     for layer in [auth.clone().optional(), off.clone(), exempt] {
         assert_eq!(send(layer.layer(inner.clone()), smuggled("/public")).await.body, "anonymous");
     }
-    // And the mark of an outer layer does not outlive the claims of an inner one.
+    // The mark of an outer layer must not survive the claims of an inner one.
     let nested = off.layer(auth.layer(inner.clone()));
     assert_eq!(send(nested, bearer(&token)).await.body, "42");
 }
@@ -506,7 +504,7 @@ async fn the_user_is_looked_up_or_the_request_is_refused() {
     assert_eq!(send(lax.layer(inner), plain(get("/"))).await.status, 500, "under no layer nobody may pass");
 }
 
-/// A handler that returns this rejection, behind a layer inside that adds headers.
+/// Returns a handler that responds with this rejection, inside a layer that adds headers.
 fn handler(
     rejection: Rejection,
 ) -> impl Service<Request<String>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone {
@@ -568,7 +566,7 @@ async fn a_handler_rejects_to_the_byte_as_the_layers_do() {
     assert!(!answer.headers.contains_key("content-encoding") && !answer.headers.contains_key("cache-control"));
 }
 
-/// A handler that returns this rejection and says this of caches.
+/// Returns a handler that responds with this rejection and this `Cache-Control`.
 fn cached_handler(
     rejection: Rejection,
     fields: &'static [(&'static str, &'static str)],
@@ -644,7 +642,8 @@ async fn a_rejection_by_a_layer_inside_is_private_where_the_outer_one_read_a_coo
             401,
             "private",
         ),
-        // The layer's own rejection says nothing of caches: none keeps a 401 (RFC 9110 section 15.1).
+        // The layer's rejections have no `Cache-Control`, because no cache stores a 401 (RFC 9110
+        // section 15.1).
         (send(outer.layer(Inner::default()), plain(get("/").header("cookie", "t=junk"))).await, 401, ""),
     ] {
         assert_eq!((answer.status.as_u16(), cache_control(&answer)), (status, expected.to_owned()));
@@ -681,7 +680,7 @@ async fn without_a_layer_a_handlers_rejection_is_complete() {
             Some(r#"Bearer realm="api", error="insufficient_scope", scope="a b""#),
             "insufficient_scope",
         ),
-        // No text of the application's gets out of the quoted string.
+        // No text of the application can break out of the quoted string.
         (
             Rejection::insufficient_scope("a\", error=\"x\r\n"),
             403,
@@ -761,7 +760,7 @@ async fn of_nested_layers_the_innermost_answers_once() {
     for answer in answers {
         assert!(answer.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="inner""#), "{answer:?}");
     }
-    // A rejection that was answered elsewhere is answered anew where a handler returns it.
+    // A handler can return a rejection that another layer has answered before.
     let answered = send(inner.layer(Inner::default()), plain(get("/"))).await.rejection.unwrap();
     let answer = send(outer.layer(handler(answered)), bearer(&token)).await;
     assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="outer""#));

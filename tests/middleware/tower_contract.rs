@@ -1,4 +1,4 @@
-//! The contract of Tower: readiness, dropped futures, and any place between other layers.
+//! The contract of Tower: readiness, dropped futures, and composition with other layers.
 
 use std::{
     convert::Infallible,
@@ -43,7 +43,7 @@ use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer, trace::Tr
 
 use crate::support::{Behaviour, Fixture, HANG};
 
-/// Panics when it is called without having been readied; a clone is not ready.
+/// A service that panics if it is called before it is ready. Clones are not ready.
 struct Strict {
     ready: bool,
     calls: Arc<AtomicUsize>,
@@ -143,7 +143,7 @@ async fn a_mock_sees_one_readiness_for_one_call() {
             reply.send_response(Response::default());
         });
         assert_eq!(answer.unwrap().status(), 200);
-        // The allowance is used up: backpressure of the inner service is passed on.
+        // The inner service has no capacity left, and the layer passes its backpressure on.
         assert!(service.poll_ready(&mut context()).is_pending(), "{path:?}");
     }
 }
@@ -155,8 +155,7 @@ async fn a_rejection_neither_calls_the_inner_service_nor_uses_its_readiness_up()
     let mut service = AuthLayer::new(fixture.tokens.clone()).layer(strict.clone());
     let good = fixture.access("").await;
     service.ready().await.unwrap();
-    // Not readied again in between: what is refused at once leaves the readied instance in its
-    // place.
+    // A request that is refused at once must not use up the readiness of the inner service.
     for token in ["junk", "a b", ""] {
         assert!(!service.call(request(token)).await.unwrap().status().is_success());
     }
@@ -177,7 +176,7 @@ async fn a_rejection_neither_calls_the_inner_service_nor_uses_its_readiness_up()
     assert!(limited.clone().poll_ready(&mut context()).is_ready(), "a permit was kept");
 }
 
-/// An inner service that never answers, and counts those who wait for it.
+/// An inner service that never answers, and counts its pending calls.
 #[derive(Clone, Default)]
 struct Hanging(Arc<AtomicUsize>);
 
@@ -216,8 +215,7 @@ async fn a_future_dropped_at_any_point_gives_everything_back() {
     let limited = ConcurrencyLimit::new(hanging.clone(), 1);
     let auth = AuthLayer::new(fixture.tokens.clone());
     let free = || limited.clone().poll_ready(&mut context()).is_ready();
-    // (how the store answers, polls before the drop, whether the inner service has the request by
-    // then)
+    // (behaviour of the store, polls before the drop, whether the inner service was called by then)
     for (behaviour, polls, called) in [
         (Behaviour::AtOnce, 0, true),
         (Behaviour::AtOnce, 2, true),
@@ -359,7 +357,7 @@ async fn neither_the_request_body_nor_the_inner_service_has_to_be_send() {
     });
     let token = fixture.access("").await;
     let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(Rc::from("here")).unwrap();
-    // The response's body is no `Body` at all: nothing is asked of it.
+    // The layer requires nothing of a response body, so it need not implement `Body`.
     let response = AuthLayer::new(fixture.tokens.clone()).layer(inner).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
 }
@@ -374,7 +372,7 @@ fn a_service_takes_a_request_body_that_is_no_body() {
     assert!(http_body::Body::is_end_stream(&ResponseBody::<Empty<Bytes>>::default()));
 }
 
-/// Claims that are neither `Clone` nor anything else.
+/// Claims without any trait, not even `Clone`.
 struct Bare;
 
 #[test]

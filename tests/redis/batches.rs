@@ -1,6 +1,6 @@
-//! Strict reads that are asked at about the same time are sent as one batch.
+//! Concurrent strict reads are sent as one batch.
 //!
-//! The tests show what they share, and what each keeps to itself.
+//! The tests show which commands and errors the reads of a batch share.
 
 use std::{
     sync::{
@@ -35,7 +35,7 @@ async fn state(f: &Fixture, number: usize) -> SessionState {
     f.state(&user(number), "s").await
 }
 
-/// How often the server has run a command.
+/// Returns how often the server has run a command.
 async fn calls(f: &Fixture, command: &str) -> u64 {
     let stats: String = f.redis(&["INFO", "commandstats"]).await;
     let prefix = format!("cmdstat_{command}:calls=");
@@ -48,7 +48,7 @@ async fn with_sessions() -> Fixture {
     for number in 0..USERS {
         f.open(&user(number), "s").await;
     }
-    // Both connections are made.
+    // Opens both connections.
     join_all((0..4).map(|number| state(&f, number))).await;
     f
 }
@@ -67,7 +67,7 @@ async fn requests_at_once_share_a_time_a_role_and_a_write_check_and_each_has_its
             _ => assert!(matches!(state, SessionState::Active { .. }), "{number}: {state:?}"),
         }
     }
-    // On each of the two connections one role, one write check, and a time before and behind.
+    // Each of the two connections sends one `ROLE`, one write check, and a `TIME` at both ends.
     assert!((1..=2).contains(&(calls(&f, "persist").await - checks)));
     assert!(calls(&f, "role").await - roles <= 2);
     assert!(calls(&f, "time").await - times <= 4);
@@ -114,7 +114,7 @@ async fn who_left_leaves_no_healthy_connection_in_doubt() {
     check().await.unwrap();
     let (before, tasks) = (clients().await, Handle::current().metrics().num_alive_tasks());
     let reads = calls(&f, "hmget").await;
-    // One leaves before anything is sent, and one that waits for its answer.
+    // One caller leaves before the batch is sent, another one while it waits for its answer.
     assert!(check().now_or_never().is_none());
     let mut asked = check();
     assert!((&mut asked).now_or_never().is_none());
@@ -124,7 +124,7 @@ async fn who_left_leaves_no_healthy_connection_in_doubt() {
     let is_answered = async || (Handle::current().metrics().num_alive_tasks() == tasks).then_some(());
     support::eventually("the answer is there", is_answered).await;
     assert_eq!(calls(&f, "hmget").await - reads, 1);
-    // And once more before anything is sent, at the end.
+    // The same again at the end, before anything is sent.
     assert!(check().now_or_never().is_none());
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(60)).await;
@@ -143,7 +143,7 @@ async fn nobody_waits_for_one_whose_thread_is_busy_with_something_else() {
     let (computes, ends) = (Arc::clone(&is_busy), Arc::clone(&over));
     let own = Arc::clone(&store);
     let asker = tokio::spawn(async move {
-        // It takes the thread as soon as this task has asked and lets others run.
+        // It blocks the thread as soon as this task has queued its query and yields.
         tokio::spawn(async move {
             computes.store(true, Ordering::SeqCst);
             let began = Instant::now();
@@ -167,7 +167,7 @@ async fn nobody_waits_for_one_whose_thread_is_busy_with_something_else() {
 #[test]
 fn what_one_runtime_was_about_to_send_is_sent_though_that_runtime_does_not_go_on() {
     let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
-    // The connection is this one's, which goes on.
+    // The connection belongs to this runtime, which keeps running.
     let home = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let server = RedisServer::start();
     let store = home.block_on(async {
@@ -180,8 +180,8 @@ fn what_one_runtime_was_about_to_send_is_sent_though_that_runtime_does_not_go_on
     let mut taken = store.check("bob", "s", "j").into_future();
     goes_on.block_on(async { assert!((&mut taken).now_or_never().is_none()) });
     let mut takes = store.check("alice", "s", "j").into_future();
-    // It asks, takes all that was asked, and nobody drives this runtime any more. Its own answer
-    // may be there at once.
+    // The call takes all queued queries, and then its runtime stops. Its own answer may already be
+    // there.
     stays.block_on(async {
         assert!((&mut takes).now_or_never().is_none());
         tokio::task::yield_now().await;
@@ -220,14 +220,14 @@ fn a_runtime_that_ends_lets_go_of_those_who_wait_for_what_it_was_to_send() {
         store.check("alice", "s", "j").await.unwrap();
         store
     });
-    // It has asked, and nothing is sent until this runtime goes on.
+    // The call has queued its query, but nothing is sent until this runtime runs again.
     first.block_on(async { assert!(store.check("alice", "s", "j").into_future().now_or_never().is_none()) });
     let mut waits = store.check("alice", "s", "j").into_future();
     second.block_on(async { assert!((&mut waits).now_or_never().is_none()) });
     drop(first);
     let answer = second.block_on(async { tokio::time::timeout(HANG, waits).await });
     let answer = answer.unwrap_or_else(|_| panic!("still waiting for a task that is gone"));
-    // Its connection ended with that runtime too.
+    // The connection ended with its runtime.
     assert!(answer.is_err_and(|error| error.kind() == StoreErrorKind::Unavailable));
     let is_served = async { while store.check("alice", "s", "j").await.is_err() {} };
     second.block_on(async { tokio::time::timeout(HANG, is_served).await }).unwrap();

@@ -19,12 +19,12 @@ use crate::support::{
 
 const LAG: Duration = Duration::from_secs(1);
 
-/// A primary that takes writes as long as it has one replica, and that replica.
+/// Starts a primary that requires one replica for writes, and that replica.
 async fn primary_with_replica() -> (RedisServer, RedisServer) {
     let primary = primary_that_demands("1");
     let replica = replica_of(&primary).await;
     let mut admin = primary.admin().await;
-    // It counts its replicas once a second.
+    // The primary counts its replicas once a second.
     eventually("the primary takes writes", async || {
         redis::cmd("PERSIST").arg("nothing").query_async::<i64>(&mut admin).await.ok()
     })
@@ -32,15 +32,15 @@ async fn primary_with_replica() -> (RedisServer, RedisServer) {
     (primary, replica)
 }
 
-/// A primary that takes writes as long as it has this many replicas.
+/// Starts a primary that requires this many replicas for writes.
 fn primary_that_demands(replicas: &str) -> RedisServer {
-    // Without the delay of 0 a replica waits for five seconds.
+    // By default the first synchronization of a replica is delayed by five seconds.
     RedisServer::start_with(&["--min-replicas-to-write", replicas, "--repl-diskless-sync-delay", "0"])
 }
 
 async fn replica_of(primary: &RedisServer) -> RedisServer {
     let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
-    // The replica knows it sooner than the primary, which refuses writes until it does.
+    // The replica notices the link before the primary, which refuses writes until then.
     let (mut follower, mut leader) = (replica.admin().await, primary.admin().await);
     eventually("the replica follows", async || {
         let told: String = redis::cmd("INFO").arg("replication").query_async(&mut follower).await.ok()?;
@@ -176,11 +176,11 @@ async fn one_replica_more_than_is_covered_voids_the_bound() {
     let reason = eventually("the bound is void", async || store.failover_bound().err()).await;
     assert!(reason.contains("2 replicas"), "{reason}");
     assert_eq!(store.warnings(), [reason]);
-    // What it serves it goes on to serve.
+    // A connected store keeps working.
     open(&store, "alice", "s1").await;
 }
 
-/// The cause of an error of the store while it connected.
+/// Returns the cause of the store error of a failed `connect`.
 async fn cause(builder: RedisStoreBuilder) -> String {
     match builder.connect().await {
         Err(ConnectError::Store(error)) => std::error::Error::source(&error).unwrap().to_string(),
@@ -220,7 +220,7 @@ async fn a_server_that_demands_no_replica_serves_alone_until_it_does() {
     let replicas = Failover::Replicas { max_lag: LAG };
     let store = RedisStore::builder(server.url()).failover(replicas).connect().await.unwrap();
     open(&store, "alice", "s1").await;
-    // Real time, for the server answers meanwhile: no proof counts for so long.
+    // Real time, because the server must answer. Afterwards no proof counts.
     tokio::time::sleep(LAG * 2).await;
     store.revoke_session("alice", "s1").await.unwrap();
     let reason = store.failover_bound().unwrap_err();
@@ -271,15 +271,16 @@ async fn the_replicas_are_asked_when_the_server_is_out_of_memory_too() {
     open(&store, "alice", "s1").await;
     let mut admin = server.admin().await;
     redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).exec_async(&mut admin).await.unwrap();
-    // Real time, for the server and its replica answer meanwhile: no earlier proof counts any more.
+    // Real time, because the server and its replica must answer. Afterwards no earlier proof
+    // counts.
     tokio::time::sleep(LAG * 3).await;
     store.check("alice", "s1", "j").await.unwrap();
     store.revoke_session("alice", "s1").await.unwrap();
     assert_eq!(store.warnings(), [""; 0]);
-    // What was lost with all data is made anew once there is memory.
+    // The store recreates its lost metadata as soon as the server has memory.
     redis::cmd("CONFIG").arg(&["SET", "maxmemory", "0"]).exec_async(&mut admin).await.unwrap();
     redis::cmd("FLUSHALL").exec_async(&mut admin).await.unwrap();
-    // The same again.
+    // Afterwards no earlier proof counts.
     tokio::time::sleep(LAG * 2).await;
     open(&store, "alice", "s2").await;
 }
@@ -295,11 +296,11 @@ fn a_store_goes_on_to_be_proved_on_another_runtime() {
         (servers, store)
     });
     drop(first);
-    // Real time, while no runtime runs: what was proved counts no more.
+    // Real time without a running runtime. Afterwards no earlier proof counts.
     std::thread::sleep(LAG * 2);
     runtime().block_on(async {
         eventually("the store serves", async || store.check("alice", "s1", "j").await.ok()).await;
-        // And once more, so that a new proof was needed.
+        // Waits again, so that a new proof is needed.
         tokio::time::sleep(LAG * 2).await;
         store.check("alice", "s1", "j").await.unwrap();
     });

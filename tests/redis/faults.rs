@@ -16,13 +16,13 @@ use tower_bearer::{
 
 use crate::support::{
     HANG, Proxy, RedisServer, TextStore, eventually, on_a_paused_clock,
-    redis_fixture::{Fixture, GRACE, open, pass, rotation, session, successor},
+    redis_fixture::{Fixture, GRACE, open, rotation, session, successor, wait_until_after},
     redis_server::free_port,
 };
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Timers go by whole milliseconds.
+/// Timers count whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(2);
 
 fn builder(url: &str) -> RedisStoreBuilder {
@@ -34,13 +34,13 @@ async fn wait_until_answered(store: &RedisStore) {
     eventually("the store answers", async || store.ping().await.ok()).await;
 }
 
-/// Waits until the connection is so old that it is replaced at once if it breaks.
+/// Waits until the connection is old enough to be replaced at once when it breaks.
 async fn wait_until_settled(store: &RedisStore) {
     wait_until_answered(store).await;
-    pass(store, store.ping().await.unwrap().saturating_add(Duration::from_millis(60))).await;
+    wait_until_after(store, store.ping().await.unwrap().saturating_add(Duration::from_millis(60))).await;
 }
 
-/// Cuts the connection of a rotation by `cut`, asks again until there is an answer, and demands one
+/// Interrupts a rotation by `cut`, repeats it until it is answered, and asserts that there is one
 /// successor.
 async fn rotate_with_a_cut(f: &Fixture, store: &RedisStore, sid: &str, grace: Duration, cut: impl Fn()) {
     f.open("alice", sid).await;
@@ -74,8 +74,8 @@ async fn a_connection_killed_at_any_step_of_a_rotation_leaves_one_live_refresh_t
     store.rotate(rotation("alice", "measure", 0, GRACE)).await.unwrap();
     let request = u32::try_from(proxy.request_bytes() - asked).unwrap();
     let reply = u32::try_from(proxy.reply_bytes() - answered).unwrap();
-    // Once resent by the store itself; once left to the caller, for the store resends only where
-    // the grace is long against its deadline.
+    // With the first timeout the store resends. With the second the caller must, because the store
+    // resends only if the grace is long compared with its timeout.
     for timeout in [TIMEOUT, GRACE] {
         let store = builder(&proxy.url()).timeout(timeout).connect().await.unwrap();
         let name = timeout.as_millis();
@@ -146,7 +146,7 @@ async fn one_connection_that_falls_silent_is_replaced_though_the_other_answers()
         store.ping().await.unwrap();
     }
     proxy.silence();
-    // Both are silent; whichever is replaced first answers from then on.
+    // Both connections are silent. The first replacement answers.
     wait_until_answered(&store).await;
     eventually("eight calls in a row are answered", async || {
         for _ in 0..8 {
@@ -165,15 +165,14 @@ async fn an_attempt_to_connect_that_was_left_half_way_fails_no_later_call() {
     wait_until_settled(&store).await;
     proxy.freeze();
     proxy.cut();
-    // The first call finds the connection cut, and begins to connect anew; nobody waits for the end
-    // of it.
+    // The first call finds the connection cut and starts to reconnect. No call waits for that.
     for _ in 0..5 {
         let _ = tokio::time::timeout(Duration::from_millis(20), store.check("a", "s", "j").into_future()).await;
     }
-    // What was accepted while frozen is lost, as behind a balancer that changed its mind.
+    // The connection that was accepted while frozen is lost, as behind a load balancer.
     proxy.silence();
     proxy.resume();
-    // Real time, for the proxy runs on the same clock: the attempt has ended by its deadline.
+    // Real time, because the proxy uses the same clock. The attempt has timed out afterwards.
     tokio::time::sleep(TIMEOUT * 2).await;
     store.check("alice", "s1", "j").await.unwrap();
 }
@@ -190,7 +189,7 @@ async fn a_call_takes_the_connection_that_is_there_and_does_not_wait_for_another
     let mut ids = clients.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
     let last = ids.rfind(|id| *id != own.to_string()).unwrap();
     f.redis::<i64>(&["CLIENT", "KILL", "ID", last]).await;
-    // One of these makes the connection anew, and waits for it.
+    // One of these calls reconnects and waits for the connection.
     let waiting: Vec<_> = (0..4).map(|_| tokio::spawn(store.ping().into_future())).collect();
     let answered = async || waiting.iter().filter(|ping| ping.is_finished()).count();
     eventually("three have the other connection", async || (answered().await == 3).then_some(())).await;
@@ -214,9 +213,9 @@ async fn the_answer_to_a_check_is_not_dated_after_a_revocation_that_it_has_not_s
         proxy.hold_requests_after(held);
         let check = tokio::spawn(store.check("alice", &sid, "j").into_future());
         eventually("the rest is held back", async || proxy.holds_requests().then_some(())).await;
-        pass(&f.store, f.store.ping().await.unwrap()).await;
+        wait_until_after(&f.store, f.store.ping().await.unwrap()).await;
         let revoked = f.store.revoke_session("alice", &sid).await.unwrap().now;
-        pass(&f.store, revoked).await;
+        wait_until_after(&f.store, revoked).await;
         proxy.resume();
         let checked = check.await.unwrap().unwrap();
         let active = matches!(checked.state, SessionState::Active { .. });
@@ -243,7 +242,7 @@ async fn a_login_does_not_fail_because_its_connection_died_while_nobody_used_it(
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connections(2).connect().await.unwrap();
     for sid in ["s1", "s2"] {
-        // A rest is what lasts for longer than a second, by the machine's clock.
+        // A connection counts as idle after more than a second of real time.
         tokio::time::sleep(Duration::from_millis(1100)).await;
         proxy.cut();
         open(&store, "alice", sid).await;
@@ -261,7 +260,7 @@ async fn a_connection_that_gave_one_answer_to_the_wrong_question_gives_no_other(
     for by_rotation in [true, false] {
         wait_until_settled(&store).await;
         proxy.freeze_replies();
-        // As many as a check asks for: two times, a role, the record and the write check.
+        // One reply for each command of a check: two times, a role, the record and the write check.
         proxy.forge_reply(b"*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n");
         let error = if by_rotation {
             store.rotate(rotation("bob", "s2", 1, Duration::ZERO)).await.unwrap_err()
@@ -269,7 +268,7 @@ async fn a_connection_that_gave_one_answer_to_the_wrong_question_gives_no_other(
             store.check("bob", "s2", "j").await.unwrap_err()
         };
         assert_eq!(error.kind(), StoreErrorKind::Untrusted);
-        // The true answer is still on its way, and would go to whoever asks now.
+        // The true reply is still under way, and would answer the next call on this connection.
         let asked = proxy.request_bytes();
         let check = tokio::spawn(store.check("alice", "s1", "j").into_future());
         eventually("the check is sent", async || (proxy.request_bytes() > asked).then_some(())).await;
@@ -301,7 +300,7 @@ async fn a_paused_server_is_a_timeout_within_the_deadline_and_nothing_has_to_be_
 async fn two_hundred_calls_on_a_paused_server_fail_together_within_the_deadline() {
     let f = Fixture::new().await;
     let store = builder(&f.server.url()).connections(2).connect().await.unwrap();
-    // First while connections are being made, then on connections that are there.
+    // First while connecting, then on open connections.
     for _ in 0..2 {
         f.server.pause();
         let calls = (0..200).map(|n| {
@@ -425,12 +424,11 @@ async fn a_rotation_that_is_refused_for_memory_and_then_not_answered_is_a_timeou
     assert_eq!(error.kind(), StoreErrorKind::Timeout, "reuse may have been found, nobody knows");
 }
 
-/// A store whose requests are held back until its call has timed out, and then arrive after all.
+/// Makes a call whose requests are held back until it has timed out, and then lets them arrive.
 async fn held_back<T>(f: &Fixture, call: impl AsyncFnOnce(RedisStore) -> T, meanwhile: impl AsyncFnOnce()) -> T {
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
-    // The server must know the scripts: a late EVALSHA of an unknown one would do nothing in any
-    // case.
+    // The server must know the scripts, because a late EVALSHA of an unknown one does nothing.
     f.open("warm", "up").await;
     f.rotate("warm", "up", 0).await;
     f.store.revoke_all("warm", None).await.unwrap();
@@ -439,7 +437,7 @@ async fn held_back<T>(f: &Fixture, call: impl AsyncFnOnce(RedisStore) -> T, mean
     let outcome = call(store.clone()).await;
     meanwhile().await;
     proxy.resume();
-    // The held call has been answered when a later one on the same connection is.
+    // When a later call on the same connection is answered, the held one has run.
     wait_until_answered(&store).await;
     assert!(proxy.request_bytes() > passed);
     outcome
@@ -511,7 +509,7 @@ async fn nodes_with_other_buckets_are_refused() {
         assert_eq!(setting(RedisStore::builder(server.url()).buckets(buckets).connect().await), "buckets");
     }
     RedisStore::builder(server.url()).buckets(64).prefix("other").connect().await.unwrap();
-    // The data of another layout came while this node ran (a restored backup).
+    // Data of another layout can appear while a node runs, for example from a restored backup.
     let mut admin = server.admin().await;
     for bucket in 0..16 {
         let key = format!("tb:{{{bucket}}}:m");

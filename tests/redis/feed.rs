@@ -1,4 +1,4 @@
-//! The feed of the revocation log: reads on a connection of its own, and nudges.
+//! The feed of the revocation log: reads on its own connection, and nudges.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 const BUCKETS: u32 = 16;
-/// Tests that wait for the deadline to pass take `SHORT`.
+/// Tests that wait for the deadline use `SHORT`.
 const DEADLINE: Duration = HANG;
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -45,7 +45,7 @@ async fn run<T: redis::FromRedisValue>(admin: &MultiplexedConnection, words: &[&
     command.query_async(&mut admin.clone()).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 
-/// How many connections listen, and to how many channels together.
+/// Returns the number of subscribed connections, and that of their channels together.
 async fn listeners(admin: &MultiplexedConnection) -> (usize, u32) {
     let list: String = run(admin, &["CLIENT", "LIST", "TYPE", "pubsub"]).await;
     let channels =
@@ -53,17 +53,17 @@ async fn listeners(admin: &MultiplexedConnection) -> (usize, u32) {
     (list.lines().count(), channels.sum())
 }
 
-/// Whether it is nudged before long.
+/// Returns true if a nudge arrives soon.
 async fn is_nudged(feed: &dyn LogFeed) -> bool {
     tokio::time::timeout(HANG, feed.nudged()).await.is_ok()
 }
 
-/// Revokes a session and demands a nudge for it. A new subscription is nudged once: that is taken
-/// before.
-async fn a_revocation_nudges(store: &RedisStore, feed: &dyn LogFeed) {
+/// Revokes a session and asserts that it causes a nudge. Consumes the initial nudge of a new
+/// subscription first.
+async fn assert_revocation_nudges(store: &RedisStore, feed: &dyn LogFeed) {
     static SESSIONS: AtomicUsize = AtomicUsize::new(0);
     assert!(is_nudged(feed).await, "a new subscription nudges: what was published before is not pushed");
-    // Another one each time: a repetition changes nothing.
+    // A new session each time, because a repeated revocation writes nothing.
     let session = SESSIONS.fetch_add(1, Ordering::Relaxed).to_string();
     store.revoke_session("alice", &session).await.unwrap();
     assert!(is_nudged(feed).await, "the revocation nudges");
@@ -131,7 +131,8 @@ async fn the_staleness_that_is_allowed_stands_in_m_before_a_read_answers() {
         let wishes: Vec<u64> = run(&admin, &["HMGET", &format!("tb:{{{bucket}}}:m"), "dmax", "keep"]).await;
         assert_eq!(wishes, [250, 7_200_000]);
     }
-    // It only grows, and a node that allows less is told of it by the answer to its revocation.
+    // The stored staleness only grows. The answer to a revocation tells it to a node with a lower
+    // setting.
     let other = RedisStore::connect(server.url()).await.unwrap();
     other.allow_staleness(Duration::from_millis(100));
     let revoked = other.revoke_session("alice", "s").await.unwrap();
@@ -170,7 +171,7 @@ async fn what_cannot_be_read_of_one_bucket_leaves_the_others_and_the_connection_
     for _ in 0..3 {
         for (page, bucket) in read_from_the_start(&mut feed).await.unwrap().into_iter().zip(0..) {
             match bucket {
-                // An entry that nobody can read stops nobody.
+                // An unreadable entry does not stop the feed.
                 3 => assert_eq!(page.unwrap().skipped, 1),
                 7 => assert_eq!(page.unwrap_err().kind(), StoreErrorKind::Untrusted),
                 5 => assert_eq!(page.unwrap_err().kind(), StoreErrorKind::Layout),
@@ -186,7 +187,7 @@ fn ids(clients: &str) -> Vec<&str> {
     clients.lines().filter_map(|line| line.split(' ').next()).collect()
 }
 
-/// Puts a value of another type where a bucket's log or what speaks of it should be.
+/// Replaces the log or metadata key of a bucket by a value of another type.
 async fn replace_by_text(admin: &MultiplexedConnection, key: &str) {
     run::<()>(admin, &["SET", key, "something else"]).await;
 }
@@ -212,7 +213,7 @@ async fn another_type_of_value_under_one_buckets_key_leaves_the_others_and_the_c
                     assert_eq!(error.kind(), StoreErrorKind::Untrusted);
                     assert_eq!(reason(&error), "redis: WRONGTYPE");
                 }
-                // The next one's answers are not mistaken for those that are missing.
+                // The replies of the next bucket must not be taken for the missing ones.
                 4 => assert_eq!(page.unwrap().entries.len(), number),
                 _ => assert!(page.unwrap().entries.is_empty()),
             }
@@ -225,7 +226,7 @@ async fn another_type_of_value_under_one_buckets_key_leaves_the_others_and_the_c
 #[tokio::test]
 async fn while_one_bucket_cannot_be_read_its_users_are_the_stores_and_the_others_keep_their_leases() {
     let server = RedisServer::start();
-    // Long, so that no lease ends because its time is over.
+    // Long, so that no lease expires.
     let bounded = Consistency::BoundedStaleness(Duration::from_secs(3600));
     let tokens = redis_fixture::node(&server.url(), |builder| builder.consistency(bounded)).await;
     let leased = async || tokens.status().await.replica.unwrap().leased_buckets;
@@ -237,11 +238,11 @@ async fn while_one_bucket_cannot_be_read_its_users_are_the_stores_and_the_others
     let (of_unlucky, of_lucky) = (session(&unlucky).await, session(&lucky).await);
     let check = async |pair: &TokenPair| tokens.validate_token(pair.access().as_str(), TokenType::Access).await;
     let admin = server.admin().await;
-    // Tokens of the log's first second are asked about once.
+    // The node asks the store once about tokens from the first second of the log.
     check(&of_unlucky).await.unwrap();
     check(&of_lucky).await.unwrap();
-    // A session of which the log does not speak is dead for the store, and alive for a replica that
-    // decides.
+    // A session that ends without a log entry is dead for the store, but alive for a replica with a
+    // lease.
     for (bucket, user) in [(3, &unlucky), (4, &lucky)] {
         assert_eq!(run::<u32>(&admin, &["DEL", &format!("tb:{{{bucket}}}:u:{user}")]).await, 1);
     }
@@ -257,7 +258,7 @@ async fn while_one_bucket_cannot_be_read_its_users_are_the_stores_and_the_others
         (status.state, status.reason),
         (ReplicaState::Unavailable, Some("the store's log cannot be understood"))
     );
-    // Where the store does not answer either, nobody is let in by what was known before.
+    // If the store does not answer either, the node accepts no token by old data.
     let another = session(&unlucky).await;
     server.pause();
     let error = check(&another).await.unwrap_err();
@@ -278,7 +279,7 @@ async fn a_right_that_is_missing_for_one_bucket_is_the_whole_reads_error_and_the
     let mut feed = feed(&store, DEADLINE);
     pages(&mut feed).await;
     let connection = feed_connection(&admin).await;
-    // Before it comes an error that is one bucket's own.
+    // An error of a single bucket comes before it.
     replace_by_text(&admin, "tb:{3}:log").await;
     let others = (0..BUCKETS).filter(|bucket| *bucket != 5).map(|bucket| format!("~tb:{{{bucket}}}:*"));
     let rights: Vec<_> = ["ACL", "SETUSER", "app", "resetkeys"].map(str::to_owned).into_iter().chain(others).collect();
@@ -286,7 +287,7 @@ async fn a_right_that_is_missing_for_one_bucket_is_the_whole_reads_error_and_the
     let error = read_from_the_start(&mut feed).await.unwrap_err();
     assert_eq!((error.kind(), reason(&error)), (StoreErrorKind::Rejected, "redis: NOPERM".to_owned()));
     run::<()>(&admin, &["ACL", "SETUSER", "app", "~*"]).await;
-    only_bucket_3_is_an_error(&read_from_the_start(&mut feed).await.unwrap());
+    assert_only_bucket_3_failed(&read_from_the_start(&mut feed).await.unwrap());
     assert_eq!(feed_connection(&admin).await, connection);
 }
 
@@ -307,7 +308,7 @@ async fn a_state_of_the_server_that_concerns_one_bucket_is_the_whole_reads_error
     run::<()>(&admin, &["CLUSTER", "DELSLOTS", &slot]).await;
     assert_eq!(read_from_the_start(&mut feed).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
     run::<()>(&admin, &["CLUSTER", "ADDSLOTS", &slot]).await;
-    only_bucket_3_is_an_error(&eventually("a read", async || read_from_the_start(&mut feed).await.ok()).await);
+    assert_only_bucket_3_failed(&eventually("a read", async || read_from_the_start(&mut feed).await.ok()).await);
     assert_ne!(feed_connection(&admin).await, connection, "a new one may lead elsewhere");
 }
 
@@ -321,7 +322,7 @@ async fn another_type_of_value_under_the_only_buckets_key_is_that_buckets_error(
     assert_eq!(told.into_iter().map(|page| reason(&page.unwrap_err())).collect::<Vec<_>>(), ["redis: WRONGTYPE"]);
 }
 
-fn only_bucket_3_is_an_error(pages: &[Result<LogPage, StoreError>]) {
+fn assert_only_bucket_3_failed(pages: &[Result<LogPage, StoreError>]) {
     for (page, bucket) in pages.iter().zip(0..) {
         assert_eq!(page.is_err(), bucket == 3, "{bucket}: {page:?}");
     }
@@ -346,12 +347,12 @@ async fn without_the_right_to_info_each_connection_counts_as_a_server_of_its_own
     assert_eq!(store.read(0, LogQuery::newest()).await.unwrap().server, None);
 }
 
-/// What a store's error says of its cause.
+/// Returns the text of the cause of a store error.
 fn reason(error: &StoreError) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }
 
-/// The number of the connection over which the log was last read.
+/// Returns the client id of the connection that last read the log.
 async fn feed_connection(admin: &MultiplexedConnection) -> String {
     let clients: String = run(admin, &["CLIENT", "LIST"]).await;
     let reads = clients.lines().find(|line| line.contains("cmd=time"));
@@ -408,13 +409,13 @@ async fn every_bucket_nudges() {
     let server = RedisServer::start();
     let store = RedisStore::connect(server.url()).await.unwrap();
     let feed = feed(&store, DEADLINE);
-    a_revocation_nudges(&store, &*feed).await;
+    assert_revocation_nudges(&store, &*feed).await;
     assert_eq!(listeners(&server.admin().await).await, (1, BUCKETS), "over one connection");
     let mut heard = std::collections::HashSet::new();
     for n in 0.. {
         let user = format!("user-{n}");
         if heard.insert(store.bucket_of(&user)) {
-            // It is not forgotten between two waits, nor by a wait that was given up.
+            // A nudge is not lost between two waits, nor by a dropped wait.
             drop(feed.nudged());
             store.revoke_session(&user, "s").await.unwrap();
             assert!(is_nudged(&*feed).await, "bucket {}", store.bucket_of(&user));
@@ -431,10 +432,10 @@ async fn a_subscription_that_was_killed_comes_back_each_time() {
     let store = RedisStore::connect(server.url()).await.unwrap();
     let admin = server.admin().await;
     let feed = feed(&store, DEADLINE);
-    a_revocation_nudges(&store, &*feed).await;
+    assert_revocation_nudges(&store, &*feed).await;
     for _ in 0..3 {
         assert_eq!(run::<u32>(&admin, &["CLIENT", "KILL", "TYPE", "pubsub"]).await, 1);
-        a_revocation_nudges(&store, &*feed).await;
+        assert_revocation_nudges(&store, &*feed).await;
     }
 }
 

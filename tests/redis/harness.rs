@@ -1,4 +1,4 @@
-//! The tests' own tools: a server for one test, and a proxy that misbehaves.
+//! Tests of the test helpers: the server and the proxy.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The token service on a real Redis. It must do what it does on the memory store.
+//! The token service on a real Redis, where it must behave as on the memory store.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::support::{
     fixture::{AUDIENCE, ISSUER, SECRET},
 };
 
-/// A node: a service and a store of its own on the one server.
+/// Starts a node: a service with its own store on the server.
 async fn node(server: &RedisServer) -> TokenService {
     let store = RedisStore::connect(server.url()).await.unwrap();
     TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store).build().unwrap()
 }
 
-/// Waits longer for an answer than the default: what ends in an error here has lost, and was not
-/// merely late.
+/// Starts a node without a grace. Its timeout is longer than the default, so that an error means a
+/// lost race and not a slow machine.
 async fn node_without_grace(server: &RedisServer) -> TokenService {
     support::redis_fixture::node(&server.url(), |builder| builder.reuse_grace(Duration::ZERO)).await
 }
@@ -47,15 +47,15 @@ async fn ref_05_fifty_refreshes_of_one_token_on_two_nodes_yield_one_successor() 
         tasks.spawn(async move { tokens.refresh(&token).await.unwrap() });
     }
     let pairs = tasks.join_all().await;
-    // HS256 signs the same claims to the same text.
+    // HS256 is deterministic: equal claims give equal tokens.
     let texts: HashSet<_> = pairs.iter().map(|pair| pair.refresh().as_str().to_owned()).collect();
     assert_eq!(texts.len(), 1);
     assert!(!lives(&nodes[1], first.refresh().as_str(), TokenType::Refresh).await);
     assert!(lives(&nodes[1], pairs[0].refresh().as_str(), TokenType::Refresh).await);
     assert!(lives(&nodes[0], pairs[0].access().as_str(), TokenType::Access).await);
 
-    // Without a grace one of them wins at most, and the others end what it has won: nobody is left
-    // with two live refresh tokens, nor with one.
+    // Without a grace at most one call wins, and the others count as reuse and end the session. So
+    // no live refresh token is left.
     let nodes = [node_without_grace(&server).await, node_without_grace(&server).await];
     for round in 0..5 {
         let first = log_in(&nodes[0]).await;
@@ -186,7 +186,7 @@ async fn what_a_node_of_short_lifetimes_revoked_is_refused_by_all_that_run_and_b
     let (mut dead, live) = (Vec::new(), log_in(&nodes[1]).await);
     for by in [0, 1] {
         for kind in ["token", "session", "all"] {
-            // All of a user's sessions: so each has a user.
+            // `revoke_all` ends all sessions of a user, so each case has its own user.
             let session = NewSession::new(format!("{kind} by {by}"));
             let pair = nodes[1].create_token_pair(session).await.unwrap();
             let revoke = match kind {
@@ -199,7 +199,7 @@ async fn what_a_node_of_short_lifetimes_revoked_is_refused_by_all_that_run_and_b
         }
     }
     nodes.push(node(MATRIX[2]).await);
-    // The lifetime of a token of the first node, several times.
+    // Several times the lifetime of the first node's tokens.
     for _ in 0..8 {
         for (number, tokens) in nodes.iter().enumerate() {
             for (what, pair) in &dead {
@@ -207,7 +207,7 @@ async fn what_a_node_of_short_lifetimes_revoked_is_refused_by_all_that_run_and_b
             }
             assert!(lives(tokens, live.access().as_str(), TokenType::Access).await, "the other one on node {number}");
         }
-        // Real time: the tokens end by the server's clock.
+        // Real time, because tokens expire by the server's clock.
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The write check that ends every strict read: a server that may not write is not believed.
+//! The write check at the end of every strict read. A server that cannot write is not believed.
 
 use std::{fs, time::Duration};
 
@@ -102,11 +102,10 @@ async fn without_the_right_to_persist_nothing_connects() {
     assert!(matches!(&error, ConnectError::Config(error) if error.to_string().contains("persist")), "{error:?}");
 }
 
-/// Takes the folder away into which a server saves, so that it can save no more, whoever it runs
-/// as.
-async fn fills_its_disk(f: &Fixture) {
+/// Removes the folder into which the server saves, so that every save fails, even for root.
+async fn fill_disk(f: &Fixture) {
     f.redis::<()>(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "yes"]).await;
-    // The check for writes is made only where there are points at which to save.
+    // The server refuses writes after a failed save only if save points are configured.
     f.redis::<()>(&["CONFIG", "SET", "save", "3600 1"]).await;
     let folder: Vec<String> = f.redis(&["CONFIG", "GET", "dir"]).await;
     fs::remove_dir_all(&folder[1]).unwrap();
@@ -128,7 +127,7 @@ async fn a_full_disk_costs_no_reads_where_nothing_can_replace_the_server() {
         }
         f.store = builder.connect().await.unwrap();
         f.open("alice", "s1").await;
-        fills_its_disk(&f).await;
+        fill_disk(&f).await;
         assert!(f.store.revoke_session("alice", "s1").await.is_err(), "a write is refused");
         for _ in 0..10 {
             f.store.check("alice", "s1", "j").await.unwrap();
@@ -168,7 +167,7 @@ async fn a_server_that_does_not_tell_who_it_is_serves_all_the_same() {
     assert_eq!(store.check("alice", "s1", "j").await.unwrap().server, None);
 }
 
-/// What the documentation of the store says that its user needs.
+/// The rights that the store's documentation lists for its Redis user.
 const RIGHTS: &str = "~tb:* &tb:* +@read +@write +@connection +@scripting +@pubsub -@dangerous +role +info +time";
 
 async fn user_with(server: &RedisServer, rights: &str) -> String {

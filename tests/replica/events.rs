@@ -1,6 +1,6 @@
-//! The log of an operator: each change of a replica's state once, with level, state and reason.
+//! The events for operators: each change of a replica's state once, with level, state and reason.
 //!
-//! It also names the revocations that the store has lost and knows again, and nothing secret.
+//! They also count republished revocations, and contain no secret.
 
 use std::{
     net::Ipv4Addr,
@@ -22,7 +22,7 @@ use crate::{
     wait_until_leased,
 };
 
-/// Long enough that a busy machine ends no lease.
+/// Long enough that no lease ends on a busy machine.
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(3));
 const BUCKETS: usize = 16;
 /// TEST secrets.
@@ -36,7 +36,7 @@ const REFUSED: &str = "WARN Unavailable 16 from 0: the store refuses to be read:
 const ONE_BUCKET: &str = "WARN Unavailable 1 from 3: the store's log cannot be understood";
 const RESYNC: &str = "WARN Strict 16 from 0: the store has lost or replaced its revocation log; the node reads it anew";
 
-/// What was told of states: level, state, number of buckets, first bucket, reason.
+/// Returns the state events: level, state, number of buckets, first bucket, reason.
 fn states(log: &Log) -> Vec<String> {
     let field = |line: &str, name: &str, end: char| {
         let rest = line.split_once(&format!(" {name}=")).map(|(_, rest)| rest.trim_start_matches('"').to_owned());
@@ -51,7 +51,7 @@ fn states(log: &Log) -> Vec<String> {
     log.text().lines().filter(of_report).map(told).collect()
 }
 
-/// What was told of losses: level and number.
+/// Returns the events about lost revocations: level and number.
 fn losses(log: &Log) -> Vec<String> {
     let text = log.text();
     let lines = text.lines().filter(|line| line.contains(" tower_bearer::replica::notices: "));
@@ -59,9 +59,8 @@ fn losses(log: &Log) -> Vec<String> {
     lines.map(told).collect()
 }
 
-/// Waits until these states were told, after those that were expected before, and demands that no
-/// others were.
-async fn told_next(log: &Log, all: &mut Vec<String>, next: &[&str]) {
+/// Waits for exactly these state events after those in `all`, and appends them to `all`.
+async fn assert_next_states(log: &Log, all: &mut Vec<String>, next: &[&str]) {
     all.extend(next.iter().map(ToString::to_string));
     eventually("a state is told", async || (states(log).len() >= all.len()).then_some(())).await;
     assert_eq!(states(log), *all);
@@ -73,8 +72,8 @@ async fn run<T: redis::FromRedisValue>(admin: &MultiplexedConnection, words: &[&
     command.query_async(&mut admin.clone()).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 
-/// Waits until the log of every bucket was read some fifty times.
-async fn reads_go_on(admin: &MultiplexedConnection) {
+/// Waits until the log of every bucket was read about fifty times.
+async fn wait_for_more_reads(admin: &MultiplexedConnection) {
     let reads = async || {
         let stats: String = run(admin, &["INFO", "commandstats"]).await;
         let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xrange:calls=")?.split(',').next());
@@ -95,11 +94,11 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
     let mut server = RedisServer::start_with(&rights);
     let proxy = Proxy::start(server.port()).await;
     let url = proxy.url().replace("127.0.0.1", &format!("app:{PASSWORD}@127.0.0.1"));
-    // Short, for that long every attempt to connect to a server that hangs takes.
+    // Short, because every attempt to connect to a hanging server takes this long.
     let store = RedisStore::builder(url).timeout(Duration::from_secs(1)).connect().await.unwrap();
     let tokens = node_on(store, |builder| builder.consistency(BOUNDED));
     wait_until_leased(&tokens).await;
-    // A busy machine may have been too slow for the very first reads.
+    // On a busy machine the very first reads may have timed out.
     let mut told = states(&log);
     assert_eq!(told.last().unwrap(), LEASED);
     let mut secrets = Secrets::default();
@@ -108,7 +107,7 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
         secrets.add(name, secret);
     }
 
-    // What this node revokes is no change of its state.
+    // An own revocation does not change the state.
     let admin = server.admin().await;
     for _ in 0..20 {
         let pair = pair(&tokens, SUBJECT).await;
@@ -119,40 +118,40 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
         tokens.revoke_session(SUBJECT, pair.session_id()).await.unwrap();
         tokens.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap_err();
     }
-    reads_go_on(&admin).await;
-    told_next(&log, &mut told, &[]).await;
+    wait_for_more_reads(&admin).await;
+    assert_next_states(&log, &mut told, &[]).await;
 
-    // A server that hangs, for several attempts to connect to it.
+    // The server hangs during several attempts to connect.
     server.pause();
-    told_next(&log, &mut told, &[NO_ANSWER]).await;
+    assert_next_states(&log, &mut told, &[NO_ANSWER]).await;
     for _ in 0..3 {
         let before = proxy.request_bytes();
         eventually("another attempt", async || (proxy.request_bytes() > before).then_some(())).await;
     }
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[]).await;
     server.resume();
-    told_next(&log, &mut told, &[LEASED]).await;
-    reads_go_on(&admin).await;
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[LEASED]).await;
+    wait_for_more_reads(&admin).await;
+    assert_next_states(&log, &mut told, &[]).await;
 
     run::<()>(&admin, &["FLUSHALL"]).await;
-    told_next(&log, &mut told, &[RESYNC, LEASED]).await;
-    reads_go_on(&admin).await;
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[RESYNC, LEASED]).await;
+    wait_for_more_reads(&admin).await;
+    assert_next_states(&log, &mut told, &[]).await;
 
     run::<()>(&admin, &["SET", "tb:{3}:log", "something else"]).await;
-    told_next(&log, &mut told, &[ONE_BUCKET]).await;
-    reads_go_on(&admin).await;
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[ONE_BUCKET]).await;
+    wait_for_more_reads(&admin).await;
+    assert_next_states(&log, &mut told, &[]).await;
     run::<()>(&admin, &["DEL", "tb:{3}:log"]).await;
-    told_next(&log, &mut told, &[LEASED]).await;
+    assert_next_states(&log, &mut told, &[LEASED]).await;
 
     run::<()>(&admin, &["ACL", "SETUSER", "app", "resetkeys"]).await;
-    told_next(&log, &mut told, &[REFUSED]).await;
+    assert_next_states(&log, &mut told, &[REFUSED]).await;
     run::<()>(&admin, &["ACL", "SETUSER", "app", "~*"]).await;
-    told_next(&log, &mut told, &[LEASED]).await;
+    assert_next_states(&log, &mut told, &[LEASED]).await;
 
-    // A server that is gone: somebody in its place closes every connection, and counts them.
+    // The server is killed. A listener in its place closes and counts all connections.
     server.kill();
     let place = TcpListener::bind((Ipv4Addr::LOCALHOST, server.port())).await.unwrap();
     let (attempts, mut seen) = watch::channel(0);
@@ -162,16 +161,16 @@ async fn each_change_of_state_is_told_once_with_its_reason_and_without_a_secret(
             attempts.send_modify(|attempts| *attempts += 1);
         }
     });
-    told_next(&log, &mut told, &[AWAY]).await;
+    assert_next_states(&log, &mut told, &[AWAY]).await;
     let before = *seen.borrow();
     timeout(HANG, seen.wait_for(|attempts| *attempts >= before + 4)).await.unwrap().unwrap();
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[]).await;
     place.abort();
     drop(place.await);
     server.restart();
-    told_next(&log, &mut told, &[RESYNC, LEASED]).await;
-    reads_go_on(&server.admin().await).await;
-    told_next(&log, &mut told, &[]).await;
+    assert_next_states(&log, &mut told, &[RESYNC, LEASED]).await;
+    wait_for_more_reads(&server.admin().await).await;
+    assert_next_states(&log, &mut told, &[]).await;
 
     let text = log.text();
     secrets.must_not_be_in("the log", &text);
@@ -191,7 +190,7 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     wait_until_leased(&tokens).await;
 
     run::<()>(&admin, &["FLUSHALL"]).await;
-    reads_go_on(&admin).await;
+    wait_for_more_reads(&admin).await;
     wait_until_leased(&tokens).await;
     let mut secrets = Secrets::default();
     for subject in [&first, &first, &second] {
@@ -206,7 +205,7 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     for time in 1..=2 {
         run::<()>(&admin, &["FLUSHALL"]).await;
         eventually("all is told", async || (losses(&log).len() >= time * 4).then_some(())).await;
-        reads_go_on(&admin).await;
+        wait_for_more_reads(&admin).await;
         let told = [2, 1]
             .map(|count| [SecurityEvent::RevocationsLost { count }, SecurityEvent::RevocationsRepublished { count }]);
         assert_eq!(events.take(), told.concat());
@@ -215,8 +214,7 @@ async fn each_loss_and_what_was_restored_is_told_once_for_each_bucket() {
     secrets.must_not_be_in("the log", log.text());
 }
 
-/// The task that looks for losses runs when the log was read for the first time, while this node
-/// goes on to revoke.
+/// The search for losses runs after the first read of the log, while this node keeps revoking.
 #[tokio::test]
 async fn what_a_node_has_just_revoked_is_not_taken_for_lost() {
     let server = RedisServer::start();
@@ -224,7 +222,8 @@ async fn what_a_node_has_just_revoked_is_not_taken_for_lost() {
         let events = Events::default();
         let store = RedisStore::builder(server.url()).timeout(HANG).connect().await.unwrap();
         let tokens = node_on(store, |builder| builder.consistency(consistency).on_event(events.hook()));
-        // Longer than that task hesitates, in real time: the store answers meanwhile.
+        // Longer than the delay of that search, in real time because the store must answer
+        // meanwhile.
         let (tokens, end) = (&tokens, Instant::now() + Duration::from_millis(1500));
         let revoke = |user: usize| async move {
             for number in (0..).take_while(|_| Instant::now() < end) {

@@ -1,4 +1,4 @@
-//! Bounded staleness on real servers: what a node accepts while everything may fail.
+//! Bounded staleness on real servers, with faults.
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -20,7 +20,7 @@ async fn is_leased(tokens: &TokenService) -> bool {
     tokens.status().await.replica.is_some_and(|replica| replica.state == ReplicaState::Leased)
 }
 
-/// Waits until a node decides by itself.
+/// Waits until a node has a lease.
 async fn wait_until_leased(tokens: &TokenService) {
     support::eventually("a lease", async || is_leased(tokens).await.then_some(())).await;
 }

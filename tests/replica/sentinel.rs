@@ -15,17 +15,17 @@ use crate::{
     wait_until_leased,
 };
 
-/// The bound.
+/// The staleness bound.
 const D: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-/// From the death of a primary to the moment when the new one serves, at most.
+/// The greatest time from the death of a primary until the new one serves.
 const FAILOVER: Duration = Duration::from_secs(40);
 
 async fn node(servers: &Replicated, consistency: Consistency) -> TokenService {
     node_on(servers.sentinel.store().await, |builder| builder.consistency(consistency))
 }
 
-/// It hears of a revocation by a nudge, or not for half an hour.
+/// Returns a node that polls only every half hour, so it depends on nudges.
 async fn node_that_seldom_polls(servers: &Replicated) -> TokenService {
     let bounded = Consistency::BoundedStaleness(HOUR);
     node_on(servers.sentinel.store().await, |builder| builder.consistency(bounded).poll_interval(HOUR / 2))
@@ -85,7 +85,7 @@ async fn after_a_failover_nodes_are_leased_and_nudged_again_and_the_bound_holds_
     }
     eventually("who lives is let in", async || (lets_in(&watcher, &alive).await == Some(true)).then_some(())).await;
 
-    // Nudges come from the new primary.
+    // The nudge comes from the new primary.
     wait_until_refused(&listener, &after).await;
     let later = pair(&revoker, "43").await;
     eventually("it is let in", async || (lets_in(&listener, &later).await == Some(true)).then_some(())).await;
@@ -105,10 +105,10 @@ async fn what_a_failover_has_lost_stays_refused_and_is_told_to_the_new_primary()
     let lost = pair(&revoker, "42").await;
     assert_eq!(lets_in(&watcher, &lost).await, Some(true));
     servers.wait_until_replicated().await;
-    replicates_no_more(&servers).await;
+    stop_replication(&servers).await;
     let revoked = revoker.revoke_session("42", lost.session_id()).await.unwrap();
     eventually("the node has read it", async || watcher.has_applied(revoked.position().unwrap()).then_some(())).await;
-    // Else the new primary would know it from the node that has revoked it.
+    // Otherwise the node that revoked would republish the revocation to the new primary.
     drop(revoker);
     servers.primary.kill();
     servers.replica.resume();
@@ -139,8 +139,8 @@ async fn what_a_node_has_revoked_just_before_a_failover_is_told_to_the_new_prima
     let revoker = node_on(servers.sentinel.store().await, |builder| builder.on_event(events.hook()));
     let (kept, lost) = (pair(&revoker, "42").await, pair(&revoker, "42").await);
     servers.wait_until_replicated().await;
-    replicates_no_more(&servers).await;
-    // Perhaps it is killed before its log is read once more.
+    stop_replication(&servers).await;
+    // The primary may be killed before the node reads the log again.
     revoker.revoke_session("42", lost.session_id()).await.unwrap();
     servers.primary.kill();
     servers.replica.resume();
@@ -158,8 +158,8 @@ async fn what_a_node_has_revoked_just_before_a_failover_is_told_to_the_new_prima
     assert_eq!(lets_in(&newcomer, &kept).await, Some(true));
 }
 
-/// What is written from now on is not sent to the replica, not even into its socket.
-async fn replicates_no_more(servers: &Replicated) {
+/// Stops the primary from sending any further write to the replica, even into its socket.
+async fn stop_replication(servers: &Replicated) {
     servers.replica.pause();
     let mut admin = servers.primary.admin().await;
     let cut: u32 = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).query_async(&mut admin).await.unwrap();

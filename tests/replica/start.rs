@@ -1,7 +1,7 @@
-//! The start of a node, and its return after a break.
+//! The start of a node, and its return after an interruption.
 //!
-//! One small read gives it a lease, whatever the log holds. It asks the store about the entries
-//! that it has not read yet.
+//! One small read gives a node a lease, independently of the length of the log. Until the node has
+//! read the log, it asks the store about tokens that unread entries may concern.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::{
     wait_until_leased,
 };
 
-/// The bytes that a link of 80 Mbit/s carries in a second.
+/// The bytes per second of a link of 80 Mbit/s.
 const LINK: u64 = 10_000_000;
 const BUCKETS: usize = 16;
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
@@ -46,7 +46,7 @@ async fn pair(tokens: &TokenService, subject: &str) -> TokenPair {
     tokens.create_token_pair(NewSession::new(subject)).await.unwrap()
 }
 
-/// Writes so many entries about users of all buckets.
+/// Writes this many entries for users of all buckets.
 async fn fill(store: &RedisStore, entries: usize) {
     let revoke = |number: usize| async move {
         store.revoke_session(&format!("user-{number}"), &format!("session-{number}")).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_node_is_leased_after_one_small_read_whatever_the_log_holds() {
     let bytes = proxy.reply_bytes() - before;
     println!("leased after {:?} and {bytes} bytes", began.elapsed());
     assert!(bytes < 1_000_000, "{bytes} bytes were read for the lease; the log has 5 MB");
-    // What it has not read yet, the store is asked about.
+    // The node asks the store about entries that it has not read yet.
     assert!(is_refused(&tokens, &revoked).await);
     validate(&tokens, &old).await.unwrap();
     eventually("all is read", async || (replica(&tokens).await.revocations > entries).then_some(())).await;
@@ -108,7 +108,7 @@ async fn a_node_that_has_fallen_behind_goes_on_from_the_head_and_misses_nothing(
     wait_until_leased(&tokens).await;
     assert!(is_refused(&tokens, &pairs[0]).await);
     validate(&tokens, &pairs[1]).await.unwrap();
-    // By what it has read: the store does not answer any more.
+    // The store no longer answers, so the node decides by the entries that it has read.
     proxy.freeze();
     assert!(is_refused(&tokens, &pairs[0]).await);
 }
@@ -121,13 +121,13 @@ async fn a_store_that_is_empty_for_a_moment_ends_no_session() {
         let tokens = node(&server.url(), |builder| builder.consistency(consistency)).await;
         let live = pair(&tokens, "42").await;
         validate(&tokens, &live).await.unwrap();
-        // Another server stands at the address, so to speak.
+        // This acts like another server at the same address.
         run::<()>(&admin, &["SWAPDB", "0", "1"]).await;
         let unknown = async || {
             matches!(validate(&tokens, &live).await, Err(Error::Token(TokenError::UnknownSession))).then_some(())
         };
         eventually("the session is unknown", unknown).await;
-        // The refresh is refused by the store alone, and that is not remembered.
+        // Only the store refuses the refresh, and the node does not remember that.
         assert!(tokens.refresh(live.refresh().as_str()).await.is_err());
         run::<()>(&admin, &["SWAPDB", "0", "1"]).await;
         tokens.refresh(live.refresh().as_str()).await.unwrap();
@@ -181,7 +181,7 @@ async fn entries_that_nobody_can_read_take_no_lease_away() {
         wait_until_leased(node).await;
         assert!(is_refused(node, &revoked).await);
     }
-    // A node that starts with it at the head of the log.
+    // A node that starts with this entry at the head of the log.
     run::<String>(&admin, &["XADD", "tb:{3}:log", "*", "seq", "1", "sub", &long]).await;
     let late = node(&server.url(), bounded).await;
     wait_until_leased(&late).await;
@@ -197,7 +197,7 @@ async fn no_more_tokens_than_allowed_are_asked_about_because_they_are_older_than
     for _ in 0..8 {
         old.push(pair(&writer, &user).await);
     }
-    // The horizon of a node that starts is the time of this entry: what it was is gone.
+    // The time of this entry becomes the horizon of a new node, because older entries are gone.
     writer.revoke_session(&user, &"x".into()).await.unwrap();
     run::<u64>(&server.admin().await, &["XTRIM", "tb:{3}:log", "MAXLEN", "0"]).await;
     let few = std::num::NonZeroU32::new(4).unwrap();
@@ -212,7 +212,7 @@ async fn no_more_tokens_than_allowed_are_asked_about_because_they_are_older_than
         }
     }
     assert!(over > 0, "eight at once are more than four a second and one second's worth");
-    // Each is asked about once: in the end all are known.
+    // The node asks once per token, and then knows all.
     for pair in &old {
         eventually("it is accepted", async || validate(&tokens, pair).await.ok()).await;
     }
@@ -225,7 +225,7 @@ async fn no_more_tokens_than_allowed_are_asked_about_because_they_are_older_than
 async fn a_nudge_about_one_bucket_makes_nobody_read_the_others() {
     let server = RedisServer::start();
     let admin = server.admin().await;
-    // So seldom that polls do not count.
+    // Polls are so rare that only nudges matter.
     let slow = |builder: TokenServiceBuilder| {
         let staleness = Consistency::BoundedStaleness(Duration::from_secs(3600));
         builder.consistency(staleness).poll_interval(Duration::from_secs(1800))
@@ -234,7 +234,7 @@ async fn a_nudge_about_one_bucket_makes_nobody_read_the_others() {
     let writer = store(&server.url()).await;
     let user = user_of(&writer, |bucket| bucket == 3);
     wait_until_leased(&tokens).await;
-    // The subscription nudges for all buckets once.
+    // A new subscription nudges once for all buckets.
     let first = writer.revoke_session(&user, "first").await.unwrap();
     eventually("it is read", async || tokens.has_applied(first.position().unwrap()).then_some(())).await;
     let reads = async || {

@@ -1,4 +1,4 @@
-//! The settings that declare a failover, and `/health`, which tells the bound.
+//! The settings that declare a failover, and the bound in the answer of `/health`.
 
 use http::StatusCode;
 use serde_json::{Value, json};

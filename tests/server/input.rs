@@ -1,4 +1,4 @@
-//! Bodies that are wrong, too large or too slow.
+//! Invalid, too large and too slow bodies.
 
 use std::{
     convert::Infallible,
@@ -27,12 +27,12 @@ use crate::{
 
 on_each_store!(a_body_that_is_not_what_it_should_be_is_refused_for_what_is_wrong, stalled_bodies_keep_nobody_waiting);
 
-/// More than this many bytes are not read.
+/// The greatest length of a body in bytes.
 const LIMIT: usize = 16 * 1024;
 
 async fn a_body_that_is_not_what_it_should_be_is_refused_for_what_is_wrong(store: Store) {
     let server = store.server(&[]);
-    // Each path with a good body in both forms, a field of it, and the same field as a second one.
+    // Each path with a valid body as form and JSON, one of its fields, and the same field again.
     for (path, form, json) in [
         ("/login", "username=alice&password=alice-password", r#"{"username":"alice","password":"alice-password"}"#),
         ("/refresh", "refresh_token=abc", r#"{"refresh_token":"abc"}"#),
@@ -125,8 +125,8 @@ async fn a_body_that_does_not_arrive_within_ten_seconds_is_408() {
     let tokens = TokenService::builder().secret(crate::SECRET).store(MemoryStore::default()).build().unwrap();
     let login = Endpoints::new(&AuthLayer::new(tokens), Arc::new(NoUsers)).login();
 
-    // A byte every second is no progress that is worth a connection. The clock is paused: the sleep
-    // takes no real time.
+    // One byte per second must not keep a connection open. The clock is paused, so the sleep takes
+    // no real time.
     let dripping = futures_util::stream::unfold((), async |()| {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"a"))), ()))

@@ -1,4 +1,4 @@
-//! Algorithms, keys and audiences that the environment chooses.
+//! Algorithms, keys and audiences from environment variables.
 
 use crate::{Store, claims_in, forged, header_in, is_invalid_token, on_each_store};
 
@@ -62,6 +62,6 @@ async fn an_audience_is_accepted_only_where_it_is_allowed() {
     for server in [&api, &other_issuer] {
         server.refuses(&tokens).await;
     }
-    // Refused for its audience, not used up.
+    // The refused token has the wrong audience, and was not used up.
     web.renew(&tokens).await;
 }

@@ -1,4 +1,4 @@
-//! A session from login to its end.
+//! Sessions from login to logout.
 
 use http::Method;
 
@@ -27,7 +27,7 @@ async fn logout_ends_its_session_and_no_other(store: Store) {
     assert!(is_invalid_token(&server.get("/optional", &here.access).await));
     server.accepts(&elsewhere).await;
 
-    // The access token of an earlier rotation dies with its session too.
+    // Access tokens of earlier rotations end with their session.
     let later = server.renew(&elsewhere).await;
     server.accepts(&elsewhere).await;
     server.post("/logout", &later.access).await.expect(200);
@@ -40,7 +40,7 @@ async fn logout_all_ends_every_session_but_the_one_that_is_to_be_kept(store: Sto
     let bob = server.log_in("bob").await;
     let (here, there) = (server.log_in("alice").await, server.log_in("alice").await);
 
-    // What decides who stays logged in is not guessed at.
+    // An unclear `keep_current` must be refused, because it decides who stays logged in.
     for wrong in ["?keep_current=1", "?keep_current=", "?keep_current=True", "?keep_current=true&keep_current=true"] {
         let answer = server.post(&format!("/logout-all{wrong}"), &here.access).await.expect(400);
         assert_eq!(answer.error().as_deref(), Some("invalid_request"), "{wrong}");
@@ -93,8 +93,7 @@ async fn sessions_are_listed_and_ended_by_their_own_user_only(store: Store) {
     assert_eq!(of(&there)["last_rotated_at"], iat);
     assert_eq!(of(&there)["expires_at"], claims_in(&there.refresh)["exp"]);
 
-    // Neither what is someone else's nor what does not exist is told apart, and neither does
-    // anything.
+    // Sessions of others and unknown sessions get the same answer, and nothing happens.
     for sid in [bob.session_id(), "AAAAAAAAAAAAAAAAAAAAAA".to_owned(), "g".to_owned(), "%00".to_owned()] {
         let path = format!("/sessions/{sid}");
         let answer = server.call(Method::DELETE, &path).bearer(&here.access).send().await.expect(404);
@@ -108,7 +107,7 @@ async fn sessions_are_listed_and_ended_by_their_own_user_only(store: Store) {
     end().await.expect(404);
     assert_eq!(server.get("/sessions", &here.access).await.expect(200).json().as_array().unwrap().len(), 1);
 
-    // One's own current session too.
+    // A user can also end the current session.
     let path = format!("/sessions/{}", here.session_id());
     server.call(Method::DELETE, &path).bearer(&here.access).send().await.expect(204);
     server.refuses(&here).await;
@@ -133,7 +132,7 @@ async fn ref_06_a_refresh_rotates_and_a_replay_within_the_grace_gets_the_same_su
     server.accepts(&first).await;
     server.accepts(&second).await;
 
-    // Two behind is no lost answer, however soon it comes.
+    // A token that is two rotations old counts as reuse, even within the grace.
     let third = server.renew(&second).await;
     assert!(is_invalid_grant(&server.refresh(&first.refresh).await));
     for tokens in [first, second, third] {
@@ -144,7 +143,7 @@ async fn ref_06_a_refresh_rotates_and_a_replay_within_the_grace_gets_the_same_su
 async fn ref_03_reuse_outside_the_grace_ends_the_session_and_its_access_tokens(store: Store) {
     let server = store.server(&[("REUSE_GRACE_SECONDS", "0")]);
     let (stolen, other) = (server.log_in("alice").await, server.log_in("alice").await);
-    // The family has grown: all of it dies, the access tokens of every step with it.
+    // The reuse ends the whole family, with the access tokens of every rotation.
     let older = server.renew(&stolen).await;
     let successor = server.renew(&older).await;
     for tokens in [&stolen, &older, &successor] {
@@ -165,6 +164,6 @@ async fn neither_kind_of_token_passes_for_the_other(store: Store) {
     for bad in ["", "abc", "a.b.c", &crate::forged(&tokens.refresh)] {
         assert!(is_invalid_grant(&server.refresh(bad).await), "{bad}");
     }
-    // A bad attempt is no reuse.
+    // A token of the wrong type is no reuse.
     server.renew(&tokens).await;
 }

@@ -1,7 +1,7 @@
 //! The answers of `examples/server.rs` over the wire, on the memory store and on a real Redis.
 //!
-//! The client knows nothing of the crate. `cargo test` builds the example first, but
-//! `cargo test --test server` takes the one that `cargo build --examples` has left.
+//! The client uses nothing of the crate. `cargo test` builds the example first. `cargo test --test
+//! server` runs the example as last built by `cargo build --examples`.
 #![cfg(all(feature = "redis", feature = "bcrypt", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -23,11 +23,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 use support::{Answer, Example, HttpClient, RedisServer};
 
-/// TEST secret, for servers that are to share their tokens.
+/// TEST secret for servers that share their tokens.
 const SECRET: &str = "TEST-secret-of-the-example-server-0123456789abcdef";
 
-/// Makes of each `async fn rule(store: Store)` four tests: on each store, where every request asks
-/// it and where none does.
+/// Generates four tests from each `async fn rule(store: Store)`: on each store, with strong
+/// consistency and with bounded staleness.
 macro_rules! on_each_store {
     ($($rule:ident),+ $(,)?) => {
         mod on_memory {
@@ -46,7 +46,7 @@ macro_rules! on_each_store {
 }
 use on_each_store;
 
-/// Where the server under test keeps its sessions, and how it decides.
+/// The store of the server under test, and its consistency.
 struct Store {
     redis: Option<RedisServer>,
     consistency: &'static str,
@@ -65,7 +65,7 @@ impl Store {
         Self { consistency: "bounded:1000", ..self }
     }
 
-    /// A server on this store.
+    /// Starts a server on this store.
     fn server(&self, variables: &[(&str, &str)]) -> Server {
         let url = self.redis.as_ref().map(RedisServer::url);
         let mut own = vec![("CONSISTENCY", self.consistency)];
@@ -74,7 +74,7 @@ impl Store {
     }
 }
 
-/// A server under test and a client of it.
+/// A server under test, with a client.
 struct Server {
     client: HttpClient,
     example: Example,
@@ -89,8 +89,8 @@ impl std::ops::Deref for Server {
 }
 
 impl Server {
-    /// A server with these variables. An empty value takes a variable away: `JWT_SECRET_KEY` where
-    /// the key comes from a file.
+    /// Starts a server with these variables. An empty value removes a variable, such as
+    /// `JWT_SECRET_KEY` if the key comes from a file.
     fn start(variables: &[(&str, &str)]) -> Self {
         let mut all = [&[("RUST_LOG", "warn"), ("JWT_SECRET_KEY", SECRET)], variables].concat();
         all.retain(|(name, _)| !variables.contains(&(*name, "")));
@@ -104,7 +104,7 @@ impl Server {
         Tokens::of(&answer.expect(200))
     }
 
-    /// What `/refresh` answers.
+    /// Returns the answer of `/refresh`.
     async fn refresh(&self, refresh_token: &str) -> Answer {
         self.post_form("/refresh", &[("refresh_token", refresh_token)]).await
     }
@@ -113,7 +113,7 @@ impl Server {
         Tokens::of(&self.refresh(&tokens.refresh).await.expect(200))
     }
 
-    /// Checks that the access token is good.
+    /// Asserts that the access token is accepted.
     #[track_caller]
     fn accepts(&self, tokens: &Tokens) -> impl Future<Output = ()> {
         let (client, access) = (self.client.clone(), tokens.access.clone());
@@ -124,7 +124,7 @@ impl Server {
         }
     }
 
-    /// Checks that both tokens are bad.
+    /// Asserts that both tokens are refused.
     #[track_caller]
     fn refuses(&self, tokens: &Tokens) -> impl Future<Output = ()> {
         let (client, tokens) = (self.client.clone(), tokens.clone());
@@ -158,21 +158,21 @@ impl Tokens {
     }
 }
 
-/// The 401 that every bad token gets (RFC 6750 section 3.1).
+/// Returns true for the 401 that every bad token gets (RFC 6750 section 3.1).
 fn is_invalid_token(answer: &Answer) -> bool {
     answer.status == 401
         && answer.header("www-authenticate") == Some(r#"Bearer realm="api", error="invalid_token""#)
         && &answer.body[..] == br#"{"error":"invalid_token"}"#
 }
 
-/// The 401 of a request without a credential: a challenge without `error`.
+/// Returns true for the 401 of a request without a credential: a challenge without `error`.
 fn is_unauthorized(answer: &Answer) -> bool {
     answer.status == 401
         && answer.header("www-authenticate") == Some(r#"Bearer realm="api""#)
         && &answer.body[..] == br#"{"error":"unauthorized"}"#
 }
 
-/// The 400 that every bad refresh token gets (RFC 6749 section 5.2).
+/// Returns true for the 400 that every bad refresh token gets (RFC 6749 section 5.2).
 fn is_invalid_grant(answer: &Answer) -> bool {
     answer.status == 400
         && answer.header("cache-control") == Some("no-store")
@@ -194,7 +194,7 @@ fn claims_in(token: &str) -> Value {
     part_of(token, 1)
 }
 
-/// The token with another signature of the same length.
+/// Returns the token with another signature of the same length.
 fn forged(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();

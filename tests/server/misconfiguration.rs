@@ -1,4 +1,4 @@
-//! Settings that cannot work: the server ends at once, says which it is, and does not panic.
+//! With unusable settings the server ends at once, names the setting, and does not panic.
 
 use std::process::Command;
 
@@ -7,7 +7,8 @@ use crate::{
     support::{Example, RedisServer, redis_server::free_port},
 };
 
-/// Runs a server that must not start; `named` has to stand in what it says.
+/// Runs a server that must not start, and asserts that its output contains `named`. Returns the
+/// output.
 #[track_caller]
 fn refuses_to_start(variables: &[(&str, &str)], named: &str) -> String {
     let (status, output) = Example::run_to_end("server", variables);
@@ -90,7 +91,7 @@ fn a_redis_that_cannot_be_used_is_named_and_its_password_is_not() {
     let output = refuses_to_start(&[secret, ("REDIS_URL", &nobody)], "REDIS_URL");
     assert!(!output.contains("TEST-password"), "{output}");
 
-    // A server that asks for a password and gets none, or another.
+    // A Redis that requires a password gets none, or a wrong one.
     let redis = RedisServer::start();
     let set = Command::new("redis-cli")
         .args(["-p", &redis.port().to_string(), "config", "set", "requirepass", "TEST-password-of-redis"])

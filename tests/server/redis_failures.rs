@@ -1,4 +1,4 @@
-//! Redis behind the server: shared by two servers, stopped, gone, empty and back.
+//! Redis behind the server: shared by two servers, paused, killed, emptied and restarted.
 
 use http::Method;
 use tokio::time::timeout;
@@ -12,15 +12,15 @@ fn is_unavailable(answer: &Answer) -> bool {
     answer.status == 503 && answer.header("retry-after") == Some("1") && answer.header("www-authenticate").is_none()
 }
 
-/// Waits for an answer that says that the store is away. The store ends a call after 500 ms; this
-/// deadline only finds a hang.
+/// Waits for the answer of an unavailable store. The store ends a call after 500 ms, so this time
+/// limit only detects a hang.
 async fn unavailable(what: &str, answer: impl Future<Output = Answer>) -> Answer {
     let answer = timeout(HANG, answer).await.unwrap_or_else(|_| panic!("{what}: no answer"));
     assert!(is_unavailable(&answer), "{what}: {answer:?}");
     answer
 }
 
-/// Every route that needs the store answers 503; those that do not need it answer as ever.
+/// Asserts that every route that needs the store answers 503, and that the other routes still work.
 async fn assert_unavailable_everywhere(server: &Server, tokens: &Tokens) {
     for (method, path) in [
         (Method::GET, "/me"),
@@ -42,11 +42,11 @@ async fn assert_unavailable_everywhere(server: &Server, tokens: &Tokens) {
     server.call(Method::GET, "/").send().await.expect(200);
     server.call(Method::GET, "/optional").send().await.expect(200);
     server.call(Method::GET, "/me").send().await.expect(401);
-    // What the signature alone decides is no 503.
+    // A forged token is refused by its signature, without the store.
     assert!(is_invalid_token(&server.get("/me", &crate::forged(&tokens.access)).await));
 }
 
-/// Waits until all of the few connections that requests share have come back.
+/// Waits until all shared connections work again.
 async fn wait_until_available(server: &Server) {
     eventually("the server answers again, whichever connection is asked", async || {
         for _ in 0..4 {
@@ -116,8 +116,8 @@ async fn a_redis_that_hangs_is_503_within_the_deadline() {
     assert_unavailable_everywhere(&server, &tokens).await;
     redis.resume();
     wait_until_available(&server).await;
-    // Nothing that was asked for while it hung has ended the session. The refresh may have been
-    // made; within the grace it is repeated.
+    // No request during the hang has ended the session. The refresh may have taken place, and is
+    // repeated within the grace.
     server.accepts(&tokens).await;
     server.renew(&tokens).await;
 }

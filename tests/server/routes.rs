@@ -1,4 +1,4 @@
-//! Each route with a good token, with a bad one, with none, and with another method.
+//! Each route with a good token, a bad token, no token, and another method.
 
 use http::Method;
 use serde_json::json;
@@ -24,8 +24,8 @@ async fn login_answers_a_token_response_and_every_wrong_pair_is_one_refusal(stor
         let body = answer.json();
         assert_eq!(body["token_type"], "bearer");
         assert_eq!(body["scope"], scope);
-        // Whole seconds, never more than what is left: `iat` is the beginning of the second in
-        // which the token was made.
+        // The remaining lifetime in whole seconds, rounded down, because `iat` is the beginning of
+        // the second of issue.
         for (member, lifetime) in
             [("expires_in", 1800), ("access_expires_in", 1800), ("refresh_expires_in", 7 * 86_400)]
         {
@@ -104,7 +104,7 @@ async fn each_route_answers_as_the_contract_says(store: Store) {
     server.call(Method::GET, "/no-such-path").send().await.expect(404);
 }
 
-/// All that need a token, with their methods.
+/// The routes that need a token, with their methods.
 const PROTECTED: [(Method, &str); 8] = [
     (Method::GET, "/claims"),
     (Method::GET, "/me"),
@@ -148,7 +148,7 @@ async fn each_protected_route_refuses_what_is_no_good_token(store: Store) {
         let answer = server.call(Method::GET, &format!("{in_query}{}", alice.access)).send().await;
         assert!(is_unauthorized(&answer), "{answer:?}");
     }
-    // None of all this has done anything to her session.
+    // None of these requests has changed the session.
     server.accepts(&alice).await;
     server.renew(&alice).await;
 }

@@ -1,6 +1,6 @@
-//! Lifetimes that the environment sets, in real time.
+//! Lifetimes from environment variables, in real time.
 //!
-//! A test judges an answer by the time of its request, so no machine is too slow.
+//! A test judges an answer by the time of its request, so a slow machine does not fail it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,8 @@ fn end_of(token: &str) -> Duration {
     Duration::from_secs(claims_in(token)["exp"].as_u64().unwrap())
 }
 
-/// Asks until `end`, and once more after it: all answers before are 200. Returns the one after.
+/// Repeats a request until `end`, asserts that all answers are 200, and returns the first answer
+/// after `end`.
 async fn at_the_end<F: Future<Output = Answer>>(end: Duration, ask: impl Fn() -> F) -> Answer {
     loop {
         let asked = now();
@@ -27,7 +28,7 @@ async fn at_the_end<F: Future<Output = Answer>>(end: Duration, ask: impl Fn() ->
             return answer;
         }
         assert!(answer.status == StatusCode::OK || now() >= end, "before its end: {answer:?}");
-        // Real time: the example's own clock is the subject.
+        // Real time, because the test checks the example's own clock.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -44,7 +45,7 @@ async fn expires(server: Server, leeway: u64) {
     let end = end_of(&tokens.access) + Duration::from_secs(leeway);
     let after = at_the_end(end, || server.get("/me", &tokens.access)).await;
     assert!(is_invalid_token(&after), "{after:?}");
-    // The session goes on.
+    // The session is still alive.
     let renewed = server.renew(&tokens).await;
     assert!(end_of(&renewed.access) > end_of(&tokens.access));
 }

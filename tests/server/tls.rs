@@ -1,4 +1,4 @@
-//! `rediss://`, with an authority that the environment names.
+//! `rediss://` with a certificate authority from the environment.
 
 use http::Method;
 
@@ -27,7 +27,7 @@ async fn sessions_are_kept_over_tls_and_an_unknown_authority_is_refused() {
     let token = login.json()["access_token"].as_str().unwrap().to_owned();
     over_tls.get("/me", &token).await.expect(200);
 
-    // The same server, but nobody vouches for it; and a server that speaks no TLS at all.
+    // The same server with an untrusted certificate, and a server without TLS.
     let other = file("TEST-tls-server.pem");
     let plain = format!("rediss://127.0.0.1:{}/", server.port());
     for (url, trusted) in [(&url, &other), (&plain, &authority)] {

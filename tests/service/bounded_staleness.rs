@@ -1,6 +1,6 @@
-//! Bounded staleness for its user, on a clock and a store that the test controls.
+//! Bounded staleness, with a clock and a store that the test controls.
 //!
-//! `tests/replica/bounded_staleness` tests it on a real Redis, with everything that may fail.
+//! `tests/replica/bounded_staleness` tests it with faults on a real Redis.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ fn bounded(builder: TokenServiceBuilder) -> TokenServiceBuilder {
     builder.consistency(Consistency::BoundedStaleness(D))
 }
 
-/// Another node on the same store, with a clock of its own.
+/// Returns another node on the same store, with its own clock.
 fn other_node(
     fixture: &Fixture,
     configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder,
@@ -50,7 +50,7 @@ async fn reaches(tokens: &TokenService, state: ReplicaState) -> ReplicaStatus {
         .await
 }
 
-/// A fixture whose node decides by itself, at a time after everything that is in the log.
+/// Returns a fixture whose node has a lease, at a time after all log entries.
 async fn leased() -> Fixture {
     let fixture = Fixture::with(bounded);
     reaches(&fixture.tokens, ReplicaState::Leased).await;
@@ -59,7 +59,7 @@ async fn leased() -> Fixture {
     fixture
 }
 
-/// The log is not told any more; what has been asked already is answered.
+/// Makes the reads of the log hang, after an answer to the read under way.
 async fn cut_off(fixture: &Fixture) {
     fixture.store.answer_only("log", Behaviour::Hangs);
     eventually("the next read of the log hangs", async || (fixture.store.waiting() > 0).then_some(())).await;
@@ -75,7 +75,7 @@ async fn neither_a_token_seen_before_nor_a_new_one_asks_the_store() {
         access(&fixture.tokens, pair.access().as_str()).await.unwrap();
     }
     assert_eq!(fixture.store.checks(), before);
-    // A refresh token's place among its session's is known to the store alone.
+    // Only the store knows whether a refresh token is the newest of its session.
     let pair = pair(&fixture.tokens).await;
     refresh(&fixture.tokens, pair.refresh().as_str()).await.unwrap();
     assert_eq!(fixture.store.checks(), before + 1);
@@ -95,7 +95,7 @@ async fn a_revocation_made_on_this_node_holds_for_the_next_request() {
         };
         assert_revoked(access(tokens, pair.access().as_str()).await);
     }
-    // So does what a reused refresh token, and one session too many, have ended.
+    // The same holds for sessions that reuse or the session cap has ended.
     let stolen = pair(tokens).await;
     let successor = tokens.refresh(stolen.refresh().as_str()).await.unwrap();
     fixture.advance(31);
@@ -119,7 +119,7 @@ async fn a_node_that_is_cut_off_decides_for_so_long_and_then_asks() {
     let (other, _) = other_node(&fixture, |builder| builder);
     cut_off(&fixture).await;
     other.revoke_session("42", gone.session_id()).await.unwrap();
-    // By its own clock, from before the last question that was answered.
+    // The lease counts by the node's clock from the start of the last answered read.
     fixture.clock.advance(Duration::from_millis(999));
     let asked = fixture.store.checks();
     access(tokens, here.access().as_str()).await.unwrap();
@@ -159,14 +159,14 @@ async fn a_node_sees_at_once_what_it_is_told_to_see() {
     let revoked = other.revoke_session("42", gone.session_id()).await.unwrap();
     access(&fixture.tokens, gone.access().as_str()).await.unwrap();
     assert!(!fixture.tokens.has_applied(revoked.position().unwrap()));
-    // It travels as text.
+    // Applications pass a position as text.
     let position: LogPosition = revoked.position().unwrap().to_string().parse().unwrap();
     assert_eq!(position, *revoked.position().unwrap());
     fixture.tokens.require_position(&position);
     assert_revoked(access(&fixture.tokens, gone.access().as_str()).await);
     fixture.store.answer(Behaviour::AtOnce);
     eventually("the log is read again", async || fixture.tokens.has_applied(&position).then_some(())).await;
-    // What it has seen costs nothing.
+    // A position that the node has read needs no store call.
     reaches(&fixture.tokens, ReplicaState::Leased).await;
     fixture.tokens.require_position(&position);
     assert_eq!(replica(&fixture.tokens).await.state, ReplicaState::Leased);
@@ -193,7 +193,7 @@ async fn strong_asks_the_store_whatever_is_configured() {
     let layer = AuthLayer::new(fixture.tokens.clone());
     assert_eq!(layer.layer(hello).oneshot(request()).await.unwrap().status(), 200);
     assert_eq!(layer.strong().layer(hello).oneshot(request()).await.unwrap().status(), 401);
-    // What one has heard all routes know.
+    // All layers of a service share what one of them has read.
     assert_revoked(access(&fixture.tokens, token).await);
     assert_revoked(fixture.tokens.validate_token_strong(token, TokenType::Access).await);
 }
@@ -216,7 +216,7 @@ async fn everywhere_waits_as_long_as_any_node_may_decide_by_old_knowledge() {
     let began = tokio::time::Instant::now();
     strong.revoke_session("42", &"s".into()).await.unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO);
-    // An error is told at once.
+    // An error is returned at once.
     let stateless = TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless).build().unwrap();
     assert!(stateless.revoke_session("42", &"s".into()).everywhere().await.is_err());
 }
@@ -227,7 +227,7 @@ async fn tokens_of_before_the_horizon_are_asked_about_once_and_those_that_live_t
     let old = pair(&fixture.tokens).await;
     fixture.tokens.revoke_session("1", &"x".into()).await.unwrap();
     fixture.advance(3700);
-    // The log that is kept for an hour begins after `old` was issued.
+    // The log keeps an hour, so it begins after `old` was issued.
     fixture.tokens.revoke_session("1", &"y".into()).await.unwrap();
     let (node, clock) = other_node(&fixture, |builder| builder.max_access_lifetime(Duration::from_secs(86_400)));
     reaches(&node, ReplicaState::Leased).await;
@@ -241,18 +241,18 @@ async fn tokens_of_before_the_horizon_are_asked_about_once_and_those_that_live_t
     assert_eq!(fixture.store.checks(), asked);
     access(&node, long.as_str()).await.unwrap();
     assert_eq!(fixture.store.checks(), asked + 1);
-    // By a clock at which it has not expired.
+    // At this time the token has not expired.
     clock.set(START);
     access(&node, old.access().as_str()).await.unwrap();
     assert_eq!(fixture.store.checks(), asked + 2);
-    // It was alive after the horizon: nothing more has to be asked about it, ever.
+    // The session was alive after the horizon, so the store need not be asked again.
     access(&node, old.access().as_str()).await.unwrap();
     assert_eq!(fixture.store.checks(), asked + 2);
-    // Of one that lives too long the log does not tell as long as it lives.
+    // The log does not cover the whole life of a token that lives too long.
     clock.set(fixture.store.now());
     access(&node, long.as_str()).await.unwrap();
     assert_eq!(fixture.store.checks(), asked + 3);
-    // What is revoked now, the log tells.
+    // The log contains revocations from now on.
     clock.set(START);
     let revoked = fixture.tokens.revoke_session("42", old.session_id()).await.unwrap();
     node.require_position(revoked.position().unwrap());
@@ -284,7 +284,7 @@ async fn what_a_store_has_lost_stays_in_force_and_is_told_to_it_again() {
     let told = eventually("the application is told", async || Some(events.take()).filter(|told| told.len() == 2)).await;
     let expected = [SecurityEvent::RevocationsLost { count: 1 }, SecurityEvent::RevocationsRepublished { count: 1 }];
     assert_eq!(told, expected);
-    // Once is enough.
+    // One check by the store is enough.
     reaches(tokens, ReplicaState::Leased).await;
     assert_eq!(log().await.sequence, 1);
 }
@@ -372,7 +372,7 @@ fn outside_of_a_runtime_the_error_says_so() {
     let error = bounded(builder(&clock)).store(FaultyStore::new(clock.clone())).build().unwrap_err();
     assert_eq!(error.setting(), "consistency");
     assert!(error.to_string().contains("runtime"), "{error}");
-    // Where nothing is to be followed, no runtime is needed.
+    // Without a log to follow, the service needs no runtime.
     builder(&clock).store(MemoryStore::default()).build().unwrap();
 }
 
@@ -428,7 +428,7 @@ async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
     let fixture = Fixture::with_keys(KeySet::signing(key()), |builder| bounded(builder).policy(TokenPolicy::Denylist));
     let tokens = &fixture.tokens;
     reaches(tokens, ReplicaState::Leased).await;
-    // Later than the birth of the store and the leeway.
+    // Later than the creation of the store plus the leeway.
     fixture.advance(60);
     let foreign = |jti: &str, sub: &str, sid: &str| {
         let (issued_at, lifetime) = (fixture.store.now(), Duration::from_secs(600));
@@ -466,7 +466,7 @@ async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
     }
     access(tokens, &all[3]).await.unwrap();
     assert_eq!(fixture.store.checks(), asked, "what the log says needs no store");
-    // A revoked subject's later tokens are good: later by more than clocks may differ.
+    // Tokens are valid if they are later than the revocation by more than the leeway.
     fixture.advance(20);
     let later = foreign("j5", "u3", "s5");
     reaches(tokens, ReplicaState::Leased).await;

@@ -1,4 +1,4 @@
-//! The cache of verified tokens, and the checks that each use of a token makes nevertheless.
+//! The cache of verified tokens, and the checks that each use of a token still makes.
 //!
 //! `src/tokens/cache/tests.rs` tests its size and eviction.
 
@@ -134,7 +134,7 @@ async fn what_is_remembered_stays_within_both_bounds_however_many_valid_tokens_t
 
 // ---- What is asked at every use -----------------------------------------------------------------
 
-/// A token of a live session, signed with the fixture's key, that is not valid before `nbf`.
+/// Returns a token of a live session that is not valid before `nbf`.
 async fn not_before(fixture: &Fixture, nbf: Timestamp) -> String {
     let session = pair(&fixture.tokens).await.session_id().to_owned();
     let id = format!("{session}.0.a");
@@ -156,7 +156,7 @@ async fn not_before(fixture: &Fixture, nbf: Timestamp) -> String {
 #[tokio::test]
 async fn exp_nbf_iat_and_the_age_are_checked_at_every_use() {
     let at = |millis: u64| Timestamp::from_millis(START.as_millis() + millis);
-    // 5 s of leeway; the age knows none.
+    // The leeway is 5 s. The age has none.
     for max_age in [None, Some(Duration::from_secs(300))] {
         let fixture = Fixture::with(|builder| match max_age {
             Some(max) => builder.access_lifetime(max).max_token_age(max),
@@ -180,7 +180,7 @@ async fn exp_nbf_iat_and_the_age_are_checked_at_every_use() {
             None => assert_eq!(refused, TokenError::Expired { at: at(600_000) }),
             Some(_) => assert!(matches!(refused, TokenError::Claims(_)), "{refused:?}"),
         }
-        // A clock that was put back is no reason to verify it again.
+        // A clock that was set back does not cause another verification.
         fixture.clock.set(at(60_000));
         access(&fixture.tokens, &token).await.unwrap();
         assert_eq!(remembered(&fixture.tokens).await, 1);
@@ -194,7 +194,7 @@ async fn exp_nbf_iat_and_the_age_are_checked_at_every_use() {
     assert_eq!(token_error(access(&fixture.tokens, &token).await), TokenError::NotYetValid { at: at(60_000) });
 }
 
-/// Tells roughly what time it is as late as it may.
+/// A clock whose coarse time lags as much as allowed.
 struct Lagging(ManualClock);
 
 impl Clock for Lagging {
@@ -216,7 +216,8 @@ async fn where_it_makes_a_difference_a_remembered_token_is_judged_by_the_exact_t
     let token = fixture.access("read").await;
     access(&fixture.tokens, &token).await.unwrap();
     assert_eq!(remembered(&fixture.tokens).await, 1);
-    // Roughly it is not issued yet, and the next moment it is over, roughly not yet.
+    // By the coarse clock the token is not issued yet. A moment later it has expired, but not by
+    // the coarse clock.
     access(&fixture.tokens, &token).await.unwrap();
     fixture.clock.advance(lifetime.saturating_sub(Duration::from_millis(1)));
     access(&fixture.tokens, &token).await.unwrap();

@@ -1,4 +1,4 @@
-//! A deploy changes the application's claims type while tokens with the old claims are under way.
+//! A deploy changes the application's claims type while clients hold tokens with the old claims.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,7 +19,7 @@ struct Old {
     role: String,
 }
 
-/// With a required field that old tokens lack.
+/// Claims with a required field that old tokens lack.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct New {
     role: String,
@@ -70,7 +70,7 @@ async fn without_a_hook_an_old_refresh_token_is_refused_and_not_used_up() {
     assert_misfit(tokens.refresh_access_token(pair.refresh().as_str()).await);
     let keeps = after_with(&fixture, |_| async { Ok::<_, BoxError>(Renewal::Keep) });
     assert_misfit(keeps.refresh(pair.refresh().as_str()).await);
-    // A roll-back of the deploy finds it as good as before, and no replay.
+    // After a roll-back of the deploy the token is still valid, and no replay.
     fixture.advance(3600);
     before(&fixture).refresh(pair.refresh().as_str()).await.unwrap();
 }
@@ -117,7 +117,7 @@ async fn a_claim_that_is_required_from_now_on_can_be_renewed_too() {
     let pair = old_pair(&fixture).await;
     let required = || deployed::<serde_json::Value>(&fixture).require_claims(["tenant"]);
     let without_hook = required().build().unwrap();
-    let lacks = TokenError::Claims("one that is required is missing");
+    let lacks = TokenError::Claims("a required claim is missing");
     assert_eq!(token_error(access(&without_hook, pair.access().as_str()).await), lacks);
     assert_eq!(token_error(without_hook.refresh(pair.refresh().as_str()).await), lacks);
     let renews = required().on_refresh(|session: Refreshing<serde_json::Value>| async move {

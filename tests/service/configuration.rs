@@ -1,4 +1,4 @@
-//! Every misconfiguration is an error of `build`, and names its setting.
+//! Every misconfiguration is an error of `build` that names the setting.
 
 use std::time::Duration;
 
@@ -103,14 +103,14 @@ fn the_extremes_that_can_work_do() {
             .verify_only(),
         TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless),
         good().on_refresh(renew),
-        // The default lifetimes give way.
+        // The default lifetimes adapt.
         good().session_lifetime(seconds(60)),
         good().refresh_lifetime(seconds(60 * 86_400)).access_lifetime(seconds(60 * 86_400)),
         good().access_lifetime(seconds(31 * 86_400)).verify_only(),
     ] {
         builder.build().unwrap();
     }
-    // The order of the calls does not matter.
+    // The algorithm may be set before the secret.
     TokenService::builder().algorithm(Algorithm::HS512).store(MemoryStore::default()).secret(SECRET).build().unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! The dependencies that this crate must have.
+//! The dependencies of this crate: required ones, forbidden ones, and their Rust versions.
 
 use std::{collections::HashSet, fs, path::PathBuf, process::Command};
 
@@ -36,7 +36,7 @@ fn every_required_crate_is_a_direct_dependency() {
     assert!(missing.is_empty(), "{missing:?} are missing in:\n{tree}");
 }
 
-/// A version of Rust, as numbers that compare: one without a third number has it at 0.
+/// Parses a Rust version. A missing third number is 0.
 fn rust_version(text: &str) -> [u32; 3] {
     let mut version = [0; 3];
     for (number, part) in version.iter_mut().zip(text.split('.')) {
@@ -45,7 +45,7 @@ fn rust_version(text: &str) -> [u32; 3] {
     version
 }
 
-/// Policies that hold by what is written down: the compiler enforces the lint, Cargo the version.
+/// Checks the manifest and the lock file. The compiler enforces the lint, and Cargo the version.
 #[test]
 fn twr_14_no_unsafe_code_no_openssl_and_no_dependency_that_needs_a_newer_rust_than_ours() {
     let manifest = env!("CARGO_MANIFEST_DIR");
@@ -74,14 +74,13 @@ fn twr_14_no_unsafe_code_no_openssl_and_no_dependency_that_needs_a_newer_rust_th
         let tree = cargo(&["tree", features, "-e", "normal,build", "--prefix", "none"]);
         let names: HashSet<_> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert!(names.contains("jsonwebtoken"), "{tree}");
-        // (`openssl-probe`, which comes with TLS, only knows where systems keep their
-        // certificates.)
+        // `openssl-probe`, a dependency of TLS, only knows where systems keep their certificates.
         for name in ["openssl", "openssl-sys", "native-tls", "tokio-native-tls", "boring"] {
             assert!(!names.contains(name), "{name} is a dependency with {features}");
         }
     }
 
-    // With what is locked, our `rust-version` can be kept.
+    // The locked versions must support our `rust-version`.
     let metadata: Value =
         serde_json::from_str(&cargo(&["metadata", "--format-version=1", "--all-features"])).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages");

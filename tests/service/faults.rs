@@ -1,4 +1,4 @@
-//! A store that fails or never answers: typed errors, no token, and nothing that is only half done.
+//! A store that fails or hangs gives typed errors, no token, and no half-done operation.
 
 use std::{
     future::Future,
@@ -13,7 +13,7 @@ use crate::{
     support::{Behaviour, Fixture, STORE_ERRORS},
 };
 
-/// Every operation that asks the store, by the store's method that it needs.
+/// Runs the service operation that needs this store method.
 async fn operate(
     method: &str,
     tokens: &TokenService,
@@ -68,7 +68,7 @@ async fn a_failing_store_is_a_typed_error_and_changes_nothing() {
     assert_alive(&fixture.tokens, &first).await;
     let sessions = fixture.tokens.sessions("42", Page::default()).await.unwrap().sessions;
     assert_eq!(sessions.len(), 1, "a login that failed has left a session");
-    // Long after the grace: the refresh token was not used up.
+    // Even long after the grace the refresh token is still usable.
     fixture.advance(3600);
     fixture.tokens.refresh(first.refresh().as_str()).await.unwrap();
 }
@@ -93,7 +93,7 @@ async fn a_refresh_whose_answer_was_lost_can_be_repeated() {
     let fixture = Fixture::new();
     let first = pair(&fixture.tokens).await;
     fixture.store.answer_only("rotate", Behaviour::Late);
-    // Dropped after every number of polls: before, while and after the store did its work.
+    // Dropped after 0 to 3 polls, which is before, during and after the work of the store.
     for polls in 0..4 {
         let mut lost = Box::pin(fixture.tokens.refresh(first.refresh().as_str()));
         for _ in 0..polls {

@@ -1,4 +1,4 @@
-//! Sessions and the tokens that they begin with.
+//! Opening sessions, and their first tokens.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ async fn a_pair_says_who_for_whom_until_when_and_of_which_session() {
     assert!(claims.scope().contains("read") && claims.scope().contains("write") && !claims.scope().contains("admin"));
     assert_eq!(claims.token_type(), Some(TokenType::Access));
     refresh(&fixture.tokens, pair.refresh().as_str()).await.unwrap();
-    // Neither passes for the other.
+    // Neither token passes as the other type.
     assert_eq!(token_error(access(&fixture.tokens, pair.refresh().as_str()).await), TokenError::WrongType);
     assert_eq!(token_error(refresh(&fixture.tokens, pair.access().as_str()).await), TokenError::WrongType);
 }
@@ -146,7 +146,7 @@ async fn a_session_that_no_token_could_express_is_not_opened() {
         }
     }
     assert_eq!(fixture.store.calls(), 0);
-    // The longest that is allowed is allowed.
+    // The greatest allowed values are accepted.
     let session = NewSession::new("s".repeat(255)).label("l".repeat(1024)).access_lifetime(seconds(DAY));
     let pair = fixture.tokens.create_token_pair(session).await.unwrap();
     assert_eq!(pair.access().expires_in(), DAY);
@@ -169,7 +169,7 @@ async fn a_session_lives_as_long_as_it_is_used_and_no_longer_than_allowed() {
     pair = fixture.tokens.refresh(pair.refresh().as_str()).await.unwrap();
     assert_eq!(pair.access().expires_at().as_secs(), login + 30 * DAY, "an access token ends with its session");
     assert_eq!((pair.access().expires_in(), pair.refresh().expires_in()), (60, 60));
-    // Within the leeway the text is accepted; the store's own clock is not lenient.
+    // Within the leeway the token is accepted. The store applies no leeway.
     fixture.advance(61);
     assert_eq!(token_error(fixture.tokens.refresh(pair.refresh().as_str()).await), TokenError::SessionExpired);
     fixture.advance(10);
@@ -228,7 +228,7 @@ async fn one_session_more_than_allowed_ends_the_one_used_longest_ago() {
     assert_alive(&fixture.tokens, &third).await;
     let session_id = second.session_id().to_owned();
     assert_eq!(events.take(), [SecurityEvent::SessionEvicted { subject: "42".into(), session_id }]);
-    // Another user's sessions do not count.
+    // Sessions of another user do not count.
     fixture.tokens.create_token_pair(NewSession::new("43")).await.unwrap();
     assert!(events.take().is_empty());
 }
@@ -300,7 +300,8 @@ async fn a_session_of_one_access_token_is_not_longer_than_a_session_may_be() {
 
 #[tokio::test]
 async fn a_node_whose_clock_is_fast_issues_at_the_stores_time() {
-    // Else it would make tokens that outlive the record of their revocation (protocol section 3).
+    // Such a login could create tokens that outlive the record of their revocation
+    // (`docs/protocol.md` section 3).
     let stores = ManualClock::at(START);
     let nodes = ManualClock::at(START.saturating_add(Duration::from_secs(4)));
     let tokens = builder(&nodes).store(FaultyStore::new(stores)).build().unwrap();

@@ -1,6 +1,6 @@
-//! Nodes whose settings differ share one store.
+//! Nodes with different settings share one store.
 //!
-//! All of them refuse what one of them has revoked, as long as any of them accepts the token.
+//! If one node revokes a token, all nodes refuse it for as long as any node could accept it.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What differs from node to node.
+/// The settings that differ between nodes.
 #[derive(Clone, Copy)]
 struct Node {
     lifetime: Duration,
@@ -30,7 +30,7 @@ struct Node {
     staleness: Option<Duration>,
 }
 
-/// Two that run from the beginning, and one that starts later.
+/// Two nodes that run from the beginning, and one that starts later.
 const NODES: [Node; 3] = [
     Node { lifetime: Duration::from_secs(60), leeway: Duration::ZERO, staleness: None },
     Node {
@@ -71,7 +71,7 @@ async fn a_replay_on_a_node_with_another_access_lifetime_gives_the_same_expiry()
     for [first, second] in [[&fixture.tokens, &other], [&other, &fixture.tokens]] {
         let start = pair(first).await;
         let expected = start.access().expires_at().saturating_since(fixture_now(&fixture));
-        // The lifetime is the session's, wherever it is refreshed and however often.
+        // The session keeps its access lifetime through all refreshes on all nodes.
         let mut last = start;
         for _ in 0..3 {
             fixture.advance(7);
@@ -107,7 +107,7 @@ async fn the_lifetime_that_a_session_was_opened_with_holds_for_all_its_access_to
         let access = fixture.tokens.decode_token(pair.access().as_str()).unwrap();
         assert_eq!(access.access_lifetime(), None, "a resource server has no use for it");
     }
-    // A node that accepts no such lifetime gives none.
+    // A node with a shorter maximum issues shorter lifetimes.
     let strict = builder(&fixture.clock).access_lifetime(MINUTE / 2).max_access_lifetime(MINUTE / 2);
     let strict = strict.store(fixture.store.clone()).build().unwrap();
     let third = strict.refresh(second.refresh().as_str()).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
                         let is_over = part >= 50;
                         assert!(is_over || is_accepted(tokens, live.access().as_str()).await, "{what}: the other one");
                     }
-                    // Changes are when a store lets go of what is over.
+                    // The store prunes expired records when it is written.
                     nodes[0].revoke_session("44", &part.to_string().into()).await.unwrap();
                 }
             }
@@ -203,8 +203,8 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
             let by = &nodes[revoking];
             match kind {
                 "token" => {
-                    // A node takes no token that lives longer than it allows: then its id is not
-                    // known there.
+                    // A node refuses tokens that live longer than it allows, so it cannot revoke
+                    // them.
                     for (_, token) in dead.iter().filter(|(lifetime, _)| *lifetime <= NODES[revoking].lifetime) {
                         by.revoke_token(token).everywhere().await.unwrap();
                     }
@@ -221,7 +221,7 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                         let what = format!("{kind} of {lifetime:?} by node {revoking}, on node {number}, hour {hour}");
                         let is_revoked = kind != "token" || *lifetime <= NODES[revoking].lifetime;
                         assert!(!is_revoked || !is_accepted(tokens, dead).await, "{what}");
-                        // Before the last node started, revocations were remembered for a day only.
+                        // Before the last node started, the store kept revocations for one day.
                         let is_known = *lifetime < 24 * HOUR || hour <= 24;
                         let lives =
                             hour * HOUR + MINUTE / 2 < *lifetime && *lifetime <= NODES[number].lifetime && is_known;

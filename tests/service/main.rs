@@ -1,4 +1,4 @@
-//! The token service, on a clock and a store that the test controls.
+//! The token service, with a clock and a store that the test controls.
 //!
 //! Tests of the crate as a whole are here too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
@@ -61,13 +61,13 @@ fn assert_revoked<T: std::fmt::Debug>(result: Result<T, Error>) {
     assert!(matches!(error, TokenError::Revoked { .. }), "{error:?}");
 }
 
-/// Both tokens of a pair are dead.
+/// Asserts that both tokens of a pair are refused as revoked.
 async fn assert_dead(tokens: &TokenService, pair: &TokenPair) {
     assert_revoked(access(tokens, pair.access().as_str()).await);
     assert_revoked(refresh(tokens, pair.refresh().as_str()).await);
 }
 
-/// Both tokens of a pair live.
+/// Asserts that both tokens of a pair are accepted.
 async fn assert_alive(tokens: &TokenService, pair: &TokenPair) {
     access(tokens, pair.access().as_str()).await.unwrap();
     refresh(tokens, pair.refresh().as_str()).await.unwrap();

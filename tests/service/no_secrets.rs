@@ -32,7 +32,7 @@ fn key_file(name: &str) -> String {
     format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The bcrypt hashes of the example's users.
+/// Returns the bcrypt hashes of the example's users.
 fn password_hashes() -> Vec<&'static str> {
     let hashes: Vec<_> =
         include_str!("../../examples/users/mod.rs").split('"').filter(|text| text.starts_with("$2")).collect();
@@ -59,12 +59,12 @@ fn sixteen_bytes_of_a_secret_are_found_and_fifteen_are_not() {
 
 // ---- The example, at TRACE ----------------------------------------------------------------------
 
-/// All that a flow has sent and received.
+/// The secrets and answers of a run through the example.
 struct Flow {
     secrets: Secrets,
-    /// Bodies in which tokens are given out.
+    /// Bodies that contain new tokens.
     given: String,
-    /// All other answers, headers and all.
+    /// All other answers with their headers.
     other: String,
     sids: Vec<String>,
 }
@@ -96,7 +96,7 @@ impl Flow {
         body
     }
 
-    /// A session's whole life, and everything that can be refused.
+    /// Runs a session from login to logout, with all possible rejections. Returns its last tokens.
     async fn run(&mut self, client: &HttpClient) -> (String, String) {
         let text = |body: &Value, name: &str| body[name].as_str().unwrap().to_owned();
         let login = [("username", "alice"), ("password", "alice-password")];
@@ -146,7 +146,7 @@ impl Flow {
             self.saw(client.call(Method::POST, "/login").header("content-type", media).body(body).send().await, status);
         }
 
-        // Reuse, two behind; then logout, and everything of the dead sessions again.
+        // Reuse of a token two rotations old, then logout, then all tokens of the ended sessions.
         let newest = text(&second, "refresh_token");
         self.saw(client.post_form("/refresh", &[("refresh_token", &newest)]).await, 200);
         self.saw(client.post_form("/refresh", &[("refresh_token", &refresh)]).await, 400);
@@ -166,12 +166,11 @@ impl Flow {
         (text(&last, "access_token"), text(&last, "refresh_token"))
     }
 
-    /// Judges what the server has printed: `stdout` shows the users' own passwords, which it has to
-    /// tell a newcomer. Returns all secrets.
+    /// Searches the server's output for secrets. Standard output may show the users' passwords,
+    /// because the example prints them. Returns all secrets.
     fn judge(mut self, example: Example) -> Secrets {
         let (stdout, stderr) = example.stop();
-        // That the scanner works here: what was given out is full of what must not be seen
-        // elsewhere.
+        // Proves that the scanner works: the bodies with new tokens contain secrets.
         assert!(self.secrets.find_in(self.given.as_bytes()).is_some());
         assert!(stderr.contains("TRACE") && stderr.contains("/refresh"), "the logs are not at TRACE: {stderr}");
         self.secrets.must_not_be_in("standard output", &stdout);
@@ -219,7 +218,7 @@ async fn lek_09_the_example_on_redis_shows_no_secret_and_tells_redis_none() {
     let mut redis = RedisServer::start();
     let mut admin = redis.admin().await;
     redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(REDIS_PASSWORD).exec_async(&mut admin).await.unwrap();
-    // Every command is a slow one, so that all of them stand in the slow log.
+    // Every command counts as slow, so that the slow log contains all of them.
     for (setting, value) in [("slowlog-log-slower-than", "0"), ("slowlog-max-len", "100000")] {
         redis::cmd("CONFIG").arg("SET").arg(setting).arg(value).exec_async(&mut admin).await.unwrap();
     }
@@ -233,7 +232,7 @@ async fn lek_09_the_example_on_redis_shows_no_secret_and_tells_redis_none() {
     let slow: redis::Value = redis::cmd("SLOWLOG").arg("GET").arg("-1").query_async(&mut admin).await.unwrap();
     let slow = format!("{slow:?}");
     assert!(slow.to_lowercase().contains("evalsha") && slow.to_lowercase().contains("hmget"), "{slow}");
-    // A Redis that hangs, and one that is gone.
+    // A hanging Redis, then a killed one.
     redis.pause();
     flow.saw(client.get("/me", &access).await, 503);
     flow.saw(client.post_form("/refresh", &[("refresh_token", &refresh)]).await, 503);
@@ -341,7 +340,7 @@ async fn lek_02_no_debug_text_shows_a_secret() {
     show(&tokens.sessions("42", tower_bearer::store::Page::default()).await.unwrap());
     show(&auth.require_scope("read").unwrap().layer(auth.layer(())));
 
-    // The request as the inner service sees it, and the answer as layers outside see it.
+    // The request that the inner service gets, and the response that outer layers get.
     let (sender, seen) = std::sync::mpsc::channel();
     let inner = service_fn(move |request: Request<String>| {
         sender.send(format!("{request:?} {:?}", request.extensions().get::<Claims>())).unwrap();
@@ -364,7 +363,7 @@ async fn lek_02_no_debug_text_shows_a_secret() {
 }
 
 fn show_json_web_keys(secrets: &mut Secrets, show: &mut dyn FnMut(&dyn Debug)) {
-    // jsonwebtoken's own `Jwk` shows the octets of a secret key.
+    // The `Jwk` of jsonwebtoken shows the octets of a secret key.
     let octets = "VEVTVC1rZXktb2YtYS1KV0stdGhhdC1uby10ZXh0LW1heS1zaG93";
     secrets.add("the octets of a JWK", octets);
     secrets.add("the octets of a JWK, decoded", "TEST-key-of-a-JWK-that-no-text-may-show");

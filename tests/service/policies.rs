@@ -1,4 +1,4 @@
-//! Another issuer's tokens: [`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`].
+//! Tokens of other issuers: [`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`].
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     token_error,
 };
 
-/// A token as another issuer writes it: RFC 9068, without `type` and `gen`.
+/// Returns a token of another issuer: RFC 9068, without `type` and `gen`.
 fn foreign(jti: &str, subject: &str, sid: Option<&str>, issued_at: Timestamp) -> String {
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let mut claims = JwtClaims::new(
@@ -42,8 +42,7 @@ fn stateless(clock: &ManualClock) -> TokenService {
     builder(clock).policy(TokenPolicy::Stateless).build().unwrap()
 }
 
-/// A service that takes another issuer's tokens, at `START`, and whose store was made a minute
-/// before.
+/// A service for another issuer's tokens at `START`. Its store was created a minute before.
 struct Denylist {
     clock: ManualClock,
     store: FaultyStore,
@@ -64,7 +63,7 @@ async fn stateless_takes_signature_and_claims_and_cannot_revoke() {
     let tokens = stateless(&fixture.clock);
     let token = foreign("t1", "42", None, START);
     assert_eq!(access(&tokens, &token).await.unwrap().subject(), "42");
-    // Also our own: nobody is asked about the session.
+    // The crate's own tokens are accepted too, without a store call for the session.
     let own = pair(&fixture.tokens).await;
     fixture.tokens.revoke_session("42", own.session_id()).await.unwrap();
     access(&tokens, own.access().as_str()).await.unwrap();
@@ -140,7 +139,7 @@ async fn a_subject_that_was_denied_can_come_back_with_a_later_token() {
 #[tokio::test]
 async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
     let Denylist { clock, tokens, .. } = denylist();
-    // As long as a lifetime may be, and from as far in the future as the leeway lets pass.
+    // The longest allowed lifetime, issued as far in the future as the leeway allows.
     let (day, leeway) = (Duration::from_secs(86_400), Duration::from_secs(5));
     let lasting = |jti: &str, subject: &str, sid: &str| {
         let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
@@ -158,7 +157,7 @@ async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
     tokens.revoke_session("2", &"s2".into()).await.unwrap();
     tokens.revoke_all_for_subject("3").await.unwrap();
     clock.set(START.saturating_add(day + leeway + leeway).saturating_sub(Duration::from_millis(1)));
-    // What others write meanwhile prunes what is over, and these are not.
+    // Each write prunes expired denials, and must not prune these.
     for n in 0..100 {
         tokens.revoke_all_for_subject(format!("other-{n}")).await.unwrap();
     }
@@ -176,8 +175,8 @@ async fn a_token_from_before_the_stores_memory_is_refused() {
     let tokens = builder(&fixture.clock).policy(TokenPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
     let at = |seconds| Timestamp::from_secs(START.as_secs() + seconds);
     fixture.advance(10);
-    // What the other issuer calls 4 seconds later may have been a second before, by the store's
-    // clock.
+    // The clocks may differ by 5 s, so an `iat` 4 seconds after the revocation may lie before it by
+    // the store's clock.
     for seconds in [0, 4] {
         let refused = access(&tokens, &foreign("t1", "42", None, at(seconds))).await;
         assert!(matches!(token_error(refused), TokenError::Claims(_)), "{seconds}");

@@ -1,4 +1,5 @@
-//! Refresh tokens: good once, the same successor within the grace, and theft after it.
+//! Refresh tokens are usable once. A replay gets the same successor within the grace, and counts as
+//! theft after it.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::{
     token_error,
 };
 
-/// What makes a token this token: everything but its signature.
+/// Returns the claims of both tokens. Signatures may differ between equal tokens.
 fn identity(pair: &TokenPair) -> [serde_json::Value; 2] {
     [read_part(pair.access().as_str(), 1), read_part(pair.refresh().as_str(), 1)]
 }
@@ -148,7 +149,7 @@ async fn a_new_access_token_alone_leaves_the_refresh_token_as_it_is() {
     );
     assert_eq!(one.expires_in(), 1800);
 
-    // Each can be revoked alone.
+    // Each token can be revoked separately.
     fixture.tokens.revoke_token(one.as_str()).await.unwrap();
     assert_revoked(access(&fixture.tokens, one.as_str()).await);
     access(&fixture.tokens, other.as_str()).await.unwrap();
@@ -179,7 +180,7 @@ async fn in_the_last_second_of_a_session_no_token_without_a_life_is_made() {
     let second = fixture.tokens.refresh(first.refresh().as_str()).await.unwrap();
     assert_eq!(second.access().expires_in(), 1);
     assert_alive(&fixture.tokens, &second).await;
-    // The store's end is a moment of `START`'s own fraction; the tokens' ends are whole seconds.
+    // The session ends in the store at a fraction of a second, the tokens end at whole seconds.
     let fixture = Fixture::with(|builder| builder.session_lifetime(Duration::from_secs(600)));
     fixture.clock.advance(Duration::from_millis(500));
     let first = pair(&fixture.tokens).await;

@@ -1,4 +1,4 @@
-//! The application's decision at a refresh. Its faults cost nobody a session.
+//! The application's hook for refreshes. Its failures end no session.
 
 use std::{
     future::Future,
@@ -32,13 +32,13 @@ fn with_hook(fixture: &Fixture, events: &Events, hook: impl OnRefresh<Role>) -> 
     builder.claims::<Role>().on_refresh(hook).build().unwrap()
 }
 
-/// Logs in without the hook, so that only the refresh meets it.
+/// Logs in to a service without the hook.
 async fn log_in(fixture: &Fixture) -> String {
     let tokens = builder(&fixture.clock).store(fixture.store.clone()).claims::<Role>().build().unwrap();
     crate::log_in(&tokens, role("owner")).await.refresh().as_str().to_owned()
 }
 
-/// The refresh failed before anything was rotated: the same token is still good, and is no replay.
+/// Asserts that the failed refresh rotated nothing: the token is still usable and no replay.
 async fn assert_not_used_up(fixture: &Fixture, token: &str) {
     fixture.advance(3600);
     let tokens = with_hook(fixture, &Events::default(), |_| async { Ok::<_, BoxError>(Renewal::Keep) });

@@ -1,4 +1,4 @@
-//! A caller who repeats a revocation harms neither the user nor other nodes.
+//! Repeated revocations by one client harm neither the user nor other nodes.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ use crate::support::{
     fixture::{AUDIENCE, ISSUER, SECRET},
 };
 
-/// One user, 42.
+/// The only user is 42.
 struct Users {
     hasher: PasswordHasher,
     hash: String,
@@ -46,8 +46,8 @@ impl UserAuthentication for Users {
 
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<String>, BoxError> {
         let is_right = self.hasher.verify(credentials.password(), &self.hash).await?;
-        // The cost in use takes a quarter of a second, in which a thief calls many times. Real
-        // time: the store's own clock tells which came first.
+        // A real password check takes a quarter of a second, in which a thief can call many times.
+        // Real time, because the store's clock decides the order.
         tokio::time::sleep(Duration::from_millis(60)).await;
         Ok(is_right.then(|| "42".to_owned()))
     }
@@ -95,7 +95,7 @@ async fn the_owner_can_always_log_in(store: Arc<dyn SessionStore>) {
     });
     let mut logged_in = 0;
     for _ in 0..15 {
-        // So that the thief calls between two logins too, by the store's clock.
+        // Lets the thief call between two logins by the store's clock.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let request = Request::post("/")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -107,9 +107,9 @@ async fn the_owner_can_always_log_in(store: Arc<dyn SessionStore>) {
     over.store(true, Ordering::SeqCst);
     let calls = thief.await.unwrap();
     assert_eq!(logged_in, 15, "of 15 logins with the right password, while the thief made {calls} calls");
-    let overtaken = |event: &SecurityEvent| matches!(event, SecurityEvent::LoginOvertaken { .. });
-    assert!(!events.take().iter().any(overtaken));
-    // Each login had a session, which one of the calls ended.
+    let superseded = |event: &SecurityEvent| matches!(event, SecurityEvent::LoginSuperseded { .. });
+    assert!(!events.take().iter().any(superseded));
+    // Each login opened a session, which a call of the thief ended.
     let logged = entries(&store).await;
     assert!(logged <= 16, "{calls} calls and 15 logins wrote {logged} entries");
 }
@@ -122,8 +122,8 @@ async fn logout_all_at_full_speed_hardly_writes(store: Arc<dyn SessionStore>) {
     let pair = tokens.create_token_pair(NewSession::new("42")).await.unwrap();
     let bearer = format!("Bearer {}", pair.access().as_str());
     let (started, mut calls) = (Instant::now(), 0_u32);
-    // In real time: what may be written depends on the store's clock. A slow machine is allowed
-    // more.
+    // Real time, because the number of allowed writes depends on the store's clock. A slow machine
+    // may write more.
     while started.elapsed() < Duration::from_secs(2) {
         let request = Request::post("/?keep_current=true")
             .header(header::AUTHORIZATION, &bearer)

@@ -1,4 +1,4 @@
-//! Keys that are replaced while the service runs.
+//! Replacement of keys while the service runs.
 
 use std::{
     sync::{
@@ -23,12 +23,12 @@ use crate::{
     token_error,
 };
 
-/// TEST keys, which differ by their names.
+/// Returns a TEST key that depends on the name.
 fn key(name: &str) -> SigningKey {
     SigningKey::from_secret(Algorithm::HS256, format!("{name} {SECRET}")).unwrap().with_kid(name).unwrap()
 }
 
-/// Signs with the first, verifies with both.
+/// Returns a set that signs with the first key and verifies with both.
 fn both(signs: &str, verifies: &str) -> KeySet {
     KeySet::signing(key(signs)).and_verifying(key(verifies).verifying_key().clone()).unwrap()
 }
@@ -107,7 +107,7 @@ async fn a_check_under_way_ends_with_its_keys_and_leaves_nothing_among_the_new()
         let mut check = Box::pin(access(&fixture.tokens, &token));
         assert!(check.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         fixture.tokens.replace_keys(new).unwrap();
-        // Polled once more, it waits to be let go on.
+        // The held call waits for its release only from its second poll on.
         while fixture.store.waiting() == 1 {
             fixture.store.release();
             if let Some(result) = check.as_mut().now_or_never() {
@@ -130,7 +130,7 @@ async fn a_login_or_refresh_under_way_ends_with_its_keys() {
     }
     fixture.tokens.replace_keys(both("b", "a")).unwrap();
     for pair in [login.await.unwrap(), refresh.await.unwrap()] {
-        // Both of a pair were signed with one key, and are good while it verifies.
+        // One key signed both tokens, so both are valid while that key verifies.
         for token in [pair.access(), pair.refresh()] {
             assert_eq!(crate::support::fixture::read_part(token.as_str(), 0)["kid"], "a");
         }
@@ -158,7 +158,7 @@ async fn keys_that_build_would_refuse_are_refused_and_the_old_ones_stay() {
     assert!(verifier.status().await.signing_key.is_none());
 }
 
-/// Key `a` goes and comes back again and again while threads check a token of it.
+/// Removes and adds key `a` repeatedly while threads check one of its tokens.
 #[test]
 fn under_load_no_token_of_a_key_that_was_taken_away_is_accepted_once_the_call_has_returned() {
     const THREADS: usize = 3;
@@ -170,8 +170,8 @@ fn under_load_no_token_of_a_key_that_was_taken_away_is_accepted_once_the_call_ha
     fixture.tokens.replace_keys(both("b", "a")).unwrap();
     let of_b = sign();
 
-    // By its remainder: 0, `a` verifies; 2, it does not; in between a call is under way, and either
-    // answer is right.
+    // The epoch modulo 4 is the state. 0: `a` verifies. 2: it does not. 1 and 3: a call is under
+    // way, and both answers are right.
     let epoch = Arc::new(AtomicUsize::new(0));
     let checks = Arc::new([const { AtomicUsize::new(0) }; THREADS]);
     let done = Arc::new(AtomicBool::new(false));
@@ -206,7 +206,7 @@ fn under_load_no_token_of_a_key_that_was_taken_away_is_accepted_once_the_call_ha
 
     start.wait();
     for _ in 0..rounds {
-        // Everyone has made a check in this epoch before it ends.
+        // Waits until every thread has made a check in this epoch.
         let everyone = || {
             let before: Vec<_> = checks.iter().map(|count| count.load(Ordering::SeqCst)).collect();
             let deadline = Instant::now() + Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Ending tokens and sessions: at once, for good, whatever runs beside it.
+//! Revocation of tokens and sessions: immediate and final, also beside concurrent calls.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn all_sessions_of_a_user_are_revoked_and_nobody_elses() {
     assert_dead(&fixture.tokens, &two).await;
     assert_alive(&fixture.tokens, &other).await;
     assert!(fixture.tokens.sessions("42", Page::default()).await.unwrap().sessions.is_empty());
-    // A login of the same millisecond lives.
+    // A login in the same millisecond stays valid.
     assert_alive(&fixture.tokens, &pair(&fixture.tokens).await).await;
 }
 
@@ -108,7 +108,7 @@ async fn sto_27_a_revocation_can_be_repeated_and_what_nobody_knows_can_be_revoke
     }
     fixture.tokens.revoke_session("42", &"never-opened".into()).await.unwrap();
     fixture.tokens.revoke_all_for_subject("nobody").await.unwrap();
-    // Tokens that this service's key has signed, of sessions that its store has never seen.
+    // The service's key signed these tokens, but the store does not know their session.
     let stranger = pair(&Fixture::new().tokens).await;
     for token in [stranger.access(), stranger.refresh()] {
         for _ in 0..2 {
@@ -124,7 +124,7 @@ async fn an_expired_token_can_be_revoked() {
     let first = pair(&fixture.tokens).await;
     fixture.advance(3000);
     let second = fixture.tokens.refresh(first.refresh().as_str()).await.unwrap();
-    // The first pair has expired; its session lives on, and ends by it.
+    // Both tokens of the first pair have expired, but the session lives.
     fixture.advance(700);
     let expired = fixture.tokens.validate_jwt_stateless(first.refresh().as_str(), TokenType::Refresh);
     assert!(matches!(expired, Err(TokenError::Expired { .. })), "{expired:?}");
@@ -141,7 +141,7 @@ async fn a_revoked_token_stays_dead_as_long_as_its_text_is_good() {
     fixture.tokens.revoke_token(one.access().as_str()).await.unwrap();
     for step in [1000, 799, 4] {
         fixture.advance(step);
-        // Every change prunes.
+        // Every write prunes expired records.
         pair(&fixture.tokens).await;
         assert_revoked(access(&fixture.tokens, one.access().as_str()).await);
     }
@@ -162,7 +162,7 @@ async fn what_is_no_token_of_this_service_revokes_nothing() {
     assert_alive(&fixture.tokens, &one).await;
 }
 
-/// A number that follows from the seed and the step alone (`SplitMix64`).
+/// Returns a pseudo-random number for this seed and step (`SplitMix64`).
 fn random(seed: u64, step: u64) -> u64 {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(step.wrapping_mul(0xbf58_476d_1ce4_e5b9));
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -176,8 +176,13 @@ async fn pause(seed: u64, step: u64) {
     }
 }
 
-/// Rotates on and on, and gives back every token that it got.
-async fn rotate_on(tokens: TokenService, mut refresh_token: String, seed: u64, task: u64) -> Vec<(TokenType, String)> {
+/// Rotates until the refresh fails, and returns every token that it got.
+async fn rotate_until_refused(
+    tokens: TokenService,
+    mut refresh_token: String,
+    seed: u64,
+    task: u64,
+) -> Vec<(TokenType, String)> {
     let mut got = Vec::new();
     for step in 0..6 {
         pause(seed, task * 100 + step).await;
@@ -205,9 +210,9 @@ async fn logout_rotation_and_revoke_all_racing_leave_no_live_token() {
         }
         let mut rotations = tokio::task::JoinSet::new();
         for task in 0..3 {
-            rotations.spawn(rotate_on(tokens.clone(), first.refresh().as_str().to_owned(), seed, task));
+            rotations.spawn(rotate_until_refused(tokens.clone(), first.refresh().as_str().to_owned(), seed, task));
         }
-        // A login that has already checked the password.
+        // A login after its password check.
         let login = tokio::spawn({
             let tokens = tokens.clone();
             async move {
@@ -304,7 +309,7 @@ async fn a_repeated_revocation_is_not_taken_for_lost() {
     let tokens = &fixture.tokens;
     let (session, token) = (pair(tokens).await, pair(tokens).await);
     fixture.advance(10);
-    // Each is read before it is repeated, and the log after that.
+    // The node reads each revocation before the repetition, and the log afterwards.
     for round in 0..4 {
         let revoked = [
             tokens.revoke_session("42", session.session_id()).await.unwrap(),
@@ -318,11 +323,11 @@ async fn a_repeated_revocation_is_not_taken_for_lost() {
         }
         assert_revoked(access(tokens, token.access().as_str()).await);
     }
-    // What is over is not remembered at all.
+    // Expired revocations are forgotten.
     fixture.advance(24 * 3600);
     tokens.revoke_token(session.access().as_str()).await.unwrap();
-    // It would be found missing by one of the next reads, and told a moment later. No condition
-    // shows that nothing is told, so each read is given that moment.
+    // One of the next reads would report a missing revocation a moment later. No condition shows
+    // the absence of a report, so the test waits for that moment after each read.
     for n in 0..10 {
         let last = tokens.revoke_session("43", &format!("last {n}").into()).await.unwrap();
         eventually("the log is read", async || tokens.has_applied(last.position().unwrap()).then_some(())).await;
@@ -330,7 +335,7 @@ async fn a_repeated_revocation_is_not_taken_for_lost() {
     }
     let told = events.take();
     assert!(!told.iter().any(|event| matches!(event, SecurityEvent::RevocationsLost { .. })), "{told:?}");
-    // What is really lost is told: the hook would have heard.
+    // Proves that the hook works: it reports a real loss.
     fixture.store.lose_everything();
     let lost = eventually("the loss is told", async || {
         events.take().into_iter().find(|event| matches!(event, SecurityEvent::RevocationsLost { .. }))

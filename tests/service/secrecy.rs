@@ -1,4 +1,4 @@
-//! No `Debug` and no message shows a token, a secret or a password.
+//! No `Debug` output and no error message shows a token, secret or password.
 
 use std::fmt::{Debug, Write};
 

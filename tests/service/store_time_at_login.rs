@@ -1,4 +1,4 @@
-//! The calls to the store before a login's password is known to be right.
+//! The store calls of a login before its password is verified.
 
 use std::sync::Arc;
 

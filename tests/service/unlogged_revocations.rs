@@ -1,4 +1,4 @@
-//! Revocations over a store without a log, and over one that hides its log's entries.
+//! Revocations on a store without a log, and on a store whose confirmations name no log entry.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ fn service(store: AlteredStore, policy: TokenPolicy, consistency: Consistency) -
     TokenService::builder().secret(SECRET).policy(policy).consistency(consistency).store(store).build().unwrap()
 }
 
-/// A service over a store without a log.
+/// Returns a service on a store without a log.
 fn without_log(failover_bound: Result<Duration, String>, policy: TokenPolicy) -> TokenService {
     let store = AlteredStore { failover_bound, ..AlteredStore::new(MemoryStore::default()).without_log() };
     service(store, policy, Consistency::Strong)
 }
 
-/// One revocation of each kind.
+/// Returns one revocation of each kind.
 fn revocations(tokens: &TokenService) -> [Revoke; 2] {
     [tokens.revoke_session("42", &"s".into()), tokens.revoke_all_for_subject("42")]
 }
@@ -32,7 +32,7 @@ async fn everywhere_waits_for_the_bound_of_a_store_without_a_log() {
         for revocation in revocations(&tokens) {
             let began = Instant::now();
             assert_eq!(revocation.everywhere().await.unwrap().position(), None);
-            // The clocks of two nodes may differ in pace by a thousandth.
+            // The clocks of two nodes may run at rates that differ by a thousandth.
             assert!(began.elapsed() >= BOUND + BOUND / 1000, "{policy:?}: {:?}", began.elapsed());
             assert!(began.elapsed() < 2 * BOUND, "{policy:?}: {:?}", began.elapsed());
         }
@@ -71,7 +71,7 @@ async fn a_confirmation_without_the_entry_of_a_log_is_no_confirmation() {
                 let source = std::error::Error::source(store).unwrap().to_string();
                 assert!(source.contains("revocation log") && source.contains("`Revoked::logged`"), "{source}");
             }
-            // The log is there, and only the confirmations hide it.
+            // The store has a log, but its confirmations name no entry.
             let whole = service(AlteredStore::new(MemoryStore::default()), policy, consistency);
             for revocation in revocations(&whole) {
                 assert!(revocation.await.unwrap().position().is_some());

@@ -1,4 +1,4 @@
-//! Both stores of the crate pass the conformance suite for stores.
+//! The conformance suite for stores, on both stores of the crate.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ async fn the_memory_store_conforms() {
     conformance::run_parts(ALL_PARTS, new_store).await.unwrap();
 }
 
-/// One store for all rules: they do not get into each other's way.
+/// Runs all rules on one store, because they do not interfere.
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_redis_store_conforms() {
@@ -80,7 +80,7 @@ async fn a_fault_in_any_part_is_reported_by_its_rule() {
     for (fault, parts, name) in FAULTS {
         let violations = conformance::run_parts(parts, async || new_store(fault)).await.unwrap_err();
         assert!(violations.iter().any(|violation| violation.rule() == name), "{name}: {violations}");
-        // It is the fault that breaks the rule, not the wrapper.
+        // Without the fault the rule passes, so the wrapper does not break it.
         let rule = conformance::rules().iter().find(|rule| rule.name() == name).unwrap();
         rule.check(new_store(|store| store)).await.unwrap();
     }

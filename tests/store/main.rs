@@ -1,5 +1,5 @@
-//! Tests of all stores, the example's `SQLite` store included, by the conformance suite. A model
-//! checks two of them, and another model checks the store protocol itself.
+//! Tests of all stores by the conformance suite, including the `SQLite` store of the example. A
+//! model checks two stores, and other models check the store protocol.
 //!
 //! These tests need much processor or server time. None of them measures time.
 #![allow(

@@ -1,4 +1,5 @@
-//! The work of one script for a user with very many sessions. It keeps a server busy for seconds.
+//! The work of one script for a user with very many sessions. The test keeps a server busy for
+//! seconds.
 
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ async fn a_login_of_a_user_with_half_a_million_sessions_under_a_cap_is_cheap_and
     f.store.sessions("alice", Page::default().limit(u32::MAX)).await.unwrap();
     let stats: String = f.redis(&["INFO", "commandstats"]).await;
     println!("revoking one and all, and a page of 1000:\n{stats}");
-    // All have ended: no login has to look for them.
+    // All sessions have ended, so no login has to search them.
     let opened = f.store.open(capped("alice", "last", 5)).await.unwrap();
     assert!(matches!(&opened, Opened::Opened { evicted, .. } if evicted.is_empty()), "{opened:?}");
 }

@@ -1,4 +1,4 @@
-//! A memory store that lacks a part, or alters its answers: one fault at a time.
+//! A memory store that lacks a part or alters answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use tower_bearer::{
     },
 };
 
-/// The store. As it is created, it differs from a [`MemoryStore`] only in its name.
+/// A store with replaceable answers. A new one differs from a [`MemoryStore`] only in its name.
 pub struct AlteredStore {
     pub memory: MemoryStore,
     pub has_log: bool,
@@ -38,7 +38,7 @@ impl AlteredStore {
         }
     }
 
-    /// Removes the entry of the log from each confirmation.
+    /// Removes the log entry from each confirmation.
     pub fn without_entries(self) -> Self {
         let revoked = |mut revoked: Revoked| {
             revoked.logged = None;
@@ -47,13 +47,13 @@ impl AlteredStore {
         Self { revoked, ..self }
     }
 
-    /// Takes the log away. What is confirmed then names no entry.
+    /// Removes the log, and with it the log entry from each confirmation.
     pub fn without_log(self) -> Self {
         Self { has_log: false, ..self.without_entries() }
     }
 }
 
-/// Alters an answer. Those of a memory store are there at once.
+/// Applies `change` to an answer. Panics if the answer is pending, which a memory store's never is.
 fn alter<T>(answer: StoreAnswer<T>, change: impl FnOnce(T) -> T) -> StoreAnswer<T> {
     match answer {
         Answer::Ready(answer) => Answer::Ready(answer.map(change)),

@@ -1,21 +1,21 @@
-//! The security events of a service.
+//! Records the security events of a service.
 
 use std::sync::{Arc, Mutex};
 
 use tower_bearer::tokens::SecurityEvent;
 
-/// Remembers the events of a service.
+/// The recorded events of a service.
 #[derive(Clone, Default)]
 pub struct Events(Arc<Mutex<Vec<SecurityEvent>>>);
 
 impl Events {
-    /// What the service is to be given: `builder.on_event(events.hook())`.
+    /// Returns the hook for `builder.on_event(events.hook())`.
     pub fn hook(&self) -> impl Fn(&SecurityEvent) + Send + Sync + 'static {
         let events = self.clone();
         move |event| events.0.lock().expect("no panic").push(event.clone())
     }
 
-    /// Those that have come since the last time.
+    /// Returns and removes the events since the last call.
     pub fn take(&self) -> Vec<SecurityEvent> {
         std::mem::take(&mut self.0.lock().expect("no panic"))
     }

@@ -1,4 +1,4 @@
-//! An example of this crate as a process of its own, as a newcomer would start it.
+//! Runs an example of this crate as a separate process.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an example may take to start, or to give up.
+/// The time limit for an example to start or to end.
 const START: Duration = Duration::from_secs(30);
 
 /// A running example. Dropping it kills it.
@@ -21,7 +21,7 @@ pub struct Example {
 }
 
 impl Example {
-    /// Starts an example on a free port, with these variables and no others, and waits until it has
+    /// Starts an example on a free port with only these environment variables. Waits until it has
     /// printed its address.
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
         let (mut child, stdout, stderr) = spawn(name, variables);
@@ -32,7 +32,7 @@ impl Example {
         Self { child, url, stdout, stderr }
     }
 
-    /// Starts an example that is expected to end by itself: how it ended, and all that it printed.
+    /// Runs an example that must end by itself. Returns its exit status and its whole output.
     pub fn run_to_end(name: &str, variables: &[(&str, &str)]) -> (ExitStatus, String) {
         let (mut child, mut stdout, mut stderr) = spawn(name, variables);
         let deadline = Instant::now() + START;
@@ -49,17 +49,17 @@ impl Example {
         (status, format!("{}{}", stdout.all(), stderr.all()))
     }
 
-    /// `http://127.0.0.1:<port>`.
+    /// Returns `http://127.0.0.1:<port>`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The host and port to connect to.
+    /// Returns the host and port to connect to.
     pub fn authority(&self) -> &str {
         self.url.trim_start_matches("http://")
     }
 
-    /// Kills the example: all that it has printed to standard output and to standard error.
+    /// Kills the example. Returns its standard output and standard error.
     pub fn stop(mut self) -> (String, String) {
         self.end();
         (self.stdout.all(), self.stderr.all())
@@ -95,7 +95,8 @@ fn spawn(name: &str, variables: &[(&str, &str)]) -> (Child, Output, Output) {
     (child, stdout, stderr)
 }
 
-/// `cargo test` builds the examples into the folder beside that of the test itself.
+/// Returns the path of the example's binary. `cargo test` puts it beside the folder of the test
+/// binary.
 fn path_of(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.ancestors().nth(2).expect("<profile>/deps/<test>");
@@ -108,7 +109,8 @@ fn url_in(line: &str) -> Option<String> {
     Some(url.to_owned())
 }
 
-/// What a process prints, read as it comes so that the process never waits for its reader.
+/// The output of a process. A thread reads it continuously, so that the process never blocks on a
+/// full pipe.
 struct Output {
     lines: Arc<(Mutex<Lines>, Condvar)>,
     reader: Option<JoinHandle<()>>,
@@ -139,8 +141,8 @@ impl Output {
         Self { lines, reader: Some(reader) }
     }
 
-    /// What `find` sees in the first line in which it sees something; `None` if there is none when
-    /// the process ends or time is up.
+    /// Returns the first value that `find` finds in a line. Returns `None` when the process ends or
+    /// the time is up.
     fn wait_for(&self, find: impl Fn(&str) -> Option<String>) -> Option<String> {
         let (lines, changed) = &*self.lines;
         let waiting = |lines: &mut Lines| !lines.ended && lines.text.lines().all(|line| find(line).is_none());
@@ -148,12 +150,12 @@ impl Output {
         lines.text.lines().find_map(find)
     }
 
-    /// What has come so far.
+    /// Returns the output so far.
     fn text(&self) -> String {
         self.lines.0.lock().unwrap().text.clone()
     }
 
-    /// All of it, once the process has ended.
+    /// Waits for the end of the process and returns its whole output.
     fn all(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reader");

@@ -1,4 +1,4 @@
-//! A memory store that misbehaves on command: it answers late, is held, fails, or never answers.
+//! A memory store that answers late, fails or hangs on command.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use tower_bearer::{
     },
 };
 
-/// Every way in which a store can fail.
+/// Every kind of store error.
 pub const STORE_ERRORS: [StoreErrorKind; 7] = [
     StoreErrorKind::Unavailable,
     StoreErrorKind::Timeout,
@@ -31,35 +31,35 @@ pub const STORE_ERRORS: [StoreErrorKind; 7] = [
     StoreErrorKind::Overloaded,
 ];
 
-/// How the store answers.
+/// The way in which the store answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {
-    /// At once, as the memory store does.
+    /// Answers at once, as the memory store does.
     AtOnce,
-    /// At the second poll.
+    /// Answers at the second poll.
     Late,
-    /// When [`FaultyStore::release`] is called. The work is done then.
+    /// Does the work and answers when [`FaultyStore::release`] is called.
     Held,
-    /// When [`FaultyStore::release`] is called, though the work is done at once: a node that stalls
-    /// before it has read the answer.
+    /// Does the work at once and answers when [`FaultyStore::release`] is called, as if the node
+    /// stalled before it read the answer.
     DoneThenHeld,
-    /// With this error; nothing is done.
+    /// Fails with this error and does nothing.
     Fails(StoreErrorKind),
-    /// Never.
+    /// Never answers.
     Hangs,
 }
 
-/// A handle: its clones are one store.
+/// A handle of a store. Clones share the store.
 #[derive(Clone)]
 pub struct FaultyStore(Arc<Inner>);
 
 struct Inner {
     clock: Arc<dyn Clock>,
     memory: Mutex<Arc<MemoryStore>>,
-    /// For how long the log is kept, and how stale a node's knowledge may be.
-    wishes: Mutex<(Duration, Duration)>,
+    /// The arguments of `keep_log_for` and `allow_staleness`.
+    log_settings: Mutex<(Duration, Duration)>,
     behaviour: Mutex<Behaviour>,
-    /// The one method that misbehaves, or all of them.
+    /// The method that has the behaviour; `None` for all.
     only: Mutex<Option<&'static str>>,
     released: watch::Sender<u64>,
     calls: AtomicUsize,
@@ -74,7 +74,7 @@ impl FaultyStore {
         Self(Arc::new(Inner {
             memory: Mutex::new(Arc::new(MemoryStore::with_clock(Shared(Arc::clone(&clock))))),
             clock,
-            wishes: Mutex::default(),
+            log_settings: Mutex::default(),
             behaviour: Mutex::new(Behaviour::AtOnce),
             only: Mutex::new(None),
             released: watch::Sender::new(0),
@@ -85,41 +85,42 @@ impl FaultyStore {
         }))
     }
 
-    /// From now on every method answers like this.
+    /// Sets the behaviour of every method.
     pub fn answer(&self, behaviour: Behaviour) {
         *self.0.only.lock().unwrap() = None;
         *self.0.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// From now on this method answers like this, and the others at once.
+    /// Sets the behaviour of one method. The others answer at once.
     pub fn answer_only(&self, method: &'static str, behaviour: Behaviour) {
         *self.0.only.lock().unwrap() = Some(method);
         *self.0.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// Lets those that are held go on.
+    /// Releases all held calls.
     pub fn release(&self) {
         self.0.released.send_modify(|count| *count += 1);
     }
 
-    /// How many calls there were.
+    /// Returns the number of calls.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// How many of them were to change something.
+    /// Returns the number of calls that write.
     pub fn writes(&self) -> usize {
         self.0.writes.load(Ordering::SeqCst)
     }
 
-    /// How many of them asked what has become of a token.
+    /// Returns the number of calls that check a token.
     pub fn checks(&self) -> usize {
         self.0.checks.load(Ordering::SeqCst)
     }
 
-    /// From now on the store is as empty as a new one. What nodes wish of it they tell it again.
+    /// Replaces the store by an empty one with the same log settings, as nodes would set them
+    /// again.
     pub fn lose_everything(&self) {
-        let (keep, staleness) = *self.0.wishes.lock().unwrap();
+        let (keep, staleness) = *self.0.log_settings.lock().unwrap();
         let empty = MemoryStore::with_clock(Shared(Arc::clone(&self.0.clock)));
         empty.keep_log_for(keep);
         empty.allow_staleness(staleness);
@@ -130,12 +131,12 @@ impl FaultyStore {
         Arc::clone(&self.0.memory.lock().unwrap())
     }
 
-    /// How many answers are being waited for now.
+    /// Returns the number of pending answers.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::SeqCst)
     }
 
-    fn ask<T: Send + 'static>(
+    fn call<T: Send + 'static>(
         &self,
         method: &'static str,
         work: impl FnOnce(&MemoryStore) -> StoreAnswer<T> + Send + 'static,
@@ -175,7 +176,7 @@ impl FaultyStore {
     }
 }
 
-/// One clock for a store and the one that takes its place.
+/// The clock that a store shares with its replacement.
 struct Shared(Arc<dyn Clock>);
 
 impl Clock for Shared {
@@ -205,40 +206,40 @@ impl Drop for Waits {
 
 impl SessionStore for FaultyStore {
     fn open(&self, open: OpenSession) -> StoreAnswer<Opened> {
-        self.ask("open", move |store| store.open(open))
+        self.call("open", move |store| store.open(open))
     }
 
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
         let (subject, sid, jti) = (subject.clone(), sid.clone(), jti.clone());
-        self.ask("check", move |store| store.check(&subject, &sid, &jti))
+        self.call("check", move |store| store.check(&subject, &sid, &jti))
     }
 
     fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated> {
-        self.ask("rotate", move |store| store.rotate(rotate))
+        self.call("rotate", move |store| store.rotate(rotate))
     }
 
     fn revoke_session(&self, subject: &Subject, sid: &SessionId) -> StoreAnswer<Revoked> {
         let (subject, sid) = (subject.clone(), sid.clone());
-        self.ask("revoke_session", move |store| store.revoke_session(&subject, &sid))
+        self.call("revoke_session", move |store| store.revoke_session(&subject, &sid))
     }
 
     fn revoke_token(&self, subject: &Subject, jti: &TokenId, until: Timestamp) -> StoreAnswer<Revoked> {
         let (subject, jti) = (subject.clone(), jti.clone());
-        self.ask("revoke_token", move |store| store.revoke_token(&subject, &jti, until))
+        self.call("revoke_token", move |store| store.revoke_token(&subject, &jti, until))
     }
 
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
         let (subject, except) = (subject.clone(), except.cloned());
-        self.ask("revoke_all", move |store| store.revoke_all(&subject, except.as_ref()))
+        self.call("revoke_all", move |store| store.revoke_all(&subject, except.as_ref()))
     }
 
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
         let subject = subject.clone();
-        self.ask("sessions", move |store| store.sessions(&subject, page))
+        self.call("sessions", move |store| store.sessions(&subject, page))
     }
 
     fn ping(&self) -> StoreAnswer<Timestamp> {
-        self.ask("ping", SessionStore::ping)
+        self.call("ping", SessionStore::ping)
     }
 
     fn now(&self) -> Timestamp {
@@ -268,22 +269,22 @@ impl RevocationLog for FaultyStore {
     }
 
     fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
-        self.ask("log", move |store| RevocationLog::read(store, bucket, query))
+        self.call("log", move |store| RevocationLog::read(store, bucket, query))
     }
 
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
-        self.ask("republish", move |store| store.republish(bucket, revocation, until))
+        self.call("republish", move |store| store.republish(bucket, revocation, until))
     }
 
     fn keep_log_for(&self, keep: Duration) {
-        let mut wishes = self.0.wishes.lock().unwrap();
-        wishes.0 = wishes.0.max(keep);
+        let mut log_settings = self.0.log_settings.lock().unwrap();
+        log_settings.0 = log_settings.0.max(keep);
         self.memory().keep_log_for(keep);
     }
 
     fn allow_staleness(&self, staleness: Duration) {
-        let mut wishes = self.0.wishes.lock().unwrap();
-        wishes.1 = wishes.1.max(staleness);
+        let mut log_settings = self.0.log_settings.lock().unwrap();
+        log_settings.1 = log_settings.1.max(staleness);
         self.memory().allow_staleness(staleness);
     }
 
@@ -294,14 +295,14 @@ impl RevocationLog for FaultyStore {
 
 impl Denylist for FaultyStore {
     fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked> {
-        self.ask("deny", move |store| store.deny(deny))
+        self.call("deny", move |store| store.deny(deny))
     }
 
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
-        self.ask("denied", move |store| store.denied(query))
+        self.call("denied", move |store| store.denied(query))
     }
 
-    /// The log and the denials of a memory store are kept for as long as one another.
+    /// A memory store keeps denials as long as the log.
     fn keep_denials_for(&self, keep: Duration) {
         self.keep_log_for(keep);
     }

@@ -1,4 +1,4 @@
-//! A token service on a clock and a store that a test controls, and tokens that it must refuse.
+//! A token service with a clock and a store that the test controls, and tokens that it must refuse.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::FaultyStore;
 pub const SECRET: &str = "a TEST secret that is long enough for every HMAC: 0123456789abcdef0123456789abcdef";
 pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "api";
-/// Where the clock stands at first.
+/// The initial time of the clock.
 pub const START: Timestamp = Timestamp::from_secs(1_767_225_660);
 
 /// Opens a session of this user.
@@ -25,7 +25,8 @@ pub async fn pair(tokens: &TokenService, user: &str) -> TokenPair {
     tokens.create_token_pair(NewSession::new(user)).await.unwrap()
 }
 
-/// Returns whether the token is let in; `None` if the store would have to say and does not answer.
+/// Returns true if the node accepts the token. Returns `None` if the store does not answer and the
+/// node cannot decide.
 pub async fn lets_in(tokens: &TokenService, pair: &TokenPair) -> Option<bool> {
     match tokens.validate_token(pair.access().as_str(), TokenType::Access).await {
         Ok(_) => Some(true),
@@ -35,7 +36,7 @@ pub async fn lets_in(tokens: &TokenService, pair: &TokenPair) -> Option<bool> {
     }
 }
 
-/// A clock, a store and a token service that go by it.
+/// A token service with its clock and store.
 pub struct Fixture {
     pub clock: ManualClock,
     pub store: FaultyStore,
@@ -51,7 +52,7 @@ impl Fixture {
         Self::of(|clock| configure(builder(clock)))
     }
 
-    /// On keys of a test's own, instead of the secret.
+    /// Creates a fixture with other keys than the secret.
     pub fn with_keys(keys: KeySet, configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> Self {
         Self::of(|clock| configure(keyless(clock).keys(keys)))
     }
@@ -72,7 +73,7 @@ impl Fixture {
     }
 }
 
-/// The configuration of a fixture, without its store.
+/// Returns the configuration of a fixture, without its store.
 pub fn builder(clock: &ManualClock) -> TokenServiceBuilder {
     keyless(clock).secret(SECRET)
 }
@@ -81,13 +82,13 @@ fn keyless(clock: &ManualClock) -> TokenServiceBuilder {
     TokenService::builder().issuer(ISSUER).audience(AUDIENCE).clock(clock.clone())
 }
 
-/// Tokens that are bad in every way that the middleware can meet, each with the name of its fault.
+/// Returns a bad token for every fault that the middleware can detect, with the name of the fault.
 pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let tokens = &fixture.tokens;
     let good = || tokens.create_token_pair(NewSession::new("42").scope("read"));
 
     let expired = good().await.unwrap();
-    // The default lifetime of an access token, and the leeway.
+    // The default lifetime of an access token plus the leeway.
     fixture.advance(30 * 60 + 5);
     let revoked = good().await.unwrap();
     tokens.revoke_token(revoked.access().as_str()).await.unwrap();
@@ -101,7 +102,7 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     other_bytes[0] ^= 1;
     let forged = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(other_bytes));
 
-    // All that follow belong to a session that lives, so that each has one fault and no other.
+    // The following tokens belong to a live session, so that each has exactly one fault.
     let session = good().await.unwrap().session_id().to_string();
     let claims_of = |session: &str, issuer: &str, audience: &str| {
         let jti = format!("{session}.0.a");
@@ -127,7 +128,7 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let claims_json = valid.split('.').nth(1).map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
     let claims_json = String::from_utf8(claims_json).unwrap();
     let header = r#"{"alg":"HS256","typ":"at+jwt"}"#;
-    // Made in the same ways without a fault, they are good.
+    // The same constructions without a fault give good tokens.
     for faultless in [signed_by(key(), &claims(ISSUER, AUDIENCE)), sign(header, &claims_json)] {
         tokens.validate_token(&faultless, TokenType::Access).await.unwrap();
     }
@@ -161,20 +162,20 @@ fn unsigned(claims: &str) -> String {
     format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
 }
 
-/// Signs any header and claims with the service's own secret, by HS256.
+/// Signs any header and claims by HS256 with the service's secret.
 pub fn sign(header: &str, claims: &str) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     sign_with(jsonwebtoken::Algorithm::HS256, &key, header.as_bytes(), claims.as_bytes())
 }
 
-/// Signs any bytes as header and payload with any key, whatever the header says.
+/// Signs any bytes as header and payload with any key and algorithm, independently of the header.
 pub fn sign_with(algorithm: jsonwebtoken::Algorithm, key: &EncodingKey, header: &[u8], payload: &[u8]) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let signature = signature(algorithm, key, message.as_bytes());
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The signature of any bytes.
+/// Returns the signature of any bytes.
 pub fn signature(algorithm: jsonwebtoken::Algorithm, key: &EncodingKey, message: &[u8]) -> Vec<u8> {
     #[cfg(feature = "aws-lc-rs")]
     use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
@@ -185,7 +186,7 @@ pub fn signature(algorithm: jsonwebtoken::Algorithm, key: &EncodingKey, message:
     signer.try_sign(message).unwrap()
 }
 
-/// A part of a token's text, read without any check.
+/// Returns a segment of a token as JSON, without any check.
 pub fn read_part(token: &str, part: usize) -> serde_json::Value {
     let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(part).unwrap()).unwrap();
     serde_json::from_slice(&bytes).unwrap()

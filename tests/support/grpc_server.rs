@@ -1,4 +1,4 @@
-//! A gRPC server on a port of its own, and a client of it.
+//! A gRPC server on its own port, and a client.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic_health::pb::health_client::HealthClient;
 
-/// A running server. Dropping it ends it.
+/// A running server. Dropping it stops the server.
 pub struct GrpcServer {
     pub server: JoinHandle<()>,
     pub address: SocketAddr,
@@ -19,7 +19,7 @@ impl Drop for GrpcServer {
     }
 }
 
-/// Runs a router. A macro, because the type of a router is longer than its test.
+/// Runs a router. It is a macro because the type of a router is very long.
 macro_rules! run_grpc {
     ($router:expr) => {{
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));

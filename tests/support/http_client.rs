@@ -1,4 +1,4 @@
-//! An HTTP client that knows nothing of the crate, so it sees what any client sees.
+//! An HTTP client that uses nothing of the crate, so it sees what any client sees.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -24,14 +24,14 @@ pub struct HttpClient {
     url: String,
 }
 
-/// A request, put together before it is sent.
+/// A request under construction.
 pub struct Call {
     client: HttpClient,
     request: http::request::Builder,
     body: Body,
 }
 
-/// A response, read to its end.
+/// A response with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -77,20 +77,20 @@ impl Call {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    /// A body with its `Content-Length`.
+    /// Sets a body with its `Content-Length`.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = Either::Left(Full::new(body.into()));
         self
     }
 
-    /// A body in chunks, so that its length is not told beforehand.
+    /// Sets a body in chunks, without `Content-Length`.
     pub fn chunked(mut self, body: &[u8]) -> Self {
         let frames: Vec<_> = body.chunks(1000).map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk)))).collect();
         self.body = Either::Right(StreamBody::new(futures_util::stream::iter(frames)));
         self
     }
 
-    /// Sends it. Any answer will do; none at all is a failure of the test.
+    /// Sends the request. Panics if there is no answer.
     pub async fn send(self) -> Answer {
         let request = self.request.body(self.body).expect("a request");
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -111,13 +111,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The member `error` of the body.
+    /// Returns the member `error` of the body.
     pub fn error(&self) -> Option<String> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
         Some(body.get("error")?.as_str()?.to_owned())
     }
 
-    /// This answer, if it has this status.
+    /// Returns the answer. Panics if it has another status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");

@@ -1,4 +1,4 @@
-//! The log at TRACE of a test's thread, on which its tasks run too unless it asks for more threads.
+//! The log at TRACE of a test's thread. The tasks of a single-threaded runtime run there too.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 
 use tracing::subscriber::DefaultGuard;
 
-/// What has been logged since it was made.
+/// The events of this thread since its creation.
 pub struct Log {
     lines: Lines,
     _capture: DefaultGuard,
@@ -17,13 +17,13 @@ pub struct Log {
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Listens until it is dropped.
+    /// Starts to capture events, until the value is dropped.
     pub fn capture() -> Self {
-        // While one subscriber alone exists, tracing asks the thread that first comes by an event
-        // whether anybody wants it, and believes that for all threads: a test without a log would
-        // silence it for those that have one. So every thread has a subscriber.
-        static EVERYWHERE: Once = Once::new();
-        EVERYWHERE.call_once(|| {
+        // With a single subscriber, tracing caches the interest of the first thread that meets an
+        // event, for all threads. A test without a log would so silence the others. A global
+        // subscriber prevents that cache.
+        static GLOBAL: Once = Once::new();
+        GLOBAL.call_once(|| {
             tracing::subscriber::set_global_default(tracing_subscriber::registry())
                 .expect("no other global subscriber");
         });
@@ -37,7 +37,7 @@ impl Log {
         Self { lines, _capture: tracing::subscriber::set_default(subscriber) }
     }
 
-    /// One line an event: time, level, module, message, fields.
+    /// Returns one line per event: time, level, module, message, fields.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.lines.0.lock().expect("no panic")).into_owned()
     }

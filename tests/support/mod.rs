@@ -1,4 +1,5 @@
-//! Tools that tests share. A test that needs a Redis starts its own, in a folder of its own.
+//! Helpers that the test binaries share. A test that needs Redis starts its own server in its own
+//! folder.
 #![allow(
     dead_code,
     unused_imports,
@@ -9,7 +10,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_wrap,
-    reason = "each test binary takes its own part of this; a harness that fails should say so at once"
+    reason = "each test binary uses a part of these helpers, and a failing helper should panic at once"
 )]
 
 pub mod altered_store;
@@ -58,15 +59,14 @@ pub use self::{
 #[cfg(feature = "redis")]
 pub use self::{monitor::Monitor, proxy::Proxy, redis_server::RedisServer};
 
-/// The patience of a test that waits: so long that only a hang takes longer, even on a busy
-/// machine.
+/// The time limit of a wait. Only a hang takes longer, even on a busy machine.
 pub const HANG: Duration = Duration::from_secs(30);
 
-/// The patience for a condition of other processes, such as sentinels that must find each other: a
-/// build beside the tests has made that take longer than [`HANG`].
+/// The time limit of [`eventually`]. Conditions of other processes, such as sentinels that find
+/// each other, have taken longer than [`HANG`] while a build ran beside the tests.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until `condition` holds. Panics with `what` if it does not in two minutes.
+/// Waits until `condition` returns a value. Panics with `what` after two minutes.
 pub async fn eventually<F, T>(what: &str, mut condition: F) -> T
 where
     F: AsyncFnMut() -> Option<T>,
@@ -81,13 +81,12 @@ where
     }
 }
 
-/// Runs `operation` while Tokio's clock is paused. Returns its output and the time that it took by
-/// that clock.
+/// Runs `operation` with Tokio's clock paused. Returns its output and the time that it took by that
+/// clock.
 ///
-/// A paused clock moves only when nothing else can happen, and then to the next timer. So a wait
-/// for a peer that never answers takes exactly its deadline, on a machine of any speed. The runtime
-/// must have one thread, and nothing that does get an answer may run meanwhile: its timers would
-/// not wait for that.
+/// A paused clock moves only when all tasks wait, and then to the next timer. So a wait for a
+/// silent peer takes exactly its deadline on any machine. Needs a runtime of one thread. No call
+/// that gets an answer may run meanwhile, because its timers would fire before the answer.
 pub async fn on_a_paused_clock<F: Future>(operation: F) -> (F::Output, Duration) {
     tokio::time::pause();
     let began = tokio::time::Instant::now();

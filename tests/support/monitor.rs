@@ -1,4 +1,4 @@
-//! The commands that a Redis receives, as `MONITOR` shows them.
+//! Records the commands that a Redis receives, by `MONITOR`.
 
 use std::{
     io::{Read, Write},
@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-/// Listens from its start on.
+/// A running recording.
 pub struct Monitor {
     stream: TcpStream,
     reader: thread::JoinHandle<Vec<u8>>,
 }
 
 impl Monitor {
-    /// Listens on a server of the loopback address, which may ask for a password.
+    /// Starts to record the commands of a local server, which may need a password.
     pub fn start(port: u16, password: Option<&str>) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
@@ -27,24 +27,23 @@ impl Monitor {
         let mut reader = stream.try_clone().expect("the same stream");
         let reader = thread::spawn(move || {
             let mut told = Vec::new();
-            // It ends with the server, which may be a reset, or when the test has heard enough.
+            // An error is the end of the recording: a server that ends may reset the connection.
             let _ = reader.read_to_end(&mut told);
             told
         });
         Self { stream, reader }
     }
 
-    /// All that was told until the server ended.
+    /// Returns all that was recorded until the server ended.
     pub fn all(self) -> String {
         String::from_utf8_lossy(&self.reader.join().expect("the reader")).into_owned()
     }
 
-    /// All that was told up to now. The server tells its listeners of a command before it answers
-    /// the next one, so a command of the test's own that was answered is the last that has to be
-    /// waited for: `last` stands in it.
+    /// Waits until a command that contains `last` is recorded, and returns everything so far. The
+    /// test must have sent that command last and got its answer.
     pub async fn until(self, last: &str) -> String {
         let Self { stream, reader } = self;
-        // `QUIT` is answered after all that was shown before.
+        // The server answers `QUIT` after all earlier output.
         let _ = (&stream).write_all(b"QUIT\r\n");
         let told = tokio::task::spawn_blocking(move || reader.join().expect("the reader")).await.expect("the reader");
         drop(stream);
@@ -54,7 +53,7 @@ impl Monitor {
     }
 }
 
-/// The bytes that `MONITOR` shows in its own escapes: `\x00`, `\n`, `\"`.
+/// Decodes the escapes of `MONITOR`: `\x00`, `\n`, `\"`.
 pub fn unescaped(told: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::new(), told.as_bytes());
     while let [first, tail @ ..] = rest {

@@ -1,5 +1,4 @@
-//! A TCP proxy that misbehaves on command: it freezes, leads elsewhere, or cuts every connection
-//! after some bytes.
+//! A TCP proxy that on command freezes, changes its target, or cuts connections.
 
 use std::{
     collections::HashSet,
@@ -21,12 +20,13 @@ use tokio::{
 
 const UNLIMITED: i64 = i64::MAX;
 
-/// A number of bytes, as budgets are counted.
+/// Converts a number of bytes to the type of the budgets.
 fn count(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(UNLIMITED)
 }
 
-/// Stands between a client and a server on the loopback address. Dropping it closes everything.
+/// A proxy between clients and a server on the loopback address. Dropping it closes all
+/// connections.
 pub struct Proxy {
     port: u16,
     state: Arc<State>,
@@ -34,32 +34,31 @@ pub struct Proxy {
 }
 
 struct State {
-    /// Towards the server.
+    /// The bytes towards the server.
     requests: Direction,
-    /// Towards the client.
+    /// The bytes towards the client.
     replies: Direction,
-    /// Counts up: every connection of an earlier number is closed.
+    /// A counter. Its increase closes the connections of earlier numbers.
     cut: watch::Sender<u64>,
-    /// Counts up: a connection of an earlier number stays open, and nothing passes through it any
-    /// more.
+    /// A counter. Its increase silences the connections of earlier numbers, which stay open.
     silenced: AtomicU64,
-    /// New connections are accepted and nothing passes through them.
+    /// New connections are accepted, but nothing passes.
     holds_new: watch::Sender<bool>,
-    /// From these addresses nothing passes: their connections stay open, and are closed when that
-    /// is over.
+    /// The blocked client addresses. Their connections stay open without traffic, and are closed at
+    /// the end of the block.
     blocked: watch::Sender<HashSet<IpAddr>>,
-    /// Where new connections lead.
+    /// The target port of new connections.
     server_port: AtomicU16,
 }
 
 struct Direction {
     frozen: watch::Sender<bool>,
-    /// How many bytes may still pass before everything is cut.
+    /// The bytes that may pass before all connections are cut.
     budget: AtomicI64,
-    /// How many bytes may still pass before this direction freezes.
+    /// The bytes that may pass before this direction freezes.
     hold: AtomicI64,
     wire: Mutex<Option<Wire>>,
-    /// What is put in before the next bytes.
+    /// Bytes to insert before the next ones.
     forged: Mutex<Vec<u8>>,
     passed: AtomicU64,
 }
@@ -68,12 +67,12 @@ struct Direction {
 #[derive(Clone, Copy)]
 struct Wire {
     bytes_per_second: u64,
-    /// When it has sent all that it was given.
+    /// The time at which the link will have sent everything.
     free: Instant,
 }
 
 impl Direction {
-    /// Waits for as long as the wire takes to send so many bytes after those before.
+    /// Waits until the link would have sent these bytes after all earlier ones.
     async fn send(&self, bytes: usize) {
         let free = {
             let mut wire = self.wire.lock().expect("no panic");
@@ -104,116 +103,113 @@ impl Proxy {
         Self { port, state, acceptor }
     }
 
-    /// The URL to connect to instead of the server's.
+    /// Returns the URL to use instead of the server's.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// The port to connect to instead of the server's.
+    /// Returns the port to use instead of the server's.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Holds back all bytes in both directions. New connections are accepted and held back too.
+    /// Holds back all bytes in both directions, also on new connections.
     pub fn freeze(&self) {
         self.freeze_requests();
         self.freeze_replies();
     }
 
-    /// Holds back what goes to the server.
+    /// Holds back the bytes towards the server.
     pub fn freeze_requests(&self) {
         self.state.requests.frozen.send_replace(true);
     }
 
-    /// Holds back what comes from the server.
+    /// Holds back the bytes towards the client.
     pub fn freeze_replies(&self) {
         self.state.replies.frozen.send_replace(true);
     }
 
-    /// Lets everything pass again, what was held back first.
+    /// Lets everything pass again, beginning with the held bytes.
     pub fn resume(&self) {
         self.state.requests.frozen.send_replace(false);
         self.state.replies.frozen.send_replace(false);
         self.state.holds_new.send_replace(false);
     }
 
-    /// Lets nothing pass through the connections of now, for ever; they stay open. New ones are
-    /// served.
+    /// Silences the present connections for ever without closing them. Serves new ones.
     pub fn silence(&self) {
         self.state.silenced.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Lets nothing pass through new connections until [`resume`](Self::resume); they stay open.
+    /// Keeps new connections open but silent until [`resume`](Self::resume).
     pub fn hold_new_connections(&self) {
         self.state.holds_new.send_replace(true);
     }
 
-    /// Parts the network: nothing passes from or to these addresses any more, and nobody is told.
+    /// Partitions the network: silently drops all traffic from and to these addresses.
     pub fn block(&self, sources: &[&str]) {
         self.state.blocked.send_replace(sources.iter().map(|ip| ip.parse().expect("an address")).collect());
     }
 
-    /// Joins the network again: connections that were silent are closed.
+    /// Ends the partition, and closes the blocked connections.
     pub fn unblock(&self) {
         self.state.blocked.send_replace(HashSet::new());
     }
 
-    /// Leads new connections to another server. Those of now stay.
+    /// Directs new connections to another server. Present ones stay.
     pub fn move_to(&self, server_port: u16) {
         self.state.server_port.store(server_port, Ordering::SeqCst);
     }
 
-    /// Closes every connection now. New ones are served.
+    /// Closes all connections. Serves new ones.
     pub fn cut(&self) {
         self.state.cut();
     }
 
-    /// Lets `bytes` more pass towards the server, then closes every connection; new ones are served
-    /// without a limit.
+    /// Closes all connections after `bytes` more towards the server. New connections have no limit.
     pub fn cut_requests_after(&self, bytes: u32) {
         self.state.requests.budget.store(bytes.into(), Ordering::SeqCst);
     }
 
-    /// Lets `bytes` more pass towards the client, then closes every connection; new ones are served
-    /// without a limit.
+    /// Closes all connections after `bytes` more towards the client. New connections have no limit.
     pub fn cut_replies_after(&self, bytes: u32) {
         self.state.replies.budget.store(bytes.into(), Ordering::SeqCst);
     }
 
-    /// Lets `bytes` more pass towards the server, then holds back the rest until
+    /// Lets `bytes` more pass towards the server, and holds back the rest until
     /// [`resume`](Self::resume).
     pub fn hold_requests_after(&self, bytes: u64) {
         self.state.requests.hold.store(i64::try_from(bytes).expect("a small number"), Ordering::SeqCst);
     }
 
-    /// Whether requests are held back.
+    /// Returns true if requests are held back.
     pub fn holds_requests(&self) -> bool {
         *self.state.requests.frozen.borrow()
     }
 
-    /// Puts an answer before the next one, also while replies are held back: later ones go to the
-    /// wrong questions.
+    /// Inserts a reply before the next one, even while replies are held back. Later replies then
+    /// answer the wrong requests.
     pub fn forge_reply(&self, reply: &[u8]) {
         self.state.replies.forged.lock().expect("no panic").extend_from_slice(reply);
     }
 
-    /// Makes the link as slow as this towards the client, as if all connections shared one wire.
+    /// Limits the speed towards the client, for all connections together.
     pub fn slow_replies(&self, bytes_per_second: u64) {
         *self.state.replies.wire.lock().expect("no panic") = Some(Wire { bytes_per_second, free: Instant::now() });
     }
 
-    /// Takes a limit back that was not reached.
+    /// Removes a limit that was not reached.
     pub fn unlimited(&self) {
         self.state.requests.budget.store(UNLIMITED, Ordering::SeqCst);
         self.state.replies.budget.store(UNLIMITED, Ordering::SeqCst);
     }
 
-    /// How many bytes have passed towards the server.
+    /// Returns the number of bytes that passed towards the server.
     pub fn request_bytes(&self) -> u64 {
         self.state.requests.passed.load(Ordering::SeqCst)
     }
 
-    /// How many bytes have passed towards the client.
+    /// Returns the number of bytes that passed towards the client.
     pub fn reply_bytes(&self) -> u64 {
         self.state.replies.passed.load(Ordering::SeqCst)
     }
@@ -275,7 +271,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
                 _ = cut.changed() => return,
                 _ = blocked.wait_for(|blocked| blocked.contains(&ip)) => (),
             }
-            // Open and silent: what the pumps hold is dropped with them.
+            // Dropping the pumps drops the bytes that they hold. The connection stays open.
             tokio::select! {
                 _ = cut.changed() => (),
                 _ = blocked.wait_for(|blocked| !blocked.contains(&ip)) => (),

@@ -1,4 +1,4 @@
-//! A Redis and a store for one test, with short names for common calls.
+//! A Redis server and a store for one test, with short names for common calls.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -29,7 +29,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// One bucket, so that every key of a test has a name that can be written down.
+    /// Starts a server and a store with one bucket, so that a test knows the name of every key.
     pub async fn new() -> Self {
         Self::on(RedisServer::start()).await
     }
@@ -83,7 +83,7 @@ impl Fixture {
         }
     }
 
-    /// The whole log of the one bucket; its chain is checked on the way.
+    /// Returns the whole log of the bucket, and checks its chain.
     pub async fn log(&self) -> Vec<LogEntry> {
         let page = self.store.read(0, LogQuery::from_start()).await.expect("the log");
         if let Some(last) = page.entries.last() {
@@ -97,7 +97,7 @@ impl Fixture {
     }
 }
 
-/// Changes a request, whose type is non-exhaustive.
+/// Changes a request of a non-exhaustive type.
 pub fn with<T>(mut request: T, change: impl FnOnce(&mut T)) -> T {
     change(&mut request);
     request
@@ -115,13 +115,13 @@ pub fn rotation(subject: &str, sid: &str, counter: u32, grace: Duration) -> Rota
     RotateRefresh::new(subject, sid.into(), counter, IDLE, grace)
 }
 
-/// Asks about a token of another issuer. An empty id is none.
+/// Returns a query about a token of another issuer. An empty text stands for a missing id.
 pub fn query(issuer: &str, jti: &str, sid: &str, subject: &str) -> DenyQuery {
-    fn some<Id: for<'a> From<&'a str>>(text: &str) -> Option<Id> {
+    fn non_empty<Id: for<'a> From<&'a str>>(text: &str) -> Option<Id> {
         (!text.is_empty()).then(|| text.into())
     }
     with(DenyQuery::new(issuer), |query| {
-        (query.jti, query.sid, query.subject) = (some(jti), some(sid), some(subject));
+        (query.jti, query.sid, query.subject) = (non_empty(jti), non_empty(sid), non_empty(subject));
     })
 }
 
@@ -132,7 +132,7 @@ pub async fn open(store: &RedisStore, subject: &str, sid: &str) -> u64 {
     }
 }
 
-/// A user of a bucket that is wanted.
+/// Returns a user whose bucket satisfies `is_wanted`.
 pub fn user_of(store: &RedisStore, is_wanted: impl Fn(u32) -> bool) -> String {
     (0..1000).map(|n| format!("user-{n}")).find(|user| is_wanted(store.bucket_of(user))).expect("a user of the bucket")
 }
@@ -145,21 +145,21 @@ pub fn successor(rotated: Rotated) -> Successor {
 }
 
 /// Waits until the store's clock shows a later moment than `moment`.
-pub async fn pass(store: &RedisStore, moment: Timestamp) {
+pub async fn wait_until_after(store: &RedisStore, moment: Timestamp) {
     super::eventually("the store's clock moves on", async || {
         (store.ping().await.expect("a ping") > moment).then_some(())
     })
     .await;
 }
 
-/// A node: a token service with a store of its own on the server at this URL, configured further.
-/// It waits longer for an answer than the default: a machine may be busy.
+/// Starts a token service with its own store on the server at this URL. Its timeout is longer than
+/// the default, because a machine may be busy.
 pub async fn node(url: &str, configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> TokenService {
     let store = RedisStore::builder(url).timeout(super::HANG).connect().await.expect("a store");
     node_on(store, configure)
 }
 
-/// A node on this store.
+/// Returns a token service on this store.
 pub fn node_on(store: RedisStore, configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> TokenService {
     let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
     configure(builder).build().expect("a service")

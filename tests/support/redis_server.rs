@@ -1,4 +1,4 @@
-//! A real `redis-server` for one test: on a free loopback port, in a folder that is removed.
+//! A real `redis-server` for one test, on a free loopback port and in a temporary folder.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 
-/// How long a server may take to start, or to answer a test: so long that only a hang takes longer.
+/// The time limit for a server to start or to answer. Only a hang takes longer.
 const START: Duration = Duration::from_secs(30);
 
 /// A running `redis-server`. Dropping it kills the server and removes its folder.
@@ -29,9 +29,8 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// Starts a server with further options, as on its command line: `&["--maxmemory", "3mb"]`. A
-    /// password is to be set later (`CONFIG SET requirepass`): that the server has started is seen
-    /// without one.
+    /// Starts a server with further command-line options, such as `&["--maxmemory", "3mb"]`. Set a
+    /// password later by `CONFIG SET requirepass`, because the start is detected without one.
     pub fn start_with(options: &[&str]) -> Self {
         for _ in 0..20 {
             let port = free_port();
@@ -46,40 +45,40 @@ impl RedisServer {
         panic!("redis-server does not start; is it installed?");
     }
 
-    /// The URL to connect to.
+    /// Returns the URL to connect to.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// The port it listens on. It stays the same over [`restart`](Self::restart).
+    /// Returns the port, which [`restart`](Self::restart) keeps.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A new connection, for what the test itself wants to do on the server.
+    /// Opens a connection for the test's own commands.
     pub async fn admin(&self) -> MultiplexedConnection {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(START)).set_connection_timeout(Some(START));
         let client = Client::open(self.url()).expect("the server's URL");
         client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection to the server")
     }
 
-    /// Stops the process where it stands (`SIGSTOP`): connections stay open, nothing answers.
+    /// Pauses the process (`SIGSTOP`). Connections stay open without answers.
     pub fn pause(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a paused process go on (`SIGCONT`).
+    /// Resumes a paused process (`SIGCONT`).
     pub fn resume(&self) {
         self.signal("-CONT");
     }
 
-    /// Ends the server the orderly way (`SIGTERM`), so that it saves what it is configured to save.
+    /// Stops the server by `SIGTERM`, so that it saves its data as configured.
     pub fn stop(&mut self) {
         self.signal("-TERM");
         self.reap();
     }
 
-    /// Ends the server at once (`SIGKILL`).
+    /// Kills the server (`SIGKILL`).
     pub fn kill(&mut self) {
         if let Some(child) = &mut self.child {
             let _ = child.kill();
@@ -87,7 +86,7 @@ impl RedisServer {
         self.reap();
     }
 
-    /// Kills the server if it runs and starts it again: same port, same folder, same options.
+    /// Kills the server if it runs, and starts it with the same port, folder and options.
     pub fn restart(&mut self) {
         self.kill();
         assert!(self.launch(), "the server does not start again on port {}", self.port);
@@ -108,8 +107,8 @@ impl RedisServer {
         self.child = Some(child);
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            // Another server may have taken the port in between: only the process that was started
-            // counts.
+            // Another server may have taken the port, so the answer must come from the started
+            // process.
             if self.process_id() == Some(id) {
                 return true;
             }
@@ -122,7 +121,7 @@ impl RedisServer {
         false
     }
 
-    /// The id of the process that answers on the port.
+    /// Returns the id of the process that answers on the port.
     fn process_id(&self) -> Option<u32> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
@@ -157,7 +156,7 @@ impl Drop for RedisServer {
     }
 }
 
-/// A port of the loopback address that nobody listens on now.
+/// Returns a free port of the loopback address.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a bound listener").port()

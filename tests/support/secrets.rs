@@ -1,11 +1,11 @@
-//! Looks for secrets where none may be: any 16 bytes of a token, password, hash or key.
+//! Searches texts for secrets: any 16 bytes of a token, password, hash or key.
 
 use std::collections::HashMap;
 
-/// So many bytes of a secret in a row are a leak.
+/// The number of consecutive bytes of a secret that count as a leak.
 pub const WINDOW: usize = 16;
 
-/// What must not be found. Secrets shorter than the window are looked for whole.
+/// The secrets to search for. A secret shorter than the window is searched for as a whole.
 #[derive(Default)]
 pub struct Secrets {
     windows: HashMap<Vec<u8>, String>,
@@ -13,7 +13,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Adds a secret; `name` is what a failure calls it.
+    /// Adds a secret, which failures call `name`.
     pub fn add(&mut self, name: &str, secret: impl AsRef<[u8]>) {
         let secret = secret.as_ref();
         assert!(!secret.is_empty(), "{name} is empty: it would be found everywhere");
@@ -25,7 +25,7 @@ impl Secrets {
         }
     }
 
-    /// The first secret in `text`, with where it stands.
+    /// Returns the name of a secret in `text`, with its position and the text around it.
     pub fn find_in(&self, text: &[u8]) -> Option<String> {
         let whole = text.windows(WINDOW).enumerate().find_map(|(at, window)| Some((at, self.windows.get(window)?)));
         let short = || {
@@ -38,7 +38,7 @@ impl Secrets {
         Some(format!("{name} at byte {at}: ...{}...", String::from_utf8_lossy(around)))
     }
 
-    /// Fails if `text` holds a secret.
+    /// Panics if `text` contains a secret.
     #[track_caller]
     pub fn must_not_be_in(&self, place: &str, text: impl AsRef<[u8]>) {
         if let Some(found) = self.find_in(text.as_ref()) {

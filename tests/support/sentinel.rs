@@ -10,10 +10,11 @@ use tower_bearer::store::RedisStore;
 
 use super::{RedisServer, eventually, redis_server::free_port};
 
-/// The name by which sentinels know the primary.
+/// The sentinels' name of the primary.
 pub const MASTER: &str = "main";
 
-/// A running sentinel with settings of the test's own. Dropping it kills it and removes its folder.
+/// A running sentinel with the test's settings. Dropping it kills the sentinel and removes its
+/// folder.
 pub struct SentinelProcess {
     child: Child,
     port: u16,
@@ -21,8 +22,8 @@ pub struct SentinelProcess {
 }
 
 impl SentinelProcess {
-    /// Starts a sentinel on this port that watches the primary on another. A primary is dead after
-    /// half a second, if `quorum` sentinels say so.
+    /// Starts a sentinel on `port` for the primary on port `primary`. It declares the primary dead
+    /// after half a second if `quorum` sentinels agree.
     pub fn start(port: u16, primary: u16, quorum: u32, settings: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("tower-bearer-sentinel-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the sentinel");
@@ -44,7 +45,7 @@ impl SentinelProcess {
         Self { child, port, folder }
     }
 
-    /// The URL to ask it at.
+    /// Returns the URL of the sentinel.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
@@ -58,7 +59,7 @@ impl Drop for SentinelProcess {
     }
 }
 
-/// A sentinel that decides alone.
+/// A sentinel with a quorum of one.
 pub struct Sentinel(SentinelProcess);
 
 impl Sentinel {
@@ -67,12 +68,12 @@ impl Sentinel {
         Self(SentinelProcess::start(free_port(), primary, 1, ""))
     }
 
-    /// The URL to ask it at.
+    /// Returns the URL of the sentinel.
     pub fn url(&self) -> String {
         self.0.url()
     }
 
-    /// A store on the primary that it names, as soon as it does.
+    /// Waits until the sentinel names a primary, and returns a store on that primary.
     pub async fn store(&self) -> RedisStore {
         let urls = [self.url()];
         eventually("the store connects", async || RedisStore::sentinel(urls.clone(), MASTER).connect().await.ok()).await
@@ -109,7 +110,7 @@ impl Replicated {
         Self { primary, replica, sentinel }
     }
 
-    /// Waits until the replica has all that the primary has now.
+    /// Waits until the replica has all present data of the primary.
     pub async fn wait_until_replicated(&self) {
         let (mut primary, mut replica) = (self.primary.admin().await, self.replica.admin().await);
         let mut info = redis::cmd("INFO");

@@ -1,4 +1,4 @@
-//! The TEST keys, as a service holds them and as a test signs with them.
+//! The TEST keys, as keys of a service and as keys for a test's own signatures.
 
 use std::{fs, path::Path};
 
@@ -7,12 +7,12 @@ use tower_bearer::jwt::{Algorithm, SigningKey};
 
 use super::fixture::SECRET;
 
-/// A file of `tests/keys`.
+/// Returns the text of a file in `tests/keys`.
 pub fn text(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys").join(name)).expect(name)
 }
 
-/// The key of a service for this algorithm.
+/// Returns the service's key for this algorithm.
 pub fn signing(algorithm: Algorithm) -> SigningKey {
     match file(algorithm) {
         None => SigningKey::from_secret(algorithm, SECRET),
@@ -21,7 +21,7 @@ pub fn signing(algorithm: Algorithm) -> SigningKey {
     .expect("a TEST key")
 }
 
-/// The same key, to sign what the service would not.
+/// Returns the same key for `jsonwebtoken`, to sign tokens that the service would not sign.
 pub fn encoding(algorithm: Algorithm) -> EncodingKey {
     let pem = file(algorithm).map(text);
     let pem = |of: fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>| of(pem.clone().unwrap().as_bytes()).unwrap();

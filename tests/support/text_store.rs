@@ -1,4 +1,4 @@
-//! The calls of a store with ids as plain text.
+//! Store calls that take ids as plain text.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use tower_bearer::{
     },
 };
 
-/// The three traits of a store as one, with text for ids: a test reads as the sequence it checks.
+/// The three traits of a store in one, with plain text for ids.
 ///
-/// A test imports it in place of the three traits, whose methods have the same names.
+/// Import it instead of the three traits, whose methods have the same names.
 pub trait TextStore: SessionStore + RevocationLog + Denylist {
     fn open(&self, open: OpenSession) -> StoreAnswer<Opened> {
         SessionStore::open(self, open)

@@ -1,12 +1,12 @@
-//! Users of an application, as far as tests of the layers need them.
+//! The users of an application, for tests of the layers.
 
 use tower_bearer::{
     BoxError, NoClaims, Subject,
     users::{Credentials, Grant, UserAuthentication},
 };
 
-/// User 42 is alice, the lookup of 500 fails, that of 666 panics, and all others are deleted.
-/// Nobody can log in.
+/// User 42 is alice. The lookup fails for user 500, panics for 666, and finds no other user. Nobody
+/// can log in.
 pub struct Users;
 
 impl UserAuthentication for Users {

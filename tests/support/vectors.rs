@@ -2,49 +2,51 @@
 //! predecessor.
 //!
 //! They stand in the folder that `TOWER_BEARER_VECTORS` names, by default `../shared/vectors`
-//! beside the crate. Where they are absent a test says so and passes.
+//! beside the crate. Each test that reads them is `#[ignore]`d, so that it is reported as ignored
+//! where they are absent. `scripts/test.sh` runs it where they are.
 #![allow(
     dead_code,
     unreachable_pub,
-    clippy::expect_used,
     clippy::panic,
-    reason = "each test takes its own part of this"
+    reason = "each test takes its own part of this, and fails without its vectors"
 )]
 
-use std::{env, fs, io, path::PathBuf};
+use std::{env, fs, path::PathBuf};
 
-/// The folder of all vectors.
+/// Returns the folder of all vectors.
 pub fn folder() -> PathBuf {
     env::var_os("TOWER_BEARER_VECTORS")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"), PathBuf::from)
 }
 
-/// A file of it.
-pub fn read(path: &str) -> Option<Vec<u8>> {
-    match fs::read(folder().join(path)) {
-        Ok(bytes) => Some(bytes),
-        Err(error) => absent(path, &error),
-    }
+/// Returns the content of a file of the folder.
+///
+/// # Panics
+///
+/// Panics if the file cannot be read.
+pub fn read(path: &str) -> Vec<u8> {
+    let path = folder().join(path);
+    fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}; set TOWER_BEARER_VECTORS", path.display()))
 }
 
-/// All files in a folder of it whose names begin so, in the order of their names.
-pub fn read_all(path: &str, prefix: &str) -> Option<Vec<(String, Vec<u8>)>> {
-    let entries = match fs::read_dir(folder().join(path)) {
-        Ok(entries) => entries,
-        Err(error) => return absent(path, &error),
-    };
+/// Returns all files of a folder in it whose names begin with `prefix`, sorted by name.
+///
+/// # Panics
+///
+/// Panics if the folder or a file cannot be read.
+pub fn read_all(path: &str, prefix: &str) -> Vec<(String, Vec<u8>)> {
+    let path = folder().join(path);
+    let entries = fs::read_dir(&path)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}; set TOWER_BEARER_VECTORS", path.display()));
     let mut files: Vec<_> = entries
-        .map(|entry| entry.expect("an entry of the vectors' folder"))
+        .map(|entry| entry.unwrap_or_else(|error| panic!("cannot list {}: {error}", path.display())))
         .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
         .filter(|(name, _)| name.starts_with(prefix))
-        .map(|(name, path)| (name, fs::read(path).expect("a vector")))
+        .map(|(name, path)| {
+            let content = fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+            (name, content)
+        })
         .collect();
     files.sort();
-    Some(files)
-}
-
-fn absent<T>(path: &str, error: &io::Error) -> Option<T> {
-    assert_eq!(error.kind(), io::ErrorKind::NotFound, "{path}: {error}");
-    println!("skipped: no {path} in {}; set TOWER_BEARER_VECTORS", folder().display());
-    None
+    files
 }

@@ -1,4 +1,4 @@
-//! A hyper server around a service, and raw bytes that no client library would send.
+//! A hyper server around a service, and raw requests that no client library would send.
 
 use std::{
     convert::Infallible,
@@ -24,7 +24,7 @@ use tower::Service;
 
 use super::HANG;
 
-/// HTTP/1 and HTTP/2 on a free port of the loopback address. Dropping it ends the server.
+/// A server for HTTP/1 and HTTP/2 on a free loopback port. Dropping it stops the server.
 pub struct WireServer {
     address: SocketAddr,
     acceptor: JoinHandle<()>,
@@ -45,7 +45,7 @@ impl WireServer {
                 let service = TowerToHyperService::new(service.clone());
                 tokio::spawn(async move {
                     let server = auto::Builder::new(TokioExecutor::new());
-                    // An error here is the server's answer to what a test has sent.
+                    // A test may send invalid requests, so an error is expected here.
                     let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
                 });
             }
@@ -57,22 +57,22 @@ impl WireServer {
         self.address
     }
 
-    /// A connection of one's own.
+    /// Opens a connection.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.expect("a connection")
     }
 
-    /// Sends these bytes on a connection of their own and reads all that comes back, until the
-    /// server closes. `what` is what a failure calls it.
+    /// Sends these bytes on a new connection, and returns everything until the server closes it. A
+    /// failure names `what`.
     pub async fn exchange(&self, what: &str, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect().await;
-        // A server that has refused already need not read the rest.
+        // A server may refuse and close before it has read everything.
         let _ = stream.write_all(bytes).await;
         read_to_end(what, &mut stream).await
     }
 
-    /// The same for a server that may still wait for more: it is told after its first answer, or at
-    /// once if `what` was sent is no whole request, that nothing more comes.
+    /// Does the same, but shuts the connection down for writing after the first bytes of the
+    /// answer. A server that waits for more input then closes too.
     pub async fn exchange_and_leave(&self, what: &str, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect().await;
         let _ = stream.write_all(bytes).await;
@@ -84,7 +84,7 @@ impl WireServer {
     }
 }
 
-/// Reads until the server closes, orderly or not.
+/// Reads until the server closes the connection, even by a reset.
 async fn read_to_end(what: &str, stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
@@ -103,14 +103,14 @@ impl Drop for WireServer {
     }
 }
 
-/// The status codes of the HTTP/1 responses in these bytes, in their order.
+/// Returns the status codes of the HTTP/1 responses in these bytes, in order.
 pub fn statuses(bytes: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(bytes);
     text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().expect("a status")).collect()
 }
 
-/// One HTTP/2 request with these fields as they are, which no client library would encode, and then
-/// the end of the connection: GOAWAY.
+/// Returns the bytes of an HTTP/2 request with exactly these fields, which no client library would
+/// encode, followed by GOAWAY.
 pub fn http2_request(fields: &[(&str, &str)]) -> Vec<u8> {
     const HEADERS: u8 = 1;
     const SETTINGS: u8 = 4;
@@ -141,7 +141,7 @@ pub fn http2_request(fields: &[(&str, &str)]) -> Vec<u8> {
     .concat()
 }
 
-/// An integer with a prefix of seven bits (RFC 7541 section 5.1).
+/// Appends an integer with a prefix of seven bits (RFC 7541 section 5.1).
 fn integer(number: usize, block: &mut Vec<u8>) {
     const PREFIX: usize = 127;
     let byte = |number: usize| u8::try_from(number).expect("under 256");

@@ -1,11 +1,10 @@
-//! The signature algorithms by their JOSE names, and the backend that computes them: the library
-//! that the crate's features select.
+//! The signature algorithms by their JOSE names, and the backend that computes them. The crate's
+//! features select the backend.
 //!
-//! `jsonwebtoken` can be built with two backends. Its own `sign`, `verify`, `encode`, `decode` and
-//! `Jwk` functions look one up in a process-wide global. With both compiled in, that look-up
-//! panics, and afterwards none can be installed any more. Any other crate of the application can
-//! bring this about. So this module calls the factories of one provider only, and never reads or
-//! sets the global.
+//! `jsonwebtoken` can be built with two backends, and another crate can enable the second one. The
+//! functions `sign`, `verify`, `encode`, `decode` and `Jwk`'s look the backend up in a process-wide
+//! global. With both compiled in, that look-up panics, and no backend can be installed afterwards.
+//! So this module calls one provider's factories directly, and never reads or sets the global.
 
 use std::{fmt, str::FromStr};
 
@@ -19,8 +18,8 @@ use crate::error::{ConfigError, Error};
 
 /// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
 ///
-/// There is no `none`. `ES512` and `Ed448` have no backend. A key is made for exactly one algorithm
-/// (RFC 8725 section 3.1), so a token's header can never choose another one for it.
+/// `none` does not exist here, and `ES512` and `Ed448` have no backend. A key has exactly one
+/// algorithm (RFC 8725 section 3.1), so a token's header cannot choose another one for it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -50,12 +49,12 @@ pub enum Algorithm {
     EdDSA,
 }
 
-/// The kind of key that an algorithm needs.
+/// The type of key that an algorithm needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum KeyType {
-    /// A shared secret of at least this many bytes: the size of the hash (RFC 7518 section 3.2).
+    /// A shared secret.
     Secret {
-        /// The hash's size in bytes.
+        /// The least length in bytes: the size of the hash (RFC 7518 section 3.2).
         minimum: usize,
     },
     Rsa,
@@ -80,7 +79,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// Returns its name in a header's `alg`.
+    /// Returns the JOSE name, as in the header member `alg`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -99,7 +98,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the algorithm of this exact name: JOSE names are case-sensitive (RFC 7515 section
+    /// Returns the algorithm with this JOSE name. The names are case-sensitive (RFC 7515 section
     /// 4.1.1).
     pub(crate) fn from_jose(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
@@ -136,7 +135,7 @@ impl Algorithm {
 }
 
 impl KeyType {
-    /// Returns the length of a coordinate (or of Ed25519's point) in bytes; `None` for secrets and
+    /// Returns the length of a coordinate (Ed25519: of the point) in bytes. `None` for secrets and
     /// RSA.
     pub(crate) const fn coordinate_len(self) -> Option<usize> {
         match self {
@@ -168,17 +167,17 @@ impl fmt::Display for Algorithm {
 impl FromStr for Algorithm {
     type Err = ConfigError;
 
-    /// Reads the exact JOSE name.
+    /// Reads a JOSE name, case-sensitively.
     ///
     /// # Errors
     ///
-    /// Any other text. The message does not repeat it, because it may be a secret put there by
-    /// mistake.
+    /// The text is no name of a supported algorithm. The message does not quote it, because it may
+    /// be a secret in the wrong setting.
     fn from_str(name: &str) -> Result<Self, ConfigError> {
         Self::from_jose(name).ok_or_else(|| {
             ConfigError::unsupported(
                 "algorithm",
-                "is no supported signature algorithm",
+                "is not the name of a supported signature algorithm",
                 "use one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, \
                  written exactly so",
             )
@@ -186,17 +185,17 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The backend that was compiled in.
+/// The signature backend that the features select.
 #[derive(Clone, Copy)]
 pub(crate) struct Backend(&'static CryptoProvider);
 
 impl Backend {
-    /// Returns AWS-LC if it is compiled in, else `RustCrypto`.
+    /// Returns AWS-LC if it is compiled in, or else `RustCrypto`. Fails without a backend.
     pub(crate) fn compiled_in() -> Result<Self, ConfigError> {
         provider().map(Self).ok_or_else(|| {
             ConfigError::unsupported(
                 "features",
-                "of tower-bearer hold no signature backend",
+                "of tower-bearer include no signature backend",
                 "enable the feature `aws-lc-rs` or `rust-crypto`",
             )
         })
@@ -207,9 +206,9 @@ impl Backend {
         signer.try_sign(message).map_err(|_| Error::Signing)
     }
 
-    /// Returns true if the signature is good. The boxed verifiers of `jsonwebtoken` are neither
-    /// `Send` nor `Sync`, so one is made for each call. That copies the key and computes nothing
-    /// with it.
+    /// Returns true if the signature is good. Each call creates a verifier, because the boxed
+    /// verifiers of `jsonwebtoken` are neither `Send` nor `Sync`. That copies the key without a
+    /// computation.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(self, algorithm: Algorithm, key: &DecodingKey, message: &[u8], signature: &Vec<u8>) -> bool {
         if let DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
@@ -221,10 +220,10 @@ impl Backend {
             .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
     }
 
-    /// Returns true if the public key is a point of its curve. For RSA keys and secrets, it only
-    /// checks the type of the key.
+    /// Returns true if the public key is a point of its curve. For RSA keys and secrets it checks
+    /// only the type.
     pub(crate) fn accepts(self, algorithm: Algorithm, key: &DecodingKey) -> bool {
-        // RustCrypto decodes the point when its verifier is made, AWS-LC only at the first
+        // RustCrypto decodes the point when the verifier is created, AWS-LC only at the first
         // signature.
         (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key).is_ok() && point_is_valid(algorithm, key)
     }
@@ -256,21 +255,21 @@ impl Backend {
     }
 }
 
-/// Returns true if this is the only form of an RSA signature: as long as the modulus, and below it
-/// (RFC 8017 sections 8.1.2, 8.2.2 and 5.2.2). `RustCrypto` does not check it for PSS, where s + n
-/// would be another signature of the same text.
+/// Returns true if an RSA signature is as long as the modulus and below it (RFC 8017 sections
+/// 8.1.2, 8.2.2 and 5.2.2). `RustCrypto` does not check this for PSS, where s + n would be a second
+/// signature of the same text.
 fn is_residue(number: &[u8], modulus: &[u8]) -> bool {
     number.len() == modulus.len() && number < modulus
 }
 
 #[cfg(feature = "aws-lc-rs")]
-#[allow(clippy::unnecessary_wraps, reason = "without a backend there is none")]
+#[allow(clippy::unnecessary_wraps, reason = "the variant without a backend returns None")]
 fn provider() -> Option<&'static CryptoProvider> {
     Some(&jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER)
 }
 
 #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc-rs")))]
-#[allow(clippy::unnecessary_wraps, reason = "without a backend there is none")]
+#[allow(clippy::unnecessary_wraps, reason = "the variant without a backend returns None")]
 fn provider() -> Option<&'static CryptoProvider> {
     Some(&jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER)
 }
@@ -290,7 +289,7 @@ fn point_is_valid(algorithm: Algorithm, key: &DecodingKey) -> bool {
         KeyType::Ed25519 => ParsedPublicKey::new(&ED25519, bytes).is_ok(),
         KeyType::Secret { .. } | KeyType::Rsa => true,
     };
-    // RSA keys are held as modulus and exponent, not as bytes; their checks are `PublicKey`'s.
+    // `PublicKey` checks RSA keys, which `DecodingKey` stores as numbers instead of bytes.
     key.try_get_as_bytes().map_or(algorithm.key_type() == KeyType::Rsa, parsed)
 }
 
@@ -338,8 +337,9 @@ mod tests_with_both_backends {
         jwt::{Algorithm, KeySet, SigningKey},
     };
 
-    /// Looks up the global backend, as another crate of the application may do at any time. There
-    /// are two, so it panics. From then on none can be installed either.
+    /// Makes `jsonwebtoken` look up its global backend, as another crate of the application may do.
+    /// Returns true if that panics because there are two. From then on none can be installed
+    /// either.
     fn poison() -> bool {
         catch_unwind(|| {
             let key = jsonwebtoken::EncodingKey::from_secret(b"of another crate");

@@ -1,5 +1,4 @@
-//! Writers of the few DER structures (ITU-T X.690) that hold a JWK's numbers, because the backends
-//! read no JWK. The backends read DER themselves.
+//! Writes the numbers of a JWK as DER (ITU-T X.690), because the backends read DER and no JWK.
 
 use zeroize::Zeroizing;
 
@@ -34,8 +33,8 @@ pub(super) fn rsa_private_key(numbers: [&[u8]; 8]) -> Der {
     element(SEQUENCE, &parts)
 }
 
-/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey` with its public key, so
-/// that the backend compares them. Returns `None` if the type is no NIST curve.
+/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey`. It includes the public
+/// key, so that the backend compares the halves. Returns `None` if `curve` is no NIST curve.
 pub(super) fn ec_private_key(curve: KeyType, d: &[u8], x: &[u8], y: &[u8]) -> Option<Der> {
     let curve_oid = match curve {
         KeyType::P256 => P256_OID,
@@ -54,7 +53,7 @@ pub(super) fn ed25519_private_key(d: &[u8]) -> Der {
     element(SEQUENCE, &[&integer(&[0]), &element(SEQUENCE, &[ED25519_OID]), &key])
 }
 
-/// Encodes a non-negative integer without leading zeros, except one that keeps the sign bit clear.
+/// Encodes a non-negative integer without leading zeros, except one to keep the sign bit clear.
 fn integer(big_endian: &[u8]) -> Der {
     let zeros = big_endian.iter().take_while(|byte| **byte == 0).count();
     let number = big_endian.get(zeros..).unwrap_or_default();
@@ -67,7 +66,7 @@ fn element(tag: u8, parts: &[&[u8]]) -> Der {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let len_bytes = len.to_be_bytes();
     let significant = len_bytes.iter().skip_while(|byte| **byte == 0);
-    // Room for all of it at once: a growing vector would leave copies of key material behind.
+    // Allocates once, because a growing vector would leave copies of key material behind.
     let mut der = Zeroizing::new(Vec::with_capacity(len.saturating_add(2 + len_bytes.len())));
     der.push(tag);
     if len >= 0x80 {

@@ -1,10 +1,10 @@
-//! Checks of Ed25519 public keys (RFC 8032 section 5.1.3). AWS-LC checks less, and only at the
+//! Checks Ed25519 public keys (RFC 8032 section 5.1.3), because AWS-LC checks less, and only at the
 //! first signature.
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 
-/// Returns true if this is the one encoding of a point on the curve, and not of small order. With a
-/// key of small order anyone can sign, because the equation holds for every message.
+/// Returns true if `encoded` is the canonical encoding of a point on the curve that is not of small
+/// order. Under a key of small order anyone can sign, because one signature can fit every message.
 pub(super) fn is_public_key(encoded: &[u8]) -> bool {
     CompressedEdwardsY::from_slice(encoded).is_ok_and(|encoded| {
         encoded.decompress().is_some_and(|point| point.compress() == encoded && !point.is_small_order())
@@ -19,7 +19,7 @@ mod tests {
 
     use super::*;
 
-    /// y little-endian, with more in the highest byte.
+    /// Returns the encoding with `y` in the lowest byte and `highest` in the highest.
     fn encoded(y: u8, highest: u8) -> [u8; 32] {
         let mut bytes = [0; 32];
         bytes[0] = y;
@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn what_has_no_x_is_no_point() {
-        // Computed apart from this: among the first twenty these have none, and 0 and 1 are of
-        // small order.
+        // Computed independently: of 0 to 19 these values have no x, and 0 and 1 are of small
+        // order.
         for y in 0..20 {
             assert_eq!(is_public_key(&encoded(y, 0)), ![0, 1, 2, 7, 8, 11, 12, 13, 17].contains(&y), "{y}");
             assert_eq!(is_public_key(&encoded(y, 0x80)), ![0, 1, 2, 7, 8, 11, 12, 13, 17].contains(&y), "-{y}");
@@ -69,7 +69,8 @@ mod tests {
             bytes[31] ^= 0x80;
             assert!(!is_public_key(&bytes), "{text} with the other sign");
         }
-        // p to 2^255 - 1: y = 0 to 18 written otherwise, of which 3, 4, 5 and others are points.
+        // p to 2^255 - 1 are non-canonical encodings of y = 0 to 18. Some of these, such as 3, 4
+        // and 5, are points.
         for low in 0xed..=0xff {
             let mut bytes = [0xff; 32];
             bytes[0] = low;

@@ -1,7 +1,7 @@
-//! One JSON Web Key, read strictly (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
+//! Reads a JSON Web Key strictly (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
 //!
-//! `jsonwebtoken`'s own `Jwk` is not used. It ignores `alg`, `use`, `key_ops` and `crv`, takes AES
-//! keys for HMAC secrets, and shows secrets in `Debug`.
+//! The `Jwk` of `jsonwebtoken` is not used. It ignores `alg`, `use`, `key_ops` and `crv`, accepts
+//! AES keys as HMAC secrets, and shows secrets in `Debug`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ use crate::{
     jwt::json::{self, FromMembers},
 };
 
-/// A JSON Web Key whose members keep the rules. Its numbers are not yet checked.
+/// A JSON Web Key whose members were checked, but not yet its numbers.
 pub(super) struct Jwk {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
@@ -40,7 +40,7 @@ pub(super) enum Material {
     },
 }
 
-/// The members that have a meaning here and are strings.
+/// The members that the crate uses and that must be strings.
 const TEXT_MEMBERS: [&str; 16] =
     ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k"];
 
@@ -48,8 +48,8 @@ const TEXT_MEMBERS: [&str; 16] =
 /// `priv`, the newer key type `AKP`.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
-/// Reads a key for the given half. `asked` is the algorithm that the application has configured.
-/// Without it the key has to name its algorithm itself.
+/// Parses a JWK, which must be a public or a private key, as `half` says. `asked` is the algorithm
+/// that the application configured. Without it the key must name its algorithm.
 pub(super) fn parse(
     setting: &'static str,
     half: Half,
@@ -66,7 +66,7 @@ pub(super) fn parse(
     read(setting, half, asked, members)
 }
 
-/// Reads a key, given its members. See [`parse`].
+/// Reads a key from its members, as [`parse`] does from a text.
 pub(super) fn read(
     setting: &'static str,
     half: Half,
@@ -76,21 +76,21 @@ pub(super) fn read(
     KeyReader { setting, half, members }.read(asked)
 }
 
-/// Returns the place of an error in the text. serde's own message may quote the value at fault,
-/// which may be key material.
+/// Returns the line and column of an error. The message of serde may quote the value, which may be
+/// key material.
 pub(super) fn place_of(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
 
-/// The members of a JWK. RFC 7517 section 4 demands that unknown ones are ignored; but a duplicate
-/// one is an error.
+/// The members of a JWK. Unknown members are ignored, as RFC 7517 section 4 requires. Duplicate
+/// members are an error.
 #[derive(Default)]
 pub(super) struct Members {
-    /// The members that have a meaning, of whatever type.
+    /// The present members of [`TEXT_MEMBERS`] and [`PRIVATE_MEMBERS`], with a value of any type.
     names: BTreeSet<&'static str>,
     text: BTreeMap<&'static str, Zeroizing<String>>,
     key_ops: Option<Vec<Zeroizing<String>>>,
-    /// A member whose value is not of the type that it must have.
+    /// A member whose value has the wrong type.
     ill_typed: Option<&'static str>,
 }
 
@@ -100,8 +100,8 @@ impl Members {
         self.text.get(name).map(|value| value.as_str())
     }
 
-    /// Returns true if it has this member of [`TEXT_MEMBERS`] or [`PRIVATE_MEMBERS`], of whatever
-    /// type.
+    /// Returns true if the key has this member of [`TEXT_MEMBERS`] or [`PRIVATE_MEMBERS`], with a
+    /// value of any type.
     pub(super) fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
@@ -110,13 +110,13 @@ impl Members {
         self.text("kty") == Some("oct")
     }
 
-    /// Returns the first member that only a private key has, of any type of key.
+    /// Returns the first member that only private keys (of any key type) have.
     pub(super) fn private_member(&self) -> Option<&'static str> {
         PRIVATE_MEMBERS.into_iter().find(|name| self.has(name))
     }
 
-    /// Returns true if `use` or `key_ops` do not allow this key to verify. A member that cannot be
-    /// read counts as absent.
+    /// Returns true if `use` or `key_ops` does not allow this key to verify. An ill-typed member
+    /// counts as absent.
     pub(super) fn is_for_something_else(&self) -> bool {
         let cannot_verify = |operations: &Vec<Zeroizing<String>>| !operations.iter().any(|text| **text == "verify");
         self.text("use").is_some_and(|used| used != "sig") || self.key_ops.as_ref().is_some_and(cannot_verify)
@@ -147,8 +147,7 @@ impl<'de> FromMembers<'de> for Members {
     }
 }
 
-/// The value of a member. One of the wrong type makes its key unusable, but not the set with the
-/// key.
+/// The value of a member. A value of the wrong type makes its key unusable, but not the whole set.
 enum Member {
     Text(Zeroizing<String>),
     Texts(Vec<Zeroizing<String>>),
@@ -221,8 +220,8 @@ impl KeyReader {
     fn read(&self, asked: Option<Algorithm>) -> Result<Jwk, ConfigError> {
         if let Some(name) = self.members.ill_typed {
             return Err(self.refuse(
-                format!("is a JWK whose `{name}` is not of its type"),
-                "write it as RFC 7517 and RFC 7518 section 6 say",
+                format!("is a JWK whose `{name}` has the wrong type"),
+                "write it as RFC 7517 and RFC 7518 section 6 require",
             ));
         }
         self.check_use(self.members.is_secret())?;
@@ -239,7 +238,7 @@ impl KeyReader {
             }
             (Half::Public, Material::Private { .. }) => Err(self.refuse(
                 "is a private JWK, which a verifier must not hold",
-                "give the public one: without `d`, `p`, `q`, `dp`, `dq` and `qi`",
+                "give the public one, without `d`, `p`, `q`, `dp`, `dq` and `qi`",
             )),
             _ => Ok(Jwk { algorithm, kid: self.text("kid").map(str::to_owned), material }),
         }
@@ -249,10 +248,10 @@ impl KeyReader {
     /// sections 4.2 and 4.3).
     fn check_use(&self, is_secret: bool) -> Result<(), ConfigError> {
         if self.text("use").is_some_and(|used| used != "sig") {
-            return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key that is meant for signatures"));
+            return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key for signatures"));
         }
         let Some(operations) = &self.members.key_ops else { return Ok(()) };
-        // A signing secret verifies too: it has no other half with a right of its own.
+        // A service also verifies with its signing secret, which has no public half.
         let needed: &[&str] = match self.half {
             Half::Public => &["verify"],
             Half::Private if is_secret => &["sign", "verify"],
@@ -263,14 +262,14 @@ impl KeyReader {
             let needed = needed.join("` and `");
             return Err(self.refuse(
                 format!("is a JWK whose `key_ops` do not allow `{needed}`, or name an operation twice"),
-                "give a key that is meant for this",
+                "give a key that allows this use, and name each operation once",
             ));
         }
         Ok(())
     }
 
-    /// Returns the one algorithm of this key. `alg`, the curve and the application must all name
-    /// the same (RFC 8725 section 3.1).
+    /// Returns the algorithm of this key. `alg`, the curve and the application must not name
+    /// different ones (RFC 8725 section 3.1).
     fn algorithm(&self, asked: Option<Algorithm>) -> Result<Algorithm, ConfigError> {
         let by_curve = match (self.text("kty"), self.text("crv")) {
             (Some("oct" | "RSA"), None) => None,
@@ -279,7 +278,7 @@ impl KeyReader {
             (Some("OKP"), Some("Ed25519")) => Some(Algorithm::EdDSA),
             _ => {
                 return Err(self.refuse(
-                    "is a JWK of an unsupported kind",
+                    "is a JWK of an unsupported type or curve",
                     "use `kty` `oct` or `RSA`, `EC` with `crv` `P-256` or `P-384`, or `OKP` with `Ed25519`",
                 ));
             }
@@ -287,7 +286,7 @@ impl KeyReader {
         let named = match self.text("alg") {
             None => None,
             Some(name) => Some(Algorithm::from_jose(name).ok_or_else(|| {
-                self.refuse("is a JWK whose `alg` is no supported signature algorithm", "give a key for signatures")
+                self.refuse("is a JWK whose `alg` is not a supported signature algorithm", "give a key for signatures")
             })?),
         };
         let mut said = [asked, named, by_curve].into_iter().flatten();
@@ -302,7 +301,7 @@ impl KeyReader {
         if !fits || said.any(|other| other != algorithm) {
             return Err(self.refuse(
                 format!("is a JWK whose `kty`, `crv` or `alg` does not fit {algorithm}"),
-                "use each key with the one algorithm that it was made for",
+                "use each key only with the algorithm for which it was generated",
             ));
         }
         Ok(algorithm)
@@ -313,7 +312,7 @@ impl KeyReader {
     fn rsa(&self) -> Result<Material, ConfigError> {
         let (n, e) = (self.number("n")?, self.number("e")?);
         if self.members.has("oth") {
-            return Err(self.refuse("is an RSA key of more than two primes", "make one of two primes"));
+            return Err(self.refuse("is an RSA key of more than two primes", "generate a key of two primes"));
         }
         let public = PublicKey::Rsa { n: n.to_vec(), e: e.to_vec() };
         if ["d", "p", "q", "dp", "dq", "qi"].iter().all(|name| self.text(name).is_none()) {
@@ -349,34 +348,35 @@ impl KeyReader {
         Ok(Material::Private { public, der: der::ed25519_private_key(&d) })
     }
 
-    /// Returns a number in the fewest bytes (`Base64urlUInt`, RFC 7518 section 2). With others, a
-    /// key would have two thumbprints.
+    /// Returns a number without leading zeros (`Base64urlUInt`, RFC 7518 section 2). With them, one
+    /// key could have several thumbprints.
     fn number(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         let bytes = self.bytes(name)?;
         match bytes.first() {
             Some(first) if *first != 0 => Ok(bytes),
-            _ => Err(self.refuse(format!("is a JWK whose `{name}` is zero or begins with zeros"), "leave them away")),
+            _ => Err(self.refuse(format!("is a JWK whose `{name}` is zero or has leading zeros"), "remove the zeros")),
         }
     }
 
-    /// Returns a number in the full length of the curve's field (RFC 7518 section 6.2.1.2).
+    /// Returns a number in the full length of the curve's field (RFC 7518 section 6.2.1.2). Another
+    /// length is an error.
     fn coordinate(&self, name: &'static str, curve: KeyType) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         let bytes = self.bytes(name)?;
         if Some(bytes.len()) == curve.coordinate_len() {
             return Ok(bytes);
         }
         Err(self.refuse(
-            format!("is a JWK whose `{name}` has not the length of a {curve}"),
+            format!("is a JWK whose `{name}` does not have the length for a {curve}"),
             "check that `crv` is right and that no leading zeros were lost",
         ))
     }
 
-    /// Decodes unpadded canonical base64url (RFC 7515 section 2): one text for one key.
+    /// Decodes canonical unpadded base64url (RFC 7515 section 2), so that a key has only one text.
     fn bytes(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         self.text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).map(Zeroizing::new).ok_or_else(|| {
             self.refuse(
-                format!("is a JWK whose `{name}` is missing or no unpadded base64url"),
-                "give the key as RFC 7518 section 6 writes it",
+                format!("is a JWK whose `{name}` is missing or not unpadded base64url"),
+                "write the key as RFC 7518 section 6 requires",
             )
         })
     }

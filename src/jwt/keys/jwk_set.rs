@@ -1,8 +1,8 @@
-//! JSON Web Key Sets (RFC 7517 section 5): the operator's own, those that others publish, and one
-//! to publish.
+//! Reads JSON Web Key Sets (RFC 7517 section 5), the operator's own and published ones, and writes
+//! a set to publish.
 //!
-//! `jsonwebtoken`'s `JwkSet` is not used: one ill-typed member makes its whole set unusable, and of
-//! two keys with one name it finds the first.
+//! The `JwkSet` of `jsonwebtoken` is not used. One ill-typed member makes that set unusable as a
+//! whole, and of two keys with the same name it finds the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,29 +25,33 @@ use crate::{
 
 const SETTING: &str = "jwks";
 
-/// More text than 64 large RSA keys with their certificates need. It may come over the network, so
-/// its length is checked before it is read.
+/// The greatest length of a set in bytes. 64 large RSA keys with certificates need less. A set may
+/// come over the network, so the length is checked before parsing.
 const MAX_LEN: usize = 256 * 1024;
 
-/// The most keys of a published set, usable or not: a bound of the cost of reading one. Issuers
-/// publish two to ten.
+/// The greatest number of keys in a published set, usable or not. It bounds the cost of reading a
+/// set. Issuers publish two to ten keys.
 ///
-/// More than [`MAX_KEYS`] usable ones are an error. To hold more would make every token without
-/// `kid` cost more. To take the first ones would let the order of someone else's list decide which
-/// tokens are good.
+/// More than [`MAX_KEYS`] usable keys are an error. Holding more would raise the cost of every
+/// token without `kid`. Taking only the first ones would let the order of a foreign list decide
+/// which tokens are valid.
 const MAX_PUBLISHED: usize = 64;
 
-/// Returns all keys of the operator's own set.
+/// Reads the operator's own set, in which every key must be usable.
 pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
-    // Without a backend, the first key would be called unfit.
+    // Without this check, the error for a missing backend would blame the first key.
     Backend::compiled_in()?;
     let keys = parse(json)?;
     if keys.len() > MAX_KEYS {
         let problem = format!("has {} keys, more than the {MAX_KEYS} that a set can hold", keys.len());
-        return Err(ConfigError::new(SETTING, problem, "take away the keys whose last token has expired"));
+        return Err(ConfigError::new(
+            SETTING,
+            problem,
+            "remove old keys once every token that they signed has expired",
+        ));
     }
-    // An operator who publishes such a set would publish the secret (RFC 8725 section 2.1;
-    // Wycheproof's MixedKeySet).
+    // Publishing such a set would publish the secret (RFC 8725 section 2.1; Wycheproof's
+    // MixedKeySet).
     if keys.iter().any(Members::is_secret) && !keys.iter().all(Members::is_secret) {
         return Err(ConfigError::conflict(
             SETTING,
@@ -66,26 +70,28 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     distinct(read)
 }
 
-/// Returns the usable keys of someone else's set. Keys that name no algorithm are read for `asked`.
+/// Reads the usable keys of a set that another party publishes. Keys that name no algorithm are
+/// read for `asked`.
 pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
-    // Without a backend, every key would be left out as unfit.
+    // Without this check, a missing backend would make every key unusable, and the error would not
+    // say why.
     Backend::compiled_in()?;
     if let Some(algorithm) = asked.filter(|algorithm| matches!(algorithm.key_type(), KeyType::Secret { .. })) {
         return Err(ConfigError::new(
             "algorithm",
             format!("is {algorithm}, whose keys are secrets, but a published set has public keys"),
-            "name the one that the issuer signs with",
+            "give the algorithm that the issuer signs with",
         ));
     }
     let keys = parse(json)?;
     if keys.len() > MAX_PUBLISHED {
         let problem = format!("has {} keys, more than {MAX_PUBLISHED}", keys.len());
-        return Err(ConfigError::new(SETTING, problem, "check the address that it came from"));
+        return Err(ConfigError::new(SETTING, problem, "check the address from which you fetch the set"));
     }
     let mut names = BTreeSet::new();
     for (index, members) in keys.iter().enumerate() {
-        // The secrets of such an issuer are public. The other keys of its set are no better than
-        // this one.
+        // An issuer that publishes a secret has compromised it, and its other keys deserve no more
+        // trust.
         if members.is_secret() || members.has("k") {
             let problem = format!("{} is a secret, which must never be published", part(index, members));
             return Err(ConfigError::new(SETTING, problem, "ask the issuer to replace its keys"));
@@ -110,19 +116,19 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
         Some(error) if usable.is_empty() => Err(ConfigError::new(
             SETTING,
             "has no key that can be used",
-            "see the source for the first one's fault; keys that name no algorithm need `from_published_jwks_with`",
+            "see this error's source for the first key; keys that name no algorithm need `from_published_jwks_with`",
         )
         .with_source(error)),
         _ if usable.len() > MAX_KEYS => Err(ConfigError::out_of_range(
             SETTING,
             format!("has {} usable keys, more than the {MAX_KEYS} that a set can hold", usable.len()),
-            "name the algorithm with `from_published_jwks_with`, or take the keys that you need into a set of your own",
+            "name the algorithm with `from_published_jwks_with`, or copy the keys that you need into your own set",
         )),
         _ => distinct(usable),
     }
 }
 
-/// Writes the public keys as a set to publish.
+/// Returns the public keys as the text of a JWK Set.
 pub(super) fn write(keys: &[VerifyingKey]) -> String {
     #[derive(Serialize)]
     struct Published {
@@ -135,7 +141,7 @@ pub(super) fn write(keys: &[VerifyingKey]) -> String {
         jwk.extend(key.kid().map(|kid| ("kid", kid.to_owned())));
         Some(jwk)
     };
-    // Maps of strings always have a JSON text.
+    // Serialization of string maps cannot fail.
     serde_json::to_string(&Published { keys: keys.iter().filter_map(jwk).collect() }).unwrap_or_default()
 }
 
@@ -149,11 +155,11 @@ fn verifying(asked: Option<Algorithm>, members: Members) -> Result<Read, ConfigE
     Ok(Read { has_kid: jwk.kid.is_some(), key: VerifyingKey::of_jwk(jwk)? })
 }
 
-/// Returns the keys, or an error if two have one name. A name stands for one key, whatever its
-/// algorithm (RFC 7517 section 4.5).
+/// Returns the keys, or an error if two have the same name. A `kid` identifies one key across
+/// algorithms (RFC 7517 section 4.5).
 ///
-/// Keys without a name are compared by their default names, which are thumbprints, so that each key
-/// is in the set once. Then these names are removed, because the issuer's tokens name no key
+/// Keys without `kid` are compared by their default names, which are thumbprints, so that no key is
+/// in the set twice. Then these names are removed, because the issuer's tokens have no `kid`
 /// either.
 fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
@@ -175,11 +181,11 @@ fn private(part: &str, name: &str) -> ConfigError {
     ConfigError::new(
         SETTING,
         format!("{part} has the member `{name}` of a private key, which a verifier must not hold"),
-        "give the public key only, and replace a private one that was published",
+        "give only the public key; if the private key was published, replace it",
     )
 }
 
-/// Returns the name of a key in errors: its place in the set and, if it can be shown, its `kid`.
+/// Returns the name of a key in errors: its index in the set and, if it is printable, its `kid`.
 fn part(index: usize, members: &Members) -> String {
     match members.text("kid").filter(|kid| is_id(kid)) {
         Some(kid) => format!("key {index} (kid {kid:?})"),
@@ -192,11 +198,11 @@ struct Set {
     keys: Option<Vec<Members>>,
 }
 
-/// Reads the members of each key.
+/// Reads the members of each key, and refuses a text that is too long or without keys.
 fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
     if json.len() > MAX_LEN {
         let problem = format!("is a text of {} bytes, more than {MAX_LEN}", json.len());
-        return Err(ConfigError::new(SETTING, problem, "check where it came from"));
+        return Err(ConfigError::new(SETTING, problem, "check the source of the set"));
     }
     let set: Set = serde_json::from_str(json).map_err(|error| {
         let place = jwk::place_of(&error);

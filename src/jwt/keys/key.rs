@@ -1,4 +1,4 @@
-//! Keys: one algorithm each, checked when they are made.
+//! Signing and verifying keys. Each has one algorithm and is checked when it is created.
 
 use std::fmt;
 
@@ -17,36 +17,41 @@ use crate::{
     ids::is_id,
 };
 
-/// The most keys in a set. A token without `kid` is tried with every key of its algorithm that has
-/// no name. So this bounds the cost of a bad token.
+/// The greatest number of keys in a set. It bounds the cost of a forged token without `kid`, which
+/// is tried with every unnamed key of its algorithm.
 pub(super) const MAX_KEYS: usize = 16;
 
 const SIGNING: &str = "signing_key";
 const VERIFYING: &str = "verifying_key";
 
-/// The message that is signed once when a key is made, and whose HMAC names a secret. It has no
-/// `.`, so it is the signing input of no JWS (RFC 7515 section 5.1), and its signature is no
-/// token's.
+/// The message that a new key signs as a test. Its HMAC is also the default name of a secret.
+///
+/// Its signature can never be a token's: without a `.` the message is no JWS signing input (RFC
+/// 7515 section 5.1).
 const LABEL: &[u8] = b"tower-bearer key";
 
 /// A key that signs tokens and verifies them, for exactly one [`Algorithm`].
 ///
-/// All checks are made when the key is made, so that no request can find a key unfit: its type
-/// against the algorithm, the least sizes of RFC 7518, points against their curve, and a signature
-/// against its own verification.
+/// Its creation makes all checks, so that no request fails because of an unfit key:
 ///
-/// The key's name (`kid`) is by default the RFC 7638 thumbprint of the public key; for a secret,
-/// the beginning of an HMAC under it. `Debug` shows the algorithm and the name only. The memory is
-/// wiped when the key is dropped.
+/// * the key's type fits the algorithm,
+/// * the size is at least that of RFC 7518,
+/// * a point lies on its curve,
+/// * the verifying key verifies a test signature.
+///
+/// The default name (`kid`) is the RFC 7638 thumbprint of the public key. For a secret it is the
+/// beginning of an HMAC under it. `Debug` shows the algorithm and the name only. Dropping the key
+/// wipes its memory.
 #[derive(Clone)]
 pub struct SigningKey {
     key: EncodingKey,
     verifying: VerifyingKey,
 }
 
-/// A key that verifies tokens and does not sign, for exactly one [`Algorithm`].
+/// A key that only verifies tokens, for exactly one [`Algorithm`].
 ///
-/// It is checked when it is made, as [`SigningKey`] is, and has the same default name.
+/// Its creation makes the checks of [`SigningKey`], except the test signature. The default names
+/// are the same.
 #[derive(Clone)]
 pub struct VerifyingKey {
     backend: Backend,
@@ -56,14 +61,15 @@ pub struct VerifyingKey {
 }
 
 impl SigningKey {
-    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used as they
-    /// are, without any decoding.
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used without
+    /// decoding.
     ///
     /// # Errors
     ///
-    /// The algorithm needs a key pair. The secret is shorter than the hash (RFC 7518 section 3.2),
-    /// one byte repeated, known from public examples, or the text of another key. No signature
-    /// backend is compiled in.
+    /// * The algorithm needs a key pair.
+    /// * The secret is shorter than the hash (RFC 7518 section 3.2), one byte repeated, known from
+    ///   public examples, or the text of another key.
+    /// * No signature backend is compiled in.
     pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let secret = secret.as_ref();
         let verifying = VerifyingKey::of_secret(SIGNING, algorithm, secret)?;
@@ -74,10 +80,13 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// It is no such key (SEC1, encrypted keys, certificates and several blocks are refused). It
-    /// does not belong to the algorithm. It is an RSA key of less than 2048 or more than 8192 bits,
-    /// with an unfit exponent or of the ROCA generator. Its two halves do not belong together. No
-    /// signature backend is compiled in.
+    /// * The text is not exactly one private key in such a form. SEC1, encrypted keys and
+    ///   certificates are refused.
+    /// * The key does not fit the algorithm.
+    /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`), an unfit
+    ///   exponent, or comes from the ROCA generator.
+    /// * The public half does not verify a signature of the private half.
+    /// * No signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         pem::check(SIGNING, Half::Private, pem.as_ref())?;
         Self::from_armoured(algorithm, [pem.as_ref()])
@@ -87,7 +96,7 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// As [`from_pem`](Self::from_pem).
+    /// The errors of [`from_pem`](Self::from_pem).
     pub fn from_der(algorithm: Algorithm, der: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let candidates = pem::from_der(Half::Private, der.as_ref());
         Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
@@ -98,40 +107,43 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// The text is no single JWK that keeps the rules of RFC 7517, 7518 and 8037. It has no private
-    /// part, or names no algorithm. `use` or `key_ops` does not allow signing (or, for a secret,
-    /// verifying). Also as [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
+    /// * The text is not a single JWK by the rules of RFC 7517, 7518 and 8037.
+    /// * The JWK has no private part, or names no algorithm.
+    /// * `use` or `key_ops` does not allow signing (for a secret: signing and verifying).
+    /// * The errors of [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
     pub fn from_jwk(json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(SIGNING, Half::Private, None, json)?)
     }
 
-    /// Reads a private or secret JSON Web Key for this algorithm, even if it names none.
+    /// Reads a private or secret JSON Web Key for this algorithm. The JWK need not name the
+    /// algorithm.
     ///
     /// # Errors
     ///
-    /// As [`from_jwk`](Self::from_jwk), and the key names another algorithm or is of another type.
+    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. It also fails if
+    /// the key names another algorithm or has another type.
     pub fn from_jwk_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(SIGNING, Half::Private, Some(algorithm), json)?)
     }
 
-    /// Names the key. Tokens carry the name as `kid`, so it must be no secret.
+    /// Names the key. Tokens carry the name as `kid`, so anyone can read it.
     ///
     /// # Errors
     ///
-    /// The name has not 1 to 255 bytes, or has control characters.
+    /// The name does not have 1 to 255 bytes, or has control characters.
     pub fn with_kid(mut self, kid: impl Into<String>) -> Result<Self, ConfigError> {
         self.verifying = self.verifying.with_kid(kid)?;
         Ok(self)
     }
 
-    /// Removes the name: tokens are then issued without `kid`.
+    /// Removes the name. Tokens are then issued without `kid`.
     #[must_use]
     pub fn without_kid(mut self) -> Self {
         self.verifying = self.verifying.without_kid();
         self
     }
 
-    /// Returns the name, which tokens have as `kid`.
+    /// Returns the name that tokens carry as `kid`.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.verifying.kid()
@@ -143,8 +155,8 @@ impl SigningKey {
         self.verifying.algorithm
     }
 
-    /// Returns the key that verifies this one's signatures, with the same name. For a secret, it
-    /// holds the secret.
+    /// Returns the key that verifies this key's signatures, with the same name. For a secret, that
+    /// key holds the secret too.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.verifying
@@ -154,7 +166,7 @@ impl SigningKey {
         self.verifying.backend.sign(self.verifying.algorithm, &self.key, message)
     }
 
-    /// Reads the first of the PEM texts that is a private key of the algorithm's type.
+    /// Reads the first of the PEM texts that holds a private key of the algorithm's type.
     fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
         let read = |pem: &[u8]| {
@@ -186,16 +198,16 @@ impl SigningKey {
                     KeyType::Ed25519 => EncodingKey::from_ed_der(&der),
                     KeyType::Secret { .. } => return Err(Half::Private.unreadable(SIGNING, algorithm)),
                 };
-                // The two halves must belong together: the public half given is the one that is
-                // used.
+                // Verification uses the public half of the JWK, so `tried` checks that it fits the
+                // private half.
                 Self::tried(key, VerifyingKey::of_public(SIGNING, backend, algorithm, &public)?)?
             }
         };
         kid.into_iter().try_fold(key, Self::with_kid)
     }
 
-    /// Returns the pair, if one half verifies a signature of the other. This also shows that the
-    /// backend can sign at all.
+    /// Returns the pair if `verifying` verifies a signature of `key`. This also proves that the
+    /// backend can sign with the key.
     fn tried(key: EncodingKey, verifying: VerifyingKey) -> Result<Self, ConfigError> {
         let pair = Self { key, verifying };
         if pair.sign(LABEL).is_ok_and(|signature| pair.verifying.verify(LABEL, &signature)) {
@@ -203,15 +215,15 @@ impl SigningKey {
         }
         Err(ConfigError::new(
             SIGNING,
-            "is a private key whose signature its public key does not verify",
+            "is a private key whose signature the given public key does not verify",
             "give both halves of the same key pair",
         ))
     }
 }
 
 impl VerifyingKey {
-    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used as they
-    /// are, without any decoding.
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used without
+    /// decoding.
     ///
     /// # Errors
     ///
@@ -224,10 +236,13 @@ impl VerifyingKey {
     ///
     /// # Errors
     ///
-    /// It is no such key (private keys, certificates and several blocks are refused). It does not
-    /// belong to the algorithm. It is an RSA key of less than 2048 or more than 8192 bits, with an
-    /// unfit exponent or of the ROCA generator. It is no point of its curve. No signature backend
-    /// is compiled in.
+    /// * The text is not exactly one public key in such a form. Private keys and certificates are
+    ///   refused.
+    /// * The key does not fit the algorithm.
+    /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`), an unfit
+    ///   exponent, or comes from the ROCA generator.
+    /// * The point does not lie on its curve.
+    /// * No signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         pem::check(VERIFYING, Half::Public, pem.as_ref())?;
         Self::from_armoured(algorithm, [pem.as_ref()])
@@ -237,7 +252,7 @@ impl VerifyingKey {
     ///
     /// # Errors
     ///
-    /// As [`from_pem`](Self::from_pem).
+    /// The errors of [`from_pem`](Self::from_pem).
     pub fn from_der(algorithm: Algorithm, der: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let candidates = pem::from_der(Half::Public, der.as_ref());
         Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
@@ -248,27 +263,30 @@ impl VerifyingKey {
     ///
     /// # Errors
     ///
-    /// The text is no single JWK that keeps the rules of RFC 7517, 7518 and 8037. It has a private
-    /// part, or names no algorithm. `use` or `key_ops` does not allow verifying. Also as
-    /// [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
+    /// * The text is not a single JWK by the rules of RFC 7517, 7518 and 8037.
+    /// * The JWK has a private part, or names no algorithm.
+    /// * `use` or `key_ops` does not allow verifying.
+    /// * The errors of [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
     pub fn from_jwk(json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(VERIFYING, Half::Public, None, json)?)
     }
 
-    /// Reads a public or secret JSON Web Key for this algorithm, even if it names none.
+    /// Reads a public or secret JSON Web Key for this algorithm. The JWK need not name the
+    /// algorithm.
     ///
     /// # Errors
     ///
-    /// As [`from_jwk`](Self::from_jwk), and the key names another algorithm or is of another type.
+    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. It also fails if
+    /// the key names another algorithm or has another type.
     pub fn from_jwk_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(VERIFYING, Half::Public, Some(algorithm), json)?)
     }
 
-    /// Names the key. A token with `kid` is verified only by keys of that exact name.
+    /// Names the key. A token with a `kid` is verified only by the key of that exact name.
     ///
     /// # Errors
     ///
-    /// The name has not 1 to 255 bytes, or has control characters.
+    /// The name does not have 1 to 255 bytes, or has control characters.
     pub fn with_kid(mut self, kid: impl Into<String>) -> Result<Self, ConfigError> {
         let kid = kid.into();
         if !is_id(&kid) {
@@ -282,7 +300,7 @@ impl VerifyingKey {
         Ok(self)
     }
 
-    /// Removes the name: this key then verifies only tokens without `kid`.
+    /// Removes the name. The key then verifies only tokens without `kid`.
     #[must_use]
     pub fn without_kid(mut self) -> Self {
         self.kid = None;
@@ -301,21 +319,21 @@ impl VerifyingKey {
         self.algorithm
     }
 
-    /// Returns the JWK thumbprint (RFC 7638, SHA-256): it names a public key wherever that is
-    /// published, whatever its `kid`. A secret has none: it would help to guess the secret (RFC
+    /// Returns the JWK thumbprint (RFC 7638, SHA-256), which identifies a public key independently
+    /// of its `kid`. Returns `None` for a secret, because a thumbprint would help to guess it (RFC
     /// 7638 section 7).
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
         self.public()?.thumbprint(self.backend, self.algorithm)
     }
 
-    /// Returns the numbers of a public key, `None` for a secret.
+    /// Returns the numbers of a public key, or `None` for a secret.
     pub(super) fn public(&self) -> Option<PublicKey> {
         PublicKey::of_checked(self.algorithm, &self.key)
     }
 
-    /// Returns true if this is the signature of the message, false on any failure. The backend
-    /// compares MACs in constant time.
+    /// Returns true if the signature is one of the message by this key, and false on any failure.
+    /// The backend compares MACs in constant time.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
         self.backend.verify(self.algorithm, &self.key, message, signature)
@@ -326,17 +344,16 @@ impl VerifyingKey {
         Self::of_unchecked_secret(setting, algorithm, secret)
     }
 
-    /// Creates a key of a secret that was not checked. It is a function of its own for this
-    /// module's tests: one key of Wycheproof's vectors is all zeros.
+    /// Creates a key from a secret without checking the secret. Tests need this, because one key of
+    /// Wycheproof's vectors is all zeros.
     pub(crate) fn of_unchecked_secret(
         setting: &'static str,
         algorithm: Algorithm,
         secret: &[u8],
     ) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
-        // A secret has no public half and so no thumbprint, and a plain hash would let it be
-        // guessed at the speed of that hash. An HMAC under it is a pseudo-random function: it
-        // reveals no more than any token's signature.
+        // A plain hash as the name would let an attacker guess the secret at the speed of that
+        // hash. The HMAC reveals no more than the signature of any token.
         let mac = backend.sign(algorithm, &EncodingKey::from_secret(secret), LABEL).unwrap_or_default();
         let kid = mac.get(..9).map(|start| URL_SAFE_NO_PAD.encode(start));
         Self { backend, algorithm, kid, key: DecodingKey::from_secret(secret) }.named(setting)
@@ -352,20 +369,20 @@ impl VerifyingKey {
         Self { backend, algorithm, kid: public.thumbprint(backend, algorithm), key }.named(setting)
     }
 
-    /// Returns the key, if its default name could be computed. That always works; if it silently
-    /// did not, only a rotation would show it.
+    /// Returns the key if its default name could be computed. Without this check a failure would go
+    /// unnoticed until the keys are rotated.
     fn named(self, setting: &'static str) -> Result<Self, ConfigError> {
         if self.kid.is_some() {
             return Ok(self);
         }
         Err(ConfigError::unsupported(
             setting,
-            "cannot be hashed by the signature backend",
-            "check the build of the backend",
+            "is a key that the signature backend cannot hash",
+            "check how the backend was built",
         ))
     }
 
-    /// Reads the first of the PEM texts that is a public key of the algorithm's type.
+    /// Reads the first of the PEM texts that holds a public key of the algorithm's type.
     fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
         let public = pems

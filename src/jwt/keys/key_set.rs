@@ -1,4 +1,4 @@
-//! The keys of a service: one that signs, and those that verify.
+//! The set of keys with which a service signs and verifies.
 
 use super::{
     algorithm::Algorithm,
@@ -7,19 +7,24 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The keys of a service: at most one that signs, and those that verify.
+/// The keys of a service: at most one signing key, and 1 to 16 verifying keys.
 ///
-/// To rotate a key: add the new one to every node as a verifying key. Then sign with it, and keep
-/// the old one as a verifying key. Remove the old one when its last token has expired. A verifying
-/// key verifies until it is removed. Each step is a new set, and
-/// [`replace_keys`](crate::TokenService::replace_keys) puts it in force without a restart.
+/// To rotate a key:
 ///
-/// A token whose header has a `kid` is verified by the key of that name. One without is verified by
-/// the keys without a name, or by the only key of its algorithm. If several have names, the token
-/// has to name one (section 10.1 of `OpenID` Connect Core 1.0): otherwise a client without a token
-/// could make a service try them all.
+/// 1. Add the new key to every node as a verifying key.
+/// 2. Sign with the new key, and keep the old one as a verifying key.
+/// 3. Remove the old key when its last token has expired. Until then it verifies.
 ///
-/// So where old tokens have no `kid`, as the predecessor's, add their key with
+/// Each step is a new set. [`replace_keys`](crate::TokenService::replace_keys) puts it in force
+/// without a restart.
+///
+/// A token with a `kid` is verified by the key of that name. A token without `kid` is verified by
+/// the unnamed keys of its algorithm, or by the only key of its algorithm.
+///
+/// So with several named keys a token must name its key (`OpenID` Connect Core 1.0 section 10.1).
+/// Otherwise a forged token could make the service try all of them.
+///
+/// If old tokens have no `kid`, as those of the predecessor, add their key with
 /// [`without_kid`](VerifyingKey::without_kid).
 ///
 /// `Debug` shows algorithms and names only.
@@ -30,38 +35,38 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Creates a set that signs and verifies with this key.
+    /// Creates a set that signs and verifies with `key`.
     #[must_use]
     pub fn signing(key: SigningKey) -> Self {
         let verifying = vec![key.verifying_key().clone()];
         Self { signing: Some(key), verifying }
     }
 
-    /// Creates a set that verifies with this key and issues nothing.
+    /// Creates a set that verifies with `key` and cannot sign.
     #[must_use]
     pub fn verifying(key: VerifyingKey) -> Self {
         Self { signing: None, verifying: vec![key] }
     }
 
-    /// Adds a key that verifies: one that will sign soon, or one that did until lately.
+    /// Adds a verifying key, for example the next or the previous signing key.
     ///
     /// # Errors
     ///
-    /// Another key has the same name, or the set has 16 keys already.
+    /// Another key has the same name, or the set already has 16 keys.
     pub fn and_verifying(mut self, key: VerifyingKey) -> Result<Self, ConfigError> {
         if self.verifying.len() >= MAX_KEYS {
             return Err(ConfigError::out_of_range(
                 "verifying_key",
                 format!("is one more than the {MAX_KEYS} keys that a set can hold"),
-                "take away the keys whose last token has expired",
+                "remove old keys once every token that they signed has expired",
             ));
         }
-        // A name stands for one key, whatever its algorithm (RFC 7517 section 4.5). Others read a
-        // published set so.
+        // A `kid` must identify one key across algorithms, because readers of a published set rely
+        // on that (RFC 7517 section 4.5).
         if key.kid().is_some() && self.verifying.iter().any(|own| own.kid() == key.kid()) {
             return Err(ConfigError::conflict(
                 "verifying_key",
-                format!("is an {} key with the kid of another key of the set", key.algorithm()),
+                format!("is an {} key with the `kid` of another key of the set", key.algorithm()),
                 "add each key once, and give different keys different names",
             ));
         }
@@ -69,43 +74,51 @@ impl KeySet {
         Ok(self)
     }
 
-    /// Reads a set to verify with from the operator's own JWK Set (RFC 7517 section 5). Every key
-    /// in it must be usable.
+    /// Reads verifying keys from the operator's own JWK Set (RFC 7517 section 5). Every key in it
+    /// must be usable.
     ///
-    /// Each key has to name its algorithm by `alg` or by its curve. Keys of different types can be
-    /// in one set, but secrets (`oct`) only among themselves: a client that can read the public
-    /// keys could read the secrets too.
+    /// Each key must name its algorithm by `alg` or by its curve. A set can mix key types, but not
+    /// secrets (`oct`) with public keys: clients that read the public keys could also read the
+    /// secrets.
     ///
     /// # Errors
     ///
-    /// The text is no JWK Set, has a member twice, or is longer than 256 KiB. It has no key, or
-    /// more than 16. Two keys have one name, or one key is there twice without a name. It mixes
-    /// secrets and public keys. A key cannot be used, as [`VerifyingKey::from_jwk`] says. The
-    /// message names the key by its place in the set (from 0) and its `kid`, and never a value.
+    /// * The text is no JWK Set, has a duplicate member, or is longer than 256 KiB.
+    /// * The set has no key or more than 16, or mixes secrets and public keys.
+    /// * Two keys have the same name, or an unnamed key occurs twice.
+    /// * A key is unusable: see [`VerifyingKey::from_jwk`].
+    ///
+    /// The message names the key by its index in the set (from 0) and its `kid`. It contains no key
+    /// material.
     pub fn from_jwks(json: &str) -> Result<Self, ConfigError> {
         Ok(Self { signing: None, verifying: jwk_set::own(json)? })
     }
 
-    /// Reads a set to verify with from the JWK Set that someone else publishes, for example at an
-    /// issuer's `jwks_uri`.
+    /// Reads verifying keys from a JWK Set that another party publishes, for example at an issuer's
+    /// `jwks_uri`.
     ///
-    /// A key that is not for this crate is left out, as RFC 7517 section 5 says. That is one with
-    /// an unknown type, curve or algorithm, `use` or `key_ops` for something else, a missing or
-    /// ill-typed member, no algorithm, a too small RSA key, or a point off its curve. But a set
-    /// with a secret or private key is an error as a whole.
+    /// Unusable keys are left out (RFC 7517 section 5):
     ///
-    /// A token that names no key is tried with each key of its algorithm that has no `kid` either,
-    /// good or forged.
+    /// * keys of an unknown type, curve or algorithm, or without an algorithm,
+    /// * keys whose `use` or `key_ops` does not allow verifying,
+    /// * keys with a missing or ill-typed member,
+    /// * RSA keys of an unfit size, and points off their curve.
     ///
-    /// Fetch the text by HTTPS, from an address that you have configured and never from one that a
-    /// token names (RFC 8725 section 3.10).
+    /// A secret or private key makes the whole set an error.
+    ///
+    /// A token without `kid` is tried with every key of its algorithm that has no `kid` either.
+    ///
+    /// Fetch the text by HTTPS from a configured address, never from an address in a token (RFC
+    /// 8725 section 3.10).
     ///
     /// # Errors
     ///
-    /// The text is no JWK Set, has a member twice, is longer than 256 KiB or has more than 64 keys.
-    /// It has a secret (`oct`) or a member of a private key. Two keys that are not for something
-    /// else have one `kid`, or one key is there twice without. No key can be used, or more than 16
-    /// can. No signature backend is compiled in.
+    /// * The text is no JWK Set, has a duplicate member, is longer than 256 KiB or has more than 64
+    ///   keys.
+    /// * The set contains a secret (`oct`) or a member of a private key.
+    /// * Two keys that may verify have the same `kid`, or a key without `kid` occurs twice.
+    /// * No key is usable, or more than 16 are.
+    /// * No signature backend is compiled in.
     ///
     /// ```
     /// use tower_bearer::jwt::KeySet;
@@ -123,23 +136,25 @@ impl KeySet {
         Ok(Self { signing: None, verifying: jwk_set::published(None, json)? })
     }
 
-    /// Reads such a set of an issuer that is known to use this algorithm. Keys that name none, as
-    /// some issuers' RSA keys do, are read for it. Those that name another or are of another type
-    /// are left out (RFC 8725 section 3.1: the verifier decides).
+    /// Reads the published JWK Set of an issuer that signs with `algorithm`. Keys that name no
+    /// algorithm, such as RSA keys of some issuers, are read for this one. Keys that name another
+    /// algorithm or have another type are left out, because the verifier chooses the algorithm (RFC
+    /// 8725 section 3.1).
     ///
     /// # Errors
     ///
-    /// As [`from_published_jwks`](Self::from_published_jwks); or the algorithm is one of secrets.
+    /// The errors of [`from_published_jwks`](Self::from_published_jwks). It also fails if
+    /// `algorithm` is an HMAC.
     pub fn from_published_jwks_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithm), json)? })
     }
 
-    /// Writes the public keys as a JWK Set: serve it at `/.well-known/jwks.json`, so that others
-    /// can verify this service's tokens.
+    /// Returns the public keys as a JWK Set. Serve it at `/.well-known/jwks.json` to let others
+    /// verify this service's tokens.
     ///
-    /// Each key has `kty` with its numbers, `use`, `alg` and, unless it was removed, `kid`. Secrets
-    /// are left out, so a set of secrets gives `{"keys":[]}`. Publish the next key before the first
-    /// token is signed with it, and the last one until its tokens have expired.
+    /// Each key has `kty` with its numbers, `use`, `alg` and, if it is named, `kid`. Secrets are
+    /// left out, so a set of secrets gives `{"keys":[]}`. Publish a key before it signs the first
+    /// token, and until its last token has expired.
     ///
     /// ```
     /// use tower_bearer::jwt::{KeySet, VerifyingKey};
@@ -157,20 +172,20 @@ impl KeySet {
         jwk_set::write(&self.verifying)
     }
 
-    /// Returns the key that signs.
+    /// Returns the signing key.
     #[must_use]
     pub fn signing_key(&self) -> Option<&SigningKey> {
         self.signing.as_ref()
     }
 
-    /// Returns the keys that verify, the signing one first.
+    /// Returns the verifying keys, starting with that of the signing key.
     #[must_use]
     pub fn verifying_keys(&self) -> &[VerifyingKey] {
         &self.verifying
     }
 
-    /// Returns the keys that may have signed a token with this header. The name is only compared,
-    /// never interpreted (RFC 8725 section 3.10).
+    /// Returns the keys that may have signed a token with this `kid` and algorithm. The `kid` is
+    /// only compared, never interpreted (RFC 8725 section 3.10).
     pub(crate) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
         let of_algorithm = || self.verifying.iter().filter(move |key| key.algorithm() == algorithm);
         let needs_no_name = kid.is_none() && of_algorithm().nth(1).is_none();

@@ -1,4 +1,4 @@
-//! Keys: how they are read, checked, named and published, and the signatures they make and verify.
+//! Reads, checks, names and publishes keys, and makes and verifies signatures with them.
 
 mod algorithm;
 mod der;

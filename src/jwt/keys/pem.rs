@@ -1,7 +1,7 @@
-//! The armour around a key: PEM (RFC 7468), and DER made into PEM.
+//! Checks the PEM encoding of a key (RFC 7468), and converts DER to PEM.
 //!
-//! Both backends get keys through `jsonwebtoken`'s PEM reader, so that they accept the same ones.
-//! Given DER, each takes another structure.
+//! Both backends get keys through the PEM reader of `jsonwebtoken`, so that they accept the same
+//! keys. For DER each backend expects another structure.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::algorithm::{Algorithm, KeyType};
 use crate::error::ConfigError;
 
-/// The half of a key pair that is needed.
+/// The half of a key pair that a caller needs.
 #[derive(Clone, Copy)]
 pub(super) enum Half {
     Private,
@@ -32,7 +32,7 @@ impl Half {
         }
     }
 
-    /// Returns the error for text that is well armoured, but holds no usable key.
+    /// Returns the error for a text whose encoding is right, but which holds no usable key.
     pub(super) fn unreadable(self, setting: &'static str, algorithm: Algorithm) -> ConfigError {
         let half = self.name();
         let remedy = match (self, algorithm.key_type()) {
@@ -40,7 +40,7 @@ impl Half {
             (Self::Private, KeyType::Rsa) => "give PKCS#8 or PKCS#1 of 2048 to 8192 bits (4096 with `rust-crypto`)",
             (Self::Public, KeyType::Rsa) => "give SPKI or PKCS#1 of 2048 to 8192 bits (4096 with `rust-crypto`)",
             (Self::Private, _) => {
-                "give PKCS#8 on the algorithm's curve; SEC1 becomes it by \
+                "give PKCS#8 on the algorithm's curve; convert SEC1 with \
                  `openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem`"
             }
             (Self::Public, _) => "give SPKI on the algorithm's curve, with an uncompressed point",
@@ -49,16 +49,16 @@ impl Half {
     }
 }
 
-/// Returns an error, with a remedy, unless the text is a single PEM block of this half.
+/// Returns an error unless the text is a single PEM block with a label of this half.
 pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(), ConfigError> {
     let refuse = |problem: &'static str, remedy: &'static str| Err(ConfigError::new(setting, problem, remedy));
     let text = std::str::from_utf8(pem).unwrap_or_default();
     let mut labels = text.split("-----BEGIN ").skip(1).map(|block| block.split("-----").next().unwrap_or_default());
     match (half, labels.next(), labels.next()) {
-        (_, None, _) => refuse("is no PEM text", "give it with its BEGIN and END lines, or use `from_der`"),
+        (_, None, _) => refuse("is no PEM text", "give the key with its BEGIN and END lines, or use `from_der`"),
         (_, Some("EC PRIVATE KEY" | "EC PARAMETERS"), _) => refuse(
             "is an EC key in SEC1 form",
-            "make it PKCS#8 with `openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem`",
+            "convert it to PKCS#8 with `openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem`",
         ),
         (_, Some(_), Some(_)) => refuse("holds more than one PEM block", "give exactly one key"),
         (_, Some(label), None) if half.labels().contains(&label) => Ok(()),
@@ -66,7 +66,7 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
             refuse("is encrypted", "decrypt it with `openssl pkey -in old.pem -out new.pem`")
         }
         (_, Some("CERTIFICATE"), _) => {
-            refuse("is a certificate", "take its key with `openssl x509 -in cert.pem -pubkey -noout`")
+            refuse("is a certificate", "extract its key with `openssl x509 -in cert.pem -pubkey -noout`")
         }
         (Half::Private, Some("PUBLIC KEY" | "RSA PUBLIC KEY"), _) => {
             refuse("is a public key, which cannot sign", "give the private key, or use `VerifyingKey`")
@@ -75,11 +75,11 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
             "is a private key, which a verifier must not hold",
             "give the public key: `openssl pkey -in private.pem -pubout -out public.pem`",
         ),
-        (_, Some(_), _) => refuse("is PEM of an unknown kind", "give PKCS#8 for a private key, SPKI for a public one"),
+        (_, Some(_), _) => refuse("has an unknown PEM label", "give PKCS#8 for a private key, SPKI for a public one"),
     }
 }
 
-/// Writes the DER as PEM under each label that it may have.
+/// Converts DER to PEM, once with each label of this half, because DER does not say which one fits.
 pub(super) fn from_der(half: Half, der: &[u8]) -> [Zeroizing<String>; 2] {
     let body = Zeroizing::new(STANDARD.encode(der));
     half.labels()

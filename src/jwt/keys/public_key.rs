@@ -1,4 +1,4 @@
-//! The numbers of a public key: their sources, their checks, and the key's thumbprint.
+//! Reads and checks the numbers of a public key, and computes its thumbprint.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
@@ -9,17 +9,17 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The sizes of RSA keys: at least 2048 bits by RFC 7518 section 3.3. AWS-LC takes no more than
-/// 8192, and every verification would be slow.
+/// The accepted sizes of RSA keys: at least 2048 bits by RFC 7518 section 3.3. AWS-LC accepts at
+/// most 8192, and larger keys would slow down every verification.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// The odd primes up to 167, which every modulus of the generator of CVE-2017-15361 is built on.
+/// The odd primes up to 167. The generator of CVE-2017-15361 builds every modulus on them.
 const SMALL_PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
     113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
 
-/// The numbers of a public key, big-endian; coordinates have the full length of their field.
+/// The numbers of a public key, big-endian. Coordinates have the full length of their field.
 pub(super) enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     Ec { x: Vec<u8>, y: Vec<u8> },
@@ -27,8 +27,7 @@ pub(super) enum PublicKey {
 }
 
 impl PublicKey {
-    /// Returns the numbers of a key that [`check`](Self::check) has put into the backend's form;
-    /// `None` for a secret.
+    /// Returns the numbers of a key that [`check`](Self::check) returned, or `None` for a secret.
     pub(super) fn of_checked(algorithm: Algorithm, key: &DecodingKey) -> Option<Self> {
         match (algorithm.key_type(), key.kind()) {
             (KeyType::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
@@ -40,16 +39,16 @@ impl PublicKey {
         }
     }
 
-    /// Returns the coordinates of an uncompressed point. `RustCrypto` reads a compressed one too,
-    /// but both backends must accept the same keys.
+    /// Returns the coordinates of an uncompressed point. Refuses compressed points, because only
+    /// `RustCrypto` reads them and both backends must accept the same keys.
     fn of_point(algorithm: Algorithm, point: &[u8]) -> Option<Self> {
         let [4, coordinates @ ..] = point else { return None };
         let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
         Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
     }
 
-    /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). Returns `None` if it
-    /// is no key of the algorithm's type.
+    /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). Returns `None` if the
+    /// text is no key of the algorithm's type.
     pub(super) fn from_pem(backend: Backend, algorithm: Algorithm, pem: &[u8]) -> Option<Self> {
         match algorithm.key_type() {
             KeyType::Secret { .. } => None,
@@ -69,8 +68,8 @@ impl PublicKey {
         }
     }
 
-    /// Computes the public half of a private key. Returns `None` if the backend does not read it as
-    /// the algorithm's type.
+    /// Computes the public half of a private key. Returns `None` if the backend cannot read the key
+    /// as the algorithm's type.
     pub(super) fn of_private(backend: Backend, algorithm: Algorithm, key: &EncodingKey) -> Option<Self> {
         match algorithm.key_type() {
             KeyType::Secret { .. } => None,
@@ -82,8 +81,8 @@ impl PublicKey {
         }
     }
 
-    /// The key in the backend's form, if it is sound: sizes, exponent, and a point that lies on its
-    /// curve.
+    /// Checks size, exponent and modulus of an RSA key, or that a point lies on its curve. Returns
+    /// the key in the backend's form.
     pub(super) fn check(
         &self,
         setting: &'static str,
@@ -97,26 +96,26 @@ impl PublicKey {
             let bits = bit_len(n);
             if !RSA_BITS.contains(&bits) || n.last().is_none_or(|byte| byte % 2 == 0) {
                 return refuse(format!(
-                    "is an RSA key of {bits} bits; {algorithm} needs an odd modulus of 2048 to 8192"
+                    "is an RSA key of {bits} bits, but {algorithm} needs an odd modulus of 2048 to 8192 bits"
                 ));
             }
-            // With exponent 1 every text is its own signature. An even one is none. A huge one
-            // costs time at every request.
+            // With exponent 1 every text is its own signature. Even exponents are invalid. Huge
+            // ones cost time at every request.
             if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
                 return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
             }
             if is_roca(n) {
-                return refuse("is an RSA key of a generator whose keys can be factored (CVE-2017-15361)".to_owned());
+                return refuse("is an RSA key from a generator whose keys can be factored (CVE-2017-15361)".to_owned());
             }
-            // RustCrypto takes at most 4096 bits, and says so only when it reads the key.
+            // RustCrypto accepts at most 4096 bits, and fails only when it reads the key.
             if backend.rsa_public(&der::rsa_public_key(n, e)).is_none() {
-                return refuse(format!("is an RSA key of {bits} bits, more than the signature backend takes"));
+                return refuse(format!("is an RSA key of {bits} bits, more than the signature backend accepts"));
             }
         }
         if let Self::Ec { x, y: last } | Self::Ed25519 { x: last @ x } = self {
             let len = algorithm.key_type().coordinate_len();
             if Some(x.len()) != len || Some(last.len()) != len {
-                return refuse(format!("is a public key on another curve than {algorithm}'s"));
+                return refuse(format!("is a public key on another curve than that of {algorithm}"));
             }
         }
         let key = self.decoding_key();
@@ -125,7 +124,9 @@ impl PublicKey {
             Self::Rsa { .. } | Self::Ec { .. } => true,
         };
         if !is_point || !backend.accepts(algorithm, &key) {
-            return refuse(format!("is a public key that is no point of {algorithm}'s curve, or one of small order"));
+            return refuse(format!(
+                "is a public key that is no point of the curve of {algorithm}, or is of small order"
+            ));
         }
         Ok(key)
     }
@@ -133,7 +134,8 @@ impl PublicKey {
     /// Computes the JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in
     /// base64url.
     pub(super) fn thumbprint(&self, backend: Backend, algorithm: Algorithm) -> Option<String> {
-        // Without a space, in the order of the names (section 3.3). No value needs an escape.
+        // RFC 7638 section 3.3: no whitespace, members in the order of their names. No value needs
+        // an escape.
         let members: Vec<_> =
             self.members(algorithm).iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
         let json = format!("{{{}}}", members.join(","));
@@ -165,14 +167,14 @@ impl PublicKey {
     }
 }
 
-/// Returns true if a modulus is of the generator of CVE-2017-15361 (ROCA), which some smart cards
-/// and TPMs used until 2017. Modulo each small prime such a modulus is a power of 65537. Of other
-/// moduli one in 200 million is too.
+/// Returns true if a modulus comes from the generator of CVE-2017-15361 (ROCA), which some smart
+/// cards and TPMs used until 2017. Modulo each small prime such a modulus is a power of 65537. This
+/// also holds for one in 200 million other moduli.
 fn is_roca(n: &[u8]) -> bool {
     SMALL_PRIMES.into_iter().all(|prime| {
         let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
         let powers = std::iter::successors(Some(1), |power| Some(power * (65_537 % prime) % prime));
-        // There are fewer than the prime, then they repeat.
+        // The powers repeat after fewer than `prime` steps.
         powers.take(prime as usize).any(|power| power == residue)
     })
 }

@@ -3,9 +3,9 @@
 use super::algorithm::{Algorithm, KeyType};
 use crate::error::ConfigError;
 
-/// Secrets that every attacker tries first: the examples of web sites, tutorials and templates.
-/// Only texts that are public word for word belong here. Each is refused also when it is repeated,
-/// padded or written in another case.
+/// Secrets that every attacker tries first: examples from web sites, tutorials and templates. Only
+/// texts that are public word for word belong here. [`is_example`] also finds them repeated, padded
+/// or in another case.
 const EXAMPLES: &[&[u8]] = &[
     b"secret",
     b"supersecret",
@@ -47,17 +47,17 @@ const EXAMPLES: &[&[u8]] = &[
     // Supabase's template.
     b"super-secret-jwt-token-with-at-least-32-characters-long",
     b"your-super-secret-jwt-token-with-at-least-32-characters-long",
-    // Left in many projects' configuration.
+    // Common defaults in the configuration of projects.
     b"your-secret-key-change-in-production",
     b"your-secret-key-change-this-in-production",
     b"your-super-secret-jwt-key-change-in-production",
     b"your-super-secret-jwt-key-change-this-in-production",
 ];
 
-const REMEDY: &str = "make one from random bytes, for example with `openssl rand -base64 64`";
+const REMEDY: &str = "generate a random secret, for example with `openssl rand -base64 64`";
 
-/// Returns an error for a secret that can be guessed, or that is a key of another kind. The message
-/// never contains the secret.
+/// Returns an error if the secret is too short, easy to guess, or the text of another key. The
+/// message never contains the secret.
 pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) -> Result<(), ConfigError> {
     let KeyType::Secret { minimum } = algorithm.key_type() else {
         return Err(ConfigError::conflict(
@@ -66,13 +66,13 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
             format!("give the {}, or use HS256, HS384 or HS512", algorithm.key_type()),
         ));
     };
-    // Before the length: an operator who gives a key's text as a secret is not helped by advice
-    // about its length.
+    // Checked before the length, because advice about the length would mislead an operator who
+    // passes a key file as a secret.
     if is_key_text(secret) {
         return Err(ConfigError::new(
             setting,
-            format!("is the text of a PEM, SSH or JSON Web Key, which {algorithm} would take for a plain secret"),
-            "read it with `from_pem` or `from_jwk` and name the key's own algorithm",
+            format!("is the text of a PEM, SSH or JSON Web Key, which {algorithm} would use as a plain secret"),
+            "read it with `from_pem` or `from_jwk` for the key's own algorithm",
         ));
     }
     if secret.len() < minimum {
@@ -87,13 +87,13 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
         return Err(ConfigError::new(setting, "is a secret of one byte repeated", REMEDY));
     }
     if EXAMPLES.iter().any(|example| is_example(secret, example)) {
-        return Err(ConfigError::new(setting, "is a secret that stands in public examples", REMEDY));
+        return Err(ConfigError::new(setting, "is a secret from public examples", REMEDY));
     }
     Ok(())
 }
 
-/// Returns true for the text of a key. With a public key's text as the HMAC secret anyone can forge
-/// (CVE-2015-9235, CVE-2022-29217, CVE-2024-33663).
+/// Returns true for the text of a PEM, SSH or JSON Web Key. If the HMAC secret is the text of a
+/// public key, anyone can forge tokens (CVE-2015-9235, CVE-2022-29217, CVE-2024-33663).
 fn is_key_text(secret: &[u8]) -> bool {
     let text = secret.trim_ascii_start();
     let contains = |needle: &[u8]| secret.windows(needle.len()).any(|window| window == needle);
@@ -104,8 +104,8 @@ fn is_one_byte_repeated(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| Some(byte) == bytes.first())
 }
 
-/// Returns true if the secret is the example, once or repeated, followed by nothing or by one byte
-/// repeated.
+/// Returns true if the secret is the example, once or repeated, and then at most one repeated byte.
+/// Ignores ASCII case.
 fn is_example(secret: &[u8], example: &[u8]) -> bool {
     let same = secret.iter().zip(example.iter().cycle()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     same >= example.len() && secret.get(same..).is_some_and(is_one_byte_repeated)

@@ -1,4 +1,4 @@
-//! The compact serialization of a JWS (RFC 7515 sections 3.1 and 7.1), and its header (section 4),
+//! The compact serialization of a JWS (RFC 7515 sections 3.1 and 7.1). Its header (section 4) is
 //! restricted to the members that a bearer token may have.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -13,48 +13,49 @@ use crate::{
     },
 };
 
-/// The longest token that is read, unless a service is configured otherwise. Tokens have some
-/// hundred bytes, and servers bound a field line to about this much anyway.
+/// The default for the greatest length of a token in bytes. Tokens have some hundred bytes, and
+/// HTTP servers bound a field line to about 8 KiB anyway.
 pub(crate) const DEFAULT_MAX_TOKEN_LEN: usize = 8 * 1024;
 
-/// More members than any honest header has. They are bounded because the header is read before the
-/// signature is known to be good.
+/// The greatest number of header members, more than any honest header has. It bounds the work that
+/// an unsigned token can cause.
 const MAX_MEMBERS: usize = 32;
 
-/// More values than the members without a meaning have together. They are read before the signature
-/// is known to be good, and must not cost more than a valid token (measured:
-/// `cargo bench --bench hostile`).
+/// The greatest number of JSON values in all ignored header members together. They are read before
+/// the signature is verified, and must not cost more than a valid token (measured: `cargo bench
+/// --bench hostile`).
 const MAX_VALUES: u32 = 256;
 
 const NOT_COMPACT: TokenError = TokenError::Malformed("it is not three segments of base64url");
 
-/// A token's header and payload. Its signature is good.
+/// The header and payload of a token whose signature was verified.
 pub(crate) struct VerifiedJws {
     pub(crate) header: Header,
     pub(crate) payload: Vec<u8>,
 }
 
-/// Verifies a signed text in the compact serialization, and returns its payload, whatever that is
-/// (RFC 7515 sections 3.1, 5.2 and 7.1).
+/// Verifies a JWS in the compact serialization (RFC 7515 sections 3.1, 5.2 and 7.1), and returns
+/// its payload bytes.
 ///
-/// The checks, in this order:
+/// It checks, in this order:
 ///
-/// * at most 8 KiB of text, 3 KiB of which are the header's; exactly three segments of canonical
-///   unpadded base64url, of which only the payload may be empty;
-/// * the header (section 4): an object without duplicate members, with a supported `alg`; `crit`,
-///   `b64`, `zip`, `enc` and `cty` are refused, and `jwk`, `jku`, `x5u` and `x5c` never used;
-/// * the key: the one of the set with the header's algorithm and, if it has one, the header's
+/// * the text: at most 8 KiB, with at most 3 KiB for the header. It has exactly three segments of
+///   canonical unpadded base64url. Only the payload may be empty;
+/// * the header (section 4): an object without duplicate members, with a supported `alg`. `crit`,
+///   `b64`, `zip`, `enc` and `cty` are refused. `jwk`, `jku`, `x5u` and `x5c` are ignored;
+/// * the key: one of the set that has the header's algorithm and, if the header has a `kid`, that
 ///   `kid`;
 /// * the signature.
 ///
-/// **Not** checked: that the payload is JSON, and all that it says. A token that has expired, is
-/// for another service or was revoked passes. So does anything else that the same key has ever
-/// signed. For tokens use [`TokenService::validate_token`](crate::TokenService::validate_token) or
+/// It does **not** check the payload. It accepts expired and revoked tokens, tokens for other
+/// services, and everything else that the same key signed. For tokens use
+/// [`TokenService::validate_token`](crate::TokenService::validate_token) or
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless).
 ///
 /// # Errors
 ///
-/// [`TokenError::Malformed`] for the text and the header, else [`TokenError::Signature`].
+/// [`TokenError::Malformed`] if the text or header breaks a rule, [`TokenError::Signature`] if no
+/// key verifies the signature.
 ///
 /// ```
 /// use tower_bearer::{
@@ -77,8 +78,8 @@ pub fn verify_compact(keys: &KeySet, token: &[u8]) -> Result<Vec<u8>, TokenError
     verify(keys, &split(token, DEFAULT_MAX_TOKEN_LEN)?).map(|verified| verified.payload)
 }
 
-/// Verifies the form and the signature of a token of at most `max_len` bytes. Unlike
-/// [`verify_compact`], it rejects an empty payload.
+/// Verifies form and signature of a token of at most `max_len` bytes. Rejects an empty payload,
+/// unlike [`verify_compact`].
 pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<VerifiedJws, TokenError> {
     let segments = split(token, max_len)?;
     if segments.payload.is_empty() {
@@ -87,8 +88,8 @@ pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Resul
     verify(keys, &segments)
 }
 
-/// Verifies the signature. The order keeps hostile input cheap: the header comes first, and the
-/// payload is decoded only when its signature is known to be good.
+/// Verifies header and signature. It decodes the payload last, so that an unsigned token costs
+/// little.
 fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
     let header = Header::parse(&decode_segment(segments.header)?)?;
     let signature = decode_segment(segments.signature)?;
@@ -106,8 +107,9 @@ struct Segments<'a> {
     signature: &'a [u8],
 }
 
-/// Splits a text into exactly three segments. Only a payload may be empty, because a signature of
-/// nothing is a signature. It does not search for further dots: they are not base64url.
+/// Splits a text into exactly three segments. Only the payload may be empty, because RFC 7515
+/// allows to sign an empty payload. A further dot ends up in the signature, where base64url
+/// decoding refuses it.
 fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     if token.len() > max_len {
         return Err(TokenError::Malformed("it is longer than allowed"));
@@ -122,32 +124,31 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     if header.len() > longest_header(max_len) {
         return Err(TokenError::Malformed("its header is longer than allowed"));
     }
-    // The signing input is everything before the dot before the signature.
+    // The signing input ends before the last dot (RFC 7515 section 5.2).
     let end = token.len().saturating_sub(signature.len() + 1);
     let signing_input = token.get(..end).ok_or(NOT_COMPACT)?;
     Ok(Segments { signing_input, header, payload, signature })
 }
 
-/// Returns the longest header of a token of `max_len` bytes: three eighths, 3 KiB by default. A
-/// certificate of RSA 2048 (`x5c`) and every name fit in.
+/// Returns the greatest length of a header segment: three eighths of `max_len`, the limit of the
+/// token. That is 3 KiB by default. An RSA 2048 certificate (`x5c`) and any `kid` fit.
 ///
-/// A header is read before the signature is known to be good. Reading a longer one would cost more
-/// than a valid token (measured: `cargo bench --bench hostile`).
+/// The header is parsed before the signature is verified. A longer header would take more time to
+/// refuse than a valid token takes to verify (measured: `cargo bench --bench hostile`).
 pub(crate) const fn longest_header(max_len: usize) -> usize {
     max_len / 8 * 3
 }
 
 /// Decodes canonical unpadded base64url (RFC 7515 section 2, appendix C). Padding, another alphabet
-/// and stray bits at the end are errors, so that no two texts are the same token.
+/// and non-zero trailing bits are errors, so that a token has only one text.
 fn decode_segment(segment: &[u8]) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed("a segment is not canonical base64url"))
 }
 
-/// The members of a header that have a meaning here. The others are checked for their type only.
+/// The header members that the crate uses. For other known members only the type is checked.
 ///
-/// `jwk`, `jku`, `x5u` and `x5c` name keys that the sender would like to be trusted. They are never
-/// used, and nothing is fetched (RFC 8725 section 3.10). Claims that an issuer copies into its
-/// header are ignored.
+/// `jwk`, `jku`, `x5u` and `x5c` name keys of the sender's choice. They are never used, and nothing
+/// is fetched (RFC 8725 section 3.10). Claims in the header are ignored.
 pub(crate) struct Header {
     pub(crate) alg: Algorithm,
     pub(crate) kid: Option<String>,
@@ -168,7 +169,7 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// A header of which some members were read.
+/// A header that is still being read.
 struct Draft {
     alg: Option<Algorithm>,
     kid: Option<String>,
@@ -194,9 +195,9 @@ impl<'de> FromMembers<'de> for Draft {
                 self.kid = Some(text);
             }
             "typ" => self.typ = Some(map.next_value::<String>()?),
-            // A receiver that does not understand what is critical must refuse (RFC 7515 section
-            // 4.1.11). The others say that the payload is not plain claims (RFC 7797, RFC 7516, RFC
-            // 7519 section 5.2).
+            // A receiver must refuse critical extensions that it does not understand (RFC 7515
+            // section 4.1.11). The other members say that the payload is not plain claims (RFC
+            // 7797, RFC 7516, RFC 7519 section 5.2).
             "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(map, "unsupported member"),
             "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),
             "x5c" => map.next_value_seed(self.unread.value(Shape::Texts))?,
@@ -207,8 +208,8 @@ impl<'de> FromMembers<'de> for Draft {
     }
 }
 
-/// Returns true if `typ` is the media type `application/{subtype}`, with or without its prefix and
-/// in any case (RFC 7515 section 4.1.9).
+/// Returns true if `typ` is the media type `application/{subtype}`. The prefix may be missing, and
+/// case does not matter (RFC 7515 section 4.1.9).
 pub(crate) fn typ_is(typ: &str, subtype: &str) -> bool {
     const PREFIX: &str = "application/";
     let bare = match typ.get(..PREFIX.len()) {
@@ -326,7 +327,7 @@ mod tests {
     fn a_text_of_8_kib_is_read_and_a_longer_one_is_not() {
         let keys = KeySet::signing(key());
         let base = signed(b"").len();
-        // Four characters are three bytes.
+        // Base64url writes three bytes as four characters.
         let longest = vec![b'a'; (DEFAULT_MAX_TOKEN_LEN - base) / 4 * 3];
         assert!(verify_compact(&keys, signed(&longest).as_bytes()).is_ok());
         let text = signed(&[longest, vec![b'a'; 3]].concat());
@@ -343,7 +344,7 @@ mod tests {
     fn a_header_has_at_most_three_eighths_of_the_text() {
         let keys = KeySet::signing(key());
         let signed = |len: usize| {
-            // Four characters are three bytes.
+            // Base64url writes three bytes as four characters.
             let fill = "a".repeat(len / 4 * 3 - r#"{"alg":"HS256","x":""}"#.len());
             let input = format!("{}.e30", URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","x":"{fill}"}}"#)));
             format!("{input}.{}", URL_SAFE_NO_PAD.encode(key().sign(input.as_bytes()).unwrap()))

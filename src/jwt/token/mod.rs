@@ -1,4 +1,4 @@
-//! The text of a token: its segments with the header, and the members of its payload.
+//! The form of a token: its segments, its header and the members of its payload.
 
 pub(crate) mod compact;
 pub(crate) mod payload;

@@ -1,6 +1,7 @@
-//! The payload as a claims set (RFC 7519 section 4). It is an object without duplicate members.
-//! Every registered claim has its RFC's type, needed or not; the others are the application's, and
-//! are read as its type.
+//! Reads the payload as a claims set (RFC 7519 section 4): an object without duplicate members.
+//!
+//! Every registered claim that is present must have the type of its RFC. All other members are the
+//! application's claims.
 
 use std::{fmt, time::Duration};
 
@@ -21,13 +22,13 @@ use crate::{
     jwt::json::{self, FromMembers, Name, NumericDate},
 };
 
-/// The application's claims of a token as JSON: every member that is not a registered one.
+/// The application's claims of a token as JSON: every member except the registered claims.
 ///
-/// They can be read whatever the application's claims type has become since the token was issued.
+/// They can be read even if the application's claims type has changed since the token was issued.
 /// [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts them.
 pub type RawClaims = Map<String, Value>;
 
-/// The members of a claims set.
+/// The members of a claims set. `None` means that the member is absent.
 #[derive(Default)]
 pub(crate) struct Payload {
     pub(crate) iss: Option<String>,
@@ -47,12 +48,12 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Reads the payload of a token whose signature is good.
+    /// Reads the payload of a token whose signature was verified.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
 
-    /// Returns true if it has the claim of this name.
+    /// Returns true if the payload has the claim `name`.
     pub(crate) fn contains(&self, name: &str) -> bool {
         match name {
             "iss" => self.iss.is_some(),
@@ -96,22 +97,22 @@ impl<'de> FromMembers<'de> for Payload {
             "gen" => self.generation = Some(map.next_value()?),
             "scope" => {
                 let text: String = map.next_value()?;
-                // An empty text breaks the grammar of RFC 6749 section 3.3. A token that allows
-                // nothing has no `scope`.
+                // RFC 6749 section 3.3 does not allow an empty `scope`. A token without rights has
+                // none.
                 let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
                 self.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
             }
             "client_id" => self.client_id = Some(map.next_value()?),
-            // The name is this crate's own. If another issuer uses it for something else, the
-            // application reads it.
+            // `atl` is a private claim of this crate. A value of another type is another issuer's,
+            // and goes to the application.
             "atl" => match map.next_value::<Value>()? {
                 Value::Number(seconds) if seconds.is_u64() => {
                     self.access_lifetime = seconds.as_u64().map(Duration::from_secs);
                 }
                 other => drop(self.custom.insert(name.to_owned(), other)),
             },
-            // A token bound to a key must not be accepted without proof of that key (RFC 7800, RFC
-            // 9449 section 7.2).
+            // `cnf` binds the token to a key. The crate cannot check a proof of that key, so it
+            // must refuse (RFC 7800, RFC 9449 section 7.2).
             "cnf" => return json::refuse(map, "bound to a key"),
             _ => drop(self.custom.insert(name.to_owned(), map.next_value()?)),
         }
@@ -119,7 +120,7 @@ impl<'de> FromMembers<'de> for Payload {
     }
 }
 
-/// An id that keeps [`is_id`].
+/// A string that [`is_id`] accepts.
 struct Id(String);
 
 impl<'de> Deserialize<'de> for Id {
@@ -129,8 +130,8 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// An audience: one string, or an array of only strings (RFC 7519 section 4.1.3). An empty array is
-/// an error: it means nobody, which is not the same as no `aud`.
+/// The value of `aud`: a string or an array of strings (RFC 7519 section 4.1.3). An empty array is
+/// an error, because it addresses nobody, unlike an absent `aud`.
 struct Audience(Vec<String>);
 
 impl<'de> Deserialize<'de> for Audience {
@@ -161,18 +162,18 @@ impl<'de> Deserialize<'de> for Audience {
     }
 }
 
-/// The purpose of a token. An access token never passes for a refresh token, nor the other way
-/// round.
+/// The purpose of a token. Validation never accepts an access token as a refresh token, or the
+/// reverse.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TokenType {
-    /// Opens protected routes.
+    /// Gives access to protected routes.
     Access,
-    /// Is exchanged for new tokens, and opens nothing else.
+    /// Can only be exchanged for a new pair of tokens.
     Refresh,
 }
 
 impl TokenType {
-    /// Returns its text in the `type` claim: `access` or `refresh`.
+    /// Returns the value of the `type` claim: `access` or `refresh`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -189,7 +190,7 @@ impl Serialize for TokenType {
 }
 
 impl<'de> Deserialize<'de> for TokenType {
-    /// Reads a string only: a derived implementation would accept `{"refresh":null}` too.
+    /// Accepts a string only. A derived implementation would also accept `{"refresh":null}`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match &*Name::deserialize(deserializer)?.0 {
             "access" => Ok(Self::Access),
@@ -205,13 +206,14 @@ impl fmt::Display for TokenType {
     }
 }
 
-/// The rights of a token: a set of scope tokens (RFC 6749 section 3.3), compared exactly.
+/// The rights of a token: a list of scope tokens (RFC 6749 section 3.3). Comparison is
+/// case-sensitive.
 #[derive(Clone, Default, Eq, Hash, PartialEq)]
 pub struct Scope(String);
 
 impl Scope {
-    /// Reads a space-delimited list. Returns `None` if it breaks the grammar: tokens of printable
-    /// ASCII without `"` and `\`, one space between two of them. The empty text is the empty scope.
+    /// Reads scope tokens of printable ASCII without `"` and `\`, separated by single spaces.
+    /// Returns `None` for any other text. The empty text is the empty scope.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_token =
@@ -219,8 +221,7 @@ impl Scope {
         (text.is_empty() || text.split(' ').all(is_token)).then(|| Self(text.to_owned()))
     }
 
-    /// Returns true if `token` is one of its scope tokens. The comparison is of whole tokens and
-    /// case-sensitive.
+    /// Returns true if `token` is one of the scope tokens. Compares whole tokens, case-sensitively.
     #[must_use]
     pub fn contains(&self, token: &str) -> bool {
         self.iter().any(|own| own == token)
@@ -231,7 +232,7 @@ impl Scope {
         self.0.split(' ').filter(|token| !token.is_empty())
     }
 
-    /// Returns true if it has no scope token.
+    /// Returns true if the scope has no tokens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -256,16 +257,16 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Reads the claims of a token as the application's type.
+/// Converts the claims of a token to the application's type.
 pub(crate) fn parse_custom<C: DeserializeOwned>(claims: RawClaims) -> Result<C, TokenError> {
     C::deserialize(CustomClaims(claims))
         .map_err(|Misfit { field, problem }| TokenError::CustomClaims { claim: field, problem })
 }
 
-/// A deserializer of claims that reports the field at fault, and nothing of the token.
+/// A deserializer of claims whose errors name the field at fault and quote nothing of the token.
 ///
-/// `serde_json`'s own errors quote values. For types other than structs it leaves the work to
-/// `serde_json`, and no field is known.
+/// The errors of `serde_json` quote values. Types other than structs are left to `serde_json`;
+/// their errors name no field.
 struct CustomClaims(RawClaims);
 
 /// The reason why claims do not fit their type.
@@ -298,7 +299,7 @@ impl<'de> Deserializer<'de> for CustomClaims {
     ) -> Result<V::Value, Misfit> {
         let mut members = ClaimMembers { rest: self.0.into_iter(), value: None, fields };
         let value = visitor.visit_map(&mut members)?;
-        // As `serde_json` does: a type that leaves members unread has to skip them itself.
+        // `serde_json` also refuses a visitor that neither reads nor skips all members.
         if members.rest.len() == 0 { Ok(value) } else { Err(Misfit::UNKNOWN) }
     }
 
@@ -315,7 +316,7 @@ impl<'de> Deserializer<'de> for CustomClaims {
         visitor.visit_some(self)
     }
 
-    /// The name has a meaning to `serde_json`'s `RawValue`.
+    /// `serde_json` recognises its `RawValue` by the name of the newtype.
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Misfit> {
         Value::Object(self.0).deserialize_newtype_struct(name, visitor).map_err(Misfit::hide)
     }
@@ -326,10 +327,10 @@ impl<'de> Deserializer<'de> for CustomClaims {
     }
 }
 
-/// The members of a token that a struct reads.
+/// The claims from which a struct is deserialized.
 struct ClaimMembers {
     rest: serde_json::map::IntoIter,
-    /// The value of the last name, and the field of that name.
+    /// The value of the member whose name was just read, and the struct's field of that name.
     value: Option<(Value, Option<&'static str>)>,
     fields: &'static [&'static str],
 }

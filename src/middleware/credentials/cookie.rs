@@ -1,18 +1,18 @@
-//! The `Cookie` fields (RFC 6265 section 5.4). Over HTTP/2 there may be several lines (RFC 9113
+//! Tokens in the `Cookie` field (RFC 6265 section 5.4). HTTP/2 allows several lines (RFC 9113
 //! section 8.2.3).
 //!
-//! They are read as bytes: another cookie may be no text at all, which must not hide or break this
-//! one.
+//! The parser reads bytes: another cookie that is not valid text must not hide the token.
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use super::credential::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
+use super::credential::{Credential, MAX_EXTRA_BYTES, MAX_PAIRS};
+use crate::error::ConfigError;
 
-/// Reads the one cookie of these names. A second one is malformed: a neighbouring domain can plant
-/// one beside the site's own.
+/// Reads the one cookie with one of these names. Two such cookies are malformed: a neighbouring
+/// domain can plant a second one.
 pub(super) fn read<'a>(headers: &'a HeaderMap, names: &[String], max_token_len: usize) -> Credential<'a> {
     let (mut found, mut seen) = (Credential::Absent, 0);
-    let mut room = max_token_len.saturating_add(BESIDE_THE_TOKEN);
+    let mut room = max_token_len.saturating_add(MAX_EXTRA_BYTES);
     for line in headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes) {
         let Some(left) = room.checked_sub(line.len()) else { return Credential::Malformed };
         room = left;
@@ -32,7 +32,7 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, names: &[String], max_token_len: 
     found
 }
 
-/// Takes the cookies of these names out, and leaves the others as they are.
+/// Removes the cookies with these names, and leaves the others as they are.
 pub(super) fn strip(headers: &mut HeaderMap, names: &[String]) {
     let left_of = |line: &HeaderValue| {
         let others: Vec<&[u8]> = pairs(line.as_bytes()).filter(|pair| value(pair, names).is_none()).collect();
@@ -51,7 +51,7 @@ fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii)
 }
 
-/// Returns the value if the pair bears one of the names. Names are case-sensitive.
+/// Returns the value if the pair has one of the names. Names are case-sensitive.
 fn value<'a>(pair: &'a [u8], names: &[String]) -> Option<&'a [u8]> {
     let equals = pair.iter().position(|&byte| byte == b'=')?;
     let (name, value) = pair.split_at_checked(equals)?;
@@ -59,14 +59,23 @@ fn value<'a>(pair: &'a [u8], names: &[String]) -> Option<&'a [u8]> {
     names.iter().any(|own| own.as_bytes() == name).then(|| value.get(1..).unwrap_or_default().trim_ascii())
 }
 
-/// Removes the quotes, which a browser sends along, but which are no part of the value's meaning.
+/// Removes the quotes around a value. Browsers return them if the server set them.
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// Checks for a token of RFC 9110 section 5.6.2, which RFC 6265 section 4.1.1 demands of a name.
-pub(crate) fn is_cookie_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+/// Returns an error that names `setting` unless `name` can be the name of a cookie. RFC 6265 section
+/// 4.1.1 allows the characters of RFC 9110 section 5.6.2.
+pub(crate) fn check_cookie_name(setting: &'static str, name: &str) -> Result<(), ConfigError> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !name.is_empty() && name.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        setting,
+        "has a name that no cookie can have",
+        "use letters, digits, `-` and `_`, as in `__Host-access_token`",
+    ))
 }
 
 #[cfg(test)]
@@ -83,7 +92,7 @@ mod tests {
     }
 
     fn read(lines: &[&[u8]]) -> String {
-        super::read(&headers(lines), &["t".to_owned()], 64).told()
+        super::read(&headers(lines), &["t".to_owned()], 64).describe()
     }
 
     #[test]
@@ -109,7 +118,7 @@ mod tests {
             assert_eq!(read(&[line]), "Malformed", "{line:?}");
         }
         assert_eq!(read(&[b"t=abc", b"t=abc"]), "Malformed");
-        assert_eq!(read(&[format!("t=abc; x={}", "y".repeat(BESIDE_THE_TOKEN + 64)).as_bytes()]), "Malformed");
+        assert_eq!(read(&[format!("t=abc; x={}", "y".repeat(MAX_EXTRA_BYTES + 64)).as_bytes()]), "Malformed");
         assert_eq!(read(&[format!("{}t=abc", "x;".repeat(MAX_PAIRS - 1)).as_bytes()]), "abc");
         assert_eq!(read(&[format!("{}t=abc", "x;".repeat(MAX_PAIRS)).as_bytes()]), "Malformed");
     }

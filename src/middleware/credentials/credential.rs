@@ -1,5 +1,5 @@
-//! The credential of a request, and the `Authorization` field, where it is read always (RFC 6750
-//! section 2.1, RFC 9110 section 11.6.2).
+//! The credential of a request, and its main location, the `Authorization` field (RFC 6750 section
+//! 2.1, RFC 9110 section 11.6.2).
 
 use std::borrow::Cow;
 
@@ -7,39 +7,39 @@ use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The bytes by which the query and the cookies of a request may be longer than a token. A client
-/// without a key must not be able to make the search for a token dearer than a token (measured:
-/// `cargo bench --bench hostile`). Servers commonly take 8 KiB of each.
-pub(super) const BESIDE_THE_TOKEN: usize = 8 * 1024;
+/// The bytes by which the query or the cookies of a request may exceed the length of a token.
+/// Otherwise the search could cost more than the check of a token (`cargo bench --bench hostile`),
+/// and any client can cause it. Servers commonly accept 8 KiB of each.
+pub(super) const MAX_EXTRA_BYTES: usize = 8 * 1024;
 
-/// The most parameters, or cookies, of a request in which a token is looked for. Browsers keep at
-/// most 180 cookies for a site.
+/// The maximum number of parameters, or of cookies, in a request. Browsers keep at most 180 cookies
+/// for a site.
 pub(super) const MAX_PAIRS: usize = 256;
 
 /// The credential that a request presents.
 #[derive(Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(in crate::middleware) enum Credential<'a> {
-    /// No bearer credential: nothing, or another scheme's.
+    /// The request has no credential, or the credential of another scheme.
     Absent,
-    /// A bearer credential that breaks the grammar, or more than one.
+    /// The bearer credential breaks the grammar, or there are several.
     Malformed,
-    /// One text in the place of a token.
+    /// The location of a token contains one text.
     Token(TokenText<'a>),
 }
 
-/// A text where a token is expected. Its grammar is not checked yet, because a cached token needs
-/// no such check.
+/// A text in the location of a token, with unchecked grammar: a cached token does not need the
+/// check.
 #[derive(Clone, Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(in crate::middleware) struct TokenText<'a> {
-    /// At most one byte more than a token may have.
+    /// Truncated to one byte more than the maximum length of a token.
     bytes: Cow<'a, [u8]>,
     max_token_len: usize,
 }
 
 impl<'a> Credential<'a> {
-    /// Returns the token in a place that holds a token and nothing else.
+    /// Returns the credential in a location that contains only a token.
     #[inline]
     pub(super) fn of(text: impl Into<Cow<'a, [u8]>>, max_token_len: usize) -> Self {
         let longest = max_token_len.saturating_add(1);
@@ -53,7 +53,7 @@ impl<'a> Credential<'a> {
         Self::Token(TokenText { bytes, max_token_len })
     }
 
-    /// Joins the credentials of two places.
+    /// Combines the credentials of two locations. Two credentials are malformed.
     pub(in crate::middleware) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Absent, other) => other,
@@ -70,22 +70,22 @@ impl TokenText<'_> {
 
     /// Returns the text if it has the grammar of a `b64token`; `None` if it is malformed.
     ///
-    /// A text longer than any token is returned unchecked, and refused for its length later. To
-    /// check a megabyte would cost more than a valid token.
+    /// A text longer than any token is returned unchecked, and refused later for its length. The
+    /// check of a megabyte would cost more than a valid token.
     pub(in crate::middleware) fn token(&self) -> Option<&str> {
         let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
         str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)
     }
 }
 
-/// Keeps the credential out of the `Debug` text of the request's headers.
+/// Marks the `Authorization` fields sensitive, so that `Debug` does not show them.
 pub(in crate::middleware) fn mark_sensitive(headers: &mut HeaderMap) {
     for (_, value) in headers.iter_mut().filter(|(name, _)| *name == AUTHORIZATION) {
         value.set_sensitive(true);
     }
 }
 
-/// Reads the one `Authorization` field. Another scheme's is no bearer credential.
+/// Reads the one `Authorization` field. Another scheme is not a bearer credential.
 #[inline]
 pub(in crate::middleware) fn in_authorization(headers: &HeaderMap, max_token_len: usize) -> Credential<'_> {
     let line = match line(headers, &AUTHORIZATION, max_token_len) {
@@ -97,7 +97,7 @@ pub(in crate::middleware) fn in_authorization(headers: &HeaderMap, max_token_len
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
         _ => return Credential::Absent,
     };
-    // 1*SP: a tab is no separator, but it ends the scheme.
+    // RFC 6750 section 2.1 allows only spaces. A tab ends the scheme, so the field is malformed.
     match rest.first() {
         None | Some(b'\t') => return Credential::Malformed,
         Some(b' ') => {}
@@ -110,14 +110,14 @@ pub(in crate::middleware) fn in_authorization(headers: &HeaderMap, max_token_len
 /// The lines of a request under a field's name.
 enum Line<'a> {
     Absent,
-    One(Beginning<'a>),
-    /// Never guess which is meant, though they may be the same.
+    One(LineStart<'a>),
+    /// Two or more lines, even if they are equal.
     Several,
 }
 
-/// The beginning of a line, without the spaces around it. A scheme, spaces and a token fit in, and
-/// one byte more.
-struct Beginning<'a> {
+/// The start of a line, without the spaces around it. It has room for a scheme, spaces, the longest
+/// token and one byte more.
+struct LineStart<'a> {
     text: &'a [u8],
     is_cut: bool,
 }
@@ -132,14 +132,14 @@ fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> 
         (Some(_), Some(_)) => return Line::Several,
     };
     Line::One(match line.get(..max_token_len.saturating_add(256)) {
-        Some(text) if text.len() < line.len() => Beginning { text: text.trim_ascii_start(), is_cut: true },
-        _ => Beginning { text: line.trim_ascii(), is_cut: false },
+        Some(text) if text.len() < line.len() => LineStart { text: text.trim_ascii_start(), is_cut: true },
+        _ => LineStart { text: line.trim_ascii(), is_cut: false },
     })
 }
 
-impl<'a> Beginning<'a> {
-    /// Returns the token that this part of the line is. A line that was cut before the token became
-    /// too long has too many spaces around it.
+impl<'a> LineStart<'a> {
+    /// Returns this part of the line as a token. A cut line with room for a longer token has too
+    /// many spaces, and is malformed.
     #[inline]
     fn token(&self, part: &'a [u8], max_token_len: usize) -> Credential<'a> {
         if self.is_cut && part.len() <= max_token_len {
@@ -149,20 +149,20 @@ impl<'a> Beginning<'a> {
     }
 }
 
-/// Reads a field of the application's own, which holds the token alone. An empty one is as if
-/// absent, as an empty `Authorization` is.
+/// Reads a header that contains only the token. An empty header counts as absent, as an empty
+/// `Authorization` does.
 pub(super) fn in_header<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> Credential<'a> {
     match line(headers, name, max_token_len) {
-        Line::Absent | Line::One(Beginning { text: [], .. }) => Credential::Absent,
+        Line::Absent | Line::One(LineStart { text: [], .. }) => Credential::Absent,
         Line::One(line) => line.token(line.text, max_token_len),
         Line::Several => Credential::Malformed,
     }
 }
 
 /// Checks the grammar `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750
-/// section 2.1). Padding may also stand before a dot: a token whose segments are padded is a bad
-/// token (RFC 7515 section 2), not a request that cannot be read.
-#[allow(clippy::needless_bitwise_bool, reason = "branches would keep the loop from taking many bytes at a time")]
+/// section 2.1). Padding may also precede a dot: a token with padded segments (RFC 7515 section 2)
+/// is an invalid token (401), not a malformed request (400).
+#[allow(clippy::needless_bitwise_bool, reason = "branches would prevent vectorization of the loop")]
 fn is_b64token(text: &[u8]) -> bool {
     let is_legal = |byte: u8| {
         ((byte | 0x20).wrapping_sub(b'a') < 26)
@@ -181,7 +181,7 @@ fn is_b64token(text: &[u8]) -> bool {
 #[cfg(test)]
 impl Credential<'_> {
     /// Returns the token, or the name of the variant.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::Absent => "Absent".to_owned(),
             Self::Malformed => "Malformed".to_owned(),
@@ -202,7 +202,7 @@ mod tests {
         for line in lines {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(line).expect("a value that HTTP can carry"));
         }
-        in_authorization(&headers, 64).told()
+        in_authorization(&headers, 64).describe()
     }
 
     #[test]
@@ -260,13 +260,13 @@ mod tests {
             ("a".repeat(2000), "a".repeat(65)),
         ] {
             headers.insert(&name, HeaderValue::try_from(&line).unwrap_or(HeaderValue::from_static("?")));
-            assert_eq!(in_header(&headers, &name, 64).told(), expected);
+            assert_eq!(in_header(&headers, &name, 64).describe(), expected);
             headers.insert(
                 AUTHORIZATION,
                 HeaderValue::try_from(format!("Bearer {line}")).unwrap_or(HeaderValue::from_static("?")),
             );
             let expected = if expected == "Absent" { "Malformed".to_owned() } else { expected };
-            assert_eq!(in_authorization(&headers, 64).told(), expected);
+            assert_eq!(in_authorization(&headers, 64).describe(), expected);
         }
     }
 

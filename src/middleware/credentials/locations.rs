@@ -1,4 +1,4 @@
-//! The places beside `Authorization` at which a layer looks.
+//! The locations of a token other than `Authorization`.
 
 use http::{
     HeaderMap, HeaderName, Request,
@@ -6,13 +6,13 @@ use http::{
 };
 
 use super::{
-    cookie::{self, is_cookie_name},
+    cookie::{self, check_cookie_name},
     credential::{Credential, in_header},
     query,
 };
 use crate::error::ConfigError;
 
-/// The places that the application has allowed. Each may be named more than once.
+/// The locations that the application allows. It may allow several of each kind.
 #[derive(Clone, Debug, Default)]
 pub(in crate::middleware) struct Locations {
     queries: Vec<String>,
@@ -21,29 +21,23 @@ pub(in crate::middleware) struct Locations {
 }
 
 impl Locations {
-    /// Adds a query parameter: its name as it reads when decoded.
+    /// Adds a query parameter by its decoded name.
     pub(in crate::middleware) fn allow_query(&mut self, name: String) -> Result<(), ConfigError> {
         let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         if name.is_empty() || !name.bytes().all(unreserved) {
             return Err(ConfigError::new(
                 "allow_query",
-                "is given a name that is empty or has characters that a query has to escape",
-                "give `access_token` or the like: letters, digits, `-`, `.`, `_` and `~` (RFC 3986 section 2.3)",
+                "has an empty name, or a name with characters that a query must escape",
+                "use letters, digits, `-`, `.`, `_` and `~` (RFC 3986 section 2.3), as in `access_token`",
             ));
         }
         self.queries.push(name);
         Ok(())
     }
 
-    /// Adds a cookie: its name to the byte.
+    /// Adds a cookie by its exact name.
     pub(in crate::middleware) fn allow_cookie(&mut self, name: String) -> Result<(), ConfigError> {
-        if !is_cookie_name(&name) {
-            return Err(ConfigError::new(
-                "allow_cookie",
-                "is given a name that no cookie can have",
-                "give a token of RFC 9110 section 5.6.2, as `__Host-access_token`",
-            ));
-        }
+        check_cookie_name("allow_cookie", &name)?;
         self.cookies.push(name);
         Ok(())
     }
@@ -52,23 +46,23 @@ impl Locations {
         self.cookies.iter().any(|own| own == name)
     }
 
-    /// Adds a header that holds the token alone, without a scheme.
+    /// Adds a header that contains only the token, without a scheme.
     pub(in crate::middleware) fn allow_header(&mut self, name: HeaderName) -> Result<(), ConfigError> {
         if name == AUTHORIZATION || name == COOKIE {
             return Err(ConfigError::new(
                 "allow_header",
-                "is given a field that does not hold a token alone",
-                "`Authorization` is read always; use `allow_cookie` for cookies",
+                "names a field that contains more than a token",
+                "remove it: the layer always reads `Authorization`, and `allow_cookie` allows a cookie",
             ));
         }
-        // Looked at twice, one field would be two credentials.
+        // A name in the list twice would make one field count as two credentials.
         if !self.headers.contains(&name) {
             self.headers.push(name);
         }
         Ok(())
     }
 
-    /// Returns the one credential in these places.
+    /// Returns the one credential in these locations.
     pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Credential<'a> {
         let mut found = Credential::Absent;
         for name in &self.headers {
@@ -83,7 +77,7 @@ impl Locations {
         found
     }
 
-    /// Keeps all that may hold a credential out of the `Debug` text of the request's headers.
+    /// Marks headers that may contain a credential sensitive, so that `Debug` does not show them.
     pub(in crate::middleware) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for (name, value) in headers.iter_mut() {
             if (name == COOKIE && !self.cookies.is_empty()) || self.headers.contains(name) {
@@ -92,7 +86,7 @@ impl Locations {
         }
     }
 
-    /// Takes the parameters, cookies and headers that bear an allowed name out of the request.
+    /// Removes the parameters, cookies and headers with an allowed name from the request.
     pub(in crate::middleware) fn strip<B>(&self, request: &mut Request<B>) {
         for name in &self.headers {
             request.headers_mut().remove(name);

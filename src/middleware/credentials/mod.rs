@@ -10,7 +10,7 @@ mod credential;
 mod locations;
 mod query;
 
-pub(crate) use self::cookie::is_cookie_name;
+pub(crate) use self::cookie::check_cookie_name;
 pub(super) use self::{
     credential::{Credential, in_authorization, mark_sensitive},
     locations::Locations,

@@ -1,14 +1,14 @@
-//! The query of the request's target (RFC 6750 section 2.3), decoded as forms are.
+//! Tokens in the query (RFC 6750 section 2.3), decoded as `application/x-www-form-urlencoded`.
 
 use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
 
-use super::credential::{BESIDE_THE_TOKEN, Credential, MAX_PAIRS};
+use super::credential::{Credential, MAX_EXTRA_BYTES, MAX_PAIRS};
 
-/// Reads the one parameter of these names.
+/// Reads the one parameter with one of these names.
 pub(super) fn read<'a>(query: &'a str, names: &[String], max_token_len: usize) -> Credential<'a> {
-    if query.len() > max_token_len.saturating_add(BESIDE_THE_TOKEN) {
+    if query.len() > max_token_len.saturating_add(MAX_EXTRA_BYTES) {
         return Credential::Malformed;
     }
     let mut found = Credential::Absent;
@@ -32,7 +32,7 @@ pub(super) fn read<'a>(query: &'a str, names: &[String], max_token_len: usize) -
     found
 }
 
-/// Takes the parameters of these names out, and leaves the others as they are written.
+/// Removes the parameters with these names, and leaves the others as they are.
 pub(super) fn strip(uri: &mut Uri, names: &[String]) {
     let Some(query) = uri.query() else { return };
     let (ours, others): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| bears_name(pair, names));
@@ -41,15 +41,14 @@ pub(super) fn strip(uri: &mut Uri, names: &[String]) {
     }
     let target = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), others.join("&")) };
     let mut parts = uri.clone().into_parts();
-    // The rest of a target is a target too. Were it none, the request would lose its path rather
-    // than keep its credential.
+    // A shorter query is still valid, so neither fallback should ever apply. Both would drop the
+    // path rather than keep the credential.
     parts.path_and_query = Some(PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// Checks if the parameter has one of the names, once it is decoded. Forms can write the characters
-/// of names as they are or escaped, in no third way. So the comparison needs no decoded copy, and
-/// ends at the first difference.
+/// Returns true if the parameter's decoded name is one of the names. The names contain no space, so
+/// percent-decoding suffices. It needs no copy, and the comparison ends at the first difference.
 fn bears_name(pair: &str, names: &[String]) -> bool {
     let name = pair.split_once('=').map_or(pair, |(name, _)| name);
     names.iter().any(|own| percent_encoding::percent_decode_str(name).eq(own.bytes()))
@@ -61,7 +60,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> String {
-        super::read(query, &["t".to_owned(), "a_b".to_owned()], 64).told()
+        super::read(query, &["t".to_owned(), "a_b".to_owned()], 64).describe()
     }
 
     #[test]
@@ -83,7 +82,7 @@ mod tests {
         for query in ["t=abc&t=abc", "t=abc&%74=abc", "t", "t=", "t=a%20b", "t=%ff", "t=a,b", "t=abc&%61_b=abc"] {
             assert_eq!(read(query), "Malformed", "{query}");
         }
-        assert_eq!(read(&format!("t=abc&x={}", "y".repeat(BESIDE_THE_TOKEN + 64))), "Malformed");
+        assert_eq!(read(&format!("t=abc&x={}", "y".repeat(MAX_EXTRA_BYTES + 64))), "Malformed");
         assert_eq!(read(&format!("{}t=abc", "x&".repeat(MAX_PAIRS - 1))), "abc");
         assert_eq!(read(&format!("{}t=abc", "x&".repeat(MAX_PAIRS))), "Malformed");
     }

@@ -1,18 +1,17 @@
-//! The kinds of entries, and the bytes of one.
+//! The kinds of entries, and the byte format of an entry.
 
 use std::ops::Range;
 
 use super::id::{LONGEST_TEXT, PackedId};
 use crate::{clock::Timestamp, store::Revocation};
 
-/// The most bytes of an entry. A store's ids have at most 255.
+/// Maximum size of an entry in bytes. Ids that a store accepts have at most 255 each.
 pub(super) const MAX_BYTES: usize = 1 << 15;
-/// Kind and forms of the ids (1), epoch (2), until in seconds (4).
+/// The size of the head: kind and forms of the ids (1), epoch (2), `until` in seconds (4).
 const HEAD: usize = 7;
-/// The size of a generation or time. It follows the head of an entry that has a strength. Two ids
-/// come last.
+/// The size of the strength, which follows the head if the kind has one. The two ids come last.
 const NUMBER: usize = 8;
-/// Masks of the first byte: three bits of kind, then two for the form of each id.
+/// The layout of the first byte: three bits of kind, then two bits for the form of each id.
 const KIND: u8 = 0b111;
 const FORM: u8 = 0b11;
 const FIRST: u32 = 3;
@@ -22,15 +21,16 @@ const EPOCH: Range<usize> = 1..3;
 /// The latest time that the 4 bytes of an entry's `until` can hold.
 pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 
-// An epoch of the log is this node's count of log restarts when it read an entry.
+// The epoch of an entry that was read from the log is the count of log restarts at that time. The
+// highest numbers have other meanings.
 
 /// Epoch of entries that were learned from `check` instead of the log. They are never republished.
 pub(in crate::replica) const EPOCH_LOCAL: u16 = u16::MAX;
-/// Epoch of this node's own revocations that the log does not have yet.
+/// Epoch of this node's own revocations whose entries the reader has not found yet.
 pub(in crate::replica) const EPOCH_PENDING: u16 = EPOCH_LOCAL - 1;
-/// Epoch of entries that the store has lost. They are to be republished.
+/// Epoch of entries that the store has lost. The node republishes them.
 pub(in crate::replica) const EPOCH_LOST: u16 = EPOCH_PENDING - 1;
-/// The last number of an epoch of the log.
+/// The last epoch of the log. The next one is 0.
 pub(in crate::replica) const LAST_EPOCH: u16 = EPOCH_LOST - 1;
 
 /// The kind of a revocation, and of its name.
@@ -41,10 +41,10 @@ pub(in crate::replica) enum EntryKind {
     Token = 2,
     /// All sessions of a subject below a generation.
     Subject = 3,
-    /// A token of another issuer, or all of one subject or session there.
+    /// A token of another issuer, or all tokens of a subject or session there.
     External = 4,
-    /// The same as `Subject`, except one session. It is held beside that and not in its place: an
-    /// exception for a session must not revive one that is revoked.
+    /// The same as `Subject`, except one session. A subject may have both entries. If this one
+    /// replaced `Subject`, it would revive the session that it spares.
     Others = 5,
 }
 
@@ -54,15 +54,15 @@ pub(super) struct Entry<'a> {
     pub(super) kind: EntryKind,
     pub(super) epoch: u16,
     pub(super) until: Timestamp,
-    /// The strength: a generation, or a time in ms. 0 if the kind has none.
+    /// The strength: a generation, or a time in ms. 0 for kinds without one.
     pub(super) number: u64,
     pub(super) first: PackedId<'a>,
     pub(super) second: PackedId<'a>,
 }
 
 impl EntryKind {
-    /// Returns true if entries of this kind have a strength. A session or a token has none: it is
-    /// revoked or not.
+    /// Returns true if entries of this kind have a strength. A session or token of this crate has
+    /// none: it is revoked or not.
     pub(super) fn has_strength(self) -> bool {
         !matches!(self, Self::Session | Self::Token)
     }
@@ -98,12 +98,12 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Returns its bytes, or `None` if it is longer than an entry may be.
+    /// Returns the bytes of the entry, or `None` if it exceeds [`MAX_BYTES`].
     pub(super) fn to_bytes(self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        // Used only to select the entries to republish. It ends in the year 2106.
+        // Saturates in 2106. Affects republishing only: segments keep the exact time of removal.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
         if self.kind.has_strength() {
             bytes.extend_from_slice(&self.number.to_le_bytes());
@@ -113,7 +113,7 @@ impl<'a> Entry<'a> {
         (bytes.len() <= MAX_BYTES).then_some(bytes)
     }
 
-    /// Writes another epoch into the bytes of an entry.
+    /// Replaces the epoch in the bytes of an entry.
     pub(super) fn set_epoch(bytes: &mut [u8], epoch: u16) {
         if let Some(bytes) = bytes.get_mut(EPOCH) {
             bytes.copy_from_slice(&epoch.to_le_bytes());
@@ -125,7 +125,7 @@ impl<'a> Entry<'a> {
         HEAD + number + self.first.len() + self.second.len()
     }
 
-    /// Returns the revocation, for the store.
+    /// Returns the revocation that the entry holds.
     pub(super) fn to_revocation(self) -> Option<Revocation> {
         let text = |id: PackedId<'_>| id.text(&mut [0; LONGEST_TEXT]).map(str::to_owned);
         let (first, second) = (text(self.first)?, text(self.second)?);
@@ -142,7 +142,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Returns the kind of a revocation, its texts, and the number that is its strength.
+/// Returns the kind of a revocation, its two ids, and its strength.
 pub(super) fn parts(revocation: &Revocation) -> (EntryKind, &str, &str, u64) {
     match revocation {
         Revocation::Session { subject, sid } => (EntryKind::Session, subject.as_str(), sid.as_str(), 0),

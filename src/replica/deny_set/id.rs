@@ -1,22 +1,22 @@
-//! An id in as few bytes as its form allows. A node keeps millions of them, and most are texts of
-//! 128 bits.
+//! Ids in few bytes. A node holds millions of ids, and most are texts that encode 128 bits.
 //!
-//! Two ids are equal if and only if their texts are. An id is kept as bits only if no other text
-//! decodes to the same bits.
+//! Two packed ids are equal if and only if their texts are. So an id is packed only if its text is
+//! the canonical one of its bits.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::{Uuid, fmt::Hyphenated};
 
-/// The longest text of 128 bits.
+/// The length of the longest text that encodes 128 bits.
 pub(super) const LONGEST_TEXT: usize = Hyphenated::LENGTH;
+/// The length of 128 bits in base64url.
 const RANDOM: usize = 22;
 
-/// An id, as text or as the bits that it stands for.
+/// An id, as text or as the bits that its text encodes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum PackedId<'a> {
     /// Any text.
     Text(&'a [u8]),
-    /// 128 bits in base64url, as this crate makes its ids.
+    /// 128 bits in base64url, the form of this crate's own ids.
     Random([u8; 16]),
     /// 128 bits in the form of RFC 9562 section 4: hyphens, and lower case.
     Uuid([u8; 16]),
@@ -34,7 +34,7 @@ impl<'a> PackedId<'a> {
         bits.unwrap_or(Self::Text(text.as_bytes()))
     }
 
-    /// Returns the number of its form, in two bits.
+    /// Returns the number of the form, in two bits.
     pub(super) fn form(&self) -> u8 {
         match self {
             Self::Text(_) => 0,
@@ -43,7 +43,7 @@ impl<'a> PackedId<'a> {
         }
     }
 
-    /// Reads an id that was written in this form. Returns it with the bytes behind it.
+    /// Reads an id of this form. Returns it with the bytes that follow.
     pub(super) fn read(form: u8, bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         match form {
             0 => {
@@ -57,7 +57,7 @@ impl<'a> PackedId<'a> {
         }
     }
 
-    /// Appends the id to `to`. Returns `None` if it is too long to be written.
+    /// Appends the id to `to`. Returns `None` if its length does not fit into 16 bits.
     pub(super) fn write(&self, to: &mut Vec<u8>) -> Option<()> {
         match self {
             Self::Text(text) => {
@@ -77,7 +77,7 @@ impl<'a> PackedId<'a> {
         }
     }
 
-    /// Returns its text, which may have to be written into `buffer`.
+    /// Returns the text of the id. Writes it into `buffer` if the id is packed.
     pub(super) fn text<'b>(&'b self, buffer: &'b mut [u8; LONGEST_TEXT]) -> Option<&'b str> {
         match self {
             Self::Text(text) => std::str::from_utf8(text).ok(),
@@ -90,10 +90,10 @@ impl<'a> PackedId<'a> {
     }
 }
 
-/// Decodes a text of 22 characters. Rejects one whose last character has bits left over that are
-/// not zero.
+/// Decodes a text of 22 characters. Rejects a text whose four spare bits are not zero, because it
+/// is not canonical.
 fn random(text: &str) -> Option<[u8; 16]> {
-    // The engine's own estimate of the bytes of 22 characters.
+    // `decode_slice` demands this size for 22 characters, by its own estimate.
     let mut bits = [0; 18];
     let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bits).ok()?;
     bits.get(..length)?.try_into().ok()

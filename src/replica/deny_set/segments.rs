@@ -1,4 +1,5 @@
-//! The bytes of all entries, in segments: appended to at the end, and dropped as a whole.
+//! The bytes of all entries, in segments. Entries are appended at the end, and segments dropped as
+//! a whole.
 
 use std::collections::VecDeque;
 
@@ -8,13 +9,12 @@ use crate::clock::Timestamp;
 /// The size of a segment. One entry may fill it.
 pub(super) const SEGMENT: usize = 1 << OFFSET_BITS;
 const OFFSET_BITS: u32 = 15;
-/// Segment numbers use the bits of an address that the offset leaves, and wrap.
+/// Segment numbers take the bits of an address that the offset leaves. They wrap.
 const MAX_SEGMENTS: usize = 1 << (32 - OFFSET_BITS);
 pub(super) const NUMBER_MASK: u32 = (1 << (32 - OFFSET_BITS)) - 1;
 const _: () = assert!(entry::MAX_BYTES == SEGMENT, "the longest entry fills a segment");
 
-/// An entry that is longer than a store's ids allow. It was not inserted, so nothing may be decided
-/// without it.
+/// The error that an entry is too long and was not inserted. No id that a store accepts is so long.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::replica) struct TooLong;
 
@@ -22,11 +22,12 @@ pub(in crate::replica) struct TooLong;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::replica) struct Address(u32);
 
-/// The segments, oldest first. A segment that was cleared stays until all older ones are gone.
+/// The segments, oldest first. A cleared segment stays until all older ones are gone, because the
+/// number of a segment is its index plus `first`.
 #[derive(Debug)]
 pub(super) struct Segments {
     all: VecDeque<Segment>,
-    /// The number of the first segment.
+    /// The number of the oldest segment.
     pub(super) first: u32,
     /// The bytes of all entries.
     pub(super) bytes: usize,
@@ -36,13 +37,13 @@ pub(super) struct Segments {
 #[derive(Debug, Default)]
 struct Segment {
     entries: Vec<u8>,
-    /// The last moment at which any of its entries matters.
+    /// The time until which any of its entries matters.
     last: Timestamp,
     /// The time at which the newest of its entries was logged.
     logged: Timestamp,
 }
 
-/// The bytes of a segment that was cleared.
+/// The content of a cleared segment.
 #[derive(Debug)]
 pub(super) struct Cleared {
     number: u32,
@@ -64,7 +65,7 @@ impl Address {
         (self.0 & ((1 << OFFSET_BITS) - 1)) as usize
     }
 
-    /// Returns the address in the same segment at this offset.
+    /// Returns the address at this offset of the same segment.
     fn at(self, offset: usize) -> Option<Self> {
         let offset = u32::try_from(offset).ok().filter(|offset| *offset < 1 << OFFSET_BITS)?;
         Some(Self(self.number() << OFFSET_BITS | offset))
@@ -81,12 +82,10 @@ impl Segments {
         Self { all: VecDeque::new(), first: 0, bytes: 0, max_bytes: max_bytes.min(MAX_SEGMENTS * SEGMENT) }
     }
 
-    /// Returns the count of segments.
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Returns the bytes of the entries of each segment.
     #[cfg(test)]
     pub(super) fn lengths(&self) -> impl Iterator<Item = usize> {
         self.all.iter().map(|segment| segment.entries.len())
@@ -98,7 +97,7 @@ impl Segments {
         segments + self.all.capacity() * size_of::<Segment>()
     }
 
-    /// Returns true if so many bytes more exceed the bound.
+    /// Returns true if `more` bytes would exceed the bound.
     pub(super) fn is_full_for(&self, more: usize) -> bool {
         self.bytes + more > self.max_bytes || self.all.len() >= MAX_SEGMENTS
     }
@@ -114,7 +113,7 @@ impl Segments {
         Entry::read(segment.entries.get(address.offset()..)?)
     }
 
-    /// Writes another epoch into an entry, which was logged `at`.
+    /// Replaces the epoch of an entry, which was logged `at`.
     pub(super) fn set_epoch(&mut self, address: Address, epoch: u16, at: Timestamp) {
         let index = self.index_of(address);
         let Some(segment) = self.all.get_mut(index) else { return };
@@ -124,7 +123,7 @@ impl Segments {
         }
     }
 
-    /// Appends the bytes of an entry that was logged `at` and matters to `until`.
+    /// Appends the bytes of an entry that was logged `at` and matters until `until`.
     pub(super) fn append(&mut self, bytes: &[u8], at: Timestamp, until: Timestamp) -> Result<Address, TooLong> {
         let has_room =
             |segment: &Segment| !segment.entries.is_empty() && segment.entries.len() + bytes.len() <= SEGMENT;
@@ -151,7 +150,7 @@ impl Segments {
         if self.all.len() > 1 { self.clear(0) } else { None }
     }
 
-    /// Clears a segment if all its entries are past their use at `now`.
+    /// Clears a segment if none of its entries matters at `now`.
     pub(super) fn clear_if_over(&mut self, index: usize, now: Timestamp) -> Option<Cleared> {
         self.all.get(index).filter(|segment| segment.last <= now)?;
         self.clear(index)

@@ -236,17 +236,17 @@ pub(super) async fn a_dropped_call_is_done_or_not_done(user: User) -> Outcome {
     drop_calls(&user).await
 }
 
-/// Drops calls at different moments, and repeats them.
+/// Drops the futures of calls at different moments, and repeats the calls.
 pub(super) async fn drop_calls(user: &User) -> Outcome {
     for n in 0..30u64 {
-        // Some are dropped at once, some a little later, most of them are done.
+        // Some are dropped at once, some a little later. Most calls have ended by then.
         let patience = Duration::from_micros(n * 50);
         let (sid, fresh) = (format!("s{n}"), format!("t{n}"));
         user.open(&sid).await?;
         drop(tokio::time::timeout(patience, user.store.open(user.session(&fresh)).into_future()).await);
         let rotate = RotateRefresh::new(&user.name, sid.as_str().into(), 0, LONG, LONG);
         drop(tokio::time::timeout(patience, user.store.rotate(rotate).into_future()).await);
-        // The retry gets the one successor, whether the first try was done or not.
+        // The retry gets the one successor, whether or not the first try happened.
         let successor = match user.rotate(&sid, 0, LONG).await? {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
             other => return Err(Broken(format!("the retry of a rotation got {other:?}"))),

@@ -1,4 +1,4 @@
-//! Tokens of other issuers.
+//! Rules about denials of other issuers' tokens.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) async fn denied(user: &User, [jti, sid, subject]: [&str; 3]) -> Outco
     Ok(user.denylist()?.denied(query).await?)
 }
 
-/// The length of the windows in which a denial changes nothing if it was made before.
+/// The length of the windows in which a repeated denial changes nothing.
 pub(super) const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
 fn moment_after(moment: Timestamp) -> Timestamp {
@@ -68,7 +68,7 @@ pub(super) async fn a_denied_token_is_denied(user: User) -> Outcome {
 }
 
 /// Denies a session or subject. Returns the moment up to which tokens with these three ids are
-/// denied, which is less than half a second after the denial.
+/// denied: less than half a second after the call.
 async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timestamp> {
     let answer = deny(user, id, LONG).await?;
     let denial = denied(user, of).await?;
@@ -137,7 +137,8 @@ pub(super) async fn a_denial_is_remembered_for_its_time(user: User) -> Outcome {
     deny(&user, token("longer"), LONG).await?;
     deny(&user, token("longer"), SHORT).await?;
     loop {
-        // Longer than `keep`: another node may accept the token for longer.
+        // A store may remember it for longer than `keep`: another node may accept the token for
+        // longer.
         let denial = denied(&user, ["x", "x", "x"]).await?;
         if until <= denial.now {
             break;
@@ -156,14 +157,14 @@ pub(super) async fn a_denial_is_remembered_for_its_time(user: User) -> Outcome {
 }
 
 pub(super) async fn a_denial_is_remembered_for_as_long_as_denials_are_kept(user: User) -> Outcome {
-    // Another node accepts tokens for this long.
+    // As if another node accepted tokens for this long.
     user.denylist()?.keep_denials_for(LONG);
     let mut until = Timestamp::default();
     for id in [token("x"), session("x"), subject("x")] {
         until = deny(&user, id, SHORT).await?.now.saturating_add(SHORT);
     }
     user.wait_until(until.saturating_add(SHORT)).await?;
-    // A store removes records whose time is over when it makes changes.
+    // A store may remove expired records at each change.
     for n in 0..4 {
         deny(&user, token(&format!("another {n}")), LONG).await?;
     }
@@ -186,7 +187,7 @@ pub(super) async fn a_repeated_denial_finds_nothing_within_half_a_second(user: U
         let windows = lasted.unwrap_or_default().as_millis() / HALF_A_SECOND.as_millis() + 2;
         ensure!((1..=windows).contains(&found), "{id:?}: in {lasted:?}, {found} of 50 found something");
     }
-    // Nothing is to be remembered.
+    // With a `keep` of zero there is nothing to remember.
     let nothing = deny(&user, token("over"), Duration::ZERO).await?;
     ensure!(!nothing.found, "what is over was found: {nothing:?}");
     Ok(())
@@ -199,7 +200,7 @@ pub(super) async fn names_that_no_token_can_have_are_not_denied(user: User) -> O
     Ok(())
 }
 
-/// Denies things whose names no token can have.
+/// Denies ids that no token can have.
 pub(super) async fn denials_of(user: &User, bad: &str) -> Outcome {
     let denylist = user.denylist()?;
     let request = |id| DenyRequest::new(issuer(user), id, LONG);

@@ -4,10 +4,10 @@
 //! [`Part`] of a store, or two: its sessions, its log, its denylist. [`run`] checks the parts that
 //! the store has. [`run_parts`] checks those that the caller names, and fails if one is missing.
 //!
-//! The suite needs a Tokio runtime; with several threads, simultaneous calls really run at once.
+//! The suite needs a Tokio runtime, best with several threads, so that calls really run at once.
 //! The store's clock has to run, but need not be settable: the rules use short lifetimes and wait
 //! for the store's own time. They use subjects of their own, so the store need not be empty. They
-//! leave data behind that serves no other purpose.
+//! leave their data behind.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -53,15 +53,15 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use self::outcome::{Broken, Outcome};
 use super::{BoxFuture, SessionStore};
 
-/// The time after which a rule counts as broken: every call is to end within a deadline of the
-/// store's own.
+/// The time after which a rule counts as broken: every call has to end within a deadline of the
+/// store.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The name under which it is reported that no rule was checked. It is counted as a rule.
+/// The name of the violation that no rule was checked. It counts as a rule.
 const AT_LEAST_ONE_RULE: &str = "at_least_one_rule_is_checked";
 
-/// Checks all rules of the parts that the store has, each on a store that `new_store` returns: a
-/// new one each time, or the same.
+/// Checks all rules of the parts that the store has. Each rule gets a store from `new_store`: a new
+/// one each time, or the same.
 ///
 /// # Errors
 ///
@@ -93,7 +93,7 @@ async fn check_rules(
         }
     }
     if checked == 0 {
-        // A suite that checks nothing must not look like one that has passed.
+        // A suite that checked nothing must not look passed.
         broken
             .push(Violation { rule: AT_LEAST_ONE_RULE, what: "no part is named; name at least one `Part`".to_owned() });
     }
@@ -106,7 +106,7 @@ pub fn rules() -> &'static [Rule] {
     RULES
 }
 
-/// A part of a store: what one of its traits does.
+/// A part of a store: one of its traits.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Part {
@@ -149,15 +149,15 @@ impl Rule {
         self.parts
     }
 
-    /// Checks if a store keeps the rule.
+    /// Checks whether a store follows the rule.
     ///
     /// # Errors
     ///
-    /// The behaviour of the store that breaks the rule: a wrong answer, an error, a panic, no
-    /// answer in time, or a missing part of the rule's [`parts`](Self::parts).
+    /// The behaviour that breaks the rule: a wrong answer, an error, a panic or no answer in time.
+    /// Or the store lacks one of the rule's [`parts`](Self::parts).
     pub async fn check(&self, store: Arc<dyn SessionStore>) -> Result<(), Violation> {
         if let Some(part) = self.parts.iter().find(|part| !part.is_in(&store)) {
-            return Err(Violation { rule: self.name, what: format!("the store has no part {part:?}") });
+            return Err(Violation { rule: self.name, what: format!("the store lacks the part {part:?}") });
         }
         let mut task = tokio::spawn((self.check)(store));
         let what = match tokio::time::timeout(PATIENCE, &mut task).await {
@@ -166,7 +166,7 @@ impl Rule {
             Ok(Err(error)) => error.to_string(),
             Err(_) => {
                 task.abort();
-                format!("no end after {} s", PATIENCE.as_secs())
+                format!("the rule did not end within {} s", PATIENCE.as_secs())
             }
         };
         Err(Violation { rule: self.name, what })
@@ -224,7 +224,7 @@ impl fmt::Display for Violations {
 }
 
 impl fmt::Debug for Violations {
-    /// Formats it as for people, because `unwrap()` shows this in a test.
+    /// Formats it like `Display`, because `unwrap()` shows this in a test.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

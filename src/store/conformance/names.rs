@@ -1,4 +1,4 @@
-//! Names are any text of 1 to 255 bytes, and no two are ever taken for each other.
+//! Rules about names: any text of 1 to 255 bytes, none of which is taken for another.
 
 use super::{
     outcome::{Outcome, ensure},
@@ -10,8 +10,8 @@ use crate::{
     store::{RotateRefresh, Rotated, SessionState},
 };
 
-/// Texts that have been mistaken for other things before: patterns, protocol, scripts, separators,
-/// a store's own fields.
+/// Texts that a store could mistake for something else: patterns, protocol, scripts, separators,
+/// its own fields.
 pub(super) const ODD: &[&str] = &[
     "*",
     "?",
@@ -108,7 +108,7 @@ pub(super) const ODD: &[&str] = &[
 ];
 
 pub(super) async fn subjects_of_any_text_are_kept_apart(user: User) -> Outcome {
-    // The raw names, since a prefix would tame some; so the session's id has to be one that no
+    // The raw names: a prefix would make some harmless. So the session's id has to be one that no
     // other run uses.
     let sid = user.name.as_str();
     for name in ODD {
@@ -116,7 +116,7 @@ pub(super) async fn subjects_of_any_text_are_kept_apart(user: User) -> Outcome {
     }
     for (n, name) in ODD.iter().enumerate() {
         let one = user.other(*name);
-        // A subject that was taken for this one was revoked before.
+        // A subject that the store took for this one was revoked before.
         ensure!(one.is_active(sid).await?, "{name:?} was taken for one of {:?}", ODD.get(..n));
         ensure!(one.live().await?.contains(sid), "{name:?}: not listed");
         ensure!(matches!(one.rotate(sid, 0, LONG).await?, Rotated::Rotated(_)), "{name:?}: does not rotate");
@@ -162,7 +162,7 @@ pub(super) async fn the_longest_names_are_kept_apart(user: User) -> Outcome {
     let names = [long("a"), long("b"), long(":"), long("*"), multibyte("a"), multibyte("b")];
     for name in &names {
         let one = user.other(name);
-        // The session's id has to be new in a store that has seen this suite before.
+        // The session's id has to be new in a store on which this suite has run before.
         one.open(user.name.as_str()).await?;
         user.open(name).await?;
         user.revoke_token(name, user.in_an_hour().await?).await?;
@@ -186,7 +186,8 @@ pub(super) async fn the_longest_names_are_kept_apart(user: User) -> Outcome {
 /// Lengths of names that no token can have.
 pub(super) const BAD_LENGTHS: [usize; 3] = [0, 256, 40_000];
 
-/// Makes every call of a store of sessions that changes something, with a name that no token has.
+/// Makes every call of a [`SessionStore`](crate::store::SessionStore) that changes something, with
+/// a name that no token has.
 pub(super) async fn calls_with(user: &User, bad: &str) -> Outcome {
     let until = user.in_an_hour().await?;
     let stranger = user.other(bad);
@@ -209,7 +210,7 @@ pub(super) async fn calls_with(user: &User, bad: &str) -> Outcome {
     )
 }
 
-/// Ends the rule unless all these calls were rejected.
+/// Breaks the rule unless all these calls were rejected.
 pub(super) fn ensure_rejected<const N: usize>(length: usize, calls: [(&str, Option<StoreError>); N]) -> Outcome {
     for (call, error) in calls {
         let rejected = error.as_ref().is_some_and(|error| error.kind() == StoreErrorKind::Rejected);

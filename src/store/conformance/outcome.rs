@@ -20,7 +20,7 @@ impl From<tokio::task::JoinError> for Broken {
     }
 }
 
-/// Ends the rule unless the condition holds.
+/// Breaks the rule unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($what:tt)+) => {
         if !$condition {

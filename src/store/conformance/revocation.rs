@@ -70,7 +70,7 @@ pub(super) async fn a_session_that_ended_with_all_others_is_not_found(user: User
 }
 
 pub(super) async fn every_session_opened_between_two_revoke_alls_is_ended_by_the_second(user: User) -> Outcome {
-    // Within one millisecond too, in which the clock cannot order them.
+    // Also within one millisecond, in which the clock cannot order them.
     for n in 0..50 {
         let (one, other) = (format!("{n}.a"), format!("{n}.b"));
         user.open(&one).await?;
@@ -90,7 +90,7 @@ pub(super) async fn a_session_that_was_revoked_before_it_was_opened_is_never_ope
     let session_found = user.revoke_session("s").await?.found;
     let all_found = user.revoke_all(Some("s")).await?.found;
     ensure!(!session_found && !all_found, "something was found");
-    // Its record may have been lost while its tokens live: so it is never opened again.
+    // The store may have lost its record while its tokens live, so it is never opened again.
     let reopened = user.store.open(user.session("s")).await?;
     ensure!(matches!(reopened, Opened::Exists { .. }), "what was revoked was opened: {reopened:?}");
     ensure!(!user.is_active("s").await?, "it is alive");
@@ -122,7 +122,7 @@ pub(super) async fn a_revoked_session_is_remembered_past_its_end(user: User) -> 
     let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("s") }).await?;
     user.revoke_session("s").await?;
     user.wait_until(opening.refresh_end.saturating_add(SHORT)).await?;
-    // A store removes records whose time is over when it makes changes.
+    // A store may remove expired records at each change.
     for n in 0..4 {
         user.open(&format!("another {n}")).await?;
     }
@@ -158,7 +158,7 @@ pub(super) async fn a_revoked_token_is_remembered_until_its_time(user: User) -> 
     user.revoke_token("not shorter", late).await?;
     user.revoke_token("not shorter", soon).await?;
     loop {
-        // Not only until then: another node may accept the token for longer.
+        // A store may remember it for longer: another node may accept the token for longer.
         let checked = user.store.check(&user.name, &"s".into(), &"soon".into()).await?;
         if soon <= checked.now {
             break;
@@ -167,7 +167,7 @@ pub(super) async fn a_revoked_token_is_remembered_until_its_time(user: User) -> 
         ensure!(revoked, "before its time the mark says {:?}", checked.state);
         tokio::time::sleep(SHORT / 30).await;
     }
-    // A store removes records whose time is over when it makes changes.
+    // A store may remove expired records at each change.
     user.open("another").await?;
     for jti in ["longer", "not shorter"] {
         let state = user.token_state("s", jti).await?;
@@ -225,7 +225,7 @@ pub(super) async fn revoke_all_spares_the_exception_but_not_its_revoked_tokens(u
     Ok(())
 }
 
-/// Makes sessions that are dead in all ways, and returns their ids. Their user must not exist yet.
+/// Makes sessions that are dead in each way, and returns their ids. Their user must not exist yet.
 pub(super) async fn dead_sessions(user: &User) -> Outcome<[&'static str; 5]> {
     user.sibling("other").open("another's").await?;
     user.open("revoked").await?;

@@ -80,7 +80,7 @@ pub(super) async fn the_absolute_end_bounds_the_idle_one(user: User) -> Outcome 
     user.wait_until(opening.refresh_end).await?;
     let state = user.state("s").await?;
     ensure!(matches!(state, SessionState::Expired | SessionState::Unknown), "at its end it is {state:?}");
-    // Lifetimes beyond all time do no harm.
+    // A lifetime that ends beyond the end of time does no harm.
     let opening = user.open_as(OpenSession { idle: LONG, absolute: Duration::MAX, ..user.session("t") }).await?;
     ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "ends at {}", opening.refresh_end);
     ensure!(user.is_active("t").await?, "a session without an absolute end is not alive");
@@ -89,7 +89,7 @@ pub(super) async fn the_absolute_end_bounds_the_idle_one(user: User) -> Outcome 
 
 /// Opens a, b, c and d, and then uses a.
 pub(super) async fn open_four(user: &User) -> Outcome {
-    // Each at a moment of its own; otherwise their order would be open.
+    // Each at a moment of its own: otherwise their order would be undefined.
     for sid in ["a", "b", "c", "d"] {
         let opening = user.open(sid).await?;
         user.wait_until(opening.now.saturating_add(Duration::from_millis(2))).await?;
@@ -179,7 +179,7 @@ pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: U
         );
     }
     ensure!(user.state("late").await? == SessionState::Unknown, "a superseded login left a session");
-    // The generation may be a little ahead of the clock.
+    // The contract allows 10 ms, because the generation may be a little ahead of the clock.
     user.wait_until(revoked.now.saturating_add(Duration::from_millis(10))).await?;
     let began = user.store.ping().await?;
     user.open_as(late("new", began)).await?;
@@ -242,7 +242,7 @@ pub(super) async fn the_listing_can_be_read_in_pages(user: User) -> Outcome {
         let listed: BTreeSet<_> = user.listing(limit).await?.into_iter().map(|session| session.sid).collect();
         ensure!(listed == opened, "in pages of {limit}, {} of {} are listed", listed.len(), opened.len());
     }
-    // It may come from a client, and is no fault of the store.
+    // A cursor may come from a client, so an invalid one is no error.
     for cursor in ["", "~", "-1", "no cursor", "18446744073709551616", "*"] {
         let listed = user.listing_from(Some(cursor.to_owned()), 7).await?;
         let listed: BTreeSet<_> = listed.into_iter().map(|session| session.sid).collect();

@@ -20,11 +20,11 @@ use crate::{
 
 /// Longer than any rule takes.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
-/// A lifetime to be waited for.
+/// A lifetime whose end a rule waits for.
 pub(super) const SHORT: Duration = Duration::from_millis(300);
 /// The longest sleep before the store is asked again for its time.
 const NAP: Duration = Duration::from_millis(20);
-/// Upper bound of the pages of a listing or a log of the suite.
+/// The most pages that a listing or a log of the suite can have.
 pub(super) const MANY_PAGES: usize = 100_000;
 
 /// A user that no other rule uses.
@@ -60,12 +60,12 @@ impl User {
 
     /// Returns the store's log. The suite runs a rule of the log only on a store that has one.
     pub(super) fn log(&self) -> Outcome<Arc<dyn RevocationLog>> {
-        self.store.clone().revocation_log().ok_or_else(|| Broken("the store has no log any more".to_owned()))
+        self.store.clone().revocation_log().ok_or_else(|| Broken("the store no longer returns its log".to_owned()))
     }
 
     /// Returns the store's denylist, as [`log`](Self::log) does.
     pub(super) fn denylist(&self) -> Outcome<Arc<dyn Denylist>> {
-        self.store.clone().denylist().ok_or_else(|| Broken("the store has no denylist any more".to_owned()))
+        self.store.clone().denylist().ok_or_else(|| Broken("the store no longer returns its denylist".to_owned()))
     }
 
     /// Returns a session that lives for long, not opened yet.
@@ -110,7 +110,7 @@ impl User {
         Ok(self.store.rotate(RotateRefresh::new(&self.name, sid.into(), counter, LONG, grace)).await?)
     }
 
-    /// Rotates without grace; anything but a new successor ends the rule.
+    /// Rotates without grace. Any answer but a new successor breaks the rule.
     pub(super) async fn advance(&self, sid: &str, counter: u32) -> Outcome<Successor> {
         match self.rotate(sid, counter, Duration::ZERO).await? {
             Rotated::Rotated(successor) => Ok(successor),
@@ -130,7 +130,7 @@ impl User {
         Ok(self.store.revoke_all(&self.name, except.map(SessionId::from).as_ref()).await?)
     }
 
-    /// Returns a moment that is far ahead of the store's time.
+    /// Returns a moment far ahead of the store's time.
     pub(super) async fn in_an_hour(&self) -> Outcome<Timestamp> {
         Ok(self.store.ping().await?.saturating_add(LONG))
     }
@@ -159,7 +159,7 @@ impl User {
         Ok(self.listing(0).await?.into_iter().map(|session| session.sid).collect())
     }
 
-    /// Waits until the store's own clock shows this moment.
+    /// Waits until the store's clock shows this moment.
     pub(super) async fn wait_until(&self, moment: Timestamp) -> Outcome {
         loop {
             let now = self.store.ping().await?;
@@ -173,5 +173,8 @@ impl User {
 
 /// Returns the entry that an answer of a store with a log names.
 pub(super) fn logged(answer: &Revoked) -> Outcome<&Logged> {
-    answer.logged.as_ref().ok_or_else(|| Broken(format!("the store has a log, and its answer no entry: {answer:?}")))
+    answer
+        .logged
+        .as_ref()
+        .ok_or_else(|| Broken(format!("the store has a log, but its answer names no entry: {answer:?}")))
 }

@@ -1,4 +1,4 @@
-//! The memory store's revocations of tokens of other issuers (protocol section 6).
+//! The memory store's denials of external ids (`docs/protocol.md`, section 6).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,8 +24,8 @@ pub(super) struct Denials {
 }
 
 struct Denied {
-    /// Tokens of the session or subject issued at or before this moment are dead. Without meaning
-    /// for a token.
+    /// Tokens of the session or subject issued at or before this moment are revoked. Unused for a
+    /// token.
     before: Timestamp,
     until: Timestamp,
     /// The sequence of its log entry.
@@ -42,7 +42,7 @@ impl Denials {
         let end = window_end(now);
         let before = match &deny.id {
             ExternalId::Token(_) => None,
-            // A denial from before the clock was put back stays in force.
+            // A denial from before the clock was set back stays in force.
             ExternalId::Session(_) | ExternalId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
         let wanted = later(end, deny.keep);
@@ -63,15 +63,15 @@ impl Denials {
         Ok(log.revoked(now, found, revocation, until, position))
     }
 
-    /// Notes that revocations from now on are remembered for `keep`, instead of `before`.
+    /// Notes that the store remembers denials from now on for `keep` instead of `before`.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
-        // If the time of an earlier change is not over yet, the shortest time counts.
+        // If an earlier increase still matters, the shorter of both times counts.
         let last = self.kept_longer.filter(|last| now < later(last.since, keep));
         self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
 
-    /// Denies again a thing whose denial may have been lost.
+    /// Republishes a denial.
     pub(super) fn republish(
         &mut self,
         name: &str,
@@ -94,8 +94,7 @@ impl Denials {
         Ok(())
     }
 
-    /// Writes an entry. A thing that is denied twice is denied for the longer time and up to the
-    /// later moment.
+    /// Stores a denial. Of two denials of one id, the longer time and the later moment count.
     fn put(&mut self, name: Arc<str>, denied: Denied) {
         let mut denied = denied;
         if let Some(known) = self.denied.get(&name) {
@@ -136,13 +135,12 @@ impl Denials {
     }
 }
 
-/// Returns the end of the half second in which a denial happens: the moment up to which it ends
+/// Returns the end of the half second in which a denial happens: the moment up to which it revokes
 /// tokens.
 ///
-/// Repeated calls for one id within it change nothing, and the tokens issued until each of them are
-/// dead. A token issued after the call in that half second is refused too. `iat` has whole seconds,
-/// and the end is one millisecond before the next half. So to an issuer that writes whole seconds
-/// this makes no difference: the token would have the `iat` of the call.
+/// So repeated calls for one id change nothing within it, and each ends all tokens issued before
+/// it. A denial also ends tokens issued later in its half second. For an issuer that writes `iat`
+/// in whole seconds this changes nothing: such a token has the `iat` of the call.
 fn window_end(now: Timestamp) -> Timestamp {
     let past = now.as_millis() % WINDOW_MILLIS;
     now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))

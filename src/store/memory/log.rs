@@ -20,19 +20,18 @@ use crate::{
 
 /// The bucket's number.
 const BUCKET: u32 = 0;
-/// The time for which entries are kept if no caller asks for more.
+/// The time for which the log keeps entries if no caller asks for more.
 const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
-/// The most entries kept, about 20 MB. Dropping more is safe: readers see a hole by the numbers
-/// (protocol section 4).
+/// The most entries that the log keeps, about 20 MB. Dropping more is safe, because readers see a
+/// hole by the numbers (`docs/protocol.md`, section 4).
 const MAX_ENTRIES: usize = 65_536;
-/// The most entries that one change drops because they are old: the log is locked meanwhile.
+/// The most old entries that one change drops, because the log is locked meanwhile.
 const DROPPED_PER_CHANGE: usize = 256;
 /// A nonce's length in bytes.
 const NONCE: usize = 16;
 
-/// The log. Its own lock is taken last, inside the critical section of the change that is logged.
-/// So the order of the entries is the order of the changes, and no caller sees one without the
-/// other.
+/// The log. A change takes the lock of the log last, inside its own critical section. So entries
+/// have the order of the changes, and no caller sees one without the other.
 pub(super) struct Log {
     incarnation: String,
     server: ServerId,
@@ -64,7 +63,7 @@ impl Log {
         }
     }
 
-    /// Returns the identity of this store: it differs from that of a store that takes its place.
+    /// Returns the identity of this store, which differs from that of a later store.
     pub(super) fn server(&self) -> ServerId {
         self.server
     }
@@ -89,8 +88,8 @@ impl Log {
         self.staleness_millis.fetch_max(saturating_millis(staleness), Ordering::SeqCst);
     }
 
-    /// Writes one entry. To be called before the change is made, under the lock of the changed
-    /// data. An error means that nothing was written, and nothing may be changed.
+    /// Writes one entry. To be called before the change, under the lock of the changed data. An
+    /// error means that nothing was written, so the caller must not make the change.
     pub(super) fn append(
         &self,
         now: Timestamp,
@@ -108,8 +107,9 @@ impl Log {
     ) -> Result<LogPosition, StoreError> {
         let nonces = random_names(revocations.len())?;
         let mut ring = self.lock();
-        // Another shard may have read the clock later and come first. Times in the log never go
-        // back. Otherwise the time of a predecessor would not bound the entries lost before it.
+        // A change of another shard may have read the clock later and written first. Times in the
+        // log never go back. Otherwise the time of a predecessor would not bound the entries lost
+        // before it.
         let at = now.max(ring.at);
         for ((revocation, until), nonce) in revocations.into_iter().zip(nonces) {
             ring.sequence = ring.sequence.saturating_add(1);
@@ -129,7 +129,7 @@ impl Log {
         Ok(LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence })
     }
 
-    /// Returns the answer to a revocation of this moment, by the entry at `position`.
+    /// Returns the answer to a revocation at `now`, with the entry at `position`.
     pub(super) fn revoked(
         &self,
         now: Timestamp,
@@ -142,8 +142,7 @@ impl Log {
         Revoked { now, found, logged: Some(Logged { max_staleness, ..Logged::new(revocation, until, position) }) }
     }
 
-    /// Returns the position of an entry that was written before; of the newest one without a
-    /// sequence.
+    /// Returns the position of the entry with this sequence; without one, of the newest entry.
     pub(super) fn position(&self, sequence: Option<u64>) -> LogPosition {
         let sequence = sequence.unwrap_or_else(|| self.lock().sequence);
         LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence }
@@ -205,9 +204,9 @@ impl Log {
     }
 }
 
-/// Returns a name for this incarnation of the store. It is no secret, it only has to be another one
-/// next time. If the operating system has no random numbers, the seeds of the standard library's
-/// maps serve as well.
+/// Returns a name for this incarnation of the store. The name is no secret and only has to differ
+/// next time. If the operating system gives no random numbers, the seeds of the standard library's
+/// maps do.
 fn incarnation() -> String {
     random_names(1).ok().and_then(|mut names| names.pop()).unwrap_or_else(|| {
         let (first, second) = (RandomState::new(), RandomState::new());
@@ -240,7 +239,7 @@ mod tests {
         let start = Timestamp::from_secs(1_767_225_660);
         let log = Log::new(start);
         log.keep_for(Duration::from_secs(7200));
-        log.keep_for(Duration::from_secs(1)); // It only ever grows.
+        log.keep_for(Duration::from_secs(1)); // The time only grows.
         log.append(start, entry(1), start).unwrap();
         let kept = start.saturating_add(Duration::from_secs(7200));
         log.append(kept, entry(2), kept).unwrap();

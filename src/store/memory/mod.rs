@@ -23,18 +23,18 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
 };
 
-/// The count of locks over which the users are spread: more than there are likely to be cores.
+/// The count of locks over which the users are spread: likely more than there are cores.
 const SHARDS: usize = 64;
 
 /// A store of sessions in memory: for one process, and until it ends.
 ///
-/// Every answer is there at once ([`Answer::Ready`]). None is an error unless the operating system
-/// has no random numbers to give or [`read`](RevocationLog::read) is asked for a bucket other than 0.
+/// Every answer is ready at once ([`Answer::Ready`]). A call fails only for a rejected id or
+/// bucket, or if the operating system gives no random numbers.
 ///
-/// It does not grow for ever: every change also removes a few of the records whose time is over.
-/// The revocation log keeps entries for the time that [`keep_log_for`](RevocationLog::keep_log_for)
-/// asks for (default: one hour), and at most 65 536 of them. A reader that finds the oldest gone
-/// sees the hole by the numbers and asks the store instead.
+/// Its memory is bounded: every change also removes a few records whose time is over. The
+/// revocation log keeps entries for as long as [`keep_log_for`](RevocationLog::keep_log_for) asks
+/// (default: one hour), and at most 65 536 of them. If the oldest are gone, a reader sees the hole
+/// by the numbers and asks the store instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,10 +61,10 @@ const SHARDS: usize = 64;
 pub struct MemoryStore {
     clock: Box<dyn Clock>,
     hasher: RandomState,
-    /// A user's records lie in one shard, so that each change is one critical section. Lock order:
-    /// shard, then log.
+    /// One shard holds all records of a user, so that each change is one critical section. Lock
+    /// order: shard, then log.
     shards: [RwLock<Shard>; SHARDS],
-    /// Under one lock, because a query asks for up to three records at one moment.
+    /// Under one lock, because a query reads up to three records at one moment.
     denials: RwLock<Denials>,
     log: Log,
 }
@@ -72,8 +72,8 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Creates an empty store that takes its time from `clock`.
     ///
-    /// The store reads the clock while it holds a lock, so that a user's changes happen in the
-    /// order of their times. So the clock must not call the store.
+    /// The store reads the clock under a lock, so that a user's changes have the order of their
+    /// times. So the clock must not call the store.
     #[must_use]
     pub fn with_clock(clock: impl Clock) -> Self {
         let born = clock.now();
@@ -86,8 +86,8 @@ impl MemoryStore {
         }
     }
 
-    // A poisoned lock is taken all the same: code under it does not panic, except a clock, and that
-    // is read before anything is changed.
+    // A poisoned lock is still used: only the clock can panic under it, and that is read before any
+    // change.
 
     fn read(&self, subject: &str) -> (RwLockReadGuard<'_, Shard>, Timestamp) {
         let shard = self.shard(subject).read().unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +223,7 @@ impl SessionStore for MemoryStore {
         "memory"
     }
 
-    /// Returns zero: one process is never replaced by another.
+    /// Returns zero: no other process replaces this one.
     fn failover_bound(&self) -> Result<Duration, String> {
         Ok(Duration::ZERO)
     }
@@ -275,7 +275,7 @@ impl RevocationLog for MemoryStore {
         let before = self.log.keep();
         if before < keep {
             self.log.keep_for(keep);
-            // Before the first revocation nothing can be forgotten.
+            // Before the first revocation there is nothing to forget.
             if self.log.position(None).sequence > 0 {
                 denials.keep_longer(self.clock.now(), before, keep);
             }
@@ -310,7 +310,7 @@ impl Denylist for MemoryStore {
         Answer::Ready(Ok(denials.denied(query, now, &self.log)))
     }
 
-    /// Keeps the log for as long: its entries and the denials are one.
+    /// Keeps the log for as long, because one time applies to its entries and the denials.
     fn keep_denials_for(&self, keep: Duration) {
         self.keep_log_for(keep);
     }

@@ -1,6 +1,6 @@
-//! The rules of the memory store: the effect of each question and each change on a user's records.
+//! The rules of the memory store: the effect of each call on a user's records.
 //!
-//! All of it runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one moment
+//! Each call runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one moment
 //! `now`.
 
 mod republish;
@@ -23,25 +23,25 @@ use crate::{
     },
 };
 
-/// The count of expired records that each change removes. A change adds fewer, so none are left
-/// behind for ever.
+/// The count of expired records that each change removes. A change adds fewer, so the backlog
+/// shrinks.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
 /// A repetition of `revoke_all` that ends nothing moves the time by which logins are refused only
-/// if that is older than this. A login takes less time, so no caller can refuse every login of a
-/// user by repeating the call. A password change long after the last revocation still overtakes the
-/// logins that began before it.
+/// if that is older than this. Otherwise a caller could block all logins of a user by repeating the
+/// call: a login takes less time. A password change long after the last revocation still supersedes
+/// the logins that began before it.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
 /// The count of records that a page of a listing looks at by default.
 const DEFAULT_PAGE: usize = 100;
 /// The most records that a page of a listing looks at, since the shard is locked meanwhile.
 const LARGEST_PAGE: usize = 1000;
-/// The start of a cursor of a listing; the id of the last session that was looked at follows.
+/// The start of a cursor of a listing. The id of the last session of the page follows.
 const CURSOR: &str = "after ";
-/// The count of sessions that `revoke_all` looks at, and a login under a cap: the shard is locked
-/// meanwhile. Under a large cap it is up to `MOST_LOOKED_AT`.
+/// The count of sessions that `revoke_all` and a login under a cap look at, because the shard is
+/// locked meanwhile. Under a large cap a login looks at up to `MOST_LOOKED_AT`.
 const LOOKED_AT: usize = 200;
 const MOST_LOOKED_AT: usize = 1000;
-/// The most sessions that one login ends. The next logins end the rest.
+/// The most sessions that one login evicts. The next logins evict the rest.
 const EVICTED: usize = 100;
 /// The count of members of a discarded index that each change drops.
 const DROPPED_PER_CHANGE: usize = 64;
@@ -55,16 +55,15 @@ pub(super) struct Shard {
     discarded: Vec<Index>,
 }
 
-/// Sessions by last rotation, then by when they were opened.
+/// Sessions by last rotation, then by opening.
 type Index = BTreeSet<(Timestamp, Timestamp, Arc<str>)>;
 
-/// The times at which to look at records again: a record has one entry here, at the moment of its
-/// `indexed` field. A record that lives longer than its entry says is put back when its turn comes,
-/// so using a session does not touch the index.
+/// The times at which pruning looks at records. A record has one entry, at the moment of its
+/// `indexed` field. If the record lives longer than that, pruning puts it back. So a rotation need
+/// not touch this index.
 type Expiries = BTreeSet<(Timestamp, Arc<str>, Expiring)>;
 
-/// The kind of a record, in the order in which records of one moment are removed: a user goes after
-/// what it owns.
+/// The kind of a record, in the order in which pruning removes records of one moment: a user last.
 #[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
 enum Expiring {
     Session(Arc<str>),
@@ -74,19 +73,19 @@ enum Expiring {
 
 #[derive(Default)]
 struct User {
-    /// `g`: sessions of an earlier generation are dead. Only `revoke_all` writes it.
+    /// `g`: sessions of a lower generation are dead. Only `revoke_all` writes it.
     generation: u64,
-    /// `o`: the highest generation that any session was given. Without it, a session that was
-    /// opened before the clock was put back would survive a `revoke_all` that comes after.
+    /// `o`: the highest generation that any session had. Without it, a session that was opened
+    /// before the clock was set back would survive a later `revoke_all`.
     highest: u64,
     /// `r`: logins that began up to this time are refused.
     revoked_at: Option<Timestamp>,
     /// `e`: the last revocation of all sessions.
     last_end: Option<EndOfAll>,
-    /// The end of the time for which anything that the generations concern may be alive.
+    /// The time until which the user's generations matter.
     until: Timestamp,
     sessions: BTreeMap<Arc<str>, Session>,
-    /// All live sessions, and some that have expired or ended with all others.
+    /// All live sessions, and some that expired or were ended by `revoke_all`.
     live: Index,
     tokens: HashMap<Arc<str>, RevokedToken>,
 }
@@ -108,7 +107,7 @@ struct Session {
     refresh_end: Timestamp,
     absolute_end: Timestamp,
     counter: u32,
-    /// Set: the record is a tombstone, from which a late request learns how the session ended.
+    /// If set, the record is a tombstone, which tells a late request how the session ended.
     revoked_at: Option<Timestamp>,
     /// The sequence of the log entry of its end, once it was revoked.
     sequence: u64,
@@ -128,7 +127,8 @@ impl Shard {
     pub(super) fn open(&mut self, open: OpenSession, now: Timestamp, log: &Log) -> Result<Opened, StoreError> {
         let keep = log.keep();
         if let Some(user) = self.users.get_mut(open.subject.as_str()) {
-            // A revocation in the future was made before the clock was put back: at the latest now.
+            // A revocation in the future was made before the clock was set back, so no later than
+            // now.
             user.revoked_at = user.revoked_at.map(|at| at.min(now));
             if user.revoked_at.zip(open.auth_time).is_some_and(|(revoked, began)| began <= revoked) {
                 return Ok(Opened::Superseded { now });
@@ -185,8 +185,8 @@ impl Shard {
         for place in &gone {
             user.live.remove(place);
         }
-        // Sessions that were not looked at may have expired. So they count only under a cap that is
-        // larger than the look.
+        // The sessions beyond `looked_at` may have expired. So they count only under a cap that
+        // exceeds it.
         let count = if cap.saturating_add(EVICTED) > MOST_LOOKED_AT { user.live.len() } else { live.len() };
         let excess = count.saturating_add(1).saturating_sub(cap).min(EVICTED);
         let evicted: Vec<Arc<str>> = live.into_iter().take(excess).map(|(.., sid)| sid).collect();
@@ -255,7 +255,7 @@ impl Shard {
             user.until = user.until.max(session.refresh_end);
             return Ok(Rotated::Rotated(session.successor(now)));
         }
-        // Reuse. Or the counter's end, after which reuse could not be detected any more.
+        // Reuse, or the last counter, after which the store could no longer detect reuse.
         self.revoke_session(rotate.subject.as_str(), rotate.sid.as_str(), now, log)?;
         Ok(Rotated::Reused { now })
     }
@@ -351,8 +351,8 @@ impl Shard {
         let generation = old.max(highest).max(now.as_millis()).saturating_add(1);
         // A session that is dead already must not be named: replicas would revive it.
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
-        // If there are more sessions than these, some are likely alive. To look at each would take
-        // time that grows with them.
+        // Among more sessions than these, some are likely alive. To look at each would take time
+        // that grows with them.
         let found = user.is_some_and(|user| {
             let mut first = user.live.iter().take(LOOKED_AT);
             user.live.len() > LOOKED_AT || first.any(|(.., sid)| Some(&**sid) != except && user.is_alive(sid, now))
@@ -364,7 +364,7 @@ impl Shard {
         Ok(log.revoked(now, found, revocation, until, position))
     }
 
-    /// Ends all sessions of an earlier generation but `except`, which is alive. `is_last`: no other
+    /// Ends all sessions of a lower generation but `except`, which is alive. `is_last`: no other
     /// session is alive then.
     fn end_all(
         &mut self,
@@ -451,13 +451,15 @@ impl Shard {
                     }
                 }
                 Expiring::Token(jti) => drop(user.tokens.remove(jti)),
-                // Nothing that it owns outlives `until`, and whatever ends with it came first.
+                // No record of the user outlives `until`, and those that end at that moment were
+                // removed before.
                 Expiring::User => drop(self.users.remove(&subject)),
             }
         }
     }
 
-    /// Returns the user's records, made if there are none, and kept to `until` at least.
+    /// Returns the user's records, which it makes if there are none, and keeps them until `until`
+    /// at least.
     fn user(&mut self, subject: &str, until: Timestamp) -> (Arc<str>, &mut User) {
         let name = match self.users.get_key_value(subject) {
             Some((name, _)) => name.clone(),
@@ -508,7 +510,7 @@ impl Shard {
         session.absolute_end = end;
         session.refresh_end = end;
         user.until = user.until.max(end);
-        // A tombstone that lives on is put back when its turn comes.
+        // If the tombstone ends later than `indexed`, pruning puts it back.
         if end < session.indexed {
             let expiring = Expiring::Session(sid.clone());
             self.expiries.remove(&(session.indexed, subject.clone(), expiring.clone()));
@@ -529,7 +531,7 @@ impl User {
         self.sessions.get(sid).is_some_and(|session| session.is_live(self.generation, now))
     }
 
-    /// Returns the log's form of the last revocation of all sessions.
+    /// Returns the last `revoke_all` as the log has it.
     fn last_revocation(&self, subject: &str) -> Revocation {
         let except = self.last_end.as_ref().and_then(|last| last.except.as_deref());
         Revocation::Subject {
@@ -573,7 +575,7 @@ impl Session {
     }
 }
 
-/// Answers a revocation that would change nothing with the entry that is there already; without
+/// Answers a revocation that would change nothing, with the entry that the log has already; without
 /// one, with the newest.
 fn unchanged(now: Timestamp, revocation: Revocation, until: Timestamp, sequence: Option<u64>, log: &Log) -> Revoked {
     log.revoked(now, false, revocation, until, log.position(sequence))

@@ -8,30 +8,31 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
 };
 
-/// A thing of another issuer that can be revoked.
+/// The id of a token, session or subject of another issuer.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ExternalId {
     /// One token, by its `jti`.
     Token(TokenId),
-    /// A session, by its `sid`: its tokens issued until the end of the current half second.
+    /// A session, by its `sid`. A denial concerns its tokens issued until the end of the half
+    /// second.
     Session(SessionId),
-    /// A subject: its tokens issued until the end of the current half second.
+    /// A subject. A denial concerns its tokens issued until the end of the half second.
     Subject(Subject),
 }
 
-/// The name of another issuer's thing in the log.
+/// The name of an external id in the log.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub struct ExternalName {
-    /// The bucket whose log has its revocations.
+    /// The bucket whose log has the denials of the id.
     pub bucket: u32,
-    /// The `id` of its [`Revocation::External`](super::Revocation::External).
+    /// The `id` in [`Revocation::External`](super::Revocation::External).
     pub id: String,
 }
 
 impl ExternalName {
-    /// Creates the name of a thing in this bucket.
+    /// Creates the name of an id in this bucket.
     #[must_use]
     pub fn new(bucket: u32, id: impl Into<String>) -> Self {
         Self { bucket, id: id.into() }
@@ -39,7 +40,7 @@ impl ExternalName {
 }
 
 impl ExternalId {
-    /// Returns its text.
+    /// Returns the text of the id.
     pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Token(id) => id.as_str(),
@@ -49,16 +50,17 @@ impl ExternalId {
     }
 }
 
-/// A token, session or subject of another issuer, to be revoked.
+/// A request to revoke a token, session or subject of another issuer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DenyRequest {
-    /// The issuer (`iss`), so that its subject "1" is not our user 1.
+    /// The issuer (`iss`): its subject "1" is not this store's user "1".
     pub issuer: String,
-    /// The thing to be revoked.
+    /// The id to be denied.
     pub id: ExternalId,
-    /// The shortest time for which to remember it: the longest life of a token that it concerns,
-    /// plus leeway and margin. Zero if its time is over: then nothing is written.
+    /// The shortest time for which the store remembers the denial: the longest life of a token that
+    /// it concerns, plus leeway and margin. Zero if no such token lives: the store then writes
+    /// nothing.
     pub keep: Duration,
 }
 
@@ -70,7 +72,7 @@ impl DenyRequest {
     }
 }
 
-/// A token of another issuer.
+/// The ids of a token of another issuer, to be looked up.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DenyQuery {
@@ -100,41 +102,40 @@ pub struct Denial {
     pub now: Timestamp,
     /// True if the token itself was revoked.
     pub token: bool,
-    /// The time at which its subject or session was revoked: tokens issued at or before it are
-    /// dead.
+    /// The later moment of its subject's and its session's denial. Tokens issued at or before that
+    /// moment are revoked.
     pub revoked_before: Option<Timestamp>,
-    /// The time since which the store remembers. A token issued before may have been revoked in an
-    /// earlier incarnation of the store.
+    /// The time at which the store's incarnation began. A token issued before may have been revoked
+    /// in an earlier incarnation.
     pub born: Timestamp,
-    /// The time at which the store was last asked to remember revocations for longer; `None` if it
-    /// always did for as long as now.
+    /// The last increase of the time for which the store remembers denials; `None` if there was
+    /// none.
     pub kept_longer: Option<KeptLonger>,
     /// The server that answered; `None` if its identity is not known, or if several servers
     /// answered.
     pub server: Option<ServerId>,
 }
 
-/// A time from which revocations are remembered for longer than before.
+/// An increase of the time for which a store remembers denials.
 ///
-/// A token of a long life that was issued before may have been revoked, and its revocation
-/// forgotten.
+/// The store may have forgotten the denial of a long-lived token that was issued before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct KeptLonger {
-    /// The time.
+    /// The time of the increase.
     pub since: Timestamp,
-    /// The shortest time for which earlier revocations are remembered.
+    /// The shortest time for which the store remembers earlier denials.
     pub before: Duration,
 }
 
 impl KeptLonger {
-    /// Creates the note of a change at `since`, up to which revocations were remembered for `before`.
+    /// Creates an increase at `since`. The store remembers earlier denials for `before`.
     #[must_use]
     pub fn new(since: Timestamp, before: Duration) -> Self {
         Self { since, before }
     }
 
-    /// Joins two changes into one that promises no more than either.
+    /// Merges two increases into one that promises no more than either.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { since: self.since.max(other.since), before: self.before.min(other.before) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Revocation, ServerId};
 use crate::clock::Timestamp;
 
-/// The position at which a reader of the log goes on. Opaque: take it from [`LogPage::next`].
+/// A cursor, from which a reader of the log goes on. Opaque: take it from [`LogPage::next`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogCursor(pub(crate) String);
 
@@ -38,12 +38,12 @@ pub struct LogQuery {
     pub(crate) limit: u32,
 }
 
-/// The position at which a page of the log begins, and its direction.
+/// The part of the log that a page covers, and its direction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum LogPart {
     /// The newest entry alone.
     Newest,
-    /// The oldest entries after a cursor.
+    /// The oldest entries after a cursor, or of the whole log.
     After(Option<LogCursor>),
     /// The newest entries before a cursor.
     Before(LogCursor),
@@ -71,8 +71,7 @@ impl LogQuery {
         Self { part: LogPart::After(cursor.into()), limit: Self::LARGEST }
     }
 
-    /// Asks for the entries before a cursor, and of these for the newest. The page has them oldest
-    /// first.
+    /// Asks for the newest entries before a cursor. The page has them oldest first.
     #[must_use]
     pub const fn before(cursor: LogCursor) -> Self {
         Self { part: LogPart::Before(cursor), limit: Self::LARGEST }
@@ -119,11 +118,10 @@ pub struct LogPage {
     pub now: Timestamp,
     /// The server that answered; `None` if its identity is not known.
     pub server: Option<ServerId>,
-    /// The connection over which it answered, by a number that no other one has. Between two
-    /// connections to one server, another may have taken its place for a while. Zero for a store
-    /// without connections.
+    /// The unique number of the connection that carried the answer; zero for a store without
+    /// connections. Between two connections to one server, another server may have replaced it.
     pub connection: u64,
-    /// Identity of the store's data set. Another one than before means that data was lost.
+    /// Identity of the store's data set. A change means that data were lost.
     pub incarnation: String,
     /// The time at which this incarnation began.
     pub born: Timestamp,
@@ -136,21 +134,20 @@ pub struct LogPage {
     /// The time for which entries are kept: the longest that any node ever asked for. The log is
     /// not complete for tokens that live longer.
     pub keep: Duration,
-    /// The longest time for which any node may decide by older data of the log. Zero: all ask the
-    /// store.
+    /// The largest age of the log data by which any node decides. Zero: all nodes ask the store.
     pub max_staleness: Duration,
-    /// The longest time for which a node may believe a server of this deployment after another one
-    /// took its place. Zero: no server is ever replaced, or no node has declared how long.
+    /// The longest time for which any node may believe a server that was replaced. Zero: no server
+    /// is ever replaced, or no node knows the time.
     pub max_failover: Duration,
     /// The entries that were asked for, oldest first.
     pub entries: Vec<LogEntry>,
-    /// The count of entries that were skipped because they are not this crate's, or cannot be read.
-    /// The chain of the others shows whether one of the log was among them.
+    /// The count of entries that the store skipped because it could not read them. If one of them
+    /// belonged to the log, the chain of the others shows a hole.
     pub skipped: u32,
-    /// True if the page was cut at its limit: there is more in its direction.
+    /// True if the page reached its limit: there may be more entries in its direction.
     pub more: bool,
-    /// The position at which to go on in the direction of the query: after the last entry found, or
-    /// before the first. For [`LogQuery::newest`]: the newest entry itself, for both directions.
+    /// The cursor from which to go on in the direction of the query: the last entry found, or the
+    /// first. For [`LogQuery::newest`] it is the newest entry, for both directions.
     pub next: Option<LogCursor>,
 }
 
@@ -181,16 +178,16 @@ impl LogPage {
 
 /// One entry of the revocation log.
 ///
-/// Entries form a chain: each names the one before it. So a reader sees a hole even if its numbers
-/// were given out again. Times do not go back along the chain.
+/// Entries form a chain: each names the one before it. So a reader sees lost entries even if the
+/// store used their numbers again. Times do not go back along the chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct LogEntry {
     /// The entry's number: dense, from 1.
     pub sequence: u64,
-    /// The entry's own random name, which no other entry has.
+    /// The entry's random name, which no other entry has.
     pub nonce: String,
-    /// The name of the entry before; of the incarnation, for the first.
+    /// The nonce of the entry before; for the first entry, the name of the incarnation.
     pub previous: String,
     /// The time at which the entry before was written.
     pub previous_at: Timestamp,
@@ -198,13 +195,13 @@ pub struct LogEntry {
     pub at: Timestamp,
     /// The revocation.
     pub revocation: Revocation,
-    /// The end of the time for which the entry matters, after `at`: no token that it concerns lives
-    /// longer.
+    /// The end of the time for which the entry matters, later than `at`. No token that the entry
+    /// concerns lives longer.
     pub until: Timestamp,
 }
 
 impl LogEntry {
-    /// Creates an entry that names none before it yet: a reader takes it for a hole until
+    /// Creates an entry without a predecessor. A reader takes it for a hole until
     /// [`following`](Self::following) links it to the chain.
     #[must_use]
     pub fn new(
@@ -218,8 +215,8 @@ impl LogEntry {
         Self { sequence, nonce: nonce.into(), previous, previous_at, at, revocation, until }
     }
 
-    /// Names the entry before and the time at which it was written. For the first entry these are
-    /// the incarnation's name and [`born`](LogPage::born).
+    /// Sets the nonce and the time of the entry before. For the first entry these are the
+    /// incarnation's name and [`born`](LogPage::born).
     #[must_use]
     pub fn following(self, previous: impl Into<String>, previous_at: Timestamp) -> Self {
         Self { previous: previous.into(), previous_at, ..self }

@@ -4,11 +4,10 @@ use std::{fmt, str::FromStr};
 
 /// A position in the revocation log.
 ///
-/// It has these three parts by definition, and its text has them too. So it can be built from them,
-/// and no part will be added.
+/// Its parts and its text form are fixed: no part will be added, and an application may build one.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct LogPosition {
-    /// The bucket whose log it is.
+    /// The bucket of the log.
     pub bucket: u32,
     /// Identity of the store's data set: a store that lost its data starts a new one.
     pub incarnation: String,
@@ -16,13 +15,13 @@ pub struct LogPosition {
     pub sequence: u64,
 }
 
-/// A text that is no position in a revocation log.
+/// The error of a text that is not a position in a revocation log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the text is no position in a revocation log; give `<bucket>.<sequence>.<incarnation>`")]
+#[error("the text is not a position in a revocation log; write `<bucket>.<sequence>.<incarnation>`")]
 pub struct InvalidLogPosition;
 
 impl fmt::Display for LogPosition {
-    /// Writes `<bucket>.<sequence>.<incarnation>`, by which one node hands it to another.
+    /// Writes `<bucket>.<sequence>.<incarnation>`, the form in which one node passes it to another.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.bucket, self.sequence, self.incarnation)
     }
@@ -44,7 +43,7 @@ impl FromStr for LogPosition {
     }
 }
 
-/// Reads plain digits, since `parse` would take a sign as well.
+/// Parses plain digits: `parse` alone would accept a sign.
 fn number<N: FromStr>(digits: Option<&str>) -> Result<N, InvalidLogPosition> {
     let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).ok_or(InvalidLogPosition)

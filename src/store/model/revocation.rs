@@ -12,12 +12,12 @@ use crate::{
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// The store's time when it was revoked. The log's entry has this time or a later one.
+    /// The store's time of the answer. A new entry in the log has this time or a later one.
     pub now: Timestamp,
-    /// True if there was anything alive to revoke: false at a repetition. If an exact answer would
-    /// take a look at very many sessions, a store may answer `true` if there may have been.
+    /// True if the call revoked anything alive, false at a repetition. Where an exact answer would
+    /// need a look at very many sessions, a store may answer `true` without certainty.
     pub found: bool,
-    /// The entry of the log; `None` only if the store has no log.
+    /// The entry in the log; `None` only if the store has no log.
     pub logged: Option<Logged>,
 }
 
@@ -41,21 +41,21 @@ impl Revoked {
 pub struct Logged {
     /// The revocation, as its log entry has it.
     pub revocation: Revocation,
-    /// The end of the time for which it matters, as [`LogEntry::until`](super::LogEntry::until).
+    /// The end of the time for which the entry matters:
+    /// [`LogEntry::until`](super::LogEntry::until).
     pub until: Timestamp,
-    /// The position of its entry in the log: before the newest entry if it was revoked before. A
-    /// node that has read the log up to here enforces it.
+    /// The position of the entry. A node that has read the log up to here enforces the revocation.
     pub position: LogPosition,
-    /// The longest time for which any node may still decide by older data. Zero: none does.
+    /// The largest age of the log data by which any node decides. Zero: all nodes ask the store.
     pub max_staleness: Duration,
-    /// The longest time for which any node may in addition believe a server that was replaced, as
+    /// In addition, the longest time for which any node may believe a server that was replaced, as
     /// far as the nodes know it. See
     /// [`SessionStore::failover_bound`](crate::SessionStore::failover_bound).
     pub max_failover: Duration,
 }
 
 impl Logged {
-    /// Creates the answer of a store all of whose nodes ask it about each token.
+    /// Creates the entry of a store that all nodes ask about each token.
     #[must_use]
     pub fn new(revocation: Revocation, until: Timestamp, position: LogPosition) -> Self {
         Self { revocation, until, position, max_staleness: Duration::ZERO, max_failover: Duration::ZERO }
@@ -80,20 +80,21 @@ pub enum Revocation {
         /// The token's id.
         jti: TokenId,
     },
-    /// All sessions of a user opened in an earlier generation.
+    /// All sessions of a user with a lower generation.
     Subject {
         /// The user.
         subject: Subject,
-        /// The first generation that is alive: above the time of the revocation in milliseconds.
+        /// The lowest generation that stays alive, above the time of the revocation in
+        /// milliseconds.
         generation: u64,
-        /// A session that stays alive: named only if it was alive then.
+        /// A session that stays alive; `None` also if it was dead.
         except: Option<SessionId>,
     },
-    /// A thing of another issuer, by the hash under which it is stored.
+    /// A token, session or subject of another issuer.
     External {
-        /// The hash.
+        /// The name that [`Denylist::log_name`](crate::store::Denylist::log_name) returns.
         id: String,
-        /// For a subject or session: tokens issued at or before this moment are dead.
+        /// For a subject or session: tokens issued at or before this moment are revoked.
         before: Option<Timestamp>,
     },
 }

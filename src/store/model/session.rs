@@ -15,7 +15,7 @@ pub struct OpenSession {
     pub subject: Subject,
     /// The session's id: unique, never used before.
     pub sid: SessionId,
-    /// The time for which the session lives without being used, at most to its absolute end.
+    /// The time for which an unused session lives, at most until its absolute end.
     pub idle: Duration,
     /// The longest life of the session, however often it is used.
     pub absolute: Duration,
@@ -24,14 +24,14 @@ pub struct OpenSession {
     /// the user were revoked at or after that moment. Otherwise a login that had checked the old
     /// password would outlive a password change. The revocation of one session refuses no login.
     pub auth_time: Option<Timestamp>,
-    /// The highest count of live sessions of the user, this one included. Those that were used
-    /// longest ago are evicted, which is a revocation. A session is used when it is opened or
-    /// rotated. Sessions that are revoked or over do not count.
+    /// The highest count of live sessions of the user, this one included. The store evicts those
+    /// used longest ago, which is a revocation. A session is used when it is opened or rotated.
+    /// Revoked and expired sessions do not count.
     ///
-    /// The work of one call is bounded, and the cap is exact up to that bound. One call looks at
-    /// some hundred sessions and evicts 100 at most. If there are more, because there was no cap
-    /// before, each further call reduces the excess until none is left. Under a cap of more than
-    /// 900, sessions that have expired a short while ago may count as live.
+    /// A store may bound the work of one call. The stores of this crate look at 200 to 1000
+    /// sessions and evict 100 at most. Each further call then reduces the excess until none is
+    /// left; the suite allows 100 calls for an excess of 300. Under a cap of more than 900,
+    /// sessions that expired shortly before may count as live.
     pub max_sessions: Option<NonZeroU32>,
     /// The caller's text for the listing: a device, an address. Up to 1 KiB of any text, returned
     /// as it is.
@@ -39,7 +39,7 @@ pub struct OpenSession {
 }
 
 impl OpenSession {
-    /// Creates the request for a session without a label, a cap and an `auth_time`.
+    /// Creates the request for a session without label, cap or `auth_time`.
     #[must_use]
     pub fn new(subject: impl Into<Subject>, sid: SessionId, idle: Duration, absolute: Duration) -> Self {
         Self { subject: subject.into(), sid, idle, absolute, auth_time: None, max_sessions: None, label: String::new() }
@@ -54,7 +54,7 @@ pub enum Opened {
     Opened {
         /// The store's time.
         now: Timestamp,
-        /// The user's generation: a later [`revoke_all`](crate::SessionStore::revoke_all) has a
+        /// The session's generation: a later [`revoke_all`](crate::SessionStore::revoke_all) has a
         /// higher one.
         generation: u64,
         /// The end of the session if it is not used.
@@ -62,13 +62,13 @@ pub enum Opened {
         /// The sessions that were evicted for it, those used longest ago first.
         evicted: Vec<SessionId>,
     },
-    /// All of the user's sessions were revoked since the authentication began, or at that moment.
-    /// Nothing was opened.
+    /// All of the user's sessions were revoked when the authentication began, or later. Nothing was
+    /// opened.
     Superseded {
         /// The store's time.
         now: Timestamp,
     },
-    /// The subject has or had a session with this id, or it was revoked. Nothing was opened.
+    /// The subject has or had a session with this id, or the id was revoked. Nothing was opened.
     Exists {
         /// The store's time.
         now: Timestamp,
@@ -95,8 +95,8 @@ impl Checked {
     }
 }
 
-/// Identity of the server behind an answer. Another process at the same address has another one,
-/// and so has the same process after a failover.
+/// Identity of the server behind an answer. Another process at the same address has another
+/// identity, and so has the same process after a failover.
 ///
 /// A node combines answers of two connections only if both name the same server.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -139,18 +139,18 @@ pub enum SessionState {
 /// Only a live session rotates. With `n` the counter of its record and `k` the one presented:
 ///
 /// * `k = n`: the record moves to `n + 1`.
-/// * `k = n - 1`, and the record moved to `n` less than `grace` ago: the same successor again. Two
-///   tabs, or a client that lost the answer, get one token; the window does not slide. `idle` then
-///   has no effect, and nothing is written.
-/// * `k > n`: the record was rolled back (a restored snapshot, a failover). The token, whose
-///   signature is good, is newer. The record moves to `k + 1`.
+/// * `k = n - 1`, and the record moved to `n` less than `grace` ago: the same successor again. So
+///   two tabs, or a client that lost the answer, get one token. The window does not slide. `idle`
+///   has no effect, and the store writes nothing.
+/// * `k > n`: the record was rolled back (a restored snapshot, a failover). The token is newer: its
+///   signature was verified. The record moves to `k + 1`.
 /// * anything else is reuse: the session ends, as by a revocation. Its other tokens end with it,
 ///   and further rotations are answered with [`Rotated::Revoked`].
 ///
-/// A counter never wraps: `u32::MAX` has no successor. A session that has come so far ends, because
-/// reuse could not be detected any more.
+/// A counter never wraps: `u32::MAX` has no successor. A session that reaches it ends, because the
+/// store could no longer detect reuse.
 ///
-/// A rotation extends the session to `now + idle`, at most to its absolute end.
+/// A rotation extends the session to `now + idle`, at most until its absolute end.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RotateRefresh {
@@ -160,7 +160,7 @@ pub struct RotateRefresh {
     pub sid: SessionId,
     /// The counter of the refresh token that was presented.
     pub counter: u32,
-    /// The time for which the session lives on without being used.
+    /// The time for which the session then lives unused.
     pub idle: Duration,
     /// The time for which the predecessor gets the same successor again. Zero: never.
     pub grace: Duration,
@@ -178,9 +178,9 @@ impl RotateRefresh {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Rotated {
-    /// The record has moved on.
+    /// The record moved to the next counter.
     Rotated(Successor),
-    /// The record had moved on already, within the grace: the same successor.
+    /// The record had moved before, within the grace. The successor is the same.
     Replayed(Successor),
     /// The counter was used before, or is the last one. The session is now revoked.
     Reused {
@@ -236,12 +236,12 @@ impl Successor {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Page {
-    /// The position at which to go on: the [`SessionPage::next`] of the page before; `None` for the
-    /// first. A text that is no such cursor begins anew: it may come from a client, and is no fault
-    /// of the store. It never leads to another user's sessions.
+    /// The [`SessionPage::next`] of the page before; `None` for the first page. Any other text
+    /// starts at the first page and is no error, because it may come from a client. No cursor leads
+    /// to another user's sessions.
     pub cursor: Option<String>,
-    /// The approximate count of records to look at; 0 means 100. A store may look at fewer, so any
-    /// number is fine. A page may hold fewer, even none, and still have a next one.
+    /// The approximate count of records to look at; 0 means 100. Any number is valid, and a store
+    /// may look at fewer. A page may hold fewer, even none, and still have a next one.
     pub limit: u32,
 }
 
@@ -291,7 +291,7 @@ pub struct SessionRecord {
     pub expires_at: Timestamp,
     /// The end of the session in any case.
     pub absolute_end: Timestamp,
-    /// The caller's own text for it.
+    /// The caller's label of the session.
     pub label: String,
 }
 

@@ -1,5 +1,5 @@
-//! The settings of a store, and its construction. Every misconfiguration is found here, none per
-//! request.
+//! The settings of a store. [`RedisStoreBuilder::connect`] finds every misconfiguration, so that
+//! none fails a request.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -28,8 +28,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_CONNECTIONS: usize = 2;
 const MAX_CONNECTIONS: usize = 64;
 const DEFAULT_BUCKETS: u32 = 16;
-/// The shortest time for which the log is kept. No login may take longer: one that began before a
-/// `revoke_all` must find it when it ends, even if its user was slow with the second factor.
+/// The shortest time for which the log is kept. It exceeds the slowest login: one that began before
+/// a `revoke_all` must still find its time in the user's record.
 const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
 #[cfg(feature = "sentinel")]
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(5);
@@ -47,12 +47,12 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`]: the server cannot be reached, or is not fit for this.
+    /// [`ConnectError`]: the server cannot be reached, or does not meet the requirements.
     pub async fn connect(url: impl AsRef<str>) -> Result<Self, ConnectError> {
         Self::builder(url).connect().await
     }
 
-    /// Starts with a URL.
+    /// Creates a builder for the servers of a URL.
     ///
     /// * `redis://[user:password@]host[:port][/db]` and `unix://`: one server.
     /// * `redis-sentinel://[user:password@]host[:port][,host:port..][/db]#name`: the primary that
@@ -60,15 +60,15 @@ impl RedisStore {
     /// * `redis-cluster://[user:password@]host[:port][,host:port..]`: a cluster, found through some
     ///   of its nodes.
     ///
-    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`), the second to
+    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`): the second for
     /// sentinels and servers alike. Sentinels need the feature `sentinel`, a cluster the feature
     /// `cluster`.
     ///
-    /// User and password are those of the servers. Sentinels are asked without, or with
-    /// `sentinel_user` and `sentinel_password` if the URL has these parameters before the `#`.
-    /// Percent-encode the characters that have a meaning in URLs.
+    /// User and password are those of the servers. Those of the sentinels, if any, are the
+    /// parameters `sentinel_user` and `sentinel_password` before the `#`. Percent-encode characters
+    /// that have a meaning in URLs.
     ///
-    /// A URL that cannot be used is an error of [`connect`](RedisStoreBuilder::connect).
+    /// An invalid URL is an error of [`connect`](RedisStoreBuilder::connect).
     #[must_use]
     pub fn builder(url: impl AsRef<str>) -> RedisStoreBuilder {
         match Target::parse(url.as_ref()) {
@@ -79,11 +79,11 @@ impl RedisStore {
         }
     }
 
-    /// Starts with URLs of some nodes of a Redis Cluster; the others are found through them.
+    /// Creates a builder for a Redis Cluster from the URLs of some nodes, which name the others.
     ///
     /// All data of a user are in one slot. While that slot moves to another node, calls for its
     /// bucket may be [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each primary has
-    /// connections of its own. So one that hangs or is dead affects only the users of its own
+    /// connections of its own. So a primary that hangs or is dead affects only the users of its own
     /// slots, until the cluster has replaced it. A primary that was cut off still answers for as
     /// long as `cluster-node-timeout`: see
     /// [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
@@ -96,15 +96,15 @@ impl RedisStore {
         RedisStoreBuilder::from(Target::Cluster(urls.into_iter().map(Into::into).collect()))
     }
 
-    /// Starts with the URLs of sentinels and the name under which they know the primary.
+    /// Creates a builder for the primary that sentinels know as `master_name`.
     ///
-    /// A majority of all sentinels must have named the primary within
-    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience): of those in these URLs, or of
-    /// as many as they report. The URLs hold the user and password of the sentinels; those of the
-    /// servers are given with [`credentials`](RedisStoreBuilder::credentials). TLS (`rediss://`)
-    /// and the database of the first URL are the servers' too.
+    /// Within [`sentinel_patience`](RedisStoreBuilder::sentinel_patience), a majority of all
+    /// sentinels must have named the primary. Their count is that of these URLs or, if higher, the
+    /// one that a sentinel reports. The URLs hold the user and password of the sentinels,
+    /// [`credentials`](RedisStoreBuilder::credentials) sets those of the servers. TLS (`rediss://`)
+    /// and the database of the first URL apply to the servers too.
     ///
-    /// [`builder`](Self::builder) takes all of it as one URL.
+    /// [`builder`](Self::builder) takes all of this as one URL.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn sentinel<U: Into<String>>(
@@ -119,7 +119,7 @@ impl RedisStore {
 /// The settings of a [`RedisStore`].
 pub struct RedisStoreBuilder {
     target: Target,
-    /// The reason for which the URL cannot be used.
+    /// The reason why the URL cannot be used.
     problem: Option<ConfigError>,
     prefix: String,
     buckets: u32,
@@ -140,7 +140,7 @@ impl RedisStoreBuilder {
         Self::from(Target::Pool(pool))
     }
 
-    /// Starts with the default settings.
+    /// Creates a builder with the default settings.
     fn from(target: Target) -> Self {
         Self {
             target,
@@ -158,8 +158,8 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// Sets the user and password of the servers behind sentinels. The user is `default` if the
-    /// servers have only a password. The credentials of the sentinels are part of their URLs.
+    /// Sets the user and password of the servers behind sentinels. If the servers have only a
+    /// password, the user is `default`. The credentials of the sentinels are part of their URLs.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
@@ -171,7 +171,7 @@ impl RedisStoreBuilder {
 
     /// Sets the prefix of every key: 1 to 64 bytes without braces. Default: `tb`.
     ///
-    /// Deployments that share a server take different prefixes.
+    /// Deployments that share a server need different prefixes.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -188,7 +188,7 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the time limit of a call, connecting and repeating included: up to a minute. Default:
+    /// Sets the time limit of a call, including connecting and repeating: up to a minute. Default:
     /// 500 ms.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -197,7 +197,7 @@ impl RedisStoreBuilder {
     }
 
     /// Sets the count of connections that all calls share, 1 to 64; in a cluster, to each primary.
-    /// Default: 2. More help only if one core of this process is too slow to read the answers.
+    /// Default: 2. More connections help only if one core is too slow to read the answers.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -206,7 +206,7 @@ impl RedisStoreBuilder {
 
     /// Accepts a server whose `maxmemory-policy` is not `noeviction`. Default: no.
     ///
-    /// A server that evicts may drop the denial of another issuer's token, which is then accepted
+    /// A server that evicts may drop the denial of another issuer's token, which nodes then accept
     /// again. It may also log out users of this service.
     #[must_use]
     pub fn allow_eviction(mut self, allow: bool) -> Self {
@@ -214,23 +214,23 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Declares how the server behind the URL can be replaced by another one. Default: undeclared.
-    /// Then the time is unknown for which this node may believe a server that was replaced.
+    /// Declares how another server can replace the one behind the URL. Default: undeclared, which
+    /// leaves the failover bound unknown.
     ///
-    /// Not with sentinels or a cluster, which tell it themselves.
+    /// With sentinels or a cluster, [`connect`](Self::connect) rejects a declaration: it needs
+    /// none.
     #[must_use]
     pub fn failover(mut self, failover: Failover) -> Self {
         self.failover = Some(failover);
         self
     }
 
-    /// Sets the maximum age of the sentinels' answers by which this node decides: 1 s to a minute.
-    /// Default: 5 s.
+    /// Sets the maximum age of the sentinels' answers: 1 s to a minute. Default: 5 s.
     ///
-    /// A majority of them must have named the primary within this time, else requests and
-    /// revocations are refused (503). A node that is cut off from the sentinels believes an old
-    /// primary for no longer. The sentinels need a durable disk: one that forgets may vote for an
-    /// old primary again.
+    /// If no majority of them named the primary within this time, requests and revocations are
+    /// refused (503). So a node that is cut off from the sentinels believes an old primary for no
+    /// longer. The sentinels need a durable disk: one that forgets may vote for an old primary
+    /// again.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn sentinel_patience(mut self, patience: Duration) -> Self {
@@ -241,8 +241,8 @@ impl RedisStoreBuilder {
     /// Declares the cluster's `cluster-node-timeout`, up to 10 minutes. Default: read with `CONFIG
     /// GET`, if the user has the right to it.
     ///
-    /// A primary that was cut off serves for this long. `CLUSTER FAILOVER TAKEOVER` replaces a
-    /// primary without a vote: the bound does not hold for it.
+    /// A primary that was cut off serves for this long. The bound does not hold for `CLUSTER
+    /// FAILOVER TAKEOVER`, which replaces a primary without a vote.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster_node_timeout(mut self, timeout: Duration) -> Self {
@@ -250,18 +250,18 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Connects, and checks that the server is fit for this: its version, its eviction policy, and
-    /// the rights of the user. No other layout or number of buckets may be in use under the prefix.
+    /// Connects, and checks the server's version, its eviction policy and the rights of the user.
+    /// Data under the prefix must have the same layout and number of buckets.
     ///
-    /// `ROLE` is among the rights that are needed, and in a cluster `CLUSTER SLOTS`. `SPUBLISH` and
-    /// `SSUBSCRIBE` are not, and `INFO` only under [`Failover::Replicas`]. There the store also
-    /// waits until all replicas have acknowledged a write. If they do not within
-    /// [`timeout`](Self::timeout) and half of `max_lag`, the error says how many have.
+    /// The rights include `ROLE` and, in a cluster, `CLUSTER SLOTS`. `SPUBLISH` and `SSUBSCRIBE`
+    /// are optional, and so is `INFO` except under [`Failover::Replicas`]. There the store also
+    /// waits until all replicas have acknowledged a write: for [`timeout`](Self::timeout) and half
+    /// of `max_lag`. Then the error says how many have.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Config`] for a setting to be changed, [`ConnectError::Store`] if the server
-    /// cannot be reached. [`ConnectError::kind`] tells the cases apart.
+    /// [`ConnectError::Config`] names a setting to be changed, [`ConnectError::Store`] a server
+    /// that cannot be reached. [`ConnectError::kind`] tells the cases apart.
     pub async fn connect(mut self) -> Result<RedisStore, ConnectError> {
         if let Some(problem) = self.problem.take() {
             return Err(problem.into());
@@ -287,8 +287,7 @@ impl RedisStoreBuilder {
         preflight::check(&parts, allow_eviction).await?;
         #[cfg(feature = "tracing")]
         if let Err(reason) = parts.client.guard().bound() {
-            let text = "a Redis server that was replaced may be believed for an unknown time";
-            tracing::warn!(reason, "{text}");
+            tracing::warn!(reason, "this node may believe a replaced Redis server for an unknown time");
         }
         let lookout = Lookout::start(&parts.client);
         Ok(RedisStore::of(Arc::new(Parts { _lookout: Some(lookout), ..parts })))
@@ -296,16 +295,14 @@ impl RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    /// Returns how a primary can be replaced. Refuses declarations that do not fit the way of
-    /// connecting.
+    /// Returns how a primary can be replaced. Rejects declarations that do not fit the target.
     fn deployment(&self) -> Result<Deployment, ConfigError> {
-        let unfit = |setting, how| {
-            Err(ConfigError::conflict(setting, format!("is set, and the store connects {how}"), "leave it out"))
-        };
+        let unfit =
+            |setting, reason| Err(ConfigError::conflict(setting, format!("is set, but {reason}"), "leave it out"));
         #[cfg(feature = "cluster")]
         match (&self.target, self.cluster_node_timeout) {
             (Target::Cluster(_), _) if self.failover.is_some() => {
-                return unfit("failover", "to a cluster, which needs no declaration");
+                return unfit("failover", "a cluster needs no declaration");
             }
             (Target::Cluster(_), Some(timeout))
                 if !(SHORTEST_NODE_TIMEOUT..=LONGEST_NODE_TIMEOUT).contains(&timeout) =>
@@ -314,13 +311,13 @@ impl RedisStoreBuilder {
                 return Err(ConfigError::out_of_range("cluster_node_timeout", problem, remedy));
             }
             (Target::Cluster(_), node_timeout) => return Ok(Deployment::Cluster { node_timeout }),
-            (_, Some(_)) => return unfit("cluster_node_timeout", "to no cluster"),
+            (_, Some(_)) => return unfit("cluster_node_timeout", "the store does not connect to a cluster"),
             _ => {}
         }
         #[cfg(feature = "sentinel")]
         match (&self.target, self.sentinel_patience) {
             (Target::Sentinel { .. }, _) if self.failover.is_some() => {
-                return unfit("failover", "through sentinels, which need no declaration");
+                return unfit("failover", "sentinels need no declaration");
             }
             (Target::Sentinel { .. }, patience) => {
                 let patience = patience.unwrap_or(DEFAULT_PATIENCE);
@@ -331,10 +328,10 @@ impl RedisStoreBuilder {
                 return Err(ConfigError::out_of_range(
                     "sentinel_patience",
                     problem,
-                    "choose 1 s to a minute; 5 s is usual",
+                    "choose 1 s to a minute, usually 5 s",
                 ));
             }
-            (_, Some(_)) => return unfit("sentinel_patience", "without sentinels"),
+            (_, Some(_)) => return unfit("sentinel_patience", "the store does not connect through sentinels"),
             _ => {}
         }
         #[cfg(not(any(feature = "cluster", feature = "sentinel")))]

@@ -20,8 +20,8 @@ use super::{
     store,
 };
 
-/// Reads any bytes as the record of a session. The second time the tag comes first, since no other
-/// bytes get past it.
+/// Reads any bytes as the record of a session. Then tries again behind the right tag, because the
+/// reader rejects any other.
 pub fn record(bytes: &[u8]) {
     let tag = tag("alice", "s1");
     let _ = Record::parse(bytes, tag);

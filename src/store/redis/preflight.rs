@@ -28,10 +28,10 @@ const TOUCHES_AT_ONCE: usize = 64;
 ///
 /// # Errors
 ///
-/// A server is not fit for the store, or does not answer.
+/// A server does not meet the requirements, or does not answer.
 pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
     check_server(&parts.client, allow_eviction).await?;
-    // Before the touches, which write the bound of a failover into each bucket.
+    // Before the touches, which write the failover bound into each bucket.
     let settings = lookout::look(&parts.client).await.map_err(StoreError::from)?;
     parts.client.guard().note_settings(settings);
     if let Some(prover) = &parts.prover {
@@ -45,7 +45,10 @@ pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), Con
 async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), ConnectError> {
     let Some(server) = lookout::info(client, "server").await.map_err(StoreError::from)? else {
         #[cfg(feature = "tracing")]
-        tracing::warn!("no right to INFO: the Redis server's version and eviction policy are not checked");
+        tracing::warn!(
+            "the user has no right to INFO, so the Redis server's version and eviction policy are not checked; \
+             grant it with ACL SETUSER"
+        );
         return Ok(());
     };
     if let Some(version) = server.iter().find_map(|text| old_version(text)) {
@@ -53,11 +56,11 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), Conne
         let error = ConfigError::new("url", format!("leads to a server of version {version:.20}"), remedy);
         return Err(error.with_source(Unfit::Version(version.to_owned())).into());
     }
-    // A policy that is allowed is reported by the look at the settings that follows.
+    // An allowed policy is reported as a warning: see `lookout`.
     match lookout::eviction_policy(client).await.map_err(StoreError::from)? {
         Some(policy) if !allow_eviction => Err(ConfigError::new(
             "allow_eviction",
-            format!("is off, and the server's maxmemory-policy is {policy:.20}: it may drop revocations"),
+            format!("is off, but the server's maxmemory-policy {policy:.20} may drop revocations"),
             "set maxmemory-policy to noeviction, or call allow_eviction(true)",
         )
         .with_source(Unfit::Eviction(policy))
@@ -67,7 +70,7 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), Conne
 }
 
 /// Rejects a user without the rights that the store needs. Otherwise the first revocation would
-/// find that a right is missing.
+/// fail.
 async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     let keyspace = context.keyspace;
     let denied = ExternalKey { bucket: 0, ..keyspace.external("", &ExternalId::Token("".into())) };
@@ -95,16 +98,17 @@ async fn touch_all(parts: &Parts) -> Result<(), ConnectError> {
         .buffer_unordered(TOUCHES_AT_ONCE);
     match touches.try_collect::<()>().await {
         Err(error) if error.kind() == StoreErrorKind::Layout => {
-            let problem = format!("is {buckets}, and the prefix is in use with another layout");
-            let remedy = "give every node the same number and version, or take another prefix";
+            let problem =
+                format!("is {buckets}, but the data under the prefix have another layout or number of buckets");
+            let remedy = "give every node the same number and version, or choose another prefix";
             Err(ConfigError::new("buckets", problem, remedy).with_source(error).into())
         }
         outcome => Ok(outcome?),
     }
 }
 
-/// Returns the version in `INFO server` if it is too old. Valkey tells its own version, and the one
-/// of Redis with which it is compatible.
+/// Returns the version in `INFO server` if it is too old. Valkey reports its own version and that
+/// of the compatible Redis.
 fn old_version(server: &str) -> Option<&str> {
     let recent = |version: &&str| {
         version

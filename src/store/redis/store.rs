@@ -1,4 +1,4 @@
-//! The store, and its sessions: the arguments of the scripts, and the meaning of their answers.
+//! The [`SessionStore`] in Redis: the arguments of the scripts, and the parsing of their answers.
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1000;
 
-/// A store of sessions in Redis. See the [module](super). Its clones share everything.
+/// A store of sessions in Redis. See the [module](super). Clones share connections and settings.
 #[derive(Clone)]
 pub struct RedisStore {
     pub(super) parts: Arc<Parts>,
@@ -60,7 +60,7 @@ impl RedisStore {
         Call { deadline: self.parts.client.deadline(), parts: Arc::clone(&self.parts) }
     }
 
-    /// Makes a revocation that concerns these ids.
+    /// Runs a revocation, unless one of its ids is too long or empty.
     pub(super) fn revoke<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a str>,
@@ -111,8 +111,8 @@ impl SessionStore for RedisStore {
     }
 
     /// Checks the session in a strict read: one round trip, and no script, which would cost the
-    /// server ten times as much. The read is built while the ids are only borrowed, because each
-    /// request makes one.
+    /// server ten times as much. The ids stay borrowed until the read is built: each request makes
+    /// one.
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
         let (subject, sid, jti) = (subject.as_str(), sid.as_str(), jti.as_str());
         let bucket = self.parts.keyspace.bucket_of(subject);
@@ -144,8 +144,7 @@ impl SessionStore for RedisStore {
             millis(rotate.grace),
         ];
         let mut script = self.about(subject, &scripts::ROTATE, arguments).expiring();
-        // A caller that asks again within the grace gets the same successor. Later it would be
-        // reuse.
+        // A repetition within the grace gets the same successor. A later one would be reuse.
         script.repeatable = rotate.grace > self.parts.client.timeout().saturating_mul(2);
         let call = self.begin();
         StoreAnswer::pending(async move {
@@ -172,16 +171,17 @@ impl SessionStore for RedisStore {
         self.revoke([subject, jti], script.repeatable())
     }
 
-    /// Ends all sessions of a user, but `except`.
+    /// Ends all sessions of a user except `except`.
     ///
     /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions,
-    /// revoked tokens). Beyond that it is true if a session was opened since the last time, or one
-    /// was kept then that is not kept now. To look at each would take time that grows with them.
+    /// revoked tokens). Beyond that it is true if a session was opened since the last call, or if
+    /// this call ends a session that the last one kept. To look at each field would take time that
+    /// grows with them.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
         let (subject, except) = (subject.as_str(), except.map(SessionId::as_str));
         let field = except.map(session_field).unwrap_or_default();
-        // It carries the deadline, so a repetition cannot come after the caller has given up and
-        // others logged in.
+        // The deadline keeps a repetition from ending sessions that were opened after the caller
+        // gave up.
         let script = self.about(subject, &scripts::REVOKE_ALL, vec![field.into_bytes()]).expiring().repeatable();
         self.revoke([subject].into_iter().chain(except), script)
     }
@@ -248,7 +248,7 @@ fn opened(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Opened
     }
 }
 
-/// Reads the answer to the read of a check.
+/// Reads the answer to the strict read of a check.
 pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag) -> Result<Checked, CommandError> {
     let now = now?;
     let mut fields = Reply::of(Value::Array(values))?.array()?;
@@ -257,15 +257,16 @@ pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
     let record = match record {
         Some(bytes) => Some(
             Record::parse(&bytes, expected)
-                .ok_or_else(|| CommandError::untrusted("a record that is not the session's"))?,
+                .ok_or_else(|| CommandError::untrusted("the record is not the session's"))?,
         ),
         None => None,
     };
-    // A mark that cannot be read is one all the same.
+    // A mark that cannot be read counts as a revocation.
     let token_revoked = mark.is_some_and(|mark| leading_number(&mark).is_none_or(|until| now.as_millis() < until));
     let state = match record {
         Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
-        // `revoke_all` at the time t sets the generation t + 1.
+        // `revoke_all` at the time t sets the generation t + 1 or, after a clock was ahead, a later
+        // one.
         Some(record) if record.generation < generation => {
             SessionState::Revoked { at: Some(Timestamp::from_millis(generation.saturating_sub(1))) }
         }
@@ -300,7 +301,7 @@ pub(crate) fn rotated(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> R
     }
 }
 
-/// Reads the answer that all revocations have.
+/// Reads the answer of any revocation.
 pub(crate) fn revoked(bucket: u32, answered: ScriptAnswer) -> Result<Revoked, StoreError> {
     let ScriptAnswer { now, status, mut rest } = answered;
     if status != "ok" {
@@ -323,7 +324,7 @@ pub(crate) fn session_page(subject: &str, answered: ScriptAnswer) -> Result<Sess
     while !found.is_empty() {
         let (field, record, label) = (found.text()?, found.bytes()?, found.text()?);
         let sid = sid_of(&field);
-        // A record that cannot be read is no session: the check rejects it too.
+        // A record that cannot be read is left out: `check` answers it with an error.
         let record = record.and_then(|record| Record::parse(&record, tag(subject, sid)));
         if let Some(record) = record.filter(|record| record.is_alive(generation, now)) {
             sessions.push(SessionRecord {

@@ -1,5 +1,4 @@
-//! The check of a configuration in [`TokenServiceBuilder::build`]: settings that cannot work are
-//! found here, once.
+//! [`TokenServiceBuilder::build`]: checks the settings and assembles the service.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -34,7 +33,7 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// Longer grace windows are a licence to reuse: this is the widest found in comparable systems.
+/// The longest grace found in comparable systems. Within it a thief can use a stolen token unseen.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
 /// The default of `stream_staleness`, unless requests may be decided by older data.
 const STREAM_STALENESS: Duration = Duration::from_secs(30);
@@ -45,14 +44,14 @@ const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500
 const LAZY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl<C> TokenServiceBuilder<C> {
-    /// Builds the service. Call it inside of a Tokio runtime if the store has a log to be followed,
-    /// as Redis has under either [`Consistency`](crate::Consistency). A task on that runtime
+    /// Builds the service. Call it in a Tokio runtime if the node follows the store's log, as it
+    /// does with Redis under either [`Consistency`](crate::Consistency). A task on that runtime
     /// follows the log.
     ///
     /// # Errors
     ///
-    /// A setting that is missing, contradicts another or is out of its range. The error names it
-    /// and says what to do.
+    /// The first setting that is missing, out of range or in conflict with another. The error names
+    /// the setting and the remedy.
     pub fn build(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -135,34 +134,34 @@ impl<C> TokenServiceBuilder<C> {
     }
 }
 
-/// Rejects a claims type with a field of a reserved name: it is never filled, and if it is
-/// serialized, no token can be made.
+/// Rejects a claims type with a field of a reserved name. The parser would never fill the field,
+/// and the encoder rejects it.
 fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     match reserved_member_of::<C>() {
         None => Ok(()),
         Some(name) => Err(ConfigError::new(
             "claims",
-            format!("has a type with the field `{name}`, a name that the crate writes and reads itself"),
-            "rename the field, or read the registered claim by the methods of `Claims`",
+            format!("has a type with the field `{name}`, whose name this crate reserves"),
+            "rename the field, or read the registered claim with the methods of `Claims`",
         )),
     }
 }
 
 impl<C> Hooks<C> {
-    /// Rejects hooks that are never asked.
+    /// Rejects hooks that the service would never call.
     fn check(&self, issues: bool) -> Result<(), ConfigError> {
         if let Some(hook) = self.lost {
             return Err(ConfigError::conflict(
                 hook,
-                "was given before `claims` set another claims type",
+                "was set before `claims` changed the type of the claims",
                 "call `claims` first",
             ));
         }
         if self.on_refresh.is_some() && !issues {
             return Err(ConfigError::conflict(
                 "on_refresh",
-                "is given, but this service issues no tokens, so that it is never asked",
-                "leave it out, or leave out `verify_only()` and use the policy `Tracked`",
+                "is given, but this service issues no tokens and would never call it",
+                "remove it, or remove `verify_only()` and use the policy `Tracked`",
             ));
         }
         Ok(())
@@ -181,7 +180,7 @@ impl Config {
             return Err(ConfigError::conflict(
                 "max_sessions",
                 "is given, but this service opens no sessions",
-                "give it to the service that issues the tokens",
+                "set it on the service that issues the tokens",
             ));
         }
         match NonZeroU32::new(max) {
@@ -189,7 +188,7 @@ impl Config {
             None => Err(ConfigError::out_of_range(
                 "max_sessions",
                 "is zero, which would refuse every login",
-                "give 1 or more, or leave it out",
+                "give 1 or more, or remove it",
             )),
         }
     }
@@ -205,19 +204,16 @@ impl Config {
             )),
             (Some(_), TokenPolicy::Stateless) => Err(ConfigError::conflict(
                 "store",
-                "is given, but the policy `Stateless` never asks it",
-                "leave one of them out",
+                "is given, but the policy `Stateless` never uses it",
+                "remove the store, or use another policy",
             )),
             (Some(store), TokenPolicy::Tracked) => Ok(Authority::Sessions(Arc::clone(store))),
             (Some(store), TokenPolicy::Denylist) => match Arc::clone(store).denylist() {
                 Some(denylist) => Ok(Authority::Denylist(Arc::clone(store), denylist)),
                 None => Err(ConfigError::conflict(
                     "policy",
-                    format!(
-                        "is `Denylist`, but the store `{}` keeps no revocations of other issuers' tokens",
-                        store.name()
-                    ),
-                    "use a store that implements `Denylist`, as `RedisStore`",
+                    format!("is `Denylist`, but the store `{}` cannot revoke other issuers' tokens", store.name()),
+                    "use a store that implements `Denylist`, such as `RedisStore`",
                 )),
             },
         }
@@ -232,14 +228,14 @@ impl Config {
             }
             (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::conflict(
                 "algorithm",
-                "is given beside `keys`, each of which has its own",
-                "leave it out, or use `secret`",
+                "is given together with `keys`, which have their own algorithms",
+                "remove it, or use `secret`",
             )),
             (None, Some(keys)) => Ok(keys),
             (Some(_), Some(_)) => Err(ConfigError::conflict(
                 self.secret_name,
-                "is given beside `keys`",
-                "give one of them: a secret may be a key of the set",
+                "is given together with `keys`",
+                "remove one: a `KeySet` can contain a secret",
             )),
             (None, None) => Err(ConfigError::missing(
                 "secret",
@@ -249,9 +245,9 @@ impl Config {
         }
     }
 
-    /// Makes the replica of the store's log, and starts its tasks. Both exist under bounded
-    /// staleness, and for any store whose data can be lost while this process lives. Also asks
-    /// the store to keep revocations for at least `keep`.
+    /// Creates the replica of the store's log and starts its tasks. They exist under bounded
+    /// staleness, and for any store that can lose data while this process lives. Also asks the
+    /// store to keep revocations for at least `keep`.
     fn replica(
         &self,
         authority: &Authority,
@@ -278,18 +274,14 @@ impl Config {
                 return Err(ConfigError::conflict(
                     "consistency",
                     "is given, but the policy `Stateless` checks no revocations",
-                    "leave one of them out",
+                    "remove it, or use another policy",
                 ));
             }
             (Some(store), None) => {
                 return Err(ConfigError::conflict(
                     "consistency",
-                    format!(
-                        "is `BoundedStaleness`, but the store `{}` has no revocation log from which a node could \
-                         learn revocations",
-                        store.name()
-                    ),
-                    "use `Consistency::Strong`, or a store that implements `RevocationLog`, as `RedisStore`",
+                    format!("is `BoundedStaleness`, but the store `{}` has no revocation log", store.name()),
+                    "use `Consistency::Strong`, or a store that implements `RevocationLog`, such as `RedisStore`",
                 ));
             }
         };
@@ -298,8 +290,8 @@ impl Config {
             return Ok(None);
         }
         let runtime = Handle::try_current().map_err(|error| {
-            let problem = "needs a task that follows the store's log, and there is no Tokio runtime to run it on";
-            ConfigError::new("consistency", problem, "call `build` inside of the runtime").with_source(error)
+            let problem = "needs a task that follows the store's log, but there is no Tokio runtime";
+            ConfigError::new("consistency", problem, "call `build` in a Tokio runtime").with_source(error)
         })?;
         log.allow_staleness(staleness);
         let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
@@ -390,7 +382,7 @@ impl Config {
         if self.issues() && access > session {
             return Err(ConfigError::conflict(
                 "access_lifetime",
-                "is longer than the session that its tokens belong to (30 days unless `session_lifetime` is given)",
+                "is longer than the session of the tokens (30 days unless `session_lifetime` is given)",
                 "shorten it, or raise `session_lifetime`",
             ));
         }
@@ -400,15 +392,15 @@ impl Config {
         {
             return Err(ConfigError::conflict(
                 "refresh_lifetime",
-                "is longer than `session_lifetime`, so that it never ends a session",
-                "shorten it, or leave it out",
+                "is longer than `session_lifetime` and so has no effect",
+                "shorten it, or remove it",
             ));
         }
         if self.reuse_grace > LONGEST_GRACE {
             return Err(ConfigError::out_of_range(
                 "reuse_grace",
-                "is over 5 minutes, in which a thief could use a stolen token unseen",
-                "give seconds: how long a client may take to repeat a request",
+                "is over 5 minutes, during which a thief could use a stolen token unseen",
+                "give the seconds that a client needs to repeat a request",
             ));
         }
         Ok(Lifetimes {
@@ -420,10 +412,10 @@ impl Config {
         })
     }
 
-    /// Returns the rules of tokens without the claims that the application requires.
+    /// Returns the rules for tokens, except for the claims that the application requires.
     fn lenient_validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
         let issues = self.issues();
-        // Access tokens have no `atl`, and no token issued here has an `nbf`.
+        // The encoder writes `atl` only into refresh tokens, and never writes `nbf`.
         let never_written = |name: &&String| match name.as_str() {
             "nbf" | "atl" => true,
             "client_id" => self.client_id.is_none(),
@@ -432,14 +424,14 @@ impl Config {
         if issues && let Some(name) = self.required_claims.iter().find(never_written) {
             return Err(ConfigError::conflict(
                 "require_claims",
-                format!("has `{name}`, which tokens issued here do not have, so that they would be refused"),
-                "leave it out; for `client_id` configure one",
+                format!("contains `{name}`, but tokens issued here lack it and would be refused"),
+                "remove it, or set `client_id` if that is the claim",
             ));
         }
         if issues && self.max_token_age.is_some_and(|max| max < lifetimes.access) {
             return Err(ConfigError::conflict(
                 "max_token_age",
-                "is shorter than `access_lifetime`, so that tokens issued here would end before their `exp`",
+                "is shorter than `access_lifetime`: tokens issued here would end before their `exp`",
                 "shorten `access_lifetime` instead",
             ));
         }
@@ -447,7 +439,7 @@ impl Config {
         if max_access < lifetimes.access {
             return Err(ConfigError::conflict(
                 "max_access_lifetime",
-                "is shorter than `access_lifetime`, so that no token issued here would be accepted",
+                "is shorter than `access_lifetime`: no token issued here would be accepted",
                 "raise it, or shorten `access_lifetime`",
             ));
         }
@@ -470,7 +462,7 @@ impl Config {
         if self.audience.is_none() && !self.also_accepted.is_empty() && self.policy == TokenPolicy::Tracked {
             return Err(ConfigError::missing(
                 "audience",
-                "is missing though other audiences are accepted: tokens issued here would be refused here",
+                "is missing although other audiences are accepted: tokens issued here would be refused",
                 "give the audience of your own tokens",
             ));
         }

@@ -12,7 +12,7 @@ use crate::{
 
 const LONGEST: usize = 8192;
 
-/// Returns any verified claims: their content does not matter to the cache.
+/// Returns verified claims. The cache does not depend on their content.
 fn claims() -> Claims {
     let now = Timestamp::from_secs(1_767_225_660);
     let keys =
@@ -27,7 +27,7 @@ fn cache_of(entries: usize, bytes: usize) -> TokenCache<NoClaims> {
     TokenCache::new(CacheBounds { entries, bytes }, LONGEST)
 }
 
-/// Returns a text as long as a token, and another for each number.
+/// Returns a text of this length, different for each number.
 fn text(number: usize, len: usize) -> String {
     format!("{number:0len$}")
 }
@@ -52,7 +52,7 @@ fn a_flood_of_valid_tokens_stays_within_the_bound_of_entries() {
             keep(&cache, &text(number, 300), &claims);
             assert!(cache.entries() <= entries, "{} of {entries}", cache.entries());
         }
-        // Nearly all of the room is used: shards do not fill up evenly.
+        // Shards do not fill up evenly, so a little room stays unused.
         assert!(cache.entries() >= entries - entries / 8, "{} of {entries}", cache.entries());
     }
 }
@@ -64,7 +64,7 @@ fn a_flood_of_valid_tokens_stays_within_the_bound_of_bytes() {
         let cache = cache_of(2_000_000, bytes);
         for number in 0..3000 {
             keep(&cache, &text(number, len), &claims);
-            // Counted by hand: two texts of each.
+            // An independent count: two texts for each entry.
             assert!(cache.entries() * 2 * len <= bytes, "{} of {len}", cache.entries());
             assert!(cache.bytes() <= bytes as u64);
         }
@@ -88,7 +88,7 @@ fn a_token_that_is_longer_than_the_room_is_not_kept_and_pushes_nothing_out() {
 fn tokens_that_come_again_survive_a_scan_of_those_that_come_once() {
     let claims = claims();
     let cache = cache_of(1000, 64 * 1024 * 1024);
-    // As a service does: returns true if the token had to be verified.
+    // Looks up and inserts as the service does. Returns 1 on a miss.
     let misses = |token: &str| {
         let missed = !has(&cache, token);
         if missed {
@@ -104,8 +104,8 @@ fn tokens_that_come_again_survive_a_scan_of_those_that_come_once() {
     for token in &again {
         assert_eq!((misses(token), misses(token)), (1, 0));
     }
-    // They found the cache full of others and were used twice. They stay there though each time
-    // twice the cache's room passes by.
+    // These tokens entered a full cache and were used twice. Each scan has twice as many tokens as
+    // the cache has entries, and must not evict them.
     for _ in 0..10 {
         for token in once.by_ref().take(2000) {
             assert_eq!(misses(&token), 1);
@@ -126,7 +126,7 @@ fn a_text_is_found_by_all_of_it() {
         other[at] ^= 1;
         assert!(!has(&cache, str::from_utf8(&other).unwrap()), "{at}");
     }
-    // Even if two texts had one hash.
+    // Two texts with the same hash are still two tokens.
     let hash = cache.lookup_key(token.as_bytes()).unwrap().hash;
     let other = text(2, 300);
     let version = 0;
@@ -153,7 +153,7 @@ fn what_was_verified_under_other_keys_is_not_found_also_if_it_is_kept_too_late()
     assert_eq!(cache.entries(), 0);
     cache.insert(before.to_token_key(), verified());
     assert_eq!(cache.entries(), 0);
-    // As if it had been on its way in when the keys were replaced.
+    // An insertion that was in progress during the reset.
     cache.cache.as_ref().unwrap().insert(before.to_token_key(), verified());
     assert!(!has(&cache, &token));
     keep(&cache, &token, &claims);
@@ -180,7 +180,7 @@ fn bounds_in_which_no_token_has_room_are_refused() {
     }
 }
 
-/// Checks that bounds that are accepted keep an entry.
+/// Checks that a cache with accepted bounds keeps an entry.
 fn keep_one_if_any(entries: usize, bytes: usize) {
     let cache = cache_of(entries, bytes);
     let token = text(1, SHORTEST);

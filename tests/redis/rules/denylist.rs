@@ -10,7 +10,7 @@ use tower_bearer::{
 use super::{ISSUER, deny};
 use crate::support::{
     TextStore,
-    redis_fixture::{Fixture, pass, query, with},
+    redis_fixture::{Fixture, query, wait_until_after, with},
 };
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_denied_subject_or_session_is_dead_up_to_that_moment() {
     let denial = f.store.denied(query(ISSUER, "j", "s", "1")).await.unwrap();
     let end_of_half_a_second = |moment: Timestamp| Timestamp::from_millis(moment.as_millis() / 500 * 500 + 499);
     assert_eq!(denial.revoked_before, Some(end_of_half_a_second(first.now)));
-    pass(&f.store, end_of_half_a_second(first.now)).await;
+    wait_until_after(&f.store, end_of_half_a_second(first.now)).await;
     let second = f.store.deny(deny(ISSUER, ExternalId::Session("s".into()))).await.unwrap();
     let denial = f.store.denied(query(ISSUER, "j", "s", "1")).await.unwrap();
     assert_eq!(denial.revoked_before, Some(end_of_half_a_second(second.now)), "the later of both");

@@ -19,7 +19,7 @@ async fn after_the_log_was_lost_with_its_m_the_same_revocations_are_logged_again
     f.open("alice", "s1").await;
     let until = f.store.now().saturating_add(2 * HOUR);
     let revoke = async || {
-        // For less than it is remembered: a later call asks for no longer time.
+        // For a shorter time than the denial is kept, so the repeated call extends nothing.
         let denied = with(deny(ISSUER, ExternalId::Token("j1".into())), |deny| deny.keep = HOUR / 2);
         f.store.deny(denied).await.unwrap();
         f.store.revoke_session("alice", "s1").await.unwrap();
@@ -63,7 +63,7 @@ async fn a_revocation_that_cannot_write_the_log_leaves_no_hole() {
     assert_eq!(f.log().await.len(), 2);
 }
 
-/// The log as the stream has it, whatever `m` counts: sequences and predecessors.
+/// Returns sequences and predecessors from the stream itself, independently of the counters in `m`.
 async fn stream(f: &Fixture) -> Vec<(String, String)> {
     let entries: Vec<(String, HashMap<String, String>)> = f.redis(&["XRANGE", "tb:{0}:log", "-", "+"]).await;
     entries.into_iter().map(|(_, fields)| (fields["seq"].clone(), fields["prev"].clone())).collect()
@@ -74,7 +74,7 @@ async fn an_entry_that_cannot_be_counted_is_taken_back() {
     let f = Fixture::new().await;
     f.open("alice", "s1").await;
     f.store.deny(deny(ISSUER, ExternalId::Token("j0".into()))).await.unwrap();
-    // A right that is withdrawn at run time: the entry is written, `m` is not.
+    // The right to `HSET` is withdrawn, so the script writes the entry but not `m`.
     f.redis::<()>(&["ACL", "SETUSER", "default", "-hset"]).await;
     for n in 1..4 {
         let id = ExternalId::Token(format!("j{n}").into());
@@ -95,7 +95,7 @@ async fn a_log_whose_expiry_cannot_be_set_is_written_all_the_same() {
     }
     f.store.revoke_session("alice", "s1").await.unwrap();
     f.redis::<()>(&["ACL", "SETUSER", "default", "-pexpireat", "-pexpiretime", "-xtrim"]).await;
-    // The user's own key: that failure comes before the entry.
+    // A broken user key makes the script fail before it writes the entry.
     f.store.revoke_session("alice", "s2").await.unwrap_err();
     assert!(f.is_revoked("alice", "s2").await);
     f.redis::<()>(&["ACL", "SETUSER", "default", "+pexpiretime"]).await;
@@ -121,7 +121,7 @@ async fn an_entry_that_was_not_counted_is_adopted_by_the_next_write() {
     assert_eq!(next.position().unwrap().sequence, 3);
     let log = f.log().await;
     assert_eq!(log.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
-    // What does not follow is left to the readers, who see it.
+    // The script does not check the chain, because readers detect a break.
     f.redis::<()>(&["HSET", "tb:{0}:m", "head", "another"]).await;
     f.store.revoke_session("alice", "s3").await.unwrap();
     assert_eq!(stream(&f).await.last().unwrap(), &("4".to_owned(), "another".to_owned()));
@@ -261,7 +261,7 @@ async fn the_log_is_kept_as_long_as_the_node_with_the_longest_tokens_needs() {
     assert_eq!(keep, 36_000_000, "it only grows");
     let log = f.log().await;
     assert_eq!(log[1].until, log[1].at.saturating_add(10 * HOUR));
-    // Entries of three hours ago: the other node alone would not need them any more.
+    // Entries of three hours ago, which the other node alone would not need any more.
     f.redis::<()>(&["DEL", "tb:{0}:log"]).await;
     let old = log[0].at.saturating_sub(3 * HOUR).as_millis();
     for n in 0..500 {
@@ -332,7 +332,7 @@ async fn lost_data_starts_a_new_incarnation_and_an_empty_log() {
     assert_ne!(before.incarnation, after.incarnation);
     assert!(after.born >= before.at);
     assert_eq!((after.sequence, after.entries.len()), (0, 0));
-    // The hash alone is lost: what the log holds belongs to no chain any more.
+    // Without the hash `m`, the entries in the log belong to no chain.
     f.store.revoke_session("alice", "s0").await.unwrap();
     f.redis::<()>(&["DEL", "tb:{0}:m"]).await;
     f.store.revoke_session("alice", "s2").await.unwrap();

@@ -1,4 +1,4 @@
-//! The rules of the store on a real Redis, each by the sequence that breaks without it.
+//! The rules of the store on a real Redis. Each test runs a sequence that fails without its rule.
 
 mod denylist;
 mod log;
@@ -13,7 +13,7 @@ use tower_bearer::store::{DenyRequest, ExternalId};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A script that makes all records of the user `KEYS[1]` older by `ARGV[1]` milliseconds.
+/// A script that ages all records of the user `KEYS[1]` by `ARGV[1]` milliseconds.
 const AGE: &str = r"
 local n = 0
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do

@@ -1,4 +1,4 @@
-//! Records and keys: what the server holds of a user, for how long, and what is pruned.
+//! The records and keys of a user: contents, expiry and pruning.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,7 +10,7 @@ use tower_bearer::{
 use super::{AGE, HOUR};
 use crate::support::{
     TextStore,
-    redis_fixture::{Fixture, GRACE, IDLE, capped, pass, rotation, session, with},
+    redis_fixture::{Fixture, GRACE, IDLE, capped, rotation, session, wait_until_after, with},
 };
 
 #[tokio::test]
@@ -98,11 +98,12 @@ async fn a_jti_stays_revoked_up_to_its_end_and_other_writes_do_not_prune_it() {
     f.store.revoke_all("alice", Some("s1")).await.unwrap();
     assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
     assert!(matches!(f.state_of("alice", "s1", "j2").await, SessionState::Active { .. }));
-    // An earlier end does not shorten it.
+    // A repeated call with an earlier end does not shorten the revocation.
     f.store.revoke_token("alice", "j1", until.saturating_sub(HOUR)).await.unwrap();
     assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
-    // Nor does its own end, before the longest time for which any node accepts a token: `keep`.
-    pass(&f.store, until).await;
+    // The revocation also outlives its own end, up to `keep`: the longest time for which any node
+    // accepts a token.
+    wait_until_after(&f.store, until).await;
     assert!(matches!(f.state_of("alice", "s1", "j1").await, SessionState::Revoked { .. }));
     let mark: String = f.redis(&["HGET", "tb:{0}:u:alice", "!j1"]).await;
     let (till, sequence) = mark.split_once('.').unwrap();
@@ -158,8 +159,8 @@ async fn what_is_over_is_pruned_by_later_writes() {
     f.store.revoke_session("alice", "s1").await.unwrap();
     assert_eq!(f.state("alice", "s2").await, SessionState::Expired);
     assert!(matches!(f.rotate("alice", "s2", 0).await, Rotated::Expired { .. }));
-    // As if `keep` had passed: the scripts take it from `m` and from the caller, whichever is
-    // longer.
+    // Ages the records by more than `keep`. Scripts use the longer of the values in `m` and from
+    // the caller.
     let moved: i32 = f.redis(&["EVAL", AGE, "1", "tb:{0}:u:alice", "3700000"]).await;
     assert_eq!(moved, 2);
     f.open("alice", "s3").await;

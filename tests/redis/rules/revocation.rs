@@ -1,4 +1,4 @@
-//! Revoking one token, one session, or all sessions of a user.
+//! Revocation of a token, of a session, and of all sessions of a user.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tower_bearer::{
 use super::HOUR;
 use crate::support::{
     TextStore,
-    redis_fixture::{Fixture, GRACE, pass, rotation, session, successor, with},
+    redis_fixture::{Fixture, GRACE, rotation, session, successor, wait_until_after, with},
 };
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn revoke_all_tells_whether_there_was_anything_to_end() {
 async fn a_server_clock_that_was_put_back_gives_no_session_a_generation_above_the_next_revoke_all() {
     let f = Fixture::new().await;
     f.open("alice", "s1").await;
-    // As if the session had been opened while the clock was a day ahead.
+    // Simulates a session that was opened while the clock was a day ahead.
     let ahead = f.store.now().saturating_add(24 * HOUR).as_millis();
     f.redis::<()>(&["HSET", "tb:{0}:u:alice", "o", &ahead.to_string()]).await;
     let generation = f.open("alice", "s2").await;
@@ -82,7 +82,7 @@ async fn an_exception_is_named_only_if_it_was_alive() {
     f.open("alice", "victim").await;
     f.open("alice", "thief").await;
     f.store.revoke_all("alice", Some("victim")).await.unwrap();
-    // The thief's own request, authenticated just before.
+    // The thief's own request, which was authenticated just before.
     f.store.revoke_all("alice", Some("thief")).await.unwrap();
     assert!(f.is_revoked("alice", "thief").await);
     let excepts: Vec<Option<SessionId>> = f
@@ -125,14 +125,14 @@ async fn a_repeated_revocation_of_all_does_not_refuse_logins_that_began_since() 
     let f = Fixture::new().await;
     f.open("alice", "kept").await;
     let first = f.store.revoke_all("alice", Some("kept")).await.unwrap();
-    pass(&f.store, first.now).await;
+    wait_until_after(&f.store, first.now).await;
     let began = f.store.ping().await.unwrap();
     let login = |sid, began| with(session("alice", sid), |open| open.auth_time = Some(began));
     f.store.revoke_all("alice", Some("kept")).await.unwrap();
     assert!(matches!(f.store.open(login("a", began)).await.unwrap(), Opened::Opened { .. }));
     f.store.revoke_all("alice", Some("kept")).await.unwrap();
     assert!(f.is_revoked("alice", "a").await);
-    // Long after the last one, a login is under way that knows nothing of it.
+    // Simulates a login that began long before the last revocation.
     let past = began.saturating_sub(Duration::from_secs(10)).as_millis().to_string();
     f.redis::<()>(&["HSET", "tb:{0}:u:alice", "r", &past]).await;
     let sequence = f.store.read(0, LogQuery::from_start()).await.unwrap().sequence;
@@ -150,7 +150,7 @@ async fn a_repeated_revocation_of_all_does_not_refuse_logins_that_began_since() 
 async fn a_generation_that_was_put_back_ends_what_the_next_revoke_all_finds() {
     let f = Fixture::new().await;
     let old = f.open("alice", "old").await;
-    pass(&f.store, f.store.ping().await.unwrap()).await;
+    wait_until_after(&f.store, f.store.ping().await.unwrap()).await;
     f.open("alice", "new").await;
     let lost = Revocation::Subject { subject: "alice".into(), generation: old + 1, except: None };
     f.store.republish(0, lost, f.store.now().saturating_add(HOUR)).await.unwrap();
@@ -195,8 +195,8 @@ async fn beyond_what_is_counted_revoke_all_tells_whether_a_session_was_opened_si
         f.store.revoke_token("alice", &format!("j-{n}"), f.store.now().saturating_add(HOUR)).await.unwrap();
     }
     assert!(!f.store.revoke_all("alice", None).await.unwrap().found, "there never was one");
-    // In the very same millisecond, beside an exception, it would not be seen.
-    pass(&f.store, f.store.ping().await.unwrap()).await;
+    // Within one millisecond, a revocation with an exception would not overtake the login.
+    wait_until_after(&f.store, f.store.ping().await.unwrap()).await;
     f.open("alice", "s1").await;
     f.open("alice", "s2").await;
     assert!(f.store.revoke_all("alice", Some("s1")).await.unwrap().found);

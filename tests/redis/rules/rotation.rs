@@ -99,7 +99,7 @@ async fn a_grace_of_zero_never_replays_though_the_clock_was_put_back() {
     let f = Fixture::new().await;
     f.open("alice", "s1").await;
     successor(f.rotate("alice", "s1", 0).await);
-    // As if the rotation had been an hour from now.
+    // Simulates a rotation one hour in the future.
     f.redis::<i32>(&["EVAL", AGE, "1", "tb:{0}:u:alice", "-3600000"]).await;
     let again = f.store.rotate(rotation("alice", "s1", 0, Duration::ZERO)).await.unwrap();
     assert!(matches!(again, Rotated::Reused { .. }), "{again:?}");

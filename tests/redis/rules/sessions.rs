@@ -1,4 +1,4 @@
-//! Opening sessions: superseded logins, caps, lifetimes; and listing them.
+//! Opening of sessions with superseded logins, caps and lifetimes, and their listing.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tower_bearer::{
 use super::HOUR;
 use crate::support::{
     TextStore,
-    redis_fixture::{ABSOLUTE, Fixture, IDLE, capped, pass, session, successor, with},
+    redis_fixture::{ABSOLUTE, Fixture, IDLE, capped, session, successor, wait_until_after, with},
 };
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn a_login_with_the_old_password_does_not_outlive_its_change() {
     let late = with(session("alice", "thief"), |open| open.auth_time = Some(began));
     assert!(matches!(f.store.open(late).await.unwrap(), Opened::Superseded { .. }));
     assert_eq!(f.state("alice", "thief").await, SessionState::Unknown);
-    pass(&f.store, f.store.now()).await;
+    wait_until_after(&f.store, f.store.now()).await;
     let began = f.store.ping().await.unwrap();
     let fresh = with(session("alice", "s2"), |open| open.auth_time = Some(began));
     assert!(matches!(f.store.open(fresh).await.unwrap(), Opened::Opened { .. }));
@@ -57,7 +57,7 @@ async fn a_cap_counts_only_live_sessions_and_evicts_those_used_longest_ago() {
     f.store.revoke_token("alice", "j1", f.store.now().saturating_add(HOUR)).await.unwrap();
     for sid in ["s1", "s2", "s3"] {
         f.open("alice", sid).await;
-        pass(&f.store, f.store.ping().await.unwrap()).await;
+        wait_until_after(&f.store, f.store.ping().await.unwrap()).await;
     }
     f.store.revoke_session("alice", "s3").await.unwrap();
     f.store.open(with(session("alice", "s4"), |open| open.idle = Duration::ZERO)).await.unwrap();
@@ -81,18 +81,18 @@ async fn a_server_clock_that_was_ahead_once_locks_nobody_out() {
         let outcome = f.store.open(with(session("alice", sid), |open| open.auth_time = Some(began))).await.unwrap();
         matches!(outcome, Opened::Opened { .. })
     };
-    // A session of a day ahead raises the generation of a revocation of now.
+    // A session from a clock one day ahead raises the generation of a present revocation.
     f.redis::<()>(&["HSET", "tb:{0}:u:alice", "o", &ahead]).await;
     let began = f.store.ping().await.unwrap();
     let revoked = f.store.revoke_all("alice", None).await.unwrap().now;
     assert!(!login("a", began).await);
-    pass(&f.store, revoked).await;
+    wait_until_after(&f.store, revoked).await;
     assert!(login("b", f.store.ping().await.unwrap()).await);
-    // A revocation of a day ahead overtook the logins that are under way, and no later ones.
+    // A revocation from a clock one day ahead supersedes logins under way, but no later ones.
     f.redis::<()>(&["HSET", "tb:{0}:u:alice", "r", &ahead]).await;
     let began = f.store.ping().await.unwrap();
     assert!(!login("c", began).await);
-    pass(&f.store, f.store.ping().await.unwrap()).await;
+    wait_until_after(&f.store, f.store.ping().await.unwrap()).await;
     assert!(login("d", f.store.ping().await.unwrap()).await);
 }
 
@@ -136,7 +136,7 @@ async fn a_cap_spares_the_newest_while_the_index_is_being_built() {
     for n in 0..600 {
         f.open("alice", &format!("s-{n}")).await;
         if n == 579 {
-            pass(&f.store, f.store.ping().await.unwrap()).await;
+            wait_until_after(&f.store, f.store.ping().await.unwrap()).await;
         }
     }
     for login in 0..12 {
@@ -147,7 +147,7 @@ async fn a_cap_spares_the_newest_while_the_index_is_being_built() {
     let mut expected: Vec<String> = (0..12).map(|login| format!("login {login}")).collect();
     expected.extend((592..600).map(|n| format!("s-{n}")));
     expected.sort_unstable();
-    // Of those opened in one millisecond, any.
+    // The store may evict any session of the same millisecond.
     let is_login = |sid: &&String| sid.starts_with("login");
     assert_eq!(live.iter().filter(is_login).count(), 12, "{live:?}");
     assert_eq!(live.len(), expected.len());
@@ -159,7 +159,7 @@ async fn a_cap_spares_the_newest_while_the_index_is_being_built() {
 async fn an_index_is_kept_by_rotations_and_ends_and_healed_by_later_writes() {
     let f = Fixture::new().await;
     let index = async || f.redis::<Vec<String>>(&["ZRANGE", "tb:{0}:s:alice", "0", "-1"]).await;
-    let tick = async || pass(&f.store, f.store.ping().await.unwrap()).await;
+    let tick = async || wait_until_after(&f.store, f.store.ping().await.unwrap()).await;
     f.open("alice", "s-a").await;
     tick().await;
     assert!(index().await.is_empty(), "no cap was in use");
@@ -175,7 +175,7 @@ async fn an_index_is_kept_by_rotations_and_ends_and_healed_by_later_writes() {
         let ttl: i64 = f.redis(&["TTL", key]).await;
         assert!(ttl >= IDLE.as_secs().cast_signed(), "{key}: {ttl}");
     }
-    // The index was lost alone: the next writes find the sessions again.
+    // Only the index is lost. The next writes rebuild it.
     f.redis::<()>(&["DEL", "tb:{0}:s:alice"]).await;
     f.store.revoke_session("alice", "unknown").await.unwrap();
     assert_eq!(index().await, ["==", "s-a"]);
@@ -229,7 +229,7 @@ async fn idle_sessions_expire_by_the_servers_clock() {
     let open = with(session("alice", "s1"), |open| open.idle = Duration::from_millis(200));
     let Opened::Opened { refresh_end, .. } = f.store.open(open).await.unwrap() else { panic!() };
     assert!(f.is_active("alice", "s1").await);
-    pass(&f.store, refresh_end).await;
+    wait_until_after(&f.store, refresh_end).await;
     assert_eq!(f.state("alice", "s1").await, SessionState::Expired);
     assert!(matches!(f.rotate("alice", "s1", 0).await, Rotated::Expired { .. }));
     assert_eq!(f.list("alice").await.len(), 0);

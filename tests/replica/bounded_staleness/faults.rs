@@ -1,4 +1,4 @@
-//! The faults under which the bound must hold.
+//! Faults under which the staleness bound must hold.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -15,8 +15,8 @@ use tokio::time::sleep;
 use super::oracle::Deployment;
 use crate::support::Proxy;
 
-/// Numbers for the saboteur: which of them come tells the schedule of a real server anyway, so no
-/// seed would repeat a run.
+/// Random numbers for the faults. The schedule of a real server is not repeatable, so a seed would
+/// not help.
 struct Random(RandomState, u64);
 
 impl Random {
@@ -29,7 +29,7 @@ impl Random {
         self.0.hash_one(self.1) % limit
     }
 
-    /// Waits in real time, by which the servers and their nodes run. It only spaces the faults.
+    /// Waits a random real time between `from` and `to` milliseconds. It only spaces the faults.
     async fn pause(&mut self, from: u64, to: u64) {
         sleep(Duration::from_millis(from + self.below(to - from))).await;
     }
@@ -39,7 +39,7 @@ async fn admin(deployment: &Deployment) -> MultiplexedConnection {
     deployment.server.lock().await.admin().await
 }
 
-/// How much it did, if the server says so in a number.
+/// Runs a command and returns its numeric reply, or 1 for any other reply.
 async fn run(admin: &mut MultiplexedConnection, words: &[&str]) -> i64 {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
@@ -49,8 +49,8 @@ async fn run(admin: &mut MultiplexedConnection, words: &[&str]) -> i64 {
     }
 }
 
-/// Repeats commands until the run is over.
-async fn again_and_again(
+/// Repeats commands until the run ends.
+async fn repeat_until_end(
     deployment: Arc<Deployment>,
     over: Arc<AtomicBool>,
     every: (u64, u64),
@@ -79,14 +79,14 @@ async fn the_bound_holds_when_all_is_calm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_nudges_are_cut() {
-    let fault = |deployment, over| again_and_again(deployment, over, (5, 20), vec![words("CLIENT KILL TYPE pubsub")]);
+    let fault = |deployment, over| repeat_until_end(deployment, over, (5, 20), vec![words("CLIENT KILL TYPE pubsub")]);
     Deployment::start().await.watch("nudges cut", fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_connections_are_killed_in_a_storm() {
     let kill = vec![words("CLIENT KILL TYPE normal SKIPME yes"), words("CLIENT KILL TYPE pubsub")];
-    let fault = |deployment, over| again_and_again(deployment, over, (20, 120), kill);
+    let fault = |deployment, over| repeat_until_end(deployment, over, (20, 120), kill);
     Deployment::start().await.watch("connections killed", fault).await;
 }
 
@@ -97,7 +97,7 @@ async fn the_bound_holds_when_nodes_are_cut_off_and_frozen() {
         while !over.load(Ordering::SeqCst) {
             let proxy = &deployment.nodes[usize::try_from(random.below(3)).unwrap()].proxy;
             match random.below(4) {
-                // What was asked before the revocation is answered, and the answer comes late.
+                // Reads from before the revocation are answered late.
                 0 => proxy.freeze_replies(),
                 1 => proxy.freeze_requests(),
                 2 => proxy.silence(),
@@ -112,9 +112,9 @@ async fn the_bound_holds_when_nodes_are_cut_off_and_frozen() {
     Deployment::start().await.watch("nodes frozen", fault).await;
 }
 
-/// What was asked before a revocation is answered late, and that is the last answer for longer than
-/// the bound: what it grants has to end by itself. A lease that ran from the answer would live for
-/// as long as the answer was held back after the bound.
+/// The answer to a read from before the revocation arrives late, and is the last one for longer
+/// than the bound. Its lease must end by itself. A lease that counted from the answer would end too
+/// late by the delay of that answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_a_late_answer_is_the_last_one_for_long() {
     let fault = |deployment: Arc<Deployment>, over: Arc<AtomicBool>| async move {
@@ -122,7 +122,7 @@ async fn the_bound_holds_when_a_late_answer_is_the_last_one_for_long() {
         while !over.load(Ordering::SeqCst) {
             let nodes = || deployment.nodes.iter().map(|node| &node.proxy);
             nodes().for_each(Proxy::freeze_replies);
-            // Less than a read waits for.
+            // Shorter than the deadline of a read.
             random.pause(60, 120).await;
             nodes().for_each(|proxy| {
                 proxy.resume();
@@ -136,8 +136,7 @@ async fn the_bound_holds_when_a_late_answer_is_the_last_one_for_long() {
     Deployment::start().await.watch("late answers", fault).await;
 }
 
-/// The threads on which the nodes work are taken by something else, one or both, also for longer
-/// than the bound.
+/// Other work blocks one or both threads of the nodes, also for longer than the bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_the_runtime_is_under_load() {
     let fault = |_, over: Arc<AtomicBool>| async move {
@@ -145,7 +144,7 @@ async fn the_bound_holds_when_the_runtime_is_under_load() {
         while !over.load(Ordering::SeqCst) {
             for _ in 0..=random.below(2) {
                 let computes = Duration::from_millis(10 + random.below(300));
-                // In real time, and blocking: to hold a thread of the runtime is the fault.
+                // Blocks in real time, because a blocked thread of the runtime is the fault.
                 tokio::spawn(async move { std::thread::sleep(computes) });
             }
             random.pause(20, 200).await;
@@ -182,18 +181,18 @@ async fn the_bound_holds_when_the_server_is_killed_and_comes_back_empty() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_everything_is_flushed() {
-    let fault = |deployment, over| again_and_again(deployment, over, (50, 400), vec![words("FLUSHALL")]);
+    let fault = |deployment, over| repeat_until_end(deployment, over, (50, 400), vec![words("FLUSHALL")]);
     Deployment::start().await.watch("FLUSHALL", fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_the_log_is_trimmed_under_its_readers() {
-    // In every other bucket the last entry stays: whoever has missed those before it is told
-    // nothing but that it does not link.
+    // Every other bucket keeps its last entry. A node that missed the earlier ones sees only that
+    // this entry does not link to its position.
     let trims = (0..16).map(|bucket| words(&format!("XTRIM tb:{{{bucket}}}:log MAXLEN {}", bucket % 2))).collect();
     let fault = |deployment: Arc<Deployment>, over: Arc<AtomicBool>| async move {
-        let trimming = again_and_again(Arc::clone(&deployment), Arc::clone(&over), (1, 8), trims);
-        // A node that reads late has not read what is trimmed.
+        let trimming = repeat_until_end(Arc::clone(&deployment), Arc::clone(&over), (1, 8), trims);
+        // A frozen node misses the trimmed entries.
         let freezing = async {
             let mut random = Random::new();
             while !over.load(Ordering::SeqCst) {
@@ -211,6 +210,6 @@ async fn the_bound_holds_when_the_log_is_trimmed_under_its_readers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bound_holds_when_scripts_are_flushed() {
-    let fault = |deployment, over| again_and_again(deployment, over, (5, 50), vec![words("SCRIPT FLUSH")]);
+    let fault = |deployment, over| repeat_until_end(deployment, over, (5, 50), vec![words("SCRIPT FLUSH")]);
     Deployment::start().await.watch("SCRIPT FLUSH", fault).await;
 }

@@ -1,4 +1,4 @@
-//! Revocations that a server has lost, and the nodes remember.
+//! Revocations that the server lost and nodes republish.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn is_refused(tokens: &TokenService, token: &str) -> bool {
     matches!(tokens.validate_token(token, TokenType::Access).await, Err(Error::Token(_)))
 }
 
-/// A server that comes back from a snapshot that was taken before a revocation.
+/// Restores the server from a snapshot that is older than a revocation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_published_again() {
     let mut server = RedisServer::start();
@@ -31,7 +31,7 @@ async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_pu
         let last = knows.revoke_all_for_subject_except("43", kept.session_id()).await.unwrap();
         eventually("the node has read it", async || knows.has_applied(last.position().unwrap()).then_some(())).await;
         server.restart();
-        // Before anything is published again, most likely.
+        // Probably before anything is republished.
         let later = eventually("the server is back", async || {
             knows.create_token_pair(NewSession::new("43").scope("read")).await.ok()
         })
@@ -39,7 +39,7 @@ async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_pu
 
         let revoked = [&by_session, &by_token, &by_user].map(|pair| pair.access().as_str().to_owned());
         for token in &revoked {
-            // An error of the store's while it comes back is no answer.
+            // Store errors during the restart do not count as answers.
             eventually("the node that knows refuses", async || {
                 match knows.validate_token(token, TokenType::Access).await {
                     Ok(_) => panic!("it lives again"),
@@ -51,7 +51,7 @@ async fn a_revocation_that_a_restored_snapshot_has_lost_stays_in_force_and_is_pu
         }
         let refresh = knows.refresh(by_session.refresh().as_str()).await;
         assert!(matches!(refresh, Err(Error::Token(_))), "refused without the store: {refresh:?}");
-        // A node that was not there learns it from the store.
+        // A new node learns of the revocation from the store.
         let new = node(&server.url(), Consistency::Strong).await;
         for token in &revoked {
             eventually("it is published again", async || is_refused(&new, token).await.then_some(())).await;
@@ -88,12 +88,12 @@ async fn a_nudge_spares_the_wait_for_the_next_poll() {
         let pair = here.create_token_pair(NewSession::new("42")).await.unwrap();
         there.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap();
         here.revoke_session("42", pair.session_id()).await.unwrap();
-        // Long before the poll, and the lease lives for an hour.
+        // The next poll is far away, and the lease lasts an hour.
         eventually("the other node has heard of it", async || {
             is_refused(&there, pair.access().as_str()).await.then_some(())
         })
         .await;
-        // What a node revokes itself it reads at once, to have its lease again.
+        // A node reads its own revocation at once, to renew its lease.
         wait_until_leased(&here).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The oracle: it revokes, asks every node again and again, and records each acceptance.
+//! The oracle revokes tokens, checks them on every node repeatedly, and records each acceptance.
 
 use std::{
     sync::{
@@ -20,43 +20,43 @@ use crate::{
     wait_until_leased,
 };
 
-/// The bound.
+/// The staleness bound.
 pub(crate) const D: Duration = Duration::from_millis(250);
 const NODES: usize = 3;
-/// Revocations that are watched at once.
+/// The number of revocations under observation at once.
 const WORKERS: usize = 16;
-/// How long a call of a node's may take: short, so that checks on a store that hangs do not fill
-/// the test's time.
+/// The timeout of a node's store call. It is short, because checks on a hanging store would take up
+/// the time of the test.
 const CALL: Duration = Duration::from_millis(200);
 
-/// A node, behind a proxy that can be frozen and cut.
+/// A node behind a proxy.
 pub(crate) struct Node {
     pub tokens: TokenService,
     pub proxy: Proxy,
 }
 
-/// A server, nodes under bounded staleness, and one that revokes.
+/// A server, nodes with bounded staleness, and a node that revokes.
 pub(crate) struct Deployment {
     pub server: Mutex<RedisServer>,
     pub nodes: Vec<Node>,
     pub revoker: TokenService,
 }
 
-/// What was seen.
+/// The observations of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// Revocations that were acknowledged, each watched on every node.
+pub(crate) struct Observations {
+    /// The number of acknowledged revocations, each observed on every node.
     pub revocations: usize,
-    /// Tokens let in that should not have been: how long after the acknowledgement the check had
-    /// started.
+    /// Acceptances after the bound: the time from the acknowledgement to the start of the check.
     pub violations: Vec<Duration>,
-    /// Tokens let in by a node that had refused them: as above.
+    /// Acceptances by a node that had refused the token before: the same time.
     pub revived: Vec<Duration>,
-    /// The latest start of a check that let a revoked token in.
+    /// The latest start of a check that accepted a revoked token.
     pub last_accepted: Duration,
-    /// From the acknowledgement to the start of the first check that refused, for each node.
+    /// For each node, the time from the acknowledgement to the start of the first check that
+    /// refused.
     pub refused_after: Vec<Duration>,
-    /// Checks that ended in an error of the store's.
+    /// The number of checks that ended in a store error.
     pub unavailable: usize,
 }
 
@@ -79,8 +79,8 @@ impl Deployment {
         Self { server: Mutex::new(server), nodes, revoker }
     }
 
-    /// Runs the oracle while `fault` does its worst, which ends when the flag is set.
-    pub(crate) async fn watch<F>(self, name: &str, fault: impl FnOnce(Arc<Self>, Arc<AtomicBool>) -> F) -> Seen
+    /// Runs the oracle while `fault` runs. The flag tells `fault` to end.
+    pub(crate) async fn watch<F>(self, name: &str, fault: impl FnOnce(Arc<Self>, Arc<AtomicBool>) -> F) -> Observations
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -92,7 +92,7 @@ impl Deployment {
         for worker in 0..WORKERS {
             let (deployment, taken) = (Arc::clone(&deployment), Arc::clone(&taken));
             workers.spawn(async move {
-                let mut seen = Seen::default();
+                let mut seen = Observations::default();
                 while taken.fetch_add(1, Ordering::SeqCst) < wanted {
                     let number = seen.revocations;
                     deployment.one(&format!("user-{worker}-{number}"), number, &mut seen).await;
@@ -100,7 +100,7 @@ impl Deployment {
                 seen
             });
         }
-        let mut seen = workers.join_all().await.into_iter().reduce(Seen::and).unwrap();
+        let mut seen = workers.join_all().await.into_iter().reduce(Observations::and).unwrap();
         over.store(true, Ordering::SeqCst);
         saboteur.await.unwrap();
         seen.refused_after.sort_unstable();
@@ -110,27 +110,28 @@ impl Deployment {
         assert!(seen.violations.is_empty(), "{name}: let in after the bound: {:?}", seen.violations);
         assert!(seen.revived.is_empty(), "{name}: let in after it was refused: {:?}", seen.revived);
         assert!(!seen.refused_after.is_empty(), "{name}: nothing was ever refused");
-        // Else nobody but the store has decided, which proves nothing about the replica.
+        // Without such an acceptance the replica never decided, and the test proves nothing about
+        // it.
         assert!(seen.last_accepted > Duration::ZERO, "{name}: no node has ever decided by what it knew");
-        // What was broken heals by itself.
+        // All nodes must recover without help.
         for node in &deployment.nodes {
             wait_until_leased(&node.tokens).await;
         }
         seen
     }
 
-    /// One session from its opening to the end of all doubt about its revocation.
-    async fn one(&self, user: &str, number: usize, seen: &mut Seen) {
+    /// Opens a session, revokes it, and observes it until the revocation is certain on all nodes.
+    async fn one(&self, user: &str, number: usize, seen: &mut Observations) {
         let pair = self.open(user).await;
         let access = pair.access().as_str();
         for node in &self.nodes {
-            // It may be refused already: a server that lost its data knows no session.
+            // The node may refuse already, because a server that lost its data knows no session.
             let _ = node.tokens.validate_token(access, TokenType::Access).await;
         }
         self.revoke(user, &pair, number).await;
         let acknowledged = Instant::now();
         seen.revocations += 1;
-        // All at once: one that waits for a store that hangs keeps no other from being asked.
+        // Concurrently, so that a node that waits for a hanging store does not delay the others.
         let watched = self.nodes.iter().map(|node| watch(node, access, acknowledged, number.is_multiple_of(8)));
         for part in join_all(watched).await {
             *seen = std::mem::take(seen).and(part);
@@ -138,7 +139,7 @@ impl Deployment {
     }
 
     async fn open(&self, user: &str) -> TokenPair {
-        let mut patience = Patience::new("a session is opened");
+        let mut patience = TimeLimit::new("a session is opened");
         loop {
             match self.revoker.create_token_pair(NewSession::new(user).scope("read")).await {
                 Ok(pair) => return pair,
@@ -147,9 +148,9 @@ impl Deployment {
         }
     }
 
-    /// Until it is acknowledged; in one of the three ways.
+    /// Revokes in one of the three ways, until the revocation is acknowledged.
     async fn revoke(&self, user: &str, pair: &TokenPair, number: usize) {
-        let mut patience = Patience::new("a revocation is acknowledged");
+        let mut patience = TimeLimit::new("a revocation is acknowledged");
         loop {
             let revoke = match number % 3 {
                 0 => self.revoker.revoke_session(user, pair.session_id()),
@@ -164,13 +165,15 @@ impl Deployment {
     }
 }
 
-/// Asks one node until it has refused, or has answered once after the bound; if it is to be watched
-/// to the end, until after the bound in any case: what is refused once must stay so. An error of
-/// the store's is no answer: a node that was cut off is asked until it is back, for what it then
-/// lets in is what a wrong lease would show.
-async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: bool) -> Seen {
-    let (mut seen, mut refused) = (Seen::default(), false);
-    let mut patience = Patience::new("a node answers after the bound");
+/// Checks the token on one node until the node refuses, or answers once after the bound. With
+/// `to_the_end`, checks until after the bound in any case, because a refused token must stay
+/// refused.
+///
+/// A store error is no answer. The oracle repeats its request until a cut-off node answers again,
+/// because a wrong lease would show then.
+async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: bool) -> Observations {
+    let (mut seen, mut refused) = (Observations::default(), false);
+    let mut patience = TimeLimit::new("a node answers after the bound");
     loop {
         let started = acknowledged.elapsed();
         match node.tokens.validate_token(access, TokenType::Access).await {
@@ -202,10 +205,11 @@ async fn watch(node: &Node, access: &str, acknowledged: Instant, to_the_end: boo
     }
 }
 
-/// For steps of tasks that move between threads, which [`eventually`] is not for.
-struct Patience(&'static str, Instant);
+/// A time limit for steps of tasks that move between threads, for which [`eventually`] cannot be
+/// used.
+struct TimeLimit(&'static str, Instant);
 
-impl Patience {
+impl TimeLimit {
     fn new(what: &'static str) -> Self {
         Self(what, Instant::now() + Duration::from_secs(30))
     }
@@ -216,7 +220,7 @@ impl Patience {
     }
 }
 
-impl Seen {
+impl Observations {
     fn and(mut self, mut other: Self) -> Self {
         self.revocations += other.revocations;
         self.violations.append(&mut other.violations);
@@ -228,7 +232,7 @@ impl Seen {
     }
 }
 
-impl std::fmt::Display for Seen {
+impl std::fmt::Display for Observations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let quantile = |part: f64| {
             #[allow(
@@ -254,7 +258,7 @@ impl std::fmt::Display for Seen {
     }
 }
 
-/// A node on the server at this URL.
+/// Starts a node on the server at this URL.
 pub(crate) async fn node(url: &str, consistency: Consistency) -> TokenService {
     let store = eventually("a store", async || RedisStore::builder(url).timeout(CALL).connect().await.ok()).await;
     let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);

@@ -1,8 +1,8 @@
-//! A node on the wrong side of a failover does not believe the old primary.
+//! A node on the wrong side of a failover stops believing the old primary.
 //!
-//! `bound_ms` of the status is the bound: so long after the other side confirmed a revocation, no
-//! request may be accepted that starts then. Each test keeps the node on the old primary, which
-//! goes on to serve and to call itself a primary.
+//! The bound is `bound_ms` of the status, from the confirmation of a revocation on the other side.
+//! Requests that start later must be refused. Each test keeps the node on the old primary, which
+//! still serves and claims to be a primary.
 
 mod replicas;
 mod sentinels;
@@ -22,10 +22,10 @@ async fn bound(tokens: &TokenService) -> Duration {
     Duration::from_millis(status.bound_ms.unwrap_or_else(|| panic!("no bound: {:?}", status.bound_reason)))
 }
 
-/// Asks a node about a revoked token for so long, and demands that it is refused from `bound` after
-/// the confirmation on. Returns how long after the confirmation the last request started that was
-/// let in.
-async fn holds_the_bound(
+/// Checks a revoked token on a node for a while, and asserts that it is refused from `bound` after
+/// the confirmation on. Returns the time from the confirmation to the start of the last accepted
+/// check.
+async fn assert_bound_holds(
     tokens: &TokenService,
     revoked: &TokenPair,
     confirmed: Instant,
@@ -44,9 +44,8 @@ async fn holds_the_bound(
     last
 }
 
-/// Waits until a live token is let in, and returns how long that took. The limit is generous: a
-/// machine may be busy.
-async fn serves_again(tokens: &TokenService, live: &TokenPair) -> Duration {
+/// Waits until the node accepts a live token, and returns the time that it took.
+async fn wait_until_served(tokens: &TokenService, live: &TokenPair) -> Duration {
     let began = Instant::now();
     support::eventually("the live token is let in", async || (lets_in(tokens, live).await == Some(true)).then_some(()))
         .await;

@@ -1,4 +1,4 @@
-//! An address that moves from a primary to its replica, while a node is kept on the old primary.
+//! An address moves from a primary to its replica, while one node stays on the old primary.
 
 use std::time::{Duration, Instant};
 
@@ -10,29 +10,31 @@ use tower_bearer::{
     },
 };
 
-use super::{bound, holds_the_bound, lets_in, serves_again, trio::REPLICA};
+use super::{assert_bound_holds, bound, lets_in, trio::REPLICA, wait_until_served};
 use crate::support::{Proxy, RedisServer, eventually, redis_fixture::node_on};
 
-/// The bound is a second above the staleness; the rest is the least that a user may expect.
+/// The greatest bound that a user may expect here, with some room above the staleness plus a
+/// second.
 const MOST: Duration = Duration::from_secs(3);
 
 const LAG: Duration = Duration::from_secs(1);
 const D: Duration = Duration::from_secs(1);
 const WATCHED: Duration = Duration::from_secs(30);
 
-/// A primary that demands one replica, and the addresses that lead to it.
+/// A primary that requires one replica for writes, and the proxies in front of it.
 struct Pair {
     old: RedisServer,
     new: RedisServer,
-    /// By which nodes meet the primary.
+    /// The address of the primary for nodes.
     address: Proxy,
-    /// By which the replica does.
+    /// The address of the primary for the replica.
     replication: Proxy,
 }
 
 impl Pair {
     async fn start() -> Self {
-        // Without its replica it takes writes for ten seconds more: the bound rests on the proof.
+        // Without its replica the primary accepts writes for ten more seconds, so the bound depends
+        // on the proof.
         let old = RedisServer::start_with(&["--min-replicas-to-write", "1", "--repl-diskless-sync-delay", "0"]);
         let (address, replication) = (Proxy::start(old.port()).await, Proxy::start(old.port()).await);
         let primary = format!("127.0.0.1 {}", replication.port());
@@ -45,8 +47,8 @@ impl Pair {
         RedisStore::builder(self.address.url()).failover(Failover::Replicas { max_lag: LAG })
     }
 
-    /// Makes the replica the primary, and revokes a session there. It demands no replica, so it may
-    /// serve alone. Returns when that was confirmed.
+    /// Promotes the replica, which requires no replica itself, and revokes a session there. Returns
+    /// the time of the confirmation.
     async fn promote_and_revoke(&self, session_id: &SessionId) -> Instant {
         let mut admin = self.new.admin().await;
         redis::cmd("REPLICAOF").arg(&["NO", "ONE"]).exec_async(&mut admin).await.unwrap();
@@ -56,8 +58,8 @@ impl Pair {
         Instant::now()
     }
 
-    /// Leads the address to the new primary, which has a replica of its own. The old primary is
-    /// left as it is.
+    /// Moves the address to the new primary and returns the new primary's replica. The old primary
+    /// stays as it is.
     fn move_address(&self) -> RedisServer {
         let primary = format!("127.0.0.1 {}", self.new.port());
         let replica = RedisServer::start_with(&["--replicaof", &primary]);
@@ -75,8 +77,8 @@ impl Pair {
     }
 }
 
-async fn kept(servers: &Pair, consistency: Consistency) -> TokenService {
-    // The replica has to load its first copy.
+async fn node_on_old_primary(servers: &Pair, consistency: Consistency) -> TokenService {
+    // The replica must load its first copy.
     let store = eventually("the node connects", async || servers.store().connect().await.ok()).await;
     node_on(store, |builder| builder.consistency(consistency))
 }
@@ -88,31 +90,31 @@ fn staleness(consistency: Consistency) -> Duration {
     }
 }
 
-/// A token that is let in.
-async fn opened(tokens: &TokenService, user: &str) -> TokenPair {
+/// Opens a session and returns its tokens, which the node has accepted.
+async fn open_accepted(tokens: &TokenService, user: &str) -> TokenPair {
     let open = async || tokens.create_token_pair(NewSession::new(user)).await.ok();
     let pair = eventually("a session is opened", open).await;
-    serves_again(tokens, &pair).await;
+    wait_until_served(tokens, &pair).await;
     pair
 }
 
 async fn an_old_primary_without_replicas_is_believed_no_longer_than_the_bound(consistency: Consistency) {
     let servers = Pair::start().await;
-    let kept = kept(&servers, consistency).await;
+    let kept = node_on_old_primary(&servers, consistency).await;
     let bound = bound(&kept).await;
     assert_eq!(bound, staleness(consistency) + LAG);
     assert!(bound <= staleness(consistency) + MOST, "{bound:?}");
-    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
-    // What was written last must have been acknowledged, or the next one is lost with the link.
+    let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
+    // The replica must have acknowledged the last write, or the next write is lost with the link.
     servers.wait_until_replicated().await;
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
-    let last = holds_the_bound(&kept, &revoked, confirmed, bound, WATCHED).await;
+    let last = assert_bound_holds(&kept, &revoked, confirmed, bound, WATCHED).await;
     println!("last let in {last:?} after the revocation; the bound is {bound:?}");
     assert_eq!(lets_in(&kept, &live).await, None, "the old primary is still there, and serves nothing");
 
     let _replica = servers.move_address();
-    println!("served again {:?} after the address moved", serves_again(&kept, &live).await);
+    println!("served again {:?} after the address moved", wait_until_served(&kept, &live).await);
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));
 }
 
@@ -128,13 +130,13 @@ async fn a_primary_without_its_replica_is_not_believed_beyond_the_bound_if_the_n
 
 async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency: Consistency) {
     let servers = Pair::start().await;
-    let kept = kept(&servers, consistency).await;
+    let kept = node_on_old_primary(&servers, consistency).await;
     let bound = bound(&kept).await;
-    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     servers.wait_until_replicated().await;
     servers.old.pause();
-    // The replica's acknowledgement of each second waits in the socket of the primary, which dates
-    // it when it reads it. Real time: the replica sends by its own clock.
+    // The replica acknowledges once a second. The acknowledgements wait in the socket, and the
+    // primary dates them when it reads them. Real time, because the replica uses its own clock.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
@@ -142,11 +144,11 @@ async fn a_primary_that_was_stopped_is_not_believed_when_it_goes_on(consistency:
         assert_ne!(lets_in(&kept, &revoked).await, Some(true), "the primary is stopped");
     }
     servers.old.resume();
-    let last = holds_the_bound(&kept, &revoked, confirmed, bound, confirmed.elapsed() + WATCHED).await;
+    let last = assert_bound_holds(&kept, &revoked, confirmed, bound, confirmed.elapsed() + WATCHED).await;
     assert_eq!(last, Duration::ZERO);
     assert_eq!(lets_in(&kept, &live).await, None);
     let _replica = servers.move_address();
-    println!("served again {:?} after the address moved", serves_again(&kept, &live).await);
+    println!("served again {:?} after the address moved", wait_until_served(&kept, &live).await);
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));
 }
 
@@ -163,32 +165,32 @@ async fn a_primary_that_was_stopped_and_replaced_is_not_believed_if_the_node_dec
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_of_the_primary_costs_a_moment_of_service_and_no_more() {
     let servers = Pair::start().await;
-    let kept = kept(&servers, Consistency::Strong).await;
-    let live = opened(&kept, "42").await;
+    let kept = node_on_old_primary(&servers, Consistency::Strong).await;
+    let live = open_accepted(&kept, "42").await;
     servers.old.pause();
-    // Real time, for the replica's clock goes on: no proof of before counts any more.
+    // Real time, because the replica's clock runs. Afterwards no earlier proof counts.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(lets_in(&kept, &live).await, None);
     servers.old.resume();
-    println!("served again {:?} after a pause", serves_again(&kept, &live).await);
+    println!("served again {:?} after a pause", wait_until_served(&kept, &live).await);
 }
 
 async fn a_replica_that_is_away_stops_the_service_until_it_is_back(consistency: Consistency) {
     let servers = Pair::start().await;
-    let kept = kept(&servers, consistency).await;
-    let (live, other) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let kept = node_on_old_primary(&servers, consistency).await;
+    let (live, other) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     let bound = bound(&kept).await;
     servers.new.pause();
     let away = Instant::now();
-    // What was acknowledged before the pause is the last proof that there is.
-    let last = holds_the_bound(&kept, &live, away, bound, bound + Duration::from_millis(500)).await;
+    // The acknowledgement before the pause is the last proof.
+    let last = assert_bound_holds(&kept, &live, away, bound, bound + Duration::from_millis(500)).await;
     println!("last let in {last:?} after the replica was gone; the bound is {bound:?}");
     assert_eq!(lets_in(&kept, &live).await, None);
     kept.revoke_session("43", other.session_id()).await.unwrap_err();
     let status = kept.status().await;
     assert!(status.warnings.iter().any(|warning| warning.contains("of 1 replicas")), "{:?}", status.warnings);
     servers.new.resume();
-    println!("served again {:?} after it was back", serves_again(&kept, &live).await);
+    println!("served again {:?} after it was back", wait_until_served(&kept, &live).await);
     kept.revoke_session("42", live.session_id()).await.unwrap();
     assert_eq!(kept.status().await.warnings, [""; 0]);
 }
@@ -206,13 +208,13 @@ async fn a_replica_that_is_away_stops_the_service_if_the_node_decides_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_server_that_demands_no_replica_serves_alone_and_tells_that_the_bound_is_void() {
     let servers = Pair::start().await;
-    let kept = kept(&servers, Consistency::Strong).await;
-    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let kept = node_on_old_primary(&servers, Consistency::Strong).await;
+    let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     servers.wait_until_replicated().await;
     servers.replication.block(&[REPLICA]);
     servers.promote_and_revoke(revoked.session_id()).await;
     servers.address.move_to(servers.new.port());
-    // Connections that are open still lead to the old primary.
+    // Open connections still lead to the old primary.
     let is_refused = async || (lets_in(&kept, &revoked).await == Some(false)).then_some(());
     eventually("the new primary serves", is_refused).await;
     assert_eq!(lets_in(&kept, &live).await, Some(true));
@@ -222,16 +224,17 @@ async fn a_promoted_server_that_demands_no_replica_serves_alone_and_tells_that_t
     kept.revoke_session("43", live.session_id()).await.unwrap();
 }
 
-/// The old primary takes writes without its replica, and the node has connections to both.
+/// The old primary accepts writes without its replica, and the node has connections to both.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
     let servers = Pair::start().await;
-    let kept = kept(&servers, Consistency::Strong).await;
-    let (revoked, live) = (opened(&kept, "42").await, opened(&kept, "43").await);
+    let kept = node_on_old_primary(&servers, Consistency::Strong).await;
+    let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     servers.wait_until_replicated().await;
     let mut admin = servers.old.admin().await;
     redis::cmd("CONFIG").arg(&["SET", "min-replicas-to-write", "0"]).exec_async(&mut admin).await.unwrap();
-    // A server that tells this is believed without its replicas.
+    // Hides the setting from the node, which believes a server without required replicas without a
+    // proof.
     redis::cmd("ACL").arg(&["SETUSER", "default", "-config"]).exec_async(&mut admin).await.unwrap();
     servers.replication.block(&[REPLICA]);
     servers.promote_and_revoke(revoked.session_id()).await;
@@ -240,7 +243,7 @@ async fn a_proof_of_the_new_primary_does_not_make_the_old_one_count() {
         !warnings.iter().any(|warning| warning.contains("replicas have acknowledged"))
     };
     eventually("the old primary proves nothing", async || (!proves().await).then_some(())).await;
-    // Connections that are open still lead to the old primary.
+    // Open connections still lead to the old primary.
     let _replica = servers.move_address();
     eventually("the new primary is proved", async || proves().await.then_some(())).await;
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));

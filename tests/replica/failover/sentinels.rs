@@ -1,20 +1,21 @@
-//! Sentinels promote the replica while a node is kept on the old primary and cut off from them.
+//! Sentinels promote the replica while a node stays on the old primary, cut off from them.
 
 use std::time::{Duration, Instant};
 
 use tower_bearer::Consistency;
 
-use super::{bound, holds_the_bound, lets_in, pair, serves_again, trio::Trio};
+use super::{assert_bound_holds, bound, lets_in, pair, trio::Trio, wait_until_served};
 use crate::support::{TextStore, eventually, redis_fixture::node_on};
 
-/// For how long the node is watched after the revocation.
+/// The time for which the node is observed after the revocation.
 const WATCHED: Duration = Duration::from_secs(30);
 const D: Duration = Duration::from_secs(1);
 
 async fn an_old_primary_is_believed_no_longer_than_the_bound(consistency: Consistency) {
     let trio = Trio::start().await;
-    let kept = node_on(trio.with_the_old().connect().await.unwrap(), |builder| builder.consistency(consistency));
-    let store = trio.with_the_sentinels().connect().await.unwrap();
+    let kept =
+        node_on(trio.store_on_old_primary().connect().await.unwrap(), |builder| builder.consistency(consistency));
+    let store = trio.store_with_sentinels().connect().await.unwrap();
     let other = node_on(store.clone(), |builder| builder);
     let bound = bound(&kept).await;
     assert!(bound <= D + Duration::from_secs(8), "{bound:?}");
@@ -27,14 +28,14 @@ async fn an_old_primary_is_believed_no_longer_than_the_bound(consistency: Consis
 
     let server = async || store.check("43", live.session_id().as_str(), "j").await.ok()?.server;
     let old = server().await.unwrap();
-    trio.part();
+    trio.partition();
     let parted = Instant::now();
-    // What the old primary confirms under the old word, it also tells the node.
+    // A revocation on the old primary would also reach its node.
     eventually("the other node asks the new primary", async || server().await.filter(|server| *server != old)).await;
     other.revoke_session("42", revoked.session_id()).await.unwrap();
     let confirmed = Instant::now();
     let after = confirmed - parted;
-    let last = holds_the_bound(&kept, &revoked, confirmed, bound, WATCHED).await;
+    let last = assert_bound_holds(&kept, &revoked, confirmed, bound, WATCHED).await;
     println!("confirmed {after:?} after the split; last let in {last:?} after that; the bound is {bound:?}");
     assert_eq!(role(&trio.old).await.as_deref(), Some("master"), "the old primary still calls itself one");
     assert_eq!(lets_in(&kept, &live).await, None, "nothing is decided on the wrong side");
@@ -43,7 +44,7 @@ async fn an_old_primary_is_believed_no_longer_than_the_bound(consistency: Consis
     assert_eq!(lets_in(&other, &live).await, Some(true), "the other side goes on");
 
     trio.heal();
-    println!("served again {:?} after the network was joined", serves_again(&kept, &live).await);
+    println!("served again {:?} after the network was joined", wait_until_served(&kept, &live).await);
     assert_eq!(lets_in(&kept, &revoked).await, Some(false));
 }
 
@@ -65,16 +66,16 @@ async fn a_node_kept_on_the_old_primary_accepts_nothing_beyond_the_bound_if_it_d
 #[tokio::test(flavor = "multi_thread")]
 async fn on_the_old_primary_nothing_is_confirmed_once_the_sentinels_are_out_of_reach() {
     let trio = Trio::start().await;
-    let store = trio.with_the_old().sentinel_patience(Duration::from_secs(1)).connect().await.unwrap();
+    let store = trio.store_on_old_primary().sentinel_patience(Duration::from_secs(1)).connect().await.unwrap();
     let kept = node_on(store.clone(), |builder| builder);
     let before = pair(&kept, "42").await;
     assert_eq!(store.failover_bound(), Ok(Duration::from_secs(1)));
-    trio.part();
+    trio.partition();
     eventually("patience is over", async || (!store.warnings().is_empty()).then_some(())).await;
     kept.revoke_session("42", before.session_id()).await.unwrap_err();
     kept.create_token_pair(tower_bearer::NewSession::new("42")).await.unwrap_err();
     kept.refresh_access_token(before.refresh().as_str()).await.unwrap_err();
-    // An attempt to connect that is under way may fail for a cause of its own before.
+    // A connection attempt under way may fail first for another reason.
     eventually("the error names its cause", async || {
         let error = store.check("42", before.session_id().as_str(), "j").await.unwrap_err();
         let cause = std::error::Error::source(&error)?.to_string();
@@ -86,7 +87,7 @@ async fn on_the_old_primary_nothing_is_confirmed_once_the_sentinels_are_out_of_r
 #[tokio::test(flavor = "multi_thread")]
 async fn one_sentinel_of_three_is_enough_to_find_the_others_and_not_enough_to_be_believed() {
     let trio = Trio::start().await;
-    let store = trio.with_one_sentinel().connect().await;
+    let store = trio.store_with_one_sentinel().connect().await;
     let store = store.unwrap();
     let kept = node_on(store.clone(), |builder| builder);
     let live = pair(&kept, "42").await;
@@ -96,5 +97,5 @@ async fn one_sentinel_of_three_is_enough_to_find_the_others_and_not_enough_to_be
     let warning = store.warnings().join("; ");
     assert!(warning.contains("1 answered") && warning.contains("2 must agree"), "{warning}");
     trio.heal();
-    serves_again(&kept, &live).await;
+    wait_until_served(&kept, &live).await;
 }

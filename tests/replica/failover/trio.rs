@@ -1,9 +1,10 @@
-//! A primary, its replica and three sentinels, in a network that can be parted.
+//! A primary, its replica and three sentinels, in a network that can be partitioned.
 //!
-//! All of it is the loopback address, so sides are told apart by the source of a connection:
-//! sentinels come from 127.0.0.2, the replica from 127.0.0.3, and nodes from 127.0.0.1. Everybody
-//! meets the primary and the sentinels through proxies, which are the addresses that sentinels know
-//! and tell. Only the node of the other side asks the sentinels at their own ports.
+//! Everything runs on the loopback interface, so the source address of a connection shows its side.
+//! Sentinels use 127.0.0.2, the replica 127.0.0.3, nodes 127.0.0.1.
+//!
+//! All connections to the primary and the sentinels go through proxies, whose addresses the
+//! sentinels announce. Only the node on the other side connects to the sentinels' own ports.
 
 use redis::Value;
 use tower_bearer::store::{RedisStore, redis::RedisStoreBuilder};
@@ -38,7 +39,7 @@ impl Sentinel {
         self.process.url()
     }
 
-    /// Whether it knows the replica and the two other sentinels.
+    /// Returns `Some` if the sentinel knows the replica and the two other sentinels.
     async fn knows_all(&self) -> Option<()> {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.ok()?;
@@ -65,7 +66,7 @@ impl Trio {
         let old = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]);
         let old_address = Proxy::start(old.port()).await;
         let primary = format!("127.0.0.1 {}", old_address.port());
-        // Sentinels come to it from an address that the protected mode takes for another machine's.
+        // The protected mode would refuse the sentinels' source address as that of another machine.
         let of_it = ["--replicaof", &primary, "--bind-source-addr", REPLICA, "--protected-mode", "no"];
         let new = RedisServer::start_with(&of_it);
         let mut admin = new.admin().await;
@@ -84,29 +85,29 @@ impl Trio {
         Self { old, new, old_address, sentinels }
     }
 
-    /// A store of a node that stays with the old primary.
-    pub(crate) fn with_the_old(&self) -> RedisStoreBuilder {
+    /// Returns the store of a node that stays on the old primary.
+    pub(crate) fn store_on_old_primary(&self) -> RedisStoreBuilder {
         RedisStore::sentinel(self.sentinels.iter().map(|sentinel| sentinel.proxy.url()), MASTER)
     }
 
-    /// A store of a node on the side of the sentinels. The first one that it is told of is not
-    /// there.
-    pub(crate) fn with_the_sentinels(&self) -> RedisStoreBuilder {
+    /// Returns the store of a node on the side of the sentinels. The first configured sentinel does
+    /// not exist.
+    pub(crate) fn store_with_sentinels(&self) -> RedisStoreBuilder {
         let nobody = format!("redis://127.0.0.1:{}/", free_port());
         RedisStore::sentinel([nobody].into_iter().chain(self.sentinels.iter().map(Sentinel::url)), MASTER)
     }
 
-    /// A store that is told of one sentinel only.
-    pub(crate) fn with_one_sentinel(&self) -> RedisStoreBuilder {
+    /// Returns a store that is configured with one sentinel.
+    pub(crate) fn store_with_one_sentinel(&self) -> RedisStoreBuilder {
         RedisStore::sentinel(self.sentinels.first().map(|sentinel| sentinel.proxy.url()), MASTER)
     }
 
-    /// Lets nodes ask the first sentinel alone.
+    /// Blocks nodes from all sentinels except the first.
     pub(crate) fn block_all_but_one_sentinel(&self) {
         self.sentinels.iter().skip(1).for_each(|sentinel| sentinel.proxy.block(&[NODES]));
     }
 
-    /// Waits until the replica has all that the old primary has now.
+    /// Waits until the replica has all present data of the old primary.
     pub(crate) async fn wait_until_replicated(&self) {
         let (mut old, mut new) = (self.old.admin().await, self.new.admin().await);
         let offset = |info: &str, name: &str| {
@@ -126,13 +127,13 @@ impl Trio {
         .await;
     }
 
-    /// Cuts the old primary and the node on it off from the sentinels and the replica.
-    pub(crate) fn part(&self) {
+    /// Separates the old primary and its node from the sentinels and the replica.
+    pub(crate) fn partition(&self) {
         self.old_address.block(&[SENTINELS, REPLICA]);
         self.sentinels.iter().for_each(|sentinel| sentinel.proxy.block(&[NODES]));
     }
 
-    /// Joins the network again.
+    /// Ends the partition.
     pub(crate) fn heal(&self) {
         self.old_address.unblock();
         self.sentinels.iter().for_each(|sentinel| sentinel.proxy.unblock());

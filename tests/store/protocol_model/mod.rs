@@ -1,4 +1,4 @@
-//! Protocol 7.1 and 7.2 as executable models, which a search checks within small bounds.
+//! Protocol sections 7 and 8 as executable models, which a search checks within small bounds.
 //!
 //! Promise: no node accepts a token later than the bound after the confirmation of its revocation.
 //! With all rules no state breaks it. Each other test takes one rule out, and demands that the
@@ -8,9 +8,9 @@
 //!
 //! | model | covers | time step |
 //! |--|--|--|
-//! | `log` | 7.1: head start, horizon, reading back, era, own revocations | any |
-//! | `sentinels` | 7.2: majorities, epochs, slow answers | the patience |
-//! | `replicas` | 7.2: proofs by `WAIT`, stopped primaries | one second |
+//! | `log` | 7: head start, horizon, reading back, era, own revocations | any |
+//! | `sentinels` | 8: majorities, epochs, slow answers | the patience |
+//! | `replicas` | 8: proofs by `WAIT`, stopped primaries | one second |
 //!
 //! Not modelled: Cluster, tokens of other issuers, `revoke_all`, trimmed logs and growth of `keep`,
 //! server clocks that step, more than one revoking node that remembers, a node's own frozen
@@ -34,19 +34,19 @@ use self::{
     sentinels::{Fault, Sentinels},
 };
 
-/// Demands that no state within `depth` steps breaks the promise.
+/// Asserts that no state within `depth` steps breaks the promise.
 fn holds(name: &str, model: &impl Model, depth: usize) {
     let report = timed(name, || search::violation(model, depth));
     assert!(report.found.is_none(), "{name}: the promise is broken");
 }
 
-/// Demands that some state within `depth` steps breaks the promise.
+/// Asserts that some state within `depth` steps breaks the promise.
 fn breaks(name: &str, model: &impl Model, depth: usize) {
     let report = timed(name, || search::violation(model, depth));
     assert!(report.found.is_some(), "{name}: no violation was found");
 }
 
-/// Demands that a goal state is reached.
+/// Asserts that the search reaches a goal state.
 fn reaches(name: &str, model: &impl Model, depth: usize) {
     let report = timed(name, || search::goal(model, depth));
     assert!(report.found.is_some(), "{name}: the goal was not reached");
@@ -74,7 +74,7 @@ fn breaks_replicas(name: &str, rule: Rule) {
     breaks(name, &replicas(Rules::without(rule)), REPLICAS_DEPTH);
 }
 
-/// Covers what happens without a heal as well.
+/// Also covers runs without a heal.
 #[test]
 fn with_all_rules_proofs_bound_a_primary_that_was_cut_off_stopped_healed_or_promoted_again() {
     holds("replicas", &Replicas { is_healed: true, ..replicas(Rules::all()) }, REPLICAS_DEPTH);

@@ -1,4 +1,4 @@
-//! Protocol 7.2 for an address that moves: proofs by `WAIT`.
+//! Protocol section 8 for an address that moves: proofs by `WAIT`.
 //!
 //! R1 is the primary that node A reads. R2 and R3 are its replicas. R2 can be promoted, with or
 //! without a cut before it, and node B then confirms one revocation there. R1 can be stopped and

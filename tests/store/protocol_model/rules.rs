@@ -1,4 +1,4 @@
-//! The rules of protocol 7.1 and 7.2, each of which a model can leave out.
+//! The rules of protocol sections 7 and 8, each of which a model can leave out.
 
 /// One rule. Its number is that of its bit in [`Rules`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +39,7 @@ pub enum Rule {
     GapMargins,
     /// A page that was read back counts only in the epoch in which it was asked.
     PageOfEpoch,
-    /// Entries are told apart by nonces, and not by numbers alone.
+    /// Nonces identify entries, not only sequences.
     NonceChain,
     /// An own revocation in the unread part is judged when reading back ends.
     OwnJudgedAtEnd,

@@ -1,4 +1,4 @@
-//! Protocol 7.2 with sentinels: which primary the nodes believe.
+//! Protocol section 8 with sentinels: which primary the nodes believe.
 //!
 //! Three sentinels each name a primary with a config epoch. A failover needs two votes, and only
 //! its leader knows of it at first: each other sentinel adopts it at any later time, or never. That
@@ -25,7 +25,7 @@ pub const PATIENCE: u8 = 1;
 const LONG: u8 = PATIENCE + 1;
 const ALL: [usize; 3] = [0, 1, 2];
 
-/// What a sentinel names. New sentinels have a new generation, and with it new ids.
+/// The primary that a sentinel names. New sentinels have a new generation, and with it new ids.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Vote {
     pub generation: u8,
@@ -60,9 +60,9 @@ struct Slow {
 #[derive(Clone, Debug, Hash)]
 pub struct State {
     sentinels: [Sentinel; 3],
-    /// The vote of the last failover. Its server is the one whose data survives.
+    /// The vote of the last failover. The data of its server survives.
     last: Vote,
-    /// The other server is a replica of that one.
+    /// The other server is a replica of the surviving one.
     is_attached: bool,
     has_k: [bool; 2],
     /// Time since K counts: it is confirmed, and on the server that survives.

@@ -1,8 +1,7 @@
 //! Both stores against one simple model.
 //!
-//! They run 10 000 steps of random operations in random order, some of them at once. A failure
-//! prints the seed and the shortest case found. `STORE_MODEL_SEED=<seed>` runs the same cases
-//! again.
+//! Each store runs 10 000 steps of random operations, some of them concurrent. A failure prints the
+//! seed and the shortest failing case. `STORE_MODEL_SEED=<seed>` repeats the cases.
 
 mod model;
 mod operation;
@@ -29,7 +28,7 @@ use self::{
 #[cfg(feature = "redis")]
 use crate::support;
 
-/// For each store: 10 000 steps, which are about 14 400 calls.
+/// The cases per store: 10 000 steps, which are about 14 400 calls.
 const CASES: u32 = 10_000 / STEPS;
 
 #[test]
@@ -50,7 +49,7 @@ fn the_redis_store_is_the_model() {
     check(&runtime, &store, async |by| {
         let moment = clock.ping().await.unwrap().saturating_add(by);
         while clock.ping().await.unwrap() < moment {
-            // Real time: the server's clock has to move on.
+            // Real time, because the server's clock must move on.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
@@ -68,7 +67,7 @@ fn check(runtime: &Runtime, store: &Arc<dyn SessionStore>, wait: impl AsyncFn(Du
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
 
-    // Users of its own for each case, those by which a failure is made shorter included.
+    // Each case has its own users, including the cases that shrink a failure.
     let case = Cell::new(0);
     let outcome = runner.run(&steps(), |steps| {
         case.set(case.get() + 1);
@@ -82,7 +81,7 @@ fn check(runtime: &Runtime, store: &Arc<dyn SessionStore>, wait: impl AsyncFn(Du
     }
 }
 
-/// One case.
+/// The run of one case.
 struct Run {
     store: Arc<dyn SessionStore>,
     name: String,
@@ -91,8 +90,8 @@ struct Run {
 impl Run {
     async fn all(&self, steps: &[Step], wait: &impl AsyncFn(Duration)) -> Result<(), String> {
         let started = self.store.ping().await.unwrap();
-        // Where the answers to what ran at once leave open which came first, more than one history
-        // is possible.
+        // The answers of concurrent operations can leave their order open, so several histories may
+        // be possible.
         let mut histories = vec![Model::default()];
         let mut last_revocation = started;
         let mut log = LogReader::at_the_end(&*self.log()).await;
@@ -196,7 +195,7 @@ struct Moments {
     last_revocation: Timestamp,
 }
 
-/// The histories that are possible after these calls, made in any order.
+/// Returns the histories that are possible after these concurrent calls.
 fn possible(histories: &[Model], exchanges: &[(Call, Reply)]) -> Result<Vec<Model>, String> {
     let (mut after, mut problems) = (Vec::new(), Vec::new());
     for history in histories {
@@ -245,7 +244,7 @@ fn is_of(entry: &Revocation, user: &Subject) -> bool {
     }
 }
 
-/// Reads what is written to the log from now on.
+/// A reader of all log entries after its creation.
 struct LogReader {
     cursors: Vec<Option<tower_bearer::store::LogCursor>>,
 }

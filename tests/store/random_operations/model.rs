@@ -1,6 +1,6 @@
 //! The simplest store: no expiry index, no tombstones, no locks.
 //!
-//! Given a call and an answer, it says if the answer is right at the time that the answer tells.
+//! Given a call and an answer, it decides if the answer is right at the answer's time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,13 +24,13 @@ pub struct Model {
 pub struct User {
     generation: u64,
     highest: u64,
-    /// When all sessions were last revoked.
+    /// The time of the last revocation of all sessions.
     revoked_at: Option<Timestamp>,
-    /// The exception of the last revocation of all sessions, and whether no session was opened
+    /// The exception of the last revocation of all sessions, and true if no session was opened
     /// since.
     last_end: Option<(Option<String>, bool)>,
     sessions: BTreeMap<String, Session>,
-    /// Revoked tokens, and until when.
+    /// Revoked tokens and the ends of their revocations.
     tokens: BTreeMap<String, Timestamp>,
     pub log: Vec<Revocation>,
 }
@@ -47,14 +47,14 @@ struct Session {
     revoked: Option<Timestamp>,
 }
 
-/// For how long both stores remember what was revoked, if nobody asks for more.
+/// The time for which both stores keep revocations by default.
 const KEEP: Duration = Duration::from_secs(3600);
 
-/// What a session is, at a moment.
+/// The state of a session at a moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Standing {
     Live,
-    /// And when it died, if a store may tell no other moment.
+    /// With the time of its end, if the store must report exactly that time.
     Dead(Option<Timestamp>),
     Expired,
     Missing,
@@ -63,7 +63,7 @@ enum Standing {
 type Verdict = Result<(), String>;
 
 impl Model {
-    /// The record's counter, if there is one.
+    /// Returns the counter of the session's record.
     pub fn counter(&self, subject: &str, sid: &str) -> Option<u32> {
         Some(self.users.get(subject)?.sessions.get(sid)?.counter)
     }
@@ -72,7 +72,7 @@ impl Model {
         self.users.get(subject).map_or(&[], |user| &user.log)
     }
 
-    /// Whether this answer is right; then the call has been made.
+    /// Applies the call to the model if the answer is right, or returns the expected answer.
     pub fn accept(&mut self, call: &Call, reply: &Reply) -> Verdict {
         let subject = match call {
             Call::Open(OpenSession { subject, .. })
@@ -112,7 +112,7 @@ impl User {
         }
     }
 
-    /// What a store may say: it may let go of what is over at any time.
+    /// Returns the states that a store may report. It may prune an expired session at any time.
     fn permitted(&self, sid: &str, now: Timestamp) -> Vec<Standing> {
         let mut permitted = vec![self.standing(sid, now)];
         if self.sessions.get(sid).is_some_and(|session| session.refresh_end <= now) {
@@ -236,7 +236,8 @@ impl User {
         let logged = logged(reply)?;
         let session = self.sessions.get(sid);
         let ended_alone = session.is_some_and(|session| session.revoked.is_some());
-        // A store that has let go of what is over logs it as a session that it does not know.
+        // A store that has pruned an expired session logs its revocation like that of an unknown
+        // session.
         let ended_with_all = !ended_alone
             && session.is_some_and(|session| session.generation < self.generation)
             && matches!(logged.revocation, Revocation::Subject { generation, .. } if generation == self.generation);
@@ -315,7 +316,7 @@ impl User {
         record
     }
 
-    /// A session is revoked and logged, whatever it was. From then on it is remembered.
+    /// Revokes and logs a session in any state, known or not.
     fn end(&mut self, subject: &str, sid: &str, now: Timestamp) {
         let end = now.saturating_add(KEEP);
         let unknown = Session {
@@ -334,7 +335,7 @@ impl User {
     }
 }
 
-/// The log entry that an answer names: both stores have a log.
+/// Returns the log entry that an answer names, which both stores must name.
 fn logged(reply: &Revoked) -> Result<&Logged, String> {
     reply.logged.as_ref().ok_or_else(|| "the answer names no entry of the log".to_owned())
 }

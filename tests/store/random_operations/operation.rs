@@ -13,19 +13,19 @@ use tower_bearer::{
 pub const USERS: usize = 2;
 const SIDS: [&str; 5] = ["a", "b", "g", "!x", "*"];
 const JTIS: [&str; 3] = ["j", "a", "g"];
-/// More steps than this in one case make its failure hard to read.
+/// The steps of a case. More would make a failure hard to read.
 pub const STEPS: u32 = 100;
 
-/// What happens next.
+/// A step of a case.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Time passes.
     Wait(Duration),
-    /// These operations, at once if there are several.
+    /// These operations run, concurrently if there are several.
     Do(Vec<Operation>),
 }
 
-/// One call, before what it depends on is known.
+/// An operation whose arguments may depend on earlier answers.
 #[derive(Clone, Debug)]
 pub enum Operation {
     Open { user: usize, sid: &'static str, idle: Duration, absolute: Duration, began: Option<Began>, cap: Option<u32> },
@@ -38,7 +38,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The same, done to this session.
+    /// Returns the same operation on this session.
     fn on(mut self, of: usize, this: &'static str) -> Self {
         match &mut self {
             Self::Open { user, sid, .. }
@@ -51,7 +51,7 @@ impl Operation {
     }
 }
 
-/// When a login began.
+/// The start of a login.
 #[derive(Clone, Copy, Debug)]
 pub enum Began {
     Now,
@@ -59,7 +59,7 @@ pub enum Began {
     AtFirst,
 }
 
-/// Which counter is presented, seen from the record's.
+/// The presented counter, relative to that of the record.
 #[derive(Clone, Copy, Debug)]
 pub enum Counter {
     Current,
@@ -67,7 +67,7 @@ pub enum Counter {
     Ahead(u32),
 }
 
-/// A call that can be made.
+/// A call with all arguments.
 #[derive(Clone, Debug)]
 pub enum Call {
     Open(OpenSession),
@@ -85,7 +85,7 @@ pub enum Reply {
     Checked(Checked),
     Rotated(Rotated),
     Revoked(Revoked),
-    /// A listing tells no time: only that it was between these two.
+    /// A listing has no time, so these two times enclose it.
     Listed {
         earliest: Timestamp,
         sessions: Vec<SessionRecord>,
@@ -121,7 +121,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => select(vec![1, 5, 15, 40]).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
         10 => operation().prop_map(|operation| Step::Do(vec![operation])),
         2 => vec(operation(), 2..=3).prop_map(Step::Do),
-        // What is done to one session at once is where a store is most easily wrong.
+        // Concurrent operations on one session are the most error-prone case.
         3 => (0..USERS, select(&SIDS[..]), vec(operation(), 2..=3)).prop_map(|(user, sid, operations)| {
             Step::Do(operations.into_iter().map(|operation| operation.on(user, sid)).collect())
         }),
@@ -156,7 +156,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Some end within a case, most do not.
+/// Some sessions end within a case, most do not.
 fn lifetime() -> impl Strategy<Value = Duration> {
     select(vec![20, 60, 3_600_000, 3_600_000, 7_200_000]).prop_map(Duration::from_millis)
 }

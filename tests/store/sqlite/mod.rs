@@ -1,4 +1,4 @@
-//! The store of the example `sqlite_store`: a store that others could write passes the suite.
+//! The store of the example `sqlite_store`, as an example of a third-party store.
 
 #[path = "../../../examples/sqlite_store/store.rs"]
 mod example;
@@ -23,7 +23,7 @@ use tower_bearer::{
     },
 };
 
-/// Longer than a slow disk takes for all calls that a rule makes at once.
+/// Longer than all concurrent calls of a rule take on a slow disk.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// TEST key.
 const SECRET: &str = "a TEST secret that is long enough for every HMAC: 0123456789abcdef0123456789abcdef";
@@ -63,7 +63,7 @@ async fn is_accepted(tokens: &TokenService, token: &str) -> bool {
     }
 }
 
-/// Each rule opens the file anew, and finds the sessions of the others there.
+/// Each rule opens the file again, which contains the sessions of the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_passes_the_session_part_of_the_suite() {
     let file = File::new();
@@ -163,7 +163,7 @@ async fn a_call_ends_within_its_deadline() {
     store.revoke_session(&alice, &sid).await.unwrap();
 }
 
-/// A test that demands a log does not pass because there is none.
+/// A suite run that requires a log must not pass because the store has none.
 #[tokio::test]
 async fn a_part_that_is_demanded_but_missing_breaks_all_rules_of_that_part() {
     let file = File::new();
@@ -171,5 +171,5 @@ async fn a_part_that_is_demanded_but_missing_breaks_all_rules_of_that_part() {
     let violations = conformance::run_parts(&[Part::Log], new_store).await.unwrap_err();
     let expected = conformance::rules().iter().filter(|rule| rule.parts() == [Part::Log]);
     assert!(violations.iter().map(Violation::rule).eq(expected.map(Rule::name)));
-    assert!(violations.to_string().contains("the store has no part Log"), "{violations}");
+    assert!(violations.to_string().contains("the store lacks the part Log"), "{violations}");
 }

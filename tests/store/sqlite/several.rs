@@ -1,4 +1,4 @@
-//! Several stores that stand on one file, called in turn.
+//! Several stores on one file, called in turn.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -40,7 +40,7 @@ fn value(jwk: &str) -> Value {
     serde_json::from_str(jwk).unwrap()
 }
 
-/// The JWK with one member set, or taken away by null.
+/// Returns the JWK with one member replaced, or removed if the new value is null.
 fn with(jwk: &str, name: &str, member: Value) -> String {
     let mut jwk = value(jwk);
     match member {
@@ -72,7 +72,7 @@ fn the_examples_of_rfc_7515_and_rfc_8037_verify_and_are_reproduced() {
         assert_eq!(signing.kid(), key.kid());
         let ours = signing.sign(&message).unwrap();
         assert!(key.verify(&message, &ours));
-        // ECDSA has a random part; the others are functions.
+        // ECDSA signatures contain a random number; the others are deterministic.
         assert!(algorithm == Algorithm::ES256 || ours == decoded(signature));
     }
     let key = SigningKey::from_jwk(EDDSA).unwrap();
@@ -98,7 +98,7 @@ fn a_kid_in_the_key_is_its_name_and_keeps_the_rules_of_names() {
 
 #[test]
 fn an_algorithm_is_named_once_or_more_often_but_always_the_same() {
-    // Implied by the curve; not by RSA and oct.
+    // A curve implies the algorithm, the types RSA and oct do not.
     assert_eq!(SigningKey::from_jwk(ES256).unwrap().algorithm(), Algorithm::ES256);
     assert_eq!(SigningKey::from_jwk(EDDSA).unwrap().algorithm(), Algorithm::EdDSA);
     for jwk in [HS256, RS256] {
@@ -119,7 +119,7 @@ fn an_algorithm_is_named_once_or_more_often_but_always_the_same() {
             if let Some(other) = Algorithm::from_jose(other) {
                 assert!(SigningKey::from_jwk_with(other, &named).is_err(), "{fitting} and {other}");
             }
-            // HS384 fits an oct key by type; its length is another matter.
+            // Every oct key may be used for HS384 if it is long enough.
             assert!(other == "HS384" || SigningKey::from_jwk(&differs).is_err(), "{other}");
         }
     }
@@ -196,7 +196,7 @@ fn the_halves_of_a_pair_are_not_taken_for_one_another() {
 
 #[test]
 fn a_private_key_whose_halves_differ_or_are_incomplete_is_refused() {
-    // RFC 7515 A.3's private half with another point; a point of the same curve, from Wycheproof's
+    // The private half of RFC 7515 appendix A.3 with another point of the curve, from a Wycheproof
     // key file.
     let other_x = with(ES256, "x", json!("04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY"));
     let other = with(&other_x, "y", json!("UI8exy-C06a7DUnjIdENkxeFtHM4-l_41LqEw9nVgmw"));
@@ -218,7 +218,7 @@ fn a_private_key_whose_halves_differ_or_are_incomplete_is_refused() {
 fn numbers_are_canonical_and_have_their_size() {
     let verifying = |jwk: String| VerifyingKey::from_jwk(&jwk);
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-    // Padding, the other alphabet, trailing bits, whitespace, one byte less and more.
+    // Padding, the standard alphabet, trailing bits, whitespace, one byte less and one more.
     for bad in
         [&format!("{x}="), &x.replace('_', "/"), &x.replace("Ro", "Rp"), &format!(" {x}"), &x[..42], &format!("{x}AA")]
     {

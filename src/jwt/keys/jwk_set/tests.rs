@@ -76,8 +76,7 @@ fn refusal(outcome: Result<KeySet, ConfigError>) -> String {
     error.to_string()
 }
 
-/// `n` different good keys. An Ed25519 key is the hash of whatever; only the encoding of a point is
-/// checked, so P-256 is not as easy.
+/// Returns `n` usable keys with different names.
 fn many(n: usize) -> Vec<Value> {
     (0..n).map(|index| named(ed25519(), &format!("k{index}"))).collect()
 }
@@ -98,17 +97,17 @@ fn a_set_of_ones_own_is_read_whole() {
 #[test]
 fn one_unusable_key_spoils_a_set_of_ones_own_and_is_named() {
     for (what, bad, reason) in [
-        ("unknown type", with(ed25519(), "kty", json!("AKP")), "unsupported kind"),
-        ("unknown curve", with(p256(), "crv", json!("P-521")), "unsupported kind"),
-        ("no type", without(p256(), "kty"), "unsupported kind"),
+        ("unknown type", with(ed25519(), "kty", json!("AKP")), "unsupported type or curve"),
+        ("unknown curve", with(p256(), "crv", json!("P-521")), "unsupported type or curve"),
+        ("no type", without(p256(), "kty"), "unsupported type or curve"),
         ("encryption", with(p256(), "use", json!("enc")), "`use`"),
         ("no verification", with(p256(), "key_ops", json!(["sign"])), "key_ops"),
         ("no algorithm", rsa(), "names no algorithm"),
-        ("algorithm of encryption", with(rsa(), "alg", json!("RSA-OAEP")), "no supported signature algorithm"),
+        ("algorithm of encryption", with(rsa(), "alg", json!("RSA-OAEP")), "not a supported signature algorithm"),
         ("small", with(with(rsa(), "alg", json!("RS256")), "n", json!("qqqr")), "2048"),
         ("off its curve", with(p256(), "y", json!("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a4")), "no point"),
-        ("ill-typed", with(p256(), "x", json!(5)), "`x` is not of its type"),
-        ("ill-typed kid", with(p256(), "kid", json!(["b"])), "`kid` is not of its type"),
+        ("ill-typed", with(p256(), "x", json!(5)), "`x` has the wrong type"),
+        ("ill-typed kid", with(p256(), "kid", json!(["b"])), "`kid` has the wrong type"),
     ] {
         let bad = if bad["kid"].is_null() { named(bad, "b\u{e9}") } else { bad };
         let message = refusal(KeySet::from_jwks(&set(&[named(ed25519(), "a"), bad])));
@@ -144,7 +143,7 @@ fn two_keys_of_one_name_and_one_key_twice_are_refused() {
 
 #[test]
 fn a_name_that_one_key_for_signatures_and_another_unknown_one_share_is_refused() {
-    // Whichever the issuer meant, the token that bears the name cannot tell.
+    // A token with this `kid` does not say which of the two keys it means.
     for other in [
         with(ed25519(), "kty", json!("AKP")),
         with(p256(), "alg", json!("ES512")),
@@ -220,8 +219,7 @@ fn what_is_not_for_this_crate_is_left_out_of_a_published_set() {
         for keys in [first, last] {
             assert_eq!(kids(&keys.unwrap()), ["good"], "{other}");
         }
-        // Nothing else in it: then there is nothing to verify with, and the message's source says
-        // why.
+        // Without another key no key is usable, and the source of the error says why.
         let error = KeySet::from_published_jwks(&set(std::slice::from_ref(&other))).unwrap_err();
         assert!(error.to_string().contains("no key that can be used"), "{other}: {error}");
         assert!(error.source().unwrap().to_string().contains("`jwks` key 0"), "{other}");

@@ -19,7 +19,7 @@ const ED25519_PUBLIC: &str = include_str!("../../../../tests/keys/TEST-ed25519-p
 
 const SECRET: &[u8] = b"TEST secret of sixty-four bytes, which is long enough for HS512!";
 
-/// Each algorithm with a private and a public PEM for it.
+/// An algorithm, a private PEM and its public PEM.
 const PAIRS: [(Algorithm, &str, &str); 12] = [
     (Algorithm::RS256, RSA, RSA_PUBLIC),
     (Algorithm::RS384, RSA, RSA_PUBLIC),
@@ -176,7 +176,7 @@ fn an_rsa_key_of_1024_bits_and_a_key_on_an_unknown_curve_are_refused() {
 
 #[test]
 fn a_point_off_its_curve_is_refused() {
-    // The last byte of an SPKI is the last of `y`.
+    // The last byte of an SPKI is the last byte of `y`.
     for (algorithm, public) in [(Algorithm::ES256, P256_PUBLIC), (Algorithm::ES384, P384_PUBLIC)] {
         let mut der = der_of(public);
         *der.last_mut().unwrap() ^= 1;

@@ -41,7 +41,6 @@ pub(super) struct Store {
     sessions: u64,
 }
 
-/// The data of a store.
 #[derive(Clone)]
 pub(super) struct Data {
     pub(super) incarnation: String,

@@ -28,7 +28,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// The count of tokens that are remembered, the newest.
 const TOKENS: usize = 24;
 
-/// The comparison by which [`Replica::still_accepts`](crate::replica::Replica::still_accepts) decides.
+/// The comparison of [`Replica::still_accepts`](crate::replica::Replica::still_accepts).
 pub(super) fn still_accepts(bucket: &Bucket, note: &AtomicU64, now: impl FnOnce() -> u64) -> bool {
     bucket.data.is_current(note.load(Ordering::Relaxed), now)
 }

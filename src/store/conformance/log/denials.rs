@@ -1,4 +1,4 @@
-//! Rules about denials in the log: for stores that have both.
+//! Rules about denials in the log, for stores with a log and a denylist.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     store::{ExternalId, ExternalName, LogQuery, Revocation, Revoked},
 };
 
-/// Returns a thing's name in the log.
+/// Returns the name of an external id in the log.
 fn log_name(user: &User, id: &ExternalId) -> Outcome<ExternalName> {
     Ok(user.denylist()?.log_name(&issuer(user), id))
 }
@@ -48,7 +48,7 @@ pub(in super::super) async fn a_denial_is_logged(user: User) -> Outcome {
     ids.sort_unstable();
     ids.dedup();
     ensure!(ids.len() == 4, "what was denied has {} names in the log, and not four", ids.len());
-    // The log and the list tell the same moment.
+    // The log and the denylist have the same moment.
     let answer = deny(&user, subject("z"), LONG).await?;
     let denial = denied(&user, ["j", "s", "z"]).await?;
     let Revocation::External { before, .. } = logged(&answer)?.revocation else {
@@ -78,7 +78,7 @@ pub(in super::super) async fn a_repeated_denial_writes_nothing_within_half_a_sec
         let found = answers.iter().filter(|answer| answer.found).count();
         ensure!((1..=entries.len()).contains(&found), "{found} of {} entries found something", entries.len());
     }
-    // Nothing is to be remembered.
+    // With a `keep` of zero there is nothing to remember.
     let mut reader = user.reader().await?;
     let nothing = deny(&user, token("over"), Duration::ZERO).await?;
     ensure!(!nothing.found && reader.read().await?.is_empty(), "what is over was logged: {nothing:?}");
@@ -117,7 +117,7 @@ pub(in super::super) async fn no_caller_makes_the_log_of_an_external_id_grow_fas
 }
 
 pub(in super::super) async fn what_is_denied_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
-    // Another node accepts tokens for this long.
+    // As if another node accepted tokens for this long.
     user.log()?.keep_log_for(LONG * 40);
     let mut reader = user.reader().await?;
     for id in [subject("u"), token("x")] {
@@ -129,7 +129,7 @@ pub(in super::super) async fn what_is_denied_is_remembered_for_as_long_as_the_lo
     let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
     ensure!(lasts && logged.len() == 3, "the log says {logged:?}");
     user.wait_until(soon.saturating_add(SHORT)).await?;
-    // A store removes records whose time is over when it makes changes.
+    // A store may remove expired records at each change.
     for n in 0..4 {
         user.open(&format!("another {n}")).await?;
     }
@@ -150,7 +150,7 @@ pub(in super::super) async fn what_was_denied_before_the_log_was_kept_longer_is_
     for _ in 0..2 {
         let denial = denied(&user, ["j", "s", "u"]).await?;
         let now = user.store.ping().await?;
-        // The state is the one of `denial.now` or later, so `since` may be later as well.
+        // The state is that of `denial.now` or later, so `since` may be later too.
         let right = denial.kept_longer.is_some_and(|kept| kept.before <= before && kept.since <= now);
         ensure!(right, "kept for {before:?} until {asked}, then longer: {denial:?}");
         let keep = log.read(bucket, LogQuery::from_start()).await?.keep;

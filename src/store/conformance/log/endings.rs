@@ -1,4 +1,4 @@
-//! Every ending of a session is in the log, once.
+//! Rules about ends in the log: each is logged once.
 
 use super::super::{
     concurrency,
@@ -70,7 +70,7 @@ pub(in super::super) async fn a_repeated_revocation_writes_nothing_and_names_the
             let same = (&named.position, &named.revocation) == (&first.position, &first.revocation);
             ensure!(same, "{call}: first {first:?}, then {answer:?}");
             ensure!(n == 0 || !answer.found, "{call}: a repetition found something: {answer:?}");
-            // To end all sessions but a dead one is to end all.
+            // All sessions but a dead one are all sessions: the entry exists.
             let expected = usize::from(n == 0 && call != "all");
             ensure!(entries.len() == expected, "{call}, call {n}: the log says {entries:?}");
             ensure!(answer.now <= named.until, "{call}: it never mattered: {answer:?}");
@@ -170,7 +170,7 @@ pub(in super::super) async fn no_caller_makes_the_log_of_a_subject_grow_fast(use
 
 pub(in super::super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
     let log = user.log()?;
-    // Another node accepts tokens for this long.
+    // As if another node accepted tokens for this long.
     log.keep_log_for(LONG * 40);
     user.open("s").await?;
     user.open_as(OpenSession { idle: SHORT, ..user.session("t") }).await?;
@@ -183,7 +183,7 @@ pub(in super::super) async fn what_is_revoked_is_remembered_for_as_long_as_the_l
     let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
     ensure!(lasts && logged.len() == 3, "the log says {logged:?}");
     user.wait_until(soon.saturating_add(SHORT)).await?;
-    // A store removes records whose time is over when it makes changes.
+    // A store may remove expired records at each change.
     for n in 0..4 {
         user.open(&format!("another {n}")).await?;
     }

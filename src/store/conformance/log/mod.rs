@@ -1,4 +1,4 @@
-//! Rules about the revocation log: its pages here, what it has to hold in the other files.
+//! Rules about the revocation log: its pages here, its entries in the other files.
 
 pub(super) mod denials;
 pub(super) mod endings;
@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(super) async fn the_log_is_dense_and_chained(user: User) -> Outcome {
-    // Likely more than one page.
+    // More than one page.
     const ENTRIES: u32 = 1500;
     let mut reader = user.reader().await?;
     for n in 0..ENTRIES {
@@ -122,7 +122,7 @@ pub(super) async fn an_unknown_bucket_or_cursor_does_no_harm(user: User) -> Outc
         ensure!(rejected, "there is a bucket {bucket}: {answer:?}");
     }
     for cursor in ["", "-", "0", "0-0", "18446744073709551616", "no cursor", "\r\n*"] {
-        // Returns an error, or the log from some place on. A panic would end the rule.
+        // An error is fine, and so is a page from any entry on. A panic would break the rule.
         drop(log.read(0, LogQuery::after(LogCursor::new(cursor))).await);
     }
     // A reader sees a hole by the numbers, and the store still answers.
@@ -146,7 +146,7 @@ pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: User) -> 
     let bucket = log.bucket_of(&user.name);
     for (allowed, expected) in [(LONG, LONG), (LONG / 2, LONG), (LONG * 2, LONG * 2)] {
         log.allow_staleness(allowed);
-        // A reader alone makes it known.
+        // A read alone has to record it.
         let page = log.read(bucket, LogQuery::from_start()).await?;
         ensure!(page.max_staleness >= expected, "{allowed:?} was allowed, the log says {:?}", page.max_staleness);
         let revoked = user.revoke_session("s").await?;

@@ -1,4 +1,4 @@
-//! The log has names of any text, as they are.
+//! Rules about names in the log: any text, unchanged.
 
 use super::super::{
     names::{BAD_LENGTHS, ODD, calls_with, ensure_rejected},
@@ -8,7 +8,7 @@ use super::super::{
 use crate::{ids::SessionId, store::Revocation};
 
 pub(in super::super) async fn subjects_of_any_text_are_logged_by_their_name(user: User) -> Outcome {
-    // Other rules may use these subjects, so no other run may use this session id.
+    // Other rules use these subjects, so no other run may use this session id.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;

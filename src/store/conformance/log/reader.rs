@@ -1,4 +1,4 @@
-//! A reader of the log, which checks that nothing is missing.
+//! A reader of the log, which checks that no entry is missing.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl User {
 }
 
 impl Reader {
-    /// Reads all that the log holds.
+    /// Creates a reader and reads all that the log holds.
     pub(in super::super) async fn at_the_end(log: Arc<dyn RevocationLog>, subject: Subject) -> Outcome<Self> {
         let mut buckets = Vec::new();
         for bucket in 0..log.buckets() {
@@ -87,8 +87,7 @@ impl Bucket {
                 self.follow(&entry, page.now)?;
                 entries.push(entry);
             }
-            // Without a cursor the log would start again. That happens only while there is nothing
-            // to read.
+            // A store may return no cursor while the log is empty. The reader then keeps its own.
             self.cursor = page.next.or(self.cursor.take());
             if last {
                 ensure!(

@@ -1,5 +1,5 @@
-//! Rules about republished revocations. Nothing can be lost here: a revocation that the store never
-//! had stands for one that it has lost.
+//! Rules about republished revocations. The suite cannot make a store lose data. So a revocation
+//! that the store never had stands for one that it lost.
 
 use std::time::Duration;
 

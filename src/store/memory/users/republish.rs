@@ -1,11 +1,11 @@
-//! Republished revocations. This store loses none but with the process; the rules are those of
-//! every store.
+//! Republished revocations. This store loses data only with its process, but follows the rules of
+//! all stores.
 
 use super::Shard;
 use crate::{clock::Timestamp, error::StoreError, store::memory::log::Log};
 
 impl Shard {
-    /// Ends a session again, unless the store has its end already.
+    /// Ends a session, unless the store has its end already.
     pub(in crate::store::memory) fn republish_session(
         &mut self,
         subject: &str,
@@ -27,8 +27,8 @@ impl Shard {
         self.revoke_token(subject, jti, until, now, log).map(drop)
     }
 
-    /// Puts back a generation that may have been lost. `revoke_all` set the generation one above
-    /// its own time, at least: logins that began by then are superseded, and later ones are not.
+    /// Republishes a `revoke_all`. The generation is at least one above its time. So logins that
+    /// began by that time are superseded, and later ones are not.
     pub(in crate::store::memory) fn republish_all(
         &mut self,
         subject: &str,
@@ -42,7 +42,7 @@ impl Shard {
             return Ok(());
         }
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
-        // Sessions that were opened after the lost revocation are alive.
+        // `is_last` is false: sessions that were opened after the lost revocation are alive.
         self.end_all(subject, generation, except, false, now, log)?;
         if let Some(user) = self.users.get_mut(subject) {
             let revoked_at = Timestamp::from_millis(generation.saturating_sub(1)).min(now);

@@ -3,10 +3,10 @@
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 use redis::{ConnectionAddr, ConnectionInfo};
 
-/// The host and port by which a server is known to the others.
+/// The host and port by which the other servers know a server.
 pub(crate) type Address = (String, u16);
 
-/// The agreement of a majority of sentinels: which server is the primary.
+/// The agreement of a majority of sentinels on the primary.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(not(feature = "sentinel"), allow(dead_code, reason = "only sentinels make it"))]
 pub(crate) struct Agreement {
@@ -16,7 +16,7 @@ pub(crate) struct Agreement {
     pub(crate) epoch: u64,
 }
 
-/// Returns the same settings for another address: the credentials and the TLS stay.
+/// Returns the settings for another address, with the same credentials and TLS.
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 pub(crate) fn at(info: &ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
     let address = match info.addr().clone() {

@@ -1,7 +1,7 @@
 //! The answers of a server, read piece by piece, and the meaning of its errors.
 //!
-//! Anything unexpected in an answer is a [`CommandError`], never a guess. Of an error only the code
-//! is kept: a server's message may quote keys, and a client's may quote the URL.
+//! Anything unexpected in an answer is a [`CommandError`], never a guess. An error keeps only its
+//! code: a server's message may quote keys, and a client's may quote the URL.
 
 use std::{error::Error as _, ops::Add, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 
 /// The code of a command to which the user has no right.
 const FORBIDDEN: &str = "NOPERM";
-/// The text of a refused user or password, as redis words it.
+/// The text by which redis reports a refused user or password.
 const UNAUTHENTICATED: &str = "authentication failed";
 
 /// The failure of a command: an error of the server, or no answer.
@@ -38,7 +38,7 @@ impl CommandError {
         Self { kind, broken, code: code.to_owned() }
     }
 
-    /// Creates the error of an answer that did not come in time.
+    /// Creates the error of an answer that did not arrive in time.
     pub(crate) fn timeout() -> Self {
         Self::new(StoreErrorKind::Timeout, false, "no answer within the deadline")
     }
@@ -49,8 +49,8 @@ impl CommandError {
         Self::new(StoreErrorKind::Untrusted, true, what)
     }
 
-    /// Turns it into the error of the wrong server. The connection is to be dropped: a new one may
-    /// lead elsewhere.
+    /// Returns the same error as that of a wrong server. The connection is to be dropped, because a
+    /// new one may lead elsewhere.
     pub(crate) fn of_the_wrong_server(self) -> Self {
         Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
     }
@@ -70,7 +70,7 @@ impl CommandError {
         self.code == "NOSCRIPT"
     }
 
-    /// Returns whether a node of a cluster named another one for the command.
+    /// Returns whether a node of a cluster named another node for the command.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.code == "MOVED"
     }
@@ -91,7 +91,7 @@ pub(crate) fn is_forbidden(error: &StoreError) -> bool {
     code_of(error) == Some(FORBIDDEN)
 }
 
-/// Returns the code of the command's error from which this one was made.
+/// Returns the code of the command's error that is this error's source.
 fn code_of(error: &StoreError) -> Option<&str> {
     error.source()?.downcast_ref().map(|RedisCode(code)| code.as_str())
 }
@@ -143,7 +143,7 @@ impl From<PoolError> for CommandError {
 }
 
 /// Returns the meaning of a server's error code. After a change of the server's role or state the
-/// connection is to be dropped: a new one may lead elsewhere.
+/// connection is to be dropped, because a new one may lead elsewhere.
 fn from_code(code: &str) -> CommandError {
     let (kind, broken) = match code {
         "OOM" => (StoreErrorKind::OutOfMemory, false),
@@ -158,7 +158,7 @@ fn from_code(code: &str) -> CommandError {
     CommandError::new(kind, broken, if is_code { code } else { "an error without a code" })
 }
 
-/// The rest of an array that is being read.
+/// The unread rest of an array.
 pub(crate) struct Reply(std::vec::IntoIter<Value>);
 
 impl Reply {
@@ -262,9 +262,9 @@ pub(crate) fn leading_number(value: &[u8]) -> Option<u64> {
     value.split(|byte| *byte == b'.').next().and_then(decimal)
 }
 
-/// Returns the error of an answer of another form than expected.
+/// Returns the error of an answer with an unexpected form.
 pub(crate) fn malformed() -> CommandError {
-    CommandError::untrusted("an answer of another form than expected")
+    CommandError::untrusted("the answer has an unexpected form")
 }
 
 /// Returns the text of an answer to `INFO`.
@@ -281,10 +281,10 @@ pub(crate) fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// A moment of this node's own clock, which nobody sets and which counts the time of a suspended
-/// machine.
+/// A moment of a clock of this node that no one can set and that runs while the machine is
+/// suspended.
 ///
-/// `Instant` stops with the machine on Linux: an answer of before would still look fresh after
+/// `Instant` stops with the machine on Linux: an answer from before would still look fresh after
 /// hours.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Moment(Duration);

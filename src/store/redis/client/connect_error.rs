@@ -7,17 +7,19 @@ use crate::{
     store::redis::client::answer::{is_forbidden, is_unauthenticated},
 };
 
-/// The store could not be set up.
+/// The error of connecting a store to its servers.
 ///
-/// The variant tells if a setting is wrong; [`kind`](Self::kind) names the cause.
+/// The variant says whether a setting is wrong, and [`kind`](Self::kind) names the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// A setting, of this store or of the server, that cannot work.
+    /// A setting of the store or of the server is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The server did not answer as it should. A later attempt may succeed.
-    #[error("the token store cannot be reached or does not serve; see the source and try again")]
+    /// The server did not answer as expected. A later attempt may succeed.
+    #[error(
+        "the Redis server cannot be reached or did not answer as expected; see the source of this error and try again"
+    )]
     Store(#[from] StoreError),
 }
 
@@ -25,8 +27,8 @@ pub enum ConnectError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ConnectErrorKind {
-    /// No server answered in time, none can serve now, or the sentinels name none. A later attempt
-    /// may succeed.
+    /// No server answered in time, none can serve now, or the sentinels name no primary. A later
+    /// attempt may succeed.
     Unreachable,
     /// The server refused the user or password.
     Unauthenticated,
@@ -38,19 +40,19 @@ pub enum ConnectErrorKind {
     Eviction,
     /// The prefix is in use with another layout or number of buckets.
     Layout,
-    /// A setting of the store cannot work.
+    /// A setting of the store is wrong.
     Configuration,
-    /// The server answered with another error, or not as Redis does.
+    /// The server answered with another error, or unlike Redis.
     Server,
 }
 
 /// A property of the server that makes it unfit: the source of a [`ConfigError`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unfit {
-    /// Its version.
+    /// The server's version.
     #[error("the server has version {0:.20}")]
     Version(String),
-    /// Its eviction policy.
+    /// The server's eviction policy.
     #[error("the server evicts keys by the policy {0:.20}")]
     Eviction(String),
     /// Commands to which the user has no right.
@@ -69,8 +71,8 @@ impl ConnectError {
     }
 }
 
-/// Returns the kind of an error in a setting. Its source is an [`Unfit`] or a [`StoreError`] if the
-/// server showed the error.
+/// Returns the kind of an error in a setting. If the server revealed it, its source is an [`Unfit`]
+/// or a [`StoreError`].
 fn kind_of_config(error: &ConfigError) -> ConnectErrorKind {
     let Some(source) = error.source() else { return ConnectErrorKind::Configuration };
     match source.downcast_ref() {

@@ -1,8 +1,8 @@
-//! The settings of the servers on which promises rest, read when connecting and at intervals.
+//! The server settings on which guarantees depend, read when connecting and at intervals.
 //!
-//! They can change at run time, and then nothing fails: a replica more than `min-replicas-to-write`
-//! covers, or an eviction policy that drops revocations. The findings are part of
-//! [`warnings`](crate::store::SessionStore::warnings). A change is logged.
+//! They can change at run time without any call failing: a replica attaches that
+//! `min-replicas-to-write` does not cover, or an eviction policy drops revocations. The findings
+//! are part of [`warnings`](crate::store::SessionStore::warnings), and a new one is logged.
 
 use std::{
     sync::{Arc, Weak},
@@ -28,7 +28,7 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(60);
-/// A replica that attaches may be promoted soon.
+/// Shorter, because a replica that attaches may be promoted soon.
 const EVERY_WITH_REPLICAS: Duration = Duration::from_secs(5);
 
 /// A task that reads the settings at intervals. It ends when this is dropped.
@@ -54,7 +54,7 @@ async fn look_for_ever(client: Weak<Client>, pause: Duration) {
     loop {
         sleep(jittered(pause)).await;
         let Some(client) = client.upgrade() else { return };
-        // The requests fail as well if a server does not answer.
+        // A failure needs no report: the requests to that server fail too.
         if let Ok(Ok(settings)) = timeout(client.timeout().saturating_mul(4), look(&client)).await {
             client.guard().note_settings(settings);
         }
@@ -76,15 +76,15 @@ pub(crate) async fn look(client: &Client) -> Result<ServerSettings, CommandError
     }
     settings.evicts = eviction_policy(client).await?.map(|policy| {
         format!(
-            "the Redis server's maxmemory-policy is {policy:.20}: it may drop sessions and revocations; set it to \
+            "the Redis server's maxmemory-policy {policy:.20} may drop sessions and revocations; set it to \
              noeviction"
         )
     });
     Ok(settings)
 }
 
-/// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or if there
-/// is no right to `INFO`.
+/// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or without
+/// the right to `INFO`.
 pub(crate) async fn eviction_policy(client: &Client) -> Result<Option<String>, CommandError> {
     let memory = info(client, "memory").await?.unwrap_or_default();
     let mut policies = memory.iter().filter_map(|text| property(text, "maxmemory_policy"));
@@ -97,7 +97,7 @@ async fn replication(client: &Client) -> Result<Replication, CommandError> {
     Ok(Replication { connected, demanded: setting(client, DEMANDED, 0).await? })
 }
 
-/// Returns the longest `cluster-node-timeout` of the primaries; `None` if one does not tell.
+/// Returns the longest `cluster-node-timeout` of the primaries; `None` if one is unknown.
 #[cfg(feature = "cluster")]
 async fn node_timeout(client: &Client) -> Result<Option<Duration>, CommandError> {
     let mut longest = Some(Duration::ZERO);

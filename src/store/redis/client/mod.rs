@@ -1,4 +1,4 @@
-//! A client of the servers that hold the buckets. It knows no sessions.
+//! A client of the servers that hold the buckets. It does not know about sessions.
 //!
 //! | module | contents |
 //! |--|--|
@@ -10,8 +10,8 @@
 //! | `sentinel` | the sentinels, and the primary that a majority of them names |
 //! | `answer` | the parts of a server's answer, and the errors of commands |
 //!
-//! Imports point from the first room to the last. A **bucket** is a number here: the hash tag of
-//! its keys, and so the slot of a cluster.
+//! Each module imports only those below it. A **bucket** is a number here: the hash tag of its
+//! keys, which gives the slot of a cluster.
 
 pub(crate) mod address;
 pub(crate) mod answer;
@@ -119,7 +119,7 @@ impl Client {
         Instant::now() + self.timeout
     }
 
-    /// Returns the rules by which answers count.
+    /// Returns the rules that decide whether answers count.
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
     }
@@ -129,7 +129,7 @@ impl Client {
         &self.connector
     }
 
-    /// Returns the server's time as best known without asking.
+    /// Returns the estimate of the server's time, without I/O.
     pub(crate) fn now(&self) -> Timestamp {
         self.time.now()
     }
@@ -163,7 +163,7 @@ impl Client {
         self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Sends reads of one bucket in one go, and nothing beside them.
+    /// Sends reads of one bucket in a pipeline of their own.
     pub(crate) async fn read(
         &self,
         bucket: u32,
@@ -177,7 +177,8 @@ impl Client {
         self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Runs `ask` on a bucket's server, and repeats it where that helps. `ask` must be repeatable.
+    /// Runs `ask` on a bucket's server, and repeats it if [`may_repeat`](Self::may_repeat) allows
+    /// it.
     async fn repeatedly<T, F>(
         &self,
         bucket: u32,
@@ -200,9 +201,9 @@ impl Client {
         }
     }
 
-    /// Returns true if a call that failed is to be made again. That is so if a cluster's node did
-    /// not run it, being the wrong one. For a `repeatable` call it is also so if the connection
-    /// broke, once for each connection. After a restart of the server all of them are broken.
+    /// Returns true if the caller is to repeat a failed call. Either a cluster's node did not run
+    /// it, because the slot is elsewhere. Or the call is `repeatable` and its connection broke:
+    /// once for each connection, because a restart of the server breaks all of them.
     pub(crate) async fn may_repeat(
         &self,
         bucket: u32,

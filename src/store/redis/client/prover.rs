@@ -1,6 +1,6 @@
 //! The task that asks a server's replicas for [proofs](super::failover::proofs).
 //!
-//! It has a connection of its own: `WAIT` blocks one until the replicas have acknowledged.
+//! It has a connection of its own, because `WAIT` blocks it until the replicas have acknowledged.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -36,10 +36,10 @@ use crate::{
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a failed probe, when connecting.
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
-/// The lifetime of the key that is written. It ends by itself once no node probes any more.
+/// The lifetime of the key that is written. The key expires once no node probes any more.
 const LIFETIME_MILLIS: u32 = 60_000;
 
-/// Owner of the task. The task ends when this is dropped.
+/// The owner of the task, which ends when this is dropped.
 pub(crate) struct Prover {
     prober: Arc<Prober>,
     task: Mutex<Option<Task>>,
@@ -54,7 +54,7 @@ impl Drop for Task {
     }
 }
 
-/// The connection of the probes, and their settings.
+/// The connection and the settings of the probes.
 struct Prober {
     connections: Connections,
     guard: Arc<Guard>,
@@ -93,7 +93,7 @@ enum Probe {
     Short,
     /// The user has no right to this command.
     Forbidden(&'static str),
-    /// The server does not tell its identity.
+    /// The server's identity is unknown.
     Unidentified,
 }
 
@@ -120,7 +120,7 @@ impl Prover {
     ///
     /// # Errors
     ///
-    /// There is no proof in time. The error names the cause.
+    /// There is no proof in time: the error names the cause.
     pub(crate) async fn begin(&self) -> Result<(), ConnectError> {
         let ends = Instant::now() + self.prober.timeout + self.prober.wait;
         loop {
@@ -139,7 +139,8 @@ impl Prover {
         Ok(())
     }
 
-    /// Starts the task on the present runtime if it does not run: a former runtime may have ended.
+    /// Starts the task on the present runtime if it does not run, because a former runtime has
+    /// ended.
     pub(crate) fn keep_at_work(&self) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_none_or(|task| task.0.is_finished()) {
@@ -168,8 +169,8 @@ async fn probe_for_ever(prober: Arc<Prober>) {
 }
 
 impl Prober {
-    /// Asks the replicas once. Without a proof it drops the connection: the address may lead
-    /// elsewhere by now.
+    /// Asks the replicas once. Without a proof it drops the connection, because the address may
+    /// lead elsewhere by now.
     async fn probe(&self) -> Probe {
         let checkout = match self.connections.checkout(Instant::now() + self.timeout).await {
             Ok(checkout) => checkout,
@@ -222,14 +223,14 @@ impl Prober {
         Some(if self.guard.demands(server, asked, replication) { Probe::Proved } else { Probe::Short })
     }
 
-    /// Returns the count of replicas that the server demands; `None` if it does not tell.
+    /// Returns the count of replicas that the server demands; `None` if it is unknown.
     async fn demanded(&self, checkout: &Checkout) -> Option<u64> {
         let answer = checkout.command(&replication::setting(DEMANDED), Instant::now() + self.timeout).await;
         answer.and_then(replication::number).ok().flatten()
     }
 
-    /// Returns the commands of a probe. `INFO` is last: the server was the primary of this name
-    /// until then, so no other one confirmed a revocation before the write.
+    /// Returns the commands of a probe. `INFO` is last: it names the term of the primary after the
+    /// write.
     fn probe_pipeline(&self, write: Write, server: Option<ServerId>) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.ignore_errors();

@@ -1,16 +1,16 @@
 //! Subscriptions to nudges: messages on the channel of a bucket which say "read the log now".
 //!
-//! Nothing rests on them: a nudge may be lost, late or spurious. In a cluster there is one
-//! connection to each primary that the feeds have found. A bucket that moves is without nudges for
-//! a second or two.
+//! They only save time: a nudge may be lost, late or spurious. In a cluster there is one connection
+//! to each primary that the feeds have found. A bucket that moves has no nudges for a second or
+//! two.
 //!
-//! A connection with subscriptions carries nothing else but `ROLE`. Redis confirms a subscription
-//! with a push and no reply (redis/redis#11784), and redis-rs takes such a push for the answer to
-//! its oldest command. A server that ends a subscription by itself, when a slot moves, sends the
-//! same push (valkey-io/valkey#1066, open). It would shift the answers of all commands after it. No
-//! issue of redis-rs describes that. Reproduce it on redis 1.8 with RESP3: `SSUBSCRIBE`, then move
-//! the slot while a command waits. Remove the separate connection when redis tells the two pushes
-//! apart.
+//! A connection with subscriptions carries no other command than `ROLE`. Redis confirms a
+//! subscription with a push and no reply (redis/redis#11784), and redis-rs takes that push for the
+//! answer to its oldest command. A server that ends a subscription by itself, when a slot moves,
+//! sends the same push (valkey-io/valkey#1066, open). That push would shift the answers of all
+//! later commands. No issue of redis-rs describes this. To reproduce on redis 1.8 with RESP3, send
+//! `SSUBSCRIBE`, then move the slot while a command waits. Remove the separate connection when
+//! redis tells the two pushes apart.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -41,11 +41,11 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The pause after a refused subscription: a missing right or protocol is seldom granted soon.
+/// The pause after a refused subscription: a missing right or protocol seldom changes soon.
 const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
-/// The longest time for which a dead subscription goes unnoticed, except for the timeout.
+/// The interval of `ROLE`: with the timeout, it bounds how long a dead subscription goes unnoticed.
 const PING_EVERY: Duration = Duration::from_secs(1);
-/// The interval at which each primary of a cluster gets a subscription to its buckets.
+/// The interval at which subscriptions follow the primaries of a cluster.
 #[cfg(feature = "cluster")]
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,12 +66,12 @@ impl Subscription {
     pub(crate) fn start(channels: Channels, client: &Arc<Client>, bells: Vec<Arc<Bell>>) -> Option<Self> {
         if !channels.connector.takes_subscriptions() {
             #[cfg(feature = "tracing")]
-            tracing::info!("no nudges from Redis: the address behind the application's own pool is unknown");
+            tracing::info!("no nudges from Redis, because the address behind the application's own pool is unknown");
             return None;
         }
         let Ok(runtime) = Handle::try_current() else {
             #[cfg(feature = "tracing")]
-            tracing::warn!("no nudges from Redis: there is no Tokio runtime to receive them on");
+            tracing::warn!("no nudges from Redis, because the feeds were not started inside a Tokio runtime");
             return None;
         };
         let (channels, client) = (Arc::new(channels), Arc::clone(client));
@@ -92,13 +92,13 @@ impl Drop for Subscription {
     }
 }
 
-/// Keeps a subscription to each primary, each in a task of its own: one that hangs affects only its
-/// own buckets.
+/// Keeps a subscription to each primary, each in a task of its own. So a primary that hangs affects
+/// only its own buckets.
 #[cfg(feature = "cluster")]
 async fn subscribe_to_each(channels: &Arc<Channels>, cluster: &Cluster, bells: &[Arc<Bell>]) {
     let mut subscriptions: HashMap<(Address, Vec<u32>), Subscription> = HashMap::new();
     loop {
-        // A failure is reported to the readers.
+        // The feeds report a failure to their readers.
         let places = cluster.places(Instant::now() + channels.timeout).await.unwrap_or_default();
         subscriptions.retain(|(address, buckets), _| places.get(address) == Some(buckets));
         for (address, buckets) in places {
@@ -149,7 +149,8 @@ impl Subscriber {
                         #[cfg(feature = "tracing")]
                         tracing::warn!(
                             error = ?crate::error::StoreError::from(error),
-                            "no nudges from Redis: the subscription was refused; revocations are read at every tick all the same"
+                            "no nudges from Redis, because it refused the subscription: revocations are read only at \
+                             every tick; grant the user SSUBSCRIBE on the channels of the prefix"
                         );
                     }
                     is_logged = true;
@@ -165,7 +166,7 @@ impl Subscriber {
 
     /// Connects, subscribes, and returns when the subscription has ended.
     async fn listen(&self) -> Result<(), CommandError> {
-        // Each connection has its own. Otherwise the end of one would end the next one too.
+        // Each connection has its own `ended`. Otherwise the end of one would end the next one too.
         let ended = Arc::new(Notify::new());
         let pushes = {
             let (bells_of, ended) = (Arc::clone(&self.bells_of), Arc::clone(&ended));
@@ -173,12 +174,12 @@ impl Subscriber {
         };
         let config =
             ConnectionConfig { pushes: Some(Arc::new(pushes)), ..ConnectionConfig::new(self.channels.timeout, 1) };
-        let refused = |_| CommandError::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
+        let refused = |_| CommandError::new(StoreErrorKind::Rejected, true, "the address cannot be used");
         let source = self.channels.connector.source(self.node.as_ref(), &config).map_err(refused)?;
         let limit = self.channels.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
         let connection = timeout(limit, source.connect()).await.map_err(|_| CommandError::timeout())??;
         timeout(limit, self.subscribe(&connection)).await.map_err(|_| CommandError::timeout())??;
-        // Messages that were published before are not pushed.
+        // The server does not push messages that were published before.
         self.bells.iter().for_each(|bell| bell.ring_for_all());
         while timeout(PING_EVERY, ended.notified()).await.is_err() {
             timeout(self.channels.timeout, check_role(connection.clone()))
@@ -190,9 +191,9 @@ impl Subscriber {
 
     /// Subscribes to each channel with a command of its own.
     ///
-    /// The server confirms each channel, and redis 1.8 expects one answer to a command. Its own
-    /// method for several shard channels needs its connection to a whole cluster. No upstream issue
-    /// found; reproduce: `SSUBSCRIBE a b`, then `PING`. Remove when `PING` gets its own answer.
+    /// The server confirms each channel, and redis 1.8 expects one answer to a command. The method
+    /// of redis for several shard channels needs its cluster connection. No upstream issue exists.
+    /// To reproduce, send `SSUBSCRIBE a b`, then `PING`. Remove when `PING` gets its own answer.
     async fn subscribe(&self, connection: &MultiplexedConnection) -> Result<(), CommandError> {
         let subscriptions = self.bells_of.keys().map(|channel| {
             let mut connection = connection.clone();
@@ -224,5 +225,9 @@ fn ring(bells: &Bells, ended: &Notify, push: &PushInfo) {
 /// Returns an error if the connection is dead, or leads to a server that is no longer a primary.
 async fn check_role(mut connection: MultiplexedConnection) -> Result<(), CommandError> {
     let answer = redis::cmd("ROLE").query_async::<Value>(&mut connection).await?;
-    if Reply::of(answer)?.text()? == "master" { Ok(()) } else { Err(CommandError::untrusted("not a primary")) }
+    if Reply::of(answer)?.text()? == "master" {
+        Ok(())
+    } else {
+        Err(CommandError::untrusted("the server is not a primary"))
+    }
 }

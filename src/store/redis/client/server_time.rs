@@ -1,13 +1,12 @@
 //! The server's time, estimated from its answers.
 //!
-//! Every answer carries the server's time of a moment before it came. So *that time plus the time
-//! that has passed here since* is never ahead of the server's clock, if both clocks run equally
-//! fast. Of all answers, the one that came fastest is the most exact. Paces differ a little
-//! (quartz: under 100 parts in a million), so the time that has passed here counts for 1/4096 less.
-//! Any answer that comes fast corrects that again.
+//! Every answer carries the server's time of a moment before it arrived. So *that time plus the
+//! time that has passed here since* is never ahead of the server's clock, if both clocks run at one
+//! rate. The fastest answer gives the best estimate. Rates differ a little (quartz: under 100 ppm),
+//! so the time that has passed here is reduced by 1/4096. Any fast answer corrects that again.
 //!
-//! A server clock that is put back by more than the longest time of an answer is noticed and
-//! followed.
+//! If the server's clock is set back by more than the longest time of an answer, the estimate
+//! follows.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -19,7 +18,7 @@ use crate::clock::Timestamp;
 /// An estimate of the server's time that is never ahead.
 #[derive(Debug)]
 pub(crate) struct ServerTime {
-    /// The server's time in an answer, and the time at which that came. None before the first.
+    /// The server's time in an answer, and the time at which it arrived; `None` before the first.
     best: Mutex<Option<(Timestamp, Instant)>>,
     /// The longest age of an answer.
     oldest_answer: Duration,
@@ -41,13 +40,13 @@ impl ServerTime {
         self.learn_at(answered, Instant::now());
     }
 
-    /// Returns the estimate for a moment.
+    /// Returns the estimated server time at `moment`.
     fn at(&self, moment: Instant) -> Timestamp {
         let best = *self.best.lock().unwrap_or_else(PoisonError::into_inner);
         best.map(|best| estimate(best, moment)).unwrap_or_default()
     }
 
-    /// Learns from an answer that came at a moment.
+    /// Learns from an answer that came at `moment`.
     fn learn_at(&self, answered: Timestamp, moment: Instant) {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let known = best.map(|best| estimate(best, moment));
@@ -58,7 +57,7 @@ impl ServerTime {
     }
 }
 
-/// Returns the server's time at a moment, by an answer and the moment at which that came.
+/// Returns the server's time at a moment, estimated from an answer and the time of its arrival.
 fn estimate((answered, came): (Timestamp, Instant), moment: Instant) -> Timestamp {
     let passed = moment.saturating_duration_since(came);
     answered.saturating_add(passed.saturating_sub(passed / 4096))

@@ -1,40 +1,40 @@
-//! The keys of the store, and the contents of a user's.
+//! The keys of the store, and the fields of a user's hash (`docs/protocol.md`, section 1).
 //!
 //! ```text
 //! {prefix}:{b}:u:<sub>   HASH    a user: generations, sessions, revoked tokens
 //! {prefix}:{b}:i:<sub>   HASH    the labels of the user's sessions
 //! {prefix}:{b}:s:<sub>   ZSET    the user's live sessions by last rotation, if a cap was in use
-//! {prefix}:{b}:d:<hash>  STRING  a revoked thing of another issuer
+//! {prefix}:{b}:d:<hash>  STRING  the denial of an external id
 //! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from,
 //!                                dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
 //! {prefix}:{b}:ch        shard channel: a nudge at every entry
-//! {prefix}:{0}:w         STRING  nothing: a write that replicas are to acknowledge (`failover`)
+//! {prefix}:{0}:w         STRING  no content: written for replicas to acknowledge (`failover`)
 //! ```
 //!
-//! `{b}` is the bucket's number in braces, literally: the hash tag by which Redis Cluster keeps all
-//! of it in one slot. A prefix holds no brace, so the first brace of a key is always that one.
+//! `{b}` is the bucket's number in literal braces: the hash tag by which Redis Cluster keeps the
+//! bucket in one slot. A prefix holds no brace, so the first brace of a key is always that of the
+//! tag.
 //!
 //! **The bucket** of a subject is the number in the first four bytes (big-endian) of its SHA-256,
-//! modulo the number of buckets. It never changes: by another rule, the store would find no
+//! modulo the number of buckets. This rule never changes: by another one, the store would find no
 //! session.
 //!
-//! The fields of a user's hash. Their first byte gives their kind, so that no id can be mistaken
-//! for another thing:
+//! The fields of a user's hash, in which no id collides with another field:
 //!
 //! | field | contents |
 //! |--|--|
-//! | `g` | the first generation that is alive; written by `revoke_all` only |
-//! | `o` | the highest generation that was given to a session |
+//! | `g` | the lowest generation that is alive; written by `revoke_all` only |
+//! | `o` | the highest generation that any session had |
 //! | `r` | logins that began up to this time are refused, in ms; written by `revoke_all` |
 //! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the kept session>` |
-//! | `x` | progress of the index of live sessions: a cursor, `done`, or absent without any cap |
-//! | `c` | the position at which pruning goes on |
+//! | `x` | progress of the index of live sessions: a cursor or `done`; absent without any cap |
+//! | `c` | the cursor at which pruning goes on |
 //! | `!<jti>` | end of the revocation of this access token, in ms; `.` and the entry's sequence |
 //! | `<sid>` | a session's record |
 //! | `=<sid>` | the same, if the `sid` is one byte long or starts with `!` or `=` |
 //!
-//! `e` has `;` for `:` once a session was opened.
+//! `e` has `;` instead of `:` once another session may be alive.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -47,23 +47,23 @@ pub(crate) const LAYOUT: &str = "2";
 /// The start of SHA-256 over subject and sid.
 pub(crate) type Tag = [u8; 8];
 
-/// The size of a record, and its flag of a revoked session.
+/// The size of a record, and the flag of a revoked session.
 const SIZE: usize = 53;
 const REVOKED: u8 = 1;
 
 const MAX_PREFIX: usize = 64;
-/// More buckets than a large cluster has nodes are of no use: each one costs the readers of the log
-/// a request.
+/// More buckets than a large cluster has nodes do not help: each costs the readers of the log a
+/// query.
 const MAX_BUCKETS: u32 = 1024;
 
-/// The names of one deployment.
+/// The names of one deployment's keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
     prefix: String,
     buckets: u32,
 }
 
-/// The key of a thing of another issuer: its hash, and the bucket of the hash.
+/// The key of an external id: its hash, and the bucket of the hash.
 pub(crate) struct ExternalKey {
     pub(crate) bucket: u32,
     pub(crate) hash: String,
@@ -80,13 +80,13 @@ impl Keyspace {
             return Err(ConfigError::out_of_range(
                 "prefix",
                 format!("has {} bytes", prefix.len()),
-                format!("give it 1 to {MAX_PREFIX} bytes"),
+                format!("choose 1 to {MAX_PREFIX} bytes"),
             ));
         }
         if prefix.contains(['{', '}']) {
             return Err(ConfigError::new(
                 "prefix",
-                "holds a brace, which would choose another slot of a Redis Cluster",
+                "contains a brace, which would change the slot in a Redis Cluster",
                 "leave braces out",
             ));
         }
@@ -126,7 +126,7 @@ impl Keyspace {
         Box::new(move |bucket| keyspace.meta(bucket))
     }
 
-    /// Returns the key of the writes that replicas acknowledge.
+    /// Returns the key that is written for replicas to acknowledge.
     pub(crate) fn proof(&self) -> String {
         format!("{}:{{0}}:w", self.prefix)
     }
@@ -156,13 +156,13 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:s:{subject}", self.prefix)
     }
 
-    /// Returns the key of a denied thing of another issuer.
+    /// Returns the key of a denial.
     pub(crate) fn denied(&self, key: &ExternalKey) -> String {
         format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
     }
 
-    /// Returns the key of another issuer's thing. Its hash covers the issuer, so that its subject
-    /// "1" is not another issuer's, nor our user 1.
+    /// Returns the key of an external id. The hash covers the issuer, so that subject "1" of one
+    /// issuer is neither that of another nor this store's user "1".
     pub(crate) fn external(&self, issuer: &str, id: &ExternalId) -> ExternalKey {
         let (kind, value) = match id {
             ExternalId::Token(value) => ("jti", value.as_str()),
@@ -222,10 +222,10 @@ pub(crate) fn token_field(jti: &str) -> String {
 /// | 4 | counter of the refresh token that comes next |
 /// | 1 | flags: bit 0 for a revoked session, bit 1 once its end is in the log |
 ///
-/// The tag names the owner of a record, and a record with another tag is never used. Otherwise a
-/// shifted answer would show one caller the session of another. redis 1.8 shifts answers after a
-/// push that it takes for one (see `client::pubsub`); its blocking connection once did so after a
-/// timeout (redis-rs#1252, closed). Keep the tag when that is mended: it costs eight bytes.
+/// The tag names the owner: the store rejects a record with another tag. Otherwise a shifted answer
+/// would show one caller another caller's session. redis 1.8 shifts answers after a push that it
+/// mistakes for an answer (see `client::pubsub`). Its blocking connection did so after a timeout
+/// (redis-rs#1252, closed). Keep the tag when both are fixed: it costs eight bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Record {
     tag: Tag,
@@ -275,7 +275,7 @@ impl Record {
         self.flags & REVOKED != 0
     }
 
-    /// Returns whether the session lives, under this generation of the user.
+    /// Returns whether the session is alive, given the user's generation.
     pub(crate) fn is_alive(&self, generation: u64, now: Timestamp) -> bool {
         !self.was_revoked() && self.generation >= generation && now < self.refresh_end
     }

@@ -1,7 +1,7 @@
 //! The entries of a bucket's log.
 //!
-//! `emit.lua` writes them. An entry of another form is skipped and counted: no valid token can
-//! match it. If an entry of this crate was damaged, the chain of the others shows the hole.
+//! `emit.lua` writes them. The reader skips and counts an entry of another form. If that was a
+//! damaged entry of this crate, the chain of the others shows a hole.
 
 use redis::Value;
 
@@ -22,10 +22,10 @@ pub(crate) struct LogRange {
     pub(crate) entries: Vec<LogEntry>,
     /// The count of entries of another form.
     pub(crate) skipped: u32,
-    /// The ids of the oldest and the newest, those that were skipped included.
+    /// The ids of the oldest and the newest, skipped ones included.
     pub(crate) oldest: Option<String>,
     pub(crate) newest: Option<String>,
-    /// The count of all entries.
+    /// The count of all entries, skipped ones included.
     pub(crate) count: u32,
 }
 

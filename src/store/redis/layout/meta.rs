@@ -58,7 +58,7 @@ impl Meta {
         }))
     }
 
-    /// Counts an entry that follows the last one counted.
+    /// Counts an entry that was written after `m` was read, if it follows the last one counted.
     pub(crate) fn count(&mut self, entry: &LogEntry) {
         if self.sequence.checked_add(1) == Some(entry.sequence) && self.head == entry.previous {
             self.sequence = entry.sequence;

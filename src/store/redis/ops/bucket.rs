@@ -20,7 +20,7 @@ pub(crate) fn check_number(keyspace: &Keyspace, bucket: u32) -> Result<(), Store
     if bucket < keyspace.buckets() {
         return Ok(());
     }
-    Err(StoreError::new(StoreErrorKind::Rejected).with_source("no bucket of this store"))
+    Err(StoreError::new(StoreErrorKind::Rejected).with_source("the store has no such bucket"))
 }
 
 /// Reads a bucket's `m` alone, and makes it if it does not exist.
@@ -43,8 +43,8 @@ async fn read_meta(context: Context<'_>, bucket: u32) -> Result<Option<Meta>, St
     same_layout(client, keyspace, meta)
 }
 
-/// Makes a bucket if it does not exist, compares its layout, and mends the state that a failed
-/// script left behind.
+/// Makes a bucket if it does not exist, compares its layout, and raises its values to this node's
+/// demands.
 pub(crate) async fn touch(context: Context<'_>, bucket: u32) -> Result<(), StoreError> {
     ScriptCall::new(&scripts::TOUCH, bucket, Vec::new(), Vec::new()).repeatable().run(context).await.map(drop)
 }
@@ -62,8 +62,7 @@ pub(crate) fn same_layout(
     Ok(meta)
 }
 
-/// Returns the error of a bucket that is removed as soon as it is made. Nothing is concluded from
-/// that.
+/// Returns the error of a bucket that was removed as soon as it was made.
 pub(crate) fn vanished() -> CommandError {
-    CommandError::untrusted("a bucket that vanishes")
+    CommandError::untrusted("the bucket was removed as soon as it was made")
 }

@@ -1,4 +1,4 @@
-//! Denials of other issuers' tokens, under a hash of issuer, kind and value.
+//! Denials of external ids, each under a hash of issuer, kind and value.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Denylist for RedisStore {
         StoreAnswer::pending(async move { denied(call.context(), query).await })
     }
 
-    /// Keeps the log for as long: its entries and the denials are kept alike.
+    /// Keeps the log for as long, because one time applies to its entries and the denials.
     fn keep_denials_for(&self, keep: Duration) {
         self.keep_log_for(keep);
     }
@@ -57,12 +57,12 @@ async fn denied(context: Context<'_>, query: DenyQuery) -> Result<Denial, StoreE
     if let Some(denial) = try_join_all(known).await?.into_iter().reduce(both) {
         return Ok(denial);
     }
-    // The query has no id. So the answer is only the time since which the store remembers.
+    // The query has no id. So the answer is only the time at which the incarnation began.
     let Meta { now, born, .. } = bucket::meta(context, 0).await?;
     Ok(Denial { now, born, ..Denial::default() })
 }
 
-/// Returns one denial in place of two.
+/// Merges the denials of two ids of one token.
 fn both(one: Denial, other: Denial) -> Denial {
     Denial {
         now: one.now.min(other.now),
@@ -77,7 +77,8 @@ fn both(one: Denial, other: Denial) -> Denial {
     }
 }
 
-/// Returns the denial of one thing. Raises the demands of its bucket if they are too low.
+/// Returns the denial of one id. Touches its bucket if that keeps denials for a shorter time than
+/// this node demands.
 async fn denial_of(context: Context<'_>, issuer: &str, id: ExternalId) -> Result<Denial, StoreError> {
     let key = context.keyspace.external(issuer, &id);
     let is_token = matches!(id, ExternalId::Token(_));
@@ -89,8 +90,8 @@ async fn denial_of(context: Context<'_>, issuer: &str, id: ExternalId) -> Result
     denial.map(|(denial, _)| denial).ok_or_else(|| vanished().into())
 }
 
-/// Returns the denial, and true if the bucket remembers for as long as this node demands; `None` if
-/// it does not exist yet.
+/// Returns the denial, and true if the bucket keeps denials for as long as this node demands;
+/// `None` if the bucket does not exist yet.
 async fn read_denial(
     context: Context<'_>,
     key: &ExternalKey,

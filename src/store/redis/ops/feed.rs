@@ -1,10 +1,10 @@
-//! Reads of the log for a replica, on connections of their own. So a page of the log and the
-//! requests' reads do not delay one another.
+//! Reads of the log for a replica, on connections of their own, so that they and the reads of
+//! requests do not delay one another.
 //!
-//! In a cluster each bucket has a feed, and those of one primary share a connection, which carries
-//! their reads side by side. A bucket that moves, or whose primary is gone, affects no other. Where
-//! one read asks about several buckets, an error of one bucket alone (a value of another type under
-//! its keys) replaces its answer. Any other error is that of the whole read.
+//! In a cluster each bucket has a feed, and the feeds of one primary share a connection. So a
+//! bucket that moves, or whose primary is gone, affects no other. If one read asks about several
+//! buckets, an error of one bucket alone (a value of another type under its keys) replaces its
+//! answer. Any other error fails the whole read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,19 +48,19 @@ struct FeedReader {
     buckets: Vec<u32>,
 }
 
-/// Creates the feeds of a store. There are none if the servers' address has become unusable since
-/// the start. The log is then read over the connections of the requests.
+/// Creates the feeds of a store; none if the servers' address has become unusable since the start.
+/// The log is then read over the connections of requests.
 pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    // A read is given up at its deadline, and a connection that owes an answer after twice that.
-    // Only connecting may take longer, from read to read: otherwise a slow network would never be
-    // connected to.
+    // A read ends at its deadline, and a connection that owes an answer is dropped after twice
+    // that. Only connecting may last longer than a read: otherwise a feed would never connect over
+    // a slow network.
     let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
     match parts.client.beside(&ConnectionConfig { patience: deadline.saturating_mul(2), ..config }) {
         Ok(client) => feeds_over(parts, &client.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
             #[cfg(feature = "tracing")]
-            tracing::warn!(%error, "the revocation log has no connection of its own");
+            tracing::warn!(%error, "the revocation log has no connection of its own and shares those of requests");
             Vec::new()
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFe
 fn feeds_over(parts: &Arc<Parts>, client: &Arc<Client>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     let connector = parts.client.connector();
     let all: Vec<u32> = (0..parts.keyspace.buckets()).collect();
-    // In a cluster a read goes to one slot: one that fails is an error for its own bucket.
+    // In a cluster a read goes to one slot, so that a failure concerns one bucket.
     let at_once = if connector.is_cluster() { 1 } else { all.len() };
     let bells: Vec<_> = all.chunks(at_once).map(Bell::new).collect();
     let keyspace = parts.keyspace.clone();
@@ -134,8 +134,8 @@ impl FeedReader {
         self.touch_and_read(context, &queries, first).await
     }
 
-    /// Touches the buckets that need it, and reads them again. Rare: the deployment is new, its
-    /// data are lost, or this node demands more than any before.
+    /// Touches the buckets that need it, and reads them again. This is rare: the deployment is new,
+    /// has lost its data, or this node demands more than any before.
     async fn touch_and_read(
         &self,
         context: Context<'_>,
@@ -158,8 +158,8 @@ impl FeedReader {
         Ok(pages.collect())
     }
 
-    /// Sends one fence. A bucket that cannot be read does not affect the others and the connection:
-    /// the same error would occur on every connection.
+    /// Sends one fence. An unreadable bucket affects neither the others nor the connection, because
+    /// every connection would answer the same error.
     async fn read_once(&self, context: Context<'_>, queries: &[BucketQuery]) -> Result<Vec<BucketAnswer>, StoreError> {
         if queries.is_empty() {
             return Ok(Vec::new());
@@ -177,15 +177,15 @@ impl FeedReader {
     }
 }
 
-/// Returns true for a bucket that does not exist yet, or was made by a node with lower demands.
-/// Also if its `m` lags behind its log.
+/// Returns true for a bucket that does not exist yet, has lower values than this node demands, or
+/// whose `m` lags behind its log.
 fn needs_touch(context: Context<'_>, answer: &BucketAnswer) -> bool {
     let meets = |page: &LogPage| context.demands.are_met_by(page, context.failover_millis());
     answer.as_ref().is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !meets(page)))
 }
 
-/// Gives a server without an identity that of its connection: the next connection may lead to
-/// another server, which lacks sessions.
+/// Identifies a server without an identity by its connection, because the next connection may lead
+/// to another server.
 fn named_by_its_connection(page: LogPage) -> LogPage {
     let server = page.server.unwrap_or(ServerId::new(page.connection));
     LogPage { server: Some(server), ..page }

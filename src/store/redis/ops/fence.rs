@@ -1,4 +1,4 @@
-//! Fences: reads of the log on which a replica's lease may rest.
+//! Fences: the reads of the log that renew a replica's lease (`docs/protocol.md`, section 5).
 //!
 //! The commands of a fence go out in one pipeline, in this order:
 //!
@@ -11,12 +11,11 @@
 //!
 //! `m` has no TTL, so `PERSIST` changes nothing.
 //!
-//! *`TIME` first, then a slow second half: a token is issued and revoked in between. `m` counts its
-//! entry, no node applies it, and the token is later than the horizon.*
+//! If `TIME` came first, a token could be issued and revoked before the rest runs. `m` would count
+//! the entry, no node would apply it, and the token would be later than the horizon.
 //!
-//! A transaction would spare the counting of entries that were written between `HMGET` and their
-//! read. But Redis refuses transactions when it is out of memory (seen on 7.0.15), and revocations,
-//! which work then, must also be read.
+//! In a transaction, no entries could be written between `HMGET` and their read. But Redis refuses
+//! transactions when it is out of memory (seen on 7.0.15), while revocations still work.
 
 use redis::{Pipeline, RedisError, Value};
 use tokio::time::Instant;
@@ -56,8 +55,8 @@ pub(crate) struct Fence {
 
 /// Sends one fence and reads its frame.
 ///
-/// An error that does not concern one bucket alone is handled as in a read without such errors. The
-/// connection is dropped if it must be, and the fence is repeated if that may help.
+/// An error that concerns more than one bucket fails the fence. A broken connection is dropped, and
+/// the fence is repeated if that may help.
 pub(crate) async fn read(
     client: &Client,
     keyspace: &Keyspace,
@@ -156,8 +155,8 @@ impl LogReply {
         Ok(Self { meta, range: entries(Reply::of(log)?, query.is_backwards())? })
     }
 
-    /// Returns true if `m` does not count the newest entry: a script has failed half-way, or runs
-    /// now.
+    /// Returns true if `m` does not count the newest entry: a script has failed half-way, or wrote
+    /// between the two reads.
     pub(crate) fn is_ahead(&self, query: &LogQuery) -> bool {
         let ahead = |meta: &Meta| self.range.entries.last().is_some_and(|entry| entry.sequence > meta.sequence);
         query.part == LogPart::Newest && self.meta.as_ref().is_some_and(ahead)
@@ -207,5 +206,5 @@ pub(crate) fn check_cursor(query: &LogQuery) -> Result<(), StoreError> {
     if query.cursor().is_none_or(|cursor| is_stream_id(cursor.as_str())) {
         return Ok(());
     }
-    Err(StoreError::new(StoreErrorKind::Rejected).with_source("not a cursor of this store"))
+    Err(StoreError::new(StoreErrorKind::Rejected).with_source("the cursor is not of this store"))
 }

@@ -47,27 +47,26 @@ impl RevocationLog for RedisStore {
         StoreAnswer::pending(async move { republish(call.context(), bucket, revocation, until).await })
     }
 
-    /// Keeps log entries for at least `keep`. That reaches a bucket of the server with the next
-    /// write to it or the next read of its log.
+    /// Keeps log entries for at least `keep`. The server learns it with the next write to a bucket
+    /// or the next read of its log.
     fn keep_log_for(&self, keep: Duration) {
         self.parts.demands.keep_for(keep);
     }
 
-    /// Records this node's staleness. That reaches a bucket of the server with the next write to it
-    /// or the next read of its log.
+    /// Records this node's staleness. The server learns it with the next write to a bucket or the
+    /// next read of its log.
     fn allow_staleness(&self, staleness: Duration) {
         self.parts.demands.allow_staleness(staleness);
     }
 
-    /// Returns the feeds of the log. Behind one address, or sentinels: one feed, over one
-    /// connection. In a cluster: one feed a bucket, because buckets move between servers one by
-    /// one, over one connection to each primary.
+    /// Returns the feeds of the log. Behind one address or sentinels there is one feed, over one
+    /// connection. In a cluster there is one feed a bucket, because buckets move one by one, and
+    /// one connection to each primary.
     ///
-    /// To be called inside a Tokio runtime. Subscriptions for nudges then live on it until the
-    /// feeds are dropped. There are no subscriptions in three cases:
+    /// Called inside a Tokio runtime, it starts subscriptions for nudges there, which end when the
+    /// feeds are dropped. There are none in three cases:
     ///
-    /// * with [a pool of your own](crate::store::redis::RedisStoreBuilder::from_pool), whose address is not
-    ///   known,
+    /// * with [a pool of your own](crate::store::redis#your-own-pool), whose address is unknown,
     /// * without the right to `SSUBSCRIBE` to the channels of the prefix,
     /// * with a server that knows no RESP3.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
@@ -98,7 +97,7 @@ async fn read_page(context: Context<'_>, bucket: u32, query: &LogQuery) -> Resul
     LogReply::parse(fence.now, values, query)?.into_page(query, client, keyspace, &checkout)
 }
 
-/// Writes a revocation again that the store has lost.
+/// Republishes a revocation.
 async fn republish(
     context: Context<'_>,
     bucket: u32,
@@ -108,7 +107,7 @@ async fn republish(
     check_number(context.keyspace, bucket)?;
     let call = republication(context.keyspace, bucket, revocation, until);
     if call.bucket != bucket {
-        return Err(StoreError::new(StoreErrorKind::Rejected).with_source("another bucket than the subject's"));
+        return Err(StoreError::new(StoreErrorKind::Rejected).with_source("the bucket is not the subject's"));
     }
     let answer = call.repeatable().run(context).await?;
     if answer.status == "ok" { Ok(()) } else { Err(malformed().into()) }

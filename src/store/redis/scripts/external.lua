@@ -1,11 +1,10 @@
 
--- The denials of another issuer's things. KEYS: 3 d.
+-- The denials of external ids. KEYS: 3 d.
 --
--- A moment of denial is the end of the current half second. So repeated calls for one id write two
--- entries a second at most, and the tokens issued until each of them are dead. A token issued after
--- the call in that half second is refused too. `iat` has whole seconds, and the end is one
--- millisecond before the next half. So to an issuer that writes whole seconds this makes no
--- difference: the token would have the `iat` of the call.
+-- The moment of a denial is the end of the current half second. So repeated calls for one id write
+-- at most two entries a second, and each ends all tokens issued before it. A denial also ends
+-- tokens issued later in its half second. For an issuer that writes `iat` in whole seconds this
+-- changes nothing: such a token has the `iat` of the call.
 local WINDOW_END = (math.floor(NOW / 500) + 1) * 500 - 1
 
 -- Reads a value: the moment (1 for a token), and the sequence of its entry (nil in the form of

@@ -1,4 +1,4 @@
--- The start of every script that writes: the call, the time, and a check that the store is ours.
+-- The start of every script that writes: the call, the time, and the check of the layout.
 --
 -- KEYS: 1 m, 2 log. ARGV: 1 nonce, 2 layout, 3 buckets, 4 keep, 5 '<dmax>:<fmax>', 6 channel, 7
 -- deadline ('' for none).
@@ -14,19 +14,18 @@ end
 local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
--- The end of time of the Rust side: no sum of times goes beyond it.
+-- `Timestamp::END_OF_TIME`: no sum of times goes beyond it.
 local END_OF_TIME = 253402300800000
 local function later(duration)
   return math.min(NOW + duration, END_OF_TIME)
 end
 
--- The longest staleness of any node, and the longest time for which one may believe a server that
--- was replaced.
+-- The staleness of the calling node, and its failover bound.
 local DMAX, FMAX = string.match(ARGV[5], '^(%d+):(%d+)$')
 
 local meta = redis.call('HMGET', META, 'inc', 'layout', 'buckets', 'seq', 'head', 'at', 'keep', 'born', 'dmax', 'fmax')
 if not meta[1] then
-  -- A new incarnation: entries that an earlier one left in the log are not in its chain.
+  -- A new incarnation: entries that an earlier one left in the log do not belong to its chain.
   redis.call('DEL', LOG)
   meta = { NONCE, ARGV[2], ARGV[3], '0', NONCE, int(NOW), ARGV[4], int(NOW), DMAX, FMAX }
   redis.call('HSET', META, 'inc', meta[1], 'layout', meta[2], 'buckets', meta[3], 'seq', meta[4], 'head', meta[5],
@@ -38,7 +37,7 @@ end
 local INCARNATION, BORN = meta[1], tonumber(meta[8])
 local SEQUENCE, HEAD, AT = tonumber(meta[4]), meta[5], tonumber(meta[6])
 local KEEP, MAX_STALENESS = tonumber(meta[7]), tonumber(meta[9])
--- Nodes of an earlier version write none.
+-- A node of an earlier version writes none.
 local MAX_FAILOVER = tonumber(meta[10] or '0')
 if not (BORN and SEQUENCE and HEAD and AT and KEEP and MAX_STALENESS and MAX_FAILOVER) then
   return { NONCE, 'untrusted', NOW }
@@ -46,8 +45,8 @@ end
 if KEEP < tonumber(ARGV[4]) then
   redis.call('HSET', META, 'keep', ARGV[4])
   if SEQUENCE > 0 then
-    -- Revocations until now are remembered for the shorter time. If the time of an earlier change
-    -- is not over yet, the shortest time counts.
+    -- Revocations until now are kept for the shorter time. If an earlier increase still matters,
+    -- the shorter of both times counts.
     local last, from = redis.call('HMGET', META, 'grew', 'from'), KEEP
     if tonumber(last[1]) and NOW < tonumber(last[1]) + tonumber(ARGV[4]) then
       from = math.min(from, tonumber(last[2]) or 0)
@@ -69,7 +68,7 @@ if ARGV[7] ~= '' and NOW > tonumber(ARGV[7]) then
   return { NONCE, 'late', NOW }
 end
 
--- Makes a key live to at least `at`, and never shortens its life.
+-- Makes a key live until `at` at least, and never shortens its life.
 local function live_until(key, at)
   if redis.call('PEXPIRETIME', key) < at then
     redis.call('PEXPIREAT', key, int(at))

@@ -1,9 +1,9 @@
-//! The scripts, and their calls. The scripts are constant texts, so that a server keeps one of each
-//! and no value ever becomes code.
+//! The scripts (`docs/protocol.md`, section 2) and their calls. The scripts are constant texts, so
+//! that a server caches one of each and no value ever becomes code.
 //!
 //! | first line | refused when out of memory | scripts |
 //! |--|--|--|
-//! | `#!lua` | yes, whole: nothing of it has run | those that open or rotate |
+//! | `#!lua` | yes, before anything of it runs | those that open or rotate |
 //! | `#!lua flags=allow-oom` | no | revocations |
 //! | `#!lua flags=no-writes` | no | those that only read |
 
@@ -45,9 +45,9 @@ pub(crate) struct Parts {
     pub(crate) client: Arc<Client>,
     pub(crate) keyspace: Keyspace,
     pub(crate) demands: Demands,
-    /// Asks the replicas of the server for proofs, if answers need them.
+    /// Asks the server's replicas for proofs; `None` if answers need none.
     pub(crate) prover: Option<Prover>,
-    /// Reads the settings of the servers, once the store serves.
+    /// Reads the settings of the servers at intervals; `None` while connecting.
     pub(crate) _lookout: Option<Lookout>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Context<'a> {
 
 impl Parts {
     /// Returns the context of an operation with this deadline. Restarts the task that asks replicas
-    /// for proofs, if the runtime has ended on which it ran.
+    /// for proofs, if its runtime has ended.
     pub(crate) fn until(&self, deadline: Instant) -> Context<'_> {
         self.prover.iter().for_each(Prover::keep_at_work);
         Context { client: &self.client, keyspace: &self.keyspace, demands: &self.demands, deadline }
@@ -113,8 +113,8 @@ impl Demands {
         self.staleness.load(Ordering::Relaxed)
     }
 
-    /// Returns true if the bucket of a page has these values, and this bound of a failover. A node
-    /// that only reads would never write them otherwise.
+    /// Returns true if the page's bucket has at least these values and this failover bound. If not,
+    /// the reader has to touch the bucket: reads alone would never write them.
     pub(crate) fn are_met_by(&self, page: &LogPage, failover_millis: u64) -> bool {
         saturating_millis(page.keep) >= self.keep_millis()
             && saturating_millis(page.max_staleness) >= self.staleness_millis()
@@ -153,9 +153,9 @@ macro_rules! scripts {
 scripts! {
     /// Opens a session.
     OPEN = "#!lua", "meta.lua", "emit.lua", "user.lua", "open.lua";;
-    /// Exchanges a refresh token's counter.
+    /// Uses up a refresh token: advances the session's counter, or detects reuse.
     ROTATE = "#!lua", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = true", "rotate.lua";;
-    /// The same when out of memory: revokes on reuse, and otherwise changes nothing.
+    /// The same when out of memory: revokes on reuse, otherwise changes nothing.
     ROTATE_OUT_OF_MEMORY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = false", "rotate.lua";;
     /// Ends one session.
     REVOKE_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_session.lua";;
@@ -165,15 +165,15 @@ scripts! {
     REVOKE_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_all.lua";;
     /// Lists a page of a user's sessions.
     SESSIONS = "#!lua flags=no-writes", "sessions.lua";;
-    /// Revokes a thing of another issuer.
+    /// Denies an external id.
     DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "deny.lua";;
-    /// Ends a session whose end the store may have lost.
+    /// Republishes the end of a session.
     REPUBLISH_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_session.lua";;
-    /// Revokes an access token whose mark the store may have lost.
+    /// Republishes the revocation of an access token.
     REPUBLISH_TOKEN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_token.lua";;
-    /// Puts back a generation that the store may have lost.
+    /// Republishes a `revoke_all`.
     REPUBLISH_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_all.lua";;
-    /// Denies a thing of another issuer again, whose denial the store may have lost.
+    /// Republishes a denial.
     REPUBLISH_EXTERNAL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "republish_external.lua";;
     /// Returns the rights that are missing.
     RIGHTS = "#!lua flags=no-writes", "rights.lua";;
@@ -189,9 +189,9 @@ pub(crate) struct ScriptCall {
     keys: Vec<String>,
     /// The arguments after the seven of `meta.lua`.
     arguments: Vec<Vec<u8>>,
-    /// True if the script rejects the call after its deadline, when its caller no longer waits.
+    /// True if the script rejects the call after its deadline, when no caller waits any more.
     expires: bool,
-    /// True if the call may be repeated after its connection broke, when it is unknown if it ran.
+    /// True if the call may be repeated after its connection broke, although it may have run.
     pub(crate) repeatable: bool,
 }
 
@@ -222,21 +222,20 @@ impl ScriptCall {
         Self::new(script, bucket, keys, arguments)
     }
 
-    /// Lets the script reject the call after its caller has given up.
+    /// Makes the script reject the call after its deadline.
     pub(crate) fn expiring(self) -> Self {
         Self { expires: true, ..self }
     }
 
-    /// Allows to repeat the call after its connection broke.
+    /// Allows a repetition after the connection broke.
     pub(crate) fn repeatable(self) -> Self {
         Self { repeatable: true, ..self }
     }
 
     /// Runs the script.
     ///
-    /// It is sent again in three cases only: the server did not know the script; it ran too late,
-    /// reported so, and thus did nothing; or
-    /// [`may_repeat`](Client::may_repeat) allows it.
+    /// The call is sent again in three cases: the server did not know the script, the script ran
+    /// too late, or [`may_repeat`](Client::may_repeat) allows it.
     pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
         let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());
@@ -254,7 +253,7 @@ impl ScriptCall {
                 "late" if was_late => return Err(CommandError::timeout().into()),
                 "late" => was_late = true,
                 "layout" => return Err(other_layout(context.keyspace, answer.rest)),
-                "untrusted" => return Err(CommandError::untrusted("a record that cannot be read").into()),
+                "untrusted" => return Err(CommandError::untrusted("the record cannot be read").into()),
                 _ => return Ok(answer),
             }
         }
@@ -264,10 +263,11 @@ impl ScriptCall {
     async fn attempt(&self, context: Context<'_>) -> Result<ScriptAnswer, CommandError> {
         let Context { client, deadline, .. } = context;
         let mut checkout = client.checkout(self.bucket, deadline).await?;
-        // A call that could not be confirmed afterwards is not even begun.
+        // Sends nothing if the answer could not be confirmed.
         checkout.confirm()?;
         if !self.repeatable && checkout.has_rested() {
-            // A read, which is repeated on another connection if this one is dead.
+            // The connection may be dead: a read finds that out, and may be repeated, unlike this
+            // call.
             let reads = [Meta::read(context.keyspace, self.bucket)];
             let (answer, awake) = client.strict_read(self.bucket, &reads, deadline).await?;
             answer.now.inspect_err(|_| awake.discard())?;
@@ -278,7 +278,7 @@ impl ScriptCall {
             self.expires.then(|| client.now().saturating_add(deadline.saturating_duration_since(Instant::now())));
         let command = |name: &str, script: &str| self.command(context, name, script, &nonce, ends);
         let value = match checkout.command(&command("EVALSHA", &self.script.hash), deadline).await {
-            // Never SCRIPT LOAD: in a cluster it goes to all nodes, and hangs on one that is dead.
+            // `SCRIPT LOAD` would cost one more round trip.
             Err(error) if error.is_unknown_script() => {
                 checkout.command(&command("EVAL", self.script.text), deadline).await
             }
@@ -311,7 +311,7 @@ impl ScriptCall {
 fn other_layout(keyspace: &Keyspace, mut rest: Reply) -> StoreError {
     let (layout, buckets) = (rest.text().unwrap_or_default(), rest.text().unwrap_or_default());
     let text = format!(
-        "the store has layout {layout:.8} with {buckets:.8} buckets, this node layout {LAYOUT} with {}",
+        "the data have layout {layout:.8} with {buckets:.8} buckets, and this node uses layout {LAYOUT} with {}",
         keyspace.buckets()
     );
     StoreError::new(StoreErrorKind::Layout).with_source(text)
@@ -321,7 +321,7 @@ fn other_layout(keyspace: &Keyspace, mut rest: Reply) -> StoreError {
 pub(crate) fn answered(value: Value, nonce: &str) -> Result<ScriptAnswer, CommandError> {
     let mut reply = Reply::of(value)?;
     if reply.text()? != nonce {
-        return Err(CommandError::untrusted("the answer to another call"));
+        return Err(CommandError::untrusted("the answer belongs to another call"));
     }
     let (status, now) = (reply.text()?, reply.time()?);
     Ok(ScriptAnswer { now, status, rest: reply })
@@ -330,8 +330,9 @@ pub(crate) fn answered(value: Value, nonce: &str) -> Result<ScriptAnswer, Comman
 /// Returns 128 random bits, as text.
 fn nonce() -> Result<String, CommandError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|_| CommandError::new(StoreErrorKind::Unavailable, false, "no random numbers from the system"))?;
+    getrandom::fill(&mut bytes).map_err(|_| {
+        CommandError::new(StoreErrorKind::Unavailable, false, "the operating system gave no random numbers")
+    })?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

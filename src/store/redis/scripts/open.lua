@@ -1,14 +1,13 @@
 
 -- Opens a session. With a cap it looks at 512 fields and 1000 members of the index at most, and
--- evicts 100 sessions.
--- ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 began ('' if not given), 14 max sessions (0: no
--- cap), 15 label.
+-- evicts at most 100 sessions. ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 began ('' if not
+-- given), 14 max sessions (0: no cap), 15 label.
 local field, tag, label = ARGV[9], ARGV[10], ARGV[15]
 local idle, absolute, cap = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[14])
 
--- The generation cannot decide this: it may be far ahead, if the clock once was. A revocation in
--- the future was made before the clock was put back, so at the latest now. Logins that are under
--- way are refused, and those that begin later are not.
+-- `g` cannot decide this: it may be far ahead, if the clock once was. An ALL_REVOKED in the future
+-- was written before the clock was set back, so no later than now. So logins in progress are
+-- refused, and those that begin later are not.
 if ALL_REVOKED > NOW then
   ALL_REVOKED = NOW
   redis.call('HSET', USER, 'r', int(NOW))
@@ -20,7 +19,7 @@ if redis.call('HEXISTS', USER, field) == 1 then
   return { NONCE, 'exists', NOW }
 end
 
--- Bounds for each login: the next logins do the rest.
+-- Bounds of the work of one login. The next logins do the rest.
 local SMALL, PAGE, LOOKED_AT, MOST_LOOKED_AT, EVICTED = 512, 192, 200, 1000, 100
 
 -- Builds the index: at once if the user has few fields, otherwise a page at a time.
@@ -69,8 +68,8 @@ local function make_room()
   if #gone > 0 then
     redis.call('ZREM', INDEX, unpack(gone))
   end
-  -- Members that were not looked at may have expired. So they count only under a cap that is larger
-  -- than the look.
+  -- The members beyond `fields` may have expired. So they count only under a cap that exceeds
+  -- `fields`.
   local count = #live
   if cap + EVICTED > MOST_LOOKED_AT then
     count = redis.call('ZCARD', INDEX)
@@ -107,7 +106,7 @@ local record = {
 local fields = { field, encode(record), 'o', int(record.generation) }
 local said, kept = string.match(fences[4] or '', '^([%d.]*):(.*)$')
 if said then
-  -- A revocation of all sessions has a session to end from here on.
+  -- From here on, `revoke_all` has a session to end.
   fields[5], fields[6] = 'e', said .. ';' .. kept
 end
 redis.call('HSET', USER, unpack(fields))

@@ -1,11 +1,11 @@
 
--- Puts back a generation that may have been lost. Never a new one, which would end the sessions
--- that were opened since. Looks at one record and a page of pruning.
+-- Republishes a `revoke_all` with its own generation: a new one would end the sessions that were
+-- opened since. Looks at one record and a page of pruning.
 --
--- revoke_all set the generation one above its own time, at least. So logins that began by then are
--- refused, and later ones are not. Logged for `keep`, not only for as long as the entry that was
--- lost: if sessions came back alive, tokens were minted since.
--- ARGV: 9 generation, 10 field of the session that stays ('' for none), 11 until.
+-- The generation is at least one above the time of that `revoke_all`. So logins that began before
+-- it are refused, and later ones are not. The entry lasts for `keep`, longer than the lost one: if
+-- sessions came back alive, nodes may have minted tokens since. ARGV: 9 generation, 10 field of the
+-- session that stays ('' for none), 11 until.
 local generation, field = tonumber(ARGV[9]), ARGV[10]
 if tonumber(ARGV[11]) <= NOW or generation <= GENERATION then
   return republished()

@@ -1,9 +1,8 @@
 
--- Ends a session whose end the store may have lost. A record that was lost is made again, ended, so
--- that of many nodes that republish it only the first writes. Logged for `keep`, not only for as
--- long as the entry that was lost: if the record came back alive, tokens were minted since. Looks
--- at one record and a page of pruning.
--- ARGV: 9 field, 10 tag, 11 until.
+-- Republishes the end of a session. Creates a lost record anew, ended, so that of many nodes only
+-- the first writes. The entry lasts for `keep`, longer than the lost one: if the record came back
+-- alive, nodes may have minted tokens since. Looks at one record and a page of pruning. ARGV: 9
+-- field, 10 tag, 11 until.
 local field = ARGV[9]
 if tonumber(ARGV[11]) <= NOW then
   return republished()

@@ -1,11 +1,10 @@
 
--- Ends all sessions of a user but one, by a generation that none of them has. Looks at 128 fields
--- at most.
+-- Ends all sessions of a user but one, by a generation above theirs. Looks at 128 fields at most.
 -- ARGV: 9 field of the session that stays ('' for none).
 local field = ARGV[9]
--- A repetition that ends nothing moves `r` only if it is older than this. A login takes less time,
--- so no caller can refuse every login of a user by repeating the call. A password change long after
--- the last revocation still overtakes the logins that began before it.
+-- A repetition that ends nothing moves `r` only if `r` is older than this. Otherwise a caller could
+-- block all logins of a user by repeating the call: a login takes less time. A password change long
+-- after the last revocation still supersedes the logins that began before it.
 local LONGEST_LOGIN = 10000
 
 local kept = field ~= '' and decode(redis.call('HGET', USER, field))
@@ -27,8 +26,8 @@ if is_last and not spared then
   return unchanged(last.sequence, 'u', SUBJECT, sid_of(last.field), int(GENERATION), NOW + KEEP)
 end
 
--- Exact for a count of fields that takes little time. Beyond that: true if a session was spared the
--- last time, or opened since.
+-- Exact for few fields, which bounds the time. Beyond that: true if a session was spared the last
+-- time, or opened since.
 local found
 if redis.call('HLEN', USER) <= 128 then
   found = false

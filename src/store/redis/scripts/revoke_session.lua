@@ -1,8 +1,8 @@
 
--- Ends one session, and logs it unless the log has its end already. A record that is absent is
--- logged too, since it may have been lost while its tokens live. It is made anew, ended, so that a
--- repetition changes nothing. Looks at one record and a page of pruning.
--- ARGV: 9 field, 10 tag.
+-- Ends one session, and logs it unless the log has its end already. An absent session is logged
+-- too: its record may have been lost while its tokens live. The script creates the record, ended,
+-- so that a repetition changes nothing. Looks at one record and a page of pruning. ARGV: 9 field,
+-- 10 tag.
 local field, tag = ARGV[9], ARGV[10]
 local r = decode(redis.call('HGET', USER, field))
 if r and r.tag ~= tag then
@@ -19,7 +19,7 @@ local found = r and alive(r)
 if r and is_unlogged(r) then
   log_end(field, r)
 else
-  -- An expired one too: its access tokens may be accepted within the leeway.
+  -- Also an expired session: nodes may accept its access tokens within the leeway.
   end_session(field, r or tombstone(tag))
 end
 prune()

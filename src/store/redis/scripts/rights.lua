@@ -1,4 +1,4 @@
--- Returns those commands of the scripts and reads that the user may not run. Writes nothing.
+-- Returns the commands of scripts and reads that the user may not run. Writes nothing.
 --
 -- KEYS: 1 m, 2 log, 3 user, 4 labels, 5 denied, 6 index. ARGV: 1 nonce; 2-7 as in meta.lua, unused
 -- here.

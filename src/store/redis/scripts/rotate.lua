@@ -1,7 +1,7 @@
 
 -- Exchanges a counter. Looks at one record and a page of pruning. MAY_ADVANCE is false in the
--- script that runs out of memory: it revokes on reuse, and otherwise changes nothing.
--- ARGV: 9 field, 10 tag, 11 counter, 12 idle, 13 grace.
+-- script that runs when out of memory: it revokes on reuse, otherwise changes nothing. ARGV: 9
+-- field, 10 tag, 11 counter, 12 idle, 13 grace.
 local field, tag, counter = ARGV[9], ARGV[10], tonumber(ARGV[11])
 local idle, grace = tonumber(ARGV[12]), tonumber(ARGV[13])
 
@@ -30,12 +30,12 @@ local function successor(status)
   return { NONCE, status, NOW, r.counter, r.generation, r.rotated, r.refresh }
 end
 
--- A clock that was put back has passed no time: it must not make a grace of zero replay.
+-- If the clock was set back, no time has passed, and a grace of zero must still not replay.
 if counter == r.counter - 1 and math.max(NOW - r.rotated, 0) < grace then
   return successor('replayed')
 end
--- Ahead of the record: it was rolled back, and the token, whose signature is good, is newer. The
--- last number that four bytes hold has no successor.
+-- A counter ahead of the record: the record was rolled back, and the verified token is newer. The
+-- largest u32 has no successor.
 if counter >= r.counter and counter < 4294967295 then
   if not MAY_ADVANCE then
     return { NONCE, 'full', NOW }

@@ -1,6 +1,6 @@
--- Lists a page of a user's fields with their labels. Writes nothing. Looks at about `limit` fields:
--- the caller bounds it. For a hash in the compact encoding the server's hash-max-listpack-entries
--- bounds it.
+-- Lists a page of a user's fields with their labels. Writes nothing. Looks at about `limit` fields,
+-- which the caller bounds. A hash in the compact encoding is read as a whole, bounded by the
+-- server's hash-max-listpack-entries.
 --
 -- KEYS: 1 m, 2 log, 3 user, 4 labels.
 -- ARGV: 1 nonce, 2 layout, 3 buckets, 4-7 unused here, 8 subject, 9 cursor, 10 limit.

@@ -1,3 +1,3 @@
 
--- The bucket exists and is ours. There is nothing more to do.
+-- meta.lua has made and checked the bucket.
 return { NONCE, 'ok', NOW, INCARNATION, BORN }

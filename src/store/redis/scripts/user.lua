@@ -1,24 +1,23 @@
 
 -- A user's sessions. KEYS: 3 user, 4 labels, 5 index. ARGV: 8 subject.
 --
--- Redis runs one script at a time. So each looks at a bounded number of fields, however many the
--- user has. A page of HSCAN is bounded by its COUNT, and for a hash in the compact encoding by the
--- server's hash-max-listpack-entries.
+-- Redis runs one script at a time. So each script looks at a bounded number of fields, however many
+-- the user has. COUNT bounds a page of HSCAN, except for a hash in the compact encoding: there the
+-- server's hash-max-listpack-entries does.
 local USER, LABELS, INDEX, SUBJECT = KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 
 local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e', 'x')
--- The first generation that is alive, the highest that was ever given to a session, and the time up
--- to which logins that have begun are refused.
+-- The lowest generation that is alive, the highest that any session had, and the time by which a
+-- login must not have begun.
 local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
 local ALL_REVOKED = tonumber(fences[3] or '-1')
--- The progress of the index of live sessions: false if no cap was ever in use, 'done', or a cursor
--- of HSCAN.
+-- The progress of the index of live sessions: false without any cap, 'done', or a cursor of HSCAN.
 local INDEXED = fences[5]
 if not (GENERATION and HIGHEST and ALL_REVOKED) then
   return { NONCE, 'untrusted', NOW }
 end
 
--- record.rs describes the layout.
+-- `Record` in keys.rs describes the layout.
 local RECORD, RECORD_SIZE = '>c8I8I8I8I8I8I4B', 53
 
 local function encode(r)
@@ -47,7 +46,7 @@ local function was_revoked(r)
 end
 
 -- Returns true if a session has ended and the log does not have its end. A sequence above the
--- newest one is of a log that was lost together with its `m`.
+-- newest one belongs to a log that was lost together with its `m`.
 local function is_unlogged(r)
   return was_revoked(r) and (r.flags < LOGGED or r.absolute > SEQUENCE)
 end
@@ -56,8 +55,8 @@ local function alive(r)
   return not was_revoked(r) and r.generation >= GENERATION and NOW < r.refresh
 end
 
--- keys.rs: 'g', 'o', 'r', 'e', 'x', 'c' are ours, '!' starts the mark of a token, '=' escapes a
--- session's id.
+-- keys.rs: 'g', 'o', 'r', 'e', 'x', 'c' are no sessions, '!' starts the mark of a token, '='
+-- escapes a session's id.
 local function is_session(field)
   return #field > 1 and string.sub(field, 1, 1) ~= '!'
 end
@@ -70,16 +69,15 @@ local function sid_of(field)
 end
 
 -- Logs the end of a session, then notes the entry's sequence in the record, in place of the
--- absolute end. If the first step fails (a right that is missing), the session is dead all the
--- same, and the next script that meets it logs it.
+-- absolute end. If the first step fails (a missing right), the session is dead nevertheless, and
+-- the next script that reads it logs its end.
 local function log_end(field, r)
   emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
   r.flags, r.absolute = REVOKED + LOGGED, SEQUENCE
   redis.call('HSET', USER, field, encode(r))
 end
 
--- Ends a session. Its record stays, as large as it was, to distinguish a revoked session from an
--- unknown one.
+-- Ends a session. Its record stays, to distinguish a revoked session from an unknown one.
 local function end_session(field, r)
   r.flags, r.rotated = r.flags + REVOKED, NOW
   r.refresh, r.absolute = math.min(r.refresh, NOW), math.min(r.absolute, NOW)
@@ -87,7 +85,7 @@ local function end_session(field, r)
   redis.call('HDEL', LABELS, field)
   live_until(USER, NOW + KEEP)
   log_end(field, r)
-  -- Last: an eviction that could not be logged is found in the index by the next one.
+  -- Last: the next eviction finds a session in the index whose end could not be logged.
   if INDEXED then
     redis.call('ZREM', INDEX, field)
   end
@@ -104,7 +102,7 @@ local function index_live(page)
       last = math.max(last, r.refresh)
     end
   end
-  -- The stack of Lua does not hold more arguments at once.
+  -- Lua's stack limits the arguments of one call.
   for i = 1, #members, 1000 do
     redis.call('ZADD', INDEX, unpack(members, i, math.min(i + 999, #members)))
   end
@@ -140,8 +138,8 @@ local function last_end_of_all()
   return { sequence = sequence, field = field, is_last = is_last == ':' }
 end
 
--- Ends all sessions of an earlier generation but `kept` (a live record at `field`, or false), and
--- logs it. Nothing is unlinked: the marks of single tokens must outlive it. `state` is ':' if no
+-- Ends all sessions of a lower generation but `kept` (a live record at `field`, or false), and logs
+-- it. The user's hash stays: the marks of single tokens must outlive this. `state` is ':' if no
 -- other session is alive then, else ';'.
 local function end_all(generation, revoked, field, kept, state)
   redis.call('HSET', USER, 'g', int(generation), 'r', int(revoked))
@@ -178,9 +176,8 @@ local function is_over(field, value)
     or (r.generation < GENERATION and GENERATION + KEEP <= NOW)
 end
 
--- Removes a few fields that are over, and adds live sessions that an index lacks (a backup that was
--- restored, a script that ended half-way). Whatever the fields contain, it never makes the script
--- fail.
+-- Removes a few fields that are over, and adds live sessions that the index lacks (a restored
+-- backup, a script that failed half-way). No content of the fields makes the script fail.
 local function prune()
   local pruned = pcall(function()
     local cursor = redis.call('HGET', USER, 'c') or '0'

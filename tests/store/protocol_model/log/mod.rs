@@ -1,4 +1,4 @@
-//! Protocol 7.1: the head start, the horizon H, reading back, and the era.
+//! Protocol section 7: the head start, the horizon H, reading back, and the era.
 //!
 //! Two servers hold a log each. One is the primary; the other copies it as its replica. A failover
 //! makes the other server the primary with what it has, and the old one can be read and written for
@@ -33,7 +33,7 @@ pub struct State {
     broken: Option<Broken>,
 }
 
-/// A promise that a step has broken.
+/// A promise that a step broke.
 #[derive(Clone, Copy, Debug, Hash)]
 enum Broken {
     ChainBreaksWithoutFault,
@@ -85,7 +85,7 @@ pub struct Log {
     pub has_own: bool,
     /// A page that A reads back can be slow.
     pub has_pages: bool,
-    /// A must notice each revocation that the store has lost.
+    /// A must notice each revocation that the store lost.
     pub must_notice: bool,
 }
 
@@ -133,7 +133,7 @@ impl Model for Log {
     }
 
     fn is_goal(&self, state: &State) -> bool {
-        // A alone decides on a new token, and has read all of the log after each fault.
+        // A decides locally on a new token, and has read the whole log after each fault.
         let world = &state.world;
         let had_faults = world.failovers == self.failovers && world.flushes == self.flushes;
         had_faults && state.a.is_settled(world) && world.iat[1].is_some() && state.a.accepts(self, world, 1)

@@ -13,7 +13,7 @@ struct List {
     gap: Option<Gap>,
 }
 
-/// Times between which tokens are asked of the store although they are later than H.
+/// A period after H whose tokens A still checks at the store.
 #[derive(Clone, Copy, Debug, Hash)]
 struct Gap {
     from: u8,
@@ -59,7 +59,7 @@ pub struct Node {
     gap: Option<Gap>,
     /// The next nonce to read back, until the node has joined its list or the log's end.
     back: Option<u8>,
-    /// The nonce of a page that was asked for, while the epoch lasts or not.
+    /// The nonce of the requested page, and whether its epoch still lasts.
     page: Option<(u8, bool)>,
     list: List,
     /// The nonces of this epoch, until then.
@@ -69,7 +69,8 @@ pub struct Node {
     asked: Option<Strict>,
     /// The nonces of own revocations that the node has not met in the log.
     own: [Option<u8>; 2],
-    /// The last fence has read to the head, nothing is left to read back, and own ones are judged.
+    /// The last fence read to the head, nothing is left to read back, and own revocations are
+    /// judged.
     has_judged: bool,
     /// Own revocations that counted as seen for their number.
     seen_by_number: u8,
@@ -132,8 +133,8 @@ impl Node {
         is_at_head && self.has_judged && self.fence_config == world.failovers
     }
 
-    /// Returns true if A has read all of the primary's log, and knows a revocation that is not in
-    /// it, and does not know that.
+    /// Returns true if A has read the primary's whole log and knows a revocation that is missing
+    /// there, without having noticed.
     pub fn has_unnoticed_loss(&self, world: &World) -> bool {
         self.is_settled(world) && self.deny & !world.revoked(world.primary) & !self.missing != 0
     }
@@ -187,7 +188,7 @@ impl Node {
         }
     }
 
-    /// The error that a rule prevents: what has a number that was read counts as seen.
+    /// The error that a rule prevents: an own revocation counts as seen if its sequence was read.
     fn forgets_own_by_number(&mut self, world: &World, seq: u8) {
         for token in TOKENS {
             if self.own[token].is_some_and(|nonce| world.entry(nonce).seq <= seq) {
@@ -345,7 +346,7 @@ impl State {
         }
     }
 
-    /// Checks that what A has just judged missing is not in the log.
+    /// Checks that the revocations that A just judged missing are not in the log.
     fn judges(&mut self, model: &Log) {
         let is_there = self.world.revoked(self.a.fence) & self.a.missing != 0;
         if is_there && !model.has(Rule::MissingJudgedAtEnd) {

@@ -4,9 +4,9 @@ use super::{BOUND, Log, PATIENCE, SERVERS, State, Step, TOKENS};
 
 /// The number of entries that the table can hold.
 pub const MOST: usize = 5;
-/// The model's time when it starts. Earlier times are those of the past.
+/// The time at which the model starts. Earlier times lie before it.
 const START: u8 = 4;
-/// When the first token was minted: later than H and the margin, earlier than a gap.
+/// The time of issue of the first token: later than H plus the margin, earlier than a gap.
 const MINTED: u8 = 2;
 /// The token that was revoked before the model starts.
 const PAST: usize = 2;

@@ -1,17 +1,17 @@
-//! The primaries of a cluster, each over connections of its own: one that hangs or is dead affects
-//! only its own buckets.
+//! The primaries of a cluster, each over connections of its own. So a primary that hangs or is dead
+//! affects only its own buckets.
 //!
-//! redis has a connection to a whole cluster, which is not used. While one primary hangs, it delays
-//! the calls to all others, for more than a second at a time (measured on 1.8). See redis-rs#2092,
-//! which was closed with 1.4, and redis-rs#2277, which is open. Use that connection when a primary
-//! under `SIGSTOP` delays no call to another one.
+//! This crate does not use the cluster connection of redis. While one primary hangs, that
+//! connection delays calls to all others, for more than a second at a time (measured on 1.8;
+//! redis-rs#2092, closed with 1.4; redis-rs#2277, open). Use it when a primary under `SIGSTOP`
+//! delays no call to another one.
 //!
-//! The cluster asks a node which primary holds a bucket when the first call needs it, and again
-//! when there is **doubt**. Doubt means that the primary answered `MOVED` or another error about
-//! its state, or not at all. There is one query at a time, for all callers that wait for it. After
-//! it there is none for a pause, which doubles up to a second as long as there is doubt. Until then
-//! all calls use the old answer. A caller that got `MOVED` knows that the answer is wrong, and asks
-//! again after the shortest pause.
+//! [`Cluster`] asks a node for the primary of each bucket at the first call, and again when there
+//! is **doubt**. Doubt means that a primary answered `MOVED` or another error about its state, or
+//! not at all. There is one query at a time, for all callers that wait for it. A pause follows,
+//! which doubles up to a second as long as there is doubt. Meanwhile all calls use the old answer.
+//! A caller that got `MOVED` knows that the old answer is wrong, and asks again after the shortest
+//! pause.
 
 mod topology;
 
@@ -48,8 +48,7 @@ type TopologyQuery = Shared<BoxFuture<Result<Arc<Topology>, CommandError>>>;
 pub(crate) struct Cluster {
     connector: Arc<Connector>,
     config: ConnectionConfig,
-    /// The nodes that the application named: the first to be asked, and again if all others are
-    /// gone.
+    /// The nodes that the application named, to be asked first, and again if all others are gone.
     named: Vec<Address>,
     buckets: u32,
     table: Mutex<Table>,
@@ -71,16 +70,16 @@ struct Table {
     query: Option<(TopologyQuery, Instant)>,
     /// The time and result of the last one.
     last: Option<(Instant, Result<(), CommandError>)>,
-    /// The pause after it before doubt alone is a reason for another one.
+    /// The pause after the last query before doubt alone causes another one.
     pause: Duration,
-    /// Another node is asked first each time.
+    /// Number of the node that the next question goes to first. It rotates.
     turn: usize,
-    /// The guard's count of suspicions when all of it was learnt.
+    /// The guard's count of suspicions that this table reflects.
     suspicions: u64,
 }
 
 impl Cluster {
-    /// Creates an empty table. The nodes are asked by the first call.
+    /// Creates an empty table. The first call asks the nodes.
     pub(crate) fn new(connector: Arc<Connector>, config: ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
         let table = Table {
             primaries: Vec::new(),
@@ -94,7 +93,7 @@ impl Cluster {
         Ok(Self { named: connector.nodes()?, connector, config, buckets, table: Mutex::new(table) })
     }
 
-    /// Returns the rules by which answers count.
+    /// Returns the rules that decide whether answers count.
     fn guard(&self) -> &Arc<Guard> {
         self.connector.guard()
     }
@@ -107,7 +106,7 @@ impl Cluster {
             Some(primary) if !primary.connections.is_doubted() => primary,
             _ => {
                 let outcome = self.ask(None, deadline).await;
-                // If no answer names another one, the known one is asked all the same.
+                // If no answer names another primary, the call goes to the known one.
                 let unknown = || CommandError::new(StoreErrorKind::Unavailable, false, "no primary holds the bucket");
                 self.table().primary(bucket).ok_or_else(|| outcome.err().unwrap_or_else(unknown))?
             }
@@ -115,7 +114,7 @@ impl Cluster {
         primary.connections.checkout(deadline).await
     }
 
-    /// Asks for a bucket's new primary, after `MOVED`. The node that answered so knows best.
+    /// Asks for a bucket's new primary, after `MOVED`. The node that answered it knows best.
     pub(crate) async fn follow(&self, bucket: u32, deadline: Instant) {
         let (first, last) = {
             let table = self.table();
@@ -142,13 +141,13 @@ impl Cluster {
     }
 
     /// Asks the nodes, together with all simultaneous callers, and stores their answer. `first` is
-    /// a node that has answered itself that the bucket is elsewhere.
+    /// the node that answered `MOVED`.
     async fn ask(&self, first: Option<&Address>, deadline: Instant) -> Result<(), CommandError> {
         let query = {
             let mut table = self.table();
             match &table.query {
                 // A query that a caller waits for has ended by then. One that all callers have left
-                // may have been answered long ago.
+                // makes no progress.
                 Some((query, began)) if began.elapsed() <= self.limit() => query.clone(),
                 _ => {
                     let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };
@@ -190,14 +189,12 @@ impl Cluster {
         boxed.shared()
     }
 
-    /// Returns the time limit of a query: each node has the timeout, and other nodes may have been
-    /// asked before it.
+    /// Returns the time limit of a query: each node has the timeout, and may be asked after others.
     fn limit(&self) -> Duration {
         self.config.timeout.saturating_mul(2)
     }
 
-    /// Stores an answer. The first of the callers that waited for it does so; the others find it
-    /// done.
+    /// Stores an answer, unless another caller that waited for it has done so.
     fn settle(&self, query: &TopologyQuery, answer: Result<Arc<Topology>, CommandError>) -> Result<(), CommandError> {
         let mut table = self.table();
         if !table.query.as_ref().is_some_and(|(current, _)| current.ptr_eq(query)) {
@@ -217,7 +214,7 @@ impl Cluster {
         outcome
     }
 
-    /// Returns the primaries of an answer. One that is a primary still keeps its connections.
+    /// Returns the primaries of an answer. Those that were primaries before keep their connections.
     fn primaries(&self, table: &Table, topology: &Topology) -> Result<Vec<Option<Arc<Primary>>>, CommandError> {
         let known = table.primaries.iter().flatten();
         let mut known: HashMap<_, _> = known.map(|primary| (&primary.address, Arc::clone(primary))).collect();
@@ -233,7 +230,7 @@ impl Cluster {
 
     /// Creates the connections to a primary.
     fn primary(&self, address: &Address) -> Result<Primary, CommandError> {
-        let unusable = |_| CommandError::new(StoreErrorKind::Rejected, false, "an address that cannot be used");
+        let unusable = |_| CommandError::new(StoreErrorKind::Rejected, false, "the address cannot be used");
         let source = self.connector.source(Some(address), &self.config).map_err(unusable)?;
         Ok(Primary { address: address.clone(), connections: Connections::new(source, &self.config, self.guard()) })
     }

@@ -1,4 +1,4 @@
-//! The topology of a cluster: the primary that holds each bucket, by the answer of its nodes.
+//! The topology of a cluster: the primary that holds each bucket, as the nodes answer it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const SLOTS: u16 = 16384;
 pub(crate) struct Topology {
     /// The primary of each bucket; `None` if the cluster has none.
     pub(crate) primaries: Vec<Option<Address>>,
-    /// All nodes that hold slots, replicas as well.
+    /// All nodes that hold slots, including replicas.
     pub(crate) nodes: Vec<Address>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn ask(
         ask_one(connector, config, &node, buckets).await
     };
     let mut answers: FuturesUnordered<_> = (0..).zip(nodes).map(ask).collect();
-    let mut last = CommandError::new(StoreErrorKind::Unavailable, false, "no node to ask");
+    let mut last = CommandError::new(StoreErrorKind::Unavailable, false, "there is no node to ask");
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(topology) => return Ok(topology),
@@ -56,7 +56,7 @@ async fn ask_one(
     node: &Address,
     buckets: u32,
 ) -> Result<Topology, CommandError> {
-    let unusable = |_| CommandError::new(StoreErrorKind::Rejected, true, "an address that cannot be used");
+    let unusable = |_| CommandError::new(StoreErrorKind::Rejected, true, "the address cannot be used");
     // No decision rests on the identity of this connection.
     let config = ConnectionConfig { connections: 1, identifies: false, ..config.clone() };
     let connections =
@@ -92,8 +92,8 @@ fn parse(answer: Value, asked: &Address, buckets: u32) -> Result<Topology, Comma
         }
     }
     if topology.primaries.iter().all(Option::is_none) {
-        // A node that was taken out of the cluster, or has not met the others yet.
-        return Err(CommandError::new(StoreErrorKind::Unavailable, false, "a node that knows of no primary"));
+        // A node that was removed from the cluster, or has not met the others yet.
+        return Err(CommandError::new(StoreErrorKind::Unavailable, false, "the node knows no primary"));
     }
     Ok(topology)
 }

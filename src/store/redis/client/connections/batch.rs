@@ -1,20 +1,20 @@
-//! Batches of strict reads: reads that are asked over one connection at about the same time are
-//! sent together. One time, one role and one write check serve them all.
+//! Batches of strict reads: simultaneous reads over one connection are sent together. One time, one
+//! role and one write check serve them all.
 //!
-//! Of the commands of a strict read, only its own reads differ from the others' ([`time_and_role`],
-//! the write check). Without a batch, redis writes the first of many reads before the second one
-//! can be sent. No upstream issue found; reproduce on redis 1.8: count the writes to the socket of
-//! 100 simultaneous commands. Even without that, one `TIME` and one `ROLE` would have to serve all.
+//! Strict reads differ only in the reads themselves, not in [`time_and_role`] and the write check.
+//! And redis sends the first of many simultaneous commands in a write of its own. No upstream issue
+//! exists. To reproduce on redis 1.8, count the writes to the socket of 100 simultaneous commands.
+//! Keep the batches when that is fixed: they save `TIME` and `ROLE`.
 //!
 //! Each caller enqueues its reads, yields once, then sends the batch unless another caller already
-//! did. So all reads are sent after they were requested, and after the same `TIME`. No caller waits
-//! for one whose thread is busy. A task on the runtime of the connection sends the batch;
-//! without that runtime the connection would carry nothing either. The task ends with the latest
-//! deadline. Each caller waits until its own deadline, and one that leaves affects no other.
+//! did. So all reads are sent after they were requested, and after one `TIME`. No caller waits for
+//! another one whose thread is busy. A task sends the batch on the runtime of the connection, which
+//! the connection needs anyway. The task ends with the latest deadline. Each caller waits until its
+//! own deadline, and a caller that leaves affects no other.
 //!
-//! The error of one read is its own. A second `TIME` comes last: a stray answer in between would
-//! shift all answers behind it by one. The tag would expose another user's record. A missing record
-//! has no tag, and would be taken for this user's.
+//! The error of one read concerns that read alone. A second `TIME` comes last and shows whether a
+//! stray answer has shifted the answers. The tag shows that for a record, but a missing record has
+//! no tag: the caller would take it for its own.
 
 use std::{
     mem,
@@ -39,7 +39,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct ReadBatch(Mutex<Vec<PendingRead>>);
 
-/// The reads that are sent together, at least one.
+/// The reads that are sent together: at least one.
 pub(crate) struct ClosedBatch {
     reads: Vec<PendingRead>,
     /// The latest deadline of a caller.
@@ -48,8 +48,8 @@ pub(crate) struct ClosedBatch {
 
 /// The answers to some reads.
 pub(crate) struct StrictAnswer {
-    /// The server's time before the reads. An error if it cannot be read or the server is no
-    /// primary; that is no reason to repeat the reads.
+    /// The server's time before the reads. An error if it cannot be read or the server is not a
+    /// primary. Such an error is no reason to repeat the reads.
     pub(crate) now: Result<Timestamp, CommandError>,
     pub(crate) values: Vec<Value>,
 }
@@ -66,18 +66,18 @@ pub(crate) struct BatchAnswer {
 /// The reads of one caller.
 struct PendingRead {
     reads: Vec<Cmd>,
-    /// Sent if this is the first read of a batch.
+    /// Sent only if this is the first read of a batch.
     write_check: Cmd,
     deadline: Instant,
     answer: oneshot::Sender<Result<BatchAnswer, CommandError>>,
 }
 
-/// Starts a pipeline with the first commands of every read on which a decision rests.
+/// Starts a pipeline with the first commands of every read for a decision.
 ///
 /// `TIME` comes first, because other clients' commands may run between two of a pipeline. So the
-/// state is the one of that moment or later, and the answer is not dated after a revocation that it
-/// lacks. `ROLE`, because after `REPLICAOF` an open connection still answers, from data that grow
-/// old.
+/// state is that of this time or later, and the answer is not dated after a revocation that it
+/// lacks. `ROLE` follows, because after `REPLICAOF` an open connection still answers, from stale
+/// data.
 fn time_and_role() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(4);
     pipeline.cmd("TIME");
@@ -87,7 +87,7 @@ fn time_and_role() -> Pipeline {
 
 impl ReadBatch {
     /// Enqueues these reads, and starts their batch if no other caller does. One write check serves
-    /// the batch: it concerns the server, not the caller.
+    /// the batch, because it concerns the server.
     ///
     /// `start` sends the batch in a task on the runtime of the connection.
     pub(crate) async fn ask(
@@ -112,8 +112,8 @@ impl ReadBatch {
     /// Enqueues reads.
     fn join(&self, read: PendingRead) {
         let mut pending = self.lock();
-        // In case all callers leave before they send. So it never holds more than twice the callers
-        // that there were at once.
+        // Callers may all leave before they send. So this bounds the queue to twice the number of
+        // simultaneous callers.
         if pending.len() == pending.capacity() {
             pending.retain(PendingRead::is_waited_for);
         }
@@ -140,8 +140,8 @@ impl PendingRead {
 }
 
 impl ClosedBatch {
-    /// Sends the batch, and each answer to its caller. Calls `on_answer` first if the server has
-    /// answered.
+    /// Sends the batch, and each answer to its caller. If the server answers, calls `on_answer`
+    /// first.
     pub(crate) async fn send(self, mut multiplexed: MultiplexedConnection, on_answer: impl FnOnce()) {
         let Self { reads, latest } = self;
         let asked = Moment::now();
@@ -161,7 +161,7 @@ impl ClosedBatch {
         pipeline.cmd("TIME");
         let outcome = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut multiplexed)).await;
         if let Ok(Ok(_)) = outcome {
-            // Whether or not a caller still waits.
+            // Also if no caller waits any more.
             on_answer();
         }
         let answered = outcome.map_err(|_| CommandError::timeout()).and_then(|answer| framed(answer?));
@@ -177,7 +177,7 @@ impl ClosedBatch {
                 let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
                 Ok(BatchAnswer { answer: StrictAnswer { now, values }, write_check: write_check.clone(), asked })
             });
-            // A caller that has left does not need it.
+            // The send fails if the caller has left.
             let _ = answer.send(own);
         }
     }

@@ -7,8 +7,8 @@ use redis::{
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
-/// The most commands that wait for the writer of a connection. The default of redis (50) is for one
-/// caller; here all requests of a node share a connection.
+/// The most commands that wait for the writer of a connection. The default of redis (50) is too
+/// low, because all requests of a node share a connection.
 const PIPELINE_BUFFER: usize = 1024;
 
 /// Receives the pushes of a server.
@@ -21,9 +21,9 @@ pub(crate) struct ConnectionConfig {
     pub(crate) timeout: Duration,
     /// The count of connections to one server.
     pub(crate) connections: usize,
-    /// A connection that owes an answer for longer than this is given up.
+    /// A connection that owes an answer for longer than this is dropped.
     pub(crate) patience: Duration,
-    /// True if each server is asked for its identity.
+    /// True if each connection asks its server for its identity.
     pub(crate) identifies: bool,
     /// Receives the server's pushes, over RESP3. Such a connection carries no reads: see
     /// [`pubsub`](crate::store::redis::client::pubsub). A pool of the application keeps its own

@@ -1,5 +1,5 @@
-//! A connection: the slot that it stands in, the checkout by which a call uses it, and the record
-//! that shows if its server still answers.
+//! A connection, the slot that holds it, the checkout by which a call uses it, and the times that
+//! show if its server still answers.
 
 use std::{
     sync::{
@@ -33,11 +33,11 @@ use crate::{
 /// The number of the next connection.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// After this rest, a call that must not run twice waits until a read has been answered.
+/// After this time without an answer, a call that must not run twice first sends a read.
 ///
-/// The server may have closed the connection meanwhile. redis reports a command that was never sent
-/// like one whose answer was lost (redis-rs#1415, open), so such a call could not be repeated.
-/// Remove when redis tells the two apart.
+/// The server may have closed the connection meanwhile. redis reports a command that it never sent
+/// like one whose answer was lost (redis-rs#1415, open), so the call could not be repeated. Remove
+/// when redis tells the two apart.
 const REST: Duration = Duration::from_secs(1);
 /// The pause after the first failed attempt. Each further one doubles it.
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -51,9 +51,9 @@ pub(super) struct Connection {
     server: Option<ServerId>,
     /// The agreement of the sentinels by which it was made.
     agreement: Option<Agreement>,
-    /// The guard's count of suspicions when it began to be made.
+    /// The guard's count of suspicions when connecting began.
     suspicions: u64,
-    /// The time since which it exists.
+    /// The moment at which it was made.
     made: Moment,
     liveness: Liveness,
     /// The strict reads that are sent over it together.
@@ -101,12 +101,13 @@ struct Liveness {
 }
 
 impl Liveness {
-    /// Starts with a connection that was made now.
+    /// Starts the times of a connection that was made now.
     fn new() -> Self {
         Self { made: Instant::now(), asked: AtomicU64::new(0), answered: AtomicU64::new(0) }
     }
 
-    /// Notes that a command is about to be sent. Its caller may be gone when the answer is due.
+    /// Notes that a command is about to be sent. Called before sending, because the caller may drop
+    /// its future before the answer comes.
     fn asks(&self) {
         let _ = self.asked.compare_exchange(0, self.age(), Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -143,9 +144,9 @@ pub(super) type Attempt = Shared<BoxFuture<Result<Arc<Connection>, CommandError>
 pub(super) struct Limits {
     /// The longest time of one attempt.
     pub(super) connect_timeout: Duration,
-    /// A connection that owes an answer for longer than this is given up.
+    /// A connection that owes an answer for longer than this is dropped.
     pub(super) patience: Duration,
-    /// The rules by which answers count.
+    /// The rules that decide whether answers count.
     pub(super) guard: Arc<Guard>,
 }
 
@@ -196,7 +197,7 @@ impl ConnectionSlot {
             }
             SlotState::Ready(_) => SHORTEST_PAUSE,
             // An attempt that a caller waits for has ended by then. One that all callers have left
-            // may be in any state.
+            // makes no progress.
             SlotState::Connecting { started, pause, .. } if started.elapsed() > limits.connect_timeout => *pause,
             SlotState::Connecting { attempt, .. } => return SlotLookup::Others(attempt.clone()),
             SlotState::Empty { not_before: Some(moment), last, .. } if Instant::now() < *moment => {
@@ -209,8 +210,7 @@ impl ConnectionSlot {
         SlotLookup::New(attempt)
     }
 
-    /// Stores the outcome of an attempt. The first of the callers that waited for it does so; the
-    /// others find it done.
+    /// Stores the outcome of an attempt, unless another caller that waited for it has done so.
     pub(super) fn settle(
         &self,
         attempt: &Attempt,
@@ -231,7 +231,7 @@ impl ConnectionSlot {
                 }
             },
             SlotState::Ready(connection) => outcome.map(|_| Arc::clone(connection)),
-            // The attempt succeeded, and its connection was given up since.
+            // The attempt succeeded, and its connection was dropped since.
             _ => Err(outcome.err().unwrap_or_else(given_up)),
         }
     }
@@ -240,7 +240,7 @@ impl ConnectionSlot {
     fn drop_connection(&self, connection: &Arc<Connection>) {
         let mut state = self.lock();
         if matches!(&*state, SlotState::Ready(current) if Arc::ptr_eq(current, connection)) {
-            // Without a pause, one that breaks at once would be made again at every call.
+            // Without a pause, each call would replace a connection that breaks at once.
             let not_before = connection.liveness.made.checked_add(SHORTEST_PAUSE);
             *state = SlotState::Empty { not_before, pause: SHORTEST_PAUSE, last: given_up() };
         }
@@ -256,9 +256,9 @@ pub(super) fn never_tried() -> CommandError {
     CommandError::new(StoreErrorKind::Unavailable, true, "not connected")
 }
 
-/// Returns the error of a connection that was given up while a caller waited for it.
+/// Returns the error of a connection that was dropped while a caller waited for it.
 fn given_up() -> CommandError {
-    CommandError::new(StoreErrorKind::Unavailable, true, "the connection was given up")
+    CommandError::new(StoreErrorKind::Unavailable, true, "the connection was dropped")
 }
 
 /// A connection that one call uses.
@@ -279,7 +279,7 @@ impl Checkout {
         self.answer(command.query_async(&mut multiplexed), deadline).await
     }
 
-    /// Sends commands in one go and waits for all answers.
+    /// Sends a pipeline and waits for all answers.
     pub(crate) async fn pipeline(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, CommandError> {
         let mut multiplexed = self.connection.multiplexed.clone();
         self.answer(pipeline.query_async(&mut multiplexed), deadline).await
@@ -296,7 +296,7 @@ impl Checkout {
             Ok(answer) => answer.map_err(CommandError::from),
             Err(_) => Err(CommandError::timeout()),
         };
-        // An error that the server reports is an answer too.
+        // An error from the server is an answer too.
         if answer.as_ref().err().is_none_or(|error| !error.broken && !error.is_late()) {
             self.connection.liveness.answered();
         }
@@ -311,7 +311,7 @@ impl Checkout {
         reads: Vec<Cmd>,
         deadline: Instant,
     ) -> Result<StrictAnswer, CommandError> {
-        // If no answer would count, nothing is sent.
+        // Sends nothing if no answer would count.
         self.confirm()?;
         let write_check = self.guard.write_check(bucket);
         let connection = &self.connection;
@@ -326,7 +326,7 @@ impl Checkout {
         let answered =
             answered.unwrap_or_else(|_| Err(CommandError::timeout())).inspect_err(|error| self.on_error(error));
         let BatchAnswer { answer, write_check, asked } = answered?;
-        // Without a time the answer is an error, which its caller finds.
+        // Without a time the answer is an error, which the caller returns.
         if answer.now.is_ok() {
             self.judge(&write_check, asked)?;
         }
@@ -336,24 +336,25 @@ impl Checkout {
     /// Judges the reads of a pipeline by the answer to its write check.
     ///
     /// The caller takes [`Moment::now`] before it makes the pipeline. After all reads the pipeline
-    /// has [`Guard::write_check`] of one of its buckets, and `TIME`. It ignores errors, so that the
-    /// error of the check is among the values. The caller reads `ROLE` and `TIME` before it calls
-    /// this.
+    /// has [`Guard::write_check`] of one of its buckets, and `TIME`. The pipeline ignores errors,
+    /// so that the error of the check is among the values. The caller reads `ROLE` and `TIME`
+    /// before it calls this.
     ///
     /// # Errors
     ///
-    /// No decision may rest on the reads. The connection was dropped if it had to be. A connection
-    /// that only lacks a proof stays, so the caller must not [`discard`](Self::discard) it.
+    /// The reads do not count. A broken connection was dropped. A connection that only lacks a
+    /// proof stays, so the caller must not [`discard`](Self::discard) it.
     pub(crate) fn judge(&self, write_check: &Value, asked: Moment) -> Result<(), CommandError> {
         let checked = self.guard.judge_check(write_check, &self.server).inspect_err(|error| self.on_error(error));
         checked.and_then(|()| self.trust(asked))
     }
 
-    /// Judges the answer to a write, which needs no write check. To be called when it has come.
+    /// Judges the answer to a write, which needs no write check. To be called when the answer has
+    /// arrived.
     ///
     /// # Errors
     ///
-    /// Nothing is confirmed: the write may be lost.
+    /// The write is not confirmed: it may be lost.
     pub(crate) fn confirm(&self) -> Result<(), CommandError> {
         self.trust(Moment::now())
     }
@@ -377,18 +378,18 @@ impl Checkout {
         self.connection.number
     }
 
-    /// Returns the identity of the server; `None` if it does not tell.
+    /// Returns the identity of the server; `None` if it is unknown.
     pub(crate) fn server(&self) -> Option<ServerId> {
         self.connection.server
     }
 
-    /// Returns whether the connection was silent for so long that it may have been closed
-    /// unnoticed.
+    /// Returns whether the connection was silent for so long that the server may have closed it.
     pub(crate) fn has_rested(&self) -> bool {
         self.connection.liveness.has_rested(REST)
     }
 
-    /// Drops the connection, after an answer that belongs to another question or is of no primary.
+    /// Drops the connection, after an answer to another command or from a server that is not a
+    /// primary.
     pub(crate) fn discard(&self) {
         self.doubt.store(true, Ordering::Relaxed);
         self.slot.drop_connection(&self.connection);

@@ -1,10 +1,10 @@
 //! The sources of connections to the servers that the application named: a pool, or the agreement
 //! of the sentinels.
 //!
-//! For sentinels, neither the pool of deadpool is used nor the client of redis. The pool takes no
-//! deadlines, pings every node at each checkout, and keeps a demoted primary (deadpool#372, open).
-//! The client believes the first sentinel that answers (redis-rs#836). Use one of them when it
-//! demands a majority and drops a primary that sentinels no longer name.
+//! For sentinels, this crate uses neither the pool of deadpool nor the client of redis. The pool
+//! takes no deadlines, pings every node at each checkout, and keeps a demoted primary
+//! (deadpool#372, open). The client believes the first sentinel that answers (redis-rs#836). Use
+//! either when it demands a majority and drops a primary that sentinels no longer name.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,7 +52,7 @@ impl Connector {
         Ok(Self { target, guard: Arc::new(guard) })
     }
 
-    /// Returns the rules by which answers count.
+    /// Returns the rules that decide whether answers count.
     pub(crate) fn guard(&self) -> &Arc<Guard> {
         &self.guard
     }
@@ -63,7 +63,7 @@ impl Connector {
     ///
     /// The address cannot be used.
     pub(crate) fn source(&self, node: Option<&Address>, config: &ConnectionConfig) -> Result<Source, ConfigError> {
-        // Only a cluster has nodes.
+        // Only a cluster names nodes.
         let _ = node;
         Ok(match &self.target {
             Target::Url(url) => Source::Pool(pool(info(url)?, config)?),
@@ -92,7 +92,7 @@ impl Connector {
         }
     }
 
-    /// Returns whether connections can be made that receive pushes.
+    /// Returns whether the connector can make connections that receive pushes.
     pub(crate) fn takes_subscriptions(&self) -> bool {
         !matches!(self.target, Target::Pool(_))
     }
@@ -122,7 +122,7 @@ pub(crate) struct SentinelSource {
 }
 
 impl Source {
-    /// Makes a connection that any number of calls share.
+    /// Makes a connection that any number of calls may share.
     pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, CommandError> {
         Ok(self.connect_with_agreement().await?.0)
     }
@@ -133,7 +133,7 @@ impl Source {
         &self,
     ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
         match self {
-            // Taken for good: the pool would lend a returned connection to a caller that blocks it.
+            // Taken for good: the pool could give a returned connection to a caller that blocks it.
             Self::Pool(pool) => Ok((deadpool_redis::Connection::take(pool.get().await?), None)),
             #[cfg(feature = "sentinel")]
             Self::Sentinel(sentinels) => {
@@ -167,7 +167,7 @@ fn pool(info: redis::ConnectionInfo, config: &ConnectionConfig) -> Result<Pool, 
         .map_err(|error| ConfigError::new("url", "cannot be used", "see the source of this error").with_source(error))
 }
 
-/// Returns the settings for a node: the credentials and the TLS are those of the named nodes.
+/// Returns the settings for a node, with the credentials and TLS of the named nodes.
 #[cfg(feature = "cluster")]
 fn info_of(node: Option<&Address>, urls: &[String]) -> Result<redis::ConnectionInfo, ConfigError> {
     let named = infos(urls)?.into_iter().next().ok_or_else(invalid_url)?;
@@ -183,13 +183,13 @@ fn nodes(urls: &[String]) -> Result<Vec<Address>, ConfigError> {
         let (host, port, tls) = match info.addr() {
             redis::ConnectionAddr::Tcp(host, port) => (host, *port, false),
             redis::ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
-            _ => return Err(ConfigError::new("urls", "name a socket of this machine", "write redis://host:port/")),
+            _ => return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/")),
         };
         let redis = info.redis_settings();
         let its = (tls, redis.username().map(str::to_owned), redis.password().map(str::to_owned));
         if *common.get_or_insert_with(|| its.clone()) != its {
-            let remedy = "give all nodes the same credentials and TLS";
-            return Err(ConfigError::new("urls", "cannot be one cluster", remedy));
+            let remedy = "give all nodes of a cluster the same";
+            return Err(ConfigError::new("urls", "differ in credentials or TLS", remedy));
         }
         nodes.push((host.clone(), port));
     }
@@ -206,16 +206,16 @@ fn watch(target: &Target, deployment: Deployment, timeout: Duration) -> Result<O
     let mut named = Vec::new();
     for info in infos(urls)? {
         if address::of(&info).is_none() {
-            return Err(ConfigError::new("urls", "name a socket of this machine", "write redis://host:port/"));
+            return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/"));
         }
-        // A sentinel has no databases: one that was given belongs to the servers.
+        // A sentinel has no databases: the database of the URL is that of the servers.
         let redis = info.redis_settings().clone().set_db(0);
         named.push(info.set_tcp_settings(config.tcp()).set_redis_settings(redis));
     }
     Ok(Some(SentinelWatch::new(named, master.clone(), config.settings(), patience, timeout)))
 }
 
-/// Returns the settings for the servers behind sentinels: the TLS of the sentinels' URLs, and
+/// Returns the settings for the servers behind sentinels, with the TLS of the sentinels' URLs and
 /// credentials of their own. The address is still that of a sentinel.
 #[cfg(feature = "sentinel")]
 fn behind_sentinels(
@@ -249,28 +249,28 @@ fn info(url: &str) -> Result<redis::ConnectionInfo, ConfigError> {
     url.into_connection_info().map_err(|_| invalid_url())
 }
 
-/// Chooses the cryptography of TLS, if the application has not.
+/// Installs a `rustls` crypto provider, if the application has not.
 ///
-/// redis leaves the choice to the process, and panics at the first connection without one
+/// redis leaves the choice to the process, and panics at the first connection without a provider
 /// (redis-rs#1812, closed as intended). Remove when redis takes a provider in its own settings.
 #[cfg(feature = "tls")]
 #[allow(clippy::unnecessary_wraps, reason = "without the feature it fails")]
 fn prepare_tls() -> Result<(), ConfigError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // It fails only if another thread has chosen since, which serves as well.
+        // It fails only if another thread has installed one since, which serves as well.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     }
     Ok(())
 }
 
-/// Rejects TLS.
+/// Rejects TLS, which this build lacks.
 #[cfg(not(feature = "tls"))]
 fn prepare_tls() -> Result<(), ConfigError> {
     Err(ConfigError::unsupported("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
 }
 
-/// Returns the error of a URL that cannot be read, without the parser's message: that may quote the
-/// URL, and with it a password.
+/// Returns the error of an invalid URL, without the parser's message: that may quote the URL, and
+/// with it a password.
 fn invalid_url() -> ConfigError {
     ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
 }

@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// Asks a server for the name of its process. Returns `None` if the user has no right to `INFO`, or
-/// if a proxy answers.
+/// Asks a server for the name of its process; `None` if the user has no right to `INFO`, or if a
+/// proxy answers.
 ///
-/// `with_term` adds the name of the term for which the process has been a primary. Without it, an
-/// answer from before a server was demoted and promoted again would count as one from after.
+/// `with_term` adds the name of the term for which the process has been a primary. Otherwise an
+/// answer from before a demotion would count after the server was promoted again.
 pub(crate) async fn name(
     mut multiplexed: MultiplexedConnection,
     with_term: bool,
@@ -41,14 +41,14 @@ fn run_id(server: &str) -> Option<String> {
     property(server, "run_id").map(str::to_owned)
 }
 
-/// Returns the name of a process and its term as a primary, from its answers to `INFO server` and
-/// `INFO replication`. A server that is promoted gives its data a new `master_replid`.
+/// Returns one name for a server process and its time as a primary: `run_id` of `INFO server`, and
+/// `master_replid` of `INFO replication`. A server that is promoted gets a new `master_replid`.
 pub(crate) fn name_of_term(server: &str, replication: &str) -> Option<String> {
     Some(format!("{}:{}", run_id(server)?, property(replication, "master_replid")?))
 }
 
-/// Returns the identity of the process with this name, under the era and epoch of the agreement by
-/// which it is the primary.
+/// Returns the identity of the process with this name, under the era and epoch of the sentinels'
+/// agreement on it.
 pub(crate) fn server_id(name: &str, agreement: Option<(u64, u64)>) -> ServerId {
     let mut hash = Sha256::new();
     hash.update(name);

@@ -1,31 +1,30 @@
 //! A few connections to one server, which all calls share.
 //!
 //! A checkout from a pool costs two round trips each time (see `cargo bench --bench request`). So
-//! the pool makes the connections, and a few are taken from it for good. Each is multiplexed and
-//! carries any number of calls at once. They carry nothing that blocks and no subscription: a push
-//! can take the place of an answer (see [`pubsub`](super::pubsub)).
+//! this module takes a few connections from the pool for good. Each is multiplexed and carries any
+//! number of calls at once. It carries nothing that blocks and no subscription: redis can mistake a
+//! push for an answer (see [`pubsub`](super::pubsub)).
 //!
-//! Each connection has a **slot**. The first call that finds its slot empty starts an attempt
-//! to connect. Other calls wait for the same attempt, each until its own deadline, if no other slot
+//! Each connection has a **slot**. The first call that finds its slot empty starts an attempt to
+//! connect. Other calls wait for the same attempt, each until its own deadline, if no other slot
 //! has a connection. After a failure there is no new attempt for a pause that doubles each time. So
-//! a dead server costs its callers nothing. An attempt proceeds only while a caller waits for it; a
+//! calls to a dead server fail at once. An attempt proceeds only while a caller waits for it, and a
 //! new one replaces an attempt that all callers have left. A connection is dropped after
 //!
 //! * an I/O error, or a reply that shows another role or state of the server (`READONLY`,
 //!   `MASTERDOWN`, `LOADING`, `CLUSTERDOWN`): a new connection may lead elsewhere;
 //! * twice the deadline of a call without an answer, even if no caller waits for that any more.
-//!   Otherwise it would be kept for ever: redis drops a connection only at an error of the socket
-//!   (redis-rs#1511, open).
-//!   (A login, refresh or revocation that its caller left looks the same, if nothing is asked
-//!   after it, and costs a new connection. A check does not.)
-//! * an answer that does not belong to the question.
+//!   Otherwise the node would keep a dead connection for ever: redis drops one only after an error
+//!   of the socket (redis-rs#1511, open). The price: a login, refresh or revocation whose caller
+//!   left costs a new connection, if no command follows it. A check does not.
+//! * an answer that does not belong to its command.
 //!
-//! To reproduce the second case on redis 1.8, send `SIGSTOP` to the server: each command on the
-//! connection then ends with a timeout. Remove the rule when redis ends a connection that owes an
-//! answer for longer than a configured time.
+//! To reproduce the second case on redis 1.8, send `SIGSTOP` to the server. Each command on the
+//! connection then ends with a timeout. Remove the rule when redis can drop a connection that owes
+//! an answer for longer than a configured time.
 //!
-//! An error or a missing answer leaves a **doubt** that this is the right server: in a cluster it
-//! may have been replaced, or the bucket may have moved.
+//! An error or a missing answer leaves a **doubt** that this is the right server. In a cluster,
+//! another one may have replaced it, or the bucket may have moved.
 
 pub(crate) mod batch;
 pub(crate) mod config;
@@ -70,7 +69,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Creates empty slots. The connections are made by the calls that need them.
+    /// Creates empty slots. The calls that need connections make them.
     pub(crate) fn new(source: Source, config: &ConnectionConfig, guard: &Arc<Guard>) -> Self {
         let slots = (0..config.connections.max(1)).map(|_| Arc::default()).collect();
         // Behind sentinels an attempt asks them first. Its callers keep their own deadlines.
@@ -99,10 +98,10 @@ impl Connections {
         self.doubt.store(false, Ordering::Relaxed);
     }
 
-    /// Returns a connection, and makes it if there is none.
+    /// Returns a connection, which it makes if there is none.
     ///
-    /// The slots take turns. A slot that pauses after a failure is passed over. So is one whose
-    /// attempt others wait for, if another slot has a connection.
+    /// The slots take turns. A call skips a slot that pauses after a failure. If another slot has a
+    /// connection, the call also skips a slot whose attempt others wait for.
     pub(crate) async fn checkout(&self, deadline: Instant) -> Result<Checkout, CommandError> {
         let outcome = self.find(deadline).await;
         if outcome.is_err() {
@@ -126,7 +125,7 @@ impl Connections {
                 SlotLookup::Connection(connection) => return Ok((slot, connection)),
                 SlotLookup::New(attempt) => return wait(slot, &attempt, deadline).await,
                 SlotLookup::Others(attempt) => others = others.or(Some((slot, attempt))),
-                // No connection is to be dropped, so a repeatable call has no reason to look again.
+                // There is no broken connection to replace, so a retry of the call would not help.
                 SlotLookup::Pause(mut error) => {
                     error.broken = false;
                     outcome = Err(error);

@@ -1,5 +1,4 @@
-//! The servers that the application named, and the URLs that name several: of sentinels and of a
-//! cluster.
+//! The servers that the application named, and the URLs of sentinels and of a cluster.
 
 use deadpool_redis::Pool;
 #[cfg(feature = "sentinel")]
@@ -12,11 +11,11 @@ const SENTINEL_PORT: u16 = 26379;
 #[cfg(feature = "cluster")]
 const SERVER_PORT: u16 = 6379;
 
-/// The address that the application named. It holds passwords, and is never shown.
+/// The address that the application named. It holds passwords, and never appears in output.
 pub(crate) enum Target {
     /// One server.
     Url(String),
-    /// A pool of the application, which alone knows the address.
+    /// A pool of the application. Only the pool knows the address.
     Pool(Pool),
     /// Some nodes of a cluster.
     #[cfg(feature = "cluster")]
@@ -55,8 +54,8 @@ impl Target {
     }
 }
 
-/// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, as they
-/// are written.
+/// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, not
+/// decoded.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 struct UrlParts<'a> {
     user: Option<&'a str>,
@@ -77,7 +76,7 @@ fn parts(rest: &str, default_port: u16) -> Result<UrlParts<'_>, ConfigError> {
         None => (None, authority),
     };
     let hosts = hosts.split(',').map(|host| host_and_port(host, default_port)).collect::<Option<_>>();
-    let hosts = hosts.ok_or_else(|| problem("has a host or port that cannot be read"))?;
+    let hosts = hosts.ok_or_else(|| problem("has an invalid host or port"))?;
     Ok(UrlParts { user, hosts, path, query, fragment })
 }
 
@@ -85,7 +84,7 @@ fn parts(rest: &str, default_port: u16) -> Result<UrlParts<'_>, ConfigError> {
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn host_and_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
     let (host, port) = match text.rsplit_once(':') {
-        // The colons of an address in brackets are its own.
+        // An IPv6 address in brackets has colons too.
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok().filter(|port| *port != 0)?),
         _ => (text, default_port),
     };
@@ -97,13 +96,13 @@ fn host_and_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
 #[cfg(feature = "sentinel")]
 fn sentinels(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     let parts = parts(rest, SENTINEL_PORT)?;
-    let master = decoded(parts.fragment).ok_or_else(|| problem("has a name of the primary that cannot be read"))?;
+    let master = decoded(parts.fragment).ok_or_else(|| problem("has a name of the primary that is not UTF-8"))?;
     if master.is_empty() {
-        return Err(problem("does not say how the sentinels call the primary"));
+        return Err(problem("lacks the name of the primary"));
     }
     let database = if parts.path.is_empty() { "0" } else { parts.path };
     if database.parse::<u16>().is_err() {
-        return Err(problem("has a database that is no number"));
+        return Err(problem("has a database that is not a number"));
     }
     let credentials = parts.user.map(credentials).transpose()?;
     let own = of_sentinels(parts.query)?;
@@ -111,33 +110,33 @@ fn sentinels(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     Ok(Target::Sentinel { urls: parts.hosts.iter().map(url).collect(), master, credentials })
 }
 
-/// Rejects sentinels.
+/// Rejects sentinels, which this build lacks.
 #[cfg(not(feature = "sentinel"))]
 fn sentinels(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::unsupported(
         "url",
-        "names sentinels, which this build cannot ask",
+        "names sentinels, which this build does not support",
         "enable the feature `sentinel`",
     ))
 }
 
-/// Returns the user and password of the servers. Without a user it is `default`.
+/// Returns the user and password of the servers. An empty user becomes `default`.
 #[cfg(feature = "sentinel")]
 fn credentials(user: &str) -> Result<(String, String), ConfigError> {
     let (user, password) = user.split_once(':').ok_or_else(|| problem("has a user without a password"))?;
     let (Some(user), Some(password)) = (decoded(user), decoded(password)) else {
-        return Err(problem("has a user or password that cannot be read"));
+        return Err(problem("has a user or password that is not UTF-8"));
     };
     Ok((if user.is_empty() { "default".to_owned() } else { user }, password))
 }
 
-/// Returns the user and password of the sentinels, as the beginning of an authority.
+/// Returns the user and password of the sentinels, as the start of a URL's authority.
 #[cfg(feature = "sentinel")]
 fn of_sentinels(query: &str) -> Result<String, ConfigError> {
     let (mut user, mut password) = (String::new(), None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = decoded(value).ok_or_else(|| problem("has a parameter that cannot be read"))?;
+        let value = decoded(value).ok_or_else(|| problem("has a parameter that is not UTF-8"))?;
         match name {
             "sentinel_user" => user = value,
             "sentinel_password" => password = Some(value),
@@ -163,19 +162,19 @@ fn decoded(text: &str) -> Option<String> {
 fn cluster(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     let parts = parts(rest, SERVER_PORT)?;
     if !(parts.path.is_empty() && parts.query.is_empty() && parts.fragment.is_empty()) {
-        return Err(problem("names a cluster, and something after its nodes"));
+        return Err(problem("has text after the nodes of the cluster"));
     }
     let user = parts.user.map(|user| format!("{user}@")).unwrap_or_default();
     let url = |(host, port): &(&str, u16)| format!("{scheme}://{user}{host}:{port}/");
     Ok(Target::Cluster(parts.hosts.iter().map(url).collect()))
 }
 
-/// Rejects a cluster.
+/// Rejects a cluster, which this build lacks.
 #[cfg(not(feature = "cluster"))]
 fn cluster(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::unsupported(
         "url",
-        "names a cluster, which this build does not know",
+        "names a cluster, which this build does not support",
         "enable the feature `cluster`",
     ))
 }

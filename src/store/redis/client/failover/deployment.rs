@@ -1,5 +1,5 @@
-//! The ways in which a primary can be replaced, and how much longer an old one may be believed
-//! under each.
+//! The ways in which a primary can be replaced, and for how long a node may believe an old one
+//! under each (`docs/protocol.md`, section 8).
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::error::ConfigError;
 
 /// The way in which another server can replace the one behind an address.
 ///
-/// A client cannot see a replacement. An old primary that was cut off answers reads for ever, and
+/// A client cannot see a replacement: an old primary that was cut off answers reads for ever, and
 /// calls itself a primary. So the application declares the deployment.
-/// [`failover_bound`](crate::store::SessionStore::failover_bound) gives the time for which a node
-/// may believe an old primary under it. Sentinels and a Redis Cluster need no declaration.
+/// [`failover_bound`](crate::store::SessionStore::failover_bound) returns the time for which a node
+/// may then believe an old primary. Sentinels and a Redis Cluster need no declaration.
 ///
 /// | declared | condition | bound on top of the staleness |
 /// |--|--|--|
@@ -25,35 +25,34 @@ pub enum Failover {
     /// An address that moves from a primary to one of its replicas: a virtual IP, a name, a managed
     /// service.
     ///
-    /// A task of the store makes a small write four times a second or more often, and asks with
-    /// `WAIT` whether all replicas have acknowledged it. An answer counts if they have, within
-    /// `max_lag`. Else requests and revocations are refused (503). A server that was stopped or cut
-    /// off proves nothing by acknowledgements that reach it late. The store's user needs `INFO`,
-    /// which tells one server from another.
+    /// At least four times a second, a task of the store makes a small write and asks with `WAIT`
+    /// whether all replicas have acknowledged it. If they have not done so within `max_lag`,
+    /// requests and revocations are refused (503). Acknowledgements that reach a stopped server
+    /// late prove nothing. The store's user needs `INFO`, which tells one server from another.
     ///
-    /// All replicas are as many as `min-replicas-to-write` demands, or as the node has seen at once
-    /// if that is more, and at least one. Set it to the number of replicas that may ever attach: it
-    /// also keeps an old primary from confirming the writes of other clients. More replicas than it
-    /// demands void the bound. `min-replicas-max-lag` plays no part in it.
+    /// The number of *all replicas* is that of `min-replicas-to-write` or, if higher, the most that
+    /// the node has seen at once; at least one. Set the option to the number of replicas that may
+    /// ever attach. It also keeps an old primary from confirming the writes of other clients. More
+    /// replicas than the option demands void the bound. `min-replicas-max-lag` does not matter.
     ///
-    /// A server whose `min-replicas-to-write` is 0 serves without proofs, and voids the bound. So a
-    /// promoted server that has no replica yet can be made to serve at once. Without the right to
-    /// `CONFIG GET` a node cannot see that, and waits for one replica.
+    /// A server whose `min-replicas-to-write` is 0 serves without proofs, and voids the bound. So
+    /// an operator can let a promoted server serve before it has a replica. Without the right to
+    /// `CONFIG GET` a node cannot see the option, and waits for one replica.
     ///
     /// The price:
     ///
-    /// * While one replica is away, nothing is served. That includes the time after a failover,
-    ///   until the new primary has as many replicas or demands none.
-    /// * After a replica was removed for good, restart the nodes: they still count it.
+    /// * While one replica is away, nodes refuse all requests. After a failover they do so until
+    ///   the new primary has as many replicas or demands none.
+    /// * After a replica was removed for good, restart the nodes, because they still count it.
     ///
     /// Not covered:
     ///
-    /// * A replica that attaches and is promoted between two looks, a quarter of a second apart.
-    /// * A replica that attaches in place of a promoted one, where the number counts only one.
+    /// * A replica that attaches and is promoted between two probes, a quarter of a second apart.
+    /// * A replica that attaches in place of a promoted one, if the number counts only one of them.
     /// * The promotion of a replica of a replica.
     Replicas {
-        /// The longest time since all replicas have acknowledged a write of this node: 1 s to 10
-        /// minutes. 1 s is fine.
+        /// The maximum age of the last write that all replicas acknowledged: 1 s to 10 minutes,
+        /// usually 1 s.
         max_lag: Duration,
     },
 }
@@ -61,7 +60,7 @@ pub enum Failover {
 const SHORTEST_LAG: Duration = Duration::from_secs(1);
 const LONGEST_LAG: Duration = Duration::from_secs(600);
 
-/// The deployment, as declared or as the way of connecting shows.
+/// The deployment, as declared or as the target implies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Deployment {
     Undeclared,
@@ -105,19 +104,19 @@ impl Deployment {
         }
     }
 
-    /// Returns whether a server counts that refuses writes for a reason unrelated to its role.
+    /// Returns whether answers count of a server that refuses writes for a reason unrelated to its
+    /// role.
     ///
-    /// Sentinels name the primary, so it counts behind them. With replicas the reason may hide
-    /// NOREPLICAS.
+    /// Not under `Replicas`: there the reason may hide NOREPLICAS.
     pub(crate) fn may_be_unchecked(self) -> bool {
         self.max_lag().is_none()
     }
 
-    /// Returns the time, beyond the staleness, for which an old primary may be believed.
+    /// Returns the time, beyond the staleness, for which a node may believe an old primary.
     ///
     /// # Errors
     ///
-    /// The reason for which that is unknown.
+    /// The reason why the time is unknown.
     pub(crate) fn bound(self) -> Result<Duration, &'static str> {
         match self {
             Self::Single => Ok(Duration::ZERO),
@@ -126,11 +125,11 @@ impl Deployment {
             Self::Sentinel { patience } => Ok(patience),
             #[cfg(feature = "cluster")]
             Self::Cluster { node_timeout } => node_timeout.ok_or(
-                "the cluster's `cluster-node-timeout` is not known: declare it with `cluster_node_timeout`, or grant \
+                "the cluster's `cluster-node-timeout` is unknown; declare it with `cluster_node_timeout`, or grant \
                  the user `CONFIG GET`",
             ),
             Self::Undeclared => {
-                Err("the failover of the Redis server is not declared: set `failover` to `Failover::Single` or \
+                Err("the failover of the Redis server is not declared; set `failover` to `Failover::Single` or \
                  `Failover::Replicas`, or connect through sentinels")
             }
         }

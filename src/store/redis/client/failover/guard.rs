@@ -1,8 +1,7 @@
 //! The conditions under which an answer counts: the server takes writes, all its replicas followed
 //! it lately, and the sentinels name it.
 //!
-//! Each store has one guard. All connections share it, those of requests and those that read the
-//! revocation log.
+//! Each store has one guard, which the connections of requests and of feeds share.
 
 #[cfg(feature = "sentinel")]
 use std::sync::Arc;
@@ -34,23 +33,24 @@ use crate::{
     },
 };
 
-/// Returns the key of a bucket that never has a time to live.
+/// Returns the key of a bucket's `m`, which has no time to live.
 pub(crate) type CheckKey = Box<dyn Fn(u32) -> String + Send + Sync>;
 
-/// The rules by which answers count, and the warnings for operators that follow from them.
+/// The rules that decide whether answers count, and the warnings for operators that follow from
+/// them.
 pub(crate) struct Guard {
     check_key: CheckKey,
     deployment: Deployment,
-    /// The bound of the deployment, if the servers need not tell it.
+    /// The failover bound, unless a setting of the servers determines it.
     declared: Result<Duration, &'static str>,
     settings: Mutex<ServerSettings>,
     may_be_unchecked: bool,
-    /// The proofs that answers need, where they do.
+    /// `None` if answers need no proof.
     proofs: Option<Mutex<Proofs>>,
-    /// Counts the pauses of this node after which every connection had to go.
+    /// Counts the pauses of this node. After each, every connection is dropped.
     suspicions: AtomicU64,
     unchecked: Mutex<UncheckedServers>,
-    /// The sentinels, where there are any.
+    /// `None` without sentinels.
     #[cfg(feature = "sentinel")]
     watch: Option<Arc<SentinelWatch>>,
 }
@@ -58,18 +58,18 @@ pub(crate) struct Guard {
 /// The settings of the servers, as last read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerSettings {
-    /// The reason for which the declared failover bounds nothing.
+    /// The reason why the declared failover sets no bound.
     pub(crate) voids: Option<String>,
     /// The count of replicas that the server demands of each write (`min-replicas-to-write`);
-    /// `None` if it does not tell.
+    /// `None` if it is unknown.
     pub(crate) demanded: Option<u64>,
     /// `cluster-node-timeout`, if it is needed and the servers tell it.
     pub(crate) node_timeout: Option<Duration>,
-    /// The reason for which revocations may be dropped.
+    /// The reason why the server may drop revocations.
     pub(crate) evicts: Option<String>,
 }
 
-/// The count of servers that are served unchecked now, and the reason of the latest.
+/// The count of servers whose reads are served unchecked now, and the reason of the latest.
 #[derive(Default)]
 struct UncheckedServers {
     count: usize,
@@ -105,13 +105,13 @@ impl Guard {
         Self { watch: watch.map(Arc::new), ..self }
     }
 
-    /// Returns the sentinels, where there are any.
+    /// Returns the watch over the sentinels, if there are any.
     #[cfg(feature = "sentinel")]
     pub(crate) fn watch(&self) -> Option<&Arc<SentinelWatch>> {
         self.watch.as_ref()
     }
 
-    /// Judges an answer that has come from the server on which sentinels agreed.
+    /// Judges an answer of the server on which the sentinels agreed.
     #[cfg_attr(
         not(feature = "sentinel"),
         allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only sentinels agree")
@@ -125,7 +125,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Returns whether sentinels name another server than in this agreement.
+    /// Returns true if the sentinels now name a server other than that of `agreement`.
     #[cfg_attr(not(feature = "sentinel"), allow(clippy::unused_self, reason = "only sentinels agree"))]
     pub(crate) fn names_another(&self, agreement: Option<&Agreement>) -> bool {
         #[cfg(feature = "sentinel")]
@@ -143,11 +143,11 @@ impl Guard {
         check
     }
 
-    /// Judges the answer to a write check of this server. Tells operators if its state has changed.
+    /// Judges the answer to a write check of this server. Logs a change of its state.
     pub(crate) fn judge_check(&self, answer: &Value, server: &ServerState) -> Result<(), CommandError> {
         let unchecked = write_check(answer, self.may_be_unchecked)?;
         let is_unchecked = unchecked.is_some();
-        // Seldom: a load costs the many healthy answers less than a swap.
+        // The state seldom changes, and a load is cheaper than a swap.
         if server.is_unchecked.load(Ordering::Relaxed) != is_unchecked
             && server.is_unchecked.swap(is_unchecked, Ordering::Relaxed) != is_unchecked
         {
@@ -178,7 +178,7 @@ impl Guard {
         #[cfg(feature = "tracing")]
         match (before, after, unchecked) {
             (0, _, Some(reason)) => tracing::warn!("{}", reason.text()),
-            (_, 0, None) => tracing::info!("the Redis server takes writes again"),
+            (_, 0, None) => tracing::info!("all Redis servers take writes again"),
             _ => {}
         }
         let _ = (before, after);
@@ -189,15 +189,15 @@ impl Guard {
         self.deployment
     }
 
-    /// Judges by its proof an answer of this server that was asked for at this moment, over a
-    /// connection that was `made` before.
+    /// Judges by the newest proof an answer of this server. `asked` is the moment of its question,
+    /// `made` that of its connection.
     pub(crate) fn proved(&self, server: Option<ServerId>, asked: Moment, made: Moment) -> Result<(), CommandError> {
         let Some(proofs) = &self.proofs else { return Ok(()) };
         let (broken, text) = match lock(proofs).judge(server, asked) {
             Ok(()) => return Ok(()),
-            Err(Unproved::Unidentified) => (false, "the server does not tell its identity: grant the user INFO"),
+            Err(Unproved::Unidentified) => (false, "the server's identity is unknown; grant the user INFO"),
             Err(Unproved::Old) => (false, "not all replicas have acknowledged a write lately"),
-            // A newer connection may be the first that leads to the next primary.
+            // A connection made after the proof may lead to the next primary, and stays.
             Err(Unproved::OtherServer(proved)) => (proved > made, "the replicas follow another server"),
         };
         Err(CommandError::new(StoreErrorKind::Unavailable, broken, text))
@@ -213,14 +213,14 @@ impl Guard {
         self.proofs.iter().for_each(|proofs| lock(proofs).cover(replicas));
     }
 
-    /// Notes the count of replicas that have acknowledged a write of this moment. Returns whether
-    /// that is a proof.
+    /// Notes the count of replicas that acknowledged a write of this moment. Returns whether that
+    /// is a proof.
     pub(crate) fn acknowledged(&self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.proofs.as_ref().is_some_and(|proofs| lock(proofs).acknowledged(server, asked, count))
     }
 
-    /// Notes the count of replicas that a server without a proof demands. Returns whether its
-    /// answers count without one: it demands none, which voids the bound.
+    /// Notes the count of replicas that a server without a proof demands. Returns true if it
+    /// demands none: its answers then count without a proof, and the bound is void.
     pub(crate) fn demands(&self, server: ServerId, asked: Moment, replication: Replication) -> bool {
         let counts =
             self.proofs.as_ref().is_some_and(|proofs| lock(proofs).demands(server, asked, replication.demanded));
@@ -230,7 +230,7 @@ impl Guard {
         counts
     }
 
-    /// Notes that the write for the replicas failed, with the code of the error.
+    /// Notes the code of an error by which a probe failed.
     pub(crate) fn failed(&self, code: &str) {
         self.proofs.iter().for_each(|proofs| lock(proofs).failed(code));
     }
@@ -248,8 +248,8 @@ impl Guard {
     /// Drops every connection of the store, and voids all answers to earlier questions. Sentinels,
     /// or the nodes of a cluster, are asked anew which server is the primary.
     ///
-    /// To be called after this node was frozen for longer than its staleness: its data about the
-    /// servers are as old as that. One call serves requests and feeds, which share the guard.
+    /// To be called after this node was frozen for longer than its staleness, because its data
+    /// about the servers are as old. One call serves requests and feeds, which share the guard.
     pub(crate) fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::AcqRel);
         #[cfg(feature = "sentinel")]
@@ -285,7 +285,7 @@ impl Guard {
         drop((before, settings));
     }
 
-    /// Notes the reason for which the declared failover bounds nothing. Logs a new one.
+    /// Notes the reason why the declared failover sets no bound. Logs a new one.
     fn note_voids(&self, reason: Option<String>) {
         let before = std::mem::replace(&mut lock(&self.settings).voids, reason.clone());
         #[cfg(feature = "tracing")]
@@ -296,7 +296,7 @@ impl Guard {
         drop((before, reason));
     }
 
-    /// Returns the defects that an operator should mend.
+    /// Returns the problems that an operator should fix.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let servers = lock(&self.unchecked);
         let unchecked = servers.latest.filter(|_| servers.count > 0);
@@ -309,7 +309,7 @@ impl Guard {
     }
 }
 
-/// A reason for which a server cannot be write-checked, although it may be the right one.
+/// A reason why the write check fails, although the server may be the right one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unchecked {
     /// `MISCONF`: it cannot save to its disk, and so refuses every write.
@@ -323,28 +323,26 @@ impl Unchecked {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Disk => {
-                "the Redis server cannot save to its disk and refuses every write (MISCONF); reads are served \
-                 unchecked; free its disk"
+                "the Redis server cannot save to its disk and refuses every write (MISCONF), so reads are served \
+                 unchecked; free space on its disk"
             }
             Self::Right => {
-                "the Redis user has lost the right to PERSIST; reads are served unchecked; grant it with ACL SETUSER"
+                "the Redis user has lost the right to PERSIST, so reads are served unchecked; grant it with ACL SETUSER"
             }
         }
     }
 }
 
-/// Reads the answer to a write check: `PERSIST {b}:m` at the end of every read that a decision
-/// rests on.
+/// Reads the answer to a write check: `PERSIST {b}:m` at the end of every read for a decision.
 ///
 /// A primary that was cut off still answers `ROLE` with `master`, and serves reads for ever. It
-/// refuses a write once its replicas are gone (`min-replicas-to-write`), and so does a replica. `m`
-/// has no time to live: `PERSIST` answers 0 and changes nothing, so nothing is replicated and
-/// nothing reaches the disk. It also works out of memory. Measured on Redis 7.0 and 8.2, Valkey 8.1
-/// and 9.1.
+/// refuses a write once its replicas are gone (`min-replicas-to-write`), and so does a demoted one.
+/// `m` has no time to live: `PERSIST` answers 0 and changes nothing, so nothing is replicated or
+/// saved. It also works out of memory. Measured on Redis 7.0 and 8.2, Valkey 8.1 and 9.1.
 ///
-/// `Ok(None)`: the server takes writes. `Ok(Some(_))`: it refuses them for a reason unrelated to
-/// its role, and `may_be_unchecked` allows to go on. An error: the reads before the check do not
-/// count. Its connection is to be dropped if [`CommandError::broken`] says so.
+/// `Ok(None)`: the server takes writes. `Ok(Some(_))`: the server refuses them for a reason
+/// unrelated to its role, and `may_be_unchecked` accepts that. An error: the reads before the check
+/// do not count, and the connection is to be dropped if [`CommandError::broken`] says so.
 pub(crate) fn write_check(answer: &Value, may_be_unchecked: bool) -> Result<Option<Unchecked>, CommandError> {
     let error = match answer {
         Value::Int(_) => return Ok(None),

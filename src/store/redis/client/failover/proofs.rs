@@ -1,25 +1,24 @@
-//! Proofs that a server was still followed by all its replicas.
+//! Proofs that all replicas still followed a server.
 //!
-//! Under [`Failover::Replicas`](super::deployment::Failover) a primary that was cut off goes on to
-//! answer, and it takes writes for a while after it was stopped (`SIGSTOP`, a paused machine). So
-//! an answer counts only with a proof.
+//! A primary that was cut off goes on answering. After a stop (`SIGSTOP`, a paused machine) it even
+//! takes writes for a while. So under [`Failover::Replicas`](super::deployment::Failover) an answer
+//! counts only with a proof.
 //!
 //! The node makes a write that is replicated, and asks `WAIT` on the same connection. If all
-//! replicas have acknowledged the write, that is a proof. It is dated by the moment before the
-//! question was sent. An answer of the same server counts if it was asked for at most `max_lag`
-//! after that moment.
+//! replicas have acknowledged the write, that is a proof. Its time is the moment before the node
+//! sent the two. An answer of the same server counts if its question was sent at most `max_lag`
+//! after that.
 //!
 //! Why that bounds an old primary by `max_lag`:
 //!
 //! * A replica that acknowledged a write of the moment `p` followed this server after `p`.
 //! * So no replica was promoted before `p`, and another server confirms revocations only later.
-//! * An acknowledgement that waits in a socket has a lower offset. So a server that was stopped
-//!   proves nothing by it when it goes on.
+//! * An acknowledgement that waits in a socket has a lower offset. So it proves nothing when a
+//!   stopped server resumes.
 //!
-//! The number of replicas is the condition: the larger of `min-replicas-to-write` and the most that
-//! the node ever saw. Each probe looks at them. What remains is a replica that attaches and is
-//! promoted between two probes, and one that attaches in place of a promoted one, if neither number
-//! counts both.
+//! A proof needs the larger of `min-replicas-to-write` and the most replicas that the node ever
+//! saw. Each probe counts them. Two cases are not covered. A replica attaches and is promoted
+//! between two probes. Or it attaches in place of a promoted one, and neither number counts both.
 //!
 //! A server whose `min-replicas-to-write` is 0 needs no proof: the operator wants it to serve
 //! alone. So a promoted server without a replica can confirm revocations. The bound is unknown
@@ -29,12 +28,12 @@ use std::time::Duration;
 
 use crate::store::{ServerId, redis::client::answer::Moment};
 
-/// The newest proof of a store, and the number of replicas that a proof takes.
+/// The newest proof of a store, and the number of replicas that a proof needs.
 #[derive(Debug)]
 pub(crate) struct Proofs {
     max_lag: Duration,
     replicas: u64,
-    /// The server that demands no replica, if the one that was asked last does not.
+    /// The server that was asked last, if it demands no replica.
     alone: Option<ServerId>,
     newest: Option<Proof>,
     last: Outcome,
@@ -44,7 +43,7 @@ pub(crate) struct Proofs {
 #[derive(Clone, Copy, Debug)]
 struct Proof {
     server: ServerId,
-    /// A moment before the write was sent.
+    /// A moment before the node sent the write.
     asked: Moment,
 }
 
@@ -56,12 +55,12 @@ enum Outcome {
     Failed(String),
 }
 
-/// The reason for which an answer does not count.
+/// The reason why an answer does not count.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unproved {
-    /// The server does not tell its identity.
+    /// The server's identity is unknown.
     Unidentified,
-    /// There is no proof that is young enough.
+    /// No proof is young enough.
     Old,
     /// The newest proof is of another server, asked at this moment. Connections that are older
     /// than that lead to a former primary.
@@ -69,7 +68,7 @@ pub(crate) enum Unproved {
 }
 
 impl Proofs {
-    /// Creates proofs that count for `max_lag`, without any.
+    /// Creates the state before the first proof. A proof counts for `max_lag`.
     pub(crate) fn new(max_lag: Duration) -> Self {
         Self { max_lag, replicas: 1, alone: None, newest: None, last: Outcome::NotAsked }
     }
@@ -79,14 +78,14 @@ impl Proofs {
         if server.is_some() && server == self.alone { 0 } else { self.replicas }
     }
 
-    /// Notes that there may be this many replicas. The number never shrinks: one that is away may
-    /// have been promoted.
+    /// Notes that there may be this many replicas. The number never shrinks, because an absent
+    /// replica may have been promoted.
     pub(crate) fn cover(&mut self, replicas: u64) {
         self.replicas = self.replicas.max(replicas);
     }
 
-    /// Notes the count of replicas that have acknowledged a write of this moment. Returns whether
-    /// that is a proof.
+    /// Notes the count of replicas that acknowledged a write of this moment. Returns whether that
+    /// is a proof.
     pub(crate) fn acknowledged(&mut self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.last = Outcome::Acknowledged(count);
         let is_proof = count >= self.replicas;
@@ -96,8 +95,8 @@ impl Proofs {
         is_proof
     }
 
-    /// Notes the count of replicas that the server demands, if it tells. Returns whether its
-    /// answers count without a proof: it demands none.
+    /// Notes the count of replicas that the server demands, if known. Returns true if it demands
+    /// none: its answers then count without a proof.
     pub(crate) fn demands(&mut self, server: ServerId, asked: Moment, replicas: Option<u64>) -> bool {
         let is_alone = replicas == Some(0);
         self.alone = is_alone.then_some(server);
@@ -107,7 +106,7 @@ impl Proofs {
         is_alone
     }
 
-    /// Notes that the write failed, with the code of the error.
+    /// Notes the code of an error by which the probe failed.
     pub(crate) fn failed(&mut self, code: &str) {
         self.last = Outcome::Failed(code.to_owned());
     }
@@ -119,7 +118,7 @@ impl Proofs {
         if young.server == server { Ok(()) } else { Err(Unproved::OtherServer(young.asked)) }
     }
 
-    /// Returns the reason for which no answer counts at this moment; `None` if answers count.
+    /// Returns the reason why no answer counts at this moment; `None` if answers count.
     pub(crate) fn trouble(&self, now: Moment) -> Option<String> {
         if self.newest.is_some_and(|proof| self.is_young(proof, now)) {
             return None;
@@ -132,7 +131,10 @@ impl Proofs {
                  restart the nodes if one was removed for good"
             ),
             Outcome::Failed(code) => {
-                format!("0 of {all} replicas have acknowledged the last write of this node, for it failed ({code})")
+                format!(
+                    "0 of {all} replicas have acknowledged the last write of this node, because it failed ({code}); \
+                     attach the replicas or fix the server"
+                )
             }
         })
     }

@@ -1,4 +1,4 @@
-//! The replicas of a primary, and the count that it demands.
+//! The replicas of a primary, and the count of them that it demands.
 
 use redis::{Cmd, Value};
 
@@ -7,7 +7,7 @@ use crate::store::redis::client::answer::{CommandError, Reply, decimal, property
 /// The setting by which a server demands replicas.
 pub(crate) const DEMANDED: &str = "min-replicas-to-write";
 
-/// The replicas of a primary, and the setting by which it waits for them.
+/// The count of a primary's replicas, and the count that it demands for a write.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Replication {
     /// `None` without the right to `INFO`.
@@ -17,14 +17,14 @@ pub(crate) struct Replication {
 }
 
 impl Replication {
-    /// Returns the reason for which the declared `max_lag` bounds nothing.
+    /// Returns the reason why the declared `max_lag` is no bound.
     pub(crate) fn voids(self) -> Option<String> {
         let Some(connected) = self.connected else {
-            return Some("the number of the server's replicas is unknown: grant the user `INFO`".to_owned());
+            return Some("the number of the server's replicas is unknown; grant the user `INFO`".to_owned());
         };
         let demanded = self.demanded.filter(|demanded| *demanded == 0 || connected > *demanded)?;
         Some(format!(
-            "the server has {connected} replicas, and its {DEMANDED} is {demanded}: raise it to the number of all \
+            "the server has {connected} replicas, but its {DEMANDED} is {demanded}; raise it to the number of all \
              replicas that may attach"
         ))
     }
@@ -35,8 +35,8 @@ pub(crate) fn connected(replication: &str) -> Option<u64> {
     decimal(property(replication, "connected_slaves")?.as_bytes())
 }
 
-/// Returns the count of replicas that follow the server, from `INFO replication`. One that still
-/// loads its first copy does not.
+/// Returns the count of replicas that follow the server, from `INFO replication`. A replica that
+/// still loads its first copy does not.
 pub(crate) fn online(replication: &str) -> u64 {
     let is_replica = |line: &&str| {
         let name = line.split_once(':').and_then(|(name, _)| name.strip_prefix("slave"));

@@ -1,11 +1,10 @@
 //! The votes of the sentinels, and the primary on which a majority of them agrees.
 //!
-//! No I/O and no clock: [`watch`](super::watch) asks, and every question has the moment at
-//! which it was asked.
+//! No I/O and no clock: [`watch`](super::watch) asks, and gives each question its moment.
 //!
 //! Two majorities have a sentinel in common. So once a majority names a new primary, each majority
 //! for the old one includes an older answer. That majority ends when this answer is `patience` old.
-//! It rests on sentinels that do not forget: none of them may name an earlier epoch again.
+//! This requires that no sentinel forgets: none may name an earlier epoch again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,7 +17,7 @@ use crate::store::redis::client::{
     answer::Moment,
 };
 
-/// The highest count of sentinels that are remembered. No deployment has more.
+/// The highest count of sentinels that a node remembers. No deployment has more.
 const MOST: usize = 64;
 
 /// The answer of one sentinel.
@@ -28,13 +27,13 @@ pub(crate) struct Vote {
     pub(crate) asked: Moment,
     /// The primary that it names.
     pub(crate) address: Address,
-    /// The configuration epoch of that.
+    /// The configuration epoch of that primary.
     pub(crate) epoch: u64,
     /// The count of other sentinels that it knows.
     pub(crate) others: u64,
 }
 
-/// The latest answer of one sentinel, and the memory of earlier ones.
+/// The latest answer of one sentinel, and the highest epoch of earlier ones.
 #[derive(Debug)]
 struct Sentinel {
     /// `None` if it was forgotten.
@@ -50,9 +49,9 @@ struct Sentinel {
 #[derive(Debug)]
 pub(crate) struct Votes {
     patience: Duration,
-    /// Counts how often a majority of unknown sentinels has taken the place of all that were known.
+    /// Counts how often a majority of unknown sentinels has replaced all known ones.
     era: u64,
-    /// The count of sentinels that the application named. There are at least as many, even if one
+    /// The count of sentinels that the application named. Fewer never count, even if a sentinel
     /// that has just started reports fewer.
     named: u64,
     sentinels: HashMap<String, Sentinel>,
@@ -64,7 +63,7 @@ pub(crate) struct Votes {
 type Party<'a> = (&'a Address, u64, HashSet<&'a str>);
 
 impl Votes {
-    /// Creates votes without any.
+    /// Creates the state before the first answer.
     pub(crate) fn new(patience: Duration, named: u64) -> Self {
         Self { patience, era: 0, named, sentinels: HashMap::new(), not_before: None }
     }
@@ -105,7 +104,7 @@ impl Votes {
         Some(Agreement { era: self.era, address: address.clone(), epoch })
     }
 
-    /// Returns the reason for which there is no majority.
+    /// Returns the reason why there is no majority.
     pub(crate) fn explain(&self, now: Moment) -> String {
         let fresh = self.fresh(now).count();
         let mut text = format!(
@@ -121,13 +120,14 @@ impl Votes {
         }
         let floor = self.floor();
         if fresh > 0 && self.fresh(now).all(|(_, vote)| vote.epoch < floor) {
-            let _ = write!(text, "; epoch {floor} was named before: a sentinel has forgotten, or is still to learn");
+            let _ =
+                write!(text, "; epoch {floor} was named before: a sentinel lost its state, or has not learnt it yet");
         }
         text
     }
 
-    /// Returns the greatest count of sentinels that one of them reports, itself included, or that
-    /// the application named.
+    /// Returns the count of sentinels: the highest that one of them reports, itself included, or
+    /// that of the application if it is higher.
     fn total(&self) -> u64 {
         let reported = self.sentinels.values().map(|sentinel| sentinel.others.saturating_add(1)).max();
         reported.unwrap_or(0).max(self.named)
@@ -170,8 +170,8 @@ impl Votes {
         u64::try_from(sentinels).unwrap_or(u64::MAX) >= self.needed()
     }
 
-    /// Returns the group that is a majority. Unknown sentinels do not count beside known ones: a
-    /// new one names the primary of its configuration.
+    /// Returns the group that is a majority. Once sentinels are known, unknown ones do not count,
+    /// because a new one names the primary of its configuration.
     fn majority(&self, now: Moment) -> Option<Party<'_>> {
         let floor = self.floor();
         let is_first = self.is_first();
@@ -185,9 +185,9 @@ impl Votes {
         self.sentinels.values().all(|sentinel| !sentinel.is_established)
     }
 
-    /// Establishes the sentinels that agree with a majority. If the established ones have none and
-    /// a majority of others agrees, the sentinels were replaced: all former ones are forgotten,
-    /// with their epochs.
+    /// Establishes the sentinels that agree with a majority. If the established ones have no
+    /// majority and a majority of others agrees, the sentinels were replaced. All former ones are
+    /// then forgotten, with their epochs.
     fn settle(&mut self, now: Moment) {
         let is_first = self.is_first();
         if let Some((_, _, party)) = self.majority(now) {

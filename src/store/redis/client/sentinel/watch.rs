@@ -1,8 +1,8 @@
 //! The watch over the sentinels: asks each for the primary, each second and at every change.
 //!
-//! Each sentinel has a task of its own, so that one that hangs delays no other. A task asks over
-//! one connection, and listens for `+switch-master` over another. Such a message only makes all
-//! tasks ask at once. The application names some sentinels; their answers name the others. All
+//! Each sentinel has a task of its own, so that a hanging sentinel delays no other. A task asks
+//! over one connection, and listens for `+switch-master` over another. Such a message only makes
+//! all tasks ask at once. The application names some sentinels; their answers name the others. All
 //! tasks belong to the [`SentinelWatch`] and end with it.
 
 use std::{
@@ -38,13 +38,13 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// Changes within this time lead to one question.
 const SPACING: Duration = Duration::from_millis(20);
-/// A sentinel that only others know of is given up after this time without an answer.
+/// A sentinel that the application did not name is dropped after this time without an answer.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
 /// The highest count of sentinels that are asked. No deployment has more.
 const MOST: usize = 32;
 /// The longest wait for an answer. A later one is too old to be of use.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// The interval at which the log learns if there still is a majority.
+/// The interval at which a lost or found majority is logged.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Asks the sentinels of one store for as long as it lives.
@@ -63,7 +63,7 @@ struct Shared {
     wait: Duration,
     interval: Duration,
     votes: Mutex<Votes>,
-    /// The reason for which a sentinel does not answer.
+    /// The reasons why sentinels do not answer.
     troubles: Mutex<BTreeMap<Address, String>>,
     /// Makes all tasks ask at once.
     poke: watch::Sender<u64>,
@@ -96,8 +96,8 @@ impl SentinelWatch {
         Self { shared: Arc::new(shared), task: Mutex::new(None) }
     }
 
-    /// Returns the primary that a majority names, waiting for the answers no longer than a sentinel
-    /// may take. To be called inside a Tokio runtime, on which the sentinels are then asked.
+    /// Returns the primary that a majority names. Waits for the answers no longer than a sentinel
+    /// may take. To be called inside a Tokio runtime, on which the tasks then run.
     pub(crate) async fn primary(&self) -> Result<Agreement, CommandError> {
         self.start();
         let mut answers = self.shared.answers.subscribe();
@@ -109,7 +109,7 @@ impl SentinelWatch {
                 answers.changed().await.ok()?;
             }
         };
-        // The sender lives as long as this.
+        // `changed` cannot fail: the sender lives as long as this.
         timeout(self.shared.wait, asked).await.ok().flatten().ok_or_else(|| self.shared.disagreement())
     }
 
@@ -117,8 +117,8 @@ impl SentinelWatch {
     ///
     /// # Errors
     ///
-    /// A majority does not name it any more. The connection is to be dropped if a majority names
-    /// another one.
+    /// No majority names this primary any more. If a majority names another one, the connection is
+    /// to be dropped.
     pub(crate) fn confirm(&self, agreement: &Agreement) -> Result<(), CommandError> {
         let names = self.shared.votes().names(agreement, Moment::now());
         match names {
@@ -128,7 +128,7 @@ impl SentinelWatch {
                 Err(CommandError::new(StoreErrorKind::Unavailable, true, text))
             }
             None => {
-                // The tasks have ended with the runtime on which they ran.
+                // The tasks may have ended with their runtime.
                 self.start();
                 Err(self.shared.disagreement())
             }
@@ -146,13 +146,13 @@ impl SentinelWatch {
         self.shared.poke();
     }
 
-    /// Returns the reason for which there is no majority, if there is none.
+    /// Returns the reason why there is no majority, if there is none.
     pub(crate) fn trouble(&self) -> Option<String> {
         let is_agreed = self.shared.votes().primary(Moment::now()).is_some();
         (!is_agreed).then(|| self.shared.explain())
     }
 
-    /// Starts the tasks if they do not run. They end with the runtime on which they were started.
+    /// Starts the tasks if they do not run. They end with the runtime that started them.
     fn start(&self) {
         let mut task = lock(&self.task);
         if task.as_ref().is_none_or(JoinHandle::is_finished)
@@ -194,7 +194,7 @@ impl Shared {
         CommandError::new(StoreErrorKind::Unavailable, false, &self.explain())
     }
 
-    /// Returns the reason for which there is no majority, and the troubles of the sentinels.
+    /// Returns the reason why there is no majority, and the error of each sentinel.
     fn explain(&self) -> String {
         let mut text = self.votes().explain(Moment::now());
         for ((host, port), trouble) in lock(&self.troubles).iter().take(MOST) {
@@ -204,13 +204,12 @@ impl Shared {
         text
     }
 
-    /// Returns the settings for another sentinel: the credentials and the TLS of the first named
-    /// one.
+    /// Returns the settings for another sentinel, with credentials and TLS of the first named one.
     fn info_of(&self, (host, port): &Address) -> Option<ConnectionInfo> {
         self.named.first().map(|named| address::at(named, host.clone(), *port))
     }
 
-    /// Returns the commands: `SENTINEL SENTINELS` names the other sentinels.
+    /// Returns the commands of one question. `SENTINEL SENTINELS` names the other sentinels.
     fn commands(&self) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.cmd("SENTINEL").arg("MYID");
@@ -265,9 +264,9 @@ fn properties(value: Value) -> Result<BTreeMap<String, String>, CommandError> {
     Ok(properties)
 }
 
-/// Keeps a task for each sentinel, and logs when a majority is lost or found.
+/// Runs a task for each sentinel, and logs when a majority is lost or found.
 async fn ask_all(shared: Arc<Shared>) {
-    // The sender stays here, so that the channel never ends.
+    // The sender stays here, so that the channel never closes.
     let (found, mut queue) = mpsc::channel::<Address>(MOST);
     let (mut tasks, mut asked) = (JoinSet::new(), HashSet::new());
     for info in &shared.named {
@@ -279,7 +278,7 @@ async fn ask_all(shared: Arc<Shared>) {
     }
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Connecting fails without a majority, and says why.
+    // A missing majority at the start needs no log line: connecting fails with the reason.
     let mut is_agreed = true;
     loop {
         tokio::select! {
@@ -313,7 +312,7 @@ fn log_change(shared: &Shared, was_agreed: bool) -> bool {
     is_agreed
 }
 
-/// Asks one sentinel until it is given up. Returns its address.
+/// Asks one sentinel until it is dropped. Returns its address.
 async fn ask_one(
     shared: Arc<Shared>,
     info: ConnectionInfo,
@@ -333,8 +332,8 @@ async fn ask_one(
         if last_answer > begun {
             pause = SHORTEST_PAUSE;
         }
-        // It ends early if there is a change; a sentinel that is away is not asked more often for
-        // that than `SPACING`.
+        // A change ends the pause early. `SPACING` limits how often an absent sentinel is then
+        // asked.
         let _ = timeout(jittered(pause), poked.changed()).await;
         sleep(SPACING).await;
         pause = pause.saturating_mul(2).min(LONGEST_INTERVAL);
@@ -353,7 +352,7 @@ async fn converse(
         Ok(client) => client,
         Err(error) => return error.into(),
     };
-    // A message only makes all tasks ask sooner. The listening ends with the asking.
+    // `listen` only makes all tasks ask sooner, and ends with `ask`.
     tokio::select! {
         asked = ask(shared, &client, address, found, last_answer) => match asked {
             Err(error) => error,
@@ -382,7 +381,7 @@ async fn ask(
         *last_answer = Instant::now();
         lock(&shared.troubles).remove(address);
         for other in others {
-            // They are named again with the next answer.
+            // If the channel is full, the next answer names the others again.
             let _ = found.try_send(other);
         }
         let _ = timeout(shared.interval, poked.changed()).await;
@@ -390,7 +389,7 @@ async fn ask(
     }
 }
 
-/// Makes all tasks ask when this sentinel says that another primary is in its place.
+/// Makes all tasks ask when this sentinel reports another primary.
 async fn listen(shared: &Shared, client: &Client) -> Infallible {
     loop {
         if let Ok(Ok(mut subscription)) = timeout(shared.wait, client.get_async_pubsub()).await

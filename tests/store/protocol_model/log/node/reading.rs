@@ -1,4 +1,4 @@
-//! How node A reads the log: the head start, backwards from there, and forwards.
+//! The reads of node A: the head start, backwards from there, and forwards.
 
 use super::{super::LEASE, Gap, Half, List, Log, Node, Place, Rule, TOKENS, World};
 
@@ -24,7 +24,7 @@ impl Node {
         let kept = kept.filter(is_known).fold(0, |nonces, nonce| nonces | (1 << nonce));
         self.back = None;
         if let Some(nonce) = ancestor {
-            // Other nodes believe the old primary for the patience, and log in there.
+            // During the patience, other nodes still believe the old primary and log in there.
             let (time, h) = (world.entry(nonce).time, self.h + model.late());
             self.gap = model.has(Rule::GapOfJoin).then(|| Gap {
                 from: self.list.gap.filter(|_| model.has(Rule::GapKept)).map_or(time, |gap| gap.from.min(time)),
@@ -35,7 +35,7 @@ impl Node {
         let is_seen = |nonce: &u8| (kept | self.fresh) & (1 << nonce) != 0;
         let seen = (1..=world.entries).filter(is_seen);
         let seen = seen.fold(0, |tokens, nonce| tokens | (1 << world.entry(nonce).token));
-        // The next fence judges own ones.
+        // The next fence judges own revocations.
         let own = TOKENS.into_iter().filter(|token| self.own[*token].is_some());
         let own = own.fold(0, |tokens, token| tokens | (1 << token));
         self.missing |= self.deny & !seen & !own & !self.seen_by_number;
