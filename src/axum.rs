@@ -1,4 +1,4 @@
-//! Axum support: [`Claims`] and [`CurrentUser`] as extractors, [`Rejection`] and [`Error`] as
+//! Axum support: [`Claims`], [`Cutoff`] and [`CurrentUser`] as extractors, [`Rejection`] and [`Error`] as
 //! responses.
 //!
 //! | extractor | valid token | passed on without claims | no layer |
@@ -8,7 +8,7 @@
 //!
 //! The last column is a fault of the application: the route has no [`AuthLayer`](crate::AuthLayer)
 //! with the same claims type. The extractor logs that, and never treats the client as anonymous.
-//! [`CurrentUser<U>`](CurrentUser) follows the same table with a
+//! [`Cutoff<C>`](Cutoff) follows the same table, and [`CurrentUser<U>`](CurrentUser) too with a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
 //!
 //! A handler may return a [`Rejection`]. The layer around the handler then responds as to a
@@ -72,6 +72,7 @@ use axum_core::{
 use http::request::Parts;
 
 use crate::{
+    cutoff::Cutoff,
     error::Error,
     jwt::Claims,
     middleware::{Rejection, Unauthenticated, missing_claims},
@@ -118,6 +119,36 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
         optional(parts)
+    }
+}
+
+/// Starts a watch over the request's token, for a socket or a task that outlives the request.
+/// Rejects with 401 without claims, and with 500 without a layer.
+impl<S, C> FromRequestParts<S> for Cutoff<C>
+where
+    S: Send + Sync,
+    C: Send + Sync + 'static,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        let claims: Claims<C> = required(parts)?;
+        Cutoff::of(&claims).ok_or_else(|| missing_claims(&parts.extensions))
+    }
+}
+
+/// Starts a watch, or returns `None` if the layer passed the request on without claims. Rejects with
+/// 500 without a layer.
+impl<S, C> OptionalFromRequestParts<S> for Cutoff<C>
+where
+    S: Send + Sync,
+    C: Send + Sync + 'static,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
+        let claims: Option<Claims<C>> = optional(parts)?;
+        Ok(claims.as_ref().and_then(Cutoff::of))
     }
 }
 

@@ -85,7 +85,6 @@
 pub mod axum;
 pub mod clock;
 pub mod compat;
-#[allow(dead_code, reason = "the middleware uses it next")]
 mod cutoff;
 pub mod endpoints;
 pub mod error;
@@ -104,7 +103,7 @@ pub mod users;
 #[cfg(feature = "redis")]
 pub use self::store::RedisStore;
 pub use self::{
-    cutoff::CutoffCause,
+    cutoff::{Cutoff, CutoffCause, CutoffIo},
     error::{BoxError, Error},
     ids::{SessionId, Subject, TokenId},
     jwt::{Claims, KeySet, NoClaims, TokenType},

@@ -1,8 +1,12 @@
 //! The cause of a cutoff.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
-/// The reason why an open response or socket was ended.
+/// The reason why an open response or socket was cut.
+///
+/// It is the error of a response body that was cut: see [`ResponseBody`].
+///
+/// [`ResponseBody`]: crate::middleware::ResponseBody
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum CutoffCause {
@@ -35,3 +39,5 @@ impl fmt::Display for CutoffCause {
         })
     }
 }
+
+impl Error for CutoffCause {}

@@ -5,7 +5,8 @@
 //!
 //! | file | subject |
 //! |--|--|
-//! | `stream`, `ended`, `ticket` | an open stream, its future, and the way to it from claims |
+//! | `stream`, `ticket` | an open stream, and the way to it from claims |
+//! | `future`, `io` | the end of a stream as a future, and a connection that ends with it |
 //! | `watcher` | the task that watches the streams of a service |
 //! | `streams` | the streams of a service: keys, proofs, questions |
 //! | `registry` | the index of streams, and its order against the deny set |
@@ -48,8 +49,9 @@
 //!   is no order between a grant and a look to be proved, at the price of one tick of age.
 
 mod cause;
-mod ended;
+mod future;
 mod ids;
+mod io;
 mod judge;
 mod pace;
 mod registry;
@@ -64,10 +66,9 @@ mod tests;
 mod ticket;
 mod watcher;
 
-pub use self::{cause::CutoffCause, ended::Ended, status::StreamStatus};
+pub use self::{cause::CutoffCause, future::Cutoff, io::CutoffIo, status::StreamStatus};
 pub(crate) use self::{
     judge::{Refusal, refusal},
     streams::{LazyReplica, StreamAuthority, StreamSettings, Streams},
 };
-#[allow(unused_imports, reason = "the middleware uses them next")]
 pub(crate) use self::{stream::OpenStream, ticket::Ticket};

@@ -48,6 +48,11 @@ impl Pace {
         self.due(0).saturating_sub(self.tick)
     }
 
+    /// Returns the age of a proof, at most, with which a stream is registered.
+    pub(super) fn longest_wait(&self) -> u64 {
+        self.staleness / 2
+    }
+
     /// Returns the longest wait for one answer of the store.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_nanos((self.staleness / 8).clamp(TICKS.0, 5_000_000_000))

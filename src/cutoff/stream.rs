@@ -41,10 +41,11 @@ struct Expiry {
 }
 
 impl OpenStream {
-    /// Registers a stream of this token, and looks at the deny set after that.
-    pub(crate) fn open(streams: &Streams, names: &TokenNames<'_>, at_expiry: bool) -> Self {
+    /// Registers a stream of this token, and looks at the deny set after that. `since` is the time
+    /// from which it has waited unregistered, if that was not now.
+    pub(crate) fn open(streams: &Streams, names: &TokenNames<'_>, at_expiry: bool, since: Option<u64>) -> Self {
         let core = streams.core();
-        let Some(stream) = core.stream(names, at_expiry) else { return Self::ended(CutoffCause::Unconfirmed) };
+        let Some(stream) = core.stream(names, at_expiry, since) else { return Self::ended(CutoffCause::Unconfirmed) };
         core.follow_if_lazy();
         watcher::start(core);
         let is_first = core.registry.register(&stream, |stream| {

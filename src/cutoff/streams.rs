@@ -237,12 +237,11 @@ impl Core {
     fn look_at(&self, ids: &Ids, bucket: Option<u32>) -> Option<(bool, bool)> {
         let Followed { replica, .. } = self.followed.get()?;
         let ids = ids.unpack(&self.issuer);
-        let look = match self.authority {
-            StreamAuthority::Denylist(_) => replica.look_at_external(&ids.bearer(), &ids.external()),
-            _ => {
-                let bucket = bucket.unwrap_or_else(|| replica.bucket_of(&ids.subject));
-                replica.look_at_session(bucket, &ids.bearer())
-            }
+        let look = if let StreamAuthority::Denylist(_) = self.authority {
+            replica.look_at_external(&ids.bearer(), &ids.external())
+        } else {
+            let bucket = bucket.unwrap_or_else(|| replica.bucket_of(&ids.subject));
+            replica.look_at_session(bucket, &ids.bearer())
         };
         Some((look.is_refused, look.is_covered))
     }
@@ -312,8 +311,12 @@ impl Core {
         Ids::new(names, matches!(self.authority, StreamAuthority::Denylist(_)))
     }
 
-    /// Creates the state of a stream that counts as proved now.
-    pub(super) fn stream(&self, names: &TokenNames<'_>, expires: bool) -> Option<Arc<Stream>> {
+    /// Creates the state of a stream that counts as proved at `since`, or now.
+    ///
+    /// A response may wait for long before it is registered. After half of the staleness the stream
+    /// counts as proved at half of it ago: then it is asked about at the next tick, and there is time
+    /// for an answer.
+    pub(super) fn stream(&self, names: &TokenNames<'_>, expires: bool, since: Option<u64>) -> Option<Arc<Stream>> {
         let ids = self.pack(names)?;
         let mut places = Vec::new();
         if let StreamAuthority::Denylist(_) = self.authority {
@@ -330,8 +333,10 @@ impl Core {
         }
         let mut places = places.into_iter().map(|(key, bucket)| Place::new(key, bucket));
         let (place, others) = (places.next()?, places.collect());
+        let now = self.now();
+        let proved = since.unwrap_or(now).clamp(now.saturating_sub(self.pace.longest_wait()), now);
         let [share, ..] = self.hasher.hash_one(self.opened.fetch_add(1, Ordering::Relaxed)).to_le_bytes();
-        Some(Arc::new(Stream::new(ids, place, others, self.now(), share, expires)))
+        Some(Arc::new(Stream::new(ids, place, others, proved, share, expires)))
     }
 
     fn subject_key(&self, subject: &str) -> u64 {
@@ -365,7 +370,9 @@ impl Core {
         if keys.len() > MOST_URGENT {
             return self.registry.for_each(mark);
         }
-        keys.into_iter().for_each(|key| self.registry.announce(key, &mut mark));
+        for key in keys {
+            self.registry.announce(key, &mut mark);
+        }
     }
 
     /// Asks the store about a stream. The verdict is `None` if it does not answer in time.

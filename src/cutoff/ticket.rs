@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use super::{cause::CutoffCause, stream::OpenStream, streams::Streams};
-use crate::jwt::{Admitted, Claims};
+use crate::{
+    error::TokenError,
+    jwt::{Admitted, Claims},
+};
 
 /// A handle of verified claims, without the type of the application's own.
 ///
@@ -13,22 +16,30 @@ use crate::jwt::{Admitted, Claims};
 pub(crate) struct Ticket(Arc<dyn Admitted>);
 
 impl Ticket {
-    /// Registers a stream, and looks at the deny set after that. With `at_expiry` it is also cut
-    /// when the token expires.
-    pub(crate) fn open(&self, at_expiry: bool) -> OpenStream {
+    /// Registers a stream, and looks at the deny set after that. With `at_expiry` the stream is also
+    /// cut when the token expires. `since` is the [`now`](Self::now) from which the stream has waited.
+    pub(crate) fn open(&self, at_expiry: bool, since: Option<u64>) -> OpenStream {
         match self.streams() {
-            Some(streams) => OpenStream::open(&streams, &self.0.names(), at_expiry),
-            // `Claims::ticket` has looked. Without a service nothing can be confirmed.
+            Some(streams) => OpenStream::open(&streams, &self.0.names(), at_expiry, since),
+            // `Claims::ticket` has found a verifier. Without a service nothing can be confirmed.
             None => OpenStream::ended(CutoffCause::Unconfirmed),
         }
     }
 
-    /// Returns true if this node's deny set refuses the token now. No I/O.
-    pub(crate) fn is_refused_here(&self) -> bool {
-        self.streams().is_some_and(|streams| streams.refuses(&self.0.names()))
+    /// Returns the time by the clock of the streams, in nanoseconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.streams().map_or(0, |streams| streams.core().now())
     }
 
-    fn streams(&self) -> Option<Streams> {
+    /// Returns the error of a request with this token if this node's deny set refuses the token now.
+    /// No I/O.
+    pub(crate) fn refusal(&self) -> Option<TokenError> {
+        let names = self.0.names();
+        let is_refused = self.streams()?.refuses(&names);
+        is_refused.then(|| TokenError::Revoked { token_id: names.token_id.clone(), revoked_at: None })
+    }
+
+    pub(super) fn streams(&self) -> Option<Streams> {
         self.0.verifier().and_then(Streams::of)
     }
 }
@@ -43,6 +54,6 @@ impl<C: Send + Sync + 'static> Claims<C> {
     /// Returns the ticket of these claims; `None` if no service verified them.
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         let ticket = Ticket(self.admitted());
-        ticket.streams().is_some().then_some(ticket)
+        ticket.0.verifier().is_some().then_some(ticket)
     }
 }

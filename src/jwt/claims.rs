@@ -4,7 +4,10 @@ use std::{
     any::Any,
     fmt, mem,
     ops::Deref,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -373,7 +376,20 @@ impl JwtClaims<RawClaims> {
 ///     claims.custom().role == "owner" && claims.scope().contains("write")
 /// }
 /// ```
-pub struct Claims<C = NoClaims>(Arc<Shared<C>>);
+pub struct Claims<C = NoClaims> {
+    shared: Arc<Shared<C>>,
+    notes: RequestNotes,
+}
+
+/// The notes that a layer makes with the claims of one request. Other requests with the same token
+/// share the claims, and not the notes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RequestNotes {
+    /// A socket or task that is admitted with these claims ends when the token expires.
+    pub(crate) cut_at_expiry: bool,
+    /// Present if the request asks for an upgrade. True once the handler watches the token.
+    pub(crate) upgrade: Option<Arc<AtomicBool>>,
+}
 
 /// The data that all clones share.
 struct Shared<C> {
@@ -420,12 +436,21 @@ impl<C> Claims<C> {
     pub(crate) const BYTES: usize = size_of::<Shared<C>>() + 2 * size_of::<usize>();
 
     pub(super) fn verified(claims: JwtClaims<C>) -> Self {
-        Self(Arc::new(Shared { claims, memo: AtomicU64::new(0), verifier: OnceLock::new() }))
+        let shared = Shared { claims, memo: AtomicU64::new(0), verifier: OnceLock::new() };
+        Self { shared: Arc::new(shared), notes: RequestNotes::default() }
     }
 
     /// Notes the service that verified the claims. The first call counts.
     pub(crate) fn set_verifier(&self, verifier: Verifier) {
-        _ = self.0.verifier.set(verifier);
+        _ = self.shared.verifier.set(verifier);
+    }
+
+    pub(crate) fn notes(&self) -> &RequestNotes {
+        &self.notes
+    }
+
+    pub(crate) fn notes_mut(&mut self) -> &mut RequestNotes {
+        &mut self.notes
     }
 
     /// Returns a word in which the code that checks these claims at every use can cache a result.
@@ -434,14 +459,14 @@ impl<C> Claims<C> {
     /// It is in the claims' allocation because a check reads that memory anyway. Elsewhere it would
     /// cost another allocation and another pointer to follow.
     pub(crate) fn memo(&self) -> &AtomicU64 {
-        &self.0.memo
+        &self.shared.memo
     }
 }
 
 impl<C: Send + Sync + 'static> Claims<C> {
     /// Returns a handle without the type of the application's claims. It shares their allocation.
     pub(crate) fn admitted(&self) -> Arc<dyn Admitted> {
-        Arc::clone(&self.0) as Arc<dyn Admitted>
+        Arc::clone(&self.shared) as Arc<dyn Admitted>
     }
 }
 
@@ -458,7 +483,7 @@ impl Claims<RawClaims> {
 
 impl<C> Clone for Claims<C> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { shared: Arc::clone(&self.shared), notes: self.notes.clone() }
     }
 }
 
@@ -490,18 +515,18 @@ impl<C> Deref for Claims<C> {
     /// }
     /// ```
     fn deref(&self) -> &JwtClaims<C> {
-        &self.0.claims
+        &self.shared.claims
     }
 }
 
 impl<C> fmt::Debug for Claims<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.claims.fmt(f)
+        self.shared.claims.fmt(f)
     }
 }
 
 impl<C: Serialize> Serialize for Claims<C> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.claims.serialize(serializer)
+        self.shared.claims.serialize(serializer)
     }
 }

@@ -135,6 +135,28 @@ impl<C> AuthLayerBuilder<C> {
         self.note(outcome)
     }
 
+    /// Also reads tokens from `Sec-WebSocket-Protocol`, as the protocol after the one with this name,
+    /// usually `bearer`. Off by default. A further call replaces the name.
+    ///
+    /// A page in a browser can set no other field of a WebSocket's request:
+    ///
+    /// ```js
+    /// new WebSocket("wss://api.example/ws", ["bearer", token])
+    /// ```
+    ///
+    /// Browsers fail the connection unless the response names one of the offered protocols. If the
+    /// handler names none, the layer adds this one to a successful response. The layer rejects with
+    /// 400 as for [`allow_query`](Self::allow_query), with the same limits for the field.
+    ///
+    /// Browsers let any site open a WebSocket, but another site does not know the token. So this
+    /// location needs no protection from CSRF.
+    ///
+    /// [`build`](Self::build) rejects a name that no protocol can have.
+    pub fn allow_websocket_protocol(mut self, name: impl Into<String>) -> Self {
+        let outcome = self.config.locations.get_or_insert_default().allow_websocket_protocol(name.into());
+        self.note(outcome)
+    }
+
     /// Removes the credentials from requests if `strip` is `true`, so that the inner service cannot
     /// forward or log them. Default: `false`.
     ///
@@ -151,6 +173,20 @@ impl<C> AuthLayerBuilder<C> {
     /// the response type.)
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.config.enabled = enabled;
+        self
+    }
+
+    /// Cuts responses that are still open when their token is revoked, if `cutoff` is `true`. Default:
+    /// `true`. See [`AuthLayer::cutoff`].
+    pub fn cutoff(mut self, cutoff: bool) -> Self {
+        self.config.cutoff.is_enabled = cutoff;
+        self
+    }
+
+    /// Cuts responses that are still open when their token expires, if `cut` is `true`. Default:
+    /// `false`. See [`AuthLayer::cut_at_expiry`].
+    pub fn cut_at_expiry(mut self, cut: bool) -> Self {
+        self.config.cutoff.at_expiry = cut;
         self
     }
 

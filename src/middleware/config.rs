@@ -22,6 +22,16 @@ pub(super) struct Config<C> {
     pub(super) required: bool,
     pub(super) freshness: Freshness,
     pub(super) enabled: bool,
+    pub(super) cutoff: CutoffSettings,
+}
+
+/// The events that cut a response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CutoffSettings {
+    /// A revocation cuts the body.
+    pub(super) is_enabled: bool,
+    /// The expiry of the token cuts the body too, and each `Cutoff` of the handler.
+    pub(super) at_expiry: bool,
 }
 
 impl<C> Config<C> {
@@ -35,6 +45,7 @@ impl<C> Config<C> {
             required: true,
             freshness: Freshness::AsConfigured,
             enabled: true,
+            cutoff: CutoffSettings { is_enabled: true, at_expiry: false },
         }
     }
 }
@@ -50,6 +61,7 @@ impl<C> Clone for Config<C> {
             required: self.required,
             freshness: self.freshness,
             enabled: self.enabled,
+            cutoff: self.cutoff,
         }
     }
 }
@@ -65,6 +77,7 @@ impl<C> fmt::Debug for Config<C> {
             .field("required", &self.required)
             .field("freshness", &self.freshness)
             .field("enabled", &self.enabled)
+            .field("cutoff", &self.cutoff)
             .finish()
     }
 }

@@ -17,9 +17,10 @@ use tower::{Layer, Service};
 
 use super::{
     accessors::accessors_of_inner,
+    body::ResponseBody,
     layer::AuthLayer,
     rejection::Rejection,
-    responder::{Form, Responder, ResponseBody},
+    responder::{Form, Responder},
     service::Admission,
     unauthenticated::{Unauthenticated, missing_claims},
 };

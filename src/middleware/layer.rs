@@ -66,6 +66,44 @@ impl<C> AuthLayer<C> {
         self
     }
 
+    /// Cuts responses that are still open when their token is revoked, if `cutoff` is `true`. Default:
+    /// `true`.
+    ///
+    /// The layer ends the body within milliseconds while this node follows the store's log, and
+    /// within [`stream_staleness`] whatever fails. See the [module docs](super#long-lived-responses).
+    /// Complete responses cost nothing more.
+    ///
+    /// With `false`, a body lasts as long as the handler sends. Use that for routes whose handlers
+    /// end by themselves. [`Cutoff`](crate::Cutoff) works in both cases.
+    ///
+    /// [`stream_staleness`]: crate::tokens::TokenServiceBuilder::stream_staleness
+    pub fn cutoff(mut self, cutoff: bool) -> Self {
+        Arc::make_mut(&mut self.config).cutoff.is_enabled = cutoff;
+        self
+    }
+
+    /// Cuts responses that are still open when their token expires, if `cut` is `true`. Default:
+    /// `false`, because a download may outlive its token.
+    ///
+    /// The layer ends the body at `exp` plus the leeway. Each [`Cutoff`](crate::Cutoff) of the
+    /// layer's claims resolves then too.
+    ///
+    /// ```
+    /// # use tower_bearer::{AuthLayer, TokenService};
+    /// # fn router(tokens: TokenService) -> axum::Router {
+    /// # use axum::routing::get;
+    /// let auth = AuthLayer::new(tokens);
+    /// let feed = axum::Router::new()
+    ///     .route("/events", get("..."))
+    ///     .route_layer(auth.clone().cut_at_expiry(true));
+    /// axum::Router::new().route("/download", get("...")).route_layer(auth).merge(feed)
+    /// # }
+    /// ```
+    pub fn cut_at_expiry(mut self, cut: bool) -> Self {
+        Arc::make_mut(&mut self.config).cutoff.at_expiry = cut;
+        self
+    }
+
     /// Returns a layer that passes on only requests whose token has this scope token. It rejects
     /// other requests as this layer does, with 403, and belongs inside this layer.
     ///

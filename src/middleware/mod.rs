@@ -131,25 +131,30 @@
 //! regularly.
 
 mod accessors;
+mod body;
 mod builder;
 mod config;
 mod credentials;
 mod current_user;
+mod finish;
 mod layer;
+mod messages;
 mod rejection;
 mod require;
 mod responder;
 mod scope;
 mod service;
 mod unauthenticated;
+mod upgrade;
+mod watch;
 
 pub use self::{
+    body::ResponseBody,
     builder::AuthLayerBuilder,
     current_user::{CurrentUserFuture, CurrentUserLayer, CurrentUserService},
     layer::AuthLayer,
     rejection::{Rejection, RejectionKind},
     require::{Require, RequireFuture, RequireLayer},
-    responder::ResponseBody,
     service::{AuthFuture, AuthService},
     unauthenticated::Unauthenticated,
 };

@@ -15,8 +15,9 @@ use tower::{Layer, Service};
 
 use super::{
     accessors::accessors_of_inner,
+    body::ResponseBody,
     rejection::Rejection,
-    responder::{Form, Responder, ResponseBody},
+    responder::{Form, Responder},
     scope::RequiredScopes,
     service::{Admission, Decided},
     unauthenticated::missing_claims,

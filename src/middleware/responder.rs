@@ -1,11 +1,9 @@
-//! The responses of a layer: their body type, and the responses to rejected requests.
+//! The responses to rejected requests.
 
 use std::{
     fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -17,18 +15,19 @@ use http::{
         WWW_AUTHENTICATE,
     },
 };
-use http_body::{Body, Frame, SizeHint};
-use pin_project::pin_project;
 
-use super::rejection::{Rejection, RejectionKind};
+use super::{
+    body::ResponseBody,
+    messages::{GRPC_MESSAGE, GRPC_STATUS, Messages},
+    rejection::{Rejection, RejectionKind},
+    watch::Framing,
+};
 use crate::error::ConfigError;
 
 /// The value of `Retry-After` when the store is not available, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
 
 const DEFAULT_REALM: &str = "api";
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Header fields that describe the body of a handler's response, or a rejection. The layer replaces
 /// them, and keeps all others.
@@ -54,68 +53,6 @@ const REPLACED: [HeaderName; 19] = [
     WWW_AUTHENTICATE,
 ];
 
-/// The unchanged body of the inner service, or the body of a rejection.
-///
-/// It implements [`Body`] if `B` is a body of [`Bytes`]. Its `Default` is that of `B`, for outer
-/// layers that make empty responses.
-#[pin_project]
-#[derive(Debug)]
-pub struct ResponseBody<B>(#[pin] Kind<B>);
-
-#[pin_project(project = KindProjection)]
-#[derive(Debug)]
-enum Kind<B> {
-    Inner(#[pin] B),
-    Rejection(Option<Bytes>),
-}
-
-impl<B> ResponseBody<B> {
-    pub(super) fn inner(body: B) -> Self {
-        Self(Kind::Inner(body))
-    }
-
-    pub(super) fn rejection(body: Bytes) -> Self {
-        Self(Kind::Rejection(Some(body).filter(|body| !body.is_empty())))
-    }
-
-    /// Returns true if the layer made the response.
-    pub(super) fn is_rejection(&self) -> bool {
-        matches!(self.0, Kind::Rejection(_))
-    }
-}
-
-impl<B: Default> Default for ResponseBody<B> {
-    fn default() -> Self {
-        Self::inner(B::default())
-    }
-}
-
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().0.project() {
-            KindProjection::Inner(body) => body.poll_frame(context),
-            KindProjection::Rejection(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Kind::Inner(body) => body.is_end_stream(),
-            Kind::Rejection(body) => body.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Inner(body) => body.size_hint(),
-            Kind::Rejection(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-        }
-    }
-}
-
 type Hook = dyn Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
 /// The maker of responses to rejected requests. A layer shares it with the layers made from it.
@@ -140,6 +77,8 @@ impl Default for ResponderSettings {
 /// The properties of a request that decide the form of the response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
+    /// The request asks for no change (RFC 9110 section 9.2.1).
+    pub(super) is_safe: bool,
     /// The response has the headers of the response to a GET, and no body (RFC 9110 section 9.3.2).
     is_head: bool,
     protocol: Protocol,
@@ -159,11 +98,26 @@ impl Form {
     #[inline]
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let protocol = Protocol::of(request.headers());
-        Self { is_head: request.method() == Method::HEAD, protocol, is_endpoint: false }
+        let method = request.method();
+        Self { is_safe: method.is_safe(), is_head: method == Method::HEAD, protocol, is_endpoint: false }
+    }
+
+    /// Returns the units in which the body of the inner service's response is sent.
+    pub(super) fn framing(self, response: &HeaderMap) -> Framing {
+        match self.protocol {
+            Protocol::Http => Framing::Bytes,
+            Protocol::Grpc => Framing::Grpc(Messages::default()),
+            // The other encoding of gRPC-Web is base64, whose groups a frame could break.
+            Protocol::GrpcWeb => match response.get(CONTENT_TYPE).map(HeaderValue::as_bytes) {
+                Some(media) if media.starts_with(b"application/grpc-web-text") => Framing::Bytes,
+                _ => Framing::GrpcWeb(Messages::default()),
+            },
+        }
     }
 
     /// The form of an endpoint's responses. Endpoints support only HTTP.
-    pub(crate) const ENDPOINT: Self = Self { is_head: false, protocol: Protocol::Http, is_endpoint: true };
+    pub(crate) const ENDPOINT: Self =
+        Self { is_safe: false, is_head: false, protocol: Protocol::Http, is_endpoint: true };
 }
 
 impl Protocol {
@@ -338,7 +292,7 @@ impl Rejection {
     /// ```
     #[must_use]
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let form = Form { is_head: false, protocol: Protocol::Http, is_endpoint: false };
+        let form = Form { is_endpoint: false, ..Form::ENDPOINT };
         let mut response = Responder::default().respond(self.clone(), form);
         response.extensions_mut().insert(self.rendered(false));
         response.map(B::from)

@@ -10,19 +10,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Request, Response,
-    header::{AUTHORIZATION, CACHE_CONTROL},
-};
+use http::{Request, Response, header::AUTHORIZATION};
 use pin_project::pin_project;
 use tower::Service;
 
 use super::{
     accessors::accessors_of_inner,
+    body::ResponseBody,
     config::Config,
     credentials::{self, Credential},
+    finish::Finisher,
     rejection::{Rejection, RejectionKind},
-    responder::{Form, Responder, ResponseBody},
+    responder::{Form, Responder},
     unauthenticated::Unauthenticated,
 };
 use crate::{
@@ -66,8 +65,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &*self.config;
-        let responder = config.responder.clone();
-        let form = Form::of(&request);
+        let mut finisher = Finisher::new(&request, config);
         // Claims come from this layer or from nowhere.
         request.extensions_mut().remove::<Claims<C>>();
         request.extensions_mut().remove::<Unauthenticated>();
@@ -77,22 +75,19 @@ where
         }
 
         let is_exempt = |request| config.exemptions.as_ref().is_some_and(|exempt| exempt.include(request));
-        let (decision, is_private) = if !config.enabled || is_exempt(&mut request) {
-            (self.pass_without_claims(&mut request), false)
+        let decision = if !config.enabled || is_exempt(&mut request) {
+            self.pass_without_claims(&mut request)
         } else {
-            self.admit(&mut request)
+            self.admit(&mut request, &mut finisher)
         };
         // Each arm constructs the future in place: it may hold a request, which is expensive to
         // move.
         match decision {
             // This calls the instance that was polled ready. After a rejection it stays ready for
             // the next request.
-            Decision::Pass => {
-                AuthFuture { admission: Admission::Admitted(self.inner.call(request)), responder, form, is_private }
-            }
+            Decision::Pass => AuthFuture { admission: Admission::Admitted(self.inner.call(request)), finisher },
             Decision::Reject(rejection) => {
-                let response = responder.respond(rejection, form);
-                AuthFuture { admission: Admission::Rejected(Some(response)), responder, form, is_private }
+                AuthFuture { admission: Admission::Rejected(Some(finisher.respond(rejection))), finisher }
             }
             Decision::Ask(question) => {
                 // Only this instance was polled ready, so it must serve the request. The clone is
@@ -100,8 +95,8 @@ where
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
                 let held = Some((ready, request));
-                let admission = Admission::Asking { question, held, responder: responder.clone() };
-                AuthFuture { admission, responder, form, is_private }
+                let admission = Admission::Asking { question, held, responder: finisher.responder().clone() };
+                AuthFuture { admission, finisher }
             }
         }
     }
@@ -115,23 +110,23 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    /// Decides about a request. The `bool` is `true` if the credential came from another location
-    /// than `Authorization`.
-    fn admit<B>(&self, request: &mut Request<B>) -> (Decision<C>, bool) {
+    /// Decides about a request.
+    fn admit<B>(&self, request: &mut Request<B>, finisher: &mut Finisher) -> Decision<C> {
         let config = &*self.config;
         let checker = &config.tokens.checker;
         let mut credential = credentials::in_authorization(request.headers(), checker.max_token_len);
-        let mut is_elsewhere = false;
         if let Some(locations) = &config.locations {
             let other = locations.find(request, checker.max_token_len);
-            is_elsewhere = other != Credential::Absent;
+            if other != Credential::Absent {
+                finisher.set_private();
+            }
             credential = credential.and(other);
         }
         let malformed = || Decision::Reject(Rejection::new(RejectionKind::InvalidRequest));
         let check = match credential {
-            Credential::Absent if !config.required => return (self.pass_without_claims(request), false),
-            Credential::Absent => return (Decision::Reject(Rejection::new(RejectionKind::NoCredentials)), false),
-            Credential::Malformed => return (malformed(), is_elsewhere),
+            Credential::Absent if !config.required => return self.pass_without_claims(request),
+            Credential::Absent => return Decision::Reject(Rejection::new(RejectionKind::NoCredentials)),
+            Credential::Malformed => return malformed(),
             Credential::Token(text) => {
                 // The grammar decides between 400 and 401. The check would take a large part of a
                 // cached request's time, so it runs only on a cache miss.
@@ -139,21 +134,22 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
                     Lookup::Hit(check) => check,
                     Lookup::Miss(miss) => match text.token() {
                         Some(token) => checker.check_text(miss, token, TokenType::Access, config.freshness),
-                        None => return (malformed(), is_elsewhere),
+                        None => return malformed(),
                     },
                 }
             }
         };
         let decision = match check {
-            AccessCheck::Done(Ok(claims)) => {
+            AccessCheck::Done(Ok(mut claims)) => {
+                finisher.admit(&mut claims);
                 request.extensions_mut().insert(claims);
                 Decision::Pass
             }
-            AccessCheck::Done(Err(error)) => return (Decision::Reject(error.into()), is_elsewhere),
+            AccessCheck::Done(Err(error)) => return Decision::Reject(error.into()),
             AccessCheck::Pending(pending) => Decision::Ask(ClaimsFromStore(pending)),
         };
         self.strip(request);
-        (decision, is_elsewhere)
+        decision
     }
 
     fn pass_without_claims<B>(&self, request: &mut Request<B>) -> Decision<C> {
@@ -195,12 +191,7 @@ where
 {
     #[pin]
     admission: Admission<S, ReqBody, ClaimsFromStore<C>>,
-    /// Makes the response to a rejection that the inner service returns.
-    responder: Responder,
-    form: Form,
-    /// True if the response needs `Cache-Control: private`: shared caches recognize a credential
-    /// only in `Authorization`.
-    is_private: bool,
+    finisher: Finisher,
 }
 
 impl<S, C, ReqBody, ResBody> Future for AuthFuture<S, C, ReqBody>
@@ -212,46 +203,17 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // Finished in place, because a response is about 150 bytes to move.
-        let mut poll = this.admission.poll(context);
-        if let Poll::Ready(Ok(response)) = &mut poll {
-            finish(response, this.responder, *this.form, *this.is_private);
+        let finisher = this.finisher;
+        let mut poll = this.admission.poll_with(context, |claims| finisher.admit(claims));
+        match &mut poll {
+            // Finished in place, because a response is about 150 bytes to move.
+            Poll::Ready(Ok(response)) => finisher.finish(response),
+            Poll::Ready(Err(_)) => {}
+            // Before the request is admitted this notes nothing.
+            Poll::Pending => finisher.note_wait(),
         }
         poll
     }
-}
-
-/// Finishes a response of the inner service: replaces it if it rejects the request, and marks it
-/// private if needed. That includes rejections, because a cache may store an unmarked 404 (RFC 9110
-/// section 15.1). The layer's own rejections are complete.
-#[inline]
-fn finish<B>(response: &mut Response<ResponseBody<B>>, responder: &Responder, form: Form, is_private: bool) {
-    if response.body().is_rejection() {
-        return;
-    }
-    if response.extensions().get::<Rejection>().is_some_and(|rejection| !rejection.is_rendered()) {
-        responder.rerender(response, form);
-    }
-    if is_private {
-        make_private(response.headers_mut());
-    }
-}
-
-/// Forbids shared caches to store a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2).
-/// Removes only those directives of the inner service that permit it.
-fn make_private(headers: &mut HeaderMap) {
-    let said: Vec<_> = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok()).collect();
-    let directives = said.iter().flat_map(|line| line.split(',')).map(str::trim);
-    let is_shared = |directive: &&str| {
-        let name = directive.split('=').next().unwrap_or_default();
-        name.eq_ignore_ascii_case("public") || name.eq_ignore_ascii_case("s-maxage")
-    };
-    let mut kept: Vec<_> = directives.filter(|directive| !directive.is_empty() && !is_shared(directive)).collect();
-    if !kept.iter().any(|own| own.eq_ignore_ascii_case("private") || own.eq_ignore_ascii_case("no-store")) {
-        kept.push("private");
-    }
-    let kept = HeaderValue::try_from(kept.join(", ")).unwrap_or(HeaderValue::from_static("no-store"));
-    headers.insert(CACHE_CONTROL, kept);
 }
 
 impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, ReqBody> {
@@ -301,7 +263,23 @@ where
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_with(context, |_| ())
+    }
+}
+
+impl<S, ReqBody, ResBody, Q, T> Admission<S, ReqBody, Q>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    Q: Future<Output = Result<T, Rejection>> + Unpin,
+    T: Clone + Send + Sync + 'static,
+{
+    /// Polls the request. Calls `admit` with the answer to the question before the request gets it.
+    fn poll_with(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut admit: impl FnMut(&mut T),
+    ) -> Poll<Result<Response<ResponseBody<ResBody>>, S::Error>> {
         loop {
             match self.as_mut().project() {
                 AdmissionProjection::Admitted(future) => {
@@ -318,7 +296,8 @@ where
                     let answer = ready!(Pin::new(question).poll(context));
                     let Some((mut service, mut request)) = held.take() else { return Poll::Pending };
                     let next = match answer {
-                        Ok(extension) => {
+                        Ok(mut extension) => {
+                            admit(&mut extension);
                             request.extensions_mut().insert(extension);
                             Self::Admitted(service.call(request))
                         }

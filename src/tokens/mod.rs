@@ -151,6 +151,6 @@ pub(crate) use self::{
     mint::random_id,
 };
 pub use crate::{
-    cutoff::{Ended, StreamStatus},
+    cutoff::StreamStatus,
     replica::{ReplicaState, ReplicaStatus},
 };

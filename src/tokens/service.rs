@@ -15,7 +15,7 @@ use super::{
     status::{Status, Subjects},
 };
 use crate::{
-    cutoff::Ended,
+    cutoff::Cutoff,
     error::{ConfigError, Error, TokenError},
     ids::{SessionId, Subject},
     jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, decode_token},
@@ -183,7 +183,7 @@ impl<C> TokenService<C> {
     /// within [`stream_staleness`](super::TokenServiceBuilder::stream_staleness) whatever fails. A
     /// refresh does not resolve it: a socket belongs to its session.
     ///
-    /// A token that expires does not resolve it either, unless [`Ended::at_expiry`] is called. Under
+    /// A token that expires does not resolve it either, unless [`Cutoff::at_expiry`] is called. Under
     /// [`Stateless`](super::TokenPolicy::Stateless) it is then pending for ever.
     ///
     /// Call it inside of a Tokio runtime. Outside of one, no timer wakes it.
@@ -204,8 +204,8 @@ impl<C> TokenService<C> {
     ///     }
     /// }
     /// ```
-    pub fn ended(&self, claims: &Claims<C>) -> Ended {
-        Ended::new(&self.checker.streams, &claims.names())
+    pub fn ended(&self, claims: &Claims<C>) -> Cutoff<C> {
+        Cutoff::new(&self.checker.streams, claims)
     }
 
     /// Makes a revocation of another node hold on this node, for every request that begins after

@@ -14,12 +14,12 @@ use std::{
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 use tower_bearer::{
-    Claims, Consistency, CutoffCause, Error, KeySet, MemoryStore, NewSession, NoClaims, SessionId, SessionStore,
-    TokenId, TokenPolicy, TokenService, TokenType,
+    Claims, Consistency, Cutoff, CutoffCause, Error, KeySet, MemoryStore, NewSession, NoClaims, SessionId,
+    SessionStore, TokenId, TokenPolicy, TokenService, TokenType,
     clock::{Clock, ManualClock, Timestamp},
     error::StoreErrorKind,
     jwt::{Algorithm, JwtClaims, SigningKey, encode_jwt},
-    tokens::{Ended, StreamStatus, TokenPair, TokenServiceBuilder},
+    tokens::{StreamStatus, TokenPair, TokenServiceBuilder},
 };
 
 use crate::{
@@ -74,17 +74,17 @@ async fn log_in(tokens: &TokenService, subject: &str) -> (TokenPair, Claims) {
     (pair, claims)
 }
 
-async fn open(tokens: &TokenService, subject: &str) -> (TokenPair, Ended) {
+async fn open(tokens: &TokenService, subject: &str) -> (TokenPair, Cutoff) {
     let (pair, claims) = log_in(tokens, subject).await;
     let ended = tokens.ended(&claims);
     (pair, ended)
 }
 
-async fn cause_of(ended: &mut Ended) -> CutoffCause {
+async fn cause_of(ended: &mut Cutoff) -> CutoffCause {
     timeout(HANG, ended).await.expect("the stream is not cut")
 }
 
-fn is_open(ended: &mut Ended) -> bool {
+fn is_open(ended: &mut Cutoff) -> bool {
     ended.now_or_never().is_none()
 }
 
@@ -415,7 +415,7 @@ async fn ten_thousand_streams_of_one_subject_are_cut_together() {
 
 /// A waker that drops another stream, as a task does that holds several.
 struct Drops {
-    streams: Mutex<Vec<Ended>>,
+    streams: Mutex<Vec<Cutoff>>,
     woken: AtomicUsize,
 }
 

@@ -35,7 +35,7 @@ impl WireServer {
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
-        B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<tower_bearer::BoxError>> + Send + 'static,
     {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");

@@ -2,22 +2,24 @@
 
 use http::{
     HeaderMap, HeaderName, Request,
-    header::{AUTHORIZATION, COOKIE},
+    header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
 };
 
 use super::{
     cookie::{self, check_cookie_name},
     credential::{Credential, in_header},
-    query,
+    query, websocket,
 };
 use crate::error::ConfigError;
 
-/// The locations that the application allows. It may allow several of each kind.
+/// The locations that the application allows. It may allow several of each kind, except one
+/// WebSocket protocol.
 #[derive(Clone, Debug, Default)]
 pub(in crate::middleware) struct Locations {
     queries: Vec<String>,
     cookies: Vec<String>,
     headers: Vec<HeaderName>,
+    websocket_protocol: Option<String>,
 }
 
 impl Locations {
@@ -48,11 +50,12 @@ impl Locations {
 
     /// Adds a header that contains only the token, without a scheme.
     pub(in crate::middleware) fn allow_header(&mut self, name: HeaderName) -> Result<(), ConfigError> {
-        if name == AUTHORIZATION || name == COOKIE {
+        if [AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL].contains(&name) {
             return Err(ConfigError::new(
                 "allow_header",
                 "names a field that contains more than a token",
-                "remove it: the layer always reads `Authorization`, and `allow_cookie` allows a cookie",
+                "remove it: the layer always reads `Authorization`; for the others use `allow_cookie` or \
+                 `allow_websocket_protocol`",
             ));
         }
         // A name in the list twice would make one field count as two credentials.
@@ -60,6 +63,23 @@ impl Locations {
             self.headers.push(name);
         }
         Ok(())
+    }
+
+    /// Sets the WebSocket protocol after which the client offers the token.
+    pub(in crate::middleware) fn allow_websocket_protocol(&mut self, name: String) -> Result<(), ConfigError> {
+        websocket::check_name(&name)?;
+        self.websocket_protocol = Some(name);
+        Ok(())
+    }
+
+    /// Returns the WebSocket protocol if the request offers it with a token.
+    pub(in crate::middleware) fn offered_websocket_protocol(
+        &self,
+        headers: &HeaderMap,
+        max_token_len: usize,
+    ) -> Option<&str> {
+        let name = self.websocket_protocol.as_deref()?;
+        (websocket::read(headers, name, max_token_len) != Credential::Absent).then_some(name)
     }
 
     /// Returns the one credential in these locations.
@@ -71,6 +91,9 @@ impl Locations {
         if !self.cookies.is_empty() {
             found = found.and(cookie::read(request.headers(), &self.cookies, max_token_len));
         }
+        if let Some(name) = &self.websocket_protocol {
+            found = found.and(websocket::read(request.headers(), name, max_token_len));
+        }
         if let (false, Some(query)) = (self.queries.is_empty(), request.uri().query()) {
             found = found.and(query::read(query, &self.queries, max_token_len));
         }
@@ -80,19 +103,27 @@ impl Locations {
     /// Marks headers that may contain a credential sensitive, so that `Debug` does not show them.
     pub(in crate::middleware) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for (name, value) in headers.iter_mut() {
-            if (name == COOKIE && !self.cookies.is_empty()) || self.headers.contains(name) {
+            let is_ours = match name {
+                name if name == COOKIE => !self.cookies.is_empty(),
+                name if name == SEC_WEBSOCKET_PROTOCOL => self.websocket_protocol.is_some(),
+                name => self.headers.contains(name),
+            };
+            if is_ours {
                 value.set_sensitive(true);
             }
         }
     }
 
-    /// Removes the parameters, cookies and headers with an allowed name from the request.
+    /// Removes the credentials with an allowed name from the request.
     pub(in crate::middleware) fn strip<B>(&self, request: &mut Request<B>) {
         for name in &self.headers {
             request.headers_mut().remove(name);
         }
         if !self.cookies.is_empty() {
             cookie::strip(request.headers_mut(), &self.cookies);
+        }
+        if let Some(name) = &self.websocket_protocol {
+            websocket::strip(request.headers_mut(), name);
         }
         if !self.queries.is_empty() {
             query::strip(request.uri_mut(), &self.queries);

@@ -1,0 +1,141 @@
+//! The body of a layer's responses.
+
+use std::{
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::watch::{End, Watch};
+use crate::{cutoff::CutoffCause, error::BoxError};
+
+/// The body of the inner service, which a cutoff may end, or the body of a rejection.
+///
+/// It implements [`Body`] if `B` is a body of [`Bytes`]. It passes the frames of `B` on unchanged.
+/// After the [cutoff](super#long-lived-responses) it takes no more frames, and drops `B`:
+///
+/// * In HTTP it ends with an error, so that no client takes the part for the whole. The error is a
+///   [`CutoffCause`].
+/// * In gRPC it ends with the trailer `grpc-status: 16`. Within a message it ends with the error.
+///
+/// Its `Default` is that of `B`, for outer layers that make empty responses.
+#[pin_project]
+#[derive(Debug)]
+pub struct ResponseBody<B>(#[pin] Kind<B>);
+
+#[pin_project(project = KindProjection)]
+#[derive(Debug)]
+enum Kind<B> {
+    Inner(#[pin] B, Watch),
+    Rejection(Option<Bytes>),
+    Cut,
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn inner(body: B) -> Self {
+        Self(Kind::Inner(body, Watch::OFF))
+    }
+
+    pub(super) fn rejection(body: Bytes) -> Self {
+        Self(Kind::Rejection(Some(body).filter(|body| !body.is_empty())))
+    }
+
+    /// Returns true if the layer made the response.
+    pub(super) fn is_rejection(&self) -> bool {
+        matches!(self.0, Kind::Rejection(_))
+    }
+
+    /// Starts the watch over the body of the inner service.
+    pub(super) fn set_watch(&mut self, new: Watch) {
+        if let Kind::Inner(_, watch) = &mut self.0 {
+            *watch = new;
+        }
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut kind = self.project().0;
+        let (body, watch) = match kind.as_mut().project() {
+            KindProjection::Inner(body, watch) => (body, watch),
+            KindProjection::Rejection(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            KindProjection::Cut => return Poll::Ready(None),
+        };
+        let polled = match watch.poll_cut(context) {
+            Poll::Ready(cause) => Err(cause),
+            Poll::Pending => poll_inner(body, watch, context),
+        };
+        let cause = match polled {
+            Ok(polled) => return polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            Err(cause) => cause,
+        };
+        let end = mem::replace(watch, Watch::OFF).end(cause);
+        // Drops the inner body, and with it all that it waits for.
+        kind.set(Kind::Cut);
+        Poll::Ready(Some(match end {
+            End::Frame(frame) => Ok(frame),
+            End::Error => Err(cause.into()),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Inner(body, _) => body.is_end_stream(),
+            Kind::Rejection(body) => body.is_none(),
+            Kind::Cut => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Inner(body, _) => body.size_hint(),
+            Kind::Rejection(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Kind::Cut => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// A poll of the inner body.
+type PolledFrame<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
+/// Polls the inner body. The error is a cutoff, before which the frame, if any, was not sent.
+fn poll_inner<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut B>,
+    watch: &mut Watch,
+    context: &mut Context<'_>,
+) -> Result<PolledFrame<B::Error>, CutoffCause> {
+    let polled = body.as_mut().poll_frame(context);
+    match &polled {
+        Poll::Pending => {
+            if watch.register()
+                && let Poll::Ready(cause) = watch.poll_cut(context)
+            {
+                return Err(cause);
+            }
+        }
+        Poll::Ready(Some(Ok(frame))) => {
+            let is_last = frame.is_trailers() || body.is_end_stream();
+            watch.pass(frame, is_last)?;
+        }
+        // The body has ended, so there is nothing left to cut.
+        Poll::Ready(None | Some(Err(_))) => *watch = Watch::OFF,
+    }
+    Ok(polled)
+}

@@ -1,0 +1,70 @@
+//! Requests for an upgraded connection, such as a WebSocket.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE},
+};
+
+use super::credentials::Locations;
+
+/// The notes about a request for an upgrade.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// True once the handler watches the token by a [`Cutoff`](crate::Cutoff).
+    is_watched: Arc<AtomicBool>,
+    /// The WebSocket protocol with which the client has sent its token.
+    protocol: Option<HeaderValue>,
+    is_connect: bool,
+}
+
+impl Upgrade {
+    /// Returns the notes about a request, if it asks for an upgrade: by `Upgrade` in HTTP/1.1, and by
+    /// an extended CONNECT in HTTP/2 (RFC 8441).
+    pub(super) fn of<B>(
+        request: &Request<B>,
+        locations: Option<&Locations>,
+        max_token_len: usize,
+    ) -> Option<Box<Self>> {
+        let is_connect = request.method() == Method::CONNECT;
+        if !is_connect && !request.headers().contains_key(UPGRADE) {
+            return None;
+        }
+        let offered = locations.and_then(|all| all.offered_websocket_protocol(request.headers(), max_token_len));
+        let protocol = offered.and_then(|name| HeaderValue::from_str(name).ok());
+        Some(Box::new(Self { is_watched: Arc::default(), protocol, is_connect }))
+    }
+
+    /// Returns the flag that a [`Cutoff`](crate::Cutoff) of the request sets.
+    pub(super) fn is_watched(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_watched)
+    }
+
+    /// Finishes the response: names the WebSocket protocol, and reports a connection that nothing
+    /// cuts. The latter once in the life of the process, because each client can cause it.
+    pub(super) fn finish<B>(self, response: &mut Response<B>, should_cut: bool) {
+        let status = response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS && !(self.is_connect && status.is_success()) {
+            return;
+        }
+        if let Some(protocol) = self.protocol
+            && !response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL)
+        {
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        if should_cut && !self.is_watched.load(Ordering::Acquire) {
+            static IS_REPORTED: AtomicBool = AtomicBool::new(false);
+            if !IS_REPORTED.swap(true, Ordering::AcqRel) {
+                #[cfg(feature = "tracing")]
+                tracing::warn!(
+                    "a handler upgraded a connection without a `Cutoff`, so no revocation ends it; \
+                     take the extractor `Cutoff` or call `TokenService::ended` before you answer"
+                );
+            }
+        }
+    }
+}

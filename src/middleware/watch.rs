@@ -1,0 +1,143 @@
+//! The watch over one response: it registers a body that stays open, and decides how a cutoff ends
+//! the body.
+//!
+//! A complete body is never registered, so that unary responses cost nothing. A body is registered
+//! when it waits, or when it has a second frame and goes on. The second and not the first: in a
+//! unary gRPC response the trailers follow the first.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Frame;
+
+use super::messages::{Messages, end_frame_of_grpc_web, end_of_grpc};
+use crate::{
+    cutoff::{CutoffCause, OpenStream, Ticket},
+    error::TokenError,
+};
+
+/// The watch over one response.
+#[derive(Debug)]
+pub(super) struct Watch {
+    stage: Stage,
+    framing: Framing,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing cuts the response.
+    Off,
+    /// The response is not registered. `since` is the time from which it has been open, if it was
+    /// not complete at once.
+    Unregistered {
+        ticket: Ticket,
+        at_expiry: bool,
+        since: Option<u64>,
+        has_frame: bool,
+    },
+    Registered(OpenStream),
+}
+
+/// The units in which a body is sent. A cutoff may end it with a status only between two of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Framing {
+    Bytes,
+    Grpc(Messages),
+    GrpcWeb(Messages),
+}
+
+/// The end of a body that was cut.
+pub(super) enum End {
+    Frame(Frame<Bytes>),
+    /// An error, which the HTTP server turns into an incomplete body.
+    Error,
+}
+
+impl Watch {
+    pub(super) const OFF: Self = Self { stage: Stage::Off, framing: Framing::Bytes };
+
+    pub(super) fn new(ticket: Ticket, at_expiry: bool) -> Self {
+        Self {
+            stage: Stage::Unregistered { ticket, at_expiry, since: None, has_frame: false },
+            framing: Framing::Bytes,
+        }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        !matches!(self.stage, Stage::Off)
+    }
+
+    pub(super) fn framed(self, framing: Framing) -> Self {
+        Self { framing, ..self }
+    }
+
+    /// Notes the time from which the response has been open. The first call counts.
+    pub(super) fn note_wait(&mut self) {
+        if let Stage::Unregistered { ticket, since, .. } = &mut self.stage {
+            since.get_or_insert_with(|| ticket.now());
+        }
+    }
+
+    /// Returns the refusal of the token by this node's deny set, if the response has waited for at
+    /// least `wait` nanoseconds.
+    pub(super) fn refusal_after(&self, wait: u64) -> Option<TokenError> {
+        let Stage::Unregistered { ticket, since: Some(since), .. } = &self.stage else { return None };
+        if ticket.now().saturating_sub(*since) < wait { None } else { ticket.refusal() }
+    }
+
+    /// Resolves once the registered response is cut.
+    pub(super) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutoffCause> {
+        match &self.stage {
+            Stage::Registered(stream) => stream.poll_cut(context),
+            Stage::Off | Stage::Unregistered { .. } => Poll::Pending,
+        }
+    }
+
+    /// Registers the response. Returns true if it was unregistered.
+    pub(super) fn register(&mut self) -> bool {
+        let Stage::Unregistered { ticket, at_expiry, since, .. } = &self.stage else { return false };
+        self.stage = Stage::Registered(ticket.open(*at_expiry, *since));
+        true
+    }
+
+    /// Notes a frame of the body. Returns the cause if the frame must not be sent.
+    pub(super) fn pass(&mut self, frame: &Frame<Bytes>, is_last: bool) -> Result<(), CutoffCause> {
+        if is_last {
+            self.stage = Stage::Off;
+            return Ok(());
+        }
+        match &mut self.stage {
+            Stage::Off => return Ok(()),
+            Stage::Unregistered { has_frame: true, .. } => {
+                self.register();
+            }
+            Stage::Unregistered { has_frame, .. } => {
+                *has_frame = true;
+                self.note_wait();
+            }
+            Stage::Registered(_) => {}
+        }
+        if let Stage::Registered(stream) = &self.stage
+            && let Some(cause) = stream.cause()
+        {
+            return Err(cause);
+        }
+        if let (Framing::Grpc(messages) | Framing::GrpcWeb(messages), Some(data)) =
+            (&mut self.framing, frame.data_ref())
+        {
+            messages.pass(data);
+        }
+        Ok(())
+    }
+
+    /// Returns the end of a body that is cut now.
+    pub(super) fn end(self, cause: CutoffCause) -> End {
+        match self.framing {
+            Framing::Grpc(messages) if messages.is_between() => End::Frame(Frame::trailers(end_of_grpc(cause))),
+            Framing::GrpcWeb(messages) if messages.is_between() => {
+                End::Frame(Frame::data(end_frame_of_grpc_web(cause)))
+            }
+            _ => End::Error,
+        }
+    }
+}
