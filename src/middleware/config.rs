@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use http::{Request, request::Parts};
@@ -23,6 +23,8 @@ pub(super) struct Config<C> {
     pub(super) freshness: Freshness,
     pub(super) enabled: bool,
     pub(super) cutoff: CutoffSettings,
+    /// True once the layer has reported an upgraded connection that nothing cuts.
+    pub(super) is_uncut_upgrade_reported: Arc<AtomicBool>,
 }
 
 /// The events that cut a response.
@@ -46,6 +48,7 @@ impl<C> Config<C> {
             freshness: Freshness::AsConfigured,
             enabled: true,
             cutoff: CutoffSettings { is_enabled: true, at_expiry: false },
+            is_uncut_upgrade_reported: Arc::default(),
         }
     }
 }
@@ -62,6 +65,7 @@ impl<C> Clone for Config<C> {
             freshness: self.freshness,
             enabled: self.enabled,
             cutoff: self.cutoff,
+            is_uncut_upgrade_reported: Arc::clone(&self.is_uncut_upgrade_reported),
         }
     }
 }

@@ -37,7 +37,7 @@ impl Finisher {
             form: Form::of(request),
             is_private: false,
             cutoff: config.cutoff,
-            upgrade: Upgrade::of(request, config.locations.as_ref(), config.tokens.checker.max_token_len),
+            upgrade: Upgrade::of(request, config),
             watch: Watch::OFF,
         }
     }

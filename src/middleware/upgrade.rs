@@ -10,7 +10,7 @@ use http::{
     header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE},
 };
 
-use super::credentials::Locations;
+use super::config::Config;
 
 /// The notes about a request for an upgrade.
 #[derive(Debug)]
@@ -20,23 +20,28 @@ pub(super) struct Upgrade {
     /// The WebSocket protocol with which the client has sent its token.
     protocol: Option<HeaderValue>,
     is_connect: bool,
+    /// True once the layer has reported a connection that nothing cuts.
+    is_reported: Arc<AtomicBool>,
 }
 
 impl Upgrade {
     /// Returns the notes about a request, if it asks for an upgrade: by `Upgrade` in HTTP/1.1, and by
     /// an extended CONNECT in HTTP/2 (RFC 8441).
-    pub(super) fn of<B>(
-        request: &Request<B>,
-        locations: Option<&Locations>,
-        max_token_len: usize,
-    ) -> Option<Box<Self>> {
+    pub(super) fn of<B, C>(request: &Request<B>, config: &Config<C>) -> Option<Box<Self>> {
         let is_connect = request.method() == Method::CONNECT;
         if !is_connect && !request.headers().contains_key(UPGRADE) {
             return None;
         }
+        let max_token_len = config.tokens.checker.max_token_len;
+        let locations = config.locations.as_ref();
         let offered = locations.and_then(|all| all.offered_websocket_protocol(request.headers(), max_token_len));
         let protocol = offered.and_then(|name| HeaderValue::from_str(name).ok());
-        Some(Box::new(Self { is_watched: Arc::default(), protocol, is_connect }))
+        Some(Box::new(Self {
+            is_watched: Arc::default(),
+            protocol,
+            is_connect,
+            is_reported: Arc::clone(&config.is_uncut_upgrade_reported),
+        }))
     }
 
     /// Returns the flag that a [`Cutoff`](crate::Cutoff) of the request sets.
@@ -45,7 +50,7 @@ impl Upgrade {
     }
 
     /// Finishes the response: names the WebSocket protocol, and reports a connection that nothing
-    /// cuts. The latter once in the life of the process, because each client can cause it.
+    /// cuts. A layer reports that once, because each client can cause it.
     pub(super) fn finish<B>(self, response: &mut Response<B>, should_cut: bool) {
         let status = response.status();
         if status != StatusCode::SWITCHING_PROTOCOLS && !(self.is_connect && status.is_success()) {
@@ -56,15 +61,16 @@ impl Upgrade {
         {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
         }
-        if should_cut && !self.is_watched.load(Ordering::Acquire) {
-            static IS_REPORTED: AtomicBool = AtomicBool::new(false);
-            if !IS_REPORTED.swap(true, Ordering::AcqRel) {
-                #[cfg(feature = "tracing")]
-                tracing::warn!(
-                    "a handler upgraded a connection without a `Cutoff`, so no revocation ends it; \
-                     take the extractor `Cutoff` or call `TokenService::ended` before you answer"
-                );
-            }
+        let is_news =
+            should_cut && !self.is_watched.load(Ordering::Acquire) && !self.is_reported.swap(true, Ordering::AcqRel);
+        #[cfg(feature = "tracing")]
+        if is_news {
+            tracing::warn!(
+                "a handler upgraded a connection without a `Cutoff`, so no revocation ends it; \
+                 take the extractor `Cutoff` or call `TokenService::ended` before you answer"
+            );
         }
+        #[cfg(not(feature = "tracing"))]
+        let _ = is_news;
     }
 }

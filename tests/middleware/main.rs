@@ -5,6 +5,7 @@
 mod support;
 
 mod axum;
+mod cutoff;
 mod endpoints;
 mod grpc;
 mod requests;

@@ -1,0 +1,630 @@
+//! Open responses behind the layer: which are cut, when, and how their bodies end.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_bearer::{
+    AuthLayer, Claims, Consistency, Cutoff, CutoffCause, MemoryStore, NewSession, TokenService,
+    clock::{Clock, Timestamp},
+    middleware::{AuthLayerBuilder, Rejection, RejectionKind, ResponseBody},
+    tokens::TokenPair,
+};
+
+use crate::support::{
+    Behaviour, HANG, Log, eventually,
+    fixture::{AUDIENCE, ISSUER, SECRET, START},
+};
+
+/// A body that a test feeds, and that counts how often the layer polls it.
+struct Fed {
+    frames: mpsc::UnboundedReceiver<Frame<Bytes>>,
+    polls: Arc<AtomicUsize>,
+    /// Set when the layer drops the body.
+    is_dropped: Arc<AtomicBool>,
+}
+
+/// The test's end of a [`Fed`] body.
+#[derive(Clone)]
+struct Feed {
+    frames: mpsc::UnboundedSender<Frame<Bytes>>,
+    polls: Arc<AtomicUsize>,
+    is_dropped: Arc<AtomicBool>,
+}
+
+impl Body for Fed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.polls.fetch_add(1, Ordering::SeqCst);
+        self.frames.poll_recv(context).map(|frame| frame.map(Ok))
+    }
+}
+
+impl Drop for Fed {
+    fn drop(&mut self) {
+        self.is_dropped.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Feed {
+    fn send(&self, text: &'static str) {
+        assert!(self.frames.send(Frame::data(Bytes::from_static(text.as_bytes()))).is_ok(), "the body is gone");
+    }
+
+    fn polls(&self) -> usize {
+        self.polls.load(Ordering::SeqCst)
+    }
+
+    fn is_dropped(&self) -> bool {
+        self.is_dropped.load(Ordering::SeqCst)
+    }
+}
+
+fn fed() -> (Feed, Fed) {
+    let (sender, frames) = mpsc::unbounded_channel();
+    let feed = Feed { frames: sender, polls: Arc::default(), is_dropped: Arc::default() };
+    let fed = Fed { frames, polls: Arc::clone(&feed.polls), is_dropped: Arc::clone(&feed.is_dropped) };
+    (feed, fed)
+}
+
+/// A service that logs in, and a layer over a handler whose body the test feeds.
+struct Open {
+    tokens: TokenService,
+    pair: TokenPair,
+    feed: Feed,
+    body: Pin<Box<ResponseBody<Fed>>>,
+}
+
+fn tokens() -> TokenService {
+    TokenService::builder().secret(SECRET).store(MemoryStore::default()).build().unwrap()
+}
+
+async fn log_in(tokens: &TokenService) -> TokenPair {
+    tokens.create_token_pair(NewSession::new("42")).await.unwrap()
+}
+
+fn request(pair: &TokenPair) -> Request<()> {
+    bearing(pair.access().as_str())
+}
+
+fn bearing(token: &str) -> Request<()> {
+    Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap()
+}
+
+async fn open_with(
+    tokens: TokenService,
+    configure: impl FnOnce(AuthLayer) -> AuthLayer,
+    change: impl FnOnce(&mut Request<()>),
+) -> Open {
+    let pair = log_in(&tokens).await;
+    let (feed, body) = fed();
+    let mut body = Some(body);
+    let handler = Once(Arc::new(std::sync::Mutex::new(body.take())));
+    let mut request = request(&pair);
+    change(&mut request);
+    let response = configure(AuthLayer::new(tokens.clone())).layer(handler).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    Open { tokens, pair, feed, body: Box::pin(response.into_body()) }
+}
+
+async fn open() -> Open {
+    open_with(tokens(), |auth| auth, |_| ()).await
+}
+
+async fn open_grpc(content_type: &'static str) -> Open {
+    let change = |request: &mut Request<()>| {
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+    };
+    open_with(tokens(), |auth| auth, change).await
+}
+
+/// A handler that answers once, with the given body, as the gRPC type that was asked for.
+#[derive(Clone)]
+struct Once(Arc<std::sync::Mutex<Option<Fed>>>);
+
+impl Service<Request<()>> for Once {
+    type Response = Response<Fed>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Fed>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        let mut response = Response::new(self.0.lock().unwrap().take().expect("one call"));
+        if let Some(kind) = request.headers().get("content-type") {
+            response.headers_mut().insert("content-type", kind.clone());
+        }
+        std::future::ready(Ok(response))
+    }
+}
+
+impl Open {
+    fn poll(&mut self) -> Poll<Option<Result<Frame<Bytes>, tower_bearer::BoxError>>> {
+        self.body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn assert_waits(&mut self) {
+        assert!(self.poll().is_pending());
+    }
+
+    /// Returns the next frame.
+    async fn next(&mut self) -> Option<Result<Frame<Bytes>, tower_bearer::BoxError>> {
+        timeout(HANG, poll_fn(|context| self.body.as_mut().poll_frame(context))).await.expect("the body hangs")
+    }
+
+    async fn data(&mut self) -> Bytes {
+        self.next().await.expect("a frame").unwrap().into_data().unwrap()
+    }
+
+    /// Waits for the error of a cutoff, and checks that nothing follows it.
+    async fn cause(&mut self) -> CutoffCause {
+        let error = self.next().await.expect("an end by an error").err().expect("no frame after the cutoff");
+        self.assert_over();
+        *error.downcast::<CutoffCause>().expect("the cause")
+    }
+
+    fn assert_over(&mut self) {
+        assert!(matches!(self.poll(), Poll::Ready(None)));
+        assert!(self.body.is_end_stream());
+        assert!(self.feed.is_dropped(), "the inner body goes with the cutoff");
+    }
+
+    async fn streams(&self) -> usize {
+        self.tokens.status().await.streams.open
+    }
+
+    /// Revokes the session, and waits until its watched stream is cut.
+    async fn revoke(&self) {
+        let before = self.tokens.status().await.streams;
+        self.tokens.revoke_session("42", self.pair.session_id()).await.unwrap();
+        if before.open > 0 {
+            let is_cut = async || (self.tokens.status().await.streams.revoked > before.revoked).then_some(());
+            eventually("the stream is cut", is_cut).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_body_is_cut_by_a_revocation_and_its_frames_stay_inside() {
+    let mut open = open().await;
+    open.feed.send("one");
+    assert_eq!(open.data().await, "one");
+    open.assert_waits();
+    open.feed.send("two");
+    assert_eq!(open.data().await, "two");
+    open.assert_waits();
+    open.revoke().await;
+    open.feed.send("three");
+    let polls = open.feed.polls();
+    assert_eq!(open.cause().await, CutoffCause::Revoked);
+    assert_eq!(open.feed.polls(), polls, "after the cutoff no frame is taken");
+    let status = open.tokens.status().await.streams;
+    assert_eq!((status.open, status.revoked), (0, 1));
+}
+
+#[tokio::test]
+async fn a_revocation_wakes_the_task_of_a_waiting_body() {
+    for by_token in [true, false] {
+        let mut open = open().await;
+        open.assert_waits();
+        let (tokens, pair) = (open.tokens.clone(), open.pair.clone());
+        let task = tokio::spawn(async move { open.cause().await });
+        tokio::task::yield_now().await;
+        if by_token {
+            tokens.revoke_token(pair.access().as_str()).await.unwrap();
+        } else {
+            tokens.revoke_all_for_subject("42").await.unwrap();
+        }
+        assert_eq!(timeout(HANG, task).await.unwrap().unwrap(), CutoffCause::Revoked);
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_pause_is_watched_from_its_second_frame() {
+    let mut open = open().await;
+    for text in ["one", "two", "three"] {
+        open.feed.send(text);
+    }
+    assert_eq!(open.data().await, "one");
+    assert_eq!(open.streams().await, 0, "the next frame may be the last");
+    assert_eq!(open.data().await, "two");
+    assert_eq!(open.streams().await, 1);
+    open.revoke().await;
+    assert_eq!(open.cause().await, CutoffCause::Revoked);
+}
+
+#[tokio::test]
+async fn a_revocation_between_the_first_two_frames_ends_the_body_at_the_second() {
+    let tokens = TokenService::builder()
+        .secret(SECRET)
+        .store(MemoryStore::default())
+        .consistency(Consistency::BoundedStaleness(Duration::from_secs(60)))
+        .build()
+        .unwrap();
+    let mut open = open_with(tokens, |auth| auth, |_| ()).await;
+    open.feed.send("one");
+    open.feed.send("two");
+    open.feed.send("three");
+    assert_eq!(open.data().await, "one");
+    assert_eq!(open.streams().await, 0);
+    open.tokens.revoke_session("42", open.pair.session_id()).await.unwrap();
+    assert_eq!(open.cause().await, CutoffCause::Revoked);
+}
+
+/// Bodies that are complete, or end with their second frame, as unary gRPC responses do.
+#[tokio::test]
+async fn a_complete_body_is_never_watched() {
+    let tokens = tokens();
+    let pair = log_in(&tokens).await;
+    let full = AuthLayer::new(tokens.clone()).layer(service_fn(async |_: Request<()>| {
+        sleep(Duration::from_millis(1)).await;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"all"))))
+    }));
+    let mut body = pin!(full.oneshot(request(&pair)).await.unwrap().into_body());
+    assert_eq!(tokens.status().await.streams.open, 0);
+    // The token is revoked, and the response was admitted before.
+    tokens.revoke_all_for_subject("42").await.unwrap();
+    let frame = body.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "all");
+    assert!(body.frame().await.is_none());
+    assert_eq!(tokens.status().await.streams.revoked, 0);
+
+    let mut unary = open_grpc("application/grpc").await;
+    unary.feed.send("\0\0\0\0\u{1}a");
+    unary.feed.frames.send(Frame::trailers(HeaderMap::new())).unwrap();
+    assert_eq!(unary.data().await.len(), 6);
+    assert_eq!(unary.streams().await, 0);
+    assert!(unary.next().await.unwrap().unwrap().is_trailers());
+    unary.tokens.revoke_session("42", unary.pair.session_id()).await.unwrap();
+    unary.assert_waits();
+    assert_eq!(unary.tokens.status().await.streams.revoked, 0);
+}
+
+#[tokio::test]
+async fn the_inner_end_comes_before_a_cutoff() {
+    let mut open = open().await;
+    open.assert_waits();
+    assert_eq!(open.streams().await, 1);
+    let frames = open.feed.frames.clone();
+    open.feed.frames = mpsc::unbounded_channel().0;
+    drop(frames);
+    assert!(open.next().await.is_none(), "the body has ended");
+    assert_eq!(open.streams().await, 0, "and is watched no more");
+    open.revoke().await;
+    assert!(open.next().await.is_none(), "nothing follows an end");
+}
+
+#[tokio::test]
+async fn a_grpc_body_ends_with_status_16_between_messages_and_by_an_error_within_one() {
+    // A message of two bytes in three frames.
+    for (frames, is_between) in [
+        (&[][..], true),
+        (&["\0\0\0\0\u{2}ab"][..], true),
+        (&["\0\0\0\0\u{2}", "a", "b"], true),
+        (&["\0\0\0\0\u{2}ab\0"], false),
+        (&["\0\0\0\0\u{2}", "a"], false),
+    ] {
+        for content_type in ["application/grpc", "application/grpc+proto", "application/grpc-web+proto"] {
+            let mut open = open_grpc(content_type).await;
+            for frame in frames {
+                open.feed.send(frame);
+                open.data().await;
+            }
+            open.assert_waits();
+            open.revoke().await;
+            if !is_between {
+                assert_eq!(open.cause().await, CutoffCause::Revoked, "{frames:?}");
+                continue;
+            }
+            let end = open.next().await.unwrap().expect("an end by a status");
+            if content_type.starts_with("application/grpc-web") {
+                let data = end.into_data().unwrap();
+                assert_eq!(data[..5], [0x80, 0, 0, 0, u8::try_from(data.len() - 5).unwrap()]);
+                assert_eq!(&data[5..], b"grpc-status: 16\r\ngrpc-message: revoked\r\n");
+            } else {
+                let trailers = end.into_trailers().unwrap();
+                assert_eq!(
+                    (&trailers["grpc-status"], &trailers["grpc-message"]),
+                    (&"16".parse().unwrap(), &"revoked".parse().unwrap())
+                );
+            }
+            open.assert_over();
+        }
+    }
+    let mut text = open_grpc("application/grpc-web-text").await;
+    text.assert_waits();
+    text.revoke().await;
+    assert_eq!(text.cause().await, CutoffCause::Revoked);
+}
+
+#[tokio::test]
+async fn a_layer_without_cutoff_lets_the_body_go_on() {
+    let mut open = open_with(tokens(), |auth| auth.cutoff(false).cut_at_expiry(true), |_| ()).await;
+    open.assert_waits();
+    assert_eq!(open.streams().await, 0);
+    open.revoke().await;
+    open.feed.send("more");
+    assert_eq!(open.data().await, "more");
+    open.assert_waits();
+}
+
+/// A clock that goes with Tokio's, which a test pauses.
+#[derive(Clone)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        START.saturating_add(self.elapsed())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+fn on_paused_time(staleness: Duration) -> TokenService {
+    let clock = TokioClock(Instant::now());
+    TokenService::builder()
+        .secret(SECRET)
+        .issuer(ISSUER)
+        .audience(AUDIENCE)
+        .clock(clock.clone())
+        .leeway(Duration::from_secs(5))
+        .access_lifetime(Duration::from_secs(60))
+        .stream_staleness(staleness)
+        .store(MemoryStore::with_clock(clock))
+        .build()
+        .unwrap()
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[tokio::test(start_paused = true)]
+async fn a_body_outlives_its_token_unless_the_layer_cuts_at_expiry() {
+    let mut outlives = open_with(on_paused_time(DAY), |auth| auth, |_| ()).await;
+    outlives.assert_waits();
+    sleep(Duration::from_secs(600)).await;
+    outlives.assert_waits();
+    outlives.feed.send("more");
+    assert_eq!(outlives.data().await, "more");
+
+    let began = Instant::now();
+    let mut expires = open_with(on_paused_time(DAY), |auth| auth.cut_at_expiry(true), |_| ()).await;
+    expires.assert_waits();
+    sleep(Duration::from_secs(62)).await;
+    expires.assert_waits();
+    assert_eq!(expires.cause().await, CutoffCause::Expired);
+    let took = began.elapsed();
+    // The token has whole seconds, and so may end up to one second earlier.
+    assert!(took > Duration::from_secs(63) && took <= Duration::from_secs(66), "{took:?}");
+}
+
+/// A handler that answers after a time.
+fn slow(
+    delay: Duration,
+) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Clone {
+    service_fn(move |_: Request<()>| async move {
+        sleep(delay).await;
+        let mut response = Response::new(Full::new(Bytes::from_static(b"secret")));
+        response.headers_mut().insert("x-request-id", HeaderValue::from_static("7"));
+        Ok::<_, Infallible>(response)
+    })
+}
+
+#[tokio::test]
+async fn the_answer_to_a_long_poll_is_refused_if_its_token_was_revoked_meanwhile() {
+    for (method, delay, refused) in [
+        (Method::GET, 400, true),
+        // The response of another method says if its change took place.
+        (Method::POST, 400, false),
+        (Method::GET, 0, false),
+    ] {
+        let tokens = tokens();
+        // The node follows the log of its store while a stream is open.
+        let mut other = open_with(tokens.clone(), |auth| auth, |_| ()).await;
+        other.assert_waits();
+        let pair = log_in(&tokens).await;
+        let mut request = request(&pair);
+        *request.method_mut() = method.clone();
+        let service = AuthLayer::new(tokens.clone()).layer(slow(Duration::from_millis(delay)));
+        let answer = tokio::spawn(service.oneshot(request));
+        sleep(Duration::from_millis(delay / 8)).await;
+        tokens.revoke_session("42", pair.session_id()).await.unwrap();
+        let response = timeout(HANG, answer).await.unwrap().unwrap().unwrap();
+        let status = if refused { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+        assert_eq!(response.status(), status, "{method} {delay}");
+        assert_eq!(response.headers()["x-request-id"], "7", "fields of inner layers stay");
+        if refused {
+            assert_eq!(response.headers()["www-authenticate"], r#"Bearer realm="api", error="invalid_token""#);
+            assert_eq!(response.extensions().get::<Rejection>().unwrap().kind(), RejectionKind::InvalidToken);
+        }
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body == "secret", !refused);
+    }
+}
+
+/// A body that begins late was not proved meanwhile, so it does not get a whole staleness more.
+#[tokio::test(start_paused = true)]
+async fn a_late_head_does_not_start_the_staleness_anew() {
+    let staleness = Duration::from_secs(32);
+    let clock = TokioClock(Instant::now());
+    let store = crate::support::FaultyStore::new(clock.clone());
+    let tokens = TokenService::builder()
+        .secret(SECRET)
+        .clock(clock.clone())
+        .stream_staleness(staleness)
+        .store(store.clone())
+        .build()
+        .unwrap();
+    let pair = log_in(&tokens).await;
+    let (feed, body) = fed();
+    let body = Arc::new(std::sync::Mutex::new(Some(body)));
+    let service = AuthLayer::new(tokens.clone()).layer(service_fn(move |_: Request<()>| {
+        let body = body.lock().unwrap().take().unwrap();
+        async move {
+            sleep(Duration::from_secs(60)).await;
+            Ok::<_, Infallible>(Response::new(body))
+        }
+    }));
+    let response = tokio::spawn(service.oneshot(request(&pair)));
+    sleep(Duration::from_secs(1)).await;
+    store.answer(Behaviour::Fails(tower_bearer::error::StoreErrorKind::Unavailable));
+    let response = response.await.unwrap().unwrap();
+    let began = Instant::now();
+    let mut open = Open { tokens, pair, feed, body: Box::pin(response.into_body()) };
+    assert_eq!(open.cause().await, CutoffCause::Unconfirmed);
+    let took = began.elapsed();
+    assert!(took >= staleness / 4 && took <= staleness / 2, "{took:?}");
+}
+
+#[tokio::test]
+async fn an_upgrade_without_a_cutoff_is_reported_and_one_with_it_is_not() {
+    let log = Log::capture();
+    let tokens = tokens();
+    let upgrading = |takes_cutoff: bool| {
+        let tokens = tokens.clone();
+        AuthLayer::new(tokens.clone()).layer(service_fn(move |request: Request<()>| {
+            let claims = request.extensions().get::<Claims>().unwrap();
+            drop(takes_cutoff.then(|| tokens.ended(claims)));
+            let response = Response::builder().status(101).body(Empty::<Bytes>::new()).unwrap();
+            async move { Ok::<_, Infallible>(response) }
+        }))
+    };
+    let pair = log_in(&tokens).await;
+    let upgrade_request = || {
+        let mut request = request(&pair);
+        request.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
+        request
+    };
+    let reports = || log.text().matches("without a `Cutoff`").count();
+    upgrading(true).oneshot(upgrade_request()).await.unwrap();
+    assert_eq!(reports(), 0);
+    let uncut = upgrading(false);
+    for _ in 0..3 {
+        assert_eq!(uncut.clone().oneshot(upgrade_request()).await.unwrap().status(), 101);
+    }
+    assert_eq!(reports(), 1, "once");
+}
+
+#[tokio::test]
+async fn a_websocket_protocol_carries_the_token_and_the_response_names_it() {
+    let tokens = tokens();
+    let pair = log_in(&tokens).await;
+    let token = pair.access().as_str();
+    let build = |configure: fn(AuthLayerBuilder) -> AuthLayerBuilder| {
+        configure(AuthLayer::builder(tokens.clone()).allow_websocket_protocol("bearer")).build().unwrap()
+    };
+    let call = async |auth: &AuthLayer, offered: &str, chosen: Option<&'static str>, status: u16| {
+        let handler = service_fn(move |request: Request<()>| {
+            let seen = request.headers().get("sec-websocket-protocol").cloned();
+            let mut response = Response::builder().status(status);
+            if let Some(chosen) = chosen {
+                response = response.header("sec-websocket-protocol", chosen);
+            }
+            if let Some(seen) = seen {
+                assert!(seen.is_sensitive() || seen == "chat");
+                response = response.header("seen", seen);
+            }
+            async move { Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap()) }
+        });
+        let request = Request::get("/").header("upgrade", "websocket").header("sec-websocket-protocol", offered);
+        auth.layer(handler).oneshot(request.body(()).unwrap()).await.unwrap()
+    };
+    let auth = build(|builder| builder);
+    let offered = format!("bearer, {token}");
+    let response = call(&auth, &offered, None, 101).await;
+    assert_eq!(response.headers()["sec-websocket-protocol"], "bearer");
+    assert_eq!(response.headers()["cache-control"], "private");
+    assert_eq!(response.headers()["seen"], offered.as_str());
+
+    let response = call(&auth, &format!("chat, bearer, {token}"), Some("chat"), 101).await;
+    assert_eq!(response.headers()["sec-websocket-protocol"], "chat", "the handler has chosen");
+    let response = call(&auth, &offered, None, 400).await;
+    assert!(!response.headers().contains_key("sec-websocket-protocol"), "no upgrade");
+    for (offered, status) in [("chat", 401), ("bearer", 400), ("bearer, a, bearer, b", 400), ("bearer, abc", 401)] {
+        assert_eq!(call(&auth, offered, None, 101).await.status(), status, "{offered}");
+    }
+    let stripping = build(|builder| builder.strip_credentials(true));
+    let response = call(&stripping, &format!("chat, bearer, {token}"), None, 101).await;
+    assert_eq!(response.headers()["seen"], "chat");
+    assert_eq!(response.headers()["sec-websocket-protocol"], "bearer");
+
+    for name in ["", "a b", "a,b", "b\u{e4}r"] {
+        let error = AuthLayer::builder(tokens.clone()).allow_websocket_protocol(name).build().unwrap_err();
+        assert_eq!(error.setting(), "allow_websocket_protocol");
+    }
+    let name = http::header::SEC_WEBSOCKET_PROTOCOL;
+    assert_eq!(AuthLayer::builder(tokens).allow_header(name).build().unwrap_err().setting(), "allow_header");
+}
+
+#[tokio::test]
+async fn a_cutoff_wraps_a_connection_of_two_tasks() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+
+    let tokens = tokens();
+    let pair = log_in(&tokens).await;
+    let claims = tokens.validate_token(pair.access().as_str(), tower_bearer::TokenType::Access).await.unwrap();
+    let (client, server) = tokio::io::duplex(4);
+    let (mut reads, mut writes) = split(tokens.ended(&claims).wrap(server));
+    // Both wait: nobody writes, and nobody reads more than the buffer's four bytes.
+    let read = tokio::spawn(async move { reads.read_u8().await.unwrap_err() });
+    let write = tokio::spawn(async move { writes.write_all(&[0; 64]).await.unwrap_err() });
+    sleep(Duration::from_millis(20)).await;
+    tokens.revoke_all_for_subject("42").await.unwrap();
+    for task in [read, write] {
+        let error = timeout(HANG, task).await.expect("both tasks are woken").unwrap();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
+        assert_eq!(error.downcast::<CutoffCause>().unwrap(), CutoffCause::Revoked);
+    }
+    drop(client);
+    assert_eq!(tokens.status().await.streams.open, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cutoff_follows_the_expiry_setting_of_its_layer() {
+    for (cuts, layer) in [
+        (false, AuthLayer::new as fn(TokenService) -> AuthLayer),
+        (true, |tokens| AuthLayer::new(tokens).cut_at_expiry(true)),
+    ] {
+        let tokens = on_paused_time(DAY);
+        let pair = log_in(&tokens).await;
+        let (sender, mut cutoffs) = mpsc::unbounded_channel();
+        let service = layer(tokens.clone()).layer(service_fn(move |request: Request<()>| {
+            let claims: &Claims = request.extensions().get().unwrap();
+            sender.send(tokens.ended(claims)).unwrap();
+            async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
+        }));
+        service.oneshot(request(&pair)).await.unwrap();
+        let mut cutoff: Cutoff = cutoffs.recv().await.unwrap();
+        sleep(Duration::from_secs(64)).await;
+        assert!((&mut cutoff).now_or_never().is_none());
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(cutoff.cause(), cuts.then_some(CutoffCause::Expired));
+    }
+}
