@@ -8,6 +8,8 @@ mod common;
 use tonic::transport::{Server, server::TcpIncoming};
 use tower_bearer::{AuthLayer, NewSession};
 
+use crate::common::{Drain, cut_at_expiry};
+
 #[tokio::main]
 async fn main() -> Result<(), common::Failure> {
     common::log_to_stderr()?;
@@ -28,9 +30,21 @@ async fn main() -> Result<(), common::Failure> {
     println!("  head -c5 /dev/zero | {call} --data-binary @- --output -");
     println!("  head -c5 /dev/zero | {call} --data-binary @- --output - -H 'authorization: Bearer {}'", token.as_str());
 
-    let (_reporter, health) = tonic_health::server::health_reporter();
+    let (mut reporter, health) = tonic_health::server::health_reporter();
+    let drain = Drain::on_signal()?;
+    let stop = drain.clone().begun();
+    tokio::spawn(async move {
+        stop.await;
+        // Ends the streams of `Watch`. An open stream would keep the server.
+        reporter.clear_service_status("").await;
+    });
     // One layer over all services. To put it over one service, use `named_layer`: tonic routes by
     // the name of a service, and a plain layer would hide it.
-    Server::builder().layer(AuthLayer::new(tokens)).add_service(health).serve_with_incoming(incoming).await?;
+    let auth = AuthLayer::new(tokens).cut_at_expiry(cut_at_expiry()?);
+    let server = Server::builder().layer(auth).add_service(health);
+    tokio::select! {
+        ended = server.serve_with_incoming_shutdown(incoming, drain.clone().begun()) => ended?,
+        () = drain.is_over() => {}
+    }
     Ok(())
 }

@@ -5,16 +5,17 @@
 //! variables are those of `common/mod.rs`.
 
 mod common;
+mod streams;
 mod users;
 
-use std::sync::Arc;
+use std::{future::IntoFuture, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::Request,
     routing::{get, post_service},
 };
-use common::{Failure, bind_address, log_to_stderr, tokens_from_env};
+use common::{Drain, Failure, bind_address, cut_at_expiry, log_to_stderr, tokens_from_env};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_bearer::{
@@ -31,17 +32,27 @@ async fn main() -> Result<(), Failure> {
     log_to_stderr()?;
     let users = Arc::new(Users::default());
     let (builder, store) = tokens_from_env().await?;
-    let auth = AuthLayer::new(builder.build()?);
+    let tokens = builder.build()?;
+    let auth = AuthLayer::new(tokens.clone()).cut_at_expiry(cut_at_expiry()?);
+    // A page in a browser cannot set `Authorization` for a WebSocket.
+    let socket_auth = AuthLayer::builder(tokens)
+        .cut_at_expiry(cut_at_expiry()?)
+        .allow_query("access_token")
+        .allow_websocket_protocol("bearer")
+        .build()?;
+    let drain = Drain::on_signal()?;
     // A client may keep its refresh token in this cookie. Logout removes it.
     let refresh_cookie = TokenCookie::builder().name("refresh_token").build()?;
     let endpoints = Endpoints::new(&auth, Arc::clone(&users)).clear_at_logout(refresh_cookie);
     let app = Router::new()
         .route("/claims", get(claims))
         .route("/me", get(me).layer(CurrentUserLayer::new(&auth, users)))
+        .route("/events", get(streams::events))
         .route("/admin", get(admin).layer(auth.require_scope("admin")?))
         // `route_layer` guards the routes above it. With `layer`, unknown paths would be 401, not
         // 404.
         .route_layer(auth.clone())
+        .route("/ws", get(streams::ws).route_layer(socket_auth))
         .route("/optional", get(optional).layer(auth.clone().optional()))
         .route("/", get("tower-bearer example\n"))
         .route("/login", post_service(endpoints.login()))
@@ -54,11 +65,16 @@ async fn main() -> Result<(), Failure> {
         // Logs the path without the query, because a query can contain a token.
         .layer(TraceLayer::new_for_http().make_span_with(
             |request: &Request| tracing::info_span!("request", method = %request.method(), path = request.uri().path()),
-        ));
+        ))
+        .with_state(drain.clone());
 
     let listener = TcpListener::bind(bind_address("127.0.0.1:3000")?).await?;
     print_welcome(&format!("http://{}", listener.local_addr()?), store);
-    axum::serve(listener, app).await?;
+    let server = axum::serve(listener, app).with_graceful_shutdown(drain.clone().begun());
+    tokio::select! {
+        ended = server.into_future() => ended?,
+        () = drain.is_over() => {}
+    }
     Ok(())
 }
 
@@ -92,6 +108,8 @@ Use them:
   curl -s {url}/me -H "Authorization: Bearer $ACCESS"
   curl -s {url}/sessions -H "Authorization: Bearer $ACCESS"
   curl -s {url}/refresh -d "refresh_token=$REFRESH"
+Read a stream in another terminal. Logout cuts it:
+  curl -sN {url}/events -H "Authorization: Bearer $ACCESS"
 Log out, and see that the token is refused:
   curl -s -X POST {url}/logout -H "Authorization: Bearer $ACCESS"
   curl -si {url}/me -H "Authorization: Bearer $ACCESS""#

@@ -98,7 +98,9 @@ fn a_revocation(
         builder.check(move || {
             let (registry, denied) = (Arc::new(Registry::with_shards(1)), Arc::new(Leased::new(false)));
             let before: Vec<_> = (0..others).map(|_| Stream::new()).collect();
-            before.iter().for_each(|stream| registers_then_looks(&registry, &denied, stream));
+            for stream in &before {
+                registers_then_looks(&registry, &denied, stream);
+            }
             let revoker = {
                 let (registry, denied) = (Arc::clone(&registry), Arc::clone(&denied));
                 thread::spawn(move || revokes(&registry, &denied))

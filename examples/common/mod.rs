@@ -12,6 +12,8 @@
 //! | `JWT_PRIVATE_KEY_FILE` | PEM file with a private key for `JWT_ALGORITHM` | unset |
 //! | `ACCESS_TTL_SECONDS`, `REFRESH_TTL_SECONDS` | lifetimes, for tests | the crate's |
 //! | `REUSE_GRACE_SECONDS`, `LEEWAY_SECONDS` | for tests | the crate's |
+//! | `STREAM_STALENESS_SECONDS` | see [`TokenServiceBuilder::stream_staleness`] | the crate's |
+//! | `CUT_AT_EXPIRY` | `1`: open responses also end when their token expires | unset |
 //! | `RUST_LOG` | tracing filter | `info` |
 //!
 //! `REDIS_URL` has one of these forms:
@@ -25,6 +27,8 @@
 //! issuer and audience are `tower-bearer-example`.
 #![allow(dead_code, unreachable_pub, reason = "each example takes its own part of this")]
 
+mod drain;
+
 use std::{env, error::Error, fmt, fs, net::SocketAddr, str::FromStr, time::Duration};
 
 use tower_bearer::{
@@ -35,6 +39,9 @@ use tower_bearer::{
     tokens::TokenServiceBuilder,
 };
 use tracing_subscriber::EnvFilter;
+
+#[allow(unused_imports, reason = "an example without long responses does not use it")]
+pub use self::drain::Drain;
 
 const NAME: &str = "tower-bearer-example";
 const SECONDS: &str = "a whole number of seconds";
@@ -55,6 +62,9 @@ pub async fn tokens_from_env() -> Result<(TokenServiceBuilder, &'static str), Bo
     }
     if let Some(seconds) = parsed("LEEWAY_SECONDS", SECONDS)? {
         builder = builder.leeway(Duration::from_secs(seconds));
+    }
+    if let Some(seconds) = parsed("STREAM_STALENESS_SECONDS", SECONDS)? {
+        builder = builder.stream_staleness(Duration::from_secs(seconds));
     }
     with_store(builder.consistency(consistency()?)).await
 }
@@ -144,6 +154,15 @@ fn with_keys(builder: TokenServiceBuilder) -> Result<TokenServiceBuilder, BoxErr
     getrandom::fill(&mut secret)
         .map_err(|error| format!("the system has no random numbers ({error}); set JWT_SECRET_KEY"))?;
     Ok(builder.secret(secret))
+}
+
+/// Returns true if open responses end when their token expires.
+pub fn cut_at_expiry() -> Result<bool, BoxError> {
+    match variable("CUT_AT_EXPIRY")?.as_deref() {
+        None => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => Err(format!("CUT_AT_EXPIRY is `{other}`; give `1`, or unset it").into()),
+    }
 }
 
 /// Returns the address to listen on: `BIND`, or `default`.

@@ -82,7 +82,7 @@ impl<C> fmt::Debug for Config<C> {
             .field("freshness", &self.freshness)
             .field("enabled", &self.enabled)
             .field("cutoff", &self.cutoff)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn end_frame_of_grpc_web(cause: CutoffCause) -> Bytes {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use proptest::prelude::*;
 

@@ -17,7 +17,10 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::timeout,
+};
 use tonic::{
     Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
@@ -34,7 +37,7 @@ use tower_bearer::{
 use crate::{
     subject::Subject,
     support::{
-        Behaviour, Fixture, STORE_ERRORS, Users, bad_tokens, fixture,
+        Behaviour, Fixture, HANG, STORE_ERRORS, Users, bad_tokens, fixture,
         grpc_server::{GrpcServer, run_grpc},
     },
 };
@@ -302,10 +305,9 @@ async fn grp_12_a_stream_is_refused_before_its_first_message() {
     assert_eq!(handler.calls(), 1);
 }
 
-/// As documented, a call is checked once, on arrival. A handler that must end with its token can do
-/// so at `expires_at`.
+/// As documented, a stream may outlive its token, and not its session.
 #[tokio::test]
-async fn grp_14_a_stream_goes_on_when_its_token_expires_or_is_revoked_and_the_next_call_is_refused() {
+async fn grp_14_a_stream_goes_on_when_its_token_expires_and_ends_with_16_when_it_is_revoked() {
     let subject = Subject::new();
     let (running, handler) = serve(subject.layer.clone()).await;
     let session = NewSession::new("42").access_lifetime(std::time::Duration::from_secs(2));
@@ -326,11 +328,23 @@ async fn grp_14_a_stream_goes_on_when_its_token_expires_or_is_revoked_and_the_ne
         assert_eq!(stream.message().await.unwrap().unwrap().status, status, "the stream ended with its token");
     }
     subject.fixture.tokens.revoke_session("42", &sid).await.unwrap();
-    handler.say(2);
-    assert_eq!(stream.message().await.unwrap().unwrap().status, 2, "the stream ended with its session");
-    *handler.0.stream.lock().unwrap() = None;
-    assert!(stream.message().await.unwrap().is_none(), "it ends when the handler says so");
+    let end = timeout(HANG, stream.message()).await.expect("the stream is cut");
+    assert_eq!(end.expect_err("an end by a status").code(), Code::Unauthenticated);
     assert_eq!(handler.calls(), 1);
+}
+
+#[tokio::test]
+async fn grp_14_a_stream_ends_with_16_at_the_expiry_of_its_token_if_the_layer_says_so() {
+    let subject = Subject::new();
+    let (running, handler) = serve(subject.layer.clone().cut_at_expiry(true)).await;
+    let session = NewSession::new("42").access_lifetime(std::time::Duration::from_secs(2));
+    let token = subject.fixture.tokens.create_access_token(session).await.unwrap();
+    let mut stream = running.client.clone().watch(ask(&with(token.as_str()))).await.unwrap().into_inner();
+    handler.say(1);
+    assert_eq!(stream.message().await.unwrap().unwrap().status, 1);
+    subject.fixture.advance(2 + 5);
+    let end = timeout(HANG, stream.message()).await.expect("the stream is cut");
+    assert_eq!(end.expect_err("an end by a status").code(), Code::Unauthenticated);
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -184,7 +184,7 @@ impl Open {
 
     /// Waits for the error of a cutoff, and checks that nothing follows it.
     async fn cause(&mut self) -> CutoffCause {
-        let error = self.next().await.expect("an end by an error").err().expect("no frame after the cutoff");
+        let error = self.next().await.expect("an end by an error").expect_err("no frame after the cutoff");
         self.assert_over();
         *error.downcast::<CutoffCause>().expect("the cause")
     }
