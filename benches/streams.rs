@@ -1,0 +1,158 @@
+//! The cost of open streams, and the time until a revocation cuts them. `cargo bench --bench streams`
+//! takes five minutes; `-- quick` does a tenth of everything.
+//!
+//! * A unary request through a layer with cutoff, and through one without, in turns.
+//! * A node with 100 000 streams on Redis, strong and bounded: the CPU of the process while nothing
+//!   happens, and the time from another node's confirmed revocation until a stream is cut, for one
+//!   of all streams and for 10 000 streams of one subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
+#![allow(clippy::print_stdout, reason = "its result is a table")]
+
+mod support;
+
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::StatusCode;
+use support::{
+    keys::{SECRET, key},
+    redis_server::RedisServer,
+    requests::{bearer, hello},
+    scale::Scale,
+    turns::{Contender, Turns},
+};
+use tokio::{sync::mpsc, time::timeout};
+use tower::{Layer, service_fn};
+use tower_bearer::{
+    AuthLayer, Consistency, CutoffCause, KeySet, MemoryStore, NewSession, RedisStore, SessionId, TokenService,
+    TokenType,
+};
+
+const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
+/// The time limit for a cut. It is long, because the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let scale = Scale::from_arguments();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    unary(scale);
+    runtime.block_on(async {
+        for (name, consistency) in [("strong", Consistency::Strong), ("bounded:1000", BOUNDED)] {
+            streams(scale, name, consistency).await;
+        }
+    });
+}
+
+fn unary(scale: Scale) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tokens =
+        TokenService::builder().keys(KeySet::signing(key("HS256"))).store(MemoryStore::default()).build().unwrap();
+    let token = runtime.block_on(tokens.create_access_token(NewSession::new("42").scope("read"))).unwrap();
+    let contender = |name: &str, cuts: bool| {
+        let service = AuthLayer::new(tokens.clone()).cutoff(cuts).layer(service_fn(hello));
+        Contender::new(name, service, vec![bearer(token.as_str())], StatusCode::OK)
+    };
+    let mut contenders =
+        [contender("without cutoff", false), contender("with cutoff", true), contender("without cutoff again", false)];
+    Turns::new(scale, 400, 2_000).compare("a warm unary request", &runtime, &mut contenders);
+}
+
+async fn node(url: &str, consistency: Consistency) -> TokenService {
+    let store = RedisStore::builder(url).timeout(Duration::from_secs(5)).connect().await.unwrap();
+    TokenService::builder().secret(SECRET).store(store).consistency(consistency).build().unwrap()
+}
+
+/// Opens a stream that reports the moment of its cut.
+async fn open(tokens: &TokenService, token: &str, cuts: &mpsc::UnboundedSender<Instant>) {
+    let claims = tokens.validate_token(token, TokenType::Access).await.unwrap();
+    let (cutoff, cuts) = (tokens.ended(&claims), cuts.clone());
+    tokio::spawn(async move {
+        assert_eq!(cutoff.await, CutoffCause::Revoked);
+        cuts.send(Instant::now()).unwrap();
+    });
+}
+
+async fn streams(scale: Scale, name: &str, consistency: Consistency) {
+    let all = scale.count(100_000, 200);
+    let server = RedisServer::start();
+    let (revoker, node) = (node(&server.url(), Consistency::Strong).await, node(&server.url(), consistency).await);
+    let (sender, mut cuts) = mpsc::unbounded_channel();
+    let sessions: Vec<(String, SessionId)> = stream::iter(0..all)
+        .map(|number| {
+            let (revoker, node, sender) = (&revoker, &node, &sender);
+            async move {
+                let user = format!("user-{number}");
+                let pair = revoker.create_token_pair(NewSession::new(user.as_str())).await?;
+                open(node, pair.access().as_str(), sender).await;
+                Ok::<_, tower_bearer::Error>((user, pair.session_id().clone()))
+            }
+        })
+        .buffer_unordered(256)
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(node.status().await.streams.open, all);
+
+    // The streams become covered by the log within a few ticks.
+    tokio::time::sleep(scale.time(Duration::from_secs(10))).await;
+    let (cpu, began) = (cpu_seconds(), Instant::now());
+    tokio::time::sleep(scale.time(Duration::from_secs(60))).await;
+    let percent = (cpu_seconds() - cpu) / began.elapsed().as_secs_f64() * 100.0;
+    scale.print(format_args!("\n{name}, {all} idle streams: {percent:.2} % of a core"));
+
+    let mut waits = Vec::new();
+    for (user, session) in sessions.iter().step_by(all.div_ceil(scale.count(1_000, 20))) {
+        revoker.revoke_session(user.as_str(), session).await.unwrap();
+        waits.push(cut_after(Instant::now(), &mut cuts).await);
+    }
+    report(scale, &format!("{name}, one of {all} streams"), waits);
+
+    let many = scale.count(10_000, 50);
+    let mut waits = Vec::new();
+    for round in 0..scale.count(10, 1) {
+        let pair = revoker.create_token_pair(NewSession::new(format!("many-{round}"))).await.unwrap();
+        let token = Arc::<str>::from(pair.access().as_str());
+        for _ in 0..many {
+            open(&node, &token, &sender).await;
+        }
+        revoker.revoke_all_for_subject(format!("many-{round}")).await.unwrap();
+        let began = Instant::now();
+        for _ in 0..many {
+            waits.push(cut_after(began, &mut cuts).await);
+        }
+    }
+    report(scale, &format!("{name}, each of {many} streams of a subject"), waits);
+    let status = node.status().await.streams;
+    assert_eq!((status.expired, status.unconfirmed), (0, 0));
+}
+
+/// Waits for a cut. Returns the time from `began` until then.
+async fn cut_after(began: Instant, cuts: &mut mpsc::UnboundedReceiver<Instant>) -> Duration {
+    let cut = timeout(PATIENCE, cuts.recv()).await.expect("a stream is not cut").unwrap();
+    cut.saturating_duration_since(began)
+}
+
+fn report(scale: Scale, what: &str, mut waits: Vec<Duration>) {
+    waits.sort();
+    let at = |percent: usize| waits[(waits.len() - 1) * percent / 100];
+    scale.print(format_args!(
+        "{what}: cut after {:.2?} (median), {:.2?} (p99), {:.2?} (worst), {} cuts",
+        at(50),
+        at(99),
+        at(100),
+        waits.len()
+    ));
+}
+
+/// Returns the CPU time of this process. 0 where the system does not tell.
+#[allow(clippy::cast_precision_loss, reason = "for reading")]
+fn cpu_seconds() -> f64 {
+    // Fields 14 and 15 of proc(5), in ticks of 10 ms. The name of the process, field 2, may have spaces.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() as f64 / 100.0
+}
