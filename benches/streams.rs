@@ -91,7 +91,7 @@ async fn streams(scale: Scale, name: &str, consistency: Consistency) {
                 Ok::<_, tower_bearer::Error>((user, pair.session_id().clone()))
             }
         })
-        .buffer_unordered(256)
+        .buffer_unordered(64)
         .try_collect()
         .await
         .unwrap();

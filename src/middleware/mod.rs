@@ -50,6 +50,7 @@
 //!    [`TokenService::validate_token`](crate::TokenService::validate_token) does.
 //! 5. It adds [`Claims`](crate::Claims) to the extensions, and calls the inner service.
 //! 6. If the response contains a [`Rejection`], the layer replaces it by its own response.
+//! 7. It watches the token for as long as the response is [open](#long-lived-responses).
 //!
 //! # The locations of a token
 //!
@@ -57,7 +58,8 @@
 //!
 //! * a query parameter: [`AuthLayerBuilder::allow_query`],
 //! * a cookie: [`AuthLayerBuilder::allow_cookie`],
-//! * another header: [`AuthLayerBuilder::allow_header`].
+//! * another header: [`AuthLayerBuilder::allow_header`],
+//! * the protocols of a WebSocket: [`AuthLayerBuilder::allow_websocket_protocol`].
 //!
 //! A request must contain one credential. The layer answers a second one with 400, whatever its
 //! location. After a bad credential it tries no other.
@@ -122,13 +124,35 @@
 //! * An inner layer that drops the extensions of a handler's response also drops its [`Rejection`].
 //!   The client then gets the response of that layer.
 //!
-//! # Long responses
+//! # Long-lived responses
 //!
-//! The layer checks a request **once, when it arrives**. A gRPC stream, server-sent events or a
-//! WebSocket continue after the token expires or is revoked. Such a handler must end by itself at
-//! [`expires_at`](crate::jwt::JwtClaims::expires_at). If a revocation must end it sooner, the
-//! handler must call [`TokenService::validate_token`](crate::TokenService::validate_token)
-//! regularly.
+//! The layer checks a token when the request arrives. When the token is revoked, or its session or
+//! subject, the layer **cuts** the responses that are still open:
+//!
+//! * An HTTP body ends with an error. The client sees an incomplete body: HTTP/1.1 closes the
+//!   connection, and HTTP/2 resets the stream.
+//! * A gRPC stream ends with status 16, or with a reset within a message.
+//! * The response to a `GET` for which the handler took more than 100 ms becomes a 401.
+//!
+//! That happens within milliseconds while this node follows the store's log, and within
+//! [`stream_staleness`] whatever fails. The expiry of a token cuts nothing, unless the layer says so
+//! ([`AuthLayer::cut_at_expiry`]). [`AuthLayer::cutoff`] switches the cutoff off.
+//!
+//! The layer cannot cut an upgraded connection or a task. Their handlers take a
+//! [`Cutoff`](crate::Cutoff), as an extractor in Axum or from
+//! [`TokenService::ended`](crate::TokenService::ended). A page in a browser sends the token of a
+//! WebSocket by [`AuthLayerBuilder::allow_websocket_protocol`].
+//!
+//! These go on after a revocation:
+//!
+//! * request bodies that a handler reads,
+//! * bodies for HTTP/1.0 without `Content-Length`: they end, and look complete,
+//! * bytes that the HTTP server, an outer compression layer or the kernel holds already,
+//! * complete bodies: a unary response is never watched.
+//!
+//! `docs/long-lived-responses.md` in the repository has the whole table.
+//!
+//! [`stream_staleness`]: crate::tokens::TokenServiceBuilder::stream_staleness
 
 mod accessors;
 mod body;
