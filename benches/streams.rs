@@ -12,7 +12,7 @@ mod support;
 
 use std::{
     fs,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,6 @@ use support::{
     scale::Scale,
     turns::{Contender, Turns},
 };
-use tokio::{sync::mpsc, time::timeout};
 use tower::{Layer, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, CutoffCause, KeySet, MemoryStore, NewSession, RedisStore, SessionId, TokenService,
@@ -33,6 +32,8 @@ use tower_bearer::{
 };
 
 const BOUNDED: Consistency = Consistency::BoundedStaleness(Duration::from_secs(1));
+/// The number of logins at once.
+const TASKS: usize = 64;
 /// The time limit for a cut. It is long, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,13 +67,36 @@ async fn node(url: &str, consistency: Consistency) -> TokenService {
     TokenService::builder().secret(SECRET).store(store).consistency(consistency).build().unwrap()
 }
 
-/// Opens a stream that reports the moment of its cut.
-async fn open(tokens: &TokenService, token: &str, cuts: &mpsc::UnboundedSender<Instant>) {
+/// The moments of the cuts of a number of streams.
+struct Cuts {
+    moments: Box<[OnceLock<Instant>]>,
+}
+
+impl Cuts {
+    fn of(streams: usize) -> Arc<Self> {
+        Arc::new(Self { moments: (0..streams).map(|_| OnceLock::new()).collect() })
+    }
+
+    /// Returns the time from `began` until the cut of a stream.
+    async fn after(&self, began: Instant, stream: usize) -> Duration {
+        let deadline = began + PATIENCE;
+        loop {
+            if let Some(cut) = self.moments[stream].get() {
+                return cut.saturating_duration_since(began);
+            }
+            assert!(Instant::now() < deadline, "stream {stream} is not cut");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Opens a stream that notes the moment of its cut.
+async fn open(tokens: &TokenService, token: &str, cuts: &Arc<Cuts>, stream: usize) {
     let claims = tokens.validate_token(token, TokenType::Access).await.unwrap();
-    let (cutoff, cuts) = (tokens.ended(&claims), cuts.clone());
+    let (cutoff, cuts) = (tokens.ended(&claims), Arc::clone(cuts));
     tokio::spawn(async move {
         assert_eq!(cutoff.await, CutoffCause::Revoked);
-        cuts.send(Instant::now()).unwrap();
+        cuts.moments[stream].set(Instant::now()).unwrap();
     });
 }
 
@@ -80,24 +104,25 @@ async fn streams(scale: Scale, name: &str, consistency: Consistency) {
     let all = scale.count(100_000, 200);
     let server = RedisServer::start();
     let (revoker, node) = (node(&server.url(), Consistency::Strong).await, node(&server.url(), consistency).await);
-    let (sender, mut cuts) = mpsc::unbounded_channel();
-    let sessions: Vec<(String, SessionId)> = stream::iter(0..all)
+    // A node with leases asks the store about tokens from before its start, at a bounded rate.
+    tokio::time::sleep(scale.time(Duration::from_secs(5))).await;
+    let cuts = Cuts::of(all);
+    let sessions: Vec<(usize, SessionId)> = stream::iter(0..all)
         .map(|number| {
-            let (revoker, node, sender) = (&revoker, &node, &sender);
+            let (revoker, node, cuts) = (&revoker, &node, &cuts);
             async move {
-                let user = format!("user-{number}");
-                let pair = revoker.create_token_pair(NewSession::new(user.as_str())).await?;
-                open(node, pair.access().as_str(), sender).await;
-                Ok::<_, tower_bearer::Error>((user, pair.session_id().clone()))
+                let pair = revoker.create_token_pair(NewSession::new(format!("user-{number}"))).await?;
+                open(node, pair.access().as_str(), cuts, number).await;
+                Ok::<_, tower_bearer::Error>((number, pair.session_id().clone()))
             }
         })
-        .buffer_unordered(64)
+        .buffer_unordered(TASKS)
         .try_collect()
         .await
         .unwrap();
     assert_eq!(node.status().await.streams.open, all);
 
-    // The streams become covered by the log within a few ticks.
+    // Within a few ticks the log covers the streams.
     tokio::time::sleep(scale.time(Duration::from_secs(10))).await;
     let (cpu, began) = (cpu_seconds(), Instant::now());
     tokio::time::sleep(scale.time(Duration::from_secs(60))).await;
@@ -105,35 +130,33 @@ async fn streams(scale: Scale, name: &str, consistency: Consistency) {
     scale.print(format_args!("\n{name}, {all} idle streams: {percent:.2} % of a core"));
 
     let mut waits = Vec::new();
-    for (user, session) in sessions.iter().step_by(all.div_ceil(scale.count(1_000, 20))) {
-        revoker.revoke_session(user.as_str(), session).await.unwrap();
-        waits.push(cut_after(Instant::now(), &mut cuts).await);
+    for (number, session) in sessions.iter().step_by(all.div_ceil(scale.count(500, 20))) {
+        // A bucket is read at most every 25 ms, so revocations in quick succession wait for that.
+        tokio::time::sleep(scale.time(Duration::from_millis(50))).await;
+        revoker.revoke_session(format!("user-{number}"), session).await.unwrap();
+        waits.push(cuts.after(Instant::now(), *number).await);
     }
     report(scale, &format!("{name}, one of {all} streams"), waits);
 
     let many = scale.count(10_000, 50);
     let mut waits = Vec::new();
     for round in 0..scale.count(10, 1) {
-        let pair = revoker.create_token_pair(NewSession::new(format!("many-{round}"))).await.unwrap();
-        let token = Arc::<str>::from(pair.access().as_str());
-        for _ in 0..many {
-            open(&node, &token, &sender).await;
+        let user = format!("many-{round}");
+        let pair = revoker.create_token_pair(NewSession::new(user.as_str())).await.unwrap();
+        let cuts = Cuts::of(many);
+        for stream in 0..many {
+            open(&node, pair.access().as_str(), &cuts, stream).await;
         }
-        revoker.revoke_all_for_subject(format!("many-{round}")).await.unwrap();
+        tokio::time::sleep(scale.time(Duration::from_millis(500))).await;
+        revoker.revoke_all_for_subject(user.as_str()).await.unwrap();
         let began = Instant::now();
-        for _ in 0..many {
-            waits.push(cut_after(began, &mut cuts).await);
+        for stream in 0..many {
+            waits.push(cuts.after(began, stream).await);
         }
     }
     report(scale, &format!("{name}, each of {many} streams of a subject"), waits);
     let status = node.status().await.streams;
     assert_eq!((status.expired, status.unconfirmed), (0, 0));
-}
-
-/// Waits for a cut. Returns the time from `began` until then.
-async fn cut_after(began: Instant, cuts: &mut mpsc::UnboundedReceiver<Instant>) -> Duration {
-    let cut = timeout(PATIENCE, cuts.recv()).await.expect("a stream is not cut").unwrap();
-    cut.saturating_duration_since(began)
 }
 
 fn report(scale: Scale, what: &str, mut waits: Vec<Duration>) {

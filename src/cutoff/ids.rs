@@ -60,27 +60,56 @@ impl Ids {
         })
     }
 
-    /// Returns the ids. `issuer` is that of our own tokens.
+    /// Returns the ids by themselves. `issuer` is that of this service's tokens.
     pub(super) fn unpack(&self, issuer: &Arc<str>) -> OwnedIds {
-        let (subject, rest) = split(&self.text, self.subject);
-        let (session, rest) = split(rest, self.session);
-        let (token, own_issuer) = split(rest, self.token);
-        let token = if self.follows_session { [session, token].concat() } else { token.to_owned() };
+        let own_issuer = self.text.get(self.lengths().iter().sum::<usize>()..).unwrap_or_default();
         OwnedIds {
             issuer: if own_issuer.is_empty() { Arc::clone(issuer) } else { own_issuer.into() },
-            subject: subject.into(),
-            session: self.has_session.then(|| session.into()),
-            token: token.into(),
+            subject: self.subject().into(),
+            session: self.has_session.then(|| self.session().into()),
+            token: self.token().into(),
             generation: self.generation,
             issued_at: self.issued_at,
             expires_at: self.expires_at,
         }
     }
 
-    /// Returns the session's id, for logs.
-    #[cfg(feature = "tracing")]
+    /// Returns the ids of one of this service's tokens without a copy. `subject` is that of the token.
+    pub(super) fn bearer<'a>(&'a self, issuer: &'a str, subject: &'a Subject) -> Bearer<'a> {
+        Bearer {
+            issuer,
+            subject,
+            session_id: self.session(),
+            token_id: self.token(),
+            generation: self.generation,
+            issued_at: self.issued_at,
+            expires_at: self.expires_at,
+        }
+    }
+
+    pub(super) fn subject(&self) -> &str {
+        self.part(0, 1)
+    }
+
+    /// Returns the session's id. It is empty without a session.
     pub(super) fn session(&self) -> &str {
-        split(split(&self.text, self.subject).1, self.session).0
+        self.part(1, 2)
+    }
+
+    /// Returns the token's id. Its text may begin with the session's.
+    fn token(&self) -> &str {
+        self.part(if self.follows_session { 1 } else { 2 }, 3)
+    }
+
+    /// Returns the text of the ids between two numbers: 0 is the subject's, 1 the session's, 2 the
+    /// token's.
+    fn part(&self, first: usize, end: usize) -> &str {
+        let until = |number| self.lengths().iter().take(number).sum::<usize>();
+        self.text.get(until(first)..until(end)).unwrap_or_default()
+    }
+
+    fn lengths(&self) -> [usize; 3] {
+        [self.subject, self.session, self.token].map(usize::from)
     }
 }
 
@@ -103,8 +132,4 @@ impl OwnedIds {
         let all = [ExternalId::Subject(self.subject.clone()), ExternalId::Token(self.token.clone())];
         all.into_iter().chain(session).collect()
     }
-}
-
-fn split(text: &str, at: u16) -> (&str, &str) {
-    text.split_at_checked(at.into()).unwrap_or((text, ""))
 }

@@ -1,6 +1,7 @@
 //! The streams of one service, and all that decides about them but the watcher.
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::{BuildHasher, RandomState},
     mem,
@@ -26,7 +27,7 @@ use crate::{
     clock::{Clock, Timestamp},
     ids::Subject,
     jwt::{TokenNames, Verifier},
-    replica::{OnNotice, OnRevoked, Replica, ReplicaSettings, ReplicaTasks, Source},
+    replica::{OnNotice, Replica, ReplicaSettings, ReplicaTasks, RevocationListener, Source},
     store::{BoxFuture, DenyQuery, Denylist, ExternalId, Revocation, RevocationLog, SessionStore},
 };
 
@@ -131,10 +132,10 @@ impl Streams {
         }))
     }
 
-    /// Returns the callback by which the replica announces revocations. With no stream open it costs
+    /// Returns the listener to which the replica announces revocations. With no stream open it costs
     /// one atomic load.
-    pub(crate) fn on_revoked(&self) -> OnRevoked {
-        self.0.on_revoked()
+    pub(crate) fn listener(&self) -> Box<dyn RevocationListener> {
+        self.0.listener()
     }
 
     /// Sets the replica whose log proves the streams, and takes its tasks.
@@ -159,7 +160,7 @@ impl Streams {
     /// Returns true if this node's deny set refuses the token. No I/O.
     pub(crate) fn refuses(&self, names: &TokenNames<'_>) -> bool {
         let Some(ids) = self.0.pack(names) else { return true };
-        self.0.look_at(&ids, None).is_some_and(|(is_refused, _)| is_refused)
+        self.0.look_at(&ids, None, None).is_some_and(|(is_refused, _)| is_refused)
     }
 
     /// Has the streams of a subject asked about at once, after a revocation of this node that no
@@ -194,35 +195,33 @@ impl Core {
         u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn on_revoked(self: &Arc<Self>) -> OnRevoked {
-        // The replica's tasks must not keep the streams, which keep the tasks.
-        let (registry, core) = (Arc::clone(&self.registry), Arc::downgrade(self));
-        Box::new(move |revocations| {
-            if registry.open() > 0
-                && let Some(core) = Weak::upgrade(&core)
-            {
-                revocations.for_each(|revocation| core.announce(revocation));
-            }
-        })
+    fn listener(self: &Arc<Self>) -> Box<dyn RevocationListener> {
+        Box::new(Listener { registry: Arc::clone(&self.registry), core: Arc::downgrade(self) })
     }
 
     /// Cuts the streams that a revocation concerns. The deny set shows it already.
     fn announce(&self, revocation: &Revocation) {
-        let key = match revocation {
+        let (key, subject) = match revocation {
             Revocation::Session { subject, .. }
             | Revocation::Token { subject, .. }
-            | Revocation::Subject { subject, .. } => self.subject_key(subject.as_str()),
-            Revocation::External { id, .. } => self.hasher.hash_one(("external", id)),
+            | Revocation::Subject { subject, .. } => (self.subject_key(subject.as_str()), Some(subject)),
+            Revocation::External { id, .. } => (self.hasher.hash_one(("external", id)), None),
         };
         self.registry.announce(key, |stream| {
-            self.look(stream);
+            // Two subjects may have one key.
+            self.look_with(stream, subject.filter(|subject| subject.as_str() == stream.ids.subject()));
         });
     }
 
     /// Looks at a stream in the deny set, and cuts it if it is refused. Returns true if the log
     /// covers it.
     pub(super) fn look(&self, stream: &Stream) -> bool {
-        match self.look_at(&stream.ids, stream.buckets().next()) {
+        self.look_with(stream, None)
+    }
+
+    /// Does the same. `subject` is that of the stream, if the caller has it.
+    fn look_with(&self, stream: &Stream, subject: Option<&Subject>) -> bool {
+        match self.look_at(&stream.ids, stream.buckets().next(), subject) {
             Some((true, _)) => {
                 self.cut(stream, CutoffCause::Revoked);
                 false
@@ -232,16 +231,18 @@ impl Core {
         }
     }
 
-    /// Returns whether the deny set refuses a token, and whether the log covers it; `None` without a
+    /// Returns true if the deny set refuses a token, and true if the log covers it. `None` without a
     /// replica.
-    fn look_at(&self, ids: &Ids, bucket: Option<u32>) -> Option<(bool, bool)> {
+    fn look_at(&self, ids: &Ids, bucket: Option<u32>, subject: Option<&Subject>) -> Option<(bool, bool)> {
         let Followed { replica, .. } = self.followed.get()?;
-        let ids = ids.unpack(&self.issuer);
         let look = if let StreamAuthority::Denylist(_) = self.authority {
+            let ids = ids.unpack(&self.issuer);
             replica.look_at_external(&ids.bearer(), &ids.external())
         } else {
-            let bucket = bucket.unwrap_or_else(|| replica.bucket_of(&ids.subject));
-            replica.look_at_session(bucket, &ids.bearer())
+            // Without a copy where it is known: one subject may have many streams.
+            let subject = subject.map_or_else(|| Cow::Owned(ids.subject().into()), Cow::Borrowed);
+            let bucket = bucket.unwrap_or_else(|| replica.bucket_of(&subject));
+            replica.look_at_session(bucket, &ids.bearer(&self.issuer, &subject))
         };
         Some((look.is_refused, look.is_covered))
     }
@@ -302,7 +303,7 @@ impl Core {
         if let Some(LazyReplica { source, settings, on_notice }) = lazy.take() {
             let clock = Arc::clone(&self.clock);
             let (replica, tasks) =
-                ReplicaTasks::start(&runtime, source, Vec::new(), clock, settings, on_notice, self.on_revoked());
+                ReplicaTasks::start(&runtime, source, Vec::new(), clock, settings, on_notice, self.listener());
             _ = self.followed.set(Followed::new(replica, tasks));
         }
     }
@@ -416,6 +417,27 @@ impl Core {
         };
         replica.confirm(&route, &bearer, at, server);
         self.look(stream)
+    }
+}
+
+/// The way from the replica to the streams. It does not keep these, because they keep the tasks of
+/// the replica.
+struct Listener {
+    registry: Arc<Registry<Stream>>,
+    core: Weak<Core>,
+}
+
+impl RevocationListener for Listener {
+    fn is_urgent(&self) -> bool {
+        self.registry.open() > 0
+    }
+
+    fn revoked(&self, revocations: &mut dyn Iterator<Item = &Revocation>) {
+        if self.registry.open() > 0
+            && let Some(core) = self.core.upgrade()
+        {
+            revocations.for_each(|revocation| core.announce(revocation));
+        }
     }
 }
 

@@ -76,7 +76,7 @@ mod verdict;
 
 pub use self::status::{ReplicaState, ReplicaStatus};
 pub(crate) use self::{
-    notices::{Notice, OnNotice, OnRevoked},
+    notices::{Notice, OnNotice, RevocationListener},
     shared::{Replica, ReplicaSettings, Route, Source},
     task::ReplicaTasks,
     verdict::{Alive, Bearer, Verdict},

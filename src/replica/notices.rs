@@ -5,9 +5,15 @@ use crate::store::Revocation;
 /// A callback for notices.
 pub(crate) type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
 
-/// A callback for revocations that requests on this node see from now on. It runs without a lock of
-/// the replica, and often: at each page of the log.
-pub(crate) type OnRevoked = Box<dyn Fn(&mut dyn Iterator<Item = &Revocation>) + Send + Sync>;
+/// A listener for revocations.
+pub(crate) trait RevocationListener: Send + Sync {
+    /// Returns true if the listener wants revocations as soon as possible. The replica asks often.
+    fn is_urgent(&self) -> bool;
+
+    /// Gets revocations that requests on this node see from now on. The replica calls this without a
+    /// lock, and often: at each page of the log.
+    fn revoked(&self, revocations: &mut dyn Iterator<Item = &Revocation>);
+}
 
 /// A loss of the store, or its repair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -7,17 +7,15 @@ use tokio::time::Instant;
 
 use crate::store::{LogEntry, Revocation};
 
-/// The shortest time between two reads of a bucket that nudges cause. A replica that decides
-/// nothing only republishes, so its nudges cause at most one read per poll interval. *Without the
-/// limit, 500 revocations a second made each node read all buckets 300 times a second.*
+/// The shortest time between two reads of a bucket that nudges cause. A replica on which no request
+/// and no open stream depends only republishes, so its nudges cause at most one read per poll
+/// interval. *Without the limit, 500 revocations a second made each node read all buckets 300 times a second.*
 const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 
 /// The next reads of the buckets of one feed.
 #[derive(Debug)]
 pub(super) struct Schedule {
     interval: Duration,
-    /// The shortest time between two reads that nudges cause.
-    nudged: Duration,
     turns: BTreeMap<u32, Turn>,
     /// No read before this moment, because the last one failed.
     not_before: Option<Instant>,
@@ -36,12 +34,11 @@ struct Turn {
 }
 
 impl Schedule {
-    pub(super) fn new(buckets: &[u32], interval: Duration, decides: bool) -> Self {
+    pub(super) fn new(buckets: &[u32], interval: Duration) -> Self {
         let now = Instant::now();
         let turn = Turn { poll: now, nudge: None, allowed: now };
         Self {
             interval,
-            nudged: if decides { SHORTEST_NUDGED } else { interval.max(SHORTEST_NUDGED) },
             turns: buckets.iter().map(|bucket| (*bucket, turn)).collect(),
             not_before: None,
             last_tick: None,
@@ -72,11 +69,13 @@ impl Schedule {
         self.not_before = Some(until);
     }
 
-    /// Takes the buckets that are due, and schedules their next poll.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<u32> {
+    /// Takes the buckets that are due, and schedules their next poll. `is_urgent` is true if requests
+    /// or open streams depend on the log.
+    pub(super) fn due(&mut self, now: Instant, is_urgent: bool) -> Vec<u32> {
         if self.not_before.is_some_and(|moment| now < moment) {
             return Vec::new();
         }
+        let pause = if is_urgent { SHORTEST_NUDGED } else { self.interval.max(SHORTEST_NUDGED) };
         let was_put_off = self.not_before.take().is_some();
         // One round trip also serves the polls that are nearly due.
         let soon = now + self.interval / 8;
@@ -87,7 +86,7 @@ impl Schedule {
             if is_nudged || was_put_off || (is_poll && turn.poll <= soon) {
                 due.push(*bucket);
                 if is_nudged {
-                    turn.allowed = now + self.nudged;
+                    turn.allowed = now + pause;
                 }
                 turn.nudge = None;
                 turn.poll = now + self.interval;
@@ -207,29 +206,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_nudge_is_read_at_once_and_not_again_before_its_time() {
-        let mut schedule = Schedule::new(&[0, 1, 2], 25 * MS, true);
+        let mut schedule = Schedule::new(&[0, 1, 2], 25 * MS);
         let start = Instant::now();
-        assert_eq!(schedule.due(start), [0, 1, 2]);
-        assert_eq!(schedule.due(start + MS).len(), 0);
+        assert_eq!(schedule.due(start, true), [0, 1, 2]);
+        assert_eq!(schedule.due(start + MS, true).len(), 0);
         schedule.nudge(&[1], start + MS);
         assert_eq!(schedule.next(), start + MS);
-        assert_eq!(schedule.due(start + MS), [1]);
+        assert_eq!(schedule.due(start + MS, true), [1]);
         schedule.nudge(&[1, 7], start + 2 * MS);
-        assert_eq!(schedule.due(start + 20 * MS).len(), 0);
-        assert_eq!(schedule.due(start + 25 * MS), [0, 1, 2], "a poll reads it as well");
+        assert_eq!(schedule.due(start + 20 * MS, true).len(), 0);
+        assert_eq!(schedule.due(start + 25 * MS, true), [0, 1, 2], "a poll reads it as well");
         schedule.hurry(&[1], start + 27 * MS);
-        assert_eq!(schedule.due(start + 27 * MS), [1], "a request waits for it");
+        assert_eq!(schedule.due(start + 27 * MS, true), [1], "a request waits for it");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_of_nudges_costs_as_many_reads_as_the_documentation_says() {
         for (interval, decides, reads) in [(25, true, 80), (1000, true, 42), (250, false, 8)] {
-            let mut schedule = Schedule::new(&[0, 1, 2], interval * MS, decides);
+            let mut schedule = Schedule::new(&[0, 1, 2], interval * MS);
             let (start, mut count) = (Instant::now(), 0);
             for tick in 0..1000 {
                 let now = start + tick * MS;
                 schedule.nudge(&[0, 1, 2], now);
-                count += usize::from(!schedule.due(now).is_empty());
+                count += usize::from(!schedule.due(now, decides).is_empty());
             }
             assert!(count <= reads, "{count} reads in a second at {interval} ms");
         }
@@ -237,14 +236,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_failure_nothing_is_read_before_its_time_and_then_all_is() {
-        let mut schedule = Schedule::new(&[0, 1], 25 * MS, true);
+        let mut schedule = Schedule::new(&[0, 1], 25 * MS);
         let start = Instant::now();
-        schedule.due(start);
+        schedule.due(start, true);
         schedule.delay(start + 100 * MS);
         schedule.hurry(&[0], start + MS);
-        assert_eq!(schedule.due(start + 99 * MS).len(), 0);
+        assert_eq!(schedule.due(start + 99 * MS, true).len(), 0);
         assert_eq!(schedule.next(), start + 100 * MS);
-        assert_eq!(schedule.due(start + 100 * MS), [0, 1]);
+        assert_eq!(schedule.due(start + 100 * MS, true), [0, 1]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_process_that_stood_still_is_noticed() {
-        let mut schedule = Schedule::new(&[0], 25 * MS, true);
+        let mut schedule = Schedule::new(&[0], 25 * MS);
         assert!(!schedule.stood_still(MS, 1000 * MS));
         assert!(!schedule.stood_still(1000 * MS, 1000 * MS));
         assert!(schedule.stood_still(4000 * MS, 1000 * MS));

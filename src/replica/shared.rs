@@ -17,7 +17,7 @@ use super::{
     deny_set::{EntryKind, EntryName, NameHasher},
     horizon_checks::HorizonChecks,
     lease::nanos,
-    notices::{Notices, OnNotice, OnRevoked},
+    notices::{Notices, OnNotice, RevocationListener},
     status::{Monitor, ReplicaStatus},
     verdict::{Alive, Bearer, Look, TokenTimes, Verdict},
 };
@@ -51,7 +51,7 @@ pub(crate) struct Replica {
     bells: Box<[Arc<Bell>]>,
     pub(super) monitor: Monitor,
     pub(super) notices: Notices,
-    on_revoked: OnRevoked,
+    listener: Box<dyn RevocationListener>,
     /// Wakes the task that republishes.
     pub(super) has_lost: Notify,
     hasher: NameHasher,
@@ -123,7 +123,7 @@ impl Replica {
         feeds: &[Box<dyn LogFeed>],
         settings: &ReplicaSettings,
         on_notice: OnNotice,
-        on_revoked: OnRevoked,
+        listener: Box<dyn RevocationListener>,
     ) -> Self {
         let ReplicaSettings { staleness, leeway, check_rate, .. } = *settings;
         let hasher = NameHasher::default();
@@ -143,7 +143,7 @@ impl Replica {
             hasher,
             monitor,
             notices: Notices::new(on_notice),
-            on_revoked,
+            listener,
             has_lost: Notify::new(),
             staleness,
             longest_staleness: AtomicU64::new(saturating_millis(staleness)),
@@ -151,6 +151,12 @@ impl Replica {
             eras,
             checks: HorizonChecks::new(check_rate),
         }
+    }
+
+    /// Returns true if this node needs new entries as soon as the log has them: requests or open
+    /// streams depend on them.
+    pub(super) fn needs_news(&self) -> bool {
+        self.decides() || self.listener.is_urgent()
     }
 
     /// Returns true if the replica ever decides, which means bounded staleness.
@@ -321,12 +327,12 @@ impl Replica {
     /// Announces entries that were applied.
     pub(super) fn announce_entries(&self, entries: &[LogEntry]) {
         if !entries.is_empty() {
-            (self.on_revoked)(&mut entries.iter().map(|entry| &entry.revocation));
+            self.listener.revoked(&mut entries.iter().map(|entry| &entry.revocation));
         }
     }
 
     fn announce(&self, revocation: &Revocation) {
-        (self.on_revoked)(&mut std::iter::once(revocation));
+        self.listener.revoked(&mut std::iter::once(revocation));
     }
 
     /// Returns true if the rate allows to check one more token from before the horizon.

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     bucket::{Bucket, Outcome},
     log_reader::{Break, PendingRead},
-    notices::{OnNotice, OnRevoked},
+    notices::{OnNotice, RevocationListener},
     pace::{BackPace, Schedule},
     republish::republish,
     shared::{Replica, ReplicaSettings, Source},
@@ -61,12 +61,12 @@ impl ReplicaTasks {
         clock: Arc<dyn Clock>,
         settings: ReplicaSettings,
         on_notice: OnNotice,
-        on_revoked: OnRevoked,
+        listener: Box<dyn RevocationListener>,
     ) -> (Arc<Replica>, Self) {
         if feeds.is_empty() {
             feeds.push(Box::new(StoreFeed::new(Arc::clone(&source.log))));
         }
-        let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice, on_revoked));
+        let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice, listener));
         let mut tasks = vec![runtime.spawn(republish(Arc::clone(&replica))).abort_handle()];
         let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let has_skipped = Arc::new(AtomicBool::new(false));
@@ -74,7 +74,7 @@ impl ReplicaTasks {
             let task = FeedTask {
                 replica: Arc::clone(&replica),
                 monitor: Arc::clone(monitor),
-                schedule: Schedule::new(feed.buckets(), settings.interval, !settings.staleness.is_zero()),
+                schedule: Schedule::new(feed.buckets(), settings.interval),
                 feed,
                 settings,
                 limit: ENTRIES_A_READ,
@@ -114,7 +114,7 @@ impl FeedTask {
         loop {
             self.suspect_after_standstill();
             let began = Instant::now();
-            let due = self.schedule.due(began);
+            let due = self.schedule.due(began, self.replica.needs_news());
             if !due.is_empty() {
                 match self.read(&due).await {
                     Ok(()) => failures = 0,

@@ -296,9 +296,9 @@ impl Config {
         log.allow_staleness(staleness);
         let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
         let source = Source { store, log, denylist };
-        let (on_notice, on_revoked) = (self.on_notice(), streams.on_revoked());
+        let (on_notice, listener) = (self.on_notice(), streams.listener());
         let clock = Arc::clone(&self.clock);
-        let (replica, tasks) = ReplicaTasks::start(&runtime, source, feeds, clock, settings, on_notice, on_revoked);
+        let (replica, tasks) = ReplicaTasks::start(&runtime, source, feeds, clock, settings, on_notice, listener);
         streams.follow(Arc::clone(&replica), tasks);
         Ok(Some(replica))
     }
