@@ -16,8 +16,10 @@ mod lifecycle;
 mod misconfiguration;
 mod redis_failures;
 mod routes;
+mod streams;
 mod times;
 mod tls;
+mod websockets;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;

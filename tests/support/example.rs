@@ -65,6 +65,21 @@ impl Example {
         (self.stdout.all(), self.stderr.all())
     }
 
+    /// Sends SIGTERM. Returns the exit status, and the time until the process has ended.
+    #[cfg(unix)]
+    pub fn terminate(mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the signal is not sent");
+        loop {
+            match self.child.try_wait().expect("a child of our own") {
+                Some(status) => return (status, began.elapsed()),
+                None if began.elapsed() < START => thread::sleep(Duration::from_millis(5)),
+                None => panic!("the example does not end after SIGTERM"),
+            }
+        }
+    }
+
     fn end(&mut self) {
         let _ = (self.child.kill(), self.child.wait());
     }
