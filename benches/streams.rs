@@ -12,7 +12,7 @@ mod support;
 
 use std::{
     fs,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,7 @@ use support::{
     scale::Scale,
     turns::{Contender, Turns},
 };
+use tokio::task::JoinSet;
 use tower::{Layer, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, CutoffCause, KeySet, MemoryStore, NewSession, RedisStore, SessionId, TokenService,
@@ -67,14 +68,16 @@ async fn node(url: &str, consistency: Consistency) -> TokenService {
     TokenService::builder().secret(SECRET).store(store).consistency(consistency).build().unwrap()
 }
 
-/// The moments of the cuts of a number of streams.
+/// The moments of the cuts of a number of streams. Dropping it ends their tasks, which would see
+/// another end when the server stops.
 struct Cuts {
-    moments: Box<[OnceLock<Instant>]>,
+    moments: Arc<[OnceLock<Instant>]>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Cuts {
-    fn of(streams: usize) -> Arc<Self> {
-        Arc::new(Self { moments: (0..streams).map(|_| OnceLock::new()).collect() })
+    fn of(streams: usize) -> Self {
+        Self { moments: (0..streams).map(|_| OnceLock::new()).collect(), tasks: Mutex::default() }
     }
 
     /// Returns the time from `began` until the cut of a stream.
@@ -91,12 +94,12 @@ impl Cuts {
 }
 
 /// Opens a stream that notes the moment of its cut.
-async fn open(tokens: &TokenService, token: &str, cuts: &Arc<Cuts>, stream: usize) {
+async fn open(tokens: &TokenService, token: &str, cuts: &Cuts, stream: usize) {
     let claims = tokens.validate_token(token, TokenType::Access).await.unwrap();
-    let (cutoff, cuts) = (tokens.ended(&claims), Arc::clone(cuts));
-    tokio::spawn(async move {
+    let (cutoff, moments) = (tokens.ended(&claims), Arc::clone(&cuts.moments));
+    cuts.tasks.lock().unwrap().spawn(async move {
         assert_eq!(cutoff.await, CutoffCause::Revoked);
-        cuts.moments[stream].set(Instant::now()).unwrap();
+        moments[stream].set(Instant::now()).unwrap();
     });
 }
 

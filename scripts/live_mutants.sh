@@ -28,11 +28,12 @@ is_detected_by_the_oracle() {
 # module only.
 faults_of() {
   case $1 in
-    control) echo nudges_are_cut killed_in_a_storm late_answer cut_off_and_frozen trimmed_under_its_readers ;;
+    control) echo when_all_is_calm nudges_are_cut killed_in_a_storm late_answer cut_off_and_frozen trimmed_under_its_readers ;;
     lease_before_map) echo nudges_are_cut killed_in_a_storm ;;
     map_before_lease) echo late_answer cut_off_and_frozen ;;
     chain_not_checked | end_not_checked) echo trimmed_under_its_readers ;;
     lease_from_the_answer | lease_never_ends_*) echo late_answer ;;
+    no_second_look) echo when_all_is_calm ;;
     no_majority) echo kept_on_the_old_primary ;;
     no_write_check) echo has_lost_its_replicas ;;
     *) fail "no test is known to detect $1; name its tests in faults_of" ;;

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use tokio::{sync::Mutex, task::JoinSet, time::sleep};
 use tower_bearer::{Consistency, Error, NewSession, RedisStore, TokenPair, TokenService, TokenType};
 
+use super::streams::{S, Stream};
 use crate::{
     support::{
         Proxy, RedisServer, eventually,
@@ -32,6 +33,8 @@ const CALL: Duration = Duration::from_millis(200);
 /// A node behind a proxy.
 pub(crate) struct Node {
     pub tokens: TokenService,
+    /// A strict service of the same node. Only its streams are observed.
+    strict: TokenService,
     pub proxy: Proxy,
 }
 
@@ -56,6 +59,11 @@ pub(crate) struct Observations {
     /// For each node, the time from the acknowledgement to the start of the first check that
     /// refused.
     pub refused_after: Vec<Duration>,
+    /// Responses that brought bytes after the bound of streams: the time from the acknowledgement to
+    /// the start of the read.
+    pub late_bytes: Vec<Duration>,
+    /// For each response that was open at a revocation, the same time for its last bytes.
+    pub cut_after: Vec<Duration>,
     /// The number of checks that ended in a store error.
     pub unavailable: usize,
 }
@@ -70,7 +78,8 @@ impl Deployment {
         for _ in 0..NODES {
             let proxy = Proxy::start(server.port()).await;
             let tokens = node(&proxy.url(), Consistency::BoundedStaleness(D)).await;
-            nodes.push(Node { tokens, proxy });
+            let strict = node(&proxy.url(), Consistency::Strong).await;
+            nodes.push(Node { tokens, strict, proxy });
         }
         let revoker = node(&server.url(), Consistency::Strong).await;
         for node in &nodes {
@@ -109,6 +118,8 @@ impl Deployment {
         // `scripts/live_mutants.sh` looks for these words.
         assert!(seen.violations.is_empty(), "{name}: let in after the bound: {:?}", seen.violations);
         assert!(seen.revived.is_empty(), "{name}: let in after it was refused: {:?}", seen.revived);
+        assert!(seen.late_bytes.is_empty(), "{name}: let in after the bound: {:?}", seen.late_bytes);
+        assert!(!seen.cut_after.is_empty(), "{name}: no response was open at a revocation");
         assert!(!seen.refused_after.is_empty(), "{name}: nothing was ever refused");
         // Without such an acceptance the replica never decided, and the test proves nothing about
         // it.
@@ -128,6 +139,12 @@ impl Deployment {
             // The node may refuse already, because a server that lost its data knows no session.
             let _ = node.tokens.validate_token(access, TokenType::Access).await;
         }
+        // Every fourth token has an open response on each node, in turn of the two services. Some
+        // clients read only after the revocation.
+        let (strict, delay) = (number.is_multiple_of(8), Duration::from_millis(number as u64 % 3 * 10));
+        let nodes = self.nodes.iter().filter(|_| number.is_multiple_of(4));
+        let opened = nodes.map(|node| Stream::open(if strict { &node.strict } else { &node.tokens }, access, delay));
+        let streams: Vec<Stream> = join_all(opened).await.into_iter().flatten().collect();
         self.revoke(user, &pair, number).await;
         let acknowledged = Instant::now();
         seen.revocations += 1;
@@ -135,6 +152,12 @@ impl Deployment {
         let watched = self.nodes.iter().map(|node| watch(node, access, acknowledged, number.is_multiple_of(8)));
         for part in join_all(watched).await {
             *seen = std::mem::take(seen).and(part);
+        }
+        for stream in streams {
+            if let Some(last) = stream.last_bytes_after(acknowledged).await {
+                seen.cut_after.push(last);
+                seen.late_bytes.extend(Some(last).filter(|last| *last > S));
+            }
         }
     }
 
@@ -227,6 +250,8 @@ impl Observations {
         self.revived.append(&mut other.revived);
         self.last_accepted = self.last_accepted.max(other.last_accepted);
         self.refused_after.append(&mut other.refused_after);
+        self.late_bytes.append(&mut other.late_bytes);
+        self.cut_after.append(&mut other.cut_after);
         self.unavailable += other.unavailable;
         self
     }
@@ -246,13 +271,16 @@ impl std::fmt::Display for Observations {
         };
         write!(
             f,
-            "{} revocations on {NODES} nodes; refused after p50 {:?}, p99 {:?}, max {:?}; last let in {:?} of {D:?}; {} violations; {} checks unavailable",
+            "{} revocations on {NODES} nodes; refused after p50 {:?}, p99 {:?}, max {:?}; last let in {:?} of {D:?}; \
+             {} responses cut, the last bytes after {:?} of {S:?}; {} violations; {} checks unavailable",
             self.revocations,
             quantile(0.5),
             quantile(0.99),
             quantile(1.0),
             self.last_accepted,
-            self.violations.len(),
+            self.cut_after.len(),
+            self.cut_after.iter().max().copied().unwrap_or_default(),
+            self.violations.len() + self.late_bytes.len(),
             self.unavailable
         )
     }
@@ -261,7 +289,8 @@ impl std::fmt::Display for Observations {
 /// Starts a node on the server at this URL.
 pub(crate) async fn node(url: &str, consistency: Consistency) -> TokenService {
     let store = eventually("a store", async || RedisStore::builder(url).timeout(CALL).connect().await.ok()).await;
-    let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
+    let builder =
+        TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).stream_staleness(S).store(store);
     builder.consistency(consistency).build().unwrap()
 }
 
