@@ -40,7 +40,7 @@ async fn main() -> Result<(), Failure> {
         .allow_query("access_token")
         .allow_websocket_protocol("bearer")
         .build()?;
-    let drain = Drain::on_signal()?;
+    let (drain, mut drained) = Drain::on_signal()?;
     // A client may keep its refresh token in this cookie. Logout removes it.
     let refresh_cookie = TokenCookie::builder().name("refresh_token").build()?;
     let endpoints = Endpoints::new(&auth, Arc::clone(&users)).clear_at_logout(refresh_cookie);
@@ -70,12 +70,14 @@ async fn main() -> Result<(), Failure> {
 
     let listener = TcpListener::bind(bind_address("127.0.0.1:3000")?).await?;
     print_welcome(&format!("http://{}", listener.local_addr()?), store);
-    let server = axum::serve(listener, app).with_graceful_shutdown(drain.clone().begun());
+    let server = axum::serve(listener, app).with_graceful_shutdown(drain.begun());
     tokio::select! {
         ended = server.into_future() => ended?,
-        () = drain.is_over() => {}
+        // Some requests did not end in time.
+        ended = &mut drained => return Ok(ended?),
     }
-    Ok(())
+    // Axum does not wait for sockets.
+    Ok(drained.await?)
 }
 
 async fn claims(claims: Claims) -> Json<Value> {

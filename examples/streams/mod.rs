@@ -31,13 +31,15 @@ pub(crate) async fn events(State(drain): State<Drain>) -> Sse<impl Stream<Item =
 /// Sends a number every 100 ms, as a text message. Closes with 1008 at the cutoff.
 pub(crate) async fn ws(upgrade: WebSocketUpgrade, cutoff: Cutoff, State(drain): State<Drain>) -> Response {
     upgrade.on_upgrade(async move |mut socket| {
+        // `drain` lives as long as the socket, so the server waits for the close frame.
         let (code, reason) = tokio::select! {
             cause = cutoff => (close_code::POLICY, cause.as_str()),
-            () = drain.begun() => (close_code::AWAY, "the server stops"),
+            () = drain.clone().begun() => (close_code::AWAY, "the server stops"),
             () = talk(&mut socket) => return,
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
         let _ = timeout(FAREWELL, socket.send(close)).await;
+        drop(drain);
     })
 }
 

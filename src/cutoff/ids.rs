@@ -12,7 +12,7 @@ use crate::{
 
 /// The ids of a token. A `jti` that begins with the `sid`, as those of this crate do, is kept
 /// without it.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 pub(super) struct Ids {
     /// Subject, session, token, and the issuer of another issuer's token.
     text: Box<str>,

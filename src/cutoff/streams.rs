@@ -207,9 +207,17 @@ impl Core {
             | Revocation::Subject { subject, .. } => (self.subject_key(subject.as_str()), Some(subject)),
             Revocation::External { id, .. } => (self.hasher.hash_one(("external", id)), None),
         };
+        let mut refused: Option<Arc<Stream>> = None;
         self.registry.announce(key, |stream| {
+            // One token may have many streams. A revocation is never taken back.
+            if refused.as_ref().is_some_and(|refused| refused.ids == stream.ids) {
+                return self.cut(stream, CutoffCause::Revoked);
+            }
             // Two subjects may have one key.
             self.look_with(stream, subject.filter(|subject| subject.as_str() == stream.ids.subject()));
+            if stream.cause() == Some(CutoffCause::Revoked) {
+                refused = Some(Arc::clone(stream));
+            }
         });
     }
 

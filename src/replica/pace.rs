@@ -27,16 +27,27 @@ pub(super) struct Schedule {
 struct Turn {
     /// The time of the next poll.
     poll: Instant,
-    /// The time of the read that a nudge has caused.
+    /// The time of a nudge whose read is due.
     nudge: Option<Instant>,
-    /// The earliest moment of the next read that a nudge causes.
-    allowed: Instant,
+    /// The nudge does not wait for the pause.
+    is_hurried: bool,
+    /// The time of the last read that a nudge caused.
+    nudged_read: Option<Instant>,
+}
+
+impl Turn {
+    /// Returns the time of the read that a nudge causes.
+    fn nudged(&self, pause: Duration) -> Option<Instant> {
+        let nudge = self.nudge?;
+        let allowed = self.nudged_read.filter(|_| !self.is_hurried).map(|read| read + pause);
+        Some(allowed.map_or(nudge, |allowed| allowed.max(nudge)))
+    }
 }
 
 impl Schedule {
     pub(super) fn new(buckets: &[u32], interval: Duration) -> Self {
         let now = Instant::now();
-        let turn = Turn { poll: now, nudge: None, allowed: now };
+        let turn = Turn { poll: now, nudge: None, is_hurried: false, nudged_read: None };
         Self {
             interval,
             turns: buckets.iter().map(|bucket| (*bucket, turn)).collect(),
@@ -49,8 +60,7 @@ impl Schedule {
     pub(super) fn nudge(&mut self, buckets: &[u32], now: Instant) {
         for bucket in buckets {
             if let Some(turn) = self.turns.get_mut(bucket) {
-                let at = now.max(turn.allowed);
-                turn.nudge = Some(turn.nudge.map_or(at, |earlier| earlier.min(at)));
+                turn.nudge.get_or_insert(now);
             }
         }
     }
@@ -60,6 +70,7 @@ impl Schedule {
         for bucket in buckets {
             if let Some(turn) = self.turns.get_mut(bucket) {
                 turn.nudge = Some(now);
+                turn.is_hurried = true;
             }
         }
     }
@@ -75,29 +86,34 @@ impl Schedule {
         if self.not_before.is_some_and(|moment| now < moment) {
             return Vec::new();
         }
-        let pause = if is_urgent { SHORTEST_NUDGED } else { self.interval.max(SHORTEST_NUDGED) };
+        let pause = self.pause(is_urgent);
         let was_put_off = self.not_before.take().is_some();
         // One round trip also serves the polls that are nearly due.
         let soon = now + self.interval / 8;
         let is_poll = was_put_off || self.turns.values().any(|turn| turn.poll <= now);
         let mut due = Vec::new();
         for (bucket, turn) in &mut self.turns {
-            let is_nudged = turn.nudge.is_some_and(|at| at <= now);
+            let is_nudged = turn.nudged(pause).is_some_and(|at| at <= now);
             if is_nudged || was_put_off || (is_poll && turn.poll <= soon) {
                 due.push(*bucket);
                 if is_nudged {
-                    turn.allowed = now + pause;
+                    turn.nudged_read = Some(now);
                 }
-                turn.nudge = None;
+                (turn.nudge, turn.is_hurried) = (None, false);
                 turn.poll = now + self.interval;
             }
         }
         due
     }
 
+    fn pause(&self, is_urgent: bool) -> Duration {
+        if is_urgent { SHORTEST_NUDGED } else { self.interval.max(SHORTEST_NUDGED) }
+    }
+
     /// Returns the time at which the next read is due.
-    pub(super) fn next(&self) -> Instant {
-        let next = self.turns.values().flat_map(|turn| turn.nudge.into_iter().chain([turn.poll])).min();
+    pub(super) fn next(&self, is_urgent: bool) -> Instant {
+        let pause = self.pause(is_urgent);
+        let next = self.turns.values().flat_map(|turn| turn.nudged(pause).into_iter().chain([turn.poll])).min();
         let next = next.unwrap_or_else(|| Instant::now() + self.interval);
         self.not_before.map_or(next, |moment| next.max(moment))
     }
@@ -211,7 +227,7 @@ mod tests {
         assert_eq!(schedule.due(start, true), [0, 1, 2]);
         assert_eq!(schedule.due(start + MS, true).len(), 0);
         schedule.nudge(&[1], start + MS);
-        assert_eq!(schedule.next(), start + MS);
+        assert_eq!(schedule.next(true), start + MS);
         assert_eq!(schedule.due(start + MS, true), [1]);
         schedule.nudge(&[1, 7], start + 2 * MS);
         assert_eq!(schedule.due(start + 20 * MS, true).len(), 0);
@@ -235,6 +251,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_nudge_after_the_first_stream_does_not_wait_for_the_long_pause() {
+        let mut schedule = Schedule::new(&[0], 250 * MS);
+        let start = Instant::now();
+        schedule.due(start, false);
+        schedule.nudge(&[0], start + MS);
+        assert_eq!(schedule.due(start + MS, false), [0]);
+        schedule.nudge(&[0], start + 30 * MS);
+        assert_eq!(schedule.due(start + 30 * MS, false).len(), 0);
+        assert_eq!(schedule.next(false), start + 251 * MS);
+        assert_eq!(schedule.next(true), start + 30 * MS);
+        assert_eq!(schedule.due(start + 30 * MS, true), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn after_a_failure_nothing_is_read_before_its_time_and_then_all_is() {
         let mut schedule = Schedule::new(&[0, 1], 25 * MS);
         let start = Instant::now();
@@ -242,7 +272,7 @@ mod tests {
         schedule.delay(start + 100 * MS);
         schedule.hurry(&[0], start + MS);
         assert_eq!(schedule.due(start + 99 * MS, true).len(), 0);
-        assert_eq!(schedule.next(), start + 100 * MS);
+        assert_eq!(schedule.next(true), start + 100 * MS);
         assert_eq!(schedule.due(start + 100 * MS, true), [0, 1]);
     }
 

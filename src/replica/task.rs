@@ -130,7 +130,7 @@ impl FeedTask {
                 report(&self.replica, &self.monitor);
             }
             if failures > 0 {
-                let next = self.schedule.next();
+                let next = self.schedule.next(self.replica.needs_news());
                 pause_until(next).await;
                 continue;
             }
@@ -138,7 +138,7 @@ impl FeedTask {
             if let Some(at) = back.filter(|at| *at <= Instant::now()) {
                 self.read_back(at).await;
             }
-            let next = self.schedule.next();
+            let next = self.schedule.next(self.replica.needs_news());
             let next = self.next_back_page().map_or(next, |back| back.min(next));
             tokio::select! {
                 () = sleep_until(next) => {}

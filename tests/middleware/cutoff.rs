@@ -229,6 +229,20 @@ async fn a_waiting_body_is_cut_by_a_revocation_and_its_frames_stay_inside() {
 }
 
 #[tokio::test]
+async fn each_cut_logs_one_event_with_session_and_cause_and_without_the_token() {
+    let log = Log::capture();
+    let mut open = open().await;
+    open.assert_waits();
+    open.revoke().await;
+    open.cause().await;
+    let text = log.text();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("an open stream was cut")).collect();
+    let [line] = lines.as_slice() else { panic!("{text}") };
+    assert!(line.contains(open.pair.session_id().as_str()) && line.contains("cause=\"revoked\""), "{line}");
+    assert!(!text.contains(open.pair.access().as_str()));
+}
+
+#[tokio::test]
 async fn a_revocation_wakes_the_task_of_a_waiting_body() {
     for by_token in [true, false] {
         let mut open = open().await;

@@ -10,6 +10,7 @@ mod support;
 
 #[cfg(feature = "sentinel")]
 mod failover;
+mod grpc;
 mod input;
 mod keys;
 mod lifecycle;

@@ -16,31 +16,31 @@ on_each_store!(a_logout_closes_the_socket_with_1008,);
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// Connects to a path, with one more field.
+/// Connects to a path, with more fields.
 async fn connect(
     server: &Server,
     path: &str,
-    field: Option<(HeaderName, String)>,
+    fields: impl IntoIterator<Item = (HeaderName, String)>,
 ) -> Result<(Socket, Response), Error> {
     let authority = server.example.authority();
     let mut request = format!("ws://{authority}{path}").into_client_request()?;
-    if let Some((name, value)) = field {
+    for (name, value) in fields {
         request.headers_mut().insert(name, HeaderValue::try_from(value).unwrap());
     }
     client_async(request, TcpStream::connect(authority).await?).await
 }
 
-fn bearer(token: &str) -> Option<(HeaderName, String)> {
-    Some((AUTHORIZATION, format!("Bearer {token}")))
+fn bearer(token: &str) -> (HeaderName, String) {
+    (AUTHORIZATION, format!("Bearer {token}"))
 }
 
-fn protocols(text: String) -> Option<(HeaderName, String)> {
-    Some((http::header::SEC_WEBSOCKET_PROTOCOL, text))
+fn protocols(text: impl Into<String>) -> (HeaderName, String) {
+    (http::header::SEC_WEBSOCKET_PROTOCOL, text.into())
 }
 
 /// Returns the status of a refused connection.
-async fn refusal(server: &Server, path: &str, field: Option<(HeaderName, String)>) -> u16 {
-    match connect(server, path, field).await {
+async fn refusal(server: &Server, path: &str, fields: impl IntoIterator<Item = (HeaderName, String)>) -> u16 {
+    match connect(server, path, fields).await {
         Err(Error::Http(response)) => response.status().as_u16(),
         other => panic!("not refused: {other:?}"),
     }
@@ -67,9 +67,9 @@ async fn a_logout_closes_the_socket_with_1008(store: Store) {
         let tokens = server.log_in("alice").await;
         let token = &tokens.access;
         let (path, field) = match way {
-            0 => ("/ws".to_owned(), bearer(token)),
+            0 => ("/ws".to_owned(), Some(bearer(token))),
             1 => (format!("/ws?access_token={token}"), None),
-            _ => ("/ws".to_owned(), protocols(format!("bearer, {token}"))),
+            _ => ("/ws".to_owned(), Some(protocols(format!("bearer, {token}")))),
         };
         let (mut socket, response) = connect(&server, &path, field).await.unwrap();
         let named = response.headers().get("sec-websocket-protocol").map(HeaderValue::as_bytes);
@@ -89,12 +89,12 @@ async fn a_socket_needs_one_good_token() {
     let server = Store::memory().server(&[]);
     let token = server.log_in("alice").await.access;
     assert_eq!(refusal(&server, "/ws", None).await, 401);
-    assert_eq!(refusal(&server, "/ws", bearer(&crate::forged(&token))).await, 401);
-    assert_eq!(refusal(&server, "/ws", protocols("chat".to_owned())).await, 401);
-    assert_eq!(refusal(&server, "/ws", protocols("bearer".to_owned())).await, 400);
-    assert_eq!(refusal(&server, &format!("/ws?access_token={token}"), bearer(&token)).await, 400);
+    assert_eq!(refusal(&server, "/ws", [bearer(&crate::forged(&token))]).await, 401);
+    assert_eq!(refusal(&server, "/ws", [protocols("chat")]).await, 401);
+    assert_eq!(refusal(&server, "/ws", [protocols("bearer")]).await, 400);
+    assert_eq!(refusal(&server, &format!("/ws?access_token={token}"), [bearer(&token)]).await, 400);
     assert_eq!(
-        refusal(&server, &format!("/ws?access_token={token}"), protocols(format!("bearer, {token}"))).await,
+        refusal(&server, &format!("/ws?access_token={token}"), [protocols(format!("bearer, {token}"))]).await,
         400
     );
     let plain = server.call(Method::GET, "/ws").bearer(&token).send().await;
@@ -109,7 +109,7 @@ async fn a_socket_ends_with_its_token_if_the_variable_says_so() {
     let variables = [("ACCESS_TTL_SECONDS", "2"), ("LEEWAY_SECONDS", "0"), ("CUT_AT_EXPIRY", "1")];
     let server = Store::memory().server(&variables);
     let token = server.log_in("alice").await.access;
-    let (mut socket, _) = connect(&server, "/ws", bearer(&token)).await.unwrap();
+    let (mut socket, _) = connect(&server, "/ws", [bearer(&token)]).await.unwrap();
     assert_eq!(close_code(&mut socket).await, CloseCode::Policy);
 }
 
@@ -118,7 +118,7 @@ async fn a_socket_ends_with_its_token_if_the_variable_says_so() {
 async fn after_sigterm_a_socket_is_closed_with_1001() {
     let server = Store::memory().server(&[]);
     let token = server.log_in("alice").await.access;
-    let (mut socket, _) = connect(&server, "/ws", bearer(&token)).await.unwrap();
+    let (mut socket, _) = connect(&server, "/ws", [bearer(&token)]).await.unwrap();
     next(&mut socket).await;
     let Server { example, .. } = server;
     let ended = tokio::task::spawn_blocking(move || example.terminate());

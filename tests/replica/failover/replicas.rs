@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tower_bearer::{
-    Consistency, NewSession, SessionId, TokenPair, TokenService,
+    Consistency, NewSession, SessionId, TokenPair, TokenService, TokenType,
     store::{
         RedisStore,
         redis::{Failover, RedisStoreBuilder},
@@ -19,6 +19,8 @@ const MOST: Duration = Duration::from_secs(3);
 
 const LAG: Duration = Duration::from_secs(1);
 const D: Duration = Duration::from_secs(1);
+/// The staleness of streams.
+const S: Duration = Duration::from_secs(2);
 const WATCHED: Duration = Duration::from_secs(30);
 
 /// A primary that requires one replica for writes, and the proxies in front of it.
@@ -80,7 +82,7 @@ impl Pair {
 async fn node_on_old_primary(servers: &Pair, consistency: Consistency) -> TokenService {
     // The replica must load its first copy.
     let store = eventually("the node connects", async || servers.store().connect().await.ok()).await;
-    node_on(store, |builder| builder.consistency(consistency))
+    node_on(store, |builder| builder.consistency(consistency).stream_staleness(S))
 }
 
 fn staleness(consistency: Consistency) -> Duration {
@@ -107,9 +109,16 @@ async fn an_old_primary_without_replicas_is_believed_no_longer_than_the_bound(co
     let (revoked, live) = (open_accepted(&kept, "42").await, open_accepted(&kept, "43").await);
     // The replica must have acknowledged the last write, or the next write is lost with the link.
     servers.wait_until_replicated().await;
+    let claims = kept.validate_token(revoked.access().as_str(), TokenType::Access).await.unwrap();
+    let cutoff = kept.ended(&claims);
+    let cut = tokio::spawn(async move { (cutoff.await, Instant::now()) });
     servers.replication.block(&[REPLICA]);
     let confirmed = servers.promote_and_revoke(revoked.session_id()).await;
     let last = assert_bound_holds(&kept, &revoked, confirmed, bound, WATCHED).await;
+    let (cause, cut) = cut.await.unwrap();
+    let cut = cut.saturating_duration_since(confirmed);
+    println!("an open stream was cut {cut:?} after the revocation: {cause}");
+    assert!(cut <= S + LAG, "cut {cut:?} after the revocation, which is later than {S:?} and {LAG:?}");
     println!("last let in {last:?} after the revocation; the bound is {bound:?}");
     assert_eq!(lets_in(&kept, &live).await, None, "the old primary is still there, and serves nothing");
 
