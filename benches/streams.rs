@@ -109,6 +109,7 @@ async fn streams(scale: Scale, name: &str, consistency: Consistency) {
     let (revoker, node) = (node(&server.url(), Consistency::Strong).await, node(&server.url(), consistency).await);
     // A node with leases asks the store about tokens from before its start, at a bounded rate.
     tokio::time::sleep(scale.time(Duration::from_secs(5))).await;
+    let idle = cpu_percent(scale).await;
     let cuts = Cuts::of(all);
     let sessions: Vec<(usize, SessionId)> = stream::iter(0..all)
         .map(|number| {
@@ -127,10 +128,8 @@ async fn streams(scale: Scale, name: &str, consistency: Consistency) {
 
     // Within a few ticks the log covers the streams.
     tokio::time::sleep(scale.time(Duration::from_secs(10))).await;
-    let (cpu, began) = (cpu_seconds(), Instant::now());
-    tokio::time::sleep(scale.time(Duration::from_secs(60))).await;
-    let percent = (cpu_seconds() - cpu) / began.elapsed().as_secs_f64() * 100.0;
-    scale.print(format_args!("\n{name}, {all} idle streams: {percent:.2} % of a core"));
+    let percent = cpu_percent(scale).await;
+    scale.print(format_args!("\n{name}, {all} idle streams: {percent:.2} % of a core, {idle:.2} % without them"));
 
     let mut waits = Vec::new();
     for (number, session) in sessions.iter().step_by(all.div_ceil(scale.count(500, 20))) {
@@ -172,6 +171,13 @@ fn report(scale: Scale, what: &str, mut waits: Vec<Duration>) {
         at(100),
         waits.len()
     ));
+}
+
+/// Returns the part of a core that this process uses in a minute.
+async fn cpu_percent(scale: Scale) -> f64 {
+    let (before, began) = (cpu_seconds(), Instant::now());
+    tokio::time::sleep(scale.time(Duration::from_secs(60))).await;
+    (cpu_seconds() - before) / began.elapsed().as_secs_f64() * 100.0
 }
 
 /// Returns the CPU time of this process. 0 where the system does not tell.

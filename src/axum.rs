@@ -1,5 +1,5 @@
-//! Axum support: [`Claims`], [`Cutoff`] and [`CurrentUser`] as extractors, [`Rejection`] and [`Error`] as
-//! responses.
+//! Axum support: [`Claims`], [`Cutoff`] and [`CurrentUser`] as extractors, [`Rejection`] and
+//! [`Error`] as responses.
 //!
 //! | extractor | valid token | passed on without claims | no layer |
 //! |--|--|--|--|
@@ -137,8 +137,8 @@ where
     }
 }
 
-/// Starts a watch, or returns `None` if the layer passed the request on without claims. Rejects with
-/// 500 without a layer.
+/// Starts a watch, or returns `None` if the layer passed the request on without claims. Rejects
+/// with 500 without a layer.
 impl<S, C> OptionalFromRequestParts<S> for Cutoff<C>
 where
     S: Send + Sync,

@@ -1,4 +1,4 @@
-//! The end of an example that is told to stop.
+//! The end of an example after the signal to stop.
 
 use std::time::Duration;
 

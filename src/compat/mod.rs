@@ -3,8 +3,8 @@
 //! ([`TokenService::refresh_access_token`], [`Endpoints::refresh_without_rotation`]).
 //!
 //! With the same secret, issuer and audience, [`TokenService::validate_jwt_stateless`] accepts the
-//! predecessor's tokens. They have no `kid`, so add their key to a key set
-//! [without a `kid`](crate::jwt::VerifyingKey::without_kid). Its bcrypt hashes stay valid.
+//! predecessor's tokens. They have no `kid`, so add their key to a key set [without a
+//! `kid`](crate::jwt::VerifyingKey::without_kid). Its bcrypt hashes stay valid.
 //!
 //! | `fastcore.security` | this crate |
 //! |--|--|

@@ -14,7 +14,7 @@ pub enum CutoffCause {
     Revoked,
     /// The token has expired, or its session has ended by time.
     Expired,
-    /// This node could not confirm in time that the token is not revoked: the store is away.
+    /// The store was away for so long that this node could not confirm the token.
     Unconfirmed,
 }
 

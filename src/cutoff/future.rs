@@ -12,13 +12,15 @@ use std::{
 use super::{cause::CutoffCause, io::CutoffIo, stream::OpenStream, streams::Streams};
 use crate::jwt::{Claims, NoClaims};
 
-/// A future that resolves with the cause when a token is no longer good: the token, its session or
-/// its subject was revoked, or the store was away for too long.
+/// A future that resolves with a cause when a token is no longer good.
 ///
-/// It is for sockets and tasks that outlive their request. [`TokenService::ended`] makes it from
-/// claims. In Axum it is an extractor (feature `axum`), whose `C` is that of the layer's claims.
-/// Take it before the handler returns: the watch begins when the value is made, and ends when the
-/// value is dropped. An `&mut Cutoff` can be polled again and again, as in `tokio::select!`.
+/// The cause is a revocation of the token, its session or its subject, or a store that was away for
+/// too long. Sockets and tasks that outlive their request use this type. [`TokenService::ended`]
+/// makes it from claims. In Axum it is also an extractor (feature `axum`), and `C` is the type of
+/// the layer's claims.
+///
+/// Take it before the handler returns. The watch over the token begins when the value is made, and
+/// ends when the value is dropped. A loop can poll `&mut Cutoff` repeatedly, as below.
 ///
 /// ```
 /// use axum::{
@@ -48,7 +50,7 @@ use crate::jwt::{Claims, NoClaims};
 /// }
 /// ```
 ///
-/// A send to a client that does not read can wait for long. Give it a deadline, or
+/// If a client does not read, a send can wait for long. Give the send a deadline, or
 /// [`wrap`](Self::wrap) the connection.
 ///
 /// [`TokenService::ended`]: crate::TokenService::ended
@@ -67,7 +69,7 @@ impl<C> Cutoff<C> {
         Self { stream: OpenStream::open(streams, &claims.names(), notes.cut_at_expiry, None), claims: PhantomData }
     }
 
-    /// Returns the cutoff of the claims of a request; `None` if no service has verified them.
+    /// Starts a watch over the token of these claims. Returns `None` if no service verified them.
     #[cfg(feature = "axum")]
     pub(crate) fn of(claims: &Claims<C>) -> Option<Self>
     where
@@ -76,24 +78,25 @@ impl<C> Cutoff<C> {
         Some(Self::new(&claims.ticket()?.streams()?, claims))
     }
 
-    /// Resolves also when the token expires, at `exp` plus the leeway.
+    /// Makes the expiry of the token a cause too: the future then resolves at `exp` plus the
+    /// leeway.
     ///
-    /// By default a socket may outlive its token while the session lives. An
-    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry) switches this on for the claims
-    /// of its requests.
+    /// By default a socket may outlive its token. A layer with
+    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry) calls this for the claims of
+    /// its requests.
     pub fn at_expiry(mut self) -> Self {
         self.stream.cut_at_expiry();
         self
     }
 
-    /// Returns the cause if the token is no longer good, without waiting.
+    /// Returns the cause if the token is no longer good now, and `None` otherwise.
     #[must_use]
     pub fn cause(&self) -> Option<CutoffCause> {
         self.stream.cause()
     }
 
-    /// Returns the connection with an end: after the cutoff, each read, write and flush returns an
-    /// error. See [`CutoffIo`].
+    /// Wraps a connection. After the cutoff, its reads, writes and flushes return an error:
+    /// see [`CutoffIo`].
     pub fn wrap<T>(self, io: T) -> CutoffIo<T> {
         CutoffIo::new(self.stream, io)
     }

@@ -10,11 +10,11 @@ use crate::{
     store::ExternalId,
 };
 
-/// The ids of a token. A `jti` that begins with the `sid`, as those of this crate do, is kept
-/// without it.
+/// The ids of a token. The `jti` of a token of this crate begins with its `sid`, so the text has
+/// these bytes only once.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Ids {
-    /// Subject, session, token, and the issuer of another issuer's token.
+    /// Subject, session and token. For another issuer's token, the issuer follows.
     text: Box<str>,
     subject: u16,
     session: u16,
@@ -26,7 +26,7 @@ pub(super) struct Ids {
     pub(super) expires_at: Timestamp,
 }
 
-/// The ids, each by itself.
+/// The ids in separate values.
 #[derive(Debug)]
 pub(super) struct OwnedIds {
     pub(super) issuer: Arc<str>,
@@ -39,7 +39,7 @@ pub(super) struct OwnedIds {
 }
 
 impl Ids {
-    /// Packs the ids. `None` if one is longer than a verified token's can be.
+    /// Packs the ids. Returns `None` if an id is longer than the ids of a verified token.
     pub(super) fn new(names: &TokenNames<'_>, keeps_issuer: bool) -> Option<Self> {
         let TokenNames { subject, session_id, token_id, generation, issued_at, expires_at, .. } = *names;
         let (subject, session) = (subject.as_str(), session_id.map_or("", SessionId::as_str));
@@ -60,7 +60,7 @@ impl Ids {
         })
     }
 
-    /// Returns the ids by themselves. `issuer` is that of this service's tokens.
+    /// Copies the ids to separate values. `issuer` is the issuer of this service's tokens.
     pub(super) fn unpack(&self, issuer: &Arc<str>) -> OwnedIds {
         let own_issuer = self.text.get(self.lengths().iter().sum::<usize>()..).unwrap_or_default();
         OwnedIds {
@@ -74,7 +74,7 @@ impl Ids {
         }
     }
 
-    /// Returns the ids of one of this service's tokens without a copy. `subject` is that of the token.
+    /// Returns the ids of a token of this service without a copy. `subject` is the token's subject.
     pub(super) fn bearer<'a>(&'a self, issuer: &'a str, subject: &'a Subject) -> Bearer<'a> {
         Bearer {
             issuer,
@@ -91,18 +91,18 @@ impl Ids {
         self.part(0, 1)
     }
 
-    /// Returns the session's id. It is empty without a session.
+    /// Returns the session's id, which is empty for a token without a session.
     pub(super) fn session(&self) -> &str {
         self.part(1, 2)
     }
 
-    /// Returns the token's id. Its text may begin with the session's.
+    /// Returns the token's id, whose text may begin with the session's id.
     fn token(&self) -> &str {
         self.part(if self.follows_session { 1 } else { 2 }, 3)
     }
 
-    /// Returns the text of the ids between two numbers: 0 is the subject's, 1 the session's, 2 the
-    /// token's.
+    /// Returns the text of the ids from number `first` to before `end`. Number 0 is the subject, 1
+    /// the session, 2 the token.
     fn part(&self, first: usize, end: usize) -> &str {
         let until = |number| self.lengths().iter().take(number).sum::<usize>();
         self.text.get(until(first)..until(end)).unwrap_or_default()
@@ -126,7 +126,7 @@ impl OwnedIds {
         }
     }
 
-    /// Returns the ids under which another issuer's token may be revoked.
+    /// Returns the names under which a denylist may have another issuer's token.
     pub(super) fn external(&self) -> Vec<ExternalId> {
         let session = self.session.clone().map(ExternalId::Session);
         let all = [ExternalId::Subject(self.subject.clone()), ExternalId::Token(self.token.clone())];

@@ -15,10 +15,10 @@ use super::{cause::CutoffCause, stream::OpenStream};
 
 /// A connection that ends at a cutoff, such as an upgraded one. [`Cutoff::wrap`] makes it.
 ///
-/// After the cutoff, reads, writes and flushes return an error of kind
-/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) with the [`CutoffCause`] inside, and wait
-/// for nothing. `poll_shutdown` still goes to the connection, so that the application can close it.
-/// The halves of `tokio::io::split` may be polled by two tasks: the cutoff wakes both.
+/// After the cutoff, reads, writes and flushes immediately return an error of kind
+/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). It contains the [`CutoffCause`]. A
+/// shutdown still goes to the connection, so that the application can close it. Two tasks may use
+/// the halves of `tokio::io::split`: the cutoff wakes both.
 ///
 /// ```
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +49,7 @@ use super::{cause::CutoffCause, stream::OpenStream};
 pub struct CutoffIo<T> {
     stream: OpenStream,
     halves: Arc<Halves>,
-    /// Wakes both halves. A stream has room for one waker.
+    /// Wakes both halves, because a stream has room for only one waker.
     waker: Waker,
     #[pin]
     io: T,
@@ -85,7 +85,7 @@ impl<T> CutoffIo<T> {
         self.stream.cause()
     }
 
-    /// Returns the connection, which nothing cuts from now on.
+    /// Returns the connection. From now on nothing cuts it.
     pub fn into_inner(self) -> T {
         self.io
     }

@@ -1,4 +1,4 @@
-//! The store's answers about the token of a stream.
+//! The verdicts that follow from a store's answers about the token of a stream.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::{
 /// A store's verdict on the token of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
-    /// It is not revoked, at this time of the store, as this server says.
+    /// The token was not revoked at this time by the store's clock. The server, if known, said so.
     Alive(Timestamp, Option<ServerId>),
-    /// The stream is to be cut.
+    /// The node must cut the stream.
     Ended(CutoffCause),
 }
 
-/// The reason for which a store's answer refuses another issuer's token.
+/// The reason why a node refuses another issuer's token after the store's answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refusal {
-    /// It was revoked, by itself or up to this time.
+    /// The token was denied by itself, or all tokens that were issued up to this time.
     Revoked(Option<Timestamp>),
-    /// It was issued before the store began to remember.
+    /// The token was issued before the store began to keep denials.
     BeforeMemory,
-    /// It is older than the time for which the store remembers.
+    /// The token is older than the time for which the store keeps denials.
     BeyondMemory,
 }
 
-/// Judges one of our own tokens.
+/// Judges a token of this service.
 pub(super) fn judge_session(checked: &Checked) -> Verdict {
     match checked.state {
         SessionState::Active { .. } => Verdict::Alive(checked.now, checked.server),
@@ -46,10 +46,10 @@ pub(super) fn judge_denial(issued_at: Timestamp, denial: &Denial, leeway: Durati
     }
 }
 
-/// Returns the reason for which the store's answer refuses another issuer's token (protocol section
-/// 6). The other issuer's clock may differ from the store's by the leeway. So a token that may have
-/// been issued before the revocation, or before the store began to remember, counts as issued
-/// before it.
+/// Returns the reason to refuse another issuer's token (`docs/protocol.md`, section 6).
+///
+/// The issuer's clock and the store's may differ by the leeway. A token within it counts as issued
+/// before the revocation, and before the store began to keep denials.
 pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, leeway: Duration) -> Option<Refusal> {
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
     if denial.token || before.is_some() {
@@ -58,7 +58,8 @@ pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, leeway: Duration) -
     if issued_at < denial.born.saturating_add(leeway) {
         return Some(Refusal::BeforeMemory);
     }
-    // A node that accepts longer lifetimes than the nodes before it may have been the last to start.
+    // Before a node with a longer accepted lifetime started, the store kept denials for less time.
+    // So it may have dropped those of older tokens.
     let is_too_old = |kept: &KeptLonger| {
         issued_at < kept.since.saturating_add(leeway)
             && issued_at.saturating_add(kept.before) <= denial.now.saturating_add(leeway)

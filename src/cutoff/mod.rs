@@ -1,7 +1,8 @@
-//! The streams that are open on this node, and the end that a revocation puts to them.
+//! The streams that are open on this node, and their end when a token is revoked.
 //!
-//! A request is checked when it starts. A response that is still open, a socket or a task is a
-//! **stream**: it is registered here with its token, and cut when that is no longer good.
+//! The layer checks a token when a request arrives. A **stream** is what outlives that check: an
+//! open response, a socket or a task. The node registers each stream here with its token, and cuts
+//! the stream when the token is no longer good.
 //!
 //! | file | subject |
 //! |--|--|
@@ -17,36 +18,36 @@
 //!
 //! # Why the bound holds
 //!
-//! Let `S` be the staleness of streams. Each stream has a **proof**: a moment as of which its token
-//! was not revoked. It is cut at `S` after its proof at the latest, whatever fails, because the
-//! owner compares the time at each poll. There are two kinds of proof.
+//! Let `S` be the staleness of streams. Each stream has a **proof**: a time at which its token was
+//! not revoked. The owner of a stream compares the time at each poll. So it cuts the stream at `S`
+//! after the proof at the latest, whatever fails. There are two kinds of proof.
 //!
-//! * **By the log.** The node has applied every revocation that was confirmed before a moment, and
-//!   has announced each to the streams. If the horizon covers the token, that moment is the proof of
-//!   every such stream of the bucket. So a tick costs as much as there are buckets.
-//! * **By the store.** The proof is the moment before the question to which the store answered that
-//!   the token is alive.
+//! * **By the log.** The node has applied the log of a bucket up to a time, and has announced each
+//!   entry to the streams. If the horizon covers a token, that time is the proof of the token's
+//!   streams. One time serves all of them, so a tick of the watcher costs a few steps per bucket.
+//! * **By the store.** The store has answered that the token is alive. The proof is the time before
+//!   the question.
 //!
-//! When what the log covers changes, the watcher looks at all streams **before** it moves the proof
-//! by the log on. *A session that was revoked in the part of the log that a node has not read would
-//! keep its stream for ever.*
+//! If the horizon rises, the watcher looks at all streams **before** it moves the proof by the log
+//! on. *If it did not, a session that was revoked in an unread part of the log would keep its
+//! stream for ever.*
 //!
-//! A stream counts as proved when it is registered, because its token was checked for that request.
-//! [`TokenService::ended`](crate::TokenService::ended) with claims of an old request is the
-//! exception: without a log it can take `S` from the call instead of from the revocation.
+//! The registration is the first proof, because the request's token was just checked.
+//! [`TokenService::ended`](crate::TokenService::ended) with the claims of an old request is the
+//! exception. Without a log, the bound then runs from the call instead of from the revocation.
 //!
 //! # Owners
 //!
-//! Claims and open streams hold the core of their service, as its handles do. Its tasks end with
-//! the last of all these. If the watcher ends before, with its runtime or by a panic, it cuts all
-//! streams. The next stream starts another.
+//! Handles of a service, its claims and its open streams share one `Core`. The tasks of the service
+//! end when the last of them is dropped. If the watcher ends earlier, with its runtime or by a
+//! panic, it cuts all streams. The next stream starts another watcher.
 //!
 //! # Where this differs from a plainer design
 //!
-//! * Streams are spread over locks by their keys, and not by buckets: a store in memory has one
-//!   bucket, and then all streams would wait for one lock.
-//! * The proof by the log is a copy that the watcher moves, and not the bucket's own time. So there
-//!   is no order between a grant and a look to be proved, at the price of one tick of age.
+//! * The locks of the index are chosen by keys and not by buckets. A store in memory has one
+//!   bucket, so all its streams would wait for one lock.
+//! * The watcher copies the time up to which a bucket's log was applied, and streams use the copy.
+//!   So no order between a new lease and a look has to be proved. The copy is up to one tick old.
 
 mod cause;
 mod future;

@@ -1,10 +1,14 @@
 //! The times of questions and cutoffs, in nanoseconds.
 //!
-//! Let `S` be the staleness of streams. A stream that the log proves lives until between `S / 2` and
-//! `S` after the moment up to which the log is known. A stream that only the store proves is asked
-//! about `0.4 S` to `0.5 S` after its last proof, and again at each tick while the store fails. It
-//! lives until between `3 S / 4` and `S` after that proof. Each stream has a share of its own of both
-//! spans, so that a fleet of clients does not come back in one moment.
+//! Let `S` be the staleness of streams.
+//!
+//! | stream | the node asks the store | without a new proof, the node cuts the stream |
+//! |--|--|--|
+//! | proved by the log | never | `S / 2` to `S` after the last proof |
+//! | proved by the store | `0.4 S` to `0.5 S` after the last proof, then at each tick | `3 S / 4` to `S` after the last proof |
+//!
+//! Each stream has a random share, which gives its times within these spans. So the clients of a
+//! fleet do not reconnect simultaneously.
 
 use std::time::Duration;
 
@@ -15,7 +19,7 @@ const TICKS: (u64, u64) = (20_000_000, 2_000_000_000);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     staleness: u64,
-    /// The time between two looks of the watcher.
+    /// The time between two ticks of the watcher.
     pub(super) tick: u64,
 }
 
@@ -25,13 +29,13 @@ impl Pace {
         Self { staleness, tick: (staleness / 16).clamp(TICKS.0, TICKS.1) }
     }
 
-    /// Returns the time after a proof at which the store is to be asked.
+    /// Returns the time after a proof at which the node asks the store.
     pub(super) fn due(&self, share: u8) -> u64 {
         let half = self.staleness / 2;
         half / 5 * 4 + part(half / 5, share)
     }
 
-    /// Returns the time after a proof at which a stream is cut.
+    /// Returns the time after a proof at which the node cuts a stream.
     pub(super) fn limit(&self, share: u8, is_by_log: bool) -> u64 {
         let shortest = if is_by_log {
             // The proof is up to a tick old, and the watcher cuts up to a tick early.
@@ -43,12 +47,12 @@ impl Pace {
         shortest + part(self.staleness - shortest, share)
     }
 
-    /// Returns the age of the log from which streams that it proves are looked at.
+    /// Returns the age of the log from which the watcher compares the times of its streams.
     pub(super) fn suspicious(&self) -> u64 {
         self.due(0).saturating_sub(self.tick)
     }
 
-    /// Returns the age of a proof, at most, with which a stream is registered.
+    /// Returns the maximum age of the proof of a new stream.
     pub(super) fn longest_wait(&self) -> u64 {
         self.staleness / 2
     }
@@ -59,7 +63,7 @@ impl Pace {
     }
 }
 
-/// Returns a share of a span: more than nothing, and at most all of it.
+/// Returns a share of a span: above zero, and at most the whole span.
 fn part(span: u64, share: u8) -> u64 {
     span / 256 * (u64::from(share) + 1)
 }

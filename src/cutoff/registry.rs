@@ -2,16 +2,16 @@
 //!
 //! # Register against apply
 //!
-//! A stream is **registered first** ([`register`](Registry::register)), and then its owner looks at
-//! the deny set. A revocation is **made visible first**, and then announced
-//! ([`announce`](Registry::announce)). So whichever comes second sees the other. In any other order
-//! both can miss each other, and the stream would stay open. Deny set and registry are each behind a
-//! lock, which orders the steps.
+//! An owner **registers** its stream first ([`register`](Registry::register)), and looks at the
+//! deny set after that. The node **applies** a revocation to the deny set first, and announces it
+//! after that ([`announce`](Registry::announce)). So the later of the two sees the earlier. In any
+//! other order each could miss the other, and the stream would stay open. The locks of the deny set
+//! and of the registry keep the order.
 //!
 //! # Locks
 //!
-//! `announce` and `for_each` call back without a lock: they copy the handles of a shard first. *A
-//! waker that drops another stream would wait for the lock that its own caller holds.*
+//! `announce` and `for_each` copy the handles of a shard, release its lock, and then call back. *If
+//! they held it, a waker that drops another stream would wait for its own caller.*
 //!
 //! The file depends on nothing else and takes its primitives from `super::sync`, so that loom runs
 //! this very code (`tests/cutoff_order.rs`).
@@ -24,18 +24,18 @@ use super::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonErr
 
 /// A stream that can be indexed.
 pub(super) trait Indexed {
-    /// Returns one of its places, from 0. It has one at least and a few at most, and their keys
-    /// differ.
+    /// Returns the place with this number, from 0. A stream has at least one place and few in all.
+    /// No two have the same key.
     fn place(&self, number: usize) -> Option<&Place>;
 }
 
-/// A key of a stream, and where it stands in the list under that key.
+/// A key of a stream, and its index in the list of the streams with that key.
 #[derive(Debug)]
 pub(super) struct Place {
     key: u64,
-    /// Changes under the lock of the key's shard.
+    /// The index. It changes only under the lock of the key's shard.
     position: AtomicU32,
-    /// The bucket whose log has the revocations under this key.
+    /// The bucket whose log contains the revocations with this key.
     pub(super) bucket: u32,
 }
 
@@ -45,8 +45,8 @@ pub(super) struct Registry<T> {
     open: AtomicUsize,
 }
 
-/// The streams under one key, which most often is one, and the number of this key among the places
-/// of the first. A slot of the table takes 16 bytes.
+/// The streams with one key, mostly a single one. The number is that of the place with this key in
+/// the first stream. A slot of the table takes 16 bytes.
 enum List<T> {
     One(u8, Arc<T>),
     #[allow(clippy::box_collection, reason = "a bare vector would make each slot of the table larger")]
@@ -55,7 +55,7 @@ enum List<T> {
 
 /// The count of locks over which the streams are spread.
 const SHARDS: usize = 64;
-/// The size from which a table is shrunk when most of it is empty.
+/// The capacity above which a mostly empty table is shrunk.
 const WORTH_SHRINKING: usize = 32;
 
 impl Place {
@@ -79,16 +79,16 @@ impl<T: Indexed> Registry<T> {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Indexes a stream, and **then** looks at it. Returns true if it was the only one.
+    /// Indexes a stream, and **then** calls `look`. Returns true if no other stream was open.
     pub(super) fn register(&self, stream: &Arc<T>, look: impl FnOnce(&T)) -> bool {
         let is_first = self.insert(stream);
         look(stream);
         is_first
     }
 
-    /// Indexes a stream under all its keys. Returns true if it is the only one.
+    /// Indexes a stream by all its keys. Returns true if no other stream was open.
     pub(super) fn insert(&self, stream: &Arc<T>) -> bool {
-        // Counted first: an announcement that finds the count at zero looks no further.
+        // The count first, because an announcement returns early if the count is zero.
         let is_first = self.open.fetch_add(1, Ordering::AcqRel) == 0;
         for (number, place) in places_of(&**stream) {
             let mut shard = self.shard(place.key);
@@ -104,7 +104,7 @@ impl<T: Indexed> Registry<T> {
         is_first
     }
 
-    /// Removes a stream from the index, in constant time however many have its keys.
+    /// Removes a stream from the index. The time does not depend on the number of streams.
     pub(super) fn remove(&self, stream: &T) {
         for (_, place) in places_of(stream) {
             let mut shard = self.shard(place.key);
@@ -122,13 +122,13 @@ impl<T: Indexed> Registry<T> {
                 shard.shrink_to(length, hash_of);
             }
             drop(shard);
-            // A handle that is the last one drops a waker, and that may be any code.
+            // Without the lock: the last handle drops a waker, which may run any code.
             drop(removed);
         }
         self.open.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Calls `look` for each stream under a key, after a change that the look shows.
+    /// Calls `look` for each stream with this key. The caller has made its change visible before.
     pub(super) fn announce(&self, key: u64, mut look: impl FnMut(&Arc<T>)) {
         if self.open() == 0 {
             return;
@@ -147,7 +147,7 @@ impl<T: Indexed> Registry<T> {
         for shard in &self.shards {
             let table = lock(shard);
             for list in &*table {
-                // Under its other keys it was found, or is found later.
+                // A stream with several keys is in several lists. Only the first counts.
                 let is_first = |stream: &&Arc<T>| stream.place(0).map(|place| place.key) == list.key();
                 found.extend(list.streams().iter().filter(is_first).cloned());
             }
@@ -157,7 +157,7 @@ impl<T: Indexed> Registry<T> {
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, HashTable<List<T>>> {
-        // The table uses the highest bits and the lowest, so the shard uses some between.
+        // The hash table uses the highest and the lowest bits of the key.
         let count = self.shards.len() as u64;
         let number = usize::try_from((key >> 24).checked_rem(count).unwrap_or_default()).unwrap_or_default();
         #[allow(clippy::indexing_slicing, reason = "a remainder is less than its divisor, here the length")]
@@ -169,7 +169,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the place of a stream under a key, and its number.
+/// Returns the place of a stream with this key, and the number of the place.
 fn place_under<T: Indexed>(stream: &T, key: u64) -> Option<(u8, &Place)> {
     places_of(stream).find(|(_, place)| place.key == key)
 }
@@ -179,7 +179,7 @@ fn places_of<T: Indexed>(stream: &T) -> impl Iterator<Item = (u8, &Place)> {
     (0u8..=u8::MAX).map_while(|number| Some((number, stream.place(usize::from(number))?)))
 }
 
-/// Returns the key of a list, which is a hash already.
+/// Returns the key of a list. It is a hash, so the table needs no other.
 fn hash_of<T: Indexed>(list: &List<T>) -> u64 {
     list.key().unwrap_or_default()
 }
@@ -199,7 +199,7 @@ impl<T: Indexed> List<T> {
         self.streams().first()?.place(usize::from(*number)).map(|place| place.key)
     }
 
-    /// Appends a stream, of which `place` is the place under this key.
+    /// Appends a stream. `place` is its place with this key.
     fn push(&mut self, stream: Arc<T>, place: &Place) {
         let position = u32::try_from(self.streams().len()).unwrap_or(u32::MAX);
         place.position.store(position, Ordering::Relaxed);
@@ -209,7 +209,7 @@ impl<T: Indexed> List<T> {
         }
     }
 
-    /// Takes the stream at a position. Returns it, and true if the list is to be removed.
+    /// Removes the stream at an index. Returns the stream, and true if the list is now empty.
     fn take(&mut self, position: usize, key: u64) -> (Option<Arc<T>>, bool) {
         let Self::Many(number, streams) = self else { return (None, true) };
         if position >= streams.len() {
@@ -221,7 +221,7 @@ impl<T: Indexed> List<T> {
         {
             place.position.store(position, Ordering::Relaxed);
         }
-        // Another stream may be the first now, and it may number its keys in another way.
+        // The first stream may be another now, and the key may have another number there.
         if let Some((number_of_first, _)) = streams.first().and_then(|first| place_under(&**first, key)) {
             *number = number_of_first;
         }

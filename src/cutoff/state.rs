@@ -19,25 +19,25 @@ use super::{
 pub(super) struct Stream {
     pub(super) ids: Ids,
     place: Place,
-    /// The other places of another issuer's token. Boxed twice, so that our own tokens, which have
-    /// none, pay for one pointer.
+    /// The other places of another issuer's token. Two boxes, so that a token of this service,
+    /// which has one place, pays for one pointer only.
     others: Option<Box<Others>>,
-    /// Each waits for its owner's task alone.
+    /// The waker of the owner's task.
     waker: Mutex<Option<Waker>>,
-    /// The moment as of which the token was not revoked, by the clock of the leases.
+    /// The latest proof by the store, in nanoseconds of the leases' clock.
     proved: AtomicU64,
     /// 0 while the stream is open.
     cause: AtomicU8,
-    /// A number that spreads questions and cutoffs over time.
+    /// A random number that spreads questions and cutoffs over time.
     pub(super) share: u8,
-    /// It ends when its token expires.
+    /// The stream is also cut when its token expires.
     pub(super) expires: AtomicBool,
-    /// The log proves it: as of the moment up to which its buckets are known. Written by the watcher
-    /// alone.
+    /// The log proves the stream, because the horizon covers its token. Only the watcher writes
+    /// this.
     pub(super) is_covered: AtomicBool,
-    /// The watcher asks the store about it, or is about to.
+    /// The watcher has queued a question about the stream, or waits for the answer.
     pub(super) is_asked: AtomicBool,
-    /// A question that has begun earlier proves nothing.
+    /// The watcher must ask again, because a revocation came after an earlier question.
     pub(super) is_urgent: AtomicBool,
 }
 
@@ -71,7 +71,7 @@ impl Stream {
         }
     }
 
-    /// Notes the cause. Returns true if the stream was open.
+    /// Sets the cause. Returns true if the stream was open before.
     pub(super) fn set_cause(&self, cause: CutoffCause) -> bool {
         let number = match cause {
             CutoffCause::Revoked => 1,
@@ -81,7 +81,7 @@ impl Stream {
         self.cause.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Notes a waker in place of the one before.
+    /// Replaces the waker.
     pub(super) fn set_waker(&self, waker: &Waker) {
         let mut held = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         if held.as_ref().is_some_and(|held| held.will_wake(waker)) {
@@ -89,7 +89,7 @@ impl Stream {
         }
         let before = held.replace(waker.clone());
         drop(held);
-        // Without the lock: dropping a waker can drop a task, and with it this stream.
+        // Without the lock: the waker may be the last handle of a task that owns this stream.
         drop(before);
     }
 
@@ -101,7 +101,7 @@ impl Stream {
         }
     }
 
-    /// Returns the moment as of which the token was not revoked, unless the log knows better.
+    /// Returns the latest proof by the store.
     pub(super) fn proved(&self) -> u64 {
         self.proved.load(Ordering::Acquire)
     }
@@ -110,7 +110,7 @@ impl Stream {
         self.proved.fetch_max(at, Ordering::AcqRel);
     }
 
-    /// Returns the buckets whose logs have its revocations.
+    /// Returns the buckets whose logs contain revocations of the token.
     pub(super) fn buckets(&self) -> impl Iterator<Item = u32> {
         let others = self.others.iter().flat_map(|others| others.0.iter());
         std::iter::once(&self.place).chain(others).map(|place| place.bucket)

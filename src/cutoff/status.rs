@@ -1,4 +1,4 @@
-//! The counts of streams, for `status`.
+//! The counts of open and cut streams in the status of a service.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,11 +10,11 @@ use super::cause::CutoffCause;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StreamStatus {
-    /// Count of the streams that are watched now.
+    /// Count of the streams that are open and watched.
     pub open: usize,
     /// Count of the streams that were cut because of a revocation.
     pub revoked: u64,
-    /// Count of the streams that were cut because their token or session was over.
+    /// Count of the streams that were cut because their token or session expired.
     pub expired: u64,
     /// Count of the streams that were cut because the store was away for too long.
     pub unconfirmed: u64,

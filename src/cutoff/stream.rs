@@ -1,4 +1,4 @@
-//! An open stream, as its owner holds it.
+//! The owner's handle of an open stream.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{clock::Timestamp, jwt::TokenNames};
 
-/// The longest sleep until a token expires. After it the rest is slept.
+/// The longest sleep until a token expires. A longer wait takes several sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30 * 86_400);
 
 /// A registered stream. Dropping it deregisters it.
@@ -36,13 +36,13 @@ enum State {
 /// The end of a stream that is cut when its token expires.
 struct Expiry {
     at: Timestamp,
-    /// `None` without a runtime: then only the time is compared.
+    /// `None` without a runtime. Then only a poll compares the time.
     sleep: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl OpenStream {
     /// Registers a stream of this token, and looks at the deny set after that. `since` is the time
-    /// from which it has waited unregistered, if that was not now.
+    /// at which the stream opened; `None` means now.
     pub(crate) fn open(streams: &Streams, names: &TokenNames<'_>, at_expiry: bool, since: Option<u64>) -> Self {
         let core = streams.core();
         let Some(stream) = core.stream(names, at_expiry, since) else { return Self::ended(CutoffCause::Unconfirmed) };
@@ -59,12 +59,12 @@ impl OpenStream {
         Self(State::Watched { core: Arc::clone(core), stream, expiry })
     }
 
-    /// Creates a stream that is cut already.
+    /// Creates a stream that was cut for this cause.
     pub(super) fn ended(cause: CutoffCause) -> Self {
         Self(State::Ended(cause))
     }
 
-    /// Adds a cutoff at the time when the token expires.
+    /// Makes the expiry of the token cut the stream too.
     pub(super) fn cut_at_expiry(&mut self) {
         if let State::Watched { core, stream, expiry } = &mut self.0 {
             stream.expires.store(true, Ordering::Release);
@@ -73,10 +73,11 @@ impl OpenStream {
         }
     }
 
-    /// Resolves with the cause once the stream is cut. The waker of the latest call is woken.
+    /// Resolves with the cause when the stream is cut. The cutoff wakes the waker of the latest
+    /// call.
     ///
-    /// It compares the time itself. So a stream that is polled is cut in time even if the watcher
-    /// has ended.
+    /// This call compares the time. So a poll cuts the stream in time even if the watcher has
+    /// ended.
     pub(crate) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutoffCause> {
         let State::Watched { core, stream, expiry } = &self.0 else {
             return self.cause().map_or(Poll::Pending, Poll::Ready);
@@ -96,7 +97,7 @@ impl OpenStream {
         stream.cause().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Returns the cause if the stream is cut. It compares the time, and registers no waker.
+    /// Returns the cause if the stream is cut. Compares the time, and registers no waker.
     pub(crate) fn cause(&self) -> Option<CutoffCause> {
         let (core, stream, expiry) = match &self.0 {
             State::Watched { core, stream, expiry } => (core, stream, expiry),
@@ -120,7 +121,7 @@ impl Expiry {
         Self { at, sleep: Mutex::new(sleep) }
     }
 
-    /// Resolves when the wall clock has come to the end. The timer only says when to look again.
+    /// Resolves when the wall clock has reached `at`. The timer only wakes the task.
     fn poll(&self, core: &Core, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = core.clock.now();
@@ -130,7 +131,7 @@ impl Expiry {
             let mut held = lock(&self.sleep);
             let Some(sleep) = held.as_mut() else { return Poll::Pending };
             let end = Instant::now() + self.at.saturating_since(now).min(LONGEST_SLEEP);
-            // The clock was set forward, or the timer is over before its time.
+            // The wall clock was set forward, or the timer ended too early.
             if sleep.deadline() > end || sleep.is_elapsed() {
                 sleep.as_mut().reset(end);
             }

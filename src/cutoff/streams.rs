@@ -1,4 +1,4 @@
-//! The streams of one service, and all that decides about them but the watcher.
+//! The streams of one service: their keys, their proofs, and the questions to the store.
 
 use std::{
     borrow::Cow,
@@ -31,20 +31,21 @@ use crate::{
     store::{BoxFuture, DenyQuery, Denylist, ExternalId, Revocation, RevocationLog, SessionStore},
 };
 
-/// The most subjects whose streams wait to be asked about. Beyond it all are asked about.
+/// The maximum number of keys in the queue of urgent questions. Beyond it, the watcher asks about
+/// all streams.
 const MOST_URGENT: usize = 4096;
 
-/// The streams that were admitted with tokens of one service. A cheap handle.
+/// The streams with tokens of one service. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Streams(Arc<Core>);
 
 /// Configuration of the streams of a service.
 pub(crate) struct StreamSettings {
-    /// The time after the last proof at which a stream is cut at the latest.
+    /// The maximum time between the last proof of a stream and its cutoff.
     pub(crate) staleness: Duration,
     pub(crate) leeway: Duration,
     pub(crate) clock: Arc<dyn Clock>,
-    /// The issuer of our own tokens; empty if they name none.
+    /// The issuer of this service's tokens, or an empty text if they name none.
     pub(crate) issuer: String,
     pub(crate) authority: StreamAuthority,
     /// The log of the store, if it has one.
@@ -55,24 +56,23 @@ pub(crate) struct StreamSettings {
 
 /// The store that is asked about the tokens of streams.
 pub(crate) enum StreamAuthority {
-    /// Our own tokens.
+    /// The store of this service's sessions.
     Sessions(Arc<dyn SessionStore>),
-    /// Other issuers' tokens.
+    /// The denylist of other issuers' tokens.
     Denylist(Arc<dyn Denylist>),
-    /// Nothing can be revoked.
+    /// No store: the policy knows no revocation.
     Nothing,
 }
 
-/// A replica that is not started yet. A store in memory under strong consistency has none, because
-/// requests need none. Streams do: its log tells them of revocations by other services.
+/// A replica that the first stream starts. Under strong consistency, requests on a memory store
+/// need no replica. Streams need one, to learn of revocations by other services.
 pub(crate) struct LazyReplica {
     pub(crate) source: Source,
     pub(crate) settings: ReplicaSettings,
     pub(crate) on_notice: OnNotice,
 }
 
-/// The part that all handles share. Claims and open streams hold it too, so that it lives as long
-/// as any of them.
+/// The part that all handles share, those of claims and of open streams too.
 pub(super) struct Core {
     pub(super) registry: Arc<Registry<Stream>>,
     pub(super) pace: Pace,
@@ -84,16 +84,16 @@ pub(super) struct Core {
     lazy: Mutex<Option<LazyReplica>>,
     followed: OnceLock<Followed>,
     hasher: RandomState,
-    /// Count of all streams ever, to give each a share of its own.
+    /// Count of all streams since the start. Its hash is the share of the next stream.
     opened: AtomicU64,
     counts: Counts,
     /// Wakes the watcher.
     pub(super) bell: Arc<Notify>,
     pub(super) watcher: Mutex<Option<AbortHandle>>,
     pub(super) is_watched: AtomicBool,
-    /// Streams were registered since the watcher last looked.
+    /// Streams were registered since the last tick.
     pub(super) has_new: AtomicBool,
-    /// The keys whose streams are to be asked about at once.
+    /// The keys of the streams about which the watcher must ask immediately.
     urgent: Mutex<Vec<u64>>,
 }
 
@@ -102,9 +102,8 @@ pub(super) struct Followed {
     pub(super) replica: Arc<Replica>,
     /// The tasks end with the last handle.
     _tasks: ReplicaTasks,
-    /// For each bucket the moment up to which streams are proved by its log. The watcher sets it
-    /// once it has looked at all streams of that moment's coverage. So no stream gains by a lease
-    /// that does not cover it.
+    /// For each bucket, the time of the proof by its log. The watcher first looks at all streams,
+    /// and then sets this time. So no stream gets a proof that does not cover its token.
     pub(super) proven: Box<[AtomicU64]>,
 }
 
@@ -132,8 +131,8 @@ impl Streams {
         }))
     }
 
-    /// Returns the listener to which the replica announces revocations. With no stream open it costs
-    /// one atomic load.
+    /// Returns the listener to which the replica announces revocations. While no stream is open, an
+    /// announcement costs one atomic load.
     pub(crate) fn listener(&self) -> Box<dyn RevocationListener> {
         self.0.listener()
     }
@@ -143,7 +142,7 @@ impl Streams {
         _ = self.0.followed.set(Followed::new(replica, tasks));
     }
 
-    /// Returns this handle as verified claims hold it.
+    /// Returns this handle for verified claims, which do not know its type.
     pub(crate) fn verifier(&self) -> Verifier {
         Arc::clone(&self.0) as Verifier
     }
@@ -163,15 +162,16 @@ impl Streams {
         self.0.look_at(&ids, None, None).is_some_and(|(is_refused, _)| is_refused)
     }
 
-    /// Has the streams of a subject asked about at once, after a revocation of this node that no
-    /// replica has.
+    /// Makes the watcher ask about the streams of a subject immediately. For a revocation by this
+    /// node that no replica contains.
     pub(crate) fn revoked_subject(&self, subject: &Subject) {
         if self.0.registry.open() > 0 {
             self.0.ask_at_once(self.0.subject_key(subject.as_str()));
         }
     }
 
-    /// Has the streams of a thing of another issuer asked about at once.
+    /// Makes the watcher ask immediately about the streams of another issuer's token, session or
+    /// subject.
     pub(crate) fn revoked_external(&self, issuer: &str, id: &ExternalId) {
         if self.0.registry.open() > 0 {
             self.0.ask_at_once(self.0.external_place(issuer, id).0);
@@ -199,7 +199,7 @@ impl Core {
         Box::new(Listener { registry: Arc::clone(&self.registry), core: Arc::downgrade(self) })
     }
 
-    /// Cuts the streams that a revocation concerns. The deny set shows it already.
+    /// Cuts the streams that a revocation concerns. The deny set contains the revocation before.
     fn announce(&self, revocation: &Revocation) {
         let (key, subject) = match revocation {
             Revocation::Session { subject, .. }
@@ -209,11 +209,11 @@ impl Core {
         };
         let mut refused: Option<Arc<Stream>> = None;
         self.registry.announce(key, |stream| {
-            // One token may have many streams. A revocation is never taken back.
+            // One token may have many streams. No revocation is ever undone, so one look suffices.
             if refused.as_ref().is_some_and(|refused| refused.ids == stream.ids) {
                 return self.cut(stream, CutoffCause::Revoked);
             }
-            // Two subjects may have one key.
+            // The keys of two subjects may collide.
             self.look_with(stream, subject.filter(|subject| subject.as_str() == stream.ids.subject()));
             if stream.cause() == Some(CutoffCause::Revoked) {
                 refused = Some(Arc::clone(stream));
@@ -227,7 +227,7 @@ impl Core {
         self.look_with(stream, None)
     }
 
-    /// Does the same. `subject` is that of the stream, if the caller has it.
+    /// Does the same. `subject` is the stream's subject, if the caller has a value of it.
     fn look_with(&self, stream: &Stream, subject: Option<&Subject>) -> bool {
         match self.look_at(&stream.ids, stream.buckets().next(), subject) {
             Some((true, _)) => {
@@ -239,15 +239,15 @@ impl Core {
         }
     }
 
-    /// Returns true if the deny set refuses a token, and true if the log covers it. `None` without a
-    /// replica.
+    /// Returns two answers about a token: the deny set refuses it, and the log covers it. Returns
+    /// `None` without a replica.
     fn look_at(&self, ids: &Ids, bucket: Option<u32>, subject: Option<&Subject>) -> Option<(bool, bool)> {
         let Followed { replica, .. } = self.followed.get()?;
         let look = if let StreamAuthority::Denylist(_) = self.authority {
             let ids = ids.unpack(&self.issuer);
             replica.look_at_external(&ids.bearer(), &ids.external())
         } else {
-            // Without a copy where it is known: one subject may have many streams.
+            // A copy of the subject for each of its streams would cost an allocation each.
             let subject = subject.map_or_else(|| Cow::Owned(ids.subject().into()), Cow::Borrowed);
             let bucket = bucket.unwrap_or_else(|| replica.bucket_of(&subject));
             replica.look_at_session(bucket, &ids.bearer(&self.issuer, &subject))
@@ -265,7 +265,7 @@ impl Core {
         }
     }
 
-    /// Returns the moment as of which a stream's token was not revoked, and true if the log says so.
+    /// Returns the proof of a stream, and true if it is a proof by the log.
     pub(super) fn proof(&self, stream: &Stream) -> (u64, bool) {
         let proved = stream.proved();
         match self.proof_by_log(stream) {
@@ -274,25 +274,25 @@ impl Core {
         }
     }
 
-    /// Returns the moment up to which the log proves a stream that it covers.
+    /// Returns the proof by the log, if the log covers the stream.
     pub(super) fn proof_by_log(&self, stream: &Stream) -> Option<u64> {
         let Followed { proven, .. } = self.followed.get().filter(|_| stream.is_covered.load(Ordering::Acquire))?;
         let proven_of = |bucket| Some(proven.get(usize::try_from(bucket).ok()?)?.load(Ordering::Acquire));
         stream.buckets().map(proven_of).min().flatten()
     }
 
-    /// Returns the moment at which a stream is cut if nothing more is learnt about it.
+    /// Returns the time at which the stream is cut without a further proof.
     pub(super) fn limit(&self, stream: &Stream) -> u64 {
         let (proof, is_by_log) = self.proof(stream);
         if self.asks() { proof.saturating_add(self.pace.limit(stream.share, is_by_log)) } else { u64::MAX }
     }
 
-    /// Returns true if there is anything to be asked about a stream.
+    /// Returns true if there is a store to ask.
     pub(super) fn asks(&self) -> bool {
         !matches!(self.authority, StreamAuthority::Nothing)
     }
 
-    /// Returns the moment of the wall clock at which a token is over.
+    /// Returns the wall clock's time at which a token expires, with the leeway.
     pub(super) fn end_of(&self, stream: &Stream) -> Timestamp {
         stream.ids.expires_at.saturating_add(self.leeway)
     }
@@ -301,7 +301,7 @@ impl Core {
         self.followed.get()
     }
 
-    /// Starts the replica that only streams need, if there is one and a runtime for it.
+    /// Starts the replica that only streams need, once. Does nothing outside of a runtime.
     pub(super) fn follow_if_lazy(self: &Arc<Self>) {
         if self.followed.get().is_some() {
             return;
@@ -320,18 +320,18 @@ impl Core {
         Ids::new(names, matches!(self.authority, StreamAuthority::Denylist(_)))
     }
 
-    /// Creates the state of a stream that counts as proved at `since`, or now.
+    /// Creates the state of a stream whose first proof is `since`, or now.
     ///
-    /// A response may wait for long before it is registered. After half of the staleness the stream
-    /// counts as proved at half of it ago: then it is asked about at the next tick, and there is time
-    /// for an answer.
+    /// A response may be open for long before it is registered. Its proof then counts as half of
+    /// the staleness old, and no older. So the watcher asks at the next tick, and has time for the
+    /// answer.
     pub(super) fn stream(&self, names: &TokenNames<'_>, expires: bool, since: Option<u64>) -> Option<Arc<Stream>> {
         let ids = self.pack(names)?;
         let mut places = Vec::new();
         if let StreamAuthority::Denylist(_) = self.authority {
             for id in ids.unpack(&self.issuer).external() {
                 let (key, bucket) = self.external_place(names.issuer, &id);
-                // One key twice would be one place with two positions.
+                // Two places with one key would share one index.
                 if places.iter().all(|(earlier, _)| *earlier != key) {
                     places.push((key, bucket));
                 }
@@ -352,7 +352,7 @@ impl Core {
         self.hasher.hash_one(("subject", subject))
     }
 
-    /// Returns the key of another issuer's thing, and its bucket.
+    /// Returns the key of another issuer's token, session or subject, and its bucket.
     fn external_place(&self, issuer: &str, id: &ExternalId) -> (u64, u32) {
         match &self.authority {
             StreamAuthority::Denylist(denylist) if self.log.is_some() => {
@@ -365,7 +365,7 @@ impl Core {
 
     fn ask_at_once(&self, key: u64) {
         let mut urgent = lock(&self.urgent);
-        // More than that are too many to be told apart: the watcher asks about all.
+        // Above this length the watcher asks about all streams, so further keys change nothing.
         if urgent.len() <= MOST_URGENT && !urgent.contains(&key) {
             urgent.push(key);
         }
@@ -373,7 +373,7 @@ impl Core {
         self.bell.notify_one();
     }
 
-    /// Calls `mark` for each stream that is to be asked about at once.
+    /// Takes the queue of urgent questions. Calls `mark` for each of its streams.
     pub(super) fn take_urgent(&self, mut mark: impl FnMut(&Arc<Stream>)) {
         let keys = mem::take(&mut *lock(&self.urgent));
         if keys.len() > MOST_URGENT {
@@ -384,7 +384,7 @@ impl Core {
         }
     }
 
-    /// Asks the store about a stream. The verdict is `None` if it does not answer in time.
+    /// Asks the store about a stream. Resolves to `None` if the store does not answer in time.
     pub(super) fn question(&self, stream: &Stream) -> BoxFuture<Option<Verdict>> {
         let OwnedIds { issuer, subject, session, token, .. } = stream.ids.unpack(&self.issuer);
         let patience = self.pace.patience();
@@ -413,8 +413,8 @@ impl Core {
         }
     }
 
-    /// Tells the replica that the store has confirmed a stream's token. Returns true if the log
-    /// covers it from now on.
+    /// Reports the store's confirmation of a stream's token to the replica. Returns true if the log
+    /// covers the token from now on.
     pub(super) fn confirm(&self, stream: &Stream, at: Timestamp, server: Option<crate::store::ServerId>) -> bool {
         let Some(Followed { replica, .. }) = self.followed.get() else { return false };
         let ids = stream.ids.unpack(&self.issuer);
@@ -428,8 +428,7 @@ impl Core {
     }
 }
 
-/// The way from the replica to the streams. It does not keep these, because they keep the tasks of
-/// the replica.
+/// The replica's handle of the streams. It is weak, because the streams own the replica's tasks.
 struct Listener {
     registry: Arc<Registry<Stream>>,
     core: Weak<Core>,

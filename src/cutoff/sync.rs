@@ -1,4 +1,4 @@
-//! The primitives of `registry`. The loom test puts loom's in their place.
+//! The locks and atomics of `registry`. The loom test replaces them by loom's.
 
 pub(super) use std::sync::{
     Mutex, MutexGuard, PoisonError,

@@ -1,4 +1,4 @@
-//! The way from verified claims to the streams of the service that verified them.
+//! The handle by which verified claims become a stream of the service that verified them.
 
 use std::{fmt, sync::Arc};
 
@@ -8,20 +8,21 @@ use crate::{
     jwt::{Admitted, Claims},
 };
 
-/// A handle of verified claims, without the type of the application's own.
+/// A handle of verified claims that does not depend on the application's claims type.
 ///
-/// It is a pointer to the claims' allocation: 16 bytes, and none of its own on the heap. So a
-/// response can carry it whether or not it becomes a stream.
+/// It points to the allocation of the claims: it takes 16 bytes, and nothing on the heap. So each
+/// response can have one.
 #[derive(Clone)]
 pub(crate) struct Ticket(Arc<dyn Admitted>);
 
 impl Ticket {
-    /// Registers a stream, and looks at the deny set after that. With `at_expiry` the stream is also
-    /// cut when the token expires. `since` is the [`now`](Self::now) from which the stream has waited.
+    /// Registers a stream, and looks at the deny set after that. With `at_expiry`, the expiry of
+    /// the token cuts the stream too. `since` is the time at which the stream opened, by
+    /// [`now`](Self::now).
     pub(crate) fn open(&self, at_expiry: bool, since: Option<u64>) -> OpenStream {
         match self.streams() {
             Some(streams) => OpenStream::open(&streams, &self.0.names(), at_expiry, since),
-            // `Claims::ticket` has found a verifier. Without a service nothing can be confirmed.
+            // This cannot happen, because a ticket has a verifier. Fail closed.
             None => OpenStream::ended(CutoffCause::Unconfirmed),
         }
     }
@@ -31,8 +32,7 @@ impl Ticket {
         self.streams().map_or(0, |streams| streams.core().now())
     }
 
-    /// Returns the error of a request with this token if this node's deny set refuses the token now.
-    /// No I/O.
+    /// Returns an error if this node's deny set refuses the token now. Does no I/O.
     pub(crate) fn refusal(&self) -> Option<TokenError> {
         let names = self.0.names();
         let is_refused = self.streams()?.refuses(&names);
@@ -51,7 +51,7 @@ impl fmt::Debug for Ticket {
 }
 
 impl<C: Send + Sync + 'static> Claims<C> {
-    /// Returns the ticket of these claims; `None` if no service verified them.
+    /// Returns the ticket of these claims, or `None` if no service verified them.
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         let ticket = Ticket(self.admitted());
         ticket.0.verifier().is_some().then_some(ticket)

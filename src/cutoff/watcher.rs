@@ -1,13 +1,13 @@
-//! The task that watches the open streams of a service: one timer, however many streams there are.
+//! The task that watches the open streams of a service. It has one timer for all of them.
 //!
-//! | at a tick | for which streams |
+//! | at each tick the watcher | for which streams |
 //! |--|--|
-//! | look at the deny set, and note if the log covers them | new ones; all if what it covers has changed |
-//! | ask the store | those whose proof is old, a bounded number at once |
-//! | cut | those whose time is up before the next tick |
+//! | looks at the deny set, and at the cover of the log | new ones; all after the horizon rose |
+//! | asks the store, with at most 64 questions open | those whose proof is old |
+//! | cuts | those whose time ends before the next tick |
 //!
-//! While the log covers all streams and is followed, a tick looks at the buckets alone. Without
-//! streams there is no tick.
+//! While the node follows the log and the log covers all streams, a tick reads only one time for
+//! each bucket. Without open streams there is no tick.
 
 use std::{
     collections::VecDeque,
@@ -30,15 +30,15 @@ use super::{
 };
 use crate::store::BoxFuture;
 
-/// The most questions to the store at once.
+/// The maximum number of open questions to the store.
 const MOST_QUESTIONS: usize = 64;
-/// The count of failures in a row after which no more is asked before the next tick.
+/// The number of consecutive failures after which the watcher waits for the next tick.
 const MOST_FAILURES: u32 = 16;
-/// A difference by which the wall clock may drift from the timers unnoticed, in ms.
+/// The drift of the wall clock against the timers, in ms, from which the clock counts as set.
 const JUMP: u64 = 200;
 
-/// Starts the watcher, unless it runs. Without a runtime there is none: then a stream is cut by its
-/// own look at the time.
+/// Starts the watcher, unless it runs. Does nothing outside of a runtime: then only the polls of
+/// the owners compare the time.
 pub(super) fn start(core: &Arc<Core>) {
     if core.is_watched.swap(true, Ordering::AcqRel) {
         return;
@@ -66,7 +66,7 @@ pub(super) fn start(core: &Arc<Core>) {
     *lock(&core.watcher) = Some(task.abort_handle());
 }
 
-/// Cuts all streams when the watcher ends before the service, with its runtime or by a panic.
+/// Cuts all streams if the watcher ends before the service: with its runtime, or by a panic.
 struct EndGuard(Weak<Core>);
 
 impl Drop for EndGuard {
@@ -80,25 +80,25 @@ impl Drop for EndGuard {
     }
 }
 
-/// A stream, the moment before it was asked about, and the verdict.
+/// A stream, the time before the question about it, and the verdict.
 type Answer = (Arc<Stream>, u64, Option<Verdict>);
 
 struct Watcher {
-    /// Weak, because the task ends with the service.
+    /// Weak, so that the watcher does not keep the service alive.
     core: Weak<Core>,
     bell: Arc<Notify>,
     tick: Duration,
     began: Instant,
-    /// The wall clock less the time of the timers, in ms.
+    /// The wall clock minus the time of the timers, in ms.
     offset: Option<u64>,
-    /// The version of what each bucket covers, as of the last tick.
+    /// The coverage version of each bucket at the last tick.
     versions: Vec<u64>,
-    /// There may be streams that the log does not cover.
+    /// True if the log may not cover some streams.
     has_uncovered: bool,
-    /// The streams to be asked about.
+    /// The streams about which the watcher has to ask.
     queue: VecDeque<Arc<Stream>>,
     questions: FuturesUnordered<BoxFuture<Answer>>,
-    /// Count of questions in a row without an answer.
+    /// Count of consecutive questions without an answer.
     failures: u32,
 }
 
@@ -133,7 +133,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at the buckets, and at those streams that need it.
+    /// Does the work of one tick.
     fn look(&mut self, core: &Core) {
         self.failures = 0;
         self.notice_jump(core);
@@ -147,11 +147,11 @@ impl Watcher {
         }
     }
 
-    /// Moves the proof by the log on. Returns true if the times of streams need a look: what the log
-    /// covers has changed, or it was not read for long.
+    /// Moves the proofs by the log on. Returns true if the times of streams must be compared: the
+    /// cover of the log has changed, or the log was not read for long.
     fn look_at_log(&mut self, core: &Core, now: u64, has_new: bool) -> bool {
         let Some(followed) = core.followed() else { return true };
-        // The time first, then the version: see `Bucket::known`.
+        // `Bucket::known` reads the time first, and then the version.
         let buckets = u32::try_from(followed.proven.len()).unwrap_or(u32::MAX);
         let known: Vec<_> = (0..buckets).map(|bucket| followed.replica.known(bucket)).collect();
         let is_changed = !known.iter().map(|(_, version)| version).eq(&self.versions);
@@ -175,7 +175,7 @@ impl Watcher {
         is_changed || is_old
     }
 
-    /// Cuts the streams whose time is up before the next tick, and queues those to be asked about.
+    /// Cuts the streams whose time ends before the next tick, and queues questions about others.
     fn look_at_times(&mut self, core: &Core, now: u64) {
         let next = now.saturating_add(core.pace.tick);
         let soon = now.saturating_add(core.pace.tick / 2);
@@ -197,8 +197,8 @@ impl Watcher {
         self.has_uncovered = has_uncovered;
     }
 
-    /// Wakes the streams that end with their token after the wall clock was set, or the machine was
-    /// suspended. Their timers count neither.
+    /// Wakes the streams that are cut at their token's expiry if the wall clock was set, or if the
+    /// machine was suspended. Their timers notice neither.
     fn notice_jump(&mut self, core: &Core) {
         let timers = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let offset = core.clock.now().as_millis().wrapping_sub(timers);
@@ -216,7 +216,7 @@ impl Watcher {
     fn take_urgent(&mut self, core: &Core) {
         let queue = &mut self.queue;
         core.take_urgent(|stream| {
-            // Also one that is being asked about: that answer may be older than the revocation.
+            // Also with a question under way, whose answer may be older than the revocation.
             stream.is_urgent.store(true, Ordering::Release);
             if !stream.is_asked.swap(true, Ordering::AcqRel) {
                 queue.push_front(Arc::clone(stream));
@@ -224,12 +224,12 @@ impl Watcher {
         });
     }
 
-    /// Asks the store about streams of the queue, as many as may be asked about at once.
+    /// Sends questions about streams of the queue, up to the maximum.
     fn ask(&mut self, core: &Core) {
         while self.questions.len() < MOST_QUESTIONS {
             let Some(stream) = self.queue.pop_front() else { return };
             if self.failures >= MOST_FAILURES || stream.cause().is_some() {
-                // The next tick queues it again.
+                // The next tick queues the stream again.
                 stream.is_asked.store(false, Ordering::Release);
                 continue;
             }

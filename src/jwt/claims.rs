@@ -381,13 +381,14 @@ pub struct Claims<C = NoClaims> {
     notes: RequestNotes,
 }
 
-/// The notes that a layer makes with the claims of one request. Other requests with the same token
-/// share the claims, and not the notes.
+/// The notes of a layer about one request. Requests with the same token share the claims, but not
+/// the notes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestNotes {
-    /// A socket or task that is admitted with these claims ends when the token expires.
+    /// The expiry of the token cuts sockets and tasks of the request.
     pub(crate) cut_at_expiry: bool,
-    /// Present if the request asks for an upgrade. True once the handler watches the token.
+    /// A flag, if the request asks for an upgrade. It is true after the handler has made a
+    /// `Cutoff`.
     pub(crate) upgrade: Option<Arc<AtomicBool>>,
 }
 
@@ -398,7 +399,7 @@ struct Shared<C> {
     verifier: OnceLock<Verifier>,
 }
 
-/// The part of a service that verified claims lead back to. This module does not know its type.
+/// A handle of the service that verified the claims. This module does not know its type.
 pub(crate) type Verifier = Arc<dyn Any + Send + Sync>;
 
 /// The claims by which a token can be revoked or expire.
@@ -413,11 +414,11 @@ pub(crate) struct TokenNames<'a> {
     pub(crate) expires_at: Timestamp,
 }
 
-/// Verified claims, without the type of the application's own.
+/// Verified claims of any application type.
 pub(crate) trait Admitted: Send + Sync {
     fn names(&self) -> TokenNames<'_>;
 
-    /// Returns the verifier, unless no service verified the claims.
+    /// Returns the verifier, or `None` if no service verified the claims.
     fn verifier(&self) -> Option<&Verifier>;
 }
 
@@ -440,7 +441,7 @@ impl<C> Claims<C> {
         Self { shared: Arc::new(shared), notes: RequestNotes::default() }
     }
 
-    /// Notes the service that verified the claims. The first call counts.
+    /// Sets the service that verified the claims. Later calls change nothing.
     pub(crate) fn set_verifier(&self, verifier: Verifier) {
         _ = self.shared.verifier.set(verifier);
     }
@@ -464,7 +465,8 @@ impl<C> Claims<C> {
 }
 
 impl<C: Send + Sync + 'static> Claims<C> {
-    /// Returns a handle without the type of the application's claims. It shares their allocation.
+    /// Returns a handle that does not depend on the application's claims type. It shares the
+    /// allocation of the claims.
     pub(crate) fn admitted(&self) -> Arc<dyn Admitted> {
         Arc::clone(&self.shared) as Arc<dyn Admitted>
     }

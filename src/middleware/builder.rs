@@ -135,8 +135,8 @@ impl<C> AuthLayerBuilder<C> {
         self.note(outcome)
     }
 
-    /// Also reads tokens from `Sec-WebSocket-Protocol`, as the protocol after the one with this name,
-    /// usually `bearer`. Off by default. A further call replaces the name.
+    /// Also reads tokens from `Sec-WebSocket-Protocol`, as the protocol after the one with this
+    /// name, usually `bearer`. Off by default. A further call replaces the name.
     ///
     /// A page in a browser can set no other field of a WebSocket's request:
     ///
@@ -168,16 +168,16 @@ impl<C> AuthLayerBuilder<C> {
         self
     }
 
-    /// Switches all checks off if `enabled` is `false`: the layer passes every request on, and adds no
-    /// claims. For development only. (`tower`'s `option_layer` does not fit, because this layer changes
-    /// the response type.)
+    /// Switches all checks off if `enabled` is `false`: the layer passes every request on, and adds
+    /// no claims. For development only. (`tower`'s `option_layer` does not fit, because this layer
+    /// changes the response type.)
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.config.enabled = enabled;
         self
     }
 
-    /// Cuts responses that are still open when their token is revoked, if `cutoff` is `true`. Default:
-    /// `true`. See [`AuthLayer::cutoff`].
+    /// Cuts responses that are still open when their token is revoked, if `cutoff` is `true`.
+    /// Default: `true`. See [`AuthLayer::cutoff`].
     pub fn cutoff(mut self, cutoff: bool) -> Self {
         self.config.cutoff.is_enabled = cutoff;
         self

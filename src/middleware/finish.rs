@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{error::Error, jwt::Claims};
 
-/// The time in nanoseconds after which a handler without a response head is a long poll. The look at
-/// the deny set would take a measurable part of a shorter request.
+/// The time in nanoseconds after which a handler without a response head is a long poll. The look
+/// at the deny set would take a measurable part of a shorter request.
 const LONG_POLL: u64 = 100_000_000;
 
 /// The facts about a request that decide how its response is finished.
@@ -79,8 +79,8 @@ impl Finisher {
         if response.body().is_rejection() {
             return;
         }
-        // Another method may have changed something, and its response says so. If a 401 replaced it,
-        // the client would repeat the change.
+        // Another method may have changed something, and its response says so. If a 401 replaced
+        // it, the client would repeat the change.
         if self.form.is_safe
             && let Some(refusal) = self.watch.refusal_after(LONG_POLL)
         {

@@ -66,12 +66,12 @@ impl<C> AuthLayer<C> {
         self
     }
 
-    /// Cuts responses that are still open when their token is revoked, if `cutoff` is `true`. Default:
-    /// `true`.
+    /// Cuts responses that are still open when their token is revoked, if `cutoff` is `true`.
+    /// Default: `true`.
     ///
     /// The layer ends the body within milliseconds while this node follows the store's log, and
-    /// within [`stream_staleness`] whatever fails. See the [module docs](super#long-lived-responses).
-    /// Complete responses cost nothing more.
+    /// within [`stream_staleness`] whatever fails. See the [module
+    /// docs](super#long-lived-responses). Complete responses cost nothing more.
     ///
     /// With `false`, a body lasts as long as the handler sends. Use that for routes whose handlers
     /// end by themselves. [`Cutoff`](crate::Cutoff) works in both cases.

@@ -1,7 +1,7 @@
 //! The messages in a gRPC body, and the status that ends it after a cutoff.
 //!
-//! A message is a flag byte, a length of four bytes and the data (gRPC over HTTP/2, "Length-Prefixed
-//! Message"). Frames of the body may divide it anywhere.
+//! A message is a flag byte, a length of four bytes and the data (gRPC over HTTP/2,
+//! "Length-Prefixed Message"). Frames of the body may divide it anywhere.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -46,8 +46,8 @@
 //!    [`AuthLayerBuilder::exempt_if`]).
 //! 3. It reads the request's one credential. It answers 401 if there is none, and 400 if the
 //!    credential is malformed or there are several.
-//! 4. It checks the token, as
-//!    [`TokenService::validate_token`](crate::TokenService::validate_token) does.
+//! 4. It checks the token, as [`TokenService::validate_token`](crate::TokenService::validate_token)
+//!    does.
 //! 5. It adds [`Claims`](crate::Claims) to the extensions, and calls the inner service.
 //! 6. If the response contains a [`Rejection`], the layer replaces it by its own response.
 //! 7. It watches the token for as long as the response is [open](#long-lived-responses).
@@ -135,8 +135,8 @@
 //! * The response to a `GET` for which the handler took more than 100 ms becomes a 401.
 //!
 //! That happens within milliseconds while this node follows the store's log, and within
-//! [`stream_staleness`] whatever fails. The expiry of a token cuts nothing, unless the layer says so
-//! ([`AuthLayer::cut_at_expiry`]). [`AuthLayer::cutoff`] switches the cutoff off.
+//! [`stream_staleness`] whatever fails. The expiry of a token cuts nothing, unless the layer says
+//! so ([`AuthLayer::cut_at_expiry`]). [`AuthLayer::cutoff`] switches the cutoff off.
 //!
 //! The layer cannot cut an upgraded connection or a task. Their handlers take a
 //! [`Cutoff`](crate::Cutoff), as an extractor in Axum or from

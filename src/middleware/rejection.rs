@@ -131,8 +131,8 @@ impl Rejection {
         Self { scope: scope.map(|scope| Arc::from(scope.as_str())), ..Self::forbidden() }
     }
 
-    /// Returns the rejection of [`insufficient_scope`](Self::insufficient_scope), for a scope that was
-    /// validated when the layer was built.
+    /// Returns the rejection of [`insufficient_scope`](Self::insufficient_scope), for a scope that
+    /// was validated when the layer was built.
     pub(super) fn lacks_scope(required: Arc<str>) -> Self {
         Self { scope: Some(required), ..Self::forbidden() }
     }

@@ -25,8 +25,8 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// Returns the notes about a request, if it asks for an upgrade: by `Upgrade` in HTTP/1.1, and by
-    /// an extended CONNECT in HTTP/2 (RFC 8441).
+    /// Returns the notes about a request, if it asks for an upgrade: by `Upgrade` in HTTP/1.1, and
+    /// by an extended CONNECT in HTTP/2 (RFC 8441).
     pub(super) fn of<B, C>(request: &Request<B>, config: &Config<C>) -> Option<Box<Self>> {
         let is_connect = request.method() == Method::CONNECT;
         if !is_connect && !request.headers().contains_key(UPGRADE) {

@@ -31,8 +31,8 @@ pub(super) struct Bucket {
     reader: Mutex<LogReader>,
     /// Visible to `shared`, which compares the version on each warm request.
     pub(super) data: Leased<BucketData>,
-    /// The time as of which every revocation is applied, as the lease counts it. It never goes
-    /// back, and there is one without a lease too.
+    /// The node has applied every revocation up to this time, in nanoseconds of the leases' clock.
+    /// The time never goes back, and does not depend on a lease.
     known: AtomicU64,
     config: BucketConfig,
 }
@@ -374,15 +374,15 @@ impl Bucket {
         self.data.mutate(|data| data.deny_set.mark_republished(revocation, epoch));
     }
 
-    /// Returns the time as of which every revocation is applied, and **then** loads the version of
-    /// what the deny set covers. A version that is as it was before the time was granted covered
-    /// the same tokens then.
+    /// Returns the time up to which the node has applied every revocation, and the coverage
+    /// version, which is loaded **after** the time. If the version is the same as at an earlier
+    /// call, the deny set covered the same tokens at that time.
     pub(super) fn known(&self) -> (u64, u64) {
         let known = self.known.load(Ordering::Acquire);
         (known, self.look(|data| data.coverage))
     }
 
-    /// Looks at one of our tokens for an open stream, which needs no lease.
+    /// Looks at a token of this service for an open stream, with or without a lease.
     pub(super) fn session_look(&self, times: TokenTimes, names: SessionNames<'_>, generation: u64) -> Look {
         self.look_at(
             times,
@@ -391,7 +391,7 @@ impl Bucket {
         )
     }
 
-    /// Looks at one name of another issuer's token for an open stream.
+    /// Looks at one name of another issuer's token for an open stream, with or without a lease.
     pub(super) fn external_look(&self, times: TokenTimes, name: EntryName<'_>) -> Look {
         let issued_at = times.issued_at.saturating_sub(self.config.leeway);
         self.look_at(times, |data| data.revokes_external(name, issued_at), |data| data.covers_external(issued_at))

@@ -10,8 +10,8 @@ pub(crate) trait RevocationListener: Send + Sync {
     /// Returns true if the listener wants revocations as soon as possible. The replica asks often.
     fn is_urgent(&self) -> bool;
 
-    /// Gets revocations that requests on this node see from now on. The replica calls this without a
-    /// lock, and often: at each page of the log.
+    /// Takes revocations that the deny set contains from now on. The replica holds no lock during
+    /// the call. It calls this at each page of the log.
     fn revoked(&self, revocations: &mut dyn Iterator<Item = &Revocation>);
 }
 

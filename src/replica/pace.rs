@@ -9,7 +9,8 @@ use crate::store::{LogEntry, Revocation};
 
 /// The shortest time between two reads of a bucket that nudges cause. A replica on which no request
 /// and no open stream depends only republishes, so its nudges cause at most one read per poll
-/// interval. *Without the limit, 500 revocations a second made each node read all buckets 300 times a second.*
+/// interval. *Without the limit, 500 revocations a second made each node read all buckets 300 times
+/// a second.*
 const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 
 /// The next reads of the buckets of one feed.
@@ -29,7 +30,7 @@ struct Turn {
     poll: Instant,
     /// The time of a nudge whose read is due.
     nudge: Option<Instant>,
-    /// The nudge does not wait for the pause.
+    /// The read does not wait for the pause after the last one.
     is_hurried: bool,
     /// The time of the last read that a nudge caused.
     nudged_read: Option<Instant>,
@@ -80,8 +81,8 @@ impl Schedule {
         self.not_before = Some(until);
     }
 
-    /// Takes the buckets that are due, and schedules their next poll. `is_urgent` is true if requests
-    /// or open streams depend on the log.
+    /// Takes the buckets that are due, and schedules their next poll. Without `is_urgent`, nudges
+    /// wait for the poll interval.
     pub(super) fn due(&mut self, now: Instant, is_urgent: bool) -> Vec<u32> {
         if self.not_before.is_some_and(|moment| now < moment) {
             return Vec::new();

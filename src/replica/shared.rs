@@ -153,8 +153,7 @@ impl Replica {
         }
     }
 
-    /// Returns true if this node needs new entries as soon as the log has them: requests or open
-    /// streams depend on them.
+    /// Returns true if requests or open streams of this node depend on the log.
     pub(super) fn needs_news(&self) -> bool {
         self.decides() || self.listener.is_urgent()
     }
@@ -233,8 +232,8 @@ impl Replica {
     /// Returns the verdict on a token. Does no I/O.
     ///
     /// `alive` is the store's last confirmation that the token is not revoked. If that confirmation
-    /// is later than the horizon, the node knows every revocation since. So the store checks a token
-    /// from before the horizon only once.
+    /// is later than the horizon, the node knows every revocation since. So the store checks a
+    /// token from before the horizon only once.
     pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         match self.verdict_with(route, bearer, alive, note) {
             Verdict::BeforeHorizon => match self.checks.confirmed(bearer) {
@@ -268,7 +267,7 @@ impl Replica {
         }
     }
 
-    /// Returns the bucket in whose log the revocations of a subject stand.
+    /// Returns the bucket whose log contains the revocations of a subject.
     pub(crate) fn bucket_of(&self, subject: &Subject) -> u32 {
         self.source.log.bucket_of(subject)
     }
@@ -278,13 +277,13 @@ impl Replica {
         self.buckets.len()
     }
 
-    /// Returns the time, by the clock of the leases in nanoseconds, as of which every revocation of
-    /// a bucket is applied, and then the version of what its deny set covers.
+    /// Returns the time up to which the node has applied a bucket's log, and the version of its
+    /// coverage: see [`Bucket::known`].
     pub(crate) fn known(&self, bucket: u32) -> (u64, u64) {
         self.bucket(bucket).map_or((0, 0), Bucket::known)
     }
 
-    /// Looks at the token of an open stream, whose subject has its revocations in this bucket.
+    /// Looks at the token of an open stream. The bucket is that of its subject.
     pub(crate) fn look_at_session(&self, bucket: u32, bearer: &Bearer<'_>) -> Look {
         let route = self.session_route(bucket, bearer);
         let look = |alive| {
@@ -294,7 +293,7 @@ impl Replica {
         self.look_with_confirmation(bearer, look)
     }
 
-    /// Looks at the token of an open stream that another issuer has issued.
+    /// Looks at another issuer's token of an open stream.
     pub(crate) fn look_at_external(&self, bearer: &Bearer<'_>, ids: &[ExternalId]) -> Look {
         let Route::External(routes) = self.external_route(bearer.issuer, ids.iter().cloned()) else { return UNKNOWN };
         let look = |alive| {

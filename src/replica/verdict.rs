@@ -18,12 +18,12 @@ pub(crate) enum Verdict {
     Refused,
 }
 
-/// The replica's answer about the token of an open stream. It needs no lease.
+/// The replica's answer about the token of an open stream, with or without a lease.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     /// The token is revoked.
     pub(crate) is_refused: bool,
-    /// The node knows every revocation of the token that the log names.
+    /// The horizon covers the token: the node knows each of its revocations in the log.
     pub(crate) is_covered: bool,
 }
 

@@ -292,12 +292,12 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the longest time for which an open stream lives without a proof that its token is good.
-    /// A stream is a response, a socket or a task that was admitted with a token.
+    /// Sets the maximum time for which an open stream lasts after the last proof that its token is
+    /// good. A stream is an open response, a socket or a task with a [`Cutoff`](crate::Cutoff).
     ///
     /// A revocation cuts a stream within milliseconds while this node follows the store's log. If
-    /// the store is away, the stream is cut in the second half of this time. Each stream of a store
-    /// without a log costs one question in half of this time.
+    /// the store is away, this node cuts the stream in the second half of this time. With a store
+    /// without a log, this node asks about each stream once in half of this time.
     ///
     /// 500 ms to a day, and at least the staleness that [`consistency`](Self::consistency) allows.
     /// Default: 30 s, or that staleness if it is longer.

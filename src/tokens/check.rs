@@ -61,9 +61,9 @@ pub(crate) struct Checker<C> {
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) validator: Option<Validator<C>>,
-    /// The streams that were admitted with tokens of this service. They own the tasks of the
-    /// replica, which end with the last handle of the service. A check under way, verified claims
-    /// and an open stream count as handles.
+    /// The streams with tokens of this service. They own the tasks of the replica, which end with
+    /// the last handle of the service. Checks under way, verified claims and open streams count as
+    /// handles.
     pub(super) streams: Streams,
 }
 
@@ -144,7 +144,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
     pub(super) fn check_again(self: &Arc<Self>, claims: &Claims<C>) -> AccessCheck<C> {
         let check = || -> Result<_, Error> {
             self.validation.check_times(claims, &*self.clock)?;
-            // Another issuer's access token may not name its type.
+            // The access tokens of another issuer may have no type.
             let token_type = claims.token_type().unwrap_or(TokenType::Access);
             let (claims, route) = (claims.clone(), self.route(claims)?);
             let token = VerifiedToken { claims, route, alive: Alive::default() };

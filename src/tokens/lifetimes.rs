@@ -20,7 +20,8 @@ pub(super) struct Lifetimes {
     /// Maximum lifetime of a session.
     pub(super) session: Duration,
     pub(super) reuse_grace: Duration,
-    /// Time for which the store keeps a revocation beyond the token's `exp`: leeway plus [`MARGIN`].
+    /// Time for which the store keeps a revocation beyond the token's `exp`: leeway plus
+    /// [`MARGIN`].
     pub(super) after_end: Duration,
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Revoker {
     pub(super) streams: Streams,
 }
 
-/// The thing whose streams are asked about after a revocation that no replica has.
+/// The streams about which the watcher asks after a revocation that no replica contains.
 enum Announced {
     Subject(Subject),
     External(String, ExternalId),

@@ -111,12 +111,12 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.validate(token, expected, Freshness::Strong).await
     }
 
-    /// Checks claims again that were verified before, as the middleware would check their token
-    /// now: its times, its revocation, that of its session and of its subject, and the
+    /// Checks verified claims again, as the middleware would check their token now. The check
+    /// covers the times, the revocation of the token, its session and its subject, and the
     /// [`validator`](super::TokenServiceBuilder::validator).
     ///
     /// Use it in a handler that runs for long, before a step that needs the rights of the token. To
-    /// be told of a revocation without asking, see [`ended`](Self::ended).
+    /// react to a revocation when it happens, see [`ended`](Self::ended).
     ///
     /// ```
     /// # use tower_bearer::{Claims, Error, TokenService};
@@ -174,19 +174,20 @@ impl<C> TokenService<C> {
         decode_token(token, &self.checker.keyring.load().keys, &self.checker.validation)
     }
 
-    /// Resolves when the token with these claims is no longer good, with the cause: it was revoked,
-    /// alone or with its session or subject, or the store was away for too long.
+    /// Starts a watch over the token of these claims. The future resolves with the cause when the
+    /// token is no longer good: after a revocation of the token, its session or its subject, or if
+    /// the store was away for too long.
     ///
-    /// For sockets and tasks that outlive their request. Call it with the claims of the request
-    /// that is being served. The watch begins with this call, and ends when the future is dropped. A
-    /// revocation resolves it within milliseconds while this node follows the store's log, and
-    /// within [`stream_staleness`](super::TokenServiceBuilder::stream_staleness) whatever fails. A
-    /// refresh does not resolve it: a socket belongs to its session.
+    /// Sockets and tasks that outlive their request use it. Pass the claims of the current request.
+    /// The watch begins with this call, and ends when the future is dropped. A revocation resolves
+    /// the future within milliseconds while this node follows the store's log. Whatever fails, the
+    /// future resolves within [`stream_staleness`](super::TokenServiceBuilder::stream_staleness).
     ///
-    /// A token that expires does not resolve it either, unless [`Cutoff::at_expiry`] is called. Under
-    /// [`Stateless`](super::TokenPolicy::Stateless) it is then pending for ever.
+    /// A refresh does not resolve the future, because a socket belongs to its session. The expiry
+    /// of the token resolves it only after [`Cutoff::at_expiry`]. So under
+    /// [`Stateless`](super::TokenPolicy::Stateless) the future may stay pending for ever.
     ///
-    /// Call it inside of a Tokio runtime. Outside of one, no timer wakes it.
+    /// Call this inside of a Tokio runtime. Outside of one, no timer wakes the future.
     ///
     /// ```
     /// # use tower_bearer::{Claims, TokenService};

@@ -167,10 +167,10 @@ impl fmt::Debug for IssuedToken {
 
 /// An access and a refresh token of one session.
 ///
-/// It serializes to a token response (RFC 6749 section 5.1) with the members of `fastcore.security`:
-/// `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`, `access_expires_in`,
-/// `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Send it with
-/// `Cache-Control: no-store`.
+/// It serializes to a token response (RFC 6749 section 5.1) with the members of
+/// `fastcore.security`: `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`,
+/// `access_expires_in`, `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Send it
+/// with `Cache-Control: no-store`.
 #[derive(Clone, Debug)]
 pub struct TokenPair {
     pub(super) access: IssuedToken,

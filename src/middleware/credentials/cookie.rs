@@ -64,8 +64,8 @@ fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// Returns an error that names `setting` unless `name` can be the name of a cookie. RFC 6265 section
-/// 4.1.1 allows the characters of RFC 9110 section 5.6.2.
+/// Returns an error that names `setting` unless `name` can be the name of a cookie. RFC 6265
+/// section 4.1.1 allows the characters of RFC 9110 section 5.6.2.
 pub(crate) fn check_cookie_name(setting: &'static str, name: &str) -> Result<(), ConfigError> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !name.is_empty() && name.bytes().all(is_allowed) {

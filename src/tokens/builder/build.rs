@@ -35,12 +35,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 /// The longest grace found in comparable systems. Within it a thief can use a stolen token unseen.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
-/// The default of `stream_staleness`, unless requests may be decided by older data.
+/// The default of `stream_staleness`. A longer staleness of requests replaces it.
 const STREAM_STALENESS: Duration = Duration::from_secs(30);
-/// The bounds of `stream_staleness`. With a shorter one, a pause of the runtime would cut streams.
+/// The bounds of `stream_staleness`. Below the first, a pause of the runtime would cut streams.
 const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
-/// The interval at which the log is read that a service follows for its streams alone. Such a log
-/// is in memory.
+/// The interval of reads of a log that only streams need. Such a log is in memory.
 const LAZY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl<C> TokenServiceBuilder<C> {
