@@ -378,8 +378,13 @@ impl Bucket {
     /// what the deny set covers. A version that is as it was before the time was granted covered
     /// the same tokens then.
     pub(super) fn known(&self) -> (u64, u64) {
-        let known = self.known.load(Ordering::Acquire);
+        let known = self.known_as_of();
         (known, self.look(|data| data.coverage))
+    }
+
+    /// Returns the time as of which every revocation is applied. Takes no lock.
+    pub(super) fn known_as_of(&self) -> u64 {
+        self.known.load(Ordering::Acquire)
     }
 
     /// Looks at one of our tokens for an open stream, which needs no lease.

@@ -224,6 +224,21 @@ impl Replica {
         }
     }
 
+    /// Returns the result of `look`, and true if every revocation that matters to the token was
+    /// applied as of a moment at most `age` ago. Zero is never fresh enough.
+    ///
+    /// The moment is loaded before the look, and the clock is read after it, as for a lease.
+    pub(crate) fn look_within<T>(&self, age: Duration, route: &Route, look: impl FnOnce() -> T) -> (T, bool) {
+        let known_of = |number: u32| self.bucket(number).map_or(0, Bucket::known_as_of);
+        let known = match route {
+            Route::Session(route) => known_of(route.bucket),
+            Route::External(routes) => routes.iter().map(|route| known_of(route.name.bucket)).min().unwrap_or(0),
+        };
+        let found = look();
+        let is_fresh = !age.is_zero() && nanos(self.clock.elapsed()).saturating_sub(known) <= nanos(age);
+        (found, is_fresh)
+    }
+
     /// Returns the verdict on a token. Does no I/O.
     ///
     /// `alive` is the store's last confirmation that the token is not revoked. If that confirmation
