@@ -20,7 +20,7 @@ binary_of() {
 # Succeeds if the oracle of bounded staleness detects a mutant, by the requests that it counts.
 is_detected_by_the_oracle() {
   case $1 in
-    no_majority | no_write_check) false ;;
+    no_majority | no_write_check | stamp_not_settled) false ;;
   esac
 }
 
@@ -35,6 +35,7 @@ faults_of() {
     lease_from_the_answer | lease_never_ends_*) echo late_answer ;;
     no_majority) echo kept_on_the_old_primary ;;
     no_write_check) echo has_lost_its_replicas ;;
+    stamp_not_settled) echo from_the_first_use_of_the_new_token gives_the_next_tokens_a_stamp ;;
     *) fail "no test is known to detect $1; name its tests in faults_of" ;;
   esac
 }

@@ -25,8 +25,8 @@ use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     ids::{SessionId, Subject},
     store::{
-        Denylist, ExternalId, ExternalName, LogEntry, LogFeed, LogPage, LogPosition, Logged, Revocation, RevocationLog,
-        ServerId, SessionStore, bell::Bell,
+        Denylist, ExternalId, ExternalName, LogEntry, LogFeed, LogPage, LogPosition, LogStamp, Logged, Revocation,
+        RevocationLog, ServerId, SessionStore, bell::Bell,
     },
 };
 
@@ -435,6 +435,17 @@ impl Replica {
             bucket.require_position(position);
         }
         self.wake_reader_of(position.bucket);
+    }
+
+    /// Settles the stamp of a token that was not verified before: see [`Bucket::settle`]. Wakes the
+    /// task if the stamp was new.
+    pub(crate) fn settle(&self, route: &Route, stamp: LogStamp) {
+        if let Route::Session(route) = route
+            && self.decides()
+            && self.bucket(route.bucket).is_some_and(|bucket| bucket.settle(stamp, route.subject))
+        {
+            self.wake_reader_of(route.bucket);
+        }
     }
 
     /// Returns true if the entry at this position of the log has been applied.

@@ -31,7 +31,7 @@ use crate::{
     error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
     replica::{Alive, Bearer, Replica, Route, Verdict},
-    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, ServerId, SessionState},
+    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, LogStamp, ServerId, SessionState},
 };
 
 /// The source that decides whether a token is revoked.
@@ -192,6 +192,12 @@ impl<C: Send + Sync + 'static> Checker<C> {
             let key = miss.0.filter(|key| key.version() == keyring.version);
             let claims = self.verify(&keyring, token, token_type)?;
             let route = self.route(&claims)?;
+            // Before the token is cached: a cached one costs nothing.
+            if let (TokenType::Access, Some(replica), Some(route)) = (token_type, &self.replica, &route)
+                && let Some(stamp) = claims.stamp()
+            {
+                replica.settle(route, LogStamp::of_text(stamp));
+            }
             let token = VerifiedToken { claims, route, alive: Alive::default() };
             self.check_revocation(token, key, true, CheckOptions { token_type, freshness })
         };
