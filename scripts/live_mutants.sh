@@ -20,7 +20,7 @@ binary_of() {
 # Succeeds if the oracle of bounded staleness detects a mutant, by the requests that it counts.
 is_detected_by_the_oracle() {
   case $1 in
-    no_majority | no_write_check) false ;;
+    no_majority | no_write_check | stamp_not_settled) false ;;
   esac
 }
 
@@ -36,6 +36,7 @@ faults_of() {
     no_second_look) echo when_all_is_calm ;;
     no_majority) echo kept_on_the_old_primary ;;
     no_write_check) echo has_lost_its_replicas ;;
+    stamp_not_settled) echo from_the_first_use_of_the_new_token gives_the_next_tokens_a_stamp ;;
     *) fail "no test is known to detect $1; name its tests in faults_of" ;;
   esac
 }

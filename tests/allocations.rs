@@ -133,6 +133,17 @@ async fn a_check_under_bounded_staleness_allocates_nothing() {
     // The node asks the store once about a token from the second in which the store was created.
     allocations_of_a_check(&tokens, &token);
     assert_eq!(allocations_of_a_check(&tokens, &token), 0);
+
+    // A route that demands freshness costs one more reading of the clock, and no memory.
+    let service = service_fn(|request: Request<()>| {
+        drop(request);
+        ready(Ok::<_, Infallible>(Response::new(())))
+    });
+    let request = || Request::get("/").header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap();
+    let layer = AuthLayer::new(tokens.clone());
+    let plain = allocations_of_a_call(layer.layer(service), request());
+    let fresh = layer.fresher_than(Duration::from_secs(1800)).layer(service);
+    assert_eq!(allocations_of_a_call(fresh, request()), plain);
 }
 
 /// The bytes of an open stream on the heap: its state, its ids and its entry in the index. The handle

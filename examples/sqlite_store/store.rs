@@ -251,7 +251,7 @@ impl SessionStore for SqliteStore {
             let sql = "INSERT INTO users VALUES (?1, ?2, NULL, ?3)
                        ON CONFLICT DO UPDATE SET generation = ?2, keep_until = ?3";
             run(tx, sql, params![subject, generation, later(now, KEEP).as_millis()])?;
-            Ok(Opened::Opened { now, generation, refresh_end, evicted })
+            Ok(Opened::Opened { now, generation, refresh_end, evicted, last_revocation: None })
         })
     }
 

@@ -53,6 +53,7 @@ pub struct JwtClaims<C = NoClaims> {
     pub(super) scope: Scope,
     pub(super) client_id: Option<String>,
     pub(super) access_lifetime: Option<Duration>,
+    pub(super) stamp: Option<Box<str>>,
     pub(super) custom: C,
 }
 
@@ -82,6 +83,7 @@ impl<C> JwtClaims<C> {
             scope: Scope::default(),
             client_id: None,
             access_lifetime: None,
+            stamp: None,
             custom,
         }
     }
@@ -144,6 +146,13 @@ impl<C> JwtClaims<C> {
         self
     }
 
+    /// Sets `tb_stamp`: an opaque text about the subject's last revocation.
+    #[must_use]
+    pub(crate) fn with_stamp(mut self, stamp: Option<String>) -> Self {
+        self.stamp = stamp.map(Into::into);
+        self
+    }
+
     /// Replaces the application's claims. The new ones can be of another type.
     #[must_use]
     pub fn with_custom<D>(self, custom: D) -> JwtClaims<D> {
@@ -161,6 +170,7 @@ impl<C> JwtClaims<C> {
             scope: self.scope,
             client_id: self.client_id,
             access_lifetime: self.access_lifetime,
+            stamp: self.stamp,
             custom,
         }
     }
@@ -243,6 +253,11 @@ impl<C> JwtClaims<C> {
         self.access_lifetime
     }
 
+    /// Returns `tb_stamp`. It is not verified beyond the signature.
+    pub(crate) fn stamp(&self) -> Option<&str> {
+        self.stamp.as_deref()
+    }
+
     /// Returns the application's claims.
     #[must_use]
     pub fn custom(&self) -> &C {
@@ -301,6 +316,7 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
         member("sid", self.session_id().map(SessionId::as_str))?;
         member("scope", Some(self.scope.as_str()).filter(|scope| !scope.is_empty()))?;
         member("client_id", self.client_id())?;
+        member("tb_stamp", self.stamp())?;
         match self.audience.as_slice() {
             [] => {}
             [one] => map.serialize_entry("aud", one)?,
@@ -353,6 +369,7 @@ impl JwtClaims<RawClaims> {
             scope: payload.scope.unwrap_or_default(),
             client_id: payload.client_id,
             access_lifetime: payload.access_lifetime,
+            stamp: payload.stamp,
             custom: payload.custom,
         })
     }

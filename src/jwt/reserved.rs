@@ -6,8 +6,23 @@ use serde::{
 };
 
 /// The claims that the crate itself reads or writes.
-pub(super) const RESERVED: [&str; 14] =
-    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"];
+pub(super) const RESERVED: [&str; 15] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "type",
+    "sid",
+    "gen",
+    "scope",
+    "client_id",
+    "atl",
+    "cnf",
+    "tb_stamp",
+];
 
 /// Returns the first field (or, for an enum, variant) of a claims type that has a reserved name.
 ///

@@ -1,6 +1,6 @@
 //! The builder of a layer.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, Response, request::Parts};
@@ -51,8 +51,14 @@ impl<C> AuthLayerBuilder<C> {
     }
 
     /// Asks the store on every request: see [`AuthLayer::strong`].
-    pub fn strong(mut self) -> Self {
-        self.config.freshness = Freshness::Strong;
+    pub fn strong(self) -> Self {
+        self.fresher_than(Duration::ZERO)
+    }
+
+    /// Lets this node decide only by a revocation log that it knew at most `age` ago: see
+    /// [`AuthLayer::fresher_than`].
+    pub fn fresher_than(mut self, age: Duration) -> Self {
+        self.config.freshness = Freshness::Within(age);
         self
     }
 

@@ -1,6 +1,6 @@
 //! The layer, and constructors of the layers that reject requests as it does.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tower::Layer;
 
@@ -61,8 +61,34 @@ impl<C> AuthLayer<C> {
     /// axum::Router::new().route("/me", get("hello")).route_layer(auth).merge(transfer)
     /// # }
     /// ```
-    pub fn strong(mut self) -> Self {
-        Arc::make_mut(&mut self.config).freshness = Freshness::Strong;
+    pub fn strong(self) -> Self {
+        self.fresher_than(Duration::ZERO)
+    }
+
+    /// Lets this node decide only by a revocation log that it knew as a whole at most `age` ago.
+    /// Otherwise the request asks the store. Of several calls, the last one counts.
+    ///
+    /// It tightens [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness) for some
+    /// routes, for example those that change a password. An `age` of that bound or longer changes
+    /// nothing, and neither does any under `Consistency::Strong` or `TokenPolicy::Stateless`. An
+    /// `age` of zero is [`strong`](Self::strong). A node reads the log at each
+    /// [`poll_interval`](crate::tokens::TokenServiceBuilder::poll_interval), so with a shorter `age`
+    /// most requests ask the store.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_bearer::{AuthLayer, TokenService};
+    /// # fn router(tokens: TokenService) -> axum::Router {
+    /// # use axum::routing::{get, post};
+    /// let auth = AuthLayer::new(tokens);
+    /// let account = axum::Router::new()
+    ///     .route("/account", post("done"))
+    ///     .route_layer(auth.clone().fresher_than(Duration::from_millis(200)));
+    /// axum::Router::new().route("/me", get("hello")).route_layer(auth).merge(account)
+    /// # }
+    /// ```
+    pub fn fresher_than(mut self, age: Duration) -> Self {
+        Arc::make_mut(&mut self.config).freshness = Freshness::Within(age);
         self
     }
 

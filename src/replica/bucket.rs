@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    causal::HeldSubjects,
     deny_set::{DenySet, EPOCH_LOCAL, EPOCH_LOST, EPOCH_PENDING, EntryName, LAST_EPOCH, NameHasher},
     history::{Gap, Horizon, Lost},
     lease::{Leased, nanos},
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    store::{LogEntry, LogPage, LogPosition, Revocation, ServerId},
+    store::{LogEntry, LogPage, LogPosition, LogStamp, Revocation, ServerId},
 };
 
 /// Maximum of entries that are applied under one write lock, because requests wait for the lock.
@@ -65,6 +66,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(in crate::replica) struct BucketData {
     deny_set: DenySet,
+    held: HeldSubjects,
     bounds: Bounds,
     /// The count of eras when the current one began.
     era_began: u64,
@@ -108,7 +110,8 @@ impl Bucket {
     ) -> Verdict {
         let is_revoked = |data: &BucketData| data.revokes(names, generation);
         let is_covered = |data: &BucketData| data.covers(times.issued_at, self.config.margin);
-        let (verdict, version) = self.verdict(times, now, is_revoked, is_covered);
+        let is_held = |data: &BucketData| data.held.contain(names.subject.hash);
+        let (verdict, version) = self.verdict(times, now, is_revoked, is_covered, is_held);
         if verdict == Verdict::Accepted {
             // Relaxed, because each verdict stays true for the version that is noted with it.
             note.store(version, Ordering::Relaxed);
@@ -126,7 +129,7 @@ impl Bucket {
         // The earliest moment at which it may have been issued, as the issuer's clock may be fast.
         let issued_at = times.issued_at.saturating_sub(self.config.leeway);
         let is_revoked = |data: &BucketData| data.revokes_external(name, issued_at);
-        self.verdict(times, now, is_revoked, |data| data.covers_external(issued_at)).0
+        self.verdict(times, now, is_revoked, |data| data.covers_external(issued_at), |_| false).0
     }
 
     /// Returns the verdict, and the version of the data that it was reached by.
@@ -136,14 +139,15 @@ impl Bucket {
         now: impl FnOnce() -> u64,
         is_revoked: impl FnOnce(&BucketData) -> bool,
         is_covered: impl FnOnce(&BucketData) -> bool,
+        is_held: impl FnOnce(&BucketData) -> bool,
     ) -> (Verdict, u64) {
         let look = |data: &BucketData, version| {
             let may_cover = times.lifetime <= data.bounds.keep;
             let is_covered = may_cover && (is_covered(data) || data.is_covered_by(times.alive));
-            (is_revoked(data), is_covered, version)
+            (is_revoked(data), is_covered, is_held(data), version)
         };
-        let ((is_revoked, is_covered, version), may_decide) = self.data.read(look, now);
-        let verdict = match (is_revoked, may_decide, is_covered) {
+        let ((is_revoked, is_covered, is_held, version), has_lease) = self.data.read(look, now);
+        let verdict = match (is_revoked, has_lease && !is_held, is_covered) {
             (true, _, _) => Verdict::Refused,
             (false, true, true) => Verdict::Accepted,
             (false, true, false) => Verdict::BeforeHorizon,
@@ -204,6 +208,23 @@ impl Bucket {
         if !reader.has_passed(position) {
             self.require_later_read(&mut reader);
         }
+    }
+
+    /// Settles the stamp of a token that this node sees for the first time. Unless it was settled
+    /// before, the store decides about the subject until a later read: no request that starts from
+    /// now on is answered by data that may lack the stamp's entry. Returns true if it was new.
+    ///
+    /// Only the subject is held, because only its revocations are at stake. *If the lease of the
+    /// bucket ended, a client that logs out and in again would make the node ask about all users of
+    /// the bucket.*
+    pub(super) fn settle(&self, stamp: LogStamp, subject: u32) -> bool {
+        let mut reader = self.reader();
+        let Some(read) = reader.settle(stamp, self.config.margin) else { return false };
+        let is_held = self.data.mutate(|data| data.held.hold(subject, read));
+        if !is_held {
+            self.require_later_read(&mut reader);
+        }
+        true
     }
 
     /// Ends the lease, because the page of this bucket is unreadable. Only a later read grants
@@ -295,7 +316,7 @@ impl Bucket {
         now: Timestamp,
         skipped: u32,
     ) -> (Outcome, Vec<LogEntry>) {
-        let Change { epoch, broke, entries, again, bounds, lease, known, more, overdue, lost } = change;
+        let Change { epoch, broke, entries, again, bounds, lease, known, settles, more, overdue, lost } = change;
         let Ok(()) = self.data.apply_page(
             broke.is_some(),
             |data| {
@@ -305,6 +326,10 @@ impl Bucket {
                 }
                 if let Some(bounds) = bounds {
                     data.mutate_if_changed(|data| ((), data.set_bounds(bounds, &self.config.eras)));
+                }
+                // After the entries, which decide from now on.
+                if let Some(read) = settles {
+                    data.mutate_if_changed(|data| (data.held.release(read), false));
                 }
                 Ok::<(), std::convert::Infallible>(())
             },
@@ -378,8 +403,13 @@ impl Bucket {
     /// version, which is loaded **after** the time. If the version is the same as at an earlier
     /// call, the deny set covered the same tokens at that time.
     pub(super) fn known(&self) -> (u64, u64) {
-        let known = self.known.load(Ordering::Acquire);
+        let known = self.known_as_of();
         (known, self.look(|data| data.coverage))
+    }
+
+    /// Returns the time up to which the node has applied every revocation. Takes no lock.
+    pub(super) fn known_as_of(&self) -> u64 {
+        self.known.load(Ordering::Acquire)
     }
 
     /// Looks at a token of this service for an open stream, with or without a lease.
@@ -436,6 +466,7 @@ impl BucketData {
         let horizon = Horizon { since: never, own: never, external: never, gap: None };
         Self {
             deny_set: DenySet::new(hasher, max_bytes),
+            held: HeldSubjects::default(),
             bounds: Bounds { horizon, keep: Duration::ZERO, era: Era::default() },
             era_began: u64::MAX,
             coverage: 1,

@@ -33,12 +33,13 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
+    causal::SettledStamps,
     deny_set::LAST_EPOCH,
     history::{BackPage, Head, History, Horizon, Link, Lost, Step},
 };
 use crate::{
     clock::Timestamp,
-    store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, Revocation, ServerId},
+    store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, LogStamp, Revocation, ServerId},
 };
 
 /// Maximum of this node's revocations that the reader expects in the log. More of them count as
@@ -77,6 +78,7 @@ pub(super) struct LogReader {
     /// Count of pages in a row that did not reach the end.
     behind: u32,
     pending: VecDeque<PendingRevocation>,
+    stamps: SettledStamps,
 }
 
 /// A revocation of this node whose entry the reader has not found yet.
@@ -105,6 +107,8 @@ pub(super) struct PendingRead {
     number: u64,
     began: Duration,
     pub(super) query: LogQuery,
+    /// The store's time on the newest page before this read.
+    before: Timestamp,
 }
 
 /// A read backwards whose page is awaited.
@@ -144,6 +148,8 @@ pub(super) struct Change {
     pub(super) lease: Option<Duration>,
     /// The node has applied every revocation up to this time, by the clock of the reads.
     pub(super) known: Option<Duration>,
+    /// The number of this read, if it ends the holds of stamps that were seen before it began.
+    pub(super) settles: Option<u64>,
     /// The task reads the next page at once.
     pub(super) more: bool,
     /// This node's revocations that the read should have found. The store has lost them.
@@ -193,6 +199,7 @@ impl LogReader {
             started: 0,
             behind: 0,
             pending: VecDeque::new(),
+            stamps: SettledStamps::default(),
         }
     }
 
@@ -230,7 +237,7 @@ impl LogReader {
             Some(last) => LogQuery::after(last.cursor.clone()).limit(limit),
             None => LogQuery::newest(),
         };
-        PendingRead { number: self.started, began: now, query }
+        PendingRead { number: self.started, began: now, query, before: self.stamps.newest() }
     }
 
     /// Starts the next read backwards. Returns `None` if reading back has ended.
@@ -249,6 +256,16 @@ impl LogReader {
     /// caller ends the present lease.
     pub(super) fn require_later_read(&mut self) {
         self.void_up_to = self.started;
+    }
+
+    /// Settles the stamp of a token. Returns `None` if it was settled before. Otherwise returns the
+    /// number of the last read that may lack its entry.
+    pub(super) fn settle(&mut self, stamp: LogStamp, margin: Duration) -> Option<u64> {
+        let is_new = !self.stamps.contain(stamp, margin);
+        is_new.then(|| {
+            self.stamps.add(stamp);
+            self.started
+        })
     }
 
     /// Returns true if the entry at this position is applied, or is older than the head where the
@@ -276,6 +293,7 @@ impl LogReader {
         if self.open.take_if(|open| *open == read.number).is_none() {
             return Change::default();
         }
+        self.stamps.note_page(page.now);
         if self.last.is_none() {
             return self.start_at_head(read, page, wall);
         }
@@ -299,6 +317,9 @@ impl LogReader {
         // Until then, another node may have opened sessions on the replaced server.
         let own = if self.is_broken() { since.saturating_add(max_failover) } else { since };
         let horizon = Horizon { since, own, external: wall.max(now), gap: None };
+        if let Some(entry) = &newest {
+            self.stamps.add(entry.into());
+        }
         let previous = newest.as_ref().map(|entry| (entry.previous.clone(), entry.previous_at));
         let last =
             LastEntry { incarnation, sequence: step.sequence, nonce: step.nonce.clone(), previous, cursor: next };
@@ -349,6 +370,7 @@ impl LogReader {
         (self.server, self.connection) = (server, page.connection);
         for entry in &entries {
             self.history.advance(Step::of(entry));
+            self.stamps.add(entry.into());
         }
         let entries = entries.into_iter().map(|entry| self.extend_until(entry)).collect();
         if is_at_end {
@@ -370,6 +392,7 @@ impl LogReader {
         entries: Vec<LogEntry>,
         lost: Option<Lost>,
     ) -> Change {
+        self.stamps.note_complete(read.before);
         let again = self.read_again();
         let is_known = read.number > self.void_up_to;
         let may_decide = !self.staleness.is_zero() && max_staleness >= self.staleness && is_known;
@@ -382,6 +405,7 @@ impl LogReader {
             bounds: self.bounds(),
             lease: may_decide.then(|| read.began.saturating_add(self.staleness)),
             known: is_known.then_some(read.began),
+            settles: Some(read.number),
             more: false,
             lost,
         }

@@ -59,6 +59,7 @@
 //! | `republish`, `status`, `notices` | repair of losses; state, log messages and notices |
 
 mod bucket;
+mod causal;
 mod deny_set;
 mod history;
 mod horizon_checks;

@@ -25,8 +25,8 @@ use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     ids::{SessionId, Subject},
     store::{
-        Denylist, ExternalId, ExternalName, LogEntry, LogFeed, LogPage, LogPosition, Logged, Revocation, RevocationLog,
-        ServerId, SessionStore, bell::Bell,
+        Denylist, ExternalId, ExternalName, LogEntry, LogFeed, LogPage, LogPosition, LogStamp, Logged, Revocation,
+        RevocationLog, ServerId, SessionStore, bell::Bell,
     },
 };
 
@@ -229,6 +229,21 @@ impl Replica {
         }
     }
 
+    /// Returns the result of `look`, and true if every revocation that matters to the token was
+    /// applied as of a moment at most `age` ago. Zero is never fresh enough.
+    ///
+    /// The moment is loaded before the look, and the clock is read after it, as for a lease.
+    pub(crate) fn look_within<T>(&self, age: Duration, route: &Route, look: impl FnOnce() -> T) -> (T, bool) {
+        let known_of = |number: u32| self.bucket(number).map_or(0, Bucket::known_as_of);
+        let known = match route {
+            Route::Session(route) => known_of(route.bucket),
+            Route::External(routes) => routes.iter().map(|route| known_of(route.name.bucket)).min().unwrap_or(0),
+        };
+        let found = look();
+        let is_fresh = !age.is_zero() && nanos(self.clock.elapsed()).saturating_sub(known) <= nanos(age);
+        (found, is_fresh)
+    }
+
     /// Returns the verdict on a token. Does no I/O.
     ///
     /// `alive` is the store's last confirmation that the token is not revoked. If that confirmation
@@ -425,6 +440,17 @@ impl Replica {
             bucket.require_position(position);
         }
         self.wake_reader_of(position.bucket);
+    }
+
+    /// Settles the stamp of a token that was not verified before: see [`Bucket::settle`]. Wakes the
+    /// task if the stamp was new.
+    pub(crate) fn settle(&self, route: &Route, stamp: LogStamp) {
+        if let Route::Session(route) = route
+            && self.decides()
+            && self.bucket(route.bucket).is_some_and(|bucket| bucket.settle(stamp, route.subject))
+        {
+            self.wake_reader_of(route.bucket);
+        }
     }
 
     /// Returns true if the entry at this position of the log has been applied.

@@ -54,8 +54,8 @@ pub use self::memory::MemoryStore;
 pub(crate) use self::model::LogPart;
 pub use self::model::{
     Checked, Denial, DenyQuery, DenyRequest, ExternalId, ExternalName, InvalidLogPosition, KeptLonger, LogCursor,
-    LogEntry, LogPage, LogPosition, LogQuery, Logged, OpenSession, Opened, Page, Revocation, Revoked, RotateRefresh,
-    Rotated, ServerId, SessionPage, SessionRecord, SessionState, Successor,
+    LogEntry, LogPage, LogPosition, LogQuery, LogStamp, Logged, OpenSession, Opened, Page, Revocation, Revoked,
+    RotateRefresh, Rotated, ServerId, SessionPage, SessionRecord, SessionState, Successor,
 };
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
@@ -168,6 +168,12 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 /// * After that, and after its own end, a session may be [`Unknown`](SessionState::Unknown), which
 ///   a service rejects too. The store removes such records by itself, for example a few at each
 ///   change.
+///
+/// **Optional**
+///
+/// * A store with a log may answer [`Successor::last_revocation`], for [`open`](Self::open) too. It
+///   then keeps the stamp of the user's last entry with the user's record. Without it, all else
+///   works.
 ///
 /// The suite of the `conformance` module (feature `conformance`) checks all of this that a caller
 /// can observe. It allows 60 s for each of its rules.

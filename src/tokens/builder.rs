@@ -157,7 +157,7 @@ impl TokenServiceBuilder<NoClaims> {
     /// [`on_refresh`](Self::on_refresh) and [`validator`](Self::validator).
     ///
     /// `D` must serialize to a JSON object without reserved names (`iss`, `sub`, `aud`, `exp`,
-    /// `iat`, `nbf`, `jti`, `type`, `sid`, `gen`, `scope`, `client_id`, `atl`, `cnf`).
+    /// `iat`, `nbf`, `jti`, `type`, `sid`, `gen`, `scope`, `client_id`, `atl`, `cnf`, `tb_stamp`).
     /// [`build`](Self::build) checks the fields of a struct with derived `Deserialize`. It cannot
     /// see the names in flattened fields, maps, untagged enums and manual implementations. There
     /// the first login fails.

@@ -31,7 +31,7 @@ use crate::{
     error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
     replica::{Alive, Bearer, Replica, Route, Verdict},
-    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, ServerId, SessionState},
+    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, LogStamp, ServerId, SessionState},
 };
 
 /// The source that decides whether a token is revoked.
@@ -39,8 +39,14 @@ use crate::{
 pub(crate) enum Freshness {
     /// The configured source: the replica while it has a lease, otherwise the store.
     AsConfigured,
+    /// The replica as well, but only if it knew the whole log at most this long ago. Zero: always
+    /// the store.
+    Within(Duration),
+}
+
+impl Freshness {
     /// Always the store.
-    Strong,
+    pub(crate) const STRONG: Self = Self::Within(Duration::ZERO);
 }
 
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
@@ -100,7 +106,7 @@ impl CheckOptions {
     /// Returns true if the replica may decide. It cannot decide about refresh tokens: the log does
     /// not record which of a session's refresh tokens is the newest.
     fn may_be_decided_here(self) -> bool {
-        self.is_access() && self.freshness == Freshness::AsConfigured
+        self.is_access() && self.freshness != Freshness::STRONG
     }
 }
 
@@ -164,7 +170,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         }
         let options = CheckOptions { token_type: TokenType::Access, freshness };
         // The fast path: most requests take it under bounded staleness.
-        if options.may_be_decided_here() && self.still_accepts(&token) {
+        if options.may_be_decided_here() && self.still_accepts(&token, options.freshness) {
             return Lookup::Hit(AccessCheck::Done(self.validate(token.claims, options)));
         }
         let check = self.check_revocation(token, Some(key), false, options);
@@ -186,6 +192,12 @@ impl<C: Send + Sync + 'static> Checker<C> {
             let key = miss.0.filter(|key| key.version() == keyring.version);
             let claims = self.verify(&keyring, token, token_type)?;
             let route = self.route(&claims)?;
+            // Before the token is cached: a cached one costs nothing.
+            if let (TokenType::Access, Some(replica), Some(route)) = (token_type, &self.replica, &route)
+                && let Some(stamp) = claims.stamp()
+            {
+                replica.settle(route, LogStamp::of_text(stamp));
+            }
             let token = VerifiedToken { claims, route, alive: Alive::default() };
             self.check_revocation(token, key, true, CheckOptions { token_type, freshness })
         };
@@ -200,7 +212,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         is_new: bool,
         options: CheckOptions,
     ) -> Result<AccessCheck<C>, Error> {
-        let verdict = self.local_verdict(&token)?;
+        let verdict = self.local_verdict(&token, options.freshness)?;
         let reply = match verdict {
             LocalVerdict::Accepted if options.may_be_decided_here() => None,
             _ => {
@@ -266,22 +278,34 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns true if the replica has accepted this token and has learned nothing since.
+    /// Returns true if the replica has accepted this token, has learned nothing since, and is as
+    /// fresh as the route demands.
     #[inline]
-    fn still_accepts(&self, token: &VerifiedToken<C>) -> bool {
-        match (&self.replica, &token.route) {
-            (Some(replica), Some(route)) => replica.still_accepts(route, token.claims.memo()),
-            _ => false,
+    fn still_accepts(&self, token: &VerifiedToken<C>, freshness: Freshness) -> bool {
+        let (Some(replica), Some(route)) = (&self.replica, &token.route) else { return false };
+        let accepts = || replica.still_accepts(route, token.claims.memo());
+        match freshness {
+            Freshness::AsConfigured => accepts(),
+            Freshness::Within(age) => replica.look_within(age, route, accepts) == (true, true),
         }
     }
 
-    fn local_verdict(&self, token: &VerifiedToken<C>) -> Result<LocalVerdict, TokenError> {
+    fn local_verdict(&self, token: &VerifiedToken<C>, freshness: Freshness) -> Result<LocalVerdict, TokenError> {
         let VerifiedToken { claims, route, alive } = token;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(LocalVerdict::Unknown) };
-        if self.still_accepts(token) {
+        if self.still_accepts(token, freshness) {
             return Ok(LocalVerdict::Accepted);
         }
-        match replica.verdict(route, &self.bearer(claims)?, *alive, claims.memo()) {
+        let bearer = self.bearer(claims)?;
+        let look = || replica.verdict(route, &bearer, *alive, claims.memo());
+        let verdict = match freshness {
+            Freshness::AsConfigured => look(),
+            Freshness::Within(age) => match replica.look_within(age, route, look) {
+                (Verdict::Accepted | Verdict::BeforeHorizon, false) => Verdict::Unknown,
+                (verdict, _) => verdict,
+            },
+        };
+        match verdict {
             Verdict::Refused => Err(revoked(claims, None)),
             Verdict::Accepted => Ok(LocalVerdict::Accepted),
             Verdict::BeforeHorizon => Ok(LocalVerdict::BeforeHorizon),

@@ -18,7 +18,7 @@ use crate::{
     ids::{SessionId, Subject, is_id},
     jwt::Scope,
     replica::Replica,
-    store::{OpenSession, Opened, SessionStore},
+    store::{LogStamp, OpenSession, Opened, SessionStore},
 };
 
 /// The maximum length of a session's label, in bytes.
@@ -120,7 +120,7 @@ impl Issuer {
             label: session.label.clone(),
         };
         match self.store.open(open).await? {
-            Opened::Opened { now, generation, refresh_end, evicted } => {
+            Opened::Opened { now, generation, refresh_end, evicted, last_revocation } => {
                 for session_id in evicted {
                     self.session_ended(&session.subject, &session_id, now);
                     self.events.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
@@ -129,7 +129,7 @@ impl Issuer {
                 if refresh_end.as_secs() <= now.as_secs() {
                     return Err(StoreError::new(StoreErrorKind::Untrusted).into());
                 }
-                Ok(OpenedSession { sid, now, generation, refresh_end })
+                Ok(OpenedSession { sid, now, generation, refresh_end, last_revocation })
             }
             Opened::Superseded { .. } => Err(Error::LoginSuperseded),
             // 128 random bits do not repeat: a store that reports a repetition cannot be trusted.
@@ -143,6 +143,7 @@ struct OpenedSession {
     now: Timestamp,
     generation: u64,
     refresh_end: Timestamp,
+    last_revocation: Option<LogStamp>,
 }
 
 impl OpenedSession {
@@ -156,6 +157,7 @@ impl OpenedSession {
             session_end: self.refresh_end,
             access_lifetime,
             now: self.now,
+            last_revocation: self.last_revocation,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     error::{Error, TokenError},
     ids::{SessionId, Subject, TokenId},
     jwt::{JwtClaims, Scope, SigningKey, TokenType, Validation},
+    store::LogStamp,
 };
 
 /// The claims that all tokens of a service share, and the rules for tokens.
@@ -54,6 +55,8 @@ pub(crate) struct Identity<'a> {
     pub(super) access_lifetime: Duration,
     /// The store's time of its answer.
     pub(super) now: Timestamp,
+    /// The stamp of the subject's last revocation, if some node may not have applied it.
+    pub(super) last_revocation: Option<LogStamp>,
 }
 
 impl Identity<'_> {
@@ -94,10 +97,14 @@ impl Mint<'_> {
             session_end: Timestamp::END_OF_TIME,
             access_lifetime: LONGEST_LIFETIME,
             now: Timestamp::default(),
+            last_revocation: None,
         };
         // The longest `jti` that this service makes: stem, random part and suffix.
         let jti = TokenId::from(format!("{}.{sid}.a", identity.token_id_stem()));
+        let stamp = LogStamp::new(Timestamp::END_OF_TIME, "").to_text();
         let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
+        // Access tokens carry the stamp, and refresh tokens the lifetime. One check covers both.
+        let claims = claims.with_stamp(Some(stamp));
         if !self.rules.validation.has_required(&claims) {
             return Err(Error::Issue(
                 "its tokens would lack a claim of `require_claims` and be refused; add the claim".into(),
@@ -182,6 +189,8 @@ impl Mint<'_> {
         }
         if token_type == TokenType::Refresh {
             claims = claims.with_access_lifetime(identity.access_lifetime);
+        } else {
+            claims = claims.with_stamp(identity.last_revocation.map(LogStamp::to_text));
         }
         claims
     }

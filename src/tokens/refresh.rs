@@ -245,6 +245,7 @@ impl<C: Serialize> Exchange<'_, C> {
         let identity = Identity {
             counter: successor.counter,
             issued_at: successor.issued_at,
+            last_revocation: successor.last_revocation,
             ..self.identity(successor.now, successor.generation, successor.refresh_end)
         };
         identity.has_time_left()?;
@@ -279,6 +280,8 @@ impl<C: Serialize> Exchange<'_, C> {
             session_end,
             access_lifetime: self.access_lifetime(),
             now,
+            // A check does not answer it.
+            last_revocation: None,
         }
     }
 

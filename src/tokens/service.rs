@@ -108,7 +108,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// As [`validate_token`](Self::validate_token).
     pub async fn validate_token_strong(&self, token: &str, expected: TokenType) -> Result<Claims<C>, Error> {
-        self.validate(token, expected, Freshness::Strong).await
+        self.validate(token, expected, Freshness::STRONG).await
     }
 
     /// Checks verified claims again, as the middleware would check their token now. The check

@@ -209,8 +209,23 @@ struct Flattened {
 
 #[tokio::test]
 async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
-    let reserved =
-        ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"];
+    let reserved = [
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "iat",
+        "nbf",
+        "jti",
+        "type",
+        "sid",
+        "gen",
+        "scope",
+        "client_id",
+        "atl",
+        "cnf",
+        "tb_stamp",
+    ];
     let fixture = Fixture::new();
     let tokens = builder(&fixture.clock).store(fixture.store.clone()).claims::<Value>().build().unwrap();
     let mut attempts =

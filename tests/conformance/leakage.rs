@@ -286,6 +286,25 @@ async fn lek_03_no_error_nor_any_of_its_sources_shows_a_token_a_claim_a_key_or_a
     secrets.must_not_be_in("an error", &texts.0);
 }
 
+/// The claims that the crate itself reads or writes.
+const RESERVED: [&str; 15] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "type",
+    "sid",
+    "gen",
+    "scope",
+    "client_id",
+    "atl",
+    "cnf",
+    "tb_stamp",
+];
+
 /// Adds every variant of [`TokenError`], from tokens with marked claims, because errors of serde
 /// can quote values.
 async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
@@ -298,9 +317,7 @@ async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     let claims = support::fixture::read_part(&fixture.access("read").await, 1);
     let marker = "a marked claim that no error may show";
     secrets.add("a claim", marker);
-    for name in
-        ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "type", "sid", "gen", "scope", "client_id", "atl", "cnf"]
-    {
+    for name in RESERVED {
         for value in [json!(marker), json!({ marker: marker }), json!([marker, 1]), json!([[marker]])] {
             let mut claims = claims.clone();
             claims[name] = value;

@@ -6,6 +6,7 @@
 mod support;
 
 mod bounded_staleness;
+mod causal;
 #[cfg(feature = "tracing")]
 mod events;
 #[cfg(feature = "sentinel")]

@@ -198,6 +198,86 @@ async fn strong_asks_the_store_whatever_is_configured() {
     assert_revoked(fixture.tokens.validate_token_strong(token, TokenType::Access).await);
 }
 
+#[tokio::test]
+async fn a_route_that_demands_freshness_decides_within_it_and_asks_beyond_it() {
+    let fixture = leased().await;
+    let (here, gone) = (pair(&fixture.tokens).await, pair(&fixture.tokens).await);
+    let (other, _) = other_node(&fixture, |builder| builder);
+    cut_off(&fixture).await;
+    other.revoke_session("42", gone.session_id()).await.unwrap();
+    let layer = AuthLayer::new(fixture.tokens.clone());
+    let age = Duration::from_millis(300);
+    let status = async |layer: &AuthLayer, token: &str| {
+        let request = http::Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+        layer.layer(service_fn(hello)).oneshot(request).await.unwrap().status().as_u16()
+    };
+    // Each call twice: the second one takes the path of a token that was accepted before.
+    let here = here.access().as_str();
+    let asked = fixture.store.checks();
+    fixture.clock.advance(age);
+    for _ in 0..2 {
+        assert_eq!(status(&layer.clone().fresher_than(age), here).await, 200);
+    }
+    assert_eq!(fixture.store.checks(), asked, "just within");
+    fixture.clock.advance(Duration::from_millis(1));
+    for asks in 1..=2 {
+        assert_eq!(status(&layer.clone().fresher_than(age), here).await, 200);
+        assert_eq!(fixture.store.checks(), asked + asks, "just beyond");
+    }
+    // Other routes still decide by the lease, and so does a route whose demand is weaker.
+    for lax in [layer.clone(), layer.clone().fresher_than(D), layer.clone().strong().fresher_than(Duration::MAX)] {
+        assert_eq!(status(&lax, gone.access().as_str()).await, 200);
+    }
+    assert_eq!(fixture.store.checks(), asked + 2);
+    let strong = AuthLayer::builder(fixture.tokens.clone()).fresher_than(Duration::ZERO).build().unwrap();
+    assert_eq!(status(&strong, here).await, 200);
+    assert_eq!(fixture.store.checks(), asked + 3);
+    let demanding = AuthLayer::builder(fixture.tokens.clone()).fresher_than(age).build().unwrap();
+    assert_eq!(status(&demanding, gone.access().as_str()).await, 401);
+}
+
+#[tokio::test]
+async fn freshness_counts_for_tokens_of_other_issuers_and_changes_nothing_where_the_store_decides() {
+    let fixture = Fixture::with(bounded);
+    let denylist = |builder: TokenServiceBuilder| builder.policy(TokenPolicy::Denylist);
+    let (node, clock) = other_node(&fixture, denylist);
+    reaches(&node, ReplicaState::Leased).await;
+    // Later than the creation of the store plus the leeway.
+    for clock in [&fixture.clock, &clock] {
+        clock.advance(60 * D);
+    }
+    reaches(&node, ReplicaState::Leased).await;
+    reaches(&fixture.tokens, ReplicaState::Leased).await;
+    let pair = pair(&fixture.tokens).await;
+    fixture.store.answer_only("log", Behaviour::Hangs);
+    eventually("the next reads of the log hang", async || (fixture.store.waiting() > 1).then_some(())).await;
+    let age = Duration::from_millis(300);
+    let status = async |layer: AuthLayer| {
+        let token = pair.access().as_str();
+        let request = http::Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+        layer.layer(service_fn(hello)).oneshot(request).await.unwrap().status().as_u16()
+    };
+    let layer = AuthLayer::new(node.clone()).fresher_than(age);
+    let asked = fixture.store.checks();
+    clock.advance(age);
+    assert_eq!(status(layer.clone()).await, 200);
+    assert_eq!(fixture.store.checks(), asked, "just within");
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(status(layer).await, 200);
+    assert_eq!(fixture.store.checks(), asked + 1, "just beyond");
+
+    let stateless = TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless);
+    let stateless = stateless.issuer(ISSUER).audience(AUDIENCE).clock(clock.clone()).build().unwrap();
+    assert_eq!(status(AuthLayer::new(stateless).fresher_than(age)).await, 200);
+    let strong = Fixture::with(|builder| builder);
+    let token = crate::pair(&strong.tokens).await;
+    let request = http::Request::get("/").header("authorization", format!("Bearer {}", token.access().as_str()));
+    let layer = AuthLayer::new(strong.tokens.clone()).fresher_than(Duration::MAX);
+    let asked = strong.store.checks();
+    let response = layer.layer(service_fn(hello)).oneshot(request.body(()).unwrap()).await.unwrap();
+    assert_eq!((response.status().as_u16(), strong.store.checks()), (200, asked + 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn everywhere_waits_as_long_as_any_node_may_decide_by_old_knowledge() {
     let store = Arc::new(MemoryStore::default());

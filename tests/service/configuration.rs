@@ -73,6 +73,7 @@ fn what_cannot_work_is_refused_by_name() {
         ("max_sessions", "zero", good().max_sessions(0)),
         ("max_sessions", "without sessions of our own", good().verify_only().max_sessions(1)),
         ("require_claims", "which access tokens never have", good().require_claims(["atl"])),
+        ("require_claims", "which few access tokens have", good().require_claims(["tb_stamp"])),
         ("on_refresh", "never asked: only verifies", good().verify_only().on_refresh(renew)),
         ("on_refresh", "never asked: another issuer's", good().policy(TokenPolicy::Denylist).on_refresh(renew)),
         ("on_refresh", "before claims", good().on_refresh(renew).claims::<NoClaims>()),

@@ -8,6 +8,7 @@ mod support;
 
 mod bounded_staleness;
 mod cache;
+mod causal;
 mod changed_claims;
 mod configuration;
 mod dependencies;

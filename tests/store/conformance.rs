@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tower_bearer::store::{
-    MemoryStore, SessionState, SessionStore,
+    LogStamp, MemoryStore, Opened, SessionState, SessionStore,
     conformance::{self, Part},
 };
 
@@ -33,10 +33,11 @@ async fn the_redis_store_conforms() {
 type Fault = fn(AlteredStore) -> AlteredStore;
 
 /// For each part a fault, the parts to check, and a rule that the fault breaks.
-const FAULTS: [(Fault, &[Part], &str); 5] = [
+const FAULTS: [(Fault, &[Part], &str); 6] = [
     (forgets_sessions, &[Part::Sessions], "an_opened_session_is_active"),
     (hides_entries, &[Part::Log], "the_log_is_dense_and_chained"),
     (names_no_time, &[Part::Log], "the_log_tells_for_how_long_it_is_kept"),
+    (stamps_any_entry, &[Part::Log], "a_stamp_is_that_of_the_users_last_entry"),
     (denies_nothing, &[Part::Denylist], "a_denied_token_is_denied"),
     (hides_entries, &[Part::Log, Part::Denylist], "a_denial_is_logged"),
 ];
@@ -63,6 +64,16 @@ fn names_no_time(store: AlteredStore) -> AlteredStore {
         page
     };
     AlteredStore { page, ..store }
+}
+
+fn stamps_any_entry(store: AlteredStore) -> AlteredStore {
+    let opened = |mut opened: Opened| {
+        if let Opened::Opened { now, last_revocation, .. } = &mut opened {
+            *last_revocation = Some(LogStamp::new(*now, "any"));
+        }
+        opened
+    };
+    AlteredStore { opened, ..store }
 }
 
 fn denies_nothing(store: AlteredStore) -> AlteredStore {

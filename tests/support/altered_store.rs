@@ -17,6 +17,7 @@ pub struct AlteredStore {
     pub memory: MemoryStore,
     pub has_log: bool,
     pub failover_bound: Result<Duration, String>,
+    pub opened: fn(Opened) -> Opened,
     /// Alters the answer to a check of the token with this id.
     pub checked: fn(&TokenId, Checked) -> Checked,
     /// Alters the confirmation of each revocation and denial.
@@ -31,6 +32,7 @@ impl AlteredStore {
             failover_bound: memory.failover_bound(),
             memory,
             has_log: true,
+            opened: |opened| opened,
             checked: |_, checked| checked,
             revoked: |revoked| revoked,
             page: |page| page,
@@ -63,7 +65,7 @@ fn alter<T>(answer: StoreAnswer<T>, change: impl FnOnce(T) -> T) -> StoreAnswer<
 
 impl SessionStore for AlteredStore {
     fn open(&self, open: OpenSession) -> StoreAnswer<Opened> {
-        self.memory.open(open)
+        alter(self.memory.open(open), self.opened)
     }
 
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {

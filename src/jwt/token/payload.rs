@@ -44,6 +44,7 @@ pub(crate) struct Payload {
     pub(crate) scope: Option<Scope>,
     pub(crate) client_id: Option<String>,
     pub(crate) access_lifetime: Option<Duration>,
+    pub(crate) stamp: Option<Box<str>>,
     pub(crate) custom: RawClaims,
 }
 
@@ -69,6 +70,7 @@ impl Payload {
             "scope" => self.scope.is_some(),
             "client_id" => self.client_id.is_some(),
             "atl" => self.access_lifetime.is_some() || self.custom.contains_key("atl"),
+            "tb_stamp" => self.stamp.is_some(),
             custom => self.custom.contains_key(custom),
         }
     }
@@ -111,6 +113,14 @@ impl<'de> FromMembers<'de> for Payload {
                 }
                 other => drop(self.custom.insert(name.to_owned(), other)),
             },
+            // `tb_stamp` is opaque here. A value that is no stamp is no error: its reader takes any
+            // text for the stamp of an entry that it does not know.
+            "tb_stamp" => {
+                self.stamp = Some(match map.next_value::<Value>()? {
+                    Value::String(text) => text.into(),
+                    other => other.to_string().into(),
+                });
+            }
             // `cnf` binds the token to a key. The crate cannot check a proof of that key, so it
             // must refuse (RFC 7800, RFC 9449 section 7.2).
             "cnf" => return json::refuse(map, "bound to a key"),

@@ -326,6 +326,7 @@ rules! {
         endings {
             evictions_are_logged,
             reuse_is_logged,
+            a_stamp_is_that_of_the_users_last_entry,
             a_repeated_revocation_writes_nothing_and_names_the_first_entry,
             what_ended_with_all_sessions_needs_no_entry_of_its_own,
             a_revocation_that_finds_nothing_is_logged,

@@ -13,8 +13,8 @@ use crate::{
     clock::Timestamp,
     ids::{SessionId, Subject, TokenId},
     store::{
-        Denylist, Logged, OpenSession, Opened, Page, RevocationLog, Revoked, RotateRefresh, Rotated, SessionRecord,
-        SessionState, SessionStore, Successor,
+        Denylist, LogStamp, Logged, OpenSession, Opened, Page, RevocationLog, Revoked, RotateRefresh, Rotated,
+        SessionRecord, SessionState, SessionStore, Successor,
     },
 };
 
@@ -40,6 +40,7 @@ pub(super) struct Opening {
     pub(super) generation: u64,
     pub(super) refresh_end: Timestamp,
     pub(super) evicted: Vec<SessionId>,
+    pub(super) last_revocation: Option<LogStamp>,
 }
 
 impl User {
@@ -83,8 +84,8 @@ impl User {
 
     pub(super) async fn open_as(&self, open: OpenSession) -> Outcome<Opening> {
         match self.store.open(open.clone()).await? {
-            Opened::Opened { now, generation, refresh_end, evicted } => {
-                Ok(Opening { now, generation, refresh_end, evicted })
+            Opened::Opened { now, generation, refresh_end, evicted, last_revocation } => {
+                Ok(Opening { now, generation, refresh_end, evicted, last_revocation })
             }
             refused => Err(Broken(format!("{open:?} was answered with {refused:?}"))),
         }

@@ -58,7 +58,7 @@ impl Denials {
         }
         let until = wanted.max(later(now, log.keep())).max(known.map_or(wanted, |known| known.until));
         let found = known.is_none_or(|known| before.is_some() && known.before < now);
-        let position = log.append(now, revocation.clone(), until)?;
+        let position = log.append(now, revocation.clone(), until)?.position;
         self.put(name, Denied { before: before.unwrap_or(now), until, sequence: position.sequence });
         Ok(log.revoked(now, found, revocation, until, position))
     }
@@ -89,7 +89,7 @@ impl Denials {
         }
         let before = before.map(|before| known.map_or(before, |known| known.before.max(before)));
         let until = until.max(later(now, log.keep()));
-        let position = log.append(now, Revocation::External { id: name.to_owned(), before }, until)?;
+        let position = log.append(now, Revocation::External { id: name.to_owned(), before }, until)?.position;
         self.put(name.into(), Denied { before: before.unwrap_or(now), until, sequence: position.sequence });
         Ok(())
     }

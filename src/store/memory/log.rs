@@ -15,7 +15,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     error::{StoreError, StoreErrorKind},
-    store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Logged, Revocation, Revoked, ServerId},
+    store::{
+        LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, LogStamp, Logged, Revocation, Revoked, ServerId,
+    },
 };
 
 /// The bucket's number.
@@ -40,6 +42,12 @@ pub(super) struct Log {
     /// The longest staleness that any node allows itself, in ms.
     staleness_millis: AtomicU64,
     ring: Mutex<Ring>,
+}
+
+/// An entry that was written.
+pub(super) struct Appended {
+    pub(super) position: LogPosition,
+    pub(super) stamp: LogStamp,
 }
 
 struct Ring {
@@ -95,16 +103,16 @@ impl Log {
         now: Timestamp,
         revocation: Revocation,
         until: Timestamp,
-    ) -> Result<LogPosition, StoreError> {
+    ) -> Result<Appended, StoreError> {
         self.append_all(now, vec![(revocation, until)])
     }
 
-    /// Writes all of these entries, or none. Returns the position of the last.
+    /// Writes all of these entries, or none. Returns the last.
     pub(super) fn append_all(
         &self,
         now: Timestamp,
         revocations: Vec<(Revocation, Timestamp)>,
-    ) -> Result<LogPosition, StoreError> {
+    ) -> Result<Appended, StoreError> {
         let nonces = random_names(revocations.len())?;
         let mut ring = self.lock();
         // A change of another shard may have read the clock later and written first. Times in the
@@ -126,7 +134,16 @@ impl Log {
             ring.entries.pop_front();
             most_dropped = most_dropped.saturating_sub(1);
         }
-        Ok(LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence })
+        let position = LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence: ring.sequence };
+        Ok(Appended { position, stamp: LogStamp::new(ring.at, &ring.head) })
+    }
+
+    /// Returns the stamp of a user's last revocation, unless every node must have applied it.
+    pub(super) fn news(&self, last: Option<LogStamp>, now: Timestamp) -> Option<LogStamp> {
+        let staleness = self.max_staleness();
+        // A node's clock may be slower by a thousandth.
+        let end = |stamp: LogStamp| stamp.at().saturating_add(staleness.saturating_add(staleness / 1000));
+        last.filter(|stamp| !staleness.is_zero() && now <= end(*stamp))
     }
 
     /// Returns the answer to a revocation at `now`, with the entry at `position`.

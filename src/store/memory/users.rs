@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use super::log::Log;
+use super::log::{Appended, Log};
 use crate::{
     clock::Timestamp,
     error::StoreError,
     ids::SessionId,
     store::{
-        LogPosition, OpenSession, Opened, Page, Revocation, Revoked, RotateRefresh, Rotated, SessionPage,
+        LogPosition, LogStamp, OpenSession, Opened, Page, Revocation, Revoked, RotateRefresh, Rotated, SessionPage,
         SessionRecord, SessionState, Successor,
     },
 };
@@ -82,6 +82,8 @@ struct User {
     revoked_at: Option<Timestamp>,
     /// `e`: the last revocation of all sessions.
     last_end: Option<EndOfAll>,
+    /// `l`: the stamp of the last log entry of this user.
+    last_revocation: Option<LogStamp>,
     /// The time until which the user's generations matter.
     until: Timestamp,
     sessions: BTreeMap<Arc<str>, Session>,
@@ -158,6 +160,7 @@ impl Shard {
         let sid: Arc<str> = open.sid.as_str().into();
         user.highest = generation;
         user.until = user.until.max(refresh_end);
+        let last_revocation = log.news(user.last_revocation, now);
         if let Some(last) = &mut user.last_end {
             last.is_last = false;
         }
@@ -169,6 +172,7 @@ impl Shard {
             generation,
             refresh_end,
             evicted: evicted.iter().map(|sid| SessionId::new(&**sid)).collect(),
+            last_revocation,
         })
     }
 
@@ -196,8 +200,9 @@ impl Shard {
 
         let until = now.saturating_add(log.keep());
         let entries = evicted.iter().map(|sid| (session_revocation(open.subject.as_str(), sid), until)).collect();
-        let last = log.append_all(now, entries)?.sequence;
-        let first = last.saturating_sub(evicted.len() as u64);
+        let Appended { position, stamp } = log.append_all(now, entries)?;
+        user.last_revocation = Some(stamp);
+        let first = position.sequence.saturating_sub(evicted.len() as u64);
         for (sequence, sid) in (first.saturating_add(1)..).zip(&evicted) {
             self.bury(&subject, sid, sequence, now, log.keep());
         }
@@ -237,12 +242,13 @@ impl Shard {
         if session.refresh_end <= now {
             return Ok(Rotated::Expired { now });
         }
+        let last_revocation = log.news(user.last_revocation, now);
         let Some(session) = user.sessions.get_mut(rotate.sid.as_str()) else { return Ok(Rotated::Unknown { now }) };
 
         let next = rotate.counter.checked_add(1);
         let in_grace = now.saturating_since(session.rotated_at) < rotate.grace;
         if next == Some(session.counter) && in_grace {
-            return Ok(Rotated::Replayed(session.successor(now)));
+            return Ok(Rotated::Replayed(session.successor(now, last_revocation)));
         }
         if let Some(next) = next
             && rotate.counter >= session.counter
@@ -253,7 +259,7 @@ impl Shard {
             user.live.insert(session.place(&sid));
             session.refresh_end = later(now, rotate.idle).min(session.absolute_end);
             user.until = user.until.max(session.refresh_end);
-            return Ok(Rotated::Rotated(session.successor(now)));
+            return Ok(Rotated::Rotated(session.successor(now, last_revocation)));
         }
         // Reuse, or the last counter, after which the store could no longer detect reuse.
         self.revoke_session(rotate.subject.as_str(), rotate.sid.as_str(), now, log)?;
@@ -282,7 +288,7 @@ impl Shard {
         }
         let known = known.map(|(user, (sid, session))| (sid.clone(), session.is_live(user.generation, now)));
         let until = later(now, keep);
-        let position = log.append(now, revocation.clone(), until)?;
+        let Appended { position, stamp } = log.append(now, revocation.clone(), until)?;
         let found = if let Some((sid, is_live)) = known {
             let (subject, _) = self.user(subject, until);
             self.bury(&subject, &sid, position.sequence, now, keep);
@@ -291,6 +297,7 @@ impl Shard {
             self.bury_unknown(subject, sid, position.sequence, now, keep);
             false
         };
+        self.user(subject, until).1.last_revocation = Some(stamp);
         Ok(log.revoked(now, found, revocation, until, position))
     }
 
@@ -314,9 +321,10 @@ impl Shard {
         let found = known.is_none_or(|known| known.until <= now);
         // Another node may accept the token for longer than the caller does.
         let until = wanted.max(later(now, log.keep()));
-        let position = log.append(now, revocation.clone(), until)?;
+        let Appended { position, stamp } = log.append(now, revocation.clone(), until)?;
         let sequence = position.sequence;
         let (subject, user) = self.user(subject, until);
+        user.last_revocation = Some(stamp);
         if let Some(known) = user.tokens.get_mut(jti) {
             (known.until, known.sequence) = (until, sequence);
         } else {
@@ -378,9 +386,10 @@ impl Shard {
         let until = later(now, log.keep());
         let revocation =
             Revocation::Subject { subject: subject.into(), generation, except: except.map(SessionId::from) };
-        let position = log.append(now, revocation.clone(), until)?;
+        let Appended { position, stamp } = log.append(now, revocation.clone(), until)?;
         let (_, user) = self.user(subject, until);
         user.generation = generation;
+        user.last_revocation = Some(stamp);
         user.last_end =
             Some(EndOfAll { at: now, sequence: position.sequence, except: except.map(Into::into), is_last });
         let ended = if is_last { std::mem::take(&mut user.live) } else { Index::new() };
@@ -553,13 +562,14 @@ impl Session {
         self.revoked_at.is_none() && self.generation >= generation && now < self.refresh_end
     }
 
-    fn successor(&self, now: Timestamp) -> Successor {
+    fn successor(&self, now: Timestamp, last_revocation: Option<LogStamp>) -> Successor {
         Successor {
             counter: self.counter,
             generation: self.generation,
             issued_at: self.rotated_at,
             refresh_end: self.refresh_end,
             now,
+            last_revocation,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Revocation, ServerId};
+use super::{LogStamp, Revocation, ServerId};
 use crate::clock::Timestamp;
 
 /// A cursor, from which a reader of the log goes on. Opaque: take it from [`LogPage::next`].
@@ -220,5 +220,11 @@ impl LogEntry {
     #[must_use]
     pub fn following(self, previous: impl Into<String>, previous_at: Timestamp) -> Self {
         Self { previous: previous.into(), previous_at, ..self }
+    }
+}
+
+impl From<&LogEntry> for LogStamp {
+    fn from(entry: &LogEntry) -> Self {
+        Self::new(entry.at, &entry.nonce)
     }
 }

@@ -5,6 +5,7 @@ mod log;
 mod position;
 mod revocation;
 mod session;
+mod stamp;
 
 pub(crate) use self::log::LogPart;
 pub use self::{
@@ -16,4 +17,5 @@ pub use self::{
         Checked, OpenSession, Opened, Page, RotateRefresh, Rotated, ServerId, SessionPage, SessionRecord, SessionState,
         Successor,
     },
+    stamp::LogStamp,
 };

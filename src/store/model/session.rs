@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use super::LogStamp;
 use crate::{
     clock::Timestamp,
     ids::{SessionId, Subject},
@@ -61,6 +62,9 @@ pub enum Opened {
         refresh_end: Timestamp,
         /// The sessions that were evicted for it, those used longest ago first.
         evicted: Vec<SessionId>,
+        /// The stamp of the user's last revocation, evictions for this session included, as
+        /// [`Successor::last_revocation`] has it.
+        last_revocation: Option<LogStamp>,
     },
     /// All of the user's sessions were revoked when the authentication began, or later. Nothing was
     /// opened.
@@ -221,14 +225,23 @@ pub struct Successor {
     pub refresh_end: Timestamp,
     /// The store's time. Later than `issued_at` if this is a replay.
     pub now: Timestamp,
+    /// The stamp of the last log entry of this user: a revocation of all sessions, of a session or
+    /// of a token, an eviction or reuse.
+    ///
+    /// The new tokens carry it, and another node then applies that entry before it decides about
+    /// the user. The answer is optional: with `None` other nodes apply the entry within their
+    /// staleness. Once every node must have applied it, the stamp has no use. That is the case
+    /// after the sum of [`LogPage::max_staleness`](super::LogPage::max_staleness) and
+    /// [`LogPage::max_failover`](super::LogPage::max_failover).
+    pub last_revocation: Option<LogStamp>,
 }
 
 impl Successor {
-    /// Creates the successor of a rotation that happens `now`. For a replay, set `issued_at` to the
-    /// time of the rotation that it repeats.
+    /// Creates the successor of a rotation that happens `now`, without a stamp. For a replay, set
+    /// `issued_at` to the time of the rotation that it repeats.
     #[must_use]
     pub fn new(counter: u32, generation: u64, now: Timestamp, refresh_end: Timestamp) -> Self {
-        Self { counter, generation, issued_at: now, refresh_end, now }
+        Self { counter, generation, issued_at: now, refresh_end, now, last_revocation: None }
     }
 }
 

@@ -10,8 +10,9 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     ids::{SessionId, Subject, TokenId},
     store::{
-        Checked, Denylist, LogPosition, Logged, OpenSession, Opened, Page, RevocationLog, Revoked, RotateRefresh,
-        Rotated, SessionPage, SessionRecord, SessionState, SessionStore, StoreAnswer, Successor, check_ids,
+        Checked, Denylist, LogPosition, LogStamp, Logged, OpenSession, Opened, Page, RevocationLog, Revoked,
+        RotateRefresh, Rotated, SessionPage, SessionRecord, SessionState, SessionStore, StoreAnswer, Successor,
+        check_ids,
         redis::{
             client::{
                 answer::{CommandError, Reply, decimal, leading_number, malformed},
@@ -240,12 +241,19 @@ fn opened(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Opened
             while !names.is_empty() {
                 evicted.push(names.text()?.into());
             }
-            Ok(Opened::Opened { now, generation, refresh_end, evicted })
+            let last_revocation = last_revocation(&mut rest)?;
+            Ok(Opened::Opened { now, generation, refresh_end, evicted, last_revocation })
         }
         "superseded" => Ok(Opened::Superseded { now }),
         "exists" => Ok(Opened::Exists { now }),
         _ => Err(malformed().into()),
     }
+}
+
+/// Reads the time and the nonce of a user's last revocation; two empty texts stand for none.
+fn last_revocation(rest: &mut Reply) -> Result<Option<LogStamp>, CommandError> {
+    let (at, nonce) = (rest.text()?, rest.text()?);
+    Ok(decimal(at.as_bytes()).map(|at| LogStamp::new(Timestamp::from_millis(at), &nonce)))
 }
 
 /// Reads the answer to the strict read of a check.
@@ -287,7 +295,8 @@ pub(crate) fn rotated(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> R
     let mut successor = || -> Result<Successor, StoreError> {
         let counter = u32::try_from(rest.number()?).map_err(|_| malformed())?;
         let (generation, issued_at, refresh_end) = (rest.number()?, rest.time()?, rest.time()?);
-        Ok(Successor { counter, generation, issued_at, refresh_end, now })
+        let last_revocation = last_revocation(&mut rest)?;
+        Ok(Successor { counter, generation, issued_at, refresh_end, now, last_revocation })
     };
     match status.as_str() {
         "rotated" => successor().map(Rotated::Rotated),

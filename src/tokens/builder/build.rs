@@ -414,9 +414,10 @@ impl Config {
     /// Returns the rules for tokens, except for the claims that the application requires.
     fn lenient_validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
         let issues = self.issues();
-        // The encoder writes `atl` only into refresh tokens, and never writes `nbf`.
+        // The encoder writes `atl` only into refresh tokens, `tb_stamp` into few tokens, and never
+        // writes `nbf`.
         let never_written = |name: &&String| match name.as_str() {
-            "nbf" | "atl" => true,
+            "nbf" | "atl" | "tb_stamp" => true,
             "client_id" => self.client_id.is_none(),
             _ => false,
         };

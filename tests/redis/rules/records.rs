@@ -172,15 +172,25 @@ async fn what_is_over_is_pruned_by_later_writes() {
 #[tokio::test]
 async fn ids_that_look_like_our_own_fields_are_only_ids() {
     let f = Fixture::new().await;
-    for id in
-        ["g", "o", "c", "!g", "=g", "!", "=", "\r\n*1\r\n$8\r\nFLUSHALL\r\n", "') redis.call('FLUSHALL') --", "ü{3}"]
-    {
+    for id in [
+        "g",
+        "o",
+        "c",
+        "l",
+        "!g",
+        "=g",
+        "!",
+        "=",
+        "\r\n*1\r\n$8\r\nFLUSHALL\r\n",
+        "') redis.call('FLUSHALL') --",
+        "ü{3}",
+    ] {
         f.open("alice", id).await;
         assert!(f.is_active("alice", id).await, "{id:?}");
         f.open(id, "s1").await;
         assert!(f.is_active(id, "s1").await, "{id:?}");
     }
-    assert_eq!(f.list("alice").await.len(), 10);
+    assert_eq!(f.list("alice").await.len(), 11);
     f.store.revoke_session("alice", "g").await.unwrap();
     f.store.revoke_token("alice", "g", f.store.now().saturating_add(HOUR)).await.unwrap();
     assert!(f.is_active("alice", "!g").await && f.is_active("alice", "=g").await && !f.is_active("alice", "g").await);

@@ -1,5 +1,7 @@
 //! Rules about ends in the log: each is logged once.
 
+use std::{num::NonZeroU32, time::Duration};
+
 use super::super::{
     concurrency,
     outcome::{Outcome, ensure},
@@ -8,7 +10,7 @@ use super::super::{
 };
 use crate::{
     clock::Timestamp,
-    store::{OpenSession, Revocation, SessionState},
+    store::{LogEntry, LogStamp, OpenSession, Revocation, SessionState},
 };
 
 pub(super) fn session(user: &User, sid: &str) -> Revocation {
@@ -28,13 +30,52 @@ pub(in super::super) async fn evictions_are_logged(user: User) -> Outcome {
     Ok(())
 }
 
+/// A store may leave out any stamp.
+pub(in super::super) async fn a_stamp_is_that_of_the_users_last_entry(user: User) -> Outcome {
+    user.log()?.allow_staleness(LONG);
+    let mut reader = user.reader().await?;
+    for kind in ["session", "token", "reuse", "eviction", "all"] {
+        let until = user.open(&format!("{kind}: ended")).await?.now.saturating_add(LONG);
+        user.open(&format!("{kind}: alive")).await?;
+        match kind {
+            "session" => drop(user.revoke_session("session: ended").await?),
+            "token" => drop(user.revoke_token("j", until).await?),
+            "reuse" => {
+                user.advance("reuse: ended", 0).await?;
+                user.rotate("reuse: ended", 0, Duration::ZERO).await?;
+            }
+            "all" => drop(user.revoke_all(Some("all: alive")).await?),
+            _ => {}
+        }
+        user.sibling("other").revoke_session(kind).await?;
+        let sid = format!("{kind}: next");
+        let opened = match kind {
+            "eviction" => user.open_capped(&sid, NonZeroU32::MIN).await?,
+            _ => user.open(&sid).await?,
+        };
+        let rotated = user.advance(&sid, 0).await?;
+        let is_own = |entry: &&LogEntry| match &entry.revocation {
+            Revocation::Session { subject, .. }
+            | Revocation::Token { subject, .. }
+            | Revocation::Subject { subject, .. } => *subject == user.name,
+            Revocation::External { .. } => false,
+        };
+        let logged = reader.read().await?;
+        let last = logged.iter().rfind(is_own).map(LogStamp::from);
+        for stamp in [opened.last_revocation, rotated.last_revocation] {
+            ensure!(stamp.is_none() || stamp == last, "{kind}: {stamp:?}, the last entry is {last:?}");
+        }
+    }
+    Ok(())
+}
+
 pub(in super::super) async fn reuse_is_logged(user: User) -> Outcome {
     user.open("s").await?;
     user.open("other").await?;
     user.advance("s", 0).await?;
     user.advance("s", 1).await?;
     let mut reader = user.reader().await?;
-    user.rotate("s", 0, std::time::Duration::ZERO).await?;
+    user.rotate("s", 0, Duration::ZERO).await?;
     let logged = reader.revocations().await?;
     ensure!(logged == [session(&user, "s")], "the log says {logged:?}");
     for counter in 0..4 {

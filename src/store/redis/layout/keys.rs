@@ -30,6 +30,7 @@
 //! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the kept session>` |
 //! | `x` | progress of the index of live sessions: a cursor or `done`; absent without any cap |
 //! | `c` | the cursor at which pruning goes on |
+//! | `l` | the user's last log entry: `<time in ms>.<nonce>` |
 //! | `!<jti>` | end of the revocation of this access token, in ms; `.` and the entry's sequence |
 //! | `<sid>` | a session's record |
 //! | `=<sid>` | the same, if the `sid` is one byte long or starts with `!` or `=` |
@@ -302,8 +303,8 @@ mod tests {
 
     #[test]
     fn no_two_things_share_a_field() {
-        let ids = ["g", "o", "r", "e", "x", "c", "!", "=", "=g", "==g", "!x", "=!x", "ab", "!!x", "=ab"];
-        let mut fields: HashSet<String> = ["g", "o", "r", "e", "x", "c"].map(str::to_owned).into();
+        let ids = ["g", "o", "r", "e", "x", "c", "l", "!", "=", "=g", "==g", "!x", "=!x", "ab", "!!x", "=ab"];
+        let mut fields: HashSet<String> = ["g", "o", "r", "e", "x", "c", "l"].map(str::to_owned).into();
         for id in ids {
             assert!(fields.insert(session_field(id)), "{id}");
             assert!(fields.insert(token_field(id)), "{id}");

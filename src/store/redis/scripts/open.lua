@@ -121,4 +121,4 @@ if label ~= '' then
   live_until(LABELS, last)
 end
 prune()
-return { NONCE, 'opened', NOW, record.generation, record.refresh, evicted }
+return { NONCE, 'opened', NOW, record.generation, record.refresh, evicted, last_entry() }

@@ -13,7 +13,7 @@ end
 local till = math.max(wanted, known or 0, NOW + KEEP)
 redis.call('HSET', USER, mark, int(till))
 live_until(USER, till)
-emit('t', SUBJECT, jti, '', till)
+tell('t', jti, '', till)
 redis.call('HSET', USER, mark, int(till) .. '.' .. int(SEQUENCE))
 prune()
 return revoked((known or 0) <= NOW)

@@ -27,7 +27,7 @@ if NOW >= r.refresh then
 end
 
 local function successor(status)
-  return { NONCE, status, NOW, r.counter, r.generation, r.rotated, r.refresh }
+  return { NONCE, status, NOW, r.counter, r.generation, r.rotated, r.refresh, last_entry() }
 end
 
 -- If the clock was set back, no time has passed, and a grace of zero must still not replay.

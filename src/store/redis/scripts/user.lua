@@ -6,13 +6,15 @@
 -- server's hash-max-listpack-entries does.
 local USER, LABELS, INDEX, SUBJECT = KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 
-local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e', 'x')
+local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e', 'x', 'l')
 -- The lowest generation that is alive, the highest that any session had, and the time by which a
 -- login must not have begun.
 local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
 local ALL_REVOKED = tonumber(fences[3] or '-1')
 -- The progress of the index of live sessions: false without any cap, 'done', or a cursor of HSCAN.
 local INDEXED = fences[5]
+-- The time and the nonce of the user's last log entry; false if none was noted.
+local LAST = fences[6]
 if not (GENERATION and HIGHEST and ALL_REVOKED) then
   return { NONCE, 'untrusted', NOW }
 end
@@ -55,7 +57,7 @@ local function alive(r)
   return not was_revoked(r) and r.generation >= GENERATION and NOW < r.refresh
 end
 
--- keys.rs: 'g', 'o', 'r', 'e', 'x', 'c' are no sessions, '!' starts the mark of a token, '='
+-- keys.rs: 'g', 'o', 'r', 'e', 'x', 'c', 'l' are no sessions, '!' starts the mark of a token, '='
 -- escapes a session's id.
 local function is_session(field)
   return #field > 1 and string.sub(field, 1, 1) ~= '!'
@@ -68,11 +70,30 @@ local function sid_of(field)
   return field
 end
 
+-- Writes a log entry of this user, and notes its time and nonce for the user's next tokens.
+local function tell(kind, object, extra, till)
+  emit(kind, SUBJECT, object, extra, till)
+  LAST = int(AT) .. '.' .. HEAD
+  redis.call('HSET', USER, 'l', LAST)
+end
+
+-- Returns the time and the nonce of the user's last entry, or two empty texts once every node must
+-- have applied it. Two servers' clocks may differ by 2 s (`RevocationLog::clock_margin`), and a
+-- node's clock may be slower by a thousandth.
+local function last_entry()
+  local at, nonce = string.match(LAST or '', '^(%d+)%.(.+)$')
+  local known_after = 2000 + (MAX_STALENESS + MAX_FAILOVER) * 1.001
+  if not at or MAX_STALENESS == 0 or NOW > tonumber(at) + known_after then
+    return '', ''
+  end
+  return at, nonce
+end
+
 -- Logs the end of a session, then notes the entry's sequence in the record, in place of the
 -- absolute end. If the first step fails (a missing right), the session is dead nevertheless, and
 -- the next script that reads it logs its end.
 local function log_end(field, r)
-  emit('s', SUBJECT, sid_of(field), '', NOW + KEEP)
+  tell('s', sid_of(field), '', NOW + KEEP)
   r.flags, r.absolute = REVOKED + LOGGED, SEQUENCE
   redis.call('HSET', USER, field, encode(r))
 end
@@ -160,7 +181,7 @@ local function end_all(generation, revoked, field, kept, state)
   else
     field = ''
   end
-  emit('u', SUBJECT, sid_of(field), int(generation), NOW + KEEP)
+  tell('u', sid_of(field), int(generation), NOW + KEEP)
   GENERATION = generation
   -- Last: it proves that the entry is in the log.
   redis.call('HSET', USER, 'e', int(SEQUENCE) .. '.' .. int(generation) .. state .. field)
