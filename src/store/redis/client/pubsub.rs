@@ -149,8 +149,8 @@ impl Subscriber {
                         #[cfg(feature = "tracing")]
                         tracing::warn!(
                             error = ?crate::error::StoreError::from(error),
-                            "Redis refused the subscription to nudges, so this node reads revocations only at each poll; \
-                             grant the user SSUBSCRIBE on the channels of the prefix"
+                            "Redis refused the subscription to nudges, so this node reads revocations only at each \
+                             poll; grant the user SSUBSCRIBE on the channels of the prefix"
                         );
                     }
                     is_logged = true;

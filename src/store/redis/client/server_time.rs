@@ -3,8 +3,8 @@
 //! The server took the time in an answer before the answer arrived. The estimate is *that time plus
 //! the time that has passed on this node since the arrival*. If both clocks run at the same rate,
 //! the estimate is never ahead of the server's clock. The fastest answer gives the best estimate.
-//! Rates differ a little (quartz: under 100 ppm), so the node reduces the passed time by 1/4096. The
-//! next fast answer corrects the resulting error.
+//! Rates differ a little (quartz: under 100 ppm), so the node reduces the passed time by 1/4096.
+//! The next fast answer corrects the resulting error.
 //!
 //! The estimate also follows a server's clock that was set back by more than `oldest_answer`.
 

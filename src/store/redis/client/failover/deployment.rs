@@ -1,5 +1,5 @@
-//! The ways in which another server can replace a primary, and the time for which a node may then
-//! believe the old primary (`docs/protocol.md`, section 8).
+//! The ways in which another server can replace a primary. Each has a bound: the time for which a
+//! node may still believe the old primary (`docs/protocol.md`, section 8).
 
 use std::time::Duration;
 
