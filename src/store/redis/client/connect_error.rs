@@ -71,8 +71,8 @@ impl ConnectError {
     }
 }
 
-/// Returns the kind of an error in a setting. An error that the server's answers showed has an
-/// [`Unfit`] or a [`StoreError`] as its source.
+/// Returns the kind of an error in a setting. An error found in an answer of the server has
+/// an [`Unfit`] or a [`StoreError`] as its source.
 fn kind_of_config(error: &ConfigError) -> ConnectErrorKind {
     let Some(source) = error.source() else { return ConnectErrorKind::Configuration };
     match source.downcast_ref() {

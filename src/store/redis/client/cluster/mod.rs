@@ -8,10 +8,10 @@
 //!
 //! In this module a node is a server of the cluster. [`Cluster`] asks the nodes for the primary of
 //! each bucket at the first call, and again when there is **doubt**. Doubt means that a primary
-//! answered `MOVED` or another error about its state, or did not answer. All callers share one
-//! query at a time. After a query there is a pause, which doubles up to a second while the doubt
-//! lasts. During the pause all calls use the old answer. After `MOVED` the old answer is certainly
-//! wrong, so that caller asks again after the shortest pause.
+//! answered `MOVED` or another error about its state, or did not answer. [`Cluster`] runs one
+//! query at a time, which all callers share. After a query there is a pause, which doubles up to a
+//! second while the doubt lasts. During the pause all calls use the old answer. After `MOVED` the
+//! old answer is certainly wrong, so the caller asks again after the shortest pause.
 
 mod topology;
 
@@ -48,7 +48,7 @@ type TopologyQuery = Shared<BoxFuture<Result<Arc<Topology>, CommandError>>>;
 pub(crate) struct Cluster {
     connector: Arc<Connector>,
     config: ConnectionConfig,
-    /// The nodes that the application named. Each query may ask them, also if the last answer does
+    /// The nodes that the application named. Each query may ask them, even if the last answer does
     /// not contain them.
     named: Vec<Address>,
     buckets: u32,
@@ -143,7 +143,8 @@ impl Cluster {
     }
 
     /// Asks the nodes, and stores the first answer. Simultaneous callers share one query. During
-    /// the pause after a query, returns its outcome. `first` is the node that answered `MOVED`.
+    /// the pause after a query, returns the outcome of that query. `first` is the node that
+    /// answered `MOVED`.
     async fn ask(&self, first: Option<&Address>, deadline: Instant) -> Result<(), CommandError> {
         let query = {
             let mut table = self.table();

@@ -9,8 +9,9 @@
 //! Each caller enqueues its reads, yields once, then sends the batch unless another caller already
 //! did. So the server runs all reads after their callers asked, and after the first `TIME`. No
 //! caller waits for another caller whose thread is busy. A task sends the batch on the runtime of
-//! the connection, because the connection needs that runtime anyway. The task ends at the latest
-//! deadline. Each caller waits until its own deadline, and a caller that leaves affects no other.
+//! the connection, because the connection needs that runtime anyway. The task ends with the
+//! answer, or at the latest deadline. Each caller waits until its own deadline. A caller that
+//! leaves affects no other caller.
 //!
 //! The error of one read affects only its caller. A second `TIME` comes last and shows if a stray
 //! answer has shifted the answers. A record also contains the tag of its session, which shows a

@@ -367,7 +367,7 @@ impl Checkout {
                 .proved(self.connection.server, asked, self.connection.made)
                 .and_then(|()| self.guard.confirm(self.connection.agreement.as_ref()))
         } else {
-            let text = "the connection is older than a pause of this node";
+            let text = "this node was frozen after it made the connection";
             Err(CommandError::new(StoreErrorKind::Unavailable, true, text))
         };
         outcome.inspect_err(|error| self.on_error(error))
@@ -390,7 +390,7 @@ impl Checkout {
     }
 
     /// Drops the connection. The caller has got an answer that belongs to another command, or that
-    /// comes from a server which is not a primary.
+    /// comes from a server which may not be the primary.
     pub(crate) fn discard(&self) {
         self.doubt.store(true, Ordering::Relaxed);
         self.slot.drop_connection(&self.connection);

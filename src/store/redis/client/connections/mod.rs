@@ -89,7 +89,7 @@ impl Connections {
         }
     }
 
-    /// Returns whether there is doubt about the server since the last [`trust`](Self::trust).
+    /// Returns whether a call has caused doubt since the last [`trust`](Self::trust).
     #[cfg(feature = "cluster")]
     pub(crate) fn is_doubted(&self) -> bool {
         self.doubt.load(Ordering::Relaxed)

@@ -11,7 +11,8 @@ const SENTINEL_PORT: u16 = 26379;
 #[cfg(feature = "cluster")]
 const SERVER_PORT: u16 = 6379;
 
-/// The servers that the application named. The URLs contain passwords, and never appear in output.
+/// The servers that the application named. No output shows a URL, because it may contain a
+/// password.
 pub(crate) enum Target {
     /// One server.
     Url(String),

@@ -113,7 +113,7 @@ impl Guard {
         self.watch.as_ref()
     }
 
-    /// Judges an answer of the server on which the sentinels agreed when the store connected.
+    /// Judges an answer of the server that the sentinels named when the connection was made.
     #[cfg_attr(
         not(feature = "sentinel"),
         allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only sentinels agree")
@@ -198,7 +198,7 @@ impl Guard {
         let (broken, text) = match lock(proofs).judge(server, asked) {
             Ok(()) => return Ok(()),
             Err(Unproved::Unidentified) => (false, "the server's identity is unknown; grant the user INFO"),
-            Err(Unproved::Old) => (false, "not all replicas have acknowledged a write lately"),
+            Err(Unproved::Old) => (false, "not all replicas have acknowledged a write recently"),
             // A connection made after the proof may lead to the next primary, so it is not broken.
             Err(Unproved::OtherServer(proved)) => (proved > made, "the replicas follow another server"),
         };
@@ -251,8 +251,8 @@ impl Guard {
     /// Makes all connections of the store unusable, and voids all answers on them. The store then
     /// asks the sentinels, or the nodes of a cluster, again for the primary.
     ///
-    /// The feed calls this method after this node was frozen, because the node's data about the
-    /// servers may be outdated. One call is enough for requests and feeds, which share the guard.
+    /// The feed calls this method after this node was frozen for too long, because its data about
+    /// the servers may be outdated. One call is enough for requests and feeds, which share the guard.
     pub(crate) fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::AcqRel);
         #[cfg(feature = "sentinel")]

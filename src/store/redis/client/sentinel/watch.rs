@@ -1,5 +1,5 @@
-//! The watch over the sentinels. It asks each sentinel for the primary, at least once a second and
-//! at every change.
+//! The watch over the sentinels. It asks each sentinel for the primary, about once a second or
+//! more often, and at every change.
 //!
 //! Each sentinel has a separate task, so a sentinel that hangs delays no other. A task asks over
 //! one connection, and listens for `+switch-master` over another. That message only makes all tasks
@@ -115,7 +115,7 @@ impl SentinelWatch {
         timeout(self.shared.wait, asked).await.ok().flatten().ok_or_else(|| self.shared.disagreement())
     }
 
-    /// Judges an answer of the primary on which the sentinels agreed when the store connected.
+    /// Judges an answer of the primary that the sentinels named when the connection was made.
     ///
     /// # Errors
     ///
