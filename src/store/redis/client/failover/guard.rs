@@ -252,7 +252,7 @@ impl Guard {
     /// asks the sentinels, or the nodes of a cluster, again for the primary.
     ///
     /// The feed calls this method after this node was frozen for too long, because its data about
-    /// the servers may be outdated. One call is enough for requests and feeds, which share the guard.
+    /// the servers may be outdated. One call serves requests and feeds, which share the guard.
     pub(crate) fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::AcqRel);
         #[cfg(feature = "sentinel")]
