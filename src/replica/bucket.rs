@@ -69,7 +69,7 @@ pub(in crate::replica) struct BucketData {
     forgotten: Timestamp,
     /// Count of skipped entries: they are unreadable, or their ids are too long for a valid token.
     skipped: u64,
-    /// True if no [`Outcome`] has reported the last skipped entry yet.
+    /// True if the deny set has rejected an entry, and no [`Outcome`] has reported this yet.
     has_unreported_skip: bool,
 }
 
@@ -104,7 +104,7 @@ impl Bucket {
         let is_covered = |data: &BucketData| data.covers(times.issued_at, self.config.margin);
         let (verdict, version) = self.verdict(times, now, is_revoked, is_covered);
         if verdict == Verdict::Accepted {
-            // `Relaxed` is enough: the verdict stays valid for this version, whatever follows.
+            // `Relaxed` is enough: the verdict is valid for as long as the data have this version.
             note.store(version, Ordering::Relaxed);
         }
         verdict
@@ -162,7 +162,7 @@ impl Bucket {
     /// for the next request on this node. If the store loses the entry before any node has read it,
     /// this node republishes the revocation.
     ///
-    /// Ends the lease instead if the entry is too long, and returns true.
+    /// If the entry is too long, ends the lease instead and returns true.
     pub(super) fn record_revocation(
         &self,
         revocation: &Revocation,
@@ -227,7 +227,7 @@ impl Bucket {
     }
 
     /// Starts the next read backwards. Returns `None` if reading back has ended. A full deny set
-    /// ends it early, but not after a break.
+    /// ends reading back early, but not after a break.
     pub(super) fn next_back_read(&self, limit: u32) -> Option<PendingBackRead> {
         let mut reader = self.reader();
         let read = reader.start_back_read(limit)?;
@@ -439,8 +439,8 @@ impl BucketData {
         self.deny_set.revoked_up_to(name).is_some_and(|end| issued_at.as_millis() <= end)
     }
 
-    /// Returns true if the replica covers the tokens of this crate that were issued at this time:
-    /// it has every revocation of them, and the store cannot have lost their sessions.
+    /// Returns true if the replica covers this crate's tokens that were issued at this time. It
+    /// then has every revocation of them, and the store cannot have lost their sessions.
     fn covers(&self, issued_at: Timestamp, margin: Duration) -> bool {
         let Bounds { horizon, .. } = self.bounds;
         let is_in =
@@ -448,8 +448,8 @@ impl BucketData {
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 
-    /// Returns true if the replica covers the tokens of other issuers that were issued at this
-    /// time: it has every revocation of them.
+    /// Returns true if the replica covers other issuers' tokens that were issued at this time. It
+    /// then has every revocation of them.
     fn covers_external(&self, issued_at: Timestamp) -> bool {
         issued_at > self.bounds.horizon.external.max(self.forgotten)
     }
