@@ -19,9 +19,9 @@
 //!
 //! | part of the old history | state in the store |
 //! |--|--|
-//! | entries up to the common entry | present, so the old horizon is valid again |
+//! | entries up to the entry that both units contain | present: the old horizon is valid again |
 //! | entries after it that the node has not read again | **lost**: the node republishes them |
-//! | sessions opened between it and the new head | perhaps lost: the store decides their tokens |
+//! | sessions opened after it, up to the new horizon | perhaps lost: the store decides tokens |
 
 use std::collections::VecDeque;
 
@@ -70,7 +70,7 @@ pub(super) struct Horizon {
     /// of the store's and this node's time at the first read of the unit. Reading back does not
     /// lower it, because the difference between the clocks at earlier times is unknown.
     pub(super) external: Timestamp,
-    /// The time from which the store may have lost sessions: those that were opened in it.
+    /// A range of time. The store may have lost sessions that were opened in it.
     pub(super) gap: Option<Gap>,
 }
 
@@ -125,7 +125,8 @@ pub(super) struct History {
     frozen: Option<Frozen>,
 }
 
-/// The revocations that the store has lost. The node determines them when a break is resolved.
+/// The revocations that the store has lost. The node determines them at a join, or at the end of
+/// reading back.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Lost {
     /// After a join: these revocations, and all entries of these epochs. An entry that the node has
@@ -178,8 +179,8 @@ impl History {
         }
     }
 
-    /// Freezes the unit after a break. `loses` is true if the store may have lost sessions. The
-    /// break ends `epoch`.
+    /// Freezes the unit after a break. `loses` is true if the store may have lost sessions. `epoch`
+    /// is the epoch that the break ends.
     pub(super) fn freeze(&mut self, loses: bool, epoch: u16) {
         if self.unit.is_none() {
             return;
@@ -310,7 +311,7 @@ impl History {
         if let Some(unit) = self.current_mut() {
             match (&mut unit.back, next) {
                 (Some(back), Some(next)) if is_linked && more => back.before = next,
-                // The log has no older entry, or the entry before is missing.
+                // The log has no older entry, or the next older entry is missing.
                 (back, _) => *back = None,
             }
             if let Some(oldest) = page.entries.last().filter(|_| !is_broken) {
