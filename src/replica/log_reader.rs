@@ -27,7 +27,7 @@
 //!
 //! A node that starts takes the head's time as its horizon. After a break the store may also have
 //! lost sessions, which no entry shows. So the horizon is the store's time **after** the read,
-//! until reading back joins the old history.
+//! until reading back meets an entry of the old history.
 //!
 //! The deny set stores entries for the time `keep`, which only grows. When `keep` has grown, the
 //! reader raises the horizon, and reads the log back once more.
@@ -96,7 +96,8 @@ struct LastEntry {
     incarnation: String,
     sequence: u64,
     nonce: String,
-    /// The nonce and the time of the entry before it; `None` if this entry was gone from the log.
+    /// The nonce and the time of the preceding entry; `None` if the last entry was gone from the
+    /// log.
     previous: Option<(String, Timestamp)>,
     cursor: Option<LogCursor>,
 }
@@ -202,7 +203,8 @@ impl LogReader {
         self.epoch
     }
 
-    /// Returns true from a break until a join, or until the end of reading back.
+    /// Returns true from a break until the reader finds an entry of the old history again, or until
+    /// reading back ends.
     pub(super) fn is_broken(&self) -> bool {
         self.history.is_broken()
     }
@@ -335,7 +337,7 @@ impl LogReader {
         for entry in &entries {
             let follows = last.sequence.checked_add(1) == Some(entry.sequence) && last.nonce == entry.previous;
             // A sibling: a script failed after it wrote an entry and before it updated the head in
-            // `m`. So the next script used the same sequence and predecessor. Both entries matter:
+            // `m`. So the next script used the same sequence and predecessor. The reader accepts it:
             // both are applied.
             let is_sibling = last.sequence == entry.sequence
                 && last.previous.as_ref().is_some_and(|(previous, _)| *previous == entry.previous);
@@ -402,7 +404,7 @@ impl LogReader {
             return Change::default();
         }
         let LogPage { now, entries, more, next, .. } = page;
-        // The tokens that still older entries revoke have expired.
+        // All tokens that older entries revoke have expired.
         let is_over = |entry: &LogEntry| entry.at.saturating_add(self.keep) < now;
         let more = more && !entries.first().is_some_and(is_over);
         let BackPage { entries, lost } = self.history.read_back(entries, more, next);
