@@ -44,8 +44,8 @@
 //!
 //! # Limits
 //!
-//! If the log does not name a session, the replica takes the session for alive. For tokens of this
-//! crate that is correct: the store logs every end of a session before its expiry, and no access
+//! If the log does not name a session, the replica takes the session for alive. That is correct for
+//! tokens of this crate. The store logs every end of a session before its expiry, and no access
 //! token outlives its session. But an attacker with the signing key can make a token of a session
 //! that was never opened. Only the store refuses that token.
 //!
