@@ -25,11 +25,10 @@ pub enum ReplicaState {
     /// The node has a lease for all users, so its replica decides. The node asks the store only
     /// about some tokens, such as those from before the start of its copy of the log.
     Leased,
-    /// The node has no lease for all users or for some of them. It asks the store about their
-    /// tokens.
+    /// The node lacks a lease for some or all users. It asks the store about their tokens.
     Strict,
-    /// As `Strict`, and the node cannot read the revocation log for these users. If the store does
-    /// not answer the questions about their tokens either, the response is 503.
+    /// As `Strict`, but the node cannot read the revocation log of these users. If the store cannot
+    /// answer about their tokens either, the response to a request is 503.
     Unavailable,
 }
 
@@ -43,7 +42,7 @@ pub struct ReplicaStatus {
     pub reason: Option<&'static str>,
     /// Maximum age of the data that a local decision may use, in milliseconds.
     pub staleness_bound_ms: u64,
-    /// Count of the buckets with a lease.
+    /// Count of the buckets (partitions of the users) with a lease.
     pub leased_buckets: usize,
     /// Count of all buckets.
     pub buckets: usize,
