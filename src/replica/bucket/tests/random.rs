@@ -9,8 +9,8 @@ use super::node::{Step, World};
 
 const CASES: u32 = 2500;
 const STEPS: usize = 60;
-/// Seed of the random search; `PROPTEST_RNG_SEED` overrides it. If a sequence fails, proptest prints
-/// a short one that also fails.
+/// Seed of the random search; `PROPTEST_RNG_SEED` overrides it. If a sequence fails, proptest
+/// prints a short one that also fails.
 const SEED: u64 = 1;
 
 fn step() -> impl Strategy<Value = Step> {
