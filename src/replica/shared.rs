@@ -32,7 +32,7 @@ use crate::{
 
 /// Maximum memory of the revocations of all buckets, enough for 4 to 8 million sessions. The index
 /// takes some 20 more bytes for each revocation. If the maximum is reached, the node drops the
-/// oldest revocations, and asks the store about tokens from before that time.
+/// oldest revocations. It asks the store about tokens that are older than the newest dropped one.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Maximum count of buckets. Bounds the memory if a store reports a senseless count.
@@ -102,7 +102,7 @@ pub(crate) struct ReplicaSettings {
     /// Maximum age of the data that a local decision may use. If it is zero, the node accepts no
     /// token without asking the store. It still reads the log, to republish lost revocations.
     pub(crate) staleness: Duration,
-    /// The interval between reads if no nudge comes.
+    /// The interval of the reads that need no nudge.
     pub(crate) interval: Duration,
     /// The deadline of one read.
     pub(crate) deadline: Duration,
@@ -216,8 +216,8 @@ impl Replica {
 
     /// Returns the verdict on a token. Does no I/O.
     ///
-    /// `alive` is the store's last confirmation that the token is not revoked. If it is later than
-    /// the horizon, the node knows every revocation since the confirmation. So the store checks a
+    /// `alive` is the store's last confirmation that the token is not revoked. If the confirmation
+    /// is later than the horizon, the node knows every revocation since then. So the store checks a
     /// token from before the horizon only once.
     pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         match self.verdict_with(route, bearer, alive, note) {
@@ -282,7 +282,7 @@ impl Replica {
 
     /// Records that the store has refused a token of this crate. From now on the node refuses the
     /// token without asking the store. Otherwise, if the next lease comes from a page without the
-    /// revocation, the node would accept the token. And each repetition would load the store.
+    /// revocation, the node would accept the token. Clients that repeat it would load the store.
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(route) = route
             && let Some(bucket) = self.bucket(route.bucket)
@@ -294,7 +294,8 @@ impl Replica {
     }
 
     /// Notes for two seconds that the store does not know the session. The time is short, because
-    /// the store may soon have the session again. For example, an operator restores its data.
+    /// the store may soon know the session again. For example, an operator restores its data, or an
+    /// empty server answered only for a moment.
     pub(crate) fn note_unknown(&self, bearer: &Bearer<'_>) {
         self.checks.note_unknown(bearer, self.clock.elapsed());
     }
@@ -329,8 +330,8 @@ impl Replica {
     ) {
         let number = self.source.log.bucket_of(subject);
         let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
-        // The position of the entry is unknown. So the reader expects the entry to be found by the
-        // end of reading back.
+        // The position of the entry is unknown. So the reader can judge only at the end of reading
+        // back if the entry is lost.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
         let bucket = self.bucket(number);
         if bucket.is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {
@@ -338,8 +339,8 @@ impl Replica {
         }
     }
 
-    /// Ends the lease of a bucket if the node has not read the log up to this position. Wakes the
-    /// task that reads the log in any case.
+    /// Ends the lease of a bucket if the node has not read the log up to this position. In any case,
+    /// wakes the task that reads the log.
     pub(crate) fn require_position(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
             bucket.require_position(position);
