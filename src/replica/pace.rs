@@ -103,8 +103,8 @@ impl Schedule {
         self.not_before.map_or(next, |moment| next.max(moment))
     }
 
-    /// Returns true if the process was suspended. The sign is that the time since the last call is
-    /// more than twice the sum of the poll interval and `longest`.
+    /// Returns true if the time since the last call is more than twice the sum of the poll interval
+    /// and `longest`. The process was then suspended.
     pub(super) fn stood_still(&mut self, now: Duration, longest: Duration) -> bool {
         let last_tick = self.last_tick.replace(now);
         let most = self.interval.saturating_add(longest).saturating_mul(2);
