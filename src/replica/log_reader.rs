@@ -337,7 +337,7 @@ impl LogReader {
         for entry in &entries {
             let follows = last.sequence.checked_add(1) == Some(entry.sequence) && last.nonce == entry.previous;
             // A sibling: a script failed after it wrote an entry and before it updated the head in
-            // `m`. So the next script used the same sequence and predecessor. The reader accepts it:
+            // `m`. So the next script used the same sequence and predecessor for its own entry, and
             // both are applied.
             let is_sibling = last.sequence == entry.sequence
                 && last.previous.as_ref().is_some_and(|(previous, _)| *previous == entry.previous);
