@@ -100,7 +100,7 @@ impl FeedMonitor {
     }
 
     /// Notes a read of these buckets. If `cause` is `None`, removes an earlier cause only if the
-    /// read was of all buckets of the feed.
+    /// read covered all buckets of the feed.
     pub(super) fn set_read(&self, now: Duration, buckets: &[u32], cause: Option<Cause>) {
         let mut health = self.health();
         for (bucket, last) in self.buckets().iter().zip(&mut health.last_read) {
