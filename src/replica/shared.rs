@@ -339,8 +339,8 @@ impl Replica {
         }
     }
 
-    /// Ends the lease of a bucket if the node has not read the log up to this position. In any case,
-    /// wakes the task that reads the log.
+    /// Ends the lease of a bucket if the node has not read the log up to this position. In any
+    /// case, wakes the task that reads the log.
     pub(crate) fn require_position(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
             bucket.require_position(position);
