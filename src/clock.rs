@@ -1,8 +1,8 @@
 //! Timestamps, and the clocks that give them.
 //!
-//! Tokens hold whole seconds (`NumericDate`, RFC 7519 section 2), and stores hold milliseconds. The
-//! type [`Timestamp`] keeps callers from confusing the two. The token service, its leases and
-//! `MemoryStore` take the time from a [`Clock`], so that a test can set it instead of sleeping.
+//! Tokens contain whole seconds (`NumericDate`, RFC 7519 section 2), and stores use milliseconds.
+//! The type [`Timestamp`] prevents confusion of the two. The token service, its leases and
+//! `MemoryStore` read the time from a [`Clock`]. So a test can set the time instead of sleeping.
 
 use std::{
     fmt,
@@ -18,21 +18,23 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns the present moment.
     fn now(&self) -> Timestamp;
 
-    /// Returns the present moment, or one up to [`COARSE_LAG`] earlier. Every check reads this
-    /// cheaper time first, and the exact time only if the lag could change the result. If a clock
-    /// lags by more, a node may accept a token past its `exp` by the excess.
+    /// Returns the present moment, or a moment up to [`COARSE_LAG`] earlier. Every check of a token
+    /// reads this cheaper time first. It reads the exact time only if the lag could change the
+    /// result. If a clock lags by more than [`COARSE_LAG`], a node may accept a token past its
+    /// `exp` by the excess.
     ///
     /// Default: [`now`](Self::now).
     fn now_coarse(&self) -> Timestamp {
         self.now()
     }
 
-    /// Returns the time since a fixed moment in the past. The clock is never set, and counts the
-    /// time for which the machine is suspended. Leases are measured by it: with a clock that stops,
-    /// a lease would outlast a suspension of hours.
+    /// Returns the time since a fixed moment in the past. Nobody may set this clock, and it must
+    /// count the time for which the machine is suspended. A node measures its leases with this
+    /// clock. If the clock stopped meanwhile, a lease would outlast a suspension of hours.
     ///
     /// Default: `CLOCK_BOOTTIME` on Linux and Android, and `CLOCK_MONOTONIC` on Apple's systems.
-    /// Elsewhere it is [`Instant`](std::time::Instant), which on some systems stops meanwhile.
+    /// Elsewhere the default is [`Instant`](std::time::Instant). On some systems it stops while the
+    /// machine is suspended.
     fn elapsed(&self) -> Duration {
         system_elapsed()
     }
@@ -48,7 +50,7 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The first moment that this crate refuses: the start of the year 10 000.
     ///
-    /// Every accepted `NumericDate` lies before it, so sums of times and lifetimes cannot overflow.
+    /// Every accepted `NumericDate` is earlier, so sums of times and lifetimes cannot overflow.
     pub const END_OF_TIME: Self = Self(253_402_300_800_000);
 
     /// Returns the moment `milliseconds` after the Unix epoch.
@@ -87,7 +89,7 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Returns the moment `duration` later, at most the last one that the type can hold.
+    /// Returns the moment `duration` later, at most the last moment of the type.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(saturating_millis(duration)))
@@ -101,8 +103,8 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Converts a time. A time before the Unix epoch becomes the epoch: such a clock is wrong, and
-    /// no token is valid by it yet.
+    /// Converts a time. A time before the Unix epoch becomes the epoch: the clock is wrong, and no
+    /// token is valid yet at the epoch.
     fn from(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(saturating_millis(since_epoch))
@@ -138,16 +140,16 @@ pub(crate) const fn saturating_millis(duration: Duration) -> u64 {
 /// fault at the same moment, and must not all retry at the same moment.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0];
-    // If the system has no random numbers, the pause stays whole.
+    // If the system returns no random numbers, the result is the whole pause.
     let share = getrandom::fill(&mut random).map_or(512, |()| random.map(|byte| 256 + u32::from(byte))[0]);
     pause.saturating_mul(share) / 512
 }
 
 /// The operating system's clock.
 ///
-/// On Linux and Android its [coarse time](Clock::now_coarse) is that of the kernel's last tick
-/// (`CLOCK_REALTIME_COARSE`), which reads no hardware. It lags by some milliseconds. For a moment
-/// after a virtual machine resumes, it may lag by more than [`COARSE_LAG`].
+/// On Linux and Android its [coarse time](Clock::now_coarse) is the time of the kernel's last tick
+/// (`CLOCK_REALTIME_COARSE`). Reading it accesses no hardware. The coarse time lags by some
+/// milliseconds. Just after a virtual machine resumes, it may lag by more than [`COARSE_LAG`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -205,7 +207,7 @@ pub struct ManualClock(Arc<ManualTimes>);
 
 #[derive(Debug, Default)]
 struct ManualTimes {
-    /// In milliseconds, as `elapsed`.
+    /// In milliseconds, like `elapsed`.
     now: AtomicU64,
     elapsed: AtomicU64,
 }
@@ -219,13 +221,13 @@ impl ManualClock {
         clock
     }
 
-    /// Sets the time to `now`, as an operator corrects a wrong clock: no time
-    /// [elapses](Clock::elapsed).
+    /// Sets the time to `now`, as if an operator corrected a wrong clock. Does not change
+    /// [`elapsed`](Clock::elapsed).
     pub fn set(&self, now: Timestamp) {
         self.0.now.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves the time forward by `by`, which also [elapses](Clock::elapsed).
+    /// Moves both the time and [`elapsed`](Clock::elapsed) forward by `by`.
     pub fn advance(&self, by: Duration) {
         self.0.now.fetch_add(saturating_millis(by), Ordering::SeqCst);
         self.0.elapsed.fetch_add(saturating_millis(by), Ordering::SeqCst);

@@ -1,5 +1,5 @@
 //! One bucket of the replica: the reader of its log, and the data that requests read under a
-//! lease. The data are the deny set, and the bounds of the tokens that the node decides.
+//! lease. The data are the deny set, and the bounds of the tokens that the node may decide.
 
 use std::{
     mem, slice,
@@ -23,14 +23,14 @@ use crate::{
     store::{LogEntry, LogPage, LogPosition, LogStamp, Revocation, ServerId},
 };
 
-/// Maximum of entries that are applied under one write lock, because requests wait for the lock.
+/// Maximum count of entries that one write lock covers. Requests wait for this lock.
 const ENTRIES_AT_ONCE: usize = 64;
 
-/// A bucket. Lock order: the reader, then the data.
+/// One bucket of the replica. A thread that takes both locks takes the lock of `reader` first.
 #[derive(Debug)]
 pub(super) struct Bucket {
     reader: Mutex<LogReader>,
-    /// Visible to `shared`, which compares the version on each warm request.
+    /// Visible to the module `shared`, which compares the version before it repeats a verdict.
     pub(super) data: Leased<BucketData>,
     /// The node has applied every revocation up to this time, in nanoseconds of the leases' clock.
     /// The time never goes back, and does not depend on a lease.
@@ -46,7 +46,7 @@ pub(super) struct BucketConfig {
     pub(super) margin: Duration,
     /// The largest difference between the clocks of this node and of other issuers.
     pub(super) leeway: Duration,
-    /// Counts the eras of all buckets.
+    /// Count of the eras ([`Era`]) that have begun in all buckets.
     pub(super) eras: Arc<AtomicU64>,
 }
 
@@ -57,9 +57,9 @@ pub(super) struct Outcome {
     pub(super) more: bool,
     #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only for the log message"))]
     pub(super) applied: usize,
-    /// The store has lost revocations that this node holds.
+    /// True if the store has lost revocations that this node holds.
     pub(super) has_lost: bool,
-    /// The operator should know that entries were skipped.
+    /// True if the task should warn the operator about skipped entries.
     pub(super) has_skipped: bool,
 }
 
@@ -68,19 +68,19 @@ pub(in crate::replica) struct BucketData {
     deny_set: DenySet,
     held: HeldSubjects,
     bounds: Bounds,
-    /// The count of eras when the current one began.
+    /// The value of [`BucketConfig::eras`] when the current era of this bucket began.
     era_began: u64,
     /// The version of the set of tokens that the deny set covers. It starts at 1.
     coverage: u64,
-    /// The node may have dropped revocations that were logged up to this time.
+    /// The deny set may have dropped revocations that were logged up to this time.
     forgotten: Timestamp,
-    /// Count of skipped entries: they are unreadable, or no valid token has such ids.
+    /// Count of skipped entries: they are unreadable, or their ids are too long for a valid token.
     skipped: u64,
-    /// A skipped entry has not been reported yet.
+    /// True if the deny set has rejected an entry, and no [`Outcome`] has reported this yet.
     has_unreported_skip: bool,
 }
 
-/// The names under which one of our tokens may be revoked.
+/// The names under which a token of this crate may be revoked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionNames<'a> {
     pub(super) subject: EntryName<'a>,
@@ -99,7 +99,7 @@ impl Bucket {
     }
 
     /// Returns the verdict on a token of this crate. Writes the data's version to `note` if the
-    /// verdict is to accept the token.
+    /// verdict is [`Verdict::Accepted`].
     pub(super) fn session_verdict(
         &self,
         times: TokenTimes,
@@ -113,26 +113,26 @@ impl Bucket {
         let is_held = |data: &BucketData| data.held.contain(names.subject.hash);
         let (verdict, version) = self.verdict(times, now, is_revoked, is_covered, is_held);
         if verdict == Verdict::Accepted {
-            // Relaxed, because each verdict stays true for the version that is noted with it.
+            // `Relaxed` is enough: the verdict is valid for as long as the data have this version.
             note.store(version, Ordering::Relaxed);
         }
         verdict
     }
 
-    /// Returns the verdict on another issuer's token by one of its names.
+    /// Returns the verdict on another issuer's token, for one of its names.
     pub(super) fn external_verdict(
         &self,
         times: TokenTimes,
         name: EntryName<'_>,
         now: impl FnOnce() -> u64,
     ) -> Verdict {
-        // The earliest moment at which it may have been issued, as the issuer's clock may be fast.
+        // The issuer's clock may be fast. So this is the earliest possible time of issue.
         let issued_at = times.issued_at.saturating_sub(self.config.leeway);
         let is_revoked = |data: &BucketData| data.revokes_external(name, issued_at);
         self.verdict(times, now, is_revoked, |data| data.covers_external(issued_at), |_| false).0
     }
 
-    /// Returns the verdict, and the version of the data that it was reached by.
+    /// Returns the verdict, and the version of the data on which the verdict rests.
     fn verdict(
         &self,
         times: TokenTimes,
@@ -156,23 +156,23 @@ impl Bucket {
         (verdict, version)
     }
 
-    /// Returns true if the log is read from this server.
+    /// Returns true if this node reads the bucket's log from this server.
     pub(super) fn follows(&self, server: ServerId) -> bool {
         self.look(|data| data.bounds.era.server == Some(server))
     }
 
-    /// Adds a token that the store has refused. An entry that is too long is left out: the node
-    /// then asks the store again.
+    /// Adds the revocation of a token that the store has refused. Leaves out an entry that is too
+    /// long: the node then asks the store about the token again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // It is no entry of the log, so dropping it must not raise the horizon.
+        // The log may lack this revocation. Its log time is 0, so dropping it raises no horizon.
         self.data.mutate(|data| data.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
-    /// Adds a revocation that this node has made and the store has confirmed. It holds for the next
-    /// request on this node. If the store loses the entry before any node has read it, this node
-    /// republishes it.
+    /// Adds a revocation that this node has made and the store has confirmed. The revocation holds
+    /// for the next request on this node. If the store loses the entry before any node has read it,
+    /// this node republishes the revocation.
     ///
-    /// Returns true if the entry is too long and the lease was ended instead.
+    /// If the entry is too long, ends the lease instead and returns true.
     pub(super) fn record_revocation(
         &self,
         revocation: &Revocation,
@@ -189,10 +189,10 @@ impl Bucket {
         } else if reader.track_pending(revocation, position) || held.contains(&EPOCH_PENDING) {
             EPOCH_PENDING
         } else {
-            // Too many are pending. At the next loss this one is republished, even if not lost.
+            // Too many entries are pending. The node treats this one as lost until it reads it.
             EPOCH_LOST
         };
-        // As for an entry that is read from the log.
+        // The reader extends the time of a log entry in the same way.
         let until = until.max(at.saturating_add(reader.keep()));
         let is_kept = self.data.mutate(|data| data.insert(revocation, at, until, epoch));
         if !is_kept {
@@ -201,8 +201,8 @@ impl Bucket {
         !is_kept
     }
 
-    /// Ends the lease unless the reader has passed this position. The page of a later read contains
-    /// every revocation that the store has confirmed by now.
+    /// Ends the lease if the reader has not passed this position. Then only a later read grants a
+    /// lease. Its page contains every revocation that the store has confirmed by now.
     pub(super) fn require_position(&self, position: &LogPosition) {
         let mut reader = self.reader();
         if !reader.has_passed(position) {
@@ -227,7 +227,7 @@ impl Bucket {
         true
     }
 
-    /// Ends the lease, because the page of this bucket is unreadable. Only a later read grants
+    /// Ends the lease, because the node cannot read the store's page. Only a later read grants
     /// another lease.
     pub(super) fn reject_page(&self) {
         self.require_later_read(&mut self.reader());
@@ -238,12 +238,12 @@ impl Bucket {
         self.data.end_lease();
     }
 
-    /// Returns true if the entry at this position was applied.
+    /// Returns true if the reader has applied the entry at this position.
     pub(super) fn has_applied(&self, position: &LogPosition) -> bool {
         self.reader().has_applied(position)
     }
 
-    /// Returns true if this node's own revocation, with this position, was applied.
+    /// Returns true if the reader has applied this node's own revocation, which has this position.
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.reader().has_applied_own(revocation, position)
     }
@@ -253,12 +253,12 @@ impl Bucket {
         self.reader().start_read(now, limit)
     }
 
-    /// Starts the next read backwards. Returns `None` if reading back has ended, or if the deny set
-    /// is full and the log is not broken.
+    /// Starts the next read backwards. Returns `None` if reading back has ended. A full deny set
+    /// ends reading back early, but not after a break.
     pub(super) fn next_back_read(&self, limit: u32) -> Option<PendingBackRead> {
         let mut reader = self.reader();
         let read = reader.start_back_read(limit)?;
-        // After a break the node always reads on: only at the end it knows which entries are lost.
+        // After a break the node reads on: it learns only at the end which entries are lost.
         if !reader.is_broken() && self.look(|data| data.deny_set.is_full()) {
             reader.stop_reading_back();
             return None;
@@ -266,8 +266,8 @@ impl Bucket {
         Some(read)
     }
 
-    /// Returns the time of the newest entry that remains to be read back, and true if reading back
-    /// is urgent. `None` if reading back has ended.
+    /// Returns the time of the newest entry that remains to be read back. Also returns true if this
+    /// is urgent, because there was a break. Returns `None` if reading back has ended.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.reader().way_back()
     }
@@ -346,8 +346,8 @@ impl Bucket {
         (Outcome { broke, more, applied: entries.len(), has_lost, has_skipped }, entries)
     }
 
-    /// Marks the entries that the store has lost. Returns true if any of them still matters, which
-    /// means that a token that it revokes may be alive.
+    /// Marks the entries that the store has lost. Returns true if any marked entry still matters: a
+    /// token that it revokes may be alive.
     fn resolve_break(&self, lost: &Lost, current: u16, now: Timestamp) -> bool {
         let is_kept = |epoch: u16| epoch == current || epoch >= EPOCH_LOST;
         match lost {
@@ -360,8 +360,8 @@ impl Bucket {
         }
     }
 
-    /// Marks these revocations as lost where `is_lost` is true of the epoch. Returns true if any of
-    /// them still matters.
+    /// Marks each of these revocations as lost if `is_lost` is true of its epoch. Returns true if
+    /// any marked revocation still matters.
     fn mark_lost(&self, revocations: &[Revocation], now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for part in revocations.chunks(ENTRIES_AT_ONCE) {
@@ -375,8 +375,8 @@ impl Bucket {
         has_lost
     }
 
-    /// Marks all revocations as lost where `is_lost` is true of the epoch. Returns true if any of
-    /// them still matters.
+    /// Marks each revocation in the deny set as lost if `is_lost` is true of its epoch. Returns
+    /// true if any marked revocation still matters.
     fn mark_all_lost(&self, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for start in self.look(|data| data.deny_set.segment_starts().collect::<Vec<_>>()) {
@@ -388,13 +388,15 @@ impl Bucket {
         has_lost
     }
 
-    /// Returns the current epoch and lost revocations: up to `limit`, after the first `skip`.
+    /// Returns the current epoch, and lost revocations with the times until which they matter.
+    /// Omits the first `skip` revocations, and returns at most `limit`.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
         let epoch = self.reader().epoch();
         (epoch, self.look(|data| data.deny_set.missing(now, skip, limit)))
     }
 
-    /// Notes that the store has confirmed a revocation that was missing in this epoch.
+    /// Notes that the store has confirmed a republished revocation. [`missing`](Self::missing)
+    /// returned the revocation and this `epoch`.
     pub(super) fn mark_republished(&self, revocation: &Revocation, epoch: u16) {
         self.data.mutate(|data| data.deny_set.mark_republished(revocation, epoch));
     }
@@ -440,7 +442,7 @@ impl Bucket {
         })
     }
 
-    /// Returns the end of the lease, or 0 without one.
+    /// Returns the end of the lease in nanoseconds, or 0 if there is no lease.
     pub(super) fn lease_end(&self) -> u64 {
         self.data.lease_end()
     }
@@ -479,7 +481,8 @@ impl BucketData {
     /// Inserts the entries of a page that was read in this epoch.
     fn insert_all(&mut self, entries: &[LogEntry], epoch: u16) {
         for entry in entries {
-            // No valid token has ids of such length, so the node may decide without the entry.
+            // An entry that does not fit has longer ids than any valid token. So the node may
+            // decide without the entry.
             if !self.insert(&entry.revocation, entry.at, entry.until, epoch) {
                 self.skipped = self.skipped.saturating_add(1);
                 self.has_unreported_skip = true;
@@ -487,8 +490,8 @@ impl BucketData {
         }
     }
 
-    /// Inserts a revocation. If the deny set drops older ones for it, the horizon rises in the same
-    /// step. Returns false if the entry is too long.
+    /// Inserts a revocation. If the deny set drops older ones to make room, the horizon rises in
+    /// the same step. Returns false if the entry is too long.
     fn insert(&mut self, revocation: &Revocation, at: Timestamp, until: Timestamp, epoch: u16) -> bool {
         let forgotten = self.deny_set.insert(revocation, at, until, epoch);
         if let Ok(Some(forgotten)) = forgotten {
@@ -498,8 +501,8 @@ impl BucketData {
         forgotten.is_ok()
     }
 
-    /// Removes entries that no longer matter at `now`. Returns true if that may raise the
-    /// horizon.
+    /// Removes entries that no longer matter at `now`. Returns true if cached verdicts are invalid,
+    /// because the horizon may have risen.
     fn sweep(&mut self, now: Timestamp) -> bool {
         let forgotten = self.deny_set.sweep(now);
         let leaves_a_hole = forgotten > self.forgotten;
@@ -508,15 +511,15 @@ impl BucketData {
         leaves_a_hole
     }
 
-    /// Counts entries that the store skipped. Returns true if the operator should know about
-    /// skipped entries.
+    /// Counts entries that the store skipped. Returns true if they are the first skipped ones of
+    /// this bucket, or if [`insert_all`](Self::insert_all) skipped an entry since the last call.
     fn count_skipped(&mut self, skipped: u32) -> bool {
         let is_first = skipped > 0 && self.skipped == 0;
         self.skipped = self.skipped.saturating_add(skipped.into());
         is_first || mem::take(&mut self.has_unreported_skip)
     }
 
-    /// Replaces the bounds. Returns true if cached verdicts are invalid.
+    /// Replaces the bounds. Returns true if they have changed: cached verdicts are then invalid.
     fn set_bounds(&mut self, bounds: Bounds, eras: &AtomicU64) -> bool {
         let before = mem::replace(&mut self.bounds, bounds);
         if before.era != bounds.era || self.era_began == u64::MAX {
@@ -526,8 +529,8 @@ impl BucketData {
         before != bounds
     }
 
-    /// Returns true if a token of this crate is revoked: alone, with its session, or with its
-    /// generation.
+    /// Returns true if a token of this crate is revoked: by itself, with its session, or with all
+    /// sessions of its subject.
     fn revokes(&self, names: SessionNames<'_>, generation: u64) -> bool {
         let SessionNames { subject, session, token } = names;
         self.deny_set.is_outdated(subject, session, generation)
@@ -540,8 +543,8 @@ impl BucketData {
         self.deny_set.revoked_up_to(name).is_some_and(|end| issued_at.as_millis() <= end)
     }
 
-    /// Returns true if the node knows every revocation of this crate's tokens issued at this time,
-    /// and the store cannot have lost their sessions.
+    /// Returns true if the replica covers this crate's tokens that were issued at this time. It
+    /// then has every revocation of them, and the store cannot have lost their sessions.
     fn covers(&self, issued_at: Timestamp, margin: Duration) -> bool {
         let Bounds { horizon, .. } = self.bounds;
         let is_in =
@@ -549,13 +552,14 @@ impl BucketData {
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 
-    /// Returns true if the node knows every revocation of other issuers' tokens of this time.
+    /// Returns true if the replica covers other issuers' tokens that were issued at this time. It
+    /// then has every revocation of them.
     fn covers_external(&self, issued_at: Timestamp) -> bool {
         issued_at > self.bounds.horizon.external.max(self.forgotten)
     }
 
-    /// Returns true if a confirmation by the store holds: it came in this era, and the node knows
-    /// every later revocation. A gap does not matter: the server has just known the session.
+    /// Returns true if a confirmation by the store is valid: it came in this era, and the replica
+    /// has every later revocation. A [`Gap`] does not matter: the server has confirmed the session.
     fn is_covered_by(&self, alive: Alive) -> bool {
         alive.eras >= self.era_began && alive.at > self.bounds.horizon.since.max(self.forgotten)
     }

@@ -1,25 +1,26 @@
-//! The deny set: an exact index over the revocations that a node holds, in little memory.
+//! The deny set: an exact index of the revocations of one bucket, in little memory.
 //!
-//! Entries are packed into **segments** of 32 KiB, in the order of insertion. For each entry the
-//! index holds 32 bits of a keyed hash and the entry's address. A lookup compares the ids in full,
-//! so no token is refused for a hash collision. The index grows without reading the entries.
+//! The deny set packs entries into **segments** of 32 KiB, in the order of insertion. For each
+//! entry, the index contains 32 bits of a keyed hash and the entry's address. A lookup compares
+//! the ids in full, so a hash collision refuses no token. The index can grow without reading the
+//! entries.
 //!
-//! The deny set removes a whole segment once its last entry no longer matters. Entries that stay
-//! longer do no harm, because no token that they concern is alive.
+//! The deny set removes a whole segment when none of its entries matters any more. An entry that
+//! stays longer than it matters does no harm: every token that it revokes has expired.
 //!
-//! Only one thing removes an entry earlier: **memory is bounded.** If a bucket's entries exceed
-//! their share, the deny set removes its oldest segment. [`insert`](DenySet::insert) then returns
-//! the time of the newest entry in it. The horizon rises to that time, so that the node asks the
-//! store about older tokens.
+//! **Memory is bounded.** If a bucket's entries exceed the bucket's share, the deny set removes its
+//! oldest segment early. [`insert`](DenySet::insert) then returns the time of the newest entry in
+//! that segment. The horizon rises to that time, so that the node asks the store about older
+//! tokens.
 //!
 //! | file | subject |
 //! |--|--|
 //! | `segments` | the segments and the addresses in them |
-//! | `entry` | the kinds of entries, and the bytes of one |
+//! | `entry` | the kinds of entries, and the byte format of an entry |
 //! | `id` | the bytes of an id within an entry |
 //!
 //! A million revoked sessions in 16 buckets take 52 MB if users have ids of 8 characters. With
-//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB (counted by a test).
+//! UUIDs they take 58 MB, with other texts of 36 characters 80 MB (measured by a test).
 
 mod entry;
 mod id;
@@ -37,7 +38,7 @@ use self::{
 };
 use crate::{clock::Timestamp, store::Revocation};
 
-/// The count of segments that one sweep visits.
+/// Maximum count of segments that one sweep visits.
 const SEGMENTS_PER_SWEEP: usize = 16;
 
 /// The revocations of one bucket.
@@ -56,7 +57,7 @@ struct IndexEntry {
     address: Address,
 }
 
-/// The name of a revoked session, token or subject, with 32 bits of its keyed hash.
+/// The name of a session, token or subject that may be revoked, with 32 bits of its keyed hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryName<'a> {
     pub(super) hash: u32,
@@ -65,12 +66,12 @@ pub(super) struct EntryName<'a> {
     second: &'a str,
 }
 
-/// The keyed hash of names. All buckets of a replica share its key, so a name is hashed once.
+/// The keyed hash of names. All buckets of a replica share the key, so the node hashes a name once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NameHasher(RandomState);
 
 impl<'a> EntryName<'a> {
-    /// Creates a name whose hash was computed before.
+    /// Creates a name from a hash that the caller has computed before.
     pub(super) fn hashed(hash: u32, kind: EntryKind, first: &'a str, second: &'a str) -> Self {
         Self { hash, kind, first, second }
     }
@@ -84,8 +85,8 @@ impl<'a> EntryName<'a> {
 }
 
 impl NameHasher {
-    /// Returns the hash of a name. It covers `second` for sessions and tokens only, so that one
-    /// lookup finds both kinds of entries that end a subject's sessions.
+    /// Returns the hash of a name. The hash covers `second` only for sessions and tokens. So one
+    /// lookup finds both kinds of entries that revoke all sessions of a subject.
     pub(super) fn hash(&self, kind: EntryKind, first: &str, second: &str) -> u32 {
         let (kind, second) = match kind {
             EntryKind::Session | EntryKind::Token => (kind, second),
@@ -124,12 +125,12 @@ impl DenySet {
         self.segments.allocated() + self.index.allocation_size()
     }
 
-    /// Returns true if this session or token of this crate is revoked by itself.
+    /// Returns true if there is an entry for this session or token of this crate.
     pub(super) fn contains(&self, name: EntryName<'_>) -> bool {
         self.find(name).is_some()
     }
 
-    /// Returns true if a revocation of the subject covers this session and generation.
+    /// Returns true if a revocation of the subject's sessions ends this session of this generation.
     pub(super) fn is_outdated(&self, subject: EntryName<'_>, session: EntryName<'_>, generation: u64) -> bool {
         let all = self.index.iter_hash(spread(subject.hash)).filter(|indexed| indexed.hash == subject.hash);
         let concerns = |entry: &Entry<'_>| entry.first == PackedId::of(subject.first) && generation < entry.number;
@@ -140,21 +141,21 @@ impl DenySet {
         })
     }
 
-    /// Returns the latest `iat`, in ms, of other issuers' tokens that are revoked under this name;
-    /// `u64::MAX` for a single token.
+    /// Returns the latest `iat`, in ms, of the tokens that are revoked under this name of another
+    /// issuer. Returns `u64::MAX` if the name is that of a single token.
     pub(super) fn revoked_up_to(&self, name: EntryName<'_>) -> Option<u64> {
         self.find(name).map(|entry| entry.number)
     }
 
-    /// Returns the epochs of the entries that hold this revocation or a stronger one of its name.
+    /// Returns the epochs of the entries for this revocation, or for a stronger one of its name.
     pub(super) fn epochs_of(&self, revocation: &Revocation) -> impl Iterator<Item = u16> {
         let (.., number) = parts(revocation);
         let held = self.addresses_of(revocation).filter_map(|address| self.segments.entry(address));
         held.filter(move |entry| entry.number >= number).map(|entry| entry.epoch)
     }
 
-    /// Marks a revocation as lost if `is_lost` is true of its epoch. Returns true if it was marked
-    /// and matters at `now`.
+    /// Marks a revocation as lost if `is_lost` is true of its epoch. Returns true if the marked
+    /// revocation matters at `now`.
     pub(super) fn mark_lost(&mut self, revocation: &Revocation, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (.., number) = parts(revocation);
         let held = self.addresses_of(revocation).filter_map(|address| Some((address, self.segments.entry(address)?)));
@@ -170,15 +171,15 @@ impl DenySet {
         self.segments.starts()
     }
 
-    /// Marks the entries of one segment as lost where `is_lost` is true of the epoch. Returns true
-    /// if one of them matters at `now`.
+    /// Marks each entry of one segment as lost if `is_lost` is true of its epoch. Returns true if
+    /// any marked entry matters at `now`.
     pub(super) fn mark_segment_lost(&mut self, start: Address, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (mut next, mut is_any) = (Some(start), false);
         while let Some(address) = next {
             let Some(entry) = self.segments.entry(address) else { break };
             next = address.after(entry.len());
             let (hash, is_over) = (self.hasher.hash_of(&entry), entry.until <= now);
-            // The index no longer holds an entry that a later one has replaced.
+            // If a later entry has replaced this one, the index no longer contains its address.
             if is_lost(entry.epoch) && self.index.find(spread(hash), |indexed| indexed.address == address).is_some() {
                 self.segments.set_epoch(address, EPOCH_LOST, Timestamp::default());
                 is_any |= !is_over;
@@ -187,8 +188,8 @@ impl DenySet {
         is_any
     }
 
-    /// Returns the address of a revocation, and of the entry into which it may have been merged.
-    /// Two revocations that spare different sessions become one that spares none.
+    /// Returns the addresses of the entries that may contain a revocation. There can be two: parts
+    /// of two revocations that spare different sessions merge into an entry that spares none.
     fn addresses_of(&self, revocation: &Revocation) -> impl Iterator<Item = Address> {
         let (kind, first, second, _) = parts(revocation);
         let spares_it =
@@ -199,15 +200,15 @@ impl DenySet {
         own.into_iter().chain(of_all.flatten())
     }
 
-    /// Returns true if the longest entry would push out older ones.
+    /// Returns true if an insertion of the longest possible entry would push out older entries.
     pub(super) fn is_full(&self) -> bool {
         self.segments.is_full_for(SEGMENT)
     }
 
     /// Inserts a revocation that was logged `at`, matters until `until`, and was read in this
-    /// `epoch`. It never weakens or shortens an entry of the same name.
+    /// `epoch`. Never weakens or shortens an existing entry of the same name.
     ///
-    /// Returns a time if older entries were pushed out: up to it the deny set is incomplete.
+    /// If this pushes out older entries, returns the time up to which the deny set is incomplete.
     pub(super) fn insert(
         &mut self,
         revocation: &Revocation,
@@ -216,15 +217,15 @@ impl DenySet {
         epoch: u16,
     ) -> Result<Option<Timestamp>, TooLong> {
         let (kind, first, second, number) = parts(revocation);
-        // An entry holds whole seconds.
+        // An entry stores whole seconds, so this rounds up.
         let until = Timestamp::from_secs(until.as_millis().div_ceil(1000));
         let new = Entry { kind, epoch, until, number, first: PackedId::of(first), second: PackedId::of(second) };
         let name = self.hasher.name(kind, first, second);
         let Some(held) = self.find(name).filter(|held| held.second != new.second) else {
             return self.merge(name, new, at);
         };
-        // Two revocations that spare different sessions. Below the lower generation both apply, and
-        // neither spares the other's session, so that part spares none.
+        // The two revocations spare different sessions. Below the lower generation both apply, and
+        // each ends the session that the other spares. So the entry for that part spares none.
         let (held_epoch, held_until, held_number) = (held.epoch, held.until, held.number);
         let of_all = Entry { kind: EntryKind::Subject, second: PackedId::EMPTY, ..new };
         let earlier = if held_number < number {
@@ -239,12 +240,12 @@ impl DenySet {
         Ok(forgotten)
     }
 
-    /// Inserts an entry, or merges it into the one of the same name: the greater strength and the
-    /// later end hold.
+    /// Inserts an entry, or merges it into the entry of the same name. The merged entry has the
+    /// greater strength and the later end of the two.
     fn merge(&mut self, name: EntryName<'_>, mut new: Entry<'_>, at: Timestamp) -> Result<Option<Timestamp>, TooLong> {
         let Some(address) = self.address_of(name) else { return self.write(name.hash, None, new, at) };
         let Some(held) = self.segments.entry(address) else { return self.write(name.hash, Some(address), new, at) };
-        // The weaker revocation in the log does not prove that the log has the held one.
+        // A weaker revocation in the log does not prove that the log contains the stronger one.
         let is_weaker = new.number < held.number || new.epoch == EPOCH_LOCAL;
         let epoch = if is_weaker { held.epoch } else { new.epoch };
         if held.number >= new.number && held.until >= new.until.min(LAST_SECOND) {
@@ -255,9 +256,9 @@ impl DenySet {
         self.write(name.hash, Some(address), new, at)
     }
 
-    /// Removes entries that no longer matter at `now`, from a few segments at a time. Returns the
-    /// time up to which logged entries may be gone. Every token that is alive was issued long after
-    /// it, unless the server's clock has jumped.
+    /// Removes segments without an entry that matters at `now`. Visits a few segments per call.
+    /// Returns the time up to which log entries may be gone. Tokens that are alive were issued
+    /// after that time, unless the server's clock has jumped.
     pub(super) fn sweep(&mut self, now: Timestamp) -> Timestamp {
         let mut forgotten = Timestamp::default();
         for _ in 0..SEGMENTS_PER_SWEEP.min(self.segments.len()) {
@@ -277,18 +278,19 @@ impl DenySet {
         forgotten
     }
 
-    /// Returns the lost revocations that matter at `now`: up to `limit`, after the first `skip`.
+    /// Returns the lost revocations that matter at `now`, with the times until which they matter.
+    /// Omits the first `skip` of them, and returns at most `limit`.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> Vec<(Revocation, Timestamp)> {
         let all = self.index.iter().filter_map(|indexed| self.segments.entry(indexed.address));
         let missing = all.filter(|entry| entry.epoch == EPOCH_LOST && entry.until > now).skip(skip);
         missing.filter_map(|entry| Some((entry.to_revocation()?, entry.until))).take(limit).collect()
     }
 
-    /// Notes that the store has a lost revocation again, in this `epoch`.
+    /// Notes that the store has a lost revocation again. The entry gets this `epoch`.
     pub(super) fn mark_republished(&mut self, revocation: &Revocation, epoch: u16) {
         let (kind, first, second, number) = parts(revocation);
         let Some(address) = self.address_of(self.hasher.name(kind, first, second)) else { return };
-        // Meanwhile the entry may have become stronger, or may have been read from the log.
+        // Meanwhile the entry may have become stronger, or the node may have read it in the log.
         let is_same =
             |held: Entry<'_>| held.number == number && held.second == PackedId::of(second) && held.epoch == EPOCH_LOST;
         if self.segments.entry(address).is_some_and(is_same) {
@@ -308,8 +310,8 @@ impl DenySet {
         self.index.find(spread(name.hash), is_it).map(|indexed| indexed.address)
     }
 
-    /// Writes an entry, and lets it replace the one at `replaced` in the index. Returns the time of
-    /// the newest entry that was pushed out, if any.
+    /// Writes an entry, which replaces the entry at `replaced` in the index. Returns the time of
+    /// the newest entry that this pushed out, if any.
     fn write(
         &mut self,
         hash: u32,
@@ -349,8 +351,8 @@ impl DenySet {
     }
 }
 
-/// Spreads the hash over 64 bits: `HashTable` takes its tags from the highest bits and its slots
-/// from the lowest.
+/// Spreads the hash over 64 bits, because `HashTable` takes its tags from the highest bits and its
+/// slots from the lowest bits.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

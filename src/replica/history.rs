@@ -1,25 +1,27 @@
-//! The span of a log that a node applied without a hole, and the way back to it after a break.
+//! The **span**: the part of a log that a node has applied with no entry missing in between. After
+//! a break, the node reads back to its old span.
 //!
-//! A node starts at the newest entry of a log, not at the oldest. So one small read gives it a
-//! lease, however long the log is. The node reads the rest **backwards**, page by page. A break
-//! means that the store has lost or replaced data, or that the node has fallen behind. The node
-//! then starts at the new head, and reads back until it meets an entry that it knows.
+//! A node starts at the newest entry of a log, the head. So one small read grants a lease, however
+//! long the log is. The node reads the rest **backwards**, page by page. A break means that the
+//! store has lost or replaced data, or that the node has fallen behind. The node then starts at
+//! the new head, and reads back until it meets an entry that it applied before the break.
 //!
-//! # One unit
+//! # Units
 //!
-//! The last steps of the span and its horizon are one **unit**. A break freezes the unit, and a new
-//! one begins at the new head. When reading back meets a step of the frozen unit, it joins the two.
-//! If steps entered the frozen unit before that, a node would join its own new head after
-//! `FLUSHALL`, and believe the old horizon. If reading back ends without a join, the node gives
-//! the frozen unit up. A second break before that discards the new unit.
+//! The newest entries of a span (its *steps*) and its horizon form one **unit**. A break freezes
+//! the unit, and a new unit begins at the new head. When reading back meets a step of the frozen
+//! unit, the node joins the two units. Before the join, no step enters the frozen unit. Otherwise,
+//! after `FLUSHALL`, the node would find its own new head there and trust the old horizon. If
+//! reading back ends without a join, the node discards the frozen unit. If another break comes
+//! first, the node discards the new unit.
 //!
 //! # Conclusions from a join
 //!
 //! | part of the old history | state in the store |
 //! |--|--|
-//! | up to the entry that was met | present, so the old horizon holds again |
-//! | applied after it, and not read again | **lost**, to be republished at once |
-//! | sessions opened after it | perhaps lost: the store decides tokens from then to the new head |
+//! | entries up to the entry that both units contain | present: the old horizon is valid again |
+//! | entries after it that the node has not read again | **lost**: the node republishes them |
+//! | sessions opened after it, up to the new horizon | perhaps lost: the store decides tokens |
 
 use std::collections::VecDeque;
 
@@ -28,20 +30,20 @@ use crate::{
     store::{LogCursor, LogEntry, Revocation},
 };
 
-/// Maximum of the steps that a unit remembers for a later join. If a store has lost more, the node
-/// reads its log back to the end.
+/// Maximum count of steps in a unit. If the store has lost more entries than that, no join is
+/// possible, and the node reads the whole log back.
 const MAX_TRAIL: usize = 1024;
-/// Maximum of the epochs that broke again before a join. Beyond it the store flaps, and the node
-/// gives the frozen unit up.
+/// Maximum count of epochs that ended in another break before a join. After more of them, the node
+/// discards the frozen unit.
 const MAX_DISCARDED: usize = 64;
 
-/// An applied entry, or the head from which reading began.
+/// An applied entry, or the head at which reading began.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) sequence: u64,
     pub(super) nonce: String,
     pub(super) at: Timestamp,
-    /// `None` for the head of a log that no longer holds its newest entry.
+    /// `None` for a head whose entry is no longer in the log.
     pub(super) revocation: Option<Revocation>,
 }
 
@@ -56,33 +58,33 @@ impl Step {
     }
 }
 
-/// The times that bound the tokens which a node decides.
+/// The times that determine which tokens a node may decide.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Horizon {
-    /// The node holds every revocation after this moment of the store's time.
+    /// The node has applied every revocation that the store logged after this time of the store.
     pub(super) since: Timestamp,
-    /// The node decides tokens of this crate that were issued later. After a break it is later than
-    /// `since`: until then, another node may have opened sessions on the replaced server.
+    /// The node decides tokens of this crate that were issued after this time. After a break it may
+    /// be later than `since`: in between, other nodes may have used the replaced server.
     pub(super) own: Timestamp,
-    /// The same for tokens of other issuers, whose `iat` comes from other clocks. It is the later
+    /// The node decides tokens of other issuers that were issued after this time. It is the later
     /// of the store's and this node's time at the first read of the unit. Reading back does not
-    /// lower it, because the difference of the clocks at earlier times is unknown.
+    /// lower it, because the difference between the clocks at earlier times is unknown.
     pub(super) external: Timestamp,
-    /// The span in which sessions were opened that the store may have lost.
+    /// A range of time. The store may have lost sessions that were opened in it.
     pub(super) gap: Option<Gap>,
 }
 
-/// A span of the store's time, with both ends.
+/// A range of the store's time. Both ends are included.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Gap {
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
 }
 
-/// The link from an entry to the one before it.
+/// The link from an entry to the entry before it.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    /// The cursor from which the next page is read backwards.
+    /// The cursor before which the next page backwards ends.
     pub(super) before: LogCursor,
     pub(super) sequence: u64,
     pub(super) previous: String,
@@ -93,26 +95,26 @@ pub(super) struct Link {
 struct Unit {
     trail: VecDeque<Step>,
     horizon: Horizon,
-    /// The link of the oldest entry that was read; `None` if reading back has ended.
+    /// The link of the oldest entry that the node has read; `None` if reading back has ended.
     back: Option<Link>,
 }
 
-/// The head of a log, from which reading begins.
+/// The head of a log, at which reading begins.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) step: Step,
     pub(super) horizon: Horizon,
-    /// The link of the newest entry, if the log still holds it.
+    /// The link of the newest entry, if this entry is still in the log.
     pub(super) link: Option<Link>,
 }
 
 #[derive(Debug)]
 struct Frozen {
-    /// The store may have lost sessions.
+    /// True if the store may have lost sessions.
     loses: bool,
-    /// The epochs after the unit's own that broke before a join.
+    /// The later epochs that ended in another break before a join.
     discarded: Vec<u16>,
-    /// The unit that begins at the new head; `None` before the head was read.
+    /// The unit that begins at the new head; `None` until the node has read the head.
     fresh: Option<Unit>,
 }
 
@@ -123,17 +125,18 @@ pub(super) struct History {
     frozen: Option<Frozen>,
 }
 
-/// The revocations that the store has lost, as known when reading back after a break ends.
+/// The revocations that the store has lost. The node determines them at a join, or at the end of
+/// reading back.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Lost {
-    /// After a join: these revocations, and all entries of these epochs, except those that were
-    /// read again in the current epoch.
+    /// After a join: these revocations, and all entries of these epochs. An entry that the node has
+    /// read again in the current epoch is not lost.
     These { revocations: Vec<Revocation>, epochs: Vec<u16> },
-    /// Without a join: all entries that were not read in the current epoch.
+    /// Without a join: all entries that the node has not read in the current epoch.
     AllOfBefore,
 }
 
-/// A page that was read backwards, cut at the first entry that does not link.
+/// The part of a page backwards whose entries link to each other and to the last entry read.
 #[derive(Debug, Default)]
 pub(super) struct BackPage {
     pub(super) entries: Vec<LogEntry>,
@@ -141,17 +144,17 @@ pub(super) struct BackPage {
 }
 
 impl History {
-    /// Returns the current horizon; `None` before the first read.
+    /// Returns the current horizon; `None` until the node has read the head.
     pub(super) fn horizon(&self) -> Option<Horizon> {
         self.current().map(|unit| unit.horizon)
     }
 
-    /// Returns true from a break until reading back ends.
+    /// Returns true from a break until a join, or until the end of reading back.
     pub(super) fn is_broken(&self) -> bool {
         self.frozen.is_some()
     }
 
-    /// Returns true if older entries remain to be read.
+    /// Returns true if older entries remain to be read, or if the log is broken.
     pub(super) fn has_more_to_read(&self) -> bool {
         self.is_broken() || self.unit.as_ref().is_some_and(|unit| unit.back.is_some())
     }
@@ -176,8 +179,8 @@ impl History {
         }
     }
 
-    /// Freezes the unit. `loses` is true if the store may have lost sessions. `epoch` is the epoch
-    /// that the break ends.
+    /// Freezes the unit after a break. `loses` is true if the store may have lost sessions. `epoch`
+    /// is the epoch that the break ends.
     pub(super) fn freeze(&mut self, loses: bool, epoch: u16) {
         if self.unit.is_none() {
             return;
@@ -186,7 +189,7 @@ impl History {
             None => self.frozen = Some(Frozen { loses, discarded: Vec::new(), fresh: None }),
             Some(frozen) => {
                 frozen.loses |= loses;
-                // Without a unit nothing was read in this epoch.
+                // Without a new unit, the node has read nothing in this epoch.
                 if frozen.fresh.take().is_some() {
                     frozen.discarded.push(epoch);
                 }
@@ -194,14 +197,14 @@ impl History {
         }
     }
 
-    /// Notes that another server has answered since the break: it may have lost sessions.
+    /// Notes that another server answers after the break. That server may have lost sessions.
     pub(super) fn may_have_lost(&mut self) {
         if let Some(frozen) = &mut self.frozen {
             frozen.loses = true;
         }
     }
 
-    /// Returns true if some remembered steps have this sequence, and none of them has this
+    /// Returns true if the unit has steps with this sequence, but none of them has this
     /// revocation.
     pub(super) fn has_other_at(&self, sequence: u64, revocation: &Revocation) -> bool {
         let trail = self.current().into_iter().flat_map(|unit| &unit.trail);
@@ -210,7 +213,7 @@ impl History {
         found.peek().is_some() && !found.any(|found| found == revocation)
     }
 
-    /// Begins at the head of a log.
+    /// Begins a unit at the head of a log. Returns the lost revocations if this resolves a break.
     pub(super) fn begin(&mut self, head: Head) -> Option<Lost> {
         let Head { step, horizon, link } = head;
         let (sequence, nonce) = (step.sequence, step.nonce.clone());
@@ -228,15 +231,15 @@ impl History {
         self.join(sequence, &nonce).or_else(|| self.give_up_at_the_end())
     }
 
-    /// Adds an entry that follows the last one.
+    /// Adds the step of an entry that follows the last one.
     pub(super) fn advance(&mut self, step: Step) {
         if let Some(unit) = self.current_mut() {
             unit.push(step);
         }
     }
 
-    /// Raises the horizon to `now`, because `keep` has grown. Entries that were applied before may
-    /// leave the deny set while tokens of the new lifetime are alive.
+    /// Raises the horizon to `now`, because tokens may now live longer (`keep` has grown). The deny
+    /// set may remove earlier entries while such tokens are alive.
     pub(super) fn raise(&mut self, now: Timestamp) {
         let fresh = self.frozen.as_mut().and_then(|frozen| frozen.fresh.as_mut());
         for unit in self.unit.iter_mut().chain(fresh) {
@@ -245,16 +248,17 @@ impl History {
         }
     }
 
-    /// Forgets a gap that ended by `moment`: no token that was issued in it is alive. Gaps merge.
-    /// *After two failovers a month apart, a node would ask about every token of that month.*
+    /// Removes a gap that ended by `moment`, because no token that was issued in it is alive. A
+    /// later gap would merge with it. *After two failovers a month apart, a node would ask the
+    /// store about every token of that month.*
     pub(super) fn forget_gap_up_to(&mut self, moment: Timestamp) {
         if let Some(unit) = &mut self.unit {
             unit.horizon.gap = unit.horizon.gap.filter(|gap| moment < gap.to);
         }
     }
 
-    /// Begins to read the span backwards once more. Returns the step of its newest entry, to apply
-    /// it again. `link` leads from there to the entry before.
+    /// Begins to read the span backwards once more. Returns the step of its newest entry, which the
+    /// caller applies again. `link` is the link of that entry.
     pub(super) fn read_again(&mut self, link: Link) -> Option<Step> {
         let unit = self.current_mut()?;
         let newest = unit.trail.back().filter(|step| step.revocation.is_some()).cloned()?;
@@ -271,15 +275,15 @@ impl History {
     }
 
     /// Applies a page that was read backwards. Its entries are in the order of the log. `more` is
-    /// true if the log has older ones.
+    /// true if the log has older entries, and `next` is the cursor for them.
     pub(super) fn read_back(&mut self, entries: Vec<LogEntry>, more: bool, next: Option<LogCursor>) -> BackPage {
         let mut page = BackPage::default();
         let mut is_linked = true;
         for entry in entries.into_iter().rev() {
             let Some(back) = self.current_mut().and_then(|unit| unit.back.as_mut()) else { break };
             if entry.sequence == back.sequence && entry.previous == back.previous {
-                // A sibling: a script failed after it wrote the entry and before it updated `m`.
-                // So the next script used the same sequence.
+                // A sibling: a script failed after it wrote the entry and before it updated the
+                // head in `m`. So the next script used the same sequence and predecessor.
                 page.entries.push(entry);
                 continue;
             }
@@ -307,7 +311,7 @@ impl History {
         if let Some(unit) = self.current_mut() {
             match (&mut unit.back, next) {
                 (Some(back), Some(next)) if is_linked && more => back.before = next,
-                // The end of the log, or a hole.
+                // The log has no older entry, or the next older entry is missing.
                 (back, _) => *back = None,
             }
             if let Some(oldest) = page.entries.last().filter(|_| !is_broken) {
@@ -319,7 +323,8 @@ impl History {
         page
     }
 
-    /// Joins the two units if the frozen one contains this step.
+    /// Joins the new unit to the frozen one if the frozen one contains this step. Returns the lost
+    /// revocations after a join.
     fn join(&mut self, sequence: u64, nonce: &str) -> Option<Lost> {
         let unit = self.unit.as_mut()?;
         let is_this = |step: &Step| step.sequence == sequence && step.nonce == nonce;
@@ -338,7 +343,7 @@ impl History {
         Some(Lost::These { revocations, epochs: discarded })
     }
 
-    /// Gives the frozen unit up if reading back has ended.
+    /// Discards the frozen unit if reading back has ended.
     fn give_up_at_the_end(&mut self) -> Option<Lost> {
         let fresh = self.frozen.as_ref()?.fresh.as_ref()?;
         if fresh.back.is_some() { None } else { self.give_up() }
@@ -348,7 +353,8 @@ impl History {
         let Frozen { loses, fresh, .. } = self.frozen.take()?;
         self.unit = fresh;
         if loses && let Some(Unit { horizon, .. }) = &mut self.unit {
-            // Reading everything again lowers the horizon, but restores no session.
+            // The node may lower the horizon by reading all again. That restores no lost session,
+            // so the gap stays.
             horizon.gap = Some(Gap { from: Timestamp::default(), to: horizon.own });
         }
         Some(Lost::AllOfBefore)
@@ -363,7 +369,7 @@ impl Unit {
         self.trail.push_back(step);
     }
 
-    /// Lowers the horizon to the entry before the newest, because the newest is applied.
+    /// Lowers the horizon to the time of the second newest entry. The newest one is applied.
     fn lower(&mut self) {
         if let Some(back) = &self.back {
             self.horizon.lower(back.previous_at);
@@ -371,7 +377,7 @@ impl Unit {
         self.drop_back_at_the_first();
     }
 
-    /// Drops the link before the first entry of an incarnation, which has no predecessor.
+    /// Removes the link of the first entry of an incarnation, because no entry precedes it.
     fn drop_back_at_the_first(&mut self) {
         if self.back.as_ref().is_some_and(|back| back.sequence <= 1) {
             self.back = None;
@@ -387,7 +393,7 @@ impl Horizon {
 }
 
 impl Gap {
-    /// Returns the span from the earlier beginning to the later end.
+    /// Returns the range from the earlier beginning to the later end.
     fn with(self, other: Self) -> Self {
         Self { from: self.from.min(other.from), to: self.to.max(other.to) }
     }

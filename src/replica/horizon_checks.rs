@@ -1,9 +1,9 @@
 //! Store checks of tokens that were issued before the horizon: their rate and their results.
 //!
-//! After a start or a break of the log, the node checks each older token once at the store.
-//! A failover does that to all nodes at once, and their checks reach a server that has just begun
-//! to serve. So each node limits the rate. It keeps the results in a bounded map of its own,
-//! because the verified-token cache may be too small for all live tokens.
+//! After a start of the node or a break of the log, the node checks each older token once at the
+//! store. A failover causes such checks on all nodes at the same time, and they reach a server that
+//! has just begun to serve. So each node limits the rate. It stores the results in a separate
+//! bounded map, because the verified-token cache may be too small for all live tokens.
 
 use std::{
     fmt,
@@ -20,9 +20,9 @@ use super::{
     verdict::{Alive, Bearer},
 };
 
-/// Maximum of confirmed tokens in the map: some 10 MB.
+/// Maximum count of confirmed tokens in the map, which then takes some 10 MB.
 const CONFIRMED: usize = 1 << 17;
-/// Maximum of unknown sessions in the map.
+/// Maximum count of unknown sessions in the map.
 const UNKNOWN: usize = 1 << 14;
 /// The time for which the node refuses a session after the store did not know it. It is short,
 /// because a store that is being restored may soon know the session again.
@@ -37,7 +37,7 @@ pub(super) struct HorizonChecks {
     next: AtomicU64,
     hashers: [RandomState; 2],
     confirmed: Cache<u128, Alive>,
-    /// The time until which each session counts as unknown.
+    /// For each unknown session, the time until which the node refuses it.
     unknown: Cache<u128, u64>,
     /// The latest of these times. After it, no request searches `unknown`.
     last_unknown: AtomicU64,
@@ -55,8 +55,8 @@ impl HorizonChecks {
         }
     }
 
-    /// Returns true if the rate allows one more check. A burst may have the checks of one second,
-    /// also right after the start.
+    /// Returns true if the rate allows one more check. A burst may use the checks of a whole
+    /// second, even right after the start.
     pub(super) fn admit(&self, now: u64) -> bool {
         let now = now.saturating_add(SECOND);
         let admit = |next: u64| {
@@ -71,12 +71,13 @@ impl HorizonChecks {
         self.confirmed.get(&self.token(bearer))
     }
 
-    /// Keeps a confirmation of a token.
+    /// Stores a confirmation of a token.
     pub(super) fn confirm(&self, bearer: &Bearer<'_>, alive: Alive) {
         self.confirmed.insert(self.token(bearer), alive);
     }
 
-    /// Returns true if the store did not know the session within the last [`UNKNOWN_FOR`].
+    /// Returns true if [`note_unknown`](Self::note_unknown) noted the session in the last
+    /// [`UNKNOWN_FOR`].
     pub(super) fn is_unknown(&self, bearer: &Bearer<'_>, now: Duration) -> bool {
         let now = nanos(now);
         now < self.last_unknown.load(Ordering::Relaxed)

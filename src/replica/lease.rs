@@ -1,29 +1,29 @@
-//! A value that requests read under a lease. This file defines the order in which value and lease
-//! are read and written.
+//! A value that requests read under a lease. This file defines the order of reads and of writes of
+//! the value and the lease.
 //!
 //! The task writes the value **and then** the lease (Release). A request loads the lease
 //! (Acquire), **then** reads the value, and then the clock. So a request that decides by a lease
-//! sees at least the value for which the lease was granted. In the other order, a revocation and
-//! the next lease could come between a request's two reads. The new lease would then approve the
-//! old value.
+//! reads at least the value for which the task granted the lease. If the request read the value
+//! first, the task could write a revocation and the next lease between the two reads. The new
+//! lease would then approve the old value.
 //!
-//! The value has a **version**, which changes before the lease does. A request that accepted a
-//! token in one version need not read that version again ([`is_current`](Leased::is_current)). So
-//! a token in repeated use takes no lock, and cores that read one bucket share no writes.
+//! The value has a **version**, which changes before the task grants the next lease. If a request
+//! accepted a token in one version, the next request with that token need not read the value again
+//! ([`is_current`](Leased::is_current)). So it takes no lock, and writes to no shared memory.
 //!
-//! Loom runs this file as it is (`tests/replica_order.rs`). So it imports nothing of the crate but
-//! the primitives in `super::sync`.
+//! The Loom test `tests/replica_order.rs` compiles this file as it is. So the file imports nothing
+//! from the crate except the primitives in `super::sync`.
 
 use std::time::Duration;
 
 use super::sync::{AtomicU64, Ordering, PoisonError, RwLock};
 
-/// A value that requests may decide by until the lease ends. Times are nanoseconds of one clock
-/// that never goes back. 0 stands for no lease.
+/// A value by which requests may decide until the lease ends. The end of the lease is in
+/// nanoseconds of a clock that never goes back. It is 0 if there is no lease.
 #[derive(Debug)]
 pub(super) struct Leased<T> {
     lease: AtomicU64,
-    /// The version of the value, from 1. It changes only under the write lock.
+    /// The version of the value, starting at 1. It changes only under the write lock.
     version: AtomicU64,
     value: RwLock<T>,
 }
@@ -55,13 +55,13 @@ impl<T> Leased<T> {
     /// Mutates the value. The change must not contradict the present lease.
     pub(super) fn mutate<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
-        // Counted first, in case `change` panics halfway. Readers wait for the lock.
+        // The version changes first, in case `change` panics halfway. Readers wait for the lock.
         self.version.fetch_add(1, Ordering::Release);
         change(&mut value)
     }
 
-    /// Mutates the value. `change` also returns true if results of earlier reads are invalid. Only
-    /// then the version changes: after the value, but before any lease that relies on the change.
+    /// Mutates the value. `change` returns true with its result if results of earlier reads are now
+    /// invalid. Only in this case the version changes, before any lease that relies on the change.
     pub(super) fn mutate_if_changed<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
         let (result, is_changed) = change(&mut value);
@@ -72,7 +72,8 @@ impl<T> Leased<T> {
     }
 
     /// Applies a page of the log. First ends the lease if the page `breaks` with the value. Then
-    /// `write` writes the new data. If that succeeds, grants the new lease.
+    /// calls `write`, which writes the new data. Grants the new lease if `write` succeeds, and ends
+    /// the lease if `write` fails.
     pub(super) fn apply_page<E>(
         &self,
         breaks: bool,
@@ -94,18 +95,18 @@ impl<T> Leased<T> {
         self.lease.store(end, Ordering::Release);
     }
 
-    /// Ends the lease. A request that loads the lease after this does not decide.
+    /// Ends the lease. A request that loads the lease afterwards may not decide locally.
     pub(super) fn end_lease(&self) {
         self.lease.store(0, Ordering::Release);
     }
 
-    /// Returns the end of the lease, or 0 without one.
+    /// Returns the end of the lease in nanoseconds, or 0 if there is no lease.
     pub(super) fn lease_end(&self) -> u64 {
         self.lease.load(Ordering::Acquire)
     }
 }
 
-/// Returns a time of the leases' clock in nanoseconds.
+/// Converts a time of the leases' clock to nanoseconds, at most `u64::MAX`.
 pub(super) fn nanos(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,34 +1,36 @@
-//! The reader of one bucket's log: it checks the chain, grants leases, and returns the changes that
-//! a page causes. It has no clock and does no I/O.
+//! The reader of one bucket's log: it checks that entries link to each other, grants leases, and
+//! returns the changes that a page causes. It has no clock and does no I/O.
 //!
 //! The task starts a read ([`start_read`](LogReader::start_read)), fetches the page, and finishes
-//! the read with it ([`finish_read`](LogReader::finish_read)). A page contains every revocation
-//! that the store had confirmed **before** the read started. So a lease runs from that moment.
+//! the read with it ([`finish_read`](LogReader::finish_read)). If the page reaches the end of the
+//! log, the node has every revocation that the store had confirmed **before** the read started. So
+//! a lease runs from the start of the read.
 //!
 //! # Conclusions from a page
 //!
 //! | page | conclusion |
 //! |--|--|
 //! | the first page of the reader | **lease**; the reader starts at the head, and reads back |
-//! | each entry links to the one before it, the first to the last applied one | apply them |
-//! | the last applied entry is the head | lease, until the read's start plus `staleness` |
-//! | the log has more entries | no lease; next page at once; after some pages jump to the head |
+//! | each entry links to the entry before it | the bucket applies the entries |
+//! | the last entry is the head | lease, until the read's start plus `staleness` |
+//! | the log has more entries | no lease; after some such pages the reader jumps to the head |
 //! | another incarnation or server | **break**: no lease, and a start at the new head |
-//! | an entry does not link | break |
-//! | the log ends before the last applied entry | break |
+//! | an entry does not link to the entry before it | break |
+//! | the log ends, but its last entry is not the head | break |
 //! | a later read lacks the entry of this node's own revocation | the revocation is **lost** |
 //!
-//! Sequences alone are not enough. A promoted replica that lost two entries and wrote two others
-//! has the same sequences, and lower stream ids. A reader would find nothing new.
+//! Sequences alone would not show every break. For example, a promoted Redis replica lost two
+//! entries and wrote two others. Its sequences are the same, and its stream ids are lower. So a
+//! reader would find no new entry.
 //!
 //! # The horizon
 //!
 //! A node that starts takes the head's time as its horizon. After a break the store may also have
 //! lost sessions, which no entry shows. So the horizon is the store's time **after** the read,
-//! until reading back joins the old history.
+//! until reading back meets an entry of the old history.
 //!
-//! The node keeps entries for `keep`, which only grows. When it has grown, the reader raises the
-//! horizon, and reads the span back once more.
+//! The deny set stores entries for the time `keep`, which only grows. When `keep` has grown, the
+//! reader raises the horizon, and reads the log back once more.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -42,11 +44,11 @@ use crate::{
     store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, LogStamp, Revocation, ServerId},
 };
 
-/// Maximum of this node's revocations that the reader expects in the log. More of them count as
-/// lost until the reader finds them there.
+/// Maximum count of this node's own revocations that the reader expects in the log. The node treats
+/// further ones as lost until the reader finds them in the log.
 pub(super) const MAX_PENDING: usize = 4096;
-/// Maximum of pages in a row that do not reach the end of the log. After them the reader jumps to
-/// the head.
+/// Maximum count of pages in a row that do not reach the end of the log. After one more, the reader
+/// jumps to the head.
 const PAGES_IN_A_ROW: u32 = 4;
 
 /// The state of reading one bucket's log.
@@ -54,24 +56,24 @@ const PAGES_IN_A_ROW: u32 = 4;
 pub(super) struct LogReader {
     /// Maximum age of the data that a local decision may use. Zero if the node never decides.
     staleness: Duration,
-    /// The last entry that was applied; `None` before the head was read.
+    /// The last applied entry; `None` until the reader has read the head.
     last: Option<LastEntry>,
     history: History,
-    /// The sequence of the head from which the current epoch began.
+    /// The sequence of the head at which the current epoch began.
     head: u64,
     keep: Duration,
-    /// `keep` has grown, so the span must be read once more.
+    /// True if `keep` has grown, and the reader must read the log back once more.
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// Reads up to this number grant no lease. It is not a time, because a read and a revocation
-    /// may fall into the same moment of the clock.
+    /// Reads up to this number grant no lease. A time would be ambiguous, because a read and a
+    /// revocation may happen in the same moment of the clock.
     void_up_to: u64,
     /// Count of log restarts. It wraps.
     epoch: u16,
-    /// True if anything was read in this epoch.
+    /// True if the reader has read the head in this epoch.
     was_read: bool,
-    /// The number of the last read while its page is awaited.
+    /// The number of the last read; `None` once its page has come.
     open: Option<u64>,
     /// Count of reads that were started.
     started: u64,
@@ -96,12 +98,13 @@ struct LastEntry {
     incarnation: String,
     sequence: u64,
     nonce: String,
-    /// The nonce and the time of the entry before; `None` if the log no longer held the entry.
+    /// The nonce and the time of the preceding entry; `None` if the last entry was gone from the
+    /// log.
     previous: Option<(String, Timestamp)>,
     cursor: Option<LogCursor>,
 }
 
-/// A read of the log whose page is awaited.
+/// A read of the log whose page has not come yet.
 #[derive(Clone, Debug)]
 pub(super) struct PendingRead {
     number: u64,
@@ -111,7 +114,7 @@ pub(super) struct PendingRead {
     before: Timestamp,
 }
 
-/// A read backwards whose page is awaited.
+/// A read backwards whose page has not come yet.
 #[derive(Clone, Debug)]
 pub(super) struct PendingBackRead {
     epoch: u16,
@@ -144,20 +147,22 @@ pub(super) struct Change {
     /// An applied entry to apply once more, because `keep` has grown.
     pub(super) again: Option<LogEntry>,
     pub(super) bounds: Option<Bounds>,
-    /// The end of the new lease, by the clock of the reads.
+    /// The end of the new lease, by the leases' clock.
     pub(super) lease: Option<Duration>,
     /// The node has applied every revocation up to this time, by the clock of the reads.
     pub(super) known: Option<Duration>,
     /// The number of this read, if it ends the holds of stamps that were seen before it began.
     pub(super) settles: Option<u64>,
-    /// The task reads the next page at once.
+    /// True if the task must read the next page immediately.
     pub(super) more: bool,
-    /// This node's revocations that the read should have found. The store has lost them.
+    /// This node's own revocations whose entries should be known by now. An entry that the node has
+    /// not applied is lost.
     pub(super) overdue: Vec<Revocation>,
     pub(super) lost: Option<Lost>,
 }
 
-/// The bounds of the tokens that a node decides, and the era of valid confirmations by the store.
+/// The bounds of the tokens that a node may decide, and the era in which the store's confirmations
+/// are valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
     pub(super) horizon: Horizon,
@@ -166,7 +171,7 @@ pub(super) struct Bounds {
     pub(super) era: Era,
 }
 
-/// A time in which one server, over one connection, answered for one history of the log.
+/// A period in which the same server answered over the same connection, and the log had no break.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Era {
     pub(super) epoch: u16,
@@ -207,13 +212,15 @@ impl LogReader {
         self.epoch
     }
 
-    /// Returns true from a break until reading back ends.
+    /// Returns true from a break until the reader finds an entry of the old history again, or until
+    /// reading back ends.
     pub(super) fn is_broken(&self) -> bool {
         self.history.is_broken()
     }
 
-    /// Expects the entry of this node's own revocation. The revocation is lost if a later read
-    /// reaches the end of the log without it. Returns false if too many are pending.
+    /// Registers this node's own revocation, whose entry the log must contain. The revocation is
+    /// lost if a later read reaches the end of the log without the entry. Returns false, and
+    /// registers nothing, if too many are pending.
     pub(super) fn track_pending(&mut self, revocation: &Revocation, position: &LogPosition) -> bool {
         let has_room = self.pending.len() < MAX_PENDING;
         if has_room {
@@ -228,8 +235,8 @@ impl LogReader {
         self.keep
     }
 
-    /// Starts the next read, of at most `limit` entries. The page of an earlier read that comes
-    /// after this is ignored.
+    /// Starts the next read, of at most `limit` entries. From now on the reader ignores the pages
+    /// of earlier reads.
     pub(super) fn start_read(&mut self, now: Duration, limit: u32) -> PendingRead {
         self.started = self.started.wrapping_add(1);
         self.open = Some(self.started);
@@ -246,14 +253,14 @@ impl LogReader {
         Some(PendingBackRead { epoch: self.epoch, query: LogQuery::before(cursor.clone()).limit(limit) })
     }
 
-    /// Returns the time of the newest entry that remains to be read back, and true if reading back
-    /// is urgent. `None` if reading back has ended.
+    /// Returns the time of the newest entry that remains to be read back. Also returns true if this
+    /// is urgent, because there was a break. Returns `None` if reading back has ended.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.history.way_back().map(|(_, oldest)| (oldest, self.history.is_broken()))
     }
 
-    /// Lets no read so far grant a lease, because its page may lack the store's latest event. The
-    /// caller ends the present lease.
+    /// Requires a later read for the next lease. The pages of reads that have already started may
+    /// lack the store's latest revocation. The caller ends the present lease.
     pub(super) fn require_later_read(&mut self) {
         self.void_up_to = self.started;
     }
@@ -268,27 +275,28 @@ impl LogReader {
         })
     }
 
-    /// Returns true if the entry at this position is applied, or is older than the head where the
-    /// reader started. In the second case the horizon keeps the node from deciding its tokens.
+    /// Returns true if the entry at this position is applied, or is older than the head at which
+    /// the reader started. In the second case, the tokens that the entry revokes are from before
+    /// the horizon, so the node does not decide them.
     pub(super) fn has_passed(&self, position: &LogPosition) -> bool {
         let is_passed =
             |last: &LastEntry| last.incarnation == position.incarnation && last.sequence >= position.sequence;
         self.last.as_ref().is_some_and(is_passed)
     }
 
-    /// Returns true if the entry at this position was applied.
+    /// Returns true if the node has applied the entry at this position.
     pub(super) fn has_applied(&self, position: &LogPosition) -> bool {
         self.has_passed(position) && (position.sequence > self.head || !self.history.has_more_to_read())
     }
 
-    /// Returns true if this node's own revocation, with this position, was applied. *A server
-    /// confirms it and is replaced, and the new server gives its sequence to another revocation. By
-    /// the sequence alone it would count as applied.*
+    /// Returns true if the node has applied its own revocation, which has this position. Compares
+    /// the revocation as well as the position. *After a failover, the new server may give the same
+    /// sequence to another revocation.*
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.has_applied(position) && !self.history.has_other_at(position.sequence, revocation)
     }
 
-    /// Finishes a read with its page. `wall` is the time by this node's clock.
+    /// Finishes a read with its page. `wall` is the present time by this node's clock.
     pub(super) fn finish_read(&mut self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Change {
         if self.open.take_if(|open| *open == read.number).is_none() {
             return Change::default();
@@ -305,7 +313,8 @@ impl LogReader {
         self.extend_keep(&page);
         let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
         let max_failover = page.max_failover;
-        // `m` is read before the log. An entry that was written in between is the head.
+        // The store reads `m`, which names the head, before the log. If an entry was written in
+        // between, that entry is the head.
         let is_head =
             |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
         let newest = entries.pop().filter(is_head).map(|entry| self.extend_until(entry));
@@ -314,7 +323,7 @@ impl LogReader {
             None => Step { sequence, nonce: head, at, revocation: None },
         };
         let since = if self.is_broken() { now.max(step.at) } else { step.at };
-        // Until then, another node may have opened sessions on the replaced server.
+        // For the time `max_failover`, other nodes may open sessions on the replaced server.
         let own = if self.is_broken() { since.saturating_add(max_failover) } else { since };
         let horizon = Horizon { since, own, external: wall.max(now), gap: None };
         if let Some(entry) = &newest {
@@ -335,7 +344,7 @@ impl LogReader {
         self.reach_end(read, max_staleness, newest.into_iter().collect(), lost)
     }
 
-    /// Continues after the last entry.
+    /// Continues after the last applied entry.
     fn continue_after_last(&mut self, read: &PendingRead, page: LogPage) -> Change {
         if self.last.as_ref().is_some_and(|last| last.incarnation != page.incarnation) {
             return self.restart_at_head(Break::Incarnation);
@@ -344,13 +353,14 @@ impl LogReader {
             return self.restart_at_head(Break::Server);
         }
         self.extend_keep(&page);
-        // Twice, so that each token of the gap has expired whatever the clocks show.
+        // Twice `keep`, so that each token of the gap has expired even if the clocks differ.
         self.history.forget_gap_up_to(page.now.saturating_sub(self.keep.saturating_mul(2)));
         let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
         let Some(mut last) = self.last.take() else { return Change::default() };
         for entry in &entries {
             let follows = last.sequence.checked_add(1) == Some(entry.sequence) && last.nonce == entry.previous;
-            // A script wrote the entry and failed before `m`, so the next one reused the sequence:
+            // A sibling: a script failed after it wrote an entry and before it updated the head in
+            // `m`. So the next script used the same sequence and predecessor for its own entry, and
             // both are applied.
             let is_sibling = last.sequence == entry.sequence
                 && last.previous.as_ref().is_some_and(|(previous, _)| *previous == entry.previous);
@@ -383,8 +393,8 @@ impl LogReader {
         Change { epoch, broke, entries, more: true, ..Change::default() }
     }
 
-    /// Concludes a read that reached the end of the log. Only such a read grants a lease: it has
-    /// every revocation that the store confirmed before its start.
+    /// Concludes a read that reached the end of the log. Only such a read grants a lease: the node
+    /// then has every revocation that the store confirmed before the read started.
     fn reach_end(
         &mut self,
         read: &PendingRead,
@@ -422,7 +432,7 @@ impl LogReader {
             return Change::default();
         }
         let LogPage { now, entries, more, next, .. } = page;
-        // No token that older entries concern is alive.
+        // All tokens that older entries revoke have expired.
         let is_over = |entry: &LogEntry| entry.at.saturating_add(self.keep) < now;
         let more = more && !entries.first().is_some_and(is_over);
         let BackPage { entries, lost } = self.history.read_back(entries, more, next);
@@ -441,8 +451,8 @@ impl LogReader {
         self.history.horizon().map(|horizon| Bounds { horizon, keep: self.keep, era })
     }
 
-    /// Takes over the page's `keep` if it is longer. Raises the horizon then, because entries that
-    /// matter under the new `keep` may be gone from the deny set.
+    /// Adopts the page's `keep` if it is longer. If so, raises the horizon, because the deny set
+    /// may have removed entries that matter under the new `keep`.
     fn extend_keep(&mut self, page: &LogPage) {
         if self.history.horizon().is_some() && page.keep > self.keep {
             self.history.raise(page.now);
@@ -451,8 +461,8 @@ impl LogReader {
         self.keep = self.keep.max(page.keep);
     }
 
-    /// Begins to read the span once more if `keep` has grown. Returns the newest entry, to apply it
-    /// again.
+    /// Begins to read the log back once more if `keep` has grown. Returns the newest entry, which
+    /// the bucket applies again.
     fn read_again(&mut self) -> Option<LogEntry> {
         if !self.must_read_again || self.is_broken() {
             return None;
@@ -465,16 +475,16 @@ impl LogReader {
         Some(LogEntry { sequence, nonce, previous, previous_at, at, revocation: revocation?, until })
     }
 
-    /// Extends the time until which an entry matters to the present `keep`.
+    /// Extends the time until which an entry matters, to the entry's time plus the present `keep`.
     fn extend_until(&self, mut entry: LogEntry) -> LogEntry {
         entry.until = entry.until.max(entry.at.saturating_add(self.keep));
         entry
     }
 
-    /// Takes this node's revocations that read `number` should have found. Those that may be in the
-    /// part that remains to be read back stay pending until reading back ends. *A failover loses
-    /// one, and the new server gives its sequence to another. By the sequence it would count as
-    /// read.*
+    /// Takes this node's own revocations whose entries should be known after read `number`. A
+    /// revocation stays pending if its entry may be in the part that remains to be read back. *A
+    /// sequence before the head proves nothing: after a failover, the new server may have given it
+    /// to another revocation.*
     fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {
         let Some(last) = &self.last else { return Vec::new() };
         let all_is_read = !self.history.has_more_to_read();
@@ -491,15 +501,15 @@ impl LogReader {
         overdue
     }
 
-    /// Forgets the last entry, to start at the head again.
+    /// Forgets the last applied entry, so that the next read starts at the head.
     fn restart_at_head(&mut self, why: Break) -> Change {
         self.last = None;
         self.history.freeze(why != Break::Behind, self.epoch);
         self.behind = 0;
         if std::mem::take(&mut self.was_read) {
             self.epoch = if self.epoch < LAST_EPOCH { self.epoch + 1 } else { 0 };
-            // The first restart reads at once. If the log breaks again before the reader has the
-            // head, the next poll reads it. So broken cursors cause no endless reads.
+            // The task reads the head immediately, but waits for a poll after that. So a store with
+            // wrong cursors causes no endless reads.
             return Change { broke: Some(why), more: true, ..Change::default() };
         }
         Change { broke: Some(why), ..Change::default() }

@@ -1,61 +1,63 @@
-//! The replica: this node's copy of the store's revocation log, by which the node decides about
+//! The replica: this node's copy of the store's revocation log. With it the node decides about
 //! tokens without asking the store. `docs/protocol.md`, sections 4, 5 and 10, has the rules.
 //!
-//! * **Log.** A bucket has a log, to which the store appends each revocation of the bucket's
-//!   subjects. An entry names the nonce of the entry before it. So a node notices if entries are
-//!   missing or were replaced.
-//! * **Horizon.** A node starts at the newest entry, and then reads older ones back. The horizon is
-//!   the time since which the node knows every revocation of the bucket.
-//! * **Lease.** A read that reaches the end of the log grants a lease. Until it ends, the node may
-//!   decide locally. Without a lease, requests ask the store.
-//! * **Deny set.** It holds the revocations that the node has read or made. It answers exactly, and
-//!   in bounded memory: if it must drop entries, the horizon rises.
-//! * **Break.** The lease ends if an entry does not link to the last one, if the log has lost its
-//!   end, or if another server answers. The node then starts at the new head, with a new horizon.
-//!   It reads back to an entry that it knows, and republishes what the store has lost.
+//! * **Log.** Each bucket has a log, to which the store appends each revocation of the bucket's
+//!   subjects. Each entry has a random name, its nonce, and names the nonce of the entry before it.
+//!   So a node notices if entries are missing or were replaced.
+//! * **Horizon.** A node starts at the newest entry, and then reads older entries back. The horizon
+//!   is the time since which the node knows every revocation of the bucket.
+//! * **Lease.** A read that reaches the end of the log grants a lease. Until the lease ends, the
+//!   node may decide locally. Without a lease, the node asks the store.
+//! * **Deny set.** It contains the revocations that the node has read or made. Lookups are exact.
+//!   Memory is bounded: if the deny set drops entries early, the horizon rises.
+//! * **Break.** The log does not continue after the last entry that the node applied, or another
+//!   server answers. The lease ends, and the node starts at the new head (the newest entry) with a
+//!   new horizon. It reads back to an entry that it applied before the break. Then it republishes
+//!   the revocations that the store has lost.
 //!
-//! From these follows the **verdict** on a token. The first row that applies decides:
+//! The replica's answer about a token is the **verdict**. The first row that applies gives it:
 //!
 //! | state | verdict | then |
 //! |--|--|--|
 //! | the deny set names the token | `Refused` | the request is rejected |
 //! | the bucket has no lease | `Unknown` | the store decides |
-//! | the token was issued before the horizon | `BeforeHorizon` | the store decides, mostly once |
-//! | none of these | `Accepted` | no I/O |
+//! | the token was issued before the horizon | `BeforeHorizon` | the store decides, usually once |
+//! | none of these | `Accepted` | the node accepts without I/O |
 //!
 //! # Why the bound holds
 //!
-//! Let `d` be the staleness, and `T0` a moment before the node sends a query. If the page reaches
-//! the end of the log, it grants a lease until `T0 + d`.
+//! Let `d` be the staleness, and `T0` a moment before the node sends a query for a page. If the
+//! page reaches the end of the log, it grants a lease until `T0 + d`.
 //!
 //! 1. The page contains every revocation that the store confirmed before `T0`.
-//! 2. A request decides only before the lease ends, by data at least as new as the lease.
-//! 3. So at a moment `t` no token is accepted whose revocation was confirmed before `t - d`.
+//! 2. The node decides locally only before the lease ends, with data that include this page.
+//! 3. So at a moment `t` the node accepts no token whose revocation the store confirmed before
+//!    `t - d`.
 //!
-//! A fault between node and store can only prevent the next lease. Leases are measured by a clock
-//! of the node that is never set, and that counts the time for which the machine is suspended
-//! ([`Clock::elapsed`](crate::clock::Clock::elapsed)).
+//! A fault between node and store can only prevent the next lease. The node measures leases with a
+//! clock that nobody sets: [`Clock::elapsed`](crate::clock::Clock::elapsed). That clock also counts
+//! the time for which the machine is suspended.
 //!
-//! A node adds its own revocations to the replica before it confirms them to the caller. So its
-//! next request sees them. If the store fails before any node has read them, this node
-//! republishes them.
+//! A node adds its own revocations to the replica before it confirms them to the caller. So they
+//! hold for the next request on this node. If the store loses their entries before any node has
+//! read them, this node republishes them.
 //!
 //! # Limits
 //!
-//! A session that the log does not name counts as alive. That is sound for tokens of this crate:
-//! every end of a session before its expiry is logged, and no access token outlives its session.
-//! But an attacker with the signing key can make a token of a session that was never opened. Only
-//! the store refuses that.
+//! If the log does not name a session, the replica takes the session for alive. That is correct for
+//! tokens of this crate. The store logs every end of a session before its expiry, and no access
+//! token outlives its session. But an attacker with the signing key can make a token of a session
+//! that was never opened. Only the store refuses that token.
 //!
 //! # Files
 //!
 //! | files | subject |
 //! |--|--|
 //! | `task`, `pace`, `store_feed` | the tasks that read the log, and the times of reads |
-//! | `bucket`, `log_reader`, `history` | one bucket: the chain, the lease, and the way back |
-//! | `deny_set`, `lease` | the revocations, and the order in which they and the lease are written |
-//! | `shared`, `verdict` | the replica as requests and tasks share it, and its verdicts |
-//! | `horizon_checks` | the store checks that a raised horizon causes |
+//! | `bucket`, `log_reader`, `history` | one bucket: reading its log forwards and backwards |
+//! | `deny_set`, `lease` | the revocations, and the order of writes to them and to the lease |
+//! | `shared`, `verdict` | the replica that requests and tasks share, and its verdicts |
+//! | `horizon_checks` | the store checks of tokens that were issued before the horizon |
 //! | `republish`, `status`, `notices` | repair of losses; state, log messages and notices |
 
 mod bucket;

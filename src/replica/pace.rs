@@ -1,5 +1,5 @@
 //! The pace of a feed's task: the times at which it reads buckets, and the rate at which it reads
-//! older entries back. No I/O.
+//! older entries back. This module does no I/O.
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
@@ -18,9 +18,9 @@ const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 pub(super) struct Schedule {
     interval: Duration,
     turns: BTreeMap<u32, Turn>,
-    /// No read before this moment, because the last one failed.
+    /// The earliest moment of the next read after a failed one.
     not_before: Option<Instant>,
-    /// The last call of [`stood_still`](Self::stood_still), by the leases' clock.
+    /// The time of the last call of [`stood_still`](Self::stood_still), by the leases' clock.
     last_tick: Option<Duration>,
 }
 
@@ -119,8 +119,8 @@ impl Schedule {
         self.not_before.map_or(next, |moment| next.max(moment))
     }
 
-    /// Returns true if more time has passed since the last call than twice a poll interval and
-    /// `longest`: the process was suspended.
+    /// Returns true if the time since the last call is more than twice the sum of the poll interval
+    /// and `longest`. The process was then suspended.
     pub(super) fn stood_still(&mut self, now: Duration, longest: Duration) -> bool {
         let last_tick = self.last_tick.replace(now);
         let most = self.interval.saturating_add(longest).saturating_mul(2);
@@ -130,12 +130,12 @@ impl Schedule {
 
 /// Maximum age of the entries that a node reads back at [`FIRST_RATE`], up to [`FIRST`] bytes.
 const RECENT: Duration = Duration::from_secs(600);
-/// The bytes that a node may read back at [`FIRST_RATE`]. *Without this limit, nodes that start
-/// together on a full log delay the requests of the others.*
+/// The bytes that a node may read back at [`FIRST_RATE`]. *Without this limit, nodes that start at
+/// the same time on a full log delay each other's requests.*
 const FIRST: u64 = 2 << 20;
-/// The rate of recent entries, in bytes a second.
+/// The rate at which a node reads recent entries back, in bytes a second.
 const FIRST_RATE: u64 = 4_000_000;
-/// The rate of all other entries, in bytes a second.
+/// The rate at which a node reads all other entries back, in bytes a second.
 const RATE: u64 = 1_000_000;
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// The size of an entry without its ids, in bytes.
@@ -152,7 +152,7 @@ pub(super) struct BackPace {
     next_at_rate: Instant,
     /// The time of the next page at [`FIRST_RATE`].
     next_at_first_rate: Instant,
-    /// No page before this moment, because the last one failed.
+    /// The earliest moment of the next page after a failed one.
     failed_until: Instant,
     turn: usize,
 }
@@ -172,7 +172,7 @@ impl BackPace {
     }
 
     /// Returns the time of the next page, whose entries have this age. A page `is_urgent` after a
-    /// break: until the node joins the old history, requests ask the store about each token.
+    /// break: until reading back ends, the node asks the store about older tokens.
     pub(super) fn next(&self, age: Duration, is_urgent: bool) -> Instant {
         let is_first = age <= RECENT && self.first_left > 0;
         let paced = if is_first { self.next_at_first_rate } else { self.next_at_rate };
@@ -185,8 +185,8 @@ impl BackPace {
         self.turn.checked_rem(buckets).unwrap_or(0)
     }
 
-    /// Counts the bytes of a page, skipped entries included. *When these were not counted, a node
-    /// read pages of skipped entries without a pause.*
+    /// Counts the bytes of a page, and an estimate for its skipped entries. *Without the estimate,
+    /// a node read pages of skipped entries without a pause.*
     pub(super) fn count_page(&mut self, entries: &[LogEntry], skipped: u32, now: Instant) {
         let bytes = entries.iter().map(size_of_entry).sum::<u64>();
         let bytes = bytes.saturating_add(OVERHEAD.saturating_mul(skipped.into())).max(OVERHEAD);

@@ -1,13 +1,13 @@
 //! The task that republishes the revocations that the store has lost.
 //!
-//! A restart from a snapshot, a failover to a replica that lagged, or an old backup revives revoked
-//! sessions. Every node still holds the revocations that matter. After a break it reads the new
-//! log back to a known entry or to its end, and then republishes the missing ones. That is
-//! idempotent. Sessions that were opened after a revocation stay alive
-//! (`docs/protocol.md`, section 10).
+//! A restart from a snapshot, a failover to a Redis replica that lagged, or an old backup revives
+//! revoked sessions. Every node still has the revocations that matter. After a break, the node
+//! reads the new log back to an entry that it applied before, or to the oldest entry. Then it
+//! republishes the revocations that the log lacks. Republishing is idempotent. Sessions that were
+//! opened after a revocation of all sessions stay alive (`docs/protocol.md`, section 10).
 //!
-//! Before and after are by the server's time. If the new server's clock is behind the old one's,
-//! republishing may end a session that was opened shortly after the revocation.
+//! The server's clock decides if a session was opened after a revocation. If the new server's clock
+//! is behind the old one's, republishing may end a session that was opened shortly afterwards.
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
@@ -20,8 +20,8 @@ use crate::{
     store::Revocation,
 };
 
-/// The longest pause before a node republishes. All nodes see a loss at once. The pauses differ, so
-/// that the first node writes the entries and the others find them in the log.
+/// The longest pause before a node republishes. All nodes find a loss at about the same time. Their
+/// pauses are random, so that one node writes the entries and the others find them in the log.
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 const CONCURRENT: usize = 8;
@@ -35,8 +35,8 @@ pub(super) async fn republish(replica: Arc<Replica>) {
         replica.has_lost.notified().await;
         sleep(jittered(FIRST_PAUSE)).await;
         let mut is_reported = vec![false; replica.buckets.len()];
-        // The node retries a revocation that the store refuses until the revocation has expired.
-        // Refusals in one bucket do not delay the other buckets.
+        // If the store refuses a revocation, the node retries it until it has expired. Refusals in
+        // one bucket do not delay the other buckets.
         while !republish_all(&replica, &mut is_reported).await {
             sleep(jittered(PAUSE_AFTER_FAILURE)).await;
         }

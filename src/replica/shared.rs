@@ -1,4 +1,4 @@
-//! The replica as requests and tasks share it, and the routes from tokens to their revocations.
+//! The replica that requests and tasks share, and the routes from tokens to their revocations.
 
 use std::{
     fmt,
@@ -30,15 +30,15 @@ use crate::{
     },
 };
 
-/// Maximum memory of the ids of revocations in all buckets, enough for 4 to 8 million sessions. The
-/// index takes some 20 more bytes for each. Beyond it the node drops the oldest revocations, and
-/// asks the store about tokens of their time.
+/// Maximum memory of the revocations of all buckets, enough for 4 to 8 million sessions. The index
+/// takes some 20 more bytes for each revocation. If the maximum is reached, the node drops the
+/// oldest revocations. It asks the store about tokens that are older than the newest dropped one.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// The look at a token whose bucket does not exist. Only the store can answer for it.
 const UNKNOWN: Look = Look { is_refused: false, is_covered: false };
 
-/// Bounds the memory if a store reports a senseless count. No store has so many.
+/// Maximum count of buckets. Bounds the memory if a store reports a senseless count.
 const MAX_BUCKETS: u32 = 1 << 16;
 
 /// This node's copy of the revocation log, and its leases.
@@ -47,7 +47,7 @@ pub(crate) struct Replica {
     pub(super) clock: Arc<dyn Clock>,
     /// The index is the bucket's number.
     pub(super) buckets: Box<[Bucket]>,
-    /// For each bucket, the bell that wakes the task which reads it.
+    /// For each bucket, the bell that wakes the task of the bucket's feed.
     bells: Box<[Arc<Bell>]>,
     pub(super) monitor: Monitor,
     pub(super) notices: Notices,
@@ -56,17 +56,17 @@ pub(crate) struct Replica {
     pub(super) has_lost: Notify,
     hasher: NameHasher,
     staleness: Duration,
-    /// The longest staleness of any node, as far as this node knows, in ms. It never falls: a store
-    /// that lost its data no longer reports it, while nodes still decide by it.
+    /// The longest staleness of any node that this node has learned of, in ms. The value never
+    /// falls: a store that lost its data reports less, while other nodes keep their staleness.
     longest_staleness: AtomicU64,
     leeway: Duration,
-    /// Counts the eras of all buckets.
+    /// Count of the eras that have begun in all buckets.
     eras: Arc<AtomicU64>,
     checks: HorizonChecks,
 }
 
-/// The route from a token to its revocations: the buckets and hashes of its names. It is computed
-/// once per token, not per request.
+/// The route from a token to its revocations: the buckets and hashes of its names. The node
+/// computes a route once per token, not once per request.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
     /// A token of this crate.
@@ -75,7 +75,7 @@ pub(crate) enum Route {
     External(Arc<[ExternalRoute]>),
 }
 
-/// The bucket of a subject, and the hashes of the names of subject, session and token.
+/// The bucket of a token's subject, and the hashes of the names of subject, session and token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionRoute {
     bucket: u32,
@@ -91,28 +91,28 @@ pub(crate) struct ExternalRoute {
     hash: u32,
 }
 
-/// The store whose revocations a replica follows.
+/// The store whose revocation log a replica reads.
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) log: Arc<dyn RevocationLog>,
-    /// Present if other issuers' tokens are checked.
+    /// Present if the node checks other issuers' tokens.
     pub(crate) denylist: Option<Arc<dyn Denylist>>,
 }
 
 /// Configuration of a replica.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplicaSettings {
-    /// Maximum age of the data that a local decision may use. If it is zero, every request asks the
-    /// store, and the node reads the log only to republish what the store loses.
+    /// Maximum age of the data that a local decision may use. If it is zero, the node accepts no
+    /// token without asking the store. It still reads the log, to republish lost revocations.
     pub(crate) staleness: Duration,
-    /// The interval of reads without nudges.
+    /// The interval of the reads that need no nudge.
     pub(crate) interval: Duration,
     /// The deadline of one read.
     pub(crate) deadline: Duration,
     /// The largest difference between the clocks of issuers and of this node.
     pub(crate) leeway: Duration,
-    /// Maximum of store checks per second of tokens that were issued before the horizon.
+    /// Maximum count of store checks per second for tokens that were issued before the horizon.
     pub(crate) check_rate: NonZeroU32,
 }
 
@@ -158,17 +158,17 @@ impl Replica {
         self.decides() || self.listener.is_urgent()
     }
 
-    /// Returns true if the replica ever decides, which means bounded staleness.
+    /// Returns true if the replica may accept tokens: the staleness is not zero.
     pub(crate) fn decides(&self) -> bool {
         !self.staleness.is_zero()
     }
 
-    /// Returns the longest staleness of any node, as far as this node knows.
+    /// Returns the longest staleness of any node that this node has learned of.
     pub(crate) fn longest_staleness(&self) -> Duration {
         Duration::from_millis(self.longest_staleness.load(Ordering::Relaxed))
     }
 
-    /// Notes the staleness of other nodes, which the store reports with each page.
+    /// Notes the longest staleness of all nodes, which the store reports with each page.
     pub(super) fn note_staleness(&self, page: &LogPage) {
         self.longest_staleness.fetch_max(saturating_millis(page.max_staleness), Ordering::Relaxed);
     }
@@ -215,16 +215,16 @@ impl Replica {
     }
 
     /// Returns true if this replica accepted the token before, the bucket's data have not changed
-    /// since, and the lease holds. Does no I/O, and takes no lock and no memory.
+    /// since, and the lease has not ended. Does no I/O, takes no lock and allocates no memory.
     ///
-    /// `note` is the cell that [`verdict`](Self::verdict) wrote when it accepted this token.
+    /// `note` is the cell to which [`verdict`](Self::verdict) wrote when it accepted this token.
     #[inline]
     pub(crate) fn still_accepts(&self, route: &Route, note: &AtomicU64) -> bool {
         match route {
             Route::Session(route) => self.bucket(route.bucket).is_some_and(|bucket| {
                 bucket.data.is_current(note.load(Ordering::Relaxed), || nanos(self.clock.elapsed()))
             }),
-            // Its names are in several buckets, and `note` holds the version of one.
+            // The token's names may be in several buckets, but `note` has the version of one.
             Route::External(_) => false,
         }
     }
@@ -349,18 +349,19 @@ impl Replica {
         self.listener.revoked(&mut std::iter::once(revocation));
     }
 
-    /// Returns true if the rate allows to check one more token from before the horizon.
+    /// Returns true if the rate limit allows one more store check of a token from before the
+    /// horizon.
     pub(crate) fn admits_check(&self) -> bool {
         self.checks.admit(nanos(self.clock.elapsed()))
     }
 
-    /// Records the store's confirmation, at its time `at`, that a token is not revoked. It counts
-    /// only if it came from the server whose log this node reads. *A node reads the log of the new
-    /// server, and a check still reaches the replaced one, which lacks the revocation. The node
-    /// would accept the token until it expires.*
+    /// Records the store's confirmation, at the store's time `at`, that a token is not revoked. The
+    /// confirmation is void if it did not come from the server whose log this node reads. *After a
+    /// failover, a check may still reach the replaced server, which lacks the revocation. The node
+    /// would then accept the token until it expires.*
     pub(crate) fn confirm(&self, route: &Route, bearer: &Bearer<'_>, at: Timestamp, server: Option<ServerId>) -> Alive {
-        // Loaded before the servers are compared, so that an era that begins in between makes the
-        // confirmation void.
+        // This load comes before the comparison of the servers. So an era that begins in between
+        // makes the confirmation void.
         let eras = self.eras.load(Ordering::Acquire);
         let follows = |bucket: u32, server| self.bucket(bucket).is_some_and(|bucket| bucket.follows(server));
         let counts = server.is_some_and(|server| match route {
@@ -375,9 +376,9 @@ impl Replica {
         alive
     }
 
-    /// Records that the store has refused a token of this crate. From now on the node refuses it
-    /// without asking: the next lease may come from a page that lacks the revocation. It also keeps
-    /// clients that repeat a revoked token from loading the store.
+    /// Records that the store has refused a token of this crate. From now on the node refuses the
+    /// token without asking the store. Otherwise, if the next lease comes from a page without the
+    /// revocation, the node would accept the token. Clients that repeat it would load the store.
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(route) = route
             && let Some(bucket) = self.bucket(route.bucket)
@@ -390,22 +391,24 @@ impl Replica {
         }
     }
 
-    /// Notes for two seconds that the store does not know the session. The store may soon know it
-    /// again: its data are being restored, or an empty server has answered for a moment.
+    /// Notes for two seconds that the store does not know the session. The time is short, because
+    /// the store may soon know the session again. For example, an operator restores its data, or an
+    /// empty server answered only for a moment.
     pub(crate) fn note_unknown(&self, bearer: &Bearer<'_>) {
         self.checks.note_unknown(bearer, self.clock.elapsed());
     }
 
-    /// Returns true for two seconds after [`note_unknown`](Self::note_unknown) for this session.
+    /// Returns true if [`note_unknown`](Self::note_unknown) was called for this session in the last
+    /// two seconds.
     pub(crate) fn is_unknown(&self, bearer: &Bearer<'_>) -> bool {
         self.checks.is_unknown(bearer, self.clock.elapsed())
     }
 
-    /// Adds a revocation of this node that the store has confirmed. It holds for every request that
-    /// starts from now on.
+    /// Adds a revocation that this node has made and the store has confirmed. The revocation holds
+    /// for every later request on this node.
     ///
-    /// Skips a revocation whose entry was applied before, such as a repeated one. The replica would
-    /// expect the entry in a later page, and take it for lost.
+    /// Skips a revocation whose entry the node has already applied, such as a repeated one.
+    /// Otherwise the reader would expect the entry in a later page, and treat it as lost.
     pub(crate) fn record_revocation(&self, now: Timestamp, logged: &Logged) {
         let Logged { revocation, until, position, .. } = logged;
         let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
@@ -415,7 +418,8 @@ impl Replica {
         self.announce(revocation);
     }
 
-    /// Adds the end of a session that the store has ended in another operation, such as a refresh.
+    /// Adds the revocation of a session that the store has ended in another operation, such as a
+    /// refresh.
     pub(crate) fn record_session_end(
         &self,
         subject: &Subject,
@@ -425,7 +429,8 @@ impl Replica {
     ) {
         let number = self.source.log.bucket_of(subject);
         let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
-        // The position of its entry is unknown, so the reader expects it once reading back ends.
+        // The position of the entry is unknown. So the reader can judge only at the end of reading
+        // back if the entry is lost.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
         let bucket = self.bucket(number);
         if bucket.is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {
@@ -434,7 +439,8 @@ impl Replica {
         self.announce(&ended);
     }
 
-    /// Ends the lease of a bucket, unless the log was read to this position, and wakes the task.
+    /// Ends the lease of a bucket if the node has not read the log up to this position. In any
+    /// case, wakes the task that reads the log.
     pub(crate) fn require_position(&self, position: &LogPosition) {
         if let Some(bucket) = self.bucket(position.bucket) {
             bucket.require_position(position);
@@ -453,7 +459,7 @@ impl Replica {
         }
     }
 
-    /// Returns true if the entry at this position of the log has been applied.
+    /// Returns true if the node has applied the entry at this position of the log.
     pub(crate) fn has_applied(&self, position: &LogPosition) -> bool {
         self.bucket(position.bucket).is_some_and(|bucket| bucket.has_applied(position))
     }

@@ -15,19 +15,20 @@ use crate::{
 };
 
 const CATCHING_UP: &str =
-    "this node has just made a revocation, or the lease has just ended; the next read of the log grants a new one";
+    "this node has just made a revocation, or the lease has just ended; the next read of the log grants a new lease";
 
-/// The way in which the node decides requests at present.
+/// The present way in which the node decides requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ReplicaState {
-    /// The replica decides for all users, without asking the store.
+    /// The node has a lease for all users, so its replica decides. The node asks the store only
+    /// about some tokens, such as those from before the start of its copy of the log.
     Leased,
-    /// For all users, or for those of some buckets, the node has no lease, so the store decides.
+    /// The node lacks a lease for some or all users. It asks the store about their tokens.
     Strict,
-    /// The same, and the node cannot read the revocation log of those buckets. If the store does
-    /// not answer requests either, the response is 503.
+    /// As `Strict`, but the node cannot read the revocation log of these users. If the store cannot
+    /// answer about their tokens either, the response to a request is 503.
     Unavailable,
 }
 
@@ -35,19 +36,19 @@ pub enum ReplicaState {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ReplicaStatus {
-    /// The way in which the node decides requests at present.
+    /// The present way in which the node decides requests.
     pub state: ReplicaState,
-    /// The reason why the replica does not decide, or `None` if it does.
+    /// The reason for a missing lease; `None` if the state is [`ReplicaState::Leased`].
     pub reason: Option<&'static str>,
     /// Maximum age of the data that a local decision may use, in milliseconds.
     pub staleness_bound_ms: u64,
-    /// Count of the buckets with a lease.
+    /// Count of the buckets (partitions of the users) with a lease.
     pub leased_buckets: usize,
     /// Count of all buckets.
     pub buckets: usize,
-    /// Count of the revocations that the node holds.
+    /// Count of the revocations that the node has in memory.
     pub revocations: usize,
-    /// The memory that they take, in bytes.
+    /// The memory of these revocations, in bytes.
     pub bytes: usize,
     /// Time since the last read of the bucket that was read longest ago, in milliseconds. `None` if
     /// a bucket was never read.
@@ -73,7 +74,7 @@ struct FeedHealth {
     /// The time of the last read of each bucket.
     last_read: Vec<Option<Duration>>,
     cause: Option<Cause>,
-    /// The state that was last reported.
+    /// The state and the cause that the task reported last.
     reported: Option<(ReplicaState, Option<Cause>)>,
 }
 
@@ -98,8 +99,8 @@ impl FeedMonitor {
         self.bell.buckets()
     }
 
-    /// Notes that these buckets were read. If `cause` is `None`, an earlier cause ends only if they
-    /// are all buckets of the feed.
+    /// Notes a read of these buckets. If `cause` is `None`, removes an earlier cause only if the
+    /// read covered all buckets of the feed.
     pub(super) fn set_read(&self, now: Duration, buckets: &[u32], cause: Option<Cause>) {
         let mut health = self.health();
         for (bucket, last) in self.buckets().iter().zip(&mut health.last_read) {
@@ -193,7 +194,7 @@ impl Monitor {
         let state = feed.state(all, now);
         let mut health = feed.health();
         let cause = health.cause.filter(|_| state != ReplicaState::Leased);
-        // A revocation by this node may end the lease for a moment. That is no news.
+        // A revocation by this node may end the lease for a moment. That needs no report.
         if health.reported == Some((state, cause)) || (state == ReplicaState::Strict && cause.is_none()) {
             return;
         }
@@ -215,11 +216,11 @@ impl Monitor {
                 tracing::info!(?state, buckets, first_bucket, "{text}");
             }
             _ if self.staleness.is_zero() => {
-                tracing::debug!(?state, reason, buckets, first_bucket, "the node follows the log to republish losses");
+                tracing::debug!(?state, reason, buckets, first_bucket, "the node reads the log to republish losses");
             }
             _ => {
                 let text = "the replica of the revocation log has no lease on these buckets; \
-                            their users' requests ask the store";
+                            the node asks the store about their users' requests";
                 tracing::warn!(?state, reason, buckets, first_bucket, "{text}");
             }
         }

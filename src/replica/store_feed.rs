@@ -1,4 +1,4 @@
-//! A feed that reads the log through the store itself, for a store without feeds of its own.
+//! A feed that reads the log through the store itself, for a store that has no feeds.
 
 use std::{future::IntoFuture, sync::Arc};
 
@@ -9,7 +9,8 @@ use crate::{
     store::{BoxFuture, LogFeed, LogPages, LogQuery, RevocationLog},
 };
 
-/// A feed of all buckets. It gets no nudges: the task reads it at each poll only.
+/// A feed of all buckets. It gets no nudges, so the task finds new entries only when it polls, or
+/// when this node wakes it.
 pub(super) struct StoreFeed {
     log: Arc<dyn RevocationLog>,
     buckets: Vec<u32>,

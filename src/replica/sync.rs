@@ -1,4 +1,5 @@
-//! The primitives of `lease`. The loom test replaces this module by one with loom's primitives.
+//! The synchronization primitives of `lease`. The Loom test replaces this module with one that has
+//! Loom's primitives.
 
 pub(super) use std::sync::{
     PoisonError, RwLock,

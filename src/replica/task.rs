@@ -1,5 +1,5 @@
-//! The tasks of a replica: one for each feed, and one that republishes. A feed reads the buckets of
-//! one server.
+//! The tasks of a replica: one for each feed, and one that republishes. A feed reads the logs of
+//! all buckets, or of one bucket of a cluster.
 
 use std::{
     num::NonZeroU32,
@@ -34,21 +34,22 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// If a tick of the task is late by more than this and the staleness, the process or the machine
-/// was suspended.
+/// Minimum of the time `longest` that the task passes to [`Schedule::stood_still`], which detects a
+/// suspension of the process or the machine.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// Maximum of entries of one read, over all buckets. At 80 Mbit/s, 1024 entries of 375 bytes take
-/// 40 ms. The shortest deadline of a read is 150 ms.
+/// Maximum count of entries of one read, over all buckets. At 80 Mbit/s, 1024 entries of 375 bytes
+/// take 40 ms. The shortest deadline of a read is 150 ms.
 const ENTRIES_A_READ: u32 = 1024;
-/// After a failed read the maximum is halved, down to this.
+/// Minimum of that count, which the task halves after each failed read.
 const FEWEST_ENTRIES_A_READ: u32 = 32;
-/// Maximum of entries of a page backwards. It is small, because reads and requests wait for it.
+/// Maximum count of entries of a page backwards. It is small, because reads and requests wait while
+/// the node reads and applies the page.
 const ENTRIES_A_BACK_PAGE: u32 = 64;
 
 #[cfg(feature = "tracing")]
 const GOES_ON: &str = "this node continues from its newest entry";
 
-/// The tasks of a replica. Dropping it aborts them.
+/// The handles of a replica's tasks. Dropping this value aborts the tasks.
 #[derive(Debug)]
 pub(crate) struct ReplicaTasks(Vec<AbortHandle>);
 
@@ -93,7 +94,7 @@ impl Drop for ReplicaTasks {
     }
 }
 
-/// Reads the log of the buckets of one server.
+/// The task of one feed, which reads the logs of the feed's buckets.
 struct FeedTask {
     replica: Arc<Replica>,
     monitor: Arc<FeedMonitor>,
@@ -122,8 +123,8 @@ impl FeedTask {
                         failures += 1;
                         self.limit = (self.limit / 2).max(FEWEST_ENTRIES_A_READ);
                         self.monitor.set_cause(Cause::Store(error.kind()));
-                        // Nudges and waiting requests do not shorten this pause. Otherwise a server
-                        // that is down would get the more reads the more requests need it.
+                        // Nudges and waiting requests do not shorten this pause. Otherwise the
+                        // node would send many reads to a server that is down.
                         self.schedule.delay(began + self.pause(failures));
                     }
                 }
@@ -149,8 +150,8 @@ impl FeedTask {
         }
     }
 
-    /// Drops the feed's connections after a suspension: meanwhile another server may have taken
-    /// over, without notice to this node.
+    /// Drops the feed's connections after a suspension. Meanwhile another server may have become
+    /// the primary without notice to this node.
     fn suspect_after_standstill(&mut self) {
         let longest = self.settings.staleness.max(STANDSTILL);
         if self.schedule.stood_still(self.replica.clock.elapsed(), longest) {
@@ -158,10 +159,10 @@ impl FeedTask {
         }
     }
 
-    /// Reads one page of each of these buckets.
+    /// Reads and applies one page of each of these buckets.
     async fn read(&mut self, due: &[u32]) -> Result<(), StoreError> {
-        // The leases run from here, before the queries are sent: the pages contain all revocations
-        // that the store has confirmed by now.
+        // New leases run from this time, before the task sends the queries. The pages contain all
+        // revocations that the store has confirmed by now.
         let now = self.replica.clock.elapsed();
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
@@ -188,8 +189,8 @@ impl FeedTask {
                     }
                 }
                 Err(error) => {
-                    // A page that failed or is late leaves the lease as it is. An unreadable one
-                    // may be another deployment's, so the bucket's lease ends.
+                    // A failed or late read leaves the lease as it is. An unreadable page may come
+                    // from another deployment, so it ends the bucket's lease.
                     if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
                         bucket.reject_page();
                     }
@@ -198,7 +199,7 @@ impl FeedTask {
             }
         }
         match unread {
-            // The caller then pauses, as for a server that does not answer at all.
+            // The caller then pauses, as after a read without any answer.
             Some(kind) if is_silent => Err(kind.into()),
             unread => {
                 let cause = unread.map(Cause::Store).or(is_resync.then_some(Cause::Resync));
@@ -210,13 +211,13 @@ impl FeedTask {
 
     async fn fetch(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
         let count = queries.len();
-        // For a feed that does not apply the deadline itself.
+        // Bounds the read of a feed that does not apply the deadline itself.
         let limit = self.settings.deadline.saturating_mul(2);
         let pages = timeout(limit, self.feed.read(queries)).await.map_err(|_| StoreErrorKind::Timeout)??;
         if pages.len() == count {
             return Ok(pages);
         }
-        Err(StoreError::new(StoreErrorKind::Untrusted).with_source("not one page for each query"))
+        Err(StoreError::new(StoreErrorKind::Untrusted).with_source("the feed did not return one page for each query"))
     }
 
     /// Logs the outcome of a page. If the store has lost entries, wakes the task that republishes.
@@ -243,8 +244,8 @@ impl FeedTask {
             #[cfg(feature = "tracing")]
             tracing::warn!(
                 bucket = number,
-                "the revocation log holds entries that are unreadable, or whose ids no valid token has; this node \
-                 skips them. Find out which client writes to the keys of this prefix"
+                "the revocation log contains entries that are unreadable, or whose ids no valid token has; this node \
+                 skips them. Find the client that writes to the keys of this prefix"
             );
         }
         if outcome.has_lost {
@@ -259,7 +260,8 @@ impl FeedTask {
         buckets.map(|(oldest, is_urgent)| self.back.next(now.saturating_since(oldest), is_urgent)).min()
     }
 
-    /// Reads one page backwards. Does not report a failure, because the next read meets it too.
+    /// Reads one page backwards. Does not report a failure, because the next read forwards meets
+    /// the same failure and reports it.
     async fn read_back(&mut self, at: Instant) {
         let buckets = self.feed.buckets();
         let first = self.back.take_turn(buckets.len());
@@ -286,11 +288,11 @@ impl FeedTask {
         self.handle_outcome(number, &outcome);
     }
 
-    /// Returns the pause after this count of failures, measured from the start of the last read. It
+    /// Returns the pause after this count of failures, from the start of the last read. The pause
     /// doubles with each failure, up to twice the deadline and at most a second, and is jittered.
     ///
-    /// It is short because a connection attempt advances only while a read waits for it. With
-    /// longer pauses, a busy machine would never finish one.
+    /// The pause is short because a connection attempt makes progress only while a read waits for
+    /// it. With longer pauses, a busy machine would never connect.
     fn pause(&self, failures: u32) -> Duration {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
@@ -298,7 +300,8 @@ impl FeedTask {
     }
 }
 
-/// Waits until a moment. If it has passed, yields, so that the task does not occupy its thread.
+/// Waits until a moment. If the moment has passed, yields once, so that the task does not block its
+/// thread.
 async fn pause_until(moment: Instant) {
     if moment > Instant::now() {
         sleep_until(moment).await;
@@ -311,7 +314,7 @@ fn report(replica: &Replica, monitor: &FeedMonitor) {
     replica.monitor.report(monitor, &replica.buckets, replica.clock.elapsed());
 }
 
-/// A guard that reports the end of a task: return, panic or abort.
+/// A guard that reports the end of a task after a return, a panic or an abort.
 struct StoppedGuard {
     replica: Weak<Replica>,
     monitor: Arc<FeedMonitor>,

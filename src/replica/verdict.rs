@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use crate::{clock::Timestamp, ids::Subject};
 
-/// The replica's answer about a token. If a token has several names, the greatest verdict counts.
+/// The replica's answer about a token. A token with several names gets the greatest of their
+/// verdicts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Verdict {
-    /// The replica covers the token, and holds no revocation of it.
+    /// The token is not revoked. The bucket has a lease, and the replica *covers* the token: the
+    /// deny set would contain any revocation of it.
     Accepted,
-    /// Only the store can decide: the replica does not cover the token, in most cases because it
-    /// was issued before the horizon.
+    /// Only the store can decide, because the replica does not cover the token. In most cases the
+    /// token was issued before the horizon.
     BeforeHorizon,
-    /// Only the store can decide, because there is no lease.
+    /// Only the store can decide, because the bucket has no lease.
     Unknown,
     /// The token is revoked.
     Refused,
@@ -42,17 +44,18 @@ pub(crate) struct Bearer<'a> {
 /// A confirmation by the store that a token was not revoked.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Alive {
-    /// The store's time of the confirmation. The Unix epoch without one.
+    /// The store's time of the confirmation; the Unix epoch if there is none.
     pub(super) at: Timestamp,
-    /// The count of eras at that time. The confirmation is void once the bucket's next era begins.
+    /// The count of eras ([`Era`](super::log_reader::Era)) in all buckets at that time. The
+    /// confirmation is void once the next era of the token's bucket begins.
     pub(super) eras: u64,
 }
 
-/// The times of a token that determine if the replica covers it.
+/// The times that determine if the replica covers a token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenTimes {
     pub(super) issued_at: Timestamp,
     pub(super) alive: Alive,
-    /// From `iat` to the last moment at which a node accepts the token.
+    /// The time from `iat` to the last moment at which a node accepts the token.
     pub(super) lifetime: Duration,
 }

@@ -1,6 +1,6 @@
-//! The promises of a bucket, tested against a store that loses things in every way that it can
-//! (`model`). `random` tries random steps, `every` all short sequences, `named` the sequences of
-//! the protocol by name, and `own` the node's own revocations.
+//! Tests of a bucket's promises against a model of a store that loses data in many ways (`model`).
+//! `node` has the node and the checks. `random` takes random steps, and `every` takes all short
+//! sequences of steps. `named` has the sequences of the protocol. `own` tests own revocations.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic, reason = "tests")]
 

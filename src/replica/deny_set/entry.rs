@@ -5,13 +5,14 @@ use std::ops::Range;
 use super::id::{LONGEST_TEXT, PackedId};
 use crate::{clock::Timestamp, store::Revocation};
 
-/// Maximum size of an entry in bytes. Ids that a store accepts have at most 255 each.
+/// Maximum size of an entry in bytes. A store accepts ids of at most 255 bytes.
 pub(super) const MAX_BYTES: usize = 1 << 15;
-/// The size of the head: kind and forms of the ids (1), epoch (2), `until` in seconds (4).
+/// The size of the header: kind and forms of the ids (1), epoch (2), `until` in seconds (4).
 const HEAD: usize = 7;
-/// The size of the strength, which follows the head if the kind has one. The two ids come last.
+/// The size of the strength. It follows the header in the kinds with a strength. The two ids come
+/// last.
 const NUMBER: usize = 8;
-/// The layout of the first byte: three bits of kind, then two bits for the form of each id.
+/// The layout of the first byte: three bits for the kind, then two bits for the form of each id.
 const KIND: u8 = 0b111;
 const FORM: u8 = 0b11;
 const FIRST: u32 = 3;
@@ -24,13 +25,14 @@ pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 // The epoch of an entry that was read from the log is the count of log restarts at that time. The
 // highest numbers have other meanings.
 
-/// Epoch of entries that were learned from `check` instead of the log. They are never republished.
+/// Epoch of entries that come from the store's refusals instead of the log. The node never
+/// republishes them.
 pub(in crate::replica) const EPOCH_LOCAL: u16 = u16::MAX;
 /// Epoch of this node's own revocations whose entries the reader has not found yet.
 pub(in crate::replica) const EPOCH_PENDING: u16 = EPOCH_LOCAL - 1;
 /// Epoch of entries that the store has lost. The node republishes them.
 pub(in crate::replica) const EPOCH_LOST: u16 = EPOCH_PENDING - 1;
-/// The last epoch of the log. The next one is 0.
+/// The highest epoch of a log. After it the epochs start again at 0.
 pub(in crate::replica) const LAST_EPOCH: u16 = EPOCH_LOST - 1;
 
 /// The kind of a revocation, and of its name.
@@ -41,28 +43,28 @@ pub(in crate::replica) enum EntryKind {
     Token = 2,
     /// All sessions of a subject below a generation.
     Subject = 3,
-    /// A token of another issuer, or all tokens of a subject or session there.
+    /// A token of another issuer, or all of that issuer's tokens for a subject or session.
     External = 4,
-    /// The same as `Subject`, except one session. A subject may have both entries. If this one
-    /// replaced `Subject`, it would revive the session that it spares.
+    /// All sessions of a subject below a generation, except one. A subject may have this entry and
+    /// a `Subject` entry. If this one replaced the other, the spared session would be alive again.
     Others = 5,
 }
 
-/// A revocation as the deny set holds it.
+/// A revocation in the form in which the deny set stores it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Entry<'a> {
     pub(super) kind: EntryKind,
     pub(super) epoch: u16,
     pub(super) until: Timestamp,
-    /// The strength: a generation, or a time in ms. 0 for kinds without one.
+    /// The strength: a generation, or a time in ms. 0 for kinds without a strength.
     pub(super) number: u64,
     pub(super) first: PackedId<'a>,
     pub(super) second: PackedId<'a>,
 }
 
 impl EntryKind {
-    /// Returns true if entries of this kind have a strength. A session or token of this crate has
-    /// none: it is revoked or not.
+    /// Returns true if entries of this kind have a strength. Entries for a session or token of this
+    /// crate have none, because they revoke it in full.
     pub(super) fn has_strength(self) -> bool {
         !matches!(self, Self::Session | Self::Token)
     }
@@ -103,7 +105,7 @@ impl<'a> Entry<'a> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        // Saturates in 2106. Affects republishing only: segments keep the exact time of removal.
+        // Saturates in 2106. That affects republishing only: each segment has the exact end.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
         if self.kind.has_strength() {
             bytes.extend_from_slice(&self.number.to_le_bytes());
@@ -125,7 +127,7 @@ impl<'a> Entry<'a> {
         HEAD + number + self.first.len() + self.second.len()
     }
 
-    /// Returns the revocation that the entry holds.
+    /// Returns the revocation that the entry stores.
     pub(super) fn to_revocation(self) -> Option<Revocation> {
         let text = |id: PackedId<'_>| id.text(&mut [0; LONGEST_TEXT]).map(str::to_owned);
         let (first, second) = (text(self.first)?, text(self.second)?);

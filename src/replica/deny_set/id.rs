@@ -1,7 +1,8 @@
-//! Ids in few bytes. A node holds millions of ids, and most are texts that encode 128 bits.
+//! Ids in few bytes. A node may store millions of ids, and most of them are texts that encode 128
+//! bits.
 //!
-//! Two packed ids are equal if and only if their texts are. So an id is packed only if its text is
-//! the canonical one of its bits.
+//! Two packed ids are equal if and only if their texts are equal. So [`PackedId::of`] packs an id
+//! only if its text is the canonical encoding of its bits.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::{Uuid, fmt::Hyphenated};
@@ -34,7 +35,7 @@ impl<'a> PackedId<'a> {
         bits.unwrap_or(Self::Text(text.as_bytes()))
     }
 
-    /// Returns the number of the form, in two bits.
+    /// Returns the number of the id's form, which fits into two bits.
     pub(super) fn form(&self) -> u8 {
         match self {
             Self::Text(_) => 0,
@@ -43,7 +44,7 @@ impl<'a> PackedId<'a> {
         }
     }
 
-    /// Reads an id of this form. Returns it with the bytes that follow.
+    /// Reads an id of this form. Returns the id and the bytes after it.
     pub(super) fn read(form: u8, bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         match form {
             0 => {
@@ -90,8 +91,8 @@ impl<'a> PackedId<'a> {
     }
 }
 
-/// Decodes a text of 22 characters. Rejects a text whose four spare bits are not zero, because it
-/// is not canonical.
+/// Decodes a text of 22 characters. Rejects a text whose four spare bits are not zero, because such
+/// a text is not canonical.
 fn random(text: &str) -> Option<[u8; 16]> {
     // `decode_slice` demands this size for 22 characters, by its own estimate.
     let mut bits = [0; 18];

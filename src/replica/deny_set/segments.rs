@@ -1,5 +1,5 @@
-//! The bytes of all entries, in segments. Entries are appended at the end, and segments dropped as
-//! a whole.
+//! The bytes of all entries, in segments. The deny set appends entries at the end, and drops whole
+//! segments.
 
 use std::collections::VecDeque;
 
@@ -9,12 +9,13 @@ use crate::clock::Timestamp;
 /// The size of a segment. One entry may fill it.
 pub(super) const SEGMENT: usize = 1 << OFFSET_BITS;
 const OFFSET_BITS: u32 = 15;
-/// Segment numbers take the bits of an address that the offset leaves. They wrap.
+/// Maximum count of segments. A segment's number takes the bits of an address that the offset does
+/// not use. Numbers wrap.
 const MAX_SEGMENTS: usize = 1 << (32 - OFFSET_BITS);
 pub(super) const NUMBER_MASK: u32 = (1 << (32 - OFFSET_BITS)) - 1;
 const _: () = assert!(entry::MAX_BYTES == SEGMENT, "the longest entry fills a segment");
 
-/// The error that an entry is too long and was not inserted. No id that a store accepts is so long.
+/// The error for an entry that is too long for a segment. The ids that a store accepts are shorter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::replica) struct TooLong;
 
@@ -22,8 +23,8 @@ pub(in crate::replica) struct TooLong;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::replica) struct Address(u32);
 
-/// The segments, oldest first. A cleared segment stays until all older ones are gone, because the
-/// number of a segment is its index plus `first`.
+/// The segments, oldest first. A cleared segment stays in the list until all older ones are gone,
+/// because the number of a segment is its index plus `first`.
 #[derive(Debug)]
 pub(super) struct Segments {
     all: VecDeque<Segment>,
@@ -37,7 +38,7 @@ pub(super) struct Segments {
 #[derive(Debug, Default)]
 struct Segment {
     entries: Vec<u8>,
-    /// The time until which any of its entries matters.
+    /// The latest time until which one of its entries matters.
     last: Timestamp,
     /// The time at which the newest of its entries was logged.
     logged: Timestamp,
@@ -71,7 +72,7 @@ impl Address {
         Some(Self(self.number() << OFFSET_BITS | offset))
     }
 
-    /// Returns the address behind an entry of this length; `None` at the end of the segment.
+    /// Returns the address after an entry of this length; `None` at the end of the segment.
     pub(super) fn after(self, length: usize) -> Option<Self> {
         self.at(self.offset().checked_add(length)?)
     }
@@ -97,7 +98,7 @@ impl Segments {
         segments + self.all.capacity() * size_of::<Segment>()
     }
 
-    /// Returns true if `more` bytes would exceed the bound.
+    /// Returns true if `more` bytes would exceed `max_bytes`, or if all segment numbers are in use.
     pub(super) fn is_full_for(&self, more: usize) -> bool {
         self.bytes + more > self.max_bytes || self.all.len() >= MAX_SEGMENTS
     }
@@ -113,7 +114,8 @@ impl Segments {
         Entry::read(segment.entries.get(address.offset()..)?)
     }
 
-    /// Replaces the epoch of an entry, which was logged `at`.
+    /// Replaces the epoch of an entry. If the entry was logged again `at` a later time, raises the
+    /// time of its segment.
     pub(super) fn set_epoch(&mut self, address: Address, epoch: u16, at: Timestamp) {
         let index = self.index_of(address);
         let Some(segment) = self.all.get_mut(index) else { return };
@@ -163,7 +165,7 @@ impl Segments {
         Some(Cleared { number, entries, logged })
     }
 
-    /// Drops the oldest segments while they are empty. Returns their count.
+    /// Drops the oldest segments while they are empty. Returns the count of dropped segments.
     pub(super) fn drop_empty(&mut self) -> usize {
         let before = self.all.len();
         while self.all.front().is_some_and(|segment| segment.entries.is_empty()) {

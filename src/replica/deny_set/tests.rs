@@ -1,4 +1,4 @@
-//! The deny set, tested against a plain list of all revocations that were inserted.
+//! Tests of the deny set against a plain list of all inserted revocations.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -21,7 +21,7 @@ fn long(name: &str) -> String {
     format!("{name}{}", "-".repeat(4000))
 }
 
-/// Returns an id, in each form in which ids are kept.
+/// Returns an id in one of the three forms in which the deny set stores ids.
 fn id(number: u8) -> String {
     match number % 3 {
         0 => format!("s{number}"),
@@ -68,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Returns the deny set's answer about a token that the revocation `probe` must hit.
+/// Returns true if the deny set refuses the token that `probe` describes.
 fn says(deny_set: &DenySet, probe: &Revocation) -> bool {
     let name = |kind, first, second| deny_set.hasher.name(kind, first, second);
     match probe {
@@ -76,7 +76,7 @@ fn says(deny_set: &DenySet, probe: &Revocation) -> bool {
             deny_set.contains(name(EntryKind::Session, subject.as_str(), sid.as_str()))
         }
         Revocation::Token { subject, jti } => deny_set.contains(name(EntryKind::Token, subject.as_str(), jti.as_str())),
-        // A session of this generation.
+        // The probe is a session of this generation.
         Revocation::Subject { subject, generation, except } => {
             let sid = except.as_ref().map_or("other", SessionId::as_str);
             let of_subject = name(EntryKind::Subject, subject.as_str(), "");
@@ -86,7 +86,7 @@ fn says(deny_set: &DenySet, probe: &Revocation) -> bool {
                 *generation,
             )
         }
-        // A thing that was issued then.
+        // The probe is a token that was issued at `before`.
         Revocation::External { id, before } => {
             let found = deny_set.revoked_up_to(name(EntryKind::External, id, ""));
             found.is_some_and(|until| before.map_or(u64::MAX, Timestamp::as_millis) <= until)
@@ -163,7 +163,7 @@ fn what_was_told_is_refused_until_its_time_and_nothing_else_is_whatever_memory_t
             prop_assert!(says(&deny_set, &probe) || !must, "{:.20?} is not refused", probe);
             prop_assert!(!says(&deny_set, &probe) || !meant.is_empty(), "{:.20?} is refused", probe);
         }
-        // At the end of all times nothing is left.
+        // After the ends of all entries, the deny set is empty.
         (0..100).for_each(|_| {
             deny_set.sweep(secs(now + 100));
         });
@@ -184,7 +184,7 @@ fn of_two_exceptions_each_loses_to_the_other() {
     }
 }
 
-/// Marks as lost all that was not read in epoch 2, after the log was read to its end.
+/// Marks all entries of the epochs before 2 as lost, as after a full read of the log in epoch 2.
 fn is_read(deny_set: &mut DenySet, now: Timestamp) {
     for start in deny_set.segment_starts().collect::<Vec<_>>() {
         deny_set.mark_segment_lost(start, now, |epoch| epoch < 2);
@@ -273,14 +273,14 @@ fn one_name_told_again_and_again_takes_the_place_of_one() {
     assert!(deny_set.bytes() < 3 * SEGMENT, "{}", deny_set.bytes());
 }
 
-/// Measures a million sessions in 16 buckets.
+/// Measures the memory of a million revoked sessions in 16 buckets.
 #[test]
 fn a_million_revoked_sessions_fit_into_the_memory_that_is_stated() {
     const ONE_BUCKET: u128 = 1_000_000 / 16;
     let bytes = |subject: fn(u128) -> String| {
         let mut deny_set = DenySet::new(NameHasher::default(), usize::MAX);
         for number in 0..ONE_BUCKET {
-            // As this crate makes them.
+            // Session ids in the form of this crate.
             let sid = URL_SAFE_NO_PAD.encode(number.to_be_bytes());
             deny_set.insert(&session(&subject(number / 2), &sid), secs(1), secs(9), 0).unwrap();
         }

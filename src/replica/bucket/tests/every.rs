@@ -1,9 +1,9 @@
-//! The promises, for every short sequence of events, from each of several states.
+//! Tests of the promises for every short sequence of steps, from each of several start states.
 
 use super::node::{Step, World};
 
-/// The length of the sequences. `EVERY_DEPTH` overrides it: `scripts/test.sh` sets 4 in one of its
-/// runs.
+/// Maximum length of the sequences. `EVERY_DEPTH` overrides it: `scripts/test.sh` sets 4 in one of
+/// its runs.
 const DEPTH: u32 = 3;
 
 const ALL: [Step; 17] = [
@@ -26,7 +26,8 @@ const ALL: [Step; 17] = [
     Step::Back,
 ];
 
-/// Three sessions, of which a snapshot still knows the second and third after they are revoked.
+/// Steps that open three sessions, and revoke the first two. In between they save a snapshot, which
+/// lacks the second revocation.
 const LOGGED: [Step; 10] = [
     Step::Open(0),
     Step::Open(0),
@@ -63,7 +64,7 @@ fn keep_the_promises_from(start: usize) {
     }
 }
 
-// A test for each start, so that they run side by side.
+// There is one test for each start state, so that the tests run in parallel.
 
 #[test]
 fn every_short_sequence_keeps_the_promises_from_an_unread_log() {
@@ -85,7 +86,8 @@ fn every_short_sequence_keeps_the_promises_from_a_question_under_way() {
     keep_the_promises_from(3);
 }
 
-/// Checks from the start on, because each check leaves notes behind.
+/// Takes all steps, and checks the promises after the last start step and each later one. The start
+/// steps get no checks, because each check writes to the notes of the tokens.
 fn try_out(start: &[Step], steps: &[Step]) {
     let mut world = World::new();
     for step in start {

@@ -1,6 +1,6 @@
-//! A store of one bucket, as the protocol describes it, and the ways in which it loses its memory.
-//! Its times are whole seconds, because a node forgets entries that are past their use in whole
-//! seconds. The node's own times are milliseconds.
+//! A model of a store with one bucket, as the protocol describes it, and the ways in which a store
+//! loses data. The store's times are whole seconds, because the deny set stores the ends of entries
+//! in whole seconds. The node's own times are milliseconds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use crate::{
     store::{LogCursor, LogEntry, LogPage, LogPart, LogPosition, LogQuery, Revocation, ServerId},
 };
 
-/// The most entries of a page.
+/// Maximum count of entries in a page.
 pub(super) const PAGE: u32 = 2;
 pub(super) const START: u64 = 10_000;
 
@@ -29,13 +29,13 @@ pub(super) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_secs(seconds)
 }
 
-/// A store. Its clock runs on, whatever happens to its data.
+/// A store. A loss of data does not change its clock.
 #[derive(Clone)]
 pub(super) struct Store {
     pub(super) now: u64,
     pub(super) data: Data,
     pub(super) snapshots: Vec<Data>,
-    /// The server that answers: another one whenever data are lost.
+    /// The number of the server that answers. It changes at each failover and loss of data.
     server: u64,
     names: u64,
     sessions: u64,
@@ -50,15 +50,15 @@ pub(super) struct Data {
     at: u64,
     pub(super) keep: u64,
     pub(super) max_staleness: u64,
-    /// Each entry with its id in the stream: the next number, so that another history has the same
-    /// ones.
+    /// Each entry with its id in the stream. The ids are consecutive numbers, so that another
+    /// history has the same ids.
     log: Vec<(u64, LogEntry)>,
     last_id: u64,
     generations: BTreeMap<String, u64>,
     sessions: BTreeMap<String, Session>,
     before: BTreeMap<String, u64>,
-    /// The numbers of the revocations that it has not lost. An entry that leaves the log alone is
-    /// not lost.
+    /// The numbers of the revocations that the store has not lost. If an entry only leaves the log,
+    /// the store still has its revocation.
     pub(super) has: BTreeSet<usize>,
 }
 
@@ -68,7 +68,7 @@ struct Session {
     generation: u64,
 }
 
-/// A token, as its bearer keeps it for ever.
+/// A token. Its bearer has it for ever, whatever the store loses.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     pub(super) subject: String,
@@ -80,7 +80,7 @@ pub(super) struct Token {
     pub(super) is_foreign: bool,
 }
 
-/// The first half of a store's answer.
+/// The first half of a store's answer: the store's data when it read `m`.
 #[derive(Clone)]
 pub(super) struct Meta {
     server: ServerId,
@@ -106,7 +106,7 @@ impl Store {
         format!("n{}", self.names)
     }
 
-    /// Loses all data: the store comes up empty.
+    /// Loses all data: another server starts empty. The nodes report their staleness to it again.
     pub(super) fn lose_all(&mut self) {
         self.server += 1;
         let incarnation = self.name();
@@ -118,7 +118,7 @@ impl Store {
         self.snapshots.push(self.data.clone());
     }
 
-    /// Restores a snapshot of the store. Its nodes report their staleness again.
+    /// Restores a snapshot of the store on another server.
     pub(super) fn roll_back(&mut self, snapshot: usize) {
         if let Some(data) = self.snapshots.get(snapshot) {
             self.data = data.clone();
@@ -126,7 +126,7 @@ impl Store {
         }
     }
 
-    /// Replaces the server by another one that has the same data.
+    /// Replaces the server with another one that has the same data.
     pub(super) fn fail_over(&mut self) {
         self.server += 1;
     }
@@ -160,7 +160,8 @@ impl Store {
         Token { subject, session, id, generation: 0, issued_at: self.now, lifetime, is_foreign: true }
     }
 
-    /// Returns true if the store would accept the token unless it knew a revocation of it.
+    /// Returns true if the store would accept the token when no revocation applied. The store must
+    /// have the token's session. A foreign token must not be older than the store's data.
     pub(super) fn knows(&self, token: &Token) -> bool {
         if token.is_foreign {
             token.issued_at >= self.data.born
@@ -169,7 +170,7 @@ impl Store {
         }
     }
 
-    /// Writes the entry of a revocation, which has the given number.
+    /// Makes a revocation, which has this number in the test. Writes and returns its entry.
     pub(super) fn revoke(&mut self, number: usize, what: Revocation) -> LogEntry {
         let mut what = what;
         match &mut what {
@@ -227,9 +228,9 @@ impl Store {
         Meta { server: self.server(), data: self.data.clone() }
     }
 
-    /// Returns the rest of an answer, and the revocations that the store had not lost when it began
-    /// to answer. `m` and the log are read one after the other: an entry that was written in
-    /// between is counted.
+    /// Returns an answer, and the revocations that the store had not lost when it began to answer.
+    /// The store reads `m` first and the log second. It counts an entry that was written in
+    /// between.
     pub(super) fn page(&self, meta: Meta, query: &LogQuery) -> (LogPage, BTreeSet<usize>) {
         let number = |cursor: &LogCursor| cursor.as_str().parse::<u64>().unwrap();
         let limit = usize::try_from(query.limit).unwrap();
@@ -260,7 +261,7 @@ impl Store {
             LogPart::Before(_) => cursor(found.first()),
         };
         let page = LogPage {
-            // After all reads.
+            // The store reads its clock after all other reads.
             now: at(self.now),
             server: Some(meta.server),
             connection: 0,
@@ -321,7 +322,7 @@ impl Data {
 }
 
 impl Token {
-    /// Returns true if this revocation is of this token.
+    /// Returns true if this revocation revokes this token.
     pub(super) fn is_meant_by(&self, revocation: &Revocation) -> bool {
         match revocation {
             Revocation::Session { subject, sid } => {

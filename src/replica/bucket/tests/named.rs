@@ -1,5 +1,5 @@
-//! The sequences of the protocol that concern a reader, and those that the search has found, each
-//! by its name.
+//! Tests of named sequences: those of the protocol that concern a reader, and those that the random
+//! search has found.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -22,7 +22,7 @@ use crate::{
     store::{LogPage, LogQuery, Revocation},
 };
 
-/// A lifetime of tokens for which the store's log keeps entries long enough.
+/// A token lifetime that is not longer than the time for which the store's log keeps entries.
 const LIFETIME: u8 = 20;
 
 impl World {
@@ -70,8 +70,8 @@ fn a_time_that_grows_has_all_read_once_more() {
     world.tokens.push(long.clone());
     (0..5).for_each(|_| drop(world.token("u1")));
     world.steps(&[RevokeSession(0); 6]);
-    // Three pages. The entries of the first two are past their use by the time that is known so
-    // far, and go.
+    // The log has three pages. The entries end under the first `keep`, so the node removes them
+    // before it learns of the longer one.
     world.steps(&[ReadAll, Later(30), ReadAll, Grow(60), ReadAll]);
     assert_eq!(world.says(&long), Verdict::Refused);
 }
@@ -84,7 +84,7 @@ fn sessions_that_the_store_may_have_lost_are_asked_about_after_the_old_history_i
     let lost = world.token("u0");
     world.steps(&[Later(5)]);
     assert_eq!([&old, &lost].map(|token| world.says(token)), [Verdict::Accepted; 2]);
-    // The data vanish for a moment, and come back without the second session.
+    // The store loses all data for a moment. The restored snapshot lacks the session of `lost`.
     world.steps(&[LoseAll, Round, RollBack(0), Round, Round, Later(1)]);
     assert_eq!([&old, &lost].map(|token| world.says(token)), [Verdict::Accepted, Verdict::BeforeHorizon]);
     let young = world.token("u0");
@@ -104,7 +104,7 @@ fn a_second_failover_long_after_the_first_does_not_have_the_tokens_in_between_as
     assert_eq!(world.says(&between), Verdict::Accepted);
 }
 
-/// Has the bucket of a world read the log in large pages, forwards and backwards.
+/// Reads the log for the bucket of a world in large pages, forwards and backwards.
 fn read_quickly(world: &World, max_failover: Duration) {
     let now = Timestamp::from_secs(world.store.now);
     let page = |query: &LogQuery| LogPage { max_failover, ..world.store.page(world.store.meta(), query).0 };
@@ -130,7 +130,7 @@ fn sessions_that_a_store_may_have_lost_are_asked_about_though_its_log_is_read_on
     read_quickly(&world, Duration::ZERO);
     world.store.save();
     world.store.now += 1;
-    // More than the reader remembers.
+    // These are more entries than a unit of the history remembers.
     revoke(&mut world, 1100);
     let lost = world.token("u0");
     read_quickly(&world, Duration::ZERO);
@@ -217,7 +217,7 @@ fn a_promoted_replica_with_the_same_numbers_is_a_break() {
     let (lost, kept) = (world.token("u0"), world.token("u1"));
     world.steps(&[Save, RevokeSession(0), ReadAll, RollBack(0)]);
     assert_eq!(world.says(&lost), Verdict::Refused);
-    // The other history has the same number of entries, under ids that are not higher.
+    // The other history has the same count of entries, with stream ids that are not higher.
     world.steps(&[RevokeSession(1)]);
     assert!(world.step(ReadAll).broke.is_some());
     assert_eq!(world.says(&kept), Verdict::Unknown, "not decided before all is read again");
@@ -255,7 +255,7 @@ fn a_log_trimmed_while_it_is_read_backwards_leaves_the_horizon_at_the_hole() {
     for _ in 0..6 {
         world.steps(&[Later(1), RevokeSession(0)]);
     }
-    // The newest entry has been read when the entries 1, 2, 3 and 5 are taken away.
+    // The node reads the newest entry. Then the store removes the entries 1, 2, 3 and 5.
     world.steps(&[Round, Trim(3), Remove(1), AskBack, DeliverBack]);
     let (read, taken) = (Verdict::Refused, Verdict::BeforeHorizon);
     assert_eq!(tokens.map(|token| world.says(&token)), [taken, taken, taken, taken, taken, read]);
@@ -306,8 +306,8 @@ fn a_rollout_with_mixed_lifetimes_decides_no_token_that_lives_longer_than_is_spo
     world.tokens.push(long.clone());
     world.steps(&[ReadAll]);
     assert_eq!(world.says(&long), Verdict::BeforeHorizon, "it lives longer than entries are kept");
-    // It is revoked under the short time. That is forgotten before a node comes whose tokens live
-    // so long.
+    // The session is revoked under the short `keep`. The node removes the entry before another node
+    // with longer lifetimes raises `keep`.
     world.steps(&[RevokeSession(0), ReadAll, Later(30), ReadAll]);
     assert_eq!(world.says(&long), Verdict::BeforeHorizon);
     world.steps(&[Grow(60), ReadAll]);
@@ -403,7 +403,7 @@ fn a_log_in_which_the_same_entries_come_again_is_not_read_without_end() {
     let mut world = World::new();
     (0..4).for_each(|_| drop(world.token("u0")));
     world.steps(&[RevokeSession(0), RevokeSession(0), RevokeSession(0), RevokeSession(0)]);
-    // A store that does not know its own cursors.
+    // This store ignores cursors, and always returns the same page.
     let (page, _) = world.store.page(world.store.meta(), &LogQuery::from_start());
     let at_once = (0..20).filter(|_| {
         let read = world.bucket.next_read(ms(world.elapsed), PAGE);
@@ -487,8 +487,8 @@ fn the_place_of_a_revocation_in_an_earlier_life_is_not_reached_by_the_numbers_of
     assert_eq!(world.says(&young), Verdict::Unknown);
 }
 
-/// Returns a bucket with room for two segments that knows the end of a thousand sessions of `u`,
-/// `0` first, and may decide; and a function that returns its verdict on a token of a session.
+/// Returns a bucket with a lease and room for two segments, and a function that returns its verdict
+/// on a token of a session. The bucket has the revocations of a thousand sessions of `u`, from `0`.
 fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     let hasher = NameHasher::default();
     let bucket = Bucket::new(hasher.clone(), config(&Arc::default()), 1 << 16);
@@ -513,7 +513,7 @@ fn a_full_bucket() -> (Bucket, impl Fn(&Bucket, &str, &AtomicU64) -> Verdict) {
     (bucket, says)
 }
 
-/// Returns the answer of a store with an empty log whose clock shows `now`.
+/// Returns the page of a store that has an empty log and the time `now`.
 fn nothing_new(now: u64) -> LogPage {
     LogPage {
         now: at(now),

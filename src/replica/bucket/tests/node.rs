@@ -1,5 +1,5 @@
-//! A node beside the store of `model`: pages that come late, twice or never, and a
-//! check of the promises after each step.
+//! A node that reads the log of the store in `model`. Pages may come late, twice or never. A check
+//! of the promises follows each step.
 
 use std::{
     cell::RefCell,
@@ -25,15 +25,15 @@ use crate::{
 /// The staleness of the node.
 pub(super) const STALENESS: u64 = 50;
 const MAX_BYTES: usize = 1 << 20;
-/// The count of tokens that are remembered, the newest.
+/// Maximum count of tokens in a test. A further token replaces the oldest one.
 const TOKENS: usize = 24;
 
-/// The comparison of [`Replica::still_accepts`](crate::replica::Replica::still_accepts).
+/// Makes the comparison of [`Replica::still_accepts`](crate::replica::Replica::still_accepts).
 pub(super) fn still_accepts(bucket: &Bucket, note: &AtomicU64, now: impl FnOnce() -> u64) -> bool {
     bucket.data.is_current(note.load(Ordering::Relaxed), now)
 }
 
-/// One event. Indices wrap around the count of things that there are.
+/// One step of a test. An index wraps around the count of existing sessions, tokens or reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Open(u8),
@@ -46,7 +46,7 @@ pub(super) enum Step {
     RevokeForeignToken(u8),
     /// This node itself makes a revocation.
     RevokeHere(u8),
-    /// It receives the confirmation.
+    /// The node receives the store's confirmation of its oldest unconfirmed revocation.
     Confirm,
     /// This node requires the position of the last entry.
     RequireLast,
@@ -57,30 +57,30 @@ pub(super) enum Step {
     Save,
     RollBack(u8),
     Grow(u8),
-    /// The store's clock runs.
+    /// The store's clock advances by seconds.
     Later(u8),
-    /// The node's clock runs.
+    /// The node's clock advances by milliseconds.
     Elapse(u8),
     /// The node asks the store about a request's token.
     Check(u8),
     Ask,
     /// The store begins to serve a read.
     Begin(u8),
-    /// It has served the read.
+    /// The store finishes serving a read.
     Answer(u8),
-    /// A page arrives; one that has arrived may arrive again.
+    /// A page arrives. The same page may arrive again later.
     Deliver(u8),
     /// One read and its page.
     Round,
     /// One read and its page, then all pages backwards.
     ReadAll,
-    /// The node reads a page backwards at once.
+    /// The node reads a page backwards, which arrives immediately.
     Back,
     /// The node starts a read backwards, and the store serves it.
     AskBack,
-    /// That page arrives, however late.
+    /// The oldest page backwards that has not arrived now arrives.
     DeliverBack,
-    /// Another server with the same data takes the place of the first.
+    /// Another server with the same data replaces the present one.
     FailOver,
     Restart,
 }
@@ -92,10 +92,10 @@ struct Revoked {
     position: LogPosition,
     /// The time of the confirmation, by the node's clock.
     confirmed: u64,
-    /// The node must see it before it decides.
+    /// True if the node may no longer accept a token that the revocation revokes.
     must_be_seen: bool,
     is_seen: bool,
-    /// The node has reported a loss since the store lost it.
+    /// True if the node has reported a loss since the store lost the revocation.
     is_missed: bool,
 }
 
@@ -118,20 +118,20 @@ pub(super) struct World {
     hasher: NameHasher,
     pub(super) elapsed: u64,
     reads: Vec<(PendingRead, ReadState)>,
-    /// The read whose page has not come.
+    /// The newest read; `None` once its page has come.
     open: Option<usize>,
     /// The pages of reads backwards that have not arrived.
     backwards: Vec<(PendingBackRead, LogPage)>,
     eras: Arc<AtomicU64>,
     revoked: Vec<Revoked>,
     pub(super) tokens: Vec<Token>,
-    /// The node's notes beside a token, by the token's id.
+    /// The node's notes on each token, by the token's id.
     remembered: RefCell<BTreeMap<String, Remembered>>,
-    /// The revocations that the store had when it gave the answer for which the lease was granted.
+    /// The revocations that the store had when it began the answer that granted the lease.
     granted: BTreeSet<usize>,
-    /// This node's own revocations whose confirmation is yet to come.
+    /// This node's own revocations whose confirmation has not come yet.
     unconfirmed: VecDeque<usize>,
-    /// The store has lost nothing, nor has its log.
+    /// True if the store and its log have lost nothing.
     is_calm: bool,
 }
 
@@ -249,7 +249,7 @@ impl World {
         Outcome::default()
     }
 
-    /// Takes a step of reading the log.
+    /// Takes a step that reads the log.
     fn read(&mut self, step: Step) -> Outcome {
         match step {
             Step::Ask => {
@@ -358,7 +358,7 @@ impl World {
         !self.store.data.has.iter().any(is_meant) && self.store.knows(token)
     }
 
-    /// Returns a read; the newest is 0.
+    /// Returns a read by its number, counted back from the newest, which has number 0.
     fn read_number(&mut self, number: u8) -> Option<&mut (PendingRead, ReadState)> {
         let count = self.reads.len();
         self.reads.get_mut(count.checked_sub(1 + usize::from(number) % count.max(1))?)
@@ -461,8 +461,8 @@ impl World {
         self.bucket.lease_end() / 1_000_000
     }
 
-    /// Checks the promises that hold at any time. The last moment of a lease is checked too: until
-    /// then no more answers of the store may come.
+    /// Checks the promises that hold at any time, at the present and at the last moment of the
+    /// lease. Until that moment, no further answer of the store may come.
     pub(super) fn check(&self) {
         let missing = self.bucket.missing(at(self.store.now), 0, 1).1;
         assert!(!self.is_calm || missing.is_empty(), "{missing:?} is not lost");
@@ -475,8 +475,8 @@ impl World {
                 let verdict = self.verdict(token, moment);
                 for (number, revoked) in &revoked {
                     let is_due = revoked.must_be_seen || revoked.confirmed + STALENESS <= moment;
-                    // A token of a session that was revived is not hit by a revocation that
-                    // the store has forgotten.
+                    // If a token is younger than its revocation, a loss of data has revived the
+                    // session. The lost revocation need not refuse this token.
                     let is_granted = self.granted.contains(number) && token.issued_at <= revoked.at;
                     let must_be_known = (has.contains(number) && is_due) || is_granted;
                     assert!(
@@ -504,11 +504,11 @@ impl World {
         }
     }
 
-    /// Checks that the node soon has a lease, and stops asking, with a store that answers and in
-    /// which nothing happens.
+    /// Checks that the node soon has a lease and stops reading back if the store answers and does
+    /// not change.
     pub(super) fn settles(&mut self) {
         let mut questions = 0;
-        // A page backwards has two entries, and each break begins anew.
+        // A page backwards has two entries, and reading back starts again after each break.
         let enough = self.store.length() / 2 + 8;
         while questions == 0 || self.lease_end() < self.elapsed + STALENESS || self.bucket.way_back().is_some() {
             (questions, self.elapsed, self.store.now) = (questions + 1, self.elapsed + 1, self.store.now + 1);
@@ -523,8 +523,8 @@ impl World {
         self.comes_to_decide();
     }
 
-    /// Checks that the node notices each revocation that it knows and the store has lost, and can
-    /// republish it.
+    /// Checks that the node finds each revocation that it has applied and the store has lost, and
+    /// can republish it.
     fn misses_what_is_lost(&self) {
         let (_, missing) = self.bucket.missing(at(self.store.now), 0, usize::MAX);
         let has: Vec<_> = self.store.data.has.iter().map(|number| &self.revoked[*number].revocation).collect();
@@ -538,9 +538,9 @@ impl World {
         }
     }
 
-    /// Checks that tokens that are issued now are decided here.
+    /// Checks that the node decides a token that is issued now.
     fn comes_to_decide(&mut self) {
-        // A user of whom the node knows nothing from before the store lost its memory.
+        // No revocation of this user exists, from before or after a loss of data.
         self.store.now += 1;
         let session = self.store.open("new");
         let token = self.store.mint(&session, self.store.data.keep);
@@ -552,7 +552,7 @@ fn pick<T: Clone>(all: &[T], number: u8) -> Option<T> {
     all.get(usize::from(number) % all.len().max(1)).cloned()
 }
 
-/// Returns the configuration of the node. Its clocks and the store's are one.
+/// Returns the configuration of the node. The clocks of node and store do not differ.
 pub(super) fn config(eras: &Arc<AtomicU64>) -> BucketConfig {
     BucketConfig { staleness: ms(STALENESS), margin: Duration::ZERO, leeway: Duration::ZERO, eras: Arc::clone(eras) }
 }

@@ -1,5 +1,5 @@
-//! The node's own revocations: known at once, awaited in the log, and missed if a later question
-//! does not find them there.
+//! Tests of the node's own revocations. They hold immediately, and the reader expects their entries
+//! in the log. If a later read does not find an entry, its revocation is lost.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ fn what_this_node_revokes_is_lost_only_if_a_question_of_later_does_not_find_it()
     assert!(!world.step(ReadAll).has_lost, "that is said once");
 }
 
-/// Returns a bucket whose log was read, with nothing in it.
+/// Returns a bucket that has read the empty log of a store, and the store.
 fn a_read_bucket() -> (Bucket, Store) {
     let mut store = Store::new();
     store.data.max_staleness = STALENESS;
@@ -48,7 +48,7 @@ fn a_read_bucket() -> (Bucket, Store) {
     (bucket, store)
 }
 
-/// Reads the log, after a break once more, and then everything that remains backwards.
+/// Reads the log, and reads it once more after a break. Then reads back all older entries.
 fn read(bucket: &Bucket, store: &Store) -> Outcome {
     let pending = bucket.next_read(ms(1), PAGE);
     let mut outcome = bucket.apply(&pending, store.page(store.meta(), &pending.query).0, now(store));
@@ -62,7 +62,7 @@ fn read(bucket: &Bucket, store: &Store) -> Outcome {
     outcome
 }
 
-/// A position that the reader cannot place: its entry is expected once all is read.
+/// A position in an unknown incarnation. The reader expects its entry once all entries are read.
 const POS: LogPosition = LogPosition { bucket: 0, incarnation: String::new(), sequence: 0 };
 
 fn now(store: &Store) -> Timestamp {
@@ -167,7 +167,7 @@ fn what_the_store_refuses_meanwhile_is_still_waited_for() {
 fn what_is_past_its_use_is_not_lost_but_missing_should_the_clock_go_back() {
     let (bucket, mut store) = a_read_bucket();
     bucket.record_revocation(&session("s"), now(&store), now(&store), &POS);
-    // It keeps the other from being swept.
+    // This entry keeps the segment alive, so that no sweep removes the first entry.
     bucket.record_revocation(&session("t"), now(&store), Timestamp::END_OF_TIME, &POS);
     store.now += store.data.keep + 1;
     bucket.mark_republished(&session("t"), 0);
@@ -180,7 +180,7 @@ fn what_is_past_its_use_is_not_lost_but_missing_should_the_clock_go_back() {
 fn however_often_a_log_begins_anew_what_is_missing_is_found() {
     let (bucket, mut store) = a_read_bucket();
     let mut empty = store.clone();
-    // Its own incarnation.
+    // The empty store has another incarnation.
     empty.lose_all();
     store.revoke(0, session("s"));
     read(&bucket, &store);
@@ -199,7 +199,7 @@ fn however_often_a_log_begins_anew_what_is_missing_is_found() {
 
 #[test]
 fn of_two_that_spare_a_session_each_counts_as_told() {
-    // The second is opened after the first was spared, and spared in its place.
+    // The second session is opened after the first revocation, and the second revocation spares it.
     let revoke = |store: &mut Store| {
         [0, 1].map(|number| {
             let except = Some(store.open("u0").into());
@@ -220,7 +220,7 @@ fn of_two_that_spare_a_session_each_counts_as_told() {
         assert!(!read(&bucket, &store).has_lost);
         assert_eq!(bucket.missing(now(&store), 0, 9).1, [], "confirmed late: {confirmed_late}");
     }
-    // And each as lost.
+    // Each of the two revocations can also be lost.
     let (bucket, mut store) = a_read_bucket();
     store.save();
     for entry in revoke(&mut store) {

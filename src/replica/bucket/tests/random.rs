@@ -1,4 +1,4 @@
-//! The promises, for random events in random order.
+//! Tests of the promises for random steps in random order.
 
 use proptest::{
     prelude::*,
@@ -9,7 +9,8 @@ use super::node::{Step, World};
 
 const CASES: u32 = 2500;
 const STEPS: usize = 60;
-/// Seed of the search. A failure is printed, in short; `PROPTEST_RNG_SEED` searches elsewhere.
+/// Seed of the random search; `PROPTEST_RNG_SEED` overrides it. If a sequence fails, proptest
+/// prints a short one that also fails.
 const SEED: u64 = 1;
 
 fn step() -> impl Strategy<Value = Step> {

@@ -1,16 +1,16 @@
-//! The addresses of servers, and the agreement of sentinels on one.
+//! The address of a server, and the agreement of sentinels on the primary's address.
 
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 use redis::{ConnectionAddr, ConnectionInfo};
 
-/// The host and port by which the other servers know a server.
+/// The host and port of a server, as the application or another server named them.
 pub(crate) type Address = (String, u16);
 
 /// The agreement of a majority of sentinels on the primary.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(not(feature = "sentinel"), allow(dead_code, reason = "only sentinels make it"))]
 pub(crate) struct Agreement {
-    /// Counts how often all sentinels were replaced by others.
+    /// The number of times that unknown sentinels have replaced all known ones.
     pub(crate) era: u64,
     pub(crate) address: Address,
     pub(crate) epoch: u64,
@@ -28,7 +28,7 @@ pub(crate) fn at(info: &ConnectionInfo, host: String, port: u16) -> ConnectionIn
     info.clone().set_addr(address)
 }
 
-/// Returns the host and port. A socket of this machine has none.
+/// Returns the host and port; `None` for a Unix socket.
 #[cfg(feature = "sentinel")]
 pub(crate) fn of(info: &ConnectionInfo) -> Option<Address> {
     match info.addr() {

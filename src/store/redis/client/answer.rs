@@ -1,7 +1,7 @@
-//! The answers of a server, read piece by piece, and the meaning of its errors.
+//! A reader for the parts of a server's answer, and the errors of commands.
 //!
-//! Anything unexpected in an answer is a [`CommandError`], never a guess. An error keeps only its
-//! code: a server's message may quote keys, and a client's may quote the URL.
+//! The reader returns a [`CommandError`] for every unexpected part. An error contains a code or a
+//! fixed text, but no message: the server's may quote keys, and the redis client's the URL.
 
 use std::{error::Error as _, ops::Add, time::Duration};
 
@@ -13,16 +13,16 @@ use crate::{
     error::{StoreError, StoreErrorKind},
 };
 
-/// The code of a command to which the user has no right.
+/// The server's error code for a command to which the user has no right.
 const FORBIDDEN: &str = "NOPERM";
-/// The text by which redis reports a refused user or password.
+/// The text in place of a code if redis reports that the server refused the user or password.
 const UNAUTHENTICATED: &str = "authentication failed";
 
 /// The failure of a command: an error of the server, or no answer.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandError {
     pub(crate) kind: StoreErrorKind,
-    /// True if the connection is to be dropped.
+    /// True if the store must drop the connection.
     pub(crate) broken: bool,
     code: String,
 }
@@ -43,14 +43,14 @@ impl CommandError {
         Self::new(StoreErrorKind::Timeout, false, "no answer within the deadline")
     }
 
-    /// Creates the error of an answer that does not belong to its command. The connection is to be
-    /// dropped: its next answer may be wrong as well.
+    /// Creates the error of an answer that does not belong to its command. The store must drop the
+    /// connection, because later answers may not belong to their commands either.
     pub(crate) fn untrusted(what: &'static str) -> Self {
         Self::new(StoreErrorKind::Untrusted, true, what)
     }
 
-    /// Returns the same error as that of a wrong server. The connection is to be dropped, because a
-    /// new one may lead elsewhere.
+    /// Turns this error into that of a server that may not be the primary. The store must drop the
+    /// connection, because a new connection may reach the primary.
     pub(crate) fn of_the_wrong_server(self) -> Self {
         Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
     }
@@ -65,12 +65,12 @@ impl CommandError {
         self.kind == StoreErrorKind::Timeout
     }
 
-    /// Returns whether the server does not know the script.
+    /// Returns whether the server lacks the script.
     pub(crate) fn is_unknown_script(&self) -> bool {
         self.code == "NOSCRIPT"
     }
 
-    /// Returns whether a node of a cluster named another node for the command.
+    /// Returns whether a cluster's node answered that another node must run the command.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.code == "MOVED"
     }
@@ -91,7 +91,7 @@ pub(crate) fn is_forbidden(error: &StoreError) -> bool {
     code_of(error) == Some(FORBIDDEN)
 }
 
-/// Returns the code of the command's error that is this error's source.
+/// Returns the error's code; `None` if it was not made from a [`CommandError`].
 fn code_of(error: &StoreError) -> Option<&str> {
     error.source()?.downcast_ref().map(|RedisCode(code)| code.as_str())
 }
@@ -108,7 +108,7 @@ impl From<RedisError> for CommandError {
             return Self::timeout();
         }
         let kind = error.kind();
-        // A pipeline's error has no code of its own.
+        // The error of a pipeline has no code, but the errors of its commands have codes.
         let server = error.clone().into_server_errors();
         let code = server.as_ref().and_then(|errors| errors.first()).map(|(_, error)| error.code());
         if let Some(code) = code.or(error.code()) {
@@ -142,8 +142,8 @@ impl From<PoolError> for CommandError {
     }
 }
 
-/// Returns the meaning of a server's error code. After a change of the server's role or state the
-/// connection is to be dropped, because a new one may lead elsewhere.
+/// Creates the error for a server's error code. The store must drop the connection if the code
+/// shows another role or state of the server, because a new connection may reach another server.
 fn from_code(code: &str) -> CommandError {
     let (kind, broken) = match code {
         "OOM" => (StoreErrorKind::OutOfMemory, false),
@@ -153,7 +153,7 @@ fn from_code(code: &str) -> CommandError {
         "WRONGTYPE" => (StoreErrorKind::Untrusted, false),
         _ => (StoreErrorKind::Rejected, false),
     };
-    // A code is one word in capitals. Any other text may hold data.
+    // A code is one word in capitals. Any other text may contain data.
     let is_code = code.len() <= 32 && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     CommandError::new(kind, broken, if is_code { code } else { "an error without a code" })
 }
@@ -239,7 +239,7 @@ impl Reply {
         Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
     }
 
-    /// Reads the answer to `ROLE`, and fails if it is not a primary's.
+    /// Reads the answer to `ROLE`. Returns an error if the server is not a primary.
     pub(crate) fn primary(&mut self) -> Result<(), CommandError> {
         if self.text()? == "master" {
             return Ok(());
@@ -256,8 +256,8 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Reads the number before the first dot. In the value of a revocation, the sequence of its entry
-/// follows.
+/// Reads the number before the first dot. The value of a revocation is a number, a dot, and the
+/// sequence of its log entry.
 pub(crate) fn leading_number(value: &[u8]) -> Option<u64> {
     value.split(|byte| *byte == b'.').next().and_then(decimal)
 }
@@ -276,26 +276,25 @@ pub(crate) fn info_text(value: Value) -> Result<String, CommandError> {
     }
 }
 
-/// Returns the value of a line `name:value` of `INFO`.
+/// Returns the value of the line `name:value` in an answer to `INFO`.
 pub(crate) fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// A moment of a clock of this node that no one can set and that runs while the machine is
-/// suspended.
+/// A moment of this node's monotonic clock, which also runs while the machine is suspended.
 ///
-/// `Instant` stops with the machine on Linux: an answer from before would still look fresh after
-/// hours.
+/// On Linux, `Instant` stops during a suspension. Even after hours, an answer from before the
+/// suspension would look fresh.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Moment(Duration);
 
 impl Moment {
-    /// Returns the present moment.
+    /// Returns the current moment.
     pub(crate) fn now() -> Self {
         Self(SystemClock.elapsed())
     }
 
-    /// Returns the time from `earlier` to this moment; zero if `earlier` is the later one.
+    /// Returns the time from `earlier` to this moment; zero if `earlier` is in fact later.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

@@ -27,8 +27,8 @@ pub enum ConnectError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ConnectErrorKind {
-    /// No server answered in time, none can serve now, or the sentinels name no primary. A later
-    /// attempt may succeed.
+    /// No server answered in time, no server can serve calls now, or the sentinels name no primary.
+    /// A later attempt may succeed.
     Unreachable,
     /// The server refused the user or password.
     Unauthenticated,
@@ -38,15 +38,15 @@ pub enum ConnectErrorKind {
     Version,
     /// The server may evict keys, and with them revocations.
     Eviction,
-    /// The prefix is in use with another layout or number of buckets.
+    /// The keys under the prefix have another layout or number of buckets.
     Layout,
     /// A setting of the store is wrong.
     Configuration,
-    /// The server answered with another error, or unlike Redis.
+    /// The server answered with any other error, or with an answer that Redis does not give.
     Server,
 }
 
-/// A property of the server that makes it unfit: the source of a [`ConfigError`].
+/// A property for which the store rejects the server; the source of a [`ConfigError`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unfit {
     /// The server's version.
@@ -71,8 +71,8 @@ impl ConnectError {
     }
 }
 
-/// Returns the kind of an error in a setting. If the server revealed it, its source is an [`Unfit`]
-/// or a [`StoreError`].
+/// Returns the kind of an error in a setting. An error found in an answer of the server has
+/// an [`Unfit`] or a [`StoreError`] as its source.
 fn kind_of_config(error: &ConfigError) -> ConnectErrorKind {
     let Some(source) = error.source() else { return ConnectErrorKind::Configuration };
     match source.downcast_ref() {

@@ -1,8 +1,9 @@
-//! The server settings on which guarantees depend, read when connecting and at intervals.
+//! Reads of the server settings on which guarantees depend, when connecting and at intervals.
 //!
-//! They can change at run time without any call failing: a replica attaches that
-//! `min-replicas-to-write` does not cover, or an eviction policy drops revocations. The findings
-//! are part of [`warnings`](crate::store::SessionStore::warnings), and a new one is logged.
+//! The settings can change at run time without an error in any call. For example, an operator
+//! attaches more replicas than `min-replicas-to-write` demands, or sets an eviction policy that
+//! drops revocations. [`warnings`](crate::store::SessionStore::warnings) returns the defects that
+//! the store found. The store also logs each new defect.
 
 use std::{
     sync::{Arc, Weak},
@@ -28,14 +29,15 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(60);
-/// Shorter, because a replica that attaches may be promoted soon.
+/// The interval under `Failover::Replicas`. It is shorter, because a new replica may be promoted
+/// soon.
 const EVERY_WITH_REPLICAS: Duration = Duration::from_secs(5);
 
-/// A task that reads the settings at intervals. It ends when this is dropped.
+/// The owner of a task that reads the settings at intervals. Dropping the owner ends the task.
 pub(crate) struct Lookout(AbortHandle);
 
 impl Lookout {
-    /// Starts the task on the present runtime.
+    /// Starts the task on the current runtime.
     pub(crate) fn start(client: &Arc<Client>) -> Self {
         let has_replicas = matches!(client.guard().deployment(), Deployment::Replicas { .. });
         let pause = if has_replicas { EVERY_WITH_REPLICAS } else { EVERY };
@@ -49,12 +51,12 @@ impl Drop for Lookout {
     }
 }
 
-/// Reads the settings after each pause, for as long as the store lives.
+/// Reads the settings after each pause, until the store drops the client.
 async fn look_for_ever(client: Weak<Client>, pause: Duration) {
     loop {
         sleep(jittered(pause)).await;
         let Some(client) = client.upgrade() else { return };
-        // A failure needs no report: the requests to that server fail too.
+        // A failed read needs no report, because the requests to that server fail too.
         if let Ok(Ok(settings)) = timeout(client.timeout().saturating_mul(4), look(&client)).await {
             client.guard().note_settings(settings);
         }
@@ -83,8 +85,8 @@ pub(crate) async fn look(client: &Client) -> Result<ServerSettings, CommandError
     Ok(settings)
 }
 
-/// Returns the policy by which a server evicts keys; `None` if all have `noeviction`, or without
-/// the right to `INFO`.
+/// Returns the first server's policy that evicts keys. Returns `None` if all servers have
+/// `noeviction`, or if the user has no right to `INFO`.
 pub(crate) async fn eviction_policy(client: &Client) -> Result<Option<String>, CommandError> {
     let memory = info(client, "memory").await?.unwrap_or_default();
     let mut policies = memory.iter().filter_map(|text| property(text, "maxmemory_policy"));
@@ -97,7 +99,7 @@ async fn replication(client: &Client) -> Result<Replication, CommandError> {
     Ok(Replication { connected, demanded: setting(client, DEMANDED, 0).await? })
 }
 
-/// Returns the longest `cluster-node-timeout` of the primaries; `None` if one is unknown.
+/// Returns the longest `cluster-node-timeout` of the primaries; `None` if any of them is unknown.
 #[cfg(feature = "cluster")]
 async fn node_timeout(client: &Client) -> Result<Option<Duration>, CommandError> {
     let mut longest = Some(Duration::ZERO);
@@ -108,8 +110,8 @@ async fn node_timeout(client: &Client) -> Result<Option<Duration>, CommandError>
     Ok(longest.filter(|longest| !longest.is_zero()))
 }
 
-/// Returns a number among the settings of a bucket's server; `None` without the right to
-/// `CONFIG GET`, which many managed services do not grant.
+/// Returns a numeric setting of a bucket's server; `None` if the server refuses `CONFIG GET`, as
+/// many managed services do.
 async fn setting(client: &Client, name: &str, bucket: u32) -> Result<Option<u64>, CommandError> {
     let deadline = client.deadline();
     let checkout = client.checkout(bucket, deadline).await?;
@@ -120,7 +122,7 @@ async fn setting(client: &Client, name: &str, bucket: u32) -> Result<Option<u64>
     }
 }
 
-/// Returns a section of `INFO` from each server; `None` without the right to it.
+/// Returns a section of `INFO` from each server; `None` if the user has no right to `INFO`.
 pub(crate) async fn info(client: &Client, section: &str) -> Result<Option<Vec<String>>, CommandError> {
     let deadline = client.deadline();
     let mut texts = Vec::new();

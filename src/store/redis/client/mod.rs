@@ -1,17 +1,17 @@
-//! A client of the servers that hold the buckets. It does not know about sessions.
+//! A client of the servers that store the buckets. It contains no logic of sessions.
 //!
 //! | module | contents |
 //! |--|--|
-//! | `lookout`, `prover`, `pubsub` | tasks beside the calls |
-//! | `Client` | the calls, each to the server of its bucket |
-//! | `cluster` | the primary that holds each bucket |
+//! | `lookout`, `prover`, `pubsub` | tasks that run apart from the calls |
+//! | `Client` | sends each call to the server of its bucket |
+//! | `cluster` | the primary of each bucket |
 //! | `connections` | connections to one server |
-//! | `failover` | the conditions under which an answer counts |
+//! | `failover` | the conditions under which the store uses an answer (the answer *counts*) |
 //! | `sentinel` | the sentinels, and the primary that a majority of them names |
 //! | `answer` | the parts of a server's answer, and the errors of commands |
 //!
-//! Each module imports only those below it. A **bucket** is a number here: the hash tag of its
-//! keys, which gives the slot of a cluster.
+//! Each module imports only modules below it. Here a **bucket** is a number. The keys of a bucket
+//! have that number as their hash tag, which determines their slot in a cluster.
 
 pub(crate) mod address;
 pub(crate) mod answer;
@@ -47,13 +47,13 @@ use crate::{
     error::{ConfigError, StoreError},
 };
 
-/// The highest count of moves of a cluster's slot that one call follows.
+/// The maximum number of `MOVED` answers that one call follows.
 const MAX_MOVES: u32 = 3;
 
-/// A client of the servers that hold the buckets.
+/// A client of the servers that store the buckets.
 pub(crate) struct Client {
     servers: Servers,
-    /// The count of connections to each server.
+    /// The number of connections to each server.
     connections: usize,
     connector: Arc<Connector>,
     guard: Arc<Guard>,
@@ -62,14 +62,14 @@ pub(crate) struct Client {
     buckets: u32,
 }
 
-/// Connections to every server that holds buckets.
+/// Connections to every server that stores buckets.
 enum Servers {
     One(Connections),
     #[cfg(feature = "cluster")]
     Cluster(Box<Cluster>),
 }
 
-/// The count of repetitions of a call, by cause.
+/// The number of times that a call was repeated, by cause.
 #[derive(Default)]
 pub(crate) struct Repeats {
     broken: usize,
@@ -81,13 +81,13 @@ pub(crate) struct Repeats {
     allow(clippy::unused_async, unused_variables, reason = "only a cluster has moves")
 )]
 impl Client {
-    /// Creates a client. It makes no connection before a call needs one.
+    /// Creates a client without connections. The calls make them.
     pub(crate) fn new(connector: Arc<Connector>, config: &ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
         let time = Arc::new(ServerTime::new(config.timeout));
         Self::with_time(connector, config, buckets, time)
     }
 
-    /// Creates a client with connections of its own, under the same guard.
+    /// Creates a client with separate connections that shares this client's guard and server time.
     pub(crate) fn beside(&self, config: &ConnectionConfig) -> Result<Self, ConfigError> {
         Self::with_time(Arc::clone(&self.connector), config, self.buckets, Arc::clone(&self.time))
     }
@@ -119,12 +119,12 @@ impl Client {
         Instant::now() + self.timeout
     }
 
-    /// Returns the rules that decide whether answers count.
+    /// Returns the guard, which decides if the store may use an answer.
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// Returns the sources of connections.
+    /// Returns the connector, which creates the sources of connections.
     pub(crate) fn connector(&self) -> &Arc<Connector> {
         &self.connector
     }
@@ -134,7 +134,7 @@ impl Client {
         self.time.now()
     }
 
-    /// Learns the server's time from an answer that came just now.
+    /// Updates the estimate of the server's time from an answer that has just arrived.
     pub(crate) fn learn_time(&self, answered: Timestamp) {
         self.time.learn(answered);
     }
@@ -148,8 +148,8 @@ impl Client {
         }
     }
 
-    /// Sends reads of one bucket, in one batch with simultaneous ones. An answer that does not
-    /// count is an error: see [`Checkout::judge`].
+    /// Sends reads of one bucket in one batch with simultaneous reads. Returns an error if
+    /// [`Checkout::judge`] rejects the answer.
     pub(crate) async fn strict_read(
         &self,
         bucket: u32,
@@ -163,7 +163,7 @@ impl Client {
         self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Sends reads of one bucket in a pipeline of their own.
+    /// Sends a pipeline of reads of one bucket, outside any batch. Does not judge the answer.
     pub(crate) async fn read(
         &self,
         bucket: u32,
@@ -177,8 +177,8 @@ impl Client {
         self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Runs `ask` on a bucket's server, and repeats it if [`may_repeat`](Self::may_repeat) allows
-    /// it.
+    /// Runs `ask` on a bucket's server, and repeats the call while
+    /// [`may_repeat`](Self::may_repeat) returns true.
     async fn repeatedly<T, F>(
         &self,
         bucket: u32,
@@ -201,9 +201,11 @@ impl Client {
         }
     }
 
-    /// Returns true if the caller is to repeat a failed call. Either a cluster's node did not run
-    /// it, because the slot is elsewhere. Or the call is `repeatable` and its connection broke:
-    /// once for each connection, because a restart of the server breaks all of them.
+    /// Returns true if the caller is to repeat a failed call. There are two cases:
+    ///
+    /// * A cluster's node answered `MOVED`, so it did not run the call.
+    /// * The call is `repeatable` and its connection broke. The number of these repetitions is
+    ///   limited to that of connections, because a restart of the server breaks all of them.
     pub(crate) async fn may_repeat(
         &self,
         bucket: u32,
@@ -223,7 +225,7 @@ impl Client {
         false
     }
 
-    /// Asks the server of the first bucket for its time.
+    /// Asks the first bucket's server for its time, and updates the estimate.
     pub(crate) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("TIME");
@@ -246,7 +248,7 @@ impl Client {
         }
     }
 
-    /// Finds the node to which a bucket has moved. Returns false if there is only one server.
+    /// Asks a cluster's nodes for a bucket's new primary. Returns false for a single server.
     async fn follow(&self, bucket: u32, deadline: Instant) -> bool {
         match &self.servers {
             Servers::One(_) => false,
@@ -260,7 +262,7 @@ impl Client {
 }
 
 impl fmt::Debug for Client {
-    /// Formats it without URL and password.
+    /// Formats the client without URL and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("timeout", &self.timeout)

@@ -1,6 +1,7 @@
-//! The task that asks a server's replicas for [proofs](super::failover::proofs).
+//! The task that asks a server for [proofs](super::failover::proofs) that all replicas follow it.
 //!
-//! It has a connection of its own, because `WAIT` blocks it until the replicas have acknowledged.
+//! A **probe** is one write and the `WAIT` for its acknowledgements. The task has a separate
+//! connection, because `WAIT` blocks the connection until the replicas acknowledge the write.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -36,16 +37,16 @@ use crate::{
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a failed probe, when connecting.
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
-/// The lifetime of the key that is written. The key expires once no node probes any more.
+/// The lifetime of the key that a probe writes. The key expires after all nodes stop probing.
 const LIFETIME_MILLIS: u32 = 60_000;
 
-/// The owner of the task, which ends when this is dropped.
+/// The owner of the task. Dropping the owner ends the task.
 pub(crate) struct Prover {
     prober: Arc<Prober>,
     task: Mutex<Option<Task>>,
 }
 
-/// A task that ends when this is dropped.
+/// The handle of the task. Dropping the handle ends the task.
 struct Task(JoinHandle<()>);
 
 impl Drop for Task {
@@ -58,20 +59,20 @@ impl Drop for Task {
 struct Prober {
     connections: Connections,
     guard: Arc<Guard>,
-    /// The key of the write.
+    /// The key that each probe writes.
     key: String,
     timeout: Duration,
     pause: Duration,
-    /// The time for which the server waits for its replicas.
+    /// The time limit of `WAIT`.
     wait: Duration,
 }
 
 /// The write of a probe.
 #[derive(Clone, Copy)]
 enum Write {
-    /// Prolongs the lifetime of the key. Redis allows that when it is out of memory.
+    /// Prolongs the lifetime of the key. Redis allows this write even when it is out of memory.
     Prolong,
-    /// Makes the key, if there is none.
+    /// Creates the key, after `Prolong` found none.
     Create,
 }
 
@@ -89,7 +90,7 @@ impl Write {
 enum Probe {
     /// All replicas have acknowledged the write.
     Proved,
-    /// Not all replicas have acknowledged the write, or it failed.
+    /// Not all replicas have acknowledged the write, or the probe failed.
     Short,
     /// The user has no right to this command.
     Forbidden(&'static str),
@@ -98,12 +99,12 @@ enum Probe {
 }
 
 impl Prover {
-    /// Creates a prover that writes to `key`, if answers need proofs.
+    /// Creates a prover that writes to `key`. Returns `None` if the deployment needs no proofs.
     pub(crate) fn new(connector: &Connector, key: String, timeout: Duration) -> Result<Option<Self>, ConfigError> {
         let guard = connector.guard();
         let Some(max_lag) = guard.deployment().max_lag() else { return Ok(None) };
         let (wait, config) = (max_lag / 2, ConnectionConfig::new(timeout, 1));
-        // The client must wait for longer than the server does.
+        // The client's timeout must be longer than the time limit of `WAIT`.
         let source = connector.source(None, &ConnectionConfig::new(wait.saturating_add(timeout), 1))?;
         let prober = Prober {
             connections: Connections::new(source, &config, guard),
@@ -120,7 +121,7 @@ impl Prover {
     ///
     /// # Errors
     ///
-    /// There is no proof in time: the error names the cause.
+    /// No proof arrived in time, or the user lacks a right. The error names the cause.
     pub(crate) async fn begin(&self) -> Result<(), ConnectError> {
         let ends = Instant::now() + self.prober.timeout + self.prober.wait;
         loop {
@@ -139,8 +140,7 @@ impl Prover {
         Ok(())
     }
 
-    /// Starts the task on the present runtime if it does not run, because a former runtime has
-    /// ended.
+    /// Starts the task on the current runtime if no task runs. A task also ends with its runtime.
     pub(crate) fn keep_at_work(&self) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_none_or(|task| task.0.is_finished()) {
@@ -169,8 +169,8 @@ async fn probe_for_ever(prober: Arc<Prober>) {
 }
 
 impl Prober {
-    /// Asks the replicas once. Without a proof it drops the connection, because the address may
-    /// lead elsewhere by now.
+    /// Sends one probe. If that gives no proof, drops the connection, because the address may now
+    /// lead to another server.
     async fn probe(&self) -> Probe {
         let checkout = match self.connections.checkout(Instant::now() + self.timeout).await {
             Ok(checkout) => checkout,
@@ -186,7 +186,7 @@ impl Prober {
         probed
     }
 
-    /// Makes one write and waits for the replicas. Returns `None` if there is no key to prolong.
+    /// Sends one write and its `WAIT`. Returns `None` if the key to prolong does not exist.
     async fn ask(&self, checkout: &Checkout, write: Write) -> Option<Probe> {
         let asked = Moment::now();
         let deadline = Instant::now() + self.wait + self.timeout;
@@ -223,14 +223,14 @@ impl Prober {
         Some(if self.guard.demands(server, asked, replication) { Probe::Proved } else { Probe::Short })
     }
 
-    /// Returns the count of replicas that the server demands; `None` if it is unknown.
+    /// Returns the number of replicas that the server demands; `None` if it is unknown.
     async fn demanded(&self, checkout: &Checkout) -> Option<u64> {
         let answer = checkout.command(&replication::setting(DEMANDED), Instant::now() + self.timeout).await;
         answer.and_then(replication::number).ok().flatten()
     }
 
-    /// Returns the commands of a probe. `INFO` is last: it names the term of the primary after the
-    /// write.
+    /// Returns the commands of a probe. `INFO` comes last, so that it reports the server's term as
+    /// a primary after the write.
     fn probe_pipeline(&self, write: Write, server: Option<ServerId>) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.ignore_errors();
@@ -244,7 +244,7 @@ impl Prober {
         pipeline
     }
 
-    /// Notes a failed command.
+    /// Records a failed command, and returns the outcome of its probe.
     fn failed(&self, error: &CommandError, command: &'static str) -> Probe {
         self.guard.failed(error.code());
         if error.is_forbidden() { Probe::Forbidden(command) } else { Probe::Short }

@@ -1,16 +1,15 @@
 //! Subscriptions to nudges: messages on the channel of a bucket which say "read the log now".
 //!
-//! They only save time: a nudge may be lost, late or spurious. In a cluster there is one connection
-//! to each primary that the feeds have found. A bucket that moves has no nudges for a second or
-//! two.
+//! Nudges only save time, because a nudge may be lost, late or spurious. In a cluster there is one
+//! connection to each known primary. After a bucket moves, its nudges are lost for a second or two.
 //!
-//! A connection with subscriptions carries no other command than `ROLE`. Redis confirms a
-//! subscription with a push and no reply (redis/redis#11784), and redis-rs takes that push for the
-//! answer to its oldest command. A server that ends a subscription by itself, when a slot moves,
-//! sends the same push (valkey-io/valkey#1066, open). That push would shift the answers of all
-//! later commands. No issue of redis-rs describes this. To reproduce on redis 1.8 with RESP3, send
-//! `SSUBSCRIBE`, then move the slot while a command waits. Remove the separate connection when
-//! redis tells the two pushes apart.
+//! On a connection with subscriptions the client sends no other command than `ROLE`. Redis confirms
+//! a subscription with a push and no reply (redis/redis#11784). redis-rs takes that push for the
+//! answer to the oldest waiting command. When a slot moves, the server ends the subscription, and
+//! sends a push that no command caused (valkey-io/valkey#1066, open). redis-rs would take that push
+//! for an answer too, and would shift the answers of all later commands. No issue of redis-rs
+//! describes this. To reproduce on redis 1.8 with RESP3, send `SSUBSCRIBE`, then move the slot
+//! while a command waits. Remove the separate connection when redis tells the two pushes apart.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -41,11 +40,12 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The pause after a refused subscription: a missing right or protocol seldom changes soon.
+/// The pause after a refused subscription. It is long, because an operator must fix the cause.
 const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
-/// The interval of `ROLE`: with the timeout, it bounds how long a dead subscription goes unnoticed.
+/// The interval of `ROLE`. The task notices a dead subscription within this interval plus the
+/// timeout.
 const PING_EVERY: Duration = Duration::from_secs(1);
-/// The interval at which subscriptions follow the primaries of a cluster.
+/// The interval at which the task compares its subscriptions with the primaries of a cluster.
 #[cfg(feature = "cluster")]
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -58,11 +58,11 @@ pub(crate) struct Channels {
     pub(crate) name: Box<dyn Fn(u32) -> String + Send + Sync>,
 }
 
-/// A task that rings the bells until it is dropped.
+/// The owner of a task that rings a feed's [`Bell`] at each nudge. Dropping it ends the task.
 pub(crate) struct Subscription(JoinHandle<()>);
 
 impl Subscription {
-    /// Starts the task. Returns `None` if there can be no subscription.
+    /// Starts the task. Returns `None` for the application's own pool, or outside a Tokio runtime.
     pub(crate) fn start(channels: Channels, client: &Arc<Client>, bells: Vec<Arc<Bell>>) -> Option<Self> {
         if !channels.connector.takes_subscriptions() {
             #[cfg(feature = "tracing")]
@@ -92,13 +92,13 @@ impl Drop for Subscription {
     }
 }
 
-/// Keeps a subscription to each primary, each in a task of its own. So a primary that hangs affects
-/// only its own buckets.
+/// Runs a separate task with a subscription for each primary. So a primary that hangs delays only
+/// the nudges of its own buckets.
 #[cfg(feature = "cluster")]
 async fn subscribe_to_each(channels: &Arc<Channels>, cluster: &Cluster, bells: &[Arc<Bell>]) {
     let mut subscriptions: HashMap<(Address, Vec<u32>), Subscription> = HashMap::new();
     loop {
-        // The feeds report a failure to their readers.
+        // This task ignores a failure, because the feeds report it to their readers.
         let places = cluster.places(Instant::now() + channels.timeout).await.unwrap_or_default();
         subscriptions.retain(|(address, buckets), _| places.get(address) == Some(buckets));
         for (address, buckets) in places {
@@ -113,20 +113,20 @@ async fn subscribe_to_each(channels: &Arc<Channels>, cluster: &Cluster, bells: &
     }
 }
 
-/// The bell and the bucket of each channel.
+/// The bell and the bucket of each channel, by the channel's name.
 type Bells = HashMap<String, (Arc<Bell>, u32)>;
 
 /// A subscription over one connection.
 struct Subscriber {
     channels: Arc<Channels>,
-    /// The node of a cluster.
+    /// The node of a cluster; `None` for a single server or behind sentinels.
     node: Option<Address>,
     bells_of: Arc<Bells>,
     bells: Vec<Arc<Bell>>,
 }
 
 impl Subscriber {
-    /// Creates a subscription to the channels of these bells.
+    /// Creates a subscriber for the channels of these bells.
     fn new(channels: Arc<Channels>, node: Option<Address>, bells: Vec<Arc<Bell>>) -> Self {
         let bells_of = bells.iter().flat_map(|bell| {
             bell.buckets().iter().map(|bucket| ((channels.name)(*bucket), (Arc::clone(bell), *bucket)))
@@ -134,7 +134,7 @@ impl Subscriber {
         Self { bells_of: Arc::new(bells_of.collect()), channels, node, bells }
     }
 
-    /// Subscribes again and again, for ever.
+    /// Subscribes, and subscribes again each time the subscription ends.
     async fn run(self) {
         let (mut pause, mut is_logged) = (SHORTEST_PAUSE, false);
         loop {
@@ -149,8 +149,8 @@ impl Subscriber {
                         #[cfg(feature = "tracing")]
                         tracing::warn!(
                             error = ?crate::error::StoreError::from(error),
-                            "no nudges from Redis, because it refused the subscription: revocations are read only at \
-                             every tick; grant the user SSUBSCRIBE on the channels of the prefix"
+                            "Redis refused the subscription to nudges, so this node reads revocations only at each \
+                             poll; grant the user SSUBSCRIBE on the channels of the prefix"
                         );
                     }
                     is_logged = true;
@@ -166,7 +166,8 @@ impl Subscriber {
 
     /// Connects, subscribes, and returns when the subscription has ended.
     async fn listen(&self) -> Result<(), CommandError> {
-        // Each connection has its own `ended`. Otherwise the end of one would end the next one too.
+        // Each connection has its own `ended`. With a shared one, the end of an old connection
+        // could end the next connection too.
         let ended = Arc::new(Notify::new());
         let pushes = {
             let (bells_of, ended) = (Arc::clone(&self.bells_of), Arc::clone(&ended));
@@ -179,7 +180,7 @@ impl Subscriber {
         let limit = self.channels.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
         let connection = timeout(limit, source.connect()).await.map_err(|_| CommandError::timeout())??;
         timeout(limit, self.subscribe(&connection)).await.map_err(|_| CommandError::timeout())??;
-        // The server does not push messages that were published before.
+        // The server does not push nudges from before the subscription, so each bell rings once.
         self.bells.iter().for_each(|bell| bell.ring_for_all());
         while timeout(PING_EVERY, ended.notified()).await.is_err() {
             timeout(self.channels.timeout, check_role(connection.clone()))
@@ -191,9 +192,10 @@ impl Subscriber {
 
     /// Subscribes to each channel with a command of its own.
     ///
-    /// The server confirms each channel, and redis 1.8 expects one answer to a command. The method
-    /// of redis for several shard channels needs its cluster connection. No upstream issue exists.
-    /// To reproduce, send `SSUBSCRIBE a b`, then `PING`. Remove when `PING` gets its own answer.
+    /// The server confirms each channel, but redis 1.8 expects one answer to each command. The
+    /// method of redis for several shard channels needs its cluster connection. No upstream issue
+    /// exists. To reproduce, send `SSUBSCRIBE a b`, then `PING`. Send one command for all channels
+    /// when `PING` gets its own answer.
     async fn subscribe(&self, connection: &MultiplexedConnection) -> Result<(), CommandError> {
         let subscriptions = self.bells_of.keys().map(|channel| {
             let mut connection = connection.clone();
@@ -204,7 +206,8 @@ impl Subscriber {
     }
 }
 
-/// Handles a push. Runs in the task that reads the connection.
+/// Handles a push: a nudge, or the end of the subscription. The task that reads the connection
+/// calls this function.
 fn ring(bells: &Bells, ended: &Notify, push: &PushInfo) {
     match push.kind {
         PushKind::SMessage => {

@@ -1,12 +1,12 @@
 //! The server's time, estimated from its answers.
 //!
-//! Every answer carries the server's time of a moment before it arrived. So *that time plus the
-//! time that has passed here since* is never ahead of the server's clock, if both clocks run at one
-//! rate. The fastest answer gives the best estimate. Rates differ a little (quartz: under 100 ppm),
-//! so the time that has passed here is reduced by 1/4096. Any fast answer corrects that again.
+//! The server took the time in an answer before the answer arrived. The estimate is *that time plus
+//! the time that has passed on this node since the arrival*. If both clocks run at the same rate,
+//! the estimate is never ahead of the server's clock. The fastest answer gives the best estimate.
+//! Rates differ a little (quartz: under 100 ppm), so the node reduces the passed time by 1/4096.
+//! The next fast answer corrects the resulting error.
 //!
-//! If the server's clock is set back by more than the longest time of an answer, the estimate
-//! follows.
+//! The estimate also follows a server's clock that was set back by more than `oldest_answer`.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -15,27 +15,28 @@ use std::{
 
 use crate::clock::Timestamp;
 
-/// An estimate of the server's time that is never ahead.
+/// An estimate of the server's time that is never ahead of the server's clock.
 #[derive(Debug)]
 pub(crate) struct ServerTime {
-    /// The server's time in an answer, and the time at which it arrived; `None` before the first.
+    /// The server's time in the best answer, and the moment at which that answer arrived; `None`
+    /// before the first answer.
     best: Mutex<Option<(Timestamp, Instant)>>,
-    /// The longest age of an answer.
+    /// The longest time that an answer takes.
     oldest_answer: Duration,
 }
 
 impl ServerTime {
-    /// Creates an estimate without an answer. No answer takes longer than `oldest_answer`.
+    /// Creates an estimate before the first answer. No answer takes longer than `oldest_answer`.
     pub(crate) fn new(oldest_answer: Duration) -> Self {
         Self { best: Mutex::new(None), oldest_answer }
     }
 
-    /// Returns the estimate for this moment; the Unix epoch before any answer.
+    /// Returns the estimated server time now; before the first answer, the Unix epoch.
     pub(crate) fn now(&self) -> Timestamp {
         self.at(Instant::now())
     }
 
-    /// Learns from an answer that came just now.
+    /// Updates the estimate from an answer that has just arrived.
     pub(crate) fn learn(&self, answered: Timestamp) {
         self.learn_at(answered, Instant::now());
     }
@@ -46,7 +47,7 @@ impl ServerTime {
         best.map(|best| estimate(best, moment)).unwrap_or_default()
     }
 
-    /// Learns from an answer that came at `moment`.
+    /// Updates the estimate from an answer that arrived at `moment`.
     fn learn_at(&self, answered: Timestamp, moment: Instant) {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let known = best.map(|best| estimate(best, moment));

@@ -1,17 +1,17 @@
-//! The primaries of a cluster, each over connections of its own. So a primary that hangs or is dead
-//! affects only its own buckets.
+//! The primaries of a cluster. Each primary has separate connections, so a primary that hangs or is
+//! dead affects only its own buckets.
 //!
 //! This crate does not use the cluster connection of redis. While one primary hangs, that
-//! connection delays calls to all others, for more than a second at a time (measured on 1.8;
-//! redis-rs#2092, closed with 1.4; redis-rs#2277, open). Use it when a primary under `SIGSTOP`
-//! delays no call to another one.
+//! connection delays calls to all other primaries, for more than a second at a time (measured on
+//! 1.8; redis-rs#2092, closed with 1.4; redis-rs#2277, open). Use the cluster connection when a
+//! primary under `SIGSTOP` delays no call to another primary.
 //!
-//! [`Cluster`] asks a node for the primary of each bucket at the first call, and again when there
-//! is **doubt**. Doubt means that a primary answered `MOVED` or another error about its state, or
-//! not at all. There is one query at a time, for all callers that wait for it. A pause follows,
-//! which doubles up to a second as long as there is doubt. Meanwhile all calls use the old answer.
-//! A caller that got `MOVED` knows that the old answer is wrong, and asks again after the shortest
-//! pause.
+//! In this module a node is a server of the cluster. [`Cluster`] asks the nodes for the primary of
+//! each bucket at the first call, and again when there is **doubt**. Doubt means that a primary
+//! answered `MOVED` or another error about its state, or did not answer. [`Cluster`] runs one
+//! query at a time, which all callers share. After a query there is a pause, which doubles up to a
+//! second while the doubt lasts. During the pause all calls use the old answer. After `MOVED` the
+//! old answer is certainly wrong, so the caller asks again after the shortest pause.
 
 mod topology;
 
@@ -44,11 +44,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A query of the topology, for all callers that wait for it.
 type TopologyQuery = Shared<BoxFuture<Result<Arc<Topology>, CommandError>>>;
 
-/// Connections to every primary that holds buckets.
+/// Connections to every primary that stores buckets.
 pub(crate) struct Cluster {
     connector: Arc<Connector>,
     config: ConnectionConfig,
-    /// The nodes that the application named, to be asked first, and again if all others are gone.
+    /// The nodes that the application named. Each query may ask them, even if the last answer does
+    /// not contain them.
     named: Vec<Address>,
     buckets: u32,
     table: Mutex<Table>,
@@ -60,26 +61,26 @@ struct Primary {
     connections: Connections,
 }
 
-/// The node's view of the cluster.
+/// The topology of the cluster as last read, and the state of the queries.
 struct Table {
     /// The primary of each bucket.
     primaries: Vec<Option<Arc<Primary>>>,
     /// All nodes in the last answer.
     nodes: Vec<Address>,
-    /// The query that is under way, and the time at which it began.
+    /// The current query, and the time at which it began.
     query: Option<(TopologyQuery, Instant)>,
-    /// The time and result of the last one.
+    /// The end and the result of the last query.
     last: Option<(Instant, Result<(), CommandError>)>,
-    /// The pause after the last query before doubt alone causes another one.
+    /// The time after the last query during which doubt causes no new query.
     pause: Duration,
-    /// Number of the node that the next question goes to first. It rotates.
+    /// A counter that rotates the nodes, so that each query asks another node first.
     turn: usize,
-    /// The guard's count of suspicions that this table reflects.
+    /// The value of [`Guard::suspicions`] when the table was last created or cleared.
     suspicions: u64,
 }
 
 impl Cluster {
-    /// Creates an empty table. The first call asks the nodes.
+    /// Creates a cluster without known primaries. The first call asks the nodes.
     pub(crate) fn new(connector: Arc<Connector>, config: ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
         let table = Table {
             primaries: Vec::new(),
@@ -114,7 +115,8 @@ impl Cluster {
         primary.connections.checkout(deadline).await
     }
 
-    /// Asks for a bucket's new primary, after `MOVED`. The node that answered it knows best.
+    /// Asks the nodes for a bucket's new primary, after `MOVED`. The query begins with the node
+    /// that answered `MOVED`, because that node has seen the move.
     pub(crate) async fn follow(&self, bucket: u32, deadline: Instant) {
         let (first, last) = {
             let table = self.table();
@@ -126,7 +128,7 @@ impl Cluster {
         let _ = self.ask(first.as_ref().map(|primary| &primary.address), deadline).await;
     }
 
-    /// Returns the known buckets of each primary.
+    /// Returns the buckets of each known primary.
     pub(crate) async fn places(&self, deadline: Instant) -> Result<HashMap<Address, Vec<u32>>, CommandError> {
         if self.table().primaries.is_empty() {
             self.ask(None, deadline).await?;
@@ -140,14 +142,15 @@ impl Cluster {
         Ok(places)
     }
 
-    /// Asks the nodes, together with all simultaneous callers, and stores their answer. `first` is
-    /// the node that answered `MOVED`.
+    /// Asks the nodes, and stores the first answer. Simultaneous callers share one query. During
+    /// the pause after a query, returns the outcome of that query. `first` is the node that
+    /// answered `MOVED`.
     async fn ask(&self, first: Option<&Address>, deadline: Instant) -> Result<(), CommandError> {
         let query = {
             let mut table = self.table();
             match &table.query {
-                // A query that a caller waits for has ended by then. One that all callers have left
-                // makes no progress.
+                // A query with a waiting caller ends within the limit. An older query has lost all
+                // its callers, so it makes no progress.
                 Some((query, began)) if began.elapsed() <= self.limit() => query.clone(),
                 _ => {
                     let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };
@@ -166,7 +169,7 @@ impl Cluster {
         self.settle(&query, answer)
     }
 
-    /// Forgets the primaries, and an earlier query, after a suspicion.
+    /// Forgets the primaries and the queries if [`Guard::suspect`] was called since the last check.
     fn forget_if_suspected(&self) {
         let suspicions = self.guard().suspicions();
         let mut table = self.table();
@@ -189,12 +192,13 @@ impl Cluster {
         boxed.shared()
     }
 
-    /// Returns the time limit of a query: each node has the timeout, and may be asked after others.
+    /// Returns the time limit of a query. Each node has the full timeout, but the query asks some
+    /// nodes later than others.
     fn limit(&self) -> Duration {
         self.config.timeout.saturating_mul(2)
     }
 
-    /// Stores an answer, unless another caller that waited for it has done so.
+    /// Stores the answer to a query, unless another caller of that query has already stored it.
     fn settle(&self, query: &TopologyQuery, answer: Result<Arc<Topology>, CommandError>) -> Result<(), CommandError> {
         let mut table = self.table();
         if !table.query.as_ref().is_some_and(|(current, _)| current.ptr_eq(query)) {
@@ -202,7 +206,7 @@ impl Cluster {
         }
         table.query = None;
         let outcome = answer.and_then(|topology| self.primaries(&table, &topology).map(|found| (topology, found)));
-        // A query long after the last one starts with the shortest pause again.
+        // After a long time without a query, the next pause is the shortest again.
         let is_new = table.last.as_ref().is_none_or(|(ended, _)| ended.elapsed() > LONGEST_PAUSE.saturating_mul(2));
         table.pause = if is_new { SHORTEST_PAUSE } else { table.pause.saturating_mul(2).min(LONGEST_PAUSE) };
         let outcome = outcome.map(|(topology, found)| {
@@ -214,7 +218,7 @@ impl Cluster {
         outcome
     }
 
-    /// Returns the primaries of an answer. Those that were primaries before keep their connections.
+    /// Returns the primaries of an answer. Primaries that were known before keep their connections.
     fn primaries(&self, table: &Table, topology: &Topology) -> Result<Vec<Option<Arc<Primary>>>, CommandError> {
         let known = table.primaries.iter().flatten();
         let mut known: HashMap<_, _> = known.map(|primary| (&primary.address, Arc::clone(primary))).collect();
@@ -246,7 +250,8 @@ impl Table {
         self.primaries.get(usize::try_from(bucket).ok()?)?.clone()
     }
 
-    /// Returns the nodes in the order in which they are asked: those in doubt come last.
+    /// Returns the nodes in the order in which a query asks them. `first` comes first, and nodes in
+    /// doubt come last.
     fn turns(&mut self, named: &[Address], first: Option<&Address>) -> Vec<Address> {
         let mut nodes = self.nodes.clone();
         nodes.extend(named.iter().filter(|node| !self.nodes.contains(node)).cloned());

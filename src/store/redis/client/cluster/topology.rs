@@ -1,4 +1,4 @@
-//! The topology of a cluster: the primary that holds each bucket, as the nodes answer it.
+//! The topology of a cluster: the primary of each bucket, as a node reports it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// The time after which the next node is asked as well.
+/// The delay after which a query also asks the next node.
 const STAGGER: Duration = Duration::from_millis(50);
 const SLOTS: u16 = 16384;
 
@@ -23,11 +23,12 @@ const SLOTS: u16 = 16384;
 pub(crate) struct Topology {
     /// The primary of each bucket; `None` if the cluster has none.
     pub(crate) primaries: Vec<Option<Address>>,
-    /// All nodes that hold slots, including replicas.
+    /// All nodes that serve slots, including replicas.
     pub(crate) nodes: Vec<Address>,
 }
 
-/// Returns the first answer of any of the nodes, each over a short-lived connection.
+/// Asks each node [`STAGGER`] after the one before, over short-lived connections. Returns the first
+/// answer.
 pub(crate) async fn ask(
     connector: &Connector,
     config: &ConnectionConfig,
@@ -57,7 +58,7 @@ async fn ask_one(
     buckets: u32,
 ) -> Result<Topology, CommandError> {
     let unusable = |_| CommandError::new(StoreErrorKind::Rejected, true, "the address cannot be used");
-    // No decision rests on the identity of this connection.
+    // No caller needs the identity of the server at this connection.
     let config = ConnectionConfig { connections: 1, identifies: false, ..config.clone() };
     let connections =
         Connections::new(connector.source(Some(node), &config).map_err(unusable)?, &config, connector.guard());
@@ -92,26 +93,27 @@ fn parse(answer: Value, asked: &Address, buckets: u32) -> Result<Topology, Comma
         }
     }
     if topology.primaries.iter().all(Option::is_none) {
-        // A node that was removed from the cluster, or has not met the others yet.
+        // The node was removed from the cluster, or has not joined it yet.
         return Err(CommandError::new(StoreErrorKind::Unavailable, false, "the node knows no primary"));
     }
     Ok(topology)
 }
 
-/// Reads a node's address. Returns `None` if the node does not know it itself.
+/// Reads a node's address. Returns `None` if the answer contains no usable address.
 fn address(mut node: Reply, asked: &Address) -> Result<Option<Address>, CommandError> {
     let (host, port) = (node.optional_text()?.unwrap_or_default(), node.number()?);
     let Ok(port) = u16::try_from(port) else { return Ok(None) };
     Ok(match host.as_str() {
         _ if port == 0 => None,
         "?" => None,
-        // The address by which it was asked.
+        // An empty host stands for the host that was asked.
         "" => Some((asked.0.clone(), port)),
         _ => Some((host, port)),
     })
 }
 
-/// Returns the slot of a bucket: CRC-16/XMODEM of its keys' hash tag, the bucket's number.
+/// Returns the slot of a bucket: the CRC-16/XMODEM of the bucket's number, which is the hash tag of
+/// its keys.
 fn slot(bucket: u32) -> u16 {
     crc16(bucket.to_string().as_bytes()) % SLOTS
 }

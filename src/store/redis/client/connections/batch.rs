@@ -1,20 +1,21 @@
-//! Batches of strict reads: simultaneous reads over one connection are sent together. One time, one
-//! role and one write check serve them all.
+//! Batches of strict reads. A task sends simultaneous reads over one connection together, with one
+//! [`time_and_role`] and one write check for all of them.
 //!
-//! Strict reads differ only in the reads themselves, not in [`time_and_role`] and the write check.
-//! And redis sends the first of many simultaneous commands in a write of its own. No upstream issue
-//! exists. To reproduce on redis 1.8, count the writes to the socket of 100 simultaneous commands.
-//! Keep the batches when that is fixed: they save `TIME` and `ROLE`.
+//! Without batches, each caller would send `TIME`, `ROLE` and a write check. Also, redis sends the
+//! first of many simultaneous commands in a separate write to the socket. No upstream issue exists.
+//! To reproduce on redis 1.8, count the writes to the socket of 100 simultaneous commands. Keep the
+//! batches when redis has fixed that, because they save `TIME` and `ROLE`.
 //!
 //! Each caller enqueues its reads, yields once, then sends the batch unless another caller already
-//! did. So all reads are sent after they were requested, and after one `TIME`. No caller waits for
-//! another one whose thread is busy. A task sends the batch on the runtime of the connection, which
-//! the connection needs anyway. The task ends with the latest deadline. Each caller waits until its
-//! own deadline, and a caller that leaves affects no other.
+//! did. So the server runs all reads after their callers asked, and after the first `TIME`. No
+//! caller waits for another caller whose thread is busy. A task sends the batch on the runtime of
+//! the connection, because the connection needs that runtime anyway. The task ends with the
+//! answer, or at the latest deadline. Each caller waits until its own deadline. A caller that
+//! leaves affects no other caller.
 //!
-//! The error of one read concerns that read alone. A second `TIME` comes last and shows whether a
-//! stray answer has shifted the answers. The tag shows that for a record, but a missing record has
-//! no tag: the caller would take it for its own.
+//! The error of one read affects only its caller. A second `TIME` comes last and shows if a stray
+//! answer has shifted the answers. A record also contains the tag of its session, which shows a
+//! shift. A missing record has no tag, so only `TIME` shows that it belongs to another read.
 
 use std::{
     mem,
@@ -39,25 +40,25 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct ReadBatch(Mutex<Vec<PendingRead>>);
 
-/// The reads that are sent together: at least one.
+/// The reads of one batch: at least one.
 pub(crate) struct ClosedBatch {
     reads: Vec<PendingRead>,
-    /// The latest deadline of a caller.
+    /// The latest deadline of all callers.
     latest: Instant,
 }
 
-/// The answers to some reads.
+/// The answers to the reads of one caller.
 pub(crate) struct StrictAnswer {
-    /// The server's time before the reads. An error if it cannot be read or the server is not a
-    /// primary. Such an error is no reason to repeat the reads.
+    /// The server's time before the reads; an error if the answers to `TIME` or `ROLE` are wrong,
+    /// or if the server is not a primary. The client does not repeat the reads after this error.
     pub(crate) now: Result<Timestamp, CommandError>,
     pub(crate) values: Vec<Value>,
 }
 
-/// The answers to some reads, with their write check and time.
+/// The answers to the reads of one caller, with the write check and the time of their batch.
 pub(crate) struct BatchAnswer {
     pub(crate) answer: StrictAnswer,
-    /// The answer to the write check after them.
+    /// The answer to the write check after the reads.
     pub(crate) write_check: Value,
     /// A moment before the reads were sent.
     pub(crate) asked: Moment,
@@ -66,18 +67,18 @@ pub(crate) struct BatchAnswer {
 /// The reads of one caller.
 struct PendingRead {
     reads: Vec<Cmd>,
-    /// Sent only if this is the first read of a batch.
+    /// The write check. The task sends only that of the first caller in a batch.
     write_check: Cmd,
     deadline: Instant,
     answer: oneshot::Sender<Result<BatchAnswer, CommandError>>,
 }
 
-/// Starts a pipeline with the first commands of every read for a decision.
+/// Creates a pipeline with the first commands of a batch.
 ///
-/// `TIME` comes first, because other clients' commands may run between two of a pipeline. So the
-/// state is that of this time or later, and the answer is not dated after a revocation that it
-/// lacks. `ROLE` follows, because after `REPLICAOF` an open connection still answers, from stale
-/// data.
+/// `TIME` comes first, because the server may run other clients' commands between two commands of
+/// a pipeline. So the reads return the state at that time or later, and miss no revocation from
+/// before it. `ROLE` follows, because a primary that became a replica (`REPLICAOF`) still answers
+/// on open connections, from stale data.
 fn time_and_role() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(4);
     pipeline.cmd("TIME");
@@ -86,8 +87,8 @@ fn time_and_role() -> Pipeline {
 }
 
 impl ReadBatch {
-    /// Enqueues these reads, and starts their batch if no other caller does. One write check serves
-    /// the batch, because it concerns the server.
+    /// Enqueues these reads, and starts their batch if no other caller does. One write check is
+    /// enough for the batch, because it checks the server and not a read.
     ///
     /// `start` sends the batch in a task on the runtime of the connection.
     pub(crate) async fn ask(
@@ -112,8 +113,8 @@ impl ReadBatch {
     /// Enqueues reads.
     fn join(&self, read: PendingRead) {
         let mut pending = self.lock();
-        // Callers may all leave before they send. So this bounds the queue to twice the number of
-        // simultaneous callers.
+        // All callers may leave before any of them sends the batch. This step limits the queue to
+        // twice the number of simultaneous callers.
         if pending.len() == pending.capacity() {
             pending.retain(PendingRead::is_waited_for);
         }
@@ -140,8 +141,8 @@ impl PendingRead {
 }
 
 impl ClosedBatch {
-    /// Sends the batch, and each answer to its caller. If the server answers, calls `on_answer`
-    /// first.
+    /// Sends the batch, and passes each answer to its caller. Calls `on_answer` first if the server
+    /// answers.
     pub(crate) async fn send(self, mut multiplexed: MultiplexedConnection, on_answer: impl FnOnce()) {
         let Self { reads, latest } = self;
         let asked = Moment::now();
@@ -161,7 +162,7 @@ impl ClosedBatch {
         pipeline.cmd("TIME");
         let outcome = timeout_at(latest, pipeline.query_async::<Vec<Value>>(&mut multiplexed)).await;
         if let Ok(Ok(_)) = outcome {
-            // Also if no caller waits any more.
+            // The connection works, even if no caller waits any more.
             on_answer();
         }
         let answered = outcome.map_err(|_| CommandError::timeout()).and_then(|answer| framed(answer?));
@@ -171,7 +172,7 @@ impl ClosedBatch {
         };
         for (count, answer) in asked_by {
             let own: Vec<_> = between.by_ref().take(count).collect();
-            // If the frame cannot be trusted, neither can its contents.
+            // If `TIME` or `ROLE` has a wrong answer, the answers to the reads may be shifted too.
             let own = now.clone().and_then(|now| {
                 let is_untrusted = now.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Untrusted);
                 let values = if is_untrusted { Vec::new() } else { without_errors(own)? };
@@ -243,7 +244,7 @@ mod tests {
             for place in 0..6 {
                 let mut values = answers();
                 values.insert(place, stray.clone());
-                // As many as were asked for; the true last one is still on its way.
+                // The client reads one answer for each command, and leaves the last answer unread.
                 values.pop();
                 let now = framed(values).map(|framed| framed.now);
                 assert!(!matches!(now, Ok(Ok(_))), "at {place}: {stray:?}");

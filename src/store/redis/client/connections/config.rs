@@ -7,11 +7,11 @@ use redis::{
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
-/// The most commands that wait for the writer of a connection. The default of redis (50) is too
-/// low, because all requests of a node share a connection.
+/// The maximum number of commands that wait for the writer of a connection. The default of redis
+/// (50) is too low, because all requests of a node share a connection.
 const PIPELINE_BUFFER: usize = 1024;
 
-/// Receives the pushes of a server.
+/// A function that receives the pushes of a server.
 pub(crate) type PushHandler = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 /// The configuration of the connections to each server.
@@ -19,15 +19,15 @@ pub(crate) type PushHandler = Arc<dyn Fn(PushInfo) + Send + Sync>;
 pub(crate) struct ConnectionConfig {
     /// The time limit of connecting, and of each answer.
     pub(crate) timeout: Duration,
-    /// The count of connections to one server.
+    /// The number of connections to one server.
     pub(crate) connections: usize,
-    /// A connection that owes an answer for longer than this is dropped.
+    /// The time without an answer to a command after which the store drops the connection.
     pub(crate) patience: Duration,
     /// True if each connection asks its server for its identity.
     pub(crate) identifies: bool,
-    /// Receives the server's pushes, over RESP3. Such a connection carries no reads: see
-    /// [`pubsub`](crate::store::redis::client::pubsub). A pool of the application keeps its own
-    /// protocol.
+    /// The receiver of the server's pushes, which need RESP3. A connection with a receiver must not
+    /// send reads: see [`pubsub`](crate::store::redis::client::pubsub). A pool of the application
+    /// ignores this setting.
     pub(crate) pushes: Option<PushHandler>,
 }
 
@@ -55,7 +55,7 @@ impl ConnectionConfig {
         })
     }
 
-    /// Returns the settings of TCP: small commands leave at once, and a dead peer is noticed.
+    /// Returns the settings of TCP, which send small commands immediately and detect a dead peer.
     pub(super) fn tcp(&self) -> TcpSettings {
         let probes = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(probes);

@@ -1,5 +1,5 @@
-//! A connection, the slot that holds it, the checkout by which a call uses it, and the times that
-//! show if its server still answers.
+//! A connection, its slot, the checkout by which a call uses the connection, and the times that
+//! show if the server still answers.
 
 use std::{
     sync::{
@@ -33,37 +33,37 @@ use crate::{
 /// The number of the next connection.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// After this time without an answer, a call that must not run twice first sends a read.
+/// The time without an answer after which a call that must not run twice first sends a read.
 ///
-/// The server may have closed the connection meanwhile. redis reports a command that it never sent
-/// like one whose answer was lost (redis-rs#1415, open), so the call could not be repeated. Remove
-/// when redis tells the two apart.
+/// The server may have closed the connection meanwhile. redis returns the same error for a command
+/// that it never sent and for a lost answer (redis-rs#1415, open). So the caller could not repeat
+/// the call. Remove when redis returns different errors.
 const REST: Duration = Duration::from_secs(1);
-/// The pause after the first failed attempt. Each further one doubles it.
+/// The pause after the first failed attempt. Each further failure doubles the pause.
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A connection. Its calls share it.
+/// A connection that many calls share.
 pub(super) struct Connection {
     multiplexed: MultiplexedConnection,
-    /// The runtime on which it was made, and on which its driver runs.
+    /// The runtime on which the connection was made, and on which its driver runs.
     home: Handle,
     server: Option<ServerId>,
-    /// The agreement of the sentinels by which it was made.
+    /// The agreement of the sentinels that named the server's address.
     agreement: Option<Agreement>,
-    /// The guard's count of suspicions when connecting began.
+    /// The value of [`Guard::suspicions`] when connecting began.
     suspicions: u64,
-    /// The moment at which it was made.
+    /// The moment at which the connection was made.
     made: Moment,
     liveness: Liveness,
-    /// The strict reads that are sent over it together.
+    /// The strict reads that wait for the next batch.
     batch: ReadBatch,
-    /// No other connection of this process has this number.
+    /// A number that no other connection of this process has.
     number: u64,
 }
 
 impl Connection {
-    /// Creates a connection without calls, on the present runtime.
+    /// Creates a connection without calls, on the current runtime.
     pub(super) fn new(
         multiplexed: MultiplexedConnection,
         server: Option<ServerId>,
@@ -83,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// Returns whether a call may use it.
+    /// Returns whether a call may use the connection.
     fn is_usable(&self, patience: Duration, guard: &Guard) -> bool {
         self.suspicions == guard.suspicions()
             && !self.liveness.is_silent(patience)
@@ -91,41 +91,42 @@ impl Connection {
     }
 }
 
-/// The times of a connection's commands and answers, in ms since it was made, plus one.
+/// The times of a connection's commands and answers. Each is the age of the connection in ms, plus
+/// one.
 struct Liveness {
     made: Instant,
-    /// The time of the first command after its last answer; 0 if there was none.
+    /// The time of the first command after the last answer; 0 if no command waits.
     asked: AtomicU64,
-    /// The time of its last answer; 0 if there was none.
+    /// The time of the last answer; 0 before the first answer.
     answered: AtomicU64,
 }
 
 impl Liveness {
-    /// Starts the times of a connection that was made now.
+    /// Creates the times of a new connection.
     fn new() -> Self {
         Self { made: Instant::now(), asked: AtomicU64::new(0), answered: AtomicU64::new(0) }
     }
 
-    /// Notes that a command is about to be sent. Called before sending, because the caller may drop
-    /// its future before the answer comes.
+    /// Records that a command is about to be sent. The caller calls this method before sending,
+    /// because the caller's future may be dropped before the answer comes.
     fn asks(&self) {
         let _ = self.asked.compare_exchange(0, self.age(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Notes that the server has answered now.
+    /// Records that the server has answered now.
     fn answered(&self) {
         self.asked.store(0, Ordering::Relaxed);
         self.answered.store(self.age(), Ordering::Relaxed);
     }
 
-    /// Returns whether the server has owed an answer for longer than `patience`.
+    /// Returns whether a command has waited for an answer for longer than `patience`.
     fn is_silent(&self, patience: Duration) -> bool {
         let earliest = self.age().saturating_sub(saturating_millis(patience));
         let asked = self.asked.load(Ordering::Relaxed);
         asked != 0 && asked < earliest
     }
 
-    /// Returns whether nothing has come over the connection for longer than `rest`.
+    /// Returns whether the last answer is older than `rest`.
     fn has_rested(&self, rest: Duration) -> bool {
         let answered = self.answered.load(Ordering::Relaxed);
         self.age().saturating_sub(answered) > saturating_millis(rest)
@@ -137,14 +138,14 @@ impl Liveness {
     }
 }
 
-/// An attempt to connect, which any number of callers wait for. It proceeds only while one waits.
+/// An attempt to connect, which callers can share. It proceeds only while a caller waits for it.
 pub(super) type Attempt = Shared<BoxFuture<Result<Arc<Connection>, CommandError>>>;
 
 /// The limits of the connections to one server.
 pub(super) struct Limits {
     /// The longest time of one attempt.
     pub(super) connect_timeout: Duration,
-    /// A connection that owes an answer for longer than this is dropped.
+    /// The time without an answer to a command after which the store drops the connection.
     pub(super) patience: Duration,
     /// The rules that decide whether answers count.
     pub(super) guard: Arc<Guard>,
@@ -155,7 +156,7 @@ pub(super) struct ConnectionSlot(Mutex<SlotState>);
 
 /// The contents of a slot.
 enum SlotState {
-    /// No connection. None is tried before `not_before`.
+    /// The slot has no connection, and starts no attempt before `not_before`.
     Empty {
         not_before: Option<Instant>,
         pause: Duration,
@@ -169,15 +170,15 @@ enum SlotState {
     Ready(Arc<Connection>),
 }
 
-/// The contents of a slot, for a call that needs a connection.
+/// The result for a call that looks for a connection in a slot.
 pub(super) enum SlotLookup {
     /// A connection that the call may use.
     Connection(Arc<Connection>),
     /// An attempt that this call has begun.
     New(Attempt),
-    /// An attempt that others wait for.
+    /// An attempt that another call has begun.
     Others(Attempt),
-    /// A failed attempt, which is not repeated yet.
+    /// The error of the last attempt, during the pause after it.
     Pause(CommandError),
 }
 
@@ -196,8 +197,8 @@ impl ConnectionSlot {
                 return SlotLookup::Connection(Arc::clone(connection));
             }
             SlotState::Ready(_) => SHORTEST_PAUSE,
-            // An attempt that a caller waits for has ended by then. One that all callers have left
-            // makes no progress.
+            // An attempt with a waiting caller ends within the time limit. An older attempt has
+            // lost all its callers, so it makes no progress.
             SlotState::Connecting { started, pause, .. } if started.elapsed() > limits.connect_timeout => *pause,
             SlotState::Connecting { attempt, .. } => return SlotLookup::Others(attempt.clone()),
             SlotState::Empty { not_before: Some(moment), last, .. } if Instant::now() < *moment => {
@@ -210,7 +211,7 @@ impl ConnectionSlot {
         SlotLookup::New(attempt)
     }
 
-    /// Stores the outcome of an attempt, unless another caller that waited for it has done so.
+    /// Stores the outcome of an attempt, unless another caller of that attempt has stored it.
     pub(super) fn settle(
         &self,
         attempt: &Attempt,
@@ -231,16 +232,16 @@ impl ConnectionSlot {
                 }
             },
             SlotState::Ready(connection) => outcome.map(|_| Arc::clone(connection)),
-            // The attempt succeeded, and its connection was dropped since.
+            // If the attempt succeeded, the slot has dropped its connection since.
             _ => Err(outcome.err().unwrap_or_else(given_up)),
         }
     }
 
-    /// Empties the slot, unless it holds another connection by now.
+    /// Empties the slot if it still contains this connection.
     fn drop_connection(&self, connection: &Arc<Connection>) {
         let mut state = self.lock();
         if matches!(&*state, SlotState::Ready(current) if Arc::ptr_eq(current, connection)) {
-            // Without a pause, each call would replace a connection that breaks at once.
+            // Without a pause, each call would make a new connection if new ones break immediately.
             let not_before = connection.liveness.made.checked_add(SHORTEST_PAUSE);
             *state = SlotState::Empty { not_before, pause: SHORTEST_PAUSE, last: given_up() };
         }
@@ -251,22 +252,22 @@ impl ConnectionSlot {
     }
 }
 
-/// Returns the error of a slot that never held a connection.
+/// Returns the error of a slot that never had a connection.
 pub(super) fn never_tried() -> CommandError {
     CommandError::new(StoreErrorKind::Unavailable, true, "not connected")
 }
 
-/// Returns the error of a connection that was dropped while a caller waited for it.
+/// Returns the error of a connection that the store has dropped.
 fn given_up() -> CommandError {
     CommandError::new(StoreErrorKind::Unavailable, true, "the connection was dropped")
 }
 
 /// A connection that one call uses.
 pub(crate) struct Checkout {
-    /// The slot of the connection, to empty it.
+    /// The slot of the connection, which [`discard`](Self::discard) empties.
     pub(super) slot: Arc<ConnectionSlot>,
     pub(super) connection: Arc<Connection>,
-    /// Set if this may be the wrong server.
+    /// True if this may be the wrong server.
     pub(super) doubt: Arc<AtomicBool>,
     pub(super) guard: Arc<Guard>,
     pub(super) server: Arc<ServerState>,
@@ -285,7 +286,7 @@ impl Checkout {
         self.answer(pipeline.query_async(&mut multiplexed), deadline).await
     }
 
-    /// Waits for an answer, and notes the outcome in the state of the connection.
+    /// Waits for an answer, and records the outcome in the state of the connection.
     async fn answer<T>(
         &self,
         answer: impl Future<Output = RedisResult<T>>,
@@ -303,15 +304,15 @@ impl Checkout {
         answer.inspect_err(|error| self.on_error(error))
     }
 
-    /// Sends these reads of a bucket, in one batch with all simultaneous ones of this connection.
-    /// An answer that does not count is an error.
+    /// Sends these reads of a bucket in one batch with all simultaneous reads of this connection.
+    /// Returns an error if [`judge`](Self::judge) rejects the answer.
     pub(crate) async fn strict_read(
         &self,
         bucket: u32,
         reads: Vec<Cmd>,
         deadline: Instant,
     ) -> Result<StrictAnswer, CommandError> {
-        // Sends nothing if no answer would count.
+        // If no answer would count, the call fails before it sends anything.
         self.confirm()?;
         let write_check = self.guard.write_check(bucket);
         let connection = &self.connection;
@@ -322,11 +323,11 @@ impl Checkout {
             connection.home.spawn(send);
         };
         let answered = timeout_at(deadline, connection.batch.ask(reads, write_check, deadline, start)).await;
-        // The task that sends the batch has noted that the connection answers.
+        // The task that sends the batch has already recorded the answer in `liveness`.
         let answered =
             answered.unwrap_or_else(|_| Err(CommandError::timeout())).inspect_err(|error| self.on_error(error));
         let BatchAnswer { answer, write_check, asked } = answered?;
-        // Without a time the answer is an error, which the caller returns.
+        // If the answer contains an error in place of the time, the caller returns that error.
         if answer.now.is_ok() {
             self.judge(&write_check, asked)?;
         }
@@ -335,26 +336,26 @@ impl Checkout {
 
     /// Judges the reads of a pipeline by the answer to its write check.
     ///
-    /// The caller takes [`Moment::now`] before it makes the pipeline. After all reads the pipeline
-    /// has [`Guard::write_check`] of one of its buckets, and `TIME`. The pipeline ignores errors,
-    /// so that the error of the check is among the values. The caller reads `ROLE` and `TIME`
-    /// before it calls this.
+    /// The caller takes `asked` from [`Moment::now`] before it makes the pipeline. After all reads
+    /// the pipeline has [`Guard::write_check`] of one of its buckets, and `TIME`. The pipeline
+    /// ignores errors, so that the error of the check is among the values. The caller checks the
+    /// answers to `ROLE` and `TIME` before it calls this method.
     ///
     /// # Errors
     ///
-    /// The reads do not count. A broken connection was dropped. A connection that only lacks a
-    /// proof stays, so the caller must not [`discard`](Self::discard) it.
+    /// The reads do not count. The method has dropped a broken connection. A connection that only
+    /// lacks a proof stays, so the caller must not [`discard`](Self::discard) it.
     pub(crate) fn judge(&self, write_check: &Value, asked: Moment) -> Result<(), CommandError> {
         let checked = self.guard.judge_check(write_check, &self.server).inspect_err(|error| self.on_error(error));
         checked.and_then(|()| self.trust(asked))
     }
 
-    /// Judges the answer to a write, which needs no write check. To be called when the answer has
-    /// arrived.
+    /// Judges the answer to a write, which needs no write check. The caller calls this method after
+    /// the answer has arrived.
     ///
     /// # Errors
     ///
-    /// The write is not confirmed: it may be lost.
+    /// The answer does not count, so the write may be lost.
     pub(crate) fn confirm(&self) -> Result<(), CommandError> {
         self.trust(Moment::now())
     }
@@ -366,7 +367,7 @@ impl Checkout {
                 .proved(self.connection.server, asked, self.connection.made)
                 .and_then(|()| self.guard.confirm(self.connection.agreement.as_ref()))
         } else {
-            let text = "the connection is older than a pause of this node";
+            let text = "this node was frozen after it made the connection";
             Err(CommandError::new(StoreErrorKind::Unavailable, true, text))
         };
         outcome.inspect_err(|error| self.on_error(error))
@@ -388,14 +389,14 @@ impl Checkout {
         self.connection.liveness.has_rested(REST)
     }
 
-    /// Drops the connection, after an answer to another command or from a server that is not a
-    /// primary.
+    /// Drops the connection. The caller has got an answer that belongs to another command, or that
+    /// comes from a server which may not be the primary.
     pub(crate) fn discard(&self) {
         self.doubt.store(true, Ordering::Relaxed);
         self.slot.drop_connection(&self.connection);
     }
 
-    /// Leaves a doubt if this may be the wrong server, and drops a broken connection.
+    /// Sets `doubt` if this may be the wrong server, and drops a broken connection.
     fn on_error(&self, error: &CommandError) {
         if error.broken || matches!(error.kind, StoreErrorKind::Unavailable | StoreErrorKind::Timeout) {
             self.doubt.store(true, Ordering::Relaxed);

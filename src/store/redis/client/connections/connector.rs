@@ -1,10 +1,10 @@
-//! The sources of connections to the servers that the application named: a pool, or the agreement
-//! of the sentinels.
+//! The sources of connections to the servers that the application named: a pool, or the primary on
+//! which the sentinels agree.
 //!
-//! For sentinels, this crate uses neither the pool of deadpool nor the client of redis. The pool
-//! takes no deadlines, pings every node at each checkout, and keeps a demoted primary
+//! For sentinels, this crate does not use the pool of deadpool or the client of redis. The pool
+//! takes no deadlines, pings every node at each checkout, and keeps using a demoted primary
 //! (deadpool#372, open). The client believes the first sentinel that answers (redis-rs#836). Use
-//! either when it demands a majority and drops a primary that sentinels no longer name.
+//! one of them when it demands a majority, and drops a primary that the sentinels no longer name.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,14 +28,14 @@ use crate::{
     },
 };
 
-/// Makes the sources of connections to the servers that the application named.
+/// A factory of the sources of connections to the servers that the application named.
 pub(crate) struct Connector {
     target: Target,
     guard: Arc<Guard>,
 }
 
 impl Connector {
-    /// Creates a connector, whose connections share one guard. `timeout` is that of a call.
+    /// Creates a connector whose connections share one guard. `timeout` limits each call.
     #[cfg_attr(
         not(feature = "sentinel"),
         allow(unused_variables, clippy::unnecessary_wraps, reason = "only sentinels are watched")
@@ -52,7 +52,7 @@ impl Connector {
         Ok(Self { target, guard: Arc::new(guard) })
     }
 
-    /// Returns the rules that decide whether answers count.
+    /// Returns the guard, which decides if the store may use an answer.
     pub(crate) fn guard(&self) -> &Arc<Guard> {
         &self.guard
     }
@@ -133,7 +133,7 @@ impl Source {
         &self,
     ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
         match self {
-            // Taken for good: the pool could give a returned connection to a caller that blocks it.
+            // The connection never returns to the pool: its next user could block it.
             Self::Pool(pool) => Ok((deadpool_redis::Connection::take(pool.get().await?), None)),
             #[cfg(feature = "sentinel")]
             Self::Sentinel(sentinels) => {
@@ -215,8 +215,8 @@ fn watch(target: &Target, deployment: Deployment, timeout: Duration) -> Result<O
     Ok(Some(SentinelWatch::new(named, master.clone(), config.settings(), patience, timeout)))
 }
 
-/// Returns the settings for the servers behind sentinels, with the TLS of the sentinels' URLs and
-/// credentials of their own. The address is still that of a sentinel.
+/// Returns the settings for the servers behind sentinels. TLS and the address are still those of
+/// the sentinels' URLs. The credentials are those of the servers.
 #[cfg(feature = "sentinel")]
 fn behind_sentinels(
     urls: &[String],
@@ -257,7 +257,7 @@ fn info(url: &str) -> Result<redis::ConnectionInfo, ConfigError> {
 #[allow(clippy::unnecessary_wraps, reason = "without the feature it fails")]
 fn prepare_tls() -> Result<(), ConfigError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // It fails only if another thread has installed one since, which serves as well.
+        // The call fails only if another thread has just installed a provider, which works too.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     }
     Ok(())
@@ -269,8 +269,8 @@ fn prepare_tls() -> Result<(), ConfigError> {
     Err(ConfigError::unsupported("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
 }
 
-/// Returns the error of an invalid URL, without the parser's message: that may quote the URL, and
-/// with it a password.
+/// Returns the error of an invalid URL. Leaves out the parser's message, which may quote the URL
+/// and its password.
 fn invalid_url() -> ConfigError {
     ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
 }

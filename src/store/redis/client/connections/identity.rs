@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// Asks a server for the name of its process; `None` if the user has no right to `INFO`, or if a
-/// proxy answers.
+/// Asks a server for the name of its process. Returns `None` if the user has no right to `INFO`, or
+/// if a proxy answers without that name.
 ///
-/// `with_term` adds the name of the term for which the process has been a primary. Otherwise an
-/// answer from before a demotion would count after the server was promoted again.
+/// `with_term` adds the name of the process's term as a primary. Without the term, an answer from
+/// before a demotion would count after the server was promoted again.
 pub(crate) async fn name(
     mut multiplexed: MultiplexedConnection,
     with_term: bool,
@@ -36,19 +36,19 @@ pub(crate) async fn name(
     }
 }
 
-/// Returns the random name of the process in its answer to `INFO server`.
+/// Returns the random name of the process from its answer to `INFO server`.
 fn run_id(server: &str) -> Option<String> {
     property(server, "run_id").map(str::to_owned)
 }
 
-/// Returns one name for a server process and its time as a primary: `run_id` of `INFO server`, and
+/// Returns one name for a server process and its term as a primary: `run_id` of `INFO server`, and
 /// `master_replid` of `INFO replication`. A server that is promoted gets a new `master_replid`.
 pub(crate) fn name_of_term(server: &str, replication: &str) -> Option<String> {
     Some(format!("{}:{}", run_id(server)?, property(replication, "master_replid")?))
 }
 
-/// Returns the identity of the process with this name, under the era and epoch of the sentinels'
-/// agreement on it.
+/// Returns the identity of the process with this name. Behind sentinels, the identity includes the
+/// era and epoch of the sentinels' agreement.
 pub(crate) fn server_id(name: &str, agreement: Option<(u64, u64)>) -> ServerId {
     let mut hash = Sha256::new();
     hash.update(name);

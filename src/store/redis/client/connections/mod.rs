@@ -1,30 +1,32 @@
 //! A few connections to one server, which all calls share.
 //!
 //! A checkout from a pool costs two round trips each time (see `cargo bench --bench request`). So
-//! this module takes a few connections from the pool for good. Each is multiplexed and carries any
-//! number of calls at once. It carries nothing that blocks and no subscription: redis can mistake a
-//! push for an answer (see [`pubsub`](super::pubsub)).
+//! this module takes a few connections from the pool for good. Each connection is multiplexed, so
+//! simultaneous calls share it. Commands that block need separate connections. So do subscriptions,
+//! because redis can mistake a push for an answer (see [`pubsub`](super::pubsub)).
 //!
 //! Each connection has a **slot**. The first call that finds its slot empty starts an attempt to
-//! connect. Other calls wait for the same attempt, each until its own deadline, if no other slot
-//! has a connection. After a failure there is no new attempt for a pause that doubles each time. So
-//! calls to a dead server fail at once. An attempt proceeds only while a caller waits for it, and a
-//! new one replaces an attempt that all callers have left. A connection is dropped after
+//! connect. If no other slot has a connection, other calls wait for that attempt, each until its
+//! own deadline. After a failed attempt the slot pauses, and each further failure doubles the
+//! pause. So calls to a dead server fail immediately. An attempt proceeds only while a caller waits
+//! for it. A new attempt replaces one that all callers have left. The store drops a connection in
+//! these cases:
 //!
-//! * an I/O error, or a reply that shows another role or state of the server (`READONLY`,
-//!   `MASTERDOWN`, `LOADING`, `CLUSTERDOWN`): a new connection may lead elsewhere;
-//! * twice the deadline of a call without an answer, even if no caller waits for that any more.
-//!   Otherwise the node would keep a dead connection for ever: redis drops one only after an error
-//!   of the socket (redis-rs#1511, open). The price: a login, refresh or revocation whose caller
-//!   left costs a new connection, if no command follows it. A check does not.
-//! * an answer that does not belong to its command.
+//! * An I/O error occurs, or a reply shows another role or state of the server (`READONLY`,
+//!   `MASTERDOWN`, `LOADING`, `CLUSTERDOWN`). A new connection may reach another server.
+//! * A command gets no answer for twice the timeout, even if no caller waits for the answer any
+//!   more. Otherwise the node would keep a dead connection for ever, because redis drops one only
+//!   after an error of the socket (redis-rs#1511, open). The price: if the caller of a login,
+//!   refresh or revocation leaves and no command follows, the next call needs a new connection. A
+//!   check has no such price, because a task waits for its answer.
+//! * An answer does not belong to its command.
 //!
 //! To reproduce the second case on redis 1.8, send `SIGSTOP` to the server. Each command on the
-//! connection then ends with a timeout. Remove the rule when redis can drop a connection that owes
-//! an answer for longer than a configured time.
+//! connection then ends with a timeout. Remove the rule when redis can drop a connection on which a
+//! command has waited for longer than a configured time.
 //!
-//! An error or a missing answer leaves a **doubt** that this is the right server. In a cluster,
-//! another one may have replaced it, or the bucket may have moved.
+//! A missing answer, or an error about the server's state, causes **doubt** about the server. In a
+//! cluster, another server may have replaced it, or the bucket may have moved.
 
 pub(crate) mod batch;
 pub(crate) mod config;
@@ -69,10 +71,11 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Creates empty slots. The calls that need connections make them.
+    /// Creates empty slots. The calls make the connections.
     pub(crate) fn new(source: Source, config: &ConnectionConfig, guard: &Arc<Guard>) -> Self {
         let slots = (0..config.connections.max(1)).map(|_| Arc::default()).collect();
-        // Behind sentinels an attempt asks them first. Its callers keep their own deadlines.
+        // Behind sentinels an attempt first asks the sentinels, so it may take longer. The
+        // deadlines of its callers do not change.
         let connect_timeout =
             if source.has_many_addresses() { config.timeout.saturating_mul(4) } else { config.timeout };
         Self {
@@ -86,19 +89,19 @@ impl Connections {
         }
     }
 
-    /// Returns whether a call failed, or got no answer, since the last [`trust`](Self::trust).
+    /// Returns whether a call has caused doubt since the last [`trust`](Self::trust).
     #[cfg(feature = "cluster")]
     pub(crate) fn is_doubted(&self) -> bool {
         self.doubt.load(Ordering::Relaxed)
     }
 
-    /// Ends the doubt: this is the right server.
+    /// Ends the doubt. The caller has learnt that this is the right server.
     #[cfg(feature = "cluster")]
     pub(crate) fn trust(&self) {
         self.doubt.store(false, Ordering::Relaxed);
     }
 
-    /// Returns a connection, which it makes if there is none.
+    /// Returns a connection. Makes one if there is none.
     ///
     /// The slots take turns. A call skips a slot that pauses after a failure. If another slot has a
     /// connection, the call also skips a slot whose attempt others wait for.
@@ -238,7 +241,7 @@ mod tests {
         assert_eq!(checkout().await.connection_number(), before.connection_number());
         connections.limits.guard.suspect();
         assert!(before.judge(&Value::Int(0), Moment::now()).unwrap_err().broken);
-        // One that was given up is not made again at once.
+        // The slot makes no new connection immediately after it dropped one.
         tokio::time::sleep(SHORTEST_PAUSE).await;
         let after = checkout().await;
         assert_ne!(after.connection_number(), before.connection_number());
@@ -259,7 +262,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_finds_every_slot_pausing_has_no_reason_to_look_again() {
-        // Bound and not served: a connection to it is refused once it is closed.
+        // The closed listener leaves a port on which the system refuses connections.
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("redis://127.0.0.1:{}/", listener.local_addr().unwrap().port());
         drop(listener);

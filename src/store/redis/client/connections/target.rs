@@ -11,7 +11,8 @@ const SENTINEL_PORT: u16 = 26379;
 #[cfg(feature = "cluster")]
 const SERVER_PORT: u16 = 6379;
 
-/// The address that the application named. It holds passwords, and never appears in output.
+/// The servers that the application named. No output shows a URL, because it may contain a
+/// password.
 pub(crate) enum Target {
     /// One server.
     Url(String),
@@ -24,7 +25,7 @@ pub(crate) enum Target {
     #[cfg(feature = "sentinel")]
     Sentinel {
         urls: Vec<String>,
-        /// The name by which the sentinels know the primary.
+        /// The name of the primary in the configuration of the sentinels.
         master: String,
         /// User and password of the servers behind the sentinels.
         credentials: Option<(String, String)>,
@@ -32,7 +33,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Reads a URL of any kind. A URL of a single server is kept as it is.
+    /// Parses a URL of any kind. Keeps a URL of a single server unchanged.
     pub(crate) fn parse(url: &str) -> Result<Self, ConfigError> {
         let Some((scheme, rest)) = url.split_once("://") else { return Ok(Self::Url(url.to_owned())) };
         match scheme.to_ascii_lowercase().as_str() {
@@ -54,8 +55,8 @@ impl Target {
     }
 }
 
-/// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, not
-/// decoded.
+/// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, still
+/// percent-encoded.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 struct UrlParts<'a> {
     user: Option<&'a str>,
@@ -110,7 +111,7 @@ fn sentinels(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     Ok(Target::Sentinel { urls: parts.hosts.iter().map(url).collect(), master, credentials })
 }
 
-/// Rejects sentinels, which this build lacks.
+/// Rejects the URL of sentinels, because this build has no support for them.
 #[cfg(not(feature = "sentinel"))]
 fn sentinels(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::unsupported(
@@ -169,7 +170,7 @@ fn cluster(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     Ok(Target::Cluster(parts.hosts.iter().map(url).collect()))
 }
 
-/// Rejects a cluster, which this build lacks.
+/// Rejects the URL of a cluster, because this build has no support for it.
 #[cfg(not(feature = "cluster"))]
 fn cluster(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::unsupported(

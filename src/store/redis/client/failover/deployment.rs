@@ -1,54 +1,56 @@
-//! The ways in which a primary can be replaced, and for how long a node may believe an old one
-//! under each (`docs/protocol.md`, section 8).
+//! The ways in which another server can replace a primary. Each has a bound: the time for which a
+//! node may still believe the old primary (`docs/protocol.md`, section 8).
 
 use std::time::Duration;
 
 use crate::error::ConfigError;
 
-/// The way in which another server can replace the one behind an address.
+/// The way in which another server can replace the server behind an address.
 ///
-/// A client cannot see a replacement: an old primary that was cut off answers reads for ever, and
-/// calls itself a primary. So the application declares the deployment.
+/// A client cannot detect a replacement. After a network split, the old primary still answers
+/// reads, and `ROLE` still calls it a primary. So the application declares the deployment.
 /// [`failover_bound`](crate::store::SessionStore::failover_bound) returns the time for which a node
 /// may then believe an old primary. Sentinels and a Redis Cluster need no declaration.
 ///
 /// | declared | condition | bound on top of the staleness |
 /// |--|--|--|
 /// | [`Single`](Self::Single) | one server, never replaced | none |
-/// | [`Replicas`](Self::Replicas) | a write proves that all replicas follow it | `max_lag` |
+/// | [`Replicas`](Self::Replicas) | proofs that all replicas follow the server | `max_lag` |
 /// | nothing | | unknown |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Failover {
-    /// One server that no other one ever replaces. It may restart.
+    /// One server that no other server ever replaces. The server may restart.
     Single,
-    /// An address that moves from a primary to one of its replicas: a virtual IP, a name, a managed
-    /// service.
+    /// An address that moves from a primary to one of its replicas: a virtual IP, a DNS name or a
+    /// managed service.
     ///
-    /// At least four times a second, a task of the store makes a small write and asks with `WAIT`
-    /// whether all replicas have acknowledged it. If they have not done so within `max_lag`,
-    /// requests and revocations are refused (503). Acknowledgements that reach a stopped server
-    /// late prove nothing. The store's user needs `INFO`, which tells one server from another.
+    /// A task of the store makes a small write at least four times a second, and less often while a
+    /// replica does not answer. With `WAIT`, the task asks if all replicas have acknowledged the
+    /// write. If the last acknowledged write is older than `max_lag`, the node refuses requests and
+    /// revocations (503). Old acknowledgements that a stopped server reads late prove nothing. The
+    /// Redis user needs the right to `INFO`, by which the node tells one server from another.
     ///
-    /// The number of *all replicas* is that of `min-replicas-to-write` or, if higher, the most that
-    /// the node has seen at once; at least one. Set the option to the number of replicas that may
-    /// ever attach. It also keeps an old primary from confirming the writes of other clients. More
-    /// replicas than the option demands void the bound. `min-replicas-max-lag` does not matter.
+    /// *All replicas* is a number: the larger of `min-replicas-to-write` and the most replicas that
+    /// the node has seen simultaneously, and at least one. Set `min-replicas-to-write` to the
+    /// highest number of replicas that may attach. Then an old primary cannot confirm the writes of
+    /// other clients either. If more replicas attach, the bound is void. `min-replicas-max-lag` has
+    /// no effect on the bound.
     ///
-    /// A server whose `min-replicas-to-write` is 0 serves without proofs, and voids the bound. So
-    /// an operator can let a promoted server serve before it has a replica. Without the right to
-    /// `CONFIG GET` a node cannot see the option, and waits for one replica.
+    /// If `min-replicas-to-write` is 0, the server serves without proofs, and the bound is void. So
+    /// an operator can let a promoted server serve before it has a replica. If the user has no
+    /// right to `CONFIG GET`, the node cannot read the option, and needs at least one replica.
     ///
     /// The price:
     ///
-    /// * While one replica is away, nodes refuse all requests. After a failover they do so until
-    ///   the new primary has as many replicas or demands none.
-    /// * After a replica was removed for good, restart the nodes, because they still count it.
+    /// * While one replica is away, nodes refuse all requests. After a failover, nodes refuse all
+    ///   requests until the new primary has as many replicas, or its `min-replicas-to-write` is 0.
+    /// * After you remove a replica for good, restart the nodes. Until then they wait for it.
     ///
     /// Not covered:
     ///
-    /// * A replica that attaches and is promoted between two probes, a quarter of a second apart.
-    /// * A replica that attaches in place of a promoted one, if the number counts only one of them.
+    /// * A replica that attaches and is promoted between two writes of the task.
+    /// * A replica that attaches in place of a promoted one, if *all replicas* is too low for both.
     /// * The promotion of a replica of a replica.
     Replicas {
         /// The maximum age of the last write that all replicas acknowledged: 1 s to 10 minutes,
@@ -60,7 +62,7 @@ pub enum Failover {
 const SHORTEST_LAG: Duration = Duration::from_secs(1);
 const LONGEST_LAG: Duration = Duration::from_secs(600);
 
-/// The deployment, as declared or as the target implies.
+/// The deployment: declared by the application, or implied by the kind of URL.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Deployment {
     Undeclared,
@@ -70,7 +72,7 @@ pub(crate) enum Deployment {
     },
     #[cfg(feature = "cluster")]
     Cluster {
-        /// `None` until it was declared or read.
+        /// `None` if the application did not declare it. The store then reads it from the servers.
         node_timeout: Option<Duration>,
     },
     #[cfg(feature = "sentinel")]
@@ -80,7 +82,7 @@ pub(crate) enum Deployment {
 }
 
 impl Deployment {
-    /// Returns the deployment behind one address.
+    /// Returns the deployment that the application declared for a single address.
     pub(crate) fn declared(failover: Option<Failover>) -> Result<Self, ConfigError> {
         match failover {
             None => Ok(Self::Undeclared),
@@ -96,7 +98,8 @@ impl Deployment {
         }
     }
 
-    /// Returns the maximum age of the [proof](super::proofs) that an answer needs, if it needs one.
+    /// Returns the maximum age of the [proof](super::proofs) that an answer needs; `None` if
+    /// answers need no proof.
     pub(crate) fn max_lag(self) -> Option<Duration> {
         match self {
             Self::Replicas { max_lag } => Some(max_lag),
@@ -104,10 +107,10 @@ impl Deployment {
         }
     }
 
-    /// Returns whether answers count of a server that refuses writes for a reason unrelated to its
-    /// role.
+    /// Returns whether the store may use reads of a server that refuses writes for a reason
+    /// unrelated to its role (`MISCONF` or `NOPERM`).
     ///
-    /// Not under `Replicas`: there the reason may hide NOREPLICAS.
+    /// The store may not under `Replicas`, where that error may hide `NOREPLICAS`.
     pub(crate) fn may_be_unchecked(self) -> bool {
         self.max_lag().is_none()
     }

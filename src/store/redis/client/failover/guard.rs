@@ -1,5 +1,8 @@
-//! The conditions under which an answer counts: the server takes writes, all its replicas followed
-//! it lately, and the sentinels name it.
+//! The conditions under which the store may use an answer (the answer **counts**):
+//!
+//! * The server accepts writes.
+//! * Under `Failover::Replicas`, all its replicas followed the server recently.
+//! * Behind sentinels, a majority of the sentinels names the server.
 //!
 //! Each store has one guard, which the connections of requests and of feeds share.
 
@@ -33,21 +36,20 @@ use crate::{
     },
 };
 
-/// Returns the key of a bucket's `m`, which has no time to live.
+/// A function that returns the key of a bucket's hash `m`, which has no time to live.
 pub(crate) type CheckKey = Box<dyn Fn(u32) -> String + Send + Sync>;
 
-/// The rules that decide whether answers count, and the warnings for operators that follow from
-/// them.
+/// The rules that decide whether answers count, and the warnings of these rules for operators.
 pub(crate) struct Guard {
     check_key: CheckKey,
     deployment: Deployment,
-    /// The failover bound, unless a setting of the servers determines it.
+    /// The failover bound of the deployment. The settings of the servers may replace or void it.
     declared: Result<Duration, &'static str>,
     settings: Mutex<ServerSettings>,
     may_be_unchecked: bool,
     /// `None` if answers need no proof.
     proofs: Option<Mutex<Proofs>>,
-    /// Counts the pauses of this node. After each, every connection is dropped.
+    /// The number of calls of [`suspect`](Self::suspect).
     suspicions: AtomicU64,
     unchecked: Mutex<UncheckedServers>,
     /// `None` without sentinels.
@@ -55,28 +57,28 @@ pub(crate) struct Guard {
     watch: Option<Arc<SentinelWatch>>,
 }
 
-/// The settings of the servers, as last read.
+/// The settings of the servers, as the store last read them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerSettings {
-    /// The reason why the declared failover sets no bound.
+    /// The reason why the declared failover gives no bound; `None` if it gives one.
     pub(crate) voids: Option<String>,
-    /// The count of replicas that the server demands of each write (`min-replicas-to-write`);
+    /// The number of replicas that the server demands for each write (`min-replicas-to-write`);
     /// `None` if it is unknown.
     pub(crate) demanded: Option<u64>,
-    /// `cluster-node-timeout`, if it is needed and the servers tell it.
+    /// `cluster-node-timeout`, if the application did not declare it and the servers return it.
     pub(crate) node_timeout: Option<Duration>,
-    /// The reason why the server may drop revocations.
+    /// The reason why the server may drop revocations; `None` if it may not.
     pub(crate) evicts: Option<String>,
 }
 
-/// The count of servers whose reads are served unchecked now, and the reason of the latest.
+/// The number of servers whose reads now count without a write check, and the latest reason.
 #[derive(Default)]
 struct UncheckedServers {
     count: usize,
     latest: Option<Unchecked>,
 }
 
-/// The state of one server's write check. It belongs to the connections to that server.
+/// The state of one server's write check. All connections to that server share it.
 #[derive(Default)]
 pub(crate) struct ServerState {
     is_unchecked: AtomicBool,
@@ -99,7 +101,7 @@ impl Guard {
         }
     }
 
-    /// Adds sentinels: a server counts only as long as a majority of them names it.
+    /// Adds sentinels. Answers then count only while a majority of the sentinels names the server.
     #[cfg(feature = "sentinel")]
     pub(crate) fn with_watch(self, watch: Option<SentinelWatch>) -> Self {
         Self { watch: watch.map(Arc::new), ..self }
@@ -111,7 +113,7 @@ impl Guard {
         self.watch.as_ref()
     }
 
-    /// Judges an answer of the server on which the sentinels agreed.
+    /// Judges an answer of the server that the sentinels named when the connection was made.
     #[cfg_attr(
         not(feature = "sentinel"),
         allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only sentinels agree")
@@ -136,7 +138,7 @@ impl Guard {
         false
     }
 
-    /// Returns the command that ends every read on which a decision rests. It changes nothing.
+    /// Returns the command that the store sends after the reads of a decision. It changes nothing.
     pub(crate) fn write_check(&self, bucket: u32) -> Cmd {
         let mut check = redis::cmd("PERSIST");
         check.arg((self.check_key)(bucket));
@@ -163,7 +165,7 @@ impl Guard {
         }
     }
 
-    /// Counts a server that has become unchecked, for this reason, or is checked again.
+    /// Adds a server whose reads count unchecked, with the reason. On `None`, removes one server.
     fn count(&self, unchecked: Option<Unchecked>) {
         let mut servers = lock(&self.unchecked);
         let before = servers.count;
@@ -184,43 +186,43 @@ impl Guard {
         let _ = (before, after);
     }
 
-    /// Returns how the primary can be replaced.
+    /// Returns the way in which another server can replace the primary.
     pub(crate) fn deployment(&self) -> Deployment {
         self.deployment
     }
 
-    /// Judges by the newest proof an answer of this server. `asked` is the moment of its question,
-    /// `made` that of its connection.
+    /// Judges an answer of this server by the newest proof. The node sent the question at `asked`,
+    /// on a connection that it made at `made`.
     pub(crate) fn proved(&self, server: Option<ServerId>, asked: Moment, made: Moment) -> Result<(), CommandError> {
         let Some(proofs) = &self.proofs else { return Ok(()) };
         let (broken, text) = match lock(proofs).judge(server, asked) {
             Ok(()) => return Ok(()),
             Err(Unproved::Unidentified) => (false, "the server's identity is unknown; grant the user INFO"),
-            Err(Unproved::Old) => (false, "not all replicas have acknowledged a write lately"),
-            // A connection made after the proof may lead to the next primary, and stays.
+            Err(Unproved::Old) => (false, "not all replicas have acknowledged a write recently"),
+            // A connection made after the proof may lead to the next primary, so it is not broken.
             Err(Unproved::OtherServer(proved)) => (proved > made, "the replicas follow another server"),
         };
         Err(CommandError::new(StoreErrorKind::Unavailable, broken, text))
     }
 
-    /// Returns the count of replicas of this server that must acknowledge a write.
+    /// Returns the number of this server's replicas that must acknowledge a write.
     pub(crate) fn replicas(&self, server: Option<ServerId>) -> u64 {
         self.proofs.as_ref().map_or(0, |proofs| lock(proofs).replicas(server))
     }
 
-    /// Notes that there may be this many replicas.
+    /// Raises the number of replicas that must acknowledge a write to at least `replicas`.
     pub(crate) fn cover(&self, replicas: u64) {
         self.proofs.iter().for_each(|proofs| lock(proofs).cover(replicas));
     }
 
-    /// Notes the count of replicas that acknowledged a write of this moment. Returns whether that
-    /// is a proof.
+    /// Records that `count` replicas acknowledged the write that the node sent at `asked`. Returns
+    /// true if that is a proof.
     pub(crate) fn acknowledged(&self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.proofs.as_ref().is_some_and(|proofs| lock(proofs).acknowledged(server, asked, count))
     }
 
-    /// Notes the count of replicas that a server without a proof demands. Returns true if it
-    /// demands none: its answers then count without a proof, and the bound is void.
+    /// Records the number of replicas that a server without a proof demands. Returns true if the
+    /// server demands none. Its answers then count without a proof, and the bound is void.
     pub(crate) fn demands(&self, server: ServerId, asked: Moment, replication: Replication) -> bool {
         let counts =
             self.proofs.as_ref().is_some_and(|proofs| lock(proofs).demands(server, asked, replication.demanded));
@@ -230,26 +232,27 @@ impl Guard {
         counts
     }
 
-    /// Notes the code of an error by which a probe failed.
+    /// Records the error code of a failed probe.
     pub(crate) fn failed(&self, code: &str) {
         self.proofs.iter().for_each(|proofs| lock(proofs).failed(code));
     }
 
-    /// Returns the reason why there is no proof, if no answer counts without one.
+    /// Returns the reason why there is no recent proof; `None` if answers count now.
     pub(crate) fn unproved(&self) -> Option<String> {
         self.proofs.as_ref().and_then(|proofs| lock(proofs).trouble(Moment::now()))
     }
 
-    /// Returns the count of suspicions. A connection from before the latest one is not used.
+    /// Returns the number of calls of [`suspect`](Self::suspect). The store uses no connection from
+    /// before the latest call.
     pub(crate) fn suspicions(&self) -> u64 {
         self.suspicions.load(Ordering::Acquire)
     }
 
-    /// Drops every connection of the store, and voids all answers to earlier questions. Sentinels,
-    /// or the nodes of a cluster, are asked anew which server is the primary.
+    /// Makes all connections of the store unusable, and voids all answers on them. The store then
+    /// asks the sentinels, or the nodes of a cluster, again for the primary.
     ///
-    /// To be called after this node was frozen for longer than its staleness, because its data
-    /// about the servers are as old. One call serves requests and feeds, which share the guard.
+    /// The feed calls this method after this node was frozen for too long, because its data about
+    /// the servers may be outdated. One call serves requests and feeds, which share the guard.
     pub(crate) fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::AcqRel);
         #[cfg(feature = "sentinel")]
@@ -258,11 +261,11 @@ impl Guard {
         }
     }
 
-    /// Returns the time, beyond the staleness, for which an old primary may be believed.
+    /// Returns the time, beyond the staleness, for which a node may believe an old primary.
     ///
     /// # Errors
     ///
-    /// The reason for which that is unknown.
+    /// The reason why the time is unknown.
     pub(crate) fn bound(&self) -> Result<Duration, String> {
         let settings = lock(&self.settings);
         match (&settings.voids, settings.node_timeout) {
@@ -272,7 +275,7 @@ impl Guard {
         }
     }
 
-    /// Notes the present settings of the servers. Logs a new defect.
+    /// Stores the settings that the store has read from the servers. Logs a new defect.
     pub(crate) fn note_settings(&self, settings: ServerSettings) {
         self.cover(settings.demanded.unwrap_or(0));
         self.note_voids(settings.voids.clone());
@@ -285,12 +288,12 @@ impl Guard {
         drop((before, settings));
     }
 
-    /// Notes the reason why the declared failover sets no bound. Logs a new one.
+    /// Stores the reason why the declared failover gives no bound. Logs a new reason.
     fn note_voids(&self, reason: Option<String>) {
         let before = std::mem::replace(&mut lock(&self.settings).voids, reason.clone());
         #[cfg(feature = "tracing")]
         if let Some(reason) = reason.filter(|reason| before.as_ref() != Some(reason)) {
-            tracing::warn!(reason, "an old primary may be believed for longer than `failover` declares");
+            tracing::warn!(reason, "this node may believe an old primary for longer than `failover` declares");
         }
         #[cfg(not(feature = "tracing"))]
         drop((before, reason));
@@ -309,10 +312,10 @@ impl Guard {
     }
 }
 
-/// A reason why the write check fails, although the server may be the right one.
+/// A reason for a failed write check that does not depend on the server's role.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unchecked {
-    /// `MISCONF`: it cannot save to its disk, and so refuses every write.
+    /// `MISCONF`: the server cannot save to its disk, so it refuses every write.
     Disk,
     /// `NOPERM`: the user may not write.
     Right,
@@ -323,26 +326,30 @@ impl Unchecked {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Disk => {
-                "the Redis server cannot save to its disk and refuses every write (MISCONF), so reads are served \
-                 unchecked; free space on its disk"
+                "the Redis server cannot save to its disk and refuses every write (MISCONF), so nodes use its \
+                 reads without the write check; free space on its disk"
             }
             Self::Right => {
-                "the Redis user has lost the right to PERSIST, so reads are served unchecked; grant it with ACL SETUSER"
+                "the Redis user has lost the right to PERSIST, so nodes use reads without the write check; grant the \
+                 right with ACL SETUSER"
             }
         }
     }
 }
 
-/// Reads the answer to a write check: `PERSIST {b}:m` at the end of every read for a decision.
+/// Reads the answer to a write check: `PERSIST {b}:m`, which the store sends after the reads.
 ///
-/// A primary that was cut off still answers `ROLE` with `master`, and serves reads for ever. It
-/// refuses a write once its replicas are gone (`min-replicas-to-write`), and so does a demoted one.
-/// `m` has no time to live: `PERSIST` answers 0 and changes nothing, so nothing is replicated or
-/// saved. It also works out of memory. Measured on Redis 7.0 and 8.2, Valkey 8.1 and 9.1.
+/// A primary that was cut off still answers `ROLE` with `master`, and serves reads for ever. With
+/// `min-replicas-to-write`, it refuses writes once its replicas are gone. A demoted primary refuses
+/// writes too. `m` has no time to live, so `PERSIST` changes nothing, and the server replicates and
+/// saves nothing. `PERSIST` also works when the server is out of memory. Measured on Redis 7.0 and
+/// 8.2, Valkey 8.1 and 9.1.
 ///
-/// `Ok(None)`: the server takes writes. `Ok(Some(_))`: the server refuses them for a reason
-/// unrelated to its role, and `may_be_unchecked` accepts that. An error: the reads before the check
-/// do not count, and the connection is to be dropped if [`CommandError::broken`] says so.
+/// | result | meaning |
+/// |--|--|
+/// | `Ok(None)` | the server accepts writes |
+/// | `Ok(Some(_))` | it refuses them, but not for its role, and `may_be_unchecked` is true |
+/// | `Err(_)` | the reads do not count; a [`broken`](CommandError::broken) connection must end |
 pub(crate) fn write_check(answer: &Value, may_be_unchecked: bool) -> Result<Option<Unchecked>, CommandError> {
     let error = match answer {
         Value::Int(_) => return Ok(None),

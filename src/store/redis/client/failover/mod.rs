@@ -1,4 +1,5 @@
-//! The rules that decide if an answer counts, although another server may have replaced its sender.
+//! The rules that decide if the store may use an answer (the answer **counts**), although another
+//! server may have replaced the primary.
 
 pub(crate) mod deployment;
 pub(crate) mod guard;

@@ -1,28 +1,31 @@
 //! Proofs that all replicas still followed a server.
 //!
-//! A primary that was cut off goes on answering. After a stop (`SIGSTOP`, a paused machine) it even
-//! takes writes for a while. So under [`Failover::Replicas`](super::deployment::Failover) an answer
-//! counts only with a proof.
+//! A primary that was cut off still answers reads. After a stop (`SIGSTOP`, a paused machine) it
+//! even accepts writes for a while. So under [`Failover::Replicas`](super::deployment::Failover)
+//! the store uses an answer (the answer **counts**) only with a proof.
 //!
-//! The node makes a write that is replicated, and asks `WAIT` on the same connection. If all
-//! replicas have acknowledged the write, that is a proof. Its time is the moment before the node
-//! sent the two. An answer of the same server counts if its question was sent at most `max_lag`
-//! after that.
+//! In each probe the node sends a write that Redis replicates, then `WAIT` on the same connection.
+//! If all replicas acknowledge the write, the probe gives a proof. The time of the proof is the
+//! moment before the node sent the two commands. An answer of the same server counts if the node
+//! sent its question at most `max_lag` after the time of the proof.
 //!
-//! Why that bounds an old primary by `max_lag`:
+//! The proof bounds the time for which a node believes an old primary:
 //!
-//! * A replica that acknowledged a write of the moment `p` followed this server after `p`.
-//! * So no replica was promoted before `p`, and another server confirms revocations only later.
-//! * An acknowledgement that waits in a socket has a lower offset. So it proves nothing when a
-//!   stopped server resumes.
+//! * Let `p` be the time of a proof. Each replica acknowledged the write, so it followed this
+//!   server after `p`.
+//! * So no replica was promoted before `p`, and another server confirms revocations only after `p`.
+//! * When a stopped server resumes, old acknowledgements may wait in a socket. Their replication
+//!   offset is lower than that of the write, so they prove nothing.
 //!
 //! A proof needs the larger of `min-replicas-to-write` and the most replicas that the node ever
-//! saw. Each probe counts them. Two cases are not covered. A replica attaches and is promoted
-//! between two probes. Or it attaches in place of a promoted one, and neither number counts both.
+//! saw, and at least one. Each probe counts the replicas. That number is too low in two cases:
 //!
-//! A server whose `min-replicas-to-write` is 0 needs no proof: the operator wants it to serve
-//! alone. So a promoted server without a replica can confirm revocations. The bound is unknown
-//! for as long as the setting is 0.
+//! * A replica attaches and is promoted between two probes.
+//! * A replica attaches in place of a promoted one, and the number does not include both.
+//!
+//! A server whose `min-replicas-to-write` is 0 needs no proof, because the operator lets it serve
+//! without replicas. So a promoted server without a replica can confirm revocations. The bound is
+//! unknown for as long as the setting is 0.
 
 use std::time::Duration;
 
@@ -33,13 +36,13 @@ use crate::store::{ServerId, redis::client::answer::Moment};
 pub(crate) struct Proofs {
     max_lag: Duration,
     replicas: u64,
-    /// The server that was asked last, if it demands no replica.
+    /// The server of the last probe without a proof, if that server demands no replica.
     alone: Option<ServerId>,
     newest: Option<Proof>,
     last: Outcome,
 }
 
-/// A proof of a server.
+/// A proof that all replicas still followed a server.
 #[derive(Clone, Copy, Debug)]
 struct Proof {
     server: ServerId,
@@ -62,30 +65,30 @@ pub(crate) enum Unproved {
     Unidentified,
     /// No proof is young enough.
     Old,
-    /// The newest proof is of another server, asked at this moment. Connections that are older
-    /// than that lead to a former primary.
+    /// The newest proof is of another server and has this time. Connections that are older than
+    /// the proof lead to a former primary.
     OtherServer(Moment),
 }
 
 impl Proofs {
-    /// Creates the state before the first proof. A proof counts for `max_lag`.
+    /// Creates the state before the first proof. A proof is valid for `max_lag`.
     pub(crate) fn new(max_lag: Duration) -> Self {
         Self { max_lag, replicas: 1, alone: None, newest: None, last: Outcome::NotAsked }
     }
 
-    /// Returns the count of replicas of this server that must acknowledge a write.
+    /// Returns the number of this server's replicas that must acknowledge a write.
     pub(crate) fn replicas(&self, server: Option<ServerId>) -> u64 {
         if server.is_some() && server == self.alone { 0 } else { self.replicas }
     }
 
-    /// Notes that there may be this many replicas. The number never shrinks, because an absent
-    /// replica may have been promoted.
+    /// Raises the number of replicas that must acknowledge a write to at least `replicas`. The
+    /// number never shrinks, because an absent replica may have been promoted.
     pub(crate) fn cover(&mut self, replicas: u64) {
         self.replicas = self.replicas.max(replicas);
     }
 
-    /// Notes the count of replicas that acknowledged a write of this moment. Returns whether that
-    /// is a proof.
+    /// Records that `count` replicas acknowledged the write that the node sent at `asked`. Returns
+    /// true if that is a proof.
     pub(crate) fn acknowledged(&mut self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.last = Outcome::Acknowledged(count);
         let is_proof = count >= self.replicas;
@@ -95,8 +98,8 @@ impl Proofs {
         is_proof
     }
 
-    /// Notes the count of replicas that the server demands, if known. Returns true if it demands
-    /// none: its answers then count without a proof.
+    /// Records the number of replicas that the server demands, if known. Returns true if the server
+    /// demands none. Its answers then count without a proof.
     pub(crate) fn demands(&mut self, server: ServerId, asked: Moment, replicas: Option<u64>) -> bool {
         let is_alone = replicas == Some(0);
         self.alone = is_alone.then_some(server);
@@ -106,12 +109,12 @@ impl Proofs {
         is_alone
     }
 
-    /// Notes the code of an error by which the probe failed.
+    /// Records the error code of a failed probe.
     pub(crate) fn failed(&mut self, code: &str) {
         self.last = Outcome::Failed(code.to_owned());
     }
 
-    /// Judges an answer of this server that was asked for at this moment.
+    /// Judges an answer of this server to a question that the node sent at `asked`.
     pub(crate) fn judge(&self, server: Option<ServerId>, asked: Moment) -> Result<(), Unproved> {
         let server = server.ok_or(Unproved::Unidentified)?;
         let young = self.newest.filter(|proof| self.is_young(*proof, asked)).ok_or(Unproved::Old)?;
@@ -127,8 +130,8 @@ impl Proofs {
         Some(match &self.last {
             Outcome::NotAsked => "no replica was asked yet".to_owned(),
             Outcome::Acknowledged(count) => format!(
-                "{count} of {all} replicas have acknowledged the last write of this node; attach all of them, or \
-                 restart the nodes if one was removed for good"
+                "{count} of {all} replicas have acknowledged the last write of this node; attach all replicas, \
+                 or restart the nodes if a replica was removed for good"
             ),
             Outcome::Failed(code) => {
                 format!(
@@ -139,7 +142,7 @@ impl Proofs {
         })
     }
 
-    /// Returns whether a proof covers an answer of this moment.
+    /// Returns whether a proof covers the answer to a question that the node sent at `asked`.
     fn is_young(&self, proof: Proof, asked: Moment) -> bool {
         asked.since(proof.asked) <= self.max_lag
     }
@@ -156,7 +159,7 @@ mod tests {
         Moment::at(millis)
     }
 
-    /// Proofs with one of [`SERVER`] that was asked for at 500 ms.
+    /// Returns the state with a proof of [`SERVER`] from 500 ms.
     fn proved() -> Proofs {
         let mut proofs = Proofs::new(MAX_LAG);
         assert!(proofs.acknowledged(SERVER, at(500), 1));

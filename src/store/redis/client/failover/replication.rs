@@ -1,23 +1,23 @@
-//! The replicas of a primary, and the count of them that it demands.
+//! The number of a primary's replicas, and the number that the primary demands.
 
 use redis::{Cmd, Value};
 
 use crate::store::redis::client::answer::{CommandError, Reply, decimal, property};
 
-/// The setting by which a server demands replicas.
+/// The server's setting for the number of replicas that it demands for a write.
 pub(crate) const DEMANDED: &str = "min-replicas-to-write";
 
-/// The count of a primary's replicas, and the count that it demands for a write.
+/// The number of a primary's replicas, and the number that the primary demands for a write.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Replication {
-    /// `None` without the right to `INFO`.
+    /// `None` if the user has no right to `INFO`.
     pub(crate) connected: Option<u64>,
-    /// `min-replicas-to-write`; `None` without the right to `CONFIG GET`.
+    /// `min-replicas-to-write`; `None` if the server refuses `CONFIG GET`.
     pub(crate) demanded: Option<u64>,
 }
 
 impl Replication {
-    /// Returns the reason why the declared `max_lag` is no bound.
+    /// Returns the reason why the declared `max_lag` is no bound; `None` if it is one.
     pub(crate) fn voids(self) -> Option<String> {
         let Some(connected) = self.connected else {
             return Some("the number of the server's replicas is unknown; grant the user `INFO`".to_owned());
@@ -30,13 +30,13 @@ impl Replication {
     }
 }
 
-/// Returns the count of connected replicas, from `INFO replication`.
+/// Returns the number of connected replicas, from `INFO replication`.
 pub(crate) fn connected(replication: &str) -> Option<u64> {
     decimal(property(replication, "connected_slaves")?.as_bytes())
 }
 
-/// Returns the count of replicas that follow the server, from `INFO replication`. A replica that
-/// still loads its first copy does not.
+/// Returns the number of replicas that follow the server, from `INFO replication`. Leaves out
+/// replicas that still load their first copy of the data.
 pub(crate) fn online(replication: &str) -> u64 {
     let is_replica = |line: &&str| {
         let name = line.split_once(':').and_then(|(name, _)| name.strip_prefix("slave"));

@@ -1,10 +1,11 @@
 //! The votes of the sentinels, and the primary on which a majority of them agrees.
 //!
-//! No I/O and no clock: [`watch`](super::watch) asks, and gives each question its moment.
+//! This module does no I/O and reads no clock. [`watch`](super::watch) asks the sentinels, and
+//! passes the moment of each question.
 //!
 //! Two majorities have a sentinel in common. So once a majority names a new primary, each majority
-//! for the old one includes an older answer. That majority ends when this answer is `patience` old.
-//! This requires that no sentinel forgets: none may name an earlier epoch again.
+//! for the old primary includes an outdated answer. The old majority ends when that answer is
+//! `patience` old. The argument requires that no sentinel names an earlier epoch again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,45 +18,45 @@ use crate::store::redis::client::{
     answer::Moment,
 };
 
-/// The highest count of sentinels that a node remembers. No deployment has more.
+/// The maximum number of sentinels whose answers a node stores. No deployment has more.
 const MOST: usize = 64;
 
 /// The answer of one sentinel.
 #[derive(Clone, Debug)]
 pub(crate) struct Vote {
-    /// The moment at which this node asked for it.
+    /// The moment at which this node asked the sentinel.
     pub(crate) asked: Moment,
-    /// The primary that it names.
+    /// The primary that the sentinel names.
     pub(crate) address: Address,
     /// The configuration epoch of that primary.
     pub(crate) epoch: u64,
-    /// The count of other sentinels that it knows.
+    /// The number of other sentinels that the sentinel reports.
     pub(crate) others: u64,
 }
 
-/// The latest answer of one sentinel, and the highest epoch of earlier ones.
+/// The latest answer of one sentinel, and the highest epoch of all its answers.
 #[derive(Debug)]
 struct Sentinel {
-    /// `None` if it was forgotten.
+    /// The latest answer; `None` after [`Votes::forget`].
     vote: Option<Vote>,
-    /// The highest epoch that it has ever named.
+    /// The highest epoch that the sentinel has ever named.
     highest: u64,
     others: u64,
-    /// True if it was part of a majority, or was known at the first one.
+    /// True if the sentinel was part of a majority, or had answered before the first majority.
     is_established: bool,
 }
 
-/// The latest answer of each sentinel, told apart by their ids.
+/// The latest answer of each sentinel, by the sentinel's id.
 #[derive(Debug)]
 pub(crate) struct Votes {
     patience: Duration,
-    /// Counts how often a majority of unknown sentinels has replaced all known ones.
+    /// The number of times that a majority of unknown sentinels has replaced all known ones.
     era: u64,
-    /// The count of sentinels that the application named. Fewer never count, even if a sentinel
-    /// that has just started reports fewer.
+    /// The number of sentinels that the application named. The total is never lower, even if a
+    /// sentinel that has just started reports fewer.
     named: u64,
     sentinels: HashMap<String, Sentinel>,
-    /// A vote that was requested before this moment does not count.
+    /// The node ignores votes that it requested before this moment.
     not_before: Option<Moment>,
 }
 
@@ -68,7 +69,7 @@ impl Votes {
         Self { patience, era: 0, named, sentinels: HashMap::new(), not_before: None }
     }
 
-    /// Notes the answer of a sentinel.
+    /// Records the answer of a sentinel.
     pub(crate) fn record(&mut self, id: &str, vote: Vote, now: Moment) {
         if self.not_before.is_some_and(|moment| vote.asked < moment) {
             return;
@@ -91,8 +92,8 @@ impl Votes {
         self.sentinels.values_mut().for_each(|sentinel| sentinel.vote = None);
     }
 
-    /// Returns whether a majority names this primary now, or names another one; `None` if there is
-    /// no majority.
+    /// Returns true if a majority now names the primary of `agreement`, and false if a majority
+    /// names another primary. Returns `None` if there is no majority.
     pub(crate) fn names(&self, agreement: &Agreement, now: Moment) -> Option<bool> {
         let (address, epoch, _) = self.majority(now)?;
         Some(self.era == agreement.era && epoch == agreement.epoch && *address == agreement.address)
@@ -115,7 +116,7 @@ impl Votes {
         );
         for ((host, port), epoch, party) in self.parties(|_| true, now) {
             let names = if party.len() == 1 { "names" } else { "name" };
-            // Writing to a text does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(text, "; {} {names} {host}:{port} of epoch {epoch}", party.len());
         }
         let floor = self.floor();
@@ -126,30 +127,32 @@ impl Votes {
         text
     }
 
-    /// Returns the count of sentinels: the highest that one of them reports, itself included, or
-    /// that of the application if it is higher.
+    /// Returns the number of sentinels. It is the higher of two numbers: the most that any sentinel
+    /// reports, itself included, and the number that the application named.
     fn total(&self) -> u64 {
         let reported = self.sentinels.values().map(|sentinel| sentinel.others.saturating_add(1)).max();
         reported.unwrap_or(0).max(self.named)
     }
 
-    /// Returns the count of a majority.
+    /// Returns the number of sentinels that make a majority.
     fn needed(&self) -> u64 {
         self.total() / 2 + 1
     }
 
-    /// Returns the highest epoch. No majority with a lower one is believed.
+    /// Returns the highest epoch that any sentinel has named. The node believes no majority with a
+    /// lower epoch.
     fn floor(&self) -> u64 {
         self.sentinels.values().map(|sentinel| sentinel.highest).max().unwrap_or(0)
     }
 
-    /// Returns the votes within patience.
+    /// Returns the votes that are at most `patience` old.
     fn fresh(&self, now: Moment) -> impl Iterator<Item = (&str, &Vote)> {
         let votes = self.sentinels.iter().filter_map(|(id, sentinel)| Some((id.as_str(), sentinel.vote.as_ref()?)));
         votes.filter(move |(_, vote)| now.since(vote.asked) <= self.patience)
     }
 
-    /// Groups the sentinels for which `counts` holds by the primary and epoch that they name.
+    /// Groups sentinels by the primary and epoch that they name. Leaves out those without a fresh
+    /// vote, and those for which `counts` returns false.
     fn parties(&self, counts: impl Fn(&Sentinel) -> bool, now: Moment) -> Vec<Party<'_>> {
         let mut parties: Vec<Party<'_>> = Vec::new();
         for (id, vote) in self.fresh(now) {
@@ -170,8 +173,8 @@ impl Votes {
         u64::try_from(sentinels).unwrap_or(u64::MAX) >= self.needed()
     }
 
-    /// Returns the group that is a majority. Once sentinels are known, unknown ones do not count,
-    /// because a new one names the primary of its configuration.
+    /// Returns the group that is a majority. After the first majority, the method counts only
+    /// established sentinels, because a new one may name an old primary from its configuration.
     fn majority(&self, now: Moment) -> Option<Party<'_>> {
         let floor = self.floor();
         let is_first = self.is_first();
@@ -185,9 +188,9 @@ impl Votes {
         self.sentinels.values().all(|sentinel| !sentinel.is_established)
     }
 
-    /// Establishes the sentinels that agree with a majority. If the established ones have no
-    /// majority and a majority of others agrees, the sentinels were replaced. All former ones are
-    /// then forgotten, with their epochs.
+    /// Marks the sentinels of a majority as established. If only unknown sentinels have a majority,
+    /// an operator has replaced the sentinels. The method then removes all established ones, with
+    /// their epochs, and begins a new era.
     fn settle(&mut self, now: Moment) {
         let is_first = self.is_first();
         if let Some((_, _, party)) = self.majority(now) {
@@ -205,7 +208,7 @@ impl Votes {
         self.era = self.era.saturating_add(1);
     }
 
-    /// Forgets the sentinel with the oldest vote, if there are too many.
+    /// Removes the sentinel with the oldest vote if `id` is new and the table is full.
     fn make_room(&mut self, id: &str) {
         if self.sentinels.len() < MOST || self.sentinels.contains_key(id) {
             return;
@@ -248,7 +251,7 @@ mod tests {
         votes.primary(Moment::at(now)).map(|agreement| agreement.address.1)
     }
 
-    /// Three sentinels that name the primary 1 of epoch 1.
+    /// Returns the votes of three sentinels that name the primary 1 of epoch 1.
     fn three() -> Votes {
         let mut votes = Votes::new(PATIENCE, 1);
         record_all(&mut votes, &["a", "b", "c"], 1, 1, 1000);
@@ -306,7 +309,7 @@ mod tests {
         assert!(!votes.names(&votes_of(1, 1), Moment::at(1100)).unwrap_or(false));
         record(&mut votes, "b", 2, 2, 1200);
         assert_eq!(port(&votes, 1200), Some(2));
-        // They have forgotten.
+        // The sentinels have lost their state.
         record(&mut votes, "b", 1, 1, 1300);
         record(&mut votes, "c", 1, 1, 1300);
         record(&mut votes, "a", 1, 1, 1300);
@@ -389,7 +392,7 @@ mod tests {
         let mut votes = three();
         record(&mut votes, "x", 2, 0, 1100);
         record(&mut votes, "y", 2, 0, 1100);
-        // The old majority still stands.
+        // The old majority is still valid.
         assert_eq!(port(&votes, 1100), Some(1));
         assert_eq!(votes.primary(Moment::at(1100)).unwrap().era, 0);
     }
@@ -426,8 +429,8 @@ mod tests {
         assert_eq!(votes.sentinels.len(), MOST);
     }
 
-    /// One question of a node to a sentinel: when it was asked, when the sentinel answered, when
-    /// the answer came.
+    /// One question of a node to a sentinel. The times are those of the question, of the sentinel's
+    /// answer, and of the answer's arrival.
     #[derive(Clone, Debug)]
     struct Asking {
         sentinel: usize,
@@ -443,8 +446,8 @@ mod tests {
         proptest::collection::vec(one, 1..80)
     }
 
-    /// Returns the votes that a node has at a moment. Each sentinel goes over to the new primary at
-    /// its moment in `switched`.
+    /// Returns the votes that a node has at `now`. Each sentinel names the new primary from its
+    /// moment in `switched` on.
     fn known(askings: &[Asking], switched: &[u64], now: u64) -> Votes {
         let mut came: Vec<_> = askings.iter().filter(|asking| asking.came <= now).collect();
         came.sort_by_key(|asking| asking.came);
@@ -459,8 +462,8 @@ mod tests {
     }
 
     proptest! {
-        /// The bound: once any node goes by the new primary, none goes by the old one longer than
-        /// patience.
+        /// The bound: once any node believes the new primary, no node believes the old primary for
+        /// longer than `patience`.
         #[test]
         fn no_node_goes_by_the_old_primary_longer_than_patience_after_another_goes_by_the_new(
             switched in proptest::collection::vec(0..20_000_u64, 3..6),
@@ -474,7 +477,7 @@ mod tests {
             }
         }
 
-        /// Each primary that is believed was named by a majority within patience.
+        /// A majority has named each primary that a node believes, within `patience`.
         #[test]
         fn what_is_believed_was_named_by_a_majority(
             switched in proptest::collection::vec(0..20_000_u64, 3),

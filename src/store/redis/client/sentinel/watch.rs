@@ -1,9 +1,10 @@
-//! The watch over the sentinels: asks each for the primary, each second and at every change.
+//! The watch over the sentinels. It asks each sentinel for the primary, about once a second or
+//! more often, and at every change.
 //!
-//! Each sentinel has a task of its own, so that a hanging sentinel delays no other. A task asks
-//! over one connection, and listens for `+switch-master` over another. Such a message only makes
-//! all tasks ask at once. The application names some sentinels; their answers name the others. All
-//! tasks belong to the [`SentinelWatch`] and end with it.
+//! Each sentinel has a separate task, so a sentinel that hangs delays no other. A task asks over
+//! one connection, and listens for `+switch-master` over another. That message only makes all tasks
+//! ask immediately. The application names some sentinels, and their answers name the others. All
+//! tasks end when the [`SentinelWatch`] is dropped.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -34,20 +35,21 @@ use crate::{
 
 /// The longest time between two questions to a sentinel.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
-/// The pause after a failure doubles up to a second.
+/// The pause after the first failure. Each further failure doubles the pause, up to a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// Changes within this time lead to one question.
+/// The shortest time between two questions. All changes within this time cause one question.
 const SPACING: Duration = Duration::from_millis(20);
-/// A sentinel that the application did not name is dropped after this time without an answer.
+/// The time without an answer after which the watch drops a sentinel that the application did not
+/// name.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
-/// The highest count of sentinels that are asked. No deployment has more.
+/// The maximum number of sentinels that the watch asks. No deployment has more.
 const MOST: usize = 32;
 /// The longest wait for an answer. A later one is too old to be of use.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// The interval at which a lost or found majority is logged.
+/// The interval at which the watch checks if there is a majority, and logs a change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Asks the sentinels of one store for as long as it lives.
+/// The owner of the tasks that ask the sentinels of one store. Dropping the owner ends the tasks.
 pub(crate) struct SentinelWatch {
     shared: Arc<Shared>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -63,11 +65,11 @@ struct Shared {
     wait: Duration,
     interval: Duration,
     votes: Mutex<Votes>,
-    /// The reasons why sentinels do not answer.
+    /// The latest error of each sentinel that does not answer.
     troubles: Mutex<BTreeMap<Address, String>>,
-    /// Makes all tasks ask at once.
+    /// A signal that makes all tasks ask immediately.
     poke: watch::Sender<u64>,
-    /// Counts the answers.
+    /// The number of answers so far.
     answers: watch::Sender<u64>,
 }
 
@@ -96,8 +98,8 @@ impl SentinelWatch {
         Self { shared: Arc::new(shared), task: Mutex::new(None) }
     }
 
-    /// Returns the primary that a majority names. Waits for the answers no longer than a sentinel
-    /// may take. To be called inside a Tokio runtime, on which the tasks then run.
+    /// Returns the primary that a majority names. Waits at most for the time limit of one answer.
+    /// The caller must be inside a Tokio runtime, on which the tasks then run.
     pub(crate) async fn primary(&self) -> Result<Agreement, CommandError> {
         self.start();
         let mut answers = self.shared.answers.subscribe();
@@ -109,22 +111,22 @@ impl SentinelWatch {
                 answers.changed().await.ok()?;
             }
         };
-        // `changed` cannot fail: the sender lives as long as this.
+        // `changed` cannot fail, because `self` owns the sender.
         timeout(self.shared.wait, asked).await.ok().flatten().ok_or_else(|| self.shared.disagreement())
     }
 
-    /// Judges an answer of the primary on which the sentinels once agreed.
+    /// Judges an answer of the primary that the sentinels named when the connection was made.
     ///
     /// # Errors
     ///
-    /// No majority names this primary any more. If a majority names another one, the connection is
-    /// to be dropped.
+    /// No majority names this primary any more. If a majority names another primary, the store must
+    /// drop the connection.
     pub(crate) fn confirm(&self, agreement: &Agreement) -> Result<(), CommandError> {
         let names = self.shared.votes().names(agreement, Moment::now());
         match names {
             Some(true) => Ok(()),
             Some(false) => {
-                let text = "the sentinels name another primary than the one that answered";
+                let text = "the sentinels name a primary other than the server that answered";
                 Err(CommandError::new(StoreErrorKind::Unavailable, true, text))
             }
             None => {
@@ -135,12 +137,12 @@ impl SentinelWatch {
         }
     }
 
-    /// Returns whether a majority names another primary.
+    /// Returns whether a majority names a primary other than that of `agreement`.
     pub(crate) fn names_another(&self, agreement: &Agreement) -> bool {
         self.shared.votes().names(agreement, Moment::now()) == Some(false)
     }
 
-    /// Forgets the answers of the sentinels, and asks them.
+    /// Forgets the answers of the sentinels, and asks all sentinels again.
     pub(crate) fn suspect(&self) {
         self.shared.votes().forget(Moment::now());
         self.shared.poke();
@@ -152,7 +154,7 @@ impl SentinelWatch {
         (!is_agreed).then(|| self.shared.explain())
     }
 
-    /// Starts the tasks if they do not run. They end with the runtime that started them.
+    /// Starts the tasks if they do not run. The tasks end with the runtime that started them.
     fn start(&self) {
         let mut task = lock(&self.task);
         if task.as_ref().is_none_or(JoinHandle::is_finished)
@@ -172,7 +174,7 @@ impl Drop for SentinelWatch {
 }
 
 impl fmt::Debug for SentinelWatch {
-    /// Formats it without URL and password.
+    /// Formats the watch without URL and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SentinelWatch").field("master", &self.shared.master).finish_non_exhaustive()
     }
@@ -198,13 +200,14 @@ impl Shared {
     fn explain(&self) -> String {
         let mut text = self.votes().explain(Moment::now());
         for ((host, port), trouble) in lock(&self.troubles).iter().take(MOST) {
-            // Writing to a text does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(text, "; {host}:{port}: {trouble}");
         }
         text
     }
 
-    /// Returns the settings for another sentinel, with credentials and TLS of the first named one.
+    /// Returns the settings for a sentinel that the application did not name. Credentials and TLS
+    /// are those of the first named sentinel.
     fn info_of(&self, (host, port): &Address) -> Option<ConnectionInfo> {
         self.named.first().map(|named| address::at(named, host.clone(), *port))
     }
@@ -218,7 +221,7 @@ impl Shared {
         pipeline
     }
 
-    /// Notes an answer, and returns the other sentinels that it names.
+    /// Records a sentinel's answer, and returns the other sentinels that the answer names.
     fn learn(&self, asked: Moment, values: Vec<Value>) -> Result<Vec<Address>, CommandError> {
         let (id, vote, others) = answer(asked, values)?;
         self.votes().record(&id, vote, Moment::now());
@@ -255,7 +258,7 @@ fn address(properties: &BTreeMap<String, String>) -> Option<Address> {
     Some((properties.get("ip").filter(|host| !host.is_empty())?.clone(), port))
 }
 
-/// Reads names and values, one after the other.
+/// Reads an array of names, each followed by its value.
 fn properties(value: Value) -> Result<BTreeMap<String, String>, CommandError> {
     let (mut reply, mut properties) = (Reply::of(value)?, BTreeMap::new());
     while !reply.is_empty() {
@@ -266,7 +269,7 @@ fn properties(value: Value) -> Result<BTreeMap<String, String>, CommandError> {
 
 /// Runs a task for each sentinel, and logs when a majority is lost or found.
 async fn ask_all(shared: Arc<Shared>) {
-    // The sender stays here, so that the channel never closes.
+    // This function keeps a sender, so that the channel never closes.
     let (found, mut queue) = mpsc::channel::<Address>(MOST);
     let (mut tasks, mut asked) = (JoinSet::new(), HashSet::new());
     for info in &shared.named {
@@ -278,7 +281,7 @@ async fn ask_all(shared: Arc<Shared>) {
     }
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // A missing majority at the start needs no log line: connecting fails with the reason.
+    // A missing majority at the start needs no log line, because connecting fails with the reason.
     let mut is_agreed = true;
     loop {
         tokio::select! {
@@ -312,7 +315,7 @@ fn log_change(shared: &Shared, was_agreed: bool) -> bool {
     is_agreed
 }
 
-/// Asks one sentinel until it is dropped. Returns its address.
+/// Asks one sentinel until the watch drops that sentinel. Returns the sentinel's address.
 async fn ask_one(
     shared: Arc<Shared>,
     info: ConnectionInfo,
@@ -332,15 +335,15 @@ async fn ask_one(
         if last_answer > begun {
             pause = SHORTEST_PAUSE;
         }
-        // A change ends the pause early. `SPACING` limits how often an absent sentinel is then
-        // asked.
+        // A change ends the pause early. `SPACING` limits how often the task then asks an absent
+        // sentinel.
         let _ = timeout(jittered(pause), poked.changed()).await;
         sleep(SPACING).await;
         pause = pause.saturating_mul(2).min(LONGEST_INTERVAL);
     }
 }
 
-/// Connects to a sentinel and asks it until that fails.
+/// Connects to a sentinel and asks it repeatedly. Returns the first error.
 async fn converse(
     shared: &Arc<Shared>,
     info: &ConnectionInfo,
@@ -352,7 +355,7 @@ async fn converse(
         Ok(client) => client,
         Err(error) => return error.into(),
     };
-    // `listen` only makes all tasks ask sooner, and ends with `ask`.
+    // `listen` only makes all tasks ask sooner. It ends when `ask` ends.
     tokio::select! {
         asked = ask(shared, &client, address, found, last_answer) => match asked {
             Err(error) => error,
@@ -362,7 +365,8 @@ async fn converse(
     }
 }
 
-/// Asks a sentinel over a new connection, each interval and at every change, until that fails.
+/// Asks a sentinel over a new connection, at each interval and at every change. Returns the first
+/// error.
 async fn ask(
     shared: &Shared,
     client: &Client,
