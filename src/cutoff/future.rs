@@ -41,10 +41,12 @@ use crate::jwt::{Claims, NoClaims};
 ///                 let _ = socket.send(Message::Close(Some(frame))).await;
 ///                 return;
 ///             }
-///             message = socket.recv() => match message {
-///                 Some(Ok(message)) if socket.send(message).await.is_ok() => {}
-///                 _ => return,
-///             },
+///             message = socket.recv() => {
+///                 let Some(Ok(message)) = message else { return };
+///                 if socket.send(message).await.is_err() {
+///                     return;
+///                 }
+///             }
 ///         }
 ///     }
 /// }
@@ -70,7 +72,6 @@ impl<C> Cutoff<C> {
     }
 
     /// Starts a watch over the token of these claims. Returns `None` if no service verified them.
-    #[cfg(feature = "axum")]
     pub(crate) fn of(claims: &Claims<C>) -> Option<Self>
     where
         C: Send + Sync + 'static,

@@ -106,6 +106,11 @@ impl Stream {
         self.proved.load(Ordering::Acquire)
     }
 
+    /// Lowers the first proof of a new stream to this time.
+    pub(super) fn prove_no_later(&self, at: u64) {
+        self.proved.fetch_min(at, Ordering::AcqRel);
+    }
+
     pub(super) fn prove(&self, at: u64) {
         self.proved.fetch_max(at, Ordering::AcqRel);
     }

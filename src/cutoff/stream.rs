@@ -48,10 +48,10 @@ impl OpenStream {
         let Some(stream) = core.stream(names, at_expiry, since) else { return Self::ended(CutoffCause::Unconfirmed) };
         core.follow_if_lazy();
         watcher::start(core);
-        let is_first = core.registry.register(&stream, |stream| {
-            core.look(stream);
-        });
+        let is_first = core.registry.register(&stream, |stream| core.look_at_new(stream));
         core.has_new.store(true, Ordering::Release);
+        // The watcher may have ended since, and has then cut only the streams that it found.
+        watcher::start(core);
         if is_first {
             core.bell.notify_one();
         }

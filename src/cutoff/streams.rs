@@ -227,7 +227,24 @@ impl Core {
         self.look_with(stream, None)
     }
 
-    /// Does the same. `subject` is the stream's subject, if the caller has a value of it.
+    /// Looks at a new stream in the deny set, and corrects its first proof.
+    ///
+    /// A node with a lease may have admitted the token by its copy of the log. Then it knows the
+    /// token as alive only up to the time of that copy. Without a lease the store was asked, mostly
+    /// just now.
+    pub(super) fn look_at_new(&self, stream: &Stream) {
+        let replica = self.followed.get().map(|followed| &followed.replica).filter(|replica| replica.decides());
+        // The time before the look: see `Bucket::known`.
+        let known = replica.and_then(|replica| stream.buckets().map(|bucket| replica.known(bucket).0).min());
+        let is_leased = replica.is_some_and(|replica| stream.buckets().all(|bucket| replica.is_leased(bucket)));
+        if let (true, Some(known)) = (self.look(stream), known) {
+            let oldest = self.now().saturating_sub(self.pace.longest_wait());
+            stream.prove_no_later(if is_leased { known } else { known.max(oldest) });
+        }
+    }
+
+    /// Does the same as [`look`](Self::look). `subject` is the stream's subject, if the caller has
+    /// a value of it.
     fn look_with(&self, stream: &Stream, subject: Option<&Subject>) -> bool {
         match self.look_at(&stream.ids, stream.buckets().next(), subject) {
             Some((true, _)) => {

@@ -27,9 +27,13 @@ impl Ticket {
         }
     }
 
-    /// Returns the time by the clock of the streams, in nanoseconds.
+    /// Returns the time by the clock of the streams, in nanoseconds. Starts the replica that only
+    /// streams need, so that a later [`refusal`](Self::refusal) can find a revocation.
     pub(crate) fn now(&self) -> u64 {
-        self.streams().map_or(0, |streams| streams.core().now())
+        self.streams().map_or(0, |streams| {
+            streams.core().follow_if_lazy();
+            streams.core().now()
+        })
     }
 
     /// Returns an error if this node's deny set refuses the token now. Does no I/O.

@@ -80,8 +80,15 @@ impl Drop for EndGuard {
     }
 }
 
-/// A stream, the time before the question about it, and the verdict.
-type Answer = (Arc<Stream>, u64, Option<Verdict>);
+/// The answer to a question.
+struct Answer {
+    stream: Arc<Stream>,
+    /// The time before the question.
+    began: u64,
+    /// The question followed a revocation.
+    is_urgent: bool,
+    verdict: Option<Verdict>,
+}
 
 struct Watcher {
     /// Weak, so that the watcher does not keep the service alive.
@@ -233,14 +240,14 @@ impl Watcher {
                 stream.is_asked.store(false, Ordering::Release);
                 continue;
             }
-            stream.is_urgent.store(false, Ordering::Release);
+            let is_urgent = stream.is_urgent.swap(false, Ordering::AcqRel);
             let began = core.now();
             let question = core.question(&stream);
-            self.questions.push(question.map(move |verdict| (stream, began, verdict)).boxed());
+            self.questions.push(question.map(move |verdict| Answer { stream, began, is_urgent, verdict }).boxed());
         }
     }
 
-    fn settle(&mut self, core: &Core, (stream, began, verdict): Answer) {
+    fn settle(&mut self, core: &Core, Answer { stream, began, is_urgent, verdict }: Answer) {
         stream.is_asked.store(false, Ordering::Release);
         match verdict {
             Some(Verdict::Alive(at, server)) => {
@@ -257,6 +264,10 @@ impl Watcher {
             None => {
                 self.failures = self.failures.saturating_add(1);
                 self.has_uncovered = true;
+                // A revocation made the question urgent, and the next tick repeats it.
+                if is_urgent {
+                    stream.is_urgent.store(true, Ordering::Release);
+                }
             }
         }
         let is_urgent = stream.is_urgent.load(Ordering::Acquire);

@@ -471,6 +471,11 @@ impl<C> Claims<C> {
         &mut self.notes
     }
 
+    /// Returns true if this service verified the claims.
+    pub(crate) fn is_verified_by(&self, verifier: &Verifier) -> bool {
+        self.shared.verifier.get().is_some_and(|own| Arc::ptr_eq(own, verifier))
+    }
+
     /// Returns a word in which the code that checks these claims at every use can cache a result.
     /// It starts at 0, and all clones share it. This module never reads it.
     ///

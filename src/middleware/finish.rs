@@ -31,13 +31,14 @@ pub(super) struct Finisher {
 }
 
 impl Finisher {
-    pub(super) fn new<B, C>(request: &Request<B>, config: &Config<C>) -> Self {
+    /// `outer` are the claims of an outer layer.
+    pub(super) fn new<B, C>(request: &Request<B>, config: &Config<C>, outer: Option<&Claims<C>>) -> Self {
         Self {
             responder: config.responder.clone(),
             form: Form::of(request),
             is_private: false,
             cutoff: config.cutoff,
-            upgrade: Upgrade::of(request, config),
+            upgrade: Upgrade::of(request, config, outer),
             watch: Watch::OFF,
         }
     }
@@ -98,7 +99,7 @@ impl Finisher {
             upgrade.finish(response, watch.is_on());
         }
         if watch.is_on() {
-            let framing = self.form.framing(response.headers());
+            let framing = Form::framing(response.headers());
             response.body_mut().set_watch(watch.framed(framing));
         }
     }

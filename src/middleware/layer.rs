@@ -72,8 +72,8 @@ impl<C> AuthLayer<C> {
     /// routes, for example those that change a password. An `age` of that bound or longer changes
     /// nothing, and neither does any under `Consistency::Strong` or `TokenPolicy::Stateless`. An
     /// `age` of zero is [`strong`](Self::strong). A node reads the log at each
-    /// [`poll_interval`](crate::tokens::TokenServiceBuilder::poll_interval), so with a shorter `age`
-    /// most requests ask the store.
+    /// [`poll_interval`](crate::tokens::TokenServiceBuilder::poll_interval), so with a shorter
+    /// `age` most requests ask the store.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -25,6 +25,8 @@ pub(super) struct Messages {
     prefix: u8,
     /// The length so far, and then the count of the data's bytes that are left.
     left: u32,
+    /// The body has had its trailers (gRPC-Web). Nothing may follow them.
+    have_ended: bool,
 }
 
 impl Messages {
@@ -33,10 +35,16 @@ impl Messages {
         self.prefix == 0
     }
 
+    /// Returns true after the trailers of gRPC-Web.
+    pub(super) fn have_ended(self) -> bool {
+        self.have_ended
+    }
+
     /// Notes bytes that were sent.
     pub(super) fn pass(&mut self, mut data: &[u8]) {
         while let Some((&byte, rest)) = data.split_first() {
             if self.prefix < PREFIX {
+                self.have_ended |= self.prefix == 0 && byte & TRAILERS != 0;
                 // The first byte is the flag. The next four are the length, most significant first.
                 self.left = if self.prefix == 0 { 0 } else { self.left << 8 | u32::from(byte) };
                 self.prefix += 1;

@@ -102,16 +102,16 @@ impl Form {
         Self { is_safe: method.is_safe(), is_head: method == Method::HEAD, protocol, is_endpoint: false }
     }
 
-    /// Returns the units in which the body of the inner service's response is sent.
-    pub(super) fn framing(self, response: &HeaderMap) -> Framing {
-        match self.protocol {
-            Protocol::Http => Framing::Bytes,
+    /// Returns the units in which the body of a response is sent. A handler may answer a gRPC
+    /// request with another type of body.
+    pub(super) fn framing(response: &HeaderMap) -> Framing {
+        let media = response.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        match Protocol::of(response) {
+            // Its encoding is base64, whose groups a frame could break.
+            Protocol::GrpcWeb if media.starts_with(b"application/grpc-web-text") => Framing::Bytes,
+            Protocol::GrpcWeb => Framing::GrpcWeb(Messages::default()),
             Protocol::Grpc => Framing::Grpc(Messages::default()),
-            // The other encoding of gRPC-Web is base64, whose groups a frame could break.
-            Protocol::GrpcWeb => match response.get(CONTENT_TYPE).map(HeaderValue::as_bytes) {
-                Some(media) if media.starts_with(b"application/grpc-web-text") => Framing::Bytes,
-                _ => Framing::GrpcWeb(Messages::default()),
-            },
+            Protocol::Http => Framing::Bytes,
         }
     }
 

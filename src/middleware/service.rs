@@ -65,9 +65,9 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &*self.config;
-        let mut finisher = Finisher::new(&request, config);
         // Claims come from this layer or from nowhere.
-        request.extensions_mut().remove::<Claims<C>>();
+        let outer = request.extensions_mut().remove::<Claims<C>>();
+        let mut finisher = Finisher::new(&request, config, outer.as_ref());
         request.extensions_mut().remove::<Unauthenticated>();
         credentials::mark_sensitive(request.headers_mut());
         if let Some(locations) = &config.locations {

@@ -11,6 +11,7 @@ use http::{
 };
 
 use super::config::Config;
+use crate::jwt::Claims;
 
 /// The notes about a request for an upgrade.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(super) struct Upgrade {
 impl Upgrade {
     /// Returns the notes about a request, if it asks for an upgrade: by `Upgrade` in HTTP/1.1, and
     /// by an extended CONNECT in HTTP/2 (RFC 8441).
-    pub(super) fn of<B, C>(request: &Request<B>, config: &Config<C>) -> Option<Box<Self>> {
+    pub(super) fn of<B, C>(request: &Request<B>, config: &Config<C>, outer: Option<&Claims<C>>) -> Option<Box<Self>> {
         let is_connect = request.method() == Method::CONNECT;
         if !is_connect && !request.headers().contains_key(UPGRADE) {
             return None;
@@ -37,7 +38,8 @@ impl Upgrade {
         let offered = locations.and_then(|all| all.offered_websocket_protocol(request.headers(), max_token_len));
         let protocol = offered.and_then(|name| HeaderValue::from_str(name).ok());
         Some(Box::new(Self {
-            is_watched: Arc::default(),
+            // A `Cutoff` of the handler sets one flag, for all layers around it.
+            is_watched: outer.and_then(|claims| claims.notes().upgrade.clone()).unwrap_or_default(),
             protocol,
             is_connect,
             is_reported: Arc::clone(&config.is_uncut_upgrade_reported),

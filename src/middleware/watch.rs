@@ -126,6 +126,9 @@ impl Watch {
             (&mut self.framing, frame.data_ref())
         {
             messages.pass(data);
+            if messages.have_ended() {
+                self.stage = Stage::Off;
+            }
         }
         Ok(())
     }

@@ -298,6 +298,11 @@ impl Replica {
         self.bucket(bucket).map_or((0, 0), Bucket::known)
     }
 
+    /// Returns true if this node has a lease of the bucket.
+    pub(crate) fn is_leased(&self, bucket: u32) -> bool {
+        self.bucket(bucket).is_some_and(|bucket| nanos(self.clock.elapsed()) < bucket.lease_end())
+    }
+
     /// Looks at the token of an open stream. The bucket is that of its subject.
     pub(crate) fn look_at_session(&self, bucket: u32, bearer: &Bearer<'_>) -> Look {
         let route = self.session_route(bucket, bearer);

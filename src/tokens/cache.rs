@@ -91,11 +91,14 @@ pub(super) struct VerifiedToken<C> {
     pub(super) route: Option<Route>,
     /// The store's last confirmation that the token is not revoked.
     pub(super) alive: Alive,
+    /// Another service has verified the claims, so their memo is of another replica.
+    pub(super) is_foreign: bool,
 }
 
 impl<C> Clone for VerifiedToken<C> {
     fn clone(&self) -> Self {
-        Self { claims: self.claims.clone(), route: self.route.clone(), alive: self.alive }
+        let Self { claims, route, alive, is_foreign } = self;
+        Self { claims: claims.clone(), route: route.clone(), alive: *alive, is_foreign: *is_foreign }
     }
 }
 

@@ -14,7 +14,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -153,7 +153,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
             // The access tokens of another issuer may have no type.
             let token_type = claims.token_type().unwrap_or(TokenType::Access);
             let (claims, route) = (claims.clone(), self.route(claims)?);
-            let token = VerifiedToken { claims, route, alive: Alive::default() };
+            let is_foreign = !claims.is_verified_by(&self.streams.verifier());
+            let token = VerifiedToken { claims, route, alive: Alive::default(), is_foreign };
             let options = CheckOptions { token_type, freshness: Freshness::AsConfigured };
             self.check_revocation(token, None, false, options)
         };
@@ -198,7 +199,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
             {
                 replica.settle(route, LogStamp::of_text(stamp));
             }
-            let token = VerifiedToken { claims, route, alive: Alive::default() };
+            let token = VerifiedToken { claims, route, alive: Alive::default(), is_foreign: false };
             self.check_revocation(token, key, true, CheckOptions { token_type, freshness })
         };
         verified().unwrap_or_else(|error| AccessCheck::Done(Err(error)))
@@ -283,7 +284,7 @@ impl<C> Checker<C> {
     #[inline]
     fn still_accepts(&self, token: &VerifiedToken<C>, freshness: Freshness) -> bool {
         let (Some(replica), Some(route)) = (&self.replica, &token.route) else { return false };
-        let accepts = || replica.still_accepts(route, token.claims.memo());
+        let accepts = || !token.is_foreign && replica.still_accepts(route, token.claims.memo());
         match freshness {
             Freshness::AsConfigured => accepts(),
             Freshness::Within(age) => replica.look_within(age, route, accepts) == (true, true),
@@ -291,13 +292,15 @@ impl<C> Checker<C> {
     }
 
     fn local_verdict(&self, token: &VerifiedToken<C>, freshness: Freshness) -> Result<LocalVerdict, TokenError> {
-        let VerifiedToken { claims, route, alive } = token;
+        let VerifiedToken { claims, route, alive, is_foreign } = token;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(LocalVerdict::Unknown) };
         if self.still_accepts(token, freshness) {
             return Ok(LocalVerdict::Accepted);
         }
         let bearer = self.bearer(claims)?;
-        let look = || replica.verdict(route, &bearer, *alive, claims.memo());
+        let no_memo = AtomicU64::new(0);
+        let memo = if *is_foreign { &no_memo } else { claims.memo() };
+        let look = || replica.verdict(route, &bearer, *alive, memo);
         let verdict = match freshness {
             Freshness::AsConfigured => look(),
             Freshness::Within(age) => match replica.look_within(age, route, look) {
@@ -389,9 +392,13 @@ impl<C> Checker<C> {
     }
 
     /// Records in the replica that the store has refused an access token. From then on this node
-    /// refuses a revoked token without the store.
+    /// refuses a revoked token without the store. Without a replica, the node asks about the open
+    /// streams of the subject.
     fn record_refusal(&self, token: &VerifiedToken<C>, checked: &Checked) {
         let (Some(replica), Some(route), Ok(bearer)) = (&self.replica, &token.route, bearer(&token.claims)) else {
+            if let SessionState::Revoked { .. } = checked.state {
+                self.streams.revoked_subject(token.claims.subject());
+            }
             return;
         };
         match checked.state {

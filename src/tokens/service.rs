@@ -138,6 +138,42 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         }
     }
 
+    /// Starts a watch over the token of these claims. The future resolves with the cause when the
+    /// token is no longer good: after a revocation of the token, its session or its subject, or if
+    /// the store was away for too long.
+    ///
+    /// Sockets and tasks that outlive their request use it. Pass the claims of the current request.
+    /// The watch begins with this call, and ends when the future is dropped. A revocation resolves
+    /// the future within milliseconds while this node follows the store's log. Whatever fails, the
+    /// future resolves within [`stream_staleness`](super::TokenServiceBuilder::stream_staleness).
+    ///
+    /// The service that verified the claims watches them, even if this is another one. A refresh
+    /// does not resolve the future, because a socket belongs to its session. The expiry of the
+    /// token resolves it only after [`Cutoff::at_expiry`]. So under
+    /// [`Stateless`](super::TokenPolicy::Stateless) the future may stay pending for ever.
+    ///
+    /// Call this inside of a Tokio runtime. Outside of one, no timer wakes the future.
+    ///
+    /// ```
+    /// # use tower_bearer::{Claims, TokenService};
+    /// # async fn message() -> Option<String> { None }
+    /// async fn socket(tokens: TokenService, claims: Claims) {
+    ///     let mut ended = tokens.ended(&claims);
+    ///     loop {
+    ///         tokio::select! {
+    ///             cause = &mut ended => return println!("closed: {cause}"),
+    ///             message = message() => match message {
+    ///                 Some(message) => println!("{message}"),
+    ///                 None => return,
+    ///             },
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn ended(&self, claims: &Claims<C>) -> Cutoff<C> {
+        Cutoff::of(claims).unwrap_or_else(|| Cutoff::new(&self.checker.streams, claims))
+    }
+
     async fn validate(&self, token: &str, expected: TokenType, freshness: Freshness) -> Result<Claims<C>, Error> {
         match self.checker.check(token, expected, freshness) {
             AccessCheck::Done(result) => result,
@@ -172,41 +208,6 @@ impl<C> TokenService<C> {
         C: DeserializeOwned,
     {
         decode_token(token, &self.checker.keyring.load().keys, &self.checker.validation)
-    }
-
-    /// Starts a watch over the token of these claims. The future resolves with the cause when the
-    /// token is no longer good: after a revocation of the token, its session or its subject, or if
-    /// the store was away for too long.
-    ///
-    /// Sockets and tasks that outlive their request use it. Pass the claims of the current request.
-    /// The watch begins with this call, and ends when the future is dropped. A revocation resolves
-    /// the future within milliseconds while this node follows the store's log. Whatever fails, the
-    /// future resolves within [`stream_staleness`](super::TokenServiceBuilder::stream_staleness).
-    ///
-    /// A refresh does not resolve the future, because a socket belongs to its session. The expiry
-    /// of the token resolves it only after [`Cutoff::at_expiry`]. So under
-    /// [`Stateless`](super::TokenPolicy::Stateless) the future may stay pending for ever.
-    ///
-    /// Call this inside of a Tokio runtime. Outside of one, no timer wakes the future.
-    ///
-    /// ```
-    /// # use tower_bearer::{Claims, TokenService};
-    /// # async fn message() -> Option<String> { None }
-    /// async fn socket(tokens: TokenService, claims: Claims) {
-    ///     let mut ended = tokens.ended(&claims);
-    ///     loop {
-    ///         tokio::select! {
-    ///             cause = &mut ended => return println!("closed: {cause}"),
-    ///             message = message() => match message {
-    ///                 Some(message) => println!("{message}"),
-    ///                 None => return,
-    ///             },
-    ///         }
-    ///     }
-    /// }
-    /// ```
-    pub fn ended(&self, claims: &Claims<C>) -> Cutoff<C> {
-        Cutoff::new(&self.checker.streams, claims)
     }
 
     /// Makes a revocation of another node hold on this node, for every request that begins after

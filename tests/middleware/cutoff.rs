@@ -157,7 +157,8 @@ impl Service<Request<()>> for Once {
 
     fn call(&mut self, request: Request<()>) -> Self::Future {
         let mut response = Response::new(self.0.lock().unwrap().take().expect("one call"));
-        if let Some(kind) = request.headers().get("content-type") {
+        let kind = request.headers().get("answer").or(request.headers().get("content-type"));
+        if let Some(kind) = kind {
             response.headers_mut().insert("content-type", kind.clone());
         }
         std::future::ready(Ok(response))
@@ -335,7 +336,7 @@ async fn the_inner_end_comes_before_a_cutoff() {
 }
 
 #[tokio::test]
-async fn a_grpc_body_ends_with_status_16_between_messages_and_by_an_error_within_one() {
+async fn a_grpc_body_ends_by_a_status_between_messages_and_by_an_error_within_one() {
     // A message of two bytes in three frames.
     for (frames, is_between) in [
         (&[][..], true),
@@ -371,6 +372,28 @@ async fn a_grpc_body_ends_with_status_16_between_messages_and_by_an_error_within
             open.assert_over();
         }
     }
+    // A handler may answer a gRPC request with another type.
+    let change = |request: &mut Request<()>| {
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        request.headers_mut().insert("answer", HeaderValue::from_static("text/plain"));
+    };
+    let mut plain = open_with(tokens(), |auth| auth, change).await;
+    plain.assert_waits();
+    plain.revoke().await;
+    assert_eq!(plain.cause().await, CutoffCause::Revoked);
+
+    // Nothing follows the trailers of gRPC-Web.
+    let mut ended = open_grpc("application/grpc-web+proto").await;
+    ended.feed.send("\0\0\0\0\u{1}a");
+    ended.data().await;
+    ended.assert_waits();
+    let trailers = Bytes::from_static(b"\x80\0\0\0\x10grpc-status: 0\r\n");
+    ended.feed.frames.send(Frame::data(trailers)).unwrap();
+    ended.data().await;
+    ended.tokens.revoke_session("42", ended.pair.session_id()).await.unwrap();
+    ended.assert_waits();
+    assert_eq!(ended.streams().await, 0);
+
     let mut text = open_grpc("application/grpc-web-text").await;
     text.assert_waits();
     text.revoke().await;
@@ -460,9 +483,6 @@ async fn the_answer_to_a_long_poll_is_refused_if_its_token_was_revoked_meanwhile
         (Method::GET, 0, false),
     ] {
         let tokens = tokens();
-        // The node follows the log of its store while a stream is open.
-        let mut other = open_with(tokens.clone(), |auth| auth, |_| ()).await;
-        other.assert_waits();
         let pair = log_in(&tokens).await;
         let mut request = request(&pair);
         *request.method_mut() = method.clone();

@@ -318,6 +318,61 @@ async fn without_the_store_streams_are_cut_in_the_second_half_of_their_staleness
     }
 }
 
+/// A lease proves a token only up to the time of the log. A request at the end of a lease must not
+/// start the staleness of its stream anew.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_a_lease_admitted_is_cut_by_the_age_of_the_log() {
+    let clock = TokioClock::new();
+    let store = FaultyStore::new(clock.clone());
+    let builder = builder().clock(clock).store(store.clone()).stream_staleness(S);
+    let tokens = builder.consistency(Consistency::BoundedStaleness(S)).build().unwrap();
+    let pair = tokens.create_token_pair(NewSession::new("1")).await.unwrap();
+    // The node reads the log, and the horizon passes the token.
+    sleep(S).await;
+    claims_of(&tokens, &pair).await;
+    let away = Instant::now();
+    store.answer(Behaviour::Fails(StoreErrorKind::Unavailable));
+    sleep(Duration::from_secs(30)).await;
+    let claims = claims_of(&tokens, &pair).await;
+    let cause = tokens.ended(&claims).await;
+    assert_eq!(cause, CutoffCause::Unconfirmed);
+    assert!(away.elapsed() <= S, "cut {:?} after the last read", away.elapsed());
+}
+
+/// The claims remember a verdict with the version of one replica's data. Another replica may come to
+/// the same version.
+#[tokio::test]
+async fn a_check_of_another_services_claims_does_not_mislead_that_service() {
+    let (store, elsewhere) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
+    let (one, other) = (service(&store, BOUNDED), service(&elsewhere, BOUNDED));
+    // A node decides only about tokens that are newer than its start.
+    let decides = async || {
+        let (pair, claims) = log_in(&one, "1").await;
+        other.check(&claims).await.is_ok().then_some((pair, claims))
+    };
+    let (pair, claims) = eventually("the other service has a lease", decides).await;
+    access(&one, pair.access().as_str()).await.unwrap();
+    one.revoke_session("1", pair.session_id()).await.unwrap();
+    for round in 0..100 {
+        other.check(&claims).await.expect("the other service knows no revocation");
+        assert_revoked(access(&one, pair.access().as_str()).await);
+        // The version of the other replica's data moves on.
+        let (other_pair, _) = log_in(&other, &format!("{round}")).await;
+        other.revoke_session(format!("{round}"), other_pair.session_id()).await.unwrap();
+    }
+}
+
+/// Both services watch the token in the store of the one that verified it.
+#[tokio::test]
+async fn a_stream_of_another_services_claims_is_cut_by_the_store_of_that_service() {
+    let (store, elsewhere) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
+    let (one, other) = (service(&store, BOUNDED), service(&elsewhere, BOUNDED));
+    let (pair, claims) = log_in(&one, "1").await;
+    let mut ended = other.ended(&claims);
+    one.revoke_session("1", pair.session_id()).await.unwrap();
+    assert_eq!(cause_of(&mut ended).await, CutoffCause::Revoked);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_without_a_log_is_asked_twice_in_the_staleness_and_then_missed() {
     let clock = TokioClock::new();
