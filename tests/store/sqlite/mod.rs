@@ -14,8 +14,9 @@ use std::{
 };
 
 use example::SqliteStore;
+use tokio::time::timeout;
 use tower_bearer::{
-    Consistency, NewSession, SessionId, Subject, TokenId, TokenService, TokenType,
+    Consistency, CutoffCause, NewSession, SessionId, Subject, TokenId, TokenService, TokenType,
     error::StoreErrorKind,
     store::{
         OpenSession, SessionStore,
@@ -119,6 +120,27 @@ async fn bounded_staleness_over_a_store_without_a_log_is_a_configuration_error()
     let text = error.to_string();
     for part in ["`sqlite`", "revocation log", "use `Consistency::Strong`"] {
         assert!(text.contains(part), "{part} is not in: {text}");
+    }
+}
+
+/// Without a log, a node learns of another node's revocation by asking about each stream.
+#[tokio::test]
+async fn an_open_stream_is_cut_by_revocations_of_this_node_and_of_another() {
+    let file = File::new();
+    let node = || {
+        let builder = TokenService::builder().issuer("i").audience("a").secret(SECRET).store(file.store());
+        builder.stream_staleness(Duration::from_secs(1)).build().unwrap()
+    };
+    let (here, there) = (node(), node());
+    for revoker in [&here, &there] {
+        let pair = here.create_token_pair(NewSession::new("alice")).await.unwrap();
+        let claims = here.validate_token(pair.access().as_str(), TokenType::Access).await.unwrap();
+        let mut cutoff = here.ended(&claims);
+        // The store confirms the token for longer than the staleness.
+        assert!(timeout(Duration::from_secs(2), &mut cutoff).await.is_err(), "cut without a reason");
+        revoker.revoke_session("alice", pair.session_id()).await.unwrap();
+        let cause = timeout(DEADLINE, cutoff).await.expect("the stream is cut");
+        assert_eq!(cause, CutoffCause::Revoked);
     }
 }
 
