@@ -176,7 +176,7 @@ impl Responder {
         let mut extensions = mem::take(response.extensions_mut());
         let rejection = extensions.remove::<Rejection>();
         let rejection = rejection.unwrap_or_else(|| Rejection::new(RejectionKind::Internal));
-        // Does not log: `Rejection::into_response` has already logged the rejection of a handler. The
+        // Does not log: `Rejection::into_response` has already logged a handler's rejection. The
         // rejection of a long poll is not logged.
         let mut rendered = self.render(rejection, form);
         // Keeps the fields that inner layers added, such as cookies, request ids and CORS.
