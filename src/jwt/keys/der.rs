@@ -1,10 +1,10 @@
-//! Writes the numbers of a JWK as DER (ITU-T X.690), because the backends read DER and no JWK.
+//! Writes the numbers of a JWK as DER (ITU-T X.690), because the backends read DER but not JWK.
 
 use zeroize::Zeroizing;
 
 use super::algorithm::KeyType;
 
-/// DER that may hold a private key.
+/// DER that may contain a private key.
 type Der = Zeroizing<Vec<u8>>;
 
 const INTEGER: u8 = 0x02;
@@ -33,8 +33,8 @@ pub(super) fn rsa_private_key(numbers: [&[u8]; 8]) -> Der {
     element(SEQUENCE, &parts)
 }
 
-/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey`. It includes the public
-/// key, so that the backend compares the halves. Returns `None` if `curve` is no NIST curve.
+/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey`. Includes the public
+/// key, so that the backend compares both halves. Returns `None` if `curve` is no NIST curve.
 pub(super) fn ec_private_key(curve: KeyType, d: &[u8], x: &[u8], y: &[u8]) -> Option<Der> {
     let curve_oid = match curve {
         KeyType::P256 => P256_OID,
