@@ -32,7 +32,7 @@ impl Half {
         }
     }
 
-    /// Returns the error for a text whose encoding is right, but which holds no usable key.
+    /// Returns the error for a text whose encoding is right, but which contains no usable key.
     pub(super) fn unreadable(self, setting: &'static str, algorithm: Algorithm) -> ConfigError {
         let half = self.name();
         let remedy = match (self, algorithm.key_type()) {

@@ -114,7 +114,7 @@ impl<'de> FromMembers<'de> for Payload {
                 other => drop(self.custom.insert(name.to_owned(), other)),
             },
             // `tb_stamp` is opaque here. Any value is accepted: the replica treats text that is no
-            // stamp as the stamp of an entry that it has not read.
+            // stamp as the stamp of an entry that no log contains.
             "tb_stamp" => {
                 self.stamp = Some(match map.next_value::<Value>()? {
                     Value::String(text) => text.into(),
