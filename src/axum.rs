@@ -8,8 +8,8 @@
 //!
 //! The last column is a fault of the application: the route has no [`AuthLayer`](crate::AuthLayer)
 //! with the same claims type. The extractor logs the fault, and never treats the client as
-//! anonymous. The table also applies to [`Cutoff<C>`](Cutoff). It applies to
-//! [`CurrentUser<U>`](CurrentUser) with a
+//! anonymous. The table also applies to [`Cutoff<C>`](Cutoff), and to
+//! [`CurrentUser<U>`](CurrentUser) inside a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
 //!
 //! A handler may return a [`Rejection`]. The layer around the handler then makes the response, with
