@@ -118,8 +118,8 @@ impl<C> AuthLayerBuilder<C> {
     /// The layer marks the inner service's responses `Cache-Control: private`, because shared
     /// caches do not recognize a credential in a cookie.
     ///
-    /// The layer rejects with 400 in the cases of [`allow_query`](Self::allow_query). Its limits
-    /// apply to the cookies of a request.
+    /// The layer rejects with 400 in the cases of [`allow_query`](Self::allow_query). The same
+    /// limits apply to the cookies of a request.
     ///
     /// [`build`](Self::build) rejects a name that no cookie can have.
     pub fn allow_cookie(mut self, name: impl Into<String>) -> Self {
@@ -141,22 +141,22 @@ impl<C> AuthLayerBuilder<C> {
         self.note(outcome)
     }
 
-    /// Also reads tokens from `Sec-WebSocket-Protocol`, as the protocol after the one with this
     /// Also reads tokens from `Sec-WebSocket-Protocol`. The client lists the token directly after
     /// the protocol `name`, usually `bearer`. Off by default. A further call replaces the name.
+    ///
     /// A page in a browser can set no other field of a WebSocket's request:
     ///
     /// ```js
     /// new WebSocket("wss://api.example/ws", ["bearer", token])
     /// ```
     ///
-    /// Browsers fail the connection unless the response names one of the offered protocols. If the
     /// Browsers fail the connection if the response names none of the offered protocols. If the
     /// handler names none, the layer adds `name` to a successful response. The layer rejects with
-    /// 400 in the cases of [`allow_query`](Self::allow_query). Its limits apply to the field.
+    /// 400 in the cases of [`allow_query`](Self::allow_query). The same limits apply to the field.
     ///
     /// Browsers let any site open a WebSocket, but another site does not have the token. So this
     /// location needs no protection from CSRF.
+    ///
     /// [`build`](Self::build) rejects a name that no protocol can have.
     pub fn allow_websocket_protocol(mut self, name: impl Into<String>) -> Self {
         let outcome = self.config.locations.get_or_insert_default().allow_websocket_protocol(name.into());
@@ -213,10 +213,9 @@ impl<C> AuthLayerBuilder<C> {
     /// panics, the layer sends the default response. gRPC responses have no body, and the layer
     /// does not call the hook for them.
     ///
-    /// The hook also makes the responses of layers that use this layer's settings: a
-    /// [`RequireLayer`](super::RequireLayer), a [`CurrentUserLayer`](super::CurrentUserLayer) and
-    /// the [`endpoints`](crate::endpoints). It applies to the extractors, and to each [`Rejection`]
-    /// that a handler returns.
+    /// The hook also gets the rejections of a [`RequireLayer`](super::RequireLayer), a
+    /// [`CurrentUserLayer`](super::CurrentUserLayer) and the [`endpoints`](crate::endpoints) that
+    /// use this layer. It also gets each [`Rejection`] that an extractor or a handler returns.
     ///
     /// Do not send a client more than [`Rejection::kind`]: the cause helps attackers. Keep
     /// `WWW-Authenticate` in a 401 (RFC 9110 section 15.5.2).

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{error::Error, jwt::Claims};
 
-/// The minimum duration of a long poll in nanoseconds, up to the response head. The layer does not
-/// look at the deny set after a shorter request, because the look takes a measurable time.
+/// The time in nanoseconds from which a request without a response head is a long poll. The layer
+/// looks at the deny set only after a long poll, because the look takes a measurable time.
 const LONG_POLL: u64 = 100_000_000;
 
 /// The properties of a request by which the layer finishes the response.
@@ -55,8 +55,8 @@ impl Finisher {
         self.responder.respond(rejection, self.form)
     }
 
-    /// Prepares the watch over the response. Writes the settings of each [`Cutoff`](crate::Cutoff)
-    /// that the handler makes into the claims.
+    /// Prepares the watch over the response. Writes into the claims the settings for each
+    /// [`Cutoff`](crate::Cutoff) that the handler makes.
     pub(super) fn admit<C: Send + Sync + 'static>(&mut self, claims: &mut Claims<C>) {
         let notes = claims.notes_mut();
         notes.cut_at_expiry = self.cutoff.at_expiry;

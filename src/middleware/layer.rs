@@ -132,7 +132,7 @@ impl<C> AuthLayer<C> {
     }
 
     /// Returns a layer that passes on only requests whose token has this scope token. It rejects
-    /// other requests with 403, by the realm and hook of this layer. Put it inside this layer.
+    /// other requests with 403, with the realm and hook of this layer. Put it inside this layer.
     ///
     /// # Errors
     ///

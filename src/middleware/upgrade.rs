@@ -12,12 +12,12 @@ use http::{
 
 use super::config::Config;
 
-/// The data about a request for an upgrade that the layer needs for the response.
+/// The data that the layer needs for the response to an upgrade request.
 #[derive(Debug)]
 pub(super) struct Upgrade {
     /// True once the handler watches the token by a [`Cutoff`](crate::Cutoff).
     is_watched: Arc<AtomicBool>,
-    /// The protocol name before the token in the client's `Sec-WebSocket-Protocol`.
+    /// The protocol name that precedes the token in the client's `Sec-WebSocket-Protocol`.
     protocol: Option<HeaderValue>,
     is_connect: bool,
     /// True once the layer has logged its warning about a connection without a `Cutoff`. All

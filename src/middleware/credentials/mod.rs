@@ -2,8 +2,9 @@
 //! allows them, a query parameter, a cookie, another header or the protocols of a WebSocket.
 //!
 //! The layer reads all allowed locations. A request may contain only one credential (RFC 6750
-//! section 2). The layer rejects a request with several, even if they are the same token. So it
-//! never guesses which credential the client means, and never tries another one after a bad one.
+//! section 2). The layer rejects a request with several credentials, even if they are the same
+//! token. So it never guesses which credential the client means, and never tries a second one after
+//! a bad one.
 
 mod cookie;
 mod credential;

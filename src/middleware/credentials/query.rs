@@ -41,8 +41,8 @@ pub(super) fn strip(uri: &mut Uri, names: &[String]) {
     }
     let target = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), others.join("&")) };
     let mut parts = uri.clone().into_parts();
-    // The shorter query is valid, so no fallback should ever apply. A fallback would remove the
-    // path, so that the credential is removed in any case.
+    // The shorter query is valid, so neither fallback should apply. If one does, the URI loses its
+    // path, but also the credential.
     parts.path_and_query = Some(PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
