@@ -296,7 +296,7 @@ impl<C> fmt::Debug for JwtClaims<C> {
 
 impl<C: Serialize> Serialize for JwtClaims<C> {
     /// Serializes as a JSON object. Fails if the custom claims do not serialize to an object, or
-    /// use a reserved name: no member must occur twice.
+    /// use a reserved name. Otherwise a member could occur twice.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Value::Object(custom) = serde_json::to_value(&self.custom).map_err(ser::Error::custom)? else {
             return Err(ser::Error::custom("the custom claims do not serialize to an object"));

@@ -18,8 +18,8 @@ pub(crate) struct Name<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 pub(crate) trait FromMembers<'de> {
     /// The noun for this type in errors.
     const EXPECTED: &'static str;
-    /// The greatest number of members. A type that is read before the signature is verified needs a
-    /// limit.
+    /// The greatest number of members. A type needs a limit if it is read before the signature is
+    /// verified.
     const MAX_MEMBERS: usize = usize::MAX;
 
     /// Reads the value of the member `name` from `map`. [`read_object`] calls it once per name.

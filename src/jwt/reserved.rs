@@ -65,7 +65,8 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
         self.keep(fields)
     }
 
-    /// JSON writes a variant with content as an object whose only member is the variant's name.
+    /// `serde_json` writes a variant with content as an object with one member, named after the
+    /// variant.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,

@@ -27,13 +27,13 @@ const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
 ///
 /// | rule | default |
 /// |--|--|
-/// | `iss` | not configured: a token with `iss` is another issuer's and is refused |
+/// | `iss` | not configured: a token with `iss` comes from another issuer, and is refused |
 /// | `aud` | not configured: a token with `aud` is refused (RFC 7519 section 4.1.3) |
 /// | leeway | 5 s, for clocks that differ between nodes |
 /// | lifetime (`exp - iat`) of an access token | at most 24 h |
 /// | lifetime of a refresh token | at most 30 days |
 /// | age of an access token | bounded by its lifetime only |
-/// | required claims | `sub`, `exp`, `iat`, `jti`; `type` by [`AccessTyp`] |
+/// | required claims | `sub`, `exp`, `iat`, `jti`; [`AccessTyp`] decides about `type` |
 /// | required if configured | `iss`, `aud` |
 /// | length of a token | at most 8 KiB, three eighths of it for the header |
 /// | header `typ` of an access token | [`AccessTyp::Compatible`] |
@@ -359,9 +359,9 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
 /// Verifies a token of either type without checking its times, and returns its claims. Use it for
 /// revocations and audits.
 ///
-/// Returns [`JwtClaims`] and not [`Claims`], because an expired token must not give access. As
-/// [`NoClaims`](super::NoClaims) or [`RawClaims`] it also reads tokens that no longer fit the
-/// application's claims type:
+/// Returns [`JwtClaims`] and not [`Claims`], because an expired token must not give access. If `C`
+/// is [`NoClaims`](super::NoClaims) or [`RawClaims`], the function also reads tokens that no longer
+/// fit the application's claims type:
 ///
 /// ```
 /// # use std::time::Duration;

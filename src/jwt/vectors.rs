@@ -81,8 +81,8 @@ fn vec_01_wycheproof_json_web_signature_as_compact_jws() {
     assert_eq!(deviated, [346, 347, 350, 351, 367, 370, 372, 373]);
 }
 
-/// The number of signatures of one file that were checked, and of those for which both results are
-/// right.
+/// Two counts of one file: the checked signatures, and the acceptable ones, for which both results
+/// are right.
 #[derive(Debug, Default, PartialEq)]
 struct Count {
     judged: usize,

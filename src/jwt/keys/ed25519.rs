@@ -69,8 +69,8 @@ mod tests {
             bytes[31] ^= 0x80;
             assert!(!is_public_key(&bytes), "{text} with the other sign");
         }
-        // p to 2^255 - 1 are non-canonical encodings of y = 0 to 18. Some of these, such as 3, 4
-        // and 5, are points.
+        // The numbers from p to 2^255 - 1 are non-canonical encodings of y = 0 to 18. Some of these
+        // y, such as 3, 4 and 5, belong to points.
         for low in 0xed..=0xff {
             let mut bytes = [0xff; 32];
             bytes[0] = low;

@@ -44,8 +44,8 @@ pub(super) enum Material {
 const TEXT_MEMBERS: [&str; 16] =
     ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k"];
 
-/// The members that only private keys have: RFC 7518 section 6, RFC 8037 section 2 and, with
-/// `priv`, the newer key type `AKP`.
+/// The members that only private keys have. RFC 7518 section 6 and RFC 8037 section 2 define them,
+/// except `priv` of the newer key type `AKP`.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
 /// Parses a JWK. `half` says if it must be a public or a private key. `asked` is the algorithm that
@@ -251,7 +251,7 @@ impl KeyReader {
             return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key for signatures"));
         }
         let Some(operations) = &self.members.key_ops else { return Ok(()) };
-        // A service also verifies with its signing secret, which has no public half.
+        // A service verifies with the same secret that signs, because a secret has no public half.
         let needed: &[&str] = match self.half {
             Half::Public => &["verify"],
             Half::Private if is_secret => &["sign", "verify"],

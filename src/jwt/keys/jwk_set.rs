@@ -33,8 +33,8 @@ const MAX_LEN: usize = 256 * 1024;
 /// set. Issuers publish two to ten keys.
 ///
 /// More than [`MAX_KEYS`] usable keys are an error. A larger set would raise the cost of every
-/// token without `kid`. If the crate took only the first keys, their order in a foreign list would
-/// decide which tokens are valid.
+/// token without `kid`. If the crate took only the first keys, the issuer's order would decide
+/// which tokens are valid.
 const MAX_PUBLISHED: usize = 64;
 
 /// Reads the operator's own set, in which every key must be usable.
@@ -70,8 +70,8 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     distinct(read)
 }
 
-/// Reads the usable keys of a set that another party publishes. Keys that name no algorithm are
-/// read for `asked`.
+/// Reads the usable keys of a set that another party publishes. A key that names no algorithm gets
+/// the algorithm `asked`.
 pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     // Without this check, a missing backend would make every key unusable, and the error would not
     // say why.
@@ -213,7 +213,7 @@ fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
             "give the text of a JWK Set (RFC 7517 section 5); for a single key use `VerifyingKey::from_jwk`",
         )
     })?;
-    // `deserialize` rejects a set without the member.
+    // `deserialize` rejects a set without the member `keys`.
     let keys = set.keys.unwrap_or_default();
     if keys.is_empty() {
         return Err(ConfigError::missing(SETTING, "has no key", "give a set with the keys to verify with"));

@@ -121,8 +121,8 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. It also fails if
-    /// the key names another algorithm or has another type.
+    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. The function
+    /// also fails if the key names another algorithm or has another type.
     pub fn from_jwk_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(SIGNING, Half::Private, Some(algorithm), json)?)
     }
@@ -277,8 +277,8 @@ impl VerifyingKey {
     ///
     /// # Errors
     ///
-    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. It also fails if
-    /// the key names another algorithm or has another type.
+    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. The function
+    /// also fails if the key names another algorithm or has another type.
     pub fn from_jwk_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(VERIFYING, Half::Public, Some(algorithm), json)?)
     }
@@ -321,8 +321,8 @@ impl VerifyingKey {
     }
 
     /// Returns the JWK thumbprint (RFC 7638, SHA-256), which identifies a public key independently
-    /// of its `kid`. Returns `None` for a secret, because a thumbprint would help to guess it (RFC
-    /// 7638 section 7).
+    /// of its `kid`. Returns `None` for a secret, because a thumbprint would help to guess the
+    /// secret (RFC 7638 section 7).
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
         self.public()?.thumbprint(self.backend, self.algorithm)

@@ -144,7 +144,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// The errors of [`from_published_jwks`](Self::from_published_jwks). It also fails if
+    /// The errors of [`from_published_jwks`](Self::from_published_jwks). The function also fails if
     /// `algorithm` is an HMAC.
     pub fn from_published_jwks_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithm), json)? })

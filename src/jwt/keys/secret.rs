@@ -104,8 +104,8 @@ fn is_one_byte_repeated(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| Some(byte) == bytes.first())
 }
 
-/// Returns true if the secret is the example, once or repeated, and then padding with one repeated
-/// byte, if any. Ignores ASCII case.
+/// Returns true if the secret starts with the example, goes on with repetitions of the example, and
+/// ends with copies of one byte. The last two parts can be empty. Ignores ASCII case.
 fn is_example(secret: &[u8], example: &[u8]) -> bool {
     let same = secret.iter().zip(example.iter().cycle()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     same >= example.len() && secret.get(same..).is_some_and(is_one_byte_repeated)

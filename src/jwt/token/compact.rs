@@ -22,8 +22,8 @@ pub(crate) const DEFAULT_MAX_TOKEN_LEN: usize = 8 * 1024;
 const MAX_MEMBERS: usize = 32;
 
 /// The greatest number of JSON values in all ignored header members together. The parser reads
-/// these values before the signature is verified. They must not cost more than a valid token
-/// (measured: `cargo bench --bench hostile`).
+/// these values before the signature is verified. They must not cost more than the check of a valid
+/// token (measured: `cargo bench --bench hostile`).
 const MAX_VALUES: u32 = 256;
 
 const NOT_COMPACT: TokenError = TokenError::Malformed("it is not three segments of base64url");

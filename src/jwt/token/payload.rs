@@ -105,8 +105,8 @@ impl<'de> FromMembers<'de> for Payload {
                 self.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
             }
             "client_id" => self.client_id = Some(map.next_value()?),
-            // `atl` is a private claim of this crate. If the value has another type, another issuer
-            // wrote it, and it becomes a claim of the application.
+            // `atl` is a private claim of this crate. A value of another type comes from another
+            // issuer, and becomes a claim of the application.
             "atl" => match map.next_value::<Value>()? {
                 Value::Number(seconds) if seconds.is_u64() => {
                     self.access_lifetime = seconds.as_u64().map(Duration::from_secs);
@@ -276,7 +276,7 @@ pub(crate) fn parse_custom<C: DeserializeOwned>(claims: RawClaims) -> Result<C, 
 /// A deserializer of claims. Its errors name the faulty field, and quote nothing of the token.
 ///
 /// The errors of `serde_json` would quote values. `serde_json` still reads types other than
-/// structs, so errors in these name no field.
+/// structs, so errors in those types name no field.
 struct CustomClaims(RawClaims);
 
 /// The reason why claims do not fit their type.
