@@ -126,8 +126,8 @@
 //!
 //! # Long-lived responses
 //!
-//! The layer checks a token when the request arrives. After a revocation of the token, its session
-//! or its subject, the layer **cuts** the responses that are still open:
+//! The layer checks a token when the request arrives. If the token, its session or its subject is
+//! revoked later, the layer **cuts** the responses that are still open:
 //!
 //! * An HTTP body ends with an error. The client sees an incomplete body: HTTP/1.1 closes the
 //!   connection, and HTTP/2 resets the stream.

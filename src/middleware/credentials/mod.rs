@@ -1,5 +1,6 @@
-//! The locations of a request's bearer token: the `Authorization` field and, if the application
-//! allows them, a query parameter, a cookie, another header or the protocols of a WebSocket.
+//! The locations of a request's bearer token. The layer reads the `Authorization` field and, if the
+//! application allows them, a query parameter, a cookie, another header or the protocols of a
+//! WebSocket.
 //!
 //! The layer reads all allowed locations. A request may contain only one credential (RFC 6750
 //! section 2). The layer rejects a request with several credentials, even if they are the same
