@@ -512,8 +512,8 @@ impl<C> Deref for Claims<C> {
     type Target = JwtClaims<C>;
 
     /// Gives direct access to the registered claims only. If it also gave access to the fields of
-    /// `C`, a field could hide a registered claim of the same name, or the claim could hide the
-    /// field.
+    /// `C`, a field could have the name of a registered claim. One of the two would then hide the
+    /// other.
     ///
     /// ```compile_fail,E0609
     /// struct MyClaims {

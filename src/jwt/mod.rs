@@ -14,9 +14,9 @@
 //! 5. `validation`: times, issuer, audience and token type. The application's claims come last.
 //!
 //! The crate uses `jsonwebtoken` for keys and signatures only. The library's checks of headers and
-//! claims are too weak: they ignore `crit`, treat `aud` and `iss` of a wrong type as absent, and
-//! accept a token whose `exp` is now. The checks accept arrays as claims sets, and have no size
-//! limit and no replaceable clock.
+//! claims are too weak. They ignore `crit`, treat `aud` and `iss` of a wrong type as absent, and
+//! accept a token whose `exp` is now. They accept arrays as claims sets, and have no size limit and
+//! no replaceable clock.
 //!
 //! ```
 //! use std::time::Duration;
