@@ -162,8 +162,8 @@ pub(super) fn in_header<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token
 }
 
 /// Checks the grammar `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750
-/// section 2.1). Also accepts padding before a dot. A token with padded segments is an invalid token
-/// (401), and not a malformed request (400): see RFC 7515 section 2.
+/// section 2.1). Also accepts padding before a dot. A token with padded segments is an invalid
+/// token (401), and not a malformed request (400): see RFC 7515 section 2.
 #[allow(clippy::needless_bitwise_bool, reason = "branches would prevent vectorization of the loop")]
 fn is_b64token(text: &[u8]) -> bool {
     let is_legal = |byte: u8| {
