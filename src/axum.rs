@@ -7,13 +7,13 @@
 //! | `Option<Claims<C>>` | `Some` | `None` | 500 |
 //!
 //! The last column is a fault of the application: the route has no [`AuthLayer`](crate::AuthLayer)
-//! with the same claims type. The extractor logs that, and never treats the client as anonymous.
-//! [`Cutoff<C>`](Cutoff) follows the same table, and [`CurrentUser<U>`](CurrentUser) too with a
+//! with the same claims type. The extractor logs the fault, and never treats the client as
+//! anonymous. The table also applies to [`Cutoff<C>`](Cutoff), and to
+//! [`CurrentUser<U>`](CurrentUser) inside a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
 //!
-//! A handler may return a [`Rejection`]. The layer around the handler then responds as to a
-//! rejection of its own, with its realm and
-//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection).
+//! A handler may return a [`Rejection`]. The layer around the handler then makes the response, with
+//! its realm and [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection).
 //!
 //! ```
 //! use axum::{Router, body::Body, http::Request, routing::get};
@@ -79,8 +79,8 @@ use crate::{
     users::CurrentUser,
 };
 
-/// Converts the rejection by [`Rejection::into_response`]. The layer around the handler then treats
-/// it as its own.
+/// Converts the rejection by [`Rejection::into_response`]. The layer around the handler then makes
+/// its own response from the rejection.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         Rejection::into_response(self)
@@ -94,8 +94,8 @@ impl IntoResponse for Error {
     }
 }
 
-/// Extracts the claims of the request's token. Rejects with 401 without claims, and with 500
-/// without a layer.
+/// Extracts the claims of the request's token. Rejects with 401 if the layer passed the request on
+/// without claims, and with 500 if the route has no layer.
 impl<S, C> FromRequestParts<S> for Claims<C>
 where
     S: Send + Sync,
@@ -109,7 +109,7 @@ where
 }
 
 /// Extracts the claims, or `None` if the layer passed the request on without claims. Rejects with
-/// 500 without a layer.
+/// 500 if the route has no layer.
 impl<S, C> OptionalFromRequestParts<S> for Claims<C>
 where
     S: Send + Sync,
@@ -123,7 +123,7 @@ where
 }
 
 /// Starts a watch over the request's token, for a socket or a task that outlives the request.
-/// Rejects with 401 without claims, and with 500 without a layer.
+/// Rejects as the extractor [`Claims`] does.
 impl<S, C> FromRequestParts<S> for Cutoff<C>
 where
     S: Send + Sync,
@@ -138,7 +138,7 @@ where
 }
 
 /// Starts a watch, or returns `None` if the layer passed the request on without claims. Rejects
-/// with 500 without a layer.
+/// with 500 if the route has no layer.
 impl<S, C> OptionalFromRequestParts<S> for Cutoff<C>
 where
     S: Send + Sync,
@@ -152,8 +152,8 @@ where
     }
 }
 
-/// Extracts the user of the request's token. Rejects with 401 without a user, and with 500 without
-/// a layer.
+/// Extracts the user of the request's token. Rejects with 401 if the layers passed the request on
+/// without a user, and with 500 if the route lacks a layer.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -226,7 +226,7 @@ where
 
 /// Extracts the user, or `None` if the layers passed the request on without claims
 /// ([`CurrentUserLayer::optional`](crate::middleware::CurrentUserLayer::optional)). Rejects with
-/// 500 without a layer.
+/// 500 if the route lacks a layer.
 impl<S, U> OptionalFromRequestParts<S> for CurrentUser<U>
 where
     S: Send + Sync,

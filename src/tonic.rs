@@ -1,10 +1,10 @@
 //! Tonic support: claims in gRPC handlers, rejections as [`Status`], and layers around one service.
 //!
-//! The layer checks a call once, when it arrives. A stream continues after its token expires or is
-//! revoked (see [`middleware`](crate::middleware)).
+//! The layer checks a call when it arrives. If the token is revoked later, the layer ends an open
+//! stream with status 16 (see [`middleware`](crate::middleware#long-lived-responses)).
 //!
-//! Add the layer to all services of a server (`Server::builder().layer(..)`), or wrap one: an
-//! [`AuthService`] around a generated service is a [`NamedService`] too.
+//! Add the layer to all services of a server (`Server::builder().layer(..)`), or wrap a single
+//! service: an [`AuthService`] around a generated service implements [`NamedService`] too.
 //!
 //! ```
 //! use tonic::{Request, Response, Status};
@@ -31,7 +31,8 @@ use crate::{
     users::CurrentUser,
 };
 
-/// An extension trait of [`Request`] for the claims and the user that the layers have put there.
+/// An extension trait of [`Request`] for the claims and the user that the layers added to the
+/// request.
 pub trait RequestClaims: sealed::Sealed {
     /// Returns the claims of the request's token.
     ///
@@ -51,12 +52,13 @@ pub trait RequestClaims: sealed::Sealed {
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn optional_claims<C: Send + Sync + 'static>(&self) -> Result<Option<Claims<C>>, Status>;
 
-    /// Returns the user of the request's token, whom the
-    /// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up.
+    /// Returns the user of the request's token. The
+    /// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up that user.
     ///
     /// # Errors
     ///
-    /// The same as those of [`claims`](Self::claims).
+    /// The errors of [`claims`](Self::claims). INTERNAL can also mean that the service has no
+    /// `CurrentUserLayer` with the same user type.
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn current_user<U: Send + Sync + 'static>(&self) -> Result<CurrentUser<U>, Status>;
 }
@@ -90,7 +92,7 @@ mod sealed {
 }
 
 /// Converts a rejection by the table of [`RejectionKind`](crate::middleware::RejectionKind). The
-/// cause becomes the source of the status, which tonic does not send.
+/// cause becomes the source of the status. Tonic does not send the source.
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         let kind = rejection.kind();

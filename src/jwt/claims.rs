@@ -1,4 +1,4 @@
-//! The claims set (RFC 7519 section 4), and the claims of a verified token that a request carries.
+//! The claims set (RFC 7519 section 4), and the verified claims in a request's extensions.
 
 use std::{
     any::Any,
@@ -95,7 +95,8 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `aud`. One audience is written as a string, several as an array, none not at all.
+    /// Sets `aud`: a string for one audience, an array for several. Without an audience, the token
+    /// has no `aud`.
     #[must_use]
     pub fn with_audience(mut self, audience: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.audience = audience.into_iter().map(Into::into).collect();
@@ -124,7 +125,7 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `scope`. The empty scope is not written.
+    /// Sets `scope`. With an empty scope, the token has no `scope`.
     #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
@@ -138,8 +139,8 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `atl`: the lifetime of the access tokens that this refresh token is exchanged for,
-    /// rounded down to whole seconds.
+    /// Sets `atl`, rounded down to whole seconds. It is the lifetime of each access token that a
+    /// client gets for this refresh token.
     #[must_use]
     pub fn with_access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(Duration::from_secs(lifetime.as_secs()));
@@ -153,7 +154,7 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Replaces the application's claims. The new ones can be of another type.
+    /// Replaces the application's claims. The new claims can be of another type.
     #[must_use]
     pub fn with_custom<D>(self, custom: D) -> JwtClaims<D> {
         JwtClaims {
@@ -247,13 +248,13 @@ impl<C> JwtClaims<C> {
         self.client_id.as_deref()
     }
 
-    /// Returns `atl`: the lifetime of the access tokens that this refresh token is exchanged for.
+    /// Returns `atl`: the lifetime of each access token that a client gets for this refresh token.
     #[must_use]
     pub fn access_lifetime(&self) -> Option<Duration> {
         self.access_lifetime
     }
 
-    /// Returns `tb_stamp`. It is not verified beyond the signature.
+    /// Returns `tb_stamp`. Validation does not check its value.
     pub(crate) fn stamp(&self) -> Option<&str> {
         self.stamp.as_deref()
     }
@@ -278,8 +279,8 @@ impl<C> JwtClaims<C> {
 }
 
 impl<C> fmt::Debug for JwtClaims<C> {
-    /// Shows ids, times and the scope. The application's claims are left out, because they may be
-    /// personal data.
+    /// Shows ids, times and the scope. Leaves out the application's claims, because they may
+    /// contain personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtClaims")
             .field("subject", &self.subject.as_str())
@@ -294,8 +295,8 @@ impl<C> fmt::Debug for JwtClaims<C> {
 }
 
 impl<C: Serialize> Serialize for JwtClaims<C> {
-    /// Serializes as a JSON object. Fails if the custom claims are no object or use a reserved
-    /// name, so that no member is written twice.
+    /// Serializes as a JSON object. Fails if the custom claims do not serialize to an object, or
+    /// use a reserved name. Otherwise a member could occur twice.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Value::Object(custom) = serde_json::to_value(&self.custom).map_err(ser::Error::custom)? else {
             return Err(ser::Error::custom("the custom claims do not serialize to an object"));
@@ -378,9 +379,9 @@ impl JwtClaims<RawClaims> {
 /// The claims of a token whose signature, times, issuer, audience and type were verified. A
 /// [`TokenService`](crate::TokenService) has also checked that the token is not revoked.
 ///
-/// Clones share one allocation. Only verification creates `Claims`, so a handler can trust those in
-/// a request's extensions. The methods of [`JwtClaims`] return the registered claims.
-/// [`custom`](JwtClaims::custom) returns the application's:
+/// Clones share one allocation. Only verification creates `Claims`, so a handler can trust the
+/// `Claims` in a request's extensions. The methods of [`JwtClaims`] return the registered claims.
+/// [`custom`](JwtClaims::custom) returns the application's claims:
 ///
 /// ```
 /// # use tower_bearer::jwt::Claims;
@@ -398,28 +399,29 @@ pub struct Claims<C = NoClaims> {
     notes: RequestNotes,
 }
 
-/// The notes of a layer about one request. Requests with the same token share the claims, but not
-/// the notes.
+/// The settings that a layer adds for one request. Requests with the same token share the claims,
+/// but not these settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestNotes {
-    /// The expiry of the token cuts sockets and tasks of the request.
+    /// True if the expiry of the token also cuts the sockets and tasks of the request.
     pub(crate) cut_at_expiry: bool,
-    /// A flag, if the request asks for an upgrade. It is true after the handler has made a
+    /// Present if the request asks for an upgrade. The flag is true once the handler has made a
     /// `Cutoff`.
     pub(crate) upgrade: Option<Arc<AtomicBool>>,
 }
 
-/// The data that all clones share.
+/// The data that all clones of a [`Claims`] share.
 struct Shared<C> {
     claims: JwtClaims<C>,
     memo: AtomicU64,
     verifier: OnceLock<Verifier>,
 }
 
-/// A handle of the service that verified the claims. This module does not know its type.
+/// A handle of the service that verified the claims. This module must not import the service's
+/// type.
 pub(crate) type Verifier = Arc<dyn Any + Send + Sync>;
 
-/// The claims by which a token can be revoked or expire.
+/// The claims that determine if a token is revoked or expired.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenNames<'a> {
     pub(crate) issuer: &'a str,
@@ -431,7 +433,7 @@ pub(crate) struct TokenNames<'a> {
     pub(crate) expires_at: Timestamp,
 }
 
-/// Verified claims of any application type.
+/// Verified claims with any type of application claims.
 pub(crate) trait Admitted: Send + Sync {
     fn names(&self) -> TokenNames<'_>;
 
@@ -476,19 +478,19 @@ impl<C> Claims<C> {
         self.shared.verifier.get().is_some_and(|own| Arc::ptr_eq(own, verifier))
     }
 
-    /// Returns a word in which the code that checks these claims at every use can cache a result.
-    /// It starts at 0, and all clones share it. This module never reads it.
+    /// Returns an integer in which the revocation check caches its last result. It starts at 0, and
+    /// all clones share it. This module never reads the integer.
     ///
-    /// It is in the claims' allocation because a check reads that memory anyway. Elsewhere it would
-    /// cost another allocation and another pointer to follow.
+    /// The integer is in the claims' allocation, because the check reads that memory anyway.
+    /// Elsewhere it would cost another allocation and another pointer to follow.
     pub(crate) fn memo(&self) -> &AtomicU64 {
         &self.shared.memo
     }
 }
 
 impl<C: Send + Sync + 'static> Claims<C> {
-    /// Returns a handle that does not depend on the application's claims type. It shares the
-    /// allocation of the claims.
+    /// Returns a handle that does not depend on the application's claims type. The handle shares
+    /// the allocation of the claims.
     pub(crate) fn admitted(&self) -> Arc<dyn Admitted> {
         Arc::clone(&self.shared) as Arc<dyn Admitted>
     }
@@ -514,8 +516,9 @@ impl<C> Clone for Claims<C> {
 impl<C> Deref for Claims<C> {
     type Target = JwtClaims<C>;
 
-    /// Gives access to the registered claims only. If it reached the application's claims too,
-    /// their fields could hide registered claims of a later version, or be hidden by these.
+    /// Gives direct access to the registered claims only. If it also gave access to the fields of
+    /// `C`, a field could have the name of a registered claim. One of the two would then hide the
+    /// other.
     ///
     /// ```compile_fail,E0609
     /// struct MyClaims {

@@ -41,7 +41,7 @@ pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<
     Encoder::new(key, claims.token_type.unwrap_or(TokenType::Access)).encode(key, claims)
 }
 
-/// The header segment of tokens of one type and key, encoded once instead of per token.
+/// The encoded header segment that all tokens of one type and key share.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     header: String,
@@ -66,15 +66,15 @@ impl Encoder {
         self.header.len()
     }
 
-    /// Returns the length in bytes that the token would have, without signing it. Returns the
-    /// errors of [`encode`](Self::encode), except that of a failed signature.
+    /// Returns the length in bytes that the token would have, without signing it. Fails like
+    /// [`encode`](Self::encode), except for an error of the signature.
     pub(crate) fn encoded_len<C: Serialize>(&self, claims: &C, signature_len: usize) -> Result<usize, Error> {
         let len = |bytes: usize| base64::encoded_len(bytes, false).unwrap_or(usize::MAX);
         let payload = payload(claims)?;
         Ok(self.header.len().saturating_add(len(payload.len())).saturating_add(len(signature_len)).saturating_add(2))
     }
 
-    /// Encodes and signs the claims, and returns the token. Checks neither ids nor times, unlike
+    /// Encodes and signs the claims, and returns the token. Does not check ids and times, unlike
     /// [`encode_jwt`].
     pub(crate) fn encode<C: Serialize>(&self, key: &SigningKey, claims: &C) -> Result<String, Error> {
         let payload = payload(claims)?;

@@ -1,4 +1,4 @@
-//! JSON rules beyond RFC 8259 that headers, claims and keys share.
+//! JSON rules that are stricter than RFC 8259. Headers, claims and keys share them.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -18,16 +18,16 @@ pub(crate) struct Name<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 pub(crate) trait FromMembers<'de> {
     /// The noun for this type in errors.
     const EXPECTED: &'static str;
-    /// The greatest number of members. Needed where the object is read before its signature is
+    /// The greatest number of members. A type needs a limit if it is read before the signature is
     /// verified.
     const MAX_MEMBERS: usize = usize::MAX;
 
-    /// Reads the value of the member `name` from `map`. It is called once per name.
+    /// Reads the value of the member `name` from `map`. [`read_object`] calls it once per name.
     fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// Reads an object into `empty`. Fails on a duplicate member, even if escapes spell its name
-/// differently, because parsers differ in which one they use (RFC 7515 section 4, RFC 7519 section
+/// Reads an object into `empty`. Fails on a duplicate member, even if the two names are escaped
+/// differently. Parsers differ in which of the two they use (RFC 7515 section 4, RFC 7519 section
 /// 4).
 pub(crate) fn read_object<'de, D, T>(deserializer: D, empty: T) -> Result<T, D::Error>
 where
@@ -65,8 +65,8 @@ where
 /// A reader that checks and drops ignored values.
 ///
 /// With `serde::de::IgnoredAny`, `serde_json` skips strings without decoding escapes, so a lone
-/// surrogate would pass. `Unread` decodes every string. It bounds the number of values, because
-/// they are read before a signature is verified.
+/// surrogate would pass. `Unread` decodes every string. It limits the number of values, because it
+/// reads them before a signature is verified.
 pub(crate) struct Unread {
     left: u32,
 }
@@ -165,7 +165,7 @@ impl<'de> Visitor<'de> for UnreadValue<'_> {
     }
 }
 
-/// A `NumericDate` (RFC 7519 section 2): seconds since the Unix epoch, which may have a fraction.
+/// A `NumericDate` (RFC 7519 section 2): seconds since the Unix epoch, possibly with a fraction.
 /// Negative dates and dates after the year 9999 are errors.
 pub(crate) struct NumericDate(pub(crate) Timestamp);
 
@@ -186,8 +186,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
 
             fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
-                // Rounds down, so that a token never lives longer than its text says. -0.0 counts
-                // as negative.
+                // Rounds down, so that a token is not valid for longer than its text says. Treats
+                // -0.0 as negative.
                 let millis = (seconds * 1000.0).floor();
                 #[allow(clippy::cast_precision_loss, reason = "the bound is far below 2^53")]
                 let end = Timestamp::END_OF_TIME.as_millis() as f64;
@@ -200,14 +200,14 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
-        // Not `deserialize_any`: it passes fractions as maps if another crate enables
+        // `deserialize_any` would pass fractions as maps if another crate enables
         // `serde_json/arbitrary_precision`.
         deserializer.deserialize_f64(NumericDateVisitor)
     }
 }
 
-/// Returns an error for a member whose presence alone is refused. Reads the value first, so that
-/// invalid JSON gives its own error.
+/// Returns the error for a member that must be absent. Reads the value first, so that invalid JSON
+/// gets the parser's error.
 pub(crate) fn refuse<'de, A: MapAccess<'de>, T>(map: &mut A, why: &'static str) -> Result<T, A::Error> {
     map.next_value::<IgnoredAny>()?;
     Err(A::Error::custom(why))

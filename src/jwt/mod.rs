@@ -1,22 +1,22 @@
-//! Signs claims as tokens and turns tokens into verified claims, without a store, HTTP or a clock.
-//! The caller passes the time.
+//! Signs claims as tokens, and verifies tokens. The module uses no store and no HTTP. The caller
+//! passes the time or a clock.
 //!
-//! It applies all rules for tokens, in this order:
+//! A token must pass these rules, in this order:
 //!
 //! 1. `token::compact`: three canonical base64url segments, at most [`Validation::max_token_len`]
 //!    bytes (RFC 7515 section 7.1).
-//! 2. The header: an object without duplicate members, a supported `alg`, no `crit`, `b64`, `zip`,
-//!    `enc`, `cty`.
+//! 2. The header: an object without duplicate members, with a supported `alg`, and without `crit`,
+//!    `b64`, `zip`, `enc` and `cty`.
 //! 3. `keys::key`: one key, one algorithm. The signature is checked before any claim is read (RFC
 //!    8725 section 3.1).
 //! 4. `token::payload`: an object without duplicate members. Each registered claim that is present
 //!    has the type of its RFC.
 //! 5. `validation`: times, issuer, audience and token type. The application's claims come last.
 //!
-//! The crate uses `jsonwebtoken` for keys and signatures only, because its own checks of headers
-//! and claims are too weak. They ignore `crit`, treat `aud` and `iss` of a wrong type as absent,
-//! and accept `exp == now` and arrays as claims sets. They have no size limit and no replaceable
-//! clock.
+//! The crate uses `jsonwebtoken` for keys and signatures only. The library's checks of headers and
+//! claims are too weak. They ignore `crit`, treat `aud` and `iss` of a wrong type as absent, and
+//! accept a token whose `exp` is now. They accept arrays as claims sets, and have no size limit and
+//! no replaceable clock.
 //!
 //! ```
 //! use std::time::Duration;

@@ -26,12 +26,12 @@ pub(super) const RESERVED: [&str; 15] = [
 
 /// Returns the first field (or, for an enum, variant) of a claims type that has a reserved name.
 ///
-/// The crate takes a reserved member out of the claims, so such a field never gets a value. A token
-/// cannot be made if it is serialized either.
+/// The crate removes reserved members from the application's claims. So a field with a reserved
+/// name never gets a value. If the type serializes that field, the crate cannot sign a token.
 ///
 /// The result is `None` for types that do not pass their field names to serde: maps,
-/// `#[serde(flatten)]`, untagged and internally tagged enums, manual implementations. Aliases are
-/// checked, names by `rename(serialize = "..")` are not.
+/// `#[serde(flatten)]`, untagged and internally tagged enums, manual implementations. The function
+/// checks aliases, but not names by `rename(serialize = "..")`.
 pub(crate) fn reserved_member_of<C: DeserializeOwned>() -> Option<&'static str> {
     let mut names: &[&str] = &[];
     // A type without fields deserializes successfully and has no name to check.
@@ -65,7 +65,8 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
         self.keep(fields)
     }
 
-    /// JSON writes a variant with content as an object whose only member is the variant's name.
+    /// `serde_json` writes a variant with content as an object with one member, named after the
+    /// variant.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,

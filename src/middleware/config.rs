@@ -23,16 +23,17 @@ pub(super) struct Config<C> {
     pub(super) freshness: Freshness,
     pub(super) enabled: bool,
     pub(super) cutoff: CutoffSettings,
-    /// True once the layer has reported an upgraded connection that nothing cuts.
+    /// True once the layer has logged its warning about an upgraded connection without a `Cutoff`.
     pub(super) is_uncut_upgrade_reported: Arc<AtomicBool>,
 }
 
 /// The events that cut a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CutoffSettings {
-    /// A revocation cuts the body.
+    /// True if a revocation cuts the body.
     pub(super) is_enabled: bool,
-    /// The expiry of the token cuts the body too, and each `Cutoff` of the handler.
+    /// True if the expiry of the token resolves each `Cutoff` of the handler. With `is_enabled`,
+    /// the expiry also cuts the body.
     pub(super) at_expiry: bool,
 }
 
@@ -88,7 +89,7 @@ impl<C> fmt::Debug for Config<C> {
 
 type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
-/// The requests that pass unchecked.
+/// The requests that the layer passes on without a check.
 #[derive(Clone, Default)]
 pub(super) struct Exemptions {
     paths: HashSet<String>,
@@ -104,12 +105,13 @@ impl Exemptions {
         self.predicates.push(Arc::new(predicate));
     }
 
-    /// Returns `true` if the request passes unchecked.
+    /// Returns `true` if the request is exempt.
     pub(super) fn include<B>(&self, request: &mut Request<B>) -> bool {
         self.paths.contains(request.uri().path()) || (!self.predicates.is_empty() && self.ask_predicates(request))
     }
 
-    /// Lends the request's head to the predicates, which take it without the generic body.
+    /// Asks the predicates. They take [`Parts`], so the function moves the head out of the request
+    /// and back.
     fn ask_predicates<B>(&self, request: &mut Request<B>) -> bool {
         let mut head = Request::new(());
         swap_heads(&mut head, request);
@@ -128,12 +130,12 @@ fn swap_heads<A, B>(one: &mut Request<A>, other: &mut Request<B>) {
     mem::swap(one.extensions_mut(), other.extensions_mut());
 }
 
-/// Calls one predicate. A panic must not exempt a request.
+/// Calls one predicate. Returns `false` if it panics, because a panic must not exempt a request.
 fn is_met(predicate: &Predicate, parts: &Parts) -> bool {
     let answer = catch_unwind(AssertUnwindSafe(|| predicate(parts)));
     #[cfg(feature = "tracing")]
     if answer.is_err() {
-        tracing::error!("`exempt_if` panicked; the request was not exempted");
+        tracing::error!("a predicate of `exempt_if` panicked, so it exempts nothing; fix the predicate");
     }
     answer.unwrap_or(false)
 }

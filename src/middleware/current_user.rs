@@ -44,12 +44,14 @@ pub struct CurrentUserLayer<A> {
 }
 
 impl<A: UserAuthentication> CurrentUserLayer<A> {
-    /// Creates a layer that looks users up in `users`, and rejects requests as `auth` does.
+    /// Creates a layer that looks up users in `users`. It makes rejections with the realm and hook
+    /// of `auth`.
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
         Self { users, responder: auth.responder(), required: true }
     }
 
-    /// Passes on a request without a user if the [`AuthLayer`] passed it on without claims.
+    /// Also passes on each request that the [`AuthLayer`] passed on without claims. The request
+    /// then has no [`CurrentUser`].
     pub fn optional(mut self) -> Self {
         self.required = false;
         self

@@ -6,17 +6,17 @@ use super::{
     body::ResponseBody,
     config::{Config, CutoffSettings},
     rejection::Rejection,
-    responder::{Form, Responder},
+    responder::{Form, Responder, log},
     upgrade::Upgrade,
     watch::Watch,
 };
 use crate::{error::Error, jwt::Claims};
 
-/// The time in nanoseconds after which a handler without a response head is a long poll. The look
-/// at the deny set would take a measurable part of a shorter request.
+/// The time in nanoseconds from which a request without a response head is a long poll. The layer
+/// looks at the deny set only after a long poll, because the look takes a measurable time.
 const LONG_POLL: u64 = 100_000_000;
 
-/// The facts about a request that decide how its response is finished.
+/// The properties of a request by which the layer finishes the response.
 pub(super) struct Finisher {
     /// Makes the response to a rejection that the inner service returns.
     responder: Responder,
@@ -56,8 +56,8 @@ impl Finisher {
         self.responder.respond(rejection, self.form)
     }
 
-    /// Prepares the watch over the response, and notes in the claims what a
-    /// [`Cutoff`](crate::Cutoff) of the handler needs.
+    /// Prepares the watch over the response. Writes into the claims the settings for each
+    /// [`Cutoff`](crate::Cutoff) that the handler makes.
     pub(super) fn admit<C: Send + Sync + 'static>(&mut self, claims: &mut Claims<C>) {
         let notes = claims.notes_mut();
         notes.cut_at_expiry = self.cutoff.at_expiry;
@@ -69,28 +69,31 @@ impl Finisher {
         }
     }
 
-    /// Notes that the inner service has not answered yet.
+    /// Records the time of the first poll that the inner service left pending.
     pub(super) fn note_wait(&mut self) {
         self.watch.note_wait();
     }
 
-    /// Finishes a response of the inner service. The layer's own rejections are complete.
+    /// Finishes a response of the inner service. Leaves the layer's own rejections unchanged.
     #[inline]
     pub(super) fn finish<B>(&mut self, response: &mut Response<ResponseBody<B>>) {
         if response.body().is_rejection() {
             return;
         }
-        // Another method may have changed something, and its response says so. If a 401 replaced
-        // it, the client would repeat the change.
+        // A request with an unsafe method may have changed data. If a 401 replaced its response,
+        // the client would repeat the change.
         if self.form.is_safe
             && let Some(refusal) = self.watch.refusal_after(LONG_POLL)
         {
-            response.extensions_mut().insert(Rejection::from(Error::from(refusal)));
+            let rejection = Rejection::from(Error::from(refusal));
+            log(&rejection);
+            response.extensions_mut().insert(rejection);
         }
         if response.extensions().get::<Rejection>().is_some_and(|rejection| !rejection.is_rendered()) {
             self.responder.rerender(response, self.form);
         }
-        // A cache may store an unmarked 404, so rejections are marked too (RFC 9110 section 15.1).
+        // A cache may store an unmarked 404, so the layer marks rejections too (RFC 9110 section
+        // 15.1).
         if self.is_private {
             make_private(response.headers_mut());
         }
@@ -106,7 +109,7 @@ impl Finisher {
 }
 
 /// Forbids shared caches to store a response (RFC 6750 section 2.3, RFC 9111 section 5.2.2).
-/// Removes only those directives of the inner service that permit it.
+/// Removes `public` and `s-maxage`, and keeps the other directives of the inner service.
 fn make_private(headers: &mut HeaderMap) {
     let said: Vec<_> = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok()).collect();
     let directives = said.iter().flat_map(|line| line.split(',')).map(str::trim);

@@ -1,4 +1,4 @@
-//! The layer, and constructors of the layers that reject requests as it does.
+//! The layer, and the constructors of layers that share its realm and its hook for rejections.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ impl<C> AuthLayer<C> {
         Self { config: Arc::new(config) }
     }
 
-    /// Passes on requests without a credential, without claims: see
+    /// Also passes on requests that have no credential, and adds no claims to them: see
     /// [`AuthLayerBuilder::optional`](super::AuthLayerBuilder::optional).
     pub fn optional(mut self) -> Self {
         Arc::make_mut(&mut self.config).required = false;
@@ -47,8 +47,8 @@ impl<C> AuthLayer<C> {
     /// Asks the store on every request, also under
     /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness).
     ///
-    /// Use it for routes on which a revocation must hold at once, or a token of a session that was
-    /// never opened must fail. Under `Consistency::Strong` it changes nothing.
+    /// Use it for routes on which a revocation must take effect immediately. It also refuses a
+    /// token whose session was never opened. Under `Consistency::Strong` it changes nothing.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService};
@@ -65,13 +65,13 @@ impl<C> AuthLayer<C> {
         self.fresher_than(Duration::ZERO)
     }
 
-    /// Lets this node decide only by a revocation log that it knew as a whole at most `age` ago.
-    /// Otherwise the request asks the store. Of several calls, the last one counts.
+    /// Lets this node decide without the store only if it read the whole revocation log at most
+    /// `age` ago. Otherwise the layer asks the store. The last of several calls applies.
     ///
-    /// It tightens [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness) for some
-    /// routes, for example those that change a password. An `age` of that bound or longer changes
-    /// nothing, and neither does any under `Consistency::Strong` or `TokenPolicy::Stateless`. An
-    /// `age` of zero is [`strong`](Self::strong). A node reads the log at each
+    /// The method tightens [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness)
+    /// for some routes, for example those that change a password. It changes nothing if `age` is
+    /// that bound or longer, or under `Consistency::Strong` or `TokenPolicy::Stateless`. An `age`
+    /// of zero is [`strong`](Self::strong). A node reads the log at each
     /// [`poll_interval`](crate::tokens::TokenServiceBuilder::poll_interval), so with a shorter
     /// `age` most requests ask the store.
     ///
@@ -96,11 +96,11 @@ impl<C> AuthLayer<C> {
     /// Default: `true`.
     ///
     /// The layer ends the body within milliseconds while this node follows the store's log, and
-    /// within [`stream_staleness`] whatever fails. See the [module
-    /// docs](super#long-lived-responses). Complete responses cost nothing more.
+    /// otherwise within [`stream_staleness`]. See the [module docs](super#long-lived-responses).
+    /// Complete responses have no extra cost.
     ///
-    /// With `false`, a body lasts as long as the handler sends. Use that for routes whose handlers
-    /// end by themselves. [`Cutoff`](crate::Cutoff) works in both cases.
+    /// With `false`, a body lasts until the handler ends it. Use `false` for routes whose handlers
+    /// watch the token themselves. [`Cutoff`](crate::Cutoff) works with both values.
     ///
     /// [`stream_staleness`]: crate::tokens::TokenServiceBuilder::stream_staleness
     pub fn cutoff(mut self, cutoff: bool) -> Self {
@@ -111,8 +111,9 @@ impl<C> AuthLayer<C> {
     /// Cuts responses that are still open when their token expires, if `cut` is `true`. Default:
     /// `false`, because a download may outlive its token.
     ///
-    /// The layer ends the body at `exp` plus the leeway. Each [`Cutoff`](crate::Cutoff) of the
-    /// layer's claims resolves then too.
+    /// The layer ends the body at `exp` plus the leeway. At the same time, each
+    /// [`Cutoff`](crate::Cutoff) that a handler made from the layer's claims resolves. With
+    /// `cutoff(false)`, the layer ends no body.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService};
@@ -131,11 +132,11 @@ impl<C> AuthLayer<C> {
     }
 
     /// Returns a layer that passes on only requests whose token has this scope token. It rejects
-    /// other requests as this layer does, with 403, and belongs inside this layer.
+    /// other requests with 403, with the realm and hook of this layer. Put it inside this layer.
     ///
     /// # Errors
     ///
-    /// A scope token that breaks RFC 6749 section 3.3.
+    /// `scope` is not a scope token of RFC 6749 section 3.3.
     pub fn require_scope(&self, scope: impl AsRef<str>) -> Result<RequireLayer<C>, ConfigError> {
         Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new([scope], false)?))
     }
@@ -144,7 +145,7 @@ impl<C> AuthLayer<C> {
     ///
     /// # Errors
     ///
-    /// As [`require_scope`](Self::require_scope), and an empty list.
+    /// The errors of [`require_scope`](Self::require_scope), and an error for an empty list.
     pub fn require_all_scopes(
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
@@ -152,11 +153,12 @@ impl<C> AuthLayer<C> {
         Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new(scopes, false)?))
     }
 
-    /// Returns a layer that passes on only requests whose token has one of these scope tokens.
+    /// Returns a layer that passes on only requests whose token has at least one of these scope
+    /// tokens.
     ///
     /// # Errors
     ///
-    /// As [`require_scope`](Self::require_scope), and an empty list.
+    /// The errors of [`require_scope`](Self::require_scope), and an error for an empty list.
     pub fn require_any_scope(
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
@@ -164,8 +166,8 @@ impl<C> AuthLayer<C> {
         Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new(scopes, true)?))
     }
 
-    /// Returns a layer that rejects requests with 403 if `rule` returns `false` for their claims.
-    /// It belongs inside this layer.
+    /// Returns a layer that rejects a request with 403 if `rule` returns `false` for its claims.
+    /// Put it inside this layer.
     ///
     /// The response is that of [`Rejection::forbidden`](super::Rejection::forbidden). If `rule`
     /// panics, the layer answers 500.

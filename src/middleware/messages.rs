@@ -1,7 +1,7 @@
-//! The messages in a gRPC body, and the status that ends it after a cutoff.
+//! The messages in a gRPC body, and the status that ends the body after a cutoff.
 //!
 //! A message is a flag byte, a length of four bytes and the data (gRPC over HTTP/2,
-//! "Length-Prefixed Message"). Frames of the body may divide it anywhere.
+//! "Length-Prefixed Message"). A frame of the body can end at any byte of a message.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,19 +11,20 @@ use crate::cutoff::CutoffCause;
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(super) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The code UNAUTHENTICATED: the client needs another token.
+/// The status UNAUTHENTICATED: the client needs another token.
 const UNAUTHENTICATED: &str = "16";
-/// The flag of the frame with the trailers in a body of gRPC-Web.
+/// The flag of the gRPC-Web frame that contains the trailers.
 const TRAILERS: u8 = 0x80;
-/// The length of the part before the data.
+/// The length of a message's prefix in bytes: the flag and the length of the data.
 const PREFIX: u8 = 5;
 
-/// The position of a body among its messages.
+/// The position in a gRPC body: between two messages, or within one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Messages {
-    /// Count of the bytes of the prefix that were read.
+    /// The number of prefix bytes that were sent.
     prefix: u8,
-    /// The length so far, and then the count of the data's bytes that are left.
+    /// Within the prefix: the length of the data, as far as it was sent. After the prefix: the
+    /// number of data bytes that are left.
     left: u32,
     /// The body has had its trailers (gRPC-Web). Nothing may follow them.
     have_ended: bool,
@@ -40,7 +41,7 @@ impl Messages {
         self.have_ended
     }
 
-    /// Notes bytes that were sent.
+    /// Advances the position by `data`, the next bytes of the body.
     pub(super) fn pass(&mut self, mut data: &[u8]) {
         while let Some((&byte, rest)) = data.split_first() {
             if self.prefix < PREFIX {
@@ -69,7 +70,7 @@ pub(super) fn end_of_grpc(cause: CutoffCause) -> HeaderMap {
     trailers
 }
 
-/// Returns the frame that ends a body of gRPC-Web, which has its trailers inside of the body.
+/// Returns the frame that ends a gRPC-Web body. In gRPC-Web the trailers are part of the body.
 pub(super) fn end_frame_of_grpc_web(cause: CutoffCause) -> Bytes {
     let trailers = format!("grpc-status: {UNAUTHENTICATED}\r\ngrpc-message: {}\r\n", cause.as_str());
     let mut frame = BytesMut::with_capacity(usize::from(PREFIX) + trailers.len());

@@ -40,16 +40,16 @@
 //!
 //! # The path of a request
 //!
-//! 1. The layer removes claims from the request's extensions. It marks header values that may
-//!    contain a credential sensitive.
-//! 2. It passes on an exempt request without claims ([`AuthLayerBuilder::exempt`],
-//!    [`AuthLayerBuilder::exempt_if`]).
-//! 3. It reads the request's one credential. It answers 401 if there is none, and 400 if the
-//!    credential is malformed or there are several.
+//! 1. The layer removes claims from the request's extensions. It marks header values as sensitive
+//!    if they may contain a credential.
+//! 2. If the request is exempt, the layer passes it on, without claims
+//!    ([`AuthLayerBuilder::exempt`], [`AuthLayerBuilder::exempt_if`]).
+//! 3. It reads the request's one credential. It answers 401 if the request has none, and 400 if the
+//!    credential is malformed or the request has several.
 //! 4. It checks the token, as [`TokenService::validate_token`](crate::TokenService::validate_token)
 //!    does.
 //! 5. It adds [`Claims`](crate::Claims) to the extensions, and calls the inner service.
-//! 6. If the response contains a [`Rejection`], the layer replaces it by its own response.
+//! 6. If the response contains a [`Rejection`], the layer makes a new response from the rejection.
 //! 7. It watches the token for as long as the response is [open](#long-lived-responses).
 //!
 //! # The locations of a token
@@ -61,15 +61,15 @@
 //! * another header: [`AuthLayerBuilder::allow_header`],
 //! * the protocols of a WebSocket: [`AuthLayerBuilder::allow_websocket_protocol`].
 //!
-//! A request must contain one credential. The layer answers a second one with 400, whatever its
-//! location. After a bad credential it tries no other.
+//! A request must contain exactly one credential. The layer rejects a request with two credentials
+//! with 400, whatever their locations. So it never tries a second credential after a bad one.
 //!
 //! # Rejections
 //!
 //! The response to a rejected request has a status, a challenge and `{"error":"<code>"}`, as in the
 //! table of [`RejectionKind`]. A gRPC response has a status and a message. An application can
-//! replace the HTTP response with [`AuthLayerBuilder::on_rejection`]. For problem details (RFC
-//! 9457):
+//! replace the HTTP response with [`AuthLayerBuilder::on_rejection`]. This hook sends problem
+//! details (RFC 9457):
 //!
 //! ```
 //! # use http::{HeaderValue, header::CONTENT_TYPE};
@@ -110,47 +110,48 @@
 //! Without a framework, the handler returns [`Rejection::into_response`]. To guard a whole route,
 //! use [`AuthLayer::require`] or [`AuthLayer::require_scope`].
 //!
-//! The layers never call the inner service for a request that they reject, and never read the body.
-//! They check `OPTIONS` like any method. So put a CORS layer outside of this one, where it answers
-//! preflight requests and adds its headers to rejections. In Axum use `route_layer`, so that
-//! unknown paths stay 404.
+//! The layers never call the inner service for a request that they reject, and never read its body.
+//! They also check `OPTIONS` requests. So put a CORS layer outside: it answers preflight requests,
+//! and adds its headers to rejections. In Axum use `route_layer`, so that Axum answers unknown
+//! paths with 404 and not with 401.
 //!
 //! # Other layers
 //!
-//! * Put `TraceLayer` outside, and `SetSensitiveRequestHeadersLayer` outside of it: it marks the
-//!   credential sensitive before the trace.
-//! * A `ConcurrencyLimit` *inside* holds its permit during a check by the store. Put it outside if
-//!   that matters.
+//! * Put `TraceLayer` outside of this layer. Put `SetSensitiveRequestHeadersLayer` outside of
+//!   `TraceLayer`, so that the trace does not show the credential.
+//! * A request holds its permit of a `ConcurrencyLimit` while the store checks the token, also if
+//!   the limit is *inside* this layer.
 //! * An inner layer that drops the extensions of a handler's response also drops its [`Rejection`].
-//!   The client then gets the response of that layer.
+//!   The client then gets the response of that inner layer.
 //!
 //! # Long-lived responses
 //!
-//! The layer checks a token when the request arrives. When the token is revoked, or its session or
-//! subject, the layer **cuts** the responses that are still open:
+//! The layer checks a token when the request arrives. If the token, its session or its subject is
+//! revoked later, the layer **cuts** the responses that are still open:
 //!
 //! * An HTTP body ends with an error. The client sees an incomplete body: HTTP/1.1 closes the
 //!   connection, and HTTP/2 resets the stream.
-//! * A gRPC stream ends with status 16, or with a reset within a message.
-//! * The response to a `GET` for which the handler took more than 100 ms becomes a 401.
+//! * A gRPC stream ends with status 16. If a message is incomplete, HTTP/2 resets the stream.
+//! * A `GET`, `HEAD` or `OPTIONS` request whose handler took at least 100 ms gets a 401.
 //!
-//! That happens within milliseconds while this node follows the store's log, and within
-//! [`stream_staleness`] whatever fails. The expiry of a token cuts nothing, unless the layer says
-//! so ([`AuthLayer::cut_at_expiry`]). [`AuthLayer::cutoff`] switches the cutoff off.
+//! The cutoff comes within milliseconds while this node follows the store's log, and otherwise
+//! within [`stream_staleness`]. The expiry of a token cuts a response only with
+//! [`AuthLayer::cut_at_expiry`]. [`AuthLayer::cutoff`] switches the cutoff off.
 //!
 //! The layer cannot cut an upgraded connection or a task. Their handlers take a
 //! [`Cutoff`](crate::Cutoff), as an extractor in Axum or from
-//! [`TokenService::ended`](crate::TokenService::ended). A page in a browser sends the token of a
-//! WebSocket by [`AuthLayerBuilder::allow_websocket_protocol`].
+//! [`TokenService::ended`](crate::TokenService::ended). For a WebSocket, a page in a browser sends
+//! the token as [`AuthLayerBuilder::allow_websocket_protocol`] describes.
 //!
-//! These go on after a revocation:
+//! A cutoff does not end:
 //!
 //! * request bodies that a handler reads,
-//! * bodies for HTTP/1.0 without `Content-Length`: they end, and look complete,
-//! * bytes that the HTTP server, an outer compression layer or the kernel holds already,
-//! * complete bodies: a unary response is never watched.
+//! * bytes that the HTTP server, an outer compression layer or the kernel has already taken,
+//! * complete bodies: the layer never watches a unary response.
 //!
-//! `docs/long-lived-responses.md` in the repository has the whole table.
+//! If an HTTP/1.0 response has no `Content-Length`, its client takes a cut body for complete.
+//!
+//! `docs/long-lived-responses.md` in the repository has a table of all cases.
 //!
 //! [`stream_staleness`]: crate::tokens::TokenServiceBuilder::stream_staleness
 

@@ -1,4 +1,5 @@
-//! Rejections. [`RejectionKind`] has the **one** table of their responses over HTTP and gRPC.
+//! The rejections of requests. The table of [`RejectionKind`] defines their responses over HTTP and
+//! gRPC.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -11,15 +12,16 @@ use crate::{
 
 /// The reason why a request is rejected, from which the layer makes the response.
 ///
-/// The extensions of the response contain it, for outer layers that log or count. A handler can
-/// return one too: [`AuthService`](super::AuthService) then makes the response.
+/// The layer adds the rejection to the response's extensions, for outer layers that log rejections.
+/// A handler can return a rejection too: [`AuthService`](super::AuthService) then makes the
+/// response.
 #[derive(Clone, Debug)]
 pub struct Rejection {
     kind: RejectionKind,
     cause: Option<Arc<Error>>,
     scope: Option<Arc<str>>,
     allowed: &'static [Method],
-    /// True if a layer has made the response. Outer layers then leave it as it is.
+    /// True if a layer has made the response. Outer layers then do not change it.
     is_rendered: bool,
 }
 
@@ -49,10 +51,10 @@ pub struct Rejection {
 /// | [`PayloadTooLarge`] | 413 | `invalid_request` | 8 |
 /// | [`UnsupportedMediaType`] | 415 | `invalid_request` | 3 |
 ///
-/// Status, codes and headers follow RFC 6750 section 3 and RFC 6749 section 5.2. A malformed
-/// credential is 16 over gRPC, because clients map a 400 to INTERNAL. The response to every bad
-/// token has the same bytes. The cause goes to the log and into the response's extensions, never to
-/// the client.
+/// Status, codes and headers follow RFC 6750 section 3 and RFC 6749 section 5.2. Over gRPC a
+/// malformed credential gets 16, because gRPC clients map an HTTP 400 to INTERNAL. The response to
+/// every bad token has the same bytes. The cause goes to the log and into the response's
+/// extensions, never to the client.
 ///
 /// [`NoCredentials`]: Self::NoCredentials
 /// [`InvalidRequest`]: Self::InvalidRequest
@@ -79,9 +81,9 @@ pub enum RejectionKind {
     InvalidToken,
     /// The token is valid, but does not allow this request.
     ///
-    /// The challenge names a missing scope. It names none if the application's rule refused the
-    /// request, for example for a missing role. RFC 6750 section 3.1 has one code for both: "higher
-    /// privileges than provided by the access token".
+    /// If a scope is missing, the challenge names the required scope. If the application's rule
+    /// refused the request, for example for a missing role, the challenge names none. RFC 6750
+    /// section 3.1 has one code for both: "higher privileges than provided by the access token".
     InsufficientScope,
     /// The store did not answer, or the node is overloaded. The token may be valid or not.
     Unavailable,
@@ -95,7 +97,7 @@ pub enum RejectionKind {
     InvalidParameter,
     /// The resource does not exist, or belongs to another user.
     NotFound,
-    /// The endpoint does not answer this method.
+    /// The endpoint does not support this method.
     MethodNotAllowed,
     /// The body did not arrive in time.
     RequestTimeout,
@@ -123,8 +125,8 @@ impl Rejection {
     /// Returns the rejection of a valid token that lacks a scope: 403. The challenge names the
     /// scope.
     ///
-    /// `required` is a space-delimited list of scope tokens (RFC 6749 section 3.3). If it is not,
-    /// the challenge names no scope.
+    /// `required` is a space-delimited list of scope tokens (RFC 6749 section 3.3). For any other
+    /// text, the challenge names no scope.
     #[must_use]
     pub fn insufficient_scope(required: impl AsRef<str>) -> Self {
         let scope = Scope::parse(required.as_ref()).filter(|scope| !scope.is_empty());
@@ -137,10 +139,10 @@ impl Rejection {
         Self { scope: Some(required), ..Self::forbidden() }
     }
 
-    /// Returns the rejection of a method that the resource does not answer: 405, with `Allow`.
+    /// Returns the rejection of a method that the resource does not support: 405, with `Allow`.
     ///
-    /// `allowed` lists the methods that it answers. If the list is empty, as with
-    /// [`new`](Self::new), the field is empty too (RFC 9110 section 10.2.1).
+    /// `allowed` lists the supported methods. If the list is empty, `Allow` is empty too (RFC 9110
+    /// section 10.2.1). A rejection by [`new`](Self::new) has an empty list.
     ///
     /// ```
     /// use http::{Method, Response};
@@ -155,7 +157,7 @@ impl Rejection {
         Self { allowed, ..Self::new(RejectionKind::MethodNotAllowed) }
     }
 
-    /// Adds a cause, for the log and for outer layers. The client does not learn it.
+    /// Adds a cause, for the log and for outer layers. The client does not get the cause.
     ///
     /// ```
     /// use tower_bearer::{Error, middleware::{Rejection, RejectionKind}};
@@ -170,13 +172,13 @@ impl Rejection {
         Self { cause: Some(Arc::new(cause.into())), ..self }
     }
 
-    /// Returns the kind. The client learns nothing else about the reason.
+    /// Returns the kind. The client gets only the kind and the required scope, if any.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.kind
     }
 
-    /// Returns the cause. The client does not learn it.
+    /// Returns the cause. The client does not get the cause.
     #[must_use]
     pub fn cause(&self) -> Option<&Error> {
         self.cause.as_deref()
@@ -187,14 +189,13 @@ impl Rejection {
         self.cause
     }
 
-    /// Returns the missing scope, if any.
+    /// Returns the required scope, if the rejection names one.
     #[must_use]
     pub fn required_scope(&self) -> Option<&str> {
         self.scope.as_deref()
     }
 
-    /// Returns the methods that the resource answers, for
-    /// [`RejectionKind::MethodNotAllowed`].
+    /// Returns the methods that the resource supports, for [`RejectionKind::MethodNotAllowed`].
     #[must_use]
     pub fn allowed_methods(&self) -> &[Method] {
         self.allowed
@@ -216,7 +217,7 @@ impl Rejection {
 /// | [`Error::Token`] | [`InvalidToken`](RejectionKind::InvalidToken) |
 /// | [`Error::InvalidId`] | [`InvalidParameter`](RejectionKind::InvalidParameter) |
 /// | a refused login | [`InvalidCredentials`](RejectionKind::InvalidCredentials) |
-/// | the [fault](Error::fault) of the store | [`Unavailable`](RejectionKind::Unavailable) |
+/// | an error with [fault](Error::fault) `Store` | [`Unavailable`](RejectionKind::Unavailable) |
 /// | any other | [`Internal`](RejectionKind::Internal) |
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
@@ -270,8 +271,8 @@ impl RejectionKind {
         }
     }
 
-    /// Returns the `error` parameter of the challenge (RFC 6750 section 3.1). `None` if the client
-    /// sent no bearer credential, or if another credential would not help.
+    /// Returns the `error` parameter of the challenge (RFC 6750 section 3.1). Returns `None` if the
+    /// client sent no bearer credential, or if another credential would not change the result.
     #[must_use]
     pub fn challenge_error(self) -> Option<&'static str> {
         match self {

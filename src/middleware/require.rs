@@ -32,14 +32,15 @@ use crate::{
 /// Made by [`AuthLayer::require`](super::AuthLayer::require),
 /// [`require_scope`](super::AuthLayer::require_scope),
 /// [`require_all_scopes`](super::AuthLayer::require_all_scopes) and
-/// [`require_any_scope`](super::AuthLayer::require_any_scope). It belongs *inside* that layer.
+/// [`require_any_scope`](super::AuthLayer::require_any_scope). It belongs *inside* the
+/// [`AuthLayer`](super::AuthLayer).
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireLayer<C = NoClaims> {
     responder: Responder,
     requirement: Requirement<C>,
 }
 
-/// The requirement of a route on claims.
+/// The requirement that the claims of a request must meet.
 enum Requirement<C> {
     Scopes(Arc<RequiredScopes>),
     Rule(Arc<Rule<C>>),

@@ -29,8 +29,8 @@ pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
 
 const DEFAULT_REALM: &str = "api";
 
-/// Header fields that describe the body of a handler's response, or a rejection. The layer replaces
-/// them, and keeps all others.
+/// The header fields that describe a body or a rejection. The layer's response to a rejection has
+/// its own values of these fields, and keeps all other fields of the handler's response.
 const REPLACED: [HeaderName; 19] = [
     ACCEPT_RANGES,
     ALLOW,
@@ -55,10 +55,11 @@ const REPLACED: [HeaderName; 19] = [
 
 type Hook = dyn Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
-/// The maker of responses to rejected requests. A layer shares it with the layers made from it.
+/// The maker of responses to rejected requests. A layer shares its `Responder` with the layers that
+/// are made from it.
 ///
-/// Each request's future holds a clone. It is `None` with default settings, because a reference
-/// count that all cores share would take a large part of a warm request's time.
+/// The future of each request contains a clone. Default settings are `None`: a reference count that
+/// all cores share would take a large part of a cached request's time.
 #[derive(Clone, Default)]
 pub(crate) struct Responder(Option<Arc<ResponderSettings>>);
 
@@ -74,16 +75,16 @@ impl Default for ResponderSettings {
     }
 }
 
-/// The properties of a request that decide the form of the response.
+/// The properties of a request that determine the form of the response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
-    /// The request asks for no change (RFC 9110 section 9.2.1).
+    /// True if the method is safe: the client asks for no change (RFC 9110 section 9.2.1).
     pub(super) is_safe: bool,
-    /// The response has the headers of the response to a GET, and no body (RFC 9110 section 9.3.2).
+    /// True for HEAD: the response has the headers of a GET, and no body (RFC 9110 section 9.3.2).
     is_head: bool,
     protocol: Protocol,
-    /// An endpoint makes the response, which no cache may store (RFC 6749 section 5.1). The HTTP
-    /// server sets the length, and drops the body for a HEAD.
+    /// True if an endpoint makes the response. No cache may store that response (RFC 6749 section
+    /// 5.1). The HTTP server sets its length, and drops its body for a HEAD.
     is_endpoint: bool,
 }
 
@@ -163,20 +164,20 @@ impl Responder {
 
     /// Logs the rejection and makes the response for it.
     pub(crate) fn respond(&self, rejection: Rejection, form: Form) -> Response<Bytes> {
-        trace(&rejection);
+        log(&rejection);
         self.render(rejection, form)
     }
 
-    /// Replaces the response of a handler that rejects its request by the layer's own response.
+    /// Replaces a handler's response that contains a [`Rejection`] by the layer's own response.
     #[cold]
     pub(super) fn rerender<B>(&self, response: &mut Response<ResponseBody<B>>, form: Form) {
         let headers = mem::take(response.headers_mut());
         let mut extensions = mem::take(response.extensions_mut());
         let rejection = extensions.remove::<Rejection>();
         let rejection = rejection.unwrap_or_else(|| Rejection::new(RejectionKind::Internal));
-        // `Rejection::into_response` has logged it.
+        // Does not log: `Rejection::into_response` or the caller has already logged the rejection.
         let mut rendered = self.render(rejection, form);
-        // Fields that inner layers added stay: cookies, request ids, CORS.
+        // Keeps the fields that inner layers added, such as cookies, request ids and CORS.
         for (name, value) in &headers {
             if !REPLACED.contains(name) {
                 rendered.headers_mut().append(name, value.clone());
@@ -220,7 +221,7 @@ impl Responder {
         response
     }
 
-    /// Returns the response that a client gets unless the application's hook changes it.
+    /// Returns the response before the application's hook changes it.
     fn default_response(&self, rejection: &Rejection, form: Form) -> Response<Bytes> {
         let kind = rejection.kind();
         let body = Bytes::from_static(default_body(kind).as_bytes());
@@ -276,10 +277,11 @@ impl Rejection {
     /// Returns the response with which a handler rejects its request.
     ///
     /// An [`AuthService`](super::AuthService) around the handler finds the rejection in the
-    /// response's extensions. It replaces status, body and related headers, by its realm, its
-    /// [`on_rejection`](super::AuthLayerBuilder::on_rejection) hook and the request's protocol. It
-    /// keeps restrictions in `Cache-Control`. Without such a service the response is complete, with
-    /// the realm `api`.
+    /// response's extensions. It replaces the status, the body and the headers that describe them.
+    /// The new response follows the layer's realm and
+    /// [`on_rejection`](super::AuthLayerBuilder::on_rejection) hook, and the request's protocol. It
+    /// keeps restrictions in `Cache-Control`. Without an `AuthService` the client gets this
+    /// response, with the realm `api`.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -299,7 +301,8 @@ impl Rejection {
     }
 }
 
-/// Returns `{"error":"<code>"}`. Static, because any client can cause rejections at a high rate.
+/// Returns `{"error":"<code>"}`. The text is static, because clients can cause rejections at a high
+/// rate.
 fn default_body(kind: RejectionKind) -> &'static str {
     match kind.code() {
         "unauthorized" => r#"{"error":"unauthorized"}"#,
@@ -319,15 +322,15 @@ pub(crate) fn no_store(headers: &mut HeaderMap) {
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
 
-/// Copies the restrictions of the inner response's `Cache-Control`. Without them a cache may store
-/// a 404 or a 405 (RFC 9110 section 15.1). A `max-age` or `Expires` belongs to the inner body, so
-/// it becomes `no-cache`. Directives that permit more to caches are dropped.
+/// Copies the restrictions of the inner response's `Cache-Control`. Otherwise a cache could store a
+/// 404 or a 405 (RFC 9110 section 15.1). Turns `max-age` and `Expires` into `no-cache`, because
+/// they were meant for the inner body. Drops the directives that give caches more rights.
 fn restrict_caching(headers: &mut HeaderMap, inner: &HeaderMap) {
     let (mut no_store, mut private, mut no_cache) = (false, false, inner.contains_key(EXPIRES));
     let lines = inner.get_all(CACHE_CONTROL).iter();
     for directive in lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
-        // An argument limits the directive to the named fields (RFC 9111 section 5.2.2.4). Without
-        // it the directive covers the whole response, which is stricter.
+        // Drops the argument, which would limit the directive to the named fields (RFC 9111 section
+        // 5.2.2.4). The directive then covers the whole response, which is stricter.
         let name = directive.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
         no_store |= name.eq_ignore_ascii_case(b"no-store");
         private |= name.eq_ignore_ascii_case(b"private");
@@ -350,8 +353,9 @@ fn grpc_response(rejection: &Rejection, content_type: &'static str) -> Response<
     response
 }
 
-/// Logs a rejection. Clients cause most rejections, so only the server's faults are above `debug`.
-fn trace(rejection: &Rejection) {
+/// Logs a rejection: faults of the server as errors or warnings, and all others at the level
+/// `debug`. Clients cause most of the others.
+pub(super) fn log(rejection: &Rejection) {
     #[cfg(feature = "tracing")]
     {
         use std::error::Error as _;

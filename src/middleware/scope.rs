@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{error::ConfigError, jwt::Scope};
 
-/// Scope tokens of which a token must have all, or at least one.
+/// The scope tokens that a route requires: all of them, or at least one.
 #[derive(Debug)]
 pub(super) struct RequiredScopes {
     /// The scope tokens as the challenge lists them.

@@ -80,10 +80,10 @@ where
         } else {
             self.admit(&mut request, &mut finisher)
         };
-        // Each arm constructs the future in place: it may hold a request, which is expensive to
-        // move.
+        // Each arm constructs the future in place. The future may contain a request, which is
+        // expensive to move.
         match decision {
-            // This calls the instance that was polled ready. After a rejection it stays ready for
+            // Calls the instance that was polled ready. A rejection leaves that instance ready for
             // the next request.
             Decision::Pass => AuthFuture { admission: Admission::Admitted(self.inner.call(request)), finisher },
             Decision::Reject(rejection) => {
@@ -110,7 +110,7 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    /// Decides about a request.
+    /// Decides if the request passes, is rejected or must wait for the store.
     fn admit<B>(&self, request: &mut Request<B>, finisher: &mut Finisher) -> Decision<C> {
         let config = &*self.config;
         let checker = &config.tokens.checker;
@@ -128,8 +128,8 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             Credential::Absent => return Decision::Reject(Rejection::new(RejectionKind::NoCredentials)),
             Credential::Malformed => return malformed(),
             Credential::Token(text) => {
-                // The grammar decides between 400 and 401. The check would take a large part of a
-                // cached request's time, so it runs only on a cache miss.
+                // The check of the grammar distinguishes 400 from 401. It would take a large part
+                // of a cached request's time, so it runs only on a cache miss.
                 match checker.check_cached(text.as_bytes(), config.freshness) {
                     Lookup::Hit(check) => check,
                     Lookup::Miss(miss) => match text.token() {
@@ -182,8 +182,8 @@ impl<S: fmt::Debug, C> fmt::Debug for AuthService<S, C> {
 
 /// The future of [`AuthService`].
 ///
-/// Dropping it is safe at any point: a check changes nothing, and the inner service, with any
-/// permit that it holds, is dropped too.
+/// The future can be dropped at any time. A check changes nothing. The inner service is dropped
+/// too, with any permit that it holds.
 #[pin_project]
 pub struct AuthFuture<S, C, ReqBody>
 where
@@ -206,10 +206,10 @@ where
         let finisher = this.finisher;
         let mut poll = this.admission.poll_with(context, |claims| finisher.admit(claims));
         match &mut poll {
-            // Finished in place, because a response is about 150 bytes to move.
+            // Finishes the response in place, because a move would copy about 150 bytes.
             Poll::Ready(Ok(response)) => finisher.finish(response),
             Poll::Ready(Err(_)) => {}
-            // Before the request is admitted this notes nothing.
+            // Does nothing before the request is admitted.
             Poll::Pending => finisher.note_wait(),
         }
         poll
@@ -235,24 +235,24 @@ impl<C> Future for ClaimsFromStore<C> {
 
 /// The three states of a request in each service of this module.
 ///
-/// The request stays here until the question (`Q`) is answered, and is never part of a boxed
-/// future. So neither its body nor the inner service must be `Send` or `'static`. The answer goes
-/// into the request's extensions.
+/// `Q` is the question: the future of a check by the store, or of the lookup of a user. The request
+/// waits in this type, and is never part of a boxed future. So the body and the inner service need
+/// not be `Send` or `'static`. The answer goes into the request's extensions.
 #[pin_project(project = AdmissionProjection)]
 pub(super) enum Admission<S, ReqBody, Q>
 where
     S: Service<Request<ReqBody>>,
 {
-    /// The layer has made the response. `None` after the future has returned it.
+    /// The layer has made the response. `None` after the future has returned the response.
     Rejected(Option<Response<Bytes>>),
-    /// The question is not answered yet. `held` has the service instance that was polled ready. It
-    /// is dropped right after the call.
+    /// The question has no answer yet. `held` contains the request and the service instance that
+    /// was polled ready. That instance is dropped right after its call.
     Asking { question: Q, held: Option<(S, Request<ReqBody>)>, responder: Responder },
     /// The inner service handles the request.
     Admitted(#[pin] S::Future),
 }
 
-/// The states of a request that is decided at once, without a question.
+/// The states of a request about which the layer decides immediately, without a question.
 pub(super) type Decided<S, ReqBody> = Admission<S, ReqBody, Ready<Result<(), Rejection>>>;
 
 impl<S, ReqBody, ResBody, Q, T> Future for Admission<S, ReqBody, Q>
@@ -274,7 +274,7 @@ where
     Q: Future<Output = Result<T, Rejection>> + Unpin,
     T: Clone + Send + Sync + 'static,
 {
-    /// Polls the request. Calls `admit` with the answer to the question before the request gets it.
+    /// Polls the request. Calls `admit` with the answer, and then adds the answer to the request.
     fn poll_with(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -7,7 +7,7 @@ use super::rejection::{Rejection, RejectionKind};
 /// A mark in the extensions of a request that an [`AuthLayer`](super::AuthLayer) passed on without
 /// claims. The layer is optional or switched off, or the request is exempt.
 ///
-/// With it, an extractor distinguishes an anonymous client (401) from a route without a layer
+/// By this mark, an extractor distinguishes an anonymous client (401) from a route without a layer
 /// (500).
 #[derive(Clone, Debug)]
 pub struct Unauthenticated(());

@@ -13,15 +13,16 @@ use http::{
 use super::config::Config;
 use crate::jwt::Claims;
 
-/// The notes about a request for an upgrade.
+/// The data that the layer needs for the response to an upgrade request.
 #[derive(Debug)]
 pub(super) struct Upgrade {
     /// True once the handler watches the token by a [`Cutoff`](crate::Cutoff).
     is_watched: Arc<AtomicBool>,
-    /// The WebSocket protocol with which the client has sent its token.
+    /// The protocol name that precedes the token in the client's `Sec-WebSocket-Protocol`.
     protocol: Option<HeaderValue>,
     is_connect: bool,
-    /// True once the layer has reported a connection that nothing cuts.
+    /// True once the layer has logged its warning about a connection without a `Cutoff`. All
+    /// requests of a layer share the flag.
     is_reported: Arc<AtomicBool>,
 }
 
@@ -51,8 +52,9 @@ impl Upgrade {
         Arc::clone(&self.is_watched)
     }
 
-    /// Finishes the response: names the WebSocket protocol, and reports a connection that nothing
-    /// cuts. A layer reports that once, because each client can cause it.
+    /// Finishes the response to an upgrade: names the WebSocket protocol, and warns about a
+    /// connection without a [`Cutoff`](crate::Cutoff). A layer warns only once, because any client
+    /// can cause it.
     pub(super) fn finish<B>(self, response: &mut Response<B>, should_cut: bool) {
         let status = response.status();
         if status != StatusCode::SWITCHING_PROTOCOLS && !(self.is_connect && status.is_success()) {

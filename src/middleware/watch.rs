@@ -1,9 +1,9 @@
 //! The watch over one response: it registers a body that stays open, and decides how a cutoff ends
 //! the body.
 //!
-//! A complete body is never registered, so that unary responses cost nothing. A body is registered
-//! when it waits, or when it has a second frame and goes on. The second and not the first: in a
-//! unary gRPC response the trailers follow the first.
+//! The watch never registers a complete body, so that unary responses cost nothing. It registers a
+//! body that waits, or whose second frame is not the last. The first frame is not enough: in a
+//! unary gRPC response the trailers follow the first frame.
 
 use std::task::{Context, Poll};
 
@@ -27,8 +27,8 @@ pub(super) struct Watch {
 enum Stage {
     /// Nothing cuts the response.
     Off,
-    /// The response is not registered. `since` is the time from which it has been open, if it was
-    /// not complete at once.
+    /// The response is not registered as an open stream yet. `since` is the time of the first wait
+    /// or the first frame, if any.
     Unregistered {
         ticket: Ticket,
         at_expiry: bool,
@@ -38,7 +38,8 @@ enum Stage {
     Registered(OpenStream),
 }
 
-/// The units in which a body is sent. A cutoff may end it with a status only between two of them.
+/// The units in which the inner service sends a body. A cutoff can add a gRPC status only between
+/// two messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Framing {
     Bytes,
@@ -71,21 +72,21 @@ impl Watch {
         Self { framing, ..self }
     }
 
-    /// Notes the time from which the response has been open. The first call counts.
+    /// Records the time from which the response is open. Later calls change nothing.
     pub(super) fn note_wait(&mut self) {
         if let Stage::Unregistered { ticket, since, .. } = &mut self.stage {
             since.get_or_insert_with(|| ticket.now());
         }
     }
 
-    /// Returns the refusal of the token by this node's deny set, if the response has waited for at
-    /// least `wait` nanoseconds.
+    /// Returns an error if the response has waited for at least `wait` nanoseconds, and this node's
+    /// deny set refuses the token.
     pub(super) fn refusal_after(&self, wait: u64) -> Option<TokenError> {
         let Stage::Unregistered { ticket, since: Some(since), .. } = &self.stage else { return None };
         if ticket.now().saturating_sub(*since) < wait { None } else { ticket.refusal() }
     }
 
-    /// Resolves once the registered response is cut.
+    /// Resolves with the cause once the registered response is cut.
     pub(super) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutoffCause> {
         match &self.stage {
             Stage::Registered(stream) => stream.poll_cut(context),
@@ -100,7 +101,8 @@ impl Watch {
         true
     }
 
-    /// Notes a frame of the body. Returns the cause if the frame must not be sent.
+    /// Checks a frame of the body before it is sent. Returns the cause if a cutoff forbids the
+    /// frame.
     pub(super) fn pass(&mut self, frame: &Frame<Bytes>, is_last: bool) -> Result<(), CutoffCause> {
         if is_last {
             self.stage = Stage::Off;
@@ -133,7 +135,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Returns the end of a body that is cut now.
+    /// Returns the end of a body that a cutoff ends now.
     pub(super) fn end(self, cause: CutoffCause) -> End {
         match self.framing {
             Framing::Grpc(messages) if messages.is_between() => End::Frame(Frame::trailers(end_of_grpc(cause))),

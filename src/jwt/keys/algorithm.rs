@@ -1,10 +1,11 @@
 //! The signature algorithms by their JOSE names, and the backend that computes them. The crate's
 //! features select the backend.
 //!
-//! `jsonwebtoken` can be built with two backends, and another crate can enable the second one. The
-//! functions `sign`, `verify`, `encode`, `decode` and `Jwk`'s look the backend up in a process-wide
-//! global. With both compiled in, that look-up panics, and no backend can be installed afterwards.
-//! So this module calls one provider's factories directly, and never reads or sets the global.
+//! `jsonwebtoken` can be built with two backends, and another crate can enable the second one. Its
+//! functions `sign`, `verify`, `encode` and `decode`, and those of `Jwk`, look up the backend in a
+//! process-wide global. If both backends are compiled in, that look-up panics, and no backend can
+//! be installed afterwards. So this module calls one provider's factories directly, and never reads
+//! or sets the global.
 
 use std::{fmt, str::FromStr};
 
@@ -18,8 +19,9 @@ use crate::error::{ConfigError, Error};
 
 /// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
 ///
-/// `none` does not exist here, and `ES512` and `Ed448` have no backend. A key has exactly one
-/// algorithm (RFC 8725 section 3.1), so a token's header cannot choose another one for it.
+/// `none` is not an algorithm here, and `ES512` and `Ed448` have no backend. A key has exactly one
+/// algorithm (RFC 8725 section 3.1), so a token's header cannot choose another algorithm for the
+/// key.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -135,8 +137,8 @@ impl Algorithm {
 }
 
 impl KeyType {
-    /// Returns the length of a coordinate (Ed25519: of the point) in bytes. `None` for secrets and
-    /// RSA.
+    /// Returns the length of a coordinate in bytes. For Ed25519, returns the length of the encoded
+    /// point. Returns `None` for secrets and RSA.
     pub(crate) const fn coordinate_len(self) -> Option<usize> {
         match self {
             Self::Secret { .. } | Self::Rsa => None,
@@ -171,15 +173,15 @@ impl FromStr for Algorithm {
     ///
     /// # Errors
     ///
-    /// The text is no name of a supported algorithm. The message does not quote it, because it may
-    /// be a secret in the wrong setting.
+    /// The text is not the name of a supported algorithm. The message does not quote the text,
+    /// which may be a secret in the wrong setting.
     fn from_str(name: &str) -> Result<Self, ConfigError> {
         Self::from_jose(name).ok_or_else(|| {
             ConfigError::unsupported(
                 "algorithm",
                 "is not the name of a supported signature algorithm",
                 "use one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, \
-                 written exactly so",
+                 spelled exactly as here",
             )
         })
     }
@@ -207,8 +209,8 @@ impl Backend {
     }
 
     /// Returns true if the signature is good. Each call creates a verifier, because the boxed
-    /// verifiers of `jsonwebtoken` are neither `Send` nor `Sync`. That copies the key without a
-    /// computation.
+    /// verifiers of `jsonwebtoken` are neither `Send` nor `Sync`. The creation copies the key, and
+    /// computes nothing.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(self, algorithm: Algorithm, key: &DecodingKey, message: &[u8], signature: &Vec<u8>) -> bool {
         if let DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
@@ -255,8 +257,8 @@ impl Backend {
     }
 }
 
-/// Returns true if an RSA signature is as long as the modulus and below it (RFC 8017 sections
-/// 8.1.2, 8.2.2 and 5.2.2). `RustCrypto` does not check this for PSS, where s + n would be a second
+/// Returns true if an RSA signature is as long as the modulus, and below it (RFC 8017 sections
+/// 8.1.2, 8.2.2 and 5.2.2). For PSS, `RustCrypto` does not check this, so `s + n` would be a second
 /// signature of the same text.
 fn is_residue(number: &[u8], modulus: &[u8]) -> bool {
     number.len() == modulus.len() && number < modulus
@@ -338,8 +340,8 @@ mod tests_with_both_backends {
     };
 
     /// Makes `jsonwebtoken` look up its global backend, as another crate of the application may do.
-    /// Returns true if that panics because there are two. From then on none can be installed
-    /// either.
+    /// Returns true if the look-up panics because two backends are compiled in. After that, no
+    /// backend can be installed.
     fn poison() -> bool {
         catch_unwind(|| {
             let key = jsonwebtoken::EncodingKey::from_secret(b"of another crate");

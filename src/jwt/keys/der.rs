@@ -1,21 +1,21 @@
-//! Writes the numbers of a JWK as DER (ITU-T X.690), because the backends read DER and no JWK.
+//! Writes the numbers of a JWK as DER (ITU-T X.690), because the backends read DER but not JWK.
 
 use zeroize::Zeroizing;
 
 use super::algorithm::KeyType;
 
-/// DER that may hold a private key.
+/// DER that may contain a private key.
 type Der = Zeroizing<Vec<u8>>;
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
-/// `[1]`, explicit: the public key within `ECPrivateKey` (RFC 5915 section 3).
+/// The tag of the public key within `ECPrivateKey`: `[1]`, explicit (RFC 5915 section 3).
 const PUBLIC_KEY: u8 = 0xa1;
 
-/// `id-ecPublicKey` (RFC 5480 section 2.1.1), `secp256r1`, `secp384r1` (section 2.1.1.1),
-/// `id-Ed25519` (RFC 8410 section 3).
+/// The object identifiers `id-ecPublicKey` (RFC 5480 section 2.1.1), `secp256r1`, `secp384r1`
+/// (section 2.1.1.1) and `id-Ed25519` (RFC 8410 section 3).
 const EC_PUBLIC_KEY_OID: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const P256_OID: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384_OID: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
@@ -33,8 +33,8 @@ pub(super) fn rsa_private_key(numbers: [&[u8]; 8]) -> Der {
     element(SEQUENCE, &parts)
 }
 
-/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey`. It includes the public
-/// key, so that the backend compares the halves. Returns `None` if `curve` is no NIST curve.
+/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey`. Includes the public
+/// key, so that the backend compares both halves. Returns `None` if `curve` is no NIST curve.
 pub(super) fn ec_private_key(curve: KeyType, d: &[u8], x: &[u8], y: &[u8]) -> Option<Der> {
     let curve_oid = match curve {
         KeyType::P256 => P256_OID,
@@ -53,7 +53,7 @@ pub(super) fn ed25519_private_key(d: &[u8]) -> Der {
     element(SEQUENCE, &[&integer(&[0]), &element(SEQUENCE, &[ED25519_OID]), &key])
 }
 
-/// Encodes a non-negative integer without leading zeros, except one to keep the sign bit clear.
+/// Encodes a non-negative integer with the fewest bytes. Adds a zero if the sign bit would be set.
 fn integer(big_endian: &[u8]) -> Der {
     let zeros = big_endian.iter().take_while(|byte| **byte == 0).count();
     let number = big_endian.get(zeros..).unwrap_or_default();

@@ -3,8 +3,8 @@
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 
-/// Returns true if `encoded` is the canonical encoding of a point on the curve that is not of small
-/// order. Under a key of small order anyone can sign, because one signature can fit every message.
+/// Returns true if `encoded` is the canonical encoding of a curve point that is not of small order.
+/// If a public key has small order, anyone can forge a signature that is valid for many messages.
 pub(super) fn is_public_key(encoded: &[u8]) -> bool {
     CompressedEdwardsY::from_slice(encoded).is_ok_and(|encoded| {
         encoded.decompress().is_some_and(|point| point.compress() == encoded && !point.is_small_order())
@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn what_has_no_x_is_no_point() {
-        // Computed independently: of 0 to 19 these values have no x, and 0 and 1 are of small
-        // order.
+        // An independent computation gave this list. 0 and 1 belong to points of small order. The
+        // other values in the list have no x.
         for y in 0..20 {
             assert_eq!(is_public_key(&encoded(y, 0)), ![0, 1, 2, 7, 8, 11, 12, 13, 17].contains(&y), "{y}");
             assert_eq!(is_public_key(&encoded(y, 0x80)), ![0, 1, 2, 7, 8, 11, 12, 13, 17].contains(&y), "-{y}");
@@ -69,8 +69,8 @@ mod tests {
             bytes[31] ^= 0x80;
             assert!(!is_public_key(&bytes), "{text} with the other sign");
         }
-        // p to 2^255 - 1 are non-canonical encodings of y = 0 to 18. Some of these, such as 3, 4
-        // and 5, are points.
+        // The numbers from p to 2^255 - 1 are non-canonical encodings of y = 0 to 18. Some of these
+        // y, such as 3, 4 and 5, belong to points.
         for low in 0xed..=0xff {
             let mut bytes = [0xff; 32];
             bytes[0] = low;

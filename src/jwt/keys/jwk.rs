@@ -23,7 +23,7 @@ use crate::{
     jwt::json::{self, FromMembers},
 };
 
-/// A JSON Web Key whose members were checked, but not yet its numbers.
+/// A JSON Web Key with checked members. Its numbers are not checked yet.
 pub(super) struct Jwk {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
@@ -44,12 +44,12 @@ pub(super) enum Material {
 const TEXT_MEMBERS: [&str; 16] =
     ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k"];
 
-/// The members that only private keys have: RFC 7518 section 6, RFC 8037 section 2 and, with
-/// `priv`, the newer key type `AKP`.
+/// The members that only private keys have. RFC 7518 section 6 and RFC 8037 section 2 define them,
+/// except `priv` of the newer key type `AKP`.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
-/// Parses a JWK, which must be a public or a private key, as `half` says. `asked` is the algorithm
-/// that the application configured. Without it the key must name its algorithm.
+/// Parses a JWK. `half` says if it must be a public or a private key. `asked` is the algorithm that
+/// the application configured. If it is `None`, the key must name its algorithm.
 pub(super) fn parse(
     setting: &'static str,
     half: Half,
@@ -76,8 +76,8 @@ pub(super) fn read(
     KeyReader { setting, half, members }.read(asked)
 }
 
-/// Returns the line and column of an error. The message of serde may quote the value, which may be
-/// key material.
+/// Returns the line and column of an error. The message of `serde_json` is left out, because it may
+/// quote key material.
 pub(super) fn place_of(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
@@ -115,8 +115,8 @@ impl Members {
         PRIVATE_MEMBERS.into_iter().find(|name| self.has(name))
     }
 
-    /// Returns true if `use` or `key_ops` does not allow this key to verify. An ill-typed member
-    /// counts as absent.
+    /// Returns true if `use` or `key_ops` does not allow this key to verify. Treats an ill-typed
+    /// member as absent.
     pub(super) fn is_for_something_else(&self) -> bool {
         let cannot_verify = |operations: &Vec<Zeroizing<String>>| !operations.iter().any(|text| **text == "verify");
         self.text("use").is_some_and(|used| used != "sig") || self.key_ops.as_ref().is_some_and(cannot_verify)
@@ -244,14 +244,14 @@ impl KeyReader {
         }
     }
 
-    /// Returns an error unless `use` and `key_ops`, if present, allow the use of the key (RFC 7517
+    /// Returns an error if `use` or `key_ops` is present and forbids the use of the key (RFC 7517
     /// sections 4.2 and 4.3).
     fn check_use(&self, is_secret: bool) -> Result<(), ConfigError> {
         if self.text("use").is_some_and(|used| used != "sig") {
             return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key for signatures"));
         }
         let Some(operations) = &self.members.key_ops else { return Ok(()) };
-        // A service also verifies with its signing secret, which has no public half.
+        // A service verifies with the same secret that signs, because a secret has no public half.
         let needed: &[&str] = match self.half {
             Half::Public => &["verify"],
             Half::Private if is_secret => &["sign", "verify"],
@@ -269,7 +269,7 @@ impl KeyReader {
     }
 
     /// Returns the algorithm of this key. `alg`, the curve and the application must not name
-    /// different ones (RFC 8725 section 3.1).
+    /// different algorithms (RFC 8725 section 3.1).
     fn algorithm(&self, asked: Option<Algorithm>) -> Result<Algorithm, ConfigError> {
         let by_curve = match (self.text("kty"), self.text("crv")) {
             (Some("oct" | "RSA"), None) => None,
@@ -348,8 +348,8 @@ impl KeyReader {
         Ok(Material::Private { public, der: der::ed25519_private_key(&d) })
     }
 
-    /// Returns a number without leading zeros (`Base64urlUInt`, RFC 7518 section 2). With them, one
-    /// key could have several thumbprints.
+    /// Returns a number without leading zeros (`Base64urlUInt`, RFC 7518 section 2). Leading zeros
+    /// would allow several thumbprints for one key.
     fn number(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         let bytes = self.bytes(name)?;
         match bytes.first() {

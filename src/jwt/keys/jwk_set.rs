@@ -1,8 +1,8 @@
-//! Reads JSON Web Key Sets (RFC 7517 section 5), the operator's own and published ones, and writes
-//! a set to publish.
+//! Reads JSON Web Key Sets (RFC 7517 section 5): the operator's own sets, and those that issuers
+//! publish. Writes the set that a service publishes.
 //!
-//! The `JwkSet` of `jsonwebtoken` is not used. One ill-typed member makes that set unusable as a
-//! whole, and of two keys with the same name it finds the first.
+//! The `JwkSet` of `jsonwebtoken` is not used. One ill-typed member makes a whole `JwkSet`
+//! unusable. If two keys have the same name, `JwkSet` finds only the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +32,8 @@ const MAX_LEN: usize = 256 * 1024;
 /// The greatest number of keys in a published set, usable or not. It bounds the cost of reading a
 /// set. Issuers publish two to ten keys.
 ///
-/// More than [`MAX_KEYS`] usable keys are an error. Holding more would raise the cost of every
-/// token without `kid`. Taking only the first ones would let the order of a foreign list decide
+/// More than [`MAX_KEYS`] usable keys are an error. A larger set would raise the cost of every
+/// token without `kid`. If the crate took only the first keys, the issuer's order would decide
 /// which tokens are valid.
 const MAX_PUBLISHED: usize = 64;
 
@@ -50,7 +50,7 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
             "remove old keys once every token that they signed has expired",
         ));
     }
-    // Publishing such a set would publish the secret (RFC 8725 section 2.1; Wycheproof's
+    // Publishing a mixed set would publish its secrets (RFC 8725 section 2.1; Wycheproof's
     // MixedKeySet).
     if keys.iter().any(Members::is_secret) && !keys.iter().all(Members::is_secret) {
         return Err(ConfigError::conflict(
@@ -70,8 +70,8 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     distinct(read)
 }
 
-/// Reads the usable keys of a set that another party publishes. Keys that name no algorithm are
-/// read for `asked`.
+/// Reads the usable keys of a set that another party publishes. A key that names no algorithm gets
+/// the algorithm `asked`.
 pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     // Without this check, a missing backend would make every key unusable, and the error would not
     // say why.
@@ -90,8 +90,8 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
     }
     let mut names = BTreeSet::new();
     for (index, members) in keys.iter().enumerate() {
-        // An issuer that publishes a secret has compromised it, and its other keys deserve no more
-        // trust.
+        // An issuer that publishes a secret has compromised that secret, and its other keys are not
+        // trustworthy either.
         if members.is_secret() || members.has("k") {
             let problem = format!("{} is a secret, which must never be published", part(index, members));
             return Err(ConfigError::new(SETTING, problem, "ask the issuer to replace its keys"));
@@ -158,9 +158,8 @@ fn verifying(asked: Option<Algorithm>, members: Members) -> Result<Read, ConfigE
 /// Returns the keys, or an error if two have the same name. A `kid` identifies one key across
 /// algorithms (RFC 7517 section 4.5).
 ///
-/// Keys without `kid` are compared by their default names, which are thumbprints, so that no key is
-/// in the set twice. Then these names are removed, because the issuer's tokens have no `kid`
-/// either.
+/// Compares keys without `kid` by their default names, so that no key is in the set twice. Then
+/// removes these names, because the issuer's tokens have no `kid` either.
 fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
     match keys.iter().find(|read| read.key.kid().is_some_and(|kid| !names.insert(kid))) {
@@ -214,7 +213,7 @@ fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
             "give the text of a JWK Set (RFC 7517 section 5); for a single key use `VerifyingKey::from_jwk`",
         )
     })?;
-    // `deserialize` rejects a set without the member.
+    // `deserialize` rejects a set without the member `keys`.
     let keys = set.keys.unwrap_or_default();
     if keys.is_empty() {
         return Err(ConfigError::missing(SETTING, "has no key", "give a set with the keys to verify with"));

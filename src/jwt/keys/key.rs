@@ -17,31 +17,32 @@ use crate::{
     ids::is_id,
 };
 
-/// The greatest number of keys in a set. It bounds the cost of a forged token without `kid`, which
-/// is tried with every unnamed key of its algorithm.
+/// The greatest number of keys in a set. It bounds the cost of a forged token without `kid`: the
+/// service tries each unnamed key of the token's algorithm.
 pub(super) const MAX_KEYS: usize = 16;
 
 const SIGNING: &str = "signing_key";
 const VERIFYING: &str = "verifying_key";
 
-/// The message that a new key signs as a test. Its HMAC is also the default name of a secret.
+/// The message that a new key signs as a test. The default name of a secret is the beginning of
+/// this message's HMAC.
 ///
-/// Its signature can never be a token's: without a `.` the message is no JWS signing input (RFC
-/// 7515 section 5.1).
+/// The test signature is never that of a token: without a `.` the message is no JWS signing input
+/// (RFC 7515 section 5.1).
 const LABEL: &[u8] = b"tower-bearer key";
 
 /// A key that signs tokens and verifies them, for exactly one [`Algorithm`].
 ///
-/// Its creation makes all checks, so that no request fails because of an unfit key:
+/// Each constructor makes all checks, so that no request fails because of an unfit key:
 ///
 /// * the key's type fits the algorithm,
 /// * the size is at least that of RFC 7518,
 /// * a point lies on its curve,
 /// * the verifying key verifies a test signature.
 ///
-/// The default name (`kid`) is the RFC 7638 thumbprint of the public key. For a secret it is the
-/// beginning of an HMAC under it. `Debug` shows the algorithm and the name only. Dropping the key
-/// wipes its memory.
+/// The default name (`kid`) is the RFC 7638 thumbprint of the public key. For a secret, the name is
+/// the beginning of an HMAC that uses this secret. `Debug` shows the algorithm and the name only.
+/// Dropping the key wipes its memory.
 #[derive(Clone)]
 pub struct SigningKey {
     key: EncodingKey,
@@ -50,8 +51,8 @@ pub struct SigningKey {
 
 /// A key that only verifies tokens, for exactly one [`Algorithm`].
 ///
-/// Its creation makes the checks of [`SigningKey`], except the test signature. The default names
-/// are the same.
+/// Each constructor makes the checks of [`SigningKey`], except the test signature. The default
+/// name follows the same rule.
 #[derive(Clone)]
 pub struct VerifyingKey {
     backend: Backend,
@@ -61,8 +62,8 @@ pub struct VerifyingKey {
 }
 
 impl SigningKey {
-    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used without
-    /// decoding.
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. Uses the bytes without
+    /// decoding them.
     ///
     /// # Errors
     ///
@@ -80,7 +81,7 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// * The text is not exactly one private key in such a form. SEC1, encrypted keys and
+    /// * The text is not exactly one private key in one of these forms. SEC1, encrypted keys and
     ///   certificates are refused.
     /// * The key does not fit the algorithm.
     /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`), an unfit
@@ -120,13 +121,13 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. It also fails if
-    /// the key names another algorithm or has another type.
+    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. The function
+    /// also fails if the key names another algorithm or has another type.
     pub fn from_jwk_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(SIGNING, Half::Private, Some(algorithm), json)?)
     }
 
-    /// Names the key. Tokens carry the name as `kid`, so anyone can read it.
+    /// Sets the name of the key. Tokens contain the name as `kid`, so anyone can read it.
     ///
     /// # Errors
     ///
@@ -143,7 +144,7 @@ impl SigningKey {
         self
     }
 
-    /// Returns the name that tokens carry as `kid`.
+    /// Returns the name, which tokens contain as `kid`.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.verifying.kid()
@@ -156,7 +157,7 @@ impl SigningKey {
     }
 
     /// Returns the key that verifies this key's signatures, with the same name. For a secret, that
-    /// key holds the secret too.
+    /// key also contains the secret.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.verifying
@@ -166,7 +167,7 @@ impl SigningKey {
         self.verifying.backend.sign(self.verifying.algorithm, &self.key, message)
     }
 
-    /// Reads the first of the PEM texts that holds a private key of the algorithm's type.
+    /// Reads the first PEM text that contains a private key of the algorithm's type.
     fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
         let read = |pem: &[u8]| {
@@ -222,12 +223,12 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
-    /// Creates a key from a shared secret, for HS256, HS384 or HS512. The bytes are used without
-    /// decoding.
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. Uses the bytes without
+    /// decoding them.
     ///
     /// # Errors
     ///
-    /// As [`SigningKey::from_secret`].
+    /// The errors of [`SigningKey::from_secret`].
     pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         Self::of_secret(VERIFYING, algorithm, secret.as_ref())
     }
@@ -236,8 +237,8 @@ impl VerifyingKey {
     ///
     /// # Errors
     ///
-    /// * The text is not exactly one public key in such a form. Private keys and certificates are
-    ///   refused.
+    /// * The text is not exactly one public key in one of these forms. Private keys and
+    ///   certificates are refused.
     /// * The key does not fit the algorithm.
     /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`), an unfit
     ///   exponent, or comes from the ROCA generator.
@@ -276,13 +277,13 @@ impl VerifyingKey {
     ///
     /// # Errors
     ///
-    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. It also fails if
-    /// the key names another algorithm or has another type.
+    /// The errors of [`from_jwk`](Self::from_jwk), except for a missing algorithm. The function
+    /// also fails if the key names another algorithm or has another type.
     pub fn from_jwk_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(VERIFYING, Half::Public, Some(algorithm), json)?)
     }
 
-    /// Names the key. A token with a `kid` is verified only by the key of that exact name.
+    /// Sets the name of the key. A token with a `kid` needs the key with exactly that name.
     ///
     /// # Errors
     ///
@@ -320,8 +321,8 @@ impl VerifyingKey {
     }
 
     /// Returns the JWK thumbprint (RFC 7638, SHA-256), which identifies a public key independently
-    /// of its `kid`. Returns `None` for a secret, because a thumbprint would help to guess it (RFC
-    /// 7638 section 7).
+    /// of its `kid`. Returns `None` for a secret, because a thumbprint would help to guess the
+    /// secret (RFC 7638 section 7).
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
         self.public()?.thumbprint(self.backend, self.algorithm)
@@ -332,7 +333,7 @@ impl VerifyingKey {
         PublicKey::of_checked(self.algorithm, &self.key)
     }
 
-    /// Returns true if the signature is one of the message by this key, and false on any failure.
+    /// Returns true if this key verifies the signature of the message, and false on any failure.
     /// The backend compares MACs in constant time.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
@@ -382,7 +383,7 @@ impl VerifyingKey {
         ))
     }
 
-    /// Reads the first of the PEM texts that holds a public key of the algorithm's type.
+    /// Reads the first PEM text that contains a public key of the algorithm's type.
     fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
         let public = pems

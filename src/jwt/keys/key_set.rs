@@ -13,19 +13,19 @@ use crate::error::ConfigError;
 ///
 /// 1. Add the new key to every node as a verifying key.
 /// 2. Sign with the new key, and keep the old one as a verifying key.
-/// 3. Remove the old key when its last token has expired. Until then it verifies.
+/// 3. Remove the old key when its last token has expired. Until then the old key verifies.
 ///
-/// Each step is a new set. [`replace_keys`](crate::TokenService::replace_keys) puts it in force
-/// without a restart.
+/// Each step needs a new set. [`replace_keys`](crate::TokenService::replace_keys) replaces the set
+/// of a service without a restart.
 ///
-/// A token with a `kid` is verified by the key of that name. A token without `kid` is verified by
-/// the unnamed keys of its algorithm, or by the only key of its algorithm.
+/// The service verifies a token with a `kid` by the key of that name. It verifies a token without
+/// `kid` by the unnamed keys of its algorithm, or by the only key of its algorithm.
 ///
-/// So with several named keys a token must name its key (`OpenID` Connect Core 1.0 section 10.1).
-/// Otherwise a forged token could make the service try all of them.
+/// So if a set has several named keys of one algorithm, a token must name its key (`OpenID` Connect
+/// Core 1.0 section 10.1). Otherwise a forged token could make the service try all of them.
 ///
-/// If old tokens have no `kid`, as those of the predecessor, add their key with
-/// [`without_kid`](VerifyingKey::without_kid).
+/// If old tokens have no `kid`, such as those of [`fastcore.security`](crate::compat), add their
+/// key with [`without_kid`](VerifyingKey::without_kid).
 ///
 /// `Debug` shows algorithms and names only.
 #[derive(Clone, Debug)]
@@ -104,9 +104,10 @@ impl KeySet {
     /// * keys with a missing or ill-typed member,
     /// * RSA keys of an unfit size, and points off their curve.
     ///
-    /// A secret or private key makes the whole set an error.
+    /// The set is an error if it contains a secret or private key.
     ///
-    /// A token without `kid` is tried with every key of its algorithm that has no `kid` either.
+    /// The service tries a token without `kid` with every key of its algorithm that has no `kid`
+    /// either.
     ///
     /// Fetch the text by HTTPS from a configured address, never from an address in a token (RFC
     /// 8725 section 3.10).
@@ -136,14 +137,14 @@ impl KeySet {
         Ok(Self { signing: None, verifying: jwk_set::published(None, json)? })
     }
 
-    /// Reads the published JWK Set of an issuer that signs with `algorithm`. Keys that name no
-    /// algorithm, such as RSA keys of some issuers, are read for this one. Keys that name another
-    /// algorithm or have another type are left out, because the verifier chooses the algorithm (RFC
-    /// 8725 section 3.1).
+    /// Reads the published JWK Set of an issuer that signs with `algorithm`. Some issuers publish
+    /// keys that name no algorithm. The service uses those keys for `algorithm`. Keys that name
+    /// another algorithm or have another type are left out, because the verifier chooses the
+    /// algorithm (RFC 8725 section 3.1).
     ///
     /// # Errors
     ///
-    /// The errors of [`from_published_jwks`](Self::from_published_jwks). It also fails if
+    /// The errors of [`from_published_jwks`](Self::from_published_jwks). The function also fails if
     /// `algorithm` is an HMAC.
     pub fn from_published_jwks_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
         Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithm), json)? })
@@ -178,7 +179,7 @@ impl KeySet {
         self.signing.as_ref()
     }
 
-    /// Returns the verifying keys, starting with that of the signing key.
+    /// Returns the verifying keys. The first one belongs to the signing key, if any.
     #[must_use]
     pub fn verifying_keys(&self) -> &[VerifyingKey] {
         &self.verifying

@@ -1,7 +1,7 @@
 //! Checks the PEM encoding of a key (RFC 7468), and converts DER to PEM.
 //!
 //! Both backends get keys through the PEM reader of `jsonwebtoken`, so that they accept the same
-//! keys. For DER each backend expects another structure.
+//! keys. For DER, the two backends expect different structures.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -32,7 +32,7 @@ impl Half {
         }
     }
 
-    /// Returns the error for a text whose encoding is right, but which holds no usable key.
+    /// Returns the error for a text whose encoding is right, but which contains no usable key.
     pub(super) fn unreadable(self, setting: &'static str, algorithm: Algorithm) -> ConfigError {
         let half = self.name();
         let remedy = match (self, algorithm.key_type()) {

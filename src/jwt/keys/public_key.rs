@@ -13,7 +13,7 @@ use crate::error::ConfigError;
 /// most 8192, and larger keys would slow down every verification.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// The odd primes up to 167. The generator of CVE-2017-15361 builds every modulus on them.
+/// The odd primes up to 167, with which [`is_roca`] tests a modulus.
 const SMALL_PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
     113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
@@ -99,8 +99,8 @@ impl PublicKey {
                     "is an RSA key of {bits} bits, but {algorithm} needs an odd modulus of 2048 to 8192 bits"
                 ));
             }
-            // With exponent 1 every text is its own signature. Even exponents are invalid. Huge
-            // ones cost time at every request.
+            // With exponent 1 every text is its own signature. Even exponents are invalid. A huge
+            // exponent would cost time at every request.
             if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
                 return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
             }
@@ -168,8 +168,8 @@ impl PublicKey {
 }
 
 /// Returns true if a modulus comes from the generator of CVE-2017-15361 (ROCA), which some smart
-/// cards and TPMs used until 2017. Modulo each small prime such a modulus is a power of 65537. This
-/// also holds for one in 200 million other moduli.
+/// cards and TPMs used until 2017. Modulo each small prime, every modulus of that generator
+/// is a power of 65537. By chance, one in 200 million other moduli has the same property.
 fn is_roca(n: &[u8]) -> bool {
     SMALL_PRIMES.into_iter().all(|prime| {
         let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);

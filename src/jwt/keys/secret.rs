@@ -3,8 +3,8 @@
 use super::algorithm::{Algorithm, KeyType};
 use crate::error::ConfigError;
 
-/// Secrets that every attacker tries first: examples from web sites, tutorials and templates. Only
-/// texts that are public word for word belong here. [`is_example`] also finds them repeated, padded
+/// Secrets that every attacker tries first: examples from web sites, tutorials and templates. Add
+/// only texts that are public word for word. [`is_example`] also finds these texts repeated, padded
 /// or in another case.
 const EXAMPLES: &[&[u8]] = &[
     b"secret",
@@ -66,7 +66,7 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
             format!("give the {}, or use HS256, HS384 or HS512", algorithm.key_type()),
         ));
     };
-    // Checked before the length, because advice about the length would mislead an operator who
+    // This check precedes that of the length. Advice about the length would mislead an operator who
     // passes a key file as a secret.
     if is_key_text(secret) {
         return Err(ConfigError::new(
@@ -104,8 +104,8 @@ fn is_one_byte_repeated(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| Some(byte) == bytes.first())
 }
 
-/// Returns true if the secret is the example, once or repeated, and then at most one repeated byte.
-/// Ignores ASCII case.
+/// Returns true if the secret starts with the example, goes on with repetitions of the example, and
+/// ends with copies of one byte. The last two parts can be empty. Ignores ASCII case.
 fn is_example(secret: &[u8], example: &[u8]) -> bool {
     let same = secret.iter().zip(example.iter().cycle()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     same >= example.len() && secret.get(same..).is_some_and(is_one_byte_repeated)

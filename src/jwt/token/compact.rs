@@ -13,17 +13,17 @@ use crate::{
     },
 };
 
-/// The default for the greatest length of a token in bytes. Tokens have some hundred bytes, and
-/// HTTP servers bound a field line to about 8 KiB anyway.
+/// The default for the greatest length of a token in bytes. Most tokens have a few hundred bytes,
+/// and HTTP servers limit a field line to about 8 KiB anyway.
 pub(crate) const DEFAULT_MAX_TOKEN_LEN: usize = 8 * 1024;
 
-/// The greatest number of header members, more than any honest header has. It bounds the work that
-/// an unsigned token can cause.
+/// The greatest number of header members. Headers of real tokens have fewer. The limit bounds the
+/// work that an unsigned token can cause.
 const MAX_MEMBERS: usize = 32;
 
-/// The greatest number of JSON values in all ignored header members together. They are read before
-/// the signature is verified, and must not cost more than a valid token (measured: `cargo bench
-/// --bench hostile`).
+/// The greatest number of JSON values in all ignored header members together. The parser reads
+/// these values before the signature is verified. They must not cost more than the check of a valid
+/// token (measured: `cargo bench --bench hostile`).
 const MAX_VALUES: u32 = 256;
 
 const NOT_COMPACT: TokenError = TokenError::Malformed("it is not three segments of base64url");
@@ -43,8 +43,8 @@ pub(crate) struct VerifiedJws {
 ///   canonical unpadded base64url. Only the payload may be empty;
 /// * the header (section 4): an object without duplicate members, with a supported `alg`. `crit`,
 ///   `b64`, `zip`, `enc` and `cty` are refused. `jwk`, `jku`, `x5u` and `x5c` are ignored;
-/// * the key: one of the set that has the header's algorithm and, if the header has a `kid`, that
-///   `kid`;
+/// * the key: a key of the set with the header's algorithm. If the header has a `kid`, the key must
+///   have the same `kid`;
 /// * the signature.
 ///
 /// It does **not** check the payload. It accepts expired and revoked tokens, tokens for other
@@ -88,8 +88,7 @@ pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Resul
     verify(keys, &segments)
 }
 
-/// Verifies header and signature. It decodes the payload last, so that an unsigned token costs
-/// little.
+/// Verifies header and signature. Decodes the payload last, so that an unsigned token costs little.
 fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
     let header = Header::parse(&decode_segment(segments.header)?)?;
     let signature = decode_segment(segments.signature)?;
@@ -108,8 +107,8 @@ struct Segments<'a> {
 }
 
 /// Splits a text into exactly three segments. Only the payload may be empty, because RFC 7515
-/// allows to sign an empty payload. A further dot ends up in the signature, where base64url
-/// decoding refuses it.
+/// allows the signature of an empty payload. A third dot becomes part of the signature, and the
+/// base64url decoder refuses it.
 fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     if token.len() > max_len {
         return Err(TokenError::Malformed("it is longer than allowed"));
@@ -131,7 +130,7 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
 }
 
 /// Returns the greatest length of a header segment: three eighths of `max_len`, the limit of the
-/// token. That is 3 KiB by default. An RSA 2048 certificate (`x5c`) and any `kid` fit.
+/// token. That is 3 KiB by default: enough for an RSA 2048 certificate (`x5c`) and any `kid`.
 ///
 /// The header is parsed before the signature is verified. A longer header would take more time to
 /// refuse than a valid token takes to verify (measured: `cargo bench --bench hostile`).
@@ -145,10 +144,11 @@ fn decode_segment(segment: &[u8]) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed("a segment is not canonical base64url"))
 }
 
-/// The header members that the crate uses. For other known members only the type is checked.
+/// The header members that the crate uses. For other known members, the parser checks only the
+/// type.
 ///
-/// `jwk`, `jku`, `x5u` and `x5c` name keys of the sender's choice. They are never used, and nothing
-/// is fetched (RFC 8725 section 3.10). Claims in the header are ignored.
+/// `jwk`, `jku`, `x5u` and `x5c` name keys that the sender chose. The crate never uses these keys,
+/// and fetches nothing (RFC 8725 section 3.10). It also ignores claims in the header.
 pub(crate) struct Header {
     pub(crate) alg: Algorithm,
     pub(crate) kid: Option<String>,
@@ -169,7 +169,7 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// A header that is still being read.
+/// The members of a header that the parser has read so far.
 struct Draft {
     alg: Option<Algorithm>,
     kid: Option<String>,
@@ -196,7 +196,7 @@ impl<'de> FromMembers<'de> for Draft {
             }
             "typ" => self.typ = Some(map.next_value::<String>()?),
             // A receiver must refuse critical extensions that it does not understand (RFC 7515
-            // section 4.1.11). The other members say that the payload is not plain claims (RFC
+            // section 4.1.11). With one of the other members, the payload is not plain claims (RFC
             // 7797, RFC 7516, RFC 7519 section 5.2).
             "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(map, "unsupported member"),
             "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),

@@ -24,8 +24,8 @@ use crate::{
 
 /// The application's claims of a token as JSON: every member except the registered claims.
 ///
-/// They can be read even if the application's claims type has changed since the token was issued.
-/// [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts them.
+/// Any token's claims fit this type, even if the application's claims type has changed since the
+/// issue. [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts the claims.
 pub type RawClaims = Map<String, Value>;
 
 /// The members of a claims set. `None` means that the member is absent.
@@ -100,29 +100,29 @@ impl<'de> FromMembers<'de> for Payload {
             "scope" => {
                 let text: String = map.next_value()?;
                 // RFC 6749 section 3.3 does not allow an empty `scope`. A token without rights has
-                // none.
+                // no `scope`.
                 let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
                 self.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
             }
             "client_id" => self.client_id = Some(map.next_value()?),
-            // `atl` is a private claim of this crate. A value of another type is another issuer's,
-            // and goes to the application.
+            // `atl` is a private claim of this crate. A value of another type comes from another
+            // issuer, and becomes a claim of the application.
             "atl" => match map.next_value::<Value>()? {
                 Value::Number(seconds) if seconds.is_u64() => {
                     self.access_lifetime = seconds.as_u64().map(Duration::from_secs);
                 }
                 other => drop(self.custom.insert(name.to_owned(), other)),
             },
-            // `tb_stamp` is opaque here. A value that is no stamp is no error: its reader takes any
-            // text for the stamp of an entry that it does not know.
+            // `tb_stamp` is opaque here. Any value is accepted: the replica treats text that is no
+            // stamp as the stamp of an entry that no log contains.
             "tb_stamp" => {
                 self.stamp = Some(match map.next_value::<Value>()? {
                     Value::String(text) => text.into(),
                     other => other.to_string().into(),
                 });
             }
-            // `cnf` binds the token to a key. The crate cannot check a proof of that key, so it
-            // must refuse (RFC 7800, RFC 9449 section 7.2).
+            // `cnf` binds the token to a key. The crate cannot check that the client has the key,
+            // so it must refuse the token (RFC 7800, RFC 9449 section 7.2).
             "cnf" => return json::refuse(map, "bound to a key"),
             _ => drop(self.custom.insert(name.to_owned(), map.next_value()?)),
         }
@@ -141,7 +141,7 @@ impl<'de> Deserialize<'de> for Id {
 }
 
 /// The value of `aud`: a string or an array of strings (RFC 7519 section 4.1.3). An empty array is
-/// an error, because it addresses nobody, unlike an absent `aud`.
+/// an error, because it names no recipient. An absent `aud` is not an error here.
 struct Audience(Vec<String>);
 
 impl<'de> Deserialize<'de> for Audience {
@@ -273,10 +273,10 @@ pub(crate) fn parse_custom<C: DeserializeOwned>(claims: RawClaims) -> Result<C, 
         .map_err(|Misfit { field, problem }| TokenError::CustomClaims { claim: field, problem })
 }
 
-/// A deserializer of claims whose errors name the field at fault and quote nothing of the token.
+/// A deserializer of claims. Its errors name the faulty field, and quote nothing of the token.
 ///
-/// The errors of `serde_json` quote values. Types other than structs are left to `serde_json`;
-/// their errors name no field.
+/// The errors of `serde_json` would quote values. `serde_json` still reads types other than
+/// structs, so errors in those types name no field.
 struct CustomClaims(RawClaims);
 
 /// The reason why claims do not fit their type.
@@ -309,7 +309,7 @@ impl<'de> Deserializer<'de> for CustomClaims {
     ) -> Result<V::Value, Misfit> {
         let mut members = ClaimMembers { rest: self.0.into_iter(), value: None, fields };
         let value = visitor.visit_map(&mut members)?;
-        // `serde_json` also refuses a visitor that neither reads nor skips all members.
+        // As in `serde_json`, a visitor must read or skip all members.
         if members.rest.len() == 0 { Ok(value) } else { Err(Misfit::UNKNOWN) }
     }
 

@@ -1,15 +1,15 @@
 //! Tokens in the `Cookie` field (RFC 6265 section 5.4). HTTP/2 allows several lines (RFC 9113
 //! section 8.2.3).
 //!
-//! The parser reads bytes: another cookie that is not valid text must not hide the token.
+//! The parser reads bytes, because another cookie with invalid text must not hide the token.
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 use super::credential::{Credential, MAX_EXTRA_BYTES, MAX_PAIRS};
 use crate::error::ConfigError;
 
-/// Reads the one cookie with one of these names. Two such cookies are malformed: a neighbouring
-/// domain can plant a second one.
+/// Reads the cookie with one of these names. Returns `Malformed` for two of them, because a
+/// neighbouring domain can set the second one.
 pub(super) fn read<'a>(headers: &'a HeaderMap, names: &[String], max_token_len: usize) -> Credential<'a> {
     let (mut found, mut seen) = (Credential::Absent, 0);
     let mut room = max_token_len.saturating_add(MAX_EXTRA_BYTES);
@@ -59,13 +59,13 @@ fn value<'a>(pair: &'a [u8], names: &[String]) -> Option<&'a [u8]> {
     names.iter().any(|own| own.as_bytes() == name).then(|| value.get(1..).unwrap_or_default().trim_ascii())
 }
 
-/// Removes the quotes around a value. Browsers return them if the server set them.
+/// Removes the quotes around a value. Browsers send the quotes back if the server set them.
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// Returns an error that names `setting` unless `name` can be the name of a cookie. RFC 6265
-/// section 4.1.1 allows the characters of RFC 9110 section 5.6.2.
+/// Returns an error for `setting` if `name` cannot be the name of a cookie. RFC 6265 section 4.1.1
+/// allows the characters of RFC 9110 section 5.6.2.
 pub(crate) fn check_cookie_name(setting: &'static str, name: &str) -> Result<(), ConfigError> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !name.is_empty() && name.bytes().all(is_allowed) {

@@ -7,29 +7,29 @@ use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The bytes by which the query or the cookies of a request may exceed the length of a token.
-/// Otherwise the search could cost more than the check of a token (`cargo bench --bench hostile`),
-/// and any client can cause it. Servers commonly accept 8 KiB of each.
+/// The number of bytes by which a query, or all cookies, may exceed the maximum length of a token.
+/// Without the limit, any client could make the search cost more than the check of a token (`cargo
+/// bench --bench hostile`). Servers commonly accept 8 KiB for each.
 pub(super) const MAX_EXTRA_BYTES: usize = 8 * 1024;
 
-/// The maximum number of parameters, or of cookies, in a request. Browsers keep at most 180 cookies
-/// for a site.
+/// The maximum number of query parameters, cookies or WebSocket protocols in a request. Browsers
+/// store at most 180 cookies for a site.
 pub(super) const MAX_PAIRS: usize = 256;
 
 /// The credential that a request presents.
 #[derive(Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(in crate::middleware) enum Credential<'a> {
-    /// The request has no credential, or the credential of another scheme.
+    /// The request has no credential, or only a credential of another scheme.
     Absent,
-    /// The bearer credential breaks the grammar, or there are several.
+    /// The bearer credential breaks the grammar, or the request has several credentials.
     Malformed,
-    /// The location of a token contains one text.
+    /// One location contains a text, which may be a token.
     Token(TokenText<'a>),
 }
 
-/// A text in the location of a token, with unchecked grammar: a cached token does not need the
-/// check.
+/// A text in a location of a token. Its grammar is not checked yet, because a cached token does not
+/// need that check.
 #[derive(Clone, Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(in crate::middleware) struct TokenText<'a> {
@@ -53,7 +53,7 @@ impl<'a> Credential<'a> {
         Self::Token(TokenText { bytes, max_token_len })
     }
 
-    /// Combines the credentials of two locations. Two credentials are malformed.
+    /// Combines the credentials of two locations. Returns `Malformed` if both have one.
     pub(in crate::middleware) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Absent, other) => other,
@@ -70,8 +70,8 @@ impl TokenText<'_> {
 
     /// Returns the text if it has the grammar of a `b64token`; `None` if it is malformed.
     ///
-    /// A text longer than any token is returned unchecked, and refused later for its length. The
-    /// check of a megabyte would cost more than a valid token.
+    /// The grammar of a text that is longer than any token is not checked, because a later step
+    /// refuses the text for its length.
     pub(in crate::middleware) fn token(&self) -> Option<&str> {
         let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
         str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)
@@ -85,7 +85,8 @@ pub(in crate::middleware) fn mark_sensitive(headers: &mut HeaderMap) {
     }
 }
 
-/// Reads the one `Authorization` field. Another scheme is not a bearer credential.
+/// Reads the `Authorization` field. Returns `Absent` for another scheme, and `Malformed` for two
+/// fields.
 #[inline]
 pub(in crate::middleware) fn in_authorization(headers: &HeaderMap, max_token_len: usize) -> Credential<'_> {
     let line = match line(headers, &AUTHORIZATION, max_token_len) {
@@ -97,7 +98,8 @@ pub(in crate::middleware) fn in_authorization(headers: &HeaderMap, max_token_len
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
         _ => return Credential::Absent,
     };
-    // RFC 6750 section 2.1 allows only spaces. A tab ends the scheme, so the field is malformed.
+    // RFC 6750 section 2.1 allows only spaces after the scheme. A tab also ends the scheme, so the
+    // field is malformed.
     match rest.first() {
         None | Some(b'\t') => return Credential::Malformed,
         Some(b' ') => {}
@@ -107,7 +109,7 @@ pub(in crate::middleware) fn in_authorization(headers: &HeaderMap, max_token_len
     line.token(rest.get(spaces..).unwrap_or_default(), max_token_len)
 }
 
-/// The lines of a request under a field's name.
+/// The lines of one header field in a request.
 enum Line<'a> {
     Absent,
     One(LineStart<'a>),
@@ -115,14 +117,14 @@ enum Line<'a> {
     Several,
 }
 
-/// The start of a line, without the spaces around it. It has room for a scheme, spaces, the longest
-/// token and one byte more.
+/// The start of a line, without surrounding spaces. It is long enough for a scheme, spaces, the
+/// longest token and one byte more.
 struct LineStart<'a> {
     text: &'a [u8],
     is_cut: bool,
 }
 
-/// Returns the field's one line.
+/// Returns the start of the field's line if the request has exactly one line.
 #[inline]
 fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> Line<'a> {
     let mut lines = headers.get_all(name).iter();
@@ -138,8 +140,8 @@ fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> 
 }
 
 impl<'a> LineStart<'a> {
-    /// Returns this part of the line as a token. A cut line with room for a longer token has too
-    /// many spaces, and is malformed.
+    /// Returns this part of the line as a token. In a cut line, the part must be longer than any
+    /// token. Otherwise the line has too many spaces, and is malformed.
     #[inline]
     fn token(&self, part: &'a [u8], max_token_len: usize) -> Credential<'a> {
         if self.is_cut && part.len() <= max_token_len {
@@ -149,8 +151,8 @@ impl<'a> LineStart<'a> {
     }
 }
 
-/// Reads a header that contains only the token. An empty header counts as absent, as an empty
-/// `Authorization` does.
+/// Reads a header that contains only the token. Returns `Absent` for an empty header, as for an
+/// empty `Authorization`.
 pub(super) fn in_header<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> Credential<'a> {
     match line(headers, name, max_token_len) {
         Line::Absent | Line::One(LineStart { text: [], .. }) => Credential::Absent,
@@ -160,8 +162,8 @@ pub(super) fn in_header<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token
 }
 
 /// Checks the grammar `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750
-/// section 2.1). Padding may also precede a dot: a token with padded segments (RFC 7515 section 2)
-/// is an invalid token (401), not a malformed request (400).
+/// section 2.1). Also accepts padding before a dot. A token with padded segments is an invalid
+/// token (401), and not a malformed request (400): see RFC 7515 section 2.
 #[allow(clippy::needless_bitwise_bool, reason = "branches would prevent vectorization of the loop")]
 fn is_b64token(text: &[u8]) -> bool {
     let is_legal = |byte: u8| {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The locations that the application allows. It may allow several of each kind, except one
+/// The locations that the application allows. It may allow several of each kind, but only one
 /// WebSocket protocol.
 #[derive(Clone, Debug, Default)]
 pub(in crate::middleware) struct Locations {
@@ -58,21 +58,21 @@ impl Locations {
                  `allow_websocket_protocol`",
             ));
         }
-        // A name in the list twice would make one field count as two credentials.
+        // If the list contained a name twice, one field would become two credentials.
         if !self.headers.contains(&name) {
             self.headers.push(name);
         }
         Ok(())
     }
 
-    /// Sets the WebSocket protocol after which the client offers the token.
+    /// Sets the name of the WebSocket protocol after which the client lists the token.
     pub(in crate::middleware) fn allow_websocket_protocol(&mut self, name: String) -> Result<(), ConfigError> {
         websocket::check_name(&name)?;
         self.websocket_protocol = Some(name);
         Ok(())
     }
 
-    /// Returns the WebSocket protocol if the request offers it with a token.
+    /// Returns the name of the WebSocket protocol if the request offers that protocol.
     pub(in crate::middleware) fn offered_websocket_protocol(
         &self,
         headers: &HeaderMap,
@@ -82,7 +82,7 @@ impl Locations {
         (websocket::read(headers, name, max_token_len) != Credential::Absent).then_some(name)
     }
 
-    /// Returns the one credential in these locations.
+    /// Returns the credential in these locations, or `Malformed` if they contain several.
     pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Credential<'a> {
         let mut found = Credential::Absent;
         for name in &self.headers {
@@ -100,7 +100,8 @@ impl Locations {
         found
     }
 
-    /// Marks headers that may contain a credential sensitive, so that `Debug` does not show them.
+    /// Marks headers as sensitive if they may contain a credential, so that `Debug` does not show
+    /// them.
     pub(in crate::middleware) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for (name, value) in headers.iter_mut() {
             let is_ours = match name {
@@ -114,7 +115,7 @@ impl Locations {
         }
     }
 
-    /// Removes the credentials with an allowed name from the request.
+    /// Removes the credentials in these locations from the request.
     pub(in crate::middleware) fn strip<B>(&self, request: &mut Request<B>) {
         for name in &self.headers {
             request.headers_mut().remove(name);

@@ -1,9 +1,11 @@
-//! The locations of a request's bearer token: the `Authorization` field and, if the application
-//! allows them, a query parameter, a cookie, another header or the protocols of a WebSocket.
+//! The locations of a request's bearer token. The layer reads the `Authorization` field and, if the
+//! application allows them, a query parameter, a cookie, another header or the protocols of a
+//! WebSocket.
 //!
-//! A request presents one credential or none (RFC 6750 section 2). The layer reads all allowed
-//! locations. More than one credential is malformed, even the same token twice. The layer never
-//! guesses which one the client means, and never tries another after a bad one.
+//! The layer reads all allowed locations. A request may contain only one credential (RFC 6750
+//! section 2). The layer rejects a request with several credentials, even if they are the same
+//! token. So it never guesses which credential the client means, and never tries a second one after
+//! a bad one.
 
 mod cookie;
 mod credential;

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use super::credential::{Credential, MAX_EXTRA_BYTES, MAX_PAIRS};
 use crate::error::ConfigError;
 
-/// Returns an error unless `name` can be the name of a protocol. RFC 6455 section 4.1 allows the
+/// Returns an error if `name` cannot be the name of a protocol. RFC 6455 section 4.1 allows the
 /// characters of RFC 9110 section 5.6.2.
 pub(super) fn check_name(name: &str) -> Result<(), ConfigError> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -20,8 +20,8 @@ pub(super) fn check_name(name: &str) -> Result<(), ConfigError> {
     ))
 }
 
-/// Reads the one protocol after the one with this name. A second pair, and a name without a token,
-/// are malformed.
+/// Reads the token: the protocol that follows the protocol `name`. Returns `Malformed` for a name
+/// without a token, and for a second pair of name and token.
 pub(super) fn read<'a>(headers: &'a HeaderMap, name: &str, max_token_len: usize) -> Credential<'a> {
     let (mut found, mut seen, mut is_next) = (Credential::Absent, 0, false);
     let mut room = max_token_len.saturating_add(MAX_EXTRA_BYTES);
@@ -65,7 +65,7 @@ pub(super) fn strip(headers: &mut HeaderMap, name: &str) {
     }
 }
 
-/// Returns the protocols of a line. Empty elements of a list have no meaning (RFC 9110 section
+/// Returns the protocols of a line. Skips the empty elements of the list (RFC 9110 section
 /// 5.6.1.2).
 fn protocols(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|protocol| !protocol.is_empty())

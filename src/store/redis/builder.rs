@@ -1,5 +1,5 @@
-//! The settings of a store. [`RedisStoreBuilder::connect`] finds every misconfiguration, so that
-//! none fails a request.
+//! The settings of a store. [`RedisStoreBuilder::connect`] checks the settings and the servers, so
+//! that a misconfiguration does not fail a request later.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -28,8 +28,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_CONNECTIONS: usize = 2;
 const MAX_CONNECTIONS: usize = 64;
 const DEFAULT_BUCKETS: u32 = 16;
-/// The shortest time for which the log is kept. It exceeds the slowest login: one that began before
-/// a `revoke_all` must still find its time in the user's record.
+/// The shortest time for which the store keeps the log and the users' hashes. It is longer than a
+/// login takes, because a login must find the time of each `revoke_all` since its own start.
 const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
 #[cfg(feature = "sentinel")]
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,13 +60,13 @@ impl RedisStore {
     /// * `redis-cluster://[user:password@]host[:port][,host:port..]`: a cluster, found through some
     ///   of its nodes.
     ///
-    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`): the second for
-    /// sentinels and servers alike. Sentinels need the feature `sentinel`, a cluster the feature
-    /// `cluster`.
+    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS (feature `tls`). With
+    /// `rediss-sentinel`, both the sentinels and the servers use TLS. Sentinels need the feature
+    /// `sentinel`, and a cluster needs the feature `cluster`.
     ///
-    /// User and password are those of the servers. Those of the sentinels, if any, are the
-    /// parameters `sentinel_user` and `sentinel_password` before the `#`. Percent-encode characters
-    /// that have a meaning in URLs.
+    /// `user` and `password` are the credentials for the servers. If the sentinels need
+    /// credentials, add the parameters `sentinel_user` and `sentinel_password` before the `#`.
+    /// Percent-encode characters that have a meaning in URLs.
     ///
     /// An invalid URL is an error of [`connect`](RedisStoreBuilder::connect).
     #[must_use]
@@ -79,32 +79,35 @@ impl RedisStore {
         }
     }
 
-    /// Creates a builder for a Redis Cluster from the URLs of some nodes, which name the others.
+    /// Creates a builder for a Redis Cluster from the URLs of some of its servers. The store asks
+    /// these servers for the others.
     ///
-    /// All data of a user are in one slot. While that slot moves to another node, calls for its
-    /// bucket may be [`Unavailable`](crate::error::StoreErrorKind::Unavailable). Each primary has
-    /// connections of its own. So a primary that hangs or is dead affects only the users of its own
-    /// slots, until the cluster has replaced it. A primary that was cut off still answers for as
-    /// long as `cluster-node-timeout`: see
+    /// All data of a user are in one slot. While that slot moves to another server, a call for its
+    /// bucket may fail with [`Unavailable`](crate::error::StoreErrorKind::Unavailable). The store
+    /// has separate connections to each primary. So a primary that hangs or is dead affects only
+    /// the users of its slots, until the cluster has replaced this primary. A primary that the
+    /// network has cut off may still answer for the time
     /// [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
     ///
-    /// The store asks the nodes with `CLUSTER SLOTS`. It connects to the host and port that they
-    /// announce there, with the credentials and the TLS of the URLs.
+    /// The store sends `CLUSTER SLOTS` to the servers. It connects to the hosts and ports in the
+    /// answer, with the credentials and the TLS of the URLs.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
         RedisStoreBuilder::from(Target::Cluster(urls.into_iter().map(Into::into).collect()))
     }
 
-    /// Creates a builder for the primary that sentinels know as `master_name`.
+    /// Creates a builder for the primary that the sentinels call `master_name`.
     ///
     /// Within [`sentinel_patience`](RedisStoreBuilder::sentinel_patience), a majority of all
-    /// sentinels must have named the primary. Their count is that of these URLs or, if higher, the
-    /// one that a sentinel reports. The URLs hold the user and password of the sentinels,
-    /// [`credentials`](RedisStoreBuilder::credentials) sets those of the servers. TLS (`rediss://`)
-    /// and the database of the first URL apply to the servers too.
+    /// sentinels must have named the primary. The number of all sentinels is the number of these
+    /// URLs or, if higher, the number that a sentinel reports.
     ///
-    /// [`builder`](Self::builder) takes all of this as one URL.
+    /// The URLs contain the user and password for the sentinels.
+    /// [`credentials`](RedisStoreBuilder::credentials) sets those for the servers. TLS
+    /// (`rediss://`) and the database of the first URL apply to the servers too.
+    ///
+    /// [`builder`](Self::builder) takes all of these settings in one URL.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn sentinel<U: Into<String>>(
@@ -134,7 +137,8 @@ pub struct RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    /// Uses a pool of your own. See [Your own pool](super#your-own-pool).
+    /// Creates a builder for a store that uses your own pool. See
+    /// [Your own pool](super#your-own-pool).
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
         Self::from(Target::Pool(pool))
@@ -158,8 +162,8 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// Sets the user and password of the servers behind sentinels. If the servers have only a
-    /// password, the user is `default`. The credentials of the sentinels are part of their URLs.
+    /// Sets the user and password for the servers behind sentinels. If the servers have only a
+    /// password, pass the user `default`. The credentials for the sentinels are part of their URLs.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
@@ -180,24 +184,24 @@ impl RedisStoreBuilder {
 
     /// Sets the count of buckets over which users are spread, 1 to 1024. Default: 16.
     ///
-    /// Each bucket is in one slot of a Redis Cluster. The count is fixed for the life of the data:
-    /// a node with another one cannot connect.
+    /// Each bucket is in one slot of a Redis Cluster. The count cannot change while data exist
+    /// under the prefix: a node with another count cannot connect.
     #[must_use]
     pub fn buckets(mut self, buckets: u32) -> Self {
         self.buckets = buckets;
         self
     }
 
-    /// Sets the time limit of a call, including connecting and repeating: up to a minute. Default:
-    /// 500 ms.
+    /// Sets the time limit of a call, at most a minute. Default: 500 ms. The limit includes the
+    /// time to connect and to repeat the call.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets the count of connections that all calls share, 1 to 64; in a cluster, to each primary.
-    /// Default: 2. More connections help only if one core is too slow to read the answers.
+    /// Sets the count of connections to each server, 1 to 64. Default: 2. All calls share these
+    /// connections. More connections help only if one core is too slow to read the answers.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -206,19 +210,19 @@ impl RedisStoreBuilder {
 
     /// Accepts a server whose `maxmemory-policy` is not `noeviction`. Default: no.
     ///
-    /// A server that evicts may drop the denial of another issuer's token, which nodes then accept
-    /// again. It may also log out users of this service.
+    /// A server that evicts keys may drop the denial of another issuer's token. The nodes then
+    /// accept this token again. The server may also drop a user's sessions, which logs the user
+    /// out.
     #[must_use]
     pub fn allow_eviction(mut self, allow: bool) -> Self {
         self.allow_eviction = allow;
         self
     }
 
-    /// Declares how another server can replace the one behind the URL. Default: undeclared, which
-    /// leaves the failover bound unknown.
+    /// Declares how another server can replace the server behind the URL. Without a declaration the
+    /// failover bound is unknown.
     ///
-    /// With sentinels or a cluster, [`connect`](Self::connect) rejects a declaration: it needs
-    /// none.
+    /// Sentinels and a cluster need no declaration: [`connect`](Self::connect) rejects one there.
     #[must_use]
     pub fn failover(mut self, failover: Failover) -> Self {
         self.failover = Some(failover);
@@ -227,10 +231,10 @@ impl RedisStoreBuilder {
 
     /// Sets the maximum age of the sentinels' answers: 1 s to a minute. Default: 5 s.
     ///
-    /// If no majority of them named the primary within this time, requests and revocations are
-    /// refused (503). So a node that is cut off from the sentinels believes an old primary for no
-    /// longer. The sentinels need a durable disk: one that forgets may vote for an old primary
-    /// again.
+    /// If no majority of the sentinels named the primary within this time, the node refuses
+    /// requests and revocations (503). So a node that is cut off from the sentinels does not use a
+    /// replaced primary for longer. Each sentinel needs a durable disk: a sentinel that lost its
+    /// state may vote for a replaced primary again.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn sentinel_patience(mut self, patience: Duration) -> Self {
@@ -238,11 +242,11 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Declares the cluster's `cluster-node-timeout`, up to 10 minutes. Default: read with `CONFIG
-    /// GET`, if the user has the right to it.
+    /// Declares the cluster's `cluster-node-timeout`, up to 10 minutes. By default the store reads
+    /// the option with `CONFIG GET`, if the user has the right to it.
     ///
-    /// A primary that was cut off serves for this long. The bound does not hold for `CLUSTER
-    /// FAILOVER TAKEOVER`, which replaces a primary without a vote.
+    /// A primary that the network has cut off serves for at most this time. `CLUSTER FAILOVER
+    /// TAKEOVER` replaces a primary without a vote, and no bound holds after this command.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster_node_timeout(mut self, timeout: Duration) -> Self {
@@ -251,17 +255,20 @@ impl RedisStoreBuilder {
     }
 
     /// Connects, and checks the server's version, its eviction policy and the rights of the user.
-    /// Data under the prefix must have the same layout and number of buckets.
+    /// If data exist under the prefix, they must have this layout and number of buckets.
     ///
-    /// The rights include `ROLE` and, in a cluster, `CLUSTER SLOTS`. `SPUBLISH` and `SSUBSCRIBE`
-    /// are optional, and so is `INFO` except under [`Failover::Replicas`]. There the store also
-    /// waits until all replicas have acknowledged a write: for [`timeout`](Self::timeout) and half
-    /// of `max_lag`. Then the error says how many have.
+    /// The rights include `ROLE` and, in a cluster, `CLUSTER SLOTS`. The rights to `SPUBLISH`,
+    /// `SSUBSCRIBE` and `INFO` are optional. [`Failover::Replicas`] requires the right to `INFO`.
+    /// Under it the store also waits until all Redis replicas have acknowledged a write, for at
+    /// most [`timeout`](Self::timeout) and half of `max_lag`. After that time the error contains
+    /// the number of replicas that have.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Config`] names a setting to be changed, [`ConnectError::Store`] a server
-    /// that cannot be reached. [`ConnectError::kind`] tells the cases apart.
+    /// * [`ConnectError::Config`]: a setting must be changed.
+    /// * [`ConnectError::Store`]: a server did not answer as expected.
+    ///
+    /// [`ConnectError::kind`] returns the cause.
     pub async fn connect(mut self) -> Result<RedisStore, ConnectError> {
         if let Some(problem) = self.problem.take() {
             return Err(problem.into());
@@ -295,7 +302,8 @@ impl RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    /// Returns how a primary can be replaced. Rejects declarations that do not fit the target.
+    /// Returns the way in which another server can replace the primary. Rejects a setting that does
+    /// not fit the target.
     fn deployment(&self) -> Result<Deployment, ConfigError> {
         let unfit =
             |setting, reason| Err(ConfigError::conflict(setting, format!("is set, but {reason}"), "leave it out"));
@@ -341,7 +349,7 @@ impl RedisStoreBuilder {
 }
 
 impl fmt::Debug for RedisStoreBuilder {
-    /// Formats it without URL and password.
+    /// Formats the settings without URL and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStoreBuilder")
             .field("prefix", &self.prefix)

@@ -1,5 +1,5 @@
-//! The readers of the answers of Redis, for `fuzz/`. They are private otherwise. Only cargo-fuzz
-//! compiles this.
+//! Public functions that pass any bytes to the private parsers of Redis answers, for `fuzz/`. Only
+//! cargo-fuzz compiles this module.
 
 use redis::Value;
 
@@ -20,8 +20,8 @@ use super::{
     store,
 };
 
-/// Reads any bytes as the record of a session. Then tries again behind the right tag, because the
-/// reader rejects any other.
+/// Parses any bytes as the record of a session. Then parses the same bytes behind the right tag,
+/// because the parser rejects a record with another tag.
 pub fn record(bytes: &[u8]) {
     let tag = tag("alice", "s1");
     let _ = Record::parse(bytes, tag);
@@ -31,7 +31,7 @@ pub fn record(bytes: &[u8]) {
     }
 }
 
-/// Reads any bytes as an answer in RESP, by every reader.
+/// Parses any bytes as an answer in RESP, with every parser.
 pub fn reply(bytes: &[u8]) {
     let Ok(value) = redis::parse_redis_value(bytes) else { return };
     let parts = || match value.clone() {

@@ -21,17 +21,18 @@ use crate::{
 };
 
 const OLDEST_VERSION: u32 = 7;
-/// The count of buckets that are touched at once.
+/// The most buckets that [`touch_all`] touches simultaneously.
 const TOUCHES_AT_ONCE: usize = 64;
 
-/// Checks the servers, and makes the buckets that do not exist. Each call has the store's timeout.
+/// Checks the servers, and makes the missing buckets. The store's timeout applies to each call.
 ///
 /// # Errors
 ///
 /// A server does not meet the requirements, or does not answer.
 pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
     check_server(&parts.client, allow_eviction).await?;
-    // Before the touches, which write the failover bound into each bucket.
+    // The guard needs the settings before `touch_all`, which writes the failover bound into each
+    // bucket.
     let settings = lookout::look(&parts.client).await.map_err(StoreError::from)?;
     parts.client.guard().note_settings(settings);
     if let Some(prover) = &parts.prover {
@@ -56,7 +57,7 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), Conne
         let error = ConfigError::new("url", format!("leads to a server of version {version:.20}"), remedy);
         return Err(error.with_source(Unfit::Version(version.to_owned())).into());
     }
-    // An allowed policy is reported as a warning: see `lookout`.
+    // If the setting allows the policy, `lookout` reports it as a warning.
     match lookout::eviction_policy(client).await.map_err(StoreError::from)? {
         Some(policy) if !allow_eviction => Err(ConfigError::new(
             "allow_eviction",
@@ -69,8 +70,8 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), Conne
     }
 }
 
-/// Rejects a user without the rights that the store needs. Otherwise the first revocation would
-/// fail.
+/// Rejects a user without the rights that the store needs. Without this check, the first
+/// revocation would fail.
 async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     let keyspace = context.keyspace;
     let denied = ExternalKey { bucket: 0, ..keyspace.external("", &ExternalId::Token("".into())) };
@@ -90,7 +91,7 @@ async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     Err(error.with_source(Unfit::Rights(missing)).into())
 }
 
-/// Makes the buckets that do not exist, and compares the layout of those that do.
+/// Makes the missing buckets, and compares the layout of the existing ones with this node's.
 async fn touch_all(parts: &Parts) -> Result<(), ConnectError> {
     let buckets = parts.keyspace.buckets();
     let touches = stream::iter(0..buckets)
@@ -107,8 +108,8 @@ async fn touch_all(parts: &Parts) -> Result<(), ConnectError> {
     }
 }
 
-/// Returns the version in `INFO server` if it is too old. Valkey reports its own version and that
-/// of the compatible Redis.
+/// Returns the version in `INFO server` if it is too old. Valkey reports two versions: its own, and
+/// the version of the compatible Redis.
 fn old_version(server: &str) -> Option<&str> {
     let recent = |version: &&str| {
         version

@@ -1,4 +1,4 @@
-//! The [`SessionStore`] in Redis: the arguments of the scripts, and the parsing of their answers.
+//! The implementation of [`SessionStore`]: arguments for the scripts, and parsers of their answers.
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -61,7 +61,7 @@ impl RedisStore {
         Call { deadline: self.parts.client.deadline(), parts: Arc::clone(&self.parts) }
     }
 
-    /// Runs a revocation, unless one of its ids is too long or empty.
+    /// Runs a revocation. Rejects an id that is too long or empty.
     pub(super) fn revoke<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a str>,
@@ -81,7 +81,7 @@ impl RedisStore {
 }
 
 impl fmt::Debug for RedisStore {
-    /// Formats it without URL and password.
+    /// Formats the store without URL and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("prefix", &self.parts.keyspace.prefix())
@@ -111,9 +111,8 @@ impl SessionStore for RedisStore {
         StoreAnswer::pending(async move { opened(script.run(call.context()).await?) })
     }
 
-    /// Checks the session in a strict read: one round trip, and no script, which would cost the
-    /// server ten times as much. The ids stay borrowed until the read is built: each request makes
-    /// one.
+    /// Checks the session in a strict read: one round trip without a script. A script would cost
+    /// the server ten times as much. The method borrows the ids, to save copies in each request.
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
         let (subject, sid, jti) = (subject.as_str(), sid.as_str(), jti.as_str());
         let bucket = self.parts.keyspace.bucket_of(subject);
@@ -130,8 +129,8 @@ impl SessionStore for RedisStore {
         })
     }
 
-    /// Exchanges a refresh token's counter for the next one. When the server is out of memory, only
-    /// reuse has an effect: it revokes.
+    /// Exchanges a refresh token's counter for the next one. If the server is out of memory,
+    /// only a replay within the grace succeeds. A reuse still revokes the session.
     fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated> {
         let (subject, sid) = (rotate.subject.as_str(), rotate.sid.as_str());
         if let Err(error) = check_ids([subject, sid]) {
@@ -145,7 +144,7 @@ impl SessionStore for RedisStore {
             millis(rotate.grace),
         ];
         let mut script = self.about(subject, &scripts::ROTATE, arguments).expiring();
-        // A repetition within the grace gets the same successor. A later one would be reuse.
+        // Within the grace, a repetition gets the same successor. Later it would count as reuse.
         script.repeatable = rotate.grace > self.parts.client.timeout().saturating_mul(2);
         let call = self.begin();
         StoreAnswer::pending(async move {
@@ -174,21 +173,21 @@ impl SessionStore for RedisStore {
 
     /// Ends all sessions of a user except `except`.
     ///
-    /// [`Revoked::found`] is exact for a user of up to 128 fields (sessions, ended sessions,
-    /// revoked tokens). Beyond that it is true if a session was opened since the last call, or if
-    /// this call ends a session that the last one kept. To look at each field would take time that
-    /// grows with them.
+    /// [`Revoked::found`] is exact if the user's hash has up to 128 fields (live sessions, ended
+    /// sessions, revoked tokens). For a larger hash, `found` is true in two cases: a session was
+    /// opened since the last call, or this call ends the session that the last call excepted.
+    /// A search of all fields of a large hash would take too long.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
         let (subject, except) = (subject.as_str(), except.map(SessionId::as_str));
         let field = except.map(session_field).unwrap_or_default();
-        // The deadline keeps a repetition from ending sessions that were opened after the caller
-        // gave up.
+        // The deadline prevents that a late repetition ends sessions that were opened after the
+        // caller gave up.
         let script = self.about(subject, &scripts::REVOKE_ALL, vec![field.into_bytes()]).expiring().repeatable();
         self.revoke([subject].into_iter().chain(except), script)
     }
 
-    /// Lists the user's live sessions. A session may be listed twice if sessions come and go
-    /// between two pages (`HSCAN`).
+    /// Lists the user's live sessions. If sessions begin or end between two pages, both pages may
+    /// contain the same session (`HSCAN`).
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
         let is_cursor = |cursor: &String| decimal(cursor.as_bytes()).is_some();
         let cursor = page.cursor.filter(is_cursor).unwrap_or_else(|| "0".to_owned());
@@ -212,9 +211,11 @@ impl SessionStore for RedisStore {
         "redis"
     }
 
-    /// Returns the bound of [`Failover`](super::Failover) for one address,
-    /// [`sentinel_patience`](super::RedisStoreBuilder::sentinel_patience) behind sentinels, and
-    /// `cluster-node-timeout` in a cluster.
+    /// Returns the failover bound of the deployment:
+    ///
+    /// * one address: the bound of [`Failover`](super::Failover),
+    /// * sentinels: [`sentinel_patience`](super::RedisStoreBuilder::sentinel_patience),
+    /// * a cluster: `cluster-node-timeout`.
     fn failover_bound(&self) -> Result<Duration, String> {
         self.parts.client.guard().bound()
     }
@@ -232,7 +233,7 @@ impl SessionStore for RedisStore {
     }
 }
 
-/// Reads the answer of an opening.
+/// Reads the answer of the script `OPEN`.
 fn opened(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Opened, StoreError> {
     match status.as_str() {
         "opened" => {
@@ -250,7 +251,7 @@ fn opened(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Opened
     }
 }
 
-/// Reads the time and the nonce of a user's last revocation; two empty texts stand for none.
+/// Reads the time and the nonce of a user's last revocation. Returns `None` if both are empty.
 fn last_revocation(rest: &mut Reply) -> Result<Option<LogStamp>, CommandError> {
     let (at, nonce) = (rest.text()?, rest.text()?);
     Ok(decimal(at.as_bytes()).map(|at| LogStamp::new(Timestamp::from_millis(at), &nonce)))
@@ -269,12 +270,12 @@ pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
         ),
         None => None,
     };
-    // A mark that cannot be read counts as a revocation.
+    // An unreadable mark counts as a revocation.
     let token_revoked = mark.is_some_and(|mark| leading_number(&mark).is_none_or(|until| now.as_millis() < until));
     let state = match record {
         Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
-        // `revoke_all` at the time t sets the generation t + 1 or, after a clock was ahead, a later
-        // one.
+        // `revoke_all` at the time t sets the generation t + 1, or a higher generation if a clock
+        // was ahead.
         Some(record) if record.generation < generation => {
             SessionState::Revoked { at: Some(Timestamp::from_millis(generation.saturating_sub(1))) }
         }
@@ -290,7 +291,7 @@ pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
     Ok(Checked { now, state, server: None })
 }
 
-/// Reads the answer of a rotation.
+/// Reads the answer of the script `ROTATE`.
 pub(crate) fn rotated(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Rotated, StoreError> {
     let mut successor = || -> Result<Successor, StoreError> {
         let counter = u32::try_from(rest.number()?).map_err(|_| malformed())?;
@@ -310,7 +311,7 @@ pub(crate) fn rotated(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> R
     }
 }
 
-/// Reads the answer of any revocation.
+/// Reads the answer of a script that revokes.
 pub(crate) fn revoked(bucket: u32, answered: ScriptAnswer) -> Result<Revoked, StoreError> {
     let ScriptAnswer { now, status, mut rest } = answered;
     if status != "ok" {
@@ -333,7 +334,7 @@ pub(crate) fn session_page(subject: &str, answered: ScriptAnswer) -> Result<Sess
     while !found.is_empty() {
         let (field, record, label) = (found.text()?, found.bytes()?, found.text()?);
         let sid = sid_of(&field);
-        // A record that cannot be read is left out: `check` answers it with an error.
+        // The page omits an unreadable record. `check` returns an error for it.
         let record = record.and_then(|record| Record::parse(&record, tag(subject, sid)));
         if let Some(record) = record.filter(|record| record.is_alive(generation, now)) {
             sessions.push(SessionRecord {

@@ -98,7 +98,7 @@ fn a_kid_in_the_key_is_its_name_and_keeps_the_rules_of_names() {
 
 #[test]
 fn an_algorithm_is_named_once_or_more_often_but_always_the_same() {
-    // A curve implies the algorithm, the types RSA and oct do not.
+    // A curve implies the algorithm. The types RSA and oct do not.
     assert_eq!(SigningKey::from_jwk(ES256).unwrap().algorithm(), Algorithm::ES256);
     assert_eq!(SigningKey::from_jwk(EDDSA).unwrap().algorithm(), Algorithm::EdDSA);
     for jwk in [HS256, RS256] {

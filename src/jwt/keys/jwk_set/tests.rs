@@ -219,7 +219,7 @@ fn what_is_not_for_this_crate_is_left_out_of_a_published_set() {
         for keys in [first, last] {
             assert_eq!(kids(&keys.unwrap()), ["good"], "{other}");
         }
-        // Without another key no key is usable, and the source of the error says why.
+        // If the set has no other key, no key is usable. The source of the error says why.
         let error = KeySet::from_published_jwks(&set(std::slice::from_ref(&other))).unwrap_err();
         assert!(error.to_string().contains("no key that can be used"), "{other}: {error}");
         assert!(error.source().unwrap().to_string().contains("`jwks` key 0"), "{other}");

@@ -3,39 +3,41 @@
 //! ```text
 //! {prefix}:{b}:u:<sub>   HASH    a user: generations, sessions, revoked tokens
 //! {prefix}:{b}:i:<sub>   HASH    the labels of the user's sessions
-//! {prefix}:{b}:s:<sub>   ZSET    the user's live sessions by last rotation, if a cap was in use
+//! {prefix}:{b}:s:<sub>   ZSET    index of the user's live sessions by last rotation; only if a
+//!                                login had a cap of sessions
 //! {prefix}:{b}:d:<hash>  STRING  the denial of an external id
-//! {prefix}:{b}:m         HASH    layout, buckets, inc, born, seq, head, at, keep, grew, from,
-//!                                dmax, fmax
+//! {prefix}:{b}:m         HASH    the state of the bucket: layout, buckets, inc, born, seq, head,
+//!                                at, keep, grew, from, dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
-//! {prefix}:{b}:ch        shard channel: a nudge at every entry
-//! {prefix}:{0}:w         STRING  no content: written for replicas to acknowledge (`failover`)
+//! {prefix}:{b}:ch        shard channel: a nudge for each log entry
+//! {prefix}:{0}:w         STRING  always `1`; Redis replicas acknowledge its writes (`failover`)
 //! ```
 //!
-//! `{b}` is the bucket's number in literal braces: the hash tag by which Redis Cluster keeps the
-//! bucket in one slot. A prefix holds no brace, so the first brace of a key is always that of the
-//! tag.
+//! `{b}` is the bucket's number in literal braces. Redis Cluster uses it as the hash tag, so all
+//! keys of a bucket are in one slot. A prefix contains no brace, so the first brace of a key always
+//! opens the hash tag.
 //!
 //! **The bucket** of a subject is the number in the first four bytes (big-endian) of its SHA-256,
-//! modulo the number of buckets. This rule never changes: by another one, the store would find no
-//! session.
+//! modulo the number of buckets. This rule must never change: with another rule, the store would
+//! not find the existing sessions.
 //!
-//! The fields of a user's hash, in which no id collides with another field:
+//! The fields of a user's hash. No `sid` or `jti` gives the name of another field:
 //!
 //! | field | contents |
 //! |--|--|
-//! | `g` | the lowest generation that is alive; written by `revoke_all` only |
+//! | `g` | the lowest generation that is not revoked; only `revoke_all` writes it |
 //! | `o` | the highest generation that any session had |
-//! | `r` | logins that began up to this time are refused, in ms; written by `revoke_all` |
-//! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the kept session>` |
-//! | `x` | progress of the index of live sessions: a cursor or `done`; absent without any cap |
-//! | `c` | the cursor at which pruning goes on |
+//! | `r` | time of the last `revoke_all`, in ms; a login must have begun after this time |
+//! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the excepted session>` |
+//! | `x` | progress of the index: a cursor or `done`; absent if no login had a cap of sessions |
+//! | `c` | the cursor at which the next pruning starts |
 //! | `l` | the user's last log entry: `<time in ms>.<nonce>` |
-//! | `!<jti>` | end of the revocation of this access token, in ms; `.` and the entry's sequence |
+//! | `!<jti>` | mark of a revoked access token: `<end of the revocation in ms>.<sequence>` |
 //! | `<sid>` | a session's record |
-//! | `=<sid>` | the same, if the `sid` is one byte long or starts with `!` or `=` |
+//! | `=<sid>` | a session's record, if the `sid` has one byte or starts with `!` or `=` |
 //!
-//! `e` has `;` instead of `:` once another session may be alive.
+//! A sequence here is that of the revocation's log entry. `e` has `;` instead of `:` once another
+//! session than the excepted one may be alive.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -45,7 +47,7 @@ use crate::{clock::Timestamp, error::ConfigError, store::ExternalId};
 /// The layout that this code reads and writes. Every `m` contains it.
 pub(crate) const LAYOUT: &str = "2";
 
-/// The start of SHA-256 over subject and sid.
+/// The first bytes of the SHA-256 of subject and sid.
 pub(crate) type Tag = [u8; 8];
 
 /// The size of a record, and the flag of a revoked session.
@@ -53,8 +55,8 @@ const SIZE: usize = 53;
 const REVOKED: u8 = 1;
 
 const MAX_PREFIX: usize = 64;
-/// More buckets than a large cluster has nodes do not help: each costs the readers of the log a
-/// query.
+/// Each bucket costs every reader of the log a query. More buckets than the cluster has servers do
+/// not help.
 const MAX_BUCKETS: u32 = 1024;
 
 /// The names of one deployment's keys.
@@ -75,7 +77,7 @@ impl Keyspace {
     ///
     /// # Errors
     ///
-    /// The prefix or the count of buckets cannot work.
+    /// The prefix or the count of buckets is invalid.
     pub(crate) fn new(prefix: &str, buckets: u32) -> Result<Self, ConfigError> {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX {
             return Err(ConfigError::out_of_range(
@@ -121,13 +123,13 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:m", self.prefix)
     }
 
-    /// Returns the function that gives the key of the hash that describes a bucket.
+    /// Returns an owned function that computes [`meta`](Self::meta).
     pub(crate) fn meta_keys(&self) -> Box<dyn Fn(u32) -> String + Send + Sync> {
         let keyspace = self.clone();
         Box::new(move |bucket| keyspace.meta(bucket))
     }
 
-    /// Returns the key that is written for replicas to acknowledge.
+    /// Returns the key whose writes the Redis replicas acknowledge.
     pub(crate) fn proof(&self) -> String {
         format!("{}:{{0}}:w", self.prefix)
     }
@@ -137,7 +139,7 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:log", self.prefix)
     }
 
-    /// Returns the channel of a bucket's nudges.
+    /// Returns the pub/sub channel of a bucket's nudges.
     pub(crate) fn channel(&self, bucket: u32) -> String {
         format!("{}:{{{bucket}}}:ch", self.prefix)
     }
@@ -162,8 +164,8 @@ impl Keyspace {
         format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
     }
 
-    /// Returns the key of an external id. The hash covers the issuer, so that subject "1" of one
-    /// issuer is neither that of another nor this store's user "1".
+    /// Returns the key of an external id. The hash includes the issuer, because two issuers can
+    /// have different users with the subject "1".
     pub(crate) fn external(&self, issuer: &str, id: &ExternalId) -> ExternalKey {
         let (kind, value) = match id {
             ExternalId::Token(value) => ("jti", value.as_str()),
@@ -181,8 +183,8 @@ impl Keyspace {
     }
 }
 
-/// Returns the SHA-256 of several texts, each after its length, so that no two lists of texts give
-/// the same bytes.
+/// Returns the SHA-256 of several texts. The length of each text comes before it. So different
+/// lists of texts give different bytes.
 pub(crate) fn hash_of_parts(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -192,41 +194,43 @@ pub(crate) fn hash_of_parts(parts: &[&str]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// Returns the field of a session's record.
+/// Returns the name of the field with a session's record.
 pub(crate) fn session_field(sid: &str) -> String {
     if sid.len() < 2 || sid.starts_with(['!', '=']) { format!("={sid}") } else { sid.to_owned() }
 }
 
-/// Returns the session whose record is in `field`.
+/// Returns the id of the session whose record is in `field`.
 pub(crate) fn sid_of(field: &str) -> &str {
     field.strip_prefix('=').unwrap_or(field)
 }
 
-/// Returns the field of a revoked access token.
+/// Returns the name of the field with the mark of a revoked access token.
 pub(crate) fn token_field(jti: &str) -> String {
     format!("!{jti}")
 }
 
 /// A session's record, as the scripts write it (`user.lua`) and the strict read reads it.
 ///
-/// 53 bytes, big-endian. More than 64 would double the memory of a session, because Redis then
-/// leaves its compact encoding of small hashes. (Measured on 7.0: 120 bytes a session against 239.)
+/// A record has 53 bytes, big-endian. With more than 64 bytes a session would need twice the
+/// memory, because Redis would not use its compact encoding of small hashes. Measured on 7.0: a
+/// session needs 120 bytes with this encoding, and 239 bytes otherwise.
 ///
 /// | bytes | contents |
 /// |--|--|
 /// | 8 | tag: the start of SHA-256 over subject and sid |
 /// | 8 | generation |
-/// | 8 | opened, in ms of the server's clock, as all times here |
-/// | 8 | absolute end; once its end is in the log: the sequence of that entry |
-/// | 8 | refresh end: the end of the session if it is not used; never beyond the absolute end |
+/// | 8 | time of the opening, in ms of the server's clock like all times here |
+/// | 8 | absolute end; if the log has the session's end: the sequence of that entry |
+/// | 8 | refresh end: end of the session without another refresh; at most the absolute end |
 /// | 8 | last rotation; of a revoked session: the time of its revocation |
-/// | 4 | counter of the refresh token that comes next |
-/// | 1 | flags: bit 0 for a revoked session, bit 1 once its end is in the log |
+/// | 4 | counter of the newest refresh token |
+/// | 1 | flags: bit 0 for a revoked session, bit 1 if the log has the session's end |
 ///
-/// The tag names the owner: the store rejects a record with another tag. Otherwise a shifted answer
-/// would show one caller another caller's session. redis 1.8 shifts answers after a push that it
-/// mistakes for an answer (see `client::pubsub`). Its blocking connection did so after a timeout
-/// (redis-rs#1252, closed). Keep the tag when both are fixed: it costs eight bytes.
+/// The tag identifies the session: the store rejects a record with another tag. Without the tag, a
+/// caller could receive another caller's record if the client library shifts the answers. redis 1.8
+/// shifts answers after a push that it mistakes for an answer (see `client::pubsub`). The blocking
+/// connection of redis did so after a timeout (redis-rs#1252, closed). Keep the tag when both are
+/// fixed, because it costs only eight bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Record {
     tag: Tag,
@@ -246,7 +250,7 @@ pub(crate) fn tag(subject: &str, sid: &str) -> Tag {
 }
 
 impl Record {
-    /// Reads a record; `None` if it has another size or another tag.
+    /// Parses a record. Returns `None` if the size or the tag is wrong.
     pub(crate) fn parse(bytes: &[u8], expected: Tag) -> Option<Self> {
         if bytes.len() != SIZE {
             return None;
@@ -271,18 +275,18 @@ impl Record {
         (record.tag == expected).then_some(record)
     }
 
-    /// Returns whether the session was revoked.
+    /// Returns true if the record has the flag of a revoked session.
     pub(crate) fn was_revoked(&self) -> bool {
         self.flags & REVOKED != 0
     }
 
-    /// Returns whether the session is alive, given the user's generation.
+    /// Returns true if the session is neither revoked nor expired. `generation` is the user's `g`.
     pub(crate) fn is_alive(&self, generation: u64, now: Timestamp) -> bool {
         !self.was_revoked() && self.generation >= generation && now < self.refresh_end
     }
 }
 
-/// Reads a number.
+/// Reads a number of eight bytes, and returns the rest.
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_be_bytes(*number), rest))

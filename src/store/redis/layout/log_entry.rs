@@ -1,7 +1,7 @@
 //! The entries of a bucket's log.
 //!
-//! `emit.lua` writes them. The reader skips and counts an entry of another form. If that was a
-//! damaged entry of this crate, the chain of the others shows a hole.
+//! `emit.lua` writes them. The reader skips and counts an entry that it cannot parse. If the
+//! skipped entry is a damaged entry of this crate, the replica detects that an entry is missing.
 
 use redis::Value;
 
@@ -15,21 +15,21 @@ use crate::{
 
 const FIELDS: [&str; 10] = ["seq", "nonce", "prev", "prev_at", "at", "kind", "sub", "obj", "extra", "until"];
 
-/// The entries that a range of the stream holds.
+/// The entries of the log in a range of the stream.
 #[derive(Default)]
 pub(crate) struct LogRange {
     /// Oldest first.
     pub(crate) entries: Vec<LogEntry>,
-    /// The count of entries of another form.
+    /// The count of entries that the reader skipped.
     pub(crate) skipped: u32,
-    /// The ids of the oldest and the newest, skipped ones included.
+    /// The ids of the oldest and the newest entry, including skipped entries.
     pub(crate) oldest: Option<String>,
     pub(crate) newest: Option<String>,
-    /// The count of all entries, skipped ones included.
+    /// The count of all entries, including skipped entries.
     pub(crate) count: u32,
 }
 
-/// Reads the answer to `XRANGE`, or to `XREVRANGE` if it is `backwards`.
+/// Reads the answer to `XRANGE`, or to `XREVRANGE` if `backwards` is true.
 pub(crate) fn entries(mut answers: Reply, backwards: bool) -> Result<LogRange, CommandError> {
     let mut range = LogRange::default();
     let mut first = None;
@@ -74,7 +74,7 @@ fn parse(mut fields: Reply) -> Result<LogEntry, CommandError> {
     Ok(LogEntry { sequence, nonce, previous, previous_at, at, revocation, until })
 }
 
-/// Reads kind, subject, object, extra and `until`.
+/// Reads a revocation from the fields `kind`, `sub`, `obj`, `extra` and `until`.
 pub(crate) fn revocation(values: &mut Reply) -> Result<(Revocation, Timestamp), CommandError> {
     let (kind, subject, object) = (values.text()?, values.text()?, values.text()?);
     let (extra, until) = (values.text()?, values.time()?);

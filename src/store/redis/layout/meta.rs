@@ -40,7 +40,7 @@ impl Meta {
         read
     }
 
-    /// Reads the answer to [`Meta::read`]. Without an incarnation the bucket does not exist.
+    /// Reads the answer to [`Meta::read`]. Returns `None` if the bucket does not exist.
     pub(crate) fn of(now: Timestamp, mut fields: Reply) -> Result<Option<Self>, CommandError> {
         let Some(incarnation) = fields.optional_text()? else { return Ok(None) };
         Ok(Some(Self {
@@ -58,7 +58,8 @@ impl Meta {
         }))
     }
 
-    /// Counts an entry that was written after `m` was read, if it follows the last one counted.
+    /// Makes `entry` the newest one, if it follows the newest entry so far. A script may have
+    /// written `entry` after the read of `m`.
     pub(crate) fn count(&mut self, entry: &LogEntry) {
         if self.sequence.checked_add(1) == Some(entry.sequence) && self.head == entry.previous {
             self.sequence = entry.sequence;

@@ -1,4 +1,4 @@
-//! A bucket: its existence, its layout, and the hash that describes it.
+//! Functions that make a bucket, check its layout, and read `m`, the hash with its state.
 
 use redis::Value;
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Rejects a bucket that no keyspace of this size has.
+/// Rejects a number that is not a bucket of this keyspace.
 pub(crate) fn check_number(keyspace: &Keyspace, bucket: u32) -> Result<(), StoreError> {
     if bucket < keyspace.buckets() {
         return Ok(());
@@ -23,7 +23,7 @@ pub(crate) fn check_number(keyspace: &Keyspace, bucket: u32) -> Result<(), Store
     Err(StoreError::new(StoreErrorKind::Rejected).with_source("the store has no such bucket"))
 }
 
-/// Reads a bucket's `m` alone, and makes it if it does not exist.
+/// Reads a bucket's `m`, without its log. Makes the bucket if it does not exist.
 pub(crate) async fn meta(context: Context<'_>, bucket: u32) -> Result<Meta, StoreError> {
     if let Some(meta) = read_meta(context, bucket).await? {
         return Ok(meta);
@@ -33,7 +33,7 @@ pub(crate) async fn meta(context: Context<'_>, bucket: u32) -> Result<Meta, Stor
     meta.ok_or_else(|| vanished().into())
 }
 
-/// Reads a bucket's `m` alone; `None` if it does not exist.
+/// Reads a bucket's `m`, without its log. Returns `None` if the bucket does not exist.
 async fn read_meta(context: Context<'_>, bucket: u32) -> Result<Option<Meta>, StoreError> {
     let Context { client, keyspace, deadline, .. } = context;
     let (StrictAnswer { now, values }, checkout) =
@@ -43,13 +43,13 @@ async fn read_meta(context: Context<'_>, bucket: u32) -> Result<Option<Meta>, St
     same_layout(client, keyspace, meta)
 }
 
-/// Makes a bucket if it does not exist, compares its layout, and raises its values to this node's
-/// demands.
+/// Makes a bucket if it does not exist, compares its layout with this node's, and raises its values
+/// to this node's [`Demands`](crate::store::redis::scripts::Demands).
 pub(crate) async fn touch(context: Context<'_>, bucket: u32) -> Result<(), StoreError> {
     ScriptCall::new(&scripts::TOUCH, bucket, Vec::new(), Vec::new()).repeatable().run(context).await.map(drop)
 }
 
-/// Rejects another layout, and learns the time from an `m` of this one.
+/// Rejects an `m` of another layout. Otherwise passes the server's time in `m` to the client.
 pub(crate) fn same_layout(
     client: &Client,
     keyspace: &Keyspace,
@@ -62,7 +62,7 @@ pub(crate) fn same_layout(
     Ok(meta)
 }
 
-/// Returns the error of a bucket that was removed as soon as it was made.
+/// Returns the error for a bucket that is missing although this call has just made it.
 pub(crate) fn vanished() -> CommandError {
     CommandError::untrusted("the bucket was removed as soon as it was made")
 }

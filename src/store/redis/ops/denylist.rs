@@ -1,4 +1,5 @@
-//! Denials of external ids, each under a hash of issuer, kind and value.
+//! Denials: revocations of another issuer's tokens, sessions and subjects. The key of a denial is a
+//! hash of issuer, kind and value.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ impl Denylist for RedisStore {
         StoreAnswer::pending(async move { denied(call.context(), query).await })
     }
 
-    /// Keeps the log for as long, because one time applies to its entries and the denials.
+    /// Keeps denials and log entries for at least `keep`, because one setting applies to both.
     fn keep_denials_for(&self, keep: Duration) {
         self.keep_log_for(keep);
     }
@@ -57,12 +58,13 @@ async fn denied(context: Context<'_>, query: DenyQuery) -> Result<Denial, StoreE
     if let Some(denial) = try_join_all(known).await?.into_iter().reduce(both) {
         return Ok(denial);
     }
-    // The query has no id. So the answer is only the time at which the incarnation began.
+    // The query has no id. So the answer contains only times: the server's time, and the time at
+    // which the incarnation began.
     let Meta { now, born, .. } = bucket::meta(context, 0).await?;
     Ok(Denial { now, born, ..Denial::default() })
 }
 
-/// Merges the denials of two ids of one token.
+/// Merges the denials of two ids in one token.
 fn both(one: Denial, other: Denial) -> Denial {
     Denial {
         now: one.now.min(other.now),
@@ -77,8 +79,8 @@ fn both(one: Denial, other: Denial) -> Denial {
     }
 }
 
-/// Returns the denial of one id. Touches its bucket if that keeps denials for a shorter time than
-/// this node demands.
+/// Returns the denial of one id. Touches the id's bucket if the bucket keeps denials for a shorter
+/// time than this node demands.
 async fn denial_of(context: Context<'_>, issuer: &str, id: ExternalId) -> Result<Denial, StoreError> {
     let key = context.keyspace.external(issuer, &id);
     let is_token = matches!(id, ExternalId::Token(_));
@@ -90,8 +92,8 @@ async fn denial_of(context: Context<'_>, issuer: &str, id: ExternalId) -> Result
     denial.map(|(denial, _)| denial).ok_or_else(|| vanished().into())
 }
 
-/// Returns the denial, and true if the bucket keeps denials for as long as this node demands;
-/// `None` if the bucket does not exist yet.
+/// Returns the denial, and true if the bucket keeps denials for as long as this node demands.
+/// Returns `None` if the bucket does not exist yet.
 async fn read_denial(
     context: Context<'_>,
     key: &ExternalKey,

@@ -1,10 +1,10 @@
-//! Reads of the log for a replica, on connections of their own, so that they and the reads of
-//! requests do not delay one another.
+//! Feeds: the parts of a node that read the log for its replica. They have separate connections, so
+//! that their reads and the reads of requests do not delay one another.
 //!
 //! In a cluster each bucket has a feed, and the feeds of one primary share a connection. So a
-//! bucket that moves, or whose primary is gone, affects no other. If one read asks about several
-//! buckets, an error of one bucket alone (a value of another type under its keys) replaces its
-//! answer. Any other error fails the whole read.
+//! bucket that moves, or whose primary is gone, affects no other bucket. One read may ask about
+//! several buckets. If one bucket has a value of the wrong type under its keys, only the answer
+//! about this bucket is an error. Any other error fails the whole read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,36 +31,36 @@ use crate::{
     },
 };
 
-/// A feed of some buckets.
+/// A feed: reads the log of some buckets, and waits for their nudges.
 struct Feed {
     reader: Arc<FeedReader>,
     deadline: Duration,
     bell: Arc<Bell>,
-    /// Dropped with the last feed that it serves.
+    /// The subscription for nudges. It ends with the last feed that shares it.
     _subscription: Option<Arc<Subscription>>,
 }
 
-/// The reader of a feed. The future of a read shares it with the feed.
+/// The reader of a feed. The feed shares it with the future of a read.
 struct FeedReader {
     parts: Arc<Parts>,
-    /// A client with connections of the feeds' own.
+    /// A client whose connections only feeds use.
     client: Arc<Client>,
     buckets: Vec<u32>,
 }
 
-/// Creates the feeds of a store; none if the servers' address has become unusable since the start.
-/// The log is then read over the connections of requests.
+/// Creates the feeds of a store. Returns no feeds if the address of the servers has become unusable
+/// since the start. The node then reads the log over the connections of requests.
 pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    // A read ends at its deadline, and a connection that owes an answer is dropped after twice
-    // that. Only connecting may last longer than a read: otherwise a feed would never connect over
-    // a slow network.
+    // A read ends at its deadline. The client drops a connection if a command waits for its answer
+    // for twice that time. Connecting may take longer than a read, because a feed could otherwise
+    // never connect over a slow network.
     let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
     match parts.client.beside(&ConnectionConfig { patience: deadline.saturating_mul(2), ..config }) {
         Ok(client) => feeds_over(parts, &client.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
             #[cfg(feature = "tracing")]
-            tracing::warn!(%error, "the revocation log has no connection of its own and shares those of requests");
+            tracing::warn!(%error, "the feeds have no separate connections, so they share the connections of requests");
             Vec::new()
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFe
 fn feeds_over(parts: &Arc<Parts>, client: &Arc<Client>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     let connector = parts.client.connector();
     let all: Vec<u32> = (0..parts.keyspace.buckets()).collect();
-    // In a cluster a read goes to one slot, so that a failure concerns one bucket.
+    // In a cluster each read asks about one bucket, so that a failure affects only this bucket.
     let at_once = if connector.is_cluster() { 1 } else { all.len() };
     let bells: Vec<_> = all.chunks(at_once).map(Bell::new).collect();
     let keyspace = parts.keyspace.clone();
@@ -112,12 +112,12 @@ impl LogFeed for Feed {
 /// A query about a bucket.
 type BucketQuery = (u32, LogQuery);
 
-/// The answer to a query: the page if the bucket exists, and true if `m` lags behind the newest
-/// entry.
+/// The answer to a query: the page if the bucket exists, and true if the log has a newer entry than
+/// `m` names.
 type BucketAnswer = Result<(Option<LogPage>, bool), StoreError>;
 
 impl FeedReader {
-    /// Reads a page for each query, and touches the buckets that need it.
+    /// Reads a page for each query, and touches the buckets for which [`needs_touch`] returns true.
     async fn read(&self, queries: Vec<BucketQuery>, deadline: Instant) -> Result<LogPages, StoreError> {
         for (bucket, query) in &queries {
             if !self.buckets.contains(bucket) {
@@ -134,8 +134,8 @@ impl FeedReader {
         self.touch_and_read(context, &queries, first).await
     }
 
-    /// Touches the buckets that need it, and reads them again. This is rare: the deployment is new,
-    /// has lost its data, or this node demands more than any before.
+    /// Touches buckets, and reads them again. A bucket needs the touch if it is new, if the store
+    /// lost its data, or if this node demands more than all nodes before.
     async fn touch_and_read(
         &self,
         context: Context<'_>,
@@ -158,8 +158,8 @@ impl FeedReader {
         Ok(pages.collect())
     }
 
-    /// Sends one fence. An unreadable bucket affects neither the others nor the connection, because
-    /// every connection would answer the same error.
+    /// Sends one fence. An unreadable bucket does not affect the other buckets. The connection
+    /// stays, because every connection would return the same error for this bucket.
     async fn read_once(&self, context: Context<'_>, queries: &[BucketQuery]) -> Result<Vec<BucketAnswer>, StoreError> {
         if queries.is_empty() {
             return Ok(Vec::new());
@@ -177,21 +177,21 @@ impl FeedReader {
     }
 }
 
-/// Returns true for a bucket that does not exist yet, has lower values than this node demands, or
-/// whose `m` lags behind its log.
+/// Returns true in three cases: the bucket does not exist, this node demands higher values, or the
+/// log has a newer entry than `m` names.
 fn needs_touch(context: Context<'_>, answer: &BucketAnswer) -> bool {
     let meets = |page: &LogPage| context.demands.are_met_by(page, context.failover_millis());
     answer.as_ref().is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !meets(page)))
 }
 
-/// Identifies a server without an identity by its connection, because the next connection may lead
-/// to another server.
+/// Uses the connection's number as the server's identity if the server has none. Another connection
+/// may lead to another server.
 fn named_by_its_connection(page: LogPage) -> LogPage {
     let server = page.server.unwrap_or(ServerId::new(page.connection));
     LogPage { server: Some(server), ..page }
 }
 
-/// Returns the page of a bucket that must exist by now.
+/// Returns the page, or an error if the bucket still does not exist.
 fn existing(answer: BucketAnswer) -> Result<LogPage, StoreError> {
     answer?.0.ok_or_else(|| vanished().into())
 }

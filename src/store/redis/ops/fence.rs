@@ -4,18 +4,20 @@
 //!
 //! | command | reason |
 //! |--|--|
-//! | `ROLE` | a demoted primary still answers on open connections, from data that grow old |
-//! | for each bucket `HMGET m`, then the entries | every entry that `m` counts is there |
-//! | `PERSIST m` | the write check: a server that may not write does not answer for the log |
-//! | `TIME` | last, so that all entries that the page lacks were written later |
+//! | `ROLE` | a demoted primary still answers on open connections, from old data |
+//! | for each bucket `HMGET m`, then the entries | the log has all entries that `m` includes |
+//! | `PERSIST m` | the write check: fails on a server that may not accept writes |
+//! | `TIME` | last, so that every entry that the page lacks is from a later time |
 //!
 //! `m` has no TTL, so `PERSIST` changes nothing.
 //!
-//! If `TIME` came first, a token could be issued and revoked before the rest runs. `m` would count
-//! the entry, no node would apply it, and the token would be later than the horizon.
+//! If `TIME` came first, a token could be issued and revoked between `TIME` and the reads. The
+//! token would be newer than the horizon, but this node would never apply the entry, because `m`
+//! already includes it.
 //!
-//! In a transaction, no entries could be written between `HMGET` and their read. But Redis refuses
-//! transactions when it is out of memory (seen on 7.0.15), while revocations still work.
+//! The fence is not a transaction. Redis refuses transactions when it is out of memory (seen on
+//! 7.0.15), while revocations still work. So a script can write an entry between `HMGET` and the
+//! read of the entries.
 
 use redis::{Pipeline, RedisError, Value};
 use tokio::time::Instant;
@@ -41,8 +43,8 @@ use crate::{
     },
 };
 
-/// The answers about one bucket: its `m` and its entries. Each may be an error of this bucket
-/// alone.
+/// The answers about one bucket: its `m` and its entries. Each answer may be an error that concerns
+/// only this bucket.
 pub(crate) type BucketValues = [Value; 2];
 
 /// The answers to a fence.
@@ -53,10 +55,10 @@ pub(crate) struct Fence {
     write_check: Value,
 }
 
-/// Sends one fence and reads its frame.
+/// Sends one fence, and reads all answers except those about the buckets.
 ///
-/// An error that concerns more than one bucket fails the fence. A broken connection is dropped, and
-/// the fence is repeated if that may help.
+/// An error that concerns more than one bucket fails the fence. The client drops a broken
+/// connection, and repeats the fence if [`Client::may_repeat`] allows it.
 pub(crate) async fn read(
     client: &Client,
     keyspace: &Keyspace,
@@ -111,7 +113,7 @@ fn add_query(pipeline: &mut Pipeline, keyspace: &Keyspace, bucket: u32, query: &
 }
 
 impl Fence {
-    /// Reads the frame of a fence about this many buckets.
+    /// Splits the answers to a fence about this number of buckets. Checks the role and the time.
     fn of(values: Vec<Value>, buckets: usize) -> Result<Self, CommandError> {
         let mut reply = Reply::of(Value::Array(values))?;
         let role = reply.value()?.extract_error()?;
@@ -133,8 +135,8 @@ impl Fence {
 /// Returns the error of a value if it concerns more than one bucket.
 fn error_of_all(value: &Value) -> Option<CommandError> {
     let Value::ServerError(error) = value else { return None };
-    // A value of another type under a bucket's keys (`WRONGTYPE`) is that bucket's own error. Any
-    // other answer that cannot be trusted breaks the connection.
+    // The error `WRONGTYPE` concerns one bucket: a key of the bucket has a value of another type.
+    // Every other error of this kind breaks the connection.
     let is_one_buckets = |error: &CommandError| error.kind == StoreErrorKind::Untrusted && !error.broken;
     Some(CommandError::from(RedisError::from(error.clone()))).filter(|error| !is_one_buckets(error))
 }
@@ -155,14 +157,14 @@ impl LogReply {
         Ok(Self { meta, range: entries(Reply::of(log)?, query.is_backwards())? })
     }
 
-    /// Returns true if `m` does not count the newest entry: a script has failed half-way, or wrote
-    /// between the two reads.
+    /// Returns true if the newest entry is newer than the entry in `m`. A script has failed after
+    /// it wrote the entry, or it wrote both between the two reads.
     pub(crate) fn is_ahead(&self, query: &LogQuery) -> bool {
         let ahead = |meta: &Meta| self.range.entries.last().is_some_and(|entry| entry.sequence > meta.sequence);
         query.part == LogPart::Newest && self.meta.as_ref().is_some_and(ahead)
     }
 
-    /// Makes the page; `None` if the bucket does not exist.
+    /// Makes the page. Returns `None` if the bucket does not exist.
     pub(crate) fn into_page(
         self,
         query: &LogQuery,
@@ -201,7 +203,7 @@ impl LogReply {
     }
 }
 
-/// Rejects a cursor of another form.
+/// Rejects a cursor that does not have the form of this store.
 pub(crate) fn check_cursor(query: &LogQuery) -> Result<(), StoreError> {
     if query.cursor().is_none_or(|cursor| is_stream_id(cursor.as_str())) {
         return Ok(());

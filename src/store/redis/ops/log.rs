@@ -1,4 +1,4 @@
-//! The revocation log of each bucket: its pages, and revocations that the store has lost.
+//! The revocation log of each bucket: reads its pages, and republishes lost revocations.
 
 use std::time::Duration;
 
@@ -47,35 +47,36 @@ impl RevocationLog for RedisStore {
         StoreAnswer::pending(async move { republish(call.context(), bucket, revocation, until).await })
     }
 
-    /// Keeps log entries for at least `keep`. The server learns it with the next write to a bucket
-    /// or the next read of its log.
+    /// Keeps log entries for at least `keep`. The store writes `keep` to a bucket at the next write
+    /// to the bucket, or at the next read of its log.
     fn keep_log_for(&self, keep: Duration) {
         self.parts.demands.keep_for(keep);
     }
 
-    /// Records this node's staleness. The server learns it with the next write to a bucket or the
-    /// next read of its log.
+    /// Records this node's staleness. The store writes it to a bucket at the next write to the
+    /// bucket, or at the next read of its log.
     fn allow_staleness(&self, staleness: Duration) {
         self.parts.demands.allow_staleness(staleness);
     }
 
     /// Returns the feeds of the log. Behind one address or sentinels there is one feed, over one
-    /// connection. In a cluster there is one feed a bucket, because buckets move one by one, and
-    /// one connection to each primary.
+    /// connection. A cluster has one feed per bucket, because buckets move separately, and one
+    /// connection to each primary.
     ///
-    /// Called inside a Tokio runtime, it starts subscriptions for nudges there, which end when the
-    /// feeds are dropped. There are none in three cases:
+    /// If the caller is inside a Tokio runtime, this method starts subscriptions for nudges there.
+    /// They end when the feeds are dropped. The feeds have no subscription in three cases:
     ///
-    /// * with [a pool of your own](crate::store::redis#your-own-pool), whose address is unknown,
-    /// * without the right to `SSUBSCRIBE` to the channels of the prefix,
-    /// * with a server that knows no RESP3.
+    /// * the store uses [your own pool](crate::store::redis#your-own-pool), so its address is
+    ///   unknown,
+    /// * the user has no right to `SSUBSCRIBE` to the channels of the prefix,
+    /// * the server does not support RESP3.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         feed::feeds(&self.parts, deadline)
     }
 }
 
 /// Reads a page over the connections of the requests. Makes the bucket if it does not exist, and
-/// raises its values if this node demands more.
+/// raises its values to this node's [`Demands`](crate::store::redis::scripts::Demands).
 async fn read(context: Context<'_>, bucket: u32, query: LogQuery) -> Result<LogPage, StoreError> {
     check_number(context.keyspace, bucket)?;
     check_cursor(&query)?;
@@ -89,7 +90,7 @@ async fn read(context: Context<'_>, bucket: u32, query: LogQuery) -> Result<LogP
     page.ok_or_else(|| vanished().into())
 }
 
-/// Reads a page; `None` if the bucket does not exist.
+/// Reads a page. Returns `None` if the bucket does not exist.
 async fn read_page(context: Context<'_>, bucket: u32, query: &LogQuery) -> Result<Option<LogPage>, StoreError> {
     let Context { client, keyspace, deadline, .. } = context;
     let (fence, checkout) = fence::read(client, keyspace, &[(bucket, query.clone())], deadline).await?;
@@ -113,7 +114,7 @@ async fn republish(
     if answer.status == "ok" { Ok(()) } else { Err(malformed().into()) }
 }
 
-/// Returns the call that writes the revocation.
+/// Returns the call of the script that writes the revocation again.
 fn republication(keyspace: &Keyspace, bucket: u32, revocation: Revocation, until: Timestamp) -> ScriptCall {
     match revocation {
         Revocation::Session { subject, sid } => {

@@ -1,4 +1,4 @@
-//! The operations of a store beside its sessions: its log and its denylist.
+//! The operations on buckets, the log and the denylist. `store.rs` has those on sessions.
 
 pub(crate) mod bucket;
 mod denylist;
