@@ -1,19 +1,23 @@
 
--- Writes the log: first the entry, then `m`, which counts it. In the other order, a failure in
--- between would leave a number without entry, a hole for ever: Redis keeps the earlier writes of a
--- failed script. So the script deletes an entry that `m` cannot count. The nudge comes last and may
--- fail (no right to the channel).
+-- Writes to the log: first the entry, then its number, nonce and time to `m`. If a script fails,
+-- Redis keeps its earlier writes. In the other order, a failure between the two writes would leave
+-- a number in `m` whose entry is missing for ever. If the write to `m` fails, the script deletes
+-- the entry. The nudge comes last. It may fail, because the user may have no right to the channel.
 --
--- Times in the log never go back. Otherwise the time of a predecessor would not bound the entries
--- lost before it. MOST bounds the memory of the log, because revocations are written even out of
--- memory. A reader sees the hole by the chain, and asks the store about older tokens.
+-- Times in the log never decrease. So no entry before a given entry has a later time, even if the
+-- log has lost the earlier entries.
+--
+-- MOST is the largest number of entries. It limits the memory, because revocations write entries
+-- even if the server is out of memory. If the log lost an entry, each later reader finds that the
+-- next entry names an absent predecessor. The reader then asks the store about older tokens.
 local MOST = 1000000
+-- `told` contains the fields of the last entry that this call has written.
 local emitted, told = 0, nil
 
--- Counts the newest entry if it follows the last one that `m` counts. A script of an older version,
--- or one that could not delete its entry, may have ended between entry and `m`. Otherwise the next
--- entry would have the same number and predecessor. Every reader would then see a broken chain for
--- as long as the log holds both.
+-- Writes the newest entry to `m` if the entry follows the entry in `m`. A script may have ended
+-- between its two writes: a script of an older version, or one that failed to delete its entry.
+-- Without this step, the next entry would get the same number and predecessor. Every reader would
+-- then find a broken chain for as long as the log has both entries.
 local function adopt()
   local newest = redis.pcall('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
   if newest.err or not newest[1] then
@@ -47,21 +51,21 @@ local function emit(kind, subject, object, extra, till)
     error(counted)
   end
   SEQUENCE, HEAD, AT, told = SEQUENCE + 1, nonce, at, { kind, subject, object, extra, int(till) }
-  -- From here on, errors are ignored: a log that lives longer than needed, or is longer, does no
-  -- harm.
+  -- The script ignores errors of the remaining steps. They leave a log that is too long or lives
+  -- too long, or lose a nudge. None of these does harm.
   pcall(live_until, LOG, NOW + KEEP)
   redis.pcall('XTRIM', LOG, 'MAXLEN', '~', MOST)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))
 end
 
--- Answers a revocation. After seven fields come the five of its log entry, and MAX_FAILOVER.
+-- Returns the answer to a revocation: seven fields, five fields of its log entry, and MAX_FAILOVER.
 local function revoked(found)
   local answer = { NONCE, 'ok', NOW, found and 1 or 0, INCARNATION, SEQUENCE, MAX_STALENESS, unpack(told) }
   answer[#answer + 1] = MAX_FAILOVER
   return answer
 end
 
--- Answers a revocation that would change nothing, with the entry that the log has already.
+-- Returns the answer to a revocation that changes nothing: the same fields, of the existing entry.
 local function unchanged(sequence, kind, subject, object, extra, till)
   return {
     NONCE, 'ok', NOW, 0, INCARNATION, sequence, MAX_STALENESS, kind, subject, object, extra, int(till), MAX_FAILOVER,

@@ -1,14 +1,14 @@
 
 -- The denials of external ids. KEYS: 3 d.
 --
--- The moment of a denial is the end of the current half second. So repeated calls for one id write
--- at most two entries a second, and each ends all tokens issued before it. A denial also ends
--- tokens issued later in its half second. For an issuer that writes `iat` in whole seconds this
--- changes nothing: such a token has the `iat` of the call.
+-- A denial ends the tokens that were issued up to a moment: the end of the current half second. So
+-- repeated calls for one id write at most two entries a second. Each call ends all tokens that were
+-- issued before it, and also those that are issued later in the half second. If the issuer writes
+-- `iat` in whole seconds, these later tokens have the same `iat` as the call.
 local WINDOW_END = (math.floor(NOW / 500) + 1) * 500 - 1
 
--- Reads a value: the moment (1 for a token), and the sequence of its entry (nil in the form of
--- layout 1).
+-- Parses the value of a denial. Returns its moment (1 for a token), and the sequence of its log
+-- entry (nil if layout 1 wrote the value).
 local function read_denial(value)
   local moment, sequence = string.match(value or '', '^(%d+)%.?(%d*)$')
   return tonumber(moment), tonumber(sequence)

@@ -1,9 +1,9 @@
-//! The scripts (`docs/protocol.md`, section 2) and their calls. The scripts are constant texts, so
-//! that a server caches one of each and no value ever becomes code.
+//! The scripts (`docs/protocol.md`, section 2) and their calls. The scripts are constant texts. So
+//! a server caches each script once, and no value ever becomes code.
 //!
-//! | first line | refused when out of memory | scripts |
+//! | first line | server refuses it when out of memory | scripts |
 //! |--|--|--|
-//! | `#!lua` | yes, before anything of it runs | those that open or rotate |
+//! | `#!lua` | yes, before the first command | those that open or rotate |
 //! | `#!lua flags=allow-oom` | no | revocations |
 //! | `#!lua flags=no-writes` | no | those that only read |
 
@@ -45,13 +45,13 @@ pub(crate) struct Parts {
     pub(crate) client: Arc<Client>,
     pub(crate) keyspace: Keyspace,
     pub(crate) demands: Demands,
-    /// Asks the server's replicas for proofs; `None` if answers need none.
+    /// The task that asks the Redis replicas for proofs; `None` if answers need no proof.
     pub(crate) prover: Option<Prover>,
-    /// Reads the settings of the servers at intervals; `None` while connecting.
+    /// The task that reads the settings of the servers at intervals; `None` while connecting.
     pub(crate) _lookout: Option<Lookout>,
 }
 
-/// The parts that an operation takes, and its deadline.
+/// The parts of a store that an operation uses, and the operation's deadline.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) client: &'a Client,
@@ -61,8 +61,8 @@ pub(crate) struct Context<'a> {
 }
 
 impl Parts {
-    /// Returns the context of an operation with this deadline. Restarts the task that asks replicas
-    /// for proofs, if its runtime has ended.
+    /// Returns the context of an operation with this deadline. Restarts the task of
+    /// [`prover`](Self::prover) if the task's runtime has ended.
     pub(crate) fn until(&self, deadline: Instant) -> Context<'_> {
         self.prover.iter().for_each(Prover::keep_at_work);
         Context { client: &self.client, keyspace: &self.keyspace, demands: &self.demands, deadline }
@@ -70,40 +70,40 @@ impl Parts {
 }
 
 impl Context<'_> {
-    /// Returns the longest time for which this node may believe a server that was replaced, in ms;
-    /// 0 if it is unknown.
+    /// Returns the failover bound in ms: the longest time for which this node may use a server that
+    /// was replaced. Returns 0 if the bound is unknown.
     pub(crate) fn failover_millis(&self) -> u64 {
         self.client.guard().bound().map_or(0, whole_millis)
     }
 }
 
-/// The values that this node demands of every bucket. They only grow. Each script call carries
-/// them, and a bucket's `m` keeps the highest of all nodes.
+/// The minimum values that this node demands for every bucket. They only grow. The store passes
+/// them to each script. A script that writes raises lower values in the bucket's `m`.
 #[derive(Debug)]
 pub(crate) struct Demands {
-    /// The time for which log entries and denials are kept, in ms.
+    /// The time for which the store keeps log entries and denials, in ms.
     keep: AtomicU64,
     /// The largest age of the data by which this node decides locally, in ms.
     staleness: AtomicU64,
 }
 
 impl Demands {
-    /// Demands that entries are kept for this long.
+    /// Creates the demands of a node that needs log entries for this time.
     pub(crate) fn new(keep: Duration) -> Self {
         Self { keep: AtomicU64::new(saturating_millis(keep)), staleness: AtomicU64::new(0) }
     }
 
-    /// Raises the time for which entries are kept.
+    /// Raises the time for which the store keeps log entries and denials.
     pub(crate) fn keep_for(&self, keep: Duration) {
         self.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
     }
 
-    /// Raises the age of the data by which this node decides locally.
+    /// Raises the largest age of the data by which this node decides locally.
     pub(crate) fn allow_staleness(&self, staleness: Duration) {
         self.staleness.fetch_max(whole_millis(staleness), Ordering::Relaxed);
     }
 
-    /// Returns the time for which entries are kept, in ms.
+    /// Returns the time for which the store keeps log entries and denials, in ms.
     pub(crate) fn keep_millis(&self) -> u64 {
         self.keep.load(Ordering::Relaxed)
     }
@@ -114,7 +114,7 @@ impl Demands {
     }
 
     /// Returns true if the page's bucket has at least these values and this failover bound. If not,
-    /// the reader has to touch the bucket: reads alone would never write them.
+    /// the reader must touch the bucket, because only a script writes the values.
     pub(crate) fn are_met_by(&self, page: &LogPage, failover_millis: u64) -> bool {
         saturating_millis(page.keep) >= self.keep_millis()
             && saturating_millis(page.max_staleness) >= self.staleness_millis()
@@ -130,7 +130,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Creates a script. The hash is computed once.
+    /// Creates a script, and computes its hash.
     fn new(text: &'static str) -> Self {
         Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
     }
@@ -153,15 +153,16 @@ macro_rules! scripts {
 scripts! {
     /// Opens a session.
     OPEN = "#!lua", "meta.lua", "emit.lua", "user.lua", "open.lua";;
-    /// Uses up a refresh token: advances the session's counter, or detects reuse.
+    /// Exchanges a refresh token: advances the session's counter, or detects reuse.
     ROTATE = "#!lua", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = true", "rotate.lua";;
-    /// The same when out of memory: revokes on reuse, otherwise changes nothing.
+    /// Replaces `ROTATE` if the server is out of memory: revokes on reuse, otherwise changes
+    /// nothing.
     ROTATE_OUT_OF_MEMORY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = false", "rotate.lua";;
     /// Ends one session.
     REVOKE_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_session.lua";;
     /// Revokes one access token.
     REVOKE_TOKEN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_token.lua";;
-    /// Ends all sessions of a user but one.
+    /// Ends all sessions of a user except one.
     REVOKE_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_all.lua";;
     /// Lists a page of a user's sessions.
     SESSIONS = "#!lua flags=no-writes", "sessions.lua";;
@@ -175,9 +176,9 @@ scripts! {
     REPUBLISH_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_all.lua";;
     /// Republishes a denial.
     REPUBLISH_EXTERNAL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "republish_external.lua";;
-    /// Returns the rights that are missing.
+    /// Returns the commands to which the user has no right.
     RIGHTS = "#!lua flags=no-writes", "rights.lua";;
-    /// Makes a bucket, or compares its layout.
+    /// Makes a bucket if it does not exist, compares its layout, and raises its values.
     TOUCH = "#!lua flags=allow-oom", "meta.lua", "touch.lua";;
 }
 
@@ -185,13 +186,14 @@ scripts! {
 pub(crate) struct ScriptCall {
     pub(crate) script: &'static Script,
     pub(crate) bucket: u32,
-    /// The keys after `m` and `log`.
+    /// The keys that follow `m` and `log`.
     keys: Vec<String>,
-    /// The arguments after the seven of `meta.lua`.
+    /// The arguments that follow the seven arguments of `meta.lua`.
     arguments: Vec<Vec<u8>>,
-    /// True if the script rejects the call after its deadline, when no caller waits any more.
+    /// True if the script must do nothing after the deadline, because the caller no longer waits.
     expires: bool,
-    /// True if the call may be repeated after its connection broke, although it may have run.
+    /// True if the client may repeat the call after the connection broke. The script may then run
+    /// twice.
     pub(crate) repeatable: bool,
 }
 
@@ -203,12 +205,12 @@ pub(crate) struct ScriptAnswer {
 }
 
 impl ScriptCall {
-    /// Creates a call that never expires and may not be repeated.
+    /// Creates a call that neither expires nor is repeatable.
     pub(crate) fn new(script: &'static Script, bucket: u32, keys: Vec<String>, arguments: Vec<Vec<u8>>) -> Self {
         Self { script, bucket, keys, arguments, expires: false, repeatable: false }
     }
 
-    /// Creates a call about a user. The subject comes before the other arguments.
+    /// Creates a call about a user. Inserts the subject before the other arguments.
     pub(crate) fn about(
         subject: &str,
         keyspace: &Keyspace,
@@ -222,20 +224,20 @@ impl ScriptCall {
         Self::new(script, bucket, keys, arguments)
     }
 
-    /// Makes the script reject the call after its deadline.
+    /// Makes the script do nothing after the deadline.
     pub(crate) fn expiring(self) -> Self {
         Self { expires: true, ..self }
     }
 
-    /// Allows a repetition after the connection broke.
+    /// Allows the client to repeat the call after the connection broke.
     pub(crate) fn repeatable(self) -> Self {
         Self { repeatable: true, ..self }
     }
 
     /// Runs the script.
     ///
-    /// The call is sent again in three cases: the server did not know the script, the script ran
-    /// too late, or [`may_repeat`](Client::may_repeat) allows it.
+    /// Sends the call again in three cases: the server did not have the script, the script ran
+    /// after its deadline, or [`may_repeat`](Client::may_repeat) returns true.
     pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
         let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());
@@ -259,15 +261,15 @@ impl ScriptCall {
         }
     }
 
-    /// Sends the script once, or twice if the server does not know it.
+    /// Sends the hash of the script, and then its text if the server does not have the script.
     async fn attempt(&self, context: Context<'_>) -> Result<ScriptAnswer, CommandError> {
         let Context { client, deadline, .. } = context;
         let mut checkout = client.checkout(self.bucket, deadline).await?;
-        // Sends nothing if the answer could not be confirmed.
+        // Returns an error if the answer of this server would be unusable anyway.
         checkout.confirm()?;
         if !self.repeatable && checkout.has_rested() {
-            // The connection may be dead: a read finds that out, and may be repeated, unlike this
-            // call.
+            // The connection may be dead. A read detects that, and the client may repeat a read but
+            // not this call.
             let reads = [Meta::read(context.keyspace, self.bucket)];
             let (answer, awake) = client.strict_read(self.bucket, &reads, deadline).await?;
             answer.now.inspect_err(|_| awake.discard())?;
@@ -278,7 +280,7 @@ impl ScriptCall {
             self.expires.then(|| client.now().saturating_add(deadline.saturating_duration_since(Instant::now())));
         let command = |name: &str, script: &str| self.command(context, name, script, &nonce, ends);
         let value = match checkout.command(&command("EVALSHA", &self.script.hash), deadline).await {
-            // `SCRIPT LOAD` would cost one more round trip.
+            // `EVAL` loads and runs the script. `SCRIPT LOAD` would cost one more round trip.
             Err(error) if error.is_unknown_script() => {
                 checkout.command(&command("EVAL", self.script.text), deadline).await
             }
@@ -290,7 +292,8 @@ impl ScriptCall {
         Ok(answer)
     }
 
-    /// Returns the command: the keys, the seven arguments of `meta.lua`, and the others.
+    /// Returns the command with the keys, the seven arguments of `meta.lua`, and the other
+    /// arguments.
     fn command(&self, context: Context<'_>, name: &str, script: &str, nonce: &str, ends: Option<Timestamp>) -> Cmd {
         let Context { keyspace, demands, .. } = context;
         let mut command = redis::cmd(name);
@@ -307,7 +310,7 @@ impl ScriptCall {
     }
 }
 
-/// Returns the error of a bucket with another layout, from the rest of the script's answer.
+/// Returns the error for a bucket with another layout. `rest` contains that layout.
 fn other_layout(keyspace: &Keyspace, mut rest: Reply) -> StoreError {
     let (layout, buckets) = (rest.text().unwrap_or_default(), rest.text().unwrap_or_default());
     let text = format!(
@@ -317,7 +320,7 @@ fn other_layout(keyspace: &Keyspace, mut rest: Reply) -> StoreError {
     StoreError::new(StoreErrorKind::Layout).with_source(text)
 }
 
-/// Reads the answer to the call with this nonce.
+/// Reads the answer to the call with this nonce. Rejects the answer to another call.
 pub(crate) fn answered(value: Value, nonce: &str) -> Result<ScriptAnswer, CommandError> {
     let mut reply = Reply::of(value)?;
     if reply.text()? != nonce {

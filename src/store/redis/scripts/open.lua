@@ -1,13 +1,14 @@
 
--- Opens a session. With a cap it looks at 512 fields and 1000 members of the index at most, and
--- evicts at most 100 sessions. ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 began ('' if not
--- given), 14 max sessions (0: no cap), 15 label.
+-- Opens a session. With a cap of sessions, the script reads at most 512 fields and 1000 members of
+-- the index, and evicts at most 100 sessions. ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 time
+-- at which the login began ('' if unknown), 14 max sessions (0: no cap), 15 label.
 local field, tag, label = ARGV[9], ARGV[10], ARGV[15]
 local idle, absolute, cap = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[14])
 
--- `g` cannot decide this: it may be far ahead, if the clock once was. An ALL_REVOKED in the future
--- was written before the clock was set back, so no later than now. So logins in progress are
--- refused, and those that begin later are not.
+-- Refuses a login that began before the last `revoke_all`. ALL_REVOKED decides this, because `g`
+-- may be far ahead if the clock was ahead once. If ALL_REVOKED is in the future, the clock was set
+-- back since that `revoke_all`. The script then corrects it to the present time: logins in progress
+-- are still refused, and later logins are not.
 if ALL_REVOKED > NOW then
   ALL_REVOKED = NOW
   redis.call('HSET', USER, 'r', int(NOW))
@@ -19,10 +20,10 @@ if redis.call('HEXISTS', USER, field) == 1 then
   return { NONCE, 'exists', NOW }
 end
 
--- Bounds of the work of one login. The next logins do the rest.
+-- The limits of the work in one login. The next logins do the remaining work.
 local SMALL, PAGE, LOOKED_AT, MOST_LOOKED_AT, EVICTED = 512, 192, 200, 1000, 100
 
--- Builds the index: at once if the user has few fields, otherwise a page at a time.
+-- Builds the whole index if the user has few fields, otherwise one page of it.
 local function build_index()
   local page, cursor
   if redis.call('HLEN', USER) <= SMALL then
@@ -45,8 +46,8 @@ local function build_index()
   end
 end
 
--- Ends the sessions that were used longest ago, until there is room for one more, and returns their
--- ids.
+-- Ends the sessions whose last use is longest ago, until one more session fits under the cap.
+-- Returns the ids of these sessions.
 local function make_room()
   local fields = redis.call('ZRANGE', INDEX, 0, math.min(math.max(LOOKED_AT, cap + EVICTED), MOST_LOOKED_AT) - 1)
   if #fields == 0 then
@@ -68,8 +69,8 @@ local function make_room()
   if #gone > 0 then
     redis.call('ZREM', INDEX, unpack(gone))
   end
-  -- The members beyond `fields` may have expired. So they count only under a cap that exceeds
-  -- `fields`.
+  -- Members of the index that are not in `fields` may have expired. So the script counts them only
+  -- if `cap` + EVICTED exceeds MOST_LOOKED_AT, because `fields` is then too short.
   local count = #live
   if cap + EVICTED > MOST_LOOKED_AT then
     count = redis.call('ZCARD', INDEX)
@@ -106,7 +107,7 @@ local record = {
 local fields = { field, encode(record), 'o', int(record.generation) }
 local said, kept = string.match(fences[4] or '', '^([%d.]*):(.*)$')
 if said then
-  -- From here on, `revoke_all` has a session to end.
+  -- From now on, `revoke_all` has a session to end: the new one.
   fields[5], fields[6] = 'e', said .. ';' .. kept
 end
 redis.call('HSET', USER, unpack(fields))

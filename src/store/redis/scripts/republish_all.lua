@@ -1,11 +1,12 @@
 
--- Republishes a `revoke_all` with its own generation: a new one would end the sessions that were
--- opened since. Looks at one record and a page of pruning.
+-- Republishes a `revoke_all` with its original generation. A new generation would end the sessions
+-- that were opened since. Reads one record and the fields that it prunes.
 --
--- The generation is at least one above the time of that `revoke_all`. So logins that began before
--- it are refused, and later ones are not. The entry lasts for `keep`, longer than the lost one: if
--- sessions came back alive, nodes may have minted tokens since. ARGV: 9 generation, 10 field of the
--- session that stays ('' for none), 11 until.
+-- The generation is at least one above the time of that `revoke_all`. So the store refuses logins
+-- that began before the `revoke_all`, and no login that begins after now. The new entry lasts
+-- for `keep`, so longer than the lost entry. If the loss of data made ended sessions alive again,
+-- nodes may have minted tokens for them since. ARGV: 9 generation, 10 field of the session that
+-- stays ('' for none), 11 until.
 local generation, field = tonumber(ARGV[9]), ARGV[10]
 if tonumber(ARGV[11]) <= NOW or generation <= GENERATION then
   return republished()

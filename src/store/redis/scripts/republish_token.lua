@@ -1,6 +1,6 @@
 
--- Republishes the revocation of an access token. Looks at one mark and a page of pruning. ARGV: 9
--- jti, 10 until.
+-- Republishes the revocation of an access token. Reads one mark and the fields that it prunes.
+-- ARGV: 9 jti, 10 until.
 local jti, wanted = ARGV[9], tonumber(ARGV[10])
 local mark = '!' .. jti
 local known, sequence = read_mark(redis.call('HGET', USER, mark))

@@ -1,10 +1,11 @@
 
--- Ends all sessions of a user but one, by a generation above theirs. Looks at 128 fields at most.
+-- Ends all sessions of a user except one: sets a generation above theirs. Reads at most 128 fields.
 -- ARGV: 9 field of the session that stays ('' for none).
 local field = ARGV[9]
--- A repetition that ends nothing moves `r` only if `r` is older than this. Otherwise a caller could
--- block all logins of a user by repeating the call: a login takes less time. A password change long
--- after the last revocation still supersedes the logins that began before it.
+-- A repetition of the call that ends no session sets `r` to the present time only if `r` is older
+-- than LONGEST_LOGIN. Otherwise a caller who repeats the call could block all logins of a user. A
+-- login takes less time than LONGEST_LOGIN. A password change long after the last revocation still
+-- supersedes the logins that began before the change.
 local LONGEST_LOGIN = 10000
 
 local kept = field ~= '' and decode(redis.call('HGET', USER, field))
@@ -26,8 +27,8 @@ if is_last and not spared then
   return unchanged(last.sequence, 'u', SUBJECT, sid_of(last.field), int(GENERATION), NOW + KEEP)
 end
 
--- Exact for few fields, which bounds the time. Beyond that: true if a session was spared the last
--- time, or opened since.
+-- `found` is exact for a user with few fields, because a search of many fields takes too long. For
+-- many fields it is true if the last call excepted a session, or if a session was opened since.
 local found
 if redis.call('HLEN', USER) <= 128 then
   found = false

@@ -1,8 +1,8 @@
 
--- Ends one session, and logs it unless the log has its end already. An absent session is logged
--- too: its record may have been lost while its tokens live. The script creates the record, ended,
--- so that a repetition changes nothing. Looks at one record and a page of pruning. ARGV: 9 field,
--- 10 tag.
+-- Ends one session, and writes a log entry if the log does not have the session's end yet. If the
+-- record is absent, the store may have lost it while tokens of the session are still valid. So the
+-- script writes a log entry and the record of an ended session. A repetition then changes nothing.
+-- Reads one record and the fields that it prunes. ARGV: 9 field, 10 tag.
 local field, tag = ARGV[9], ARGV[10]
 local r = decode(redis.call('HGET', USER, field))
 if r and r.tag ~= tag then
@@ -19,7 +19,8 @@ local found = r and alive(r)
 if r and is_unlogged(r) then
   log_end(field, r)
 else
-  -- Also an expired session: nodes may accept its access tokens within the leeway.
+  -- The session may be expired. Its end is logged too, because nodes may accept its access tokens
+  -- within the leeway.
   end_session(field, r or tombstone(tag))
 end
 prune()

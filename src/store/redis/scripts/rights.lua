@@ -1,4 +1,5 @@
--- Returns the commands of scripts and reads that the user may not run. Writes nothing.
+-- Returns those commands of the scripts and the reads to which the user has no right. Writes
+-- nothing.
 --
 -- KEYS: 1 m, 2 log, 3 user, 4 labels, 5 denied, 6 index. ARGV: 1 nonce; 2-7 as in meta.lua, unused
 -- here.

@@ -1,6 +1,6 @@
--- Lists a page of a user's fields with their labels. Writes nothing. Looks at about `limit` fields,
--- which the caller bounds. A hash in the compact encoding is read as a whole, bounded by the
--- server's hash-max-listpack-entries.
+-- Returns a page of a user's sessions with their labels. Writes nothing. Reads about `limit`
+-- fields. If the hash has the compact encoding, HSCAN reads all fields: at most the server's
+-- hash-max-listpack-entries.
 --
 -- KEYS: 1 m, 2 log, 3 user, 4 labels.
 -- ARGV: 1 nonce, 2 layout, 3 buckets, 4-7 unused here, 8 subject, 9 cursor, 10 limit.

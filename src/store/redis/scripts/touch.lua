@@ -1,3 +1,3 @@
 
--- meta.lua has made and checked the bucket.
+-- meta.lua does the work: it makes the bucket, checks its layout and raises its values.
 return { NONCE, 'ok', NOW, INCARNATION, BORN }

@@ -1,19 +1,20 @@
 
--- A user's sessions. KEYS: 3 user, 4 labels, 5 index. ARGV: 8 subject.
+-- Functions on a user's sessions. KEYS: 3 user, 4 labels, 5 index. ARGV: 8 subject.
 --
--- Redis runs one script at a time. So each script looks at a bounded number of fields, however many
--- the user has. COUNT bounds a page of HSCAN, except for a hash in the compact encoding: there the
--- server's hash-max-listpack-entries does.
+-- Redis runs one script at a time. So each script reads a limited number of fields, however many
+-- the user has. COUNT limits a page of HSCAN. If the hash has the compact encoding, the page
+-- contains all fields: at most the server's hash-max-listpack-entries.
 local USER, LABELS, INDEX, SUBJECT = KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 
 local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e', 'x', 'l')
--- The lowest generation that is alive, the highest that any session had, and the time by which a
--- login must not have begun.
+-- The lowest generation that is not revoked, and the highest generation that any session had.
 local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
+-- The time of the last `revoke_all`. A login must have begun after it.
 local ALL_REVOKED = tonumber(fences[3] or '-1')
--- The progress of the index of live sessions: false without any cap, 'done', or a cursor of HSCAN.
+-- The progress of the index of live sessions: 'done', a cursor of HSCAN, or false if no login had a
+-- cap of sessions.
 local INDEXED = fences[5]
--- The time and the nonce of the user's last log entry; false if none was noted.
+-- The time and the nonce of the user's last log entry; false if the hash has none.
 local LAST = fences[6]
 if not (GENERATION and HIGHEST and ALL_REVOKED) then
   return { NONCE, 'untrusted', NOW }
@@ -26,7 +27,7 @@ local function encode(r)
   return struct.pack(RECORD, r.tag, r.generation, r.opened, r.absolute, r.refresh, r.rotated, r.counter, r.flags)
 end
 
--- Returns the record, or nil if there is none or if it cannot be read.
+-- Parses a record. Returns nil if the record is absent or unreadable.
 local function decode(text)
   if not text or #text ~= RECORD_SIZE then
     return nil
@@ -47,8 +48,8 @@ local function was_revoked(r)
   return r.flags % 2 == 1
 end
 
--- Returns true if a session has ended and the log does not have its end. A sequence above the
--- newest one belongs to a log that was lost together with its `m`.
+-- Returns true if a session was revoked and the log does not have its end. If the sequence in the
+-- record is above the newest one, the store has lost the log with that entry.
 local function is_unlogged(r)
   return was_revoked(r) and (r.flags < LOGGED or r.absolute > SEQUENCE)
 end
@@ -57,12 +58,13 @@ local function alive(r)
   return not was_revoked(r) and r.generation >= GENERATION and NOW < r.refresh
 end
 
--- keys.rs: 'g', 'o', 'r', 'e', 'x', 'c', 'l' are no sessions, '!' starts the mark of a token, '='
--- escapes a session's id.
+-- Returns true if the field contains a session's record. Fields of one byte contain other data, and
+-- '!' starts the field of a token's mark (keys.rs).
 local function is_session(field)
   return #field > 1 and string.sub(field, 1, 1) ~= '!'
 end
 
+-- Returns the session's id in the name of a field. '=' escapes some ids (keys.rs).
 local function sid_of(field)
   if string.sub(field, 1, 1) == '=' then
     return string.sub(field, 2)
@@ -70,16 +72,16 @@ local function sid_of(field)
   return field
 end
 
--- Writes a log entry of this user, and notes its time and nonce for the user's next tokens.
+-- Writes a log entry about this user, and saves its time and nonce for the stamps of new tokens.
 local function tell(kind, object, extra, till)
   emit(kind, SUBJECT, object, extra, till)
   LAST = int(AT) .. '.' .. HEAD
   redis.call('HSET', USER, 'l', LAST)
 end
 
--- Returns the time and the nonce of the user's last entry, or two empty texts once every node must
--- have applied it. Two servers' clocks may differ by 2 s (`RevocationLog::clock_margin`), and a
--- node's clock may be slower by a thousandth.
+-- Returns the time and the nonce of the user's last entry. Returns two empty texts if the entry is
+-- so old that every node has applied it. The limit allows for two errors: the clocks of two servers
+-- may differ by 2 s (`RevocationLog::clock_margin`), and a node's clock may be slower by 0.1 %.
 local function last_entry()
   local at, nonce = string.match(LAST or '', '^(%d+)%.(.+)$')
   local known_after = 2000 + (MAX_STALENESS + MAX_FAILOVER) * 1.001
@@ -89,16 +91,17 @@ local function last_entry()
   return at, nonce
 end
 
--- Logs the end of a session, then notes the entry's sequence in the record, in place of the
--- absolute end. If the first step fails (a missing right), the session is dead nevertheless, and
--- the next script that reads it logs its end.
+-- Logs the end of a revoked session. Then replaces the absolute end in the record with the entry's
+-- sequence. If the first step fails (the user may lack a right), the session remains revoked. The
+-- next script that reads its record logs the end.
 local function log_end(field, r)
   tell('s', sid_of(field), '', NOW + KEEP)
   r.flags, r.absolute = REVOKED + LOGGED, SEQUENCE
   redis.call('HSET', USER, field, encode(r))
 end
 
--- Ends a session. Its record stays, to distinguish a revoked session from an unknown one.
+-- Ends a session. The record stays, so that a check can distinguish a revoked session from an
+-- unknown one.
 local function end_session(field, r)
   r.flags, r.rotated = r.flags + REVOKED, NOW
   r.refresh, r.absolute = math.min(r.refresh, NOW), math.min(r.absolute, NOW)
@@ -106,13 +109,14 @@ local function end_session(field, r)
   redis.call('HDEL', LABELS, field)
   live_until(USER, NOW + KEEP)
   log_end(field, r)
-  -- Last: the next eviction finds a session in the index whose end could not be logged.
+  -- This is the last step. If `log_end` fails, the session stays in the index, and the next
+  -- eviction finds it there and logs its end.
   if INDEXED then
     redis.call('ZREM', INDEX, field)
   end
 end
 
--- Adds the live sessions among these fields and values to the index.
+-- Adds live sessions to the index. `page` contains fields and values in turn.
 local function index_live(page)
   local members, last = {}, 0
   for i = 1, #page, 2 do
@@ -123,7 +127,7 @@ local function index_live(page)
       last = math.max(last, r.refresh)
     end
   end
-  -- Lua's stack limits the arguments of one call.
+  -- Lua's stack limits the number of arguments in a call.
   for i = 1, #members, 1000 do
     redis.call('ZADD', INDEX, unpack(members, i, math.min(i + 999, #members)))
   end
@@ -132,7 +136,7 @@ local function index_live(page)
   end
 end
 
--- Makes the record of an ended session that the store does not know.
+-- Makes a record for an ended session whose record the store does not have.
 local function tombstone(tag)
   return {
     tag = tag, generation = GENERATION, opened = NOW, absolute = NOW, refresh = NOW, rotated = NOW, counter = 0,
@@ -140,16 +144,16 @@ local function tombstone(tag)
   }
 end
 
--- Reads a token's mark: the end of its revocation, and the sequence of its entry (nil in the form
--- of layout 1). Returns nil if there is none or if it cannot be read.
+-- Parses a token's mark. Returns the end of the revocation, and the sequence of its log entry (nil
+-- if layout 1 wrote the mark). Returns nil if the mark is absent or unreadable.
 local function read_mark(value)
   local till, sequence = string.match(value or '', '^(%d+)%.?(%d*)$')
   return tonumber(till), tonumber(sequence)
 end
 
--- Reads the last revocation of all sessions, if its entry is in the log: the entry's sequence, the
--- field of the session that was kept ('' for none), and true if no session was opened since.
--- Otherwise returns nil.
+-- Parses field `e`, the last `revoke_all`. Returns the sequence of its log entry, the field of the
+-- excepted session ('' for none), and `is_last`: true if no other session can be alive. Returns nil
+-- if the store has lost the entry.
 local function last_end_of_all()
   local sequence, generation, is_last, field = string.match(fences[4] or '', '^(%d+)%.(%d+)([:;])(.*)$')
   sequence = tonumber(sequence)
@@ -159,9 +163,9 @@ local function last_end_of_all()
   return { sequence = sequence, field = field, is_last = is_last == ':' }
 end
 
--- Ends all sessions of a lower generation but `kept` (a live record at `field`, or false), and logs
--- it. The user's hash stays: the marks of single tokens must outlive this. `state` is ':' if no
--- other session is alive then, else ';'.
+-- Ends all sessions with a lower generation except `kept`, and writes a log entry. `kept` is the
+-- live record in `field`, or false. The user's hash stays, because it also contains the marks of
+-- revoked tokens. `state` is ':' if no other session is alive afterwards, otherwise ';'.
 local function end_all(generation, revoked, field, kept, state)
   redis.call('HSET', USER, 'g', int(generation), 'r', int(revoked))
   live_until(USER, NOW + KEEP)
@@ -183,11 +187,12 @@ local function end_all(generation, revoked, field, kept, state)
   end
   tell('u', sid_of(field), int(generation), NOW + KEEP)
   GENERATION = generation
-  -- Last: it proves that the entry is in the log.
+  -- This is the last step, because `e` proves that the log has the entry.
   redis.call('HSET', USER, 'e', int(SEQUENCE) .. '.' .. int(generation) .. state .. field)
 end
 
--- Returns true if a field is no longer needed. An ended record is kept for `keep` more.
+-- Returns true if a field is no longer needed. The record of an ended session is needed for `keep`
+-- after its end.
 local function is_over(field, value)
   if not is_session(field) then
     return string.sub(field, 1, 1) == '!' and (read_mark(value) or 0) <= NOW
@@ -197,8 +202,9 @@ local function is_over(field, value)
     or (r.generation < GENERATION and GENERATION + KEEP <= NOW)
 end
 
--- Removes a few fields that are over, and adds live sessions that the index lacks (a restored
--- backup, a script that failed half-way). No content of the fields makes the script fail.
+-- Prunes: reads a page of fields, and removes those for which `is_over` returns true. Also adds
+-- missing live sessions to the index, because a restored backup or an earlier failed script may
+-- have left them out. Ignores errors, so that no content of the fields makes the script fail.
 local function prune()
   local pruned = pcall(function()
     local cursor = redis.call('HGET', USER, 'c') or '0'
