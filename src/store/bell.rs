@@ -1,4 +1,4 @@
-//! A bell that wakes the reader of a log, with the numbers of the buckets to read.
+//! A bell that wakes the reader of a log, and passes it the numbers of the buckets to read.
 
 use std::{
     collections::BTreeSet,
@@ -7,7 +7,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// A bell for the reader of some buckets. A ring that no task awaits is kept for the next wait.
+/// A bell for the reader of some buckets. If no task waits, the bell saves a ring for the next
+/// wait.
 #[derive(Debug)]
 pub(crate) struct Bell {
     buckets: Vec<u32>,
@@ -24,7 +25,7 @@ impl Bell {
         &self.buckets
     }
 
-    /// Rings for one bucket, which is one of [`buckets`](Self::buckets).
+    /// Rings for one bucket. The bucket must be in [`buckets`](Self::buckets).
     pub(crate) fn ring(&self, bucket: u32) {
         self.pending().insert(bucket);
         self.wake.notify_one();

@@ -24,15 +24,16 @@ pub(super) struct Denials {
 }
 
 struct Denied {
-    /// Tokens of the session or subject issued at or before this moment are revoked. Unused for a
-    /// token.
+    /// Tokens of the session or subject that were issued at or before this moment are revoked. The
+    /// field has no meaning for a denied token.
     before: Timestamp,
     until: Timestamp,
-    /// The sequence of its log entry.
+    /// The sequence of the denial's log entry.
     sequence: u64,
 }
 
-/// The length of the windows of [`window_end`]: they limit one id to two log entries a second.
+/// The length of the windows of [`window_end`]. With it, denials of one id write at most two log
+/// entries a second.
 const WINDOW_MILLIS: u64 = 500;
 
 impl Denials {
@@ -42,7 +43,7 @@ impl Denials {
         let end = window_end(now);
         let before = match &deny.id {
             ExternalId::Token(_) => None,
-            // A denial from before the clock was set back stays in force.
+            // If the clock was set back, the moment of the earlier denial is later and stays.
             ExternalId::Session(_) | ExternalId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
         let wanted = later(end, deny.keep);
@@ -63,10 +64,11 @@ impl Denials {
         Ok(log.revoked(now, found, revocation, until, position))
     }
 
-    /// Notes that the store remembers denials from now on for `keep` instead of `before`.
+    /// Records an increase: from now on the store remembers denials for `keep` instead of `before`.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
-        // If an earlier increase still matters, the shorter of both times counts.
+        // If the last increase was less than `keep` ago, denials from before it may be missing. So
+        // the merged increase has the shorter `before`.
         let last = self.kept_longer.filter(|last| now < later(last.since, keep));
         self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
@@ -94,7 +96,7 @@ impl Denials {
         Ok(())
     }
 
-    /// Stores a denial. Of two denials of one id, the longer time and the later moment count.
+    /// Stores a denial. If the id is denied already, the later end and the later moment remain.
     fn put(&mut self, name: Arc<str>, denied: Denied) {
         let mut denied = denied;
         if let Some(known) = self.denied.get(&name) {
@@ -135,18 +137,18 @@ impl Denials {
     }
 }
 
-/// Returns the end of the half second in which a denial happens: the moment up to which it revokes
-/// tokens.
+/// Returns the end of the half second of `now`. A denial revokes tokens that were issued up to this
+/// moment.
 ///
-/// So repeated calls for one id change nothing within it, and each ends all tokens issued before
-/// it. A denial also ends tokens issued later in its half second. For an issuer that writes `iat`
-/// in whole seconds this changes nothing: such a token has the `iat` of the call.
+/// So repeated calls for one id within the half second change nothing. Each call ends all tokens
+/// that were issued before it, and also those that are issued later in the half second. If the
+/// issuer writes `iat` in whole seconds, these later tokens have the same `iat` as the call.
 fn window_end(now: Timestamp) -> Timestamp {
     let past = now.as_millis() % WINDOW_MILLIS;
     now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))
 }
 
-/// Returns one name for issuer, kind and id. It contains the issuer's length, so that no two
+/// Returns one name for issuer, kind and id. The name contains the issuer's length, so that no two
 /// triples have the same name.
 pub(super) fn name(issuer: &str, id: &ExternalId) -> String {
     let (kind, id) = match id {

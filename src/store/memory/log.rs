@@ -1,4 +1,4 @@
-//! The revocation log of the memory store: one bucket, one ring.
+//! The revocation log of the memory store: one bucket, with its entries in a ring buffer.
 
 use std::{
     collections::VecDeque,
@@ -20,31 +20,31 @@ use crate::{
     },
 };
 
-/// The bucket's number.
+/// The number of the only bucket.
 const BUCKET: u32 = 0;
-/// The time for which the log keeps entries if no caller asks for more.
+/// The time for which the log keeps entries if no caller sets a longer time.
 const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
-/// The most entries that the log keeps, about 20 MB. Dropping more is safe, because readers see a
-/// hole by the numbers (`docs/protocol.md`, section 4).
+/// The most entries that the log keeps, about 20 MB. The log can safely drop the oldest entries,
+/// because readers detect missing entries by the sequences (`docs/protocol.md`, section 4).
 const MAX_ENTRIES: usize = 65_536;
-/// The most old entries that one change drops, because the log is locked meanwhile.
+/// The most old entries that one change drops. The change locks the log during that time.
 const DROPPED_PER_CHANGE: usize = 256;
 /// A nonce's length in bytes.
 const NONCE: usize = 16;
 
-/// The log. A change takes the lock of the log last, inside its own critical section. So entries
-/// have the order of the changes, and no caller sees one without the other.
+/// The log. A change locks the log last, while it has the lock of the changed data. So entries have
+/// the order of the changes, and no caller reads a change without its entry.
 pub(super) struct Log {
     incarnation: String,
     server: ServerId,
     born: Timestamp,
     keep_millis: AtomicU64,
-    /// The longest staleness that any node allows itself, in ms.
+    /// The largest age of the data by which any node decides locally, in ms.
     staleness_millis: AtomicU64,
     ring: Mutex<Ring>,
 }
 
-/// An entry that was written.
+/// The position and the stamp of a new entry.
 pub(super) struct Appended {
     pub(super) position: LogPosition,
     pub(super) stamp: LogStamp,
@@ -71,7 +71,7 @@ impl Log {
         }
     }
 
-    /// Returns the identity of this store, which differs from that of a later store.
+    /// Returns the identity of this store. A later store has another identity.
     pub(super) fn server(&self) -> ServerId {
         self.server
     }
@@ -96,8 +96,8 @@ impl Log {
         self.staleness_millis.fetch_max(saturating_millis(staleness), Ordering::SeqCst);
     }
 
-    /// Writes one entry. To be called before the change, under the lock of the changed data. An
-    /// error means that nothing was written, so the caller must not make the change.
+    /// Writes one entry. The caller has the lock of the changed data, and makes the change after
+    /// this call. After an error the log is unchanged, and the caller must not make the change.
     pub(super) fn append(
         &self,
         now: Timestamp,
@@ -107,7 +107,7 @@ impl Log {
         self.append_all(now, vec![(revocation, until)])
     }
 
-    /// Writes all of these entries, or none. Returns the last.
+    /// Writes all of these entries, or none. Returns the position and the stamp of the last entry.
     pub(super) fn append_all(
         &self,
         now: Timestamp,
@@ -115,9 +115,9 @@ impl Log {
     ) -> Result<Appended, StoreError> {
         let nonces = random_names(revocations.len())?;
         let mut ring = self.lock();
-        // A change of another shard may have read the clock later and written first. Times in the
-        // log never go back. Otherwise the time of a predecessor would not bound the entries lost
-        // before it.
+        // A change of another shard may have read the clock later and written its entry first. But
+        // times in the log must never decrease. So no entry before a given entry has a later time,
+        // even if the log has dropped the earlier entries.
         let at = now.max(ring.at);
         for ((revocation, until), nonce) in revocations.into_iter().zip(nonces) {
             ring.sequence = ring.sequence.saturating_add(1);
@@ -138,10 +138,10 @@ impl Log {
         Ok(Appended { position, stamp: LogStamp::new(ring.at, &ring.head) })
     }
 
-    /// Returns the stamp of a user's last revocation, unless every node must have applied it.
+    /// Returns the stamp of a user's last revocation; `None` if every node has applied that entry.
     pub(super) fn news(&self, last: Option<LogStamp>, now: Timestamp) -> Option<LogStamp> {
         let staleness = self.max_staleness();
-        // A node's clock may be slower by a thousandth.
+        // A node's clock may be slower by 0.1 %.
         let end = |stamp: LogStamp| stamp.at().saturating_add(staleness.saturating_add(staleness / 1000));
         last.filter(|stamp| !staleness.is_zero() && now <= end(*stamp))
     }
@@ -159,7 +159,7 @@ impl Log {
         Revoked { now, found, logged: Some(Logged { max_staleness, ..Logged::new(revocation, until, position) }) }
     }
 
-    /// Returns the position of the entry with this sequence; without one, of the newest entry.
+    /// Returns the position of the entry with this sequence; for `None`, that of the newest entry.
     pub(super) fn position(&self, sequence: Option<u64>) -> LogPosition {
         let sequence = sequence.unwrap_or_else(|| self.lock().sequence);
         LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence }
@@ -209,8 +209,8 @@ impl Log {
         }
     }
 
-    /// Returns the sequence in a cursor, or `None` for a cursor of another incarnation or form.
-    /// Such a cursor starts from the beginning.
+    /// Returns the sequence in a cursor; `None` if the cursor is invalid or of another incarnation.
+    /// The page then starts at the beginning of the log.
     fn sequence_of(&self, cursor: &LogCursor) -> Option<u64> {
         let sequence = cursor.as_str().strip_prefix(&self.incarnation)?.strip_prefix('.')?;
         sequence.parse().ok()
@@ -221,9 +221,9 @@ impl Log {
     }
 }
 
-/// Returns a name for this incarnation of the store. The name is no secret and only has to differ
-/// next time. If the operating system gives no random numbers, the seeds of the standard library's
-/// maps do.
+/// Returns a name for this incarnation of the store. The name is no secret. It must only differ
+/// from the names of other incarnations. If the operating system gives no random numbers, the name
+/// comes from the seeds of the standard library's hash maps.
 fn incarnation() -> String {
     random_names(1).ok().and_then(|mut names| names.pop()).unwrap_or_else(|| {
         let (first, second) = (RandomState::new(), RandomState::new());
@@ -256,7 +256,7 @@ mod tests {
         let start = Timestamp::from_secs(1_767_225_660);
         let log = Log::new(start);
         log.keep_for(Duration::from_secs(7200));
-        log.keep_for(Duration::from_secs(1)); // The time only grows.
+        log.keep_for(Duration::from_secs(1)); // A shorter time has no effect.
         log.append(start, entry(1), start).unwrap();
         let kept = start.saturating_add(Duration::from_secs(7200));
         log.append(kept, entry(2), kept).unwrap();

@@ -23,18 +23,18 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
 };
 
-/// The count of locks over which the users are spread: likely more than there are cores.
+/// The number of shards. Each has a lock. Most machines have fewer cores, so calls rarely wait.
 const SHARDS: usize = 64;
 
-/// A store of sessions in memory: for one process, and until it ends.
+/// A store of sessions in memory, for one process. The data are lost when the process ends.
 ///
-/// Every answer is ready at once ([`Answer::Ready`]). A call fails only for a rejected id or
-/// bucket, or if the operating system gives no random numbers.
+/// Every answer is ready immediately ([`Answer::Ready`]). A call fails only if it rejects an id or
+/// a bucket, or if the operating system gives no random numbers.
 ///
-/// Its memory is bounded: every change also removes a few records whose time is over. The
-/// revocation log keeps entries for as long as [`keep_log_for`](RevocationLog::keep_log_for) asks
-/// (default: one hour), and at most 65 536 of them. If the oldest are gone, a reader sees the hole
-/// by the numbers and asks the store instead.
+/// Old records do not pile up, because every change also removes a few expired records. The
+/// revocation log keeps entries for the time that [`keep_log_for`](RevocationLog::keep_log_for)
+/// sets (default: one hour), and at most 65 536 entries. If the log has dropped entries that a
+/// reader needs, the reader detects that by the sequences, and asks the store instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,10 +61,10 @@ const SHARDS: usize = 64;
 pub struct MemoryStore {
     clock: Box<dyn Clock>,
     hasher: RandomState,
-    /// One shard holds all records of a user, so that each change is one critical section. Lock
-    /// order: shard, then log.
+    /// All records of a user are in one shard, so that each change is one critical section. A
+    /// change locks the shard first and the log second.
     shards: [RwLock<Shard>; SHARDS],
-    /// Under one lock, because a query reads up to three records at one moment.
+    /// One lock protects all denials, because a query must read up to three of them in one state.
     denials: RwLock<Denials>,
     log: Log,
 }
@@ -72,8 +72,8 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Creates an empty store that takes its time from `clock`.
     ///
-    /// The store reads the clock under a lock, so that a user's changes have the order of their
-    /// times. So the clock must not call the store.
+    /// The store reads the clock while it has a lock. So a user's changes have the order of their
+    /// times, and the clock must not call the store.
     #[must_use]
     pub fn with_clock(clock: impl Clock) -> Self {
         let born = clock.now();
@@ -86,8 +86,8 @@ impl MemoryStore {
         }
     }
 
-    // A poisoned lock is still used: only the clock can panic under it, and that is read before any
-    // change.
+    // The store also uses a poisoned lock. Only the clock can panic under a lock, and the store
+    // reads the clock before it changes anything.
 
     fn read(&self, subject: &str) -> (RwLockReadGuard<'_, Shard>, Timestamp) {
         let shard = self.shard(subject).read().unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +223,7 @@ impl SessionStore for MemoryStore {
         "memory"
     }
 
-    /// Returns zero: no other process replaces this one.
+    /// Returns zero, because no other process can replace this one.
     fn failover_bound(&self) -> Result<Duration, String> {
         Ok(Duration::ZERO)
     }
@@ -275,7 +275,7 @@ impl RevocationLog for MemoryStore {
         let before = self.log.keep();
         if before < keep {
             self.log.keep_for(keep);
-            // Before the first revocation there is nothing to forget.
+            // Without a revocation, no denial exists that the store could drop too early.
             if self.log.position(None).sequence > 0 {
                 denials.keep_longer(self.clock.now(), before, keep);
             }
@@ -286,7 +286,7 @@ impl RevocationLog for MemoryStore {
         self.log.allow_staleness(staleness);
     }
 
-    /// Returns zero: no other server follows this one.
+    /// Returns zero, because no other server can replace this store.
     fn clock_margin(&self) -> Duration {
         Duration::ZERO
     }
@@ -310,7 +310,7 @@ impl Denylist for MemoryStore {
         Answer::Ready(Ok(denials.denied(query, now, &self.log)))
     }
 
-    /// Keeps the log for as long, because one time applies to its entries and the denials.
+    /// Keeps denials and log entries for at least `keep`, because one setting applies to both.
     fn keep_denials_for(&self, keep: Duration) {
         self.keep_log_for(keep);
     }

@@ -1,6 +1,6 @@
 //! The rules of the memory store: the effect of each call on a user's records.
 //!
-//! Each call runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one moment
+//! Each call runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one time
 //! `now`.
 
 mod republish;
@@ -23,47 +23,48 @@ use crate::{
     },
 };
 
-/// The count of expired records that each change removes. A change adds fewer, so the backlog
-/// shrinks.
+/// The most expired records that each change removes. A change adds fewer records, so the number of
+/// expired records shrinks.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
-/// A repetition of `revoke_all` that ends nothing moves the time by which logins are refused only
-/// if that is older than this. Otherwise a caller could block all logins of a user by repeating the
-/// call: a login takes less time. A password change long after the last revocation still supersedes
-/// the logins that began before it.
+/// A repetition of `revoke_all` that ends no session sets [`User::revoked_at`] to the present time
+/// only if `revoked_at` is older than this. Otherwise a caller who repeats the call could block all
+/// logins of a user. A login takes less time than this. A password change long after the last
+/// revocation still supersedes the logins that began before the change.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
-/// The count of records that a page of a listing looks at by default.
+/// The default number of records that the store reads for a page of sessions.
 const DEFAULT_PAGE: usize = 100;
-/// The most records that a page of a listing looks at, since the shard is locked meanwhile.
+/// The most records that the store reads for a page, because it locks the shard during that time.
 const LARGEST_PAGE: usize = 1000;
-/// The start of a cursor of a listing. The id of the last session of the page follows.
+/// The start of the cursor of a page. The id of the last session of the page follows.
 const CURSOR: &str = "after ";
-/// The count of sessions that `revoke_all` and a login under a cap look at, because the shard is
-/// locked meanwhile. Under a large cap a login looks at up to `MOST_LOOKED_AT`.
+/// The most sessions that `revoke_all` and a login with a cap of sessions read, because they lock
+/// the shard during that time. With a large cap a login reads up to `MOST_LOOKED_AT` sessions.
 const LOOKED_AT: usize = 200;
 const MOST_LOOKED_AT: usize = 1000;
-/// The most sessions that one login evicts. The next logins evict the rest.
+/// The most sessions that one login evicts. The next logins evict the remaining sessions.
 const EVICTED: usize = 100;
-/// The count of members of a discarded index that each change drops.
+/// The number of members of a discarded index that each change drops.
 const DROPPED_PER_CHANGE: usize = 64;
 
-/// Some of the users.
+/// The records of some of the users.
 #[derive(Default)]
 pub(super) struct Shard {
     users: HashMap<Arc<str>, User>,
     expiries: Expiries,
-    /// Indexes of sessions that all ended at once, to be dropped a little at a time.
+    /// Indexes whose sessions all ended in a `revoke_all`. Each change drops a few of their
+    /// members.
     discarded: Vec<Index>,
 }
 
-/// Sessions by last rotation, then by opening.
+/// An index of sessions: sorted by last rotation, then by opening.
 type Index = BTreeSet<(Timestamp, Timestamp, Arc<str>)>;
 
-/// The times at which pruning looks at records. A record has one entry, at the moment of its
-/// `indexed` field. If the record lives longer than that, pruning puts it back. So a rotation need
-/// not touch this index.
+/// The times at which pruning reads records. A record has one entry, at the time in its `indexed`
+/// field. If the record ends later, pruning inserts the entry again with the later time. So a
+/// rotation does not change this index.
 type Expiries = BTreeSet<(Timestamp, Arc<str>, Expiring)>;
 
-/// The kind of a record, in the order in which pruning removes records of one moment: a user last.
+/// The kind of a record. Among records with the same time, pruning removes the user last.
 #[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
 enum Expiring {
     Session(Arc<str>),
@@ -73,32 +74,34 @@ enum Expiring {
 
 #[derive(Default)]
 struct User {
-    /// `g`: sessions of a lower generation are dead. Only `revoke_all` writes it.
+    /// `g` in the Redis store: sessions with a lower generation are revoked. Only `revoke_all`
+    /// writes this field.
     generation: u64,
-    /// `o`: the highest generation that any session had. Without it, a session that was opened
-    /// before the clock was set back would survive a later `revoke_all`.
+    /// `o`: the highest generation that any session had. If a session was opened before the clock
+    /// was set back, a later `revoke_all` needs this field to end that session.
     highest: u64,
-    /// `r`: logins that began up to this time are refused.
+    /// `r`: the time of the last `revoke_all`. The store refuses logins that began at or before it.
     revoked_at: Option<Timestamp>,
-    /// `e`: the last revocation of all sessions.
+    /// `e`: the last `revoke_all`.
     last_end: Option<EndOfAll>,
-    /// `l`: the stamp of the last log entry of this user.
+    /// `l`: the stamp of the last log entry about this user.
     last_revocation: Option<LogStamp>,
-    /// The time until which the user's generations matter.
+    /// The time until which the store needs the user's generations.
     until: Timestamp,
     sessions: BTreeMap<Arc<str>, Session>,
-    /// All live sessions, and some that expired or were ended by `revoke_all`.
+    /// All live sessions. Some expired sessions, and some that a `revoke_all` has ended, may
+    /// remain.
     live: Index,
     tokens: HashMap<Arc<str>, RevokedToken>,
 }
 
-/// A revocation of all sessions, as the log has it.
+/// A `revoke_all`, with the data of its log entry.
 struct EndOfAll {
     at: Timestamp,
     sequence: u64,
-    /// The session that was kept.
+    /// The excepted session.
     except: Option<Arc<str>>,
-    /// No session was opened since.
+    /// True if no session was opened since, so that no session except `except` can be alive.
     is_last: bool,
 }
 
@@ -109,9 +112,10 @@ struct Session {
     refresh_end: Timestamp,
     absolute_end: Timestamp,
     counter: u32,
-    /// If set, the record is a tombstone, which tells a late request how the session ended.
+    /// The time of the revocation. With it, the record is a tombstone: later requests get the
+    /// answer that the session was revoked.
     revoked_at: Option<Timestamp>,
-    /// The sequence of the log entry of its end, once it was revoked.
+    /// The sequence of the revocation's log entry; zero before the revocation.
     sequence: u64,
     label: String,
     indexed: Timestamp,
@@ -120,7 +124,7 @@ struct Session {
 struct RevokedToken {
     revoked_at: Timestamp,
     until: Timestamp,
-    /// The sequence of its log entry.
+    /// The sequence of the revocation's log entry.
     sequence: u64,
     indexed: Timestamp,
 }
@@ -129,8 +133,8 @@ impl Shard {
     pub(super) fn open(&mut self, open: OpenSession, now: Timestamp, log: &Log) -> Result<Opened, StoreError> {
         let keep = log.keep();
         if let Some(user) = self.users.get_mut(open.subject.as_str()) {
-            // A revocation in the future was made before the clock was set back, so no later than
-            // now.
+            // If `revoked_at` is in the future, the clock was set back since that `revoke_all`. The
+            // store then corrects `revoked_at` to the present time.
             user.revoked_at = user.revoked_at.map(|at| at.min(now));
             if user.revoked_at.zip(open.auth_time).is_some_and(|(revoked, began)| began <= revoked) {
                 return Ok(Opened::Superseded { now });
@@ -176,7 +180,7 @@ impl Shard {
         })
     }
 
-    /// Ends the sessions that were used longest ago, until there is room for one more.
+    /// Ends the sessions whose last use is longest ago, until one more session fits under the cap.
     fn evict(&mut self, open: &OpenSession, now: Timestamp, log: &Log) -> Result<Vec<Arc<str>>, StoreError> {
         let Some(max_sessions) = open.max_sessions else { return Ok(Vec::new()) };
         let cap = usize::try_from(max_sessions.get()).unwrap_or(usize::MAX);
@@ -189,8 +193,8 @@ impl Shard {
         for place in &gone {
             user.live.remove(place);
         }
-        // The sessions beyond `looked_at` may have expired. So they count only under a cap that
-        // exceeds it.
+        // Sessions in the index beyond the first `looked_at` may have expired. So they count only
+        // if the cap is too large for `MOST_LOOKED_AT`.
         let count = if cap.saturating_add(EVICTED) > MOST_LOOKED_AT { user.live.len() } else { live.len() };
         let excess = count.saturating_add(1).saturating_sub(cap).min(EVICTED);
         let evicted: Vec<Arc<str>> = live.into_iter().take(excess).map(|(.., sid)| sid).collect();
@@ -261,7 +265,8 @@ impl Shard {
             user.until = user.until.max(session.refresh_end);
             return Ok(Rotated::Rotated(session.successor(now, last_revocation)));
         }
-        // Reuse, or the last counter, after which the store could no longer detect reuse.
+        // This is reuse. Or the counter is `u32::MAX`, after which the store could not detect
+        // reuse.
         self.revoke_session(rotate.subject.as_str(), rotate.sid.as_str(), now, log)?;
         Ok(Rotated::Reused { now })
     }
@@ -319,7 +324,8 @@ impl Shard {
             return Ok(unchanged(now, revocation, known.until, Some(known.sequence), log));
         }
         let found = known.is_none_or(|known| known.until <= now);
-        // Another node may accept the token for longer than the caller does.
+        // The entry lasts for at least `keep`, because another node may accept the token for longer
+        // than the caller does.
         let until = wanted.max(later(now, log.keep()));
         let Appended { position, stamp } = log.append(now, revocation.clone(), until)?;
         let sequence = position.sequence;
@@ -357,10 +363,11 @@ impl Shard {
         let user = self.users.get(subject);
         let (old, highest) = user.map_or((0, 0), |user| (user.generation, user.highest));
         let generation = old.max(highest).max(now.as_millis()).saturating_add(1);
-        // A session that is dead already must not be named: replicas would revive it.
+        // The entry must not except a session that has ended, because nodes would accept its tokens
+        // again.
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
-        // Among more sessions than these, some are likely alive. To look at each would take time
-        // that grows with them.
+        // If the index has more sessions than these, some of them are probably alive. A search of
+        // all sessions would take too long.
         let found = user.is_some_and(|user| {
             let mut first = user.live.iter().take(LOOKED_AT);
             user.live.len() > LOOKED_AT || first.any(|(.., sid)| Some(&**sid) != except && user.is_alive(sid, now))
@@ -372,8 +379,8 @@ impl Shard {
         Ok(log.revoked(now, found, revocation, until, position))
     }
 
-    /// Ends all sessions of a lower generation but `except`, which is alive. `is_last`: no other
-    /// session is alive then.
+    /// Ends all sessions with a lower generation except `except`, which is alive. `is_last` is true
+    /// if no other session is alive afterwards.
     fn end_all(
         &mut self,
         subject: &str,
@@ -426,7 +433,7 @@ impl Shard {
         SessionPage { sessions, next }
     }
 
-    /// Removes a few of the records whose time is over.
+    /// Removes a few expired records.
     pub(super) fn prune(&mut self, now: Timestamp) {
         if let Some(discarded) = self.discarded.last_mut() {
             (0..DROPPED_PER_CHANGE).for_each(|_| drop(discarded.pop_first()));
@@ -460,15 +467,14 @@ impl Shard {
                     }
                 }
                 Expiring::Token(jti) => drop(user.tokens.remove(jti)),
-                // No record of the user outlives `until`, and those that end at that moment were
-                // removed before.
+                // No record of the user ends after `until`. Pruning has removed the records that
+                // end at `until` before this one.
                 Expiring::User => drop(self.users.remove(&subject)),
             }
         }
     }
 
-    /// Returns the user's records, which it makes if there are none, and keeps them until `until`
-    /// at least.
+    /// Returns the user's records, and keeps them at least until `until`. Creates missing records.
     fn user(&mut self, subject: &str, until: Timestamp) -> (Arc<str>, &mut User) {
         let name = match self.users.get_key_value(subject) {
             Some((name, _)) => name.clone(),
@@ -482,8 +488,7 @@ impl Shard {
         (name, user)
     }
 
-    /// Makes a tombstone of a session that the store does not know, so that a repetition changes
-    /// nothing.
+    /// Creates a tombstone for a session without a record, so that a repetition changes nothing.
     fn bury_unknown(&mut self, subject: &str, sid: &str, sequence: u64, now: Timestamp, keep: Duration) {
         let end = later(now, keep);
         let (subject, user) = self.user(subject, end);
@@ -504,7 +509,7 @@ impl Shard {
         self.expiries.insert((end, subject, Expiring::Session(sid)));
     }
 
-    /// Makes a tombstone of a session. The first revocation counts.
+    /// Turns the record of a session into a tombstone. Does nothing if it is one already.
     fn bury(&mut self, subject: &Arc<str>, sid: &Arc<str>, sequence: u64, now: Timestamp, keep: Duration) {
         let Some(user) = self.users.get_mut(subject) else { return };
         let Some(session) = user.sessions.get_mut(sid) else { return };
@@ -519,7 +524,7 @@ impl Shard {
         session.absolute_end = end;
         session.refresh_end = end;
         user.until = user.until.max(end);
-        // If the tombstone ends later than `indexed`, pruning puts it back.
+        // If the tombstone ends after `indexed`, pruning corrects the index later.
         if end < session.indexed {
             let expiring = Expiring::Session(sid.clone());
             self.expiries.remove(&(session.indexed, subject.clone(), expiring.clone()));
@@ -530,7 +535,7 @@ impl Shard {
 }
 
 impl User {
-    /// Returns the time of the session's death, if it died.
+    /// Returns the time at which the session was revoked; `None` if it was not.
     fn death_of(&self, session: &Session) -> Option<Timestamp> {
         let last = self.last_end.as_ref().filter(|_| session.generation < self.generation);
         session.revoked_at.or_else(|| last.map(|last| last.at))
@@ -540,7 +545,7 @@ impl User {
         self.sessions.get(sid).is_some_and(|session| session.is_live(self.generation, now))
     }
 
-    /// Returns the last `revoke_all` as the log has it.
+    /// Returns the last `revoke_all` as in its log entry.
     fn last_revocation(&self, subject: &str) -> Revocation {
         let except = self.last_end.as_ref().and_then(|last| last.except.as_deref());
         Revocation::Subject {
@@ -552,12 +557,12 @@ impl User {
 }
 
 impl Session {
-    /// Returns its place in the index of live sessions.
+    /// Returns the session's key in the index of live sessions.
     fn place(&self, sid: &Arc<str>) -> (Timestamp, Timestamp, Arc<str>) {
         (self.rotated_at, self.opened_at, sid.clone())
     }
 
-    /// Returns true if it is alive, given the user's `generation`.
+    /// Returns true if the session is alive. `generation` is the user's.
     fn is_live(&self, generation: u64, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.generation >= generation && now < self.refresh_end
     }
@@ -585,13 +590,13 @@ impl Session {
     }
 }
 
-/// Answers a revocation that would change nothing, with the entry that the log has already; without
-/// one, with the newest.
+/// Returns the answer to a revocation that changes nothing. It contains the position of the
+/// existing entry; if `sequence` is `None`, that of the newest entry.
 fn unchanged(now: Timestamp, revocation: Revocation, until: Timestamp, sequence: Option<u64>, log: &Log) -> Revoked {
     log.revoked(now, false, revocation, until, log.position(sequence))
 }
 
-/// Returns the moment after `duration`, at the latest the end of time.
+/// Returns the time after `duration`, at most [`Timestamp::END_OF_TIME`].
 pub(super) fn later(now: Timestamp, duration: Duration) -> Timestamp {
     now.saturating_add(duration).min(Timestamp::END_OF_TIME)
 }

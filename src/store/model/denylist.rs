@@ -14,10 +14,10 @@ use crate::{
 pub enum ExternalId {
     /// One token, by its `jti`.
     Token(TokenId),
-    /// A session, by its `sid`. A denial concerns its tokens issued until the end of the half
-    /// second.
+    /// A session, by its `sid`. A denial revokes its tokens that were issued up to the moment of
+    /// the denial ([`Denial::revoked_before`]).
     Session(SessionId),
-    /// A subject. A denial concerns its tokens issued until the end of the half second.
+    /// A subject. A denial revokes its tokens in the same way.
     Subject(Subject),
 }
 
@@ -40,7 +40,7 @@ impl ExternalName {
 }
 
 impl ExternalId {
-    /// Returns the text of the id.
+    /// Returns the id as text, without its kind.
     pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Token(id) => id.as_str(),
@@ -54,13 +54,13 @@ impl ExternalId {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DenyRequest {
-    /// The issuer (`iss`): its subject "1" is not this store's user "1".
+    /// The issuer (`iss`). Two issuers can have different users with the subject "1".
     pub issuer: String,
-    /// The id to be denied.
+    /// The id of the token, session or subject.
     pub id: ExternalId,
-    /// The shortest time for which the store remembers the denial: the longest life of a token that
-    /// it concerns, plus leeway and margin. Zero if no such token lives: the store then writes
-    /// nothing.
+    /// The shortest time for which the store remembers the denial. It is the longest remaining life
+    /// of a token that the denial concerns, plus leeway and margin. If it is zero, no such token is
+    /// valid, and the store writes nothing.
     pub keep: Duration,
 }
 
@@ -72,22 +72,22 @@ impl DenyRequest {
     }
 }
 
-/// The ids of a token of another issuer, to be looked up.
+/// A query for the denials that concern a token of another issuer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DenyQuery {
     /// The token's `iss`.
     pub issuer: String,
-    /// Its `jti`.
+    /// The token's `jti`.
     pub jti: Option<TokenId>,
-    /// Its `sid`.
+    /// The token's `sid`.
     pub sid: Option<SessionId>,
-    /// Its `sub`.
+    /// The token's `sub`.
     pub subject: Option<Subject>,
 }
 
 impl DenyQuery {
-    /// Asks about a token of this issuer that has none of the three ids yet.
+    /// Creates a query about a token of this issuer. Set its ids afterwards.
     #[must_use]
     pub fn new(issuer: impl Into<String>) -> Self {
         Self { issuer: issuer.into(), jti: None, sid: None, subject: None }
@@ -98,44 +98,43 @@ impl DenyQuery {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Denial {
-    /// The store's time: the answer is the state of this moment or later.
+    /// The store's time before it read the denials. The answer is the state at this time or later.
     pub now: Timestamp,
-    /// True if the token itself was revoked.
+    /// True if the store has a denial of the token itself.
     pub token: bool,
-    /// The later moment of its subject's and its session's denial. Tokens issued at or before that
-    /// moment are revoked.
+    /// The later moment of two denials: that of the token's subject, and that of its session.
+    /// Tokens that were issued at or before this moment are revoked.
     pub revoked_before: Option<Timestamp>,
-    /// The time at which the store's incarnation began. A token issued before may have been revoked
-    /// in an earlier incarnation.
+    /// The time at which the store's incarnation began. An older token may have been revoked in an
+    /// earlier incarnation, whose denials the store has lost.
     pub born: Timestamp,
     /// The last increase of the time for which the store remembers denials; `None` if there was
     /// none.
     pub kept_longer: Option<KeptLonger>,
-    /// The server that answered; `None` if its identity is not known, or if several servers
-    /// answered.
+    /// The server that answered; `None` if its identity is unknown, or if several servers answered.
     pub server: Option<ServerId>,
 }
 
 /// An increase of the time for which a store remembers denials.
 ///
-/// The store may have forgotten the denial of a long-lived token that was issued before.
+/// The store may have dropped the denial of a long-lived token that was issued before the increase.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct KeptLonger {
     /// The time of the increase.
     pub since: Timestamp,
-    /// The shortest time for which the store remembers earlier denials.
+    /// The shortest time for which the store remembers denials from before the increase.
     pub before: Duration,
 }
 
 impl KeptLonger {
-    /// Creates an increase at `since`. The store remembers earlier denials for `before`.
+    /// Creates an increase at `since`. The store remembers denials from before it for `before`.
     #[must_use]
     pub fn new(since: Timestamp, before: Duration) -> Self {
         Self { since, before }
     }
 
-    /// Merges two increases into one that promises no more than either.
+    /// Merges the increases of two buckets: returns the later time and the shorter duration.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { since: self.since.max(other.since), before: self.before.min(other.before) }

@@ -4,24 +4,25 @@ use std::{fmt, str::FromStr};
 
 /// A position in the revocation log.
 ///
-/// Its parts and its text form are fixed: no part will be added, and an application may build one.
+/// Its fields and its text form are stable: no later version adds a field, and an application may
+/// create a position.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct LogPosition {
     /// The bucket of the log.
     pub bucket: u32,
-    /// Identity of the store's data set: a store that lost its data starts a new one.
+    /// Identity of the store's data set. It changes when the store loses its data.
     pub incarnation: String,
-    /// The entry's number: dense, from 1.
+    /// The entry's number in the log. The first entry has 1, and each next entry has one more.
     pub sequence: u64,
 }
 
-/// The error of a text that is not a position in a revocation log.
+/// The error for a text that is not a position in a revocation log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the text is not a position in a revocation log; write `<bucket>.<sequence>.<incarnation>`")]
 pub struct InvalidLogPosition;
 
 impl fmt::Display for LogPosition {
-    /// Writes `<bucket>.<sequence>.<incarnation>`, the form in which one node passes it to another.
+    /// Writes `<bucket>.<sequence>.<incarnation>`. One node can pass this text to another node.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.bucket, self.sequence, self.incarnation)
     }
@@ -43,7 +44,7 @@ impl FromStr for LogPosition {
     }
 }
 
-/// Parses plain digits: `parse` alone would accept a sign.
+/// Parses a number. Accepts only digits, because `parse` alone would accept a sign.
 fn number<N: FromStr>(digits: Option<&str>) -> Result<N, InvalidLogPosition> {
     let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).ok_or(InvalidLogPosition)

@@ -1,4 +1,4 @@
-//! A revocation, and the store's confirmation of one.
+//! A revocation, and the store's answer to a call that revokes.
 
 use std::time::Duration;
 
@@ -8,16 +8,17 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
 };
 
-/// A revocation that the store has confirmed.
+/// The store's answer to a call that revokes. The revocation is done.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// The store's time of the answer. A new entry in the log has this time or a later one.
+    /// The store's time of the answer. If the call wrote a log entry, the entry's time is the same
+    /// or later.
     pub now: Timestamp,
-    /// True if the call revoked anything alive, false at a repetition. Where an exact answer would
-    /// need a look at very many sessions, a store may answer `true` without certainty.
+    /// True if the call revoked anything alive; false for a repetition. If the store would have to
+    /// read very many sessions to be exact, it may return `true` without certainty.
     pub found: bool,
-    /// The entry in the log; `None` only if the store has no log.
+    /// The log entry of the revocation; `None` only if the store has no log.
     pub logged: Option<Logged>,
 }
 
@@ -28,41 +29,44 @@ impl Revoked {
         Self { now, found, logged: None }
     }
 
-    /// Returns the position of its entry in the log, if the store has a log.
+    /// Returns the position of the revocation's log entry, if the store has a log.
     #[must_use]
     pub fn position(&self) -> Option<&LogPosition> {
         self.logged.as_ref().map(|logged| &logged.position)
     }
 }
 
-/// The entry of the log that records a revocation.
+/// The log entry of a revocation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Logged {
-    /// The revocation, as its log entry has it.
+    /// The revocation in the entry. It may end more than the call revoked, such as all sessions of
+    /// the user.
     pub revocation: Revocation,
-    /// The end of the time for which the entry matters:
+    /// The time until which nodes need the entry. See
     /// [`LogEntry::until`](super::LogEntry::until).
     pub until: Timestamp,
-    /// The position of the entry. A node that has read the log up to here enforces the revocation.
+    /// The position of the entry. A node that has read the log up to this position enforces the
+    /// revocation.
     pub position: LogPosition,
-    /// The largest age of the log data by which any node decides. Zero: all nodes ask the store.
+    /// The largest age of the log data by which any node decides. If it is zero, all nodes ask the
+    /// store about each token.
     pub max_staleness: Duration,
-    /// In addition, the longest time for which any node may believe a server that was replaced, as
-    /// far as the nodes know it. See
+    /// The longest time for which any node may use a server that was replaced. Nodes with an
+    /// unknown time do not count. The time comes in addition to `max_staleness`. See
     /// [`SessionStore::failover_bound`](crate::SessionStore::failover_bound).
     pub max_failover: Duration,
 }
 
 impl Logged {
-    /// Creates the entry of a store that all nodes ask about each token.
+    /// Creates the entry for a store that all nodes ask about each token: both times are zero.
     #[must_use]
     pub fn new(revocation: Revocation, until: Timestamp, position: LogPosition) -> Self {
         Self { revocation, until, position, max_staleness: Duration::ZERO, max_failover: Duration::ZERO }
     }
 }
 
-/// The revocation that an entry of the log records.
+/// The revocation in a log entry.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Revocation {
@@ -84,17 +88,18 @@ pub enum Revocation {
     Subject {
         /// The user.
         subject: Subject,
-        /// The lowest generation that stays alive, above the time of the revocation in
+        /// The lowest generation that is not revoked. It is above the time of the revocation in
         /// milliseconds.
         generation: u64,
-        /// A session that stays alive; `None` also if it was dead.
+        /// A session that stays alive. It is `None` too if the excepted session was not alive.
         except: Option<SessionId>,
     },
     /// A token, session or subject of another issuer.
     External {
         /// The name that [`Denylist::log_name`](crate::store::Denylist::log_name) returns.
         id: String,
-        /// For a subject or session: tokens issued at or before this moment are revoked.
+        /// For a subject or session: its tokens that were issued at or before this moment are
+        /// revoked. `None` for a token.
         before: Option<Timestamp>,
     },
 }

@@ -1,4 +1,4 @@
-//! A session: opening, check, rotation and listing.
+//! The arguments and answers of calls about sessions: open, check, rotate and list.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -8,34 +8,35 @@ use crate::{
     ids::{SessionId, Subject},
 };
 
-/// A session to be opened.
+/// A request to open a session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenSession {
     /// The user whose session it is.
     pub subject: Subject,
-    /// The session's id: unique, never used before.
+    /// The session's id. No other session may have had it.
     pub sid: SessionId,
-    /// The time for which an unused session lives, at most until its absolute end.
+    /// The time for which the session stays alive without a refresh, at most until its absolute
+    /// end.
     pub idle: Duration,
-    /// The longest life of the session, however often it is used.
+    /// The longest life of the session, however often its refresh tokens are used.
     pub absolute: Duration,
-    /// The time at which the authentication that leads to this session began, by
-    /// [`SessionStore::now`](crate::SessionStore::now). The session is refused if all sessions of
-    /// the user were revoked at or after that moment. Otherwise a login that had checked the old
-    /// password would outlive a password change. The revocation of one session refuses no login.
+    /// The time at which the login began, from [`SessionStore::now`](crate::SessionStore::now). If
+    /// a `revoke_all` of this user happened at that time or later, the store refuses the session.
+    /// Otherwise a login that has checked the old password could open a session after a password
+    /// change. The revocation of one session refuses no login.
     pub auth_time: Option<Timestamp>,
-    /// The highest count of live sessions of the user, this one included. The store evicts those
-    /// used longest ago, which is a revocation. A session is used when it is opened or rotated.
-    /// Revoked and expired sessions do not count.
+    /// The highest count of live sessions of the user, including the new session. The store evicts
+    /// (revokes) the excess sessions whose last use is longest ago. The opening and each rotation
+    /// are uses.
     ///
-    /// A store may bound the work of one call. The stores of this crate look at 200 to 1000
-    /// sessions and evict 100 at most. Each further call then reduces the excess until none is
-    /// left; the suite allows 100 calls for an excess of 300. Under a cap of more than 900,
-    /// sessions that expired shortly before may count as live.
+    /// A store may limit the work of one call. The stores of this crate read 200 to 1000 sessions
+    /// and evict at most 100. Later calls then evict the remaining excess. The suite allows 100
+    /// calls for an excess of 300. If the cap is above 900, the store may count sessions that have
+    /// just expired.
     pub max_sessions: Option<NonZeroU32>,
-    /// The caller's text for the listing: a device, an address. Up to 1 KiB of any text, returned
-    /// as it is.
+    /// A text for the list of sessions, such as a device or an address: up to 1 KiB. The store
+    /// returns it unchanged.
     pub label: String,
 }
 
@@ -47,7 +48,7 @@ impl OpenSession {
     }
 }
 
-/// The result of opening a session.
+/// The answer to a request to open a session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Opened {
@@ -55,24 +56,26 @@ pub enum Opened {
     Opened {
         /// The store's time.
         now: Timestamp,
-        /// The session's generation: a later [`revoke_all`](crate::SessionStore::revoke_all) has a
-        /// higher one.
+        /// The session's generation. A later [`revoke_all`](crate::SessionStore::revoke_all) sets a
+        /// higher generation.
         generation: u64,
-        /// The end of the session if it is not used.
+        /// The end of the session without a refresh.
         refresh_end: Timestamp,
-        /// The sessions that were evicted for it, those used longest ago first.
+        /// The sessions that the store evicted for the new session. The session whose last use is
+        /// longest ago comes first.
         evicted: Vec<SessionId>,
-        /// The stamp of the user's last revocation, evictions for this session included, as
-        /// [`Successor::last_revocation`] has it.
+        /// The stamp of the user's last revocation, including evictions for this session. See
+        /// [`Successor::last_revocation`].
         last_revocation: Option<LogStamp>,
     },
-    /// All of the user's sessions were revoked when the authentication began, or later. Nothing was
-    /// opened.
+    /// All of the user's sessions were revoked when the login began, or later. The store opened no
+    /// session.
     Superseded {
         /// The store's time.
         now: Timestamp,
     },
-    /// The subject has or had a session with this id, or the id was revoked. Nothing was opened.
+    /// The subject has or had a session with this id, or the id was revoked. The store opened no
+    /// session.
     Exists {
         /// The store's time.
         now: Timestamp,
@@ -83,16 +86,16 @@ pub enum Opened {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Checked {
-    /// The store's time: the state is the one of this moment or later.
+    /// The store's time before it read the session. The state is that at this time or later.
     pub now: Timestamp,
     /// The state of the session and the token.
     pub state: SessionState,
-    /// The server that answered; `None` if its identity is not known.
+    /// The server that answered; `None` if its identity is unknown.
     pub server: Option<ServerId>,
 }
 
 impl Checked {
-    /// Creates an answer of a server whose identity is not known.
+    /// Creates an answer of a server with an unknown identity.
     #[must_use]
     pub fn new(now: Timestamp, state: SessionState) -> Self {
         Self { now, state, server: None }
@@ -100,73 +103,76 @@ impl Checked {
 }
 
 /// Identity of the server behind an answer. Another process at the same address has another
-/// identity, and so has the same process after a failover.
+/// identity. After a failover, the same process has another identity too.
 ///
 /// A node combines answers of two connections only if both name the same server.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ServerId(u64);
 
 impl ServerId {
-    /// Creates an identity. The store chooses the number: equal numbers mean one server.
+    /// Creates an identity. The store chooses the number. Equal numbers mean the same server.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 }
 
-/// The state of a session, or of one access token of it.
+/// The state of a session and of one of its access tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SessionState {
-    /// Alive.
+    /// The session is alive, and neither it nor the token is revoked.
     Active {
         /// The generation of the session.
         generation: u64,
-        /// The counter of its newest refresh token.
+        /// The counter of the session's newest refresh token.
         counter: u32,
-        /// The end of the session if it is not used again.
+        /// The end of the session without another refresh.
         refresh_end: Timestamp,
     },
     /// The session, the token or all of the user's sessions were revoked.
     Revoked {
-        /// The time of the revocation, if the store still knows it.
+        /// The time of the revocation; `None` if the store does not have it.
         at: Option<Timestamp>,
     },
     /// The store has no such session.
     Unknown,
-    /// The session's own time is over.
+    /// The session has reached its end.
     Expired,
 }
 
-/// A refresh token's counter, to be exchanged for the next one.
+/// A request to exchange a refresh token's counter for the next one.
 ///
-/// Only a live session rotates. With `n` the counter of its record and `k` the one presented:
+/// Only a live session rotates. The session's record contains the counter `n` of the newest refresh
+/// token. The client's refresh token contains the counter `k`. The cases:
 ///
-/// * `k = n`: the record moves to `n + 1`.
-/// * `k = n - 1`, and the record moved to `n` less than `grace` ago: the same successor again. So
-///   two tabs, or a client that lost the answer, get one token. The window does not slide. `idle`
-///   has no effect, and the store writes nothing.
-/// * `k > n`: the record was rolled back (a restored snapshot, a failover). The token is newer: its
-///   signature was verified. The record moves to `k + 1`.
-/// * anything else is reuse: the session ends, as by a revocation. Its other tokens end with it,
-///   and further rotations are answered with [`Rotated::Revoked`].
+/// * `k = n`: the store sets the record's counter to `n + 1`.
+/// * `k = n - 1`, and the record got `n` less than `grace` ago: the store returns the same
+///   successor again, and writes nothing. So two browser tabs, or a client that lost the answer,
+///   get the same tokens. A replay does not prolong the grace, and `idle` has no effect.
+/// * `k > n`: the store has lost a newer record (a restored snapshot, a failover). The service has
+///   verified the token's signature, so the token is newer than the record. The store sets the
+///   record's counter to `k + 1`.
+/// * Every other counter is reuse. The store revokes the session and so all its tokens. The answer
+///   to later rotations is [`Rotated::Revoked`].
 ///
-/// A counter never wraps: `u32::MAX` has no successor. A session that reaches it ends, because the
-/// store could no longer detect reuse.
+/// The counter `u32::MAX` has no successor. A session that reaches it ends, because the store could
+/// no longer detect reuse.
 ///
-/// A rotation extends the session to `now + idle`, at most until its absolute end.
+/// A rotation prolongs the session to `now + idle`, at most until its absolute end.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RotateRefresh {
     /// The user whose session it is.
     pub subject: Subject,
-    /// The session.
+    /// The session's id.
     pub sid: SessionId,
-    /// The counter of the refresh token that was presented.
+    /// The counter in the client's refresh token.
     pub counter: u32,
-    /// The time for which the session then lives unused.
+    /// The time for which the session stays alive without another refresh.
     pub idle: Duration,
-    /// The time for which the predecessor gets the same successor again. Zero: never.
+    /// The time after a rotation in which the store returns the same successor again for the
+    /// earlier counter. Zero disables this.
     pub grace: Duration,
 }
 
@@ -182,11 +188,12 @@ impl RotateRefresh {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Rotated {
-    /// The record moved to the next counter.
+    /// The store has advanced the counter.
     Rotated(Successor),
-    /// The record had moved before, within the grace. The successor is the same.
+    /// An earlier call has advanced the counter, within the grace. The answer contains the same
+    /// successor.
     Replayed(Successor),
-    /// The counter was used before, or is the last one. The session is now revoked.
+    /// The counter was used before, or it is `u32::MAX`. The store has revoked the session.
     Reused {
         /// The store's time.
         now: Timestamp,
@@ -195,7 +202,7 @@ pub enum Rotated {
     Revoked {
         /// The store's time.
         now: Timestamp,
-        /// The time of the revocation, if the store still knows it.
+        /// The time of the revocation; `None` if the store does not have it.
         at: Option<Timestamp>,
     },
     /// The store has no such session.
@@ -203,15 +210,15 @@ pub enum Rotated {
         /// The store's time.
         now: Timestamp,
     },
-    /// The session's own time is over.
+    /// The session has reached its end.
     Expired {
         /// The store's time.
         now: Timestamp,
     },
 }
 
-/// The identity of the tokens that follow a rotation. All of it comes from the record, so a
-/// repeated request gets it again.
+/// The data of the tokens that a service mints after a rotation. A replay gets the same data except
+/// `now` and the stamp, because they come from the session's record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Successor {
@@ -219,66 +226,69 @@ pub struct Successor {
     pub counter: u32,
     /// The generation of the session.
     pub generation: u64,
-    /// The time at which the record moved to this counter: the new tokens' `iat`.
+    /// The time at which the store advanced the counter. It is the `iat` of the new tokens.
     pub issued_at: Timestamp,
-    /// The end of the session if it is not used again: the new refresh token's `exp`.
+    /// The end of the session without another refresh. It is the `exp` of the new refresh token.
     pub refresh_end: Timestamp,
-    /// The store's time. Later than `issued_at` if this is a replay.
+    /// The store's time. For a replay it is later than `issued_at`.
     pub now: Timestamp,
-    /// The stamp of the last log entry of this user: a revocation of all sessions, of a session or
-    /// of a token, an eviction or reuse.
+    /// The stamp of the last log entry about this user: a revocation of all sessions, of a session
+    /// or of a token, an eviction or reuse.
     ///
-    /// The new tokens carry it, and another node then applies that entry before it decides about
-    /// the user. The answer is optional: with `None` other nodes apply the entry within their
-    /// staleness. Once every node must have applied it, the stamp has no use. That is the case
+    /// The new access token contains the stamp. So another node applies that entry before it
+    /// decides locally about the user. A store may always return `None`. Other nodes then apply the
+    /// entry within their staleness.
+    ///
+    /// A store can omit the stamp of an entry that every node has applied. An entry is that old
     /// after the sum of [`LogPage::max_staleness`](super::LogPage::max_staleness) and
     /// [`LogPage::max_failover`](super::LogPage::max_failover).
     pub last_revocation: Option<LogStamp>,
 }
 
 impl Successor {
-    /// Creates the successor of a rotation that happens `now`, without a stamp. For a replay, set
-    /// `issued_at` to the time of the rotation that it repeats.
+    /// Creates the successor of a rotation at `now`, without a stamp. For a replay, set `issued_at`
+    /// to the time of the original rotation.
     #[must_use]
     pub fn new(counter: u32, generation: u64, now: Timestamp, refresh_end: Timestamp) -> Self {
         Self { counter, generation, issued_at: now, refresh_end, now, last_revocation: None }
     }
 }
 
-/// The part of a listing that a caller asks for.
+/// A query for a page of the user's sessions.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Page {
-    /// The [`SessionPage::next`] of the page before; `None` for the first page. Any other text
-    /// starts at the first page and is no error, because it may come from a client. No cursor leads
-    /// to another user's sessions.
+    /// The [`SessionPage::next`] of the page before; `None` for the first page. The text may come
+    /// from a client, so an invalid cursor is no error: the store returns the first page. No cursor
+    /// leads to another user's sessions.
     pub cursor: Option<String>,
-    /// The approximate count of records to look at; 0 means 100. Any number is valid, and a store
-    /// may look at fewer. A page may hold fewer, even none, and still have a next one.
+    /// The approximate count of records that the store reads; 0 means 100. Any number is valid, and
+    /// a store may read fewer records. A page may have fewer sessions or none, and still have a
+    /// next page.
     pub limit: u32,
 }
 
 impl Page {
-    /// Asks for the page at a cursor; without one, for the first page.
+    /// Asks for the page at a cursor; without a cursor, for the first page.
     #[must_use]
     pub fn at(cursor: Option<String>) -> Self {
         Self { cursor, limit: 0 }
     }
 
-    /// Sets the approximate count of records to look at.
+    /// Sets the approximate count of records that the store reads.
     #[must_use]
     pub fn limit(self, limit: u32) -> Self {
         Self { limit, ..self }
     }
 }
 
-/// Part of a listing.
+/// A page of a user's sessions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SessionPage {
-    /// The live sessions of this part.
+    /// The live sessions of this page.
     pub sessions: Vec<SessionRecord>,
-    /// The cursor of the next page; `None` at the end.
+    /// The cursor of the next page; `None` for the last page.
     pub next: Option<String>,
 }
 
@@ -290,21 +300,21 @@ impl SessionPage {
     }
 }
 
-/// One live session, as listed.
+/// One live session in a page.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SessionRecord {
     /// The session's id.
     pub sid: SessionId,
-    /// The time at which it was opened.
+    /// The time at which the session was opened.
     pub opened_at: Timestamp,
-    /// The time at which its refresh token was last rotated; the time of its opening, if never.
+    /// The time of the session's last rotation; before the first rotation, `opened_at`.
     pub last_rotated_at: Timestamp,
-    /// The end of the session if it is not used again.
+    /// The end of the session without another refresh.
     pub expires_at: Timestamp,
-    /// The end of the session in any case.
+    /// The latest end of the session, however often its refresh tokens are used.
     pub absolute_end: Timestamp,
-    /// The caller's label of the session.
+    /// The label that the caller passed in [`OpenSession::label`].
     pub label: String,
 }
 

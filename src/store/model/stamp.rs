@@ -4,13 +4,15 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::clock::Timestamp;
 
-/// The length of a stamp in bytes: time and name. As text it is a third longer, without padding.
+/// The length of a stamp in bytes: time and name. Its text (base64) is a third longer, without
+/// padding.
 const LEN: usize = 12;
 
-/// The time and the name of a log entry, in a short form that tokens carry.
+/// The time and the name of a log entry, in a short form for access tokens.
 ///
-/// A stamp tells a node whether it has read the log up to that entry. It shows no sequence, so it
-/// does not show how many revocations there were. See `docs/protocol.md`, section 5.6.
+/// With the stamp, a node can check if it has read the log up to that entry. A stamp does not
+/// contain the sequence, so clients cannot derive the number of revocations. See
+/// `docs/protocol.md`, section 5.6.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct LogStamp {
     at: Timestamp,
@@ -31,7 +33,7 @@ impl LogStamp {
         self.at
     }
 
-    /// Returns the text that tokens carry. All stamps have texts of the same length.
+    /// Returns the text for a token. The texts of all stamps have the same length.
     pub(crate) fn to_text(self) -> String {
         let mut bytes = [0; LEN];
         let content = self.at.as_millis().to_be_bytes().into_iter().chain(self.name.to_be_bytes());
@@ -39,8 +41,8 @@ impl LogStamp {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a text that a token carries. Any other text becomes the stamp of an entry that no log
-    /// has, so that a node settles it by a question as well.
+    /// Reads the text in a token. An invalid text becomes a stamp that belongs to no log entry. So
+    /// a node with an invalid stamp asks the store, as for the stamp of an entry that it lacks.
     pub(crate) fn of_text(text: &str) -> Self {
         let mut bytes = [0; LEN];
         if text.len() == LEN / 3 * 4 && URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) == Ok(LEN) {
@@ -52,8 +54,8 @@ impl LogStamp {
     }
 }
 
-/// Returns a hash that is the same on every node (FNV-1a). A nonce is random, so it needs no
-/// cryptography: the hash shows nothing that a client could use.
+/// Returns a hash that is the same on every node (FNV-1a). A cryptographic hash is not necessary:
+/// a nonce is random, so a client learns nothing useful from its hash.
 fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

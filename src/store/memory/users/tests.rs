@@ -1,4 +1,4 @@
-//! The work of one change, and the records that a user leaves.
+//! Tests of the limits of one change, and of the removal of old records.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
@@ -56,12 +56,12 @@ fn a_clock_that_was_ahead_once_locks_nobody_out() {
     let (log, mut shard) = (Log::new(START), Shard::default());
     let at = |seconds| START.saturating_add(Duration::from_secs(seconds));
     let login = |sid, began| OpenSession { auth_time: Some(began), ..open("alice", sid) };
-    // A session that was opened a day ahead raises the generation of a revocation now.
+    // The clock was a day ahead at this opening, so the next `revoke_all` gets a higher generation.
     shard.open(open("alice", "ahead"), START.saturating_add(DAY), &log).unwrap();
     shard.revoke_all("alice", None, START, &log).unwrap();
     assert!(matches!(shard.open(login("a", START), at(1), &log).unwrap(), Opened::Superseded { .. }));
     assert!(matches!(shard.open(login("b", at(1)), at(2), &log).unwrap(), Opened::Opened { .. }));
-    // A revocation that was made a day ahead supersedes the logins in progress, and no later ones.
+    // The clock was a day ahead at this `revoke_all`. It supersedes only the logins in progress.
     shard.revoke_all("alice", None, START.saturating_add(DAY), &log).unwrap();
     assert!(matches!(shard.open(login("c", at(3)), at(3), &log).unwrap(), Opened::Superseded { .. }));
     assert!(matches!(shard.open(login("d", at(4)), at(5), &log).unwrap(), Opened::Opened { .. }));
@@ -103,7 +103,7 @@ fn what_one_call_looks_at_is_bounded_and_what_it_discards_is_dropped_little_by_l
     for cap in [150, 101, 99] {
         let opened = shard.open(capped(&format!("cap {cap}"), cap), later, &log).unwrap();
         let Opened::Opened { evicted, .. } = opened else { unreachable!("{opened:?}") };
-        // Each login looks at 250 of 10 000 at most, of which half have expired.
+        // Each login reads at most 250 of 10 000 sessions. Half of them have expired.
         assert!(evicted.len() <= EVICTED, "cap {cap}: {}", evicted.len());
     }
     let before = shard.users["alice"].live.len();
@@ -129,7 +129,7 @@ fn a_repetition_that_ends_nothing_refuses_no_login_that_began_since_but_those_of
     assert!(matches!(shard.open(login("a", at(1)), at(9), &log).unwrap(), Opened::Opened { .. }));
     let second = shard.revoke_all("alice", Some("kept"), at(9), &log).unwrap();
     assert!(second.found && second.position().unwrap().sequence == 2);
-    // Long after that, a login is in progress.
+    // Another login is in progress long after that revocation.
     assert_eq!(shard.revoke_all("alice", Some("kept"), at(19), &log).unwrap().position(), second.position());
     assert!(matches!(shard.open(login("b", at(18)), at(20), &log).unwrap(), Opened::Superseded { .. }));
     assert!(
