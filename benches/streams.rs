@@ -25,7 +25,7 @@ use support::{
     scale::Scale,
     turns::{Contender, Turns},
 };
-use tokio::task::JoinSet;
+use tokio::task::AbortHandle;
 use tower::{Layer, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, CutoffCause, KeySet, MemoryStore, NewSession, RedisStore, SessionId, TokenService,
@@ -72,7 +72,7 @@ async fn node(url: &str, consistency: Consistency) -> TokenService {
 /// another end when the server stops.
 struct Cuts {
     moments: Arc<[OnceLock<Instant>]>,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl Cuts {
@@ -93,14 +93,21 @@ impl Cuts {
     }
 }
 
+impl Drop for Cuts {
+    fn drop(&mut self) {
+        self.tasks.get_mut().unwrap().iter().for_each(AbortHandle::abort);
+    }
+}
+
 /// Opens a stream that notes the moment of its cut.
 async fn open(tokens: &TokenService, token: &str, cuts: &Cuts, stream: usize) {
     let claims = tokens.validate_token(token, TokenType::Access).await.unwrap();
     let (cutoff, moments) = (tokens.ended(&claims), Arc::clone(&cuts.moments));
-    cuts.tasks.lock().unwrap().spawn(async move {
+    let task = tokio::spawn(async move {
         assert_eq!(cutoff.await, CutoffCause::Revoked);
         moments[stream].set(Instant::now()).unwrap();
     });
+    cuts.tasks.lock().unwrap().push(task.abort_handle());
 }
 
 async fn streams(scale: Scale, name: &str, consistency: Consistency) {
