@@ -438,9 +438,9 @@ pub trait Denylist: Send + Sync + 'static {
     ///   [`Rejected`](crate::error::StoreErrorKind::Rejected).
     fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked>;
 
-    /// Returns the denials that concern a token of another issuer: the denial of the token itself,
-    /// and the later moment of the denials of its session and its subject. The store ignores ids
-    /// that are `None` in the query.
+    /// Returns the denials that concern a token of another issuer. The answer contains the denial
+    /// of the token, and the later moment of the denials of its session and its subject. The store
+    /// ignores ids that are `None` in the query.
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial>;
 
     /// Remembers denials for at least `keep` from now on, even if [`DenyRequest::keep`] is shorter.

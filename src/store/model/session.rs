@@ -232,8 +232,8 @@ pub struct Successor {
     pub refresh_end: Timestamp,
     /// The store's time. For a replay it is later than `issued_at`.
     pub now: Timestamp,
-    /// The stamp of the last log entry about this user: a revocation of all sessions, of a session
-    /// or of a token, an eviction or reuse.
+    /// The stamp of the last log entry about this user. The entry is from a revocation (of all
+    /// sessions, a session or a token), an eviction or reuse.
     ///
     /// The new access token contains the stamp. So another node applies that entry before it
     /// decides locally about the user. A store may always return `None`. Other nodes then apply the
